@@ -1,0 +1,122 @@
+"""The error tree. Every message says what was expected, what was found, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class DriftwheelError(Exception):
+    """Base of every error driftwheel raises itself.
+
+    Parameters
+    ----------
+    expected : str
+        What should have been.
+    found : str
+        What was there instead, and where. Never a personal value.
+    remedy : str
+        What the reader can do about it.
+    """
+
+    #: Whether running the same thing again can end otherwise without anybody changing data or configuration.
+    transient = False
+
+    def __init__(self, expected: str, found: str, remedy: str) -> None:
+        self.expected, self.found, self.remedy = expected, found, remedy
+        super().__init__(f"expected {expected}; found {found}. {remedy}")
+
+    def __reduce__(self) -> tuple[type[DriftwheelError], tuple[str, str, str]]:
+        return type(self), (self.expected, self.found, self.remedy)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a use case: where it stands and what to do."""
+
+    file: str
+    line: int | None
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+
+
+class UseCaseError(DriftwheelError):
+    """A use case cannot be used as written. Carries every problem found, not only the first."""
+
+    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
+        self.name, self.problems = name, tuple(problems)
+        listing = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(
+            f"a valid use case {name!r}",
+            f"{len(self.problems)} problem(s):\n{listing}\n",
+            "Mend these lines, then run `driftwheel check` again",
+        )
+
+    def __reduce__(self) -> tuple[type[UseCaseError], tuple[str, tuple[Problem, ...]]]:  # type: ignore[override]
+        return type(self), (self.name, self.problems)
+
+
+class UseCaseNotFoundError(DriftwheelError):
+    """A name or path leads to no use case."""
+
+
+class ExpressionError(DriftwheelError):
+    """An expression in a use case cannot be read."""
+
+
+class SourceError(DriftwheelError):
+    """A source is missing, unreadable, or not what the use case says of it."""
+
+
+class SourceUnreachableError(SourceError):
+    """A source did not answer; it may the next time."""
+
+    transient = True
+
+
+class JoinError(DriftwheelError):
+    """A join would multiply rows or cover too few of them."""
+
+
+class DataHeldError(DriftwheelError):
+    """A batch broke the expectations placed on it; nothing of it goes on."""
+
+
+class NotRipeError(DriftwheelError):
+    """Somebody asked for values that cannot be known yet at that instant."""
+
+
+class TrainingError(DriftwheelError):
+    """There is nothing sound to train on, or training broke its contract."""
+
+
+class BundleError(DriftwheelError):
+    """A bundle is incomplete, altered, or built for something else."""
+
+
+class LakeError(DriftwheelError):
+    """The lake holds something other than what was asked of it."""
+
+
+class UnreachableError(DriftwheelError):
+    """A server that is needed does not answer; running again later heals this."""
+
+    transient = True
+
+
+class TurnTakenError(DriftwheelError):
+    """Another process holds the open turn of this use case and is alive."""
+
+    transient = True
+
+
+class ReleaseError(DriftwheelError):
+    """The service would not take a release."""
+
+
+class StackError(DriftwheelError):
+    """The local stack could not be started, reached or stopped."""

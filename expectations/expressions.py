@@ -1,0 +1,258 @@
+"""The expression language of a use case: arithmetic, comparison and choice over the columns of one row.
+
+An expression is parsed once, here, into a small tree that the executors in ``tasks.preprocessing`` translate.
+It reads like Python, but nothing of it is ever executed as Python: only the node kinds below exist.
+
+Missing values: an operation on a missing value is missing, ``and``/``or`` follow three-valued logic, a choice on a
+missing condition is missing, and what has no finite result (division by zero, the logarithm of a negative number)
+is missing.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Literal
+
+from expectations.errors import ExpressionError
+
+Kind = Literal["number", "text", "boolean"]
+
+#: name -> how many arguments (None: two or more)
+FUNCTIONS: dict[str, int | None] = {
+    "abs": 1,
+    "sqrt": 1,
+    "log": 1,
+    "log1p": 1,
+    "exp": 1,
+    "floor": 1,
+    "min": None,
+    "max": None,
+    "coalesce": None,
+    "is_missing": 1,
+}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A literal number."""
+
+    value: float
+    kind: Kind = "number"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A literal text."""
+
+    value: str
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True)
+class Column:
+    """The value of a column in this row; text where it is compared with text, a number elsewhere."""
+
+    name: str
+    kind: Kind = "number"
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """``left op right`` with op one of + - * /."""
+
+    op: Literal["+", "-", "*", "/"]
+    left: Node
+    right: Node
+    kind: Kind = "number"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``left op right`` with op one of == != < <= > >=."""
+
+    op: Literal["==", "!=", "<", "<=", ">", ">="]
+    left: Node
+    right: Node
+    kind: Kind = "boolean"
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Whether `item` is one of `options`."""
+
+    item: Node
+    options: tuple[float | str, ...]
+    kind: Kind = "boolean"
+
+
+@dataclass(frozen=True)
+class Logic:
+    """``and``/``or`` of two or more conditions."""
+
+    op: Literal["and", "or"]
+    terms: tuple[Node, ...]
+    kind: Kind = "boolean"
+
+
+@dataclass(frozen=True)
+class Not:
+    """Negation of a condition."""
+
+    term: Node
+    kind: Kind = "boolean"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """``then if condition else otherwise``."""
+
+    condition: Node
+    then: Node
+    otherwise: Node
+    kind: Kind = "number"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of numbers, one of `FUNCTIONS`."""
+
+    function: str
+    arguments: tuple[Node, ...]
+    kind: Kind = "number"
+
+
+Node = Number | Text | Column | Arithmetic | Comparison | Membership | Logic | Not | Choice | Call
+
+_ARITHMETIC: dict[type[ast.operator], Literal["+", "-", "*", "/"]] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+}
+_COMPARISON: dict[type[ast.cmpop], Literal["==", "!=", "<", "<=", ">", ">="]] = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A parsed expression: its text, its tree, and the columns it reads in order of appearance."""
+
+    text: str
+    root: Node
+    columns: tuple[str, ...]
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.columns: dict[str, None] = {}
+
+    def refuse(self, found: str) -> ExpressionError:
+        return ExpressionError(
+            "columns, numbers, texts, + - * /, comparisons, `in [..]`, and/or/not, `a if c else b`, "
+            f"and the functions {', '.join(FUNCTIONS)}",
+            f"{found} in the expression {self.text!r}",
+            "Rewrite the expression, or compute the column in the source",
+        )
+
+    def parse(self) -> Expression:
+        try:
+            tree = ast.parse(self.text.strip(), mode="eval")
+        except SyntaxError as error:
+            raise self.refuse(f"a syntax error ({error.msg})") from error
+        root = self.node(tree.body)
+        return Expression(self.text, root, tuple(self.columns))
+
+    def node(self, tree: ast.expr, want: Kind = "number") -> Node:
+        match tree:
+            case ast.Constant(value=bool(value)) | ast.Constant(value=int(value) | float(value)):
+                return Number(float(value))
+            case ast.Constant(value=str(value)):
+                return Text(value)
+            case ast.Name(id=name):
+                self.columns[name] = None
+                return Column(name, "text" if want == "text" else "number")
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                inner = self.number(operand)
+                return Number(-inner.value) if isinstance(inner, Number) else Arithmetic("-", Number(0.0), inner)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return Not(self.condition(operand))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+                return Arithmetic(_ARITHMETIC[type(op)], self.number(left), self.number(right))
+            case ast.BoolOp(op=op, values=values):
+                return Logic(
+                    "and" if isinstance(op, ast.And) else "or", tuple(self.condition(value) for value in values)
+                )
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return self.comparison(left, op, right)
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                return Choice(self.condition(test), self.number(body), self.number(orelse))
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
+                return self.call(name, arguments)
+        raise self.refuse(f"`{ast.unparse(tree)}`")
+
+    def call(self, name: str, arguments: list[ast.expr]) -> Node:
+        count = FUNCTIONS[name]
+        if (count is None and len(arguments) < 2) or (count is not None and len(arguments) != count):
+            raise self.refuse(f"{len(arguments)} argument(s) to {name}")
+        if name == "is_missing":
+            return Call(name, (self.node(arguments[0]),), "boolean")
+        return Call(name, tuple(self.number(argument) for argument in arguments))
+
+    def comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Node:
+        if isinstance(op, ast.In | ast.NotIn):
+            if not isinstance(right, ast.List | ast.Tuple):
+                raise self.refuse("`in` without a list")
+            options = tuple(self.option(element) for element in right.elts)
+            if len({type(option) for option in options}) != 1:
+                raise self.refuse("an empty or mixed list")
+            member = Membership(self.node(left, "text" if isinstance(options[0], str) else "number"), options)
+            return Not(member) if isinstance(op, ast.NotIn) else member
+        if type(op) not in _COMPARISON:
+            raise self.refuse("`is`")
+        text = any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in (left, right))
+        sides = [self.node(side, "text" if text else "number") for side in (left, right)]
+        if text and (type(op) not in (ast.Eq, ast.NotEq) or any(side.kind != "text" for side in sides)):
+            raise self.refuse("a text compared with something else than a text by == or !=")
+        return Comparison(_COMPARISON[type(op)], sides[0], sides[1])
+
+    def option(self, element: ast.expr) -> float | str:
+        node = self.node(element)
+        if isinstance(node, Number | Text):
+            return node.value
+        raise self.refuse(f"`{ast.unparse(element)}` inside a list")
+
+    def number(self, tree: ast.expr) -> Node:
+        node = self.node(tree)
+        if node.kind == "text":
+            raise self.refuse(f"the text `{ast.unparse(tree)}` where a number is needed")
+        return node
+
+    def condition(self, tree: ast.expr) -> Node:
+        node = self.node(tree)
+        if node.kind != "boolean":
+            raise self.refuse(f"`{ast.unparse(tree)}` where a condition is needed (compare it with something)")
+        return node
+
+
+def parse_expression(text: str) -> Expression:
+    """Parse an expression of the use-case language.
+
+    Raises
+    ------
+    ExpressionError
+        If the text is not in the language.
+
+    Examples
+    --------
+    >>> parse_expression("distance / 60.0 if origin == 'JFK' else 0").columns
+    ('origin', 'distance')
+    """
+    return _Parser(text).parse()

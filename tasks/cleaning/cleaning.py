@@ -1,0 +1,107 @@
+"""From the raw table to the clean one: validate what came, quarantine rows, hold batches, repair the rest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from expectations.loading import LoadedUseCase
+from tasks.cleaning.repair import Repaired, repair
+from tasks.cleaning.suite import Outcome, validate
+from tasks.stores.lake import BATCH, Lake, Version
+
+_APPLICATION = "clean"
+REASONS = "_reasons"
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What became of the batches that were waiting.
+
+    Attributes
+    ----------
+    rows : int
+        Rows that waited in the raw table.
+    held : tuple of str
+        Expectations the batch as a whole broke; where there are any, nothing went on.
+    warnings : tuple of str
+        Broken expectations of a lower severity.
+    quarantined : dict of str to int
+        Expectation -> rows set apart for it.
+    table : Version or None
+        The clean table after this run; None where it does not exist.
+    """
+
+    rows: int
+    clean: int
+    held: tuple[str, ...]
+    warnings: tuple[str, ...]
+    quarantined: dict[str, int]
+    repaired: tuple[Repaired, ...]
+    outcomes: tuple[tuple[str, str, int], ...]
+    table: Version | None
+    batch: int = 0
+
+
+def clean_batches(usecase: LoadedUseCase, lake: Lake, as_of: datetime) -> Cleaned:
+    """Validate and repair every raw batch that is not in the clean table yet.
+
+    A batch that breaks an expectation as a whole is held: it stays in `raw`, and is judged again together with what
+    comes next, so a corrected delivery heals it. Rows that fail one by one go to `quarantine` with their reasons.
+
+    Writing is idempotent: both tables note the last raw batch they hold, quarantine first.
+    """
+    spec = usecase.spec
+    done = lake.transaction("clean", _APPLICATION)
+    waiting = (
+        lake.scan("raw").filter((pl.col(BATCH) > done) & (pl.col(spec.clock.column) < as_of)).collect()
+        .sort(BATCH, maintain_order=True)
+    )
+    if waiting.is_empty():
+        return Cleaned(0, 0, (), (), {}, (), (), _version(lake), done)
+    if done or waiting[BATCH].n_unique() > 1:  # of a key delivered again, only the newest version is judged
+        waiting = waiting.unique([*spec.keys], keep="last", maintain_order=True)
+    batch = int(waiting[BATCH].max())  # type: ignore[arg-type] # an integer column
+    outcomes = validate(usecase, waiting)
+    held = tuple(_say(outcome, len(waiting)) for outcome in outcomes if outcome.holds)
+    warnings = tuple(
+        _say(outcome, len(waiting)) for outcome in outcomes if not outcome.success and not outcome.holds
+    )
+    summary = tuple(
+        (outcome.name, "pass" if outcome.success else "hold" if outcome.holds else "warn", len(outcome.failing))
+        for outcome in outcomes
+    )
+    if held:
+        return Cleaned(len(waiting), 0, held, warnings, {}, (), summary, _version(lake), batch)
+    reasons: dict[int, list[str]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.level == "row" and outcome.severity == "critical":
+            for position in outcome.failing:
+                reasons[int(position)].append(outcome.name)
+    failing = sorted(reasons)
+    apart = waiting[failing].with_columns(pl.Series(REASONS, ["; ".join(reasons[p]) for p in failing], dtype=pl.String))
+    kept = waiting.with_row_index("_row").filter(~pl.col("_row").is_in(failing)).drop("_row")
+    repaired, steps = repair(kept, spec.cleaning, spec.keys)
+    if len(apart):
+        lake.append("quarantine", apart, transactions={_APPLICATION: batch})
+    lake.append("clean", repaired, transactions={_APPLICATION: batch})
+    counts = {outcome.name: len(outcome.failing) for outcome in outcomes
+              if outcome.level == "row" and outcome.severity == "critical" and len(outcome.failing)}
+    return Cleaned(len(waiting), len(repaired), (), warnings, counts, tuple(steps), summary, _version(lake), batch)
+
+
+def _say(outcome: Outcome, rows: int) -> str:
+    if outcome.error is not None:
+        return f"{outcome.name}: could not be evaluated ({outcome.error})"
+    return f"{outcome.name}: {len(outcome.failing)} of {rows} rows failed" if outcome.level == "row" else outcome.name
+
+
+def _version(lake: Lake) -> Version | None:
+    version = lake.version("clean")
+    if version is None:
+        return None
+    rows = lake.scan("clean").select(pl.len()).collect().item()
+    return Version("clean", version, int(rows))

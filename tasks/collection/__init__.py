@@ -1,0 +1,1 @@
+"""Many sources, one joined raw table up to an instant."""

@@ -1,0 +1,184 @@
+"""Join the sources of a use case into one table, and compute its label."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from expectations.errors import JoinError, SourceError
+from expectations.loading import LoadedUseCase
+from expectations.usecase import ClipRange, Clip, DropMissing, Join, MapValues, UseCase
+from tasks.collection.sources import read_source
+from tasks.preprocessing.fitting import input_kinds
+from tasks.preprocessing.formulas import as_number
+
+FEWEST_FOR_COVERAGE = 50
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The joined rows, how many rows each source gave, and which share of rows found a partner in each."""
+
+    rows: pl.DataFrame
+    read: dict[str, int]
+    coverage: dict[str, float]
+    base: pl.DataFrame
+    """Keys and clock of every row of the first source before `as_of`, for telling late rows."""
+
+
+def join_sources(
+    usecase: LoadedUseCase, *, since: datetime | None, until: datetime, secret: bytes
+) -> Joined:
+    """Read and join the sources for rows with event time in [since, until).
+
+    Parameters
+    ----------
+    secret : bytes
+        Key of the hashes that replace personal columns.
+
+    Raises
+    ------
+    SourceError
+        If a source cannot be read, or a column the use case needs is absent.
+    JoinError
+        If a join would multiply rows, or covers fewer rows than declared.
+    """
+    spec, folder = usecase.spec, usecase.folder
+    frames: dict[str, pl.DataFrame] = {}
+    for name, source in spec.sources.items():
+        frames[name] = read_source(name, source, folder, spec.columns, spec.clock)
+    read = {name: len(frame) for name, frame in frames.items()}
+    (first, rows), *others = frames.items()
+    clock = spec.clock.column
+    if clock not in rows.columns:
+        raise _absent([clock], rows.columns, f"the source {first!r}")
+    if not isinstance(rows.schema[clock], pl.Datetime):
+        from tasks.collection.sources import cast_column
+
+        rows = rows.with_columns(cast_column(rows[clock], "instant", first, spec.clock))
+    rows = rows.filter(pl.col(clock) < until)
+    base = rows.select([column for column in dict.fromkeys((*spec.keys, clock)) if column in rows.columns])
+    if since is not None:
+        rows = rows.filter(pl.col(clock) >= since)
+    coverage = {}
+    for name, right in others:
+        join = spec.sources[name].join
+        if join is not None:
+            rows, coverage[name] = join_one(rows, right, join, name)
+    rows = _protect(rows, spec, secret)
+    base = _protect(base, spec, secret)
+    missing = [column for column in needed_columns(spec) if column not in rows.columns]
+    if missing:
+        raise _absent(missing, rows.columns, "the joined sources")
+    return Joined(_with_label(rows, spec), read, coverage, base)
+
+
+def join_one(left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str) -> tuple[pl.DataFrame, float]:
+    """Attach one source; returns the rows and the share of them that found a partner.
+
+    Raises
+    ------
+    JoinError
+    """
+    pairs = join.pairs
+    for columns, frame, side in ((list(pairs), left, "the rows so far"), (list(pairs.values()), right, f"{name!r}")):
+        absent = [column for column in columns if column not in frame.columns]
+        if absent:
+            raise _absent(absent, frame.columns, side)
+    right_keys = list(pairs.values())
+    known = right.drop_nulls(right_keys)
+    repeated = known.select(right_keys).is_duplicated()
+    if repeated.any():
+        raise JoinError(
+            f"one row of the source {name!r} for each {', '.join(right_keys)}",
+            f"{int(repeated.sum())} rows that share theirs with another (first: row {int(repeated.arg_max() or 0) + 1})",
+            "Joining would multiply rows: remove the duplicates in the source, or join on more columns",
+        )
+    clash = (set(known.columns) - set(right_keys)) & set(left.columns)
+    if clash:
+        raise JoinError(f"new columns from the source {name!r}", f"{', '.join(sorted(clash))} there already",
+                        f"Give the source a `prefix` (for example {name}_)")
+    found = "_found"
+    joined = left.join(
+        known.with_columns(pl.lit(value=True).alias(found)), left_on=list(pairs), right_on=right_keys, how="left",
+        maintain_order="left",
+    )
+    coverage = joined[found].fill_null(value=False).mean()
+    share = float(coverage) if isinstance(coverage, float) else 1.0
+    if len(left) >= FEWEST_FOR_COVERAGE and share < join.min_coverage:
+        raise JoinError(f"a partner in {name!r} for at least {join.min_coverage:.1%} of the rows",
+                        f"{share:.1%} of {len(left)} rows", "Mend the source, or lower `min_coverage` if that is right")
+    return joined.drop(found), share
+
+
+def needed_columns(spec: UseCase) -> list[str]:
+    """Columns the joined table must have, by everything the use case says."""
+    needed = [*spec.keys, spec.clock.column, *spec.forbidden, *input_kinds(spec.features)]
+    needed += list(spec.label.expression.columns) if spec.label.expression else [spec.label.column]
+    for step in spec.cleaning:
+        if isinstance(step, Clip):
+            clip: ClipRange = step.clip
+            needed += clip.columns
+        elif isinstance(step, MapValues):
+            needed.append(step.map.column)
+        elif isinstance(step, DropMissing):
+            needed += step.drop_missing
+    dropped = {column for column, how in spec.personal.items() if how == "drop"}
+    return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
+
+
+def _absent(columns: Sequence[str], present: Sequence[str], where: str) -> SourceError:
+    hints = []
+    for column in columns:
+        near = difflib.get_close_matches(column, present, n=1)
+        hints.append(f"{column} (there is {near[0]})" if near else column)
+    return SourceError(f"the columns {', '.join(columns)} in {where}", f"no {', '.join(hints)}",
+                       "Was a column renamed? Mend the source or the use case")
+
+
+def _protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
+    for column, how in spec.personal.items():
+        if column not in rows.columns:
+            continue
+        if how == "drop":
+            rows = rows.drop(column)
+        elif how == "hash":
+            rows = rows.with_columns(_hashed(rows[column], secret))
+    return rows
+
+
+def _hashed(values: pl.Series, secret: bytes) -> pl.Series:
+    texts = values.cast(pl.String)
+    unique = texts.drop_nulls().unique()
+    digests: Mapping[str, str] = {
+        text: hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()[:32] for text in unique
+    }
+    return texts.replace_strict(digests, default=None, return_dtype=pl.String).alias(values.name)
+
+
+def _with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+    column, formula = spec.label.column, spec.label.expression
+    if formula is not None:
+        numbers = [pl.col(name).cast(pl.Float64) for name in formula.columns if rows.schema[name].is_numeric()]
+        rows = rows.with_columns(rows.with_columns(numbers).select(as_number(formula.root).alias(column))[column])
+    elif rows.schema[column] == pl.Boolean:
+        rows = rows.with_columns(pl.col(column).cast(pl.Float64))
+    elif rows.schema[column].is_numeric():
+        rows = rows.with_columns(pl.col(column).cast(pl.Float64))
+    else:
+        raise SourceError(f"numbers in the label {column!r}", str(rows.schema[column]),
+                          "Compute the label with an `expression`, for example \"status == 'paid'\"")
+    if spec.task == "binary_classification":
+        odd = rows.filter(pl.col(column).is_not_null() & ~pl.col(column).is_in([0.0, 1.0]))
+        if len(odd):
+            raise SourceError(f"0 and 1 in the label {column!r}", f"{len(odd)} other values",
+                              "Compute the label with an `expression`")
+    return rows
+
+

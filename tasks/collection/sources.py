@@ -1,0 +1,168 @@
+"""Read declared sources into frames with declared types."""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import fsspec
+import polars as pl
+
+from expectations.errors import SourceError, SourceUnreachableError
+from expectations.usecase import Clock, ColumnSpec, PackageSource, Source
+
+_TYPES: dict[str, pl.DataType] = {
+    "number": pl.Float64(), "integer": pl.Int64(), "text": pl.String(), "boolean": pl.Boolean(),
+    "instant": pl.Datetime("us", "UTC"),
+}
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
+
+
+def locate(name: str, source: Source, folder: Path) -> list[str]:
+    """Return the addresses a source's path stands for, in order.
+
+    Raises
+    ------
+    SourceError
+        If the package is not installed, or no file matches.
+    """
+    if isinstance(source, PackageSource):
+        spec = importlib.util.find_spec(source.package)  # finds without importing
+        if spec is None or not spec.submodule_search_locations:
+            raise SourceError(f"the package {source.package!r} of the source {name!r}", "it is not installed",
+                              f"pip install {source.package}")
+        found = [Path(root) / source.path for root in spec.submodule_search_locations]
+        matches = [str(path) for path in found if path.is_file()]
+    elif "://" in source.path:
+        return [source.path]
+    else:
+        path = Path(source.path).expanduser()
+        pattern = str(path if path.is_absolute() else folder / path)
+        matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if not matches:
+        raise SourceError(f"a file for the source {name!r}", f"nothing at {source.path}",
+                          "Check the path (relative ones start at the use case's folder)")
+    return matches
+
+
+def read_source(
+    name: str, source: Source, folder: Path, columns: Mapping[str, ColumnSpec], clock: Clock
+) -> pl.DataFrame:
+    """Read a source; its columns get their prefix and their declared types.
+
+    Raises
+    ------
+    SourceError
+        If a file is absent, empty, truncated, not of its format, or a value is not of its column's type.
+    SourceUnreachableError
+        If an address does not answer.
+    """
+    joined = set(source.join.pairs.values()) if source.join else set()
+    frames = []
+    for address in locate(name, source, folder):
+        frame = _read_file(name, source, address, {column for column, spec in columns.items()})
+        if frame.is_empty():
+            raise SourceError(f"rows in the source {name!r}", f"none in {Path(address).name}",
+                              "Mend the source, or take the file away")
+        frames.append(frame)
+    whole = _stack(name, frames)
+    whole = whole.rename({column: source.prefix + column for column in whole.columns if column not in joined})
+    types = {spec_name: spec for spec_name, spec in columns.items() if spec_name in whole.columns}
+    if source.join:  # a join column has its left side's type
+        types |= {right: columns[left] for left, right in source.join.pairs.items() if left in columns}
+    return whole.with_columns(
+        cast_column(whole[column], spec.type, name, clock) for column, spec in types.items() if column in whole.columns
+    )
+
+
+def _stack(name: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
+    first = set(frames[0].columns)
+    for frame in frames[1:]:
+        if set(frame.columns) != first:
+            odd = ", ".join(sorted(first ^ set(frame.columns)))
+            raise SourceError(f"the same columns in every file of the source {name!r}", f"{odd} not in all of them",
+                              "Mend the files, or declare two sources")
+    return pl.concat([frame.select(frames[0].columns) for frame in frames], how="vertical_relaxed")
+
+
+def _read_file(name: str, source: Source, address: str, declared: set[str]) -> pl.DataFrame:
+    try:
+        with fsspec.open(address, "rb", compression="infer") as file:
+            content = file.read()
+    except FileNotFoundError as error:
+        raise SourceError(f"a file for the source {name!r}", f"nothing at {address}", "Check the path") from error
+    except (EOFError, OSError, ValueError) as error:
+        if "://" in address:
+            raise SourceUnreachableError(f"an answer from {address} for the source {name!r}", str(error),
+                                         "Check the address and its credentials, then run again") from error
+        raise SourceError(f"a readable file for the source {name!r}", f"{Path(address).name} is cut short or damaged "
+                          f"({error})", "Fetch the file again") from error
+    if not content.strip():
+        raise SourceError(f"rows in the source {name!r}", f"{Path(address).name} is empty", "Fetch the file again")
+    kind = source.format or ("parquet" if ".parquet" in Path(address).name else "csv")
+    try:
+        if kind == "parquet":
+            return pl.read_parquet(io.BytesIO(content))
+        header = content.split(b"\n", 1)[0].decode("utf-8-sig").strip().split(",")
+        texts = {column: pl.String for raw in header if (column := raw.strip('"\r ')) and source.prefix + column in declared}
+        return pl.read_csv(io.BytesIO(content), null_values=list(source.missing), infer_schema_length=None,
+                           schema_overrides=texts)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise SourceError(f"{kind} in the source {name!r}", f"{Path(address).name}: {str(error).splitlines()[0]}",
+                          "Fetch the file again, or declare its format") from error
+
+
+def cast_column(values: pl.Series, wanted: str, source: str, clock: Clock) -> pl.Series:
+    """Bring a column to a declared type.
+
+    Raises
+    ------
+    SourceError
+        If a value cannot be read as that type; it names the column, how many, and the first row, never the value.
+    """
+    target = _TYPES[wanted]
+    if values.dtype == target:
+        return values
+    if wanted == "instant":
+        out = _instants(values, clock)
+    elif wanted == "boolean" and values.dtype == pl.String:
+        lower = values.str.strip_chars().str.to_lowercase()
+        out = pl.select(pl.when(lower.is_in(_TRUE)).then(statement=True).when(lower.is_in(_FALSE)).then(statement=False)).to_series()
+    elif wanted == "integer" and values.dtype in (pl.String, pl.Float64, pl.Float32):
+        numbers = values.cast(pl.Float64, strict=False)
+        out = pl.select(pl.when(numbers == numbers.floor()).then(numbers)).to_series().cast(pl.Int64, strict=False)
+    else:
+        out = values.cast(target, strict=False)
+    bad = values.is_not_null() & out.is_null()
+    if bad.any():
+        raise SourceError(
+            f"{wanted} in the column {values.name!r} of the source {source!r}",
+            f"{int(bad.sum())} of {len(values)} values that are none, the first in row {int(bad.arg_max() or 0) + 1}",
+            "Mend the source, name such values under `missing`, or declare another type",
+        )
+    return out.alias(values.name)
+
+
+def _instants(values: pl.Series, clock: Clock) -> pl.Series:
+    zone = clock.timezone if values.name == clock.column else "UTC"
+    if values.dtype == pl.String:
+        sample = values.drop_nulls().head(1)
+        offset = len(sample) and (sample[0].endswith("Z") or "+" in sample[0][10:] or "-" in sample[0][10:])
+        if offset:
+            return values.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+        try:
+            naive = values.str.to_datetime(time_unit="us", strict=False)
+        except pl.exceptions.ComputeError:  # no format fits the first values: all of them are wrong
+            return pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us", "UTC"))
+    elif isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone is not None:
+        return values.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    elif values.dtype in (pl.Date, pl.Datetime):
+        naive = values.cast(pl.Datetime("us"))
+    else:
+        return pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us", "UTC"))
+    return naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+
+

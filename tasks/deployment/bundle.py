@@ -1,0 +1,190 @@
+"""The bundle: a released model as a folder of inspectable files, identified by its content.
+
+bundle.json
+    What the model is: task, columns, cutoff, data version and hash, and the hashes of the other files.
+features.json
+    The fitted feature program.
+model.txt or model.onnx
+    The model; ``weights.safetensors`` beside it where training may go on.
+golden.json
+    Rows with the predictions they must give, wherever the bundle is loaded.
+reference.json
+    What the training rows looked like, column by column, for drift.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from expectations.errors import BundleError
+from tasks.modelling.family import Vector
+from tasks.modelling.predictors import ReleasedPredictor, load_predictor
+from tasks.preprocessing.program import FeatureProgram
+from tasks.stores.hashing import hash_file
+
+MANIFEST = "bundle.json"
+FORMAT: Literal[1] = 1
+GOLDEN_TOLERANCE = 1e-6
+
+
+class BundleColumn(BaseModel):
+    """A column a request carries."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    name: str
+    type: Literal["number", "integer", "text", "boolean", "instant"]
+    unit: str = ""
+    description: str = ""
+    role: Literal["input", "key"] = "input"
+
+
+class Manifest(BaseModel):
+    """What ``bundle.json`` holds."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format: Literal[1] = FORMAT
+    usecase: str
+    title: str
+    task: Literal["binary_classification", "regression"]
+    label: str
+    unit: str = ""
+    clock: str
+    keys: tuple[str, ...]
+    columns: tuple[BundleColumn, ...]
+    family: str
+    recipe: dict[str, Any]
+    """The candidate at its settled length: enough to fit it again."""
+    classes: tuple[str, ...] = ()
+    threshold: float = 0.5
+    cutoff: datetime
+    """Rows up to this event time were learnt from."""
+    rows: int
+    data_version: int
+    data_hash: str
+    usecase_digest: str
+    commit: str
+    metrics: dict[str, float]
+    """The judged recipe's on its holdout, rows it had not learnt from."""
+    parent: str = ""
+    """Bundle of the champion it was judged against."""
+    files: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle, loaded and checked."""
+
+    digest: str
+    folder: Path
+    manifest: Manifest
+    program: FeatureProgram
+    predictor: ReleasedPredictor
+
+    def predict(self, frame: pl.DataFrame) -> Vector:
+        """Predict raw rows; probability of the positive class or the value, shape (n_rows,)."""
+        return self.predictor.predict(self.program.transform(frame))
+
+    def reference(self) -> dict[str, Any]:
+        """Return what the training rows looked like."""
+        loaded: dict[str, Any] = json.loads((self.folder / "reference.json").read_text(encoding="utf-8"))
+        return loaded
+
+    def golden(self) -> tuple[list[dict[str, Any]], Vector]:
+        """Return the golden rows and the predictions they must give."""
+        data = json.loads((self.folder / "golden.json").read_text(encoding="utf-8"))
+        return data["rows"], np.array(data["predictions"])
+
+    def prove(self) -> None:
+        """Predict the golden rows by both executors and compare.
+
+        Raises
+        ------
+        BundleError
+            If a prediction differs by more than 1e-6, relative to the largest.
+        """
+        rows, expected = self.golden()
+        frame = rows_to_frame(rows, self.manifest.columns)
+        row_by_row = self.program.compile()
+        single = np.array([self.predictor.predict_row(row_by_row(row)) for row in rows])
+        scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
+        for executor, found in (("batch", self.predict(frame)), ("row", single)):
+            worst = float(np.abs(found - expected).max(initial=0.0)) / scale
+            if not worst <= GOLDEN_TOLERANCE:
+                raise BundleError(f"the golden predictions within {GOLDEN_TOLERANCE:g}",
+                                  f"a difference of {worst:g} in the {executor} executor",
+                                  "Do not release it; compare library versions with those it was trained with")
+
+
+_POLARS_TYPES: dict[str, pl.DataType] = {
+    "number": pl.Float64(), "integer": pl.Int64(), "text": pl.String(), "boolean": pl.Boolean(), "instant": pl.String(),
+}
+
+
+def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:
+    """Turn checked rows into a frame of the bundle's columns; absent ones are missing."""
+    return pl.DataFrame(
+        {column.name: [row.get(column.name) for row in rows] for column in columns},
+        schema={column.name: _POLARS_TYPES[column.type] for column in columns},
+        strict=False,
+    )
+
+
+def jsonable(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Turn rows into what JSON can carry: instants as ISO 8601 in UTC, what is not finite as null."""
+    return frame.with_columns(
+        pl.col(name).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") if isinstance(dtype, pl.Datetime)
+        else pl.when(pl.col(name).is_finite()).then(pl.col(name)) if dtype.is_float()
+        else pl.col(name)
+        for name, dtype in frame.schema.items()
+    ).to_dicts()
+
+
+def seal(folder: Path, manifest: Manifest) -> str:
+    """Write ``bundle.json`` with the hashes of the files in `folder` and return the bundle's own hash."""
+    files = {path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    text = manifest.model_copy(update={"files": files}).model_dump_json(indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_bundle(folder: Path, expected: str | None = None) -> Bundle:
+    """Load a bundle: hashes first, then the program and the model.
+
+    Parameters
+    ----------
+    folder : Path
+    expected : str, optional
+        The hash it must have.
+
+    Raises
+    ------
+    BundleError
+        If a file is missing or altered, or it is not the bundle that was asked for.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"a bundle in {folder}", f"no {MANIFEST}", "Deploy it again")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if expected is not None and digest != expected:
+        raise BundleError(f"the bundle {expected[:12]}", f"{digest[:12]}: its {MANIFEST} was altered", "Deploy it again")
+    manifest = Manifest.model_validate_json(content)
+    for name, known in manifest.files.items():
+        if not (folder / name).is_file():
+            raise BundleError(f"{name} in the bundle {digest[:12]}", "no such file", "Deploy it again")
+        if hash_file(folder / name) != known:
+            raise BundleError(f"{name} as it was sealed in the bundle {digest[:12]}", "another content", "Deploy it again")
+    program = FeatureProgram.from_json((folder / "features.json").read_text(encoding="utf-8"))
+    return Bundle(digest, folder, manifest, program, load_predictor(folder))

@@ -1,0 +1,87 @@
+"""Figures of a verdict, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tasks.evaluation.metrics import Scored
+
+_MOST_FEATURES = 20
+_CHAMPION, _CHALLENGER = "#8a8f98", "#1f6feb"
+
+
+def _figure(title: str, x: str, y: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def classifier_figures(models: Mapping[str, Scored]) -> dict[str, Figure]:
+    """Draw ROC, precision-recall and calibration of one or two models, and the confusion of the first.
+
+    Parameters
+    ----------
+    models : mapping of str to Scored
+        The challenger first; all scored on the same rows.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    roc, roc_axes = _figure("ROC on the holdout", "false positive rate", "true positive rate")
+    pr, pr_axes = _figure("Precision and recall on the holdout", "recall", "precision")
+    calibration, calibration_axes = _figure("Calibration on the holdout", "predicted", "observed")
+    roc_axes.plot([0, 1], [0, 1], ":", color="#bbbbbb")
+    calibration_axes.plot([0, 1], [0, 1], ":", color="#bbbbbb")
+    for (name, rows), colour in zip(models.items(), (_CHALLENGER, _CHAMPION), strict=False):
+        false_rate, true_rate, _ = roc_curve(rows.label, rows.prediction)
+        roc_axes.plot(false_rate, true_rate, color=colour, label=name)
+        precision, recall, _ = precision_recall_curve(rows.label, rows.prediction)
+        pr_axes.plot(recall, precision, color=colour, label=name)
+        groups = np.array_split(np.argsort(rows.prediction), 10)
+        points = [(rows.prediction[group].mean(), rows.label[group].mean()) for group in groups if len(group)]
+        calibration_axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
+    for axes in (roc_axes, pr_axes, calibration_axes):
+        axes.legend(frameon=False)
+    return {"roc": roc, "precision_recall": pr, "calibration": calibration,
+            "confusion": _confusion(next(iter(models.values())))}
+
+
+def _confusion(rows: Scored) -> Figure:
+    called = rows.prediction >= rows.threshold
+    table = np.array([[np.sum((rows.label == t) & (called == c)) for c in (0, 1)]
+                      for t in (0, 1)])
+    figure, axes = _figure(f"Confusion on the holdout, threshold {rows.threshold:g}", "predicted", "true")
+    axes.imshow(table, cmap="Blues")
+    axes.set(xticks=[0, 1], yticks=[0, 1])
+    for (true, predicted), number in np.ndenumerate(table):
+        dark = number > table.max() / 2
+        axes.text(predicted, true, f"{number:,}\n{number / max(table.sum(), 1):.1%}", ha="center", va="center",
+                  color="white" if dark else "black")
+    return figure
+
+
+def regression_figures(models: Mapping[str, Scored]) -> dict[str, Figure]:
+    """Draw prediction against truth and the residuals of one or two models."""
+    fit, fit_axes = _figure("Prediction and truth on the holdout", "truth", "prediction")
+    residuals, residual_axes = _figure("Residuals on the holdout", "prediction less truth", "rows")
+    for (name, rows), colour in zip(models.items(), (_CHALLENGER, _CHAMPION), strict=False):
+        fit_axes.plot(rows.label, rows.prediction, ".", markersize=3, alpha=0.5, color=colour, label=name)
+        residual_axes.hist(rows.prediction - rows.label, bins=40, histtype="step", color=colour, label=name)
+    low, high = fit_axes.get_xlim()
+    fit_axes.plot([low, high], [low, high], ":", color="#bbbbbb")
+    for axes in (fit_axes, residual_axes):
+        axes.legend(frameon=False)
+    return {"prediction_truth": fit, "residuals": residuals}
+
+
+def importance_figure(importance: Mapping[str, float]) -> Figure:
+    """Draw the most important features, largest on top."""
+    top = list(importance.items())[:_MOST_FEATURES][::-1]
+    figure, axes = _figure("Importance (share of the model's gain)", "share", "")
+    axes.barh([name for name, _ in top], [value for _, value in top], color=_CHALLENGER)
+    return figure

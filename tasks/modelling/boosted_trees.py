@@ -1,0 +1,100 @@
+"""LightGBM as a model family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expectations.errors import TrainingError
+from expectations.usecase import Candidate, LightGBM
+from tasks.modelling.family import Matrix, Report, Rows, Vector, normalised
+from tasks.modelling.predictors import TreePredictor
+
+MODEL = "model.txt"
+
+
+class FittedTrees:
+    """Boosted trees that have learnt."""
+
+    def __init__(self, booster: Any, recipe: LightGBM, task: str) -> None:  # noqa: ANN401 - lightgbm ships no types
+        self.booster, self.recipe, self.task = booster, recipe, task
+
+    def predict(self, matrix: Matrix) -> Vector:
+        """Return the probability of the positive class, or the value, shape (n_rows,)."""
+        return np.asarray(self.booster.predict(matrix, num_iteration=self.recipe.rounds), dtype=np.float64)
+
+    def save(self, folder: Path) -> None:
+        """Write LightGBM's own text format."""
+        text = self.booster.model_to_string(num_iteration=self.recipe.rounds)
+        (folder / MODEL).write_text(text, encoding="utf-8")
+
+    def importance(self) -> dict[str, float]:
+        """Share of the total gain."""
+        gains = self.booster.feature_importance(importance_type="gain", iteration=self.recipe.rounds)
+        return normalised(dict(zip(self.booster.feature_name(), map(float, gains), strict=True)))
+
+
+class BoostedTrees:
+    """The family."""
+
+    def fit(
+        self, train: Rows, valid: Rows | None, *, params: Candidate, seed: int, report: Report,
+        start_from: Path | None = None,
+    ) -> FittedTrees:
+        """Learn trees; see `Family.fit`. `start_from` adds trees to those of an earlier bundle."""
+        import lightgbm
+
+        if not isinstance(params, LightGBM):
+            raise TypeError(f"a lightgbm candidate is needed, not {params.family}")
+        names = [f"f{index}" for index in range(len(train.features))]  # LightGBM refuses some characters in names
+        settings: dict[str, Any] = {
+            "objective": "binary" if train.task == "binary_classification" else "regression",
+            "learning_rate": params.learning_rate,
+            "num_leaves": params.leaves,
+            "min_data_in_leaf": params.min_rows_in_leaf,
+            "feature_fraction": params.feature_fraction,
+            "lambda_l2": params.l2,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+            **params.params,
+        }
+        codes = [index for index, name in enumerate(train.features) if name in train.categorical]
+        data = lightgbm.Dataset(train.matrix, train.label, feature_name=names, categorical_feature=codes)
+        callbacks, sets, set_names = [], [], []
+        if valid is not None:
+            sets, set_names = [lightgbm.Dataset(valid.matrix, valid.label, reference=data)], ["valid"]
+            callbacks.append(lambda env: report(env.iteration, {f"{s}_{m}": v for s, m, v, *_ in env.evaluation_result_list}))
+            if params.patience:
+                callbacks.append(lightgbm.early_stopping(params.patience, verbose=False))
+        try:
+            booster = lightgbm.train(
+                settings, data, params.rounds, valid_sets=sets, valid_names=set_names, callbacks=callbacks,
+                init_model=str(start_from / MODEL) if start_from else None,
+            )
+        except lightgbm.basic.LightGBMError as error:
+            raise TrainingError("parameters and rows LightGBM accepts", f"its refusal: {error}",
+                                "Check `model.candidates` and the label") from error
+        rounds = booster.best_iteration if booster.best_iteration > 0 else booster.num_trees()
+        recipe = params.model_copy(update={"rounds": rounds, "patience": None})
+        return FittedTrees(_Named(booster, train.features), recipe, train.task)
+
+    def load(self, folder: Path) -> TreePredictor:
+        """Return a predictor of the text model in `folder`."""
+        return TreePredictor((folder / MODEL).read_text(encoding="utf-8"))
+
+
+class _Named:
+    """A booster that answers with the features' real names."""
+
+    def __init__(self, booster: Any, features: tuple[str, ...]) -> None:  # noqa: ANN401
+        self._booster, self._features = booster, features
+
+    def feature_name(self) -> list[str]:
+        return list(self._features)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._booster, name)

@@ -1,0 +1,205 @@
+"""A multi-layer perceptron in torch as a model family, released as ONNX with its weights beside it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from expectations.errors import TrainingError
+from expectations.usecase import Candidate, TorchMLP
+from tasks.modelling.family import Matrix, Report, Rows, Vector, normalised
+from tasks.modelling.predictors import OnnxPredictor
+
+MODEL, WEIGHTS = "model.onnx", "weights.safetensors"
+OPSET = 20
+IR_VERSION = 9
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU,
+}
+_ONNX_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "Gelu"}
+
+
+class FittedPerceptron:
+    """A perceptron that has learnt; its last layer already speaks the label's own unit."""
+
+    def __init__(self, network: nn.Sequential, recipe: TorchMLP, rows: Rows) -> None:
+        self.network, self.recipe, self.task, self.features = network.eval(), recipe, rows.task, rows.features
+        self._sample = torch.from_numpy(rows.matrix[:2000].astype(np.float32))
+
+    def predict(self, matrix: Matrix) -> Vector:
+        """Return the probability of the positive class, or the value, shape (n_rows,)."""
+        with torch.inference_mode():
+            out = self.network(torch.from_numpy(matrix.astype(np.float32)))[:, 0]
+            out = torch.sigmoid(out) if self.task == "binary_classification" else out
+        return out.numpy().astype(np.float64)
+
+    def save(self, folder: Path) -> None:
+        """Write the network as an ONNX graph, and its weights as safetensors."""
+        from safetensors.torch import save_file
+
+        (folder / MODEL).write_bytes(self._graph())
+        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, folder / WEIGHTS)
+
+    def _graph(self) -> bytes:
+        """Build the graph by hand: it has three kinds of nodes, and torch's exporter takes seconds and warns."""
+        from onnx import TensorProto, checker, helper, numpy_helper
+
+        linears = [layer for layer in self.network if isinstance(layer, nn.Linear)]
+        nodes, weights, value = [], [], "features"
+        for index, layer in enumerate(linears):
+            weights += [
+                numpy_helper.from_array(layer.weight.detach().numpy(), f"weight{index}"),
+                numpy_helper.from_array(layer.bias.detach().numpy(), f"bias{index}"),
+            ]
+            nodes.append(helper.make_node("Gemm", [value, f"weight{index}", f"bias{index}"], [f"sum{index}"], transB=1))
+            value = f"sum{index}"
+            if layer is not linears[-1]:
+                nodes.append(helper.make_node(_ONNX_ACTIVATIONS[self.recipe.activation], [value], [f"active{index}"]))
+                value = f"active{index}"
+        last = "Sigmoid" if self.task == "binary_classification" else "Identity"
+        nodes.append(helper.make_node(last, [value], ["prediction"]))
+        graph = helper.make_graph(
+            nodes, "perceptron",
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", len(self.features)])],
+            [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["rows", 1])],
+            weights,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        checker.check_model(model)
+        return bytes(model.SerializeToString(deterministic=True))
+
+    def importance(self) -> dict[str, float]:
+        """Mean absolute gradient of the output times the feature's deviation, over up to 2,000 training rows."""
+        inputs = self._sample.clone().requires_grad_()
+        self.network(inputs).sum().backward()
+        if inputs.grad is None:
+            raise TrainingError("a gradient for every feature", "none", "Check the network's layers")
+        sizes = (inputs.grad.abs().mean(0) * self._sample.std(0, correction=0)).numpy()
+        return normalised(dict(zip(self.features, map(float, sizes), strict=True)))
+
+
+class Perceptron:
+    """The family."""
+
+    def fit(
+        self, train: Rows, valid: Rows | None, *, params: Candidate, seed: int, report: Report,
+        start_from: Path | None = None,
+    ) -> FittedPerceptron:
+        """Learn by mini-batches; see `Family.fit`. `start_from` begins with the weights of an earlier bundle."""
+        if not isinstance(params, TorchMLP):
+            raise TypeError(f"a torch.mlp candidate is needed, not {params.family}")
+        _refuse_gaps(train)
+        generator = torch.Generator().manual_seed(seed)
+        binary = train.task == "binary_classification"
+        centre, spread = (0.0, 1.0) if binary else (float(train.label.mean()), float(train.label.std()) or 1.0)
+        network = _network(len(train.features), params, generator)
+        if start_from is not None:
+            _resume(network, start_from, centre, spread)
+        inputs, targets = _tensors(train, centre, spread)
+        checks = _tensors(valid, centre, spread) if valid is not None else None
+        loss = _loss(params, binary=binary)
+        optimizer = _optimizer(params, network)
+        best, best_state, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
+        for epoch in range(1, params.epochs + 1):
+            network.train()
+            total = 0.0
+            for batch in torch.randperm(len(inputs), generator=generator).split(params.batch_size):
+                optimizer.zero_grad()
+                value = loss(network(inputs[batch])[:, 0], targets[batch])
+                value.backward()
+                optimizer.step()
+                total += value.item() * len(batch)
+            curve = {"train_loss": total / len(inputs)}
+            if checks is None:
+                best_epoch, best_state = epoch, network.state_dict()
+            else:
+                with torch.inference_mode():
+                    curve["valid_loss"] = loss(network.eval()(checks[0])[:, 0], checks[1]).item()
+                if curve["valid_loss"] < best:
+                    best, best_epoch = curve["valid_loss"], epoch
+                    best_state = copy.deepcopy(network.state_dict())
+            report(epoch, curve)
+            if checks is not None and params.patience and epoch - best_epoch >= params.patience:
+                break
+        network.load_state_dict(best_state)
+        _to_unit(network, centre, spread)
+        return FittedPerceptron(
+            network, params.model_copy(update={"epochs": max(best_epoch, 1), "patience": None}), train
+        )
+
+    def load(self, folder: Path) -> OnnxPredictor:
+        """Return a predictor of the ONNX graph in `folder`."""
+        return OnnxPredictor(folder / MODEL)
+
+
+def _refuse_gaps(rows: Rows) -> None:
+    gaps = [name for name, column in zip(rows.features, rows.matrix.T, strict=True) if np.isnan(column).any()]
+    if gaps:
+        raise TrainingError("no missing values where torch.mlp learns", f"gaps in {', '.join(gaps)}",
+                            "Impute these columns in `features`")
+
+
+def _network(width: int, params: TorchMLP, generator: torch.Generator) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size in params.hidden:
+        layers += [nn.Linear(width, size), _ACTIVATIONS[params.activation]()]
+        width = size
+    layers.append(nn.Linear(width, 1))
+    for layer in layers:
+        if isinstance(layer, nn.Linear):  # torch's own initialisation, but from our generator
+            bound = layer.in_features ** -0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return nn.Sequential(*layers)
+
+
+def _tensors(rows: Rows, centre: float, spread: float) -> tuple[torch.Tensor, torch.Tensor]:
+    targets = ((rows.label - centre) / spread).astype(np.float32)
+    return torch.from_numpy(rows.matrix.astype(np.float32)), torch.from_numpy(targets)
+
+
+def _loss(params: TorchMLP, *, binary: bool) -> nn.Module:
+    if binary:
+        return nn.BCEWithLogitsLoss()
+    return nn.L1Loss() if params.loss == "mae" else nn.MSELoss()
+
+
+def _optimizer(params: TorchMLP, network: nn.Module) -> torch.optim.Optimizer:
+    kinds: dict[str, type[torch.optim.Optimizer]] = {
+        "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD,
+    }
+    arguments = {"lr": params.learning_rate, "weight_decay": params.weight_decay}
+    return kinds[params.optimizer](network.parameters(), **arguments)
+
+
+def _last(network: nn.Sequential) -> nn.Linear:
+    layer = network[-1]
+    if not isinstance(layer, nn.Linear):
+        raise TypeError("a network ends with a linear layer")
+    return layer
+
+
+def _to_unit(network: nn.Sequential, centre: float, spread: float) -> None:
+    """Fold the label's scaling into the last layer."""
+    with torch.no_grad():
+        _last(network).weight.mul_(spread)
+        _last(network).bias.mul_(spread).add_(centre)
+
+
+def _resume(network: nn.Sequential, folder: Path, centre: float, spread: float) -> None:
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError as error:
+        raise TrainingError("weights of the same layers to go on from", str(error).splitlines()[0],
+                            "Train from the start, or declare the champion's layers") from error
+    with torch.no_grad():
+        _last(network).bias.sub_(centre).div_(spread)
+        _last(network).weight.div_(spread)

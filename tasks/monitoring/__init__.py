@@ -1,0 +1,1 @@
+"""Windows, drift, realised performance, cause, decision."""

@@ -1,0 +1,182 @@
+"""Learn a feature program from training rows, with scikit-learn's estimators where it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from expectations.errors import TrainingError
+from expectations.usecase import (
+    CalendarStep,
+    EncodeStep,
+    ExpressionStep,
+    FeatureStep,
+    ImputeStep,
+    NumericStep,
+    ScaleStep,
+    columns_made,
+)
+from expectations.expressions import Column, Node
+from tasks.preprocessing.program import (
+    Calendar,
+    Expression,
+    FeatureProgram,
+    Fill,
+    Input,
+    Kind,
+    Ordinal,
+    Scale,
+    Step,
+    read_input,
+    run_step,
+    to_text,
+)
+
+
+def input_kinds(steps: Sequence[FeatureStep], text_columns: frozenset[str] = frozenset()) -> dict[str, Kind]:
+    """Raw columns a list of steps reads, and what each is read as: decided by the first step that reads it.
+
+    Parameters
+    ----------
+    steps : sequence of FeatureStep
+    text_columns : frozenset of str
+        Columns known to hold text; only an imputation needs to be told.
+    """
+    kinds: dict[str, Kind] = {}
+    made: set[str] = set()
+    for step in steps:
+        read: dict[str, Kind] = {}
+        match step:
+            case NumericStep():
+                read = dict.fromkeys(step.numeric, "number")
+            case ExpressionStep():
+                read = _expression_kinds(step.expression.root)
+            case CalendarStep():
+                read = {step.calendar: "instant"}
+            case ImputeStep():
+                read = {column: "text" if column in text_columns else "number" for column in step.impute.columns}
+            case EncodeStep():
+                read = dict.fromkeys(step.encode, "text")
+            case ScaleStep():
+                read = dict.fromkeys(step.scale, "number")
+        kinds |= {column: kind for column, kind in read.items() if column not in kinds and column not in made}
+        made |= set(columns_made(step))
+    return kinds
+
+
+def _expression_kinds(node: Node) -> dict[str, Kind]:
+    if isinstance(node, Column):
+        return {node.name: "text" if node.kind == "text" else "number"}
+    kinds: dict[str, Kind] = {}
+    for value in vars(node).values():
+        children = value if isinstance(value, tuple) else (value,)
+        for child in children:
+            if isinstance(child, Node):
+                kinds |= _expression_kinds(child)
+    return kinds
+
+
+def fit_program(steps: Sequence[FeatureStep], frame: pl.DataFrame) -> FeatureProgram:
+    """Fit every step on training rows, each on what the steps before it made.
+
+    Parameters
+    ----------
+    steps : sequence of FeatureStep
+        As declared in the use case.
+    frame : polars.DataFrame of shape (n_rows, any)
+        Raw training rows.
+
+    Raises
+    ------
+    TrainingError
+        If a column is absent, holds nothing in all training rows, or stays a text in the end.
+    """
+    texts = frozenset(name for name, dtype in frame.schema.items() if dtype == pl.String)
+    kinds = input_kinds(steps, texts)
+    absent = sorted(set(kinds) - set(frame.columns))
+    if absent:
+        raise TrainingError("the columns the features read", f"no {', '.join(absent)} in the training rows",
+                            "Check the names under `features` against `driftwheel check`")
+    inputs = tuple(Input(name, kind) for name, kind in kinds.items())
+    _refuse_empty(frame.select(list(kinds)), "the training rows")
+    working = frame.select(read_input(column, frame.schema[column.name]) for column in inputs)
+    fitted: list[Step] = []
+    features: dict[str, None] = {}
+    categorical: dict[str, None] = {}
+    for declared in steps:
+        for step in _fit_step(declared, working):
+            working = run_step(working, step)
+            fitted.append(step)
+        features |= dict.fromkeys(columns_made(declared))
+        if isinstance(declared, EncodeStep):
+            categorical |= dict.fromkeys(declared.encode)
+        elif isinstance(declared, ScaleStep):
+            categorical = {name: None for name in categorical if name not in declared.scale}
+    texts_left = [name for name in features if not working.schema[name].is_numeric()]
+    if texts_left:
+        raise TrainingError("numbers in every feature", f"texts or instants in {', '.join(texts_left)}",
+                            "Add them to an `encode` step, or take calendar parts")
+    return FeatureProgram(inputs, tuple(fitted), tuple(features), tuple(categorical))
+
+
+def _refuse_empty(frame: pl.DataFrame, where: str) -> None:
+    empty = [name for name in frame.columns if frame[name].null_count() == len(frame)]
+    if empty:
+        raise TrainingError("at least one value in every column a feature reads",
+                            f"{', '.join(empty)} missing in all {len(frame)} of {where}",
+                            "Mend the source, or take the column out of `features`")
+
+
+def _fit_step(declared: FeatureStep, working: pl.DataFrame) -> list[Step]:
+    match declared:
+        case NumericStep():
+            return []
+        case ExpressionStep():
+            return [Expression(declared.name, declared.expression.text)]
+        case CalendarStep():
+            return [Calendar(declared.calendar, tuple(declared.parts), declared.timezone)]
+        case ImputeStep():
+            return [_fit_fill(column, declared.impute.strategy, working) for column in declared.impute.columns]
+        case EncodeStep():
+            return [_fit_ordinal(column, declared.max_categories, working) for column in declared.encode]
+        case ScaleStep():
+            return [_fit_scale(column, declared.to, working) for column in declared.scale]
+
+
+def _fit_fill(column: str, strategy: str | float, working: pl.DataFrame) -> Fill:
+    from sklearn.impute import SimpleImputer
+
+    if not isinstance(strategy, str):
+        return Fill(column, float(strategy))
+    text = working.schema[column] == pl.String
+    if text and strategy != "most_frequent":
+        raise TrainingError(f"numbers to take the {strategy} of", f"texts in {column}",
+                            "Impute texts with most_frequent")
+    known = working[column].drop_nulls()
+    values = known.to_numpy().astype(object if text else np.float64).reshape(-1, 1)
+    value = SimpleImputer(strategy=strategy, missing_values=None if text else np.nan).fit(values).statistics_[0]
+    return Fill(column, str(value) if text else float(value))
+
+
+def _fit_ordinal(column: str, most: int, working: pl.DataFrame) -> Ordinal:
+    from sklearn.preprocessing import OrdinalEncoder
+
+    texts = working.select(to_text(pl.col(column), working.schema[column]).alias(column))[column].drop_nulls()
+    counts = texts.value_counts(name="n").sort(["n", column], descending=[True, False]).head(most)
+    encoder = OrdinalEncoder().fit(counts[column].to_numpy().astype(object).reshape(-1, 1))
+    return Ordinal(column, tuple(str(category) for category in encoder.categories_[0]))
+
+
+def _fit_scale(column: str, to: str, working: pl.DataFrame) -> Scale:
+    from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+    values = working[column].cast(pl.Float64).drop_nulls().to_numpy().reshape(-1, 1)
+    if not len(values):
+        raise TrainingError("numbers to scale", f"{column} missing in all training rows", "Impute it before")
+    if to == "standard":
+        standard = StandardScaler().fit(values)
+        return Scale(column, float(standard.mean_[0]), 1.0 / float(standard.scale_[0]))
+    minmax = MinMaxScaler().fit(values)
+    return Scale(column, float(minmax.data_min_[0]), float(minmax.scale_[0]))

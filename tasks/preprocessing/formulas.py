@@ -1,0 +1,260 @@
+"""Two executors of one expression tree: Polars for columns, Python source for one row.
+
+Both follow the rules stated in `expectations.expressions`; a property test holds them equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import reduce
+
+import polars as pl
+
+from expectations.expressions import (
+    Arithmetic,
+    Call,
+    Choice,
+    Column,
+    Comparison,
+    Logic,
+    Membership,
+    Node,
+    Not,
+    Number,
+    Text,
+)
+
+# --- Polars -------------------------------------------------------------------------------------------------------
+
+
+def finite(values: pl.Expr) -> pl.Expr:
+    """Make what is not a finite number missing."""
+    return pl.when(values.is_finite()).then(values)
+
+
+_POLARS_CALLS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+    "abs": pl.Expr.abs,
+    "sqrt": pl.Expr.sqrt,
+    "log": pl.Expr.log,
+    "log1p": pl.Expr.log1p,
+    "exp": pl.Expr.exp,
+    "floor": pl.Expr.floor,
+}
+
+
+def to_polars(node: Node) -> pl.Expr:
+    """Translate a tree to a Polars expression over columns that are already numbers (Float64) or texts."""
+    match node:
+        case Number(value=value):
+            return pl.lit(value, dtype=pl.Float64)
+        case Text(value=text):
+            return pl.lit(text, dtype=pl.String)
+        case Column(name=name):
+            return pl.col(name)
+        case Arithmetic():
+            return _polars_arithmetic(node)
+        case Comparison():
+            return _polars_comparison(node)
+        case Membership(item=item, options=options):
+            return to_polars(item).is_in(list(options))
+        case Logic(op=op, terms=terms):
+            return reduce((lambda a, b: a & b) if op == "and" else (lambda a, b: a | b), map(to_polars, terms))
+        case Not(term=term):
+            return to_polars(term).not_()
+        case Choice(condition=condition, then=then, otherwise=otherwise):
+            test = to_polars(condition)
+            chosen = pl.when(test).then(as_number(then)).otherwise(as_number(otherwise))
+            return pl.when(test.is_not_null()).then(chosen)
+        case Call():
+            return _polars_call(node)
+
+
+def as_number(node: Node) -> pl.Expr:
+    """Translate a tree whose result is used as a number: conditions become 0 and 1."""
+    expression = to_polars(node)
+    return expression.cast(pl.Float64) if node.kind == "boolean" else expression
+
+
+def _polars_arithmetic(node: Arithmetic) -> pl.Expr:
+    left, right = as_number(node.left), as_number(node.right)
+    if node.op == "+":
+        return finite(left + right)
+    if node.op == "-":
+        return finite(left - right)
+    if node.op == "*":
+        return finite(left * right)
+    factor = _reciprocal(node.right)
+    return finite(left / right if factor is None else left * pl.lit(factor))
+
+
+def _reciprocal(divisor: Node) -> float | None:
+    """Both executors divide by a literal as Polars does, times its reciprocal, so that they agree to the last bit."""
+    return 1.0 / divisor.value if isinstance(divisor, Number) and divisor.value else None
+
+
+def _polars_comparison(node: Comparison) -> pl.Expr:
+    text = node.left.kind == "text"
+    left, right = (to_polars(side) if text else as_number(side) for side in (node.left, node.right))
+    operations: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
+        "==": pl.Expr.eq,
+        "!=": pl.Expr.ne,
+        "<": pl.Expr.lt,
+        "<=": pl.Expr.le,
+        ">": pl.Expr.gt,
+        ">=": pl.Expr.ge,
+    }
+    return operations[node.op](left, right)
+
+
+def _polars_call(node: Call) -> pl.Expr:
+    if node.function == "is_missing":
+        return to_polars(node.arguments[0]).is_null()
+    arguments = [as_number(argument) for argument in node.arguments]
+    if node.function == "coalesce":
+        return pl.coalesce(arguments)
+    if node.function in ("min", "max"):
+        horizontal = pl.min_horizontal(arguments) if node.function == "min" else pl.max_horizontal(arguments)
+        return pl.when(pl.all_horizontal([argument.is_not_null() for argument in arguments])).then(horizontal)
+    return finite(_POLARS_CALLS[node.function](arguments[0]))
+
+
+# --- Python source for one row -----------------------------------------------------------------------------------
+
+Value = float | str | bool | None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _add(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else _finite(a + b)
+
+
+def _subtract(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else _finite(a - b)
+
+
+def _multiply(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else _finite(a * b)
+
+
+def _divide(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None or b == 0 else _finite(a / b)
+
+
+def _and(*terms: bool | None) -> bool | None:
+    if any(term is False for term in terms):
+        return False
+    return None if any(term is None for term in terms) else True
+
+
+def _or(*terms: bool | None) -> bool | None:
+    if any(term is True for term in terms):
+        return True
+    return None if any(term is None for term in terms) else False
+
+
+def _coalesce(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _least(*values: float | None) -> float | None:
+    known = [value for value in values if value is not None]
+    return min(known) if len(known) == len(values) else None
+
+
+def _greatest(*values: float | None) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) else None
+
+
+def _one(function: Callable[[float], float]) -> Callable[[float | None], float | None]:
+    def call(value: float | None) -> float | None:
+        if value is None:
+            return None
+        try:
+            return _finite(function(value))
+        except (ValueError, OverflowError):
+            return None
+
+    return call
+
+
+#: What the generated source may refer to.
+NAMESPACE: dict[str, object] = {
+    "_add": _add,
+    "_subtract": _subtract,
+    "_multiply": _multiply,
+    "_divide": _divide,
+    "_and": _and,
+    "_or": _or,
+    "_coalesce": _coalesce,
+    "_min": _least,
+    "_max": _greatest,
+    "_abs": _one(math.fabs),
+    "_sqrt": _one(math.sqrt),
+    "_log": _one(math.log),
+    "_log1p": _one(math.log1p),
+    "_exp": _one(math.exp),
+    "_floor": _one(lambda value: float(math.floor(value))),
+}
+
+_PYTHON_ARITHMETIC = {"+": "_add", "-": "_subtract", "*": "_multiply", "/": "_divide"}
+
+
+class SourceWriter:
+    """Writes one row's evaluation of a tree as Python statements; `variable` names the local of a column."""
+
+    def __init__(self, variable: Callable[[str], str]) -> None:
+        self.variable = variable
+        self.lines: list[str] = []
+        self._count = 0
+
+    def fresh(self) -> str:
+        """Return an unused local name."""
+        self._count += 1
+        return f"t{self._count}"
+
+    def assign(self, source: str) -> str:
+        """Write an assignment to a fresh local and return its name."""
+        name = self.fresh()
+        self.lines.append(f"{name} = {source}")
+        return name
+
+    def number(self, node: Node) -> str:
+        """Write a tree used as a number."""
+        name = self.write(node)
+        return self.assign(f"None if {name} is None else float({name})") if node.kind == "boolean" else name
+
+    def write(self, node: Node) -> str:
+        """Write a tree and return the local or literal that holds its value."""
+        match node:
+            case Number(value=value) | Text(value=value):
+                return repr(value)
+            case Column(name=name):
+                return self.variable(name)
+            case Arithmetic(op="/", left=left, right=right) if (factor := _reciprocal(right)) is not None:
+                return self.assign(f"_multiply({self.number(left)}, {factor!r})")
+            case Arithmetic(op=op, left=left, right=right):
+                return self.assign(f"{_PYTHON_ARITHMETIC[op]}({self.number(left)}, {self.number(right)})")
+            case Comparison(op=op, left=left, right=right):
+                sides = [self.write(s) if left.kind == "text" else self.number(s) for s in (left, right)]
+                unknown = " or ".join(f"{side} is None" for side in sides if side.isidentifier())
+                return self.assign(f"None if {unknown or False} else {sides[0]} {op} {sides[1]}")
+            case Membership(item=item, options=options):
+                name = self.write(item)
+                return self.assign(f"None if {name} is None else {name} in {frozenset(options)!r}")
+            case Logic(op=op, terms=terms):
+                return self.assign(f"_{op}({', '.join(self.write(term) for term in terms)})")
+            case Not(term=term):
+                name = self.write(term)
+                return self.assign(f"None if {name} is None else not {name}")
+            case Choice(condition=condition, then=then, otherwise=otherwise):
+                test, yes, no = self.write(condition), self.number(then), self.number(otherwise)
+                return self.assign(f"None if {test} is None else {yes} if {test} else {no}")
+            case Call(function="is_missing", arguments=(argument,)):
+                return self.assign(f"{self.write(argument)} is None")
+            case Call(function=function, arguments=arguments):
+                return self.assign(f"_{function}({', '.join(self.number(argument) for argument in arguments)})")

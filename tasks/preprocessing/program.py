@@ -1,0 +1,338 @@
+"""The fitted feature program: one specification, two executors.
+
+`FeatureProgram.transform` runs over a Polars frame; `FeatureProgram.compile` returns a function of one row, generated
+as Python source. State is plain numbers and vocabularies and is stored as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from expectations.errors import BundleError
+from expectations.expressions import parse_expression
+from tasks.preprocessing.formulas import NAMESPACE, SourceWriter, as_number, finite
+
+Kind = Literal["number", "text", "instant"]
+Matrix = npt.NDArray[np.float64]
+Row = Mapping[str, object]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Input:
+    """A raw column the program reads, and what it reads it as."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Column `name` becomes the value of `text`."""
+
+    name: str
+    text: str
+    step: str = "expression"
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Parts of the instant in `column`, as seen in `timezone`."""
+
+    column: str
+    parts: tuple[str, ...]
+    timezone: str
+    step: str = "calendar"
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Missing values of `column` become `value`."""
+
+    column: str
+    value: float | str
+    step: str = "fill"
+
+
+@dataclass(frozen=True)
+class Ordinal:
+    """Categories of `column` become their position in `categories`; others and missing ones -1."""
+
+    column: str
+    categories: tuple[str, ...]
+    step: str = "ordinal"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`column` becomes (value - offset) * factor."""
+
+    column: str
+    offset: float
+    factor: float
+    step: str = "scale"
+
+
+Step = Expression | Calendar | Fill | Ordinal | Scale
+_STEPS: dict[str, type[Step]] = {
+    "expression": Expression,
+    "calendar": Calendar,
+    "fill": Fill,
+    "ordinal": Ordinal,
+    "scale": Scale,
+}
+
+# --- batch --------------------------------------------------------------------------------------------------------
+
+_CALENDAR_POLARS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+    "minute": lambda t: t.dt.minute(),
+    "hour": lambda t: t.dt.hour(),
+    "day": lambda t: t.dt.day(),
+    "weekday": lambda t: t.dt.weekday() - 1,
+    "month": lambda t: t.dt.month(),
+    "quarter": lambda t: t.dt.quarter(),
+    "week": lambda t: t.dt.week(),
+    "day_of_year": lambda t: t.dt.ordinal_day(),
+    "year": lambda t: t.dt.year(),
+    "weekend": lambda t: t.dt.weekday() >= 6,  # noqa: PLR2004 - Saturday
+}
+
+
+def read_input(column: Input, dtype: pl.DataType) -> pl.Expr:
+    """Bring a raw column to the kind the program reads it as; what cannot be read raises in Polars."""
+    raw = pl.col(column.name)
+    if column.kind == "number":
+        return finite(raw.cast(pl.Float64, strict=True)).alias(column.name)
+    if column.kind == "instant":
+        if dtype == pl.String:
+            raw = raw.str.to_datetime(time_unit="us", time_zone="UTC")
+        elif isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
+            raw = raw.dt.replace_time_zone("UTC")
+        elif dtype == pl.Null:
+            raw = raw.cast(pl.Datetime("us", "UTC"))
+        return raw.dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias(column.name)
+    return to_text(raw, dtype).alias(column.name)
+
+
+def to_text(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Write values as text; whole numbers without a decimal point."""
+    if dtype.is_float():
+        whole = values.is_finite() & (values == values.floor())
+        return (
+            pl.when(whole)
+            .then(pl.when(whole).then(values).cast(pl.Int64).cast(pl.String))
+            .otherwise(finite(values).cast(pl.String))
+        )
+    return values.cast(pl.String)
+
+
+def run_step(frame: pl.DataFrame, step: Step) -> pl.DataFrame:
+    """Run one fitted step over a frame."""
+    match step:
+        case Expression(name=name, text=text):
+            return frame.with_columns(as_number(parse_expression(text).root).alias(name))
+        case Calendar(column=column, parts=parts, timezone=timezone):
+            local = pl.col(column).dt.convert_time_zone(timezone)
+            return frame.with_columns(
+                _CALENDAR_POLARS[part](local).cast(pl.Float64).alias(f"{column}_{part}") for part in parts
+            )
+        case Fill(column=column, value=value):
+            return frame.with_columns(pl.col(column).fill_null(pl.lit(value)))
+        case Ordinal(column=column, categories=categories):
+            text = to_text(pl.col(column), frame.schema[column])
+            codes = text.replace_strict(
+                list(categories), list(range(len(categories))), default=-1.0, return_dtype=pl.Float64
+            )
+            return frame.with_columns(codes.fill_null(-1.0).alias(column))
+        case Scale(column=column, offset=offset, factor=factor):
+            return frame.with_columns(((pl.col(column) - offset) * factor).alias(column))
+
+
+# --- one row ------------------------------------------------------------------------------------------------------
+
+_CALENDAR_PYTHON = {
+    "minute": "{t}.minute",
+    "hour": "{t}.hour",
+    "day": "{t}.day",
+    "weekday": "{t}.weekday()",
+    "month": "{t}.month",
+    "quarter": "(({t}.month + 2) // 3)",
+    "week": "{t}.isocalendar()[1]",
+    "day_of_year": "{t}.timetuple().tm_yday",
+    "year": "{t}.year",
+    "weekend": "({t}.weekday() >= 5)",
+}
+
+
+def _read_number(value: Any) -> float | None:  # noqa: ANN401 - whatever a request holds
+    if value is None:
+        return None
+    if isinstance(value, str):
+        raise TypeError("a number is needed, not a text")
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _read_text(value: Any) -> str | None:  # noqa: ANN401
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return str(int(value)) if value.is_integer() else str(value)
+    return str(value)
+
+
+def _read_instant(value: Any) -> datetime | None:  # noqa: ANN401
+    if value is None:
+        return None
+    instant = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(instant, datetime):
+        raise TypeError("an instant is needed: an ISO 8601 text")
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
+
+
+_READERS = {"number": "_read_number", "text": "_read_text", "instant": "_read_instant"}
+
+
+@dataclass(frozen=True)
+class FeatureProgram:
+    """A fitted feature program.
+
+    Attributes
+    ----------
+    inputs : tuple of Input
+        Raw columns it reads.
+    steps : tuple of Step
+        Fitted steps, in order.
+    features : tuple of str
+        Columns of the matrix it makes, in order.
+    categorical : tuple of str
+        Those of `features` that are codes of categories.
+    """
+
+    inputs: tuple[Input, ...]
+    steps: tuple[Step, ...]
+    features: tuple[str, ...]
+    categorical: tuple[str, ...]
+
+    def transform(self, frame: pl.DataFrame) -> Matrix:
+        """Run over a frame.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame of shape (n_rows, any)
+            Holds at least the columns of `inputs`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features)
+            Float64, missing values as NaN.
+        """
+        frame = frame.select(read_input(column, frame.schema[column.name]) for column in self.inputs)
+        for step in self.steps:
+            frame = run_step(frame, step)
+        selected = frame.select(pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in self.features)
+        return np.ascontiguousarray(selected.to_numpy(), dtype=np.float64)
+
+    def source(self) -> str:
+        """Return the Python source of the one-row executor."""
+        names: dict[str, str] = {}
+
+        def variable(column: str) -> str:
+            return names.setdefault(column, f"c{len(names)}")
+
+        writer = SourceWriter(variable)
+        out = writer.lines
+        for column in self.inputs:
+            out.append(f"{variable(column.name)} = {_READERS[column.kind]}(row.get({column.name!r}))")
+        for index, step in enumerate(self.steps):
+            match step:
+                case Expression(name=name, text=text):
+                    result = writer.number(parse_expression(text).root)
+                    out.append(f"{variable(name)} = {result}")
+                case Calendar(column=column, parts=parts):
+                    local = writer.assign(f"None if {variable(column)} is None else "
+                                          f"{variable(column)}.astimezone(_zone{index})")
+                    out.extend(
+                        f"{variable(f'{column}_{part}')} = None if {local} is None else "
+                        f"float({_CALENDAR_PYTHON[part].format(t=local)})"
+                        for part in parts
+                    )
+                case Fill(column=column, value=value):
+                    out.append(f"if {variable(column)} is None: {variable(column)} = {value!r}")
+                case Ordinal(column=column):
+                    out.append(f"{variable(column)} = _codes{index}.get(_read_text({variable(column)}), -1.0)")
+                case Scale(column=column, offset=offset, factor=factor):
+                    name = variable(column)
+                    out.append(f"if {name} is not None: {name} = ({name} - {offset!r}) * {factor!r}")
+        results = ", ".join(f"_nan if {variable(name)} is None else {variable(name)}" for name in self.features)
+        body = "\n    ".join([*out, f"return [{results}]"])
+        return f"def transform_row(row):\n    {body}\n"
+
+    def compile(self) -> Callable[[Row], list[float]]:
+        """Return a function of one row: raw column -> value, to the list of features (missing as NaN).
+
+        It raises TypeError or ValueError where a value cannot be read as its column's kind.
+        """
+        namespace: dict[str, Any] = {
+            **NAMESPACE,
+            "_nan": math.nan,
+            "_read_number": _read_number,
+            "_read_text": _read_text,
+            "_read_instant": _read_instant,
+        }
+        for index, step in enumerate(self.steps):
+            if isinstance(step, Calendar):
+                namespace[f"_zone{index}"] = ZoneInfo(step.timezone)
+            elif isinstance(step, Ordinal):
+                namespace[f"_codes{index}"] = {text: float(code) for code, text in enumerate(step.categories)}
+        # The source is made of our own templates and of literals written by repr; nothing of a use case runs as code.
+        exec(compile(self.source(), "<feature program>", "exec"), namespace)  # noqa: S102
+        function: Callable[[Row], list[float]] = namespace["transform_row"]
+        return function
+
+    def to_json(self) -> str:
+        """Write the program as JSON."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> FeatureProgram:
+        """Read a program.
+
+        Raises
+        ------
+        BundleError
+            If the text is not a program of a known format.
+        """
+        data = json.loads(text)
+        if data.get("format") != FORMAT:
+            raise BundleError(f"a feature program of format {FORMAT}", f"format {data.get('format')}",
+                              "Use a driftwheel that knows this format, or train again")
+        return cls(
+            inputs=tuple(Input(**column) for column in data["inputs"]),
+            steps=tuple(_step(step) for step in data["steps"]),
+            features=tuple(data["features"]),
+            categorical=tuple(data["categorical"]),
+        )
+
+
+def _step(data: dict[str, Any]) -> Step:
+    if data.get("step") not in _STEPS:
+        raise BundleError(f"a step of {', '.join(_STEPS)}", f"{data.get('step')!r}", "Train again")
+    return _STEPS[data["step"]](
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    )

@@ -1,0 +1,521 @@
+"""The platform database: use cases, turns of the wheel, measurements, the ledger, the outbox, alerts.
+
+SQLite on a laptop, Postgres in the stack; nothing here but SQL both understand. Unique constraints make a repeat
+harmless; what belongs together is one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    delete,
+    event,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy import Column as C
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
+
+from expectations.errors import TurnTakenError
+
+State = Literal["requested", "collecting", "training", "deploying", "done", "refused", "held", "failed"]
+OPEN: tuple[State, ...] = ("requested", "collecting", "training", "deploying")
+LEASE = timedelta(seconds=8)
+"""How long a stage may be silent before another may take its turn over."""
+
+metadata = MetaData()
+_instant = DateTime(timezone=True)
+
+use_cases = Table(
+    "use_cases", metadata,
+    C("name", String, primary_key=True),
+    C("folder", String, nullable=False),
+    C("digest", String, nullable=False),
+    C("schedule", Text, nullable=False, default="{}"),
+)
+turns = Table(
+    "turns", metadata,
+    C("id", String, primary_key=True),
+    C("usecase", String, nullable=False),
+    C("cause", String, nullable=False),
+    C("decision", String),
+    C("as_of", _instant, nullable=False),
+    C("state", String, nullable=False),
+    C("owner", String),
+    C("lease_until", _instant),
+    C("flow_run", String),
+    C("tracking_run", String),
+    C("product", Text),
+    Index("one_open_turn", "usecase", unique=True,
+          sqlite_where=text("state IN ('requested','collecting','training','deploying')"),
+          postgresql_where=text("state IN ('requested','collecting','training','deploying')")),
+)
+measurements = Table(
+    "measurements", metadata,
+    C("id", Integer, primary_key=True),
+    C("usecase", String, nullable=False),
+    C("window_start", _instant, nullable=False),
+    C("window_end", _instant, nullable=False),
+    C("champion", String, nullable=False),
+    C("content", Text, nullable=False),
+    UniqueConstraint("usecase", "window_start", "window_end", "champion"),
+)
+ledger = Table(
+    "ledger", metadata,
+    C("id", Integer, primary_key=True),
+    C("entry", String, nullable=False, unique=True),
+    C("usecase", String, nullable=False, index=True),
+    C("turn", String, ForeignKey("turns.id")),
+    C("as_of", _instant, nullable=False),
+    C("recorded_at", _instant, nullable=False),
+    C("kind", String, nullable=False),
+    C("action", String, nullable=False),
+    C("cause", String, nullable=False),
+    C("summary", Text, nullable=False),
+    C("evidence", Text, nullable=False),
+)
+outbox = Table(
+    "outbox", metadata,
+    C("id", String, primary_key=True),
+    C("usecase", String, nullable=False),
+    C("name", String, nullable=False),
+    C("labels", Text, nullable=False),
+    C("payload", Text, nullable=False),
+    C("occurred", _instant, nullable=False),
+    C("sent", _instant),
+)
+alerts = Table(
+    "alerts", metadata,
+    C("id", Integer, primary_key=True),
+    C("usecase", String, nullable=False),
+    C("entry", String, nullable=False, unique=True),
+    C("title", String, nullable=False),
+    C("body", Text, nullable=False),
+    C("severity", String, nullable=False),
+    C("delivered", _instant),
+)
+marks = Table(
+    "marks", metadata,
+    C("usecase", String, primary_key=True),
+    C("name", String, primary_key=True),
+    C("value", Text, nullable=False),
+)
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of the wheel."""
+
+    id: str
+    usecase: str
+    cause: str
+    as_of: datetime
+    state: State
+    decision: str | None = None
+    flow_run: str | None = None
+    tracking_run: str | None = None
+    product: dict[str, Any] | None = None
+    """What the last finished stage left for the next one."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger. `entry` names it: writing the same one again changes nothing."""
+
+    entry: str
+    usecase: str
+    as_of: datetime
+    kind: str
+    action: str
+    cause: str
+    summary: str
+    evidence: dict[str, Any]
+    turn: str | None = None
+    recorded_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event on its way to the flow server."""
+
+    id: str
+    usecase: str
+    name: str
+    labels: dict[str, str]
+    payload: dict[str, Any]
+    occurred: datetime
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something a person should hear."""
+
+    entry: str
+    usecase: str
+    title: str
+    body: str
+    severity: Literal["info", "warning", "failure"]
+
+
+@cache
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, pool_pre_ping=True)
+    if parsed.get_backend_name() == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own
+            connection.isolation_level = None  # transactions are begun by us, below
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA busy_timeout=10000")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # a write lock from the start: no upgrade can fail
+
+    metadata.create_all(engine)
+    return engine
+
+
+class Database:
+    """What outlives a run, as rows.
+
+    Parameters
+    ----------
+    url : str
+        A SQLAlchemy address.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open one transaction."""
+        with _engine(self.url).begin() as connection:
+            yield connection
+
+    # --- use cases ------------------------------------------------------------------------------------------------
+
+    def add_use_case(self, name: str, folder: Path, digest: str) -> None:
+        """Register a use case, or its new place and content."""
+        with self.transaction() as connection:
+            values = {"folder": str(folder), "digest": digest}
+            if not connection.execute(update(use_cases).where(use_cases.c.name == name).values(values)).rowcount:
+                connection.execute(insert(use_cases).values(name=name, schedule="{}", **values))
+
+    def remove_use_case(self, name: str) -> bool:
+        """Forget that a use case is registered; its rows, models and decisions stay."""
+        with self.transaction() as connection:
+            return bool(connection.execute(delete(use_cases).where(use_cases.c.name == name)).rowcount)
+
+    def use_cases(self) -> dict[str, Path]:
+        """Name -> folder of the registered use cases."""
+        with self.transaction() as connection:
+            rows = connection.execute(select(use_cases.c.name, use_cases.c.folder).order_by(use_cases.c.name))
+            return {row.name: Path(row.folder) for row in rows}
+
+    def forget(self, usecase: str) -> None:
+        """Delete everything known of a namespace; for replays, never for a live use case."""
+        with self.transaction() as connection:
+            for table in (ledger, alerts, outbox, measurements, marks, turns):
+                connection.execute(delete(table).where(table.c.usecase == usecase))
+
+    def mark(self, usecase: str, name: str, value: str) -> None:
+        """Remember a value."""
+        with self.transaction() as connection:
+            where = (marks.c.usecase == usecase) & (marks.c.name == name)
+            if not connection.execute(update(marks).where(where).values(value=value)).rowcount:
+                connection.execute(insert(marks).values(usecase=usecase, name=name, value=value))
+
+    def marked(self, usecase: str, name: str) -> str | None:
+        """Return a remembered value."""
+        with self.transaction() as connection:
+            where = (marks.c.usecase == usecase) & (marks.c.name == name)
+            return connection.execute(select(marks.c.value).where(where)).scalar_one_or_none()
+
+    # --- turns ----------------------------------------------------------------------------------------------------
+
+    def request_turn(
+        self, connection: Connection, usecase: str, cause: str, as_of: datetime, decision: str | None = None
+    ) -> str | None:
+        """Open a turn inside a transaction; None where one is open already."""
+        turn_id = uuid.uuid4().hex[:12]
+        try:
+            with connection.begin_nested():
+                connection.execute(
+                    insert(turns).values(
+                        id=turn_id, usecase=usecase, cause=cause, decision=decision, as_of=as_of, state="requested"
+                    )
+                )
+        except IntegrityError:
+            return None
+        return turn_id
+
+    def turn(self, turn_id: str) -> Turn:
+        """Return a turn by its id."""
+        with self.transaction() as connection:
+            row = connection.execute(select(turns).where(turns.c.id == turn_id)).one()
+        return _turn(row)
+
+    def open_turn(self, usecase: str) -> Turn | None:
+        """Return the open turn of a use case."""
+        with self.transaction() as connection:
+            row = connection.execute(
+                select(turns).where(turns.c.usecase == usecase, turns.c.state.in_(OPEN))
+            ).one_or_none()
+        return _turn(row) if row else None
+
+    def turns(self, usecase: str) -> list[Turn]:
+        """Return all turns of a use case by their instant."""
+        with self.transaction() as connection:
+            rows = connection.execute(select(turns).where(turns.c.usecase == usecase).order_by(turns.c.as_of)).all()
+        return [_turn(row) for row in rows]
+
+    def claim(self, turn_id: str, states: Sequence[State], state: State, owner: str, flow_run: str | None) -> Turn:
+        """Take a turn over for a stage: it must be in one of `states` and nobody alive may hold it.
+
+        Returns
+        -------
+        Turn
+            As it was before, so that the runs a dead owner left can be closed.
+
+        Raises
+        ------
+        TurnTakenError
+            If somebody holds it, or it has moved on.
+        """
+        now = datetime.now(UTC)
+        with self.transaction() as connection:
+            row = connection.execute(select(turns).where(turns.c.id == turn_id)).one_or_none()
+            if row is None:
+                raise TurnTakenError(f"a turn {turn_id}", "none", "Leave the turn out to let a new one be opened")
+            lease = _aware(row.lease_until)
+            if row.owner and row.owner != owner and lease and lease > now:
+                raise TurnTakenError(f"turn {turn_id} of {row.usecase} to be free", f"{row.owner} working on it",
+                                     f"Wait for it; if that process is dead, try again in {LEASE.seconds} s")
+            if row.state not in states:
+                raise TurnTakenError(f"turn {turn_id} in {' or '.join(states)}", f"it in {row.state}",
+                                     "Nothing to do: this stage was done already")
+            connection.execute(
+                update(turns).where(turns.c.id == turn_id)
+                .values(state=state, owner=owner, lease_until=now + LEASE, flow_run=flow_run)
+            )
+        return _turn(row)
+
+    def renew(self, turn_id: str, owner: str) -> bool:
+        """Prolong a lease; False where it is no longer ours."""
+        with self.transaction() as connection:
+            where = (turns.c.id == turn_id) & (turns.c.owner == owner)
+            values = {"lease_until": datetime.now(UTC) + LEASE}
+            return bool(connection.execute(update(turns).where(where).values(values)).rowcount)
+
+    def release(self, turn_id: str, owner: str) -> None:
+        """Give a turn back as it is, for a rerun."""
+        with self.transaction() as connection:
+            connection.execute(
+                update(turns).where(turns.c.id == turn_id, turns.c.owner == owner).values(owner=None, lease_until=None)
+            )
+
+    def note_tracking_run(self, turn_id: str, run: str) -> None:
+        """Remember which MLflow run works for a turn."""
+        with self.transaction() as connection:
+            connection.execute(update(turns).where(turns.c.id == turn_id).values(tracking_run=run))
+
+    def advance(
+        self, connection: Connection, turn_id: str, owner: str, state: State, product: dict[str, Any] | None = None
+    ) -> None:
+        """Move a claimed turn on inside a transaction and free it for the next stage.
+
+        Raises
+        ------
+        TurnTakenError
+            If the lease was lost meanwhile: then another process goes on, and nothing of this one may count.
+        """
+        values: dict[str, Any] = {"state": state, "owner": None, "lease_until": None}
+        if product is not None:
+            values["product"] = json.dumps(product)
+        where = (turns.c.id == turn_id) & (turns.c.owner == owner)
+        if not connection.execute(update(turns).where(where).values(values)).rowcount:
+            raise TurnTakenError(f"turn {turn_id} still held by {owner}", "another owner", "Nothing to do")
+
+    # --- measurements, ledger, outbox, alerts --------------------------------------------------------------------------
+
+    def put_measurement(
+        self, usecase: str, start: datetime, end: datetime, champion: str, content: dict[str, Any]
+    ) -> None:
+        """Keep what was measured over a window; measuring it again (labels ripened) replaces it."""
+        where = (
+            (measurements.c.usecase == usecase) & (measurements.c.window_start == start)
+            & (measurements.c.window_end == end) & (measurements.c.champion == champion)
+        )
+        with self.transaction() as connection:
+            values = {"content": json.dumps(content)}
+            if not connection.execute(update(measurements).where(where).values(values)).rowcount:
+                connection.execute(
+                    insert(measurements).values(
+                        usecase=usecase, window_start=start, window_end=end, champion=champion, **values
+                    )
+                )
+
+    def measurements(self, usecase: str) -> list[dict[str, Any]]:
+        """Return what was measured, by window."""
+        with self.transaction() as connection:
+            rows = connection.execute(
+                select(measurements.c.content).where(measurements.c.usecase == usecase)
+                .order_by(measurements.c.window_start, measurements.c.id)
+            ).all()
+        return [json.loads(row.content) for row in rows]
+
+    def write(self, connection: Connection, entry: Entry) -> bool:
+        """Append to the ledger inside a transaction; False where this entry stands already."""
+        if connection.execute(select(ledger.c.id).where(ledger.c.entry == entry.entry)).first():
+            return False
+        connection.execute(
+            insert(ledger).values(
+                entry=entry.entry, usecase=entry.usecase, turn=entry.turn, as_of=entry.as_of,
+                recorded_at=datetime.now(UTC), kind=entry.kind, action=entry.action, cause=entry.cause,
+                summary=entry.summary, evidence=json.dumps(entry.evidence),
+            )
+        )
+        return True
+
+    def entries(self, usecase: str, *, last: int | None = None, kind: str | None = None) -> list[Entry]:
+        """Read the ledger, oldest first; the newest `last` where given."""
+        query = select(ledger).where(ledger.c.usecase == usecase).order_by(ledger.c.id.desc())
+        if kind is not None:
+            query = query.where(ledger.c.kind == kind)
+        if last is not None:
+            query = query.limit(last)
+        with self.transaction() as connection:
+            rows = connection.execute(query).all()
+        return [
+            Entry(
+                entry=row.entry, usecase=row.usecase, as_of=_certain(row.as_of), kind=row.kind, action=row.action,
+                cause=row.cause, summary=row.summary, evidence=json.loads(row.evidence), turn=row.turn,
+                recorded_at=_aware(row.recorded_at),
+            )
+            for row in reversed(rows)
+        ]
+
+    def post(
+        self, connection: Connection, usecase: str, name: str, labels: dict[str, str], payload: dict[str, Any],
+        *, deliver: bool = True,
+    ) -> None:
+        """Put an event into the outbox inside a transaction.
+
+        Parameters
+        ----------
+        deliver : bool
+            False where the process that posts it does the next stage itself: kept for the record, never sent.
+        """
+        now = datetime.now(UTC)
+        connection.execute(
+            insert(outbox).values(
+                id=str(uuid.uuid4()), usecase=usecase, name=name, labels=json.dumps(labels),
+                payload=json.dumps(payload), occurred=now, sent=None if deliver else now,
+            )
+        )
+
+    def unsent(self) -> list[Event]:
+        """Events that still have to reach the flow server, oldest first."""
+        with self.transaction() as connection:
+            rows = connection.execute(select(outbox).where(outbox.c.sent.is_(None)).order_by(outbox.c.occurred)).all()
+        return [
+            Event(row.id, row.usecase, row.name, json.loads(row.labels), json.loads(row.payload), _certain(row.occurred))
+            for row in rows
+        ]
+
+    def sent(self, event_id: str) -> None:
+        """Note that an event arrived."""
+        with self.transaction() as connection:
+            connection.execute(update(outbox).where(outbox.c.id == event_id).values(sent=datetime.now(UTC)))
+
+    def alert(self, connection: Connection, alert: Alert) -> None:
+        """Queue an alert inside a transaction, once."""
+        if not connection.execute(select(alerts.c.id).where(alerts.c.entry == alert.entry)).first():
+            connection.execute(
+                insert(alerts).values(usecase=alert.usecase, entry=alert.entry, title=alert.title, body=alert.body,
+                                      severity=alert.severity)
+            )
+
+    def undelivered(self, usecase: str) -> list[Alert]:
+        """Alerts nobody has heard yet."""
+        with self.transaction() as connection:
+            rows = connection.execute(
+                select(alerts).where(alerts.c.usecase == usecase, alerts.c.delivered.is_(None)).order_by(alerts.c.id)
+            ).all()
+        return [Alert(row.entry, row.usecase, row.title, row.body, row.severity) for row in rows]
+
+    def delivered(self, alert: Alert) -> None:
+        """Note that an alert arrived."""
+        with self.transaction() as connection:
+            connection.execute(
+                update(alerts).where(alerts.c.entry == alert.entry).values(delivered=datetime.now(UTC))
+            )
+
+
+def _turn(row: Any) -> Turn:  # noqa: ANN401 - SQLAlchemy's row
+    return Turn(
+        id=row.id, usecase=row.usecase, cause=row.cause, as_of=_certain(row.as_of), state=row.state,
+        decision=row.decision, flow_run=row.flow_run, tracking_run=row.tracking_run,
+        product=json.loads(row.product) if row.product else None,
+    )
+
+
+def _certain(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+class Lease:
+    """Keeps a claimed turn ours while a stage works: renews it every two seconds from a thread."""
+
+    def __init__(self, database: Database, turn_id: str, owner: str) -> None:
+        self._database, self._turn, self._owner = database, turn_id, owner
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True, name=f"lease-{turn_id}")
+
+    def _renew(self) -> None:
+        while not self._stop.wait(LEASE.total_seconds() / 4):
+            if not self._database.renew(self._turn, self._owner):
+                return
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()

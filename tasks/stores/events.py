@@ -1,0 +1,59 @@
+"""Send events from the outbox to the Prefect server over its API."""
+
+from __future__ import annotations
+
+import httpx
+
+from expectations.errors import UnreachableError
+from tasks.stores.database import Database
+
+RETRAIN_REQUESTED = "driftwheel.retrain.requested"
+DATASET_READY = "driftwheel.dataset.ready"
+MODEL_PROMOTED = "driftwheel.model.promoted"
+_TIMEOUT = 10.0
+
+
+def resource(usecase: str) -> str:
+    """Prefect resource id of a use case."""
+    return f"driftwheel.usecase.{usecase}"
+
+
+def flush(database: Database, api: str | None) -> int:
+    """Send every waiting event; each is marked once the server has taken it, so a repeat is possible, a loss is not.
+
+    Parameters
+    ----------
+    api : str or None
+        Address of Prefect's API; without one events wait.
+
+    Returns
+    -------
+    int
+        How many were sent.
+
+    Raises
+    ------
+    UnreachableError
+        If the server does not take them; they wait.
+    """
+    waiting = database.unsent()
+    if not waiting or api is None:
+        return 0
+    body = [
+        {
+            "id": event.id,
+            "event": event.name,
+            "occurred": event.occurred.isoformat(),
+            "resource": {"prefect.resource.id": resource(event.usecase), **event.labels},
+            "payload": event.payload,
+        }
+        for event in waiting
+    ]
+    try:
+        httpx.post(f"{api}/events", json=body, timeout=_TIMEOUT).raise_for_status()
+    except httpx.HTTPError as error:
+        raise UnreachableError(f"the Prefect server at {api} to take {len(waiting)} event(s)", str(error),
+                               "Start it (`driftwheel up`) and run again; the events wait in the outbox") from error
+    for event in waiting:
+        database.sent(event.id)
+    return len(waiting)

@@ -1,0 +1,248 @@
+"""The lake: Delta tables of rows, one folder a use case, and the one interface that knows what may be read when.
+
+Tables
+------
+raw
+    What came, joined; every version of a row that was ever collected, numbered by the batch that brought it.
+clean
+    Rows that passed the suite, repaired; the latest of each key wins on reading.
+quarantine
+    Rows that failed, with the reasons.
+predictions
+    What the service answered, harvested from its journal.
+labels
+    True labels that came by feedback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+
+from expectations.durations import Duration
+from expectations.errors import LakeError, NotRipeError
+from expectations.usecase import UseCase
+
+Table = Literal["raw", "clean", "quarantine", "predictions", "labels"]
+
+BATCH = "_batch"
+COLLECTED = "_collected"
+TECHNICAL = (BATCH, COLLECTED)
+
+#: Old versions stay readable for ten years: a training set is a reference to one.
+_RETENTION = {
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+}
+
+
+@dataclass(frozen=True)
+class Version:
+    """A committed state of a table."""
+
+    table: str
+    version: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Tables of one use case under a root folder or address."""
+
+    root: str
+    usecase: str
+
+    def address(self, table: Table) -> str:
+        """Where a table lies."""
+        return f"{self.root.rstrip('/')}/{self.usecase}/{table}"
+
+    def version(self, table: Table) -> int | None:
+        """Latest version of a table, None where it does not exist."""
+        from deltalake import DeltaTable
+
+        address = self.address(table)
+        return DeltaTable(address).version() if DeltaTable.is_deltatable(address) else None
+
+    def transaction(self, table: Table, application: str) -> int:
+        """Number of the last transaction an application committed to a table; 0 for none."""
+        from deltalake import DeltaTable
+
+        address = self.address(table)
+        if not DeltaTable.is_deltatable(address):
+            return 0
+        return DeltaTable(address).transaction_version(application) or 0
+
+    def append(
+        self, table: Table, frame: pl.DataFrame, *, transactions: Mapping[str, int], notes: Mapping[str, str] | None = None
+    ) -> bool:
+        """Append rows in one atomic commit, once: rows whose transactions are all committed are not written again.
+
+        Parameters
+        ----------
+        table : str
+        frame : polars.DataFrame
+            Columns as the table's; the first append makes the table.
+        transactions : mapping of str to int
+            Application -> number from 1, growing. What makes a repeat harmless.
+        notes : mapping of str to str, optional
+            Kept in the commit.
+
+        Returns
+        -------
+        bool
+            Whether anything was written.
+
+        Raises
+        ------
+        LakeError
+            If the columns are not the table's, or only some of the transactions were committed before.
+        """
+        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+        from deltalake.exceptions import CommitFailedError
+
+        address = self.address(table)
+        properties = CommitProperties(
+            custom_metadata=dict(notes or {}),
+            app_transactions=[Transaction(name, number) for name, number in transactions.items()],
+        )
+        if not DeltaTable.is_deltatable(address):
+            frame = frame.cast({name: pl.String for name, dtype in frame.schema.items() if dtype == pl.Null})
+            empty = frame.head(0).to_arrow(compat_level=pl.CompatLevel.oldest())
+            DeltaTable.create(address, empty.schema, mode="ignore", configuration=_RETENTION)
+        handle = DeltaTable(address)  # taken before the check; the commit fails if another one came between
+        done = [name for name, number in transactions.items() if (handle.transaction_version(name) or 0) >= number]
+        if done:
+            if len(done) < len(transactions):
+                raise LakeError(f"none or all of {len(transactions)} transactions in {table}", f"{len(done)} of them",
+                                "Harvest again: committed ones are left out")
+            return False
+        try:
+            write_deltalake(handle, self._conform(table, frame), mode="append", commit_properties=properties)
+        except CommitFailedError:
+            fresh = DeltaTable(address)
+            if all((fresh.transaction_version(name) or 0) >= number for name, number in transactions.items()):
+                return False
+            raise
+        return True
+
+    def _conform(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+        schema = pl.scan_delta(self.address(table)).collect_schema()
+        extra, missing = sorted(set(frame.columns) - set(schema)), sorted(set(schema) - set(frame.columns))
+        if extra or missing:
+            raise LakeError(
+                f"the columns of the table {table}",
+                "; ".join(filter(None, (f"new {', '.join(extra)}" if extra else "",
+                                        f"no {', '.join(missing)}" if missing else ""))),
+                "A renamed or added column needs the use case to say so; or start a new name",
+            )
+        wrong = [
+            f"{name} is {dtype}, was {schema[name]}"
+            for name, dtype in frame.schema.items()
+            if dtype not in (schema[name], pl.Null) and not (dtype.is_integer() and schema[name].is_integer())
+        ]
+        if wrong:
+            raise LakeError(f"the types of the table {table}", "; ".join(wrong),
+                            "Declare the types under `columns`, or mend the source")
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+
+    def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:
+        """Read a table lazily, as it is. Rows come in no particular order.
+
+        Raises
+        ------
+        LakeError
+            If there is no such table yet.
+        """
+        from deltalake import DeltaTable
+
+        address = self.address(table)
+        if not DeltaTable.is_deltatable(address):
+            raise LakeError(f"a table {table} of {self.usecase}", "none", "Run the collect flow first")
+        return pl.scan_delta(address, version=version)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What of a use case's rows may be known at an instant: the only way stages read collected rows.
+
+    Rows have an event time before `as_of`; label and forbidden columns are missing wherever they are not yet ripe.
+    """
+
+    lake: Lake
+    spec: UseCase
+    as_of: datetime
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Columns that are known only once ripe."""
+        return tuple(dict.fromkeys((self.spec.label.column, *self.spec.forbidden)))
+
+    def ripe_until(self) -> datetime:
+        """Event times up to this instant (inclusive) have their label by `as_of`."""
+        return self.spec.label.available_after.after(self.as_of, -1)
+
+    def rows(
+        self,
+        table: Literal["raw", "clean"] = "clean",
+        *,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        latest: bool = True,
+    ) -> pl.DataFrame:
+        """Read rows with event time in [since, until), never at or after `as_of`, in order of time and keys.
+
+        Parameters
+        ----------
+        table : {"raw", "clean"}
+        version : int, optional
+            A version of the table; the newest where not given.
+        columns : sequence of str, optional
+            Those wanted; all where not given.
+        latest : bool
+            Only the latest version of each key.
+        """
+        clock = self.spec.clock.column
+        frame = self.lake.scan(table, version).filter(pl.col(clock) < self.as_of)
+        if since is not None:
+            frame = frame.filter(pl.col(clock) >= since)
+        if until is not None:
+            frame = frame.filter(pl.col(clock) < until)
+        present = set(frame.collect_schema())
+        hidden = [column for column in self.hidden if column in present]
+        frame = frame.with_columns(
+            pl.when(pl.col(clock) <= self.ripe_until()).then(pl.col(column)).alias(column) for column in hidden
+        )
+        keys = list(self.spec.keys)
+        order = [clock, *(key for key in keys if key != clock), BATCH]
+        if columns is not None:
+            frame = frame.select(dict.fromkeys((*columns, *order)))
+        found = frame.collect().sort(order, maintain_order=True)
+        if latest:
+            found = found.unique(keys, keep="last", maintain_order=True)
+        if columns is not None:
+            return found.select(list(dict.fromkeys(columns)))
+        return found
+
+    def labelled(self, **options: object) -> pl.DataFrame:
+        """Read ripe rows that have a label; options as for `rows`."""
+        found = self.rows(**options)  # type: ignore[arg-type]
+        return found.filter(pl.col(self.spec.label.column).is_not_null())
+
+    def refuse_unripe(self, window_end: datetime) -> None:
+        """Raise where the labels of a window cannot be known yet.
+
+        Raises
+        ------
+        NotRipeError
+            If `window_end` + `available_after` lies after `as_of`.
+        """
+        ripe: Duration = self.spec.label.available_after
+        if ripe.after(window_end) > self.as_of:
+            raise NotRipeError(f"a window that ended by {self.ripe_until():%Y-%m-%d %H:%M}",
+                               f"one that ends {window_end:%Y-%m-%d %H:%M}", f"Wait {ripe} after its end")

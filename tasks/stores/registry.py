@@ -1,0 +1,257 @@
+"""MLflow: runs, figures, bundles as model versions, and the aliases `champion` and `challenger`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expectations.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOADER = "tasks.deployment.pyfunc"
+CHAMPION, CHALLENGER = "champion", "challenger"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered version, its bundle's hash and the run that made it."""
+
+    version: str
+    bundle: str
+    run: str
+
+
+class Registry:
+    """One use case's experiment and registered model.
+
+    Parameters
+    ----------
+    uri : str
+        Tracking address of MLflow, which is also its registry.
+    usecase : str
+        Name of both the experiment and the registered model.
+    """
+
+    def __init__(self, uri: str, usecase: str) -> None:
+        # MLflow's own default waits four minutes for a server that is away, and it reads these when imported.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        from mlflow import MlflowClient
+
+        self.uri, self.usecase = uri, usecase
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    @contextmanager
+    def _reach(self) -> Iterator[None]:
+        from mlflow.exceptions import MlflowException, RestException
+
+        try:
+            yield
+        except RestException:
+            raise
+        except MlflowException as error:
+            if error.error_code != "INTERNAL_ERROR":
+                raise
+            raise UnreachableError(f"the MLflow server at {self.uri}", str(error).splitlines()[0][:300],
+                                   "Start it (`driftwheel up`) and run again; nothing was lost") from error
+
+    @contextmanager
+    def _ignore(self, *codes: str) -> Iterator[None]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code not in codes:
+                raise
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    def experiment(self) -> str:
+        """Return the experiment's id; it is made if absent and restored if deleted."""
+        with self._reach():
+            found = self._client.get_experiment_by_name(self.usecase)
+            if found is None:
+                with self._ignore("RESOURCE_ALREADY_EXISTS"):
+                    return str(self._client.create_experiment(self.usecase))
+                found = self._client.get_experiment_by_name(self.usecase)
+            if found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+    def start_run(self, name: str, tags: Mapping[str, str]) -> str:
+        """Start a run and return its id."""
+        experiment = self.experiment()
+        with self._reach():
+            return str(self._client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
+
+    def log(
+        self, run: str, *, params: Mapping[str, object] | None = None, metrics: Mapping[str, float] | None = None,
+        curves: Mapping[str, Sequence[float]] | None = None, tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log parameters, metrics, curves (one value a step) and tags in one request."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        values = [Metric(key, value, now, 0) for key, value in (metrics or {}).items() if value == value]  # noqa: PLR0124 - NaN
+        values += [
+            Metric(key, value, now, step) for key, curve in (curves or {}).items() for step, value in enumerate(curve)
+        ]
+        with self._reach():
+            self._client.log_batch(
+                run, metrics=values[-1000:], params=[Param(key, str(value)[:6000]) for key, value in (params or {}).items()],
+                tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+            )
+
+    def log_figures(self, run: str, figures: Mapping[str, Figure]) -> None:
+        """Log figures as images under ``plots/``, in one directory upload."""
+        with tempfile.TemporaryDirectory() as folder, self._reach():
+            for name, figure in figures.items():
+                figure.savefig(Path(folder) / f"{name}.png", dpi=90)
+            self._client.log_artifacts(run, folder, "plots")
+
+    def log_dataset(self, run: str, name: str, digest: str, source: Mapping[str, object], rows: int, use: str) -> None:
+        """Log what a data set is (never its rows): where it lies, its own content hash, how many rows."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name=name, digest=digest[:36], source_type="delta", source=json.dumps(source),
+                          profile=json.dumps({"num_rows": rows}))
+        with self._reach():
+            self._client.log_inputs(run, datasets=[DatasetInput(dataset, tags=[InputTag("mlflow.data.context", use)])])
+
+    def end_run(self, run: str, status: str = "FINISHED") -> None:
+        """End a run: FINISHED, FAILED or KILLED."""
+        with self._reach():
+            self._client.set_terminated(run, status)
+
+    def fail_orphan(self, run: str) -> bool:
+        """Mark the run of a dead process failed, if it still says running."""
+        with self._reach():
+            if self._client.get_run(run).info.status != "RUNNING":
+                return False
+            self._client.set_terminated(run, "FAILED")
+            return True
+
+    def run_link(self, run: str) -> str:
+        """Address of a run's page."""
+        return f"{self.uri}/#/experiments/{self.experiment()}/runs/{run}"
+
+    # --- versions ---------------------------------------------------------------------------------------------------
+
+    def find(self, bundle: str) -> ModelVersion | None:
+        """Return the version that holds a bundle."""
+        with self._reach():
+            found = self._client.search_model_versions(f"name = '{self.usecase}' and tags.bundle = '{bundle}'")
+        ready = [version for version in found if version.status == "READY"]
+        return _version(min(ready, key=lambda version: int(version.version))) if ready else None
+
+    def register(
+        self, run: str, folder: Path, bundle: str, columns: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> ModelVersion:
+        """Register a bundle, once: the same one again is the version it already is.
+
+        Parameters
+        ----------
+        folder : Path
+            The bundle's files.
+        bundle : str
+            Its content hash.
+        columns : mapping of str to str
+            Input column -> MLflow type, the model's signature.
+        """
+        from mlflow import pyfunc
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        known = self.find(bundle)
+        if known is not None:
+            return known
+        experiment = self.experiment()
+        with self._reach():
+            with self._ignore("RESOURCE_ALREADY_EXISTS"):
+                self._client.create_registered_model(self.usecase)
+            logged = self._client.create_logged_model(
+                experiment, name=self.usecase, source_run_id=run, tags={"bundle": bundle}, model_type="pyfunc"
+            )
+            status = LoggedModelStatus.FAILED
+            try:
+                with tempfile.TemporaryDirectory() as scratch:
+                    path = Path(scratch) / "model"
+                    pyfunc.save_model(
+                        path=str(path), loader_module=LOADER, data_path=str(folder), pip_requirements=["driftwheel"],
+                        signature=ModelSignature(
+                            inputs=Schema([ColSpec(kind, name, required=False) for name, kind in columns.items()]),
+                            outputs=Schema([ColSpec("double")]),
+                        ),
+                        mlflow_model=Model(artifact_path=logged.artifact_location, model_uuid=logged.model_id,
+                                           run_id=run, model_id=logged.model_id),
+                    )
+                    self._client.log_model_artifacts(logged.model_id, str(path))
+                status = LoggedModelStatus.READY
+            finally:
+                self._client.finalize_logged_model(logged.model_id, status)
+            self._client.log_outputs(run, [LoggedModelOutput(model_id=logged.model_id, step=0)])
+            now = int(time.time() * 1000)
+            self._client.log_batch(
+                run, metrics=[Metric(name, value, now, 0, model_id=logged.model_id) for name, value in metrics.items()
+                              if value == value]  # noqa: PLR0124 - NaN
+            )
+            return _version(
+                self._client.create_model_version(
+                    self.usecase, f"models:/{logged.model_id}", run, tags={"bundle": bundle}, model_id=logged.model_id,
+                    await_creation_for=None,
+                )
+            )
+
+    def alias(self, alias: str) -> ModelVersion | None:
+        """Return the version an alias points to."""
+        from mlflow.exceptions import MlflowException
+
+        with self._reach():
+            try:
+                return _version(self._client.get_model_version_by_alias(self.usecase, alias))
+            except MlflowException as error:
+                if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                    return None
+                raise
+
+    def point(self, alias: str, version: str) -> None:
+        """Point an alias to a version."""
+        with self._reach():
+            self._client.set_registered_model_alias(self.usecase, alias, version)
+
+    def unpoint(self, alias: str) -> None:
+        """Remove an alias, if it is there."""
+        with self._reach(), self._ignore("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+            self._client.delete_registered_model_alias(self.usecase, alias)
+
+    def versions(self) -> list[ModelVersion]:
+        """All versions, oldest first."""
+        with self._reach():
+            found = self._client.search_model_versions(f"name = '{self.usecase}'")
+        return sorted(map(_version, found), key=lambda version: int(version.version))
+
+    def forget(self) -> None:
+        """Delete the registered model; for replays. The runs of earlier replays stay in the experiment."""
+        with self._reach(), self._ignore("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            self._client.delete_registered_model(self.usecase)
+
+
+def _version(found: Any) -> ModelVersion:  # noqa: ANN401 - MLflow ships no types we follow
+    return ModelVersion(str(found.version), found.tags.get("bundle", ""), str(found.run_id or ""))

@@ -1,0 +1,109 @@
+"""Releases: bundles by content hash, and one desired-state document a use case, replaced atomically.
+
+The service reads this folder and nothing else to know what to serve.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Served(BaseModel):
+    """A bundle and the registry version it goes by."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    bundle: str
+    version: str
+
+
+class CandidateState(Served):
+    """A bundle beside the champion."""
+
+    mode: Literal["prove", "shadow", "canary"] = "prove"
+    share: float = 0.0
+
+
+class Desired(BaseModel):
+    """What the service should serve for one use case."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    generation: int
+    champion: Served | None = None
+    candidate: CandidateState | None = None
+
+
+class Releases:
+    """The folder of releases.
+
+    Parameters
+    ----------
+    root : Path
+        ``root/NAME/desired.json`` and ``root/NAME/bundles/HASH/``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self) -> list[str]:
+        """Use cases with a desired state."""
+        return sorted(path.parent.name for path in self.root.glob("*/desired.json"))
+
+    def bundle(self, usecase: str, digest: str) -> Path:
+        """Where a bundle lies."""
+        return self.root / usecase / "bundles" / digest
+
+    def add(self, usecase: str, folder: Path, digest: str) -> Path:
+        """Copy a bundle in under its hash; visible only when complete, and once."""
+        target = self.bundle(usecase, digest)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside = target.with_name(f".{digest}.{uuid.uuid4().hex}")
+            shutil.copytree(folder, beside)
+            try:
+                beside.rename(target)
+            except OSError:
+                shutil.rmtree(beside)
+                if not target.exists():
+                    raise
+        return target
+
+    def desired(self, usecase: str) -> Desired | None:
+        """Read the desired state."""
+        path = self.root / usecase / "desired.json"
+        return Desired.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def want(self, usecase: str, *, champion: Served | None, candidate: CandidateState | None = None) -> Desired:
+        """Replace the desired state by one of the next generation; the same wish again changes nothing."""
+        now = self.desired(usecase)
+        if now is not None and now.champion == champion and now.candidate == candidate:
+            return now
+        wish = Desired(generation=(now.generation if now else 0) + 1, champion=champion, candidate=candidate)
+        path = self.root / usecase / "desired.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps(wish.model_dump(), indent=1))
+        return wish
+
+    def forget(self, usecase: str) -> None:
+        """Remove a namespace; for replays."""
+        folder = self.root / usecase
+        (folder / "desired.json").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_file(path: Path, content: str) -> None:
+    """Write a file so that readers see the old or the new one, never a part, also after a power cut."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,165 @@
+"""One training run: split by time, learn, judge against the champion on the same rows, refit what passes.
+
+The order is that of the design: the *recipe* is judged on the newest rows, which neither it nor the champion has
+learnt from; what is released is its refit on all ripe rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from expectations.usecase import METRICS, ChampionGate, UseCase
+from tasks.deployment.bundle import Bundle
+from tasks.evaluation.gates import GateResult, check_gate, passed
+from tasks.evaluation.interval import Interval, paired_interval, time_blocks
+from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.splits import cut_newest
+from tasks.training.learning import Trained, fit_recipe, labels, learn, refuse_hopeless, training_window
+
+Outcome = Literal["passed", "refused", "unknown", "unchanged"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a training run found.
+
+    Attributes
+    ----------
+    outcome : {"passed", "refused", "unknown", "unchanged"}
+        Refused by a gate; unknown with too few new rows; unchanged where there are no new rows at all.
+    metrics, champion_metrics : mapping of str to float
+        On the same holdout rows.
+    """
+
+    outcome: Outcome
+    rationale: str
+    gates: tuple[GateResult, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    champion_metrics: Mapping[str, float] = field(default_factory=dict)
+    learnt_rows: int = 0
+    holdout_rows: int = 0
+    holdout_start: datetime | None = None
+    cutoff: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A judgement with what it was made from; lives inside one task."""
+
+    judgement: Judgement
+    trained: Trained | None = None
+    holdout: pl.DataFrame | None = None
+    scored: Mapping[str, Scored] = field(default_factory=dict)
+    prediction: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None = None
+
+
+def split_rows(
+    rows: pl.DataFrame, spec: UseCase, champion_cutoff: datetime | None
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Split ripe labelled rows.
+
+    Returns
+    -------
+    before, holdout, new : polars.DataFrame
+        What the recipe may learn from, what judges it, and all rows the champion has not learnt from. `holdout` is
+        the newest part of `new`, so neither model was trained on it.
+    """
+    clock = spec.clock.column
+    new = rows if champion_cutoff is None else rows.filter(pl.col(clock) > champion_cutoff)
+    _, holdout = cut_newest(new, clock, spec.evaluation.holdout)
+    if holdout.is_empty():
+        return rows, holdout, new
+    start = holdout[clock].min()
+    return rows.filter(pl.col(clock) < start), holdout, new
+
+
+def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
+    """Train the recipes on the older rows and judge the best on the newest.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame of shape (n_rows, any)
+        All ripe labelled rows, cleaned.
+    champion : Bundle or None
+        Scored again on exactly the holdout rows.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing sound to learn from.
+    """
+    refuse_hopeless(rows, spec)
+    clock = spec.clock.column
+    cutoff: datetime = rows[clock].max()  # type: ignore[assignment] # an instant column
+    known = champion.manifest.cutoff if champion else None
+    if known is not None and cutoff <= known:
+        return Judged(Judgement("unchanged", f"no ripe rows after the champion's cutoff {known:%Y-%m-%d %H:%M}"))
+    before, holdout, new = split_rows(rows, spec, known)
+    if len(holdout) < spec.evaluation.min_rows:
+        return Judged(Judgement(
+            "unknown", f"{len(new)} new rows give a holdout of {len(holdout)}; {spec.evaluation.min_rows} are needed",
+            cutoff=cutoff,
+        ))
+    trained = learn(training_window(before, spec), spec)
+    truth = labels(holdout, spec)
+    threshold = spec.evaluation.threshold
+    prediction = trained.predict(holdout)
+    scored = {"challenger": Scored(truth, prediction, threshold)}
+    if champion is not None:
+        scored["champion"] = Scored(truth, champion.predict(holdout), threshold)
+    metrics = {name: {m: score(m, each) for m in METRICS[spec.task]} for name, each in scored.items()}
+    gains = _gains(spec, holdout, scored) if champion is not None else None
+    gates = tuple(check_gate(gate, metrics["challenger"], gains) for gate in spec.gates)
+    failed = [gate for gate in gates if gate.outcome != "pass"]
+    judgement = Judgement(
+        "passed" if passed(gates) else "refused",
+        "; ".join(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
+        gates, metrics["challenger"], metrics.get("champion", {}), len(before), len(holdout),
+        holdout[clock].min(), cutoff,  # type: ignore[arg-type] # an instant column
+    )
+    return Judged(judgement, trained, holdout, scored, prediction)
+
+
+def _gains(spec: UseCase, holdout: pl.DataFrame, scored: Mapping[str, Scored]) -> dict[str, Interval]:
+    rules = spec.evaluation
+    seconds = holdout[spec.clock.column].dt.epoch("s").to_numpy().astype(np.float64)
+    blocks = time_blocks(seconds, rules.block.approximate_seconds)
+    return {
+        gate.metric: paired_interval(
+            gate.metric, scored["challenger"], scored["champion"], blocks,
+            greater_is_better=spec.greater_is_better[gate.metric], resamples=rules.resamples,
+            confidence=rules.confidence, seed=spec.model.seed,
+        )
+        for gate in spec.gates
+        if isinstance(gate, ChampionGate)
+    }
+
+
+@dataclass(frozen=True)
+class Refit:
+    """The judged recipe, fitted on all ripe rows, and how far its holdout predictions moved."""
+
+    trained: Trained
+    rows: int
+    disagreement: float
+
+
+def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
+    """Fit the judged recipe on all ripe rows.
+
+    The disagreement is the mean distance between the predictions of the judged model and of the refit on the
+    holdout: in probability for a classifier, in standard deviations of the label for a regression.
+    """
+    if judged.trained is None or judged.holdout is None or judged.prediction is None:
+        raise ValueError("only a judged recipe can be refitted")
+    learnt = training_window(rows, spec)
+    trained = fit_recipe(learnt, spec, judged.trained.recipe)
+    scale = 1.0 if spec.task == "binary_classification" else float(np.std(labels(judged.holdout, spec))) or 1.0
+    distance = float(np.abs(trained.predict(judged.holdout) - judged.prediction).mean()) / scale
+    return Refit(trained, len(learnt), distance)

@@ -1,0 +1,144 @@
+"""Fit the candidates of a use case on rows and keep the best."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from expectations.errors import TrainingError
+from expectations.usecase import Candidate, ChampionGate, LastWindow, UseCase
+from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.splits import cut_newest
+from tasks.modelling.families import family
+from tasks.modelling.family import Fitted, Rows, Vector
+from tasks.preprocessing.fitting import fit_program
+from tasks.preprocessing.program import FeatureProgram
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A recipe that has learnt: its feature program, its model, and how the learning went.
+
+    Attributes
+    ----------
+    curves : dict of str to list of float
+        ``FAMILY/METRIC`` -> value at each step.
+    contest : dict of str to float
+        Family -> the metric that chose among candidates, on the validation rows. Empty where nothing was chosen.
+    """
+
+    program: FeatureProgram
+    fitted: Fitted
+    curves: Mapping[str, list[float]] = field(default_factory=dict)
+    contest: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Candidate:
+        """The candidate at the length found best."""
+        return self.fitted.recipe
+
+    def predict(self, frame: pl.DataFrame) -> Vector:
+        """Predict raw rows."""
+        return self.fitted.predict(self.program.transform(frame))
+
+
+def decisive_metric(spec: UseCase) -> str:
+    """The metric that chooses among candidates: that of the first comparison gate, else of the first gate."""
+    return next((gate.metric for gate in spec.gates if isinstance(gate, ChampionGate)), spec.gates[0].metric)
+
+
+def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+    """Rows the declared window lets a recipe learn from."""
+    if isinstance(spec.model.window, LastWindow) and not frame.is_empty():
+        clock = spec.clock.column
+        newest = frame[clock].max()
+        return frame.filter(pl.col(clock) > spec.model.window.last.after(newest, -1))  # type: ignore[arg-type]
+    return frame
+
+
+def labels(frame: pl.DataFrame, spec: UseCase) -> Vector:
+    """Return the label as float64, shape (n_rows,)."""
+    return frame[spec.label.column].cast(pl.Float64).to_numpy().astype(np.float64)
+
+
+def refuse_hopeless(frame: pl.DataFrame, spec: UseCase) -> None:
+    """Refuse rows nothing can be learnt from.
+
+    Raises
+    ------
+    TrainingError
+        If there are too few, or all have the same label.
+    """
+    if len(frame) < 2 * spec.evaluation.min_rows:
+        raise TrainingError(f"at least {2 * spec.evaluation.min_rows} ripe rows with a label to learn from", f"{len(frame)}",
+                            "Wait for more, or lower `evaluation.min_rows`")
+    if frame[spec.label.column].n_unique() < 2:  # noqa: PLR2004 - two values make a difference
+        raise TrainingError(f"different values of {spec.label.column} to learn from",
+                            f"the same one in all {len(frame)} rows", "Check the label and where it comes from")
+
+
+def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
+    """Let the candidates compete and fit the best on all rows given.
+
+    With several candidates, or one that stops early, the newest rows of `frame` choose and stop; then the winner is
+    fitted again on all rows at the length found. A single candidate of fixed length is fitted once.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame of shape (n_rows, any)
+        Raw labelled rows, nothing of the holdout among them.
+    """
+    refuse_hopeless(frame, spec)
+    candidates = spec.model.candidates
+    if len(candidates) == 1 and candidates[0].patience is None:
+        return fit_recipe(frame, spec, candidates[0])
+    older, newest = cut_newest(frame, spec.clock.column, spec.model.validation)
+    refuse_hopeless(older, spec)
+    metric = decisive_metric(spec)
+    better = spec.greater_is_better[metric]
+    program = fit_program(spec.features, older)
+    train, valid = _rows(program, older, spec), _rows(program, newest, spec)
+    curves: dict[str, list[float]] = defaultdict(list)
+    contest: dict[str, float] = {}
+    best: tuple[float, Candidate] | None = None
+    for position, candidate in enumerate(candidates):
+        name = candidate.family if candidate.family not in contest else f"{candidate.family}-{position}"
+
+        def report(_: int, values: Mapping[str, float], name: str = name) -> None:
+            for key, value in values.items():
+                curves[f"{name}/{key}"].append(value)
+
+        fitted = family(candidate.family).fit(train, valid, params=candidate, seed=spec.model.seed, report=report)
+        value = score(metric, Scored(valid.label, fitted.predict(valid.matrix), spec.evaluation.threshold))
+        contest[name] = value
+        rank = value if better else -value
+        if best is None or rank > best[0]:
+            best = (rank, fitted.recipe)
+    if best is None:
+        raise TrainingError("a candidate", "none", "Declare one under `model.candidates`")
+    trained = fit_recipe(frame, spec, best[1])
+    return Trained(trained.program, trained.fitted, dict(curves), contest)
+
+
+def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Candidate) -> Trained:
+    """Fit one recipe of settled length on all rows given."""
+    curves: dict[str, list[float]] = defaultdict(list)
+
+    def report(_: int, values: Mapping[str, float]) -> None:
+        for key, value in values.items():
+            curves[f"{recipe.family}/{key}"].append(value)
+
+    program = fit_program(spec.features, frame)
+    settled = recipe.model_copy(update={"patience": None})
+    fitted = family(recipe.family).fit(
+        _rows(program, frame, spec), None, params=settled, seed=spec.model.seed, report=report
+    )
+    return Trained(program, fitted, dict(curves))
+
+
+def _rows(program: FeatureProgram, frame: pl.DataFrame, spec: UseCase) -> Rows:
+    return Rows(program.transform(frame), labels(frame, spec), program.features, program.categorical, spec.task)

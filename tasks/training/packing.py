@@ -1,0 +1,105 @@
+"""Turn a refit into a bundle."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from expectations.loading import LoadedUseCase
+from expectations.usecase import UseCase
+from tasks.deployment.bundle import BundleColumn, Manifest, jsonable, load_bundle, rows_to_frame, seal
+from tasks.monitoring.drift import profile_column, profile_frame
+from tasks.preprocessing.program import FeatureProgram
+from tasks.stores.lake import TECHNICAL, Version
+from tasks.training.judging import Judged, Judgement, Refit
+
+GOLDEN_ROWS = 20
+PREDICTION = "_prediction"
+
+
+def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) -> tuple[BundleColumn, ...]:
+    """Columns a request carries: what the program reads, then keys and clock."""
+    inputs = {column.name for column in program.inputs}
+    columns = []
+    for name in dict.fromkeys((*inputs_in_order(program), *spec.keys, spec.clock.column)):
+        known = spec.columns.get(name)
+        kind = known.type if known else _kind(frame.schema[name])
+        columns.append(BundleColumn(
+            name=name, type=kind, unit=known.unit if known else "", description=known.description if known else "",
+            role="input" if name in inputs else "key",
+        ))
+    return tuple(columns)
+
+
+def inputs_in_order(program: FeatureProgram) -> list[str]:
+    """Names of the program's inputs."""
+    return [column.name for column in program.inputs]
+
+
+def _kind(dtype: pl.DataType) -> str:  # one of the column types; Pydantic checks
+    if dtype == pl.String:
+        return "text"
+    if dtype == pl.Boolean:
+        return "boolean"
+    if isinstance(dtype, pl.Datetime):
+        return "instant"
+    return "integer" if dtype.is_integer() else "number"
+
+
+def pack(  # noqa: PLR0913 - the bundle's provenance
+    folder: Path, usecase: LoadedUseCase, rows: pl.DataFrame, judged: Judged, refitted: Refit, *,
+    data: Version, data_hash: str, commit: str, parent: str, name: str,
+) -> str:
+    """Write the bundle of a refit into a folder and return its hash. The same content gives the same hash.
+
+    Raises
+    ------
+    BundleError
+        If what was written does not reproduce its own golden predictions.
+    """
+    spec, judgement = usecase.spec, judged.judgement
+    program = refitted.trained.program
+    folder.mkdir(parents=True, exist_ok=True)
+    refitted.trained.fitted.save(folder)
+    (folder / "features.json").write_text(program.to_json(), encoding="utf-8")
+    columns = bundle_columns(spec, program, rows)
+    profiles = profile_frame(rows.select(inputs_in_order(program)))
+    profiles[PREDICTION] = profile_column(pl.Series(PREDICTION, judged.prediction))
+    profiles[spec.label.column] = profile_column(rows[spec.label.column])
+    (folder / "reference.json").write_text(
+        json.dumps({column: profile.to_dict() for column, profile in profiles.items()}), encoding="utf-8"
+    )
+    golden = jsonable(
+        rows.select([column.name for column in columns]).gather_every(max(1, len(rows) // GOLDEN_ROWS)).head(GOLDEN_ROWS)
+    )
+    seen = refitted.trained.predict(rows_to_frame(golden, columns))
+    (folder / "golden.json").write_text(
+        json.dumps({"rows": golden, "predictions": seen.tolist()}, ensure_ascii=False, indent=1), encoding="utf-8"
+    )
+    digest = seal(folder, _manifest(spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name,
+                                    usecase.digest))
+    load_bundle(folder, digest).prove()
+    return digest
+
+
+def _manifest(  # noqa: PLR0913
+    spec: UseCase, judgement: Judgement, refitted: Refit, columns: tuple[BundleColumn, ...], rows: pl.DataFrame,
+    data: Version, data_hash: str, commit: str, parent: str, name: str, digest: str,
+) -> Manifest:
+    cutoff: datetime = rows[spec.clock.column].max()  # type: ignore[assignment] # an instant column
+    recipe = refitted.trained.recipe
+    return Manifest(
+        usecase=name, title=spec.title, task=spec.task, label=spec.label.column, unit=spec.label.unit,
+        clock=spec.clock.column, keys=spec.keys, columns=columns, family=recipe.family,
+        recipe=recipe.model_dump(mode="json"), classes=("0", "1") if spec.task == "binary_classification" else (),
+        threshold=spec.evaluation.threshold, cutoff=cutoff, rows=refitted.rows, data_version=data.version,
+        data_hash=data_hash, usecase_digest=digest, commit=commit, metrics=dict(judgement.metrics), parent=parent,
+    )
+
+
+def training_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    """Leave out the lake's own columns."""
+    return frame.drop([column for column in TECHNICAL if column in frame.columns])
