@@ -349,6 +349,10 @@ class Database:
                 update(turns).where(turns.c.id == turn_id, turns.c.owner == owner).values(owner=None, lease_until=None)
             )
 
+    def put_state(self, connection: Connection, turn_id: str, state: State) -> None:
+        """Set the state of a turn just requested: one that begins in the middle."""
+        connection.execute(update(turns).where(turns.c.id == turn_id).values(state=state))
+
     def note_tracking_run(self, turn_id: str, run: str) -> None:
         """Remember which MLflow run works for a turn."""
         with self.transaction() as connection:
@@ -399,9 +403,13 @@ class Database:
             ).all()
         return [json.loads(row.content) for row in rows]
 
+    def stands(self, connection: Connection, entry: str) -> bool:
+        """Whether the ledger has an entry of this name."""
+        return connection.execute(select(ledger.c.id).where(ledger.c.entry == entry)).first() is not None
+
     def write(self, connection: Connection, entry: Entry) -> bool:
         """Append to the ledger inside a transaction; False where this entry stands already."""
-        if connection.execute(select(ledger.c.id).where(ledger.c.entry == entry.entry)).first():
+        if self.stands(connection, entry.entry):
             return False
         connection.execute(
             insert(ledger).values(

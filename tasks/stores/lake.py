@@ -221,7 +221,7 @@ class Known:
         keys = list(self.spec.keys)
         order = [clock, *(key for key in keys if key != clock), BATCH]
         if columns is not None:
-            frame = frame.select(dict.fromkeys((*columns, *order)))
+            frame = frame.select(list(dict.fromkeys((*columns, *order))))
         found = frame.collect().sort(order, maintain_order=True)
         if latest:
             found = found.unique(keys, keep="last", maintain_order=True)

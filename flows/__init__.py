@@ -1,0 +1,1 @@
+"""What runs and when: the flows, their deployments, and the command line."""

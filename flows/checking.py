@@ -1,0 +1,105 @@
+"""`driftwheel check`: try all of a use case on what its sources hold, and report every problem at once."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from expectations.errors import DriftwheelError
+from infra.settings import Settings
+
+_SAMPLE = 5000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was tried."""
+
+    what: str
+    good: bool
+    found: str
+
+
+def check_use_case(settings: Settings, reference: str) -> list[Finding]:
+    """Try a use case; nothing of it is kept.
+
+    Raises
+    ------
+    UseCaseError, UseCaseNotFoundError
+        If it cannot even be loaded.
+    """
+    from tasks.cleaning.suite import build_suite
+    from tasks.collection.sources import read_source
+
+    usecase = settings.use_case(reference)
+    spec = usecase.spec
+    findings = [Finding("use case", True, f"{usecase.name}, {spec.task}, {len(spec.features)} feature steps")]
+    for name, source in spec.sources.items():
+        try:
+            frame = read_source(name, source, usecase.folder, spec.columns, spec.clock)
+            findings.append(Finding(f"source {name}", True, f"{len(frame):,} rows, {len(frame.columns)} columns"))
+        except DriftwheelError as error:
+            findings.append(Finding(f"source {name}", False, str(error)))
+    try:
+        build_suite(usecase)
+        findings.append(Finding("suite", True, f"{len(usecase.suite)} expectations"))
+    except DriftwheelError as error:
+        findings.append(Finding("suite", False, str(error)))
+    if all(finding.good for finding in findings):
+        findings += _try_stages(settings, reference)
+    return findings
+
+
+def _try_stages(settings: Settings, reference: str) -> list[Finding]:
+    from datetime import UTC, datetime, timedelta
+
+    from tasks.cleaning.repair import repair
+    from tasks.cleaning.suite import validate
+    from tasks.collection.joining import join_sources
+    from tasks.deployment.bundle import jsonable, load_bundle
+    from tasks.stores.lake import Version
+    from tasks.training.judging import Judged, Judgement, Refit
+    from tasks.training.learning import fit_recipe
+    from tasks.training.packing import pack
+
+    usecase = settings.use_case(reference)
+    spec = usecase.spec
+    findings = []
+    try:
+        far = datetime.now(UTC) + timedelta(days=36500)
+        joined = join_sources(usecase, since=None, until=far, secret=settings.places().secret)
+        coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
+        findings.append(Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}"))
+        rows = joined.rows.sort(spec.clock.column)
+        known = rows.filter(pl.col(spec.label.column).is_not_null())
+        share = f", {known[spec.label.column].mean():.1%} positive" if spec.task == "binary_classification" else ""
+        findings.append(Finding("label", bool(len(known)), f"{len(known):,} of {len(rows):,} rows have one{share}"))
+        sample = known.head(_SAMPLE)
+        outcomes = validate(usecase, sample)
+        broken = [outcome for outcome in outcomes if not outcome.success]
+        findings += [Finding(f"expectation {outcome.name}", not outcome.holds,
+                             outcome.error or f"{len(outcome.failing)} of {len(sample)} sampled rows fail")
+                     for outcome in broken]
+        cleaned, _ = repair(sample, spec.cleaning, spec.keys)
+        trained = fit_recipe(cleaned, spec, spec.model.candidates[0].model_copy(update=_short(spec.model.candidates[0])))
+        findings.append(Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}"))
+        with tempfile.TemporaryDirectory() as scratch:
+            prediction = trained.predict(cleaned)
+            judged = Judged(Judgement("passed", "a trial"), trained, cleaned, {}, prediction)
+            digest = pack(Path(scratch) / "b", usecase, cleaned, judged, Refit(trained, len(cleaned), 0.0),
+                          data=Version("clean", 0, len(cleaned)), data_hash="", commit="", parent="", name=usecase.name)
+            bundle = load_bundle(Path(scratch) / "b", digest)
+            value = float(bundle.predict(cleaned.head(1))[0])
+            size = sum(file.stat().st_size for file in bundle.folder.iterdir())
+        findings.append(Finding("one prediction", True, f"{value:.4f} for the first row, from a bundle of {size / 1e3:.0f} kB "
+                                                        f"({len(jsonable(cleaned.head(1))[0])} columns in the row)"))
+    except DriftwheelError as error:
+        findings.append(Finding("trial", False, str(error)))
+    return findings
+
+
+def _short(candidate: object) -> dict[str, int]:
+    return {"rounds": 10} if hasattr(candidate, "rounds") else {"epochs": 2}

@@ -1,0 +1,419 @@
+"""The command line. Everything heavy is imported by the command that needs it.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from flows.stage import Verdict
+    from infra.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DONE, FAILED, HELD = 0, 1, 3
+_HELD_OUTCOMES = {"held", "hold", "refused", "unknown"}
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO 8601 instant; UTC where it says no zone."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
+        """Read the text."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no instant; write for example 2013-05-01 or 2013-05-01T06:00Z", param, ctx)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def _errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Show our own errors as a message, not as a trace."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        from expectations.errors import DriftwheelError, UseCaseError
+
+        try:
+            return function(*args, **kwargs)
+        except UseCaseError as error:
+            click.secho(f"The use case {error.name!r} has {len(error.problems)} problem(s):", fg="red", err=True)
+            for problem in error.problems:
+                click.echo(f"  {problem}", err=True)
+        except DriftwheelError as error:
+            click.secho("Expected ", fg="red", nl=False, err=True)
+            click.echo(error.expected, err=True)
+            click.secho("found    ", fg="red", nl=False, err=True)
+            click.echo(error.found, err=True)
+            click.echo(f"→ {error.remedy}", err=True)
+        sys.exit(FAILED)
+
+    return call
+
+
+def _settings() -> Settings:
+    from infra.settings import Settings
+
+    return Settings()
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _console() -> Any:  # noqa: ANN401 - rich is imported by those who print tables
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+
+
+def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left")
+    for head in heads:
+        shown.add_column(head, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    _console().print(shown)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="driftwheel")
+def main() -> None:
+    """The closed loop of machine learning: collect, train, deploy, monitor, and round again.
+
+    A use case is a folder holding usecase.yaml; wherever USECASE stands, a registered or shipped name or a path works.
+    Begin with `driftwheel check flights`, then `driftwheel replay flights`.
+    """
+
+
+# --- use cases --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("usecase")
+@_errors
+def add(usecase: str) -> None:
+    """Register a use case by name or path; `up` then serves it."""
+    from expectations.errors import DriftwheelError
+    from infra.stack import Stack
+
+    settings = _settings()
+    loaded = settings.use_case(usecase)
+    known = settings.platform().use_cases().get(loaded.name)
+    if known is not None and known != loaded.folder:
+        raise DriftwheelError(f"one folder for the name {loaded.name!r}", f"{known} registered",
+                              f"Rename one of them, or `driftwheel remove {loaded.name}` first")
+    settings.platform().add_use_case(loaded.name, loaded.folder, loaded.digest)
+    Stack(settings).restart("runner")
+    click.echo(f"{loaded.name} is registered from {loaded.folder}")
+
+
+@main.command()
+@click.argument("name")
+@_errors
+def remove(name: str) -> None:
+    """Forget that a use case is registered; its data, models and decisions stay."""
+    from expectations.errors import UseCaseNotFoundError
+    from infra.stack import Stack
+
+    settings = _settings()
+    if not settings.platform().remove_use_case(name):
+        raise UseCaseNotFoundError("a registered use case", repr(name), "See `driftwheel list`")
+    Stack(settings).restart("runner")
+    click.echo(f"{name} is no longer registered")
+
+
+@main.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_errors
+def list_use_cases(as_json: bool) -> None:  # noqa: FBT001 - click hands flags by name
+    """List registered and shipped use cases."""
+    from expectations.loading import shipped_use_cases
+
+    registered = _settings().platform().use_cases()
+    found = [{"name": name, "folder": str(folder), "registered": name in registered}
+             for name, folder in sorted({**shipped_use_cases(), **registered}.items())]
+    if as_json:
+        _print_json(found)
+    else:
+        _table("Use cases", ("name", "registered", "folder"),
+               [(str(each["name"]), "yes" if each["registered"] else "", str(each["folder"])) for each in found])
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of usecase.yaml, for editors."""
+    from expectations.loading import json_schema
+
+    _print_json(json_schema())
+
+
+@main.command()
+@click.argument("usecase")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_errors
+def check(usecase: str, as_json: bool) -> None:  # noqa: FBT001
+    """Load a use case and try all of it on a sample: sources, joins, label, suite, features, one prediction."""
+    from flows.checking import check_use_case
+
+    findings = check_use_case(_settings(), usecase)
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            click.secho("✓ " if finding.good else "✗ ", fg="green" if finding.good else "red", nl=False)
+            click.echo(f"{finding.what}: {finding.found}")
+    if not all(finding.good for finding in findings):
+        sys.exit(FAILED)
+
+
+# --- the stack --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--detach", is_flag=True, help="Return when everything answers; stop with `driftwheel down`.")
+@_errors
+def up(detach: bool) -> None:  # noqa: FBT001
+    """Start Prefect, MLflow, Evidently, the runner and the service, and wait until each answers."""
+    from infra.stack import Stack
+
+    settings = _settings()
+    stack = Stack(settings)
+    with _console().status("starting; the first time takes a minute"):
+        addresses = stack.start()
+    _table("driftwheel is up", ("what", "address", "there"), [
+        ("Prefect", addresses.prefect, "flows, schedules, decisions"),
+        ("MLflow", addresses.mlflow, "experiments, models, plots"),
+        ("Evidently", addresses.evidently, "drift reports"),
+        ("service", addresses.service, "predictions: POST /NAME/invocations"),
+    ])
+    click.echo(f"logs in {stack.logs}, state in {settings.folder}")
+    if not settings.platform().use_cases():
+        click.echo("No use case is registered yet: driftwheel add flights")
+    if detach:
+        return
+    click.echo("Ctrl-C stops it")
+    import signal
+
+    try:
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    except KeyboardInterrupt:
+        pass
+    stack.stop()
+
+
+@main.command()
+@_errors
+def down() -> None:
+    """Stop everything `up` started; no process is left."""
+    from infra.stack import Stack
+
+    click.echo("stopped" if Stack(_settings()).stop() else "nothing was up")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_errors
+def status(as_json: bool) -> None:  # noqa: FBT001
+    """Say what runs, and what each use case serves. Exit code 1 where something does not answer."""
+    from infra.stack import Stack
+    from tasks.stores.releases import Releases
+
+    settings = _settings()
+    health = Stack(settings).health()
+    releases = Releases(settings.places().releases)
+    served = []
+    for name in releases.names():
+        desired, turn = releases.desired(name), settings.platform().open_turn(name)
+        served.append({"usecase": name, "version": desired.champion.version if desired and desired.champion else None,
+                       "bundle": desired.champion.bundle[:12] if desired and desired.champion else None,
+                       "open_turn": turn.state if turn else None})
+    if as_json:
+        _print_json({"up": bool(health), "programs": [vars(each) for each in health], "usecases": served})
+    else:
+        _table("Programs" if health else "Nothing is up", ("program", "state", "answers", "address", "log"),
+               [(each.program, each.state, "yes" if each.answers else "no", each.address, each.log) for each in health])
+        _table("Use cases", ("use case", "champion", "bundle", "open turn"),
+               [tuple(str(value or "") for value in each.values()) for each in served])
+    if not all(each.answers for each in health):
+        sys.exit(FAILED)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_errors
+def doctor(as_json: bool) -> None:  # noqa: FBT001
+    """Look for the usual troubles and say what to do."""
+    from infra.doctor import examine
+
+    findings = examine(_settings())
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            click.secho("✓ " if finding.good else "✗ ", fg="green" if finding.good else "red", nl=False)
+            click.echo(f"{finding.what}: {finding.found}" + (f"\n  → {finding.remedy}" if finding.remedy else ""))
+    if not all(finding.good for finding in findings):
+        sys.exit(FAILED)
+
+
+# --- flows ------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("flow", type=click.Choice(["collect", "train", "deploy", "monitor", "loop"]))
+@click.argument("usecase")
+@click.option("--as-of", type=Instant(), help="The instant to run as of; now where not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_errors
+def run(flow: str, usecase: str, as_of: datetime | None, as_json: bool) -> None:  # noqa: FBT001
+    """Run a flow in this process. Uses the stack that is up; without one, servers are started for this run."""
+    from infra.stack import stack_to_run
+
+    settings = _settings()
+    settings.use_case(usecase)  # a wrong one is told before anything is started
+    with stack_to_run(settings):
+        from flows.running import run_flow
+
+        verdict = run_flow(flow, usecase, as_of)
+    _conclude(verdict, as_json=as_json)
+
+
+def _conclude(verdict: Verdict, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(vars(verdict))
+    else:
+        held = verdict.outcome in _HELD_OUTCOMES
+        click.secho(f"{verdict.outcome}: ", fg="yellow" if held else "green", nl=False, bold=True)
+        click.echo(verdict.summary)
+    if verdict.outcome in _HELD_OUTCOMES:
+        sys.exit(HELD)
+
+
+@main.command()
+@click.argument("usecase")
+@click.option("--from", "start", type=Instant(), help="First window; `start` of the use case where not given.")
+@click.option("--to", "end", type=Instant(), help="End of the last window; the end of the history where not given.")
+@click.option("--compare", is_flag=True, help="Also score never retraining, and retraining after every window.")
+@click.option("--batch", default=500, show_default=True, help="Rows in a request.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the findings as JSON.")
+@_errors
+def replay(  # noqa: PLR0913 - one for each option
+    usecase: str, start: datetime | None, end: datetime | None, compare: bool, batch: int, json_file: Path | None,  # noqa: FBT001
+) -> None:
+    """Walk a use case's history through the real loop and tell what retraining would have gained."""
+    import time
+
+    from infra.stack import stack_to_run
+
+    settings = _settings()
+    settings.use_case(usecase)
+    started = time.perf_counter()
+    console = _console()
+    with console.status("starting servers") as line, stack_to_run(settings):
+        servers = time.perf_counter() - started
+        line.update("replaying; the flows show in Prefect's UI, the models in MLflow's")
+        from dataclasses import asdict
+
+        from flows import replay as replaying
+        from flows import story as telling
+        from flows.running import quietly
+        from tasks.stores.stopwatch import spent
+
+        before = spent()
+        story = quietly(replaying.replay)(usecase, start, end, compare, batch)
+        picture, page = telling.write(story, settings.folder / "replays")
+    replaying.account(story, started, servers, before)
+    console.print(telling.table(story))
+    for name, found in story.compare.items():
+        click.echo(f"{name}: mean {found['mean']:.3f} with {found['retrains']:g} retrainings")
+    click.echo("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in story.seconds.items()))
+    click.echo(f"picture: {picture}\npage:    {page}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(story), indent=1), encoding="utf-8")
+
+
+# --- versions and reasons ---------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("usecase")
+@click.option("--version", help="The registered version; the challenger where not given.")
+@_errors
+def promote(usecase: str, version: str | None) -> None:
+    """Make a registered version the champion, after the service has proved it."""
+    from infra.stack import stack_to_run
+
+    settings = _settings()
+    with stack_to_run(settings):
+        from flows.running import promote_version
+
+        click.echo(promote_version(usecase, version))
+
+
+@main.command()
+@click.argument("usecase")
+@_errors
+def rollback(usecase: str) -> None:
+    """Make the champion before this one the champion again."""
+    from infra.stack import stack_to_run
+
+    settings = _settings()
+    with stack_to_run(settings):
+        from flows.running import roll_back
+
+        click.echo(roll_back(usecase))
+
+
+@main.command()
+@click.argument("usecase")
+@click.option("--last", default=10, show_default=True, help="How many entries.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all evidence.")
+@_errors
+def why(usecase: str, last: int, as_json: bool) -> None:  # noqa: FBT001
+    """Read the ledger: what was decided, when, and why. For a replay, USECASE-replay."""
+    from expectations.errors import UseCaseNotFoundError
+
+    settings = _settings()
+    name = usecase
+    if not settings.platform().entries(usecase, last=1):
+        try:
+            name = settings.use_case(usecase).name
+        except UseCaseNotFoundError:
+            raise UseCaseNotFoundError("a use case with decisions", repr(usecase),
+                                       "See `driftwheel list`; of a replay, add -replay to the name") from None
+    entries = settings.platform().entries(name, last=last)
+    if as_json:
+        _print_json([vars(entry) for entry in entries])
+        return
+    for entry in entries:
+        colour = {"retrain": "green", "promoted": "green", "hold": "red", "held": "red", "failed": "red",
+                  "warn": "yellow", "refused": "yellow"}.get(entry.action)
+        click.echo(f"{entry.as_of:%Y-%m-%d %H:%M}  {entry.kind:<9}", nl=False)
+        click.secho(f"{entry.action:<10}", fg=colour, nl=False, bold=True)
+        click.echo(f"{entry.cause:<10} {entry.summary}")
+        if entry.evidence.get("report"):
+            click.echo(f"{'':18}report: {entry.evidence['report']}")
+    if not entries:
+        click.echo(f"Nothing was decided about {name} yet.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Collect: bring in what is new, hold it against its expectations, repair it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow
+
+from flows.conclusions import conclude_collection
+from flows.stage import Verdict, at_work, open_job, run_name
+from tasks.cleaning.task import clean
+from tasks.collection.task import collect as collect_sources
+
+
+@flow(name="collect", flow_run_name=run_name, persist_result=False)
+def collect(
+    usecase: str, as_of: datetime | None = None, turn_id: str | None = None, namespace: str | None = None,
+    announce: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are named in the UI
+) -> Verdict:
+    """Bring a use case's data up to an instant; with a turn, hand on to `train`."""
+    with at_work("collect", open_job(usecase, as_of, turn_id, namespace, announce=announce)) as stage:
+        collected = collect_sources(stage.job)
+        cleaned = clean(stage.job)
+        return conclude_collection(stage, collected, cleaned)

@@ -1,0 +1,55 @@
+"""What a stage's findings mean for its turn, in words and in the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from flows.stage import Verdict
+from tasks.cleaning.cleaning import Cleaned
+from tasks.collection.collecting import Collected
+from tasks.stores.events import DATASET_READY, MODEL_PROMOTED
+from tasks.stores.registry import ModelVersion
+from tasks.stores.turning import Stage
+from tasks.training.running import Challenger
+
+
+def conclude_collection(stage: Stage, collected: Collected, cleaned: Cleaned) -> Verdict:
+    """Hand on to training, or hold the loop where the batch broke its expectations."""
+    job = stage.job
+    facts = {
+        "collected": asdict(collected),
+        "cleaned": {"rows": cleaned.rows, "clean": cleaned.clean, "held": list(cleaned.held),
+                    "warnings": list(cleaned.warnings), "quarantined": cleaned.quarantined,
+                    "repaired": [asdict(step) for step in cleaned.repaired]},
+    }
+    if cleaned.held:
+        summary = f"{cleaned.rows} rows are held: {'; '.join(cleaned.held)}"
+        stage.finish("held", "held", "quality", summary, facts, alert="failure",
+                     key=None if job.turn else f"collect/held/{cleaned.batch}")
+        return Verdict("held", summary, job.turn)
+    quarantined = sum(cleaned.quarantined.values())
+    summary = (f"{collected.new} new rows, {collected.corrected} corrected, {cleaned.clean} clean, "
+               f"{quarantined} in quarantine")
+    if job.turn is not None:
+        stage.finish("training", "done", "collected", summary, facts, event=DATASET_READY)
+    return Verdict("done", summary, job.turn)
+
+
+def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
+    """Hand on to deployment, or end the turn where the challenger is no better or nothing can be told."""
+    judgement, turn = challenger.judgement, stage.job.turn
+    evidence = challenger.evidence()
+    if judgement.outcome == "passed":
+        stage.finish("deploying", "done", "passed", judgement.rationale, evidence, event=MODEL_PROMOTED,
+                     product={"bundle": challenger.bundle, "run": challenger.run})
+        return Verdict("done", judgement.rationale, turn)
+    stage.finish("refused", judgement.outcome, judgement.outcome, judgement.rationale, evidence,
+                 alert="warning" if judgement.outcome == "refused" else None)
+    return Verdict(judgement.outcome, judgement.rationale, turn)
+
+
+def conclude_deployment(stage: Stage, version: ModelVersion, generation: int) -> Verdict:
+    """End the turn: the challenger is the champion."""
+    summary = f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation})"
+    stage.finish("done", "promoted", "passed", summary, {**asdict(version), "generation": generation}, alert="info")
+    return Verdict("done", summary, stage.job.turn)

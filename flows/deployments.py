@@ -1,0 +1,138 @@
+"""Deployments and automations of every registered use case, and the process that runs them.
+
+Four deployments a use case (``collect/NAME``, ``train/NAME``, ``deploy/NAME``, ``monitor/NAME``); three events join them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+
+import httpx
+from prefect import serve
+from prefect.automations import AutomationCore, EventTrigger, Posture, RunDeployment
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.schedules import Cron
+
+from expectations.loading import LoadedUseCase
+from infra.settings import Settings
+from tasks.stores import events
+from tasks.stores.database import Database
+
+SCHEDULED = ("collect", "monitor")
+EVENTS = {
+    events.RETRAIN_REQUESTED: "collect",
+    events.DATASET_READY: "train",
+    events.MODEL_PROMOTED: "deploy",
+}
+_DESCRIPTIONS = {
+    "collect": "Bring in what is new, hold it against its expectations, repair it.",
+    "train": "Train a challenger, judge it against the champion on the same rows, refit what passes.",
+    "deploy": "Register, bless in the running service, release.",
+    "monitor": "Harvest, measure the windows that are due, decide.",
+}
+
+
+def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database) -> list[RunnerDeployment]:
+    """Make the deployments of a use case. An edit of a schedule in the UI wins until the YAML's own value changes."""
+    schedule = usecase.spec.schedule
+    wanted = {"collect": schedule.collect, "monitor": schedule.monitor, "active": schedule.active}
+    applied = json.loads(database.marked(usecase.name, "schedule") or "{}")
+    made = []
+    for name in _DESCRIPTIONS:
+        try:
+            known = client.read_deployment_by_name(f"{name}/{usecase.name}")
+        except ObjectNotFound:
+            known = None
+        fresh = known is None or any(wanted[key] != applied.get(key) for key in (name, "active") if key in wanted)
+        cron = wanted.get(name)
+        schedules = (
+            [Cron(str(cron), timezone="UTC", slug=name, active=schedule.active)] if fresh and name in SCHEDULED else None
+        )
+        made.append(RunnerDeployment.from_entrypoint(
+            f"flows.{name}.{name}", name=usecase.name, parameters={"usecase": usecase.name},
+            tags=["driftwheel", usecase.name], description=f"{usecase.spec.title} {_DESCRIPTIONS[name]}",
+            schedules=schedules, paused=known.paused if known else False,
+        ))
+    database.mark(usecase.name, "schedule", json.dumps(wanted))
+    return made
+
+
+def automate(client: SyncPrefectClient, usecase: str) -> None:
+    """Join the deployments of a use case by events; found by name and updated, never doubled."""
+    for event, target in EVENTS.items():
+        deployment = client.read_deployment_by_name(f"{target}/{usecase}")
+        name = f"driftwheel: {target} {usecase}"
+        found = sorted(client.read_automations_by_name(name), key=lambda each: str(each.id))
+        wanted = AutomationCore(
+            name=name, description=f"{event} starts {target}/{usecase}", enabled=found[0].enabled if found else True,
+            trigger=EventTrigger(expect={event}, match={"prefect.resource.id": events.resource(usecase)},
+                                 posture=Posture.Reactive, threshold=1, within=timedelta(0)),
+            actions=[RunDeployment(source="selected", deployment_id=deployment.id, parameters={
+                "usecase": usecase, "turn_id": "{{ event.payload.turn_id }}", "as_of": "{{ event.payload.as_of }}",
+            })],
+        )
+        for double in found[1:]:
+            client.delete_automation(double.id)
+        if not found:
+            client.create_automation(wanted)
+        elif found[0].model_dump(exclude={"id"}) != wanted.model_dump():
+            client.update_automation(found[0].id, wanted)
+
+
+def forget(client: SyncPrefectClient, kept: set[str]) -> None:
+    """Remove deployments and automations of use cases that are no longer registered."""
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+
+    ours = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["driftwheel"])))
+    for deployment in ours:
+        if deployment.name not in kept:
+            for target in EVENTS.values():
+                for automation in client.read_automations_by_name(f"driftwheel: {target} {deployment.name}"):
+                    client.delete_automation(automation.id)
+            client.delete_deployment(deployment.id)
+
+
+def main() -> None:
+    """Register every use case and run its flows until SIGTERM."""
+    settings = Settings()
+    settings.tell_libraries()
+    _await_server(os.environ.get("PREFECT_API_URL", ""))
+    database = settings.platform()
+    names = list(database.use_cases())
+    deployments = []
+    with get_client(sync_client=True) as client:
+        forget(client, set(names))
+        for name in names:
+            for deployment in build(client, settings.use_case(name), database):
+                deployment.apply()
+                deployments.append(deployment)
+            automate(client, name)
+    if not deployments:
+        print("no use case is registered: waiting (driftwheel add NAME)", flush=True)  # noqa: T201 - the runner's log
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        sys.exit(0)
+    print(f"running the flows of {', '.join(names)}", flush=True)  # noqa: T201
+    serve(*deployments, pause_on_shutdown=False, print_starting_message=False, limit=4)
+
+
+def _await_server(api: str) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{api}/health", timeout=2).status_code == httpx.codes.OK:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    sys.exit(f"the Prefect server at {api} does not answer")
+
+
+if __name__ == "__main__":
+    main()

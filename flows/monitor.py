@@ -1,0 +1,24 @@
+"""Monitor: harvest what was served, measure the windows that are due, decide."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow
+
+from flows.stage import Verdict, open_job, run_name, tell
+from tasks.monitoring.task import decide, harvest_journal, measure_windows
+
+
+@flow(name="monitor", flow_run_name=run_name, persist_result=False)
+def monitor(
+    usecase: str, as_of: datetime | None = None, namespace: str | None = None,
+    announce: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are named in the UI
+) -> Verdict:
+    """Look at production as of an instant; a decision to retrain opens a turn and asks for new data."""
+    job = open_job(usecase, as_of, None, namespace, announce=announce)
+    harvest_journal(job)
+    measured = measure_windows(job)
+    watched = decide(job, measured)
+    tell(job)
+    return Verdict(watched.decision.action, watched.decision.summary, watched.turn)

@@ -1,0 +1,275 @@
+"""Replay: a use case's history, window by window, through the real loop.
+
+Rows reach the live service over HTTP at the instant they would have, labels ripen when they would have, and the flows
+get the `as_of` a schedule would have given. Everything is kept under a name of its own, ``NAME-replay``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import polars as pl
+from prefect import flow
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from expectations.errors import SourceError
+from flows.loop import loop
+from flows.stage import Verdict, open_job
+from infra.settings import Settings
+from tasks.collection.joining import join_sources
+from tasks.deployment.bundle import Bundle, jsonable, load_bundle
+from tasks.evaluation.metrics import Scored, score
+from tasks.monitoring.windows import Window
+from tasks.stores.places import Job
+from tasks.stores.stopwatch import spent, timed
+from tasks.training.learning import labels, learn, training_window
+from tasks.training.packing import training_rows
+
+BATCH = 500
+_TIMEOUT = 60.0
+
+
+@dataclass
+class Traffic:
+    """What was sent."""
+
+    requests: int = 0
+    failed: int = 0
+    rows: int = 0
+
+
+@dataclass
+class Story:
+    """What a replay found; its fields are the JSON's."""
+
+    usecase: str
+    metric: str
+    windows: list[dict[str, Any]] = field(default_factory=list)
+    mean: dict[str, float] = field(default_factory=dict)
+    retrains: int = 0
+    promotions: int = 0
+    refused: int = 0
+    requests: int = 0
+    failed_requests: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    compare: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def namespace_of(usecase: str) -> str:
+    """Name a replay keeps everything under."""
+    return f"{usecase}-replay"
+
+
+@flow(name="replay", persist_result=False, validate_parameters=False)
+def replay(
+    usecase: str, start: datetime | None = None, end: datetime | None = None, compare: bool = False,  # noqa: FBT001, FBT002
+    batch: int = BATCH,
+) -> Story:
+    """Walk a use case's history through the loop and tell what it gained."""
+    settings = Settings()
+    original = settings.use_case(usecase)
+    namespace = namespace_of(original.name)
+    job = open_job(usecase, datetime.now(UTC), None, namespace)
+    reset(job)
+    world = read_world(job)
+    windows = plan_windows(job, world, start, end)
+    story = Story(original.name, job.usecase.spec.monitoring.performance[0].metric)
+    progress = create_progress_artifact(0.0, key=f"replay-{original.name}".replace("_", "-"), description="first model")
+    first = loop(usecase, windows[0].start, namespace)
+    if first.outcome != "done":
+        raise SourceError("a first model to begin with", f"{first.outcome}: {first.summary}",
+                          "Start the replay later (--from), or mend what the message names")
+    frozen = champion_bundle(job)
+    traffic, moment = Traffic(), windows[0].start
+    for number, window in enumerate(windows, 1):
+        due = job.usecase.spec.label.available_after.after(window.end)
+        send(job, world, moment, due, frozen, traffic, batch)
+        verdict = loop(usecase, due, namespace)
+        note(story, job, window, verdict)
+        moment = due
+        update_progress_artifact(progress, 100.0 * number / len(windows), description=f"{window}: {verdict.outcome}")
+    tell_story(story, job, windows, world, frozen, traffic)
+    if compare:
+        story.compare = compare_policies(job, windows, world, frozen, story.metric)
+    return story
+
+
+def reset(job: Job) -> None:
+    """Remove what an earlier replay of this use case left; the live one has another name."""
+    job.registry().forget()
+    job.database.forget(job.name)
+    job.releases.forget(job.name)
+    shutil.rmtree(job.places.journal / job.name, ignore_errors=True)
+    if "://" not in job.places.lake:
+        shutil.rmtree(Path(job.places.lake) / job.name, ignore_errors=True)
+
+
+def read_world(job: Job) -> pl.DataFrame:
+    """Read the whole history once: it plays the outside world, which sends rows as time goes by."""
+    far = datetime.now(UTC) + timedelta(days=36500)
+    return join_sources(job.usecase, since=None, until=far, secret=job.places.secret).rows.sort(
+        job.usecase.spec.clock.column, maintain_order=True
+    )
+
+
+def plan_windows(job: Job, world: pl.DataFrame, start: datetime | None, end: datetime | None) -> list[Window]:
+    """Lay the windows of a replay over a history.
+
+    Raises
+    ------
+    SourceError
+        If there is no window between start and end.
+    """
+    spec = job.usecase.spec
+    every, clock = spec.monitoring.every, spec.clock.column
+    first: datetime = world[clock].min()  # type: ignore[assignment] # an instant column
+    last: datetime = world[clock].max()  # type: ignore[assignment]
+    begin = every.floor(start or spec.start or first + (last - first) / 5)
+    stop = min(end, last) if end else last
+    windows = []
+    while begin <= stop and (end is None or every.after(begin) <= end):
+        windows.append(Window(begin, every.after(begin)))
+        begin = every.after(begin)
+    if not windows or windows[0].start <= first:
+        raise SourceError(f"windows after a history to learn from, {first:%Y-%m-%d} to {last:%Y-%m-%d}",
+                          f"{len(windows)} from {start or spec.start}", "Choose --from and --to inside the history")
+    return windows
+
+
+def champion_bundle(job: Job) -> Bundle:
+    """Load what the namespace serves."""
+    desired = job.releases.desired(job.name)
+    if desired is None or desired.champion is None:
+        raise SourceError("a champion", "none", "Run the replay again")
+    return load_bundle(job.releases.bundle(job.name, desired.champion.bundle), desired.champion.bundle)
+
+
+def _between(world: pl.DataFrame, clock: str, start: datetime, end: datetime) -> pl.DataFrame:
+    return world.filter((pl.col(clock) >= start) & (pl.col(clock) < end))
+
+
+def _send(  # noqa: PLR0913
+    job: Job, world: pl.DataFrame, start: datetime, end: datetime, shape: Bundle, traffic: Traffic, batch: int
+) -> None:
+    columns = [column.name for column in shape.manifest.columns]
+    rows = _between(world, job.usecase.spec.clock.column, start, end).select(columns)
+    with httpx.Client(base_url=job.places.service, timeout=_TIMEOUT) as client:
+        for part in rows.iter_slices(batch):
+            values = pl.DataFrame(jsonable(part), schema={c: None for c in columns}, infer_schema_length=None).rows()
+            body = msgspec.json.encode({"dataframe_split": {"columns": columns, "data": values}})
+            traffic.requests += 1
+            traffic.rows += len(part)
+            try:
+                answer = client.post(f"/{job.name}/invocations", content=body,
+                                     headers={"content-type": "application/json"})
+                traffic.failed += answer.status_code != httpx.codes.OK
+            except httpx.HTTPError:
+                traffic.failed += 1
+
+
+send = timed("scoring", _send)
+
+
+def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
+    """Keep what was decided about a window."""
+    entries = job.database.entries(job.name)
+    decision = next((entry for entry in reversed(entries) if entry.kind == "decision"), None)
+    measured = next((m for m in reversed(job.database.measurements(job.name))
+                     if m["start"] == window.start.isoformat()), {})
+    turned = decision is not None and decision.action == "retrain" and decision.turn is not None
+    promoted = turned and verdict.outcome == "done"
+    story.retrains += turned
+    story.promotions += promoted
+    story.refused += turned and not promoted
+    desired = job.releases.desired(job.name)
+    story.windows.append({
+        "start": window.start.isoformat(), "end": window.end.isoformat(), "rows": measured.get("rows", 0),
+        "static": None, "loop": None,
+        "champion": measured.get("version"),
+        "drifted_columns": [each["column"] for each in measured.get("drift", []) if each["drifted"]],
+        "cause": decision.cause if decision else "none", "decision": decision.action if decision else "keep",
+        "summary": decision.summary if decision else "",
+        "promoted": desired.champion.version if promoted and desired and desired.champion else None,
+        "report": decision.evidence.get("report") if decision else None,
+    })
+
+
+def _tell(
+    story: Story, job: Job, windows: Sequence[Window], world: pl.DataFrame, frozen: Bundle, traffic: Traffic
+) -> None:
+    spec = job.usecase.spec
+    served = served_predictions(job, world)
+    for window, told in zip(windows, story.windows, strict=True):
+        rows = _between(served, spec.clock.column, window.start, window.end).filter(
+            pl.col(spec.label.column).is_not_null() & pl.col("_served").is_not_null()
+        )
+        truth = labels(rows, spec)
+        told["static"] = score(story.metric, Scored(truth, frozen.predict(rows), spec.evaluation.threshold))
+        told["loop"] = score(story.metric, Scored(truth, rows["_served"].to_numpy(), spec.evaluation.threshold))
+    story.mean = {name: float(np.nanmean([told[name] for told in story.windows])) for name in ("static", "loop")}
+    story.requests, story.failed_requests = traffic.requests, traffic.failed
+
+
+tell_story = timed("scoring", _tell)
+
+
+def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:
+    """Attach to each row of the world what the service answered for it."""
+    from tasks.monitoring.measuring import decode_rows
+
+    keys = list(job.usecase.spec.keys)
+    columns = champion_bundle(job).manifest.columns
+    predictions = job.lake.scan("predictions").select("prediction", "row").collect()
+    rows = decode_rows(predictions, columns).select(keys).with_columns(predictions["prediction"].alias("_served"))
+    instants = [key for key in keys if isinstance(world.schema[key], pl.Datetime)]
+    rows = rows.with_columns(pl.col(instants).str.to_datetime(time_unit="us", time_zone="UTC")) if instants else rows
+    rows = rows.cast({key: world.schema[key] for key in keys})
+    return world.join(rows.unique(keys, keep="last"), on=keys, how="left", maintain_order="left")
+
+
+def compare_policies(
+    job: Job, windows: Sequence[Window], world: pl.DataFrame, frozen: Bundle, metric: str
+) -> dict[str, dict[str, float]]:
+    """Score two other policies on the same windows: never retrain, and refit on everything ripe after every window.
+
+    The second is fitted here, plainly, without gates: what a blind schedule would have served.
+    """
+    spec = job.usecase.spec
+    clock, label = spec.clock.column, spec.label.column
+    never, every = [], []
+    models = []
+    for window in windows:
+        rows = _between(world, clock, window.start, window.end).filter(pl.col(label).is_not_null())
+        truth = labels(rows, spec)
+        never.append(score(metric, Scored(truth, frozen.predict(rows), spec.evaluation.threshold)))
+        known = training_rows(job.moved(window.start).known.labelled())
+        models.append(learn(training_window(known, spec), spec))
+        # the model of the window before answers until this one's labels are ripe
+        turned = spec.label.available_after.after(window.start)
+        parts = [(rows.filter(pl.col(clock) < turned), models[-2] if len(models) > 1 else models[-1]),
+                 (rows.filter(pl.col(clock) >= turned), models[-1])]
+        prediction = np.concatenate([model.predict(part) for part, model in parts if len(part)])
+        ordered = np.concatenate([labels(part, spec) for part, _ in parts if len(part)])
+        every.append(score(metric, Scored(ordered, prediction, spec.evaluation.threshold)))
+    return {
+        "never": {"mean": float(np.nanmean(never)), "retrains": 0},
+        "every window": {"mean": float(np.nanmean(every)), "retrains": len(windows)},
+    }
+
+
+def account(story: Story, started: float, servers: float, before: dict[str, float]) -> None:
+    """Fill in where the time went, in seconds; what no stage claims is `other`."""
+    now = spent()
+    stages = {name: now.get(name, 0.0) - before.get(name, 0.0)
+              for name in ("collection", "validation", "training", "scoring", "monitoring")}
+    total = time.perf_counter() - started
+    story.seconds = {"total": total, "servers": servers, **stages, "other": total - servers - sum(stages.values())}

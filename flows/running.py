@@ -1,0 +1,125 @@
+"""Run flows in this process, and move versions by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar
+
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from expectations.errors import ReleaseError
+from flows.collect import collect
+from flows.deploy import deploy
+from flows.loop import loop
+from flows.monitor import monitor
+from flows.stage import Verdict, tell
+from flows.train import train
+from infra.settings import Settings
+from tasks.deployment import releasing
+from tasks.stores.database import Entry, State
+from tasks.stores.places import Job
+from tasks.stores.registry import ModelVersion
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_STAGES: dict[str, tuple[Any, State]] = {"train": (train, "training"), "deploy": (deploy, "deploying")}
+
+
+def quietly(function: Callable[P, R]) -> Callable[P, R]:
+    """Run flows without Prefect's heartbeat thread, which holds every one back for a second at its end.
+
+    Our own crash detection is the turn's lease, so nothing depends on it here.
+    """
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            return function(*args, **kwargs)
+
+    return call
+
+
+@quietly
+def run_flow(name: str, usecase: str, as_of: datetime | None) -> Verdict:
+    """Run one flow; `train` and `deploy` go on with the open turn, `train` opens one where there is none."""
+    instant = as_of or datetime.now(UTC)
+    if name == "collect":
+        return collect(usecase, instant)
+    if name == "monitor":
+        return monitor(usecase, instant, announce=False)
+    if name == "loop":
+        return loop(usecase, instant)
+    flow, state = _STAGES[name]
+    turn = _turn_in(usecase, state, instant, may_open=name == "train")
+    verdict: Verdict = flow(usecase, instant, turn, announce=False)
+    return verdict
+
+
+def _turn_in(usecase: str, state: State, as_of: datetime, *, may_open: bool) -> str:
+    settings = Settings()
+    name, database = settings.use_case(usecase).name, settings.platform()
+    left = database.open_turn(name)
+    if left is None and may_open:
+        with database.transaction() as connection:
+            opened = database.request_turn(connection, name, "manual", as_of)
+            if opened is not None:
+                database.put_state(connection, opened, state)
+                return opened
+        left = database.open_turn(name)
+    if left is None or left.state != state:
+        raise ReleaseError(f"an open turn of {name} in {state}", f"one in {left.state}" if left else "none",
+                           f"Run `driftwheel run loop {usecase}` to do what comes before")
+    return left.id
+
+
+def _job(usecase: str) -> Job:
+    settings = Settings()
+    return Job(settings.use_case(usecase), settings.places(), datetime.now(UTC))
+
+
+def promote_version(usecase: str, wanted: str | None) -> str:
+    """Bless a registered version in the service and make it the champion.
+
+    Raises
+    ------
+    ReleaseError
+        If there is no such version, or the service refuses it.
+    """
+    job = _job(usecase)
+    return _switch(job, releasing.choose_version(job, wanted), "promoted", "asked for by hand")
+
+
+def roll_back(usecase: str) -> str:
+    """Make the champion before the present one champion again; the ledger says which that was.
+
+    Raises
+    ------
+    ReleaseError
+        If there was none before.
+    """
+    job = _job(usecase)
+    desired = job.releases.desired(job.name)
+    now = desired.champion if desired else None
+    history = [entry for entry in job.database.entries(job.name) if entry.action in ("promoted", "rolled back")]
+    before = [entry for entry in history if now is None or entry.evidence["bundle"] != now.bundle]
+    if now is None or not before:
+        raise ReleaseError("a champion before the present one", "none in the ledger", "See `driftwheel why`")
+    last = before[-1].evidence
+    version = ModelVersion(last["version"], last["bundle"], last["run"])
+    return _switch(job, version, "rolled back", f"from version {now.version}, asked for by hand")
+
+
+def _switch(job: Job, version: ModelVersion, action: str, cause: str) -> str:
+    releasing.bless(job, version)
+    generation = releasing.release(job, version)
+    releasing.settle(job, version)
+    summary = f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation}): {cause}"
+    with job.database.transaction() as connection:
+        job.database.write(connection, Entry(
+            f"{job.name}/{action}/{generation}", job.name, job.as_of, "deploy", action, "manual", summary,
+            {**asdict(version), "generation": generation},
+        ))
+    tell(job)
+    return summary

@@ -1,0 +1,100 @@
+"""What every flow needs around its page: the job from its parameters, the turn's lease, and healing after a crash."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+from prefect.states import Crashed
+
+from expectations.errors import UnreachableError
+from infra.settings import Settings
+from tasks.stores import events
+from tasks.stores.alerts import deliver
+from tasks.stores.database import State
+from tasks.stores.places import Job
+from tasks.stores.turning import Stage
+
+Outcome = Literal["done", "kept", "held", "refused", "unknown", "unchanged", "retrain", "warn", "hold", "keep", "taken"]
+_log = logging.getLogger("driftwheel.flows")
+
+_ACCEPTS: dict[str, tuple[State, ...]] = {
+    "collect": ("requested", "collecting"), "train": ("training",), "deploy": ("deploying",),
+}
+_WORKS: dict[str, State] = {"collect": "collecting", "train": "training", "deploy": "deploying"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a flow ended; what it found is a value, not an exception."""
+
+    outcome: Outcome
+    summary: str
+    turn: str | None = None
+
+
+def run_name() -> str:
+    """Name a flow run by its use case and its instant."""
+    given = flow_run.parameters
+    as_of = given.get("as_of")
+    instant = as_of if isinstance(as_of, datetime) else flow_run.scheduled_start_time
+    return f"{given.get('namespace') or given.get('usecase')} as of {instant:%Y-%m-%d %H:%M}"
+
+
+def open_job(
+    usecase: str, as_of: datetime | None, turn_id: str | None = None, namespace: str | None = None,
+    *, announce: bool = True,
+) -> Job:
+    """Make the job of a flow run. Without `as_of` its instant is the *scheduled* start: a late run equals a punctual one."""
+    settings = Settings()
+    loaded = settings.use_case(usecase, namespace)
+    instant = as_of or flow_run.scheduled_start_time
+    instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    return Job(loaded, settings.places(), instant, turn_id, announce=announce)
+
+
+@contextmanager
+def at_work(name: str, job: Job) -> Iterator[Stage]:
+    """Claim the job's turn for a stage, close the runs a dead predecessor left, and tell the world at the end."""
+    if job.turn is not None:  # a turn keeps the instant it was requested for
+        job = job.moved(job.database.turn(job.turn).as_of)
+    own = str(flow_run.id) if flow_run.id else None
+    try:
+        with Stage(job, name, _ACCEPTS[name], _WORKS[name], own) as stage:
+            close_orphans(stage, own)
+            yield stage
+    finally:
+        tell(job)
+
+
+def close_orphans(stage: Stage, own: str | None) -> None:
+    """Mark the Prefect and MLflow runs of a predecessor that died as crashed and failed."""
+    before = stage.before
+    if before is None:
+        return
+    if before.flow_run and before.flow_run != own:
+        with get_client(sync_client=True) as client:
+            try:
+                run = client.read_flow_run(before.flow_run)  # type: ignore[arg-type] # a text does
+                if run.state is not None and not run.state.is_final():
+                    client.set_flow_run_state(run.id, Crashed(message="its process died; a rerun took over"), force=True)
+            except ObjectNotFound:
+                _log.info("the flow run %s before this one is gone", before.flow_run)
+    if before.tracking_run:
+        stage.job.registry().fail_orphan(before.tracking_run)
+
+
+def tell(job: Job) -> None:
+    """Send waiting events and alerts. A server that is away does not undo what was done: they wait for the next run."""
+    try:
+        events.flush(job.database, job.places.flow_api or None)
+    except UnreachableError as error:
+        _log.error("%s", error)
+    deliver(job.database, job.name, Settings().alert_addresses(job.usecase))

@@ -1,0 +1,122 @@
+"""The story of a replay as a picture, a page and a table."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+from flows.replay import Story
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_FROZEN, _LOOP, _QUIET = "#9aa0a8", "#1f6feb", "#c9ced6"
+_MARKS = {"retrain": ("v", "#1a7f37"), "hold": ("X", "#cf222e"), "warn": (".", "#bf8700")}
+
+
+def draw(story: Story) -> Figure:
+    """Draw the frozen model's metric against the loop's, drift below, decisions as marks."""
+    figure = Figure(figsize=(9.5, 5.4), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    places = range(len(story.windows))
+    frozen = [told["static"] for told in story.windows]
+    loop = [told["loop"] for told in story.windows]
+    top.plot(places, frozen, "o--", color=_FROZEN, label=f"frozen model (mean {story.mean['static']:.3f})")
+    top.plot(places, loop, "o-", color=_LOOP, label=f"the loop (mean {story.mean['loop']:.3f})")
+    top.fill_between(places, frozen, loop, color=_LOOP, alpha=0.08)
+    for place, told in zip(places, story.windows, strict=True):
+        if told["promoted"]:
+            top.axvline(place + 0.5, color="#1a7f37", linewidth=1, linestyle=":")
+            top.annotate(f"v{told['promoted']}", (place + 0.5, 1), xycoords=("data", "axes fraction"), ha="center",
+                         va="bottom", fontsize=8, color="#1a7f37")
+        if told["decision"] in _MARKS:
+            marker, colour = _MARKS[told["decision"]]
+            bottom.plot(place, len(told["drifted_columns"]), marker, color=colour, markersize=9, clip_on=False, zorder=3)
+    bottom.bar(places, [len(told["drifted_columns"]) for told in story.windows], color=_QUIET, width=0.6)
+    top.set_ylabel(story.metric)
+    top.set_title(f"{story.usecase}: a frozen model and the loop", loc="left", pad=16)
+    top.legend(frameon=False, loc="best")
+    bottom.set_ylabel("columns\ndrifted")
+    bottom.set_xticks(list(places), [_when(told["start"]) for told in story.windows])
+    bottom.set_xlabel("decision after each window:  ▾ retrain   • warn   ✕ hold;  dotted line: a new version answers")
+    for axes in (top, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _when(instant: str) -> str:
+    return f"{datetime.fromisoformat(instant):%b %d}"
+
+
+def write(story: Story, folder: Path) -> tuple[Path, Path]:
+    """Write the picture and a page that holds it; returns both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    draw(story).savefig(buffer, format="png", dpi=130)
+    picture, page = folder / f"{story.usecase}.png", folder / f"{story.usecase}.html"
+    picture.write_bytes(buffer.getvalue())
+    page.write_text(_page(story, base64.b64encode(buffer.getvalue()).decode("ascii")), encoding="utf-8")
+    return picture, page
+
+
+def _page(story: Story, picture: str) -> str:
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in _rows(story)
+    )
+    heads = "".join(f"<th>{html.escape(head)}</th>" for head in _HEADS)
+    notes = "".join(
+        f"<li><b>{html.escape(_when(told['start']))}</b>: {html.escape(told['summary'])}</li>" for told in story.windows
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(story.usecase)}: replay</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328 }}
+img {{ max-width: 100%; height: auto }} table {{ border-collapse: collapse; width: 100%; font-size: 14px }}
+th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e3e6ea }} td {{ font-variant-numeric: tabular-nums }}
+</style></head><body>
+<h1>{html.escape(story.usecase)}: what the loop gained</h1>
+<p>{html.escape(_sentence(story))}</p>
+<img alt="metric of the frozen model and of the loop by window, with drift and decisions" src="data:image/png;base64,{picture}">
+<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>
+<h2>Why</h2><ul>{notes}</ul></body></html>
+"""
+
+
+_HEADS = ("window", "rows", "frozen", "loop", "drifted", "decision", "cause", "new version")
+
+
+def _rows(story: Story) -> list[tuple[str, ...]]:
+    return [
+        (
+            _when(told["start"]), f"{told['rows']:,}", f"{told['static']:.3f}", f"{told['loop']:.3f}",
+            str(len(told["drifted_columns"])), told["decision"], told["cause"], told["promoted"] or "",
+        )
+        for told in story.windows
+    ]
+
+
+def _sentence(story: Story) -> str:
+    return (
+        f"Mean {story.metric} of the loop {story.mean['loop']:.3f}, of the frozen model {story.mean['static']:.3f}, over "
+        f"{len(story.windows)} windows: {story.retrains} retrainings, {story.promotions} promoted, {story.refused} "
+        f"refused; {story.requests} requests, {story.failed_requests} failed."
+    )
+
+
+def table(story: Story) -> Table:
+    """Return the story as a table for the terminal."""
+    from rich.table import Table
+
+    shown = Table(title=f"{story.usecase}: {story.metric} by window", title_justify="left", caption=_sentence(story),
+                  caption_justify="left")
+    for head in _HEADS:
+        shown.add_column(head, justify="right" if head in ("rows", "frozen", "loop", "drifted") else "left")
+    for row in _rows(story):
+        shown.add_row(*row)
+    return shown

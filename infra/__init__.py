@@ -1,0 +1,1 @@
+"""Where it runs: settings, the local stack, the service."""

@@ -1,0 +1,162 @@
+"""Settings: the only place that reads the environment (prefix ``DRIFTWHEEL_``), and what follows from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import subprocess
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from expectations.loading import LoadedUseCase, load_use_case
+from tasks.stores.database import Database
+from tasks.stores.places import Places
+
+
+class Addresses(BaseModel):
+    """Where a stack that is up answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prefect: str
+    mlflow: str
+    evidently: str
+    service: str
+
+
+class Settings(BaseSettings):
+    """What may be set from outside.
+
+    Without any setting everything lives under one folder and listens on loopback.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DRIFTWHEEL_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".driftwheel")
+    lake: str | None = None
+    database: str | None = None
+    prefect_api: str | None = Field(None, validation_alias=AliasChoices("DRIFTWHEEL_PREFECT_API", "PREFECT_API_URL"))
+    mlflow: str | None = Field(None, validation_alias=AliasChoices("DRIFTWHEEL_MLFLOW", "MLFLOW_TRACKING_URI"))
+    service: str | None = None
+    reports_ui: str | None = None
+    prefect_port: int = 4200
+    mlflow_port: int = 5000
+    evidently_port: int = 8011
+    service_port: int = 8080
+    """A port of 0 takes any free one."""
+
+    @cached_property
+    def folder(self) -> Path:
+        """The home folder, absolute; made if absent, for its owner alone."""
+        path = self.home.expanduser().absolute()
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+    @property
+    def stack_file(self) -> Path:
+        """Where `up` notes the addresses of the stack it started."""
+        return self.folder / "stack.json"
+
+    def addresses(self) -> Addresses | None:
+        """Return where the local stack answers, if one was started from this home."""
+        if not self.stack_file.exists():
+            return None
+        return Addresses.model_validate_json(self.stack_file.read_text(encoding="utf-8"))
+
+    def platform(self) -> Database:
+        """Return the platform database."""
+        return Database(self.database or f"sqlite:///{self.folder / 'platform.db'}")
+
+    def use_case(self, reference: str, namespace: str | None = None) -> LoadedUseCase:
+        """Load a use case by registered or shipped name or by path; under another name in a namespace."""
+        loaded = load_use_case(reference, self.platform().use_cases())
+        return loaded.renamed(namespace) if namespace else loaded
+
+    def places(self) -> Places:
+        """Return where everything is kept; servers by setting, else of the local stack."""
+        stack = self.addresses()
+        folder = self.folder
+        return Places(
+            lake=self.lake or str(folder / "lake"),
+            database=self.platform().url,
+            tracking=self.mlflow or (stack.mlflow if stack else ""),
+            flow_api=self.prefect_api or (f"{stack.prefect}/api" if stack else ""),
+            service=self.service or (stack.service if stack else ""),
+            reports_ui=self.reports_ui or (stack.evidently if stack else ""),
+            releases=folder / "releases",
+            journal=folder / "journal",
+            reports=folder / "reports",
+            secret=self._secret(),
+            commit=commit(),
+        )
+
+    def _secret(self) -> bytes:
+        path = self.folder / "privacy.key"
+        try:
+            with path.open("x", encoding="ascii") as file:
+                path.chmod(0o600)
+                file.write(secrets.token_hex(32))
+        except FileExistsError:
+            pass
+        return bytes.fromhex(path.read_text(encoding="ascii"))
+
+    def alert_addresses(self, usecase: LoadedUseCase) -> list[str]:
+        """Return the alert addresses of a use case with their variables filled in; those unset are left out."""
+        filled = []
+        for address in usecase.spec.alerts:
+            names = re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", address)
+            if all(os.environ.get(name) for name in names):
+                filled.append(re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", lambda match: os.environ[match[1]], address))
+        return filled
+
+    def child_environment(self, stack: Addresses | None = None) -> dict[str, str]:
+        """Return what processes of the stack and the libraries in this one are told."""
+        folder = self.folder
+        told = {
+            "DRIFTWHEEL_HOME": str(folder),
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_LOCAL_STORAGE_PATH": str(folder / "prefect" / "storage"),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect' / 'prefect.db'}",
+            "PREFECT_UI_STATIC_DIRECTORY": str(folder / "prefect" / "ui"),
+            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # one write a flush, not one a task run: on SQLite single writes meet locks, and clients wait for seconds
+            "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+            "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
+            "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+            "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
+            "DO_NOT_TRACK": "1",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+        found = stack or self.addresses()
+        if found is not None:
+            told |= {"PREFECT_API_URL": f"{found.prefect}/api"}
+        if self.prefect_api:
+            told["PREFECT_API_URL"] = self.prefect_api
+        return told
+
+    def tell_libraries(self, stack: Addresses | None = None) -> None:
+        """Set what Prefect and MLflow read from the environment; before either is imported."""
+        os.environ.update(self.child_environment(stack))
+
+
+def commit() -> str:
+    """Return the commit this code was checked out at, empty outside a checkout."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def write_addresses(settings: Settings, addresses: Addresses) -> None:
+    """Note where a stack answers."""
+    settings.stack_file.write_text(json.dumps(addresses.model_dump(), indent=1), encoding="utf-8")

@@ -1,0 +1,35 @@
+"""Prefect's door to cleaning."""
+
+from __future__ import annotations
+
+import json
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.cleaning.cleaning import HELD, Cleaned, clean_batches
+from tasks.stores.places import Job
+from tasks.stores.stopwatch import timed
+
+def validate_and_repair(job: Job) -> Cleaned:
+    """Clean what waits and remember whether it is held."""
+    found = clean_batches(job.usecase, job.lake, job.as_of)
+    job.database.mark(job.name, HELD, json.dumps(found.held))
+    return found
+
+
+def _clean(job: Job) -> Cleaned:
+    found = validate_and_repair(job)
+    if found.outcomes:
+        create_table_artifact(
+            key=f"quality-{job.name}".replace("_", "-"),
+            table=[{"expectation": name, "verdict": verdict, "failing rows": failing}
+                   for name, verdict, failing in found.outcomes],
+            description=f"As of {job.as_of:%Y-%m-%d %H:%M} UTC: {found.rows} rows judged, {found.clean} clean"
+                        + (", **held**" if found.held else ""),
+        )
+    return found
+
+
+clean = task(timed("validation", _clean), name="validate and repair", cache_policy=NO_CACHE, persist_result=False)

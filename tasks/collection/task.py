@@ -1,0 +1,26 @@
+"""Prefect's door to collection."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.collection.collecting import Collected, collect_sources
+from tasks.stores.places import Job
+from tasks.stores.stopwatch import timed
+
+
+def _collect(job: Job) -> Collected:
+    found = collect_sources(job.usecase, job.lake, job.database, job.as_of, job.places.secret)
+    create_table_artifact(
+        key=f"collected-{job.name}".replace("_", "-"),
+        table=[{"source": source, "rows read": rows, "coverage": f"{found.coverage.get(source, 1.0):.2%}"}
+               for source, rows in found.read.items()],
+        description=f"As of {job.as_of:%Y-%m-%d %H:%M} UTC: {found.new} new rows, {found.corrected} corrected, "
+                    f"{found.late_lost} later than the lookback.",
+    )
+    return found
+
+
+collect = task(timed("collection", _collect), name="collect sources", cache_policy=NO_CACHE, persist_result=False)

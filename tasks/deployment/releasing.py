@@ -1,0 +1,145 @@
+"""From a bundle to the champion: registered, proved in the running service, swapped in, and back again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from expectations.errors import BundleError, ReleaseError, UnreachableError
+from tasks.deployment.bundle import load_bundle
+from tasks.stores.places import Job
+from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion
+from tasks.stores.releases import CandidateState, Served
+
+PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+_MLFLOW_TYPES = {"number": "double", "integer": "double", "text": "string", "boolean": "boolean", "instant": "string"}
+
+
+def register(job: Job, digest: str, run: str) -> ModelVersion:
+    """Register a released bundle and call it challenger; the same bundle again is the same version."""
+    bundle = load_bundle(job.releases.bundle(job.name, digest), digest)
+    registry = job.registry()
+    version = registry.register(
+        run, bundle.folder, digest, {column.name: _MLFLOW_TYPES[column.type] for column in bundle.manifest.columns},
+        bundle.manifest.metrics,
+    )
+    registry.point(CHALLENGER, version.version)
+    return version
+
+
+def bless(job: Job, version: ModelVersion) -> None:
+    """Let the running service load a bundle beside what it serves and prove it on its golden rows.
+
+    Raises
+    ------
+    ReleaseError
+        If the service refuses it; what was served before is served on.
+    UnreachableError
+        If the service does not answer.
+    """
+    releases = job.releases
+    now = releases.desired(job.name)
+    champion = now.champion if now else None
+    if champion is not None and champion.bundle == version.bundle:
+        return
+    candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
+    wish = releases.want(job.name, champion=champion, candidate=candidate)
+    try:
+        _await(job, wish.generation, lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle,
+               version.bundle)
+    except ReleaseError:
+        releases.want(job.name, champion=champion)
+        raise
+
+
+def release(job: Job, version: ModelVersion) -> int:
+    """Make a blessed bundle the champion and wait until the service answers with it; returns the generation.
+
+    Raises
+    ------
+    ReleaseError
+        If the service refuses it after all; then the champion before is wished for again.
+    UnreachableError
+        If the service does not answer; the wish stands, and running again heals.
+    """
+    releases = job.releases
+    before = releases.desired(job.name)
+    wish = releases.want(job.name, champion=Served(bundle=version.bundle, version=version.version))
+    try:
+        _await(job, wish.generation, lambda mount: (mount["champion"] or {}).get("bundle") == version.bundle,
+               version.bundle)
+    except ReleaseError:
+        releases.want(job.name, champion=before.champion if before else None)
+        raise
+    return wish.generation
+
+
+def settle(job: Job, version: ModelVersion) -> None:
+    """Point the registry's aliases to what is served."""
+    registry = job.registry()
+    registry.point(CHAMPION, version.version)
+    registry.unpoint(CHALLENGER)
+
+
+def choose_version(job: Job, wanted: str | None) -> ModelVersion:
+    """Return a registered version by number, or the one called challenger.
+
+    Raises
+    ------
+    ReleaseError
+        If there is none.
+    BundleError
+        If its bundle is not among the releases.
+    """
+    registry = job.registry()
+    versions = registry.versions()
+    found = (
+        next((version for version in versions if version.version == wanted), None)
+        if wanted is not None else registry.alias(CHALLENGER)
+    )
+    if found is None:
+        raise ReleaseError(
+            f"version {wanted} of {job.name}" if wanted else f"a challenger of {job.name}",
+            f"versions {', '.join(version.version for version in versions) or 'none'}",
+            "Name one of these versions" if versions else "Train first: driftwheel run loop",
+        )
+    if not job.releases.bundle(job.name, found.bundle).is_dir():
+        raise BundleError(f"the bundle of version {found.version} among the releases", "none", "Train again")
+    return found
+
+
+def _await(
+    job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str
+) -> None:
+    """Wait for the service to reach a generation.
+
+    Raises
+    ------
+    ReleaseError
+        If it refused the bundle, or did not get there in a minute.
+    UnreachableError
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    seen: dict[str, Any] = {}
+    with httpx.Client(base_url=job.places.service, timeout=10.0) as client:
+        while time.monotonic() < deadline:
+            try:
+                answer = client.get("/version").raise_for_status().json()
+            except httpx.HTTPError as error:
+                raise UnreachableError(f"the service at {job.places.service}", str(error),
+                                       "Start it (`driftwheel up`) and run again") from error
+            seen = answer["usecases"].get(job.name, {})
+            if seen and seen["generation"] >= generation:
+                if bundle in seen["refused"]:
+                    raise ReleaseError(f"the service to take bundle {bundle[:12]}", seen["refused"][bundle],
+                                       "The champion before is served on; see the service's log")
+                if done(seen):
+                    return
+            time.sleep(_POLL_SECONDS)
+    raise ReleaseError(f"the service to reach generation {generation} within {PATIENCE_SECONDS:g} s",
+                       f"generation {seen.get('generation', 'none')}",
+                       "Is it reading the same releases folder? See its log")

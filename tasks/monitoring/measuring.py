@@ -1,0 +1,219 @@
+"""What a window of production looked like: rows, drift, realised performance. Numbers, no opinion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from expectations.usecase import METRICS, UseCase
+from tasks.deployment.bundle import Bundle, BundleColumn
+from tasks.evaluation.metrics import Scored, score
+from tasks.monitoring.drift import Drifted, Profile, score_window
+from tasks.monitoring.windows import Window
+from tasks.stores.lake import Known, Lake
+from tasks.training.packing import PREDICTION
+
+_JSON_TYPES: dict[str, pl.DataType] = {
+    "number": pl.Float64(), "integer": pl.Int64(), "text": pl.String(), "boolean": pl.Boolean(), "instant": pl.String(),
+}
+
+
+@dataclass(frozen=True)
+class Realised:
+    """A metric over the champion's own predictions in a window, beside its reference.
+
+    Attributes
+    ----------
+    status : {"good", "violated", "unknown"}
+        Violated where it is worse than `reference` by more than the declared drop.
+    """
+
+    metric: str
+    value: float | None
+    reference: float | None
+    drop: float
+    status: Literal["good", "violated", "unknown"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything measured over one window.
+
+    Attributes
+    ----------
+    rows, champion_rows, labelled : int
+        Predictions in the window, those of the current champion among them, and those of its with a known label.
+    coverage : float
+        Share of the champion's predictions whose label is known.
+    served : dict of str to float
+        Every metric over all labelled predictions of the window, whichever version made them.
+    """
+
+    window: Window
+    champion: str
+    version: str
+    rows: int
+    champion_rows: int
+    labelled: int
+    coverage: float
+    ripe: bool
+    realised: tuple[Realised, ...]
+    drift: tuple[Drifted, ...]
+    served: dict[str, float]
+
+    @property
+    def status(self) -> Literal["good", "violated", "unknown"]:
+        """Violated if any rule is, else unknown if any is."""
+        found = {each.status for each in self.realised}
+        return "violated" if "violated" in found else "unknown" if "unknown" in found or not found else "good"
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """Columns that drifted, worst first."""
+        return tuple(each.column for each in self.drift if each.drifted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        return {
+            "start": self.window.start.isoformat(), "end": self.window.end.isoformat(), "champion": self.champion,
+            "version": self.version, "rows": self.rows, "champion_rows": self.champion_rows, "labelled": self.labelled,
+            "coverage": self.coverage, "ripe": self.ripe, "status": self.status,
+            "realised": [vars(each) for each in self.realised],
+            "drift": [{**vars(each), "drifted": each.drifted} for each in self.drift],
+            "served": {name: value for name, value in self.served.items() if math.isfinite(value)},
+        }
+
+
+def decode_rows(predictions: pl.DataFrame, columns: tuple[BundleColumn, ...]) -> pl.DataFrame:
+    """Turn the journaled JSON of requests back into columns."""
+    struct = pl.Struct({column.name: _JSON_TYPES[column.type] for column in columns})
+    return predictions.select(pl.col("row").str.json_decode(struct)).unnest("row")
+
+
+def window_predictions(lake: Lake, window: Window) -> pl.DataFrame:
+    """Harvested predictions with event time in a window, in order of time."""
+    if lake.version("predictions") is None:
+        return pl.DataFrame(schema={"id": pl.String, "bundle": pl.String, "prediction": pl.Float64, "row": pl.String})
+    return (
+        lake.scan("predictions")
+        .filter((pl.col("event_time") >= window.start) & (pl.col("event_time") < window.end))
+        .collect()
+        .sort("event_time", "id")
+    )
+
+
+def true_labels(
+    predictions: pl.DataFrame, rows: pl.DataFrame, known: Known, lake: Lake, window: Window
+) -> pl.Series:
+    """Find the label of each prediction: by feedback with its id, else from the sources by the same keys once ripe.
+
+    Returns
+    -------
+    polars.Series of shape (n_predictions,)
+        Missing where it is not known by `known.as_of`.
+    """
+    spec = known.spec
+    keys, label = list(spec.keys), spec.label.column
+    truth = known.rows("raw", columns=[*keys, label], since=window.start, until=window.end)
+    asked = rows.select(_as(rows, key, truth.schema[key]) for key in keys)
+    found = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label]
+    if lake.version("labels") is not None:
+        feedback = (
+            lake.scan("labels").filter(pl.col("received_at") <= known.as_of).collect().sort("received_at")
+            .unique("id", keep="last").select("id", pl.col("label").alias("_feedback"))
+        )
+        told = predictions.select("id").join(feedback, on="id", how="left", maintain_order="left")["_feedback"]
+        found = pl.select(pl.coalesce(told, found.cast(pl.Float64))).to_series()
+    return found.cast(pl.Float64).alias(label)
+
+
+def _as(rows: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.Datetime) and rows.schema[column] == pl.String:
+        return pl.col(column).str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    return pl.col(column).cast(dtype, strict=False)
+
+
+def measure(
+    window: Window, spec: UseCase, champion: Bundle, version: str, lake: Lake, as_of: datetime,
+    best: dict[str, float],
+) -> Measurement:
+    """Measure one window.
+
+    Parameters
+    ----------
+    best : dict of str to float
+        Metric -> best value the champion has shown in ripe windows so far.
+    """
+    predictions = window_predictions(lake, window)
+    mine = predictions.filter(pl.col("bundle") == champion.digest)
+    ripe = window.ripe(spec.label.available_after, as_of)
+    known = Known(lake, spec, as_of)
+    drift: list[Drifted] = []
+    served: dict[str, float] = {}
+    labelled, coverage, scored = 0, 0.0, None
+    if len(predictions):
+        rows = decode_rows(predictions, champion.manifest.columns)
+        labels = true_labels(predictions, rows, known, lake, window)
+        everything = _scored(predictions["prediction"], labels, spec)
+        served = {metric: score(metric, everything) for metric in METRICS[spec.task]} if len(everything.label) else {}
+        own = predictions["bundle"] == champion.digest
+        scored = _scored(mine["prediction"], labels.filter(own), spec)
+        labelled = len(scored.label)
+        coverage = labelled / len(mine) if len(mine) else 0.0
+        if len(predictions) >= spec.monitoring.min_rows:
+            drift = _drift(rows, predictions["prediction"], labels if ripe else None, champion, spec)
+    realised = tuple(
+        _realise(rule.metric, rule.drop, _reference(rule.metric, rule.versus, champion, best, spec), scored, spec,
+                 enough=ripe and coverage >= rule.min_coverage and labelled >= spec.monitoring.min_rows)
+        for rule in spec.monitoring.performance
+    )
+    return Measurement(window, champion.digest, version, len(predictions), len(mine), labelled, coverage, ripe, realised,
+                       tuple(drift), served)
+
+
+def _scored(prediction: pl.Series, labels: pl.Series, spec: UseCase) -> Scored:
+    known = labels.is_not_null()
+    return Scored(
+        labels.filter(known).to_numpy().astype(np.float64), prediction.filter(known).to_numpy().astype(np.float64),
+        spec.evaluation.threshold,
+    )
+
+
+def _reference(
+    metric: str, versus: str, champion: Bundle, best: dict[str, float], spec: UseCase
+) -> float | None:
+    holdout = champion.manifest.metrics.get(metric)
+    if versus == "holdout" or metric not in best:
+        return holdout
+    if holdout is None:
+        return best[metric]
+    return max(holdout, best[metric]) if spec.greater_is_better[metric] else min(holdout, best[metric])
+
+
+def _realise(
+    metric: str, drop: float, reference: float | None, scored: Scored | None, spec: UseCase, *, enough: bool
+) -> Realised:
+    value = score(metric, scored) if scored is not None and enough else None
+    if value is None or math.isnan(value) or reference is None:
+        return Realised(metric, None, reference, drop, "unknown")
+    worse = (reference - value) if spec.greater_is_better[metric] else (value - reference)
+    return Realised(metric, value, reference, drop, "violated" if worse > drop else "good")
+
+
+def _drift(
+    rows: pl.DataFrame, prediction: pl.Series, labels: pl.Series | None, champion: Bundle, spec: UseCase
+) -> list[Drifted]:
+    rules = spec.monitoring.drift
+    profiles = {name: Profile.from_dict(data) for name, data in champion.reference().items()}
+    window = rows.with_columns(prediction.alias(PREDICTION))
+    if labels is not None and labels.null_count() < len(labels):
+        window = window.with_columns(labels.alias(spec.label.column))
+    if rules.columns != "all":
+        kept = {*rules.columns, PREDICTION, spec.label.column}
+        profiles = {name: profile for name, profile in profiles.items() if name in kept}
+    return score_window(profiles, window, alpha=rules.alpha, min_effect=rules.min_effect, seed=spec.model.seed)

@@ -1,0 +1,33 @@
+"""Windows of event time: half-open, and the same whenever somebody looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from expectations.durations import Duration
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """[start, end) in event time."""
+
+    start: datetime
+    end: datetime
+
+    def ripe(self, available_after: Duration, as_of: datetime) -> bool:
+        """Whether every label of the window may be known at `as_of`."""
+        return available_after.after(self.end) <= as_of
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M}"
+
+
+def closed_windows(every: Duration, since: datetime, as_of: datetime) -> list[Window]:
+    """Windows that contain `since` or start after it and have ended by `as_of`, oldest first."""
+    windows = []
+    start = every.floor(since)
+    while (end := every.after(start)) <= as_of:
+        windows.append(Window(start, end))
+        start = end
+    return windows

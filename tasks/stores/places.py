@@ -1,0 +1,88 @@
+"""Where everything a stage needs is kept, handed down as one value by the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from expectations.loading import LoadedUseCase
+from tasks.stores.database import Database
+from tasks.stores.lake import Known, Lake
+from tasks.stores.registry import Registry
+from tasks.stores.releases import Releases
+
+
+@dataclass(frozen=True)
+class Places:
+    """Addresses and folders.
+
+    Attributes
+    ----------
+    flow_api, tracking, service, reports_ui : str
+        Addresses of Prefect's API, MLflow, the service and Evidently's UI.
+    secret : bytes
+        Key of the hashes that replace personal columns; never shown.
+    """
+
+    lake: str
+    database: str
+    tracking: str
+    flow_api: str
+    service: str
+    reports_ui: str
+    releases: Path
+    journal: Path
+    reports: Path
+    secret: bytes = field(repr=False)
+    commit: str = ""
+
+
+class Job:
+    """One stage at work: which use case, as of when, for which turn.
+
+    Not a dataclass: Prefect walks through those among a task's arguments, looking for futures.
+
+    Parameters
+    ----------
+    announce : bool
+        Whether events go out; not where one process runs the whole turn itself.
+    """
+
+    def __init__(
+        self, usecase: LoadedUseCase, places: Places, as_of: datetime, turn: str | None = None, *, announce: bool = True
+    ) -> None:
+        self.usecase, self.places, self.as_of, self.turn, self.announce = usecase, places, as_of, turn, announce
+
+    def moved(self, as_of: datetime) -> Job:
+        """Return the same job as of another instant."""
+        return Job(self.usecase, self.places, as_of, self.turn, announce=self.announce)
+
+    @property
+    def name(self) -> str:
+        """Name everything of this use case is kept under."""
+        return self.usecase.name
+
+    @property
+    def lake(self) -> Lake:
+        """Its tables."""
+        return Lake(self.places.lake, self.name)
+
+    @property
+    def known(self) -> Known:
+        """What may be read at this instant."""
+        return Known(self.lake, self.usecase.spec, self.as_of)
+
+    @property
+    def database(self) -> Database:
+        """The platform database."""
+        return Database(self.places.database)
+
+    @property
+    def releases(self) -> Releases:
+        """The folder of releases."""
+        return Releases(self.places.releases)
+
+    def registry(self) -> Registry:
+        """Open its registry; MLflow is imported now."""
+        return Registry(self.places.tracking, self.name)

@@ -1,0 +1,32 @@
+"""Where the time of a process goes, by stage."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_spent: dict[str, float] = {}
+
+
+def timed(stage: str, function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that adds the wall time of its calls to a stage."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        started = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _spent[stage] = _spent.get(stage, 0.0) + time.perf_counter() - started
+
+    return call
+
+
+def spent() -> dict[str, float]:
+    """Return seconds by stage since this process began."""
+    return dict(_spent)

@@ -1,0 +1,120 @@
+"""A stage of a turn: claimed, leased, and ended by one transaction that moves the turn, writes the ledger and posts
+what has to be told."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+from expectations.errors import DriftwheelError, TurnTakenError
+from tasks.stores.database import OPEN, Alert, Entry, Lease, State, Turn
+from tasks.stores.places import Job
+
+
+def owner_name(flow_run: str | None) -> str:
+    """Name this process in a lease."""
+    return f"{socket.gethostname()}/{os.getpid()}/{flow_run or 'plain'}"
+
+
+class Stage(AbstractContextManager["Stage"]):
+    """One stage at work on a turn, or without a turn (then only the ledger is written).
+
+    Parameters
+    ----------
+    job : Job
+    name : str
+        For the ledger: collect, train or deploy.
+    accepts : tuple of State
+        States of the turn this stage may begin from (its own state among them: a rerun after a crash).
+    works : State
+        The turn's state while it works.
+    """
+
+    def __init__(
+        self, job: Job, name: str, accepts: tuple[State, ...], works: State, flow_run: str | None = None
+    ) -> None:
+        self.job, self.name = job, name
+        self._accepts, self._works, self._flow_run = accepts, works, flow_run
+        self._owner = owner_name(flow_run)
+        self._lease: Lease | None = None
+        self._finished = False
+        self.before: Turn | None = None
+        """The turn as it was found; it names the runs a dead predecessor left."""
+
+    def __enter__(self) -> Stage:
+        if self.job.turn is not None:
+            database = self.job.database
+            self.before = database.claim(self.job.turn, self._accepts, self._works, self._owner, self._flow_run)
+            self._lease = Lease(database, self.job.turn, self._owner)
+            self._lease.__enter__()
+        return self
+
+    def product(self, name: str) -> str:
+        """Return what the stage before left under a name.
+
+        Raises
+        ------
+        TurnTakenError
+            If there is no turn, or it left nothing: then there is nothing for this stage to do.
+        """
+        left = self.before.product if self.before else None
+        if not left or name not in left:
+            raise TurnTakenError(f"a turn whose training left a {name}", "none", "Run `driftwheel run loop`, or promote a version")
+        return str(left[name])
+
+    def note_tracking_run(self, run: str) -> None:
+        """Remember the MLflow run of this stage."""
+        if self.job.turn is not None:
+            self.job.database.note_tracking_run(self.job.turn, run)
+
+    def finish(  # noqa: PLR0913 - all of it is one transaction
+        self, state: State, action: str, cause: str, summary: str, evidence: dict[str, Any], *,
+        product: dict[str, Any] | None = None, event: str | None = None, alert: str | None = None, key: str | None = None,
+    ) -> None:
+        """End the stage: the turn's next state, a ledger entry, an event for the next stage, an alert.
+
+        Parameters
+        ----------
+        state : State
+            Where the turn goes.
+        alert : {"info", "warning", "failure"}, optional
+        key : str, optional
+            What makes the ledger entry unique; the turn and the stage where not given.
+        """
+        job = self.job
+        entry = Entry(
+            entry=f"{job.name}/{key or f'{job.turn}/{self.name}/{action}'}", usecase=job.name, as_of=job.as_of,
+            kind=self.name, action=action, cause=cause, summary=summary, evidence=evidence, turn=job.turn,
+        )
+        with job.database.transaction() as connection:
+            if job.turn is not None:
+                job.database.advance(connection, job.turn, self._owner, state, product)
+            if job.database.write(connection, entry) and alert is not None:
+                job.database.alert(connection, Alert(
+                    entry.entry, job.name, f"{job.name}: {self.name} {action}", summary,
+                    alert,  # type: ignore[arg-type] # one of the three words
+                ))
+            if event is not None and job.turn is not None and state in OPEN:
+                job.database.post(
+                    connection, job.name, event, {"driftwheel.turn": job.turn, "driftwheel.cause": cause},
+                    {"turn_id": job.turn, "as_of": job.as_of.isoformat(), "decision": self.before.decision if self.before else None},
+                    deliver=job.announce,
+                )
+        self._finished = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lease is not None:
+            self._lease.__exit__(kind, error, trace)
+        if self._finished or self.job.turn is None and error is None:
+            return
+        if isinstance(error, DriftwheelError) and not error.transient:
+            # the same data and configuration will fail again: the turn ends here, and the ledger says why
+            self.finish("failed", "failed", type(error).__name__, str(error), {"error": type(error).__name__},
+                        alert="failure", key=None if self.job.turn else f"{self.name}/{self.job.as_of.isoformat()}/failed")
+        elif self.job.turn is not None and not isinstance(error, TurnTakenError):
+            self.job.database.release(self.job.turn, self._owner)

@@ -1,0 +1,161 @@
+"""A training run from rows to a sealed bundle, recorded in MLflow."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from expectations.errors import TrainingError
+from tasks.deployment.bundle import Bundle, load_bundle
+from tasks.evaluation.gates import GateResult
+from tasks.stores.hashing import hash_frame
+from tasks.stores.lake import Version
+from tasks.stores.places import Job
+from tasks.training.judging import Judged, Judgement, Refit, judge, refit
+from tasks.training.packing import pack, training_rows
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A reference to rows: a version of the clean table read as of an instant, and the hash of what that gives."""
+
+    table: Version
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """What a training run leaves for the next stage.
+
+    Attributes
+    ----------
+    bundle : str or None
+        Hash of the released refit; None where the judgement was no pass.
+    run : str
+        MLflow run.
+    """
+
+    judgement: Judgement
+    bundle: str | None
+    run: str
+    parent: str | None
+
+    def evidence(self) -> dict[str, Any]:
+        """Return what the ledger keeps."""
+        facts = asdict(self.judgement)
+        facts["holdout_start"] = str(facts["holdout_start"] or "")
+        facts["cutoff"] = str(facts["cutoff"] or "")
+        return {**facts, "bundle": self.bundle, "run": self.run, "parent": self.parent}
+
+
+def current_champion(job: Job) -> Bundle | None:
+    """Load the bundle the use case serves."""
+    desired = job.releases.desired(job.name)
+    if desired is None or desired.champion is None:
+        return None
+    digest = desired.champion.bundle
+    return load_bundle(job.releases.bundle(job.name, digest), digest)
+
+
+def select_rows(job: Job) -> TrainingSet:
+    """Fix the rows of a training run: all ripe labelled rows of the newest clean table.
+
+    Raises
+    ------
+    TrainingError
+        If there is no clean table.
+    """
+    version = job.lake.version("clean")
+    if version is None:
+        raise TrainingError("a clean table", "none", "Run the collect flow first")
+    rows = _rows(job, version)
+    return TrainingSet(Version("clean", version, len(rows)), len(rows), hash_frame(rows))
+
+
+def _rows(job: Job, version: int) -> pl.DataFrame:
+    return training_rows(job.known.labelled(version=version))
+
+
+def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Challenger:
+    """Train, judge, and refit what passes; everything of it goes to one MLflow run.
+
+    Parameters
+    ----------
+    on_run : callable
+        Told the MLflow run's id as soon as there is one.
+    """
+    spec = job.usecase.spec
+    champion = current_champion(job)
+    registry = job.registry()
+    run = registry.start_run(f"as of {job.as_of:%Y-%m-%d}", {
+        "driftwheel.usecase": job.name, "driftwheel.turn": job.turn or "", "driftwheel.digest": job.usecase.digest,
+        "driftwheel.as_of": job.as_of.isoformat(), "driftwheel.data": selected.digest,
+        "driftwheel.parent": champion.digest if champion else "", "mlflow.source.git.commit": job.places.commit,
+    })
+    on_run(run)
+    status = "FAILED"
+    try:
+        registry.log_dataset(run, f"{job.name}@v{selected.table.version}", selected.digest,
+                             {"table": job.lake.address("clean"), "version": selected.table.version,
+                              "as_of": job.as_of.isoformat()}, selected.rows, "training")
+        rows = _rows(job, selected.table.version)
+        judged = judge(rows, spec, champion)
+        digest = None
+        refitted = None
+        if judged.judgement.outcome == "passed":
+            refitted = refit(rows, spec, judged)
+            judged = _agreed(judged, refitted, spec.evaluation.agreement)
+        if refitted is not None and judged.judgement.outcome == "passed":
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = Path(scratch) / "bundle"
+                digest = pack(folder, job.usecase, rows, judged, refitted, data=selected.table, data_hash=selected.digest,
+                              commit=job.places.commit, parent=champion.digest if champion else "", name=job.name)
+                job.releases.add(job.name, folder, digest)
+        challenger = Challenger(judged.judgement, digest, run, champion.digest if champion else None)
+        _record(job, challenger, judged, refitted)
+        status = "FINISHED"
+    finally:
+        registry.end_run(run, status)
+    return challenger
+
+
+def _agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
+    """Refuse a refit that no longer speaks like the model that was judged."""
+    gate = GateResult(
+        "refit agrees with the judged model", "pass" if refitted.disagreement <= bound else "fail",
+        refitted.disagreement, bound, None, None,
+        f"mean distance of predictions on the holdout {refitted.disagreement:.4f}; at most {bound:g}",
+    )
+    judgement = judged.judgement
+    changed = Judgement(**{**vars(judgement), "gates": (*judgement.gates, gate)})
+    if gate.outcome == "fail":
+        changed = Judgement(**{**vars(changed), "outcome": "refused", "rationale": f"{gate.name}: {gate.rationale}"})
+    return Judged(changed, judged.trained, judged.holdout, judged.scored, judged.prediction)
+
+
+def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | None) -> None:
+    registry, judgement = job.registry(), challenger.judgement
+    params: dict[str, object] = {"outcome": judgement.outcome, "as_of": job.as_of.isoformat()}
+    metrics = {f"holdout_{name}": value for name, value in judgement.metrics.items()}
+    metrics |= {f"champion_{name}": value for name, value in judgement.champion_metrics.items()}
+    metrics |= {"learnt_rows": judgement.learnt_rows, "holdout_rows": judgement.holdout_rows}
+    curves = {}
+    if judged.trained is not None:
+        params |= {f"recipe.{key}": value for key, value in judged.trained.recipe.model_dump(mode="json").items()}
+        metrics |= {f"contest_{name}": value for name, value in judged.trained.contest.items()}
+        curves = {name.replace("/", "_"): values for name, values in judged.trained.curves.items()}
+    registry.log(challenger.run, params=params, metrics=metrics, curves=curves,
+                 tags={"driftwheel.outcome": judgement.outcome, "mlflow.note.content": judgement.rationale})
+    if judged.scored and judged.trained is not None:
+        from tasks.evaluation.plots import classifier_figures, importance_figure, regression_figures
+
+        draw = classifier_figures if job.usecase.spec.task == "binary_classification" else regression_figures
+        model = refitted.trained if refitted is not None else judged.trained
+        figures = {**draw(judged.scored), "importance": importance_figure(model.fitted.importance())}
+        registry.log_figures(challenger.run, figures)
