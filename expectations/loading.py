@@ -267,10 +267,10 @@ def _read_suite(file: Path, problems: list[Problem]) -> list[ExpectationSpec]:
         if not isinstance(item, dict) or not isinstance(item.get("type"), str):
             problems.append(Problem(str(file), line, str(index), "an expectation needs `type` and `kwargs`"))
             continue
-        for key in set(item) - {"type", "kwargs", "meta", "severity"}:
-            problems.append(
-                Problem(str(file), line, f"{index}.{key}", "unknown key; known: type, kwargs, meta, severity")
-            )
+        problems.extend(
+            Problem(str(file), line, f"{index}.{key}", "unknown key; known: type, kwargs, meta, severity")
+            for key in sorted(set(item) - {"type", "kwargs", "meta", "severity"})
+        )
         severity = item.get("severity", "critical")
         if severity not in ("critical", "warning", "info"):
             problems.append(Problem(str(file), line, f"{index}.severity", "one of critical, warning, info"))

@@ -396,8 +396,9 @@ class ChampionGate(Strict):
 Gate = Annotated[
     Annotated[ChampionGate, Tag("versus")] | Annotated[AbsoluteGate, Tag("absolute")],
     Discriminator(
-        lambda value: "versus" if "versus" in (value if isinstance(value, dict) else type(value).model_fields)
-        else "absolute"
+        lambda value: (
+            "versus" if "versus" in (value if isinstance(value, dict) else type(value).model_fields) else "absolute"
+        )
     ),
 ]
 
@@ -554,10 +555,8 @@ class UseCase(Strict):
         every, cooldown = self.monitoring.every, self.monitoring.policy.cooldown
         shortest = 28 * 86400 * every.months or every.seconds
         if cooldown.approximate_seconds and cooldown.approximate_seconds < shortest * 0.99:
-            return [
-                f"monitoring.policy.cooldown: {cooldown} is shorter than a window ({every}), so it would never hold; "
-                "write 0d for none"
-            ]
+            path = "monitoring.policy.cooldown"
+            return [f"{path}: {cooldown} is shorter than a window ({every}), so it would never hold; write 0d for none"]
         return []
 
     @property

@@ -75,27 +75,56 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
         findings.append(Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}"))
         rows = joined.rows.sort(spec.clock.column)
         known = rows.filter(pl.col(spec.label.column).is_not_null())
-        share = f", {known[spec.label.column].mean():.1%} positive" if spec.task == "binary_classification" else ""
+        share = (
+            f", {float(known[spec.label.column].sum()) / len(known):.1%} positive"
+            if spec.task == "binary_classification" and len(known)
+            else ""
+        )
         findings.append(Finding("label", bool(len(known)), f"{len(known):,} of {len(rows):,} rows have one{share}"))
         sample = known.head(_SAMPLE)
         outcomes = validate(usecase, sample)
         broken = [outcome for outcome in outcomes if not outcome.success]
-        findings += [Finding(f"expectation {outcome.name}", not outcome.holds,
-                             outcome.error or f"{len(outcome.failing)} of {len(sample)} sampled rows fail")
-                     for outcome in broken]
+        findings += [
+            Finding(
+                f"expectation {outcome.name}",
+                not outcome.holds,
+                outcome.error or f"{len(outcome.failing)} of {len(sample)} sampled rows fail",
+            )
+            for outcome in broken
+        ]
         cleaned, _ = repair(sample, spec.cleaning, spec.keys)
-        trained = fit_recipe(cleaned, spec, spec.model.candidates[0].model_copy(update=_short(spec.model.candidates[0])))
-        findings.append(Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}"))
+        trained = fit_recipe(
+            cleaned, spec, spec.model.candidates[0].model_copy(update=_short(spec.model.candidates[0]))
+        )
+        findings.append(
+            Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}")
+        )
         with tempfile.TemporaryDirectory() as scratch:
             prediction = trained.predict(cleaned)
             judged = Judged(Judgement("passed", "a trial"), trained, cleaned, {}, prediction)
-            digest = pack(Path(scratch) / "b", usecase, cleaned, judged, Refit(trained, len(cleaned), 0.0),
-                          data=Version("clean", 0, len(cleaned)), data_hash="", commit="", parent="", name=usecase.name)
+            digest = pack(
+                Path(scratch) / "b",
+                usecase,
+                cleaned,
+                judged,
+                Refit(trained, len(cleaned), 0.0),
+                data=Version("clean", 0, len(cleaned)),
+                data_hash="",
+                commit="",
+                parent="",
+                name=usecase.name,
+            )
             bundle = load_bundle(Path(scratch) / "b", digest)
             value = float(bundle.predict(cleaned.head(1))[0])
             size = sum(file.stat().st_size for file in bundle.folder.iterdir())
-        findings.append(Finding("one prediction", True, f"{value:.4f} for the first row, from a bundle of {size / 1e3:.0f} kB "
-                                                        f"({len(jsonable(cleaned.head(1))[0])} columns in the row)"))
+        findings.append(
+            Finding(
+                "one prediction",
+                True,
+                f"{value:.4f} for the first row, from a bundle of {size / 1e3:.0f} kB "
+                f"({len(jsonable(cleaned.head(1))[0])} columns in the row)",
+            )
+        )
     except DriftwheelError as error:
         findings.append(Finding("trial", False, str(error)))
     return findings

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -96,7 +97,7 @@ def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> N
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="driftwheel")
 def main() -> None:
-    """The closed loop of machine learning: collect, train, deploy, monitor, and round again.
+    """Close the loop of machine learning: collect, train, deploy, monitor, and round again.
 
     A use case is a folder holding usecase.yaml; wherever USECASE stands, a registered or shipped name or a path works.
     Begin with `driftwheel check flights`, then `driftwheel replay flights`.
@@ -118,8 +119,11 @@ def add(usecase: str) -> None:
     loaded = settings.use_case(usecase)
     known = settings.platform().use_cases().get(loaded.name)
     if known is not None and known != loaded.folder:
-        raise DriftwheelError(f"one folder for the name {loaded.name!r}", f"{known} registered",
-                              f"Rename one of them, or `driftwheel remove {loaded.name}` first")
+        raise DriftwheelError(
+            f"one folder for the name {loaded.name!r}",
+            f"{known} registered",
+            f"Rename one of them, or `driftwheel remove {loaded.name}` first",
+        )
     settings.platform().add_use_case(loaded.name, loaded.folder, loaded.digest)
     Stack(settings).restart("runner")
     click.echo(f"{loaded.name} is registered from {loaded.folder}")
@@ -143,18 +147,23 @@ def remove(name: str) -> None:
 @main.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_errors
-def list_use_cases(as_json: bool) -> None:  # noqa: FBT001 - click hands flags by name
+def list_use_cases(as_json: bool) -> None:
     """List registered and shipped use cases."""
     from expectations.loading import shipped_use_cases
 
     registered = _settings().platform().use_cases()
-    found = [{"name": name, "folder": str(folder), "registered": name in registered}
-             for name, folder in sorted({**shipped_use_cases(), **registered}.items())]
+    found = [
+        {"name": name, "folder": str(folder), "registered": name in registered}
+        for name, folder in sorted({**shipped_use_cases(), **registered}.items())
+    ]
     if as_json:
         _print_json(found)
     else:
-        _table("Use cases", ("name", "registered", "folder"),
-               [(str(each["name"]), "yes" if each["registered"] else "", str(each["folder"])) for each in found])
+        _table(
+            "Use cases",
+            ("name", "registered", "folder"),
+            [(str(each["name"]), "yes" if each["registered"] else "", str(each["folder"])) for each in found],
+        )
 
 
 @main.command()
@@ -169,7 +178,7 @@ def schema() -> None:
 @click.argument("usecase")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_errors
-def check(usecase: str, as_json: bool) -> None:  # noqa: FBT001
+def check(usecase: str, as_json: bool) -> None:
     """Load a use case and try all of it on a sample: sources, joins, label, suite, features, one prediction."""
     from flows.checking import check_use_case
 
@@ -190,7 +199,7 @@ def check(usecase: str, as_json: bool) -> None:  # noqa: FBT001
 @main.command()
 @click.option("--detach", is_flag=True, help="Return when everything answers; stop with `driftwheel down`.")
 @_errors
-def up(detach: bool) -> None:  # noqa: FBT001
+def up(detach: bool) -> None:
     """Start Prefect, MLflow, Evidently, the runner and the service, and wait until each answers."""
     from infra.stack import Stack
 
@@ -198,12 +207,16 @@ def up(detach: bool) -> None:  # noqa: FBT001
     stack = Stack(settings)
     with _console().status("starting; the first time takes a minute"):
         addresses = stack.start()
-    _table("driftwheel is up", ("what", "address", "there"), [
-        ("Prefect", addresses.prefect, "flows, schedules, decisions"),
-        ("MLflow", addresses.mlflow, "experiments, models, plots"),
-        ("Evidently", addresses.evidently, "drift reports"),
-        ("service", addresses.service, "predictions: POST /NAME/invocations"),
-    ])
+    _table(
+        "driftwheel is up",
+        ("what", "address", "there"),
+        [
+            ("Prefect", addresses.prefect, "flows, schedules, decisions"),
+            ("MLflow", addresses.mlflow, "experiments, models, plots"),
+            ("Evidently", addresses.evidently, "drift reports"),
+            ("service", addresses.service, "predictions: POST /NAME/invocations"),
+        ],
+    )
     click.echo(f"logs in {stack.logs}, state in {settings.folder}")
     if not settings.platform().use_cases():
         click.echo("No use case is registered yet: driftwheel add flights")
@@ -212,10 +225,8 @@ def up(detach: bool) -> None:  # noqa: FBT001
     click.echo("Ctrl-C stops it")
     import signal
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    except KeyboardInterrupt:
-        pass
     stack.stop()
 
 
@@ -231,7 +242,7 @@ def down() -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_errors
-def status(as_json: bool) -> None:  # noqa: FBT001
+def status(as_json: bool) -> None:
     """Say what runs, and what each use case serves. Exit code 1 where something does not answer."""
     from infra.stack import Stack
     from tasks.stores.releases import Releases
@@ -242,16 +253,27 @@ def status(as_json: bool) -> None:  # noqa: FBT001
     served = []
     for name in releases.names():
         desired, turn = releases.desired(name), settings.platform().open_turn(name)
-        served.append({"usecase": name, "version": desired.champion.version if desired and desired.champion else None,
-                       "bundle": desired.champion.bundle[:12] if desired and desired.champion else None,
-                       "open_turn": turn.state if turn else None})
+        served.append(
+            {
+                "usecase": name,
+                "version": desired.champion.version if desired and desired.champion else None,
+                "bundle": desired.champion.bundle[:12] if desired and desired.champion else None,
+                "open_turn": turn.state if turn else None,
+            }
+        )
     if as_json:
         _print_json({"up": bool(health), "programs": [vars(each) for each in health], "usecases": served})
     else:
-        _table("Programs" if health else "Nothing is up", ("program", "state", "answers", "address", "log"),
-               [(each.program, each.state, "yes" if each.answers else "no", each.address, each.log) for each in health])
-        _table("Use cases", ("use case", "champion", "bundle", "open turn"),
-               [tuple(str(value or "") for value in each.values()) for each in served])
+        _table(
+            "Programs" if health else "Nothing is up",
+            ("program", "state", "answers", "address", "log"),
+            [(each.program, each.state, "yes" if each.answers else "no", each.address, each.log) for each in health],
+        )
+        _table(
+            "Use cases",
+            ("use case", "champion", "bundle", "open turn"),
+            [tuple(str(value or "") for value in each.values()) for each in served],
+        )
     if not all(each.answers for each in health):
         sys.exit(FAILED)
 
@@ -259,7 +281,7 @@ def status(as_json: bool) -> None:  # noqa: FBT001
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_errors
-def doctor(as_json: bool) -> None:  # noqa: FBT001
+def doctor(as_json: bool) -> None:
     """Look for the usual troubles and say what to do."""
     from infra.doctor import examine
 
@@ -283,7 +305,7 @@ def doctor(as_json: bool) -> None:  # noqa: FBT001
 @click.option("--as-of", type=Instant(), help="The instant to run as of; now where not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_errors
-def run(flow: str, usecase: str, as_of: datetime | None, as_json: bool) -> None:  # noqa: FBT001
+def run(flow: str, usecase: str, as_of: datetime | None, as_json: bool) -> None:
     """Run a flow in this process. Uses the stack that is up; without one, servers are started for this run."""
     from infra.stack import stack_to_run
 
@@ -313,10 +335,17 @@ def _conclude(verdict: Verdict, *, as_json: bool) -> None:
 @click.option("--to", "end", type=Instant(), help="End of the last window; the end of the history where not given.")
 @click.option("--compare", is_flag=True, help="Also score never retraining, and retraining after every window.")
 @click.option("--batch", default=500, show_default=True, help="Rows in a request.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the findings as JSON.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the findings as JSON."
+)
 @_errors
-def replay(  # noqa: PLR0913 - one for each option
-    usecase: str, start: datetime | None, end: datetime | None, compare: bool, batch: int, json_file: Path | None,  # noqa: FBT001
+def replay(
+    usecase: str,
+    start: datetime | None,
+    end: datetime | None,
+    compare: bool,
+    batch: int,
+    json_file: Path | None,
 ) -> None:
     """Walk a use case's history through the real loop and tell what retraining would have gained."""
     import time
@@ -387,7 +416,7 @@ def rollback(usecase: str) -> None:
 @click.option("--last", default=10, show_default=True, help="How many entries.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all evidence.")
 @_errors
-def why(usecase: str, last: int, as_json: bool) -> None:  # noqa: FBT001
+def why(usecase: str, last: int, as_json: bool) -> None:
     """Read the ledger: what was decided, when, and why. For a replay, USECASE-replay."""
     from expectations.errors import UseCaseNotFoundError
 
@@ -397,15 +426,25 @@ def why(usecase: str, last: int, as_json: bool) -> None:  # noqa: FBT001
         try:
             name = settings.use_case(usecase).name
         except UseCaseNotFoundError:
-            raise UseCaseNotFoundError("a use case with decisions", repr(usecase),
-                                       "See `driftwheel list`; of a replay, add -replay to the name") from None
+            raise UseCaseNotFoundError(
+                "a use case with decisions",
+                repr(usecase),
+                "See `driftwheel list`; of a replay, add -replay to the name",
+            ) from None
     entries = settings.platform().entries(name, last=last)
     if as_json:
         _print_json([vars(entry) for entry in entries])
         return
     for entry in entries:
-        colour = {"retrain": "green", "promoted": "green", "hold": "red", "held": "red", "failed": "red",
-                  "warn": "yellow", "refused": "yellow"}.get(entry.action)
+        colour = {
+            "retrain": "green",
+            "promoted": "green",
+            "hold": "red",
+            "held": "red",
+            "failed": "red",
+            "warn": "yellow",
+            "refused": "yellow",
+        }.get(entry.action)
         click.echo(f"{entry.as_of:%Y-%m-%d %H:%M}  {entry.kind:<9}", nl=False)
         click.secho(f"{entry.action:<10}", fg=colour, nl=False, bold=True)
         click.echo(f"{entry.cause:<10} {entry.summary}")

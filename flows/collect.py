@@ -14,8 +14,11 @@ from tasks.collection.task import collect as collect_sources
 
 @flow(name="collect", flow_run_name=run_name, persist_result=False)
 def collect(
-    usecase: str, as_of: datetime | None = None, turn_id: str | None = None, namespace: str | None = None,
-    announce: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are named in the UI
+    usecase: str,
+    as_of: datetime | None = None,
+    turn_id: str | None = None,
+    namespace: str | None = None,
+    announce: bool = True,
 ) -> Verdict:
     """Bring a use case's data up to an instant; with a turn, hand on to `train`."""
     with at_work("collect", open_job(usecase, as_of, turn_id, namespace, announce=announce)) as stage:

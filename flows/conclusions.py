@@ -18,18 +18,31 @@ def conclude_collection(stage: Stage, collected: Collected, cleaned: Cleaned) ->
     job = stage.job
     facts = {
         "collected": asdict(collected),
-        "cleaned": {"rows": cleaned.rows, "clean": cleaned.clean, "held": list(cleaned.held),
-                    "warnings": list(cleaned.warnings), "quarantined": cleaned.quarantined,
-                    "repaired": [asdict(step) for step in cleaned.repaired]},
+        "cleaned": {
+            "rows": cleaned.rows,
+            "clean": cleaned.clean,
+            "held": list(cleaned.held),
+            "warnings": list(cleaned.warnings),
+            "quarantined": cleaned.quarantined,
+            "repaired": [asdict(step) for step in cleaned.repaired],
+        },
     }
     if cleaned.held:
         summary = f"{cleaned.rows} rows are held: {'; '.join(cleaned.held)}"
-        stage.finish("held", "held", "quality", summary, facts, alert="failure",
-                     key=None if job.turn else f"collect/held/{cleaned.batch}")
+        stage.finish(
+            "held",
+            "held",
+            "quality",
+            summary,
+            facts,
+            alert="failure",
+            key=None if job.turn else f"collect/held/{cleaned.batch}",
+        )
         return Verdict("held", summary, job.turn)
     quarantined = sum(cleaned.quarantined.values())
-    summary = (f"{collected.new} new rows, {collected.corrected} corrected, {cleaned.clean} clean, "
-               f"{quarantined} in quarantine")
+    summary = (
+        f"{collected.new} new rows, {collected.corrected} corrected, {cleaned.clean} clean, {quarantined} in quarantine"
+    )
     if job.turn is not None:
         stage.finish("training", "done", "collected", summary, facts, event=DATASET_READY)
     return Verdict("done", summary, job.turn)
@@ -40,11 +53,24 @@ def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
     judgement, turn = challenger.judgement, stage.job.turn
     evidence = challenger.evidence()
     if judgement.outcome == "passed":
-        stage.finish("deploying", "done", "passed", judgement.rationale, evidence, event=MODEL_PROMOTED,
-                     product={"bundle": challenger.bundle, "run": challenger.run})
+        stage.finish(
+            "deploying",
+            "done",
+            "passed",
+            judgement.rationale,
+            evidence,
+            event=MODEL_PROMOTED,
+            product={"bundle": challenger.bundle, "run": challenger.run},
+        )
         return Verdict("done", judgement.rationale, turn)
-    stage.finish("refused", judgement.outcome, judgement.outcome, judgement.rationale, evidence,
-                 alert="warning" if judgement.outcome == "refused" else None)
+    stage.finish(
+        "refused",
+        judgement.outcome,
+        judgement.outcome,
+        judgement.rationale,
+        evidence,
+        alert="warning" if judgement.outcome == "refused" else None,
+    )
     return Verdict(judgement.outcome, judgement.rationale, turn)
 
 

@@ -13,8 +13,11 @@ from tasks.deployment.task import bless, register, release, settle
 
 @flow(name="deploy", flow_run_name=run_name, persist_result=False)
 def deploy(
-    usecase: str, as_of: datetime | None = None, turn_id: str | None = None, namespace: str | None = None,
-    announce: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are named in the UI
+    usecase: str,
+    as_of: datetime | None = None,
+    turn_id: str | None = None,
+    namespace: str | None = None,
+    announce: bool = True,
 ) -> Verdict:
     """Release the bundle a turn's training left."""
     with at_work("deploy", open_job(usecase, as_of, turn_id, namespace, announce=announce)) as stage:

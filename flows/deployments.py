@@ -1,6 +1,6 @@
 """Deployments and automations of every registered use case, and the process that runs them.
 
-Four deployments a use case (``collect/NAME``, ``train/NAME``, ``deploy/NAME``, ``monitor/NAME``); three events join them.
+A use case has four (``collect/NAME``, ``train/NAME``, ``deploy/NAME``, ``monitor/NAME``); three events join them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database)
     wanted = {"collect": schedule.collect, "monitor": schedule.monitor, "active": schedule.active}
     applied = json.loads(database.marked(usecase.name, "schedule") or "{}")
     made = []
-    for name in _DESCRIPTIONS:
+    for name, description in _DESCRIPTIONS.items():
         try:
             known = client.read_deployment_by_name(f"{name}/{usecase.name}")
         except ObjectNotFound:
@@ -53,13 +53,21 @@ def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database)
         fresh = known is None or any(wanted[key] != applied.get(key) for key in (name, "active") if key in wanted)
         cron = wanted.get(name)
         schedules = (
-            [Cron(str(cron), timezone="UTC", slug=name, active=schedule.active)] if fresh and name in SCHEDULED else None
+            [Cron(str(cron), timezone="UTC", slug=name, active=schedule.active)]
+            if fresh and name in SCHEDULED
+            else None
         )
-        made.append(RunnerDeployment.from_entrypoint(
-            f"flows.{name}.{name}", name=usecase.name, parameters={"usecase": usecase.name},
-            tags=["driftwheel", usecase.name], description=f"{usecase.spec.title} {_DESCRIPTIONS[name]}",
-            schedules=schedules, paused=known.paused if known else False,
-        ))
+        made.append(
+            RunnerDeployment.from_entrypoint(
+                f"flows.{name}.{name}",
+                name=usecase.name,
+                parameters={"usecase": usecase.name},
+                tags=["driftwheel", usecase.name],
+                description=f"{usecase.spec.title} {description}",
+                schedules=schedules,
+                paused=known.paused if known else False,
+            )
+        )
     database.mark(usecase.name, "schedule", json.dumps(wanted))
     return made
 
@@ -71,12 +79,27 @@ def automate(client: SyncPrefectClient, usecase: str) -> None:
         name = f"driftwheel: {target} {usecase}"
         found = sorted(client.read_automations_by_name(name), key=lambda each: str(each.id))
         wanted = AutomationCore(
-            name=name, description=f"{event} starts {target}/{usecase}", enabled=found[0].enabled if found else True,
-            trigger=EventTrigger(expect={event}, match={"prefect.resource.id": events.resource(usecase)},
-                                 posture=Posture.Reactive, threshold=1, within=timedelta(0)),
-            actions=[RunDeployment(source="selected", deployment_id=deployment.id, parameters={
-                "usecase": usecase, "turn_id": "{{ event.payload.turn_id }}", "as_of": "{{ event.payload.as_of }}",
-            })],
+            name=name,
+            description=f"{event} starts {target}/{usecase}",
+            enabled=found[0].enabled if found else True,
+            trigger=EventTrigger(
+                expect={event},
+                match={"prefect.resource.id": events.resource(usecase)},
+                posture=Posture.Reactive,
+                threshold=1,
+                within=timedelta(0),
+            ),
+            actions=[
+                RunDeployment(
+                    source="selected",
+                    deployment_id=deployment.id,
+                    parameters={
+                        "usecase": usecase,
+                        "turn_id": "{{ event.payload.turn_id }}",
+                        "as_of": "{{ event.payload.as_of }}",
+                    },
+                )
+            ],
         )
         for double in found[1:]:
             client.delete_automation(double.id)

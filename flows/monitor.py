@@ -12,8 +12,10 @@ from tasks.monitoring.task import decide, harvest_journal, measure_windows
 
 @flow(name="monitor", flow_run_name=run_name, persist_result=False)
 def monitor(
-    usecase: str, as_of: datetime | None = None, namespace: str | None = None,
-    announce: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are named in the UI
+    usecase: str,
+    as_of: datetime | None = None,
+    namespace: str | None = None,
+    announce: bool = True,
 ) -> Verdict:
     """Look at production as of an instant; a decision to retrain opens a turn and asks for new data."""
     job = open_job(usecase, as_of, None, namespace, announce=announce)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import msgspec
@@ -35,6 +36,8 @@ from tasks.training.learning import labels, learn, training_window
 from tasks.training.packing import training_rows
 
 BATCH = 500
+LEAST_COVERED = 0.9
+"""Share of a window the history must cover for it to be replayed."""
 _TIMEOUT = 60.0
 
 
@@ -71,7 +74,10 @@ def namespace_of(usecase: str) -> str:
 
 @flow(name="replay", persist_result=False, validate_parameters=False)
 def replay(
-    usecase: str, start: datetime | None = None, end: datetime | None = None, compare: bool = False,  # noqa: FBT001, FBT002
+    usecase: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    compare: bool = False,
     batch: int = BATCH,
 ) -> Story:
     """Walk a use case's history through the loop and tell what it gained."""
@@ -83,11 +89,16 @@ def replay(
     world = read_world(job)
     windows = plan_windows(job, world, start, end)
     story = Story(original.name, job.usecase.spec.monitoring.performance[0].metric)
-    progress = create_progress_artifact(0.0, key=f"replay-{original.name}".replace("_", "-"), description="first model")
+    progress = artifact_id(
+        create_progress_artifact(0.0, key=f"replay-{original.name}".replace("_", "-"), description="first model")
+    )
     first = loop(usecase, windows[0].start, namespace)
     if first.outcome != "done":
-        raise SourceError("a first model to begin with", f"{first.outcome}: {first.summary}",
-                          "Start the replay later (--from), or mend what the message names")
+        raise SourceError(
+            "a first model to begin with",
+            f"{first.outcome}: {first.summary}",
+            "Start the replay later (--from), or mend what the message names",
+        )
     frozen = champion_bundle(job)
     traffic, moment = Traffic(), windows[0].start
     for number, window in enumerate(windows, 1):
@@ -99,8 +110,15 @@ def replay(
         update_progress_artifact(progress, 100.0 * number / len(windows), description=f"{window}: {verdict.outcome}")
     tell_story(story, job, windows, world, frozen, traffic)
     if compare:
-        story.compare = compare_policies(job, windows, world, frozen, story.metric)
+        story.compare = compare_policies(job, windows, frozen, world, story.metric)
     return story
+
+
+def artifact_id(created: object) -> UUID:
+    """Narrow what Prefect returns: an id here, a coroutine only in async code."""
+    if not isinstance(created, UUID):
+        raise TypeError("an artifact made in a sync flow has an id")
+    return created
 
 
 def reset(job: Job) -> None:
@@ -136,12 +154,18 @@ def plan_windows(job: Job, world: pl.DataFrame, start: datetime | None, end: dat
     begin = every.floor(start or spec.start or first + (last - first) / 5)
     stop = min(end, last) if end else last
     windows = []
-    while begin <= stop and (end is None or every.after(begin) <= end):
-        windows.append(Window(begin, every.after(begin)))
-        begin = every.after(begin)
+    while end is None or every.after(begin) <= end:
+        window = Window(begin, every.after(begin))
+        if (stop - window.start) / (window.end - window.start) < LEAST_COVERED:
+            break
+        windows.append(window)
+        begin = window.end
     if not windows or windows[0].start <= first:
-        raise SourceError(f"windows after a history to learn from, {first:%Y-%m-%d} to {last:%Y-%m-%d}",
-                          f"{len(windows)} from {start or spec.start}", "Choose --from and --to inside the history")
+        raise SourceError(
+            f"windows after a history to learn from, {first:%Y-%m-%d} to {last:%Y-%m-%d}",
+            f"{len(windows)} from {start or spec.start}",
+            "Choose --from and --to inside the history",
+        )
     return windows
 
 
@@ -157,20 +181,21 @@ def _between(world: pl.DataFrame, clock: str, start: datetime, end: datetime) ->
     return world.filter((pl.col(clock) >= start) & (pl.col(clock) < end))
 
 
-def _send(  # noqa: PLR0913
+def _send(
     job: Job, world: pl.DataFrame, start: datetime, end: datetime, shape: Bundle, traffic: Traffic, batch: int
 ) -> None:
     columns = [column.name for column in shape.manifest.columns]
     rows = _between(world, job.usecase.spec.clock.column, start, end).select(columns)
     with httpx.Client(base_url=job.places.service, timeout=_TIMEOUT) as client:
         for part in rows.iter_slices(batch):
-            values = pl.DataFrame(jsonable(part), schema={c: None for c in columns}, infer_schema_length=None).rows()
+            values = pl.DataFrame(jsonable(part), schema=dict.fromkeys(columns), infer_schema_length=None).rows()
             body = msgspec.json.encode({"dataframe_split": {"columns": columns, "data": values}})
             traffic.requests += 1
             traffic.rows += len(part)
             try:
-                answer = client.post(f"/{job.name}/invocations", content=body,
-                                     headers={"content-type": "application/json"})
+                answer = client.post(
+                    f"/{job.name}/invocations", content=body, headers={"content-type": "application/json"}
+                )
                 traffic.failed += answer.status_code != httpx.codes.OK
             except httpx.HTTPError:
                 traffic.failed += 1
@@ -183,24 +208,31 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     """Keep what was decided about a window."""
     entries = job.database.entries(job.name)
     decision = next((entry for entry in reversed(entries) if entry.kind == "decision"), None)
-    measured = next((m for m in reversed(job.database.measurements(job.name))
-                     if m["start"] == window.start.isoformat()), {})
+    measured: dict[str, Any] = next(
+        (m for m in reversed(job.database.measurements(job.name)) if m["start"] == window.start.isoformat()), {}
+    )
     turned = decision is not None and decision.action == "retrain" and decision.turn is not None
     promoted = turned and verdict.outcome == "done"
     story.retrains += turned
     story.promotions += promoted
     story.refused += turned and not promoted
     desired = job.releases.desired(job.name)
-    story.windows.append({
-        "start": window.start.isoformat(), "end": window.end.isoformat(), "rows": measured.get("rows", 0),
-        "static": None, "loop": None,
-        "champion": measured.get("version"),
-        "drifted_columns": [each["column"] for each in measured.get("drift", []) if each["drifted"]],
-        "cause": decision.cause if decision else "none", "decision": decision.action if decision else "keep",
-        "summary": decision.summary if decision else "",
-        "promoted": desired.champion.version if promoted and desired and desired.champion else None,
-        "report": decision.evidence.get("report") if decision else None,
-    })
+    story.windows.append(
+        {
+            "start": window.start.isoformat(),
+            "end": window.end.isoformat(),
+            "rows": measured.get("rows", 0),
+            "static": None,
+            "loop": None,
+            "champion": measured.get("version"),
+            "drifted_columns": [each["column"] for each in measured.get("drift", []) if each["drifted"]],
+            "cause": decision.cause if decision else "none",
+            "decision": decision.action if decision else "keep",
+            "summary": decision.summary if decision else "",
+            "promoted": desired.champion.version if promoted and desired and desired.champion else None,
+            "report": decision.evidence.get("report") if decision else None,
+        }
+    )
 
 
 def _tell(
@@ -236,8 +268,8 @@ def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:
     return world.join(rows.unique(keys, keep="last"), on=keys, how="left", maintain_order="left")
 
 
-def compare_policies(
-    job: Job, windows: Sequence[Window], world: pl.DataFrame, frozen: Bundle, metric: str
+def _compare(
+    job: Job, windows: Sequence[Window], frozen: Bundle, world: pl.DataFrame, metric: str
 ) -> dict[str, dict[str, float]]:
     """Score two other policies on the same windows: never retrain, and refit on everything ripe after every window.
 
@@ -255,8 +287,10 @@ def compare_policies(
         models.append(learn(training_window(known, spec), spec))
         # the model of the window before answers until this one's labels are ripe
         turned = spec.label.available_after.after(window.start)
-        parts = [(rows.filter(pl.col(clock) < turned), models[-2] if len(models) > 1 else models[-1]),
-                 (rows.filter(pl.col(clock) >= turned), models[-1])]
+        parts = [
+            (rows.filter(pl.col(clock) < turned), models[-2] if len(models) > 1 else models[-1]),
+            (rows.filter(pl.col(clock) >= turned), models[-1]),
+        ]
         prediction = np.concatenate([model.predict(part) for part, model in parts if len(part)])
         ordered = np.concatenate([labels(part, spec) for part, _ in parts if len(part)])
         every.append(score(metric, Scored(ordered, prediction, spec.evaluation.threshold)))
@@ -266,10 +300,17 @@ def compare_policies(
     }
 
 
+compare_policies = timed("comparison", _compare)
+
+
 def account(story: Story, started: float, servers: float, before: dict[str, float]) -> None:
     """Fill in where the time went, in seconds; what no stage claims is `other`."""
     now = spent()
-    stages = {name: now.get(name, 0.0) - before.get(name, 0.0)
-              for name in ("collection", "validation", "training", "scoring", "monitoring")}
+    stages = {
+        name: now.get(name, 0.0) - before.get(name, 0.0)
+        for name in ("collection", "validation", "training", "scoring", "monitoring")
+    }
+    if story.compare:
+        stages["comparison"] = now["comparison"] - before.get("comparison", 0.0)
     total = time.perf_counter() - started
     story.seconds = {"total": total, "servers": servers, **stages, "other": total - servers - sum(stages.values())}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
+from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from expectations.errors import ReleaseError
@@ -29,12 +31,18 @@ _STAGES: dict[str, tuple[Any, State]] = {"train": (train, "training"), "deploy":
 
 
 def quietly(function: Callable[P, R]) -> Callable[P, R]:
-    """Run flows without Prefect's heartbeat thread, which holds every one back for a second at its end.
+    """Run flows without their traces in the terminal, and without Prefect's heartbeat thread.
 
-    Our own crash detection is the turn's lease, so nothing depends on it here.
+    The thread holds every flow back for a second at its end. Our own crash detection is the turn's lease, so
+    nothing depends on it here.
     """
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for handler in logging.getLogger("prefect").handlers:
+            if isinstance(
+                handler, PrefectConsoleHandler
+            ):  # the server keeps every line; here the error itself is shown
+                handler.setLevel(logging.CRITICAL)
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             return function(*args, **kwargs)
 
@@ -69,8 +77,11 @@ def _turn_in(usecase: str, state: State, as_of: datetime, *, may_open: bool) -> 
                 return opened
         left = database.open_turn(name)
     if left is None or left.state != state:
-        raise ReleaseError(f"an open turn of {name} in {state}", f"one in {left.state}" if left else "none",
-                           f"Run `driftwheel run loop {usecase}` to do what comes before")
+        raise ReleaseError(
+            f"an open turn of {name} in {state}",
+            f"one in {left.state}" if left else "none",
+            f"Run `driftwheel run loop {usecase}` to do what comes before",
+        )
     return left.id
 
 
@@ -115,11 +126,22 @@ def _switch(job: Job, version: ModelVersion, action: str, cause: str) -> str:
     releasing.bless(job, version)
     generation = releasing.release(job, version)
     releasing.settle(job, version)
-    summary = f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation}): {cause}"
+    summary = (
+        f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation}): {cause}"
+    )
     with job.database.transaction() as connection:
-        job.database.write(connection, Entry(
-            f"{job.name}/{action}/{generation}", job.name, job.as_of, "deploy", action, "manual", summary,
-            {**asdict(version), "generation": generation},
-        ))
+        job.database.write(
+            connection,
+            Entry(
+                f"{job.name}/{action}/{generation}",
+                job.name,
+                job.as_of,
+                "deploy",
+                action,
+                "manual",
+                summary,
+                {**asdict(version), "generation": generation},
+            ),
+        )
     tell(job)
     return summary

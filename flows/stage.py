@@ -26,7 +26,9 @@ Outcome = Literal["done", "kept", "held", "refused", "unknown", "unchanged", "re
 _log = logging.getLogger("driftwheel.flows")
 
 _ACCEPTS: dict[str, tuple[State, ...]] = {
-    "collect": ("requested", "collecting"), "train": ("training",), "deploy": ("deploying",),
+    "collect": ("requested", "collecting"),
+    "train": ("training",),
+    "deploy": ("deploying",),
 }
 _WORKS: dict[str, State] = {"collect": "collecting", "train": "training", "deploy": "deploying"}
 
@@ -49,10 +51,17 @@ def run_name() -> str:
 
 
 def open_job(
-    usecase: str, as_of: datetime | None, turn_id: str | None = None, namespace: str | None = None,
-    *, announce: bool = True,
+    usecase: str,
+    as_of: datetime | None,
+    turn_id: str | None = None,
+    namespace: str | None = None,
+    *,
+    announce: bool = True,
 ) -> Job:
-    """Make the job of a flow run. Without `as_of` its instant is the *scheduled* start: a late run equals a punctual one."""
+    """Make the job of a flow run.
+
+    Without `as_of` its instant is the *scheduled* start: a late run equals a punctual one.
+    """
     settings = Settings()
     loaded = settings.use_case(usecase, namespace)
     instant = as_of or flow_run.scheduled_start_time
@@ -84,7 +93,9 @@ def close_orphans(stage: Stage, own: str | None) -> None:
             try:
                 run = client.read_flow_run(before.flow_run)  # type: ignore[arg-type] # a text does
                 if run.state is not None and not run.state.is_final():
-                    client.set_flow_run_state(run.id, Crashed(message="its process died; a rerun took over"), force=True)
+                    client.set_flow_run_state(
+                        run.id, Crashed(message="its process died; a rerun took over"), force=True
+                    )
             except ObjectNotFound:
                 _log.info("the flow run %s before this one is gone", before.flow_run)
     if before.tracking_run:

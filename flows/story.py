@@ -33,11 +33,20 @@ def draw(story: Story) -> Figure:
     for place, told in zip(places, story.windows, strict=True):
         if told["promoted"]:
             top.axvline(place + 0.5, color="#1a7f37", linewidth=1, linestyle=":")
-            top.annotate(f"v{told['promoted']}", (place + 0.5, 1), xycoords=("data", "axes fraction"), ha="center",
-                         va="bottom", fontsize=8, color="#1a7f37")
+            top.annotate(
+                f"v{told['promoted']}",
+                (place + 0.5, 1),
+                xycoords=("data", "axes fraction"),
+                ha="center",
+                va="bottom",
+                fontsize=8,
+                color="#1a7f37",
+            )
         if told["decision"] in _MARKS:
             marker, colour = _MARKS[told["decision"]]
-            bottom.plot(place, len(told["drifted_columns"]), marker, color=colour, markersize=9, clip_on=False, zorder=3)
+            bottom.plot(
+                place, len(told["drifted_columns"]), marker, color=colour, markersize=9, clip_on=False, zorder=3
+            )
     bottom.bar(places, [len(told["drifted_columns"]) for told in story.windows], color=_QUIET, width=0.6)
     top.set_ylabel(story.metric)
     top.set_title(f"{story.usecase}: a frozen model and the loop", loc="left", pad=16)
@@ -78,11 +87,13 @@ def _page(story: Story, picture: str) -> str:
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328 }}
 img {{ max-width: 100%; height: auto }} table {{ border-collapse: collapse; width: 100%; font-size: 14px }}
-th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e3e6ea }} td {{ font-variant-numeric: tabular-nums }}
+th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e3e6ea }}
+td {{ font-variant-numeric: tabular-nums }}
 </style></head><body>
 <h1>{html.escape(story.usecase)}: what the loop gained</h1>
 <p>{html.escape(_sentence(story))}</p>
-<img alt="metric of the frozen model and of the loop by window, with drift and decisions" src="data:image/png;base64,{picture}">
+<img alt="metric of the frozen model and of the loop by window, with drift and decisions"
+ src="data:image/png;base64,{picture}">
 <table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>
 <h2>Why</h2><ul>{notes}</ul></body></html>
 """
@@ -94,8 +105,14 @@ _HEADS = ("window", "rows", "frozen", "loop", "drifted", "decision", "cause", "n
 def _rows(story: Story) -> list[tuple[str, ...]]:
     return [
         (
-            _when(told["start"]), f"{told['rows']:,}", f"{told['static']:.3f}", f"{told['loop']:.3f}",
-            str(len(told["drifted_columns"])), told["decision"], told["cause"], told["promoted"] or "",
+            _when(told["start"]),
+            f"{told['rows']:,}",
+            f"{told['static']:.3f}",
+            f"{told['loop']:.3f}",
+            str(len(told["drifted_columns"])),
+            told["decision"],
+            told["cause"],
+            told["promoted"] or "",
         )
         for told in story.windows
     ]
@@ -103,8 +120,8 @@ def _rows(story: Story) -> list[tuple[str, ...]]:
 
 def _sentence(story: Story) -> str:
     return (
-        f"Mean {story.metric} of the loop {story.mean['loop']:.3f}, of the frozen model {story.mean['static']:.3f}, over "
-        f"{len(story.windows)} windows: {story.retrains} retrainings, {story.promotions} promoted, {story.refused} "
+        f"Mean {story.metric} of the loop {story.mean['loop']:.3f}, of the frozen model {story.mean['static']:.3f}, "
+        f"over {len(story.windows)} windows: {story.retrains} retrainings, {story.promotions} promoted, {story.refused} "
         f"refused; {story.requests} requests, {story.failed_requests} failed."
     )
 
@@ -113,8 +130,12 @@ def table(story: Story) -> Table:
     """Return the story as a table for the terminal."""
     from rich.table import Table
 
-    shown = Table(title=f"{story.usecase}: {story.metric} by window", title_justify="left", caption=_sentence(story),
-                  caption_justify="left")
+    shown = Table(
+        title=f"{story.usecase}: {story.metric} by window",
+        title_justify="left",
+        caption=_sentence(story),
+        caption_justify="left",
+    )
     for head in _HEADS:
         shown.add_column(head, justify="right" if head in ("rows", "frozen", "loop", "drifted") else "left")
     for row in _rows(story):

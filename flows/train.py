@@ -14,8 +14,11 @@ from tasks.training.task import select_rows, train_challenger
 
 @flow(name="train", flow_run_name=run_name, persist_result=False)
 def train(
-    usecase: str, as_of: datetime | None = None, turn_id: str | None = None, namespace: str | None = None,
-    announce: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are named in the UI
+    usecase: str,
+    as_of: datetime | None = None,
+    turn_id: str | None = None,
+    namespace: str | None = None,
+    announce: bool = True,
 ) -> Verdict:
     """Train a challenger for a turn; if it passes its gates, hand on to `deploy`."""
     with at_work("train", open_job(usecase, as_of, turn_id, namespace, announce=announce)) as stage:

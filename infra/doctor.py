@@ -30,16 +30,28 @@ def examine(settings: Settings) -> list[Finding]:
     running = stack.running()
     free = disk_free(settings.folder)
     findings = [
-        Finding("python", sys.version_info[:2] == (3, 11), sys.version.split()[0],
-                "" if sys.version_info[:2] == (3, 11) else "Use Python 3.11, the one that is tested"),
+        Finding(
+            "python",
+            sys.version_info[:2] == (3, 11),
+            sys.version.split()[0],
+            "" if sys.version_info[:2] == (3, 11) else "Use Python 3.11, the one that is tested",
+        ),
         *_versions(),
-        Finding("disk", free >= LEAST_DISK, f"{free / 1e9:.1f} GB free where the state lies",
-                "" if free >= LEAST_DISK else "Free some, or set DRIFTWHEEL_HOME to another disk"),
+        Finding(
+            "disk",
+            free >= LEAST_DISK,
+            f"{free / 1e9:.1f} GB free where the state lies",
+            "" if free >= LEAST_DISK else "Free some, or set DRIFTWHEEL_HOME to another disk",
+        ),
     ]
     if running:
         findings += [
-            Finding(each.program, each.answers, f"{each.state}, {'answers' if each.answers else 'silent'} at {each.address}",
-                    "" if each.answers else f"See {each.log}; its last words: {stack.tail(each.program, 2)}")
+            Finding(
+                each.program,
+                each.answers,
+                f"{each.state}, {'answers' if each.answers else 'silent'} at {each.address}",
+                "" if each.answers else f"See {each.log}; its last words: {stack.tail(each.program, 2)}",
+            )
             for each in stack.health()
         ]
         return findings
@@ -50,8 +62,14 @@ def examine(settings: Settings) -> list[Finding]:
         port = getattr(settings, f"{name}_port", 0)
         if port:
             free_port = port_free(port)
-            findings.append(Finding(f"port {port}", free_port, f"{'free' if free_port else 'taken'}, for {name}",
-                                    "" if free_port else f"Stop what listens there, or set DRIFTWHEEL_{name.upper()}_PORT"))
+            findings.append(
+                Finding(
+                    f"port {port}",
+                    free_port,
+                    f"{'free' if free_port else 'taken'}, for {name}",
+                    "" if free_port else f"Stop what listens there, or set DRIFTWHEEL_{name.upper()}_PORT",
+                )
+            )
     return findings
 
 
@@ -68,5 +86,11 @@ def _versions() -> list[Finding]:
             continue
         if not requirement.specifier.contains(found, prereleases=True):
             wrong.append(f"{requirement.name} {found}, not {requirement.specifier}")
-    return [Finding("packages", not wrong, "; ".join(wrong) or "all at versions that work together",
-                    "Run `make setup` again" if wrong else "")]
+    return [
+        Finding(
+            "packages",
+            not wrong,
+            "; ".join(wrong) or "all at versions that work together",
+            "Run `make setup` again" if wrong else "",
+        )
+    ]

@@ -83,9 +83,15 @@ class Stack:
             raise StackError("no stack of this home", "one that is up", "See `driftwheel status`, or `driftwheel down`")
         self.sweep()
         addresses = self._addresses(programs, fixed_ports=fixed_ports)
-        for folder in (self.folder, self.logs, self.settings.folder / "prefect", self.settings.folder / "artifacts",
-                       self.settings.folder / "releases", self.settings.folder / "journal",
-                       self.settings.folder / "reports"):
+        for folder in (
+            self.folder,
+            self.logs,
+            self.settings.folder / "prefect",
+            self.settings.folder / "artifacts",
+            self.settings.folder / "releases",
+            self.settings.folder / "journal",
+            self.settings.folder / "reports",
+        ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         config = self.folder / "supervisor.conf"
         config.write_text(self._config(programs, addresses), encoding="utf-8")
@@ -121,30 +127,46 @@ class Stack:
         scripts = Path(sys.executable).parent
         commands = {
             "prefect": f"{_quoted(scripts / 'prefect')} server start --host 127.0.0.1 --port {_port(addresses.prefect)} "
-                       "--log-level WARNING",
+            "--log-level WARNING",
             "mlflow": f"{_quoted(scripts / 'mlflow')} server --host 127.0.0.1 --port {_port(addresses.mlflow)} "
-                      f"--backend-store-uri {_quoted(f'sqlite:///{home}/mlflow.db')} "
-                      f"--artifacts-destination {_quoted(home / 'artifacts')} --workers 1 "
-                      "--uvicorn-opts '--no-access-log --log-level warning'",
+            f"--backend-store-uri {_quoted(f'sqlite:///{home}/mlflow.db')} "
+            f"--artifacts-destination {_quoted(home / 'artifacts')} --workers 1 "
+            "--uvicorn-opts '--no-access-log --log-level warning'",
             "evidently": f"{_quoted(scripts / 'evidently')} ui --workspace {_quoted(home / 'reports')} --host 127.0.0.1 "
-                         f"--port {_port(addresses.evidently)}",
+            f"--port {_port(addresses.evidently)}",
             "service": f"{python} -m infra.serving --releases {_quoted(home / 'releases')} "
-                       f"--journal {_quoted(home / 'journal')} --port {_port(addresses.service)}",
+            f"--journal {_quoted(home / 'journal')} --port {_port(addresses.service)}",
             "runner": f"{python} -m flows.deployments",
         }
         parts = [
-            "[unix_http_server]", f"file={self.socket}", "chmod=0600", "[supervisord]",
-            f"logfile={self.logs / 'supervisord.log'}", "logfile_maxbytes=5MB", "logfile_backups=2",
-            f"pidfile={self.folder / 'supervisord.pid'}", f"childlogdir={self.logs}", "umask=077",
+            "[unix_http_server]",
+            f"file={self.socket}",
+            "chmod=0600",
+            "[supervisord]",
+            f"logfile={self.logs / 'supervisord.log'}",
+            "logfile_maxbytes=5MB",
+            "logfile_backups=2",
+            f"pidfile={self.folder / 'supervisord.pid'}",
+            f"childlogdir={self.logs}",
+            "umask=077",
             *(["user=root"] if os.geteuid() == 0 else []),
             "[rpcinterface:supervisor]",
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
         ]
         for name in programs:
             parts += [
-                f"[program:{name}]", f"command={commands[name]}".replace("%", "%%"), "autorestart=true", "startsecs=1",
-                "startretries=3", "stopwaitsecs=15", "stopasgroup=true", "killasgroup=true", "redirect_stderr=true",
-                f"stdout_logfile={self.logs / f'{name}.log'}", "stdout_logfile_maxbytes=20MB", "stdout_logfile_backups=3",
+                f"[program:{name}]",
+                f"command={commands[name]}".replace("%", "%%"),
+                "autorestart=true",
+                "startsecs=1",
+                "startretries=3",
+                "stopwaitsecs=15",
+                "stopasgroup=true",
+                "killasgroup=true",
+                "redirect_stderr=true",
+                f"stdout_logfile={self.logs / f'{name}.log'}",
+                "stdout_logfile_maxbytes=20MB",
+                "stdout_logfile_backups=3",
             ]
         return "\n".join(parts) + "\n"
 
@@ -155,12 +177,18 @@ class Stack:
             waiting = [name for name in waiting if not answers(name, addresses)]
             fatal = [name for name, state in self._states().items() if state == "FATAL"]
             if fatal:
-                raise StackError(f"{', '.join(fatal)} to start", f"it ended: {self.tail(fatal[0])}",
-                                 f"See {self.logs / f'{fatal[0]}.log'}")
+                raise StackError(
+                    f"{', '.join(fatal)} to start",
+                    f"it ended: {self.tail(fatal[0])}",
+                    f"See {self.logs / f'{fatal[0]}.log'}",
+                )
             time.sleep(0.2)
         if waiting:
-            raise StackError(f"{', '.join(waiting)} to answer within {START_SECONDS:g} s", "silence",
-                             f"See {self.logs}; a busy machine may need more time")
+            raise StackError(
+                f"{', '.join(waiting)} to answer within {START_SECONDS:g} s",
+                "silence",
+                f"See {self.logs}; a busy machine may need more time",
+            )
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -192,8 +220,13 @@ class Stack:
         if addresses is None:
             return []
         return [
-            Health(name, state, state == "RUNNING" if name == "runner" else answers(name, addresses),
-                   getattr(addresses, name, ""), str(self.logs / f"{name}.log"))
+            Health(
+                name,
+                state,
+                state == "RUNNING" if name == "runner" else answers(name, addresses),
+                getattr(addresses, name, ""),
+                str(self.logs / f"{name}.log"),
+            )
             for name, state in sorted(self._states().items())
         ]
 

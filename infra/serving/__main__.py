@@ -29,11 +29,21 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     journal = Journal(options.journal)
-    server = uvicorn.Server(uvicorn.Config(
-        Service(Mounts(Releases(options.releases)), journal), host=options.host, port=options.port, access_log=False,
-        log_level="warning", server_header=False, date_header=False, lifespan="on", loop="uvloop", http="httptools",
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    ))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Service(Mounts(Releases(options.releases)), journal),
+            host=options.host,
+            port=options.port,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            date_header=False,
+            lifespan="on",
+            loop="uvloop",
+            http="httptools",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when done; the journal comes after
         signal.signal(number, lambda *_: None)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

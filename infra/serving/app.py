@@ -35,15 +35,22 @@ class _Metrics:
         labels = ["usecase"]
         self.requests = Counter("driftwheel_requests", "Requests for predictions", labels, registry=self.registry)
         self.rows = Counter("driftwheel_rows", "Rows predicted", labels, registry=self.registry)
-        self.errors = Counter("driftwheel_errors", "Requests refused or failed", ["usecase", "kind"],
-                              registry=self.registry)
-        self.latency = Histogram("driftwheel_latency_seconds", "Time to answer", labels, registry=self.registry,
-                                 buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5))
+        self.errors = Counter(
+            "driftwheel_errors", "Requests refused or failed", ["usecase", "kind"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "driftwheel_latency_seconds",
+            "Time to answer",
+            labels,
+            registry=self.registry,
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+        )
         lag = Gauge("driftwheel_journal_open_bytes", "Bytes a harvest would not see yet", registry=self.registry)
         lag.set_function(journal.open_bytes)
         self._swaps = Gauge("driftwheel_swaps", "Times the champion was swapped", labels, registry=self.registry)
-        self._model = Gauge("driftwheel_model_info", "Version served", ["usecase", "version", "bundle"],
-                            registry=self.registry)
+        self._model = Gauge(
+            "driftwheel_model_info", "Version served", ["usecase", "version", "bundle"], registry=self.registry
+        )
         self._mounts = mounts
 
     def text(self) -> bytes:
@@ -128,8 +135,12 @@ class Service:
             return
         except JournalUnwritableError as error:
             self.metrics.errors.labels(mount.usecase, "journal").inc()
-            await _answer(send, 503, {"error_code": "TEMPORARILY_UNAVAILABLE",
-                                      "message": f"predictions cannot be logged: {error}"}, [(b"retry-after", b"5")])
+            await _answer(
+                send,
+                503,
+                {"error_code": "TEMPORARILY_UNAVAILABLE", "message": f"predictions cannot be logged: {error}"},
+                [(b"retry-after", b"5")],
+            )
             return
         await _send(send, 200, answer)
         self.metrics.rows.labels(mount.usecase).inc(len(rows))
@@ -149,8 +160,17 @@ class Service:
         now = datetime.now(UTC).isoformat()
         clock = manifest.clock
         lines = [
-            _encode({"id": id_, "event_time": row.get(clock), "served_at": now, "version": model.version,
-                     "bundle": model.bundle.digest, "prediction": value, "row": row})
+            _encode(
+                {
+                    "id": id_,
+                    "event_time": row.get(clock),
+                    "served_at": now,
+                    "version": model.version,
+                    "bundle": model.bundle.digest,
+                    "prediction": value,
+                    "row": row,
+                }
+            )
             for id_, row, value in zip(ids, rows, values, strict=True)
         ]
         if lines:
@@ -179,10 +199,13 @@ class Service:
         return JSONResponse({"ready": not lacking, "waiting_for": lacking}, 503 if lacking else 200)
 
     async def _version(self, _: Request) -> Response:
-        return JSONResponse({
-            "service": SERVICE_VERSION, "instance": self.journal.instance,
-            "usecases": {name: mount.describe() for name, mount in self.mounts.by_name.items()},
-        })
+        return JSONResponse(
+            {
+                "service": SERVICE_VERSION,
+                "instance": self.journal.instance,
+                "usecases": {name: mount.describe() for name, mount in self.mounts.by_name.items()},
+            }
+        )
 
     async def _seal(self, request: Request) -> Response:
         usecase = request.query_params.get("usecase")
@@ -204,8 +227,9 @@ class Service:
         try:
             await self.journal.append(mount.usecase, "feedback", content)
         except JournalUnwritableError as error:
-            return JSONResponse({"error_code": "TEMPORARILY_UNAVAILABLE", "message": str(error)}, 503,
-                                headers={"retry-after": "5"})
+            return JSONResponse(
+                {"error_code": "TEMPORARILY_UNAVAILABLE", "message": str(error)}, 503, headers={"retry-after": "5"}
+            )
         return JSONResponse({"accepted": len(labels)})
 
 

@@ -113,9 +113,7 @@ class Journal:
         """
         stream = self._streams.get((usecase, kind))
         if stream is None:
-            stream = self._streams.setdefault(
-                (usecase, kind), _Stream(self.root / usecase / self.instance, kind)
-            )
+            stream = self._streams.setdefault((usecase, kind), _Stream(self.root / usecase / self.instance, kind))
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         if not stream.waiting:

@@ -62,8 +62,12 @@ class Mount:
             return {"bundle": model.bundle.digest, "version": model.version} if model else None
 
         return {
-            "generation": self.generation, "champion": said(self.champion), "candidate": said(self.candidate),
-            "previous": said(self.previous), "swaps": self.swaps, "refused": dict(self.refused),
+            "generation": self.generation,
+            "champion": said(self.champion),
+            "candidate": said(self.candidate),
+            "previous": said(self.previous),
+            "swaps": self.swaps,
+            "refused": dict(self.refused),
         }
 
 
@@ -108,7 +112,9 @@ class Mounts:
             mount.previous = mount.champion
             mount.champion = champion  # the swap: requests that began go on with the model they hold
             mount.swaps += 1
-            _log.info("%s now serves version %s (bundle %s)", mount.usecase, champion.version, champion.bundle.digest[:12])
+            _log.info(
+                "%s now serves version %s (bundle %s)", mount.usecase, champion.version, champion.bundle.digest[:12]
+            )
         elif champion is not None:
             mount.champion = champion
         mount.generation = desired.generation

@@ -85,7 +85,11 @@ def _instant(value: Any) -> str | None:  # noqa: ANN401
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "number": _number, "integer": _integer, "text": _text, "boolean": _boolean, "instant": _instant,
+    "number": _number,
+    "integer": _integer,
+    "text": _text,
+    "boolean": _boolean,
+    "instant": _instant,
 }
 
 

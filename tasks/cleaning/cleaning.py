@@ -59,7 +59,9 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, as_of: datetime) -> Cleane
     spec = usecase.spec
     done = lake.transaction("clean", _APPLICATION)
     waiting = (
-        lake.scan("raw").filter((pl.col(BATCH) > done) & (pl.col(spec.clock.column) < as_of)).collect()
+        lake.scan("raw")
+        .filter((pl.col(BATCH) > done) & (pl.col(spec.clock.column) < as_of))
+        .collect()
         .sort(BATCH, maintain_order=True)
     )
     if waiting.is_empty():
@@ -69,9 +71,7 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, as_of: datetime) -> Cleane
     batch = int(waiting[BATCH].max())  # type: ignore[arg-type] # an integer column
     outcomes = validate(usecase, waiting)
     held = tuple(_say(outcome, len(waiting)) for outcome in outcomes if outcome.holds)
-    warnings = tuple(
-        _say(outcome, len(waiting)) for outcome in outcomes if not outcome.success and not outcome.holds
-    )
+    warnings = tuple(_say(outcome, len(waiting)) for outcome in outcomes if not outcome.success and not outcome.holds)
     summary = tuple(
         (outcome.name, "pass" if outcome.success else "hold" if outcome.holds else "warn", len(outcome.failing))
         for outcome in outcomes
@@ -90,8 +90,11 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, as_of: datetime) -> Cleane
     if len(apart):
         lake.append("quarantine", apart, transactions={_APPLICATION: batch})
     lake.append("clean", repaired, transactions={_APPLICATION: batch})
-    counts = {outcome.name: len(outcome.failing) for outcome in outcomes
-              if outcome.level == "row" and outcome.severity == "critical" and len(outcome.failing)}
+    counts = {
+        outcome.name: len(outcome.failing)
+        for outcome in outcomes
+        if outcome.level == "row" and outcome.severity == "critical" and len(outcome.failing)
+    }
     return Cleaned(len(waiting), len(repaired), (), warnings, counts, tuple(steps), summary, _version(lake), batch)
 
 

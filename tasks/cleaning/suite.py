@@ -5,6 +5,7 @@ Of Great Expectations' results only counts and row positions are taken: its comp
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -53,12 +54,16 @@ def _batches() -> tuple[Any, tuple[type, ...]]:
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations import expectation
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = great_expectations.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.enable_analytics(enable=False)
     asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
-    kinds = (expectation.ColumnMapExpectation, expectation.ColumnPairMapExpectation,
-             expectation.MulticolumnMapExpectation)
+    kinds = (
+        expectation.ColumnMapExpectation,
+        expectation.ColumnPairMapExpectation,
+        expectation.MulticolumnMapExpectation,
+    )
     return asset.add_batch_definition_whole_dataframe("rows"), kinds
 
 
@@ -84,12 +89,19 @@ def build_suite(usecase: LoadedUseCase) -> Any:  # noqa: ANN401 - Great Expectat
     for position, spec in enumerate(usecase.suite):
         try:
             suite.add_expectation_configuration(
-                ExpectationConfiguration(type=spec.type, kwargs=dict(spec.kwargs), severity=spec.severity,
-                                         meta={**spec.meta, "_position": position})
+                ExpectationConfiguration(
+                    type=spec.type,
+                    kwargs=dict(spec.kwargs),
+                    severity=spec.severity,
+                    meta={**spec.meta, "_position": position},
+                )
             )
         except (GreatExpectationsError, ValueError, TypeError) as error:
-            problems.append(Problem(str(usecase.folder / SUITE), None, f"{position}: {spec.type}",
-                                    " ".join(str(error).split())[:300]))
+            problems.append(
+                Problem(
+                    str(usecase.folder / SUITE), None, f"{position}: {spec.type}", " ".join(str(error).split())[:300]
+                )
+            )
     if problems:
         raise UseCaseError(usecase.name, problems)
     return suite
@@ -110,15 +122,21 @@ def validate(usecase: LoadedUseCase, rows: pl.DataFrame) -> list[Outcome]:
     frame = rows.to_pandas(use_pyarrow_extension_array=False)
     report = definition.get_batch({"dataframe": frame}).validate(
         suite,
-        result_format={"result_format": "COMPLETE", "include_unexpected_rows": False,
-                       "return_unexpected_index_query": False, "partial_unexpected_count": 0},
+        result_format={
+            "result_format": "COMPLETE",
+            "include_unexpected_rows": False,
+            "return_unexpected_index_query": False,
+            "partial_unexpected_count": 0,
+        },
     )
     kinds = {item.meta["_position"]: type(item) for item in suite.expectations}
     found: dict[int, Outcome] = {}
     for item in report.results:
         position = item.expectation_config.meta["_position"]
         error = _exception(item.exception_info or {})
-        by_row = issubclass(kinds[position], row_kinds) and ("unexpected_index_list" in item.result or error is not None)
+        by_row = issubclass(kinds[position], row_kinds) and (
+            "unexpected_index_list" in item.result or error is not None
+        )
         found[position] = Outcome(
             name=describe(usecase.suite[position]),
             level="row" if by_row else "batch",

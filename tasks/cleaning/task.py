@@ -12,6 +12,7 @@ from tasks.cleaning.cleaning import HELD, Cleaned, clean_batches
 from tasks.stores.places import Job
 from tasks.stores.stopwatch import timed
 
+
 def validate_and_repair(job: Job) -> Cleaned:
     """Clean what waits and remember whether it is held."""
     found = clean_batches(job.usecase, job.lake, job.as_of)
@@ -24,12 +25,14 @@ def _clean(job: Job) -> Cleaned:
     if found.outcomes:
         create_table_artifact(
             key=f"quality-{job.name}".replace("_", "-"),
-            table=[{"expectation": name, "verdict": verdict, "failing rows": failing}
-                   for name, verdict, failing in found.outcomes],
+            table=[
+                {"expectation": name, "verdict": verdict, "failing rows": failing}
+                for name, verdict, failing in found.outcomes
+            ],
             description=f"As of {job.as_of:%Y-%m-%d %H:%M} UTC: {found.rows} rows judged, {found.clean} clean"
-                        + (", **held**" if found.held else ""),
+            + (", **held**" if found.held else ""),
         )
     return found
 
 
-clean = task(timed("validation", _clean), name="validate and repair", cache_policy=NO_CACHE, persist_result=False)
+clean = task(name="validate and repair", cache_policy=NO_CACHE, persist_result=False)(timed("validation", _clean))

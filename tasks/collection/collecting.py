@@ -62,13 +62,19 @@ def collect_sources(
     since = spec.collection.lookback.after(datetime.fromisoformat(watermark), -1) if watermark and exists else None
     joined = join_sources(usecase, since=since, until=as_of, secret=secret)
     if joined.base.is_empty():
-        raise SourceError(f"rows before {as_of:%Y-%m-%d %H:%M}", "none in the first source",
-                          "Check `clock` and the instant this run was asked for")
+        raise SourceError(
+            f"rows before {as_of:%Y-%m-%d %H:%M}",
+            "none in the first source",
+            "Check `clock` and the instant this run was asked for",
+        )
     keys = list(spec.keys)
     lacking = joined.rows.filter(pl.any_horizontal(pl.col(key).is_null() for key in keys))
     if len(lacking):
-        raise SourceError(f"a value in each of the keys {', '.join(keys)}", f"{len(lacking)} rows without",
-                          "Mend the source, or choose other keys")
+        raise SourceError(
+            f"a value in each of the keys {', '.join(keys)}",
+            f"{len(lacking)} rows without",
+            "Mend the source, or choose other keys",
+        )
     fresh, corrected = _news(joined.rows, lake, keys, clock, since) if exists else (_once(joined.rows, keys), 0)
     batch = lake.transaction("raw", _APPLICATION)
     if len(fresh):
@@ -76,8 +82,11 @@ def collect_sources(
         stamped = fresh.with_columns(
             pl.lit(batch, dtype=pl.Int64).alias(BATCH), pl.lit(as_of).dt.cast_time_unit("us").alias(COLLECTED)
         )
-        notes = {"driftwheel.digest": usecase.digest, "driftwheel.read": json.dumps(joined.read),
-                 "driftwheel.coverage": json.dumps(joined.coverage)}
+        notes = {
+            "driftwheel.digest": usecase.digest,
+            "driftwheel.read": json.dumps(joined.read),
+            "driftwheel.coverage": json.dumps(joined.coverage),
+        }
         try:
             lake.append("raw", stamped, transactions={_APPLICATION: batch}, notes=notes)
         except LakeError as error:
@@ -90,9 +99,11 @@ def collect_sources(
 
 def _once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Leave out rows that stand twice to the letter; versions of one key stay, in their order."""
-    return rows.with_columns(rows.hash_rows().alias("_hash")).unique(
-        [*keys, "_hash"], keep="first", maintain_order=True
-    ).drop("_hash")
+    return (
+        rows.with_columns(rows.hash_rows().alias("_hash"))
+        .unique([*keys, "_hash"], keep="first", maintain_order=True)
+        .drop("_hash")
+    )
 
 
 def _news(
@@ -124,5 +135,3 @@ def _lost(base: pl.DataFrame, lake: Lake, keys: list[str], clock: str, since: da
     old = base.filter(pl.col(clock) < since)
     known = lake.scan("raw").filter(pl.col(clock) < since).select(keys).collect()
     return len(old.join(known, on=keys, how="anti").unique(keys))
-
-

@@ -13,7 +13,7 @@ import polars as pl
 
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import ClipRange, Clip, DropMissing, Join, MapValues, UseCase
+from expectations.usecase import Clip, ClipRange, DropMissing, Join, MapValues, UseCase
 from tasks.collection.sources import read_source
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import as_number
@@ -32,9 +32,7 @@ class Joined:
     """Keys and clock of every row of the first source before `as_of`, for telling late rows."""
 
 
-def join_sources(
-    usecase: LoadedUseCase, *, since: datetime | None, until: datetime, secret: bytes
-) -> Joined:
+def join_sources(usecase: LoadedUseCase, *, since: datetime | None, until: datetime, secret: bytes) -> Joined:
     """Read and join the sources for rows with event time in [since, until).
 
     Parameters
@@ -102,18 +100,27 @@ def join_one(left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str) -> 
         )
     clash = (set(known.columns) - set(right_keys)) & set(left.columns)
     if clash:
-        raise JoinError(f"new columns from the source {name!r}", f"{', '.join(sorted(clash))} there already",
-                        f"Give the source a `prefix` (for example {name}_)")
+        raise JoinError(
+            f"new columns from the source {name!r}",
+            f"{', '.join(sorted(clash))} there already",
+            f"Give the source a `prefix` (for example {name}_)",
+        )
     found = "_found"
     joined = left.join(
-        known.with_columns(pl.lit(value=True).alias(found)), left_on=list(pairs), right_on=right_keys, how="left",
+        known.with_columns(pl.lit(value=True).alias(found)),
+        left_on=list(pairs),
+        right_on=right_keys,
+        how="left",
         maintain_order="left",
     )
     coverage = joined[found].fill_null(value=False).mean()
     share = float(coverage) if isinstance(coverage, float) else 1.0
     if len(left) >= FEWEST_FOR_COVERAGE and share < join.min_coverage:
-        raise JoinError(f"a partner in {name!r} for at least {join.min_coverage:.1%} of the rows",
-                        f"{share:.1%} of {len(left)} rows", "Mend the source, or lower `min_coverage` if that is right")
+        raise JoinError(
+            f"a partner in {name!r} for at least {join.min_coverage:.1%} of the rows",
+            f"{share:.1%} of {len(left)} rows",
+            "Mend the source, or lower `min_coverage` if that is right",
+        )
     return joined.drop(found), share
 
 
@@ -138,8 +145,11 @@ def _absent(columns: Sequence[str], present: Sequence[str], where: str) -> Sourc
     for column in columns:
         near = difflib.get_close_matches(column, present, n=1)
         hints.append(f"{column} (there is {near[0]})" if near else column)
-    return SourceError(f"the columns {', '.join(columns)} in {where}", f"no {', '.join(hints)}",
-                       "Was a column renamed? Mend the source or the use case")
+    return SourceError(
+        f"the columns {', '.join(columns)} in {where}",
+        f"no {', '.join(hints)}",
+        "Was a column renamed? Mend the source or the use case",
+    )
 
 
 def _protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
@@ -167,18 +177,18 @@ def _with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
     if formula is not None:
         numbers = [pl.col(name).cast(pl.Float64) for name in formula.columns if rows.schema[name].is_numeric()]
         rows = rows.with_columns(rows.with_columns(numbers).select(as_number(formula.root).alias(column))[column])
-    elif rows.schema[column] == pl.Boolean:
-        rows = rows.with_columns(pl.col(column).cast(pl.Float64))
-    elif rows.schema[column].is_numeric():
+    elif rows.schema[column] == pl.Boolean or rows.schema[column].is_numeric():
         rows = rows.with_columns(pl.col(column).cast(pl.Float64))
     else:
-        raise SourceError(f"numbers in the label {column!r}", str(rows.schema[column]),
-                          "Compute the label with an `expression`, for example \"status == 'paid'\"")
+        raise SourceError(
+            f"numbers in the label {column!r}",
+            str(rows.schema[column]),
+            "Compute the label with an `expression`, for example \"status == 'paid'\"",
+        )
     if spec.task == "binary_classification":
         odd = rows.filter(pl.col(column).is_not_null() & ~pl.col(column).is_in([0.0, 1.0]))
         if len(odd):
-            raise SourceError(f"0 and 1 in the label {column!r}", f"{len(odd)} other values",
-                              "Compute the label with an `expression`")
+            raise SourceError(
+                f"0 and 1 in the label {column!r}", f"{len(odd)} other values", "Compute the label with an `expression`"
+            )
     return rows
-
-

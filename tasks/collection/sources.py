@@ -15,7 +15,10 @@ from expectations.errors import SourceError, SourceUnreachableError
 from expectations.usecase import Clock, ColumnSpec, PackageSource, Source
 
 _TYPES: dict[str, pl.DataType] = {
-    "number": pl.Float64(), "integer": pl.Int64(), "text": pl.String(), "boolean": pl.Boolean(),
+    "number": pl.Float64(),
+    "integer": pl.Int64(),
+    "text": pl.String(),
+    "boolean": pl.Boolean(),
     "instant": pl.Datetime("us", "UTC"),
 }
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
@@ -32,8 +35,11 @@ def locate(name: str, source: Source, folder: Path) -> list[str]:
     if isinstance(source, PackageSource):
         spec = importlib.util.find_spec(source.package)  # finds without importing
         if spec is None or not spec.submodule_search_locations:
-            raise SourceError(f"the package {source.package!r} of the source {name!r}", "it is not installed",
-                              f"pip install {source.package}")
+            raise SourceError(
+                f"the package {source.package!r} of the source {name!r}",
+                "it is not installed",
+                f"pip install {source.package}",
+            )
         found = [Path(root) / source.path for root in spec.submodule_search_locations]
         matches = [str(path) for path in found if path.is_file()]
     elif "://" in source.path:
@@ -43,8 +49,11 @@ def locate(name: str, source: Source, folder: Path) -> list[str]:
         pattern = str(path if path.is_absolute() else folder / path)
         matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not matches:
-        raise SourceError(f"a file for the source {name!r}", f"nothing at {source.path}",
-                          "Check the path (relative ones start at the use case's folder)")
+        raise SourceError(
+            f"a file for the source {name!r}",
+            f"nothing at {source.path}",
+            "Check the path (relative ones start at the use case's folder)",
+        )
     return matches
 
 
@@ -63,10 +72,13 @@ def read_source(
     joined = set(source.join.pairs.values()) if source.join else set()
     frames = []
     for address in locate(name, source, folder):
-        frame = _read_file(name, source, address, {column for column, spec in columns.items()})
+        frame = _read_file(name, source, address, set(columns))
         if frame.is_empty():
-            raise SourceError(f"rows in the source {name!r}", f"none in {Path(address).name}",
-                              "Mend the source, or take the file away")
+            raise SourceError(
+                f"rows in the source {name!r}",
+                f"none in {Path(address).name}",
+                "Mend the source, or take the file away",
+            )
         frames.append(frame)
     whole = _stack(name, frames)
     whole = whole.rename({column: source.prefix + column for column in whole.columns if column not in joined})
@@ -83,8 +95,11 @@ def _stack(name: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
     for frame in frames[1:]:
         if set(frame.columns) != first:
             odd = ", ".join(sorted(first ^ set(frame.columns)))
-            raise SourceError(f"the same columns in every file of the source {name!r}", f"{odd} not in all of them",
-                              "Mend the files, or declare two sources")
+            raise SourceError(
+                f"the same columns in every file of the source {name!r}",
+                f"{odd} not in all of them",
+                "Mend the files, or declare two sources",
+            )
     return pl.concat([frame.select(frames[0].columns) for frame in frames], how="vertical_relaxed")
 
 
@@ -96,23 +111,41 @@ def _read_file(name: str, source: Source, address: str, declared: set[str]) -> p
         raise SourceError(f"a file for the source {name!r}", f"nothing at {address}", "Check the path") from error
     except (EOFError, OSError, ValueError) as error:
         if "://" in address:
-            raise SourceUnreachableError(f"an answer from {address} for the source {name!r}", str(error),
-                                         "Check the address and its credentials, then run again") from error
-        raise SourceError(f"a readable file for the source {name!r}", f"{Path(address).name} is cut short or damaged "
-                          f"({error})", "Fetch the file again") from error
+            raise SourceUnreachableError(
+                f"an answer from {address} for the source {name!r}",
+                str(error),
+                "Check the address and its credentials, then run again",
+            ) from error
+        raise SourceError(
+            f"a readable file for the source {name!r}",
+            f"{Path(address).name} is cut short or damaged ({error})",
+            "Fetch the file again",
+        ) from error
     if not content.strip():
         raise SourceError(f"rows in the source {name!r}", f"{Path(address).name} is empty", "Fetch the file again")
     kind = source.format or ("parquet" if ".parquet" in Path(address).name else "csv")
     try:
         if kind == "parquet":
             return pl.read_parquet(io.BytesIO(content))
-        header = content.split(b"\n", 1)[0].decode("utf-8-sig").strip().split(",")
-        texts = {column: pl.String for raw in header if (column := raw.strip('"\r ')) and source.prefix + column in declared}
-        return pl.read_csv(io.BytesIO(content), null_values=list(source.missing), infer_schema_length=None,
-                           schema_overrides=texts)
+        texts = pl.read_csv(io.BytesIO(content), null_values=list(source.missing), infer_schema=False)
+        return texts.with_columns(
+            _guess(texts[column]) for column in texts.columns if source.prefix + column not in declared
+        )
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise SourceError(f"{kind} in the source {name!r}", f"{Path(address).name}: {str(error).splitlines()[0]}",
-                          "Fetch the file again, or declare its format") from error
+        raise SourceError(
+            f"{kind} in the source {name!r}",
+            f"{Path(address).name}: {str(error).splitlines()[0]}",
+            "Fetch the file again, or declare its format",
+        ) from error
+
+
+def _guess(texts: pl.Series) -> pl.Series:
+    """Read an undeclared column as the narrowest of integer, number and text that holds all of it."""
+    for dtype in (pl.Int64(), pl.Float64()):
+        numbers = texts.cast(dtype, strict=False)
+        if numbers.null_count() == texts.null_count():
+            return numbers
+    return texts
 
 
 def cast_column(values: pl.Series, wanted: str, source: str, clock: Clock) -> pl.Series:
@@ -130,7 +163,9 @@ def cast_column(values: pl.Series, wanted: str, source: str, clock: Clock) -> pl
         out = _instants(values, clock)
     elif wanted == "boolean" and values.dtype == pl.String:
         lower = values.str.strip_chars().str.to_lowercase()
-        out = pl.select(pl.when(lower.is_in(_TRUE)).then(statement=True).when(lower.is_in(_FALSE)).then(statement=False)).to_series()
+        out = pl.select(
+            pl.when(lower.is_in(_TRUE)).then(statement=True).when(lower.is_in(_FALSE)).then(statement=False)
+        ).to_series()
     elif wanted == "integer" and values.dtype in (pl.String, pl.Float64, pl.Float32):
         numbers = values.cast(pl.Float64, strict=False)
         out = pl.select(pl.when(numbers == numbers.floor()).then(numbers)).to_series().cast(pl.Int64, strict=False)
@@ -164,5 +199,3 @@ def _instants(values: pl.Series, clock: Clock) -> pl.Series:
     else:
         return pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us", "UTC"))
     return naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
-
-

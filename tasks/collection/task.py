@@ -15,12 +15,14 @@ def _collect(job: Job) -> Collected:
     found = collect_sources(job.usecase, job.lake, job.database, job.as_of, job.places.secret)
     create_table_artifact(
         key=f"collected-{job.name}".replace("_", "-"),
-        table=[{"source": source, "rows read": rows, "coverage": f"{found.coverage.get(source, 1.0):.2%}"}
-               for source, rows in found.read.items()],
+        table=[
+            {"source": source, "rows read": rows, "coverage": f"{found.coverage.get(source, 1.0):.2%}"}
+            for source, rows in found.read.items()
+        ],
         description=f"As of {job.as_of:%Y-%m-%d %H:%M} UTC: {found.new} new rows, {found.corrected} corrected, "
-                    f"{found.late_lost} later than the lookback.",
+        f"{found.late_lost} later than the lookback.",
     )
     return found
 
 
-collect = task(timed("collection", _collect), name="collect sources", cache_policy=NO_CACHE, persist_result=False)
+collect = task(name="collect sources", cache_policy=NO_CACHE, persist_result=False)(timed("collection", _collect))

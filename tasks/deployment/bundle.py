@@ -122,13 +122,19 @@ class Bundle:
         for executor, found in (("batch", self.predict(frame)), ("row", single)):
             worst = float(np.abs(found - expected).max(initial=0.0)) / scale
             if not worst <= GOLDEN_TOLERANCE:
-                raise BundleError(f"the golden predictions within {GOLDEN_TOLERANCE:g}",
-                                  f"a difference of {worst:g} in the {executor} executor",
-                                  "Do not release it; compare library versions with those it was trained with")
+                raise BundleError(
+                    f"the golden predictions within {GOLDEN_TOLERANCE:g}",
+                    f"a difference of {worst:g} in the {executor} executor",
+                    "Do not release it; compare library versions with those it was trained with",
+                )
 
 
 _POLARS_TYPES: dict[str, pl.DataType] = {
-    "number": pl.Float64(), "integer": pl.Int64(), "text": pl.String(), "boolean": pl.Boolean(), "instant": pl.String(),
+    "number": pl.Float64(),
+    "integer": pl.Int64(),
+    "text": pl.String(),
+    "boolean": pl.Boolean(),
+    "instant": pl.String(),
 }
 
 
@@ -144,8 +150,10 @@ def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleCol
 def jsonable(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """Turn rows into what JSON can carry: instants as ISO 8601 in UTC, what is not finite as null."""
     return frame.with_columns(
-        pl.col(name).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") if isinstance(dtype, pl.Datetime)
-        else pl.when(pl.col(name).is_finite()).then(pl.col(name)) if dtype.is_float()
+        pl.col(name).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+        if isinstance(dtype, pl.Datetime)
+        else pl.when(pl.col(name).is_finite()).then(pl.col(name))
+        if dtype.is_float()
         else pl.col(name)
         for name, dtype in frame.schema.items()
     ).to_dicts()
@@ -179,12 +187,16 @@ def load_bundle(folder: Path, expected: str | None = None) -> Bundle:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if expected is not None and digest != expected:
-        raise BundleError(f"the bundle {expected[:12]}", f"{digest[:12]}: its {MANIFEST} was altered", "Deploy it again")
+        raise BundleError(
+            f"the bundle {expected[:12]}", f"{digest[:12]}: its {MANIFEST} was altered", "Deploy it again"
+        )
     manifest = Manifest.model_validate_json(content)
     for name, known in manifest.files.items():
         if not (folder / name).is_file():
             raise BundleError(f"{name} in the bundle {digest[:12]}", "no such file", "Deploy it again")
         if hash_file(folder / name) != known:
-            raise BundleError(f"{name} as it was sealed in the bundle {digest[:12]}", "another content", "Deploy it again")
+            raise BundleError(
+                f"{name} as it was sealed in the bundle {digest[:12]}", "another content", "Deploy it again"
+            )
     program = FeatureProgram.from_json((folder / "features.json").read_text(encoding="utf-8"))
     return Bundle(digest, folder, manifest, program, load_predictor(folder))

@@ -24,7 +24,10 @@ def register(job: Job, digest: str, run: str) -> ModelVersion:
     bundle = load_bundle(job.releases.bundle(job.name, digest), digest)
     registry = job.registry()
     version = registry.register(
-        run, bundle.folder, digest, {column.name: _MLFLOW_TYPES[column.type] for column in bundle.manifest.columns},
+        run,
+        bundle.folder,
+        digest,
+        {column.name: _MLFLOW_TYPES[column.type] for column in bundle.manifest.columns},
         bundle.manifest.metrics,
     )
     registry.point(CHALLENGER, version.version)
@@ -49,8 +52,12 @@ def bless(job: Job, version: ModelVersion) -> None:
     candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
     wish = releases.want(job.name, champion=champion, candidate=candidate)
     try:
-        _await(job, wish.generation, lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle,
-               version.bundle)
+        _await(
+            job,
+            wish.generation,
+            lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle,
+            version.bundle,
+        )
     except ReleaseError:
         releases.want(job.name, champion=champion)
         raise
@@ -70,8 +77,12 @@ def release(job: Job, version: ModelVersion) -> int:
     before = releases.desired(job.name)
     wish = releases.want(job.name, champion=Served(bundle=version.bundle, version=version.version))
     try:
-        _await(job, wish.generation, lambda mount: (mount["champion"] or {}).get("bundle") == version.bundle,
-               version.bundle)
+        _await(
+            job,
+            wish.generation,
+            lambda mount: (mount["champion"] or {}).get("bundle") == version.bundle,
+            version.bundle,
+        )
     except ReleaseError:
         releases.want(job.name, champion=before.champion if before else None)
         raise
@@ -99,7 +110,8 @@ def choose_version(job: Job, wanted: str | None) -> ModelVersion:
     versions = registry.versions()
     found = (
         next((version for version in versions if version.version == wanted), None)
-        if wanted is not None else registry.alias(CHALLENGER)
+        if wanted is not None
+        else registry.alias(CHALLENGER)
     )
     if found is None:
         raise ReleaseError(
@@ -112,9 +124,7 @@ def choose_version(job: Job, wanted: str | None) -> ModelVersion:
     return found
 
 
-def _await(
-    job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str
-) -> None:
+def _await(job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str) -> None:
     """Wait for the service to reach a generation.
 
     Raises
@@ -130,16 +140,22 @@ def _await(
             try:
                 answer = client.get("/version").raise_for_status().json()
             except httpx.HTTPError as error:
-                raise UnreachableError(f"the service at {job.places.service}", str(error),
-                                       "Start it (`driftwheel up`) and run again") from error
+                raise UnreachableError(
+                    f"the service at {job.places.service}", str(error), "Start it (`driftwheel up`) and run again"
+                ) from error
             seen = answer["usecases"].get(job.name, {})
             if seen and seen["generation"] >= generation:
                 if bundle in seen["refused"]:
-                    raise ReleaseError(f"the service to take bundle {bundle[:12]}", seen["refused"][bundle],
-                                       "The champion before is served on; see the service's log")
+                    raise ReleaseError(
+                        f"the service to take bundle {bundle[:12]}",
+                        seen["refused"][bundle],
+                        "The champion before is served on; see the service's log",
+                    )
                 if done(seen):
                     return
             time.sleep(_POLL_SECONDS)
-    raise ReleaseError(f"the service to reach generation {generation} within {PATIENCE_SECONDS:g} s",
-                       f"generation {seen.get('generation', 'none')}",
-                       "Is it reading the same releases folder? See its log")
+    raise ReleaseError(
+        f"the service to reach generation {generation} within {PATIENCE_SECONDS:g} s",
+        f"generation {seen.get('generation', 'none')}",
+        "Is it reading the same releases folder? See its log",
+    )

@@ -26,9 +26,7 @@ class GateResult:
     rationale: str
 
 
-def check_gate(
-    gate: Gate, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None
-) -> GateResult:
+def check_gate(gate: Gate, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
     """Hold a challenger against a gate.
 
     Parameters
@@ -57,19 +55,32 @@ def _absolute(gate: AbsoluteGate, actual: float) -> GateResult:
     if math.isnan(actual):
         return GateResult(name, "unknown", None, bound, None, None, f"{gate.metric} is not defined on these rows")
     good = actual >= bound if floor else actual <= bound
-    return GateResult(name, "pass" if good else "fail", actual, bound, None, None,
-                      f"{gate.metric} is {actual:.4f}; {'at least' if floor else 'at most'} {bound:g} is required")
+    return GateResult(
+        name,
+        "pass" if good else "fail",
+        actual,
+        bound,
+        None,
+        None,
+        f"{gate.metric} is {actual:.4f}; {'at least' if floor else 'at most'} {bound:g} is required",
+    )
 
 
 def _comparison(gate: ChampionGate, name: str, gain: Interval) -> GateResult:
     decisive = gain.lower if gate.require == "lower_bound" else gain.point
     what = "lower bound of the gain" if gate.require == "lower_bound" else "gain"
     if math.isnan(decisive):
-        return GateResult(name, "unknown", None, -gate.margin, None, None,
-                          f"{gate.metric} is not defined on these rows")
+        return GateResult(
+            name, "unknown", None, -gate.margin, None, None, f"{gate.metric} is not defined on these rows"
+        )
     good = decisive >= -gate.margin
     return GateResult(
-        name, "pass" if good else "fail", gain.point, -gate.margin, gain.lower, gain.upper,
+        name,
+        "pass" if good else "fail",
+        gain.point,
+        -gate.margin,
+        gain.lower,
+        gain.upper,
         f"gain over the champion {gain.point:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}]; "
         f"the {what} must be at least {-gate.margin:g}",
     )

@@ -26,7 +26,7 @@ class Interval:
 
 
 def time_blocks(seconds: Array, length: float) -> Blocks:
-    """Number the blocks rows fall into.
+    """Give each row the number of its block.
 
     Parameters
     ----------
@@ -47,9 +47,16 @@ def time_blocks(seconds: Array, length: float) -> Blocks:
     return blocks.astype(np.int64)
 
 
-def paired_interval(  # noqa: PLR0913 - each is a choice of the use case
-    metric: str, challenger: Scored, champion: Scored, blocks: Blocks, *, greater_is_better: bool,
-    resamples: int, confidence: float, seed: int,
+def paired_interval(
+    metric: str,
+    challenger: Scored,
+    champion: Scored,
+    blocks: Blocks,
+    *,
+    greater_is_better: bool,
+    resamples: int,
+    confidence: float,
+    seed: int,
 ) -> Interval:
     """Estimate the challenger's gain over the champion on the same rows.
 

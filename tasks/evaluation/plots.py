@@ -47,21 +47,30 @@ def classifier_figures(models: Mapping[str, Scored]) -> dict[str, Figure]:
         calibration_axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
     for axes in (roc_axes, pr_axes, calibration_axes):
         axes.legend(frameon=False)
-    return {"roc": roc, "precision_recall": pr, "calibration": calibration,
-            "confusion": _confusion(next(iter(models.values())))}
+    return {
+        "roc": roc,
+        "precision_recall": pr,
+        "calibration": calibration,
+        "confusion": _confusion(next(iter(models.values()))),
+    }
 
 
 def _confusion(rows: Scored) -> Figure:
     called = rows.prediction >= rows.threshold
-    table = np.array([[np.sum((rows.label == t) & (called == c)) for c in (0, 1)]
-                      for t in (0, 1)])
+    table = np.array([[np.sum((rows.label == t) & (called == c)) for c in (0, 1)] for t in (0, 1)])
     figure, axes = _figure(f"Confusion on the holdout, threshold {rows.threshold:g}", "predicted", "true")
     axes.imshow(table, cmap="Blues")
     axes.set(xticks=[0, 1], yticks=[0, 1])
     for (true, predicted), number in np.ndenumerate(table):
         dark = number > table.max() / 2
-        axes.text(predicted, true, f"{number:,}\n{number / max(table.sum(), 1):.1%}", ha="center", va="center",
-                  color="white" if dark else "black")
+        axes.text(
+            predicted,
+            true,
+            f"{number:,}\n{number / max(table.sum(), 1):.1%}",
+            ha="center",
+            va="center",
+            color="white" if dark else "black",
+        )
     return figure
 
 

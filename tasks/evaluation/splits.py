@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 
 import polars as pl
 
@@ -30,5 +31,5 @@ def rolling_origin(n_rows: int, folds: int) -> Iterator[tuple[slice, slice]]:
     of everything before it.
     """
     borders = [n_rows * index // (folds + 1) for index in range(folds + 2)]
-    for start, end in zip(borders[1:-1], borders[2:], strict=True):
+    for start, end in pairwise(borders[1:]):
         yield slice(0, start), slice(start, end)

@@ -14,11 +14,20 @@ from tasks.evaluation.gates import GateResult
 def _publish(usecase: str, outcome: str, rationale: str, gates: Sequence[GateResult]) -> None:
     create_table_artifact(
         key=f"gates-{usecase}".replace("_", "-"),
-        table=[{"gate": gate.name, "verdict": gate.outcome, "actual": gate.actual, "threshold": gate.threshold,
+        table=[
+            {
+                "gate": gate.name,
+                "verdict": gate.outcome,
+                "actual": gate.actual,
+                "threshold": gate.threshold,
                 "interval": "" if gate.lower is None else f"[{gate.lower:.4f}, {gate.upper:.4f}]",
-                "rationale": gate.rationale} for gate in gates] or [{"gate": "none was reached", "verdict": outcome}],
+                "rationale": gate.rationale,
+            }
+            for gate in gates
+        ]
+        or [{"gate": "none was reached", "verdict": outcome}],
         description=f"**{outcome}**: {rationale}",
     )
 
 
-publish_gates = task(_publish, name="publish gates", cache_policy=NO_CACHE, persist_result=False)
+publish_gates = task(name="publish gates", cache_policy=NO_CACHE, persist_result=False)(_publish)

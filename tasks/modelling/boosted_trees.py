@@ -40,7 +40,13 @@ class BoostedTrees:
     """The family."""
 
     def fit(
-        self, train: Rows, valid: Rows | None, *, params: Candidate, seed: int, report: Report,
+        self,
+        train: Rows,
+        valid: Rows | None,
+        *,
+        params: Candidate,
+        seed: int,
+        report: Report,
         start_from: Path | None = None,
     ) -> FittedTrees:
         """Learn trees; see `Family.fit`. `start_from` adds trees to those of an earlier bundle."""
@@ -67,17 +73,27 @@ class BoostedTrees:
         callbacks, sets, set_names = [], [], []
         if valid is not None:
             sets, set_names = [lightgbm.Dataset(valid.matrix, valid.label, reference=data)], ["valid"]
-            callbacks.append(lambda env: report(env.iteration, {f"{s}_{m}": v for s, m, v, *_ in env.evaluation_result_list}))
+            callbacks.append(
+                lambda env: report(env.iteration, {f"{s}_{m}": v for s, m, v, *_ in env.evaluation_result_list})
+            )
             if params.patience:
                 callbacks.append(lightgbm.early_stopping(params.patience, verbose=False))
         try:
             booster = lightgbm.train(
-                settings, data, params.rounds, valid_sets=sets, valid_names=set_names, callbacks=callbacks,
+                settings,
+                data,
+                params.rounds,
+                valid_sets=sets,
+                valid_names=set_names,
+                callbacks=callbacks,
                 init_model=str(start_from / MODEL) if start_from else None,
             )
         except lightgbm.basic.LightGBMError as error:
-            raise TrainingError("parameters and rows LightGBM accepts", f"its refusal: {error}",
-                                "Check `model.candidates` and the label") from error
+            raise TrainingError(
+                "parameters and rows LightGBM accepts",
+                f"its refusal: {error}",
+                "Check `model.candidates` and the label",
+            ) from error
         rounds = booster.best_iteration if booster.best_iteration > 0 else booster.num_trees()
         recipe = params.model_copy(update={"rounds": rounds, "patience": None})
         return FittedTrees(_Named(booster, train.features), recipe, train.task)

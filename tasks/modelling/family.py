@@ -68,7 +68,13 @@ class Family(Protocol):
     """Learns and loads models of one kind."""
 
     def fit(
-        self, train: Rows, valid: Rows | None, *, params: Candidate, seed: int, report: Report,
+        self,
+        train: Rows,
+        valid: Rows | None,
+        *,
+        params: Candidate,
+        seed: int,
+        report: Report,
         start_from: Path | None = None,
     ) -> Fitted:
         """Learn; with `valid` stop early where the candidate says so; go on from the bundle in `start_from`."""

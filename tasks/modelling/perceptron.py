@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,10 @@ OPSET = 20
 IR_VERSION = 9
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
 }
 _ONNX_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "Gelu"}
 
@@ -65,7 +69,8 @@ class FittedPerceptron:
         last = "Sigmoid" if self.task == "binary_classification" else "Identity"
         nodes.append(helper.make_node(last, [value], ["prediction"]))
         graph = helper.make_graph(
-            nodes, "perceptron",
+            nodes,
+            "perceptron",
             [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", len(self.features)])],
             [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["rows", 1])],
             weights,
@@ -88,7 +93,13 @@ class Perceptron:
     """The family."""
 
     def fit(
-        self, train: Rows, valid: Rows | None, *, params: Candidate, seed: int, report: Report,
+        self,
+        train: Rows,
+        valid: Rows | None,
+        *,
+        params: Candidate,
+        seed: int,
+        report: Report,
         start_from: Path | None = None,
     ) -> FittedPerceptron:
         """Learn by mini-batches; see `Family.fit`. `start_from` begins with the weights of an earlier bundle."""
@@ -109,7 +120,7 @@ class Perceptron:
         for epoch in range(1, params.epochs + 1):
             network.train()
             total = 0.0
-            for batch in torch.randperm(len(inputs), generator=generator).split(params.batch_size):
+            for batch in torch.split(torch.randperm(len(inputs), generator=generator), params.batch_size):
                 optimizer.zero_grad()
                 value = loss(network(inputs[batch])[:, 0], targets[batch])
                 value.backward()
@@ -141,8 +152,11 @@ class Perceptron:
 def _refuse_gaps(rows: Rows) -> None:
     gaps = [name for name, column in zip(rows.features, rows.matrix.T, strict=True) if np.isnan(column).any()]
     if gaps:
-        raise TrainingError("no missing values where torch.mlp learns", f"gaps in {', '.join(gaps)}",
-                            "Impute these columns in `features`")
+        raise TrainingError(
+            "no missing values where torch.mlp learns",
+            f"gaps in {', '.join(gaps)}",
+            "Impute these columns in `features`",
+        )
 
 
 def _network(width: int, params: TorchMLP, generator: torch.Generator) -> nn.Sequential:
@@ -153,7 +167,7 @@ def _network(width: int, params: TorchMLP, generator: torch.Generator) -> nn.Seq
     layers.append(nn.Linear(width, 1))
     for layer in layers:
         if isinstance(layer, nn.Linear):  # torch's own initialisation, but from our generator
-            bound = layer.in_features ** -0.5
+            bound = layer.in_features**-0.5
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
     return nn.Sequential(*layers)
@@ -172,9 +186,11 @@ def _loss(params: TorchMLP, *, binary: bool) -> nn.Module:
 
 def _optimizer(params: TorchMLP, network: nn.Module) -> torch.optim.Optimizer:
     kinds: dict[str, type[torch.optim.Optimizer]] = {
-        "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "sgd": torch.optim.SGD,
     }
-    arguments = {"lr": params.learning_rate, "weight_decay": params.weight_decay}
+    arguments: dict[str, Any] = {"lr": params.learning_rate, "weight_decay": params.weight_decay}
     return kinds[params.optimizer](network.parameters(), **arguments)
 
 
@@ -198,8 +214,11 @@ def _resume(network: nn.Sequential, folder: Path, centre: float, spread: float) 
     try:
         network.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
-        raise TrainingError("weights of the same layers to go on from", str(error).splitlines()[0],
-                            "Train from the start, or declare the champion's layers") from error
+        raise TrainingError(
+            "weights of the same layers to go on from",
+            str(error).splitlines()[0],
+            "Train from the start, or declare the champion's layers",
+        ) from error
     with torch.no_grad():
         _last(network).bias.sub_(centre).div_(spread)
         _last(network).weight.div_(spread)

@@ -74,14 +74,23 @@ class TreePredictor:
     def predict(self, matrix: Matrix) -> Vector:
         """Predict rows of shape (n_rows, width)."""
         matrix = np.ascontiguousarray(matrix, dtype=np.float64)
-        if matrix.ndim != 2 or matrix.shape[1] != self.width:  # noqa: PLR2004 - rows and columns
+        if matrix.ndim != 2 or matrix.shape[1] != self.width:
             raise BundleError(f"{self.width} features in each row", f"shape {matrix.shape}", "Train again")
         out, length = np.empty(len(matrix)), ctypes.c_int64()
         if len(matrix):
             _check(
                 _library().LGBM_BoosterPredictForMat(
-                    self._handle, matrix.ctypes.data_as(ctypes.c_void_p), _FLOAT64, ctypes.c_int32(matrix.shape[0]),
-                    ctypes.c_int32(matrix.shape[1]), _ROW_MAJOR, _NORMAL, 0, -1, _ONE_THREAD, ctypes.byref(length),
+                    self._handle,
+                    matrix.ctypes.data_as(ctypes.c_void_p),
+                    _FLOAT64,
+                    ctypes.c_int32(matrix.shape[0]),
+                    ctypes.c_int32(matrix.shape[1]),
+                    _ROW_MAJOR,
+                    _NORMAL,
+                    0,
+                    -1,
+                    _ONE_THREAD,
+                    ctypes.byref(length),
                     out.ctypes.data_as(ctypes.c_void_p),
                 )
             )
@@ -102,9 +111,7 @@ class OnnxPredictor:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         self._name = self._session.get_inputs()[0].name
 
     def predict_row(self, values: list[float]) -> float:

@@ -56,17 +56,26 @@ class Profile:
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
         return {
-            "kind": self.kind, "counts": self.counts.tolist(), "missing": self.missing, "edges": self.edges.tolist(),
-            "centres": self.centres.tolist(), "categories": list(self.categories), "spread": self.spread,
+            "kind": self.kind,
+            "counts": self.counts.tolist(),
+            "missing": self.missing,
+            "edges": self.edges.tolist(),
+            "centres": self.centres.tolist(),
+            "categories": list(self.categories),
+            "spread": self.spread,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
         """Read what `to_dict` wrote."""
         return cls(
-            data["kind"], np.array(data["counts"], dtype=np.float64), int(data["missing"]),
-            np.array(data["edges"], dtype=np.float64), np.array(data["centres"], dtype=np.float64),
-            tuple(data["categories"]), float(data["spread"]),
+            data["kind"],
+            np.array(data["counts"], dtype=np.float64),
+            int(data["missing"]),
+            np.array(data["edges"], dtype=np.float64),
+            np.array(data["centres"], dtype=np.float64),
+            tuple(data["categories"]),
+            float(data["spread"]),
         )
 
 
@@ -107,8 +116,15 @@ def profile_column(values: pl.Series) -> Profile:
     top = tally.head(CATEGORIES)
     rest = int(tally["n"].sum()) - int(top["n"].sum())
     empty = np.zeros(0)
-    return Profile("category", np.array([*top["n"].to_list(), rest], dtype=np.float64), missing, empty, empty,
-                   tuple(top[known.name].to_list()), 1.0)
+    return Profile(
+        "category",
+        np.array([*top["n"].to_list(), rest], dtype=np.float64),
+        missing,
+        empty,
+        empty,
+        tuple(top[known.name].to_list()),
+        1.0,
+    )
 
 
 def profile_frame(frame: pl.DataFrame) -> dict[str, Profile]:

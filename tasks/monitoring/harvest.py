@@ -12,8 +12,13 @@ from tasks.stores.lake import Lake
 
 _INSTANT = pl.Datetime("us", "UTC")
 _PREDICTIONS = {
-    "id": pl.String(), "event_time": pl.String(), "served_at": pl.String(), "version": pl.String(), "bundle": pl.String(),
-    "prediction": pl.Float64(), "row": pl.String(),
+    "id": pl.String(),
+    "event_time": pl.String(),
+    "served_at": pl.String(),
+    "version": pl.String(),
+    "bundle": pl.String(),
+    "prediction": pl.Float64(),
+    "row": pl.String(),
 }
 _FEEDBACK = {"id": pl.String(), "label": pl.Float64(), "received_at": pl.String()}
 
@@ -55,5 +60,3 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
     if "event_time" in rows.columns:  # a request without its clock is counted when it was served
         rows = rows.with_columns(pl.coalesce("event_time", "served_at").alias("event_time"))
     return rows
-
-

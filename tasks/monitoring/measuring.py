@@ -19,7 +19,11 @@ from tasks.stores.lake import Known, Lake
 from tasks.training.packing import PREDICTION
 
 _JSON_TYPES: dict[str, pl.DataType] = {
-    "number": pl.Float64(), "integer": pl.Int64(), "text": pl.String(), "boolean": pl.Boolean(), "instant": pl.String(),
+    "number": pl.Float64(),
+    "integer": pl.Int64(),
+    "text": pl.String(),
+    "boolean": pl.Boolean(),
+    "instant": pl.String(),
 }
 
 
@@ -80,9 +84,16 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
         return {
-            "start": self.window.start.isoformat(), "end": self.window.end.isoformat(), "champion": self.champion,
-            "version": self.version, "rows": self.rows, "champion_rows": self.champion_rows, "labelled": self.labelled,
-            "coverage": self.coverage, "ripe": self.ripe, "status": self.status,
+            "start": self.window.start.isoformat(),
+            "end": self.window.end.isoformat(),
+            "champion": self.champion,
+            "version": self.version,
+            "rows": self.rows,
+            "champion_rows": self.champion_rows,
+            "labelled": self.labelled,
+            "coverage": self.coverage,
+            "ripe": self.ripe,
+            "status": self.status,
             "realised": [vars(each) for each in self.realised],
             "drift": [{**vars(each), "drifted": each.drifted} for each in self.drift],
             "served": {name: value for name, value in self.served.items() if math.isfinite(value)},
@@ -107,9 +118,7 @@ def window_predictions(lake: Lake, window: Window) -> pl.DataFrame:
     )
 
 
-def true_labels(
-    predictions: pl.DataFrame, rows: pl.DataFrame, known: Known, lake: Lake, window: Window
-) -> pl.Series:
+def true_labels(predictions: pl.DataFrame, rows: pl.DataFrame, known: Known, lake: Lake, window: Window) -> pl.Series:
     """Find the label of each prediction: by feedback with its id, else from the sources by the same keys once ripe.
 
     Returns
@@ -124,8 +133,12 @@ def true_labels(
     found = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label]
     if lake.version("labels") is not None:
         feedback = (
-            lake.scan("labels").filter(pl.col("received_at") <= known.as_of).collect().sort("received_at")
-            .unique("id", keep="last").select("id", pl.col("label").alias("_feedback"))
+            lake.scan("labels")
+            .filter(pl.col("received_at") <= known.as_of)
+            .collect()
+            .sort("received_at")
+            .unique("id", keep="last")
+            .select("id", pl.col("label").alias("_feedback"))
         )
         told = predictions.select("id").join(feedback, on="id", how="left", maintain_order="left")["_feedback"]
         found = pl.select(pl.coalesce(told, found.cast(pl.Float64))).to_series()
@@ -139,7 +152,12 @@ def _as(rows: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def measure(
-    window: Window, spec: UseCase, champion: Bundle, version: str, lake: Lake, as_of: datetime,
+    window: Window,
+    spec: UseCase,
+    champion: Bundle,
+    version: str,
+    lake: Lake,
+    as_of: datetime,
     best: dict[str, float],
 ) -> Measurement:
     """Measure one window.
@@ -168,25 +186,41 @@ def measure(
         if len(predictions) >= spec.monitoring.min_rows:
             drift = _drift(rows, predictions["prediction"], labels if ripe else None, champion, spec)
     realised = tuple(
-        _realise(rule.metric, rule.drop, _reference(rule.metric, rule.versus, champion, best, spec), scored, spec,
-                 enough=ripe and coverage >= rule.min_coverage and labelled >= spec.monitoring.min_rows)
+        _realise(
+            rule.metric,
+            rule.drop,
+            _reference(rule.metric, rule.versus, champion, best, spec),
+            scored,
+            spec,
+            enough=ripe and coverage >= rule.min_coverage and labelled >= spec.monitoring.min_rows,
+        )
         for rule in spec.monitoring.performance
     )
-    return Measurement(window, champion.digest, version, len(predictions), len(mine), labelled, coverage, ripe, realised,
-                       tuple(drift), served)
+    return Measurement(
+        window,
+        champion.digest,
+        version,
+        len(predictions),
+        len(mine),
+        labelled,
+        coverage,
+        ripe,
+        realised,
+        tuple(drift),
+        served,
+    )
 
 
 def _scored(prediction: pl.Series, labels: pl.Series, spec: UseCase) -> Scored:
     known = labels.is_not_null()
     return Scored(
-        labels.filter(known).to_numpy().astype(np.float64), prediction.filter(known).to_numpy().astype(np.float64),
+        labels.filter(known).to_numpy().astype(np.float64),
+        prediction.filter(known).to_numpy().astype(np.float64),
         spec.evaluation.threshold,
     )
 
 
-def _reference(
-    metric: str, versus: str, champion: Bundle, best: dict[str, float], spec: UseCase
-) -> float | None:
+def _reference(metric: str, versus: str, champion: Bundle, best: dict[str, float], spec: UseCase) -> float | None:
     holdout = champion.manifest.metrics.get(metric)
     if versus == "holdout" or metric not in best:
         return holdout

@@ -87,21 +87,25 @@ def _after_violation(history: Sequence[Seen], policy: Policy, situation: Situati
     drift = _say_drift(latest.drifted)
     loss = f"{latest.detail}" + (f"; {drift}" if drift else "")
     if violations < policy.violations:
-        return Decision("warn", "decay", f"{loss}; {violations} of the last {policy.of} windows violate, "
-                                         f"{policy.violations} are needed")
+        return Decision(
+            "warn",
+            "decay",
+            f"{loss}; {violations} of the last {policy.of} windows violate, {policy.violations} are needed",
+        )
     if situation.open_turn:
         return Decision("warn", "decay", f"{loss}; a turn is under way already")
     if situation.last_turn is not None and situation.as_of < policy.cooldown.after(situation.last_turn):
         over = policy.cooldown.after(situation.last_turn)
         return Decision("warn", "decay", f"{loss}; the cooldown of {policy.cooldown} lasts until {over:%Y-%m-%d %H:%M}")
     if situation.new_labelled < policy.min_rows:
-        return Decision("warn", "decay", f"{loss}; only {situation.new_labelled} new labelled rows, "
-                                         f"{policy.min_rows} are needed")
+        return Decision(
+            "warn", "decay", f"{loss}; only {situation.new_labelled} new labelled rows, {policy.min_rows} are needed"
+        )
     return Decision("retrain", "decay", f"{loss}; {situation.new_labelled} new labelled rows to learn from")
 
 
 def _say_drift(drifted: tuple[str, ...]) -> str:
     if not drifted:
         return ""
-    more = f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""  # noqa: PLR2004
+    more = f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""
     return f"drift in {', '.join(drifted[:3])}{more}"

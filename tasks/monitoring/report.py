@@ -41,8 +41,13 @@ def draw_report(
         from evidently.presets import DataDriftPreset
         from evidently.ui.workspace import Workspace
 
-        shared = [column for column in reference.columns if column in current.columns
-                  and reference[column].null_count() < len(reference) and current[column].null_count() < len(current)]
+        shared = [
+            column
+            for column in reference.columns
+            if column in current.columns
+            and reference[column].null_count() < len(reference)
+            and current[column].null_count() < len(current)
+        ]
         numbers = [column for column in shared if reference.schema[column].is_numeric()]
         texts = [column for column in shared if reference.schema[column] in (pl.String, pl.Boolean)]
         definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
@@ -60,5 +65,3 @@ def draw_report(
 
 def _sample(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sample(min(SAMPLE, len(frame)), seed=0)
-
-

@@ -19,12 +19,16 @@ def _decide(job: Job, measured: list[Measurement]) -> Watched:
     create_markdown_artifact(
         key=f"decision-{job.name}".replace("_", "-"),
         markdown=f"**{watched.decision.action}** ({watched.decision.cause}), as of {job.as_of:%Y-%m-%d %H:%M} UTC\n\n"
-                 f"{watched.decision.summary}{link}",
+        f"{watched.decision.summary}{link}",
         description=watched.decision.summary,
     )
     return watched
 
 
-harvest_journal = task(timed("monitoring", watching.harvest_journal), name="harvest the journal", cache_policy=NO_CACHE, persist_result=False)
-measure_windows = task(timed("monitoring", watching.measure_windows), name="measure windows", cache_policy=NO_CACHE, persist_result=False)
-decide = task(timed("monitoring", _decide), name="decide", cache_policy=NO_CACHE, persist_result=False)
+harvest_journal = task(name="harvest the journal", cache_policy=NO_CACHE, persist_result=False)(
+    timed("monitoring", watching.harvest_journal)
+)
+measure_windows = task(name="measure windows", cache_policy=NO_CACHE, persist_result=False)(
+    timed("monitoring", watching.measure_windows)
+)
+decide = task(name="decide", cache_policy=NO_CACHE, persist_result=False)(timed("monitoring", _decide))

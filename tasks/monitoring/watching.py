@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import polars as pl
@@ -24,6 +24,11 @@ from tasks.stores.places import Job
 from tasks.training.running import current_champion
 
 REFERENCE_SAMPLE = 2000
+_SEVERITIES: dict[str, Literal["info", "warning", "failure"]] = {
+    "warn": "warning",
+    "hold": "failure",
+    "retrain": "info",
+}
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,11 @@ def harvest_journal(job: Job) -> Harvested:
     try:
         httpx.post(f"{job.places.service}/journal/seal", params={"usecase": job.name}, timeout=10).raise_for_status()
     except httpx.HTTPError as error:
-        raise UnreachableError(f"the service at {job.places.service} to close its journal", str(error),
-                               "Start it (`driftwheel up`) and run again; nothing is lost") from error
+        raise UnreachableError(
+            f"the service at {job.places.service} to close its journal",
+            str(error),
+            "Start it (`driftwheel up`) and run again; nothing is lost",
+        ) from error
     return harvest(job.places.journal, job.name, job.lake)
 
 
@@ -110,8 +118,12 @@ def draw_window(job: Job, window: Window) -> ReportRef | None:
     if current.is_empty() or reference.is_empty():
         return None
     return draw_report(
-        job.places.reports, job.name, reference.sample(min(REFERENCE_SAMPLE, len(reference)), seed=0),
-        current.select(columns), name=str(window), tags=[f"as_of:{job.as_of:%Y-%m-%d}"],
+        job.places.reports,
+        job.name,
+        reference.sample(min(REFERENCE_SAMPLE, len(reference)), seed=0),
+        current.select(columns),
+        name=str(window),
+        tags=[f"as_of:{job.as_of:%Y-%m-%d}"],
     )
 
 
@@ -131,15 +143,20 @@ def decide_now(job: Job, measured: list[Measurement]) -> Watched:
     turns = database.turns(job.name)
     history = [_seen(measurement) for measurement in known]
     situation = Situation(
-        as_of=job.as_of, last_turn=max((turn.as_of for turn in turns), default=None),
-        new_labelled=_new_labelled(job, champion), open_turn=database.open_turn(job.name) is not None, held=held,
+        as_of=job.as_of,
+        last_turn=max((turn.as_of for turn in turns), default=None),
+        new_labelled=_new_labelled(job, champion),
+        open_turn=database.open_turn(job.name) is not None,
+        held=held,
     )
     decision = decide(history, spec.monitoring.policy, situation)
     report = None
     if decision.action != "keep" and latest is not None:
         drawn = draw_window(job, latest.window)
         report = drawn.link(job.places.reports_ui) if drawn else None
-    phase = f"{latest.window.end.isoformat()}/{'ripe' if latest.ripe else 'closed'}" if latest else job.as_of.isoformat()
+    phase = (
+        f"{latest.window.end.isoformat()}/{'ripe' if latest.ripe else 'closed'}" if latest else job.as_of.isoformat()
+    )
     content = latest.to_dict() if latest else None
     turn = _record(job, decision, f"{job.name}/decision/{phase}", {"window": content, "report": report})
     return Watched(decision, content, turn, report)
@@ -153,27 +170,41 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
             return None
         if decision.action == "retrain":
             turn = database.request_turn(connection, job.name, decision.cause, job.as_of, key)
-        entry = Entry(key, job.name, job.as_of, "decision", decision.action, decision.cause, decision.summary, evidence, turn)
+        entry = Entry(
+            key, job.name, job.as_of, "decision", decision.action, decision.cause, decision.summary, evidence, turn
+        )
         database.write(connection, entry)
         if turn is not None:
-            database.post(connection, job.name, RETRAIN_REQUESTED,
-                          {"driftwheel.turn": turn, "driftwheel.cause": decision.cause},
-                          {"turn_id": turn, "as_of": job.as_of.isoformat(), "decision": key}, deliver=job.announce)
+            database.post(
+                connection,
+                job.name,
+                RETRAIN_REQUESTED,
+                {"driftwheel.turn": turn, "driftwheel.cause": decision.cause},
+                {"turn_id": turn, "as_of": job.as_of.isoformat(), "decision": key},
+                deliver=job.announce,
+            )
         if decision.action != "keep":
-            severity = {"warn": "warning", "hold": "failure", "retrain": "info"}[decision.action]
-            database.alert(connection, Alert(key, job.name, f"{job.name}: {decision.action} ({decision.cause})",
-                                             decision.summary, severity))  # type: ignore[arg-type]
+            severity = _SEVERITIES[decision.action]
+            database.alert(
+                connection,
+                Alert(key, job.name, f"{job.name}: {decision.action} ({decision.cause})", decision.summary, severity),
+            )
     return turn
 
 
 def _seen(content: dict[str, Any]) -> Seen:
     parts = [
-        f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}" if each["value"] is not None
+        f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}"
+        if each["value"] is not None
         else f"{each['metric']} unknown (labels of {content['coverage']:.0%} of {content['champion_rows']} predictions)"
         for each in content["realised"]
     ]
-    return Seen(content["status"], content["rows"],
-                tuple(each["column"] for each in content["drift"] if each["drifted"]), ", ".join(parts))
+    return Seen(
+        content["status"],
+        content["rows"],
+        tuple(each["column"] for each in content["drift"] if each["drifted"]),
+        ", ".join(parts),
+    )
 
 
 def _new_labelled(job: Job, champion: Bundle | None) -> int:

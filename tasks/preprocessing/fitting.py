@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from expectations.errors import TrainingError
+from expectations.expressions import Column, Node
 from expectations.usecase import (
     CalendarStep,
     EncodeStep,
@@ -18,7 +19,6 @@ from expectations.usecase import (
     ScaleStep,
     columns_made,
 )
-from expectations.expressions import Column, Node
 from tasks.preprocessing.program import (
     Calendar,
     Expression,
@@ -97,8 +97,11 @@ def fit_program(steps: Sequence[FeatureStep], frame: pl.DataFrame) -> FeaturePro
     kinds = input_kinds(steps, texts)
     absent = sorted(set(kinds) - set(frame.columns))
     if absent:
-        raise TrainingError("the columns the features read", f"no {', '.join(absent)} in the training rows",
-                            "Check the names under `features` against `driftwheel check`")
+        raise TrainingError(
+            "the columns the features read",
+            f"no {', '.join(absent)} in the training rows",
+            "Check the names under `features` against `driftwheel check`",
+        )
     inputs = tuple(Input(name, kind) for name, kind in kinds.items())
     _refuse_empty(frame.select(list(kinds)), "the training rows")
     working = frame.select(read_input(column, frame.schema[column.name]) for column in inputs)
@@ -116,17 +119,22 @@ def fit_program(steps: Sequence[FeatureStep], frame: pl.DataFrame) -> FeaturePro
             categorical = {name: None for name in categorical if name not in declared.scale}
     texts_left = [name for name in features if not working.schema[name].is_numeric()]
     if texts_left:
-        raise TrainingError("numbers in every feature", f"texts or instants in {', '.join(texts_left)}",
-                            "Add them to an `encode` step, or take calendar parts")
+        raise TrainingError(
+            "numbers in every feature",
+            f"texts or instants in {', '.join(texts_left)}",
+            "Add them to an `encode` step, or take calendar parts",
+        )
     return FeatureProgram(inputs, tuple(fitted), tuple(features), tuple(categorical))
 
 
 def _refuse_empty(frame: pl.DataFrame, where: str) -> None:
     empty = [name for name in frame.columns if frame[name].null_count() == len(frame)]
     if empty:
-        raise TrainingError("at least one value in every column a feature reads",
-                            f"{', '.join(empty)} missing in all {len(frame)} of {where}",
-                            "Mend the source, or take the column out of `features`")
+        raise TrainingError(
+            "at least one value in every column a feature reads",
+            f"{', '.join(empty)} missing in all {len(frame)} of {where}",
+            "Mend the source, or take the column out of `features`",
+        )
 
 
 def _fit_step(declared: FeatureStep, working: pl.DataFrame) -> list[Step]:
@@ -152,8 +160,9 @@ def _fit_fill(column: str, strategy: str | float, working: pl.DataFrame) -> Fill
         return Fill(column, float(strategy))
     text = working.schema[column] == pl.String
     if text and strategy != "most_frequent":
-        raise TrainingError(f"numbers to take the {strategy} of", f"texts in {column}",
-                            "Impute texts with most_frequent")
+        raise TrainingError(
+            f"numbers to take the {strategy} of", f"texts in {column}", "Impute texts with most_frequent"
+        )
     known = working[column].drop_nulls()
     values = known.to_numpy().astype(object if text else np.float64).reshape(-1, 1)
     value = SimpleImputer(strategy=strategy, missing_values=None if text else np.nan).fit(values).statistics_[0]

@@ -105,7 +105,7 @@ _CALENDAR_POLARS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "week": lambda t: t.dt.week(),
     "day_of_year": lambda t: t.dt.ordinal_day(),
     "year": lambda t: t.dt.year(),
-    "weekend": lambda t: t.dt.weekday() >= 6,  # noqa: PLR2004 - Saturday
+    "weekend": lambda t: t.dt.weekday() >= 6,
 }
 
 
@@ -150,8 +150,7 @@ def run_step(frame: pl.DataFrame, step: Step) -> pl.DataFrame:
         case Fill(column=column, value=value):
             return frame.with_columns(pl.col(column).fill_null(pl.lit(value)))
         case Ordinal(column=column, categories=categories):
-            text = to_text(pl.col(column), frame.schema[column])
-            codes = text.replace_strict(
+            codes = to_text(pl.col(column), frame.schema[column]).replace_strict(
                 list(categories), list(range(len(categories))), default=-1.0, return_dtype=pl.Float64
             )
             return frame.with_columns(codes.fill_null(-1.0).alias(column))
@@ -257,16 +256,17 @@ class FeatureProgram:
 
         writer = SourceWriter(variable)
         out = writer.lines
-        for column in self.inputs:
-            out.append(f"{variable(column.name)} = {_READERS[column.kind]}(row.get({column.name!r}))")
+        for read in self.inputs:
+            out.append(f"{variable(read.name)} = {_READERS[read.kind]}(row.get({read.name!r}))")
         for index, step in enumerate(self.steps):
             match step:
                 case Expression(name=name, text=text):
                     result = writer.number(parse_expression(text).root)
                     out.append(f"{variable(name)} = {result}")
                 case Calendar(column=column, parts=parts):
-                    local = writer.assign(f"None if {variable(column)} is None else "
-                                          f"{variable(column)}.astimezone(_zone{index})")
+                    local = writer.assign(
+                        f"None if {variable(column)} is None else {variable(column)}.astimezone(_zone{index})"
+                    )
                     out.extend(
                         f"{variable(f'{column}_{part}')} = None if {local} is None else "
                         f"float({_CALENDAR_PYTHON[part].format(t=local)})"
@@ -320,8 +320,11 @@ class FeatureProgram:
         """
         data = json.loads(text)
         if data.get("format") != FORMAT:
-            raise BundleError(f"a feature program of format {FORMAT}", f"format {data.get('format')}",
-                              "Use a driftwheel that knows this format, or train again")
+            raise BundleError(
+                f"a feature program of format {FORMAT}",
+                f"format {data.get('format')}",
+                "Use a driftwheel that knows this format, or train again",
+            )
         return cls(
             inputs=tuple(Input(**column) for column in data["inputs"]),
             steps=tuple(_step(step) for step in data["steps"]),
@@ -333,6 +336,5 @@ class FeatureProgram:
 def _step(data: dict[str, Any]) -> Step:
     if data.get("step") not in _STEPS:
         raise BundleError(f"a step of {', '.join(_STEPS)}", f"{data.get('step')!r}", "Train again")
-    return _STEPS[data["step"]](
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    )
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return _STEPS[data["step"]](**fields)

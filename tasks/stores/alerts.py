@@ -31,7 +31,9 @@ def deliver(database: Database, usecase: str, addresses: Sequence[str]) -> list[
     sender = apprise.Apprise()
     for position, address in enumerate(addresses):
         if not sender.add(address):
-            _log.error("alert address %d of %s is none Apprise understands; see its list of services", position, usecase)
+            _log.error(
+                "alert address %d of %s is none Apprise understands; see its list of services", position, usecase
+            )
     delivered = []
     for alert in waiting:
         if sender.notify(title=alert.title, body=alert.body, notify_type=apprise.NotifyType(alert.severity)) is True:

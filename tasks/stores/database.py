@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import (
+    Column,
     Connection,
     DateTime,
     Engine,
@@ -37,7 +38,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy import Column as C
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
@@ -52,78 +52,89 @@ metadata = MetaData()
 _instant = DateTime(timezone=True)
 
 use_cases = Table(
-    "use_cases", metadata,
-    C("name", String, primary_key=True),
-    C("folder", String, nullable=False),
-    C("digest", String, nullable=False),
-    C("schedule", Text, nullable=False, default="{}"),
+    "use_cases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("folder", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("schedule", Text, nullable=False, default="{}"),
 )
 turns = Table(
-    "turns", metadata,
-    C("id", String, primary_key=True),
-    C("usecase", String, nullable=False),
-    C("cause", String, nullable=False),
-    C("decision", String),
-    C("as_of", _instant, nullable=False),
-    C("state", String, nullable=False),
-    C("owner", String),
-    C("lease_until", _instant),
-    C("flow_run", String),
-    C("tracking_run", String),
-    C("product", Text),
-    Index("one_open_turn", "usecase", unique=True,
-          sqlite_where=text("state IN ('requested','collecting','training','deploying')"),
-          postgresql_where=text("state IN ('requested','collecting','training','deploying')")),
+    "turns",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("decision", String),
+    Column("as_of", _instant, nullable=False),
+    Column("state", String, nullable=False),
+    Column("owner", String),
+    Column("lease_until", _instant),
+    Column("flow_run", String),
+    Column("tracking_run", String),
+    Column("product", Text),
+    Index(
+        "one_open_turn",
+        "usecase",
+        unique=True,
+        sqlite_where=text("state IN ('requested','collecting','training','deploying')"),
+        postgresql_where=text("state IN ('requested','collecting','training','deploying')"),
+    ),
 )
 measurements = Table(
-    "measurements", metadata,
-    C("id", Integer, primary_key=True),
-    C("usecase", String, nullable=False),
-    C("window_start", _instant, nullable=False),
-    C("window_end", _instant, nullable=False),
-    C("champion", String, nullable=False),
-    C("content", Text, nullable=False),
+    "measurements",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("window_start", _instant, nullable=False),
+    Column("window_end", _instant, nullable=False),
+    Column("champion", String, nullable=False),
+    Column("content", Text, nullable=False),
     UniqueConstraint("usecase", "window_start", "window_end", "champion"),
 )
 ledger = Table(
-    "ledger", metadata,
-    C("id", Integer, primary_key=True),
-    C("entry", String, nullable=False, unique=True),
-    C("usecase", String, nullable=False, index=True),
-    C("turn", String, ForeignKey("turns.id")),
-    C("as_of", _instant, nullable=False),
-    C("recorded_at", _instant, nullable=False),
-    C("kind", String, nullable=False),
-    C("action", String, nullable=False),
-    C("cause", String, nullable=False),
-    C("summary", Text, nullable=False),
-    C("evidence", Text, nullable=False),
+    "ledger",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("entry", String, nullable=False, unique=True),
+    Column("usecase", String, nullable=False, index=True),
+    Column("turn", String, ForeignKey("turns.id")),
+    Column("as_of", _instant, nullable=False),
+    Column("recorded_at", _instant, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
 )
 outbox = Table(
-    "outbox", metadata,
-    C("id", String, primary_key=True),
-    C("usecase", String, nullable=False),
-    C("name", String, nullable=False),
-    C("labels", Text, nullable=False),
-    C("payload", Text, nullable=False),
-    C("occurred", _instant, nullable=False),
-    C("sent", _instant),
+    "outbox",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("occurred", _instant, nullable=False),
+    Column("sent", _instant),
 )
 alerts = Table(
-    "alerts", metadata,
-    C("id", Integer, primary_key=True),
-    C("usecase", String, nullable=False),
-    C("entry", String, nullable=False, unique=True),
-    C("title", String, nullable=False),
-    C("body", Text, nullable=False),
-    C("severity", String, nullable=False),
-    C("delivered", _instant),
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("entry", String, nullable=False, unique=True),
+    Column("title", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("severity", String, nullable=False),
+    Column("delivered", _instant),
 )
 marks = Table(
-    "marks", metadata,
-    C("usecase", String, primary_key=True),
-    C("name", String, primary_key=True),
-    C("value", Text, nullable=False),
+    "marks",
+    metadata,
+    Column("usecase", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", Text, nullable=False),
 )
 
 
@@ -324,13 +335,20 @@ class Database:
                 raise TurnTakenError(f"a turn {turn_id}", "none", "Leave the turn out to let a new one be opened")
             lease = _aware(row.lease_until)
             if row.owner and row.owner != owner and lease and lease > now:
-                raise TurnTakenError(f"turn {turn_id} of {row.usecase} to be free", f"{row.owner} working on it",
-                                     f"Wait for it; if that process is dead, try again in {LEASE.seconds} s")
+                raise TurnTakenError(
+                    f"turn {turn_id} of {row.usecase} to be free",
+                    f"{row.owner} working on it",
+                    f"Wait for it; if that process is dead, try again in {LEASE.seconds} s",
+                )
             if row.state not in states:
-                raise TurnTakenError(f"turn {turn_id} in {' or '.join(states)}", f"it in {row.state}",
-                                     "Nothing to do: this stage was done already")
+                raise TurnTakenError(
+                    f"turn {turn_id} in {' or '.join(states)}",
+                    f"it in {row.state}",
+                    "Nothing to do: this stage was done already",
+                )
             connection.execute(
-                update(turns).where(turns.c.id == turn_id)
+                update(turns)
+                .where(turns.c.id == turn_id)
                 .values(state=state, owner=owner, lease_until=now + LEASE, flow_run=flow_run)
             )
         return _turn(row)
@@ -382,8 +400,10 @@ class Database:
     ) -> None:
         """Keep what was measured over a window; measuring it again (labels ripened) replaces it."""
         where = (
-            (measurements.c.usecase == usecase) & (measurements.c.window_start == start)
-            & (measurements.c.window_end == end) & (measurements.c.champion == champion)
+            (measurements.c.usecase == usecase)
+            & (measurements.c.window_start == start)
+            & (measurements.c.window_end == end)
+            & (measurements.c.champion == champion)
         )
         with self.transaction() as connection:
             values = {"content": json.dumps(content)}
@@ -398,7 +418,8 @@ class Database:
         """Return what was measured, by window."""
         with self.transaction() as connection:
             rows = connection.execute(
-                select(measurements.c.content).where(measurements.c.usecase == usecase)
+                select(measurements.c.content)
+                .where(measurements.c.usecase == usecase)
                 .order_by(measurements.c.window_start, measurements.c.id)
             ).all()
         return [json.loads(row.content) for row in rows]
@@ -413,9 +434,16 @@ class Database:
             return False
         connection.execute(
             insert(ledger).values(
-                entry=entry.entry, usecase=entry.usecase, turn=entry.turn, as_of=entry.as_of,
-                recorded_at=datetime.now(UTC), kind=entry.kind, action=entry.action, cause=entry.cause,
-                summary=entry.summary, evidence=json.dumps(entry.evidence),
+                entry=entry.entry,
+                usecase=entry.usecase,
+                turn=entry.turn,
+                as_of=entry.as_of,
+                recorded_at=datetime.now(UTC),
+                kind=entry.kind,
+                action=entry.action,
+                cause=entry.cause,
+                summary=entry.summary,
+                evidence=json.dumps(entry.evidence),
             )
         )
         return True
@@ -431,16 +459,29 @@ class Database:
             rows = connection.execute(query).all()
         return [
             Entry(
-                entry=row.entry, usecase=row.usecase, as_of=_certain(row.as_of), kind=row.kind, action=row.action,
-                cause=row.cause, summary=row.summary, evidence=json.loads(row.evidence), turn=row.turn,
+                entry=row.entry,
+                usecase=row.usecase,
+                as_of=_certain(row.as_of),
+                kind=row.kind,
+                action=row.action,
+                cause=row.cause,
+                summary=row.summary,
+                evidence=json.loads(row.evidence),
+                turn=row.turn,
                 recorded_at=_aware(row.recorded_at),
             )
             for row in reversed(rows)
         ]
 
     def post(
-        self, connection: Connection, usecase: str, name: str, labels: dict[str, str], payload: dict[str, Any],
-        *, deliver: bool = True,
+        self,
+        connection: Connection,
+        usecase: str,
+        name: str,
+        labels: dict[str, str],
+        payload: dict[str, Any],
+        *,
+        deliver: bool = True,
     ) -> None:
         """Put an event into the outbox inside a transaction.
 
@@ -452,8 +493,13 @@ class Database:
         now = datetime.now(UTC)
         connection.execute(
             insert(outbox).values(
-                id=str(uuid.uuid4()), usecase=usecase, name=name, labels=json.dumps(labels),
-                payload=json.dumps(payload), occurred=now, sent=None if deliver else now,
+                id=str(uuid.uuid4()),
+                usecase=usecase,
+                name=name,
+                labels=json.dumps(labels),
+                payload=json.dumps(payload),
+                occurred=now,
+                sent=None if deliver else now,
             )
         )
 
@@ -462,7 +508,9 @@ class Database:
         with self.transaction() as connection:
             rows = connection.execute(select(outbox).where(outbox.c.sent.is_(None)).order_by(outbox.c.occurred)).all()
         return [
-            Event(row.id, row.usecase, row.name, json.loads(row.labels), json.loads(row.payload), _certain(row.occurred))
+            Event(
+                row.id, row.usecase, row.name, json.loads(row.labels), json.loads(row.payload), _certain(row.occurred)
+            )
             for row in rows
         ]
 
@@ -475,8 +523,13 @@ class Database:
         """Queue an alert inside a transaction, once."""
         if not connection.execute(select(alerts.c.id).where(alerts.c.entry == alert.entry)).first():
             connection.execute(
-                insert(alerts).values(usecase=alert.usecase, entry=alert.entry, title=alert.title, body=alert.body,
-                                      severity=alert.severity)
+                insert(alerts).values(
+                    usecase=alert.usecase,
+                    entry=alert.entry,
+                    title=alert.title,
+                    body=alert.body,
+                    severity=alert.severity,
+                )
             )
 
     def undelivered(self, usecase: str) -> list[Alert]:
@@ -490,15 +543,19 @@ class Database:
     def delivered(self, alert: Alert) -> None:
         """Note that an alert arrived."""
         with self.transaction() as connection:
-            connection.execute(
-                update(alerts).where(alerts.c.entry == alert.entry).values(delivered=datetime.now(UTC))
-            )
+            connection.execute(update(alerts).where(alerts.c.entry == alert.entry).values(delivered=datetime.now(UTC)))
 
 
 def _turn(row: Any) -> Turn:  # noqa: ANN401 - SQLAlchemy's row
     return Turn(
-        id=row.id, usecase=row.usecase, cause=row.cause, as_of=_certain(row.as_of), state=row.state,
-        decision=row.decision, flow_run=row.flow_run, tracking_run=row.tracking_run,
+        id=row.id,
+        usecase=row.usecase,
+        cause=row.cause,
+        as_of=_certain(row.as_of),
+        state=row.state,
+        decision=row.decision,
+        flow_run=row.flow_run,
+        tracking_run=row.tracking_run,
         product=json.loads(row.product) if row.product else None,
     )
 

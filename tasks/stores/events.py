@@ -52,8 +52,11 @@ def flush(database: Database, api: str | None) -> int:
     try:
         httpx.post(f"{api}/events", json=body, timeout=_TIMEOUT).raise_for_status()
     except httpx.HTTPError as error:
-        raise UnreachableError(f"the Prefect server at {api} to take {len(waiting)} event(s)", str(error),
-                               "Start it (`driftwheel up`) and run again; the events wait in the outbox") from error
+        raise UnreachableError(
+            f"the Prefect server at {api} to take {len(waiting)} event(s)",
+            str(error),
+            "Start it (`driftwheel up`) and run again; the events wait in the outbox",
+        ) from error
     for event in waiting:
         database.sent(event.id)
     return len(waiting)

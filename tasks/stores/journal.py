@@ -36,7 +36,7 @@ class Segment:
 
 
 def closed_segments(root: Path, usecase: str, kind: str) -> list[Segment]:
-    """Closed segments of one kind waiting for the harvest, in order of name."""
+    """Return closed segments of one kind waiting for the harvest, in order of name."""
     return [Segment(path) for path in sorted((root / usecase).glob(f"*/{kind}-*{CLOSED_SUFFIX}"))]
 
 

@@ -68,7 +68,7 @@ class Lake:
         return DeltaTable(address).version() if DeltaTable.is_deltatable(address) else None
 
     def transaction(self, table: Table, application: str) -> int:
-        """Number of the last transaction an application committed to a table; 0 for none."""
+        """Return the number of the last transaction an application committed to a table; 0 for none."""
         from deltalake import DeltaTable
 
         address = self.address(table)
@@ -77,7 +77,12 @@ class Lake:
         return DeltaTable(address).transaction_version(application) or 0
 
     def append(
-        self, table: Table, frame: pl.DataFrame, *, transactions: Mapping[str, int], notes: Mapping[str, str] | None = None
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        *,
+        transactions: Mapping[str, int],
+        notes: Mapping[str, str] | None = None,
     ) -> bool:
         """Append rows in one atomic commit, once: rows whose transactions are all committed are not written again.
 
@@ -117,8 +122,11 @@ class Lake:
         done = [name for name, number in transactions.items() if (handle.transaction_version(name) or 0) >= number]
         if done:
             if len(done) < len(transactions):
-                raise LakeError(f"none or all of {len(transactions)} transactions in {table}", f"{len(done)} of them",
-                                "Harvest again: committed ones are left out")
+                raise LakeError(
+                    f"none or all of {len(transactions)} transactions in {table}",
+                    f"{len(done)} of them",
+                    "Harvest again: committed ones are left out",
+                )
             return False
         try:
             write_deltalake(handle, self._conform(table, frame), mode="append", commit_properties=properties)
@@ -135,8 +143,12 @@ class Lake:
         if extra or missing:
             raise LakeError(
                 f"the columns of the table {table}",
-                "; ".join(filter(None, (f"new {', '.join(extra)}" if extra else "",
-                                        f"no {', '.join(missing)}" if missing else ""))),
+                "; ".join(
+                    filter(
+                        None,
+                        (f"new {', '.join(extra)}" if extra else "", f"no {', '.join(missing)}" if missing else ""),
+                    )
+                ),
                 "A renamed or added column needs the use case to say so; or start a new name",
             )
         wrong = [
@@ -145,8 +157,11 @@ class Lake:
             if dtype not in (schema[name], pl.Null) and not (dtype.is_integer() and schema[name].is_integer())
         ]
         if wrong:
-            raise LakeError(f"the types of the table {table}", "; ".join(wrong),
-                            "Declare the types under `columns`, or mend the source")
+            raise LakeError(
+                f"the types of the table {table}",
+                "; ".join(wrong),
+                "Declare the types under `columns`, or mend the source",
+            )
         return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
     def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:
@@ -244,5 +259,8 @@ class Known:
         """
         ripe: Duration = self.spec.label.available_after
         if ripe.after(window_end) > self.as_of:
-            raise NotRipeError(f"a window that ended by {self.ripe_until():%Y-%m-%d %H:%M}",
-                               f"one that ends {window_end:%Y-%m-%d %H:%M}", f"Wait {ripe} after its end")
+            raise NotRipeError(
+                f"a window that ended by {self.ripe_until():%Y-%m-%d %H:%M}",
+                f"one that ends {window_end:%Y-%m-%d %H:%M}",
+                f"Wait {ripe} after its end",
+            )

@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,8 +68,11 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "INTERNAL_ERROR":
                 raise
-            raise UnreachableError(f"the MLflow server at {self.uri}", str(error).splitlines()[0][:300],
-                                   "Start it (`driftwheel up`) and run again; nothing was lost") from error
+            raise UnreachableError(
+                f"the MLflow server at {self.uri}",
+                str(error).splitlines()[0][:300],
+                "Start it (`driftwheel up`) and run again; nothing was lost",
+            ) from error
 
     @contextmanager
     def _ignore(self, *codes: str) -> Iterator[None]:
@@ -101,20 +105,27 @@ class Registry:
             return str(self._client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
 
     def log(
-        self, run: str, *, params: Mapping[str, object] | None = None, metrics: Mapping[str, float] | None = None,
-        curves: Mapping[str, Sequence[float]] | None = None, tags: Mapping[str, str] | None = None,
+        self,
+        run: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        curves: Mapping[str, Sequence[float]] | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Log parameters, metrics, curves (one value a step) and tags in one request."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
-        values = [Metric(key, value, now, 0) for key, value in (metrics or {}).items() if value == value]  # noqa: PLR0124 - NaN
+        values = [Metric(key, value, now, 0) for key, value in (metrics or {}).items() if value == value]
         values += [
             Metric(key, value, now, step) for key, curve in (curves or {}).items() for step, value in enumerate(curve)
         ]
         with self._reach():
             self._client.log_batch(
-                run, metrics=values[-1000:], params=[Param(key, str(value)[:6000]) for key, value in (params or {}).items()],
+                run,
+                metrics=values[-1000:],
+                params=[Param(key, str(value)[:6000]) for key, value in (params or {}).items()],
                 tags=[RunTag(key, value) for key, value in (tags or {}).items()],
             )
 
@@ -129,8 +140,13 @@ class Registry:
         """Log what a data set is (never its rows): where it lies, its own content hash, how many rows."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(name=name, digest=digest[:36], source_type="delta", source=json.dumps(source),
-                          profile=json.dumps({"num_rows": rows}))
+        dataset = Dataset(
+            name=name,
+            digest=digest[:36],
+            source_type="delta",
+            source=json.dumps(source),
+            profile=json.dumps({"num_rows": rows}),
+        )
         with self._reach():
             self._client.log_inputs(run, datasets=[DatasetInput(dataset, tags=[InputTag("mlflow.data.context", use)])])
 
@@ -191,16 +207,26 @@ class Registry:
             )
             status = LoggedModelStatus.FAILED
             try:
-                with tempfile.TemporaryDirectory() as scratch:
+                with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+                    warnings.filterwarnings(
+                        "ignore", message=".*input example was not provided"
+                    )  # the signature is given
                     path = Path(scratch) / "model"
                     pyfunc.save_model(
-                        path=str(path), loader_module=LOADER, data_path=str(folder), pip_requirements=["driftwheel"],
+                        path=str(path),
+                        loader_module=LOADER,
+                        data_path=str(folder),
+                        pip_requirements=["driftwheel"],
                         signature=ModelSignature(
                             inputs=Schema([ColSpec(kind, name, required=False) for name, kind in columns.items()]),
                             outputs=Schema([ColSpec("double")]),
                         ),
-                        mlflow_model=Model(artifact_path=logged.artifact_location, model_uuid=logged.model_id,
-                                           run_id=run, model_id=logged.model_id),
+                        mlflow_model=Model(
+                            artifact_path=logged.artifact_location,
+                            model_uuid=logged.model_id,
+                            run_id=run,
+                            model_id=logged.model_id,
+                        ),
                     )
                     self._client.log_model_artifacts(logged.model_id, str(path))
                 status = LoggedModelStatus.READY
@@ -209,12 +235,20 @@ class Registry:
             self._client.log_outputs(run, [LoggedModelOutput(model_id=logged.model_id, step=0)])
             now = int(time.time() * 1000)
             self._client.log_batch(
-                run, metrics=[Metric(name, value, now, 0, model_id=logged.model_id) for name, value in metrics.items()
-                              if value == value]  # noqa: PLR0124 - NaN
+                run,
+                metrics=[
+                    Metric(name, value, now, 0, model_id=logged.model_id)
+                    for name, value in metrics.items()
+                    if value == value
+                ],
             )
             return _version(
                 self._client.create_model_version(
-                    self.usecase, f"models:/{logged.model_id}", run, tags={"bundle": bundle}, model_id=logged.model_id,
+                    self.usecase,
+                    f"models:/{logged.model_id}",
+                    run,
+                    tags={"bundle": bundle},
+                    model_id=logged.model_id,
                     await_creation_for=None,
                 )
             )

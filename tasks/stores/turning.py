@@ -1,5 +1,4 @@
-"""A stage of a turn: claimed, leased, and ended by one transaction that moves the turn, writes the ledger and posts
-what has to be told."""
+"""One stage of a turn: claimed, leased, ended by one transaction that moves the turn, writes and tells."""
 
 from __future__ import annotations
 
@@ -62,7 +61,9 @@ class Stage(AbstractContextManager["Stage"]):
         """
         left = self.before.product if self.before else None
         if not left or name not in left:
-            raise TurnTakenError(f"a turn whose training left a {name}", "none", "Run `driftwheel run loop`, or promote a version")
+            raise TurnTakenError(
+                f"a turn whose training left a {name}", "none", "Run `driftwheel run loop`, or promote a version"
+            )
         return str(left[name])
 
     def note_tracking_run(self, run: str) -> None:
@@ -70,9 +71,18 @@ class Stage(AbstractContextManager["Stage"]):
         if self.job.turn is not None:
             self.job.database.note_tracking_run(self.job.turn, run)
 
-    def finish(  # noqa: PLR0913 - all of it is one transaction
-        self, state: State, action: str, cause: str, summary: str, evidence: dict[str, Any], *,
-        product: dict[str, Any] | None = None, event: str | None = None, alert: str | None = None, key: str | None = None,
+    def finish(
+        self,
+        state: State,
+        action: str,
+        cause: str,
+        summary: str,
+        evidence: dict[str, Any],
+        *,
+        product: dict[str, Any] | None = None,
+        event: str | None = None,
+        alert: str | None = None,
+        key: str | None = None,
     ) -> None:
         """End the stage: the turn's next state, a ledger entry, an event for the next stage, an alert.
 
@@ -86,21 +96,41 @@ class Stage(AbstractContextManager["Stage"]):
         """
         job = self.job
         entry = Entry(
-            entry=f"{job.name}/{key or f'{job.turn}/{self.name}/{action}'}", usecase=job.name, as_of=job.as_of,
-            kind=self.name, action=action, cause=cause, summary=summary, evidence=evidence, turn=job.turn,
+            entry=f"{job.name}/{key or f'{job.turn}/{self.name}/{action}'}",
+            usecase=job.name,
+            as_of=job.as_of,
+            kind=self.name,
+            action=action,
+            cause=cause,
+            summary=summary,
+            evidence=evidence,
+            turn=job.turn,
         )
         with job.database.transaction() as connection:
             if job.turn is not None:
                 job.database.advance(connection, job.turn, self._owner, state, product)
             if job.database.write(connection, entry) and alert is not None:
-                job.database.alert(connection, Alert(
-                    entry.entry, job.name, f"{job.name}: {self.name} {action}", summary,
-                    alert,  # type: ignore[arg-type] # one of the three words
-                ))
+                job.database.alert(
+                    connection,
+                    Alert(
+                        entry.entry,
+                        job.name,
+                        f"{job.name}: {self.name} {action}",
+                        summary,
+                        alert,  # type: ignore[arg-type] # one of the three words
+                    ),
+                )
             if event is not None and job.turn is not None and state in OPEN:
                 job.database.post(
-                    connection, job.name, event, {"driftwheel.turn": job.turn, "driftwheel.cause": cause},
-                    {"turn_id": job.turn, "as_of": job.as_of.isoformat(), "decision": self.before.decision if self.before else None},
+                    connection,
+                    job.name,
+                    event,
+                    {"driftwheel.turn": job.turn, "driftwheel.cause": cause},
+                    {
+                        "turn_id": job.turn,
+                        "as_of": job.as_of.isoformat(),
+                        "decision": self.before.decision if self.before else None,
+                    },
                     deliver=job.announce,
                 )
         self._finished = True
@@ -110,11 +140,18 @@ class Stage(AbstractContextManager["Stage"]):
     ) -> None:
         if self._lease is not None:
             self._lease.__exit__(kind, error, trace)
-        if self._finished or self.job.turn is None and error is None:
+        if self._finished or (self.job.turn is None and error is None):
             return
         if isinstance(error, DriftwheelError) and not error.transient:
             # the same data and configuration will fail again: the turn ends here, and the ledger says why
-            self.finish("failed", "failed", type(error).__name__, str(error), {"error": type(error).__name__},
-                        alert="failure", key=None if self.job.turn else f"{self.name}/{self.job.as_of.isoformat()}/failed")
+            self.finish(
+                "failed",
+                "failed",
+                type(error).__name__,
+                str(error),
+                {"error": type(error).__name__},
+                alert="failure",
+                key=None if self.job.turn else f"{self.name}/{self.job.as_of.isoformat()}/failed",
+            )
         elif self.job.turn is not None and not isinstance(error, TurnTakenError):
             self.job.database.release(self.job.turn, self._owner)

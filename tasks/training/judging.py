@@ -102,10 +102,13 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
         return Judged(Judgement("unchanged", f"no ripe rows after the champion's cutoff {known:%Y-%m-%d %H:%M}"))
     before, holdout, new = split_rows(rows, spec, known)
     if len(holdout) < spec.evaluation.min_rows:
-        return Judged(Judgement(
-            "unknown", f"{len(new)} new rows give a holdout of {len(holdout)}; {spec.evaluation.min_rows} are needed",
-            cutoff=cutoff,
-        ))
+        return Judged(
+            Judgement(
+                "unknown",
+                f"{len(new)} new rows give a holdout of {len(holdout)}; {spec.evaluation.min_rows} are needed",
+                cutoff=cutoff,
+            )
+        )
     trained = learn(training_window(before, spec), spec)
     truth = labels(holdout, spec)
     threshold = spec.evaluation.threshold
@@ -117,11 +120,17 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
     gains = _gains(spec, holdout, scored) if champion is not None else None
     gates = tuple(check_gate(gate, metrics["challenger"], gains) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
+    start: datetime = holdout[clock].min()  # type: ignore[assignment] # an instant column
     judgement = Judgement(
         "passed" if passed(gates) else "refused",
         "; ".join(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
-        gates, metrics["challenger"], metrics.get("champion", {}), len(before), len(holdout),
-        holdout[clock].min(), cutoff,  # type: ignore[arg-type] # an instant column
+        gates,
+        metrics["challenger"],
+        metrics.get("champion", {}),
+        len(before),
+        len(holdout),
+        start,
+        cutoff,
     )
     return Judged(judgement, trained, holdout, scored, prediction)
 
@@ -132,9 +141,14 @@ def _gains(spec: UseCase, holdout: pl.DataFrame, scored: Mapping[str, Scored]) -
     blocks = time_blocks(seconds, rules.block.approximate_seconds)
     return {
         gate.metric: paired_interval(
-            gate.metric, scored["challenger"], scored["champion"], blocks,
-            greater_is_better=spec.greater_is_better[gate.metric], resamples=rules.resamples,
-            confidence=rules.confidence, seed=spec.model.seed,
+            gate.metric,
+            scored["challenger"],
+            scored["champion"],
+            blocks,
+            greater_is_better=spec.greater_is_better[gate.metric],
+            resamples=rules.resamples,
+            confidence=rules.confidence,
+            seed=spec.model.seed,
         )
         for gate in spec.gates
         if isinstance(gate, ChampionGate)

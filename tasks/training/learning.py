@@ -47,7 +47,7 @@ class Trained:
 
 
 def decisive_metric(spec: UseCase) -> str:
-    """The metric that chooses among candidates: that of the first comparison gate, else of the first gate."""
+    """Name the metric that chooses among candidates: that of the first comparison gate, else of the first gate."""
     return next((gate.metric for gate in spec.gates if isinstance(gate, ChampionGate)), spec.gates[0].metric)
 
 
@@ -74,11 +74,17 @@ def refuse_hopeless(frame: pl.DataFrame, spec: UseCase) -> None:
         If there are too few, or all have the same label.
     """
     if len(frame) < 2 * spec.evaluation.min_rows:
-        raise TrainingError(f"at least {2 * spec.evaluation.min_rows} ripe rows with a label to learn from", f"{len(frame)}",
-                            "Wait for more, or lower `evaluation.min_rows`")
-    if frame[spec.label.column].n_unique() < 2:  # noqa: PLR2004 - two values make a difference
-        raise TrainingError(f"different values of {spec.label.column} to learn from",
-                            f"the same one in all {len(frame)} rows", "Check the label and where it comes from")
+        raise TrainingError(
+            f"at least {2 * spec.evaluation.min_rows} ripe rows with a label to learn from",
+            f"{len(frame)}",
+            "Wait for more, or lower `evaluation.min_rows`",
+        )
+    if frame[spec.label.column].n_unique() < 2:
+        raise TrainingError(
+            f"different values of {spec.label.column} to learn from",
+            f"the same one in all {len(frame)} rows",
+            "Check the label and where it comes from",
+        )
 
 
 def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:

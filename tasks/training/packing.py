@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -27,10 +28,15 @@ def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) 
     for name in dict.fromkeys((*inputs_in_order(program), *spec.keys, spec.clock.column)):
         known = spec.columns.get(name)
         kind = known.type if known else _kind(frame.schema[name])
-        columns.append(BundleColumn(
-            name=name, type=kind, unit=known.unit if known else "", description=known.description if known else "",
-            role="input" if name in inputs else "key",
-        ))
+        columns.append(
+            BundleColumn(
+                name=name,
+                type=kind,
+                unit=known.unit if known else "",
+                description=known.description if known else "",
+                role="input" if name in inputs else "key",
+            )
+        )
     return tuple(columns)
 
 
@@ -39,7 +45,7 @@ def inputs_in_order(program: FeatureProgram) -> list[str]:
     return [column.name for column in program.inputs]
 
 
-def _kind(dtype: pl.DataType) -> str:  # one of the column types; Pydantic checks
+def _kind(dtype: pl.DataType) -> Literal["number", "integer", "text", "boolean", "instant"]:
     if dtype == pl.String:
         return "text"
     if dtype == pl.Boolean:
@@ -49,9 +55,18 @@ def _kind(dtype: pl.DataType) -> str:  # one of the column types; Pydantic check
     return "integer" if dtype.is_integer() else "number"
 
 
-def pack(  # noqa: PLR0913 - the bundle's provenance
-    folder: Path, usecase: LoadedUseCase, rows: pl.DataFrame, judged: Judged, refitted: Refit, *,
-    data: Version, data_hash: str, commit: str, parent: str, name: str,
+def pack(
+    folder: Path,
+    usecase: LoadedUseCase,
+    rows: pl.DataFrame,
+    judged: Judged,
+    refitted: Refit,
+    *,
+    data: Version,
+    data_hash: str,
+    commit: str,
+    parent: str,
+    name: str,
 ) -> str:
     """Write the bundle of a refit into a folder and return its hash. The same content gives the same hash.
 
@@ -73,30 +88,58 @@ def pack(  # noqa: PLR0913 - the bundle's provenance
         json.dumps({column: profile.to_dict() for column, profile in profiles.items()}), encoding="utf-8"
     )
     golden = jsonable(
-        rows.select([column.name for column in columns]).gather_every(max(1, len(rows) // GOLDEN_ROWS)).head(GOLDEN_ROWS)
+        rows.select([column.name for column in columns])
+        .gather_every(max(1, len(rows) // GOLDEN_ROWS))
+        .head(GOLDEN_ROWS)
     )
     seen = refitted.trained.predict(rows_to_frame(golden, columns))
     (folder / "golden.json").write_text(
         json.dumps({"rows": golden, "predictions": seen.tolist()}, ensure_ascii=False, indent=1), encoding="utf-8"
     )
-    digest = seal(folder, _manifest(spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name,
-                                    usecase.digest))
+    digest = seal(
+        folder,
+        _manifest(spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name, usecase.digest),
+    )
     load_bundle(folder, digest).prove()
     return digest
 
 
-def _manifest(  # noqa: PLR0913
-    spec: UseCase, judgement: Judgement, refitted: Refit, columns: tuple[BundleColumn, ...], rows: pl.DataFrame,
-    data: Version, data_hash: str, commit: str, parent: str, name: str, digest: str,
+def _manifest(
+    spec: UseCase,
+    judgement: Judgement,
+    refitted: Refit,
+    columns: tuple[BundleColumn, ...],
+    rows: pl.DataFrame,
+    data: Version,
+    data_hash: str,
+    commit: str,
+    parent: str,
+    name: str,
+    digest: str,
 ) -> Manifest:
     cutoff: datetime = rows[spec.clock.column].max()  # type: ignore[assignment] # an instant column
     recipe = refitted.trained.recipe
     return Manifest(
-        usecase=name, title=spec.title, task=spec.task, label=spec.label.column, unit=spec.label.unit,
-        clock=spec.clock.column, keys=spec.keys, columns=columns, family=recipe.family,
-        recipe=recipe.model_dump(mode="json"), classes=("0", "1") if spec.task == "binary_classification" else (),
-        threshold=spec.evaluation.threshold, cutoff=cutoff, rows=refitted.rows, data_version=data.version,
-        data_hash=data_hash, usecase_digest=digest, commit=commit, metrics=dict(judgement.metrics), parent=parent,
+        usecase=name,
+        title=spec.title,
+        task=spec.task,
+        label=spec.label.column,
+        unit=spec.label.unit,
+        clock=spec.clock.column,
+        keys=spec.keys,
+        columns=columns,
+        family=recipe.family,
+        recipe=recipe.model_dump(mode="json"),
+        classes=("0", "1") if spec.task == "binary_classification" else (),
+        threshold=spec.evaluation.threshold,
+        cutoff=cutoff,
+        rows=refitted.rows,
+        data_version=data.version,
+        data_hash=data_hash,
+        usecase_digest=digest,
+        commit=commit,
+        metrics=dict(judgement.metrics),
+        parent=parent,
     )
 
 

@@ -93,17 +93,29 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
     spec = job.usecase.spec
     champion = current_champion(job)
     registry = job.registry()
-    run = registry.start_run(f"as of {job.as_of:%Y-%m-%d}", {
-        "driftwheel.usecase": job.name, "driftwheel.turn": job.turn or "", "driftwheel.digest": job.usecase.digest,
-        "driftwheel.as_of": job.as_of.isoformat(), "driftwheel.data": selected.digest,
-        "driftwheel.parent": champion.digest if champion else "", "mlflow.source.git.commit": job.places.commit,
-    })
+    run = registry.start_run(
+        f"as of {job.as_of:%Y-%m-%d}",
+        {
+            "driftwheel.usecase": job.name,
+            "driftwheel.turn": job.turn or "",
+            "driftwheel.digest": job.usecase.digest,
+            "driftwheel.as_of": job.as_of.isoformat(),
+            "driftwheel.data": selected.digest,
+            "driftwheel.parent": champion.digest if champion else "",
+            "mlflow.source.git.commit": job.places.commit,
+        },
+    )
     on_run(run)
     status = "FAILED"
     try:
-        registry.log_dataset(run, f"{job.name}@v{selected.table.version}", selected.digest,
-                             {"table": job.lake.address("clean"), "version": selected.table.version,
-                              "as_of": job.as_of.isoformat()}, selected.rows, "training")
+        registry.log_dataset(
+            run,
+            f"{job.name}@v{selected.table.version}",
+            selected.digest,
+            {"table": job.lake.address("clean"), "version": selected.table.version, "as_of": job.as_of.isoformat()},
+            selected.rows,
+            "training",
+        )
         rows = _rows(job, selected.table.version)
         judged = judge(rows, spec, champion)
         digest = None
@@ -114,8 +126,18 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         if refitted is not None and judged.judgement.outcome == "passed":
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "bundle"
-                digest = pack(folder, job.usecase, rows, judged, refitted, data=selected.table, data_hash=selected.digest,
-                              commit=job.places.commit, parent=champion.digest if champion else "", name=job.name)
+                digest = pack(
+                    folder,
+                    job.usecase,
+                    rows,
+                    judged,
+                    refitted,
+                    data=selected.table,
+                    data_hash=selected.digest,
+                    commit=job.places.commit,
+                    parent=champion.digest if champion else "",
+                    name=job.name,
+                )
                 job.releases.add(job.name, folder, digest)
         challenger = Challenger(judged.judgement, digest, run, champion.digest if champion else None)
         _record(job, challenger, judged, refitted)
@@ -128,8 +150,12 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
 def _agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
     """Refuse a refit that no longer speaks like the model that was judged."""
     gate = GateResult(
-        "refit agrees with the judged model", "pass" if refitted.disagreement <= bound else "fail",
-        refitted.disagreement, bound, None, None,
+        "refit agrees with the judged model",
+        "pass" if refitted.disagreement <= bound else "fail",
+        refitted.disagreement,
+        bound,
+        None,
+        None,
         f"mean distance of predictions on the holdout {refitted.disagreement:.4f}; at most {bound:g}",
     )
     judgement = judged.judgement
@@ -150,8 +176,13 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
         params |= {f"recipe.{key}": value for key, value in judged.trained.recipe.model_dump(mode="json").items()}
         metrics |= {f"contest_{name}": value for name, value in judged.trained.contest.items()}
         curves = {name.replace("/", "_"): values for name, values in judged.trained.curves.items()}
-    registry.log(challenger.run, params=params, metrics=metrics, curves=curves,
-                 tags={"driftwheel.outcome": judgement.outcome, "mlflow.note.content": judgement.rationale})
+    registry.log(
+        challenger.run,
+        params=params,
+        metrics=metrics,
+        curves=curves,
+        tags={"driftwheel.outcome": judgement.outcome, "mlflow.note.content": judgement.rationale},
+    )
     if judged.scored and judged.trained is not None:
         from tasks.evaluation.plots import classifier_figures, importance_figure, regression_figures
 

@@ -9,19 +9,23 @@ from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tasks.stores.places import Job
+from tasks.stores.stopwatch import timed
 from tasks.training import running
 from tasks.training.running import Challenger, TrainingSet
-from tasks.stores.stopwatch import timed
 
 
 def _train(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Challenger:
     challenger = running.train_challenger(job, selected, on_run)
     create_link_artifact(
-        key=f"mlflow-{job.name}".replace("_", "-"), link=job.registry().run_link(challenger.run),
-        link_text="the MLflow run: metrics, curves, plots", description=challenger.judgement.rationale,
+        key=f"mlflow-{job.name}".replace("_", "-"),
+        link=job.registry().run_link(challenger.run),
+        link_text="the MLflow run: metrics, curves, plots",
+        description=challenger.judgement.rationale,
     )
     return challenger
 
 
-select_rows = task(timed("training", running.select_rows), name="select rows", cache_policy=NO_CACHE, persist_result=False)
-train_challenger = task(timed("training", _train), name="train and judge", cache_policy=NO_CACHE, persist_result=False)
+select_rows = task(name="select rows", cache_policy=NO_CACHE, persist_result=False)(
+    timed("training", running.select_rows)
+)
+train_challenger = task(name="train and judge", cache_policy=NO_CACHE, persist_result=False)(timed("training", _train))
