@@ -369,6 +369,8 @@ def replay(
         before = spent()
         story = quietly(replaying.replay)(usecase, start, end, compare, batch)
         picture, page = telling.write(story, settings.folder / "replays")
+        stopping = time.perf_counter()
+    servers += time.perf_counter() - stopping
     replaying.account(story, started, servers, before)
     console.print(telling.table(story))
     for name, found in story.compare.items():
@@ -446,7 +448,7 @@ def why(usecase: str, last: int, as_json: bool) -> None:
             "refused": "yellow",
         }.get(entry.action)
         click.echo(f"{entry.as_of:%Y-%m-%d %H:%M}  {entry.kind:<9}", nl=False)
-        click.secho(f"{entry.action:<10}", fg=colour, nl=False, bold=True)
+        click.secho(f"{entry.action:<12}", fg=colour, nl=False, bold=True)
         click.echo(f"{entry.cause:<10} {entry.summary}")
         if entry.evidence.get("report"):
             click.echo(f"{'':18}report: {entry.evidence['report']}")

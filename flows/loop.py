@@ -9,7 +9,7 @@ from prefect import flow
 from flows.collect import collect
 from flows.deploy import deploy
 from flows.monitor import monitor
-from flows.stage import Verdict, open_job, run_name
+from flows.stage import Verdict, open_job, present, run_name
 from flows.train import train
 from tasks.stores.database import Turn
 from tasks.stores.places import Job
@@ -19,11 +19,12 @@ from tasks.stores.places import Job
 def loop(usecase: str, as_of: datetime | None = None, namespace: str | None = None) -> Verdict:
     """Look at production and, where it asks for it, turn the wheel once."""
     job = open_job(usecase, as_of, None, namespace)
-    collected = collect(usecase, job.as_of, None, namespace)
-    turn, watched = find_turn(job, usecase, namespace)
-    if turn is None:
-        return Verdict("held", collected.summary) if collected.outcome == "held" else watched
-    return turn_wheel(usecase, turn, namespace)
+    with present(job):
+        collected = collect(usecase, job.as_of, None, namespace)
+        turn, watched = find_turn(job, usecase, namespace)
+        if turn is None:
+            return Verdict("held", collected.summary) if collected.outcome == "held" else watched
+        return turn_wheel(usecase, turn, namespace)
 
 
 def find_turn(job: Job, usecase: str, namespace: str | None) -> tuple[Turn | None, Verdict]:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from prefect import flow
 
-from flows.stage import Verdict, open_job, run_name, tell
+from flows.stage import Verdict, open_job, present, run_name, tell
 from tasks.monitoring.task import decide, harvest_journal, measure_windows
 
 
@@ -19,8 +19,9 @@ def monitor(
 ) -> Verdict:
     """Look at production as of an instant; a decision to retrain opens a turn and asks for new data."""
     job = open_job(usecase, as_of, None, namespace, announce=announce)
-    harvest_journal(job)
-    measured = measure_windows(job)
-    watched = decide(job, measured)
-    tell(job)
-    return Verdict(watched.decision.action, watched.decision.summary, watched.turn)
+    with present(job):
+        harvest_journal(job)
+        measured = measure_windows(job)
+        watched = decide(job, measured)
+        tell(job)
+        return Verdict(watched.decision.action, watched.decision.summary, watched.turn)

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
-from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from expectations.errors import ReleaseError
@@ -43,8 +44,12 @@ def quietly(function: Callable[P, R]) -> Callable[P, R]:
                 handler, PrefectConsoleHandler
             ):  # the server keeps every line; here the error itself is shown
                 handler.setLevel(logging.CRITICAL)
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            return function(*args, **kwargs)
+        try:
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+                return function(*args, **kwargs)
+        finally:  # what is on its way to the server gets there before anybody stops it
+            APILogWorker.drain_all()
+            EventsWorker.drain_all()
 
     return call
 
@@ -56,12 +61,12 @@ def run_flow(name: str, usecase: str, as_of: datetime | None) -> Verdict:
     if name == "collect":
         return collect(usecase, instant)
     if name == "monitor":
-        return monitor(usecase, instant, announce=False)
+        return monitor(usecase, instant)
     if name == "loop":
         return loop(usecase, instant)
     flow, state = _STAGES[name]
     turn = _turn_in(usecase, state, instant, may_open=name == "train")
-    verdict: Verdict = flow(usecase, instant, turn, announce=False)
+    verdict: Verdict = flow(usecase, instant, turn)
     return verdict
 
 

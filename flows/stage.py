@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
+from uuid import UUID
 
+import psutil
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -18,7 +23,7 @@ from expectations.errors import UnreachableError
 from infra.settings import Settings
 from tasks.stores import events
 from tasks.stores.alerts import deliver
-from tasks.stores.database import State
+from tasks.stores.database import Process, State
 from tasks.stores.places import Job
 from tasks.stores.turning import Stage
 
@@ -47,7 +52,8 @@ def run_name() -> str:
     given = flow_run.parameters
     as_of = given.get("as_of")
     instant = as_of if isinstance(as_of, datetime) else flow_run.scheduled_start_time
-    return f"{given.get('namespace') or given.get('usecase')} as of {instant:%Y-%m-%d %H:%M}"
+    name = given.get("namespace") or Path(str(given.get("usecase"))).name
+    return f"{name} as of {instant:%Y-%m-%d %H:%M}"
 
 
 def open_job(
@@ -69,37 +75,59 @@ def open_job(
     return Job(loaded, settings.places(), instant, turn_id, announce=announce)
 
 
+def this_process() -> Process:
+    """Return this process."""
+    return Process(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+
+def lives(process: Process) -> bool:
+    """Whether a process may be alive; one on another host may."""
+    if process.host != socket.gethostname():
+        return True
+    try:
+        return abs(psutil.Process(process.process).create_time() - process.born) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def present(job: Job) -> Iterator[None]:
+    """Note this flow run as running here, and mark those of processes that died as crashed."""
+    database, own = job.database, str(flow_run.id)
+    for run, process in database.present(job.name):
+        if not lives(process):
+            mark_crashed(run)
+            database.leave(run)
+    database.enter(own, job.name, this_process())
+    try:
+        yield
+    finally:
+        database.leave(own)
+
+
+def mark_crashed(run_id: str) -> None:
+    """Mark a Prefect run whose process is gone, if it still says that it runs."""
+    with get_client(sync_client=True) as client:
+        try:
+            run = client.read_flow_run(UUID(run_id))
+        except ObjectNotFound:
+            return
+        if run.state is not None and not run.state.is_final():
+            client.set_flow_run_state(run.id, Crashed(message="its process died"), force=True)
+
+
 @contextmanager
 def at_work(name: str, job: Job) -> Iterator[Stage]:
     """Claim the job's turn for a stage, close the runs a dead predecessor left, and tell the world at the end."""
     if job.turn is not None:  # a turn keeps the instant it was requested for
         job = job.moved(job.database.turn(job.turn).as_of)
-    own = str(flow_run.id) if flow_run.id else None
     try:
-        with Stage(job, name, _ACCEPTS[name], _WORKS[name], own) as stage:
-            close_orphans(stage, own)
+        with present(job), Stage(job, name, _ACCEPTS[name], _WORKS[name], str(flow_run.id)) as stage:
+            if stage.before is not None and stage.before.tracking_run:
+                job.registry().fail_orphan(stage.before.tracking_run)
             yield stage
     finally:
         tell(job)
-
-
-def close_orphans(stage: Stage, own: str | None) -> None:
-    """Mark the Prefect and MLflow runs of a predecessor that died as crashed and failed."""
-    before = stage.before
-    if before is None:
-        return
-    if before.flow_run and before.flow_run != own:
-        with get_client(sync_client=True) as client:
-            try:
-                run = client.read_flow_run(before.flow_run)  # type: ignore[arg-type] # a text does
-                if run.state is not None and not run.state.is_final():
-                    client.set_flow_run_state(
-                        run.id, Crashed(message="its process died; a rerun took over"), force=True
-                    )
-            except ObjectNotFound:
-                _log.info("the flow run %s before this one is gone", before.flow_run)
-    if before.tracking_run:
-        stage.job.registry().fail_orphan(before.tracking_run)
 
 
 def tell(job: Job) -> None:

@@ -121,8 +121,8 @@ def _rows(story: Story) -> list[tuple[str, ...]]:
 def _sentence(story: Story) -> str:
     return (
         f"Mean {story.metric} of the loop {story.mean['loop']:.3f}, of the frozen model {story.mean['static']:.3f}, "
-        f"over {len(story.windows)} windows: {story.retrains} retrainings, {story.promotions} promoted, {story.refused} "
-        f"refused; {story.requests} requests, {story.failed_requests} failed."
+        f"over {len(story.windows)} windows: {story.retrains} retrainings, {story.promotions} promoted, "
+        f"{story.refused} refused; {story.requests} requests, {story.failed_requests} failed."
     )
 
 

@@ -63,7 +63,8 @@ class Stack:
 
     def running(self) -> bool:
         """Whether a supervisor of this home answers."""
-        return self._supervisor(quiet=True) is not None
+        with self._supervisor() as supervisor:
+            return supervisor is not None
 
     def start(self, programs: Sequence[str] = PROGRAMS, *, fixed_ports: bool = True) -> Addresses:
         """Start programs and wait until each answers.
@@ -126,14 +127,14 @@ class Stack:
         python = _quoted(sys.executable)
         scripts = Path(sys.executable).parent
         commands = {
-            "prefect": f"{_quoted(scripts / 'prefect')} server start --host 127.0.0.1 --port {_port(addresses.prefect)} "
-            "--log-level WARNING",
+            "prefect": f"{_quoted(scripts / 'prefect')} server start --host 127.0.0.1 "
+            f"--port {_port(addresses.prefect)} --log-level WARNING",
             "mlflow": f"{_quoted(scripts / 'mlflow')} server --host 127.0.0.1 --port {_port(addresses.mlflow)} "
             f"--backend-store-uri {_quoted(f'sqlite:///{home}/mlflow.db')} "
             f"--artifacts-destination {_quoted(home / 'artifacts')} --workers 1 "
             "--uvicorn-opts '--no-access-log --log-level warning'",
-            "evidently": f"{_quoted(scripts / 'evidently')} ui --workspace {_quoted(home / 'reports')} --host 127.0.0.1 "
-            f"--port {_port(addresses.evidently)}",
+            "evidently": f"{_quoted(scripts / 'evidently')} ui --workspace {_quoted(home / 'reports')} "
+            f"--host 127.0.0.1 --port {_port(addresses.evidently)}",
             "service": f"{python} -m infra.serving --releases {_quoted(home / 'releases')} "
             f"--journal {_quoted(home / 'journal')} --port {_port(addresses.service)}",
             "runner": f"{python} -m flows.deployments",
@@ -192,27 +193,30 @@ class Stack:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def _supervisor(self, *, quiet: bool = False) -> Any | None:  # noqa: ANN401 - an XML-RPC proxy has no type
+    @contextlib.contextmanager
+    def _supervisor(self) -> Iterator[Any | None]:  # an XML-RPC proxy has no type
+        """Talk to the supervisor; None where none answers."""
         from supervisor.xmlrpc import SupervisorTransport
 
         if not self.socket.exists():
-            return None
-        proxy = xmlrpc.client.ServerProxy(
-            "http://127.0.0.1", transport=SupervisorTransport(None, None, f"unix://{self.socket}")
-        )
+            yield None
+            return
+        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
+        supervisor: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
         try:
-            proxy.supervisor.getState()
-        except (OSError, xmlrpc.client.Error):
-            if quiet:
-                return None
-            raise
-        return proxy.supervisor
+            try:
+                supervisor.getState()
+            except (OSError, xmlrpc.client.Error):
+                supervisor = None
+            yield supervisor
+        finally:
+            transport.close()
 
     def _states(self) -> dict[str, str]:
-        supervisor = self._supervisor(quiet=True)
-        if supervisor is None:
-            return {}
-        return {item["name"]: item["statename"] for item in supervisor.getAllProcessInfo()}
+        with self._supervisor() as supervisor:
+            if supervisor is None:
+                return {}
+            return {item["name"]: item["statename"] for item in supervisor.getAllProcessInfo()}
 
     def health(self) -> list[Health]:
         """How every program of the stack does; empty where none is up."""
@@ -237,26 +241,27 @@ class Stack:
 
     def restart(self, program: str) -> None:
         """Restart one program, if the stack is up and has it."""
-        supervisor = self._supervisor(quiet=True)
-        if supervisor is not None and program in self._states():
-            with contextlib.suppress(xmlrpc.client.Fault):  # it was not running
-                supervisor.stopProcess(program)
-            supervisor.startProcess(program)
+        with self._supervisor() as supervisor:
+            if supervisor is not None and program in self._states():
+                with contextlib.suppress(xmlrpc.client.Fault):  # it was not running
+                    supervisor.stopProcess(program)
+                supervisor.startProcess(program)
 
     # --- stopping -----------------------------------------------------------------------------------------------------
 
     def stop(self) -> bool:
         """Stop everything; returns whether anything ran. No process is left, also after a kill -9 of the supervisor."""
-        supervisor = self._supervisor(quiet=True)
-        if supervisor is not None:
-            pid = supervisor.getPID()
-            supervisor.shutdown()
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-                psutil.Process(pid).wait(timeout=60)
+        with self._supervisor() as supervisor:
+            found = supervisor is not None
+            if supervisor is not None:
+                pid = supervisor.getPID()
+                supervisor.shutdown()
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+                    psutil.Process(pid).wait(timeout=60)
         left = self.sweep()
         self.settings.stack_file.unlink(missing_ok=True)
         self.socket.unlink(missing_ok=True)
-        return supervisor is not None or left > 0
+        return found or left > 0
 
     def sweep(self) -> int:
         """End every process that carries this stack's mark; returns how many there were."""

@@ -47,8 +47,9 @@ def collect_sources(
 ) -> Collected:
     """Read the sources up to `as_of` and append what the raw table does not hold yet.
 
-    Only rows with event time since the last collection less `collection.lookback` are read again. A row whose key is
-    known but whose values differ is appended as its newer version; the earlier one stays.
+    Only rows with event time since the last collection less `collection.lookback` are read again, or since the oldest
+    row of a batch that is held, so that a corrected delivery heals it whole. A row whose key is known but whose values
+    differ is appended as its newer version; the earlier one stays.
 
     Raises
     ------
@@ -59,7 +60,10 @@ def collect_sources(
     clock = spec.clock.column
     watermark = database.marked(usecase.name, WATERMARK)
     exists = lake.version("raw") is not None
-    since = spec.collection.lookback.after(datetime.fromisoformat(watermark), -1) if watermark and exists else None
+    since = None
+    if watermark and exists:
+        since = spec.collection.lookback.after(datetime.fromisoformat(watermark), -1)
+        since = min(since, _oldest_waiting(lake, clock) or since)
     joined = join_sources(usecase, since=since, until=as_of, secret=secret)
     if joined.base.is_empty():
         raise SourceError(
@@ -95,6 +99,13 @@ def collect_sources(
     if watermark is None or datetime.fromisoformat(watermark) < as_of:
         database.mark(usecase.name, WATERMARK, as_of.isoformat())
     return Collected(batch, len(fresh) - corrected, corrected, lost, joined.read, joined.coverage)
+
+
+def _oldest_waiting(lake: Lake, clock: str) -> datetime | None:
+    """Event time of the oldest row that is not in the clean table yet."""
+    waiting = lake.scan("raw").filter(pl.col(BATCH) > lake.transaction("clean", "clean"))
+    oldest: datetime | None = waiting.select(pl.col(clock).min()).collect().item()
+    return oldest
 
 
 def _once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:

@@ -95,7 +95,7 @@ def join_one(left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str) -> 
     if repeated.any():
         raise JoinError(
             f"one row of the source {name!r} for each {', '.join(right_keys)}",
-            f"{int(repeated.sum())} rows that share theirs with another (first: row {int(repeated.arg_max() or 0) + 1})",
+            f"{int(repeated.sum())} rows that share theirs with another (first: row {(repeated.arg_max() or 0) + 1})",
             "Joining would multiply rows: remove the duplicates in the source, or join on more columns",
         )
     clash = (set(known.columns) - set(right_keys)) & set(left.columns)

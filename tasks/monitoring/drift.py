@@ -112,17 +112,18 @@ def profile_column(values: pl.Series) -> Profile:
         centres = np.divide(sums, counts, out=fallback.astype(np.float64), where=counts > 0)
         spread = max(float(np.std(numbers)), 0.001) if len(numbers) else 1.0
         return Profile("number", counts, missing, edges, centres, (), spread)
-    tally = known.cast(pl.String).value_counts(name="n").sort(["n", known.name], descending=[True, False])
+    texts = known.cast(pl.String).alias("value")
+    tally = texts.value_counts(name="count").sort(["count", "value"], descending=[True, False])
     top = tally.head(CATEGORIES)
-    rest = int(tally["n"].sum()) - int(top["n"].sum())
+    rest = int(tally["count"].sum()) - int(top["count"].sum())
     empty = np.zeros(0)
     return Profile(
         "category",
-        np.array([*top["n"].to_list(), rest], dtype=np.float64),
+        np.array([*top["count"].to_list(), rest], dtype=np.float64),
         missing,
         empty,
         empty,
-        tuple(top[known.name].to_list()),
+        tuple(top["value"].to_list()),
         1.0,
     )
 
@@ -153,10 +154,10 @@ def count(profile: Profile, values: pl.Series) -> tuple[Array, Array, int]:
         counts = np.bincount(bins, minlength=len(profile.counts)).astype(np.float64)
         sums = np.bincount(bins, weights=numbers, minlength=len(profile.counts))
         return counts, np.divide(sums, counts, out=profile.centres.copy(), where=counts > 0), len(values) - len(numbers)
-    known = values.drop_nulls().cast(pl.String)
+    known = values.drop_nulls().cast(pl.String).alias("value")
     position = {category: index for index, category in enumerate(profile.categories)}
     counts = np.zeros(len(profile.counts))
-    for category, number in known.value_counts(name="n").iter_rows():
+    for category, number in known.value_counts(name="count").iter_rows():
         counts[position.get(category, len(counts) - 1)] += number
     return counts, profile.centres, len(values) - len(known)
 

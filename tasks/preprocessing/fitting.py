@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from expectations.errors import TrainingError
-from expectations.expressions import Column, Node
+from expectations.expressions import Call, Column, Node
 from expectations.usecase import (
     CalendarStep,
     EncodeStep,
@@ -35,15 +35,16 @@ from tasks.preprocessing.program import (
 )
 
 
-def input_kinds(steps: Sequence[FeatureStep], text_columns: frozenset[str] = frozenset()) -> dict[str, Kind]:
+def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = None) -> dict[str, Kind]:
     """Raw columns a list of steps reads, and what each is read as: decided by the first step that reads it.
 
     Parameters
     ----------
     steps : sequence of FeatureStep
-    text_columns : frozenset of str
-        Columns known to hold text; only an imputation needs to be told.
+    held : mapping of str to {"number", "text", "instant"}, optional
+        What columns are known to hold; only an imputation and `is_missing` do not say it themselves.
     """
+    known = held or {}
     kinds: dict[str, Kind] = {}
     made: set[str] = set()
     for step in steps:
@@ -52,11 +53,11 @@ def input_kinds(steps: Sequence[FeatureStep], text_columns: frozenset[str] = fro
             case NumericStep():
                 read = dict.fromkeys(step.numeric, "number")
             case ExpressionStep():
-                read = _expression_kinds(step.expression.root)
+                read = _expression_kinds(step.expression.root, known)
             case CalendarStep():
                 read = {step.calendar: "instant"}
             case ImputeStep():
-                read = {column: "text" if column in text_columns else "number" for column in step.impute.columns}
+                read = {column: known.get(column, "number") for column in step.impute.columns}
             case EncodeStep():
                 read = dict.fromkeys(step.encode, "text")
             case ScaleStep():
@@ -66,7 +67,10 @@ def input_kinds(steps: Sequence[FeatureStep], text_columns: frozenset[str] = fro
     return kinds
 
 
-def _expression_kinds(node: Node) -> dict[str, Kind]:
+def _expression_kinds(node: Node, held: Mapping[str, Kind]) -> dict[str, Kind]:
+    if isinstance(node, Call) and node.function == "is_missing" and isinstance(node.arguments[0], Column):
+        name = node.arguments[0].name
+        return {name: held.get(name, "number")}
     if isinstance(node, Column):
         return {node.name: "text" if node.kind == "text" else "number"}
     kinds: dict[str, Kind] = {}
@@ -74,7 +78,7 @@ def _expression_kinds(node: Node) -> dict[str, Kind]:
         children = value if isinstance(value, tuple) else (value,)
         for child in children:
             if isinstance(child, Node):
-                kinds |= _expression_kinds(child)
+                kinds |= _expression_kinds(child, held)
     return kinds
 
 
@@ -93,8 +97,7 @@ def fit_program(steps: Sequence[FeatureStep], frame: pl.DataFrame) -> FeaturePro
     TrainingError
         If a column is absent, holds nothing in all training rows, or stays a text in the end.
     """
-    texts = frozenset(name for name, dtype in frame.schema.items() if dtype == pl.String)
-    kinds = input_kinds(steps, texts)
+    kinds = input_kinds(steps, {name: _held(dtype) for name, dtype in frame.schema.items()})
     absent = sorted(set(kinds) - set(frame.columns))
     if absent:
         raise TrainingError(
@@ -125,6 +128,12 @@ def fit_program(steps: Sequence[FeatureStep], frame: pl.DataFrame) -> FeaturePro
             "Add them to an `encode` step, or take calendar parts",
         )
     return FeatureProgram(inputs, tuple(fitted), tuple(features), tuple(categorical))
+
+
+def _held(dtype: pl.DataType) -> Kind:
+    if dtype == pl.String:
+        return "text"
+    return "instant" if isinstance(dtype, pl.Datetime) else "number"
 
 
 def _refuse_empty(frame: pl.DataFrame, where: str) -> None:
@@ -172,9 +181,9 @@ def _fit_fill(column: str, strategy: str | float, working: pl.DataFrame) -> Fill
 def _fit_ordinal(column: str, most: int, working: pl.DataFrame) -> Ordinal:
     from sklearn.preprocessing import OrdinalEncoder
 
-    texts = working.select(to_text(pl.col(column), working.schema[column]).alias(column))[column].drop_nulls()
-    counts = texts.value_counts(name="n").sort(["n", column], descending=[True, False]).head(most)
-    encoder = OrdinalEncoder().fit(counts[column].to_numpy().astype(object).reshape(-1, 1))
+    texts = working.select(to_text(pl.col(column), working.schema[column]).alias("value"))["value"].drop_nulls()
+    counts = texts.value_counts(name="count").sort(["count", "value"], descending=[True, False]).head(most)
+    encoder = OrdinalEncoder().fit(counts["value"].to_numpy().astype(object).reshape(-1, 1))
     return Ordinal(column, tuple(str(category) for category in encoder.categories_[0]))
 
 

@@ -255,6 +255,7 @@ class SourceWriter:
                 test, yes, no = self.write(condition), self.number(then), self.number(otherwise)
                 return self.assign(f"None if {test} is None else {yes} if {test} else {no}")
             case Call(function="is_missing", arguments=(argument,)):
-                return self.assign(f"{self.write(argument)} is None")
+                name = self.write(argument)
+                return self.assign(f"{name} is None" if name.isidentifier() else "False")
             case Call(function=function, arguments=arguments):
                 return self.assign(f"_{function}({', '.join(self.number(argument) for argument in arguments)})")

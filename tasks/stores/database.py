@@ -22,6 +22,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Engine,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -129,6 +130,15 @@ alerts = Table(
     Column("severity", String, nullable=False),
     Column("delivered", _instant),
 )
+presences = Table(
+    "presences",
+    metadata,
+    Column("flow_run", String, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("process", Integer, nullable=False),
+    Column("born", Float, nullable=False),
+)
 marks = Table(
     "marks",
     metadata,
@@ -140,6 +150,15 @@ marks = Table(
 
 def _aware(value: datetime | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process: its host, its number there, and when it began (numbers are used again)."""
+
+    host: str
+    process: int
+    born: float
 
 
 @dataclass(frozen=True)
@@ -261,7 +280,7 @@ class Database:
     def forget(self, usecase: str) -> None:
         """Delete everything known of a namespace; for replays, never for a live use case."""
         with self.transaction() as connection:
-            for table in (ledger, alerts, outbox, measurements, marks, turns):
+            for table in (ledger, alerts, outbox, measurements, marks, presences, turns):
                 connection.execute(delete(table).where(table.c.usecase == usecase))
 
     def mark(self, usecase: str, name: str, value: str) -> None:
@@ -393,7 +412,25 @@ class Database:
         if not connection.execute(update(turns).where(where).values(values)).rowcount:
             raise TurnTakenError(f"turn {turn_id} still held by {owner}", "another owner", "Nothing to do")
 
-    # --- measurements, ledger, outbox, alerts --------------------------------------------------------------------------
+    # --- who is at work -----------------------------------------------------------------------------------------------
+
+    def enter(self, flow_run: str, usecase: str, process: Process) -> None:
+        """Note that a process runs a flow."""
+        with self.transaction() as connection:
+            connection.execute(insert(presences).values(flow_run=flow_run, usecase=usecase, **vars(process)))
+
+    def leave(self, flow_run: str) -> None:
+        """Note that a flow ended, well or not."""
+        with self.transaction() as connection:
+            connection.execute(delete(presences).where(presences.c.flow_run == flow_run))
+
+    def present(self, usecase: str) -> list[tuple[str, Process]]:
+        """Flow runs of a use case that never ended, and the processes that ran them."""
+        with self.transaction() as connection:
+            rows = connection.execute(select(presences).where(presences.c.usecase == usecase)).all()
+        return [(row.flow_run, Process(row.host, row.process, row.born)) for row in rows]
+
+    # --- measurements, ledger, outbox, alerts ---------------------------------------------------------------------
 
     def put_measurement(
         self, usecase: str, start: datetime, end: datetime, champion: str, content: dict[str, Any]

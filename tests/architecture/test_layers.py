@@ -1,0 +1,64 @@
+"""The service runs without the trainer and the trackers, and importing anything does nothing."""
+
+import subprocess
+import sys
+
+import pytest
+
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {names!r}:
+            raise ImportError(f'{{name}} is blocked')
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_the_service_imports_without_what_only_training_needs() -> None:
+    names = {
+        "prefect",
+        "mlflow",
+        "torch",
+        "sklearn",
+        "great_expectations",
+        "evidently",
+        "flows",
+        "sqlalchemy",
+        "lightgbm",
+        "matplotlib",
+    }
+    done = run(
+        BLOCK.format(names=names) + "import infra.serving.app, infra.serving.__main__; "
+        "print(sorted({'pandas', 'deltalake', 'pyarrow'} & set(sys.modules)))"
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize("module", ["flows.cli", "expectations.loading", "infra.settings"])
+def test_nothing_heavy_is_imported_by_what_must_answer_at_once(module: str) -> None:
+    heavy = {
+        "prefect",
+        "mlflow",
+        "torch",
+        "sklearn",
+        "great_expectations",
+        "evidently",
+        "pandas",
+        "deltalake",
+        "lightgbm",
+    }
+    done = run(f"import sys, {module}; print(sorted({heavy!r} & set(sys.modules)))")
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_only_doors_import_the_engine() -> None:
+    done = run(
+        "import sys, tasks.training.running, tasks.monitoring.watching, tasks.deployment.releasing, "
+        "tasks.collection.collecting, tasks.cleaning.cleaning; print('prefect' in sys.modules)"
+    )
+    assert done.stdout == "False\n", done.stderr

@@ -1,0 +1,113 @@
+"""Fixtures: small use cases in temporary folders, and one real stack for the tests that run flows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from expectations.loading import SHIPPED, LoadedUseCase, load_use_case
+from infra.settings import Addresses, Settings
+from infra.stack import Stack
+from tasks.stores.database import Database
+from tasks.stores.lake import Lake
+
+BIKES = SHIPPED / "bikes"
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def bikes() -> LoadedUseCase:
+    return load_use_case("bikes")
+
+
+@pytest.fixture
+def make_use_case(tmp_path: Path) -> Callable[..., Path]:
+    """Copy `bikes` under a name of its own, LightGBM alone, with keys of the YAML replaced by dotted path."""
+
+    def make(name: str = "rentals", changes: dict[str, object] | None = None) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(BIKES, folder)
+        data = yaml.safe_load((folder / "usecase.yaml").read_text().replace("{on:", "{'on':"))
+        data["name"] = name
+        data["model"]["candidates"] = [{"family": "lightgbm", "rounds": 60, "leaves": 15, "patience": None}]
+        for path, value in (changes or {}).items():
+            target, *rest = data, *path.split(".")
+            for key in rest[:-1]:
+                target = target[int(key)] if isinstance(target, list) else target[key]
+            if value is ...:
+                del target[rest[-1]]
+            elif isinstance(target, list):
+                target[int(rest[-1])] = value
+            else:
+                target[rest[-1]] = value
+        (folder / "usecase.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"), "rentals")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(f"sqlite:///{tmp_path / 'platform.db'}")
+
+
+def write_csv(path: Path, frame: pl.DataFrame) -> None:
+    path.write_text(frame.write_csv())
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home folder of its own, any free ports."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFTWHEEL_HOME", str(folder))
+        for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE"):
+            patch.setenv(f"DRIFTWHEEL_{program}_PORT", "0")
+        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+            patch.delenv(name, raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def stack(home: Path) -> Iterator[Addresses]:
+    """Prefect, MLflow and the service, really running; told to the libraries of this process."""
+    settings = Settings()
+    running = Stack(settings)
+    addresses = running.start(("prefect", "mlflow", "service"))
+    before = dict(os.environ)
+    settings.tell_libraries(addresses)
+    try:
+        yield addresses
+    finally:
+        running.stop()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def run(stack: Addresses) -> Callable[..., object]:
+    """Run a flow in this process against the stack."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.running import run_flow
+
+    def call(flow: str, usecase: str, as_of: str) -> object:
+        with temporary_settings({PREFECT_API_URL: f"{stack.prefect}/api"}):
+            return run_flow(flow, usecase, instant(as_of))
+
+    return call

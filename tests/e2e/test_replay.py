@@ -1,0 +1,44 @@
+"""A replay of the small use case, start to end, as `make demo` does with the large one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+
+def test_a_replay_tells_what_the_loop_gained_and_stops_what_it_started(make_use_case: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_use_case("small")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))}
+    environment |= {"DRIFTWHEEL_HOME": str(tmp_path / "home"), "DRIFTWHEEL_PREFECT_PORT": "0",
+                    "DRIFTWHEEL_MLFLOW_PORT": "0", "DRIFTWHEEL_SERVICE_PORT": "0", "DRIFTWHEEL_EVIDENTLY_PORT": "0"}
+    command = [Path(sys.executable).parent / "driftwheel", "replay", str(folder), "--to", "2011-07-01", "--compare",
+               "--json", str(tmp_path / "story.json")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode == 0, done.stderr
+
+    story = json.loads((tmp_path / "story.json").read_text())
+    assert set(story) >= {"usecase", "metric", "windows", "mean", "retrains", "promotions", "refused", "requests",
+                          "failed_requests", "seconds"}
+    assert [window["start"][:10] for window in story["windows"]] == ["2011-03-01", "2011-04-01", "2011-05-01", "2011-06-01"]
+    assert story["failed_requests"] == 0
+    assert story["mean"]["loop"] < story["mean"]["static"]
+    assert 1 <= story["retrains"] < 4
+    assert story["promotions"] + story["refused"] == story["retrains"]
+    assert story["compare"]["never"]["mean"] == pytest.approx(story["mean"]["static"])
+    assert story["seconds"]["total"] == pytest.approx(sum(v for k, v in story["seconds"].items() if k != "total"))
+    for window in story["windows"]:
+        assert {"rows", "static", "loop", "champion", "drifted_columns", "cause", "decision", "promoted"} <= set(window)
+    page = (tmp_path / "home" / "replays" / "small.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http" not in page.split("base64")[0]
+    assert not (tmp_path / "home" / "stack.json").exists()
+    why = subprocess.run([command[0], "why", "small-replay"], capture_output=True, text=True, env=environment)
+    assert "retrain" in why.stdout

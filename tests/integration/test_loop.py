@@ -1,0 +1,299 @@
+"""The flows against real servers: the wheel turns, holds, heals, and survives kill -9 at every commit point."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+
+from expectations.errors import SourceError, TurnTakenError, UnreachableError
+from flows import replay
+from infra.settings import Addresses, Settings
+from infra.stack import Stack
+from tasks.stores.database import Entry
+from tasks.stores.lake import Lake
+from tasks.stores.places import Job
+from tests.conftest import instant
+from tests.unit.test_collection import edit
+
+pytestmark = pytest.mark.flow
+Make = Callable[..., Path]
+Run = Callable[[str, str, str], object]
+FIRST, LATER = "2011-03-01", "2011-05-02"
+
+
+@pytest.fixture(autouse=True)
+def told(stack: Addresses) -> Iterator[None]:
+    """Point this process's Prefect at the stack."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: f"{stack.prefect}/api"}):
+        yield
+
+
+def job(name: str, folder: Path) -> Job:
+    settings = Settings()
+    return Job(settings.use_case(str(folder)), settings.places(), instant("2012-01-01"))
+
+
+def send(name: str, folder: Path, start: str, end: str) -> replay.Traffic:
+    at = job(name, folder)
+    traffic = replay.Traffic()
+    replay.send(at, replay.read_world(at), instant(start), instant(end), replay.champion_bundle(at), traffic, 200)
+    return traffic
+
+
+def entries(name: str) -> list[Entry]:
+    return Settings().platform().entries(name)
+
+
+def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, make_use_case: Make, run: Run) -> None:
+    folder = make_use_case("turning")
+    first = run("loop", str(folder), FIRST)
+    assert first.outcome == "done"
+    assert send("turning", folder, "2011-03-01", "2011-05-01").failed == 0
+
+    verdict = run("loop", str(folder), LATER)
+
+    assert verdict.outcome == "done"
+    served = httpx.get(f"{stack.service}/version").json()["usecases"]["turning"]
+    registry = job("turning", folder).registry()
+    champion = registry.alias("champion")
+    assert champion.version == served["champion"]["version"] == "2"
+    assert champion.bundle == served["champion"]["bundle"]
+    assert registry.alias("challenger") is None
+    actions = [(entry.kind, entry.action) for entry in entries("turning")]
+    assert actions == [
+        ("collect", "done"),
+        ("train", "done"),
+        ("deploy", "promoted"),
+        ("decision", "retrain"),
+        ("collect", "done"),
+        ("train", "done"),
+        ("deploy", "promoted"),
+    ]
+    decision = entries("turning")[3]
+    assert decision.evidence["window"]["realised"][0]["status"] == "violated"
+    assert "/reports/" in decision.evidence["report"]
+
+    again = run("loop", str(folder), LATER)
+    assert again.outcome in ("keep", "kept")
+    assert len(entries("turning")) == len(actions)
+
+    import mlflow.pyfunc
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", stack.mlflow)
+        mlflow.set_tracking_uri(stack.mlflow)
+        loaded = mlflow.pyfunc.load_model("models:/turning@champion")
+    bundle = replay.champion_bundle(job("turning", folder))
+    rows = replay.read_world(job("turning", folder)).head(5)
+    columns = [column.name for column in bundle.manifest.columns]
+    inner = loaded._model_impl
+    assert inner.predict(rows.select(columns).to_pandas()).tolist() == bundle.predict(rows).tolist()
+
+
+def test_a_challenger_that_is_no_better_is_refused(make_use_case: Make, run: Run, stack: Addresses) -> None:
+    folder = make_use_case("refusing", {"gates.0": {"metric": "r2", "min": 0.999}})
+    verdict = run("loop", str(folder), FIRST)
+    assert verdict.outcome == "refused"
+    assert "at least 0.999" in verdict.summary
+    assert Settings().platform().open_turn("refusing") is None
+    assert "refusing" not in httpx.get(f"{stack.service}/version").json()["usecases"]
+
+
+def test_bad_data_is_held_trains_nothing_and_heals(make_use_case: Make, run: Run) -> None:
+    folder = make_use_case("holding")
+    whole = (folder / "data" / "rides.csv.gz").read_bytes()
+    edit(folder, lambda f: f.with_columns(workingday=pl.lit("5")))
+    assert run("loop", str(folder), FIRST).outcome == "held"
+    assert [entry.action for entry in entries("holding")][-1] == "held"
+    assert "workingday" in entries("holding")[-1].summary
+    (folder / "data" / "rides.csv.gz").write_bytes(whole)
+    assert run("loop", str(folder), "2011-03-02").outcome == "done"
+
+
+def test_a_broken_source_ends_the_turn_and_the_ledger_says_so(make_use_case: Make, run: Run) -> None:
+    folder = make_use_case("breaking")
+    run("collect", str(folder), FIRST)
+    (folder / "data" / "rides.csv.gz").write_bytes(gzip.compress(b""))
+    with pytest.raises(SourceError, match="is empty"):
+        run("loop", str(folder), "2011-03-02")
+    assert entries("breaking")[-1].action == "failed"
+    assert Settings().platform().open_turn("breaking") is None
+
+
+def test_labels_all_of_one_class_train_nothing(make_use_case: Make, run: Run) -> None:
+    folder = make_use_case("flat")
+    edit(folder, lambda f: f.with_columns(bikers=pl.lit("7")))
+    with pytest.raises(Exception, match="the same one in all"):
+        run("loop", str(folder), FIRST)
+    assert entries("flat")[-1].cause == "TrainingError"
+
+
+def test_an_event_delivered_twice_starts_one_turn(make_use_case: Make, run: Run) -> None:
+    from flows.collect import collect
+
+    folder = make_use_case("twice")
+    database = Settings().platform()
+    with database.transaction() as connection:
+        turn = database.request_turn(connection, "twice", "manual", instant(FIRST))
+    assert collect(str(folder), None, turn).outcome == "done"
+    with pytest.raises(TurnTakenError, match="done already"):
+        collect(str(folder), None, turn)
+    assert database.turn(turn).state == "training"
+
+
+def test_mlflow_away_is_told_and_a_rerun_heals_while_the_service_answers(
+    stack: Addresses, make_use_case: Make, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_use_case("away")
+    with monkeypatch.context() as patch:
+        patch.setenv("DRIFTWHEEL_MLFLOW", "http://127.0.0.1:9")
+        with pytest.raises(UnreachableError, match="the MLflow server at"):
+            run("loop", str(folder), FIRST)
+    assert Settings().platform().open_turn("away").state == "training"
+    assert httpx.get(f"{stack.service}/livez").status_code == 200
+    assert run("loop", str(folder), FIRST).outcome == "done"
+    assert Settings().platform().open_turn("away") is None
+
+
+def test_the_service_away_is_told_and_a_rerun_heals(
+    make_use_case: Make, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_use_case("silent")
+    with monkeypatch.context() as patch:
+        patch.setenv("DRIFTWHEEL_SERVICE", "http://127.0.0.1:9")
+        with pytest.raises(UnreachableError, match="the service at"):
+            run("loop", str(folder), FIRST)
+    assert run("loop", str(folder), FIRST).outcome == "done"
+
+
+# --- kill -9 ----------------------------------------------------------------------------------------------------------
+
+POINTS = [
+    ("tasks.stores.lake:Lake.append", "before"),
+    ("tasks.stores.lake:Lake.append", "after"),
+    ("tasks.stores.lake:Lake.append", "after#2"),
+    ("tasks.stores.turning:Stage.finish", "before"),
+    ("tasks.stores.turning:Stage.finish", "after"),
+    ("tasks.stores.releases:Releases.add", "before"),
+    ("tasks.stores.releases:Releases.add", "after"),
+    ("tasks.stores.registry:Registry.register", "before"),
+    ("tasks.stores.registry:Registry.register", "after"),
+    ("tasks.stores.releases:Releases.want", "after"),
+    ("tasks.stores.releases:Releases.want", "after#2"),
+    ("tasks.stores.registry:Registry.point", "after#2"),
+    ("tasks.stores.turning:Stage.finish", "after#3"),
+]
+
+
+def outcome(name: str, folder: Path, addresses: Addresses) -> dict[str, object]:
+    """Everything a run leaves that another one must leave too, whatever happened on the way."""
+    at = job(name, folder)
+    lake = Lake(at.places.lake, name)
+    desired = at.releases.desired(name)
+    served = httpx.get(f"{addresses.service}/version").json()["usecases"][name]
+    frames = {table: lake.scan(table).collect().drop("_collected").sort("time") for table in ("raw", "clean")}
+    return {
+        "rows": {table: (len(frame), frame["bikers"].sum()) for table, frame in frames.items()},
+        "versions": [(each.version, each.bundle == desired.champion.bundle) for each in at.registry().versions()],
+        "alias": at.registry().alias("champion").version,
+        "challenger": at.registry().alias("challenger"),
+        "desired": (desired.champion.version, desired.candidate),
+        "served": served["champion"] == {"bundle": desired.champion.bundle, "version": "1"},
+        "refused": served["refused"],
+        "ledger": [(entry.kind, entry.action) for entry in entries(name)],
+        "open": Settings().platform().open_turn(name),
+        "turns": [turn.state for turn in Settings().platform().turns(name)],
+    }
+
+
+EXPECTED = {
+    "rows": {"raw": (1337, 86404.0), "clean": (1337, 86404.0)},
+    "versions": [("1", True)],
+    "alias": "1",
+    "challenger": None,
+    "desired": ("1", None),
+    "served": True,
+    "refused": {},
+    "ledger": [("collect", "done"), ("train", "done"), ("deploy", "promoted")],
+    "open": None,
+    "turns": ["done"],
+}
+
+
+def crash(folder: Path, point: str, when: str = "before") -> int:
+    script = Path(__file__).with_name("crashing.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder), f"{FIRST}T00:00:00+00:00", point, when],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[2],
+    )
+    return done.returncode
+
+
+def recover(run: Run, folder: Path) -> float:
+    """Run again until nobody holds the turn; returns how long that had to be waited for, in seconds."""
+    started = time.monotonic()
+    while True:
+        try:
+            waited = time.monotonic() - started
+            assert run("loop", str(folder), FIRST).outcome in ("done", "keep", "kept")
+        except TurnTakenError:
+            time.sleep(0.5)
+        else:
+            return waited
+
+
+@pytest.mark.parametrize(("point", "when"), POINTS, ids=[f"{p.rpartition('.')[2]}-{w}" for p, w in POINTS])
+def test_killed_at_a_commit_point_and_run_again(
+    stack: Addresses, make_use_case: Make, run: Run, point: str, when: str
+) -> None:
+    name = "k" + "".join(c for c in f"{point}{when}".lower() if c.isalnum())[-40:]
+    folder = make_use_case(name)
+    assert crash(folder, point, when) == -signal.SIGKILL
+    assert recover(run, folder) <= 10
+    assert outcome(name, folder, stack) == EXPECTED
+    assert_no_orphans(name, folder)
+
+
+def test_killed_at_random_and_run_again(stack: Addresses, make_use_case: Make, run: Run) -> None:
+    """Kill the same run again and again, a little later each time, then let it finish."""
+    folder = make_use_case("randomly")
+    seconds = 1.0 + (os.getpid() % 10) / 10
+    for _ in range(3):
+        crash(folder, str(seconds))
+        seconds += 1.3
+    assert recover(run, folder) <= 10
+    assert outcome("randomly", folder, stack) == EXPECTED
+    assert_no_orphans("randomly", folder)
+
+
+def assert_no_orphans(name: str, folder: Path) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+
+    registry = job(name, folder).registry()
+    running = registry._client.search_runs([registry.experiment()], "attributes.status = 'RUNNING'")
+    assert list(running) == []
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_=f"{name} as of")))
+    assert found
+    assert [each.name for each in found if each.state is None or not each.state.is_final()] == []
+
+
+def test_the_stack_says_who_is_silent(home: Path, stack: Addresses) -> None:
+    health = {each.program: each for each in Stack(Settings()).health()}
+    assert {name for name, each in health.items() if each.answers} == {"prefect", "mlflow", "service"}

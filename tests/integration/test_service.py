@@ -1,0 +1,333 @@
+"""The service as a process: its protocol, its journal under kill -9, its swaps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from expectations.loading import LoadedUseCase, load_use_case
+from infra.stack import _any_port
+from tasks.deployment.bundle import Bundle, jsonable
+from tasks.monitoring.harvest import harvest
+from tasks.stores.lake import Lake
+from tasks.stores.releases import CandidateState, Releases, Served
+from tests.unit.test_training import released, rows
+
+Make = Callable[..., Path]
+
+
+class Running:
+    """A service process with its folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.releases, self.journal = Releases(folder / "releases"), folder / "journal"
+        self.port = _any_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.releases.root.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "infra.serving",
+                "--releases",
+                str(self.releases.root),
+                "--journal",
+                str(self.journal),
+                "--port",
+                str(self.port),
+            ]
+        )
+        self.wait(lambda: httpx.get(f"{self.url}/readyz").status_code == 200)
+
+    def wait(self, done: Callable[[], bool], seconds: float = 20) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if done():
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError("waited in vain")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        self.process = None
+        return code
+
+    def mount(self, name: str = "rentals") -> dict:
+        return httpx.get(f"{self.url}/version").json()["usecases"].get(name, {})
+
+    def ask(self, body: object, path: str = "/invocations") -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=body)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedUseCase, Bundle, Bundle]:
+    from tests.conftest import make_use_case
+
+    folder = tmp_path_factory.mktemp("made")
+    usecase = load_use_case(str(make_use_case.__wrapped__(folder)()))
+    first, _, _ = released(usecase, rows(usecase, "2011-03-01"), folder / "first")
+    second, _, _ = released(usecase, rows(usecase, "2011-04-01"), folder / "second")
+    return usecase, first, second
+
+
+@pytest.fixture
+def service(tmp_path: Path, made) -> Iterator[Running]:
+    running = Running(tmp_path)
+    for bundle in made[1:]:
+        running.releases.add("rentals", bundle.folder, bundle.digest)
+    running.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    running.start()
+    yield running
+    running.stop()
+
+
+def sample(made, n: int = 3) -> list[dict]:
+    usecase, bundle, _ = made
+    return jsonable(rows(usecase, "2011-02-01").select([c.name for c in bundle.manifest.columns]).head(n))
+
+
+def test_every_form_of_the_protocol_gives_the_same_predictions(service: Running, made) -> None:
+    records = sample(made)
+    columns = list(records[0])
+    forms = [
+        {"dataframe_records": records},
+        {"dataframe_split": {"columns": columns, "data": [list(r.values()) for r in records]}},
+        {"instances": records},
+        {"inputs": {column: [r[column] for r in records] for column in columns}},
+    ]
+    answers = [service.ask(form).json() for form in forms]
+    expected = made[1].predict(rows(made[0], "2011-02-01").head(3))
+    for answer in answers:
+        np.testing.assert_allclose(answer["predictions"], expected)
+        assert answer["version"] == "1"
+        assert len(set(answer["ids"])) == 3
+
+
+def test_many_rows_take_the_batch_path_and_agree_with_one_by_one(service: Running, made) -> None:
+    records = sample(made, 400)
+    whole = service.ask({"dataframe_records": records}).json()["predictions"]
+    parts = [
+        service.ask({"dataframe_records": [r]}, "/rentals/invocations").json()["predictions"][0] for r in records[::40]
+    ]
+    assert parts == whole[::40]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({"dataframe_records": [{"time": "2011-01-01T00:00:00Z"}]}, 400, "is missing in row 0"),
+        ({"dataframe_records": "x"}, 400, "must be a list of objects"),
+        ({"dataframe_split": {"columns": ["a", "a"], "data": []}}, 400, "names a column twice"),
+        ({"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}, 400, "row 0 must be a list of 1"),
+        ({"inputs": {"a": [1], "b": [1, 2]}}, 400, "lists of one length"),
+        ({"rows": []}, 400, "exactly one of"),
+        ([], 400, "must be an object"),
+        ({"dataframe_records": [{}] * 10_001}, 400, "at most 10000 rows"),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong(service: Running, body: object, status: int, message: str) -> None:
+    answer = service.ask(body)
+    assert answer.status_code == status
+    assert message in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("temp", "warm", "temp needs a number in row 0"),
+        ("time", "soon", "time needs an ISO 8601 instant"),
+        ("weathersit", {"a": 1}, "weathersit needs a text"),
+        ("holiday", 0.5, "holiday needs a whole number"),
+    ],
+)
+def test_a_wrong_value_names_its_column_and_row_and_is_not_echoed(
+    service: Running, made, column, value, message
+) -> None:
+    answer = service.ask({"dataframe_records": [{**sample(made, 1)[0], column: value}]})
+    assert answer.status_code == 400
+    assert message in answer.json()["message"]
+    assert str(value) not in answer.json()["message"]
+
+
+def test_not_json_and_wrong_paths(service: Running) -> None:
+    assert httpx.post(f"{service.url}/invocations", content=b"{NaN").status_code == 400
+    assert httpx.get(f"{service.url}/invocations").status_code == 405
+    assert service.ask({}, "/nobody/invocations").status_code == 404
+    assert httpx.get(f"{service.url}/livez").status_code == 200
+
+
+def test_an_unknown_category_and_a_missing_value_are_predicted(service: Running, made) -> None:
+    odd = {**sample(made, 1)[0], "weathersit": "hail", "temp": None, "unknown": 1}
+    assert service.ask({"dataframe_records": [odd]}).status_code == 200
+
+
+def test_a_new_version_is_swapped_in_under_load_without_a_failed_request(service: Running, made) -> None:
+    _, first, second = made
+    record = {"dataframe_records": sample(made, 1)}
+    expected = {
+        "1": float(first.predict(rows(made[0], "2011-02-01").head(1))[0]),
+        "2": float(second.predict(rows(made[0], "2011-02-01").head(1))[0]),
+    }
+    answers, stop = [], threading.Event()
+
+    def load() -> None:
+        with httpx.Client(base_url=service.url) as client:
+            while not stop.is_set():
+                answers.append(client.post("/invocations", json=record))
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for swap in range(6):
+        bundle, version = ((second, "2"), (first, "1"))[swap % 2]
+        wish = service.releases.want("rentals", champion=Served(bundle=bundle.digest, version=version))
+        service.wait(lambda g=wish.generation: service.mount()["generation"] == g)
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    assert {answer.status_code for answer in answers} == {200}
+    seen = [answer.json() for answer in answers]
+    assert {each["version"] for each in seen} == {"1", "2"}
+    assert all(each["predictions"][0] == expected[each["version"]] for each in seen)
+
+
+def test_a_damaged_bundle_is_refused_and_the_old_one_serves_on(service: Running, made) -> None:
+    _, first, second = made
+    model = service.releases.bundle("rentals", second.digest) / "model.txt"
+    model.write_text(model.read_text()[:5000])
+    wish = service.releases.want("rentals", champion=Served(bundle=second.digest, version="2"))
+    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    assert "model.txt as it was sealed" in service.mount()["refused"][second.digest]
+    assert service.mount()["champion"]["bundle"] == first.digest
+    assert service.ask({"dataframe_records": sample(made, 1)}).json()["version"] == "1"
+
+
+def test_a_candidate_is_proved_beside_the_champion(service: Running, made) -> None:
+    _, first, second = made
+    candidate = CandidateState(bundle=second.digest, version="2")
+    wish = service.releases.want("rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate)
+    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    assert service.mount()["candidate"]["bundle"] == second.digest
+    assert service.ask({"dataframe_records": sample(made, 1)}).json()["version"] == "1"
+
+
+def journaled(journal: Path) -> list[dict]:
+    lines = []
+    for file in journal.glob("rentals/*/predictions-*"):
+        content = file.read_bytes()
+        lines += [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+    return lines
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_nothing_acknowledged_is_lost_to_kill_nine(service: Running, made, round_: int) -> None:
+    record = {"dataframe_records": sample(made, 2)}
+    acknowledged: list[str] = []
+
+    def load() -> None:
+        with httpx.Client(base_url=service.url) as client:
+            try:
+                while True:
+                    acknowledged.extend(client.post("/invocations", json=record).raise_for_status().json()["ids"])
+            except httpx.HTTPError:
+                return
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5 + 0.3 * round_)
+    assert service.process is not None
+    os.kill(service.process.pid, signal.SIGKILL)
+    service.process.wait()
+    for thread in threads:
+        thread.join()
+
+    written = [line["id"] for line in journaled(service.journal)]
+    assert len(acknowledged) > 50
+    assert set(acknowledged) <= set(written)
+    assert len(written) == len(set(written))
+
+    service.start()  # the successor closes what the dead one left
+    lake = Lake(str(service.journal.parent / "lake"), "rentals")
+    found = harvest(service.journal, "rentals", lake)
+    again = harvest(service.journal, "rentals", lake)
+    assert found.predictions == len(written)
+    assert again.predictions == 0
+    assert set(lake.scan("predictions").collect()["id"]) == set(written)
+
+
+def test_a_harvest_killed_between_commit_and_removal_does_not_double(service: Running, made, monkeypatch) -> None:
+    from tasks.monitoring import harvest as module
+
+    service.ask({"dataframe_records": sample(made, 5)})
+    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    lake = Lake(str(service.journal.parent / "lake"), "rentals")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "clear", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            harvest(service.journal, "rentals", lake)
+    harvest(service.journal, "rentals", lake)
+    assert lake.scan("predictions").collect().height == 5
+    assert not list(service.journal.glob("rentals/*/*.jsonl"))
+
+
+def test_feedback_is_journaled_and_harvested(service: Running, made) -> None:
+    ids = service.ask({"dataframe_records": sample(made, 2)}).json()["ids"]
+    one = service.ask({"id": ids[0], "label": 12}, "/feedback")
+    two = service.ask({"feedback": [{"id": ids[1], "label": 3.5}]}, "/rentals/feedback")
+    wrong = service.ask({"id": ids[0], "label": "many"}, "/feedback")
+    assert (one.status_code, two.status_code, wrong.status_code) == (200, 200, 400)
+    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    lake = Lake(str(service.journal.parent / "lake"), "rentals")
+    assert harvest(service.journal, "rentals", lake).labels == 2
+    assert sorted(lake.scan("labels").collect()["label"]) == [3.5, 12.0]
+
+
+def test_a_journal_that_cannot_be_written_answers_503_and_recovers(service: Running, made) -> None:
+    assert service.ask({"dataframe_records": sample(made, 1)}).status_code == 200
+    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    folder = next(service.journal.glob("rentals/*"))
+    hidden = folder.rename(folder.with_name("hidden"))
+    folder.write_text("in the way")  # root may write anywhere, so a file stands where the folder was
+    refused = service.ask({"dataframe_records": sample(made, 1)})
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "5"
+    folder.unlink()
+    hidden.rename(folder)
+    assert service.ask({"dataframe_records": sample(made, 1)}).status_code == 200
+
+
+def test_sigterm_closes_the_journal_and_exits_cleanly(service: Running, made) -> None:
+    service.ask({"dataframe_records": sample(made, 1)})
+    assert service.stop() == 0
+    assert [path.suffix for path in service.journal.glob("rentals/*/*")] == [".jsonl"]
+
+
+def test_metrics_count_what_happened(service: Running, made) -> None:
+    service.ask({"dataframe_records": sample(made, 3)})
+    service.ask({"dataframe_records": "x"})
+    text = httpx.get(f"{service.url}/metrics").text
+    assert 'driftwheel_requests_total{usecase="rentals"} 2.0' in text
+    assert 'driftwheel_rows_total{usecase="rentals"} 3.0' in text
+    assert 'driftwheel_errors_total{kind="bad_request",usecase="rentals"} 1.0' in text

@@ -1,0 +1,71 @@
+"""Laws that hold whatever the numbers."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expectations.durations import Duration
+from expectations.usecase import AbsoluteGate, ChampionGate
+from tasks.evaluation.gates import check_gate
+from tasks.evaluation.interval import Interval, time_blocks
+from tasks.evaluation.splits import cut_newest, rolling_origin
+from tasks.monitoring.windows import closed_windows
+
+MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)).map(lambda m: m.replace(tzinfo=UTC))  # noqa: DTZ001
+SPANS = st.sampled_from(["1h", "6h", "1d", "1w", "1mo", "1q", "1y"]).map(Duration.parse)
+
+
+@given(hours=st.lists(st.integers(0, 40), max_size=60), share=st.floats(0.01, 0.99))
+def test_a_cut_is_a_partition_forward_in_time(hours: list[int], share: float) -> None:
+    start = datetime(2013, 1, 1, tzinfo=UTC)
+    frame = pl.DataFrame(
+        {"t": [start + timedelta(hours=h) for h in hours], "i": range(len(hours))},
+        schema={"t": pl.Datetime("us", "UTC"), "i": pl.Int64},
+    )
+    older, newest = cut_newest(frame, "t", share)
+    assert sorted([*older["i"], *newest["i"]]) == list(range(len(hours)))
+    if len(older) and len(newest):
+        assert older["t"].max() < newest["t"].min()
+    if hours:
+        assert len(newest)
+
+
+@given(n=st.integers(0, 500), folds=st.integers(1, 8))
+def test_rolling_origin_never_looks_ahead_and_tests_each_row_once(n: int, folds: int) -> None:
+    tested = []
+    for train, test in rolling_origin(n, folds):
+        assert train.start == 0
+        assert train.stop == test.start
+        tested += range(*test.indices(n))
+    assert tested == list(range(n // (folds + 1), n))
+
+
+@given(every=SPANS, since=MOMENTS, later=st.timedeltas(timedelta(0), timedelta(days=400)))
+def test_windows_tile_time(every: Duration, since: datetime, later: timedelta) -> None:
+    as_of = since + min(later, timedelta(seconds=every.approximate_seconds * 50))
+    windows = closed_windows(every, since, as_of)
+    for one, after in pairwise(windows):
+        assert one.end == after.start
+    if windows:
+        assert windows[0].start <= since < windows[0].end
+        assert windows[-1].end <= as_of < every.after(windows[-1].end)
+
+
+@given(value=st.floats(-1, 1), bound=st.floats(-1, 1), ease=st.floats(0, 1))
+def test_relaxing_a_gate_never_turns_a_pass_into_a_fail(value: float, bound: float, ease: float) -> None:
+    strict, relaxed = (check_gate(AbsoluteGate(metric="m", min=b), {"m": value}, None) for b in (bound, bound - ease))
+    assert not (strict.outcome == "pass" and relaxed.outcome == "fail")
+    gain = {"m": Interval(value, value - 0.1, value + 0.1)}
+    margins = (abs(bound), abs(bound) + ease)
+    tight, wide = (check_gate(ChampionGate(metric="m", versus="champion", margin=m), {}, gain) for m in margins)
+    assert not (tight.outcome == "pass" and wide.outcome == "fail")
+
+
+@given(st.lists(st.floats(0, 1e8), min_size=1, max_size=200), st.sampled_from([3600.0, 86400.0]))
+def test_blocks_are_numbered_without_gaps(seconds: list[float], length: float) -> None:
+    blocks = time_blocks(np.array(seconds), length)
+    assert set(blocks) == set(range(int(blocks.max()) + 1)) or len(seconds) < 10

@@ -1,0 +1,133 @@
+"""One specification, two executors: equal on whatever rows come, over every step kind."""
+
+import math
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from expectations.usecase import FeatureStep
+from tasks.preprocessing.fitting import fit_program
+from tasks.preprocessing.program import FeatureProgram
+
+NUMBERS = st.one_of(
+    st.none(), st.integers(-3, 3).map(float), st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1e300, 5e-324])
+)
+TEXTS = st.one_of(st.none(), st.sampled_from(["a", "b", "ß", "", "7", "a b"]))
+INSTANTS = st.one_of(
+    st.none(),
+    st.datetimes(datetime(1990, 1, 1), datetime(2040, 1, 1)).map(  # noqa: DTZ001 - a zone is set below
+        lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
+    ),
+)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"x": NUMBERS, "y": NUMBERS, "n": st.one_of(st.none(), st.integers(-5, 5)), "t": TEXTS, "when": INSTANTS}
+    ),
+    min_size=3,
+    max_size=12,
+)
+SCHEMA = {"x": pl.Float64, "y": pl.Float64, "n": pl.Int64, "t": pl.String, "when": pl.Datetime("us", "UTC")}
+SURE = [  # rows that make every column fit to be learnt from
+    {"x": 1.0, "y": 2.0, "n": 1, "t": "a", "when": datetime(2013, 1, 1, tzinfo=UTC)},
+    {"x": 2.0, "y": 5.0, "n": 2, "t": "b", "when": datetime(2013, 6, 1, 12, 30, tzinfo=UTC)},
+]
+
+numbers = st.deferred(
+    lambda: st.one_of(
+        st.sampled_from(["x", "y", "n", "2.5", "0", "-1", "60.0"]),
+        st.tuples(numbers, st.sampled_from("+-*/"), numbers).map(lambda p: f"({p[0]} {p[1]} {p[2]})"),
+        st.tuples(st.sampled_from(["abs", "sqrt", "log", "log1p", "exp", "floor"]), numbers).map(
+            lambda p: f"{p[0]}({p[1]})"
+        ),
+        st.tuples(st.sampled_from(["min", "max", "coalesce"]), numbers, numbers).map(
+            lambda p: f"{p[0]}({p[1]}, {p[2]})"
+        ),
+        st.tuples(numbers, conditions, numbers).map(lambda p: f"({p[0]} if {p[1]} else {p[2]})"),
+    )
+)
+conditions = st.deferred(
+    lambda: st.one_of(
+        st.tuples(numbers, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), numbers).map(
+            lambda p: f"({p[0]} {p[1]} {p[2]})"
+        ),
+        st.sampled_from(
+            ["t == 'a'", "t != 'b'", "t in ['a', 'ß']", "t not in ['', '7']", "is_missing(t)", "n in [1, 2]"]
+        ),
+        st.tuples(conditions, st.sampled_from(["and", "or"]), conditions).map(lambda p: f"({p[0]} {p[1]} {p[2]})"),
+        conditions.map(lambda c: f"(not {c})"),
+        numbers.map(lambda e: f"is_missing({e})"),
+    )
+)
+STEPS = st.lists(
+    st.one_of(
+        st.just({"numeric": ["x", "n"]}),
+        st.just(
+            {
+                "calendar": "when",
+                "parts": [
+                    "minute",
+                    "hour",
+                    "day",
+                    "weekday",
+                    "month",
+                    "quarter",
+                    "week",
+                    "day_of_year",
+                    "year",
+                    "weekend",
+                ],
+                "timezone": "America/New_York",
+            }
+        ),
+        st.sampled_from(["median", "mean", "most_frequent", 3.5]).map(
+            lambda w: {"impute": {"columns": ["x", "y"], "with": w}}
+        ),
+        st.just({"impute": {"columns": ["t"], "with": "most_frequent"}}),
+        st.sampled_from(["standard", "minmax"]).map(lambda to: {"scale": ["x", "y"], "to": to}),
+        numbers.map(lambda e: {"expression": e, "name": "made"}),
+        conditions.map(lambda e: {"expression": e, "name": "told"}),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=STEPS, rows=ROWS)
+def test_the_two_executors_agree_to_the_last_bit(steps: list[dict[str, object]], rows: list[dict[str, object]]) -> None:
+    import json
+
+    declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json(json.dumps([*steps, {"encode": ["t"]}]))
+    program = fit_program(declared, pl.DataFrame(SURE, schema=SCHEMA))
+    assert FeatureProgram.from_json(program.to_json()) == program
+
+    batch = program.transform(pl.DataFrame(rows, schema=SCHEMA))
+    one = program.compile()
+    single = np.array([one(row) for row in rows])
+
+    np.testing.assert_array_equal(batch, single)
+
+
+@given(st.lists(st.one_of(st.floats(), st.integers(-(2**60), 2**60), st.booleans(), st.none()), max_size=5))
+def test_numbers_from_requests_are_read_alike(values: list[object]) -> None:
+    declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"numeric": ["x"]}]')
+    program = fit_program(declared, pl.DataFrame({"x": [1.0]}))
+    one = program.compile()
+    floats = [None if value is None else float(value) for value in values]
+    batch = program.transform(pl.DataFrame({"x": pl.Series(floats, dtype=pl.Float64)}))[:, 0]
+    for value, seen in zip(values, batch, strict=True):
+        found = one({"x": value})[0]
+        assert found == seen or (math.isnan(found) and math.isnan(seen))
+
+
+def test_unseen_and_missing_categories_are_minus_one() -> None:
+    declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["t", "n"], "max_categories": 2}]')
+    frame = pl.DataFrame({"t": ["b", "a", "a", "c", "b", None], "n": [1, 1, 2, 2, 3, None]})
+    program = fit_program(declared, frame)
+    assert program.transform(frame)[:, 0].tolist() == [1, 0, 0, -1, 1, -1]
+    assert program.compile()({"t": "z", "n": 1.0}) == [-1.0, 0.0]
+    assert program.categorical == ("t", "n")

@@ -1,0 +1,128 @@
+"""Rows that fail are set apart with the reason, batches that fail are held, and a correction heals them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from expectations.errors import UseCaseError
+from expectations.loading import load_use_case
+from tasks.cleaning.cleaning import clean_batches
+from tasks.cleaning.suite import build_suite
+from tasks.collection.collecting import collect_sources
+from tasks.stores.database import Database
+from tasks.stores.lake import Known, Lake
+from tests.conftest import instant
+from tests.unit.test_collection import edit
+
+Make = Callable[..., Path]
+AS_OF = instant("2011-02-01")
+
+
+def both(folder: Path, lake: Lake, database: Database, as_of=AS_OF):
+    usecase = load_use_case(str(folder))
+    collect_sources(usecase, lake, database, as_of, b"secret")
+    return clean_batches(usecase, lake, as_of)
+
+
+def test_good_rows_pass_and_twice_changes_nothing(make_use_case: Make, lake: Lake, database: Database) -> None:
+    folder = make_use_case()
+    first, again = both(folder, lake, database), both(folder, lake, database)
+    assert (first.rows, first.clean, first.held, first.quarantined) == (688, 688, (), {})
+    assert again.rows == 0
+    assert again.table == first.table
+
+
+def test_failing_rows_go_to_quarantine_with_all_their_reasons(
+    make_use_case: Make, lake: Lake, database: Database
+) -> None:
+    folder = make_use_case()
+    odd = pl.col("time") == "2011-01-05T10:00:00Z"
+    edit(folder, lambda f: f.with_columns(bikers=pl.when(odd).then(pl.lit("-4")).otherwise("bikers")))
+    edit(folder, lambda f: f.with_columns(temp=pl.when(odd).then(pl.lit("9")).otherwise("temp")), "weather")
+
+    found = both(folder, lake, database)
+
+    apart = lake.scan("quarantine").collect()
+    assert found.clean == 687
+    assert apart["_reasons"].to_list() == [
+        "expect_column_values_to_be_between(bikers); expect_column_values_to_be_between(temp)"
+    ]
+    assert instant("2011-01-05T10:00:00") not in lake.scan("clean").collect()["time"].to_list()
+
+
+def test_a_broken_batch_is_held_and_a_corrected_one_heals(make_use_case: Make, lake: Lake, database: Database) -> None:
+    folder = make_use_case(changes={"collection.lookback": "1d"})
+    whole = pl.read_csv(folder / "data" / "rides.csv.gz", infer_schema=False)
+    both(folder, lake, database, instant("2011-01-15"))
+    edit(
+        folder,
+        lambda f: f.with_columns(
+            workingday=pl.when(pl.col("time") > "2011-01-20").then(pl.lit("2")).otherwise("workingday")
+        ),
+    )
+
+    held = both(folder, lake, database)
+
+    assert held.held
+    assert "workingday" in held.held[0]
+    assert lake.scan("clean").collect()["time"].max() < instant("2011-01-15")
+
+    edit(folder, lambda _: whole)
+    healed = both(folder, lake, database)
+    assert not healed.held
+    spec = load_use_case(str(folder)).spec
+    assert Known(lake, spec, AS_OF).rows().height == 688
+
+
+def test_a_column_that_is_gone_holds_the_batch(make_use_case: Make, lake: Lake, database: Database) -> None:
+    folder = make_use_case()
+    suite = yaml.safe_load((folder / "suite.yaml").read_text())
+    suite.append({"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "snow"}})
+    (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
+    held = both(folder, lake, database)
+    assert "could not be evaluated" in held.held[0]
+    assert lake.version("clean") is None
+
+
+def test_a_warning_neither_holds_nor_sets_apart(make_use_case: Make, lake: Lake, database: Database) -> None:
+    folder = make_use_case()
+    rule = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "bikers", "max_value": 10}}
+    (folder / "suite.yaml").write_text(json.dumps([{**rule, "severity": "warning"}]))
+    found = both(folder, lake, database)
+    assert found.warnings
+    assert found.clean == 688
+
+
+@pytest.mark.parametrize(
+    "rule", [{"type": "expect_nothing"}, {"type": "expect_column_values_to_be_between", "kwargs": {"colum": "x"}}]
+)
+def test_a_rule_great_expectations_does_not_know_is_named(make_use_case: Make, rule: dict[str, object]) -> None:
+    folder = make_use_case()
+    (folder / "suite.yaml").write_text(json.dumps([rule]))
+    with pytest.raises(UseCaseError, match=str(rule["type"])):
+        build_suite(load_use_case(str(folder)))
+
+
+def test_repair_clips_maps_and_drops_duplicates(make_use_case: Make, lake: Lake, database: Database) -> None:
+    folder = make_use_case(
+        changes={
+            "cleaning": [
+                {"drop_duplicates": "keys"},
+                {"clip": {"columns": ["hum"], "min": 0.5}},
+                {"map": {"column": "weathersit", "values": {"clear": "fair", "cloudy/misty": None}}},
+                {"drop_missing": ["weathersit"]},
+            ]
+        }
+    )
+    again = "2011-01-05T10:00:00Z"
+    edit(folder, lambda f: pl.concat([f, f.filter(pl.col("time") == again).with_columns(bikers=pl.lit("1"))]))
+    found = both(folder, lake, database)
+    rows = lake.scan("clean").collect()
+    assert rows["hum"].min() == 0.5
+    assert set(rows["weathersit"]) == {"fair", "light rain/snow", "heavy rain/snow"}
+    assert rows.filter(pl.col("time") == instant(again[:-1]))["bikers"].to_list() == [1.0]
+    assert [step.rows_dropped > 0 for step in found.repaired] == [True, False, False, True]

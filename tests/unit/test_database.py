@@ -1,0 +1,158 @@
+"""Single flight, leases, and what happens once although it is asked twice."""
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from expectations.errors import TurnTakenError, UnreachableError
+from tasks.stores import database as module
+from tasks.stores import events
+from tasks.stores.alerts import deliver
+from tasks.stores.database import Alert, Database, Entry
+from tasks.stores.releases import Releases, Served
+from tests.conftest import instant
+
+NOW = instant("2013-03-01")
+
+
+def request(database: Database, usecase: str = "x") -> str | None:
+    with database.transaction() as connection:
+        return database.request_turn(connection, usecase, "decay", NOW)
+
+
+def entry(name: str = "x/1") -> Entry:
+    return Entry(name, "x", NOW, "decision", "keep", "none", "nothing", {"a": 1})
+
+
+def test_a_use_case_has_one_open_turn(database: Database) -> None:
+    first = request(database)
+    assert first is not None
+    assert request(database) is None
+    assert request(database, "y") is not None
+    assert database.open_turn("x").id == first
+
+
+def test_a_turn_that_ended_makes_room(database: Database) -> None:
+    turn = request(database)
+    database.claim(turn, ("requested",), "collecting", "me", None)
+    with database.transaction() as connection:
+        database.advance(connection, turn, "me", "refused")
+    assert database.open_turn("x") is None
+    assert request(database) is not None
+
+
+def test_a_turn_somebody_alive_holds_cannot_be_claimed(database: Database) -> None:
+    turn = request(database)
+    database.claim(turn, ("requested",), "collecting", "one", None)
+    with pytest.raises(TurnTakenError, match="one working on it"):
+        database.claim(turn, ("requested", "collecting"), "collecting", "other", None)
+
+
+def test_a_dead_owner_is_taken_over_when_its_lease_runs_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = request(database)
+    monkeypatch.setattr(module, "LEASE", -module.LEASE)
+    database.claim(turn, ("requested",), "collecting", "dead", "flow-1")
+    before = database.claim(turn, ("requested", "collecting"), "collecting", "heir", "flow-2")
+    assert (before.state, before.flow_run) == ("collecting", "flow-1")
+    with database.transaction() as connection, pytest.raises(TurnTakenError, match="another owner"):
+        database.advance(connection, turn, "dead", "training")
+
+
+def test_a_stage_done_before_is_not_done_again(database: Database) -> None:
+    turn = request(database)
+    with database.transaction() as connection:
+        database.put_state(connection, turn, "training")
+    with pytest.raises(TurnTakenError, match="done already"):
+        database.claim(turn, ("requested", "collecting"), "collecting", "late", None)
+
+
+def test_an_entry_stands_once(database: Database) -> None:
+    with database.transaction() as connection:
+        assert database.write(connection, entry())
+        assert not database.write(connection, entry())
+    assert [each.evidence for each in database.entries("x")] == [{"a": 1}]
+
+
+def test_what_fails_leaves_nothing_of_its_transaction(database: Database) -> None:
+    def both() -> None:
+        with database.transaction() as connection:
+            database.write(connection, entry())
+            database.post(connection, "x", "driftwheel.retrain.requested", {}, {})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        both()
+    assert database.entries("x") == []
+    assert database.unsent() == []
+
+
+def test_events_wait_for_a_server_that_is_away(database: Database) -> None:
+    with database.transaction() as connection:
+        database.post(connection, "x", events.RETRAIN_REQUESTED, {"driftwheel.turn": "t"}, {"turn_id": "t"})
+        database.post(connection, "x", events.DATASET_READY, {}, {}, deliver=False)
+    with pytest.raises(UnreachableError, match="wait in the outbox"):
+        events.flush(database, "http://127.0.0.1:9/api")
+    assert [event.name for event in database.unsent()] == [events.RETRAIN_REQUESTED]
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    status = 200
+    received: list[bytes] = []  # noqa: RUF012 - shared on purpose, emptied by the fixture
+
+    def do_POST(self) -> None:
+        self.received.append(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Receiver)
+    _Receiver.status, _Receiver.received = 200, []
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"json://127.0.0.1:{server.server_port}/hook"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_alert_is_heard_once_and_tried_again_while_it_is_refused(database: Database, receiver: str) -> None:
+    with database.transaction() as connection:
+        for _ in range(2):
+            database.alert(connection, Alert("x/1", "x", "x: hold", "rows failed", "failure"))
+    _Receiver.status = 500
+    assert deliver(database, "x", [receiver]) == []
+    _Receiver.status = 200
+    assert len(deliver(database, "x", [receiver])) == 1
+    assert deliver(database, "x", [receiver]) == []
+    assert b"rows failed" in _Receiver.received[-1]
+    assert len(_Receiver.received) == 2
+
+
+def test_a_wish_is_replaced_whole_and_the_same_wish_is_none(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    first = releases.want("x", champion=Served(bundle="a", version="1"))
+    assert releases.want("x", champion=Served(bundle="a", version="1")) == first
+    assert releases.want("x", champion=Served(bundle="b", version="2")).generation == 2
+    assert releases.desired("x").champion.version == "2"
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["desired.json"]
+
+
+def test_a_bundle_is_visible_only_when_whole(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "bundle.json").write_text("{}")
+    releases = Releases(tmp_path / "releases")
+    for _ in range(2):
+        target = releases.add("x", source, "abc")
+    assert [path.name for path in target.parent.iterdir()] == ["abc"]

@@ -1,0 +1,133 @@
+"""Metrics agree with scikit-learn; intervals and gates follow their laws."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from expectations.usecase import METRICS, AbsoluteGate, ChampionGate
+from tasks.evaluation.gates import check_gate, passed
+from tasks.evaluation import metrics as metrics_module
+from tasks.evaluation.interval import Interval, paired_interval, time_blocks
+from tasks.evaluation.metrics import Scored, score
+
+RANDOM = np.random.default_rng(3)
+LABEL = (RANDOM.random(4000) < 0.3).astype(float)
+CHANCE = np.clip(LABEL * 0.3 + RANDOM.random(4000) * 0.7, 0.001, 0.999).round(2)  # with ties
+TRUTH = RANDOM.normal(50, 20, 4000)
+GUESS = TRUTH + RANDOM.normal(2, 8, 4000)
+CALLED = CHANCE >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("roc_auc", reference.roc_auc_score(LABEL, CHANCE)),
+        ("average_precision", reference.average_precision_score(LABEL, CHANCE)),
+        ("accuracy", reference.accuracy_score(LABEL, CALLED)),
+        ("precision", reference.precision_score(LABEL, CALLED)),
+        ("recall", reference.recall_score(LABEL, CALLED)),
+        ("f1", reference.f1_score(LABEL, CALLED)),
+        ("log_loss", reference.log_loss(LABEL, CHANCE)),
+        ("brier", reference.brier_score_loss(LABEL, CHANCE)),
+    ],
+)
+def test_classification_metrics_are_scikit_learns(metric: str, expected: float) -> None:
+    assert score(metric, Scored(LABEL, CHANCE)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("rmse", reference.root_mean_squared_error(TRUTH, GUESS)),
+        ("mae", reference.mean_absolute_error(TRUTH, GUESS)),
+        ("r2", reference.r2_score(TRUTH, GUESS)),
+    ],
+)
+def test_regression_metrics_are_scikit_learns(metric: str, expected: float) -> None:
+    assert score(metric, Scored(TRUTH, GUESS)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_worked_examples_follow_the_mathematics() -> None:
+    assert 1 / (1 + math.exp(-2)) == pytest.approx(0.881, abs=5e-4)
+    two_thirds = Scored(np.array([1.0, 0.0]), np.array([0.65, 0.35]))
+    assert score("log_loss", two_thirds) == pytest.approx(0.431, abs=5e-4)
+
+
+@pytest.mark.parametrize("metric", METRICS["binary_classification"])
+def test_a_weighted_resample_is_the_metric_of_the_repeated_rows(metric: str) -> None:
+    rows = Scored(LABEL[:300], CHANCE[:300])
+    blocks = np.arange(300) // 30
+    weights = np.array([[2, 0, 1, 1, 0, 3, 1, 0, 1, 1]], dtype=float)
+    repeated = np.concatenate([np.flatnonzero(blocks == b) for b in range(10) for _ in range(int(weights[0, b]))])
+    by_weight = metrics_module.METRICS[metric](rows, blocks, 10)(weights)[0]
+    assert by_weight == pytest.approx(score(metric, Scored(LABEL[repeated], CHANCE[repeated])), rel=1e-9)
+
+
+def test_one_class_has_no_area_under_roc() -> None:
+    assert math.isnan(score("roc_auc", Scored(np.ones(5), np.linspace(0, 1, 5))))
+
+
+def interval(challenger: Scored, champion: Scored, metric: str = "roc_auc", *, better: bool = True) -> Interval:
+    blocks = time_blocks(np.arange(len(champion.label)) * 600.0, 86400.0)
+    return paired_interval(
+        metric, challenger, champion, blocks, greater_is_better=better, resamples=300, confidence=0.95, seed=1
+    )
+
+
+def test_a_model_gains_nothing_over_itself() -> None:
+    rows = Scored(LABEL, CHANCE)
+    assert interval(rows, rows) == Interval(0.0, 0.0, 0.0)
+
+
+def test_a_better_model_gains_whatever_the_direction_of_the_metric() -> None:
+    worse = Scored(TRUTH, GUESS + RANDOM.normal(0, 10, 4000))
+    gain = interval(Scored(TRUTH, GUESS), worse, "rmse", better=False)
+    assert 0 < gain.lower < gain.point < gain.upper
+
+
+def test_different_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="same rows"):
+        interval(Scored(LABEL, CHANCE), Scored(1 - LABEL, CHANCE))
+
+
+def test_the_interval_covers_the_truth_when_errors_come_in_days() -> None:
+    """Both models are equally good, days are shared causes: a 90 % interval excludes zero about once in ten."""
+    excluded = 0
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        day = np.repeat(random.normal(0, 1, (40, 2)), 50, axis=0)
+        truth = random.normal(0, 1, 2000)
+        one, other = (Scored(truth, truth + day[:, i] + random.normal(0, 0.2, 2000)) for i in (0, 1))
+        blocks = np.repeat(np.arange(40), 50)
+        found = paired_interval(
+            "mae", one, other, blocks, greater_is_better=False, resamples=300, confidence=0.9, seed=seed
+        )
+        excluded += not found.lower <= 0 <= found.upper
+    assert excluded <= 15
+
+
+@pytest.mark.parametrize(
+    ("gate", "expected"),
+    [
+        (AbsoluteGate(metric="roc_auc", min=0.6), "pass"),
+        (AbsoluteGate(metric="roc_auc", min=0.8), "fail"),
+        (AbsoluteGate(metric="brier", max=0.1), "fail"),
+        (AbsoluteGate(metric="f1", min=0.1), "unknown"),
+        (ChampionGate(metric="roc_auc", versus="champion", margin=0.01), "pass"),
+        (ChampionGate(metric="roc_auc", versus="champion", margin=0.001), "fail"),
+        (ChampionGate(metric="roc_auc", versus="champion", margin=0.001, require="point"), "pass"),
+    ],
+)
+def test_gates(gate: AbsoluteGate | ChampionGate, expected: str) -> None:
+    metrics = {"roc_auc": 0.7, "brier": 0.2, "f1": math.nan}
+    result = check_gate(gate, metrics, {"roc_auc": Interval(0.002, -0.005, 0.01)})
+    assert result.outcome == expected
+    assert result.rationale
+    assert passed((result,)) == (expected == "pass")
+
+
+def test_the_first_model_is_not_compared() -> None:
+    gate = ChampionGate(metric="roc_auc", versus="champion")
+    assert check_gate(gate, {"roc_auc": 0.5}, None).outcome == "pass"

@@ -1,0 +1,100 @@
+"""Rows are appended once, and nothing can be read before it may be known."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from expectations.errors import LakeError
+from expectations.loading import LoadedUseCase
+from tasks.stores.hashing import hash_frame
+from tasks.stores.lake import BATCH, COLLECTED, Known, Lake
+from tests.conftest import instant
+
+
+def rows(lake: Lake, hours: int, start: str = "2011-03-01", batch: int = 1) -> pl.DataFrame:
+    first = instant(start)
+    return pl.DataFrame(
+        {
+            "time": [first + timedelta(hours=hour) for hour in range(hours)],
+            "bikers": [float(hour) for hour in range(hours)],
+            "casual": [1] * hours,
+            "registered": [2] * hours,
+            "temp": [0.5] * hours,
+            BATCH: [batch] * hours,
+            COLLECTED: [first] * hours,
+        }
+    ).with_columns(pl.col("time", COLLECTED).dt.cast_time_unit("us"))
+
+
+def test_the_same_transaction_is_written_once(lake: Lake) -> None:
+    assert lake.append("raw", rows(lake, 3), transactions={"collect": 1})
+    assert not lake.append("raw", rows(lake, 3), transactions={"collect": 1})
+    assert lake.scan("raw").collect().height == 3
+    assert lake.transaction("raw", "collect") == 1
+
+
+def test_transactions_half_known_are_refused(lake: Lake) -> None:
+    lake.append("predictions", rows(lake, 1), transactions={"a": 1})
+    with pytest.raises(LakeError, match="none or all"):
+        lake.append("predictions", rows(lake, 1), transactions={"a": 1, "b": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.rename({"temp": "temperature"}), "new temperature; no temp"),
+        (lambda f: f.with_columns(pl.col("temp").cast(pl.String)), "temp is String, was Float64"),
+    ],
+)
+def test_other_columns_or_types_are_refused_and_nothing_is_written(lake: Lake, change, message: str) -> None:
+    lake.append("raw", rows(lake, 2), transactions={"collect": 1})
+    with pytest.raises(LakeError, match=message):
+        lake.append("raw", change(rows(lake, 2)), transactions={"collect": 2})
+    assert lake.scan("raw").collect().height == 2
+
+
+def test_a_missing_table_says_what_to_do(lake: Lake) -> None:
+    with pytest.raises(LakeError, match="collect flow"):
+        lake.scan("clean")
+
+
+def test_nothing_is_read_before_it_may_be_known(lake: Lake, bikes: LoadedUseCase) -> None:
+    lake.append("clean", rows(lake, 48), transactions={"clean": 1})
+    as_of = instant("2011-03-02T00:00:00")
+    known = Known(lake, bikes.spec, as_of)
+
+    seen = known.rows()
+
+    assert seen["time"].max() == as_of - timedelta(hours=1)
+    ripe = seen.filter(pl.col("time") <= as_of - timedelta(hours=1))
+    unripe = seen.filter(pl.col("time") > as_of - timedelta(hours=1))
+    for column in ("bikers", "casual", "registered"):
+        assert ripe[column].null_count() == 0
+        assert unripe[column].null_count() == len(unripe)
+    assert known.labelled().height == len(ripe)
+
+
+def test_of_several_versions_of_a_key_the_newest_batch_wins(lake: Lake, bikes: LoadedUseCase) -> None:
+    lake.append("clean", rows(lake, 3), transactions={"clean": 1})
+    newer = rows(lake, 1, batch=2).with_columns(bikers=pl.lit(99.0))
+    lake.append("clean", newer, transactions={"clean": 2})
+    seen = Known(lake, bikes.spec, instant("2011-04-01")).rows()
+    assert seen["bikers"].to_list() == [99.0, 1.0, 2.0]
+
+
+def test_a_hash_follows_values_not_memory(lake: Lake) -> None:
+    frame = rows(lake, 5).with_columns(
+        note=pl.Series(["a", None, "", "b", "c"]), x=pl.Series([1.0, None, -0.0, float("nan"), 2.0])
+    )
+    through_chunks = pl.concat([frame.head(2), frame.tail(3)], rechunk=False)
+    assert hash_frame(frame) == hash_frame(through_chunks)
+    assert hash_frame(frame) == hash_frame(frame.with_columns(pl.col("x") + 0.0))
+    for other in (
+        frame.with_columns(pl.col("note").fill_null("")),
+        frame.with_columns(pl.col("x").fill_null(0.0)),
+        frame.reverse(),
+        frame.rename({"x": "y"}),
+        frame.with_columns(note=pl.Series(["a", None, "b", "", "c"])),
+    ):
+        assert hash_frame(other) != hash_frame(frame)

@@ -1,0 +1,153 @@
+"""The recipe is judged on rows nobody learnt from, and its refit speaks like it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from expectations.errors import BundleError, TrainingError
+from expectations.loading import LoadedUseCase, load_use_case
+from tasks.collection.joining import join_sources
+from tasks.deployment.bundle import jsonable, load_bundle
+from tasks.deployment.pyfunc import _load_pyfunc
+from tasks.stores.lake import Version
+from tasks.training.judging import judge, refit, split_rows
+from tasks.training.learning import learn
+from tasks.training.packing import pack
+from tests.conftest import instant
+
+Make = Callable[..., Path]
+
+
+def rows(usecase: LoadedUseCase, until: str) -> pl.DataFrame:
+    return join_sources(usecase, since=None, until=instant(until), secret=b"k").rows
+
+
+def released(usecase: LoadedUseCase, frame: pl.DataFrame, folder: Path):
+    judged = judge(frame, usecase.spec, None)
+    again = refit(frame, usecase.spec, judged)
+    digest = pack(
+        folder,
+        usecase,
+        frame,
+        judged,
+        again,
+        data=Version("clean", 1, len(frame)),
+        data_hash="h",
+        commit="c",
+        parent="",
+        name=usecase.name,
+    )
+    return load_bundle(folder, digest), judged, again
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "torch.mlp"])
+def test_both_families_learn_save_and_predict_alike_everywhere(
+    bikes: LoadedUseCase, tmp_path: Path, family: str
+) -> None:
+    candidates = tuple(c for c in bikes.spec.model.candidates if c.family == family)
+    short = {"rounds": 30} if family == "lightgbm" else {"epochs": 3, "batch_size": 128}
+    model = bikes.spec.model.model_copy(update={"candidates": tuple(c.model_copy(update=short) for c in candidates)})
+    usecase = LoadedUseCase(bikes.spec.model_copy(update={"model": model}), bikes.folder, bikes.suite, bikes.digest)
+    frame = rows(usecase, "2011-03-01")
+
+    bundle, _, again = released(usecase, frame, tmp_path / "b")
+
+    assert bundle.manifest.family == family
+    np.testing.assert_allclose(bundle.predict(frame), again.trained.predict(frame), rtol=1e-5, atol=1e-3)
+    assert sum(again.trained.fitted.importance().values()) == pytest.approx(1.0)
+    row_by_row = bundle.program.compile()
+    single = [bundle.predictor.predict_row(row_by_row(row)) for row in jsonable(frame.tail(50))]
+    np.testing.assert_allclose(single, bundle.predict(frame.tail(50)), rtol=1e-5, atol=1e-3)
+    columns = [column.name for column in bundle.manifest.columns]
+    loaded = _load_pyfunc(str(bundle.folder))
+    np.testing.assert_array_equal(loaded.predict(frame.select(columns).to_pandas()), bundle.predict(frame))
+
+
+def test_the_same_rows_make_the_same_bundle(make_use_case: Make, tmp_path: Path) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    frame = rows(usecase, "2011-03-01")
+    assert released(usecase, frame, tmp_path / "a")[0].digest == released(usecase, frame, tmp_path / "b")[0].digest
+
+
+def test_training_goes_on_from_an_earlier_bundle(bikes: LoadedUseCase, tmp_path: Path) -> None:
+    from tasks.modelling.families import family
+    from tasks.training.learning import _rows, fit_recipe
+
+    frame = rows(bikes, "2011-03-01")
+    for candidate, longer in (
+        (bikes.spec.model.candidates[0], {"rounds": 5}),
+        (bikes.spec.model.candidates[1], {"epochs": 2}),
+    ):
+        short = candidate.model_copy(update={**longer, "patience": None})
+        first = fit_recipe(frame, bikes.spec, short)
+        folder = tmp_path / candidate.family
+        folder.mkdir()
+        first.fitted.save(folder)
+        learnt = _rows(first.program, frame, bikes.spec)
+        warm = family(candidate.family).fit(
+            learnt, None, params=short, seed=0, report=lambda *_: None, start_from=folder
+        )
+        errors = [np.abs(model.predict(learnt.matrix) - learnt.label).mean() for model in (first.fitted, warm)]
+        assert errors[1] < errors[0]
+
+
+def test_the_holdout_is_new_to_both_and_later_than_all_that_was_learnt(bikes: LoadedUseCase) -> None:
+    frame = rows(bikes, "2011-04-01")
+    cutoff = instant("2011-03-01")
+    before, holdout, new = split_rows(frame, bikes.spec, cutoff)
+    assert holdout["time"].min() > cutoff
+    assert before["time"].max() < holdout["time"].min()
+    assert len(before) + len(holdout) == len(frame)
+    assert len(holdout) / len(new) == pytest.approx(0.3, abs=0.01)
+
+
+def test_equal_cutoffs_are_unchanged_and_too_few_rows_unknown(make_use_case: Make, tmp_path: Path) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    champion, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "b")
+    assert judge(rows(usecase, "2011-03-01"), usecase.spec, champion).judgement.outcome == "unchanged"
+    few = judge(rows(usecase, "2011-03-03"), usecase.spec, champion).judgement
+    assert few.outcome == "unknown"
+    assert "100 are needed" in few.rationale
+
+
+def test_the_champion_is_scored_on_the_same_rows(make_use_case: Make, tmp_path: Path) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    champion, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "b")
+    judged = judge(rows(usecase, "2011-06-01"), usecase.spec, champion)
+    assert judged.holdout is not None
+    np.testing.assert_array_equal(judged.scored["champion"].prediction, champion.predict(judged.holdout))
+    assert judged.judgement.outcome == "passed"
+    assert judged.judgement.champion_metrics["rmse"] > judged.judgement.metrics["rmse"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda f: f.head(50), "at least 200 ripe rows"),
+        (lambda f: f.with_columns(bikers=pl.lit(3.0)), "the same one in all"),
+        (lambda f: f.with_columns(temp=pl.lit(None, dtype=pl.Float64)), "temp missing in all"),
+        (lambda f: f.drop("hum"), "no hum"),
+    ],
+)
+def test_hopeless_rows_are_refused(bikes: LoadedUseCase, harm, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        learn(harm(rows(bikes, "2011-03-01")), bikes.spec)
+
+
+@pytest.mark.parametrize("file", ["model.txt", "features.json", "golden.json", "bundle.json"])
+def test_an_altered_bundle_is_refused_before_it_is_loaded(make_use_case: Make, tmp_path: Path, file: str) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    bundle, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "b")
+    path = bundle.folder / file
+    path.write_text(path.read_text()[:-200])
+    with pytest.raises(BundleError):
+        load_bundle(bundle.folder, bundle.digest)
+
+
+def test_a_bundle_holds_no_pickle(make_use_case: Make, tmp_path: Path) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    bundle, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "b")
+    assert {file.suffix for file in bundle.folder.iterdir()} <= {".json", ".txt", ".onnx", ".safetensors"}
