@@ -50,11 +50,12 @@ class Outcome:
 
 @cache
 def _batches() -> tuple[Any, tuple[type, ...]]:
-    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # tells of its folders
     import great_expectations
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations import expectation
 
+    # it announces its temporary folders, at a level it sets itself when imported
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     context = great_expectations.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.enable_analytics(enable=False)

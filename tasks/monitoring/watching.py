@@ -21,6 +21,7 @@ from tasks.monitoring.windows import Window, closed_windows
 from tasks.stores.database import Alert, Entry
 from tasks.stores.events import RETRAIN_REQUESTED
 from tasks.stores.places import Job
+from tasks.training.packing import PREDICTION
 from tasks.training.running import current_champion
 
 REFERENCE_SAMPLE = 2000
@@ -202,7 +203,11 @@ def _seen(content: dict[str, Any]) -> Seen:
     return Seen(
         content["status"],
         content["rows"],
-        tuple(each["column"] for each in content["drift"] if each["drifted"]),
+        tuple(
+            "the predictions" if each["column"] == PREDICTION else each["column"]
+            for each in content["drift"]
+            if each["drifted"]
+        ),
         ", ".join(parts),
     )
 

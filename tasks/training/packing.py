@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -138,7 +139,7 @@ def _manifest(
         data_hash=data_hash,
         usecase_digest=digest,
         commit=commit,
-        metrics=dict(judgement.metrics),
+        metrics={name: value for name, value in judgement.metrics.items() if math.isfinite(value)},
         parent=parent,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -51,6 +52,8 @@ class Challenger:
         facts = asdict(self.judgement)
         facts["holdout_start"] = str(facts["holdout_start"] or "")
         facts["cutoff"] = str(facts["cutoff"] or "")
+        for name in ("metrics", "champion_metrics"):  # JSON has no NaN: a metric that is not defined is absent
+            facts[name] = {metric: value for metric, value in facts[name].items() if math.isfinite(value)}
         return {**facts, "bundle": self.bundle, "run": self.run, "parent": self.parent}
 
 

@@ -22,13 +22,17 @@ Make = Callable[..., Path]
 @pytest.fixture
 def call(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command with a home of its own and any free ports."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))
+    }
     environment |= {"DRIFTWHEEL_HOME": str(tmp_path / "home")}
     for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE"):
         environment[f"DRIFTWHEEL_{program}_PORT"] = "0"
 
     def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([BIN, *arguments], capture_output=True, text=True, env={**environment, **extra}, timeout=280)
+        return subprocess.run(
+            [BIN, *arguments], capture_output=True, text=True, env={**environment, **extra}, timeout=280
+        )
 
     return run
 
@@ -50,7 +54,13 @@ def test_wrong_use_is_exit_code_2(call, arguments: tuple[str, ...]) -> None:
 def test_check_tries_everything_and_tells_all_problems(call, make_use_case: Make) -> None:
     good = call("check", str(make_use_case("good")), "--json")
     assert good.returncode == 0
-    assert {finding["what"] for finding in json.loads(good.stdout)} >= {"suite", "joins", "label", "features", "one prediction"}
+    assert {finding["what"] for finding in json.loads(good.stdout)} >= {
+        "suite",
+        "joins",
+        "label",
+        "features",
+        "one prediction",
+    }
     folder = make_use_case("bad", {"sources.rides.path": "nowhere.csv"})
     (folder / "suite.yaml").write_text("[{type: expect_wonders, kwargs: {}}]")
     bad = call("check", str(folder))
@@ -112,7 +122,11 @@ def test_up_status_down_leave_no_process_also_after_kill_nine(call, tmp_path: Pa
     assert up.returncode == 0, up.stderr
     state = json.loads(call("status", "--json").stdout)
     assert {each["program"] for each in state["programs"] if each["answers"]} == {
-        "prefect", "mlflow", "evidently", "service", "runner"
+        "prefect",
+        "mlflow",
+        "evidently",
+        "service",
+        "runner",
     }
     assert call("up", "--detach").returncode == 1
     assert call("doctor").returncode == 0

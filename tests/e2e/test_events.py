@@ -20,7 +20,9 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture
-def whole_stack(tmp_path: Path, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Addresses]:
+def whole_stack(
+    tmp_path: Path, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Addresses]:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
     for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE"):
         monkeypatch.setenv(f"DRIFTWHEEL_{program}_PORT", "0")
@@ -64,19 +66,29 @@ def test_decayed_traffic_turns_the_wheel_by_events(whole_stack: Addresses) -> No
 
         with get_client(sync_client=True) as client:
             monitor = wait(lambda: _deployment(client, "monitor/events"))
-            run = client.create_flow_run_from_deployment(monitor, parameters={"usecase": "events",
-                                                                              "as_of": "2011-05-02T00:00:00Z"})
+            run = client.create_flow_run_from_deployment(
+                monitor, parameters={"usecase": "events", "as_of": "2011-05-02T00:00:00Z"}
+            )
 
-            served = wait(lambda: httpx.get(f"{whole_stack.service}/version").json()["usecases"]["events"]["champion"]
-                          ["version"] == "2")
+            served = wait(
+                lambda: (
+                    httpx.get(f"{whole_stack.service}/version").json()["usecases"]["events"]["champion"]["version"]
+                    == "2"
+                )
+            )
             assert served
             wait(lambda: job.database.open_turn("events") is None)
 
             assert client.read_flow_run(run.id).state is not None
             automations = [each.name for each in client.read_automations()]
-            assert sorted(automations) == ["driftwheel: collect events", "driftwheel: deploy events",
-                                           "driftwheel: train events"]
-            runs = [each for each in client.read_flow_runs() if each.created_by and each.created_by.type == "AUTOMATION"]
+            assert sorted(automations) == [
+                "driftwheel: collect events",
+                "driftwheel: deploy events",
+                "driftwheel: train events",
+            ]
+            runs = [
+                each for each in client.read_flow_runs() if each.created_by and each.created_by.type == "AUTOMATION"
+            ]
             assert len(runs) == 3
 
     turns = job.database.turns("events")

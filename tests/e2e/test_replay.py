@@ -14,20 +14,52 @@ import pytest
 pytestmark = pytest.mark.system
 
 
-def test_a_replay_tells_what_the_loop_gained_and_stops_what_it_started(make_use_case: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_replay_tells_what_the_loop_gained_and_stops_what_it_started(
+    make_use_case: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = make_use_case("small")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))}
-    environment |= {"DRIFTWHEEL_HOME": str(tmp_path / "home"), "DRIFTWHEEL_PREFECT_PORT": "0",
-                    "DRIFTWHEEL_MLFLOW_PORT": "0", "DRIFTWHEEL_SERVICE_PORT": "0", "DRIFTWHEEL_EVIDENTLY_PORT": "0"}
-    command = [Path(sys.executable).parent / "driftwheel", "replay", str(folder), "--to", "2011-07-01", "--compare",
-               "--json", str(tmp_path / "story.json")]
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))
+    }
+    environment |= {
+        "DRIFTWHEEL_HOME": str(tmp_path / "home"),
+        "DRIFTWHEEL_PREFECT_PORT": "0",
+        "DRIFTWHEEL_MLFLOW_PORT": "0",
+        "DRIFTWHEEL_SERVICE_PORT": "0",
+        "DRIFTWHEEL_EVIDENTLY_PORT": "0",
+    }
+    command = [
+        Path(sys.executable).parent / "driftwheel",
+        "replay",
+        str(folder),
+        "--to",
+        "2011-07-01",
+        "--compare",
+        "--json",
+        str(tmp_path / "story.json"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr
 
     story = json.loads((tmp_path / "story.json").read_text())
-    assert set(story) >= {"usecase", "metric", "windows", "mean", "retrains", "promotions", "refused", "requests",
-                          "failed_requests", "seconds"}
-    assert [window["start"][:10] for window in story["windows"]] == ["2011-03-01", "2011-04-01", "2011-05-01", "2011-06-01"]
+    assert set(story) >= {
+        "usecase",
+        "metric",
+        "windows",
+        "mean",
+        "retrains",
+        "promotions",
+        "refused",
+        "requests",
+        "failed_requests",
+        "seconds",
+    }
+    assert [window["start"][:10] for window in story["windows"]] == [
+        "2011-03-01",
+        "2011-04-01",
+        "2011-05-01",
+        "2011-06-01",
+    ]
     assert story["failed_requests"] == 0
     assert story["mean"]["loop"] < story["mean"]["static"]
     assert 1 <= story["retrains"] < 4

@@ -77,3 +77,28 @@ def test_a_column_that_vanishes_is_drift() -> None:
     found = score(pl.Series(RANDOM.normal(size=100)), pl.Series([None] * 50, dtype=pl.Float64), min_effect=0.1)
     assert found.drifted
     assert found.missing_share == 1.0
+
+
+def test_the_scores_are_evidentlys(tmp_path) -> None:
+    """Evidently's own numbers over the same rows, its methods named as in our reports."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    names = np.array(["a", "b", "c"])
+    reference = pl.DataFrame({"x": RANDOM.normal(size=1500), "t": RANDOM.choice(names, 1500, p=[0.5, 0.3, 0.2])})
+    window = pl.DataFrame({"x": RANDOM.normal(0.4, 1.2, 900), "t": RANDOM.choice(names, 900, p=[0.2, 0.3, 0.5])})
+    definition = DataDefinition(numerical_columns=["x"], categorical_columns=["t"])
+    sets = [Dataset.from_pandas(frame.to_pandas(), data_definition=definition) for frame in (window, reference)]
+    report = Report([DataDriftPreset(num_method="wasserstein", cat_method="jensenshannon")]).run(*sets)
+    theirs = {
+        each["config"]["column"]: float(each["value"])
+        for each in report.dict()["metrics"]
+        if each["config"]["type"] == "evidently:metric_v2:ValueDrift"
+    }
+
+    ours = {
+        each.column: each.score for each in score_window(profile_frame(reference), window, alpha=0.05, min_effect=0.0)
+    }
+
+    assert ours["t"] == pytest.approx(theirs["t"], rel=1e-9)
+    assert ours["x"] == pytest.approx(theirs["x"], rel=0.05)

@@ -7,8 +7,8 @@ import pytest
 from sklearn import metrics as reference
 
 from expectations.usecase import METRICS, AbsoluteGate, ChampionGate
-from tasks.evaluation.gates import check_gate, passed
 from tasks.evaluation import metrics as metrics_module
+from tasks.evaluation.gates import check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
 
