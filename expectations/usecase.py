@@ -360,6 +360,8 @@ class Evaluation(Strict):
     """Fewest rows in a holdout; fewer give the verdict unknown."""
     block: Span = Duration.parse("1d")
     """Rows this close in time are resampled together, because their errors are not independent."""
+    cross_validation: Annotated[int, Field(ge=2, le=20)] | None = None
+    """Folds of a rolling-origin cross-validation on the rows before the holdout, reported in MLflow; null for none."""
     resamples: Annotated[int, Field(ge=100)] = 500
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5

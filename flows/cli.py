@@ -381,6 +381,17 @@ def replay(
         json_file.write_text(json.dumps(asdict(story), indent=1), encoding="utf-8")
 
 
+@main.command()
+@click.argument("usecase")
+@click.argument("moment", type=Instant())
+@_errors
+def report(usecase: str, moment: datetime) -> None:
+    """Draw Evidently's report of the window that holds MOMENT, against the champion's training rows."""
+    from flows.reporting import report_window
+
+    click.echo(report_window(_settings(), usecase, moment))
+
+
 # --- versions and reasons ---------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from prefect import flow
 
 from flows.stage import Verdict, open_job, present, run_name, tell
-from tasks.monitoring.task import decide, harvest_journal, measure_windows
+from tasks.monitoring.task import announce_stalled, decide, harvest_journal, measure_windows
 
 
 @flow(name="monitor", flow_run_name=run_name, persist_result=False)
@@ -23,5 +23,6 @@ def monitor(
         harvest_journal(job)
         measured = measure_windows(job)
         watched = decide(job, measured)
+        announce_stalled(job)
         tell(job)
         return Verdict(watched.decision.action, watched.decision.summary, watched.turn)

@@ -308,7 +308,7 @@ def account(story: Story, started: float, servers: float, before: dict[str, floa
     now = spent()
     stages = {
         name: now.get(name, 0.0) - before.get(name, 0.0)
-        for name in ("collection", "validation", "training", "scoring", "monitoring")
+        for name in ("collection", "validation", "training", "deployment", "scoring", "monitoring")
     }
     if story.compare:
         stages["comparison"] = now["comparison"] - before.get("comparison", 0.0)

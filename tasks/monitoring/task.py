@@ -31,4 +31,7 @@ harvest_journal = task(name="harvest the journal", cache_policy=NO_CACHE, persis
 measure_windows = task(name="measure windows", cache_policy=NO_CACHE, persist_result=False)(
     timed("monitoring", watching.measure_windows)
 )
+announce_stalled = task(name="announce a stalled turn", cache_policy=NO_CACHE, persist_result=False)(
+    timed("monitoring", watching.announce_stalled)
+)
 decide = task(name="decide", cache_policy=NO_CACHE, persist_result=False)(timed("monitoring", _decide))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import httpx
@@ -19,12 +19,14 @@ from tasks.monitoring.policy import Decision, Seen, Situation, decide
 from tasks.monitoring.report import ReportRef, draw_report
 from tasks.monitoring.windows import Window, closed_windows
 from tasks.stores.database import Alert, Entry
-from tasks.stores.events import RETRAIN_REQUESTED
+from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.places import Job
 from tasks.training.packing import PREDICTION
 from tasks.training.running import current_champion
 
 REFERENCE_SAMPLE = 2000
+SILENCE = timedelta(minutes=2)
+"""How long an open turn may lie untouched before it is announced again."""
 _SEVERITIES: dict[str, Literal["info", "warning", "failure"]] = {
     "warn": "warning",
     "hold": "failure",
@@ -191,6 +193,29 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
                 Alert(key, job.name, f"{job.name}: {decision.action} ({decision.cause})", decision.summary, severity),
             )
     return turn
+
+
+def announce_stalled(job: Job) -> str | None:
+    """Ask again for the next stage of an open turn nobody has touched for a while; returns the turn.
+
+    A stage killed on a server leaves its turn open, and the event that started it is spent. Asking twice is harmless:
+    a stage claims its turn before it works.
+    """
+    turn = job.database.stalled_turn(job.name, SILENCE)
+    if turn is None or not job.announce:
+        return None
+    event = {"requested": RETRAIN_REQUESTED, "collecting": RETRAIN_REQUESTED, "training": DATASET_READY}.get(
+        turn.state, MODEL_PROMOTED
+    )
+    with job.database.transaction() as connection:
+        job.database.post(
+            connection,
+            job.name,
+            event,
+            {"driftwheel.turn": turn.id, "driftwheel.cause": turn.cause},
+            {"turn_id": turn.id, "as_of": turn.as_of.isoformat(), "decision": turn.decision},
+        )
+    return turn.id
 
 
 def _seen(content: dict[str, Any]) -> Seen:

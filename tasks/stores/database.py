@@ -307,7 +307,13 @@ class Database:
             with connection.begin_nested():
                 connection.execute(
                     insert(turns).values(
-                        id=turn_id, usecase=usecase, cause=cause, decision=decision, as_of=as_of, state="requested"
+                        id=turn_id,
+                        usecase=usecase,
+                        cause=cause,
+                        decision=decision,
+                        as_of=as_of,
+                        state="requested",
+                        lease_until=datetime.now(UTC),
                     )
                 )
         except IntegrityError:
@@ -327,6 +333,15 @@ class Database:
                 select(turns).where(turns.c.usecase == usecase, turns.c.state.in_(OPEN))
             ).one_or_none()
         return _turn(row) if row else None
+
+    def stalled_turn(self, usecase: str, silence: timedelta) -> Turn | None:
+        """Return the open turn if nobody has touched it for longer than `silence`."""
+        with self.transaction() as connection:
+            row = connection.execute(
+                select(turns).where(turns.c.usecase == usecase, turns.c.state.in_(OPEN))
+            ).one_or_none()
+        touched = _aware(row.lease_until) if row else None
+        return _turn(row) if row and (touched is None or touched < datetime.now(UTC) - silence) else None
 
     def turns(self, usecase: str) -> list[Turn]:
         """Return all turns of a use case by their instant."""
@@ -383,7 +398,9 @@ class Database:
         """Give a turn back as it is, for a rerun."""
         with self.transaction() as connection:
             connection.execute(
-                update(turns).where(turns.c.id == turn_id, turns.c.owner == owner).values(owner=None, lease_until=None)
+                update(turns)
+                .where(turns.c.id == turn_id, turns.c.owner == owner)
+                .values(owner=None, lease_until=datetime.now(UTC))
             )
 
     def put_state(self, connection: Connection, turn_id: str, state: State) -> None:
@@ -405,7 +422,7 @@ class Database:
         TurnTakenError
             If the lease was lost meanwhile: then another process goes on, and nothing of this one may count.
         """
-        values: dict[str, Any] = {"state": state, "owner": None, "lease_until": None}
+        values: dict[str, Any] = {"state": state, "owner": None, "lease_until": datetime.now(UTC)}
         if product is not None:
             values["product"] = json.dumps(product)
         where = (turns.c.id == turn_id) & (turns.c.owner == owner)

@@ -20,7 +20,7 @@ from tasks.evaluation.gates import GateResult, check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import cut_newest
-from tasks.training.learning import Trained, fit_recipe, labels, learn, refuse_hopeless, training_window
+from tasks.training.learning import Trained, cross_validate, fit_recipe, labels, learn, refuse_hopeless, training_window
 
 Outcome = Literal["passed", "refused", "unknown", "unchanged"]
 
@@ -57,6 +57,8 @@ class Judged:
     holdout: pl.DataFrame | None = None
     scored: Mapping[str, Scored] = field(default_factory=dict)
     prediction: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None = None
+    folds: Mapping[str, list[float]] = field(default_factory=dict)
+    """Metric -> values of the cross-validation, where it was asked for."""
 
 
 def split_rows(
@@ -109,7 +111,10 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
                 cutoff=cutoff,
             )
         )
-    trained = learn(training_window(before, spec), spec)
+    learnable = training_window(before, spec)
+    trained = learn(learnable, spec)
+    asked = spec.evaluation.cross_validation
+    folds = cross_validate(learnable, spec, trained.recipe, asked) if asked else {}
     truth = labels(holdout, spec)
     threshold = spec.evaluation.threshold
     prediction = trained.predict(holdout)
@@ -132,7 +137,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
         start,
         cutoff,
     )
-    return Judged(judgement, trained, holdout, scored, prediction)
+    return Judged(judgement, trained, holdout, scored, prediction, folds)
 
 
 def _gains(spec: UseCase, holdout: pl.DataFrame, scored: Mapping[str, Scored]) -> dict[str, Interval]:

@@ -12,7 +12,7 @@ import polars as pl
 from expectations.errors import TrainingError
 from expectations.usecase import Candidate, ChampionGate, LastWindow, UseCase
 from tasks.evaluation.metrics import Scored, score
-from tasks.evaluation.splits import cut_newest
+from tasks.evaluation.splits import cut_newest, rolling_origin
 from tasks.modelling.families import family
 from tasks.modelling.family import Fitted, Rows, Vector
 from tasks.preprocessing.fitting import fit_program
@@ -144,6 +144,28 @@ def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Candidate) -> Trained
         _rows(program, frame, spec), None, params=settled, seed=spec.model.seed, report=report
     )
     return Trained(program, fitted, dict(curves))
+
+
+def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Candidate, folds: int) -> dict[str, list[float]]:
+    """Score a settled recipe by rolling origin: every fold is judged by a model of the rows before it.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame of shape (n_rows, any)
+        In time order, nothing of the holdout among them.
+
+    Returns
+    -------
+    dict of str to list of float
+        Metric -> one value a fold, oldest first.
+    """
+    scores: dict[str, list[float]] = defaultdict(list)
+    for train, test in rolling_origin(len(frame), folds):
+        fold = frame[test]
+        prediction = fit_recipe(frame[train], spec, recipe).predict(fold)
+        for metric in spec.greater_is_better:
+            scores[metric].append(score(metric, Scored(labels(fold, spec), prediction, spec.evaluation.threshold)))
+    return dict(scores)
 
 
 def _rows(program: FeatureProgram, frame: pl.DataFrame, spec: UseCase) -> Rows:

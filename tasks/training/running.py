@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def _agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
     changed = Judgement(**{**vars(judgement), "gates": (*judgement.gates, gate)})
     if gate.outcome == "fail":
         changed = Judgement(**{**vars(changed), "outcome": "refused", "rationale": f"{gate.name}: {gate.rationale}"})
-    return Judged(changed, judged.trained, judged.holdout, judged.scored, judged.prediction)
+    return replace(judged, judgement=changed)
 
 
 def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | None) -> None:
@@ -179,6 +179,8 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
         params |= {f"recipe.{key}": value for key, value in judged.trained.recipe.model_dump(mode="json").items()}
         metrics |= {f"contest_{name}": value for name, value in judged.trained.contest.items()}
         curves = {name.replace("/", "_"): values for name, values in judged.trained.curves.items()}
+    curves |= {f"fold_{name}": values for name, values in judged.folds.items()}
+    metrics |= {f"folds_mean_{name}": sum(values) / len(values) for name, values in judged.folds.items()}
     registry.log(
         challenger.run,
         params=params,

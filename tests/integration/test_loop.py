@@ -297,3 +297,37 @@ def assert_no_orphans(name: str, folder: Path) -> None:
 def test_the_stack_says_who_is_silent(home: Path, stack: Addresses) -> None:
     health = {each.program: each for each in Stack(Settings()).health()}
     assert {name for name, each in health.items() if each.answers} == {"prefect", "mlflow", "service"}
+
+
+def test_a_schedule_edited_in_the_ui_wins_until_the_yaml_changes(
+    make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.schedules import CronSchedule
+
+    from flows.deployments import build
+
+    settings, database = Settings(), Settings().platform()
+
+    def apply(client, folder: Path) -> object:
+        made = build(client, settings.use_case(str(folder)), database)
+        return {each.flow_name: each.apply() for each in made}["collect"]
+
+    def cron(client, deployment) -> tuple[str, bool]:
+        (schedule,) = client.read_deployment_schedules(deployment)
+        return schedule.schedule.cron, schedule.active
+
+    folder = make_use_case("timed", {"schedule": {"collect": "0 3 * * *", "active": False}})
+    with get_client(sync_client=True) as client:
+        deployment = apply(client, folder)
+        assert cron(client, deployment) == ("0 3 * * *", False)
+        (schedule,) = client.read_deployment_schedules(deployment)
+        client.update_deployment_schedule(
+            deployment, schedule.id, active=True, schedule=CronSchedule(cron="0 5 * * *", timezone="UTC")
+        )
+        apply(client, folder)
+        assert cron(client, deployment) == ("0 5 * * *", True)
+        text = (folder / "usecase.yaml").read_text()
+        (folder / "usecase.yaml").write_text(text.replace("0 3 * * *", "0 4 * * *"))
+        apply(client, folder)
+        assert cron(client, deployment) == ("0 4 * * *", False)

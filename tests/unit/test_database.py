@@ -1,6 +1,7 @@
 """Single flight, leases, and what happens once although it is asked twice."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -156,3 +157,11 @@ def test_a_bundle_is_visible_only_when_whole(tmp_path: Path) -> None:
     for _ in range(2):
         target = releases.add("x", source, "abc")
     assert [path.name for path in target.parent.iterdir()] == ["abc"]
+
+
+def test_an_open_turn_nobody_touches_is_found_stalled(database: Database) -> None:
+    turn = request(database)
+    assert database.stalled_turn("x", timedelta(minutes=2)) is None
+    assert database.stalled_turn("x", timedelta(seconds=-1)).id == turn
+    database.claim(turn, ("requested",), "collecting", "me", None)
+    assert database.stalled_turn("x", timedelta(seconds=0)) is None

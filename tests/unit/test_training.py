@@ -151,3 +151,9 @@ def test_a_bundle_holds_no_pickle(make_use_case: Make, tmp_path: Path) -> None:
     usecase = load_use_case(str(make_use_case()))
     bundle, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "b")
     assert {file.suffix for file in bundle.folder.iterdir()} <= {".json", ".txt", ".onnx", ".safetensors"}
+
+
+def test_cross_validation_where_asked_looks_only_back(make_use_case: Make) -> None:
+    usecase = load_use_case(str(make_use_case(changes={"evaluation.cross_validation": 3})))
+    judged = judge(rows(usecase, "2011-03-01"), usecase.spec, None)
+    assert {metric: len(values) for metric, values in judged.folds.items()} == {"rmse": 3, "mae": 3, "r2": 3}
