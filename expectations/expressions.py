@@ -168,6 +168,8 @@ class _Parser:
         except SyntaxError as error:
             raise self.refuse(f"a syntax error ({error.msg})") from error
         root = self.node(tree.body)
+        if not self.columns:
+            raise self.refuse("no column")
         return Expression(self.text, root, tuple(self.columns))
 
     def node(self, tree: ast.expr, want: Kind = "number") -> Node:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,6 +30,9 @@ from expectations.durations import Duration
 from expectations.errors import ExpressionError
 from expectations.expressions import Expression, parse_expression
 
+CRON_FIELDS = 5
+REPLAY = "-replay"
+"""Ending of the names replays are kept under."""
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 
 #: Metrics by task, and whether more is better.
@@ -44,6 +49,26 @@ METRICS: dict[str, dict[str, bool]] = {
     },
     "regression": {"rmse": False, "mae": False, "r2": True},
 }
+
+
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{value!r} is no time zone; write for example Europe/Paris") from error
+    return value
+
+
+def _known_cron(value: str) -> str:
+    if len(value.split()) != CRON_FIELDS or not re.fullmatch(r"[\d\s*/,\-A-Za-z#?]+", value):
+        raise ValueError(f"{value!r} is no cron line; write five fields, for example 0 3 * * *")
+    return value
+
+
+def _longer_than_nothing(value: Duration) -> Duration:
+    if not value.approximate_seconds:
+        raise ValueError("must be longer than nothing")
+    return value
 
 
 class _DurationSchema:
@@ -81,6 +106,9 @@ Formula = Annotated[
     PlainSerializer(lambda value: value.text, return_type=str),
     _ExpressionSchema,
 ]
+Zone = Annotated[str, AfterValidator(_known_zone)]
+Cron = Annotated[str, AfterValidator(_known_cron)]
+LongerThanNothing = Annotated[Span, AfterValidator(_longer_than_nothing)]
 Columns = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -160,7 +188,7 @@ class Clock(Strict):
     """The event time of a row."""
 
     column: str
-    timezone: str = "UTC"
+    timezone: Zone = "UTC"
     """Zone of the values where they carry none."""
 
 
@@ -211,6 +239,13 @@ class ValueMap(Strict):
     column: str
     values: dict[str, str | None]
 
+    @model_validator(mode="after")
+    def _settled(self) -> Self:
+        chained = sorted(set(self.values) & {value for value in self.values.values() if value is not None})
+        if chained:
+            raise ValueError(f"{', '.join(chained)} is replaced and is a replacement; name the final spelling")
+        return self
+
 
 class MapValues(Strict):
     """Replace spellings by the agreed one."""
@@ -255,7 +290,7 @@ class CalendarStep(Strict):
 
     calendar: str
     parts: Annotated[tuple[CalendarPart, ...], Field(min_length=1)]
-    timezone: str = "UTC"
+    timezone: Zone = "UTC"
 
 
 class Imputation(Strict):
@@ -358,7 +393,7 @@ class Evaluation(Strict):
     """Newest share of the new rows that decides."""
     min_rows: Annotated[int, Field(ge=10)] = 200
     """Fewest rows in a holdout; fewer give the verdict unknown."""
-    block: Span = Duration.parse("1d")
+    block: LongerThanNothing = Duration.parse("1d")
     """Rows this close in time are resampled together, because their errors are not independent."""
     cross_validation: Annotated[int, Field(ge=2, le=20)] | None = None
     """Folds of a rolling-origin cross-validation on the rows before the holdout, reported in MLflow; null for none."""
@@ -451,7 +486,7 @@ class Policy(Strict):
 class Monitoring(Strict):
     """What is watched in production."""
 
-    every: Span
+    every: LongerThanNothing
     drift: Drift = Drift()
     performance: tuple[Performance, ...]
     policy: Policy
@@ -462,8 +497,8 @@ class Monitoring(Strict):
 class Schedule(Strict):
     """When flows run by themselves (cron, UTC)."""
 
-    collect: str = "0 3 * * *"
-    monitor: str = "0 * * * *"
+    collect: Cron = "0 3 * * *"
+    monitor: Cron = "0 * * * *"
     active: bool = False
 
 
@@ -527,6 +562,8 @@ class UseCase(Strict):
                     f"features.{index}: {', '.join(leaks)} {'is' if len(leaks) == 1 else 'are'} known only after "
                     "the event (a label or forbidden column); a model that reads it cannot serve"
                 )
+        if self.name.endswith(REPLAY):
+            problems.append(f"name: a name that ends in {REPLAY} is kept for replays")
         if self.label.column in self.keys:
             problems.append(f"keys: the label {self.label.column} cannot identify a row")
         gone = sorted(column for column, how in self.personal.items() if how == "drop" and column in self.keys)

@@ -80,7 +80,14 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
             if spec.task == "binary_classification" and len(known)
             else ""
         )
-        findings.append(Finding("label", bool(len(known)), f"{len(known):,} of {len(rows):,} rows have one{share}"))
+        different = known[spec.label.column].n_unique() > 1
+        findings.append(Finding("label", different, f"{len(known):,} of {len(rows):,} rows have one{share}"))
+        least = 2 * spec.evaluation.min_rows
+        if not different or len(known) < least:
+            findings[-1] = Finding(
+                "label", False, f"{findings[-1].found}; at least {least} rows with different values are needed to learn"
+            )
+            return findings
         sample = known.head(_SAMPLE)
         outcomes = validate(usecase, sample)
         broken = [outcome for outcome in outcomes if not outcome.success]
@@ -105,6 +112,7 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
             digest = pack(
                 Path(scratch) / "b",
                 usecase,
+                cleaned,
                 cleaned,
                 judged,
                 Refit(trained, len(cleaned), 0.0),

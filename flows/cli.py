@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -68,9 +67,16 @@ def _errors(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _settings() -> Settings:
+    from pydantic import ValidationError
+
+    from expectations.errors import DriftwheelError
     from infra.settings import Settings
 
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise DriftwheelError("settings that can be read", wrong, "Mend the DRIFTWHEEL_ variables") from error
 
 
 def _print_json(value: object) -> None:
@@ -201,32 +207,36 @@ def check(usecase: str, as_json: bool) -> None:
 @_errors
 def up(detach: bool) -> None:
     """Start Prefect, MLflow, Evidently, the runner and the service, and wait until each answers."""
+    import signal
+
     from infra.stack import Stack
 
     settings = _settings()
     stack = Stack(settings)
+    asked = signal.default_int_handler  # SIGTERM ends it as Ctrl-C does
+    signal.signal(signal.SIGTERM, asked)
     with _console().status("starting; the first time takes a minute"):
         addresses = stack.start()
-    _table(
-        "driftwheel is up",
-        ("what", "address", "there"),
-        [
-            ("Prefect", addresses.prefect, "flows, schedules, decisions"),
-            ("MLflow", addresses.mlflow, "experiments, models, plots"),
-            ("Evidently", addresses.evidently, "drift reports"),
-            ("service", addresses.service, "predictions: POST /NAME/invocations"),
-        ],
-    )
-    click.echo(f"logs in {stack.logs}, state in {settings.folder}")
-    if not settings.platform().use_cases():
-        click.echo("No use case is registered yet: driftwheel add flights")
-    if detach:
-        return
-    click.echo("Ctrl-C stops it")
-    import signal
-
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    try:
+        _table(
+            "driftwheel is up",
+            ("what", "address", "there"),
+            [
+                ("Prefect", addresses.prefect, "flows, schedules, decisions"),
+                ("MLflow", addresses.mlflow, "experiments, models, plots"),
+                ("Evidently", addresses.evidently, "drift reports"),
+                ("service", addresses.service, "predictions: POST /NAME/invocations"),
+            ],
+        )
+        click.echo(f"logs in {stack.logs}, state in {settings.folder}")
+        if not settings.platform().use_cases():
+            click.echo("No use case is registered yet: driftwheel add flights")
+        if detach:
+            return
+        click.echo("Ctrl-C stops it")
+        signal.pause()
+    except KeyboardInterrupt:
+        click.echo("stopping")
     stack.stop()
 
 

@@ -20,6 +20,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 
+from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase
 from infra.settings import Settings
 from tasks.stores import events
@@ -42,7 +43,7 @@ _DESCRIPTIONS = {
 def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database) -> list[RunnerDeployment]:
     """Make the deployments of a use case. An edit of a schedule in the UI wins until the YAML's own value changes."""
     schedule = usecase.spec.schedule
-    wanted = {"collect": schedule.collect, "monitor": schedule.monitor, "active": schedule.active}
+    wanted = _wanted(usecase)
     applied = json.loads(database.marked(usecase.name, "schedule") or "{}")
     made = []
     for name, description in _DESCRIPTIONS.items():
@@ -68,8 +69,17 @@ def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database)
                 paused=known.paused if known else False,
             )
         )
-    database.mark(usecase.name, "schedule", json.dumps(wanted))
     return made
+
+
+def remember(usecase: LoadedUseCase, database: Database) -> None:
+    """Note which schedule of the YAML was applied; after it was."""
+    database.mark(usecase.name, "schedule", json.dumps(_wanted(usecase)))
+
+
+def _wanted(usecase: LoadedUseCase) -> dict[str, str | bool]:
+    schedule = usecase.spec.schedule
+    return {"collect": schedule.collect, "monitor": schedule.monitor, "active": schedule.active}
 
 
 def automate(client: SyncPrefectClient, usecase: str) -> None:
@@ -133,9 +143,15 @@ def main() -> None:
     with get_client(sync_client=True) as client:
         forget(client, set(names))
         for name in names:
-            for deployment in build(client, settings.use_case(name), database):
+            try:
+                usecase = settings.use_case(name)
+            except DriftwheelError as error:  # one that is broken does not stop the others
+                print(f"{name} is left out: {error}", flush=True)  # noqa: T201 - the runner's log
+                continue
+            for deployment in build(client, usecase, database):
                 deployment.apply()
                 deployments.append(deployment)
+            remember(usecase, database)
             automate(client, name)
     if not deployments:
         print("no use case is registered: waiting (driftwheel add NAME)", flush=True)  # noqa: T201 - the runner's log

@@ -7,7 +7,7 @@ from datetime import datetime
 from prefect import flow
 
 from flows.stage import Verdict, open_job, present, run_name, tell
-from tasks.monitoring.task import announce_stalled, decide, harvest_journal, measure_windows
+from tasks.monitoring.task import announce_stalled, decide, draw_report, harvest_journal, measure_windows
 
 
 @flow(name="monitor", flow_run_name=run_name, persist_result=False)
@@ -21,8 +21,9 @@ def monitor(
     job = open_job(usecase, as_of, None, namespace, announce=announce)
     with present(job):
         harvest_journal(job)
-        measured = measure_windows(job)
-        watched = decide(job, measured)
+        measure_windows(job)
+        watched = decide(job)
         announce_stalled(job)
         tell(job)
+        draw_report(job, watched)
         return Verdict(watched.decision.action, watched.decision.summary, watched.turn)

@@ -23,6 +23,7 @@ from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from expectations.errors import SourceError
+from expectations.usecase import REPLAY
 from flows.loop import loop
 from flows.stage import Verdict, open_job
 from infra.settings import Settings
@@ -69,7 +70,7 @@ class Story:
 
 def namespace_of(usecase: str) -> str:
     """Name a replay keeps everything under."""
-    return f"{usecase}-replay"
+    return f"{usecase}{REPLAY}"
 
 
 @flow(name="replay", persist_result=False, validate_parameters=False)
@@ -126,6 +127,7 @@ def reset(job: Job) -> None:
     job.registry().forget()
     job.database.forget(job.name)
     job.releases.forget(job.name)
+    httpx.post(f"{job.places.service}/journal/seal", params={"usecase": job.name}, timeout=_TIMEOUT).raise_for_status()
     shutil.rmtree(job.places.journal / job.name, ignore_errors=True)
     if "://" not in job.places.lake:
         shutil.rmtree(Path(job.places.lake) / job.name, ignore_errors=True)
@@ -207,7 +209,9 @@ send = timed("scoring", _send)
 def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     """Keep what was decided about a window."""
     entries = job.database.entries(job.name)
-    decision = next((entry for entry in reversed(entries) if entry.kind == "decision"), None)
+    due = job.usecase.spec.label.available_after.after(window.end)
+    decision = next((entry for entry in reversed(entries) if entry.kind == "decision" and entry.as_of == due), None)
+    report = next((entry for entry in reversed(entries) if entry.kind == "report" and entry.as_of == due), None)
     measured: dict[str, Any] = next(
         (m for m in reversed(job.database.measurements(job.name)) if m["start"] == window.start.isoformat()), {}
     )
@@ -230,7 +234,7 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
             "decision": decision.action if decision else "keep",
             "summary": decision.summary if decision else "",
             "promoted": desired.champion.version if promoted and desired and desired.champion else None,
-            "report": decision.evidence.get("report") if decision else None,
+            "report": report.evidence["report"] if report else None,
         }
     )
 

@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 
 from expectations.errors import LakeError, UseCaseNotFoundError
 from expectations.loading import LoadedUseCase
+from expectations.usecase import REPLAY
 from infra.settings import Settings
 from tasks.monitoring.watching import draw_window
 from tasks.monitoring.windows import Window
 from tasks.stores.places import Job
-
-REPLAY = "-replay"
 
 
 def report_window(settings: Settings, name: str, moment: datetime) -> str:

@@ -95,7 +95,7 @@ def present(job: Job) -> Iterator[None]:
     """Note this flow run as running here, and mark those of processes that died as crashed."""
     database, own = job.database, str(flow_run.id)
     for run, process in database.present(job.name):
-        if not lives(process):
+        if run != own and not lives(process):
             mark_crashed(run)
             database.leave(run)
     database.enter(own, job.name, this_process())

@@ -9,6 +9,7 @@ import secrets
 import subprocess
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.stores.database import Database
 from tasks.stores.places import Places
+
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Addresses(BaseModel):
@@ -44,10 +47,10 @@ class Settings(BaseSettings):
     mlflow: str | None = Field(None, validation_alias=AliasChoices("DRIFTWHEEL_MLFLOW", "MLFLOW_TRACKING_URI"))
     service: str | None = None
     reports_ui: str | None = None
-    prefect_port: int = 4200
-    mlflow_port: int = 5000
-    evidently_port: int = 8011
-    service_port: int = 8080
+    prefect_port: Port = 4200
+    mlflow_port: Port = 5000
+    evidently_port: Port = 8011
+    service_port: Port = 8080
     """A port of 0 takes any free one."""
 
     @cached_property

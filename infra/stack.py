@@ -157,7 +157,7 @@ class Stack:
         for name in programs:
             parts += [
                 f"[program:{name}]",
-                f"command={commands[name]}".replace("%", "%%"),
+                f"command={commands[name]}",
                 "autorestart=true",
                 "startsecs=1",
                 "startretries=3",
@@ -169,7 +169,7 @@ class Stack:
                 "stdout_logfile_maxbytes=20MB",
                 "stdout_logfile_backups=3",
             ]
-        return "\n".join(parts) + "\n"
+        return "\n".join(parts).replace("%", "%%") + "\n"
 
     def _await(self, programs: Sequence[str], addresses: Addresses) -> None:
         deadline = time.monotonic() + START_SECONDS

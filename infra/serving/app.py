@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -26,6 +27,8 @@ from infra.serving.protocol import BadRequestError
 SERVICE_VERSION = "0.1.0"
 MOST_BYTES = 16 * 1024 * 1024
 POLL_SECONDS = 0.25
+LARGEST_LABEL = 1e300
+_log = logging.getLogger("driftwheel.serving")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -108,8 +111,11 @@ class Service:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            await self.mounts.reconcile()
-            self.journal.close_old()
+            try:
+                await self.mounts.reconcile()
+                self.journal.close_old()
+            except OSError as error:  # a disk that is full or away: said, and tried again
+                _log.error("the releases or the journal cannot be reached: %s", error)
 
     # --- predictions --------------------------------------------------------------------------------------------------
 
@@ -236,7 +242,7 @@ class Service:
 def _read_feedback(body: bytes) -> list[tuple[str, float]]:
     try:
         data = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequestError(f"the body is not JSON: {error}") from None
     items = data.get("feedback") if isinstance(data, dict) and "feedback" in data else [data]
     if not isinstance(items, list) or not items:
@@ -245,10 +251,10 @@ def _read_feedback(body: bytes) -> list[tuple[str, float]]:
     for position, item in enumerate(items):
         if not isinstance(item, dict) or not isinstance(item.get("id"), str):
             raise BadRequestError(f"item {position} needs the `id` of a prediction")
-        if isinstance(item.get("label"), bool | int | float):
-            found.append((item["id"], float(item["label"])))
-        else:
+        label = item.get("label")
+        if not isinstance(label, bool | int | float) or abs(label) > LARGEST_LABEL:
             raise BadRequestError(f"item {position} needs a `label`, a number")
+        found.append((item["id"], float(label)))
     return found
 
 

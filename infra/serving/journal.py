@@ -9,6 +9,7 @@ lock on it, so that its successor can tell a dead one's open segments and close 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import time
@@ -59,6 +60,8 @@ class _Stream:
             return
         os.close(self.file)
         self.file = None
+        if not self.path(OPEN_SUFFIX).exists():  # a replay's folder, removed with all it held
+            return
         if self.size:
             self.path(OPEN_SUFFIX).rename(self.path(CLOSED_SUFFIX))
         else:
@@ -80,25 +83,31 @@ class Journal:
         self._streams: dict[tuple[str, str], _Stream] = {}
         locks = root / _LOCKS
         locks.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(locks / self.instance, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        unnamed = locks / f".{self.instance}"  # locked before it has its name, so nobody takes it for a dead one's
+        self._lock = os.open(unnamed, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unnamed.rename(locks / self.instance)
         self.adopt()
 
     def adopt(self) -> int:
         """Close the open segments of processes that are dead; returns how many."""
         closed = 0
         for lock in (self.root / _LOCKS).iterdir():
-            if lock.name == self.instance:
+            if lock.name == self.instance or lock.name.startswith("."):
                 continue
-            handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:  # another successor was quicker
+                continue
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # alive
                 os.close(handle)
                 continue
             for segment in self.root.glob(f"*/{lock.name}/*{OPEN_SUFFIX}"):
-                segment.rename(segment.with_suffix(CLOSED_SUFFIX))
-                closed += 1
+                with contextlib.suppress(FileNotFoundError):
+                    segment.rename(segment.with_suffix(CLOSED_SUFFIX))
+                    closed += 1
             lock.unlink(missing_ok=True)
             os.close(handle)
         return closed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -35,6 +34,8 @@ class Model:
 
     def predict(self, rows: list[dict[str, Any]]) -> Vector:
         """Predict checked rows."""
+        if not rows:
+            return np.empty(0)
         if len(rows) == 1:
             return np.array([self.bundle.predictor.predict_row(self.transform_row(rows[0]))])
         if len(rows) <= FEW_ROWS:
@@ -95,7 +96,7 @@ class Mounts:
         for name in names:
             try:
                 desired = self.releases.desired(name)
-            except (ValidationError, OSError) as error:
+            except (ValueError, OSError) as error:  # also what is no UTF-8 or no JSON
                 _log.error("the desired state of %s cannot be read: %s", name, type(error).__name__)
                 continue
             mount = self.by_name.setdefault(name, Mount(name))
@@ -127,12 +128,17 @@ class Mounts:
             return None
         try:
             return await asyncio.to_thread(self._load, mount.usecase, wish)
-        except (BundleError, ValidationError, json.JSONDecodeError, OSError) as error:
-            mount.refused[wish.bundle] = str(error)
+        except (BundleError, ValidationError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            mount.refused[wish.bundle] = f"{type(error).__name__}: {error}"
             _log.error("%s refuses bundle %s: %s", mount.usecase, wish.bundle[:12], error)
             return None
 
     def _load(self, usecase: str, wish: Served) -> Model:
         bundle = load_bundle(self.releases.bundle(usecase, wish.bundle), wish.bundle)
         bundle.prove()
-        return Model(wish.version, bundle, Reader(bundle.manifest.columns), bundle.program.compile())
+        return Model(
+            wish.version,
+            bundle,
+            Reader(bundle.manifest.columns, bundle.manifest.clock, bundle.manifest.timezone),
+            bundle.program.compile(),
+        )

@@ -10,6 +10,10 @@ null
     a missing value.
 NaN, infinity
     not JSON: 400.
+an instant without a zone
+    in the time zone of the use case's clock. All instants are handed on in UTC.
+a number beyond what 64 bits hold, a text with a NUL
+    400, as below.
 a text where a number is needed, a number where an instant is needed, any nesting
     400, naming column and row position.
 a number or a boolean where a text is needed
@@ -21,14 +25,16 @@ a category the model has not seen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from tasks.deployment.bundle import BundleColumn
 
 MOST_ROWS = 10_000
+_FIRST_YEAR, _LAST_YEAR = 1800, 2500
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -36,28 +42,36 @@ class BadRequestError(Exception):
     """The request cannot be answered; the message names columns and rows, never values."""
 
 
-def _number(value: Any) -> float | int | None:  # noqa: ANN401 - whatever the request holds
-    if value is None or isinstance(value, float | int):
-        return value
+_LARGEST_INTEGER = 2**63 - 1
+
+
+def _number(value: Any) -> float | None:  # noqa: ANN401 - whatever the request holds
+    if value is None:
+        return None
+    if isinstance(value, float | int):
+        try:
+            return float(value)
+        except OverflowError:
+            pass
     raise TypeError("a number")
 
 
 def _integer(value: Any) -> int | None:  # noqa: ANN401
     if value is None:
         return None
-    if isinstance(value, bool | int):
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    raise TypeError("a whole number")
+    if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
+        whole = int(value)
+        if abs(whole) <= _LARGEST_INTEGER:
+            return whole
+    raise TypeError("a whole number of 64 bits")
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401
-    if value is None or isinstance(value, str):
+    if value is None or (isinstance(value, str) and "\0" not in value):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, int) and abs(value) <= _LARGEST_INTEGER:
         return str(value)
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else str(value)
@@ -72,16 +86,22 @@ def _boolean(value: Any) -> bool | None:  # noqa: ANN401
     raise TypeError("true or false")
 
 
-def _instant(value: Any) -> str | None:  # noqa: ANN401
-    if value is None:
-        return None
-    if isinstance(value, str):
+def _instant_in(zone: ZoneInfo) -> Callable[[Any], str | None]:
+    """Return a check that reads ISO 8601 once and hands on one form: UTC, to the microsecond."""
+
+    def check(value: Any) -> str | None:  # noqa: ANN401
+        if value is None:
+            return None
         try:
-            datetime.fromisoformat(value)
-        except ValueError:
+            instant = datetime.fromisoformat(value)
+        except (TypeError, ValueError):
             raise TypeError("an ISO 8601 instant") from None
-        return value
-    raise TypeError("an ISO 8601 instant")
+        if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
+            raise TypeError(f"an instant between the years {_FIRST_YEAR} and {_LAST_YEAR}")
+        instant = instant.replace(tzinfo=zone) if instant.tzinfo is None else instant
+        return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    return check
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -89,7 +109,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "integer": _integer,
     "text": _text,
     "boolean": _boolean,
-    "instant": _instant,
 }
 
 
@@ -99,11 +118,22 @@ class Reader:
     Parameters
     ----------
     columns : sequence of BundleColumn
+    clock, timezone : str
+        The clock column, and the zone of its values where they carry none; other instants are then UTC.
     """
 
-    def __init__(self, columns: Sequence[BundleColumn]) -> None:
+    def __init__(self, columns: Sequence[BundleColumn], clock: str = "", timezone: str = "UTC") -> None:
         self.columns = tuple(columns)
-        self._checks = [(column.name, column.role == "input", _CHECKS[column.type]) for column in columns]
+        self._checks = [
+            (
+                column.name,
+                column.role == "input",
+                _instant_in(ZoneInfo(timezone if column.name == clock else "UTC"))
+                if column.type == "instant"
+                else _CHECKS[column.type],
+            )
+            for column in columns
+        ]
         self._decoder = msgspec.json.Decoder()
 
     def read(self, body: bytes) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
@@ -115,7 +145,7 @@ class Reader:
         """
         try:
             data = self._decoder.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError, OverflowError) as error:
             raise BadRequestError(f"the body is not JSON: {error}") from None
         if not isinstance(data, dict):
             raise BadRequestError(f"the body must be an object with one of {', '.join(_FORMS)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
 
 import polars as pl
 
@@ -48,7 +47,7 @@ class Cleaned:
     batch: int = 0
 
 
-def clean_batches(usecase: LoadedUseCase, lake: Lake, as_of: datetime) -> Cleaned:
+def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
     """Validate and repair every raw batch that is not in the clean table yet.
 
     A batch that breaks an expectation as a whole is held: it stays in `raw`, and is judged again together with what
@@ -58,12 +57,7 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, as_of: datetime) -> Cleane
     """
     spec = usecase.spec
     done = lake.transaction("clean", _APPLICATION)
-    waiting = (
-        lake.scan("raw")
-        .filter((pl.col(BATCH) > done) & (pl.col(spec.clock.column) < as_of))
-        .collect()
-        .sort(BATCH, maintain_order=True)
-    )
+    waiting = lake.scan("raw").filter(pl.col(BATCH) > done).collect().sort(BATCH, maintain_order=True)
     if waiting.is_empty():
         return Cleaned(0, 0, (), (), {}, (), (), _version(lake), done)
     if done or waiting[BATCH].n_unique() > 1:  # of a key delivered again, only the newest version is judged

@@ -15,7 +15,7 @@ from tasks.stores.stopwatch import timed
 
 def validate_and_repair(job: Job) -> Cleaned:
     """Clean what waits and remember whether it is held."""
-    found = clean_batches(job.usecase, job.lake, job.as_of)
+    found = clean_batches(job.usecase, job.lake)
     job.database.mark(job.name, HELD, json.dumps(found.held))
     return found
 

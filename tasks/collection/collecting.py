@@ -8,7 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
-from expectations.errors import LakeError, SourceError
+from expectations.errors import LakeError, SourceError, TurnTakenError
 from expectations.loading import LoadedUseCase
 from tasks.collection.joining import join_sources
 from tasks.stores.database import Database
@@ -92,9 +92,15 @@ def collect_sources(
             "driftwheel.coverage": json.dumps(joined.coverage),
         }
         try:
-            lake.append("raw", stamped, transactions={_APPLICATION: batch}, notes=notes)
+            written = lake.append("raw", stamped, transactions={_APPLICATION: batch}, notes=notes)
         except LakeError as error:
             raise SourceError(error.expected, error.found, error.remedy) from error
+        if not written:
+            raise TurnTakenError(
+                f"to write batch {batch} of {usecase.name}",
+                "another collection that wrote it",
+                "Run again: what is still missing is brought in then",
+            )
     lost = _lost(joined.base, lake, keys, clock, since)
     if watermark is None or datetime.fromisoformat(watermark) < as_of:
         database.mark(usecase.name, WATERMARK, as_of.isoformat())
@@ -112,7 +118,7 @@ def _once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Leave out rows that stand twice to the letter; versions of one key stay, in their order."""
     return (
         rows.with_columns(rows.hash_rows().alias("_hash"))
-        .unique([*keys, "_hash"], keep="first", maintain_order=True)
+        .unique([*keys, "_hash"], keep="last", maintain_order=True)
         .drop("_hash")
     )
 

@@ -14,9 +14,9 @@ import polars as pl
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import Clip, ClipRange, DropMissing, Join, MapValues, UseCase
-from tasks.collection.sources import read_source
+from tasks.collection.sources import cast_column, read_source
 from tasks.preprocessing.fitting import input_kinds
-from tasks.preprocessing.formulas import as_number
+from tasks.preprocessing.formulas import evaluate
 
 FEWEST_FOR_COVERAGE = 50
 
@@ -56,9 +56,7 @@ def join_sources(usecase: LoadedUseCase, *, since: datetime | None, until: datet
     clock = spec.clock.column
     if clock not in rows.columns:
         raise _absent([clock], rows.columns, f"the source {first!r}")
-    if not isinstance(rows.schema[clock], pl.Datetime):
-        from tasks.collection.sources import cast_column
-
+    if rows.schema[clock] != pl.Datetime("us", "UTC"):
         rows = rows.with_columns(cast_column(rows[clock], "instant", first, spec.clock))
     rows = rows.filter(pl.col(clock) < until)
     base = rows.select([column for column in dict.fromkeys((*spec.keys, clock)) if column in rows.columns])
@@ -69,6 +67,9 @@ def join_sources(usecase: LoadedUseCase, *, since: datetime | None, until: datet
         join = spec.sources[name].join
         if join is not None:
             rows, coverage[name] = join_one(rows, right, join, name)
+    astray = [column for column in spec.personal if column not in rows.columns]
+    if astray:  # a misspelt name would let a personal column through
+        raise _absent(astray, rows.columns, "the joined sources (named under `personal`)")
     rows = _protect(rows, spec, secret)
     base = _protect(base, spec, secret)
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
@@ -90,6 +91,13 @@ def join_one(left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str) -> 
         if absent:
             raise _absent(absent, frame.columns, side)
     right_keys = list(pairs.values())
+    for one, other in pairs.items():
+        if left.schema[one] != right.schema[other]:
+            raise JoinError(
+                f"the same type on both sides of the join on {one}",
+                f"{left.schema[one]} and, in {name!r}, {right.schema[other]}",
+                f"Declare the type of {one} under `columns`",
+            )
     known = right.drop_nulls(right_keys)
     repeated = known.select(right_keys).is_duplicated()
     if repeated.any():
@@ -176,7 +184,7 @@ def _with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
     column, formula = spec.label.column, spec.label.expression
     if formula is not None:
         numbers = [pl.col(name).cast(pl.Float64) for name in formula.columns if rows.schema[name].is_numeric()]
-        rows = rows.with_columns(rows.with_columns(numbers).select(as_number(formula.root).alias(column))[column])
+        rows = rows.with_columns(evaluate(rows.with_columns(numbers), formula.root, column))
     elif rows.schema[column] == pl.Boolean or rows.schema[column].is_numeric():
         rows = rows.with_columns(pl.col(column).cast(pl.Float64))
     else:

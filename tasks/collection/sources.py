@@ -72,7 +72,7 @@ def read_source(
     joined = set(source.join.pairs.values()) if source.join else set()
     frames = []
     for address in locate(name, source, folder):
-        frame = _read_file(name, source, address, set(columns))
+        frame = _read_file(name, source, address, set(columns), clock)
         if frame.is_empty():
             raise SourceError(
                 f"rows in the source {name!r}",
@@ -103,7 +103,24 @@ def _stack(name: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat([frame.select(frames[0].columns) for frame in frames], how="vertical_relaxed")
 
 
-def _read_file(name: str, source: Source, address: str, declared: set[str]) -> pl.DataFrame:
+def _plain(frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
+    """Bring the types a Parquet file may hold to those the lake keeps."""
+    columns = []
+    for name, dtype in frame.schema.items():
+        if isinstance(dtype, pl.Categorical | pl.Enum):
+            columns.append(frame[name].cast(pl.String))
+        elif isinstance(dtype, pl.Decimal) or dtype == pl.Float32:
+            columns.append(frame[name].cast(pl.Float64))
+        elif dtype.is_integer():
+            columns.append(frame[name].cast(pl.Int64))
+        elif dtype == pl.Date or isinstance(dtype, pl.Datetime):
+            columns.append(_instants(frame[name], clock))
+        else:
+            columns.append(frame[name])
+    return pl.DataFrame(columns)
+
+
+def _read_file(name: str, source: Source, address: str, declared: set[str], clock: Clock) -> pl.DataFrame:
     try:
         with fsspec.open(address, "rb", compression="infer") as file:
             content = file.read()
@@ -126,7 +143,7 @@ def _read_file(name: str, source: Source, address: str, declared: set[str]) -> p
     kind = source.format or ("parquet" if ".parquet" in Path(address).name else "csv")
     try:
         if kind == "parquet":
-            return pl.read_parquet(io.BytesIO(content))
+            return _plain(pl.read_parquet(io.BytesIO(content)), clock)
         texts = pl.read_csv(io.BytesIO(content), null_values=list(source.missing), infer_schema=False)
         return texts.with_columns(
             _guess(texts[column]) for column in texts.columns if source.prefix + column not in declared
@@ -186,9 +203,9 @@ def _instants(values: pl.Series, clock: Clock) -> pl.Series:
     if values.dtype == pl.String:
         sample = values.drop_nulls().head(1)
         offset = len(sample) and (sample[0].endswith("Z") or "+" in sample[0][10:] or "-" in sample[0][10:])
-        if offset:
-            return values.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
         try:
+            if offset:
+                return values.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
             naive = values.str.to_datetime(time_unit="us", strict=False)
         except pl.exceptions.ComputeError:  # no format fits the first values: all of them are wrong
             return pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us", "UTC"))

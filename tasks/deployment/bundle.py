@@ -61,6 +61,8 @@ class Manifest(BaseModel):
     label: str
     unit: str = ""
     clock: str
+    timezone: str = "UTC"
+    """Zone of the clock's values where they carry none."""
     keys: tuple[str, ...]
     columns: tuple[BundleColumn, ...]
     family: str

@@ -15,6 +15,7 @@ from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion
 from tasks.stores.releases import CandidateState, Served
 
 PATIENCE_SECONDS = 60.0
+SILENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _MLFLOW_TYPES = {"number": "double", "integer": "double", "text": "string", "boolean": "boolean", "instant": "string"}
 
@@ -130,19 +131,28 @@ def _await(job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bu
     Raises
     ------
     ReleaseError
-        If it refused the bundle, or did not get there in a minute.
+        If it refused the bundle.
     UnreachableError
+        If it is silent for five seconds, or does not get there in a minute.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
+    silent_since: float | None = None
     seen: dict[str, Any] = {}
     with httpx.Client(base_url=job.places.service, timeout=10.0) as client:
         while time.monotonic() < deadline:
             try:
                 answer = client.get("/version").raise_for_status().json()
-            except httpx.HTTPError as error:
-                raise UnreachableError(
-                    f"the service at {job.places.service}", str(error), "Start it (`driftwheel up`) and run again"
-                ) from error
+                silent_since = None
+            except httpx.HTTPError as error:  # a service that restarts is back in seconds
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > SILENCE_SECONDS:
+                    raise UnreachableError(
+                        f"the service at {job.places.service}",
+                        str(error),
+                        "Start it (`driftwheel up`) and run again",
+                    ) from error
+                time.sleep(_POLL_SECONDS)
+                continue
             seen = answer["usecases"].get(job.name, {})
             if seen and seen["generation"] >= generation:
                 if bundle in seen["refused"]:
@@ -154,8 +164,8 @@ def _await(job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bu
                 if done(seen):
                     return
             time.sleep(_POLL_SECONDS)
-    raise ReleaseError(
+    raise UnreachableError(
         f"the service to reach generation {generation} within {PATIENCE_SECONDS:g} s",
         f"generation {seen.get('generation', 'none')}",
-        "Is it reading the same releases folder? See its log",
+        "Is it reading the same releases folder? See its log, then run again",
     )

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tasks.monitoring import watching
-from tasks.monitoring.measuring import Measurement
 from tasks.monitoring.watching import Watched
 from tasks.stores.places import Job
 from tasks.stores.stopwatch import timed
 
 
-def _decide(job: Job, measured: list[Measurement]) -> Watched:
-    watched = watching.decide_now(job, measured)
-    link = f"\n\n[Evidently's report]({watched.report})" if watched.report else ""
+def _decide(job: Job) -> Watched:
+    watched = watching.decide_now(job)
+    decision = watched.decision
     create_markdown_artifact(
         key=f"decision-{job.name}".replace("_", "-"),
-        markdown=f"**{watched.decision.action}** ({watched.decision.cause}), as of {job.as_of:%Y-%m-%d %H:%M} UTC\n\n"
-        f"{watched.decision.summary}{link}",
-        description=watched.decision.summary,
+        markdown=f"**{decision.action}** ({decision.cause}), as of {job.as_of:%Y-%m-%d %H:%M}\n\n{decision.summary}",
+        description=decision.summary,
     )
     return watched
+
+
+def _report(job: Job, watched: Watched) -> str | None:
+    link = watching.report_decision(job, watched)
+    if link:
+        create_link_artifact(
+            key=f"report-{job.name}".replace("_", "-"),
+            link=link,
+            link_text="Evidently's report",
+            description=watched.decision.summary,
+        )
+    return link
 
 
 harvest_journal = task(name="harvest the journal", cache_policy=NO_CACHE, persist_result=False)(
@@ -31,7 +41,8 @@ harvest_journal = task(name="harvest the journal", cache_policy=NO_CACHE, persis
 measure_windows = task(name="measure windows", cache_policy=NO_CACHE, persist_result=False)(
     timed("monitoring", watching.measure_windows)
 )
+decide = task(name="decide", cache_policy=NO_CACHE, persist_result=False)(timed("monitoring", _decide))
 announce_stalled = task(name="announce a stalled turn", cache_policy=NO_CACHE, persist_result=False)(
     timed("monitoring", watching.announce_stalled)
 )
-decide = task(name="decide", cache_policy=NO_CACHE, persist_result=False)(timed("monitoring", _decide))
+draw_report = task(name="draw the report", cache_policy=NO_CACHE, persist_result=False)(timed("monitoring", _report))

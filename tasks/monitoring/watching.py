@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,13 +12,14 @@ import httpx
 import polars as pl
 
 from expectations.errors import UnreachableError
+from expectations.usecase import UseCase
 from tasks.cleaning.cleaning import HELD
-from tasks.deployment.bundle import Bundle
+from tasks.deployment.bundle import Bundle, load_bundle
 from tasks.monitoring.harvest import Harvested, harvest
 from tasks.monitoring.measuring import Measurement, decode_rows, measure, window_predictions
 from tasks.monitoring.policy import Decision, Seen, Situation, decide
 from tasks.monitoring.report import ReportRef, draw_report
-from tasks.monitoring.windows import Window, closed_windows
+from tasks.monitoring.windows import Window
 from tasks.stores.database import Alert, Entry
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.places import Job
@@ -40,6 +42,8 @@ class Watched:
 
     Attributes
     ----------
+    measurement : dict or None
+        The window decided about.
     turn : str or None
         The turn a decision to retrain opened.
     """
@@ -47,7 +51,6 @@ class Watched:
     decision: Decision
     measurement: dict[str, Any] | None
     turn: str | None
-    report: str | None
 
 
 def harvest_journal(job: Job) -> Harvested:
@@ -70,38 +73,76 @@ def harvest_journal(job: Job) -> Harvested:
 
 
 def measure_windows(job: Job) -> list[Measurement]:
-    """Measure every closed window with predictions that is not final yet, oldest first."""
-    champion = current_champion(job)
+    """Measure every closed window with predictions that is not final yet, oldest first.
+
+    A window belongs to the bundle that answered most of it, also after that was replaced. It is final once all its
+    rules are known, or once it has been ripe for another window's length.
+    """
     desired = job.releases.desired(job.name)
-    if champion is None or desired is None or desired.champion is None or job.lake.version("predictions") is None:
+    if desired is None or desired.champion is None or job.lake.version("predictions") is None:
         return []
-    spec = job.usecase.spec
-    first = job.lake.scan("predictions").select(pl.col("event_time").min()).collect().item()
+    spec, known = job.usecase.spec, job.database.measurements(job.name)
+    every, ripe_after = spec.monitoring.every, spec.label.available_after
     final = {
-        (datetime.fromisoformat(known["start"]), datetime.fromisoformat(known["end"]))
-        for known in job.database.measurements(job.name)
-        if known["ripe"] and all(each["status"] != "unknown" for each in known["realised"])
+        (each["start"], each["end"])
+        for each in known
+        if each["ripe"] and all(rule["status"] != "unknown" for rule in each["realised"])
     }
     measured = []
-    for window in closed_windows(spec.monitoring.every, first, job.as_of):
-        if (window.start, window.end) in final:
+    for window, digest in served_windows(job):
+        span = (window.start.isoformat(), window.end.isoformat())
+        over = (
+            span in {(each["start"], each["end"]) for each in known}
+            and every.after(ripe_after.after(window.end)) <= job.as_of
+        )
+        if span in final or over:
             continue
-        found = measure(window, spec, champion, desired.champion.version, job.lake, job.as_of, _best(job, champion))
-        job.database.put_measurement(job.name, window.start, window.end, champion.digest, found.to_dict())
+        bundle = load_bundle(job.releases.bundle(job.name, digest), digest)
+        found = measure(
+            window, spec, bundle, _version(job, window, digest), job.lake, job.as_of, _best(known, spec, digest)
+        )
+        job.database.put_measurement(job.name, window.start, window.end, found.to_dict())
+        known = job.database.measurements(job.name)
         measured.append(found)
     return measured
 
 
-def _best(job: Job, champion: Bundle) -> dict[str, float]:
+def served_windows(job: Job) -> list[tuple[Window, str]]:
+    """Return closed windows that have predictions, oldest first, and the bundle that answered most of each."""
+    every = job.usecase.spec.monitoring.every
+    days = (
+        job.lake.scan("predictions")
+        .filter(pl.col("event_time") < job.as_of)
+        .group_by(pl.col("event_time").dt.truncate("1h").alias("hour"), "bundle")
+        .agg(pl.len().alias("rows"))
+        .collect()
+    )
+    counts: dict[Window, dict[str, int]] = {}
+    for hour, bundle, rows in days.iter_rows():
+        start = every.floor(hour)
+        by_bundle = counts.setdefault(Window(start, every.after(start)), {})
+        by_bundle[bundle] = by_bundle.get(bundle, 0) + rows
+    return [
+        (window, max(by_bundle, key=lambda bundle: by_bundle[bundle]))
+        for window, by_bundle in sorted(counts.items())
+        if window.end <= job.as_of
+    ]
+
+
+def _version(job: Job, window: Window, digest: str) -> str:
+    rows = window_predictions(job.lake, window).filter(pl.col("bundle") == digest)
+    return str(rows["version"][-1])
+
+
+def _best(known: list[dict[str, Any]], spec: UseCase, digest: str) -> dict[str, float]:
     best: dict[str, float] = {}
-    better = job.usecase.spec.greater_is_better
-    for known in job.database.measurements(job.name):
-        if known["champion"] != champion.digest:
+    for each in known:
+        if each["champion"] != digest:
             continue
-        for each in known["realised"]:
-            if each["value"] is not None:
-                choose = max if better[each["metric"]] else min
-                best[each["metric"]] = choose(best.get(each["metric"], each["value"]), each["value"])
+        for rule in each["realised"]:
+            if rule["value"] is not None:
+                choose = max if spec.greater_is_better[rule["metric"]] else min
+                best[rule["metric"]] = choose(best.get(rule["metric"], rule["value"]), rule["value"])
     return best
 
 
@@ -111,13 +152,10 @@ def draw_window(job: Job, window: Window) -> ReportRef | None:
     if champion is None:
         return None
     columns = [column.name for column in champion.manifest.columns if column.role == "input"]
-    known = job.known
-    reference = known.rows("raw", columns=columns)
-    cutoff, clock = champion.manifest.cutoff, champion.manifest.clock
-    if clock in reference.columns:
-        reference = reference.filter(pl.col(clock) <= cutoff)
-    predictions = window_predictions(job.lake, window)
-    current = decode_rows(predictions, champion.manifest.columns)
+    clock = champion.manifest.clock
+    reference = job.known.rows("raw", columns=[*columns, clock])
+    reference = reference.filter(pl.col(clock) <= champion.manifest.cutoff).select(columns)
+    current = decode_rows(window_predictions(job.lake, window), champion.manifest.columns)
     if current.is_empty() or reference.is_empty():
         return None
     return draw_report(
@@ -130,21 +168,29 @@ def draw_window(job: Job, window: Window) -> ReportRef | None:
     )
 
 
-def decide_now(job: Job, measured: list[Measurement]) -> Watched:
-    """Decide about the newest measured window and record it: ledger, alert, turn and event in one transaction.
+def decide_now(job: Job) -> Watched:
+    """Decide about the newest window that was not decided about, and record it.
 
-    Deciding again about what was decided already changes nothing.
+    Performance is judged on the newest window whose labels are known, drift on the newest closed one. Ledger entry,
+    alert, turn and event are one transaction; what was decided once is not decided again, also after a crash between
+    measuring and deciding, because what is due is read from what was measured.
     """
     spec, database = job.usecase.spec, job.database
-    held = tuple(json.loads(database.marked(job.name, HELD) or "[]"))
-    latest = measured[-1] if measured else None
-    if latest is None and not held:
-        nothing = Decision("keep", "unchanged", "no window to decide about that was not decided already")
-        return Watched(nothing, None, None, None)
     champion = current_champion(job)
-    known = [m for m in database.measurements(job.name) if champion is not None and m["champion"] == champion.digest]
+    held = tuple(json.loads(database.marked(job.name, HELD) or "[]"))
+    measured = database.measurements(job.name)
+    own = [each for each in measured if champion is not None and each["champion"] == champion.digest]
+    known = [each for each in own if each["status"] != "unknown"]
+    if held:
+        key, history, content = f"held/{hashlib.sha256(repr(held).encode()).hexdigest()[:16]}", known, None
+    elif known and not _decided(job, f"{known[-1]['end']}/known"):
+        key, history, content = f"{known[-1]['end']}/known", known, known[-1]
+    elif own and own[-1]["status"] == "unknown" and not _decided(job, f"{own[-1]['end']}/unknown"):
+        key, history, content = f"{own[-1]['end']}/unknown", [*known, own[-1]], own[-1]
+    else:
+        nothing = Decision("keep", "unchanged", "no window to decide about that was not decided already")
+        return Watched(nothing, None, None)
     turns = database.turns(job.name)
-    history = [_seen(measurement) for measurement in known]
     situation = Situation(
         as_of=job.as_of,
         last_turn=max((turn.as_of for turn in turns), default=None),
@@ -152,17 +198,14 @@ def decide_now(job: Job, measured: list[Measurement]) -> Watched:
         open_turn=database.open_turn(job.name) is not None,
         held=held,
     )
-    decision = decide(history, spec.monitoring.policy, situation)
-    report = None
-    if decision.action != "keep" and latest is not None:
-        drawn = draw_window(job, latest.window)
-        report = drawn.link(job.places.reports_ui) if drawn else None
-    phase = (
-        f"{latest.window.end.isoformat()}/{'ripe' if latest.ripe else 'closed'}" if latest else job.as_of.isoformat()
-    )
-    content = latest.to_dict() if latest else None
-    turn = _record(job, decision, f"{job.name}/decision/{phase}", {"window": content, "report": report})
-    return Watched(decision, content, turn, report)
+    decision = decide([_seen(each) for each in history], spec.monitoring.policy, situation)
+    turn = _record(job, decision, f"{job.name}/decision/{key}", {"window": content})
+    return Watched(decision, content, turn)
+
+
+def _decided(job: Job, key: str) -> bool:
+    with job.database.transaction() as connection:
+        return job.database.stands(connection, f"{job.name}/decision/{key}")
 
 
 def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) -> str | None:
@@ -193,6 +236,33 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
                 Alert(key, job.name, f"{job.name}: {decision.action} ({decision.cause})", decision.summary, severity),
             )
     return turn
+
+
+def report_decision(job: Job, watched: Watched) -> str | None:
+    """Draw the report behind a decision and note it in the ledger; returns its address."""
+    if watched.measurement is None or watched.decision.action == "keep":
+        return None
+    span = watched.measurement
+    window = Window(datetime.fromisoformat(span["start"]), datetime.fromisoformat(span["end"]))
+    drawn = draw_window(job, window)
+    if drawn is None:
+        return None
+    link = drawn.link(job.places.reports_ui)
+    with job.database.transaction() as connection:
+        job.database.write(
+            connection,
+            Entry(
+                f"{job.name}/report/{span['end']}/{span['status']}",
+                job.name,
+                job.as_of,
+                "report",
+                "drawn",
+                watched.decision.cause,
+                f"drift over {window}",
+                {"report": link, "start": span["start"], "end": span["end"]},
+            ),
+        )
+    return link
 
 
 def announce_stalled(job: Job) -> str | None:

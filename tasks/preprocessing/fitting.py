@@ -11,15 +11,20 @@ from expectations.errors import TrainingError
 from expectations.expressions import Call, Column, Node
 from expectations.usecase import (
     CalendarStep,
+    CleaningStep,
+    Clip,
     EncodeStep,
     ExpressionStep,
     FeatureStep,
     ImputeStep,
+    MapValues,
     NumericStep,
     ScaleStep,
     columns_made,
+    columns_read,
 )
 from tasks.preprocessing.program import (
+    Bound,
     Calendar,
     Expression,
     FeatureProgram,
@@ -27,6 +32,7 @@ from tasks.preprocessing.program import (
     Input,
     Kind,
     Ordinal,
+    Replace,
     Scale,
     Step,
     read_input,
@@ -82,7 +88,9 @@ def _expression_kinds(node: Node, held: Mapping[str, Kind]) -> dict[str, Kind]:
     return kinds
 
 
-def fit_program(steps: Sequence[FeatureStep], frame: pl.DataFrame) -> FeatureProgram:
+def fit_program(
+    steps: Sequence[FeatureStep], frame: pl.DataFrame, cleaning: Sequence[CleaningStep] = ()
+) -> FeatureProgram:
     """Fit every step on training rows, each on what the steps before it made.
 
     Parameters
@@ -90,12 +98,16 @@ def fit_program(steps: Sequence[FeatureStep], frame: pl.DataFrame) -> FeaturePro
     steps : sequence of FeatureStep
         As declared in the use case.
     frame : polars.DataFrame of shape (n_rows, any)
-        Raw training rows.
+        Training rows.
+    cleaning : sequence of CleaningStep
+        Its bounds and spellings become the program's first steps: what was repaired before training is repaired
+        before serving, too.
 
     Raises
     ------
     TrainingError
-        If a column is absent, holds nothing in all training rows, or stays a text in the end.
+        If a column is absent, holds nothing in all training rows, is not what a step reads it as, or stays a text in
+        the end.
     """
     kinds = input_kinds(steps, {name: _held(dtype) for name, dtype in frame.schema.items()})
     absent = sorted(set(kinds) - set(frame.columns))
@@ -107,14 +119,23 @@ def fit_program(steps: Sequence[FeatureStep], frame: pl.DataFrame) -> FeaturePro
         )
     inputs = tuple(Input(name, kind) for name, kind in kinds.items())
     _refuse_empty(frame.select(list(kinds)), "the training rows")
-    working = frame.select(read_input(column, frame.schema[column.name]) for column in inputs)
-    fitted: list[Step] = []
+    working = _read_inputs(inputs, frame)
+    fitted: list[Step] = list(_repairs(cleaning, kinds))
+    for repair in fitted:
+        working = run_step(working, repair)
     features: dict[str, None] = {}
     categorical: dict[str, None] = {}
     for declared in steps:
-        for step in _fit_step(declared, working):
-            working = run_step(working, step)
-            fitted.append(step)
+        try:
+            for step in _fit_step(declared, working):
+                working = run_step(working, step)
+                fitted.append(step)
+        except pl.exceptions.PolarsError as error:
+            raise TrainingError(
+                f"columns the step {_name(declared)} can work with",
+                str(error).splitlines()[0],
+                "Encode texts, take calendar parts of instants, or declare the type under `columns`",
+            ) from error
         features |= dict.fromkeys(columns_made(declared))
         if isinstance(declared, EncodeStep):
             categorical |= dict.fromkeys(declared.encode)
@@ -128,6 +149,35 @@ def fit_program(steps: Sequence[FeatureStep], frame: pl.DataFrame) -> FeaturePro
             "Add them to an `encode` step, or take calendar parts",
         )
     return FeatureProgram(inputs, tuple(fitted), tuple(features), tuple(categorical))
+
+
+def _name(step: FeatureStep) -> str:
+    return f"{next(iter(type(step).model_fields))}({', '.join(columns_read(step))})"
+
+
+def _read_inputs(inputs: Sequence[Input], frame: pl.DataFrame) -> pl.DataFrame:
+    columns = []
+    for column in inputs:
+        try:
+            columns.append(frame.select(read_input(column, frame.schema[column.name]))[column.name])
+        except pl.exceptions.PolarsError as error:
+            raise TrainingError(
+                f"{column.kind}s in the column {column.name}, which a feature step reads as such",
+                f"{frame.schema[column.name]} that cannot be read so",
+                "A text needs an `encode` step; or declare the column's type under `columns`",
+            ) from error
+    return pl.DataFrame(columns)
+
+
+def _repairs(cleaning: Sequence[CleaningStep], kinds: Mapping[str, Kind]) -> list[Step]:
+    steps: list[Step] = []
+    for step in cleaning:
+        if isinstance(step, Clip):
+            numbers = [column for column in step.clip.columns if kinds.get(column) == "number"]
+            steps += [Bound(column, step.clip.min, step.clip.max) for column in numbers]
+        elif isinstance(step, MapValues) and kinds.get(step.map.column) == "text":
+            steps.append(Replace(step.map.column, tuple(step.map.values), tuple(step.map.values.values())))
+    return steps
 
 
 def _held(dtype: pl.DataType) -> Kind:

@@ -76,6 +76,15 @@ def as_number(node: Node) -> pl.Expr:
     return expression.cast(pl.Float64) if node.kind == "boolean" else expression
 
 
+def evaluate(frame: pl.DataFrame, node: Node, name: str) -> pl.Series:
+    """Evaluate a tree over a frame; one value a row.
+
+    Polars reduces a comparison of a literal with a column of nothing but missing values to one value.
+    """
+    values = frame.select(as_number(node).alias(name))[name]
+    return values if len(values) == len(frame) else values.new_from_index(0, len(frame))
+
+
 def _polars_arithmetic(node: Arithmetic) -> pl.Expr:
     left, right = as_number(node.left), as_number(node.right)
     if node.op == "+":

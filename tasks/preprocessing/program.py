@@ -20,7 +20,7 @@ import polars as pl
 
 from expectations.errors import BundleError
 from expectations.expressions import parse_expression
-from tasks.preprocessing.formulas import NAMESPACE, SourceWriter, as_number, finite
+from tasks.preprocessing.formulas import NAMESPACE, SourceWriter, evaluate, finite
 
 Kind = Literal["number", "text", "instant"]
 Matrix = npt.NDArray[np.float64]
@@ -84,8 +84,30 @@ class Scale:
     step: str = "scale"
 
 
-Step = Expression | Calendar | Fill | Ordinal | Scale
+@dataclass(frozen=True)
+class Bound:
+    """Values of `column` outside [low, high] become the bound; None is no bound. Cleaning declared it."""
+
+    column: str
+    low: float | None
+    high: float | None
+    step: str = "bound"
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Texts of `column` found in `spellings` become the text beside it at the same place; None is missing."""
+
+    column: str
+    spellings: tuple[str, ...]
+    agreed: tuple[str | None, ...]
+    step: str = "replace"
+
+
+Step = Bound | Replace | Expression | Calendar | Fill | Ordinal | Scale
 _STEPS: dict[str, type[Step]] = {
+    "bound": Bound,
+    "replace": Replace,
     "expression": Expression,
     "calendar": Calendar,
     "fill": Fill,
@@ -141,12 +163,16 @@ def run_step(frame: pl.DataFrame, step: Step) -> pl.DataFrame:
     """Run one fitted step over a frame."""
     match step:
         case Expression(name=name, text=text):
-            return frame.with_columns(as_number(parse_expression(text).root).alias(name))
+            return frame.with_columns(evaluate(frame, parse_expression(text).root, name))
         case Calendar(column=column, parts=parts, timezone=timezone):
             local = pl.col(column).dt.convert_time_zone(timezone)
             return frame.with_columns(
                 _CALENDAR_POLARS[part](local).cast(pl.Float64).alias(f"{column}_{part}") for part in parts
             )
+        case Bound(column=column, low=low, high=high):
+            return frame.with_columns(pl.col(column).clip(low, high))
+        case Replace(column=column, spellings=spellings, agreed=agreed):
+            return frame.with_columns(pl.col(column).replace(dict(zip(spellings, agreed, strict=True))))
         case Fill(column=column, value=value):
             return frame.with_columns(pl.col(column).fill_null(pl.lit(value)))
         case Ordinal(column=column, categories=categories):
@@ -259,26 +285,7 @@ class FeatureProgram:
         for read in self.inputs:
             out.append(f"{variable(read.name)} = {_READERS[read.kind]}(row.get({read.name!r}))")
         for index, step in enumerate(self.steps):
-            match step:
-                case Expression(name=name, text=text):
-                    result = writer.number(parse_expression(text).root)
-                    out.append(f"{variable(name)} = {result}")
-                case Calendar(column=column, parts=parts):
-                    local = writer.assign(
-                        f"None if {variable(column)} is None else {variable(column)}.astimezone(_zone{index})"
-                    )
-                    out.extend(
-                        f"{variable(f'{column}_{part}')} = None if {local} is None else "
-                        f"float({_CALENDAR_PYTHON[part].format(t=local)})"
-                        for part in parts
-                    )
-                case Fill(column=column, value=value):
-                    out.append(f"if {variable(column)} is None: {variable(column)} = {value!r}")
-                case Ordinal(column=column):
-                    out.append(f"{variable(column)} = _codes{index}.get(_read_text({variable(column)}), -1.0)")
-                case Scale(column=column, offset=offset, factor=factor):
-                    name = variable(column)
-                    out.append(f"if {name} is not None: {name} = ({name} - {offset!r}) * {factor!r}")
+            _write_step(index, step, variable, writer)
         results = ", ".join(f"_nan if {variable(name)} is None else {variable(name)}" for name in self.features)
         body = "\n    ".join([*out, f"return [{results}]"])
         return f"def transform_row(row):\n    {body}\n"
@@ -298,6 +305,8 @@ class FeatureProgram:
         for index, step in enumerate(self.steps):
             if isinstance(step, Calendar):
                 namespace[f"_zone{index}"] = ZoneInfo(step.timezone)
+            elif isinstance(step, Replace):
+                namespace[f"_agreed{index}"] = dict(zip(step.spellings, step.agreed, strict=True))
             elif isinstance(step, Ordinal):
                 namespace[f"_codes{index}"] = {text: float(code) for code, text in enumerate(step.categories)}
         # The source is made of our own templates and of literals written by repr; nothing of a use case runs as code.
@@ -331,6 +340,39 @@ class FeatureProgram:
             features=tuple(data["features"]),
             categorical=tuple(data["categorical"]),
         )
+
+
+def _write_step(index: int, step: Step, variable: Callable[[str], str], writer: SourceWriter) -> None:
+    """Write one step's statements for one row."""
+    out = writer.lines
+    match step:
+        case Expression(name=name, text=text):
+            result = writer.number(parse_expression(text).root)
+            out.append(f"{variable(name)} = {result}")
+        case Calendar(column=column, parts=parts):
+            local = writer.assign(
+                f"None if {variable(column)} is None else {variable(column)}.astimezone(_zone{index})"
+            )
+            out.extend(
+                f"{variable(f'{column}_{part}')} = None if {local} is None else "
+                f"float({_CALENDAR_PYTHON[part].format(t=local)})"
+                for part in parts
+            )
+        case Bound(column=column, low=low, high=high):
+            name = variable(column)
+            if low is not None:
+                out.append(f"if {name} is not None and {name} < {low!r}: {name} = {low!r}")
+            if high is not None:
+                out.append(f"if {name} is not None and {name} > {high!r}: {name} = {high!r}")
+        case Replace(column=column):
+            out.append(f"{variable(column)} = _agreed{index}.get({variable(column)}, {variable(column)})")
+        case Fill(column=column, value=value):
+            out.append(f"if {variable(column)} is None: {variable(column)} = {value!r}")
+        case Ordinal(column=column):
+            out.append(f"{variable(column)} = _codes{index}.get(_read_text({variable(column)}), -1.0)")
+        case Scale(column=column, offset=offset, factor=factor):
+            name = variable(column)
+            out.append(f"if {name} is not None: {name} = ({name} - {offset!r}) * {factor!r}")
 
 
 def _step(data: dict[str, Any]) -> Step:

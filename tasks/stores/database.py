@@ -7,6 +7,7 @@ harmless; what belongs together is one transaction.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from expectations.errors import TurnTakenError
 
@@ -50,6 +51,7 @@ LEASE = timedelta(seconds=8)
 """How long a stage may be silent before another may take its turn over."""
 
 metadata = MetaData()
+_log = logging.getLogger(__name__)
 _instant = DateTime(timezone=True)
 
 use_cases = Table(
@@ -89,9 +91,8 @@ measurements = Table(
     Column("usecase", String, nullable=False),
     Column("window_start", _instant, nullable=False),
     Column("window_end", _instant, nullable=False),
-    Column("champion", String, nullable=False),
     Column("content", Text, nullable=False),
-    UniqueConstraint("usecase", "window_start", "window_end", "champion"),
+    UniqueConstraint("usecase", "window_start", "window_end"),
 )
 ledger = Table(
     "ledger",
@@ -434,6 +435,7 @@ class Database:
     def enter(self, flow_run: str, usecase: str, process: Process) -> None:
         """Note that a process runs a flow."""
         with self.transaction() as connection:
+            connection.execute(delete(presences).where(presences.c.flow_run == flow_run))  # a retry keeps its id
             connection.execute(insert(presences).values(flow_run=flow_run, usecase=usecase, **vars(process)))
 
     def leave(self, flow_run: str) -> None:
@@ -449,23 +451,18 @@ class Database:
 
     # --- measurements, ledger, outbox, alerts ---------------------------------------------------------------------
 
-    def put_measurement(
-        self, usecase: str, start: datetime, end: datetime, champion: str, content: dict[str, Any]
-    ) -> None:
+    def put_measurement(self, usecase: str, start: datetime, end: datetime, content: dict[str, Any]) -> None:
         """Keep what was measured over a window; measuring it again (labels ripened) replaces it."""
         where = (
             (measurements.c.usecase == usecase)
             & (measurements.c.window_start == start)
             & (measurements.c.window_end == end)
-            & (measurements.c.champion == champion)
         )
         with self.transaction() as connection:
             values = {"content": json.dumps(content)}
             if not connection.execute(update(measurements).where(where).values(values)).rowcount:
                 connection.execute(
-                    insert(measurements).values(
-                        usecase=usecase, window_start=start, window_end=end, champion=champion, **values
-                    )
+                    insert(measurements).values(usecase=usecase, window_start=start, window_end=end, **values)
                 )
 
     def measurements(self, usecase: str) -> list[dict[str, Any]]:
@@ -628,8 +625,11 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._stop.wait(LEASE.total_seconds() / 4):
-            if not self._database.renew(self._turn, self._owner):
-                return
+            try:
+                if not self._database.renew(self._turn, self._owner):
+                    return
+            except OperationalError:  # a busy database: the next beat tries again, a lost lease shows at the end
+                _log.warning("the lease of turn %s could not be renewed this time", self._turn)
 
     def __enter__(self) -> Lease:
         self._thread.start()

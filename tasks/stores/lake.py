@@ -194,7 +194,9 @@ class Known:
     @property
     def hidden(self) -> tuple[str, ...]:
         """Columns that are known only once ripe."""
-        return tuple(dict.fromkeys((self.spec.label.column, *self.spec.forbidden)))
+        label = self.spec.label
+        read = label.expression.columns if label.expression else ()
+        return tuple(dict.fromkeys((label.column, *read, *self.spec.forbidden)))
 
     def ripe_until(self) -> datetime:
         """Event times up to this instant (inclusive) have their label by `as_of`."""
@@ -222,23 +224,27 @@ class Known:
         latest : bool
             Only the latest version of each key.
         """
-        clock = self.spec.clock.column
-        frame = self.lake.scan(table, version).filter(pl.col(clock) < self.as_of)
+        clock, keys = self.spec.clock.column, list(self.spec.keys)
+        frame = self.lake.scan(table, version)
+        moving = latest and clock not in keys  # a correction may move a row in time: the newest version is sought first
+        if moving:
+            frame = frame.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
+        frame = frame.filter(pl.col(clock) < self.as_of)
         if since is not None:
             frame = frame.filter(pl.col(clock) >= since)
         if until is not None:
             frame = frame.filter(pl.col(clock) < until)
         present = set(frame.collect_schema())
-        hidden = [column for column in self.hidden if column in present]
         frame = frame.with_columns(
-            pl.when(pl.col(clock) <= self.ripe_until()).then(pl.col(column)).alias(column) for column in hidden
+            pl.when(pl.col(clock) <= self.ripe_until()).then(pl.col(column)).alias(column)
+            for column in self.hidden
+            if column in present
         )
-        keys = list(self.spec.keys)
         order = [clock, *(key for key in keys if key != clock), BATCH]
         if columns is not None:
             frame = frame.select(list(dict.fromkeys((*columns, *order))))
         found = frame.collect().sort(order, maintain_order=True)
-        if latest:
+        if latest and not moving:
             found = found.unique(keys, keep="last", maintain_order=True)
         if columns is not None:
             return found.select(list(dict.fromkeys(columns)))

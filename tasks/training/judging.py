@@ -127,7 +127,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
     failed = [gate for gate in gates if gate.outcome != "pass"]
     start: datetime = holdout[clock].min()  # type: ignore[assignment] # an instant column
     judgement = Judgement(
-        "passed" if passed(gates) else "refused",
+        "passed" if passed(gates) else "refused" if any(gate.outcome == "fail" for gate in gates) else "unknown",
         "; ".join(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
         gates,
         metrics["challenger"],

@@ -106,7 +106,7 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     refuse_hopeless(older, spec)
     metric = decisive_metric(spec)
     better = spec.greater_is_better[metric]
-    program = fit_program(spec.features, older)
+    program = fit_program(spec.features, older, spec.cleaning)
     train, valid = _rows(program, older, spec), _rows(program, newest, spec)
     curves: dict[str, list[float]] = defaultdict(list)
     contest: dict[str, float] = {}
@@ -138,7 +138,7 @@ def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Candidate) -> Trained
         for key, value in values.items():
             curves[f"{recipe.family}/{key}"].append(value)
 
-    program = fit_program(spec.features, frame)
+    program = fit_program(spec.features, frame, spec.cleaning)
     settled = recipe.model_copy(update={"patience": None})
     fitted = family(recipe.family).fit(
         _rows(program, frame, spec), None, params=settled, seed=spec.model.seed, report=report

@@ -60,6 +60,7 @@ def pack(
     folder: Path,
     usecase: LoadedUseCase,
     rows: pl.DataFrame,
+    raw: pl.DataFrame,
     judged: Judged,
     refitted: Refit,
     *,
@@ -70,6 +71,11 @@ def pack(
     name: str,
 ) -> str:
     """Write the bundle of a refit into a folder and return its hash. The same content gives the same hash.
+
+    Parameters
+    ----------
+    rows, raw : polars.DataFrame
+        What the refit learnt from, and the same time before any repair: the reference for drift, as windows are raw.
 
     Raises
     ------
@@ -82,7 +88,7 @@ def pack(
     refitted.trained.fitted.save(folder)
     (folder / "features.json").write_text(program.to_json(), encoding="utf-8")
     columns = bundle_columns(spec, program, rows)
-    profiles = profile_frame(rows.select(inputs_in_order(program)))
+    profiles = profile_frame(raw.select(inputs_in_order(program)))
     profiles[PREDICTION] = profile_column(pl.Series(PREDICTION, judged.prediction))
     profiles[spec.label.column] = profile_column(rows[spec.label.column])
     (folder / "reference.json").write_text(
@@ -127,6 +133,7 @@ def _manifest(
         label=spec.label.column,
         unit=spec.label.unit,
         clock=spec.clock.column,
+        timezone=spec.clock.timezone,
         keys=spec.keys,
         columns=columns,
         family=recipe.family,

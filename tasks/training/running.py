@@ -85,6 +85,13 @@ def _rows(job: Job, version: int) -> pl.DataFrame:
     return training_rows(job.known.labelled(version=version))
 
 
+def _raw_rows(job: Job, rows: pl.DataFrame) -> pl.DataFrame:
+    """Raw rows of the time the training rows span."""
+    clock = job.usecase.spec.clock.column
+    first, last = rows[clock].min(), rows[clock].max()
+    return job.known.rows("raw").filter(pl.col(clock).is_between(first, last))
+
+
 def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Challenger:
     """Train, judge, and refit what passes; everything of it goes to one MLflow run.
 
@@ -133,6 +140,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
                     folder,
                     job.usecase,
                     rows,
+                    _raw_rows(job, rows),
                     judged,
                     refitted,
                     data=selected.table,

@@ -25,7 +25,7 @@ AS_OF = instant("2011-02-01")
 def both(folder: Path, lake: Lake, database: Database, as_of=AS_OF):
     usecase = load_use_case(str(folder))
     collect_sources(usecase, lake, database, as_of, b"secret")
-    return clean_batches(usecase, lake, as_of)
+    return clean_batches(usecase, lake)
 
 
 def test_good_rows_pass_and_twice_changes_nothing(make_use_case: Make, lake: Lake, database: Database) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from expectations.errors import DriftwheelError, JoinError, SourceError
 from expectations.loading import LoadedUseCase, load_use_case
+from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.stores.database import Database
 from tasks.stores.lake import Known, Lake
@@ -58,6 +59,7 @@ def test_late_and_corrected_rows_are_taken_inside_the_lookback_and_counted_beyon
     late_inside, late_beyond = "2011-01-30T10:00:00Z", "2011-01-10T10:00:00Z"
     edit(folder, lambda f: f.filter(~pl.col("time").is_in([late_inside, late_beyond])))
     collect(folder, lake, database, "2011-02-01")
+    clean_batches(load_use_case(str(folder)), lake)
     corrected = "2011-01-31T05:00:00Z"
     edit(
         folder,

@@ -32,6 +32,7 @@ def released(usecase: LoadedUseCase, frame: pl.DataFrame, folder: Path):
         folder,
         usecase,
         frame,
+        frame,
         judged,
         again,
         data=Version("clean", 1, len(frame)),
