@@ -331,3 +331,53 @@ def test_metrics_count_what_happened(service: Running, made) -> None:
     assert 'driftwheel_requests_total{usecase="rentals"} 2.0' in text
     assert 'driftwheel_rows_total{usecase="rentals"} 3.0' in text
     assert 'driftwheel_errors_total{kind="bad_request",usecase="rentals"} 1.0' in text
+
+
+@pytest.mark.parametrize("rows_", [3, 400])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "2011-01-01T05:00:00Z",
+        "2011-01-01T05:00:00",
+        "2011-01-01 05:00:00",
+        "20110101T050000Z",
+        "2011-01-01T06:00:00+01:00",
+    ],
+)
+def test_every_form_of_an_instant_is_one_instant(service: Running, made, form: str, rows_: int) -> None:
+    records = sample(made, rows_)
+    plain = service.ask({"dataframe_records": [{**r, "time": "2011-01-01T05:00:00.000000Z"} for r in records]})
+    asked = service.ask({"dataframe_records": [{**r, "time": form} for r in records]})
+    assert asked.status_code == 200
+    assert asked.json()["predictions"] == plain.json()["predictions"]
+    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    assert {line["event_time"] for line in journaled(service.journal)} == {"2011-01-01T05:00:00.000000Z"}
+
+
+@pytest.mark.parametrize("rows_", [1, 300])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("temp", 10**400), ("holiday", 2**70), ("weathersit", "a\u0000b"), ("time", "0001-01-01T00:00:00Z")],
+)
+def test_values_nothing_can_hold_are_refused_whatever_the_size(service: Running, made, column, value, rows_) -> None:
+    answer = service.ask({"dataframe_records": [{**record, column: value} for record in sample(made, rows_)]})
+    assert answer.status_code == 400
+    assert f"{column} needs" in answer.json()["message"]
+
+
+def test_no_rows_have_no_predictions_and_no_text_is_no_json(service: Running) -> None:
+    assert service.ask({"dataframe_records": []}).json()["predictions"] == []
+    headers = {"content-type": "application/json"}
+    for path in ("/invocations", "/feedback"):
+        for body in (b"\xff\xfe", b"[" * 5000, b'{"id": "a", "label": 1' + b"0" * 400 + b"}"):
+            assert httpx.post(f"{service.url}{path}", content=body, headers=headers).status_code == 400
+
+
+def test_the_keeper_outlives_a_wish_that_is_no_json(service: Running, made) -> None:
+    path = service.releases.root / "rentals" / "desired.json"
+    good = path.read_text()
+    path.write_bytes(b"\xff\xfe{")
+    time.sleep(0.6)
+    path.write_text(good)
+    wish = service.releases.want("rentals", champion=Served(bundle=made[2].digest, version="2"))
+    service.wait(lambda: service.mount()["generation"] == wish.generation)

@@ -126,3 +126,14 @@ def test_repair_clips_maps_and_drops_duplicates(make_use_case: Make, lake: Lake,
     assert set(rows["weathersit"]) == {"fair", "light rain/snow", "heavy rain/snow"}
     assert rows.filter(pl.col("time") == instant(again[:-1]))["bikers"].to_list() == [1.0]
     assert [step.rows_dropped > 0 for step in found.repaired] == [True, False, False, True]
+
+
+def test_a_batch_cleaned_for_an_earlier_instant_loses_nothing(
+    make_use_case: Make, lake: Lake, database: Database
+) -> None:
+    folder = make_use_case()
+    usecase = load_use_case(str(folder))
+    collect_sources(usecase, lake, database, instant("2011-02-01"), b"secret")
+    clean_batches(usecase, lake)
+    assert Known(lake, usecase.spec, instant("2011-01-15")).rows()["time"].max() < instant("2011-01-15")
+    assert Known(lake, usecase.spec, AS_OF).rows().height == 688

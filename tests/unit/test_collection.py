@@ -182,3 +182,30 @@ def test_zones_of_the_clock_are_read(make_use_case: Make, lake: Lake, database: 
     collect(folder, lake, database, "2011-02-01")
     assert lake.scan("raw").select(pl.col("time").min()).collect().item() == instant("2011-01-01T05:00:00")
     assert bikes.spec.clock.timezone == "UTC"
+
+
+def test_a_misspelt_personal_column_is_refused(make_use_case: Make, lake: Lake, database: Database) -> None:
+    folder = make_use_case(changes={"personal": {"emial": "hash"}})
+    with pytest.raises(SourceError, match="named under `personal`"):
+        collect(folder, lake, database, "2011-02-01")
+
+
+def test_parquet_of_pandas_kinds_is_read(make_use_case: Make, lake: Lake, database: Database) -> None:
+    folder = make_use_case(changes={"sources.rides.path": "data/rides.parquet"})
+    rides = pl.read_csv(folder / "data" / "rides.csv.gz").with_columns(
+        pl.col("time").str.to_datetime(time_unit="ns", time_zone="UTC").dt.replace_time_zone(None),
+        pl.col("workingday").cast(pl.Int8),
+        kind=pl.lit("a").cast(pl.Categorical),
+        paid=pl.col("casual").cast(pl.Decimal(10, 2)),
+        since=pl.lit("2010-01-01").str.to_date(),
+    )
+    rides.write_parquet(folder / "data" / "rides.parquet")
+    assert collect(folder, lake, database, "2011-02-01").new == 688
+    assert collect(folder, lake, database, "2011-02-01").new == 0
+    assert lake.scan("raw").collect().schema["since"] == pl.Datetime("us", "UTC")
+
+
+def test_join_columns_of_other_types_are_told(make_use_case: Make, lake: Lake, database: Database) -> None:
+    folder = make_use_case(changes={"sources.weather.join": {"on": {"casual": "hum"}}, "columns.hum": ...})
+    with pytest.raises(JoinError, match="the same type on both sides"):
+        collect(folder, lake, database, "2011-02-01")

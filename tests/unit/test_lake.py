@@ -98,3 +98,15 @@ def test_a_hash_follows_values_not_memory(lake: Lake) -> None:
         frame.with_columns(note=pl.Series(["a", None, "b", "", "c"])),
     ):
         assert hash_frame(other) != hash_frame(frame)
+
+
+def test_a_correction_may_move_a_row_in_time(lake: Lake, bikes: LoadedUseCase) -> None:
+    spec = bikes.spec.model_copy(update={"keys": ("temp",)})
+    first = rows(lake, 1, "2011-03-10").with_columns(bikers=pl.lit(1.0))
+    lake.append("clean", first, transactions={"clean": 1})
+    lake.append(
+        "clean", rows(lake, 1, "2011-03-05", batch=2).with_columns(bikers=pl.lit(2.0)), transactions={"clean": 2}
+    )
+    known = Known(lake, spec, instant("2011-04-01"))
+    assert known.rows()["bikers"].to_list() == [2.0]
+    assert known.rows(since=instant("2011-03-08")).is_empty()

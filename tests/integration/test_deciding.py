@@ -1,0 +1,96 @@
+"""Deciding from what was measured: once, whatever crashes, and on the newest window whose labels are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.settings import Settings
+from tasks.cleaning.cleaning import HELD, clean_batches
+from tasks.collection.collecting import collect_sources
+from tasks.monitoring import watching
+from tasks.stores.places import Job, Places
+from tasks.stores.releases import Served
+from tests.conftest import instant
+from tests.unit.test_training import released, rows
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def job(tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A use case with data and a champion, and no server."""
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    settings = Settings()
+    usecase = settings.use_case(str(make_use_case("deciding")))
+    base = settings.places()
+    job = Job(usecase, Places(**{**vars(base), "reports_ui": "http://reports"}), instant("2011-06-02"))
+    collect_sources(usecase, job.lake, job.database, job.as_of, b"k")
+    clean_batches(usecase, job.lake)
+    bundle, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "bundle")
+    job.releases.add(job.name, bundle.folder, bundle.digest)
+    job.releases.want(job.name, champion=Served(bundle=bundle.digest, version="1"))
+    return job
+
+
+def measured(job: Job, start: str, end: str, status: str) -> None:
+    champion = job.releases.desired(job.name).champion.bundle
+    known = status != "unknown"
+    job.database.put_measurement(
+        job.name,
+        instant(start),
+        instant(end),
+        {
+            "start": instant(start).isoformat(),
+            "end": instant(end).isoformat(),
+            "champion": champion,
+            "version": "1",
+            "rows": 700,
+            "champion_rows": 700,
+            "labelled": 700,
+            "coverage": 1.0,
+            "ripe": known,
+            "status": status,
+            "drift": [],
+            "realised": [
+                {"metric": "rmse", "value": 90.0 if known else None, "reference": 40.0, "drop": 5.0, "status": status}
+            ],
+            "served": {},
+        },
+    )
+
+
+def test_a_crash_between_measuring_and_deciding_loses_no_decision(job: Job) -> None:
+    measured(job, "2011-04-01", "2011-05-01", "violated")
+    first = watching.decide_now(job)
+    assert (first.decision.action, first.turn is not None) == ("retrain", True)
+    again = watching.decide_now(job)
+    assert (again.decision.cause, again.turn) == ("unchanged", None)
+    assert len(job.database.turns(job.name)) == 1
+
+
+def test_labels_that_come_late_are_decided_about_when_they_come(job: Job) -> None:
+    measured(job, "2011-04-01", "2011-05-01", "unknown")
+    assert watching.decide_now(job).decision.action == "keep"
+    measured(job, "2011-04-01", "2011-05-01", "violated")
+    assert watching.decide_now(job).decision.action == "retrain"
+
+
+def test_newer_windows_without_labels_do_not_hide_a_loss(job: Job) -> None:
+    measured(job, "2011-03-01", "2011-04-01", "violated")
+    measured(job, "2011-04-01", "2011-05-01", "unknown")
+    assert watching.decide_now(job).decision.action == "retrain"
+    assert watching.decide_now(job).decision.cause == "unknown"
+
+
+def test_data_that_is_held_is_decided_once_and_frees_the_window_when_healed(job: Job) -> None:
+    measured(job, "2011-04-01", "2011-05-01", "violated")
+    job.database.mark(job.name, HELD, '["rows failed"]')
+    assert watching.decide_now(job).decision.action == "hold"
+    watching.decide_now(job)
+    assert len(job.database.entries(job.name)) == 1
+    assert len(job.database.undelivered(job.name)) == 1
+    job.database.mark(job.name, HELD, "[]")
+    assert watching.decide_now(job).decision.action == "retrain"
