@@ -53,8 +53,9 @@ up: setup ## Start Prefect, MLflow, Evidently, the runner and the service
 down: setup ## Stop them
 	@$(BIN)/driftwheel down
 
-bench: setup ## Measure what the loop costs beside its own plain functions
+bench: setup ## Measure what the engine costs, and how often drift is called where there is none
 	@$(BIN)/python tests/benchmarks/turn_overhead.py
+	@$(BIN)/python tests/benchmarks/false_alarms.py --windows 100
 
 lock: ## Resolve the versions anew
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
