@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
+import httpx
+from prefect import tags
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from expectations.errors import ReleaseError
+from expectations.errors import ReleaseError, UnreachableError
 from flows.collect import collect
 from flows.deploy import deploy
 from flows.loop import loop
 from flows.monitor import monitor
-from flows.stage import Verdict, tell
+from flows.stage import Verdict, process_tag, tell
 from flows.train import train
 from infra.settings import Settings
 from tasks.deployment import releasing
@@ -45,11 +48,19 @@ def quietly(function: Callable[P, R]) -> Callable[P, R]:
             ):  # the server keeps every line; here the error itself is shown
                 handler.setLevel(logging.CRITICAL)
         try:
-            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                return function(*args, **kwargs)
-        finally:  # what is on its way to the server gets there before anybody stops it
-            APILogWorker.drain_all()
-            EventsWorker.drain_all()
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(process_tag()):
+                result = function(*args, **kwargs)
+        except (httpx.TransportError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
+                raise
+            raise UnreachableError(
+                f"the Prefect server at {os.environ.get('PREFECT_API_URL', 'no address')}",
+                f"{type(error).__name__}: {error}",
+                "Start it (`driftwheel up`) and run again: what was committed stays, the rest is done then",
+            ) from error
+        APILogWorker.drain_all()  # what is on its way to the server gets there before anybody stops it
+        EventsWorker.drain_all()
+        return result
 
     return call
 

@@ -15,6 +15,13 @@ from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed
@@ -90,14 +97,48 @@ def lives(process: Process) -> bool:
         return False
 
 
+TAG = "process"
+
+
+def process_tag() -> str:
+    """Name this process in a tag that every flow run it starts carries from its creation."""
+    own = this_process()
+    return f"{TAG}:{own.host}:{own.process}:{own.born!r}"
+
+
+def tagged_process(labels: list[str]) -> Process | None:
+    """Read the process from a flow run's tags."""
+    for label in labels:
+        kind, _, rest = label.partition(":")
+        if kind == TAG:
+            host, number, born = rest.rsplit(":", 2)
+            return Process(host, int(number), float(born))
+    return None
+
+
+def close_orphans(job: Job) -> None:
+    """Mark flow runs of this use case whose process died as crashed, however early it died."""
+    for run, process in job.database.present(job.name):
+        if run != str(flow_run.id) and not lives(process):
+            mark_crashed(run)
+            job.database.leave(run)
+    unfinished = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
+    named = FlowRunFilterName(like_=f"{job.name} as of")
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(name=named, state=FlowRunFilterState(type=unfinished)), limit=50
+        )
+    for each in found:
+        starter = tagged_process(each.tags)
+        if starter is not None and not lives(starter):
+            mark_crashed(str(each.id))
+
+
 @contextmanager
 def present(job: Job) -> Iterator[None]:
     """Note this flow run as running here, and mark those of processes that died as crashed."""
     database, own = job.database, str(flow_run.id)
-    for run, process in database.present(job.name):
-        if run != own and not lives(process):
-            mark_crashed(run)
-            database.leave(run)
+    close_orphans(job)
     database.enter(own, job.name, this_process())
     try:
         yield
