@@ -82,14 +82,6 @@ class JoinError(DriftwheelError):
     """A join would multiply rows or cover too few of them."""
 
 
-class DataHeldError(DriftwheelError):
-    """A batch broke the expectations placed on it; nothing of it goes on."""
-
-
-class NotRipeError(DriftwheelError):
-    """Somebody asked for values that cannot be known yet at that instant."""
-
-
 class TrainingError(DriftwheelError):
     """There is nothing sound to train on, or training broke its contract."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DONE, FAILED, HELD = 0, 1, 3
+FAILED, HELD = 1, 3
 _HELD_OUTCOMES = {"held", "hold", "refused", "unknown"}
 
 

@@ -9,7 +9,7 @@ from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
 from infra.settings import Settings
 from tasks.monitoring.watching import draw_window
-from tasks.monitoring.windows import Window
+from tasks.monitoring.windows import window_of
 from tasks.stores.places import Job
 
 
@@ -22,8 +22,7 @@ def report_window(settings: Settings, name: str, moment: datetime) -> str:
         If nothing was served in that window, or nothing is served at all.
     """
     usecase = _use_case(settings, name)
-    every = usecase.spec.monitoring.every
-    window = Window(every.floor(moment), every.after(every.floor(moment)))
+    window = window_of(usecase.spec.monitoring.every, moment)
     job = Job(usecase, settings.places(), datetime.now(UTC))
     drawn = draw_window(job, window)
     if drawn is None:

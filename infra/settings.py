@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import subprocess
 from functools import cached_property
@@ -15,6 +14,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from expectations.loading import LoadedUseCase, load_use_case
+from expectations.usecase import placeholders
 from tasks.stores.database import Database
 from tasks.stores.places import Places
 
@@ -112,9 +112,11 @@ class Settings(BaseSettings):
         """Return the alert addresses of a use case with their variables filled in; those unset are left out."""
         filled = []
         for address in usecase.spec.alerts:
-            names = re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", address)
+            names = placeholders(address)
             if all(os.environ.get(name) for name in names):
-                filled.append(re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", lambda match: os.environ[match[1]], address))
+                for name in names:
+                    address = address.replace(f"${{{name}}}", os.environ[name])  # noqa: PLW2901 - filled in step by step
+                filled.append(address)
         return filled
 
     def child_environment(self, stack: Addresses | None = None) -> dict[str, str]:

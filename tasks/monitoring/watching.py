@@ -19,7 +19,7 @@ from tasks.monitoring.harvest import Harvested, harvest
 from tasks.monitoring.measuring import Measurement, decode_rows, measure, window_predictions
 from tasks.monitoring.policy import Decision, Seen, Situation, decide
 from tasks.monitoring.report import ReportRef, draw_report
-from tasks.monitoring.windows import Window
+from tasks.monitoring.windows import Window, window_of
 from tasks.stores.database import Alert, Entry
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.places import Job
@@ -119,8 +119,7 @@ def served_windows(job: Job) -> list[tuple[Window, str]]:
     )
     counts: dict[Window, dict[str, int]] = {}
     for hour, bundle, rows in days.iter_rows():
-        start = every.floor(hour)
-        by_bundle = counts.setdefault(Window(start, every.after(start)), {})
+        by_bundle = counts.setdefault(window_of(every, hour), {})
         by_bundle[bundle] = by_bundle.get(bundle, 0) + rows
     return [
         (window, max(by_bundle, key=lambda bundle: by_bundle[bundle]))

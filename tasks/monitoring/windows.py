@@ -23,11 +23,7 @@ class Window:
         return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M}"
 
 
-def closed_windows(every: Duration, since: datetime, as_of: datetime) -> list[Window]:
-    """Windows that contain `since` or start after it and have ended by `as_of`, oldest first."""
-    windows = []
-    start = every.floor(since)
-    while (end := every.after(start)) <= as_of:
-        windows.append(Window(start, end))
-        start = end
-    return windows
+def window_of(every: Duration, moment: datetime) -> Window:
+    """Return the window a moment falls into."""
+    start = every.floor(moment)
+    return Window(start, every.after(start))

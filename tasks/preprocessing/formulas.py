@@ -130,8 +130,6 @@ def _polars_call(node: Call) -> pl.Expr:
 
 # --- Python source for one row -----------------------------------------------------------------------------------
 
-Value = float | str | bool | None
-
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None

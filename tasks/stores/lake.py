@@ -23,8 +23,7 @@ from typing import Literal
 
 import polars as pl
 
-from expectations.durations import Duration
-from expectations.errors import LakeError, NotRipeError
+from expectations.errors import LakeError
 from expectations.usecase import UseCase
 
 Table = Literal["raw", "clean", "quarantine", "predictions", "labels"]
@@ -254,19 +253,3 @@ class Known:
         """Read ripe rows that have a label; options as for `rows`."""
         found = self.rows(**options)  # type: ignore[arg-type]
         return found.filter(pl.col(self.spec.label.column).is_not_null())
-
-    def refuse_unripe(self, window_end: datetime) -> None:
-        """Raise where the labels of a window cannot be known yet.
-
-        Raises
-        ------
-        NotRipeError
-            If `window_end` + `available_after` lies after `as_of`.
-        """
-        ripe: Duration = self.spec.label.available_after
-        if ripe.after(window_end) > self.as_of:
-            raise NotRipeError(
-                f"a window that ended by {self.ripe_until():%Y-%m-%d %H:%M}",
-                f"one that ends {window_end:%Y-%m-%d %H:%M}",
-                f"Wait {ripe} after its end",
-            )

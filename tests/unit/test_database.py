@@ -9,6 +9,8 @@ from threading import Thread
 import pytest
 
 from expectations.errors import TurnTakenError, UnreachableError
+from expectations.loading import LoadedUseCase
+from infra.settings import Settings
 from tasks.stores import database as module
 from tasks.stores import events
 from tasks.stores.alerts import deliver
@@ -165,3 +167,16 @@ def test_an_open_turn_nobody_touches_is_found_stalled(database: Database) -> Non
     assert database.stalled_turn("x", timedelta(seconds=-1)).id == turn
     database.claim(turn, ("requested",), "collecting", "me", None)
     assert database.stalled_turn("x", timedelta(seconds=0)) is None
+
+
+def test_alert_addresses_are_filled_in_and_those_without_their_variable_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path))
+    monkeypatch.setenv("HOOK_TOKEN", "abc")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    settings = Settings()
+    loaded = settings.use_case("bikes")
+    spec = loaded.spec.model_copy(update={"alerts": ("json://host/${HOOK_TOKEN}?x=${HOOK_TOKEN}", "json://${NOWHERE}")})
+    usecase = LoadedUseCase(spec, loaded.folder, loaded.suite, loaded.digest)
+    assert settings.alert_addresses(usecase) == ["json://host/abc?x=abc"]

@@ -5,7 +5,7 @@ import pytest
 from expectations.durations import Duration
 from expectations.usecase import Policy
 from tasks.monitoring.policy import Seen, Situation, decide
-from tasks.monitoring.windows import Window, closed_windows
+from tasks.monitoring.windows import Window, window_of
 from tests.conftest import instant
 
 POLICY = Policy(violations=2, of=3, cooldown=Duration.parse("14d"), min_rows=100)
@@ -45,14 +45,12 @@ def test_decisions(history: list[Seen], facts: dict[str, object], action: str, c
     assert decision.summary
 
 
-def test_windows_are_half_open_and_closed_only_when_over() -> None:
+def test_windows_are_half_open() -> None:
     month = Duration.parse("1mo")
-    windows = closed_windows(month, instant("2013-01-15"), instant("2013-03-01"))
-    assert windows == [
-        Window(instant("2013-01-01"), instant("2013-02-01")),
-        Window(instant("2013-02-01"), instant("2013-03-01")),
-    ]
-    assert closed_windows(month, instant("2013-01-15"), instant("2013-02-28T23:59:59"))[-1].end == instant("2013-02-01")
+    february = Window(instant("2013-02-01"), instant("2013-03-01"))
+    assert window_of(month, instant("2013-02-01")) == february
+    assert window_of(month, instant("2013-02-28T23:59:59")) == february
+    assert window_of(month, instant("2013-03-01")).start == february.end
 
 
 def test_a_window_is_ripe_when_its_last_label_may_be_known() -> None:
