@@ -13,7 +13,7 @@ import httpx
 from prefect import tags
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from expectations.errors import ReleaseError, UnreachableError
 from flows.collect import collect
@@ -31,6 +31,10 @@ from tasks.stores.registry import ModelVersion
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_SETTINGS: dict[Any, Any] = {  # Prefect's type of a setting is private
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    PREFECT_CLIENT_MAX_RETRIES: 1,  # a server that is away is told in seconds; Prefect's own 5 take minutes
+}
 _STAGES: dict[str, tuple[Any, State]] = {"train": (train, "training"), "deploy": (deploy, "deploying")}
 
 
@@ -48,7 +52,7 @@ def quietly(function: Callable[P, R]) -> Callable[P, R]:
             ):  # the server keeps every line; here the error itself is shown
                 handler.setLevel(logging.CRITICAL)
         try:
-            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(process_tag()):
+            with temporary_settings(_SETTINGS), tags(process_tag()):
                 result = function(*args, **kwargs)
         except (httpx.TransportError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):

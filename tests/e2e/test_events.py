@@ -10,9 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from expectations.errors import UnreachableError
 from flows import replay
 from infra.settings import Addresses, Settings
-from infra.stack import Stack
+from infra.stack import Stack, answers
+from tasks.stores.lake import Lake
 from tasks.stores.places import Job
 from tests.conftest import instant
 
@@ -96,6 +98,36 @@ def test_decayed_traffic_turns_the_wheel_by_events(whole_stack: Addresses) -> No
     actions = [(entry.kind, entry.action) for entry in job.database.entries("events") if entry.turn == turns[1].id]
     assert actions == [("decision", "retrain"), ("collect", "done"), ("train", "done"), ("deploy", "promoted")]
     assert job.database.unsent() == []
+
+
+def test_prefect_away_in_the_middle_is_told_in_seconds_and_a_rerun_heals(
+    whole_stack: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.running import run_flow
+
+    stack = Stack(Settings())
+    append = Lake.append
+
+    def append_and_lose_the_server(self: Lake, *args: object, **kwargs: object) -> int:
+        done = append(self, *args, **kwargs)
+        with stack._supervisor() as supervisor:
+            supervisor.stopProcess("prefect")
+        monkeypatch.setattr(Lake, "append", append)
+        return done
+
+    with temporary_settings({PREFECT_API_URL: f"{whole_stack.prefect}/api"}):
+        monkeypatch.setattr(Lake, "append", append_and_lose_the_server)
+        started = time.monotonic()
+        with pytest.raises(UnreachableError, match="Prefect"):
+            run_flow("loop", "events", instant("2011-03-01"))
+        assert time.monotonic() - started < 120  # not Prefect's own four minutes
+        assert httpx.get(f"{whole_stack.service}/livez").status_code == 200
+
+        stack.restart("prefect")
+        wait(lambda: answers("prefect", whole_stack))
+        assert run_flow("loop", "events", instant("2011-03-01")).outcome == "done"
 
 
 def _deployment(client, name: str):
