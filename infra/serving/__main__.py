@@ -4,51 +4,186 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
+import json
 import logging
+import os
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
 import uvloop
 
+from infra.serving.access import Access
 from infra.serving.app import Service
+from infra.serving.board import Board
+from infra.serving.connections import IDLE_SECONDS, Connection, connection_class, cut_late
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
+from infra.serving.predicting import Limits
 from tasks.stores.releases import Releases
 
 _GRACE_SECONDS = 10
+_MOST_CONNECTIONS = 2000
+_RESTART_SECONDS = 1.0
+_EXTRA = {"request_id", "usecase", "status", "why"}
+_log = logging.getLogger("driftwheel.serving")
+
+
+class _Lines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **{name: value for name, value in record.__dict__.items() if name in _EXTRA},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m infra.serving", description=__doc__)
+    parser.add_argument("--releases", type=Path, required=True, help="folder of desired states and bundles")
+    parser.add_argument("--journal", type=Path, required=True, help="folder predictions and feedback are written to")
+    parser.add_argument("--host", default="127.0.0.1", help="any but a loopback address needs --keys")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--keys", type=Path, help="file of API keys (`driftwheel keys`); without one all is open")
+    parser.add_argument("--workers", type=int, default=1, help="processes that answer; one version in all of them")
+    parser.add_argument(
+        "--durability",
+        choices=["process", "power", "off"],
+        default="process",
+        help="what a logged prediction survives before it is answered: the death of the process; also a power cut "
+        "(waits for the disk); off writes no journal",
+    )
+    parser.add_argument(
+        "--answer-unlogged", action="store_true", help="answer also where the journal cannot be written; counted"
+    )
+    parser.add_argument("--most-rows", type=int, default=10_000, help="rows in a request")
+    parser.add_argument("--most-bytes", type=int, default=16 * 1024 * 1024, help="bytes in a request's body")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--board", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.keys is None and not _loopback(options.host):
+        parser.error(f"expected --keys FILE to listen on {options.host}; make a key with `driftwheel keys add NAME`")
+    return options
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; then finish what is being answered, close the journal and exit."""
-    parser = argparse.ArgumentParser(prog="python -m infra.serving", description=__doc__)
-    parser.add_argument("--releases", type=Path, required=True, help="folder of desired states and bundles")
-    parser.add_argument("--journal", type=Path, required=True, help="folder predictions and feedback are written to")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    journal = Journal(options.journal)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    options = _arguments()
+    if options.worker is None and options.keys is None:
+        _log.warning("no keys: everything is open, on %s alone", options.host)
+    if options.worker is None and options.durability != "process":
+        _log.warning("durability is %s", options.durability)
+    if options.workers > 1 and options.worker is None:
+        sys.exit(_supervise(options))
+    _serve(options)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    journal = Journal(options.journal, options.durability)
+    board = Board(options.board, options.worker) if options.board else None
+    service = Service(
+        Mounts(Releases(options.releases), board, options.most_rows),
+        journal,
+        Access(options.keys),
+        board,
+        Limits(options.most_bytes, options.answer_unlogged),
+    )
     server = uvicorn.Server(
         uvicorn.Config(
-            Service(Mounts(Releases(options.releases)), journal),
+            service,
             host=options.host,
             port=options.port,
             access_log=False,
+            log_config=None,
             log_level="warning",
             server_header=False,
+            proxy_headers=False,
             date_header=False,
             lifespan="on",
             loop="uvloop",
-            http="httptools",
+            http=connection_class(service.predictions) if options.durability != "power" else Connection,
+            ws="none",
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_keep_alive=int(IDLE_SECONDS),
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )
+    service.every_second.append(lambda: cut_late(server.server_state.connections))
+    if options.worker is not None:
+        service.every_second.append(_Orphaned(os.getppid()))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when done; the journal comes after
         signal.signal(number, lambda *_: None)
+    sockets = [socket.socket(fileno=options.socket)] if options.socket is not None else None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve())
+        runner.run(server.serve(sockets))
     journal.close()
+
+
+class _Orphaned:
+    """Ends this worker, in good order, when the process that started it is gone."""
+
+    def __init__(self, parent: int) -> None:
+        self.parent = parent
+
+    def __call__(self) -> None:
+        if os.getppid() != self.parent:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def _supervise(options: argparse.Namespace) -> int:
+    """Run workers on one listening socket; one that dies is started again."""
+    listening = socket.create_server((options.host, options.port), backlog=2048, reuse_port=False)
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    with tempfile.TemporaryDirectory(prefix="driftwheel-board-") as board:
+
+        def start(worker: int) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-m", "infra.serving", *sys.argv[1:], "--worker", str(worker)]
+            command += ["--socket", str(listening.fileno()), "--board", board]
+            return subprocess.Popen(command, pass_fds=[listening.fileno()])
+
+        workers = {worker: start(worker) for worker in range(options.workers)}
+        while not stopping:
+            time.sleep(_RESTART_SECONDS / 4)
+            for worker, process in workers.items():
+                if process.poll() is not None and not stopping:
+                    _log.error("worker %d ended with %d and is started again", worker, process.returncode)
+                    time.sleep(_RESTART_SECONDS)
+                    workers[worker] = start(worker)
+        for process in workers.values():
+            process.terminate()
+        return max(process.wait() for process in workers.values())
 
 
 if __name__ == "__main__":

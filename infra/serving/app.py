@@ -5,64 +5,59 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import numpy as np
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infra.serving import documentation
+from infra.serving.access import OPEN_PATHS, Access
+from infra.serving.board import POLL_SECONDS as BOARD_SECONDS
+from infra.serving.board import Board
+from infra.serving.explaining import explain
 from infra.serving.journal import Journal, JournalUnwritableError
-from infra.serving.mounts import Model, Mount, Mounts
+from infra.serving.mounts import Mounts
+from infra.serving.noise import random_text
+from infra.serving.predicting import (
+    RETRY_SECONDS,
+    SAFE_HEADERS,
+    Limits,
+    Predictions,
+    Reply,
+    check_weight,
+    error_body,
+    refusal_of_key,
+    request_id_of,
+    unwritable,
+)
 from infra.serving.protocol import BadRequestError
+from infra.serving.tallies import add_up, exposition
+from tasks.stores.keys import Scope as KeyScope
 
 SERVICE_VERSION = "0.1.0"
-MOST_BYTES = 16 * 1024 * 1024
 POLL_SECONDS = 0.25
+_SLOWLY_SECONDS = 1.0
+_SEAL_SECONDS = 5.0
 LARGEST_LABEL = 1e300
+MOST_LABELS = 10_000
 _log = logging.getLogger("driftwheel.serving")
 _encode = msgspec.json.Encoder().encode
 
-
-class _Metrics:
-    def __init__(self, mounts: Mounts, journal: Journal) -> None:
-        self.registry = CollectorRegistry()
-        labels = ["usecase"]
-        self.requests = Counter("driftwheel_requests", "Requests for predictions", labels, registry=self.registry)
-        self.rows = Counter("driftwheel_rows", "Rows predicted", labels, registry=self.registry)
-        self.errors = Counter(
-            "driftwheel_errors", "Requests refused or failed", ["usecase", "kind"], registry=self.registry
-        )
-        self.latency = Histogram(
-            "driftwheel_latency_seconds",
-            "Time to answer",
-            labels,
-            registry=self.registry,
-            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
-        )
-        lag = Gauge("driftwheel_journal_open_bytes", "Bytes a harvest would not see yet", registry=self.registry)
-        lag.set_function(journal.open_bytes)
-        self._swaps = Gauge("driftwheel_swaps", "Times the champion was swapped", labels, registry=self.registry)
-        self._model = Gauge(
-            "driftwheel_model_info", "Version served", ["usecase", "version", "bundle"], registry=self.registry
-        )
-        self._mounts = mounts
-
-    def text(self) -> bytes:
-        self._model.clear()
-        for name, mount in self._mounts.by_name.items():
-            self._swaps.labels(name).set(mount.swaps)
-            if mount.champion is not None:
-                self._model.labels(name, mount.champion.version, mount.champion.bundle.digest[:12]).set(1)
-        return generate_latest(self.registry)
+_PAGE_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+_NEEDED_SCOPES: dict[str, KeyScope] = {"/journal/seal": "admin", "/feedback": "feedback", "/explain": "predict"}
 
 
 class Service:
@@ -72,11 +67,24 @@ class Service:
     ----------
     mounts : Mounts
     journal : Journal
+    access : Access
+    board : Board, optional
+        Where there are other workers.
     """
 
-    def __init__(self, mounts: Mounts, journal: Journal) -> None:
-        self.mounts, self.journal = mounts, journal
-        self.metrics = _Metrics(mounts, journal)
+    def __init__(
+        self,
+        mounts: Mounts,
+        journal: Journal,
+        access: Access,
+        board: Board | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.mounts, self.journal, self.access, self.board = mounts, journal, access, board
+        self.limits = limits or Limits()
+        self.every_second: list[Callable[[], object]] = []
+        self._sealed = ""
+        self.predictions = Predictions(mounts, journal, access, self.limits)
         self._rest: ASGIApp = Starlette(
             routes=[
                 Route("/livez", lambda _: PlainTextResponse("ok\n")),
@@ -84,24 +92,36 @@ class Service:
                 Route("/health", lambda _: PlainTextResponse("OK\n")),
                 Route("/readyz", self._readyz),
                 Route("/version", self._version),
-                Route("/metrics", lambda _: Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)),
+                Route("/metrics", self._metrics),
+                Route("/openapi.json", self._openapi),
+                Route("/docs", self._docs),
                 Route("/journal/seal", self._seal, methods=["POST"]),
                 Route("/feedback", self._feedback, methods=["POST"]),
+                Route("/explain", self._explain, methods=["POST"]),
                 Route("/{usecase}/feedback", self._feedback, methods=["POST"]),
+                Route("/{usecase}/explain", self._explain, methods=["POST"]),
             ],
             lifespan=self._lifespan,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event."""
-        if scope["type"] == "http" and scope["path"].endswith("/invocations"):
+        if scope["type"] != "http":
+            await self._rest(scope, receive, send)
+        elif scope["path"].endswith("/invocations"):
             await self._invocations(scope, receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._guarded(scope, receive, send)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         await self.mounts.reconcile()
+        if self.board is not None:  # not before this worker serves what the others do
+            self._say()
+            while any(mount.pending for mount in self.mounts.by_name.values()):
+                await asyncio.sleep(BOARD_SECONDS)
+                await self.mounts.reconcile()
+                self._say()
         task = asyncio.create_task(self._keep())
         yield
         task.cancel()
@@ -109,134 +129,203 @@ class Service:
             await task
 
     async def _keep(self) -> None:
+        slowly = 0.0
         while True:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if self.board is None else BOARD_SECONDS)
             try:
                 await self.mounts.reconcile()
-                self.journal.close_old()
+                if self.board is not None:
+                    self._seal_if_asked(self.board)
+                if time.monotonic() - slowly >= _SLOWLY_SECONDS:
+                    slowly = time.monotonic()
+                    self.access.refresh()
+                    self.journal.close_old()
+                    self.journal.probe()
+                    for each in self.every_second:
+                        each()
+                self._say()
             except OSError as error:  # a disk that is full or away: said, and tried again
-                _log.error("the releases or the journal cannot be reached: %s", error)
+                _log.error("the releases or the journal cannot be reached: %s", error.strerror)
+
+    # --- the other workers --------------------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "mounts": {name: mount.describe() for name, mount in self.mounts.by_name.items()},
+            "prepared": self.mounts.prepared(),
+            "tallies": {name: mount.tally.to_dict() for name, mount in self.mounts.by_name.items()},
+            "sealed": self._sealed,
+            "trouble": self.journal.trouble,
+            "open_bytes": self.journal.open_bytes(),
+        }
+
+    def _say(self) -> None:
+        if self.board is not None:
+            self.board.say(self._state())
+
+    def _states(self) -> list[dict[str, Any]]:
+        """Return what every worker says; this one first, and those that have not spoken yet left out."""
+        others = self.board.others() if self.board is not None else []
+        return [self._state(), *(other for other in others if other)]
+
+    def _seal_if_asked(self, board: Board) -> None:
+        token = board.asked_to_seal()
+        if token and token != self._sealed:
+            self.journal.seal()
+            self._sealed = token
 
     # --- predictions --------------------------------------------------------------------------------------------------
 
     async def _invocations(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        name = scope["path"].removesuffix("/invocations").strip("/")
         if scope["method"] != "POST":
-            await _answer(send, 405, {"error_code": "BAD_REQUEST", "message": "use POST"}, [(b"allow", b"POST")])
-            return
-        mount = self._mount(name)
-        if mount is None or mount.champion is None:
-            await _answer(send, *self._no_model(name, mount))
-            return
-        model = mount.champion  # one read: the whole request is answered by one model
-        self.metrics.requests.labels(mount.usecase).inc()
-        try:
-            body = await _read(scope, receive)
-            rows, params = model.reader.read(body)
-            answer = await self._predict(mount.usecase, model, rows, params)
-        except BadRequestError as error:
-            self.metrics.errors.labels(mount.usecase, "bad_request").inc()
-            await _answer(send, 400, {"error_code": "BAD_REQUEST", "message": str(error)})
-            return
-        except JournalUnwritableError as error:
-            self.metrics.errors.labels(mount.usecase, "journal").inc()
-            await _answer(
-                send,
-                503,
-                {"error_code": "TEMPORARILY_UNAVAILABLE", "message": f"predictions cannot be logged: {error}"},
-                [(b"retry-after", b"5")],
-            )
-            return
-        await _send(send, 200, answer)
-        self.metrics.rows.labels(mount.usecase).inc(len(rows))
-        self.metrics.latency.labels(mount.usecase).observe(time.perf_counter() - started)
-
-    async def _predict(self, usecase: str, model: Model, rows: list[dict[str, Any]], params: Any) -> bytes:  # noqa: ANN401
-        manifest = model.bundle.manifest
-        output = params.get("output", "default")
-        if output not in ("default", "label"):
-            raise BadRequestError("`params.output` is `default` or `label`")
-        predictions = model.predict(rows)
-        if not np.isfinite(predictions).all():
-            raise BadRequestError(f"row {int(np.argmin(np.isfinite(predictions)))} has no finite prediction")
-        values = predictions.tolist()
-        noise = os.urandom(12 * len(rows)).hex()
-        ids = [noise[start : start + 24] for start in range(0, len(noise), 24)]
-        now = datetime.now(UTC).isoformat()
-        clock = manifest.clock
-        lines = [
-            _encode(
-                {
-                    "id": id_,
-                    "event_time": row.get(clock),
-                    "served_at": now,
-                    "version": model.version,
-                    "bundle": model.bundle.digest,
-                    "prediction": value,
-                    "row": row,
-                }
-            )
-            for id_, row, value in zip(ids, rows, values, strict=True)
-        ]
-        if lines:
-            await self.journal.append(usecase, "predictions", b"\n".join(lines) + b"\n")
-        if output == "label" and manifest.task == "binary_classification":
-            values = [int(value >= manifest.threshold) for value in values]
-        return _encode({"predictions": values, "ids": ids, "version": model.version})
-
-    def _mount(self, name: str) -> Mount | None:
-        if name:
-            return self.mounts.by_name.get(name)
-        only = list(self.mounts.by_name.values())
-        return only[0] if len(only) == 1 else None
-
-    def _no_model(self, name: str, mount: Mount | None) -> tuple[int, dict[str, str]]:
-        served = ", ".join(sorted(self.mounts.by_name)) or "none"
-        if mount is not None:
-            return 503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": f"{mount.usecase} has no model yet"}
-        wanted = f"no use case {name!r}" if name else "name the use case: /NAME/invocations"
-        return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"{wanted}; served here: {served}"}
+            headers = ((b"allow", b"POST"),)
+            reply = Reply(405, error_body("BAD_REQUEST", "use POST"), request_id_of(scope["headers"]), headers)
+        else:
+            try:
+                body = await _read(scope, receive, self.limits.body)
+            except BadRequestError as error:
+                request_id = request_id_of(scope["headers"])
+                reply = Reply(error.status, error_body("BAD_REQUEST", str(error)), request_id)
+            else:
+                reply = await self.predictions.reply_durably(scope["path"], scope["headers"], body)
+        await _send(send, reply)
+        if reply.after is not None:
+            reply.after()
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        request_id = request_id_of(scope["headers"])
+        if path not in OPEN_PATHS:
+            needed = _NEEDED_SCOPES.get(path) or _NEEDED_SCOPES.get("/" + path.rpartition("/")[2])
+            refused = self.access.refuses(scope["headers"], needed)
+            if refused:
+                await _send(send, refusal_of_key(refused, request_id))
+                return
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name for name, _ in message["headers"]}
+                safe = [header for header in SAFE_HEADERS if header[0] not in present]
+                message = {**message, "headers": [*message["headers"], *safe, (b"x-request-id", request_id)]}
+            await send(message)
+
+        await self._rest(scope, receive, send_safely)
+
     async def _readyz(self, _: Request) -> Response:
-        lacking = self.mounts.ready()
+        lacking, trouble = self.mounts.ready(), self.journal.trouble
+        if trouble and not self.limits.answer_unlogged:
+            return JSONResponse(
+                {"ready": False, "waiting_for": lacking, "journal": trouble},
+                503,
+                headers={"retry-after": str(RETRY_SECONDS)},
+            )
         return JSONResponse({"ready": not lacking, "waiting_for": lacking}, 503 if lacking else 200)
 
     async def _version(self, _: Request) -> Response:
+        states = self._states()
+        usecases = {}
+        for name in self.mounts.by_name:
+            said = [state["mounts"][name] for state in states if name in state["mounts"]]
+            oldest = min(said, key=lambda each: int(each["generation"]))
+            refused = {bundle: why for each in said for bundle, why in each["refused"].items()}
+            tallies = [state["tallies"][name]["models"] for state in states if name in state["tallies"]]
+            usecases[name] = {**oldest, "refused": refused, "models": add_up(tallies)}
+        troubles = sorted({state["trouble"] for state in states} - {""})
         return JSONResponse(
             {
                 "service": SERVICE_VERSION,
                 "instance": self.journal.instance,
-                "usecases": {name: mount.describe() for name, mount in self.mounts.by_name.items()},
+                "workers": len(states),
+                "open": self.access.open,
+                "journal": {"durability": self.journal.durability, "trouble": "; ".join(troubles)},
+                "usecases": usecases,
             }
         )
 
+    async def _metrics(self, _: Request) -> Response:
+        states = self._states()
+        registry = CollectorRegistry(auto_describe=False)
+        names = list(self.mounts.by_name)
+        tallies = {
+            name: add_up([state["tallies"][name] for state in states if name in state["tallies"]]) for name in names
+        }
+        journal = {
+            "open_bytes": sum(state["open_bytes"] for state in states),
+            "writable": not any(state["trouble"] for state in states),
+        }
+        described = {name: self.mounts.by_name[name].describe() for name in names}
+        registry.register(_Once(list(exposition(tallies, described, journal))))
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _openapi(self, _: Request) -> Response:
+        return JSONResponse(documentation.openapi(self.mounts, needs_key=not self.access.open))
+
+    async def _docs(self, _: Request) -> Response:
+        page = documentation.page(self.mounts, needs_key=not self.access.open)
+        return HTMLResponse(page, headers=_PAGE_HEADERS)
+
     async def _seal(self, request: Request) -> Response:
-        usecase = request.query_params.get("usecase")
+        """Close every worker's open segments, and those dead processes left, so that a harvest finds all."""
         self.journal.adopt()
-        self.journal.seal(usecase)
-        return JSONResponse({"sealed": usecase or "all"})
+        self.journal.seal(request.query_params.get("usecase"))
+        if self.board is not None:
+            token = random_text(16)
+            self.board.ask_to_seal(token)
+            self._seal_if_asked(self.board)
+            deadline = time.monotonic() + _SEAL_SECONDS
+            while any(other.get("sealed") != token for other in self.board.others()):
+                if time.monotonic() > deadline:
+                    return JSONResponse(
+                        {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "a worker did not close its segments"}, 503
+                    )
+                await asyncio.sleep(BOARD_SECONDS / 2)
+        return JSONResponse({"sealed": request.query_params.get("usecase") or "all"})
 
     async def _feedback(self, request: Request) -> Response:
-        mount = self._mount(request.path_params.get("usecase", ""))
+        name = request.path_params.get("usecase", "")
+        mount = self.predictions.mount(name)
         if mount is None:
-            status, body = self._no_model(request.path_params.get("usecase", ""), None)
+            status, body = self.predictions.no_model(name, None)
             return JSONResponse(body, status)
         try:
-            labels = _read_feedback(await request.body())
+            labels = _read_feedback(await _read(request.scope, request.receive, self.limits.body))
         except BadRequestError as error:
-            return JSONResponse({"error_code": "BAD_REQUEST", "message": str(error)}, 400)
+            mount.tally.error("bad_feedback")
+            return Response(error_body("BAD_REQUEST", str(error)), error.status)
         now = datetime.now(UTC).isoformat()
         content = b"".join(_encode({"id": id_, "label": label, "received_at": now}) + b"\n" for id_, label in labels)
         try:
             await self.journal.append(mount.usecase, "feedback", content)
         except JournalUnwritableError as error:
-            return JSONResponse(
-                {"error_code": "TEMPORARILY_UNAVAILABLE", "message": str(error)}, 503, headers={"retry-after": "5"}
-            )
+            reply = unwritable(error, b"")
+            return Response(reply.body, 503, headers={"retry-after": str(RETRY_SECONDS)})
         return JSONResponse({"accepted": len(labels)})
+
+    async def _explain(self, request: Request) -> Response:
+        name = request.path_params.get("usecase", "")
+        mount = self.predictions.mount(name)
+        if mount is None or mount.champion is None:
+            status, body = self.predictions.no_model(name, mount)
+            return JSONResponse(body, status)
+        try:
+            content = await _read(request.scope, request.receive, self.limits.body)
+            rows, _ = mount.champion.reader.read(content)
+            return Response(_encode(await asyncio.to_thread(explain, mount.champion, rows)))
+        except BadRequestError as error:
+            mount.tally.error("bad_request")
+            return Response(error_body("BAD_REQUEST", str(error)), error.status)
+
+
+class _Once:
+    """Metrics already made, in the form prometheus_client collects."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._metrics
 
 
 def _read_feedback(body: bytes) -> list[tuple[str, float]]:
@@ -247,21 +336,22 @@ def _read_feedback(body: bytes) -> list[tuple[str, float]]:
     items = data.get("feedback") if isinstance(data, dict) and "feedback" in data else [data]
     if not isinstance(items, list) or not items:
         raise BadRequestError('feedback is {"id": …, "label": …} or {"feedback": [{…}, …]}')
+    if len(items) > MOST_LABELS:
+        raise BadRequestError(f"at most {MOST_LABELS} labels in a request; it has {len(items)}")
     found = []
     for position, item in enumerate(items):
         if not isinstance(item, dict) or not isinstance(item.get("id"), str):
             raise BadRequestError(f"item {position} needs the `id` of a prediction")
         label = item.get("label")
-        if not isinstance(label, bool | int | float) or abs(label) > LARGEST_LABEL:
+        if not isinstance(label, bool | int | float) or not abs(label) <= LARGEST_LABEL:
             raise BadRequestError(f"item {position} needs a `label`, a number")
         found.append((item["id"], float(label)))
     return found
 
 
-async def _read(scope: Scope, receive: Receive) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"content-type" and not value.startswith(b"application/json"):
-            raise BadRequestError("the content type must be application/json")
+async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
+    declared = next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
+    check_weight(scope["headers"], declared, most)
     parts, size = [], 0
     while True:
         message = await receive()
@@ -269,20 +359,14 @@ async def _read(scope: Scope, receive: Receive) -> bytes:
             raise BadRequestError("the client went away")
         part = message.get("body", b"")
         size += len(part)
-        if size > MOST_BYTES:
-            raise BadRequestError(f"the body is larger than {MOST_BYTES} bytes")
+        check_weight((), size, most)
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
 
 
-async def _answer(
-    send: Send, status: int, body: dict[str, Any], headers: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    await _send(send, status, _encode(body), headers)
-
-
-async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-    lines = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *(headers or [])]
-    await send({"type": "http.response.start", "status": status, "headers": lines})
-    await send({"type": "http.response.body", "body": body})
+async def _send(send: Send, reply: Reply) -> None:
+    length = (b"content-length", str(len(reply.body)).encode())
+    headers = [*SAFE_HEADERS, *reply.headers, (b"x-request-id", reply.request_id), length]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

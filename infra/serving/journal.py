@@ -1,27 +1,36 @@
 """The journal's writing side: what is answered was written before.
 
-Lines gathered in one tick of the event loop are appended by one write, and every answer waits for its own: the
-process may die at any instant and nothing it acknowledged is lost. A segment is ``KIND-NUMBER.open`` while it grows and
-``KIND-NUMBER.jsonl`` once closed; closed ones never change. Each process writes to a folder of its own and holds a
-lock on it, so that its successor can tell a dead one's open segments and close them.
+Lines are written before the answer goes out: the process may die at any instant and nothing it acknowledged is lost.
+With durability ``power`` the answer waits for the disk as well, one sync for all that gathered meanwhile.
+
+A segment is ``KIND-NUMBER.open`` while it grows and ``KIND-NUMBER.jsonl`` once closed; closed ones never change. Each
+process writes to a folder of its own and holds a lock on it, so that its successor can tell a dead one's open segments
+and close them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tasks.stores.journal import CLOSED_SUFFIX, OPEN_SUFFIX
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENT_SECONDS = 60.0
 _LOCKS = ".locks"
+_PROBE_BYTES = 64 * 1024
+
+
+Durability = Literal["process", "power", "off"]
+"""What a line survives before its answer goes out: the death of the process; a power cut too; neither."""
 
 
 class JournalUnwritableError(Exception):
@@ -39,6 +48,8 @@ class _Stream:
     size: int = 0
     opened: float = 0.0
     waiting: list[tuple[bytes, asyncio.Future[None]]] = field(default_factory=list)
+    syncing: bool = False
+    closing: bool = False
 
     def path(self, suffix: str) -> Path:
         return self.folder / f"{self.kind}-{self.number:08d}{suffix}"
@@ -48,15 +59,29 @@ class _Stream:
             self.number += 1
             self.folder.mkdir(parents=True, exist_ok=True)
             self.file = os.open(self.path(OPEN_SUFFIX), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+            _sync_folder(self.folder)
             self.size, self.opened = 0, time.monotonic()
         written = os.write(self.file, content)
         if written < len(content):  # a disk that fills up: take the torn part back, acknowledge nothing
             os.ftruncate(self.file, self.size)
-            raise OSError(28, "the disk took only a part of the line")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.size += written
+
+    def sync(self) -> None:
+        if self.file is not None:
+            os.fdatasync(self.file)
+
+    def take_back(self, size: int) -> None:
+        """Forget what was written beyond `size`: it could not be made safe, and is not acknowledged."""
+        if self.file is not None:
+            os.ftruncate(self.file, size)
+            self.size = size
 
     def close(self) -> None:
         if self.file is None:
+            return
+        if self.syncing:  # closed when what is on its way has arrived
+            self.closing = True
             return
         os.close(self.file)
         self.file = None
@@ -68,6 +93,20 @@ class _Stream:
             self.path(OPEN_SUFFIX).unlink(missing_ok=True)
 
 
+def _look_at(done: asyncio.Future[None]) -> None:
+    """Take note of an outcome nobody waits for."""
+    done.exception()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name safe against a power cut; once a segment, so whatever the durability."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 class Journal:
     """Appends lines durably against the death of this process.
 
@@ -75,10 +114,18 @@ class Journal:
     ----------
     root : Path
         ``root/NAME/INSTANCE/SEGMENT``.
+    durability : {"process", "power", "off"}
+        ``power`` waits for ``fdatasync``, one for all lines that gathered meanwhile. ``off`` writes nothing.
+
+    Attributes
+    ----------
+    trouble : str
+        Why nothing can be written at present; empty when all is well.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, durability: Durability = "process") -> None:
+        self.root, self.durability = root, durability
+        self.trouble = ""
         self.instance = f"{int(time.time()):x}-{uuid.uuid4().hex[:8]}"
         self._streams: dict[tuple[str, str], _Stream] = {}
         locks = root / _LOCKS
@@ -112,38 +159,126 @@ class Journal:
             os.close(handle)
         return closed
 
+    def write(self, usecase: str, kind: str, content: bytes) -> None:
+        """Append complete lines at once; they survive the death of the process.
+
+        A write into the page cache takes less time than waiting for others to join it would.
+
+        Raises
+        ------
+        JournalUnwritableError
+            If they could not be written; then nothing of them is in the journal.
+        """
+        if self.durability == "off":
+            return
+        stream = self._stream(usecase, kind)
+        try:
+            stream.write(content)
+        except OSError as error:
+            raise self._unwritable(stream, error) from None
+        self._written(stream)
+
     async def append(self, usecase: str, kind: str, content: bytes) -> None:
-        """Append complete lines and return once they are written.
+        """Append complete lines and return once they are as safe as the durability says.
 
         Raises
         ------
         JournalUnwritableError
             If they could not be; then nothing of them is in the journal.
         """
+        if self.durability != "power":
+            self.write(usecase, kind, content)
+            return
+        await self._gather(self._stream(usecase, kind), content)
+
+    def write_soon(self, usecase: str, kind: str, content: bytes) -> None:
+        """Append lines nobody waits for; where they cannot be written, `trouble` says so."""
+        if self.durability == "power":
+            self._gather(self._stream(usecase, kind), content).add_done_callback(_look_at)
+            return
+        with contextlib.suppress(JournalUnwritableError):
+            self.write(usecase, kind, content)
+
+    def _stream(self, usecase: str, kind: str) -> _Stream:
         stream = self._streams.get((usecase, kind))
         if stream is None:
             stream = self._streams.setdefault((usecase, kind), _Stream(self.root / usecase / self.instance, kind))
+        return stream
+
+    def _gather(self, stream: _Stream, content: bytes) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        if not stream.waiting:
+        if not stream.waiting and not stream.syncing:
             loop.call_soon(self._flush, stream)
         stream.waiting.append((content, done))
-        await done
+        return done
 
     def _flush(self, stream: _Stream) -> None:
+        """Write what gathered and have it synced; what arrives meanwhile gathers for the next."""
         waiting, stream.waiting = stream.waiting, []
+        before = stream.size if stream.file is not None else 0
         try:
             stream.write(b"".join(content for content, _ in waiting))
         except OSError as error:
-            for _, done in waiting:
-                if not done.cancelled():
-                    done.set_exception(JournalUnwritableError(f"{error.strerror} ({stream.folder})"))
+            self._refuse(stream, waiting, error)
             return
-        for _, done in waiting:
-            if not done.cancelled():
-                done.set_result(None)
+        stream.syncing = True
+        syncing = asyncio.get_running_loop().run_in_executor(None, stream.sync)
+        syncing.add_done_callback(lambda done: self._synced(stream, waiting, before, done))
+
+    def _synced(
+        self,
+        stream: _Stream,
+        waiting: list[tuple[bytes, asyncio.Future[None]]],
+        before: int,
+        done: asyncio.Future[None],
+    ) -> None:
+        stream.syncing = False
+        error = done.exception()
+        if isinstance(error, OSError):
+            stream.take_back(before)
+            self._refuse(stream, waiting, error)
+        else:
+            for _, waits in waiting:
+                if not waits.cancelled():
+                    waits.set_result(None)
+            self._written(stream)
+        if stream.closing:
+            stream.closing = False
+            stream.close()
+        if stream.waiting:
+            self._flush(stream)
+
+    def _written(self, stream: _Stream) -> None:
+        self.trouble = ""
         if stream.size >= SEGMENT_BYTES:
             stream.close()
+
+    def _refuse(self, stream: _Stream, waiting: list[tuple[bytes, asyncio.Future[None]]], error: OSError) -> None:
+        for _, waits in waiting:
+            if not waits.cancelled():
+                waits.set_exception(self._unwritable(stream, error))
+
+    def _unwritable(self, stream: _Stream, error: OSError) -> JournalUnwritableError:
+        self.trouble = f"{error.strerror} ({stream.folder})"
+        return JournalUnwritableError(self.trouble)
+
+    def probe(self) -> None:
+        """Try to write where writing failed; `trouble` says how it went."""
+        if not self.trouble:
+            return
+        beside = self.root / _LOCKS / f".probe-{self.instance}"
+        try:
+            beside.write_bytes(b"\0" * _PROBE_BYTES)
+            for stream in self._streams.values():
+                stream.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self.trouble = f"{error.strerror} ({self.root})"
+        else:
+            self.trouble = ""
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
 
     def close_old(self) -> None:
         """Close segments that have been open long enough."""

@@ -1,26 +1,40 @@
-"""What the service serves: bundles loaded beside the old ones, proved, then swapped in by one assignment."""
+"""What the service serves: bundles loaded beside the old ones, proved, then swapped in by one assignment.
+
+With several workers a swap has two steps: each loads and proves, and says so on the board; when all living ones have,
+all swap at the same instant.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import hashlib
+import itertools
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from pydantic import ValidationError
 
 from expectations.errors import BundleError
-from infra.serving.protocol import Reader
-from tasks.deployment.bundle import Bundle, load_bundle, rows_to_frame
-from tasks.modelling.family import Vector
+from infra.serving.board import SETTLE_SECONDS, Board
+from infra.serving.protocol import Reader, Row
+from infra.serving.tallies import ModelTally, Tally
+from tasks.deployment.bundle import Bundle, Manifest, load_bundle, values_to_frame
+from tasks.modelling.family import Matrix
 from tasks.stores.releases import Desired, Releases, Served
 
 _log = logging.getLogger("driftwheel.serving")
 
-FEW_ROWS = 256
-"""Up to this many rows the one-row executor is the faster one."""
+FEW_ROWS = 2000
+"""Up to this many rows the one-row executor is the faster one (measured on flights)."""
+_PATIENCE_SECONDS = 20.0
+_KEPT_TALLIES = 8
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
@@ -30,17 +44,47 @@ class Model:
     version: str
     bundle: Bundle
     reader: Reader
-    transform_row: Callable[[Mapping[str, object]], list[float]]
+    transform_row: Callable[[Row], list[float]]
+    tally: ModelTally
+    entity: tuple[str, ...]
+    """Attributes of a row that say whom it is about: the key without the clock."""
 
-    def predict(self, rows: list[dict[str, Any]]) -> Vector:
+    def predict(self, rows: Sequence[Row]) -> list[float]:
         """Predict checked rows."""
-        if not rows:
-            return np.empty(0)
+        predictor = self.bundle.predictor
         if len(rows) == 1:
-            return np.array([self.bundle.predictor.predict_row(self.transform_row(rows[0]))])
+            return [predictor.predict_row(self.transform_row(rows[0]))]
+        if not rows:
+            return []
+        found: list[float] = predictor.predict(self.features(rows)).tolist()
+        return found
+
+    def features(self, rows: Sequence[Row]) -> Matrix:
+        """Run the feature program over checked rows; shape (n_rows, n_features)."""
         if len(rows) <= FEW_ROWS:
-            return self.bundle.predictor.predict(np.array([self.transform_row(row) for row in rows]))
-        return self.bundle.predict(rows_to_frame(rows, self.bundle.manifest.columns))
+            width = len(self.bundle.program.features)
+            values = itertools.chain.from_iterable(map(self.transform_row, rows))
+            return np.fromiter(values, np.float64, len(rows) * width).reshape(len(rows), width)
+        columns = {name: [getattr(row, field) for row in rows] for name, field in self.reader.fields.items()}
+        return self.bundle.program.transform(values_to_frame(columns, self.bundle.manifest.columns))
+
+    def share(self, row: Row) -> float:
+        """Return where the row's entity falls in [0, 1): the same for the same entity, always and everywhere."""
+        values = _encode([getattr(row, field) for field in self.entity])
+        return int.from_bytes(hashlib.blake2b(values, digest_size=6).digest()) / 2**48
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A desired state that is loaded and proved, and waits for the other workers."""
+
+    generation: int
+    champion: Model | None
+    candidate: Model | None
+    mode: Literal["prove", "shadow", "canary"]
+    share: float
+    at: float
+    """When it was ready, by the machine's monotonic clock."""
 
 
 @dataclass
@@ -51,10 +95,14 @@ class Mount:
     generation: int = 0
     champion: Model | None = None
     candidate: Model | None = None
+    mode: Literal["prove", "shadow", "canary"] = "prove"
+    share: float = 0.0
     previous: Model | None = None
     swaps: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     """Bundle -> why it is not served."""
+    pending: Pending | None = None
+    tally: Tally = field(default_factory=Tally)
 
     def describe(self) -> dict[str, Any]:
         """Return what `/version` says."""
@@ -62,21 +110,48 @@ class Mount:
         def said(model: Model | None) -> dict[str, str] | None:
             return {"bundle": model.bundle.digest, "version": model.version} if model else None
 
+        candidate = said(self.candidate)
         return {
             "generation": self.generation,
             "champion": said(self.champion),
-            "candidate": said(self.candidate),
+            "candidate": {**candidate, "mode": self.mode, "share": self.share} if candidate else None,
             "previous": said(self.previous),
             "swaps": self.swaps,
             "refused": dict(self.refused),
         }
 
+    def adopt(self) -> None:
+        """Swap in what is pending: requests that began go on with the model they hold."""
+        pending = self.pending
+        if pending is None:
+            return
+        now, self.pending = pending.champion, None
+        self.candidate, self.mode, self.share = pending.candidate, pending.mode, pending.share
+        if now is not None:
+            if self.champion is None or now.bundle.digest != self.champion.bundle.digest:
+                self.previous = self.champion
+                self.swaps += 1
+                _log.info("%s now serves version %s (bundle %s)", self.usecase, now.version, now.bundle.digest[:12])
+            self.champion = now
+        gc.collect()  # what is loaded stays: the collector need not walk it during requests
+        gc.freeze()
+        self.generation = pending.generation
+
 
 class Mounts:
-    """Keeps what is served equal to what is desired."""
+    """Keeps what is served equal to what is desired.
 
-    def __init__(self, releases: Releases) -> None:
-        self.releases = releases
+    Parameters
+    ----------
+    releases : Releases
+    board : Board, optional
+        Of the other workers of this service.
+    most_rows : int
+        Rows a request may have.
+    """
+
+    def __init__(self, releases: Releases, board: Board | None = None, most_rows: int = 10_000) -> None:
+        self.releases, self.board, self.most_rows = releases, board, most_rows
         self.by_name: dict[str, Mount] = {}
 
     def ready(self) -> list[str]:
@@ -88,8 +163,15 @@ class Mounts:
                 lacking.append(name)
         return lacking
 
+    def prepared(self) -> dict[str, tuple[int, float]]:
+        """Return, for the board, which generation of each use case is ready here and since when."""
+        return {
+            name: (mount.pending.generation, mount.pending.at) if mount.pending else (mount.generation, 0.0)
+            for name, mount in self.by_name.items()
+        }
+
     async def reconcile(self) -> None:
-        """Bring every mount to its desired state; what cannot be loaded is refused and said, and the old serves on."""
+        """Bring every mount nearer to its desired state; what cannot be loaded is refused, and the old serves on."""
         names = self.releases.names()
         for name in [name for name in self.by_name if name not in names]:
             del self.by_name[name]
@@ -100,45 +182,99 @@ class Mounts:
                 _log.error("the desired state of %s cannot be read: %s", name, type(error).__name__)
                 continue
             mount = self.by_name.setdefault(name, Mount(name))
-            if desired is not None and desired.generation != mount.generation:
-                await self._adopt(mount, desired)
+            if desired is None:
+                continue
+            reached = mount.pending.generation if mount.pending else mount.generation
+            if desired.generation != reached:
+                mount.pending = await self._prepare(mount, desired)
+            if mount.pending is not None:
+                self._agree(mount, mount.pending)
 
-    async def _adopt(self, mount: Mount, desired: Desired) -> None:
-        wanted = {wish.bundle for wish in (desired.champion, desired.candidate) if wish}
+    def _agree(self, mount: Mount, pending: Pending) -> None:
+        """Swap once every living worker is ready; all at the same instant."""
+        if self.board is None:
+            mount.adopt()
+            return
+        latest = pending.at
+        for other in self.board.others():
+            generation, at = other.get("prepared", {}).get(mount.usecase, (0, 0.0))
+            if generation != pending.generation:
+                if time.monotonic() - pending.at < _PATIENCE_SECONDS:
+                    return
+                continue  # one that hangs must not hold back the rest for ever
+            latest = max(latest, at)
+        wait = latest + SETTLE_SECONDS - time.monotonic()
+        asyncio.get_running_loop().call_later(max(0.0, wait), self._adopt, mount, pending)
+
+    @staticmethod
+    def _adopt(mount: Mount, pending: Pending) -> None:
+        if mount.pending is pending:
+            mount.adopt()
+
+    async def _prepare(self, mount: Mount, desired: Desired) -> Pending:
+        wishes = (desired.champion, desired.candidate, desired.previous)
+        wanted = {wish.bundle for wish in wishes if wish}
         mount.refused = {bundle: why for bundle, why in mount.refused.items() if bundle in wanted}
-        champion = await self._model(mount, desired.champion) if desired.champion else None
-        candidate = await self._model(mount, desired.candidate) if desired.candidate else None
-        mount.candidate = candidate
-        if champion is not None and (mount.champion is None or champion.bundle.digest != mount.champion.bundle.digest):
-            mount.previous = mount.champion
-            mount.champion = champion  # the swap: requests that began go on with the model they hold
-            mount.swaps += 1
-            _log.info(
-                "%s now serves version %s (bundle %s)", mount.usecase, champion.version, champion.bundle.digest[:12]
-            )
-        elif champion is not None:
-            mount.champion = champion
-        mount.generation = desired.generation
+        champion = await self._model(mount, desired.champion, desired) if desired.champion else None
+        if champion is None and mount.champion is None and desired.previous is not None:
+            champion = await self._model(mount, desired.previous, desired)  # a cold start beside a damaged bundle
+        candidate = await self._model(mount, desired.candidate, desired) if desired.candidate else None
+        mode = desired.candidate.mode if desired.candidate else "prove"
+        share = desired.candidate.share if desired.candidate else 0.0
+        return Pending(desired.generation, champion, candidate, mode, share, time.monotonic())
 
-    async def _model(self, mount: Mount, wish: Served) -> Model | None:
+    async def _model(self, mount: Mount, wish: Served, desired: Desired) -> Model | None:
         for model in (mount.champion, mount.candidate, mount.previous):
             if model is not None and model.bundle.digest == wish.bundle:
                 return replace(model, version=wish.version)
         if wish.bundle in mount.refused:
             return None
         try:
-            return await asyncio.to_thread(self._load, mount.usecase, wish)
+            return await asyncio.to_thread(self._load, mount, wish, desired)
         except (BundleError, ValidationError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            mount.refused[wish.bundle] = f"{type(error).__name__}: {error}"
-            _log.error("%s refuses bundle %s: %s", mount.usecase, wish.bundle[:12], error)
+            mount.refused[wish.bundle] = str(error) if isinstance(error, BundleError) else type(error).__name__
+            _log.error("%s refuses bundle %s: %s", mount.usecase, wish.bundle[:12], mount.refused[wish.bundle])
             return None
 
-    def _load(self, usecase: str, wish: Served) -> Model:
-        bundle = load_bundle(self.releases.bundle(usecase, wish.bundle), wish.bundle)
+    def _load(self, mount: Mount, wish: Served, desired: Desired) -> Model:
+        bundle = load_bundle(self.releases.bundle(mount.usecase, wish.bundle), wish.bundle)
+        manifest = bundle.manifest
+        if manifest.usecase != mount.usecase:
+            raise BundleError(f"a bundle of {mount.usecase}", f"one of {manifest.usecase}", "Deploy the right one")
+        if mount.champion is not None and not desired.new_signature:
+            check_signature(mount.champion.bundle.manifest, manifest)
         bundle.prove()
+        reader = Reader(manifest.columns, manifest.clock, manifest.timezone, self.most_rows)
+        entity = [reader.fields[name] for name in manifest.keys if name in reader.fields and name != manifest.clock]
+        while len(mount.tally.models) >= _KEPT_TALLIES:
+            del mount.tally.models[next(iter(mount.tally.models))]
         return Model(
             wish.version,
             bundle,
-            Reader(bundle.manifest.columns, bundle.manifest.clock, bundle.manifest.timezone),
-            bundle.program.compile(),
+            reader,
+            bundle.program.compile(reader.readings()),
+            mount.tally.model(bundle.digest, wish.version),
+            tuple(entity or reader.fields.values()),
+        )
+
+
+def check_signature(now: Manifest, new: Manifest) -> None:
+    """Hold a new bundle's inputs against those served: clients must not notice the change.
+
+    Raises
+    ------
+    BundleError
+        If it predicts something else, needs a column that is not sent today, or reads one as another type.
+    """
+    known = {column.name: column.type for column in now.columns if column.role == "input"}
+    needed = {column.name: column.type for column in new.columns if column.role == "input"}
+    wrong = [f"{name} is new" for name in needed if name not in known]
+    wrong += [f"{name} was {known[name]}" for name, kind in needed.items() if known.get(name, kind) != kind]
+    if (now.task, now.label) != (new.task, new.label):
+        wrong.append(f"it predicts {new.label} ({new.task})")
+    if wrong:
+        raise BundleError(
+            "the inputs that are served today",
+            "; ".join(wrong),
+            "Let the clients send them, then `driftwheel deploy --new-signature`",
         )

@@ -6,15 +6,15 @@ an input column absent from the request
     400, naming it. Key columns may be absent; then only feedback by id can tell the truth of that prediction.
 a column the model does not know
     ignored.
-null
-    a missing value.
-NaN, infinity
-    not JSON: 400.
+null, NaN
+    a missing value (NaN is no JSON, but MLflow's clients write it).
+Infinity
+    400, naming column and row position, as below.
 an instant without a zone
     in the time zone of the use case's clock. All instants are handed on in UTC.
 a number beyond what 64 bits hold, a text with a NUL
     400, as below.
-a text where a number is needed, a number where an instant is needed, any nesting
+a text where a number is needed (also "5"), a number where an instant is needed, any nesting
     400, naming column and row position.
 a number or a boolean where a text is needed
     its text; true and false count as 1 and 0 where a number is needed.
@@ -24,9 +24,12 @@ a category the model has not seen
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -41,6 +44,10 @@ _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 class BadRequestError(Exception):
     """The request cannot be answered; the message names columns and rows, never values."""
 
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 _LARGEST_INTEGER = 2**63 - 1
 
@@ -50,14 +57,18 @@ def _number(value: Any) -> float | None:  # noqa: ANN401 - whatever the request 
         return None
     if isinstance(value, float | int):
         try:
-            return float(value)
+            number = float(value)
         except OverflowError:
-            pass
-    raise TypeError("a number")
+            number = math.inf
+        if math.isfinite(number):
+            return number
+        if math.isnan(number):
+            return None
+    raise TypeError("a finite number" if isinstance(value, float | int) else "a number")
 
 
 def _integer(value: Any) -> int | None:  # noqa: ANN401
-    if value is None:
+    if value is None or value != value:
         return None
     if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
         whole = int(value)
@@ -69,11 +80,13 @@ def _integer(value: Any) -> int | None:  # noqa: ANN401
 def _text(value: Any) -> str | None:  # noqa: ANN401
     if value is None or (isinstance(value, str) and "\0" not in value):
         return value
+    if value != value:
+        return None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) and abs(value) <= _LARGEST_INTEGER:
         return str(value)
-    if isinstance(value, float):
+    if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() else str(value)
     raise TypeError("a text")
 
@@ -81,6 +94,8 @@ def _text(value: Any) -> str | None:  # noqa: ANN401
 def _boolean(value: Any) -> bool | None:  # noqa: ANN401
     if value is None or isinstance(value, bool):
         return value
+    if value != value:
+        return None
     if value in (0, 1) and isinstance(value, int | float):
         return bool(value)
     raise TypeError("true or false")
@@ -89,17 +104,23 @@ def _boolean(value: Any) -> bool | None:  # noqa: ANN401
 def _instant_in(zone: ZoneInfo) -> Callable[[Any], str | None]:
     """Return a check that reads ISO 8601 once and hands on one form: UTC, to the microsecond."""
 
-    def check(value: Any) -> str | None:  # noqa: ANN401
-        if value is None:
-            return None
+    @lru_cache(maxsize=4096)  # requests of one moment carry the same few instants
+    def normalise(text: str) -> str:
         try:
-            instant = datetime.fromisoformat(value)
-        except (TypeError, ValueError):
+            instant = datetime.fromisoformat(text)
+        except ValueError:
             raise TypeError("an ISO 8601 instant") from None
         if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
             raise TypeError(f"an instant between the years {_FIRST_YEAR} and {_LAST_YEAR}")
         instant = instant.replace(tzinfo=zone) if instant.tzinfo is None else instant
-        return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return instant.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+    def check(value: Any) -> str | None:  # noqa: ANN401
+        if value is None or value != value:
+            return None
+        if not isinstance(value, str):
+            raise TypeError("an ISO 8601 instant")
+        return normalise(value)
 
     return check
 
@@ -112,41 +133,162 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+_TYPES: dict[str, Any] = {
+    "number": float | None,
+    "integer": Annotated[int, msgspec.Meta(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)] | None,
+    "text": str | None,
+    "boolean": bool | None,
+    "instant": str | None,
+}
+_NUL = rb"\u0000"
+_MOST_ORDERS = 32
+
+Row = msgspec.Struct
+"""A checked row: one attribute for each column of the bundle, see `Reader.fields`."""
+
+
+class _Split(msgspec.Struct):
+    columns: list[str]
+    data: msgspec.Raw
+
+
 class Reader:
     """Reads request bodies for one bundle.
+
+    A body whose values have the very types of the columns is decoded in one pass by a decoder made for this bundle.
+    Any other is read value by value, which coerces what the table above allows and finds the words for the rest.
 
     Parameters
     ----------
     columns : sequence of BundleColumn
     clock, timezone : str
         The clock column, and the zone of its values where they carry none; other instants are then UTC.
+    most_rows : int
+        Rows a request may have.
+
+    Attributes
+    ----------
+    fields : dict of str to str
+        Column -> attribute of a row that holds it.
     """
 
-    def __init__(self, columns: Sequence[BundleColumn], clock: str = "", timezone: str = "UTC") -> None:
-        self.columns = tuple(columns)
+    def __init__(
+        self, columns: Sequence[BundleColumn], clock: str = "", timezone: str = "UTC", most_rows: int = MOST_ROWS
+    ) -> None:
+        self.columns, self.most_rows = tuple(columns), most_rows
+        self.fields = {column.name: f"c{position}" for position, column in enumerate(columns)}
+        self._types = {column.name: _TYPES[column.type] for column in columns}
+        self._needed = {column.name for column in columns if column.role == "input"}
+        instants = {
+            column.name: _instant_in(ZoneInfo(timezone if column.name == clock else "UTC"))
+            for column in columns
+            if column.type == "instant"
+        }
+        self._instants = [(self.fields[name], name, check) for name, check in instants.items()]
         self._checks = [
-            (
-                column.name,
-                column.role == "input",
-                _instant_in(ZoneInfo(timezone if column.name == clock else "UTC"))
-                if column.type == "instant"
-                else _CHECKS[column.type],
-            )
+            (column.name, self.fields[column.name], instants.get(column.name) or _CHECKS[column.type])
             for column in columns
         ]
-        self._decoder = msgspec.json.Decoder()
+        self.row_type: type[Row] = msgspec.defstruct(
+            "Row",
+            [
+                (field, self._types[name]) if name in self._needed else (field, self._types[name], None)
+                for name, field in self.fields.items()
+            ],
+            rename={field: name for name, field in self.fields.items()},
+            kw_only=True,
+            gc=False,
+        )
+        rows: Any = list[self.row_type] | msgspec.UnsetType  # type: ignore[name-defined] # a type made at run time
+        request = msgspec.defstruct(
+            "Request",
+            [
+                ("dataframe_split", _Split | msgspec.UnsetType, msgspec.UNSET),
+                ("dataframe_records", rows, msgspec.UNSET),
+                ("instances", rows, msgspec.UNSET),
+                ("inputs", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET),
+                ("params", dict[str, Any] | None, None),
+            ],
+        )
+        self._fast = msgspec.json.Decoder(request)
+        self._any = msgspec.json.Decoder()
+        self._split: dict[tuple[str, ...], tuple[list[str | None], msgspec.json.Decoder[Any]] | None] = {}
 
-    def read(self, body: bytes) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+    def readings(self) -> dict[str, str]:
+        """Return how `FeatureProgram.compile` reads each column from a row of ours."""
+        written = {}
+        for column in self.columns:
+            value = f"row.{self.fields[column.name]}"
+            if column.type == "number" or column.type == "text":
+                written[column.name] = value
+            elif column.type == "instant":
+                written[column.name] = f"_read_instant({value})"
+            else:
+                written[column.name] = f"None if {value} is None else float({value})"
+        return written
+
+    def read(self, body: bytes) -> tuple[list[Row], Mapping[str, Any]]:
         """Return checked rows and the request's parameters.
 
         Raises
         ------
         BadRequestError
         """
+        found = None if _NUL in body else self._read_exact(body)
+        rows, params = self._read_leniently(body) if found is None else found
+        if len(rows) > self.most_rows:
+            raise _too_many(len(rows), self.most_rows)
+        return rows, params
+
+    def _read_exact(self, body: bytes) -> tuple[list[Row], Mapping[str, Any]] | None:
+        """Decode a body of exactly the right types; None where it is another."""
         try:
-            data = self._decoder.decode(body)
-        except (ValueError, RecursionError, OverflowError) as error:
-            raise BadRequestError(f"the body is not JSON: {error}") from None
+            request: Any = self._fast.decode(body)
+        except (ValueError, RecursionError, OverflowError):
+            return None
+        forms = (request.dataframe_split, request.dataframe_records, request.instances, request.inputs)
+        given = [form for form in forms if form is not msgspec.UNSET]
+        if len(given) != 1 or request.inputs is not msgspec.UNSET:
+            return None
+        rows = self._split_rows(given[0]) if isinstance(given[0], _Split) else given[0]
+        if rows is None:
+            return None
+        for field, name, check in self._instants:
+            for position, row in enumerate(rows):
+                try:
+                    setattr(row, field, check(getattr(row, field)))
+                except TypeError as error:
+                    raise _needs(name, error, position) from None
+        return rows, request.params or {}
+
+    def _split_rows(self, split: _Split) -> list[Row] | None:
+        order = tuple(split.columns)
+        if order not in self._split:
+            if len(self._split) >= _MOST_ORDERS:
+                self._split.clear()
+            self._split[order] = self._split_decoder(order)
+        known = self._split[order]
+        if known is None:
+            return None
+        fields, decoder = known
+        try:
+            data = decoder.decode(split.data)
+        except (ValueError, RecursionError, OverflowError):
+            return None
+        make = self.row_type
+        return [
+            make(**{field: value for field, value in zip(fields, values, strict=True) if field is not None})
+            for values in data
+        ]
+
+    def _split_decoder(self, order: tuple[str, ...]) -> tuple[list[str | None], msgspec.json.Decoder[Any]] | None:
+        if len(set(order)) < len(order) or not self._needed <= set(order):
+            return None
+        types: Any = tuple(self._types.get(name, Any) for name in order)
+        return [self.fields.get(name) for name in order], msgspec.json.Decoder(list[tuple[types]])
+
+    def _read_leniently(self, body: bytes) -> tuple[list[Row], Mapping[str, Any]]:
+        data = self._decode(body)
         if not isinstance(data, dict):
             raise BadRequestError(f"the body must be an object with one of {', '.join(_FORMS)}")
         given = [form for form in _FORMS if form in data]
@@ -156,25 +298,44 @@ class Reader:
         if not isinstance(params, dict):
             raise BadRequestError("`params` must be an object")
         raw = _records(given[0], data[given[0]])
-        if len(raw) > MOST_ROWS:
-            raise BadRequestError(f"at most {MOST_ROWS} rows in a request; it has {len(raw)}")
+        if len(raw) > self.most_rows:
+            raise _too_many(len(raw), self.most_rows)
         return [self._row(position, row) for position, row in enumerate(raw)], params
 
-    def _row(self, position: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _decode(self, body: bytes) -> Any:  # noqa: ANN401
+        try:
+            return self._any.decode(body)
+        except (ValueError, RecursionError, OverflowError) as error:
+            if b"NaN" not in body and b"Infinity" not in body:
+                raise BadRequestError(f"the body is not JSON: {error}") from None
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise BadRequestError("the body is not JSON") from None
+
+    def _row(self, position: int, row: Mapping[str, Any]) -> Row:
         checked = {}
-        for name, needed, check in self._checks:
-            if needed and name not in row:
+        for name, field, check in self._checks:
+            if name in self._needed and name not in row:
                 raise BadRequestError(f"the column {name} is missing in row {position}; send null for an unknown value")
             try:
-                checked[name] = check(row.get(name))
+                checked[field] = check(row.get(name))
             except TypeError as error:
-                raise BadRequestError(f"the column {name} needs {error} in row {position}") from None
-        return checked
+                raise _needs(name, error, position) from None
+        return self.row_type(**checked)
+
+
+def _needs(column: str, what: TypeError, position: int) -> BadRequestError:
+    return BadRequestError(f"the column {column} needs {what} in row {position}")
+
+
+def _too_many(found: int, most: int) -> BadRequestError:
+    return BadRequestError(f"at most {most} rows in a request; it has {found}")
 
 
 def _records(form: str, data: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401
     if form == "dataframe_split":
-        return _split(data)
+        return _by_position(data)
     if form == "inputs" and isinstance(data, dict):
         return _by_column(data)
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
@@ -182,7 +343,7 @@ def _records(form: str, data: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN4
     return data
 
 
-def _split(data: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401
+def _by_position(data: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401
     if not isinstance(data, dict):
         raise BadRequestError("`dataframe_split` must be an object with `columns` and `data`")
     columns, rows = data.get("columns"), data.get("data")

@@ -142,10 +142,13 @@ _POLARS_TYPES: dict[str, pl.DataType] = {
 
 def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:
     """Turn checked rows into a frame of the bundle's columns; absent ones are missing."""
+    return values_to_frame({column.name: [row.get(column.name) for row in rows] for column in columns}, columns)
+
+
+def values_to_frame(values: Mapping[str, Sequence[Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:
+    """Turn checked values, column -> one a row, into a frame of the bundle's columns."""
     return pl.DataFrame(
-        {column.name: [row.get(column.name) for row in rows] for column in columns},
-        schema={column.name: _POLARS_TYPES[column.type] for column in columns},
-        strict=False,
+        dict(values), schema={column.name: _POLARS_TYPES[column.type] for column in columns}, strict=False
     )
 
 

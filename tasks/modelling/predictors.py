@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import struct
 import threading
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 from expectations.errors import BundleError
 from tasks.modelling.family import Matrix, Vector
 
-_FLOAT64, _ROW_MAJOR, _NORMAL = 1, 1, 0
+_FLOAT64, _ROW_MAJOR = 1, 1
+_NORMAL, _CONTRIBUTIONS = 0, 3
+_PERMUTATIONS = 32
 _ONE_THREAD = b"num_threads=1"
 
 
@@ -54,6 +57,8 @@ class TreePredictor:
             )
         )
         self._row = np.zeros(self.width)
+        self._buffer = memoryview(self._row.data).cast("B")
+        self._pack = struct.Struct(f"{self.width}d").pack_into
         self._result = np.zeros(1)
         self._length = ctypes.c_int64()
         self._arguments = (
@@ -67,16 +72,30 @@ class TreePredictor:
     def predict_row(self, values: list[float]) -> float:
         """Predict one row of `width` numbers."""
         with self._lock:  # the buffers are shared
-            self._row[:] = values
+            self._pack(self._buffer, 0, *values)
             _check(_library().LGBM_BoosterPredictForMatSingleRowFast(*self._arguments))
             return float(self._result[0])
 
     def predict(self, matrix: Matrix) -> Vector:
         """Predict rows of shape (n_rows, width)."""
+        return self._run(matrix, _NORMAL, 1)[:, 0]
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Return what each feature adds to the raw score, and last the expected raw score: exact Shapley values.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, width + 1)
+            In log-odds for a classifier, in the label's unit for a regression; a row sums to its raw score. Path-
+            dependent TreeSHAP, Lundberg et al. 2018 (arXiv:1802.03888), as LightGBM computes it.
+        """
+        return self._run(matrix, _CONTRIBUTIONS, self.width + 1)
+
+    def _run(self, matrix: Matrix, kind: int, values: int) -> Matrix:
         matrix = np.ascontiguousarray(matrix, dtype=np.float64)
         if matrix.ndim != 2 or matrix.shape[1] != self.width:
             raise BundleError(f"{self.width} features in each row", f"shape {matrix.shape}", "Train again")
-        out, length = np.empty(len(matrix)), ctypes.c_int64()
+        out, length = np.empty((len(matrix), values)), ctypes.c_int64()
         if len(matrix):
             _check(
                 _library().LGBM_BoosterPredictForMat(
@@ -86,7 +105,7 @@ class TreePredictor:
                     ctypes.c_int32(matrix.shape[0]),
                     ctypes.c_int32(matrix.shape[1]),
                     _ROW_MAJOR,
-                    _NORMAL,
+                    kind,
                     0,
                     -1,
                     _ONE_THREAD,
@@ -122,6 +141,35 @@ class OnnxPredictor:
         """Predict rows of shape (n_rows, n_features)."""
         out = self._session.run(None, {self._name: matrix.astype(np.float32)})[0]
         return np.asarray(out, dtype=np.float64)[:, 0]
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Estimate what each feature adds to the prediction, and last the prediction of a row of zeros.
+
+        Shapley values sampled over permutations and their reverses (Castro et al. 2009, Mitchell et al. 2022,
+        arXiv:2104.12199), against the row of zeros, which is the average one where features are standardised. A row
+        sums to its prediction exactly; the shares are estimates, the same in every call.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features + 1)
+            In the unit of the prediction.
+        """
+        matrix = np.asarray(matrix, dtype=np.float64)
+        width = matrix.shape[1]
+        random = np.random.default_rng(0)
+        half = [random.permutation(width) for _ in range(_PERMUTATIONS // 2)]
+        orders = [order for one in half for order in (one, one[::-1])]
+        total = np.zeros((len(matrix), width + 1))
+        for position, row in enumerate(matrix):
+            steps = np.zeros((len(orders), width + 1, width))
+            for number, order in enumerate(orders):
+                for step, feature in enumerate(order, start=1):
+                    steps[number, step:, feature] = row[feature]
+            out = self.predict(steps.reshape(-1, width)).reshape(len(orders), width + 1)
+            for number, order in enumerate(orders):
+                total[position, order] += np.diff(out[number]) / len(orders)
+            total[position, width] = out[0, 0]
+        return total
 
 
 ReleasedPredictor = TreePredictor | OnnxPredictor

@@ -273,8 +273,8 @@ class FeatureProgram:
         selected = frame.select(pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in self.features)
         return np.ascontiguousarray(selected.to_numpy(), dtype=np.float64)
 
-    def source(self) -> str:
-        """Return the Python source of the one-row executor."""
+    def source(self, read: Mapping[str, str] | None = None) -> str:
+        """Return the Python source of the one-row executor; `read` as in `compile`."""
         names: dict[str, str] = {}
 
         def variable(column: str) -> str:
@@ -282,18 +282,26 @@ class FeatureProgram:
 
         writer = SourceWriter(variable)
         out = writer.lines
-        for read in self.inputs:
-            out.append(f"{variable(read.name)} = {_READERS[read.kind]}(row.get({read.name!r}))")
+        for column in self.inputs:
+            source = (read or {}).get(column.name) or f"{_READERS[column.kind]}(row.get({column.name!r}))"
+            out.append(f"{variable(column.name)} = {source}")
         for index, step in enumerate(self.steps):
             _write_step(index, step, variable, writer)
         results = ", ".join(f"_nan if {variable(name)} is None else {variable(name)}" for name in self.features)
         body = "\n    ".join([*out, f"return [{results}]"])
         return f"def transform_row(row):\n    {body}\n"
 
-    def compile(self) -> Callable[[Row], list[float]]:
+    def compile(self, read: Mapping[str, str] | None = None) -> Callable[[Any], list[float]]:
         """Return a function of one row: raw column -> value, to the list of features (missing as NaN).
 
         It raises TypeError or ValueError where a value cannot be read as its column's kind.
+
+        Parameters
+        ----------
+        read : mapping of str to str, optional
+            Column -> Python source that reads it from `row`, for rows that are no mappings. The source must give what
+            the column's kind needs: a float, a text, an aware datetime, or None. It may use `_read_number`,
+            `_read_text` and `_read_instant`.
         """
         namespace: dict[str, Any] = {
             **NAMESPACE,
@@ -310,8 +318,8 @@ class FeatureProgram:
             elif isinstance(step, Ordinal):
                 namespace[f"_codes{index}"] = {text: float(code) for code, text in enumerate(step.categories)}
         # The source is made of our own templates and of literals written by repr; nothing of a use case runs as code.
-        exec(compile(self.source(), "<feature program>", "exec"), namespace)  # noqa: S102
-        function: Callable[[Row], list[float]] = namespace["transform_row"]
+        exec(compile(self.source(read), "<feature program>", "exec"), namespace)  # noqa: S102
+        function: Callable[[Any], list[float]] = namespace["transform_row"]
         return function
 
     def to_json(self) -> str:

@@ -39,6 +39,10 @@ class Desired(BaseModel):
     generation: int
     champion: Served | None = None
     candidate: CandidateState | None = None
+    previous: Served | None = None
+    """The champion before: served again where the present one is found damaged at a cold start."""
+    new_signature: bool = False
+    """Whether the inputs may differ from those served so far; clients would notice."""
 
 
 class Releases:
@@ -81,12 +85,26 @@ class Releases:
         path = self.root / usecase / "desired.json"
         return Desired.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    def want(self, usecase: str, *, champion: Served | None, candidate: CandidateState | None = None) -> Desired:
+    def want(
+        self,
+        usecase: str,
+        *,
+        champion: Served | None,
+        candidate: CandidateState | None = None,
+        new_signature: bool = False,
+    ) -> Desired:
         """Replace the desired state by one of the next generation; the same wish again changes nothing."""
         now = self.desired(usecase)
-        if now is not None and now.champion == champion and now.candidate == candidate:
+        if now is not None and (now.champion, now.candidate, now.new_signature) == (champion, candidate, new_signature):
             return now
-        wish = Desired(generation=(now.generation if now else 0) + 1, champion=champion, candidate=candidate)
+        changed = now is not None and now.champion is not None and now.champion != champion
+        wish = Desired(
+            generation=(now.generation if now else 0) + 1,
+            champion=champion,
+            candidate=candidate,
+            previous=now.champion if now and changed else now.previous if now else None,
+            new_signature=new_signature,
+        )
         path = self.root / usecase / "desired.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, json.dumps(wish.model_dump(), indent=1))

@@ -1,0 +1,74 @@
+"""Who may ask what: API keys with scopes, read again whenever their file changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from expectations.errors import DriftwheelError
+from tasks.stores.keys import Key, Keys, Scope, scopes_of
+
+_log = logging.getLogger("driftwheel.serving")
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping", "/health"})
+"""Answered to anybody: they tell nothing but whether the service does well."""
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Access:
+    """Checks keys.
+
+    Parameters
+    ----------
+    path : Path, optional
+        File of keys; without one everything is open, which is for loopback alone.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = Keys(path) if path is not None else None
+        self._keys: Sequence[Key] = ()
+        self._seen: tuple[int, int] | None = None
+        self.refresh()
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody is asked for a key."""
+        return self._file is None
+
+    def refresh(self) -> None:
+        """Read the keys again if their file changed; one that cannot be read leaves those known in force."""
+        if self._file is None:
+            return
+        path = self._file.path
+        state = (path.stat().st_mtime_ns, path.stat().st_ino) if path.exists() else None
+        if state == self._seen:
+            return
+        try:
+            self._keys = list(self._file.read().values())
+        except (DriftwheelError, OSError) as error:
+            _log.error("the keys stay as they were: %s", error)
+            return
+        self._seen = state
+        _log.info("%d keys are in force", len(self._keys))
+
+    def refuses(self, headers: Headers, needed: Scope | None) -> int:
+        """Return 0 where the request may pass, 401 where its key is none of ours, 403 where it may not do this.
+
+        Parameters
+        ----------
+        needed : {"predict", "feedback", "admin"}, optional
+            None takes any key.
+        """
+        if self._file is None:
+            return 0
+        presented = b""
+        for name, value in headers:
+            if name == b"authorization" and value[:7].lower() == b"bearer ":
+                presented = value[7:].strip()
+            elif name == b"x-api-key":
+                presented = value
+        scopes = scopes_of(presented, self._keys) if presented else ()
+        if not scopes:
+            return 401
+        return 0 if needed is None or needed in scopes else 403

@@ -1,0 +1,170 @@
+"""HTTP connections that cannot be held open for nothing: late and oversized requests are cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from infra.serving.predicting import SAFE_HEADERS, Predictions, Reply
+
+MOST_HEADER_BYTES = 32 * 1024
+REQUEST_SECONDS = 20.0
+"""A request must have arrived whole after this long; a new connection must have sent one."""
+IDLE_SECONDS = 75.0
+"""A connection may lie idle between requests for so long."""
+_STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
+_SAFE = b"".join(b"%s: %s\r\n" % header for header in SAFE_HEADERS)
+_BODY = b'{"error_code":"BAD_REQUEST","message":"the headers are larger than %d bytes"}' % MOST_HEADER_BYTES
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_BODY), _BODY)
+)
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection.
+
+    Requests for predictions whose answer needs no waiting take a short way: they are answered as soon as their last
+    byte is parsed, without a task and without ASGI's messages. All others go to the application.
+    """
+
+    predictions: Predictions | None = None
+    """Answers on the short way; set on a subclass by `connection_class`."""
+
+    arriving_since: float | None = None
+    """When the request now arriving began; None between requests."""
+    idle_since: float = 0.0
+    _header_bytes = 0
+    _in_headers = True
+    _short = False
+    _path = ""
+    _parts: list[bytes]
+    _size = 0
+    _last = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn narrows it
+        """Start the clock."""
+        self.arriving_since = time.monotonic()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse headers beyond the limit before they are parsed."""
+        if self._in_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > MOST_HEADER_BYTES and b"\r\n\r\n" not in data[:MOST_HEADER_BYTES]:
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request."""
+        self.arriving_since = time.monotonic()
+        self._in_headers, self._header_bytes = True, 0
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
+    def on_headers_complete(self) -> None:
+        """Choose the way the request goes."""
+        self._in_headers = False
+        busy = self.cycle is not None and not self.cycle.response_complete
+        path, _, query = self.url.partition(b"?")
+        self._short = (
+            self.predictions is not None
+            and not busy
+            and not query
+            and path.endswith(b"/invocations")
+            and b"%" not in path
+            and self.parser.get_method() == b"POST"
+            and not self.expect_100_continue
+            and not self.parser.should_upgrade()
+        )
+        if self._short:
+            self._path, self._parts, self._size = path.decode("ascii"), [], 0
+        else:  # what uvicorn does when a request begins, made up for
+            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expects
+            self.headers.extend(headers)
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Gather the body; what is beyond the limit is counted and not kept."""
+        if not self._short or self.predictions is None:
+            super().on_body(body)
+            return
+        self._size += len(body)
+        if self._size <= self.predictions.limits.body:
+            self._parts.append(body)
+        elif self._parts:
+            self._parts = []
+            self._reply(self.predictions.too_large(self.headers), keep=False)
+
+    def on_message_complete(self) -> None:
+        """Answer, on the short way."""
+        self.arriving_since, self.idle_since = None, time.monotonic()
+        self._in_headers, self._header_bytes = True, 0
+        if not self._short or self.predictions is None:
+            super().on_message_complete()
+            return
+        self._short = False
+        if self.transport.is_closing():
+            return
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        keep = self.parser.should_keep_alive() and not self._last
+        self._reply(self.predictions.reply(self._path, self.headers, body), keep=keep)
+
+    def _reply(self, reply: Reply, *, keep: bool) -> None:
+        self.transport.write(on_the_wire(reply, keep=keep))
+        self.server_state.total_requests += 1
+        if not keep:
+            self.transport.close()
+        if reply.after is not None:
+            self.loop.call_soon(reply.after)
+
+    def shutdown(self) -> None:
+        """End the connection, after the request that is arriving."""
+        if self._short:
+            self._last = True
+        else:
+            super().shutdown()
+
+
+def connection_class(predictions: Predictions) -> type[Connection]:
+    """Make the protocol class of a service."""
+    return type("ServiceConnection", (Connection,), {"predictions": predictions})
+
+
+def on_the_wire(reply: Reply, *, keep: bool) -> bytes:
+    """Write a reply as HTTP/1.1."""
+    headers = b"".join(b"%s: %s\r\n" % header for header in reply.headers)
+    return b"HTTP/1.1 %s\r\n%sx-request-id: %s\r\n%s%scontent-length: %d\r\n\r\n%s" % (
+        _STATUS[reply.status],
+        _SAFE,
+        reply.request_id,
+        headers,
+        b"" if keep else b"connection: close\r\n",
+        len(reply.body),
+        reply.body,
+    )
+
+
+def cut_late(connections: Iterable[object]) -> int:
+    """Close connections whose request is overdue; returns how many."""
+    now, cut = time.monotonic(), 0
+    for connection in list(connections):
+        if not isinstance(connection, Connection):
+            continue
+        if connection.arriving_since is not None:
+            overdue = now - connection.arriving_since > REQUEST_SECONDS
+        else:  # a connection that took the ordinary way last has uvicorn's own timer as well
+            idle = connection.cycle is None or connection.cycle.response_complete
+            overdue = idle and now - connection.idle_since > IDLE_SECONDS
+        if overdue:
+            connection.transport.abort()
+            cut += 1
+    return cut

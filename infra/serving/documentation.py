@@ -1,0 +1,290 @@
+"""The service's own description: OpenAPI 3.1 and a page to read, both of the use cases it serves at this moment."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+from typing import Any
+
+from infra.serving.explaining import MOST_ROWS as MOST_EXPLAINED
+from infra.serving.mounts import Model, Mounts
+from tasks.deployment.bundle import Bundle, BundleColumn
+
+_JSON_TYPES = {"number": "number", "integer": "integer", "text": "string", "boolean": "boolean", "instant": "string"}
+_NOTES = {
+    "number": "null is a missing value",
+    "integer": "a whole number of 64 bits; null is a missing value",
+    "text": "a value the model has not seen is predicted too; null is a missing value",
+    "boolean": "null is a missing value",
+    "instant": "ISO 8601; without a zone in the use case's own",
+}
+_OUTCOMES = (
+    ("a column of the model is absent", "400, naming it; send null for an unknown value"),
+    ("a column the model does not know", "ignored"),
+    ("null, NaN", "a missing value"),
+    ("Infinity, a number of more than 64 bits, a text with a NUL", "400, naming column and row"),
+    ('a text where a number is needed (also "5"), nesting', "400, naming column and row"),
+    ("a number where a text is needed", "its text"),
+    ("true or false where a number is needed", "1 or 0"),
+    ("5.0 where a whole number is needed", "5; 5.5 is 400"),
+    ("a date that is not ISO 8601", "400, naming column and row"),
+    ("a category never seen", "predicted"),
+    ("more rows or bytes than allowed", "400; 413"),
+    ("predictions cannot be logged (disk full)", "503 with Retry-After"),
+)
+
+
+def openapi(mounts: Mounts, *, needs_key: bool) -> dict[str, Any]:
+    """Describe the service in OpenAPI 3.1."""
+    paths: dict[str, Any] = {
+        "/livez": {"get": _plain("The process lives")},
+        "/readyz": {
+            "get": {
+                "operationId": "readyz",
+                "summary": "Ready to answer: every use case has a model, and predictions can be logged",
+                "responses": {"200": _object("Ready"), "503": _object("Not ready; says why")},
+            }
+        },
+        "/version": {"get": {"operationId": "version", "responses": {"200": _object("What is served")}}},
+        "/metrics": {"get": _plain("Metrics for Prometheus")},
+    }
+    schemas: dict[str, Any] = {
+        "Error": {
+            "type": "object",
+            "required": ["error_code", "message"],
+            "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
+        },
+        "Feedback": {
+            "type": "object",
+            "required": ["id", "label"],
+            "properties": {
+                "id": {"type": "string", "description": "of a prediction"},
+                "label": {"type": "number", "minimum": -1e300, "maximum": 1e300},
+            },
+        },
+        "FeedbackList": {
+            "type": "object",
+            "required": ["feedback"],
+            "properties": {
+                "feedback": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Feedback"}}
+            },
+        },
+    }
+    for name, mount in mounts.by_name.items():
+        if mount.champion is not None:
+            _describe(name, mount.champion, mounts.most_rows, paths, schemas)
+    described: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "driftwheel service",
+            "version": "1",
+            "description": "MLflow's scoring protocol; each prediction has an id that feedback may name.",
+        },
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+    if needs_key:
+        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"key": []}]
+        for path in ("/livez", "/readyz"):
+            paths[path]["get"]["security"] = []
+        for operations in paths.values():
+            for operation in operations.values():
+                if operation.get("security") != []:
+                    operation["responses"] |= {"401": _error("No key, or none of ours"), "403": _error("Not its scope")}
+    return described
+
+
+def example(bundle: Bundle) -> dict[str, Any]:
+    """Make up a plausible row from what the training rows looked like as a whole; no row of theirs."""
+    profiles = bundle.reference()
+    return {column.name: _typical(column, profiles.get(column.name), bundle) for column in bundle.manifest.columns}
+
+
+def _typical(column: BundleColumn, profile: dict[str, Any] | None, bundle: Bundle) -> Any:  # noqa: ANN401 - JSON
+    if column.type == "instant":
+        return bundle.manifest.cutoff.isoformat()
+    if profile and profile["kind"] == "category" and profile["categories"] and column.type == "text":
+        return profile["categories"][0]
+    if profile and profile["kind"] == "number" and profile["centres"]:
+        half = sum(profile["counts"]) / 2
+        position = next(at for at, seen in enumerate(itertools.accumulate(profile["counts"])) if seen >= half)
+        centre = float(profile["centres"][position])
+        return round(centre) if column.type == "integer" else round(centre, 3)
+    return {"number": 1.0, "integer": 1, "boolean": True}.get(column.type, "text")
+
+
+def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], schemas: dict[str, Any]) -> None:
+    manifest = model.bundle.manifest
+    row = {
+        "type": "object",
+        "required": [column.name for column in manifest.columns if column.role == "input"],
+        "properties": {column.name: _column(column) for column in manifest.columns},
+        "example": example(model.bundle),
+    }
+    rows = {"type": "array", "maxItems": most_rows, "items": {"$ref": f"#/components/schemas/{name}.row"}}
+    params = {
+        "type": ["object", "null"],
+        "properties": {"output": {"enum": ["default", "label", "probabilities"]}},
+    }
+    schemas[f"{name}.row"] = row
+    schemas[f"{name}.request"] = {
+        "oneOf": [
+            {
+                "type": "object",
+                "required": [form],
+                "properties": {form: rows, "params": params},
+                "additionalProperties": False,
+            }
+            for form in ("dataframe_records", "instances")
+        ]
+    }
+    number: dict[str, Any] = {"type": "number"}
+    schemas[f"{name}.answer"] = {
+        "type": "object",
+        "required": ["predictions", "ids", "version"],
+        "properties": {
+            "predictions": {
+                "type": "array",
+                "items": {"anyOf": [number, {"type": "array", "items": number}]},
+                "description": _meaning(model),
+            },
+            "ids": {"type": "array", "items": {"type": "string"}},
+            "version": {"type": "string"},
+            "versions": {"type": "array", "items": {"type": "string"}},
+        },
+    }
+    request = {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}.request"}}},
+    }
+    refused = {"400": _error("What is wrong, by column and row; never a value"), "413": _error("Too many bytes"),
+               "415": _error("Not JSON"), "503": _error("No model yet, or predictions cannot be logged")}  # fmt: skip
+    paths[f"/{name}/invocations"] = {
+        "post": {
+            "operationId": f"{name}.predict",
+            "summary": manifest.title,
+            "requestBody": request,
+            "responses": {
+                "200": _answer("The predictions", {"$ref": f"#/components/schemas/{name}.answer"}),
+                **refused,
+            },
+        }
+    }
+    paths[f"/{name}/explain"] = {
+        "post": {
+            "operationId": f"{name}.explain",
+            "summary": f"What each feature adds to a prediction; at most {MOST_EXPLAINED} rows",
+            "requestBody": request,
+            "responses": {"200": _object("base, score and contributions of each row"), **refused},
+        }
+    }
+    feedback = [{"$ref": "#/components/schemas/Feedback"}, {"$ref": "#/components/schemas/FeedbackList"}]
+    paths[f"/{name}/feedback"] = {
+        "post": {
+            "operationId": f"{name}.feedback",
+            "summary": f"Tell {manifest.label} of earlier predictions by their ids",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": feedback}}}},
+            "responses": {"200": _object("How many were taken"), **refused},
+        }
+    }
+
+
+def _meaning(model: Model) -> str:
+    manifest = model.bundle.manifest
+    if manifest.task == "regression":
+        return f"{manifest.label}" + (f" in {manifest.unit}" if manifest.unit else "")
+    return f"probability that {manifest.label}; labels where params.output is label (threshold {manifest.threshold:g})"
+
+
+def _column(column: BundleColumn) -> dict[str, Any]:
+    words = [column.description, f"unit: {column.unit}" if column.unit else "", _NOTES[column.type]]
+    if column.role == "key":
+        words.append("a key: finds the truth later; may be left out")
+    schema: dict[str, Any] = {"description": "; ".join(word for word in words if word)}
+    types = [_JSON_TYPES[column.type], "null"]
+    if column.type == "instant":
+        return {**schema, "type": types, "format": "date-time"}
+    if column.type == "integer":
+        return {**schema, "type": types, "minimum": -(2**63) + 1, "maximum": 2**63 - 1}
+    if column.type == "number":
+        return {**schema, "type": types, "minimum": -1e300, "maximum": 1e300}
+    if column.type == "text":
+        return {**schema, "type": types, "pattern": "^[^\\u0000]*$"}
+    return {**schema, "type": types}
+
+
+def _plain(summary: str) -> dict[str, Any]:
+    return {"summary": summary, "responses": {"200": {"description": summary, "content": {"text/plain": {}}}}}
+
+
+def _object(description: str) -> dict[str, Any]:
+    return _answer(description, {"type": "object"})
+
+
+def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _error(description: str) -> dict[str, Any]:
+    return _answer(description, {"$ref": "#/components/schemas/Error"})
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 15px/1.55 system-ui, sans-serif; max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
+h3 { margin-bottom: .3rem } code, pre { font: 13px/1.5 ui-monospace, monospace }
+pre { background: var(--soft); padding: .8rem 1rem; overflow-x: auto; border-radius: 6px }
+table { border-collapse: collapse; width: 100% }
+td, th { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+.method { font-weight: 600; background: var(--soft); padding: .1rem .45rem; border-radius: 4px }
+"""
+
+
+def page(mounts: Mounts, *, needs_key: bool) -> str:
+    """Write a page about what is served here, for people; it loads nothing from elsewhere."""
+    out = [
+        "<!doctype html><html lang=en><meta charset=utf-8><title>driftwheel service</title>",
+        f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>",
+        "<h1>driftwheel service</h1>",
+        "<p>MLflow's scoring protocol over HTTP. For machines: <a href=/openapi.json>openapi.json</a> (OpenAPI 3.1). ",
+        "<code>/version</code> says what is served, <code>/metrics</code> how it does.</p>",
+    ]
+    if needs_key:
+        out.append("<p>Every request needs a key: <code>Authorization: Bearer KEY</code>.</p>")
+    served = {name: mount.champion for name, mount in mounts.by_name.items() if mount.champion is not None}
+    if not served:
+        out.append("<p>No use case is served yet.</p>")
+    for name, model in served.items():
+        out += _section(name, model, needs_key=needs_key)
+    rows = "".join(f"<tr><td>{html.escape(what)}<td>{html.escape(outcome)}" for what, outcome in _OUTCOMES)
+    out.append(f"<h2>What becomes of odd input</h2><table><tr><th>input<th>outcome{rows}</table>")
+    out.append('<p>An error is <code>{"error_code": …, "message": …}</code>; it names columns and rows, no values.</p>')
+    return "\n".join(out)
+
+
+def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
+    manifest = model.bundle.manifest
+    key = " \\\n  -H 'authorization: Bearer KEY'" if needs_key else ""
+    body = json.dumps({"dataframe_records": [example(model.bundle)]}, ensure_ascii=False)
+    curl = f"curl -s localhost:8080/{name}/invocations -H 'content-type: application/json'{key} \\\n  -d '{body}'"
+    columns = "".join(
+        f"<tr><td><code>{html.escape(column.name)}</code><td>{column.type}<td>{html.escape(column.unit)}"
+        f"<td>{html.escape(column.description)}{' (key, may be left out)' if column.role == 'key' else ''}"
+        for column in manifest.columns
+    )
+    return [
+        f"<h2>{html.escape(name)}</h2>",
+        f"<p>{html.escape(manifest.title)} Version {html.escape(model.version)} answers, learnt from",
+        f"{manifest.rows:,} rows up to {manifest.cutoff:%Y-%m-%d}.</p>",
+        f"<h3><span class=method>POST</span> /{name}/invocations</h3>",
+        f"<p>Answers {html.escape(_meaning(model))}, with an id for each row.</p><pre>{html.escape(curl)}</pre>",
+        f"<table><tr><th>column<th>type<th>unit<th>{columns}</table>",
+        f"<h3><span class=method>POST</span> /{name}/explain</h3><p>The same body; what each feature adds.</p>",
+        f"<h3><span class=method>POST</span> /{name}/feedback</h3>",
+        '<p>The truth, later: <code>{"id": "…", "label": 1}</code>.</p>',
+    ]

@@ -1,0 +1,49 @@
+"""What each feature adds to a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from infra.serving.mounts import Model
+from infra.serving.protocol import BadRequestError, Row
+from tasks.modelling.predictors import TreePredictor
+
+MOST_ROWS = 100
+
+
+def explain(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
+    """Explain predictions of checked rows.
+
+    Returns
+    -------
+    dict
+        ``explanations``, one a row: ``base``, the score of a row nothing is known of, and ``contributions``, feature ->
+        what it adds; together they are the ``score``. ``scale`` says what the score is: ``log-odds`` (of a tree
+        classifier), ``probability`` or ``value``. ``method`` says whether the shares are exact.
+
+    Raises
+    ------
+    BadRequestError
+        For more than a hundred rows.
+    """
+    if len(rows) > MOST_ROWS:
+        raise BadRequestError(f"at most {MOST_ROWS} rows to explain in a request; it has {len(rows)}")
+    predictor, manifest = model.bundle.predictor, model.bundle.manifest
+    found = predictor.contributions(model.features(rows)) if rows else ()
+    names = model.bundle.program.features
+    trees = isinstance(predictor, TreePredictor)
+    classifies = manifest.task == "binary_classification"
+    return {
+        "explanations": [
+            {
+                "base": float(each[-1]),
+                "score": float(each.sum()),
+                "contributions": dict(zip(names, each[:-1].tolist(), strict=True)),
+            }
+            for each in found
+        ],
+        "scale": "value" if not classifies else "log-odds" if trees else "probability",
+        "method": "exact Shapley values of the trees" if trees else "Shapley values sampled over 32 permutations",
+        "version": model.version,
+    }

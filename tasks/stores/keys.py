@@ -1,0 +1,117 @@
+"""API keys of the service: shown once when made, kept as hashes, replaced without a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from expectations.errors import DriftwheelError
+from tasks.stores.releases import replace_file
+
+Scope = Literal["predict", "feedback", "admin"]
+SCOPES: tuple[Scope, ...] = ("predict", "feedback", "admin")
+_PREFIX = "dw"
+
+
+class Key(BaseModel):
+    """What is kept of a key: 256 random bits need no slow hash, SHA-256 does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sha256: str
+    scopes: tuple[Scope, ...]
+    made: datetime
+
+
+class Keys:
+    """A file of keys.
+
+    Parameters
+    ----------
+    path : Path
+        Need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, Key]:
+        """Return the keys by name.
+
+        Raises
+        ------
+        DriftwheelError
+            If the file is no file of keys.
+        """
+        if not self.path.exists():
+            return {}
+        try:
+            found = [Key.model_validate(each) for each in json.loads(self.path.read_text(encoding="utf-8"))]
+        except (ValueError, TypeError) as error:
+            raise DriftwheelError(
+                f"a file of keys at {self.path}", type(error).__name__, "Restore it, or remove it and make new keys"
+            ) from error
+        return {key.name: key for key in found}
+
+    def add(self, name: str, scopes: Sequence[Scope], secret: str | None = None) -> str:
+        """Make a key and return it: it is nowhere to be read again.
+
+        Raises
+        ------
+        DriftwheelError
+            If the name is taken or is no name.
+        """
+        if not name.replace("-", "").isalnum() or len(name) > 64:
+            raise DriftwheelError("a name of letters, digits and dashes", repr(name), "Choose another")
+        known = self.read()
+        if name in known:
+            raise DriftwheelError(
+                f"a name other than {', '.join(sorted(known))}", repr(name), f"Remove it first, or call it {name}-2"
+            )
+        text = secret or f"{_PREFIX}_{name}_{secrets.token_urlsafe(32)}"
+        self._write({**known, name: Key(name=name, sha256=_hash(text), scopes=tuple(scopes), made=datetime.now(UTC))})
+        return text
+
+    def remove(self, name: str) -> None:
+        """Forget a key; the service stops taking it within a second.
+
+        Raises
+        ------
+        DriftwheelError
+            If there is none of this name.
+        """
+        known = self.read()
+        if name not in known:
+            raise DriftwheelError(
+                f"one of {', '.join(sorted(known)) or 'no keys'}", repr(name), "See `driftwheel keys list`"
+            )
+        self._write({each: key for each, key in known.items() if each != name})
+
+    def _write(self, keys: dict[str, Key]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self.path, json.dumps([key.model_dump(mode="json") for key in keys.values()], indent=1))
+        os.chmod(self.path, 0o640)  # noqa: PTH101 - the group is how a container reads it
+
+
+def scopes_of(presented: bytes, keys: Sequence[Key]) -> tuple[Scope, ...]:
+    """Return what a presented key may do; nothing where it is none of ours. Takes the same time for every wrong one."""
+    digest = hashlib.sha256(presented).hexdigest()
+    found: tuple[Scope, ...] = ()
+    for key in keys:
+        if hmac.compare_digest(digest, key.sha256):
+            found = key.scopes
+    return found
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
