@@ -439,6 +439,8 @@ Gate = Annotated[
     ),
 ]
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+
 # --- production ---------------------------------------------------------------------------------------------------
 
 
@@ -502,6 +504,40 @@ class Schedule(Strict):
     active: bool = False
 
 
+class Guardrails(Strict):
+    """What a candidate must keep to while it is released; each is judged once there are rows enough."""
+
+    max_failures: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of its requests it may fail to score."""
+    max_latency: Annotated[float, Field(gt=1)] = 5.0
+    """Times the champion's 99th percentile of scoring time it may take."""
+    max_drift: Annotated[float, Field(gt=0)] = 0.5
+    """How far its predictions may lie from the champion's: Wasserstein distance in their standard deviations."""
+    min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of rows on which both say the same label (a regression: lie within half a deviation); shadow only."""
+    max_loss: Annotated[float, Field(ge=0)] = 0.02
+    """How much worse the first metric of `monitoring.performance` may be on rows whose label is ripe."""
+
+
+class Release(Strict):
+    """How a challenger becomes the champion."""
+
+    strategy: Literal["replace", "shadow", "canary"] = "replace"
+    steps: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.05, 0.25)
+    """Shares of the entities a canary answers, growing."""
+    step: LongerThanNothing = Duration.parse("10m")
+    """How long a step (or the shadow) lasts."""
+    min_rows: Annotated[int, Field(ge=2)] = 200
+    """Rows the candidate must have scored in a step to be judged; with fewer it is withdrawn."""
+    guardrails: Guardrails = Guardrails()
+
+    @model_validator(mode="after")
+    def _growing(self) -> Self:
+        if list(self.steps) != sorted(set(self.steps)):
+            raise ValueError(f"steps: {', '.join(map(str, self.steps))} do not grow")
+        return self
+
+
 class Collection(Strict):
     """How sources are read again."""
 
@@ -533,6 +569,7 @@ class UseCase(Strict):
     evaluation: Evaluation = Evaluation()
     gates: Annotated[tuple[Gate, ...], Field(min_length=1)]
     monitoring: Monitoring
+    release: Release = Release()
     start: datetime | None = None
     """Instant of the first model in a replay; without it the first window after a fifth of the history."""
     alerts: tuple[str, ...] = ()

@@ -422,6 +422,105 @@ def promote(usecase: str, version: str | None) -> None:
 
 @main.command()
 @click.argument("usecase")
+@click.option("--version", help="The registered version; the challenger where not given.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["replace", "shadow", "canary"]),
+    help="At once; scoring beside the champion without answering; answering a growing share. "
+    "The use case's own where not given.",
+)
+@click.option("--steps", help="Shares of a canary, for example 0.05,0.25.")
+@click.option("--step", help="How long a step lasts, for example 10m.")
+@click.option("--min-rows", type=int, help="Rows a step needs to be judged.")
+@click.option("--new-signature", is_flag=True, help="Allow inputs other than those served today.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_errors
+def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool, **plan: str | int | None) -> None:
+    """Release a registered version step by step; guardrails promote it or withdraw it."""
+    from pydantic import ValidationError
+
+    from expectations.errors import DriftwheelError
+    from expectations.usecase import Release
+    from infra.stack import stack_to_run
+
+    settings = _settings()
+    asked: dict[str, Any] = {name: value for name, value in plan.items() if value is not None}
+    if "steps" in asked:
+        asked["steps"] = tuple(float(share) for share in asked["steps"].split(","))
+    try:
+        planned = Release.model_validate({**dict(settings.use_case(usecase).spec.release), **asked})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise DriftwheelError("a release that can be", wrong, "See `driftwheel deploy --help`") from error
+    with stack_to_run(settings):
+        from flows.running import deploy_version
+
+        verdict = deploy_version(usecase, version, planned, new_signature=new_signature)
+    _conclude(verdict, as_json=as_json)
+
+
+@main.group()
+def keys() -> None:
+    """Make and remove API keys of the service. As long as there is none it is open, and on loopback alone."""
+
+
+@keys.command("add")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(["predict", "feedback", "admin"]),
+    default=("predict", "feedback"),
+    show_default=True,
+    help="What it may do; may be given more than once.",
+)
+@_errors
+def add_key(name: str, scopes: tuple[str, ...]) -> None:
+    """Make a key and show it, once. It is in force within a second, without a restart."""
+    from tasks.stores.keys import SCOPES, Keys, Scope
+
+    settings = _settings()
+    file = Keys(settings.keys_file)
+    wanted: list[Scope] = [scope for scope in SCOPES if scope in scopes]
+    made = file.add(name, wanted)
+    if not settings.service_key and not settings.own_key_file.exists():  # the platform itself must go on asking
+        settings.own_key_file.touch(mode=0o600)
+        settings.own_key_file.write_text(file.add("platform", SCOPES), encoding="ascii")
+        click.echo("from now on the service asks for a key; the platform made itself one", err=True)
+    click.echo(made)
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_errors
+def list_keys(as_json: bool) -> None:
+    """List keys, not what they are."""
+    from tasks.stores.keys import Keys
+
+    found = Keys(_settings().keys_file).read()
+    if as_json:
+        _print_json([{"name": key.name, "scopes": key.scopes, "made": key.made} for key in found.values()])
+    else:
+        rows: list[tuple[str, ...]] = [
+            (key.name, ", ".join(key.scopes), f"{key.made:%Y-%m-%d %H:%M}") for key in found.values()
+        ]
+        _table("API keys", ("name", "may", "made"), rows)
+
+
+@keys.command("remove")
+@click.argument("name")
+@_errors
+def remove_key(name: str) -> None:
+    """Remove a key; the service stops taking it within a second."""
+    from tasks.stores.keys import Keys
+
+    Keys(_settings().keys_file).remove(name)
+    click.echo(f"{name} is no longer taken")
+
+
+@main.command()
+@click.argument("usecase")
 @_errors
 def rollback(usecase: str) -> None:
     """Make the champion before this one the champion again."""

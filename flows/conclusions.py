@@ -7,6 +7,7 @@ from dataclasses import asdict
 from flows.stage import Verdict
 from tasks.cleaning.cleaning import Cleaned
 from tasks.collection.collecting import Collected
+from tasks.deployment.rollout import Rollout
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED
 from tasks.stores.registry import ModelVersion
 from tasks.stores.turning import Stage
@@ -74,8 +75,20 @@ def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
     return Verdict(judgement.outcome, judgement.rationale, turn)
 
 
-def conclude_deployment(stage: Stage, version: ModelVersion, generation: int) -> Verdict:
+def conclude_deployment(stage: Stage, version: ModelVersion, generation: int, rollout: Rollout) -> Verdict:
     """End the turn: the challenger is the champion."""
     summary = f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation})"
-    stage.finish("done", "promoted", "passed", summary, {**asdict(version), "generation": generation}, alert="info")
+    if rollout.steps:
+        summary += f"; {rollout.summary}"
+    evidence = {**asdict(version), "generation": generation, **rollout.to_dict()}
+    stage.finish("done", "promoted", "passed", summary, evidence, alert="info")
     return Verdict("done", summary, stage.job.turn)
+
+
+def conclude_withdrawal(stage: Stage, version: ModelVersion, rollout: Rollout) -> Verdict:
+    """End the turn: a guardrail broke, or there was too little traffic to judge by; the champion stays."""
+    summary = f"version {version.version} was withdrawn {rollout.summary}"
+    cause = "guardrail" if rollout.steps[-1].verdict.status == "violated" else "unknown"
+    evidence = {**asdict(version), **rollout.to_dict()}
+    stage.finish("refused", "withdrawn", cause, summary, evidence, alert="warning")
+    return Verdict("refused", summary, stage.job.turn)

@@ -1,4 +1,4 @@
-"""Deploy: register the bundle, bless it in the running service, release it, point the aliases."""
+"""Deploy: register the bundle, bless it in the running service, roll it out, release it, point the aliases."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from datetime import datetime
 
 from prefect import flow
 
-from flows.conclusions import conclude_deployment
+from expectations.usecase import REPLAY, Release
+from flows.conclusions import conclude_deployment, conclude_withdrawal
 from flows.stage import Verdict, at_work, open_job, run_name
-from tasks.deployment.task import bless, register, release, settle
+from tasks.deployment.task import bless, register, release, roll_out, settle
+from tasks.stores.places import Job
+
+
+def planned(job: Job) -> Release:
+    """Return how the use case wants it released; a replay's traffic has no clock to wait by, so it replaces."""
+    return Release() if job.name.endswith(REPLAY) else job.usecase.spec.release
 
 
 @flow(name="deploy", flow_run_name=run_name, persist_result=False)
@@ -24,6 +31,9 @@ def deploy(
         bundle, run = stage.product("bundle"), stage.product("run")
         version = register(stage.job, bundle, run)
         bless(stage.job, version)
+        steps = roll_out(stage.job, version, planned(stage.job))
+        if not steps.kept:
+            return conclude_withdrawal(stage, version, steps)
         generation = release(stage.job, version)
         settle(stage.job, version)
-        return conclude_deployment(stage, version, generation)
+        return conclude_deployment(stage, version, generation, steps)

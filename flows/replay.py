@@ -127,7 +127,8 @@ def reset(job: Job) -> None:
     job.registry().forget()
     job.database.forget(job.name)
     job.releases.forget(job.name)
-    httpx.post(f"{job.places.service}/journal/seal", params={"usecase": job.name}, timeout=_TIMEOUT).raise_for_status()
+    with job.places.open_service(_TIMEOUT) as client:
+        client.post("/journal/seal", params={"usecase": job.name}).raise_for_status()
     shutil.rmtree(job.places.journal / job.name, ignore_errors=True)
     if "://" not in job.places.lake:
         shutil.rmtree(Path(job.places.lake) / job.name, ignore_errors=True)
@@ -188,7 +189,7 @@ def _send(
 ) -> None:
     columns = [column.name for column in shape.manifest.columns]
     rows = _between(world, job.usecase.spec.clock.column, start, end).select(columns)
-    with httpx.Client(base_url=job.places.service, timeout=_TIMEOUT) as client:
+    with job.places.open_service(_TIMEOUT) as client:
         for part in rows.iter_slices(batch):
             values = pl.DataFrame(jsonable(part), schema=dict.fromkeys(columns), infer_schema_length=None).rows()
             body = msgspec.json.encode({"dataframe_split": {"columns": columns, "data": values}})

@@ -16,6 +16,7 @@ from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from expectations.errors import ReleaseError, UnreachableError
+from expectations.usecase import Release
 from flows.collect import collect
 from flows.deploy import deploy
 from flows.loop import loop
@@ -23,8 +24,9 @@ from flows.monitor import monitor
 from flows.stage import Verdict, process_tag, tell
 from flows.train import train
 from infra.settings import Settings
-from tasks.deployment import releasing
-from tasks.stores.database import Entry, State
+from tasks.deployment import releasing, rollout
+from tasks.deployment.rollout import Rollout
+from tasks.stores.database import Alert, Entry, State
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 
@@ -118,8 +120,44 @@ def promote_version(usecase: str, wanted: str | None) -> str:
     ReleaseError
         If there is no such version, or the service refuses it.
     """
+    return deploy_version(usecase, wanted, Release()).summary
+
+
+def deploy_version(usecase: str, wanted: str | None, plan: Release | None, *, new_signature: bool = False) -> Verdict:
+    """Bless a registered version, roll it out as planned and make it the champion, or withdraw it.
+
+    Parameters
+    ----------
+    wanted : str, optional
+        The challenger where not given.
+    plan : Release, optional
+        The use case's own where not given.
+    new_signature : bool
+        Whether its inputs may differ from those served today.
+
+    Raises
+    ------
+    ReleaseError
+        If there is no such version, or the service refuses it.
+    """
     job = _job(usecase)
-    return _switch(job, releasing.choose_version(job, wanted), "promoted", "asked for by hand")
+    version = releasing.choose_version(job, wanted)
+    releasing.bless(job, version, new_signature=new_signature)
+    steps = rollout.roll_out(job, version, plan or job.usecase.spec.release)
+    if steps.kept:
+        return Verdict(
+            "done", _settle(job, version, "promoted", "asked for by hand", steps, new_signature=new_signature)
+        )
+    summary = f"version {version.version} was withdrawn {steps.summary}"
+    key = f"{job.name}/withdrawn/{version.version}/{job.as_of.isoformat()}"
+    entry = Entry(
+        key, job.name, job.as_of, "deploy", "withdrawn", "guardrail", summary, {**asdict(version), **steps.to_dict()}
+    )
+    with job.database.transaction() as connection:
+        job.database.write(connection, entry)
+        job.database.alert(connection, Alert(key, job.name, f"{job.name}: deploy withdrawn", summary, "warning"))
+    tell(job)
+    return Verdict("refused", summary)
 
 
 def roll_back(usecase: str) -> str:
@@ -139,12 +177,16 @@ def roll_back(usecase: str) -> str:
         raise ReleaseError("a champion before the present one", "none in the ledger", "See `driftwheel why`")
     last = before[-1].evidence
     version = ModelVersion(last["version"], last["bundle"], last["run"])
-    return _switch(job, version, "rolled back", f"from version {now.version}, asked for by hand")
+    # back to inputs that were served before, so they may differ from today's
+    releasing.bless(job, version, new_signature=True)
+    cause = f"from version {now.version}, asked for by hand"
+    return _settle(job, version, "rolled back", cause, Rollout(()), new_signature=True)
 
 
-def _switch(job: Job, version: ModelVersion, action: str, cause: str) -> str:
-    releasing.bless(job, version)
-    generation = releasing.release(job, version)
+def _settle(
+    job: Job, version: ModelVersion, action: str, cause: str, steps: Rollout, *, new_signature: bool = False
+) -> str:
+    generation = releasing.release(job, version, new_signature=new_signature)
     releasing.settle(job, version)
     summary = (
         f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation}): {cause}"
@@ -160,7 +202,7 @@ def _switch(job: Job, version: ModelVersion, action: str, cause: str) -> str:
                 action,
                 "manual",
                 summary,
-                {**asdict(version), "generation": generation},
+                {**asdict(version), "generation": generation, **steps.to_dict()},
             ),
         )
     tell(job)

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -47,6 +47,13 @@ class Settings(BaseSettings):
     mlflow: str | None = Field(None, validation_alias=AliasChoices("DRIFTWHEEL_MLFLOW", "MLFLOW_TRACKING_URI"))
     service: str | None = None
     reports_ui: str | None = None
+    service_key: str = ""
+    """API key the platform shows the service; the one `driftwheel keys add` made for it where not set."""
+    service_keys: Path | None = None
+    """File of API keys the service checks; ``keys.json`` in the home where not set."""
+    service_workers: Annotated[int, Field(ge=1, le=64)] = 1
+    service_durability: Literal["process", "power"] = "process"
+    service_answer_unlogged: bool = False
     prefect_port: Port = 4200
     mlflow_port: Port = 5000
     evidently_port: Port = 8011
@@ -96,7 +103,21 @@ class Settings(BaseSettings):
             reports=folder / "reports",
             secret=self._secret(),
             commit=commit(),
+            service_key=self.service_key or self._own_key(),
         )
+
+    @property
+    def keys_file(self) -> Path:
+        """The service's API keys."""
+        return self.service_keys.expanduser().absolute() if self.service_keys else self.folder / "keys.json"
+
+    @property
+    def own_key_file(self) -> Path:
+        """Where the platform's own key to the service lies, for its owner alone."""
+        return self.folder / "service.key"
+
+    def _own_key(self) -> str:
+        return self.own_key_file.read_text(encoding="ascii").strip() if self.own_key_file.exists() else ""
 
     def _secret(self) -> bytes:
         path = self.folder / "privacy.key"

@@ -136,7 +136,7 @@ class Stack:
             "evidently": f"{_quoted(scripts / 'evidently')} ui --workspace {_quoted(home / 'reports')} "
             f"--host 127.0.0.1 --port {_port(addresses.evidently)}",
             "service": f"{python} -m infra.serving --releases {_quoted(home / 'releases')} "
-            f"--journal {_quoted(home / 'journal')} --port {_port(addresses.service)}",
+            f"--journal {_quoted(home / 'journal')} --port {_port(addresses.service)} {self._service_options()}",
             "runner": f"{python} -m flows.deployments",
         }
         parts = [
@@ -170,6 +170,14 @@ class Stack:
                 "stdout_logfile_backups=3",
             ]
         return "\n".join(parts).replace("%", "%%") + "\n"
+
+    def _service_options(self) -> str:
+        settings = self.settings
+        options = [f"--workers {settings.service_workers}", f"--durability {settings.service_durability}"]
+        options.append(f"--keys {_quoted(settings.keys_file)}")
+        if settings.service_answer_unlogged:
+            options.append("--answer-unlogged")
+        return " ".join(options)
 
     def _await(self, programs: Sequence[str], addresses: Addresses) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -58,7 +58,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--journal", type=Path, required=True, help="folder predictions and feedback are written to")
     parser.add_argument("--host", default="127.0.0.1", help="any but a loopback address needs --keys")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--keys", type=Path, help="file of API keys (`driftwheel keys`); without one all is open")
+    parser.add_argument(
+        "--keys", type=Path, help="file of API keys (`driftwheel keys`); as long as there is none, all is open"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that answer; one version in all of them")
     parser.add_argument(
         "--durability",
@@ -94,8 +96,8 @@ def main() -> None:
     handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     options = _arguments()
-    if options.worker is None and options.keys is None:
-        _log.warning("no keys: everything is open, on %s alone", options.host)
+    if options.worker is None and Access(options.keys, loopback=_loopback(options.host)).open:
+        _log.warning("there is no API key: everything is open, on %s alone", options.host)
     if options.worker is None and options.durability != "process":
         _log.warning("durability is %s", options.durability)
     if options.workers > 1 and options.worker is None:
@@ -109,7 +111,7 @@ def _serve(options: argparse.Namespace) -> None:
     service = Service(
         Mounts(Releases(options.releases), board, options.most_rows),
         journal,
-        Access(options.keys),
+        Access(options.keys, loopback=_loopback(options.host)),
         board,
         Limits(options.most_bytes, options.answer_unlogged),
     )

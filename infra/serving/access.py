@@ -22,11 +22,13 @@ class Access:
     Parameters
     ----------
     path : Path, optional
-        File of keys; without one everything is open, which is for loopback alone.
+        File of keys; it need not exist yet.
+    loopback : bool
+        Whether only this machine can ask: then everything is open as long as there is no key.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._file = Keys(path) if path is not None else None
+    def __init__(self, path: Path | None, *, loopback: bool) -> None:
+        self._file, self._loopback = Keys(path) if path is not None else None, loopback
         self._keys: Sequence[Key] = ()
         self._seen: tuple[int, int] | None = None
         self.refresh()
@@ -34,7 +36,7 @@ class Access:
     @property
     def open(self) -> bool:
         """Whether nobody is asked for a key."""
-        return self._file is None
+        return self._loopback and not self._keys
 
     def refresh(self) -> None:
         """Read the keys again if their file changed; one that cannot be read leaves those known in force."""
@@ -60,7 +62,7 @@ class Access:
         needed : {"predict", "feedback", "admin"}, optional
             None takes any key.
         """
-        if self._file is None:
+        if self._loopback and not self._keys:
             return 0
         presented = b""
         for name, value in headers:

@@ -39,7 +39,7 @@ from infra.serving.predicting import (
     unwritable,
 )
 from infra.serving.protocol import BadRequestError
-from infra.serving.tallies import add_up, exposition
+from infra.serving.tallies import BOUNDS, add_up, exposition
 from tasks.stores.keys import Scope as KeyScope
 
 SERVICE_VERSION = "0.1.0"
@@ -231,7 +231,7 @@ class Service:
             oldest = min(said, key=lambda each: int(each["generation"]))
             refused = {bundle: why for each in said for bundle, why in each["refused"].items()}
             tallies = [state["tallies"][name]["models"] for state in states if name in state["tallies"]]
-            usecases[name] = {**oldest, "refused": refused, "models": add_up(tallies)}
+            usecases[name] = {**oldest, "refused": refused, "models": _bounded(add_up(tallies))}
         troubles = sorted({state["trouble"] for state in states} - {""})
         return JSONResponse(
             {
@@ -316,6 +316,11 @@ class Service:
         except BadRequestError as error:
             mount.tally.error("bad_request")
             return Response(error_body("BAD_REQUEST", str(error)), error.status)
+
+
+def _bounded(models: dict[str, Any]) -> dict[str, Any]:
+    """Say which bounds the counts of seconds belong to."""
+    return {bundle: {**each, "bounds": list(BOUNDS)} for bundle, each in models.items()}
 
 
 class _Once:

@@ -212,9 +212,7 @@ class Mounts:
             mount.adopt()
 
     async def _prepare(self, mount: Mount, desired: Desired) -> Pending:
-        wishes = (desired.champion, desired.candidate, desired.previous)
-        wanted = {wish.bundle for wish in wishes if wish}
-        mount.refused = {bundle: why for bundle, why in mount.refused.items() if bundle in wanted}
+        mount.refused = {}  # a new wish: what was refused before may have been mended
         champion = await self._model(mount, desired.champion, desired) if desired.champion else None
         if champion is None and mount.champion is None and desired.previous is not None:
             champion = await self._model(mount, desired.previous, desired)  # a cold start beside a damaged bundle

@@ -28,15 +28,6 @@ class Spread:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
-    def quantile(self, share: float) -> float:
-        """Return the bound below which `share` of what was counted lies; 0 where nothing was."""
-        wanted, seen = share * sum(self.counts), 0
-        for bound, count in zip((*BOUNDS, BOUNDS[-1]), self.counts, strict=True):
-            seen += count
-            if seen and seen >= wanted:
-                return bound
-        return 0.0
-
     def to_dict(self) -> dict[str, Any]:
         """Write it as JSON can carry it."""
         return {"counts": self.counts, "total": self.total}

@@ -35,7 +35,7 @@ def register(job: Job, digest: str, run: str) -> ModelVersion:
     return version
 
 
-def bless(job: Job, version: ModelVersion) -> None:
+def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> None:
     """Let the running service load a bundle beside what it serves and prove it on its golden rows.
 
     Raises
@@ -50,10 +50,13 @@ def bless(job: Job, version: ModelVersion) -> None:
     champion = now.champion if now else None
     if champion is not None and champion.bundle == version.bundle:
         return
+    begun = now.candidate if now else None
+    if begun is not None and begun.bundle == version.bundle and begun.mode != "prove":
+        return  # a rerun, and the release had begun
     candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
-    wish = releases.want(job.name, champion=champion, candidate=candidate)
+    wish = releases.want(job.name, champion=champion, candidate=candidate, new_signature=new_signature)
     try:
-        _await(
+        await_generation(
             job,
             wish.generation,
             lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle,
@@ -64,7 +67,7 @@ def bless(job: Job, version: ModelVersion) -> None:
         raise
 
 
-def release(job: Job, version: ModelVersion) -> int:
+def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> int:
     """Make a blessed bundle the champion and wait until the service answers with it; returns the generation.
 
     Raises
@@ -76,16 +79,18 @@ def release(job: Job, version: ModelVersion) -> int:
     """
     releases = job.releases
     before = releases.desired(job.name)
-    wish = releases.want(job.name, champion=Served(bundle=version.bundle, version=version.version))
+    served = Served(bundle=version.bundle, version=version.version)
+    wish = releases.want(job.name, champion=served, new_signature=new_signature)
     try:
-        _await(
+        await_generation(
             job,
             wish.generation,
             lambda mount: (mount["champion"] or {}).get("bundle") == version.bundle,
             version.bundle,
         )
     except ReleaseError:
-        releases.want(job.name, champion=before.champion if before else None)
+        stays = before.previous if before and before.champion == served else before.champion if before else None
+        releases.want(job.name, champion=stays)
         raise
     return wish.generation
 
@@ -125,7 +130,7 @@ def choose_version(job: Job, wanted: str | None) -> ModelVersion:
     return found
 
 
-def _await(job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str) -> None:
+def await_generation(job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str) -> None:
     """Wait for the service to reach a generation.
 
     Raises
@@ -138,7 +143,7 @@ def _await(job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bu
     deadline = time.monotonic() + PATIENCE_SECONDS
     silent_since: float | None = None
     seen: dict[str, Any] = {}
-    with httpx.Client(base_url=job.places.service, timeout=10.0) as client:
+    with job.places.open_service() as client:
         while time.monotonic() < deadline:
             try:
                 answer = client.get("/version").raise_for_status().json()

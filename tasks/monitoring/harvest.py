@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from tasks.stores.journal import clear, closed_segments, read_segments
-from tasks.stores.lake import Lake
+from tasks.stores.lake import Lake, Table
 
 _INSTANT = pl.Datetime("us", "UTC")
 _PREDICTIONS = {
@@ -20,7 +20,21 @@ _PREDICTIONS = {
     "prediction": pl.Float64(),
     "row": pl.String(),
 }
+_SHADOWS = {
+    "id": pl.String(),
+    "served_at": pl.String(),
+    "version": pl.String(),
+    "bundle": pl.String(),
+    "prediction": pl.Float64(),
+}
 _FEEDBACK = {"id": pl.String(), "label": pl.Float64(), "received_at": pl.String()}
+
+
+_KINDS: tuple[tuple[str, Table, dict[str, pl.DataType]], ...] = (
+    ("predictions", "predictions", _PREDICTIONS),
+    ("feedback", "labels", _FEEDBACK),
+    ("shadows", "shadows", _SHADOWS),
+)
 
 
 @dataclass(frozen=True)
@@ -33,19 +47,19 @@ class Harvested:
 
 
 def harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
-    """Commit every closed segment to `predictions` or `labels` and remove it.
+    """Commit every closed segment to `predictions`, `labels` or `shadows` and remove it.
 
     A segment is one Delta application transaction: killed between the commit and the removal, the next run sees that
     it is committed and only removes it.
     """
-    counts = {}
+    counts: dict[str, int] = {}
     segments = 0
-    for kind, table, schema in (("predictions", "predictions", _PREDICTIONS), ("feedback", "labels", _FEEDBACK)):
+    for kind, table, schema in _KINDS:
         waiting = closed_segments(journal, usecase, kind)
-        fresh = [segment for segment in waiting if not lake.transaction(table, segment.transaction)]  # type: ignore[arg-type]
+        fresh = [segment for segment in waiting if not lake.transaction(table, segment.transaction)]
         rows = read_segments(fresh, schema)
         if len(rows):
-            lake.append(table, _typed(rows), transactions={segment.transaction: 1 for segment in fresh})  # type: ignore[arg-type]
+            lake.append(table, _typed(rows), transactions={segment.transaction: 1 for segment in fresh})
         clear(waiting)
         counts[table] = len(rows)
         segments += len(waiting)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import httpx
 import polars as pl
 
-from expectations.errors import UnreachableError
 from expectations.usecase import UseCase
 from tasks.cleaning.cleaning import HELD
 from tasks.deployment.bundle import Bundle, load_bundle
@@ -61,15 +59,32 @@ def harvest_journal(job: Job) -> Harvested:
     UnreachableError
         If the service does not answer: what it journaled cannot be told to be complete.
     """
-    try:
-        httpx.post(f"{job.places.service}/journal/seal", params={"usecase": job.name}, timeout=10).raise_for_status()
-    except httpx.HTTPError as error:
-        raise UnreachableError(
-            f"the service at {job.places.service} to close its journal",
-            str(error),
-            "Start it (`driftwheel up`) and run again; nothing is lost",
-        ) from error
+    note_troubles(job, job.places.ask_service("GET", "/version"))
+    job.places.ask_service("POST", "/journal/seal", usecase=job.name)
     return harvest(job.places.journal, job.name, job.lake)
+
+
+def note_troubles(job: Job, version: dict[str, Any]) -> None:
+    """Put into the ledger, and tell, what the service says is wrong: bundles it refuses, a journal it cannot write.
+
+    Each refused bundle is told once, an unwritable journal once an hour.
+    """
+    refused = version["usecases"].get(job.name, {}).get("refused", {})
+    found = [
+        (f"refused/{bundle}", "refused", f"the service refuses bundle {bundle[:12]}: {why}")
+        for bundle, why in refused.items()
+    ]
+    trouble = version["journal"]["trouble"]
+    if trouble:
+        hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
+        found.append((f"journal/{hour}", "unlogged", f"the service cannot log predictions: {trouble}"))
+    for key, action, summary in found:
+        entry = Entry(f"{job.name}/service/{key}", job.name, job.as_of, "service", action, "service", summary, {})
+        with job.database.transaction() as connection:
+            if job.database.write(connection, entry):
+                job.database.alert(
+                    connection, Alert(entry.entry, job.name, f"{job.name}: service {action}", summary, "failure")
+                )
 
 
 def measure_windows(job: Job) -> list[Measurement]:

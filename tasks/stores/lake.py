@@ -26,7 +26,7 @@ import polars as pl
 from expectations.errors import LakeError
 from expectations.usecase import UseCase
 
-Table = Literal["raw", "clean", "quarantine", "predictions", "labels"]
+Table = Literal["raw", "clean", "quarantine", "predictions", "labels", "shadows"]
 
 BATCH = "_batch"
 COLLECTED = "_collected"

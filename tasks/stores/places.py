@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any, Literal
 
+import httpx
+
+from expectations.errors import UnreachableError
 from expectations.loading import LoadedUseCase
 from tasks.stores.database import Database
 from tasks.stores.lake import Known, Lake
@@ -21,6 +25,8 @@ class Places:
     ----------
     flow_api, tracking, service, reports_ui : str
         Addresses of Prefect's API, MLflow, the service and Evidently's UI.
+    service_key : str
+        API key with every scope, where the service asks for one.
     secret : bytes
         Key of the hashes that replace personal columns; never shown.
     """
@@ -35,7 +41,31 @@ class Places:
     journal: Path
     reports: Path
     secret: bytes = field(repr=False)
+    service_key: str = field(default="", repr=False)
     commit: str = ""
+
+    def open_service(self, timeout: float = 10.0) -> httpx.Client:
+        """Open a client of the service, with the platform's own key where it asks for one."""
+        headers = {"authorization": f"Bearer {self.service_key}"} if self.service_key else {}
+        return httpx.Client(base_url=self.service, headers=headers, timeout=timeout)
+
+    def ask_service(self, method: Literal["GET", "POST"], path: str, **params: str) -> Any:  # noqa: ANN401 - JSON
+        """Ask the service once and return its answer.
+
+        Raises
+        ------
+        UnreachableError
+            If it does not answer, or answers with an error.
+        """
+        try:
+            with self.open_service() as client:
+                return client.request(method, path, params=params).raise_for_status().json()
+        except httpx.HTTPError as error:
+            raise UnreachableError(
+                f"the service at {self.service} to answer {path}",
+                str(error),
+                "Start it (`driftwheel up`) and run again; nothing is lost",
+            ) from error
 
 
 class Job:

@@ -29,6 +29,7 @@ class CandidateState(Served):
 
     mode: Literal["prove", "shadow", "canary"] = "prove"
     share: float = 0.0
+    """Of the entities, answered by a canary."""
 
 
 class Desired(BaseModel):

@@ -36,7 +36,7 @@ class Running:
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         self.releases.root.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [
@@ -49,6 +49,7 @@ class Running:
                 str(self.journal),
                 "--port",
                 str(self.port),
+                *options,
             ]
         )
         self.wait(lambda: httpx.get(f"{self.url}/readyz").status_code == 200)

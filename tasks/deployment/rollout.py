@@ -1,0 +1,212 @@
+"""Step by step from challenger to champion: shadow and canary, watched by guardrails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import polars as pl
+
+from expectations.errors import UnreachableError
+from expectations.usecase import Release
+from tasks.deployment.bundle import load_bundle
+from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
+from tasks.deployment.releasing import await_generation
+from tasks.monitoring.harvest import harvest
+from tasks.monitoring.measuring import decode_rows, true_labels
+from tasks.monitoring.windows import Window
+from tasks.stores.places import Job
+from tasks.stores.registry import ModelVersion
+from tasks.stores.releases import CandidateState, Served
+
+_LOOKS = 5
+"""How often a step is looked at before it ends: a violation ends it at once."""
+_LONGEST_NAP = 60.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a release and what it came to."""
+
+    mode: Literal["shadow", "canary"]
+    share: float
+    verdict: StepVerdict
+
+    def __str__(self) -> str:
+        name = "in the shadow" if self.mode == "shadow" else f"with {self.share:.0%} of the entities"
+        return f"{name}: {self.verdict.summary}"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How the steps of a release went."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether every step was good: the candidate may take over."""
+        return all(step.verdict.status == "good" for step in self.steps)
+
+    @property
+    def summary(self) -> str:
+        """Say it in words."""
+        return "; ".join(map(str, self.steps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the evidence for the ledger."""
+        return {
+            "steps": [
+                {
+                    "mode": step.mode,
+                    "share": step.share,
+                    "status": step.verdict.status,
+                    "rows": step.verdict.rows,
+                    "findings": [vars(each) for each in step.verdict.findings],
+                }
+                for step in self.steps
+            ]
+        }
+
+
+def roll_out(job: Job, version: ModelVersion, plan: Release) -> Rollout:
+    """Let a blessed bundle score beside the champion, a step at a time; withdraw it where a guardrail breaks.
+
+    With ``replace``, or without a champion to compare with, there are no steps. Killed in the middle, a rerun goes on
+    with the step that was reached.
+
+    Raises
+    ------
+    ReleaseError
+        If the service refuses the bundle.
+    UnreachableError
+        If the service does not answer.
+    """
+    desired = job.releases.desired(job.name)
+    champion = desired.champion if desired else None
+    if champion is None or champion.bundle == version.bundle:
+        return Rollout(())
+    reached = desired.candidate.share if desired and desired.candidate else 0.0
+    done: list[Step] = []
+    for mode, share in _plan(plan):
+        if share < reached:
+            continue
+        candidate = CandidateState(bundle=version.bundle, version=version.version, mode=mode, share=share)
+        wish = job.releases.want(job.name, champion=champion, candidate=candidate)
+        await_generation(
+            job,
+            wish.generation,
+            lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle,
+            version.bundle,
+        )
+        done.append(Step(mode, share, _watch(job, champion, candidate, plan)))
+        if done[-1].verdict.status != "good":
+            job.releases.want(job.name, champion=champion)
+            break
+    return Rollout(tuple(done))
+
+
+def _plan(plan: Release) -> Iterator[tuple[Literal["shadow", "canary"], float]]:
+    if plan.strategy == "shadow":
+        yield "shadow", 0.0
+    elif plan.strategy == "canary":
+        for share in plan.steps:
+            yield "canary", share
+
+
+def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release) -> StepVerdict:
+    """Look at a step until it ends, or until a guardrail breaks."""
+    began, before = datetime.now(UTC), _traffic(job)
+    length = plan.step.approximate_seconds
+    end = time.monotonic() + length
+    while True:
+        time.sleep(max(0.0, min(length / _LOOKS, _LONGEST_NAP, end - time.monotonic())))
+        verdict = judge_step(_gather(job, champion, candidate, began, before), job.usecase.spec, plan)
+        if verdict.status == "violated" or time.monotonic() >= end:
+            return verdict
+
+
+def _gather(
+    job: Job, champion: Served, candidate: CandidateState, began: datetime, before: dict[str, dict[str, Any]]
+) -> Evidence:
+    """Bring the journal in and lay out what both bundles did since the step began."""
+    job.places.ask_service("POST", "/journal/seal", usecase=job.name)
+    harvest(job.places.journal, job.name, job.lake)
+    answered = _since(job, "predictions", began)
+    labelled = answered.with_columns(_labels(job, champion, answered, began))
+    theirs = labelled.filter(pl.col("bundle") == champion.bundle)
+    paired = candidate.mode == "shadow"
+    if paired:
+        shadows = _since(job, "shadows", began).filter(pl.col("bundle") == candidate.bundle)
+        both = theirs.join(shadows.select("id", pl.col("prediction").alias("shadow")), on="id", how="inner")
+        theirs, own = both, both.with_columns(pl.col("shadow").alias("prediction"))
+    else:
+        own = labelled.filter(pl.col("bundle") == candidate.bundle)
+    now = _traffic(job)
+    return Evidence(
+        champion=theirs["prediction"].to_numpy(),
+        candidate=own["prediction"].to_numpy(),
+        champion_label=theirs["_label"].to_numpy(),
+        candidate_label=own["_label"].to_numpy(),
+        champion_traffic=_between(before.get(champion.bundle), now.get(champion.bundle)),
+        candidate_traffic=_between(before.get(candidate.bundle), now.get(candidate.bundle)),
+        paired=paired,
+    )
+
+
+def _since(job: Job, table: Literal["predictions", "shadows"], began: datetime) -> pl.DataFrame:
+    if job.lake.version(table) is None:
+        columns = {"id": pl.String, "bundle": pl.String, "prediction": pl.Float64, "row": pl.String}
+        return pl.DataFrame(schema={**columns, "event_time": pl.Datetime("us", "UTC")})
+    return job.lake.scan(table).filter(pl.col("served_at") >= began).collect()
+
+
+def _labels(job: Job, champion: Served, answered: pl.DataFrame, began: datetime) -> pl.Series:
+    empty = pl.Series("_label", [None] * len(answered), dtype=pl.Float64).fill_null(float("nan"))
+    if not len(answered) or job.lake.version("raw") is None:
+        return empty
+    bundle = load_bundle(job.releases.bundle(job.name, champion.bundle), champion.bundle)
+    rows = decode_rows(answered, bundle.manifest.columns)
+    times = answered["event_time"]
+    first, last = times.min(), times.max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return empty
+    window = Window(first, max(last, began))
+    known = job.moved(datetime.now(UTC)).known
+    return true_labels(answered, rows, known, job.lake, window).fill_null(float("nan")).alias("_label")
+
+
+def _traffic(job: Job) -> dict[str, dict[str, Any]]:
+    answer = job.places.ask_service("GET", "/version")
+    if job.name not in answer["usecases"]:
+        raise UnreachableError(
+            f"the service at {job.places.service} to serve {job.name}",
+            ", ".join(answer["usecases"]) or "nothing",
+            "Is it reading the same releases folder?",
+        )
+    found: dict[str, dict[str, Any]] = answer["usecases"][job.name]["models"]
+    return found
+
+
+def _between(before: dict[str, Any] | None, now: dict[str, Any] | None) -> Traffic:
+    """Subtract two counts of the service; one that started again counts from nothing."""
+    if now is None:
+        return Traffic()
+    if before is None or now["requests"] < before["requests"]:
+        before = {"requests": 0, "failures": 0, "seconds": {"counts": [0] * len(now["seconds"]["counts"])}}
+    counts = [new - old for new, old in zip(now["seconds"]["counts"], before["seconds"]["counts"], strict=True)]
+    return Traffic(
+        now["requests"] - before["requests"], now["failures"] - before["failures"], _quantile(counts, now["bounds"])
+    )
+
+
+def _quantile(counts: list[int], bounds: list[float], share: float = 0.99) -> float:
+    seen, wanted = 0, share * sum(counts)
+    for bound, count in zip([*bounds, bounds[-1]], counts, strict=True):
+        seen += count
+        if seen and seen >= wanted:
+            return bound
+    return 0.0

@@ -1,0 +1,465 @@
+"""The service in depth: MLflow's own client, explanations, keys, limits, workers, durability, candidates."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+
+from infra.serving.mounts import Model
+from tasks.deployment.bundle import seal
+from tasks.monitoring.harvest import harvest
+from tasks.stores.keys import Keys
+from tasks.stores.lake import Lake
+from tasks.stores.releases import CandidateState, Served
+from tests.integration.test_service import Running, journaled, made, rows, sample
+
+__all__ = ["made"]
+
+
+@pytest.fixture
+def idle(tmp_path: Path, made) -> Iterator[Running]:
+    """A service that is not started yet."""
+    running = Running(tmp_path)
+    for bundle in made[1:]:
+        running.releases.add("rentals", bundle.folder, bundle.digest)
+    running.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def service(idle: Running) -> Running:
+    idle.start()
+    return idle
+
+
+# --- protocol ---------------------------------------------------------------------------------------------------------
+
+
+def test_mlflows_own_client_is_answered(service: Running, made) -> None:
+    from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+
+    client = ScoringServerClient("127.0.0.1", service.port)
+    client.ping()
+    frame = pd.DataFrame(sample(made, 5))
+    frame.loc[2, "temp"] = float("nan")  # MLflow writes it as NaN, which is no JSON
+    answer = client.invoke(frame)
+    asked = service.ask({"dataframe_records": json.loads(frame.to_json(orient="records"))}).json()
+    assert answer["predictions"] == asked["predictions"]
+    assert list(answer.get_predictions().iloc[:, 0]) == asked["predictions"]
+
+
+def test_infinity_is_refused_by_name(service: Running, made) -> None:
+    body = json.dumps({"dataframe_records": [{**sample(made, 1)[0], "temp": float("inf")}]})
+    answer = httpx.post(f"{service.url}/invocations", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert "temp needs a finite number in row 0" in answer.json()["message"]
+
+
+def test_types_that_must_be_coerced_give_the_same_answer_as_exact_ones(service: Running, made) -> None:
+    exact = sample(made, 1)[0]
+    loose = {**exact, "holiday": float(exact["holiday"]), "unheard_of": {"deep": [1]}}
+    assert (
+        service.ask({"dataframe_records": [loose]}).json()["predictions"]
+        == service.ask({"instances": [exact]}).json()["predictions"]
+    )
+
+
+def test_contributions_add_up_to_the_score(service: Running, made) -> None:
+    records = sample(made, 3)
+    answer = service.ask({"dataframe_records": records}, "/rentals/explain").json()
+    predictions = service.ask({"dataframe_records": records}).json()["predictions"]
+    assert answer["method"].startswith("exact")
+    for each, prediction in zip(answer["explanations"], predictions, strict=True):
+        assert each["score"] == pytest.approx(each["base"] + sum(each["contributions"].values()))
+        assert each["score"] == pytest.approx(prediction)
+    assert service.ask({"dataframe_records": records * 50}, "/explain").status_code == 400
+
+
+def test_the_service_describes_itself(service: Running) -> None:
+    described = httpx.get(f"{service.url}/openapi.json").json()
+    assert described["openapi"] == "3.1.0"
+    row = described["components"]["schemas"]["rentals.row"]
+    assert row["properties"]["temp"]["type"] == ["number", "null"]
+    assert service.ask({"dataframe_records": [row["example"]]}).status_code == 200
+    page = httpx.get(f"{service.url}/docs")
+    assert "rentals/invocations" in page.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_requests_have_ids_and_safe_headers(service: Running, made) -> None:
+    body = {"dataframe_records": sample(made, 1)}
+    own = httpx.post(f"{service.url}/invocations", json=body, headers={"x-request-id": "abc-123"})
+    odd = httpx.post(f"{service.url}/invocations", json=body, headers={"x-request-id": "a b<script>"})
+    assert own.headers["x-request-id"] == "abc-123"
+    assert "<" not in odd.headers["x-request-id"]
+    for answer in (own, odd, httpx.get(f"{service.url}/version"), service.ask([])):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "server" not in answer.headers
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_too_much_is_refused_and_the_next_request_answered(service: Running, made) -> None:
+    large = b'{"dataframe_records": [' + b" " * (17 * 1024 * 1024) + b"]}"
+    headers = {"content-type": "application/json"}
+    assert httpx.post(f"{service.url}/invocations", content=large, headers=headers).status_code == 413
+    chunks = (b" " * (1024 * 1024) for _ in range(20))  # of no declared length
+    with httpx.Client() as client, contextlib.suppress(httpx.WriteError):  # it hangs up while we still send, as it may
+        assert client.post(f"{service.url}/invocations", content=chunks, headers=headers).status_code == 413
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\n" + b"x-large: " + b"y" * 40_000)
+        assert connection.recv(100).startswith(b"HTTP/1.1 431")
+    text = httpx.post(f"{service.url}/invocations", content=b"a,b", headers={"content-type": "text/csv"})
+    assert text.status_code == 415
+    assert service.ask({"dataframe_records": sample(made, 1)}).status_code == 200
+
+
+def test_requests_one_after_the_other_on_one_connection_are_answered_in_order(service: Running, made) -> None:
+    body = json.dumps({"dataframe_records": sample(made, 1)}).encode()
+    post = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    post += b"x-request-id: %%s\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body.replace(b"%", b"%%"))
+    get = b"GET /version HTTP/1.1\r\nhost: x\r\nx-request-id: second\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(post % b"first" + get + post % b"third" + post % b"fourth")
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 4 or not received.endswith(b"}"):
+            received += connection.recv(65536)
+    order = [received.index(b"x-request-id: " + name) for name in (b"first", b"second", b"third", b"fourth")]
+    assert order == sorted(order)
+
+
+def test_half_a_request_does_not_hold_the_service(service: Running, made, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleepers = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(50)]
+    for sleeper in sleepers:
+        sleeper.sendall(b"POST /invocations HTTP/1.1\r\ncontent-length: 100\r\n\r\n{")
+    assert service.ask({"dataframe_records": sample(made, 1)}).status_code == 200
+    sleepers[0].settimeout(30)
+    assert sleepers[0].recv(10) == b""  # cut off after twenty seconds
+    for sleeper in sleepers:
+        sleeper.close()
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_keys_open_what_their_scopes_say_and_change_without_a_restart(idle: Running, made, tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    idle.start("--keys", str(keys.path))
+    body = {"dataframe_records": sample(made, 1)}
+
+    def status(path: str, key: str = "", method: str = "POST") -> int:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.request(
+            method, idle.url + path, json=body if method == "POST" else None, headers=headers
+        ).status_code
+
+    assert status("/invocations") == 200  # there is no key yet, and this is loopback
+    predict, admin = keys.add("app", ["predict"]), keys.add("boss", ["admin"])
+    idle.wait(lambda: status("/invocations") == 401)
+    assert status("/invocations", predict) == 200
+    assert status("/invocations", predict + "x") == 401
+    assert status("/rentals/explain", predict) == 200
+    assert (status("/feedback", predict), status("/journal/seal", predict), status("/invocations", admin)) == (403,) * 3
+    assert status("/journal/seal", admin) == 200
+    for path in ("/version", "/metrics", "/docs", "/openapi.json", "/nowhere"):
+        assert status(path, method="GET") == 401
+    assert status("/version", predict, "GET") == 200
+    for path in ("/livez", "/readyz", "/ping"):
+        assert status(path, method="GET") == 200
+    assert predict not in keys.path.read_text()
+    keys.remove("app")
+    idle.wait(lambda: status("/invocations", predict) == 401)
+
+
+def test_without_keys_it_does_not_listen_beyond_this_machine(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "infra.serving", "--releases", str(tmp_path), "--journal", str(tmp_path / "j")]
+    done = subprocess.run([*command, "--port", "0", "--host", "0.0.0.0"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "expected --keys FILE to listen on 0.0.0.0" in done.stderr
+
+
+# --- the journal ------------------------------------------------------------------------------------------------------
+
+
+def test_power_durability_groups_writes_and_loses_nothing(idle: Running, made) -> None:
+    idle.start("--durability", "power")
+    record = {"dataframe_records": sample(made, 2)}
+    acknowledged: list[str] = []
+
+    def load() -> None:
+        with httpx.Client(base_url=idle.url) as client:
+            try:
+                while True:
+                    acknowledged.extend(client.post("/invocations", json=record).raise_for_status().json()["ids"])
+            except httpx.HTTPError:
+                return
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    idle.stop(signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+    written = [line["id"] for line in journaled(idle.journal)]
+    assert len(acknowledged) > 20
+    assert set(acknowledged) <= set(written)
+    assert len(written) == len(set(written))
+
+
+def _fill_the_disk(running: Running, limit: int) -> None:
+    """Let the service's files grow no further: what a full disk looks like, without needing root to fill one."""
+    assert running.process is not None
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_refuses_says_so_and_recovers(service: Running, made) -> None:
+    body = {"dataframe_records": sample(made, 1)}
+    assert service.ask(body).status_code == 200
+    before = len(journaled(service.journal))
+    _fill_the_disk(service, 100)
+    refused = service.ask(body)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    ready = httpx.get(f"{service.url}/readyz")
+    assert ready.status_code == 503
+    assert "journal" in ready.json()
+    assert httpx.get(f"{service.url}/version").json()["journal"]["trouble"]
+    assert "driftwheel_journal_writable 0.0" in httpx.get(f"{service.url}/metrics").text
+    _fill_the_disk(service, resource.RLIM_INFINITY)
+    service.wait(lambda: httpx.get(f"{service.url}/readyz").status_code == 200)
+    assert service.ask(body).status_code == 200
+    assert len(journaled(service.journal)) == before + 1
+
+
+def test_who_must_may_answer_without_the_log(idle: Running, made) -> None:
+    idle.start("--answer-unlogged")
+    _fill_the_disk(idle, 100)
+    assert idle.ask({"dataframe_records": sample(made, 3)}).status_code == 200
+    assert httpx.get(f"{idle.url}/readyz").status_code == 200
+    assert 'driftwheel_unlogged_rows_total{usecase="rentals"} 3.0' in httpx.get(f"{idle.url}/metrics").text
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def test_workers_swap_together_seal_together_and_count_together(idle: Running, made) -> None:
+    _, _, second = made
+    idle.start("--workers", "2")
+    idle.wait(lambda: httpx.get(f"{idle.url}/version").json()["workers"] == 2)
+    body = json.dumps({"dataframe_records": sample(made, 1)}).encode()
+    headers = {"content-type": "application/json"}
+    seen: list[tuple[float, str]] = []
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            with httpx.Client(base_url=idle.url) as client:  # few requests a connection: both workers get some
+                for _ in range(20):
+                    answer = client.post("/invocations", content=body, headers=headers)
+                    seen.append((time.monotonic(), answer.raise_for_status().json()["version"]))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    wish = idle.releases.want("rentals", champion=Served(bundle=second.digest, version="2"))
+    idle.wait(lambda: idle.mount()["generation"] == wish.generation)
+    time.sleep(0.5)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    seen.sort()
+    last_old = max(at for at, version in seen if version == "1")
+    first_new = min(at for at, version in seen if version == "2")
+    assert last_old - first_new < 0.1  # one version at a time, but for what was being answered
+    httpx.post(f"{idle.url}/journal/seal").raise_for_status()
+    folders = {path.parent.name for path in idle.journal.glob("rentals/*/predictions-*.jsonl")}
+    assert len(folders) == 2
+    assert not list(idle.journal.glob("rentals/*/*.open"))
+    assert len(journaled(idle.journal)) == len(seen)
+    idle.wait(lambda: f'requests_total{{usecase="rentals"}} {len(seen)}.0' in httpx.get(f"{idle.url}/metrics").text)
+
+
+def test_a_worker_that_dies_is_started_again_and_loses_nothing(idle: Running, made) -> None:
+    import psutil
+
+    idle.start("--workers", "2")
+    idle.wait(lambda: httpx.get(f"{idle.url}/version").json()["workers"] == 2)
+    ids = [idle.ask({"dataframe_records": sample(made, 1)}).json()["ids"][0] for _ in range(20)]
+    assert idle.process is not None
+    for child in psutil.Process(idle.process.pid).children():
+        child.kill()
+        time.sleep(0.2)
+    idle.wait(lambda: httpx.get(f"{idle.url}/version").json()["workers"] == 2)
+    httpx.post(f"{idle.url}/journal/seal").raise_for_status()
+    assert set(ids) == {line["id"] for line in journaled(idle.journal)}
+
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+
+def test_twenty_swaps_in_a_row_fail_nothing_and_memory_comes_back(service: Running, made) -> None:
+    import psutil
+
+    _, first, second = made
+    record = {"dataframe_records": sample(made, 1)}
+    expected = {
+        version: bundle.predict(rows(made[0], "2011-02-01").head(1))[0]
+        for version, bundle in (("1", first), ("2", second))
+    }
+    stop, wrong, count = threading.Event(), [], [0]
+
+    def load() -> None:
+        with httpx.Client(base_url=service.url) as client:
+            while not stop.is_set():
+                answer = client.post("/invocations", json=record)
+                count[0] += 1
+                if answer.status_code != 200 or answer.json()["predictions"][0] != expected[answer.json()["version"]]:
+                    wrong.append(answer.text)
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert service.process is not None
+    process, sizes = psutil.Process(service.process.pid), []
+    for swap in range(20):
+        bundle, version = ((second, "2"), (first, "1"))[swap % 2]
+        wish = service.releases.want("rentals", champion=Served(bundle=bundle.digest, version=version))
+        service.wait(lambda g=wish.generation: service.mount()["generation"] == g)
+        sizes.append(process.memory_info().rss)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert count[0] > 100
+    assert sizes[-1] - sizes[3] < 20 * 2**20
+
+
+def test_a_bundle_damaged_while_the_service_was_down_gives_way_to_the_one_before(idle: Running, made) -> None:
+    _, first, second = made
+    idle.releases.want("rentals", champion=Served(bundle=second.digest, version="2"))
+    model = idle.releases.bundle("rentals", second.digest) / "model.txt"
+    model.write_text(model.read_text()[:5000])
+    idle.start()
+    assert idle.mount()["champion"]["bundle"] == first.digest
+    assert second.digest in idle.mount()["refused"]
+
+
+def _altered(made, tmp_path: Path, **changes: object):
+    import shutil
+
+    folder = tmp_path / "altered"
+    shutil.copytree(made[2].folder, folder)
+    manifest = made[2].manifest.model_copy(update=changes)
+    return folder, seal(folder, manifest)
+
+
+def test_a_bundle_with_other_inputs_is_refused_unless_that_is_wanted(service: Running, made, tmp_path: Path) -> None:
+    columns = tuple(
+        column.model_copy(update={"role": "input", "type": "number"}) if column.name == "temp" else column
+        for column in made[2].manifest.columns
+    )
+    more = (*columns, columns[0].model_copy(update={"name": "moon_phase", "role": "input", "type": "number"}))
+    folder, digest = _altered(made, tmp_path, columns=more)
+    service.releases.add("rentals", folder, digest)
+    served = Served(bundle=digest, version="3")
+    wish = service.releases.want("rentals", champion=served)
+    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    assert "moon_phase is new" in service.mount()["refused"][digest]
+    wish = service.releases.want("rentals", champion=served, new_signature=True)
+    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    assert (service.mount()["refused"], service.mount()["champion"]["version"]) == ({}, "3")
+
+
+def test_a_pickle_in_a_bundle_is_never_opened(service: Running, made, tmp_path: Path) -> None:
+    import pickle
+    import shutil
+
+    planted, trace = tmp_path / "planted", tmp_path / "opened"
+    shutil.copytree(made[2].folder, planted)
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (trace,)  # type: ignore[return-value]
+
+    for name in ("model.pkl", "python_model.pkl", "MLmodel"):
+        (planted / name).write_bytes(pickle.dumps(Bomb()))
+    digest = seal(planted, made[2].manifest)
+    service.releases.add("rentals", planted, digest)
+    wish = service.releases.want("rentals", champion=Served(bundle=digest, version="2"))
+    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    assert service.ask({"dataframe_records": sample(made, 1)}).json()["version"] == "2"
+    assert not trace.exists()
+
+
+# --- candidates -------------------------------------------------------------------------------------------------------
+
+
+def test_a_canary_answers_its_share_of_entities_always_the_same(service: Running, made) -> None:
+    _, first, second = made
+    candidate = CandidateState(bundle=second.digest, version="2", mode="canary", share=0.3)
+    wish = service.releases.want("rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate)
+    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    records = sample(made, 300)
+    answer = service.ask({"dataframe_records": records}).json()
+    again = service.ask({"dataframe_records": records}).json()
+    assert answer["versions"] == again["versions"]
+    share = answer["versions"].count("2") / 300
+    assert 0.2 < share < 0.4
+    expected = {
+        "1": first.predict(rows(made[0], "2011-02-01").head(300)),
+        "2": second.predict(rows(made[0], "2011-02-01").head(300)),
+    }
+    for at, (version, value) in enumerate(zip(answer["versions"], answer["predictions"], strict=True)):
+        assert value == pytest.approx(expected[version][at], rel=1e-9)
+    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    bundles = [line["bundle"] for line in journaled(service.journal)]
+    assert bundles.count(second.digest) == 2 * answer["versions"].count("2")
+
+
+def test_a_shadow_scores_everything_and_answers_nothing(service: Running, made, tmp_path: Path) -> None:
+    _, first, second = made
+    candidate = CandidateState(bundle=second.digest, version="2", mode="shadow")
+    wish = service.releases.want("rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate)
+    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    answers = [service.ask({"dataframe_records": sample(made, 5)}).json() for _ in range(4)]
+    assert {answer["version"] for answer in answers} == {"1"}
+    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    lake = Lake(str(tmp_path / "lake"), "rentals")
+    assert harvest(service.journal, "rentals", lake).predictions == 20
+    shadows = lake.scan("shadows").collect()
+    assert sorted(shadows["id"]) == sorted(id_ for answer in answers for id_ in answer["ids"])
+    expected = second.predict(rows(made[0], "2011-02-01").head(5))
+    np.testing.assert_allclose(sorted(shadows["prediction"].unique()), sorted(set(expected)))
+
+
+def test_one_row_and_many_take_the_same_values(made) -> None:
+    from infra.serving.mounts import FEW_ROWS
+    from infra.serving.protocol import Reader
+
+    _, bundle, _ = made
+    reader = Reader(bundle.manifest.columns, bundle.manifest.clock)
+    model = Model("1", bundle, reader, bundle.program.compile(reader.readings()), None, ())  # type: ignore[arg-type]
+    body = json.dumps({"dataframe_records": sample(made, 300) * (FEW_ROWS // 300 + 1)}).encode()
+    read, _ = reader.read(body)
+    one_by_one = [model.predict([row])[0] for row in read[:300]]
+    assert model.predict(read[:300]) == one_by_one
+    assert model.predict(read)[:300] == one_by_one
