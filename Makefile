@@ -8,8 +8,12 @@ PYTHON ?= python3.11
 # uv does not read pip's settings; where pip is told of local wheels, uv is told of them too
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 STAMP := $(VENV)/.installed
+DOCKER ?= docker
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+BASE_IMAGE ?= python:3.11-slim
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-fast lint format types up down bench lock clean
+.PHONY: help setup demo test test-fast lint format types up down bench lock wheels images stack-up stack-down clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -59,8 +63,43 @@ bench: setup ## Measure what the engine costs, and how often drift is called whe
 
 lock: ## Resolve the versions anew
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
-	  --no-annotate --no-header --output-file requirements.lock pyproject.toml
-	@sed -i.bak "s/+cpu$$//" requirements.lock && rm requirements.lock.bak # which build is the user's choice, by index
+	  --no-annotate --no-header --upgrade-package torch --output-file requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --no-header --constraint requirements.lock --no-emit-package scipy \
+	  --output-file infra/images/serving/requirements.txt infra/images/serving/requirements.in
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --extra flights --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --no-header --constraint requirements.lock \
+	  --output-file infra/images/platform/requirements.txt pyproject.toml
+	@# which build of torch is the user's choice, by index
+	@sed -i.bak "s/+cpu$$//" requirements.lock infra/images/*/requirements.txt
+	@rm requirements.lock.bak infra/images/*/requirements.txt.bak
+
+WHEELS := build/wheels
+PIP_WHEEL := $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir
+
+$(WHEELS)/.collected: infra/images/serving/requirements.txt infra/images/platform/requirements.txt | $(STAMP)
+	@rm -rf $(WHEELS)/serving $(WHEELS)/platform && mkdir -p $(WHEELS)/serving
+	@$(PIP_WHEEL) $(WHEELS)/platform --requirement infra/images/platform/requirements.txt
+	@sed 's/==.*//; s/-/[-_.]/g' infra/images/serving/requirements.txt | while read -r name; do \
+	  find $(WHEELS)/platform -iname "$$name-[0-9]*" -exec ln -f {} $(WHEELS)/serving/ \; ; done
+	@ln -f $(WHEELS)/platform/scikit_learn-* $(WHEELS)/serving/ # for its OpenMP runtime
+	@touch $@
+
+wheels: setup $(WHEELS)/.collected ## Collect the wheels the images are built from
+	@rm -rf $(WHEELS)/driftwheel && $(PIP_WHEEL) $(WHEELS)/driftwheel .
+
+stack-up: images ## Start the stack of containers and wait until all of it is healthy
+	@$(BIN)/driftwheel stack init >/dev/null
+	@$(COMPOSE) up --detach
+	@$(BIN)/driftwheel stack wait
+
+stack-down: ## Stop the stack of containers; its volumes stay
+	@$(COMPOSE) down --remove-orphans
+
+images: wheels ## Build the images driftwheel-serving and driftwheel-platform
+	@for name in serving platform; do DOCKER_BUILDKIT=1 $(DOCKER) build --quiet --file infra/images/$$name/Dockerfile \
+	  --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git rev-parse HEAD) \
+	  --tag driftwheel-$$name:$(VERSION) . || exit 1; done
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

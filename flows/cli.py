@@ -306,6 +306,35 @@ def doctor(as_json: bool) -> None:
         sys.exit(FAILED)
 
 
+@main.group()
+def stack() -> None:
+    """Prepare the stack of containers (docker-compose.yml)."""
+
+
+@stack.command()
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default=Path(),
+    help="Where docker-compose.yml lies; here where not given.",
+)
+@click.option("--domain", default="localhost", show_default=True, help="Pages are at prefect.DOMAIN and so on.")
+@click.option("--port", default=8443, show_default=True, help="The only one that is published.")
+@click.option("--use-case", "use_cases", multiple=True, help="A shipped use case to serve; may be given repeatedly.")
+@_errors
+def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...]) -> None:
+    """Make secrets, a login and a certificate for the stack. Again, it makes only what is missing."""
+    from infra.containers import initialise
+
+    done = initialise(folder, domain, port, use_cases)
+    for name in done.made:
+        click.echo(f"made {name}")
+    click.echo(
+        f"the service will be at {done.address}, pages at prefect., mlflow. and reports. of it\n"
+        f"log in as {done.user} with DRIFTWHEEL_PASSWORD of .env; the service takes the keys of .stack/keys"
+    )
+
+
 # --- flows ------------------------------------------------------------------------------------------------------------
 
 

@@ -5,19 +5,24 @@ A use case has four (``collect/NAME``, ``train/NAME``, ``deploy/NAME``, ``monito
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 from prefect import serve
 from prefect.automations import AutomationCore, EventTrigger, Posture, RunDeployment
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron
 
 from expectations.errors import DriftwheelError
@@ -132,11 +137,58 @@ def forget(client: SyncPrefectClient, kept: set[str]) -> None:
             client.delete_deployment(deployment.id)
 
 
-def main() -> None:
-    """Register every use case and run its flows until SIGTERM."""
+def register(pool: str, names: Sequence[str], folder: Path | None) -> list[str]:
+    """Register use cases with a worker pool: deployments and automations; again changes nothing.
+
+    Parameters
+    ----------
+    pool : str
+        A pool of processes; made if absent.
+    names : sequence of str
+        Shipped use cases to add.
+    folder : Path, optional
+        Its folders are use cases to add.
+    """
     settings = Settings()
     settings.tell_libraries()
-    _await_server(os.environ.get("PREFECT_API_URL", ""))
+    _await_server(os.environ.get("PREFECT_API_URL", ""), settings.prefect_login)
+    database = settings.platform()
+    found = [*names, *(str(path.parent) for path in sorted((folder or Path("/nowhere")).glob("*/usecase.yaml")))]
+    for reference in found:
+        usecase = settings.use_case(reference)
+        database.add_use_case(usecase.name, usecase.folder, usecase.digest)
+    with get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+        registered = list(database.use_cases())
+        forget(client, set(registered))
+        for name in registered:
+            usecase = settings.use_case(name)
+            for deployment in build(client, usecase, database):
+                deployment.apply(work_pool_name=pool)
+            remember(usecase, database)
+            automate(client, name)
+    return registered
+
+
+def main() -> None:
+    """Register every use case; run its flows until SIGTERM, or leave that to the workers of a pool."""
+    parser = argparse.ArgumentParser(prog="python -m flows.deployments", description=main.__doc__)
+    parser.add_argument("--pool", help="register with this pool of worker processes and end")
+    parser.add_argument("--add", default="", help="shipped use cases to add first, separated by commas")
+    parser.add_argument("--folder", type=Path, help="add every use case in this folder first")
+    options = parser.parse_args()
+    if options.pool:
+        names = register(options.pool, [name for name in options.add.split(",") if name], options.folder)
+        print(f"registered: {', '.join(names) or 'no use case'}", flush=True)  # noqa: T201 - the job's log
+    else:
+        _run()
+
+
+def _run() -> None:
+    settings = Settings()
+    settings.tell_libraries()
+    _await_server(os.environ.get("PREFECT_API_URL", ""), settings.prefect_login)
     database = settings.platform()
     names = list(database.use_cases())
     deployments = []
@@ -161,11 +213,12 @@ def main() -> None:
     serve(*deployments, pause_on_shutdown=False, print_starting_message=False, limit=4)
 
 
-def _await_server(api: str) -> None:
+def _await_server(api: str, login: str) -> None:
+    auth = httpx.BasicAuth(*login.split(":", 1)) if login else None
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{api}/health", timeout=2).status_code == httpx.codes.OK:
+            if httpx.get(f"{api}/health", timeout=2, auth=auth).status_code == httpx.codes.OK:
                 return
         except httpx.HTTPError:
             pass

@@ -174,7 +174,7 @@ def at_work(name: str, job: Job) -> Iterator[Stage]:
 def tell(job: Job) -> None:
     """Send waiting events and alerts. A server that is away does not undo what was done: they wait for the next run."""
     try:
-        events.flush(job.database, job.places.flow_api or None)
+        events.flush(job.database, job.places.flow_api or None, job.places.flow_login)
     except UnreachableError as error:
         _log.error("%s", error)
     deliver(job.database, job.name, Settings().alert_addresses(job.usecase))

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     lake: str | None = None
     database: str | None = None
     prefect_api: str | None = Field(None, validation_alias=AliasChoices("DRIFTWHEEL_PREFECT_API", "PREFECT_API_URL"))
+    prefect_login: str = Field("", validation_alias=AliasChoices("DRIFTWHEEL_PREFECT_LOGIN", "PREFECT_API_AUTH_STRING"))
     mlflow: str | None = Field(None, validation_alias=AliasChoices("DRIFTWHEEL_MLFLOW", "MLFLOW_TRACKING_URI"))
     service: str | None = None
     reports_ui: str | None = None
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
             secret=self._secret(),
             commit=commit(),
             service_key=self.service_key or self._own_key(),
+            flow_login=self.prefect_login,
         )
 
     @property
@@ -175,10 +177,10 @@ class Settings(BaseSettings):
 
 
 def commit() -> str:
-    """Return the commit this code was checked out at, empty outside a checkout."""
+    """Return the commit this code was checked out at; outside a checkout what ``DRIFTWHEEL_COMMIT`` says."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
-        return ""
+        return os.environ.get("DRIFTWHEEL_COMMIT", "")
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else ""
 

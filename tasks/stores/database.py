@@ -217,6 +217,10 @@ class Alert:
     severity: Literal["info", "warning", "failure"]
 
 
+_WRITERS = 4_820_001
+"""Number of the lock writers queue for on Postgres; any will do, if it is always the same."""
+
+
 @cache
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
@@ -236,7 +240,14 @@ def _engine(url: str) -> Engine:
         def _begin(connection: Connection) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # a write lock from the start: no upgrade can fail
 
-    metadata.create_all(engine)
+    elif parsed.get_backend_name() == "postgresql":
+
+        @event.listens_for(engine, "begin")
+        def _queue(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")  # one writer at a time, here too
+
+    with engine.begin() as connection:
+        metadata.create_all(connection)
     return engine
 
 

@@ -18,13 +18,15 @@ def resource(usecase: str) -> str:
     return f"driftwheel.usecase.{usecase}"
 
 
-def flush(database: Database, api: str | None) -> int:
+def flush(database: Database, api: str | None, login: str = "") -> int:
     """Send every waiting event; each is marked once the server has taken it, so a repeat is possible, a loss is not.
 
     Parameters
     ----------
     api : str or None
         Address of Prefect's API; without one events wait.
+    login : str
+        ``user:password``, where the server asks for one.
 
     Returns
     -------
@@ -50,7 +52,8 @@ def flush(database: Database, api: str | None) -> int:
         for event in waiting
     ]
     try:
-        httpx.post(f"{api}/events", json=body, timeout=_TIMEOUT).raise_for_status()
+        auth = httpx.BasicAuth(*login.split(":", 1)) if login else None
+        httpx.post(f"{api}/events", json=body, timeout=_TIMEOUT, auth=auth).raise_for_status()
     except httpx.HTTPError as error:
         raise UnreachableError(
             f"the Prefect server at {api} to take {len(waiting)} event(s)",

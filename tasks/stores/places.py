@@ -27,6 +27,8 @@ class Places:
         Addresses of Prefect's API, MLflow, the service and Evidently's UI.
     service_key : str
         API key with every scope, where the service asks for one.
+    flow_login : str
+        ``user:password`` for Prefect's API, where it asks for one.
     secret : bytes
         Key of the hashes that replace personal columns; never shown.
     """
@@ -42,6 +44,7 @@ class Places:
     reports: Path
     secret: bytes = field(repr=False)
     service_key: str = field(default="", repr=False)
+    flow_login: str = field(default="", repr=False)
     commit: str = ""
 
     def open_service(self, timeout: float = 10.0) -> httpx.Client:

@@ -1,0 +1,153 @@
+"""What the stack of containers needs before it can start: secrets, a login, a certificate."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+from expectations.errors import DriftwheelError
+from tasks.stores.keys import SCOPES, Keys
+
+_CERTIFICATE_DAYS = 825
+_PLATFORM_KEY = "platform"
+
+
+@dataclass(frozen=True)
+class Initialised:
+    """What `initialise` left.
+
+    Attributes
+    ----------
+    made : tuple of str
+        Files it wrote; empty where all was there.
+    """
+
+    made: tuple[str, ...]
+    address: str
+    user: str = "admin"
+
+
+def initialise(folder: Path, domain: str, port: int, use_cases: tuple[str, ...]) -> Initialised:
+    """Write ``.env`` and ``.stack/`` beside ``docker-compose.yml``. What is there already stays as it is.
+
+    Raises
+    ------
+    DriftwheelError
+        If there is no ``docker-compose.yml``.
+    """
+    if not (folder / "docker-compose.yml").exists():
+        raise DriftwheelError(
+            f"docker-compose.yml in {folder}", "none", "Run it in a checkout of driftwheel, or give --folder"
+        )
+    hidden, made = folder / ".stack", []
+    hidden.mkdir(mode=0o700, exist_ok=True)
+    environment = _read(folder / ".env")
+    wanted = {
+        "DRIFTWHEEL_VERSION": version("driftwheel"),
+        "DRIFTWHEEL_DOMAIN": domain,
+        "DRIFTWHEEL_PORT": str(port),
+        "DRIFTWHEEL_USE_CASES": ",".join(use_cases),
+        "DRIFTWHEEL_PASSWORD": secrets.token_urlsafe(24),
+        "DRIFTWHEEL_SERVICE_KEY": f"dw_{_PLATFORM_KEY}_{secrets.token_urlsafe(32)}",
+        "POSTGRES_PASSWORD": secrets.token_hex(24),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
+    }
+    missing = {name: value for name, value in wanted.items() if name not in environment}
+    if missing:
+        _append(folder / ".env", missing)
+        environment |= missing
+        made.append(".env")
+    for name, content in (
+        ("nginx/users", _login("admin", environment["DRIFTWHEEL_PASSWORD"])),
+        ("mlflow/auth.ini", _mlflow(environment["POSTGRES_PASSWORD"])),
+    ):
+        if _write_once(hidden / name, content):
+            made.append(f".stack/{name}")
+    if not (hidden / "nginx" / "certificate.pem").exists():
+        certificate, key = _certificate(environment["DRIFTWHEEL_DOMAIN"])
+        _write_once(hidden / "nginx" / "key.pem", key)
+        _write_once(hidden / "nginx" / "certificate.pem", certificate)
+        made.append(".stack/nginx/certificate.pem")
+    keys = Keys(hidden / "keys" / "keys.json")
+    if _PLATFORM_KEY not in keys.read():
+        keys.add(_PLATFORM_KEY, SCOPES, environment["DRIFTWHEEL_SERVICE_KEY"])
+        made.append(".stack/keys/keys.json")
+    for path in hidden.glob("*"):  # the folder above keeps others of this machine out; the containers read below it
+        path.chmod(0o755)
+        for file in path.glob("*"):
+            file.chmod(0o644)
+    (folder / "usecases").mkdir(exist_ok=True)
+    return Initialised(tuple(made), f"https://{environment['DRIFTWHEEL_DOMAIN']}:{environment['DRIFTWHEEL_PORT']}")
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "=" in line and line[:1] != "#"]
+    return {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _append(path: Path, values: dict[str, str]) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.writelines(f"{name}={value}\n" for name, value in values.items())
+
+
+def _write_once(path: Path, content: str | bytes) -> bool:
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return True
+
+
+def _login(user: str, password: str) -> str:
+    """Write a line of nginx's users file. The password is 192 random bits, so a salted fast hash keeps it."""
+    salt = secrets.token_bytes(8)
+    digest = hashlib.sha1(password.encode() + salt, usedforsecurity=False).digest()
+    return f"{user}:{{SSHA}}{base64.b64encode(digest + salt).decode()}\n"
+
+
+def _mlflow(password: str) -> str:
+    return (
+        "[mlflow]\n"
+        "default_permission = NO_PERMISSIONS\n"
+        f"database_uri = postgresql+psycopg://driftwheel:{password}@postgres/mlflow_auth\n"
+        "admin_username = admin\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "auth_cache_ttl_seconds = 60\n"
+    )
+
+
+def _certificate(domain: str) -> tuple[bytes, bytes]:
+    """Make a certificate that signs itself; put a real one in its place for people beyond this machine."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain)])
+    now = datetime.now(UTC)
+    names = [domain, *(f"{each}.{domain}" for each in ("prefect", "mlflow", "reports"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=_CERTIFICATE_DAYS))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )

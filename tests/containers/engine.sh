@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Start a private container engine on a bare Debian machine, as root, with the images a registry would give.
+#
+#   eval "$(tests/containers/engine.sh)"        sets DOCKER_HOST
+#
+# Where DOCKER_HOST or a running engine with these images is there already, it is used as it is. No registry is asked:
+# the base image, Postgres and nginx are made from Debian's own packages and tagged with the names the stack uses.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=${DRIFTWHEEL_ENGINE:-/tmp/driftwheel-engine}
+mkdir -p "$root"
+
+if ! command -v dockerd >/dev/null || ! command -v mmdebstrap >/dev/null || ! command -v docker-compose >/dev/null; then
+  apt-get update -qq >&2
+  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
+    docker.io docker-compose mmdebstrap >/dev/null 2>&1
+fi
+
+export DOCKER_HOST=${DOCKER_HOST:-unix://$root/docker.sock}
+if ! docker info >/dev/null 2>&1; then
+  setsid nohup dockerd --data-root "$root/data" --exec-root "$root/run" --pidfile "$root/dockerd.pid" \
+    --host "$DOCKER_HOST" >"$root/dockerd.log" 2>&1 </dev/null &
+  for _ in $(seq 120); do docker info >/dev/null 2>&1 && break; sleep 0.5; done
+  docker info >/dev/null
+fi
+
+# NAME PACKAGES: a minimal Debian with packages
+debian() {
+  docker image inspect "$1" >/dev/null 2>&1 && return
+  mmdebstrap --quiet --variant=minbase --include="$2" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$root/image.tar" >&2
+  docker import "$root/image.tar" "$1" >/dev/null
+  rm "$root/image.tar"
+}
+
+# NAME FOLDER: an image made from a Dockerfile of ours
+image() {
+  docker image inspect "$1" >/dev/null 2>&1 && return
+  DOCKER_BUILDKIT=0 docker build --quiet --tag "$1" "$here/images/$2" >/dev/null 2>&1
+}
+
+if ! docker image inspect python:3.11-slim >/dev/null 2>&1; then
+  debian driftwheel-test/python:raw python3,python3-venv,python3-pip,ca-certificates
+  image python:3.11-slim python
+fi
+if ! docker image inspect postgres:17-bookworm >/dev/null 2>&1; then
+  debian driftwheel-test/servers:raw postgresql,nginx-light,ca-certificates
+  image postgres:17-bookworm postgres
+  image nginxinc/nginx-unprivileged:1.28-bookworm nginx
+fi
+echo "export DOCKER_HOST=$DOCKER_HOST"
