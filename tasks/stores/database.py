@@ -31,6 +31,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     create_engine,
     delete,
@@ -52,7 +53,24 @@ LEASE = timedelta(seconds=8)
 
 metadata = MetaData()
 _log = logging.getLogger(__name__)
-_instant = DateTime(timezone=True)
+
+
+class _Instant(TypeDecorator[datetime]):
+    """Instants in UTC on either side: SQLite keeps no zone, and Postgres gives back the server's."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: object) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_instant = _Instant()
 
 use_cases = Table(
     "use_cases",
@@ -147,10 +165,6 @@ marks = Table(
     Column("name", String, primary_key=True),
     Column("value", Text, nullable=False),
 )
-
-
-def _aware(value: datetime | None) -> datetime | None:
-    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 @dataclass(frozen=True)
@@ -352,7 +366,7 @@ class Database:
             row = connection.execute(
                 select(turns).where(turns.c.usecase == usecase, turns.c.state.in_(OPEN))
             ).one_or_none()
-        touched = _aware(row.lease_until) if row else None
+        touched = row.lease_until if row else None
         return _turn(row) if row and (touched is None or touched < datetime.now(UTC) - silence) else None
 
     def turns(self, usecase: str) -> list[Turn]:
@@ -379,7 +393,7 @@ class Database:
             row = connection.execute(select(turns).where(turns.c.id == turn_id)).one_or_none()
             if row is None:
                 raise TurnTakenError(f"a turn {turn_id}", "none", "Leave the turn out to let a new one be opened")
-            lease = _aware(row.lease_until)
+            lease = row.lease_until
             if row.owner and row.owner != owner and lease and lease > now:
                 raise TurnTakenError(
                     f"turn {turn_id} of {row.usecase} to be free",
@@ -523,14 +537,14 @@ class Database:
             Entry(
                 entry=row.entry,
                 usecase=row.usecase,
-                as_of=_certain(row.as_of),
+                as_of=row.as_of,
                 kind=row.kind,
                 action=row.action,
                 cause=row.cause,
                 summary=row.summary,
                 evidence=json.loads(row.evidence),
                 turn=row.turn,
-                recorded_at=_aware(row.recorded_at),
+                recorded_at=row.recorded_at,
             )
             for row in reversed(rows)
         ]
@@ -570,9 +584,7 @@ class Database:
         with self.transaction() as connection:
             rows = connection.execute(select(outbox).where(outbox.c.sent.is_(None)).order_by(outbox.c.occurred)).all()
         return [
-            Event(
-                row.id, row.usecase, row.name, json.loads(row.labels), json.loads(row.payload), _certain(row.occurred)
-            )
+            Event(row.id, row.usecase, row.name, json.loads(row.labels), json.loads(row.payload), row.occurred)
             for row in rows
         ]
 
@@ -613,17 +625,13 @@ def _turn(row: Any) -> Turn:  # noqa: ANN401 - SQLAlchemy's row
         id=row.id,
         usecase=row.usecase,
         cause=row.cause,
-        as_of=_certain(row.as_of),
+        as_of=row.as_of,
         state=row.state,
         decision=row.decision,
         flow_run=row.flow_run,
         tracking_run=row.tracking_run,
         product=json.loads(row.product) if row.product else None,
     )
-
-
-def _certain(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
 class Lease:
