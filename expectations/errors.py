@@ -112,3 +112,7 @@ class ReleaseError(DriftwheelError):
 
 class StackError(DriftwheelError):
     """The local stack could not be started, reached or stopped."""
+
+
+class BackupError(DriftwheelError):
+    """A backup could not be made, or is not what it was."""

@@ -17,6 +17,7 @@ import click
 
 if TYPE_CHECKING:
     from flows.stage import Verdict
+    from infra.backup import Backup
     from infra.settings import Settings
 
 P = ParamSpec("P")
@@ -324,7 +325,7 @@ def stack() -> None:
 @_errors
 def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...]) -> None:
     """Make secrets, a login and a certificate for the stack. Again, it makes only what is missing."""
-    from infra.containers import initialise
+    from infra.compose.preparing import initialise
 
     done = initialise(folder, domain, port, use_cases)
     for name in done.made:
@@ -333,6 +334,92 @@ def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...]) -> No
         f"the service will be at {done.address}, pages at prefect., mlflow. and reports. of it\n"
         f"log in as {done.user} with DRIFTWHEEL_PASSWORD of .env; the service takes the keys of .stack/keys"
     )
+
+
+_STACK_FOLDER = click.option(
+    "--folder",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default=Path(),
+    help="Where docker-compose.yml lies; here where not given.",
+)
+
+
+@stack.command()
+@_STACK_FOLDER
+@click.option("--seconds", default=300.0, show_default=True)
+@_errors
+def wait(folder: Path, seconds: float) -> None:
+    """Wait until every container is healthy, and show how they do."""
+    from infra.compose.running import Compose
+
+    states = Compose(folder).wait(seconds)
+    _table("The stack", ("container", "state"), sorted(states.items()))
+
+
+@stack.command("backup")
+@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
+@_STACK_FOLDER
+@_errors
+def back_up_stack(target: Path, folder: Path) -> None:
+    """Back up the stack of containers into a new folder below TARGET, while it works. It holds every secret."""
+    from infra.compose.running import Compose
+
+    _tell_backup(Compose(folder).back_up(target.absolute()))
+
+
+@stack.command("restore")
+@click.argument("backup", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@_STACK_FOLDER
+@_errors
+def restore_stack(backup: Path, folder: Path) -> None:
+    """Bring a backup of the stack back where there is none, and start it."""
+    from infra.compose.running import Compose
+
+    restored = Compose(folder).restore(backup.absolute())
+    click.echo(
+        f"restored the stack as of {restored.made:%Y-%m-%d %H:%M} UTC; `driftwheel stack wait` shows how it does"
+    )
+
+
+@main.command("backup")
+@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
+@_errors
+def back_up_home(target: Path) -> None:
+    """Back up everything of this home into a new folder below TARGET; the stack may be at work. It holds secrets."""
+    from expectations.errors import BackupError
+    from infra.backup import back_up
+
+    settings = _settings()
+    if settings.database or settings.lake:
+        raise BackupError(
+            "database and lake in the home",
+            "DRIFTWHEEL_DATABASE or DRIFTWHEEL_LAKE elsewhere",
+            "Back those up by their own tools, or `driftwheel stack backup` for the containers",
+        )
+    _tell_backup(back_up(settings.folder, target.absolute()))
+
+
+def _tell_backup(made: Backup) -> None:
+    click.echo(f"{made.folder}: {made.files} files, {made.size / 2**20:.1f} MB, every one with its hash")
+    click.echo("It holds keys and data: keep it where only you can read it, encrypted where it leaves this machine.")
+
+
+@main.command()
+@click.argument("backup", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@click.option("--verify", "only_verify", is_flag=True, help="Hold every file against its hash; restore nothing.")
+@_errors
+def restore(backup: Path, only_verify: bool) -> None:
+    """Verify a backup and bring it back into an empty home (DRIFTWHEEL_HOME)."""
+    from infra.backup import restore as bring_back
+    from infra.backup import verify
+
+    if only_verify:
+        found = verify(backup.absolute())
+        click.echo(f"sound: {found.files} files, {found.size / 2**20:.1f} MB, of {found.made:%Y-%m-%d %H:%M} UTC")
+        return
+    home = _settings().home.expanduser().absolute()
+    found = bring_back(backup.absolute(), home)
+    click.echo(f"restored {found.files} files of {found.made:%Y-%m-%d %H:%M} UTC into {home}; `driftwheel up` goes on")
 
 
 # --- flows ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,233 @@
+"""Await, back up and restore the stack of containers, by the engine's own commands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from expectations.errors import BackupError, StackError
+from infra.backup import FORMAT, MANIFEST, Backup, verify
+from tasks.stores.hashing import hash_file
+
+_WAIT_SECONDS = 300.0
+_POLL_SECONDS = 1.0
+_DATABASES = ("driftwheel", "mlflow", "mlflow_auth", "prefect")
+_FILES = {  # in the order `infra.backup` explains; the databases come between
+    "journal.tar": (
+        "worker",
+        "find journal -type f -not -name '.*' | tar -cf - -T - --ignore-failed-read --warning=no-all",
+    ),
+    "releases.tar": ("worker", "tar -cf - releases"),
+    "lake.tar": (
+        "worker",
+        "{ find lake -type f -path '*/_delta_log/*'; find lake -type f -not -path '*/_delta_log/*'; } | tar -cf - -T -",
+    ),
+    "reports.tar": ("worker", "tar -cf - reports privacy.key"),
+    "artifacts.tar": ("mlflow", "tar -cf - artifacts"),
+}
+_RESTORED_BY = {"artifacts.tar": "mlflow"}
+
+
+class Compose:
+    """The stack of one folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``docker-compose.yml`` and ``.env`` lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._command = _compose_command()
+
+    def run(self, *arguments: str) -> str:
+        """Run a command of compose and return what it printed.
+
+        Raises
+        ------
+        StackError
+            If it fails.
+        """
+        done = subprocess.run(
+            [*self._command, *arguments], cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise StackError(
+                f"`{' '.join([*self._command, *arguments])}` to succeed", done.stderr.strip()[-800:], "See its logs"
+            )
+        return done.stdout
+
+    def states(self) -> dict[str, str]:
+        """Return how each service does: healthy, starting, unhealthy, running, done or exited."""
+        ids = self.run("ps", "--all", "--quiet").split()
+        if not ids:
+            return {}
+        shown = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True).stdout
+        found = {}
+        for each in json.loads(shown):
+            state = each["State"]
+            health = state.get("Health", {}).get("Status")
+            ended = "done" if state["ExitCode"] == 0 else "exited"
+            name = each["Config"]["Labels"]["com.docker.compose.service"]
+            found[name] = (health or "running") if state["Running"] else ended
+        return found
+
+    def wait(self, seconds: float = _WAIT_SECONDS) -> dict[str, str]:
+        """Wait until every service is healthy, or done where it only runs once.
+
+        Raises
+        ------
+        StackError
+            If that takes too long; it says which are not.
+        """
+        wanted = set(self.run("config", "--services").split())
+        deadline = time.monotonic() + seconds
+        while True:
+            states = self.states()
+            waiting = sorted(name for name in wanted if states.get(name) not in ("healthy", "done"))
+            if not waiting:
+                return states
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"every service of the stack to be healthy within {seconds:g} s",
+                    ", ".join(f"{name} {states.get(name, 'absent')}" for name in waiting),
+                    f"See `{' '.join(self._command)} logs {waiting[0]}`",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def back_up(self, target: Path) -> Backup:
+        """Copy everything the stack keeps into a new folder below `target`, while it works.
+
+        Raises
+        ------
+        StackError
+            If the stack is not up.
+        """
+        made = datetime.now(UTC)
+        folder = target / f"driftwheel-stack-{made:%Y%m%dT%H%M%SZ}"
+        beside = folder.with_name(f".{folder.name}.part")
+        beside.mkdir(parents=True, mode=0o700)
+        self._save("journal.tar", beside)
+        self._dump("driftwheel", beside)
+        self._save("releases.tar", beside)
+        for name in _DATABASES[1:]:
+            self._dump(name, beside)
+        for name in ("lake.tar", "reports.tar", "artifacts.tar"):
+            self._save(name, beside)
+        shutil.copy2(self.folder / ".env", beside / "env")
+        shutil.copytree(self.folder / ".stack", beside / "secrets")
+        files = {str(path.relative_to(beside)): hash_file(path) for path in sorted(beside.rglob("*")) if path.is_file()}
+        manifest = {"format": FORMAT, "driftwheel": version("driftwheel"), "made": made.isoformat(), "files": files}
+        (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        beside.rename(folder)
+        size = sum((folder / name).stat().st_size for name in files)
+        return Backup(folder, len(files), size, made)
+
+    def restore(self, folder: Path) -> Backup:
+        """Bring a verified backup back; the stack must have no volumes yet, and is up afterwards.
+
+        Raises
+        ------
+        BackupError
+            If the backup is damaged, or there is a stack already.
+        """
+        found = verify(folder)
+        if self.states():
+            raise BackupError(
+                "no stack",
+                f"containers of {', '.join(self.states())}",
+                "`docker compose down --volumes` removes it, for good",
+            )
+        shutil.copy2(folder / "env", self.folder / ".env")
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder / ".stack")
+        shutil.copytree(folder / "secrets", self.folder / ".stack")
+        self.run("up", "--detach", "postgres")
+        self._await_postgres()
+        for name in _DATABASES:
+            self._feed(
+                folder / f"{name}.dump", "exec", "-T", "postgres", *_pg("pg_restore", name), "--clean", "--if-exists"
+            )
+        for name in _FILES:
+            self._feed(
+                folder / name,
+                "run",
+                "--rm",
+                "-T",
+                "--no-deps",
+                _RESTORED_BY.get(name, "register"),
+                "tar",
+                "-C",
+                "/data",
+                "-xf",
+                "-",
+            )
+        self.run("up", "--detach")
+        return found
+
+    def _await_postgres(self) -> None:
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while self.states().get("postgres") != "healthy":
+            if time.monotonic() > deadline:
+                raise StackError("postgres to be healthy", str(self.states()), "See its log")
+            time.sleep(_POLL_SECONDS)
+
+    def _dump(self, database: str, folder: Path) -> None:
+        self._take(folder / f"{database}.dump", "exec", "-T", "postgres", *_pg("pg_dump", database), "--format=custom")
+
+    def _save(self, name: str, folder: Path) -> None:
+        service, command = _FILES[name]
+        self._take(folder / name, "exec", "-T", service, "sh", "-c", f"cd /data && {command}")
+
+    def _take(self, path: Path, *arguments: str) -> None:
+        with path.open("wb") as file:
+            done = subprocess.run(
+                [*self._command, *arguments], cwd=self.folder, stdout=file, stderr=subprocess.PIPE, check=False
+            )
+        if done.returncode:
+            raise StackError(
+                f"the stack to be up and to give {path.name}",
+                done.stderr.decode(errors="replace")[-800:],
+                "`make stack-up`",
+            )
+
+    def _feed(self, path: Path, *arguments: str) -> None:
+        with path.open("rb") as file:
+            done = subprocess.run(
+                [*self._command, *arguments], cwd=self.folder, stdin=file, capture_output=True, check=False
+            )
+        if done.returncode:
+            raise StackError(
+                f"{path.name} to be restored",
+                done.stderr.decode(errors="replace")[-800:],
+                "See the message; then try again",
+            )
+
+
+def _pg(tool: str, database: str) -> Sequence[str]:
+    return (tool, "--username", "driftwheel", "--dbname", database)
+
+
+def _compose_command() -> list[str]:
+    """Find compose, of either generation.
+
+    Raises
+    ------
+    StackError
+        If there is neither.
+    """
+    for command in (["docker", "compose"], ["docker-compose"]):
+        try:
+            if subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
+                return command
+        except FileNotFoundError:
+            continue
+    raise StackError("docker compose, or docker-compose", "neither", "Install the engine's compose plugin")

@@ -1,0 +1,295 @@
+"""The stack of containers on a real engine: healthy, closed to strangers, turning by events, whole after kill -9.
+
+Needs root, an engine and the images: ``make test-containers``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from expectations.loading import load_use_case
+from infra.compose.preparing import initialise
+from infra.compose.running import Compose
+from tasks.collection.joining import join_sources
+from tasks.deployment.bundle import jsonable
+from tests.conftest import instant
+
+ROOT = Path(__file__).parents[2]
+PORT = 18443
+NAME = "rentals"
+SERVERS = ("postgres", "prefect", "mlflow", "evidently", "service", "worker", "nginx")
+
+pytestmark = [
+    pytest.mark.container,
+    pytest.mark.skipif(not os.environ.get("DOCKER_HOST"), reason="needs an engine: make test-containers"),
+]
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+class Stack:
+    """The stack under test, seen from outside and, by the engine, from inside."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.compose = folder, Compose(folder)
+        lines = (folder / ".env").read_text().splitlines()
+        self.secrets = dict(line.split("=", 1) for line in lines)
+        self.trust = ssl.create_default_context(cafile=str(folder / ".stack" / "nginx" / "certificate.pem"))
+
+    def client(self, page: str = "", login: bool = True) -> httpx.Client:
+        host = f"{page}.localhost" if page else "localhost"
+        headers, auth = {}, None
+        if login and page:
+            auth = ("admin", self.secrets["DRIFTWHEEL_PASSWORD"])
+        elif login:
+            headers = {"authorization": f"Bearer {self.secrets['DRIFTWHEEL_SERVICE_KEY']}"}
+        transport = httpx.HTTPTransport(verify=self.trust)
+        return httpx.Client(
+            base_url=f"https://{host}:{PORT}", transport=transport, headers=headers, auth=auth, timeout=30
+        )
+
+    def container(self, service: str) -> str:
+        return self.compose.run("ps", "--quiet", service).strip()
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        return json.loads(docker("inspect", self.container(service)))[0]
+
+    def driftwheel(self, *arguments: str) -> str:
+        return docker("exec", self.container("worker"), "driftwheel", *arguments)
+
+    def lake_ids(self) -> set[str]:
+        code = (
+            "import json; from infra.settings import Settings; from tasks.stores.lake import Lake; "
+            f"found = Lake(Settings().places().lake, '{NAME}').scan('predictions').collect()['id']; "
+            "print(json.dumps([len(found), found.to_list()]))"
+        )
+        length, ids = json.loads(docker("exec", self.container("worker"), "python3", "-c", code).splitlines()[-1])
+        assert len(set(ids)) == length
+        return set(ids)
+
+    def versions(self) -> list[str]:
+        with self.client("mlflow") as client:
+            found = client.get("/api/2.0/mlflow/model-versions/search", params={"filter": f"name='{NAME}'"}).json()
+        return sorted(each["version"] for each in found.get("model_versions", []))
+
+    def flow_runs(self) -> set[str]:
+        with self.client("prefect") as client:
+            return {each["id"] for each in client.post("/api/flow_runs/filter", json={"limit": 200}).json()}
+
+
+@pytest.fixture(scope="module")
+def usecase_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.conftest import make_use_case
+
+    return make_use_case.__wrapped__(tmp_path_factory.mktemp("made"))(NAME)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, usecase_folder: Path) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    shutil.copy(ROOT / "docker-compose.yml", folder)
+    shutil.copytree(ROOT / "infra" / "compose", folder / "infra" / "compose")
+    initialise(folder, "localhost", PORT, ())
+    shutil.copytree(usecase_folder, folder / "usecases" / NAME)
+    (folder / "usecases").chmod(0o755)
+    running = Stack(folder)
+    running.compose.run("up", "--detach")
+    try:
+        running.compose.wait()
+        yield running
+    finally:
+        log = subprocess.run(
+            ["docker-compose", "logs", "--no-color", "--tail=40"], cwd=folder, capture_output=True, text=True
+        )
+        print(log.stdout[-12_000:])
+        running.compose.run("down", "--volumes", "--remove-orphans")
+
+
+@pytest.fixture(scope="module")
+def records(usecase_folder: Path) -> list[dict]:
+    usecase = load_use_case(str(usecase_folder))
+    rows = join_sources(usecase, since=None, until=instant("2011-05-01"), secret=b"k").rows
+    columns = [name for name in rows.columns if name not in (usecase.spec.label.column, *usecase.spec.forbidden)]
+    return jsonable(rows.select(columns))
+
+
+def send(stack: Stack, rows: list[dict], batch: int = 200) -> list[str]:
+    ids = []
+    with stack.client() as client:
+        for start in range(0, len(rows), batch):
+            body = {"dataframe_records": rows[start : start + batch]}
+            ids += client.post(f"/{NAME}/invocations", json=body).raise_for_status().json()["ids"]
+    return ids
+
+
+def wait(done: Callable[[], object], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if done():
+                return
+        except (httpx.HTTPError, subprocess.CalledProcessError):
+            pass
+        time.sleep(1)
+    raise AssertionError("waited in vain")
+
+
+def test_limits_and_privileges_are_as_declared(stack: Stack) -> None:
+    for service in SERVERS:
+        found = stack.inspect(service)
+        host = found["HostConfig"]
+        assert host["ReadonlyRootfs"], service
+        assert host["CapDrop"] == ["ALL"], service
+        assert "no-new-privileges:true" in host["SecurityOpt"], service
+        assert host["Memory"] > 0, service
+        assert host["PidsLimit"] == 512, service
+        assert host["Init"], service
+        assert not host["Privileged"], service
+        assert found["Config"]["User"] not in ("", "0", "root"), service
+        assert host["RestartPolicy"]["Name"] == "unless-stopped", service
+        assert bool(host["PortBindings"]) == (service == "nginx"), service
+
+
+def test_strangers_are_refused_everywhere(stack: Stack) -> None:
+    for page in ("prefect", "mlflow", "reports"):
+        with stack.client(page, login=False) as client:
+            assert client.get("/").status_code == 401
+        with stack.client(page) as client:
+            assert client.get("/").status_code == 200
+    with stack.client(login=False) as client:
+        for path in ("/version", "/metrics", "/docs", f"/{NAME}/invocations"):
+            assert client.get(path).status_code == 401
+        assert client.get("/livez").status_code == 200
+    assert httpx.get(f"http://localhost:{PORT}").status_code == 400  # no TLS
+    inside = (
+        "import urllib.request as ask, urllib.error as e\n"
+        "for url in ('http://prefect:4200/api/flows/filter', 'http://mlflow:5000/api/2.0/mlflow/experiments/search'):\n"
+        "    try: ask.urlopen(ask.Request(url, data=b'{}', headers={'content-type': 'application/json'})); print(200)\n"
+        "    except e.HTTPError as error: print(error.code)\n"
+    )
+    assert set(docker("exec", stack.container("worker"), "python3", "-c", inside).split()) == {"401"}
+    assert "DRIFTWHEEL_PASSWORD" not in docker("history", "--no-trunc", "driftwheel-platform:0.1.0")
+
+
+def test_the_wheel_turns_in_the_worker_by_events(stack: Stack, records: list[dict]) -> None:
+    assert '"outcome": "done"' in stack.driftwheel("run", "loop", NAME, "--as-of", "2011-03-01", "--json")
+    wait(lambda: stack.client().get("/version").json()["usecases"][NAME]["champion"]["version"] == "1", 30)
+    send(stack, [row for row in records if row["time"] >= "2011-03-01"])
+    stack.driftwheel("run", "collect", NAME, "--as-of", "2011-05-02")
+    with stack.client("prefect") as client:
+        deployment = client.get(f"/api/deployments/name/monitor/{NAME}").json()["id"]
+        parameters = {"usecase": NAME, "as_of": "2011-05-02T00:00:00Z"}
+        made = client.post(f"/api/deployments/{deployment}/create_flow_run", json={"parameters": parameters})
+        made.raise_for_status()
+    wait(lambda: stack.client().get("/version").json()["usecases"][NAME]["champion"]["version"] == "2")
+    wait(lambda: "promoted" in stack.driftwheel("why", NAME, "--last", "1"), 30)
+    assert stack.versions() == ["1", "2"]
+
+
+def test_every_process_may_be_killed_and_nothing_is_lost(stack: Stack, records: list[dict]) -> None:
+    acknowledged: list[str] = []
+    refused, stop = [0], threading.Event()
+
+    def load() -> None:
+        body = {"dataframe_records": records[:3]}
+        while not stop.is_set():
+            try:
+                with stack.client() as client:
+                    while not stop.is_set():
+                        answer = client.post(f"/{NAME}/invocations", json=body)
+                        if answer.status_code == 200:
+                            acknowledged.extend(answer.json()["ids"])
+                        else:
+                            refused[0] += 1
+                        time.sleep(0.01)
+            except httpx.HTTPError:
+                refused[0] += 1
+                time.sleep(0.2)
+
+    runs, thread = stack.flow_runs(), threading.Thread(target=load)
+    thread.start()
+    try:
+        for service in SERVERS:
+            before = stack.inspect(service)["State"]
+            os.kill(before["Pid"], signal.SIGKILL)
+            wait(
+                lambda service=service, before=before: (
+                    stack.inspect(service)["State"]["StartedAt"] != before["StartedAt"]
+                )
+            )
+            stack.compose.wait()
+            seen = len(acknowledged)
+            wait(lambda seen=seen: len(acknowledged) > seen + 10, 60)
+    finally:
+        stop.set()
+        thread.join()
+    assert len(acknowledged) > 200
+    stack.driftwheel("run", "monitor", NAME, "--as-of", "2011-05-03")
+    assert set(acknowledged) <= stack.lake_ids()
+    assert runs <= stack.flow_runs()
+    assert stack.versions() == ["1", "2"]
+
+
+def _facts(stack: Stack) -> dict[str, object]:
+    with stack.client("prefect") as client:
+        deployments = client.post("/api/deployments/filter", json={}).json()
+        automations = client.post("/api/automations/filter", json={}).json()
+    return {
+        "versions": stack.versions(),
+        "runs": stack.flow_runs(),
+        "deployments": sorted(each["id"] for each in deployments),
+        "automations": sorted(each["id"] for each in automations),
+        "why": stack.driftwheel("why", NAME, "--last", "50"),
+        "ids": stack.lake_ids(),
+    }
+
+
+def test_a_second_up_changes_nothing_and_down_keeps_all_state(stack: Stack) -> None:
+    before = _facts(stack)
+    stack.compose.run("up", "--detach")
+    stack.compose.wait()
+    assert _facts(stack) == before
+    stack.compose.run("down")
+    stack.compose.run("up", "--detach")
+    stack.compose.wait()
+    assert _facts(stack) == before
+    wait(lambda: stack.client().get("/version").json()["usecases"][NAME]["champion"]["version"] == "2", 30)
+
+
+def test_everything_is_lost_and_a_backup_brings_it_back(stack: Stack, records: list[dict], tmp_path: Path) -> None:
+    body = {"dataframe_records": records[:50]}
+    expected = stack.client().post(f"/{NAME}/invocations", json=body).json()["predictions"]
+    stack.driftwheel("run", "monitor", NAME, "--as-of", "2011-05-03")
+    before = _facts(stack)
+    made = stack.compose.back_up(tmp_path)
+    stack.compose.run("down", "--volumes")
+    shutil.rmtree(stack.folder / ".stack")
+    (stack.folder / ".env").unlink()
+
+    (stack.folder / ".env").write_text("DRIFTWHEEL_VERSION=0\n")  # whatever lies there, the backup's own comes back
+    stack.compose.restore(made.folder)
+    stack.compose.wait()
+
+    after = _facts(stack)
+    assert after["versions"] == before["versions"]
+    assert after["runs"] == before["runs"]
+    assert after["why"] == before["why"]
+    assert before["ids"] <= after["ids"]
+    wait(lambda: stack.client().get("/version").json()["usecases"][NAME]["champion"]["version"] == "2", 30)
+    assert stack.client().post(f"/{NAME}/invocations", json=body).json()["predictions"] == expected
+    stack.driftwheel("run", "monitor", NAME, "--as-of", "2011-05-04")  # and the wheel goes on
