@@ -509,6 +509,25 @@ def replay(
 
 @main.command()
 @click.argument("usecase")
+@click.option("--input", "source", required=True, help="Parquet (a file, a folder, any address), or lake:clean.")
+@click.option("--output", required=True, help="A Parquet file to write: the keys, and a column `prediction`.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_errors
+def score(usecase: str, source: str, output: str, as_json: bool) -> None:
+    """Predict a whole table with the champion, streaming; the values are the service's. Needs no server."""
+    from tasks.deployment.scoring import score_table
+    from tasks.stores.places import Job
+
+    settings = _settings()
+    done = score_table(Job(settings.use_case(usecase), settings.places(), datetime.now(UTC)), source, output)
+    if as_json:
+        _print_json(vars(done))
+    else:
+        click.echo(f"{done.rows:,} rows predicted by version {done.version} into {done.output} in {done.seconds:.1f} s")
+
+
+@main.command()
+@click.argument("usecase")
 @click.argument("moment", type=Instant())
 @_errors
 def report(usecase: str, moment: datetime) -> None:

@@ -11,13 +11,19 @@ from infra.serving.explaining import MOST_ROWS as MOST_EXPLAINED
 from infra.serving.mounts import Model, Mounts
 from tasks.deployment.bundle import Bundle, BundleColumn
 
-_JSON_TYPES = {"number": "number", "integer": "integer", "text": "string", "boolean": "boolean", "instant": "string"}
+_JSON_TYPES = {
+    "number": ["number", "boolean"],
+    "integer": ["integer", "boolean"],
+    "text": ["string", "number", "boolean"],
+    "boolean": ["boolean"],
+    "instant": ["string"],
+}
 _NOTES = {
-    "number": "null is a missing value",
-    "integer": "a whole number of 64 bits; null is a missing value",
-    "text": "a value the model has not seen is predicted too; null is a missing value",
-    "boolean": "null is a missing value",
-    "instant": "ISO 8601; without a zone in the use case's own",
+    "number": "true and false count as 1 and 0; null is a missing value",
+    "integer": "a whole number of 64 bits, true and false as 1 and 0; null is a missing value",
+    "text": "numbers and booleans become their text; one never seen is predicted too; null is missing",
+    "boolean": "1 and 0 count as true and false; null is a missing value",
+    "instant": "ISO 8601, years 1800 to 2500; without a zone in the use case's own; null is a missing value",
 }
 _OUTCOMES = (
     ("a column of the model is absent", "400, naming it; send null for an unknown value"),
@@ -203,7 +209,7 @@ def _column(column: BundleColumn) -> dict[str, Any]:
     if column.role == "key":
         words.append("a key: finds the truth later; may be left out")
     schema: dict[str, Any] = {"description": "; ".join(word for word in words if word)}
-    types = [_JSON_TYPES[column.type], "null"]
+    types = [*_JSON_TYPES[column.type], "null"]
     if column.type == "instant":
         return {**schema, "type": types, "format": "date-time"}
     if column.type == "integer":
@@ -211,7 +217,8 @@ def _column(column: BundleColumn) -> dict[str, Any]:
     if column.type == "number":
         return {**schema, "type": types, "minimum": -1e300, "maximum": 1e300}
     if column.type == "text":
-        return {**schema, "type": types, "pattern": "^[^\\u0000]*$"}
+        limits = {"minimum": -(2**63) + 1, "maximum": 2**63 - 1}
+        return {**schema, "type": types, "pattern": "^[^\\u0000]*$", **limits}
     return {**schema, "type": types}
 
 

@@ -42,6 +42,15 @@ def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
+class _Local(httpx.HTTPTransport):
+    """Finds every name on this machine, as browsers find names below localhost."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.extensions["sni_hostname"] = request.url.host
+        request.url = request.url.copy_with(host="127.0.0.1")
+        return super().handle_request(request)
+
+
 class Stack:
     """The stack under test, seen from outside and, by the engine, from inside."""
 
@@ -58,10 +67,19 @@ class Stack:
             auth = ("admin", self.secrets["DRIFTWHEEL_PASSWORD"])
         elif login:
             headers = {"authorization": f"Bearer {self.secrets['DRIFTWHEEL_SERVICE_KEY']}"}
-        transport = httpx.HTTPTransport(verify=self.trust)
+        transport = _Local(verify=self.trust)
         return httpx.Client(
             base_url=f"https://{host}:{PORT}", transport=transport, headers=headers, auth=auth, timeout=30
         )
+
+    def champion(self) -> str:
+        with self.client() as client:
+            return str(client.get("/version").json()["usecases"][NAME]["champion"]["version"])
+
+    def predict(self, rows: list[dict]) -> list[float]:
+        with self.client() as client:
+            answer = client.post(f"/{NAME}/invocations", json={"dataframe_records": rows})
+        return answer.raise_for_status().json()["predictions"]
 
     def container(self, service: str) -> str:
         return self.compose.run("ps", "--quiet", service).strip()
@@ -188,7 +206,7 @@ def test_strangers_are_refused_everywhere(stack: Stack) -> None:
 
 def test_the_wheel_turns_in_the_worker_by_events(stack: Stack, records: list[dict]) -> None:
     assert '"outcome": "done"' in stack.driftwheel("run", "loop", NAME, "--as-of", "2011-03-01", "--json")
-    wait(lambda: stack.client().get("/version").json()["usecases"][NAME]["champion"]["version"] == "1", 30)
+    wait(lambda: stack.champion() == "1", 30)
     send(stack, [row for row in records if row["time"] >= "2011-03-01"])
     stack.driftwheel("run", "collect", NAME, "--as-of", "2011-05-02")
     with stack.client("prefect") as client:
@@ -196,7 +214,7 @@ def test_the_wheel_turns_in_the_worker_by_events(stack: Stack, records: list[dic
         parameters = {"usecase": NAME, "as_of": "2011-05-02T00:00:00Z"}
         made = client.post(f"/api/deployments/{deployment}/create_flow_run", json={"parameters": parameters})
         made.raise_for_status()
-    wait(lambda: stack.client().get("/version").json()["usecases"][NAME]["champion"]["version"] == "2")
+    wait(lambda: stack.champion() == "2")
     wait(lambda: "promoted" in stack.driftwheel("why", NAME, "--last", "1"), 30)
     assert stack.versions() == ["1", "2"]
 
@@ -268,12 +286,11 @@ def test_a_second_up_changes_nothing_and_down_keeps_all_state(stack: Stack) -> N
     stack.compose.run("up", "--detach")
     stack.compose.wait()
     assert _facts(stack) == before
-    wait(lambda: stack.client().get("/version").json()["usecases"][NAME]["champion"]["version"] == "2", 30)
+    wait(lambda: stack.champion() == "2", 30)
 
 
 def test_everything_is_lost_and_a_backup_brings_it_back(stack: Stack, records: list[dict], tmp_path: Path) -> None:
-    body = {"dataframe_records": records[:50]}
-    expected = stack.client().post(f"/{NAME}/invocations", json=body).json()["predictions"]
+    expected = stack.predict(records[:50])
     stack.driftwheel("run", "monitor", NAME, "--as-of", "2011-05-03")
     before = _facts(stack)
     made = stack.compose.back_up(tmp_path)
@@ -290,6 +307,6 @@ def test_everything_is_lost_and_a_backup_brings_it_back(stack: Stack, records: l
     assert after["runs"] == before["runs"]
     assert after["why"] == before["why"]
     assert before["ids"] <= after["ids"]
-    wait(lambda: stack.client().get("/version").json()["usecases"][NAME]["champion"]["version"] == "2", 30)
-    assert stack.client().post(f"/{NAME}/invocations", json=body).json()["predictions"] == expected
+    wait(lambda: stack.champion() == "2", 30)
+    assert stack.predict(records[:50]) == expected
     stack.driftwheel("run", "monitor", NAME, "--as-of", "2011-05-04")  # and the wheel goes on

@@ -92,7 +92,7 @@ def test_the_service_describes_itself(service: Running) -> None:
     described = httpx.get(f"{service.url}/openapi.json").json()
     assert described["openapi"] == "3.1.0"
     row = described["components"]["schemas"]["rentals.row"]
-    assert row["properties"]["temp"]["type"] == ["number", "null"]
+    assert row["properties"]["temp"]["type"] == ["number", "boolean", "null"]
     assert service.ask({"dataframe_records": [row["example"]]}).status_code == 200
     page = httpx.get(f"{service.url}/docs")
     assert "rentals/invocations" in page.text
