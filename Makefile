@@ -13,7 +13,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 BASE_IMAGE ?= python:3.11-slim
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast lint format types up down bench lock wheels images stack-up stack-down clean
+.PHONY: help setup demo test test-containers test-fast lint format types up down bench lock wheels images stack-up stack-test stack-down bench-serving soak clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -65,6 +65,13 @@ bench: setup ## Measure what the engine costs, and how often drift is called whe
 	@$(BIN)/python tests/benchmarks/turn_overhead.py
 	@$(BIN)/python tests/benchmarks/false_alarms.py --windows 100
 
+bench-serving: setup ## Measure the service against mlflow models serve and BentoML
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/serving.py
+
+soak: setup ## A hundred thousand malformed bodies, a hundred kills under load
+	@DRIFTWHEEL_FUZZ=100000 DRIFTWHEEL_KILLS=100 DRIFTWHEEL_EXAMPLES=1000 $(BIN)/python -m pytest --timeout 7200 \
+	  tests/integration/test_hostile_input.py tests/integration/test_service.py -k "whatever or kill_nine or description"
+
 lock: ## Resolve the versions anew
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header --upgrade-package torch --output-file requirements.lock pyproject.toml
@@ -96,6 +103,8 @@ stack-up: images ## Start the stack of containers and wait until all of it is he
 	@$(BIN)/driftwheel stack init >/dev/null
 	@$(COMPOSE) up --detach
 	@$(BIN)/driftwheel stack wait
+
+stack-test: test-containers ## The same as test-containers
 
 stack-down: ## Stop the stack of containers; its volumes stay
 	@$(COMPOSE) down --remove-orphans

@@ -140,13 +140,15 @@ class Compose:
             If the backup is damaged, or there is a stack already.
         """
         found = verify(folder)
-        if self.states():
+        environment = self.folder / ".env"
+        before = environment.read_bytes() if environment.exists() else b""
+        shutil.copy2(folder / "env", environment)
+        there = self.states()
+        if there:
+            environment.write_bytes(before)
             raise BackupError(
-                "no stack",
-                f"containers of {', '.join(self.states())}",
-                "`docker compose down --volumes` removes it, for good",
+                "no stack", f"containers of {', '.join(there)}", "`docker compose down --volumes` removes it, for good"
             )
-        shutil.copy2(folder / "env", self.folder / ".env")
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder / ".stack")
         shutil.copytree(folder / "secrets", self.folder / ".stack")

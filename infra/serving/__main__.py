@@ -75,7 +75,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--most-rows", type=int, default=10_000, help="rows in a request")
     parser.add_argument("--most-bytes", type=int, default=16 * 1024 * 1024, help="bytes in a request's body")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--board", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.keys is None and not _loopback(options.host):
@@ -140,10 +139,20 @@ def _serve(options: argparse.Namespace) -> None:
         service.every_second.append(_Orphaned(os.getppid()))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when done; the journal comes after
         signal.signal(number, lambda *_: None)
-    sockets = [socket.socket(fileno=options.socket)] if options.socket is not None else None
+    sockets = None if options.worker is None else [_bind(options.host, options.port)]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets))
     journal.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take a port together with the other workers; the kernel spreads connections over those that listen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    taken.bind((host, port))
+    return taken
 
 
 class _Orphaned:
@@ -158,8 +167,8 @@ class _Orphaned:
 
 
 def _supervise(options: argparse.Namespace) -> int:
-    """Run workers on one listening socket; one that dies is started again."""
-    listening = socket.create_server((options.host, options.port), backlog=2048, reuse_port=False)
+    """Run workers that share a port; one that dies is started again."""
+    reserved = _bind(options.host, options.port)  # never listens: it keeps the port ours while workers come and go
     stopping = False
 
     def stop(*_: object) -> None:
@@ -171,9 +180,8 @@ def _supervise(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="driftwheel-board-") as board:
 
         def start(worker: int) -> subprocess.Popen[bytes]:
-            command = [sys.executable, "-m", "infra.serving", *sys.argv[1:], "--worker", str(worker)]
-            command += ["--socket", str(listening.fileno()), "--board", board]
-            return subprocess.Popen(command, pass_fds=[listening.fileno()])
+            command = [sys.executable, "-m", "infra.serving", *sys.argv[1:]]
+            return subprocess.Popen([*command, "--worker", str(worker), "--board", board])
 
         workers = {worker: start(worker) for worker in range(options.workers)}
         while not stopping:
@@ -185,6 +193,7 @@ def _supervise(options: argparse.Namespace) -> int:
                     workers[worker] = start(worker)
         for process in workers.values():
             process.terminate()
+        reserved.close()
         return max(process.wait() for process in workers.values())
 
 

@@ -177,14 +177,16 @@ class Service:
     # --- predictions --------------------------------------------------------------------------------------------------
 
     async def _invocations(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
-            headers = ((b"allow", b"POST"),)
-            reply = Reply(405, error_body("BAD_REQUEST", "use POST"), request_id_of(scope["headers"]), headers)
+        request_id = request_id_of(scope["headers"])
+        refused = self.access.refuses(scope["headers"], "predict")
+        if refused:  # before a body is read, or a method told
+            reply = refusal_of_key(refused, request_id)
+        elif scope["method"] != "POST":
+            reply = Reply(405, error_body("BAD_REQUEST", "use POST"), request_id, ((b"allow", b"POST"),))
         else:
             try:
                 body = await _read(scope, receive, self.limits.body)
             except BadRequestError as error:
-                request_id = request_id_of(scope["headers"])
                 reply = Reply(error.status, error_body("BAD_REQUEST", str(error)), request_id)
             else:
                 reply = await self.predictions.reply_durably(scope["path"], scope["headers"], body)

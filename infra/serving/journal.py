@@ -48,6 +48,8 @@ class _Stream:
     size: int = 0
     opened: float = 0.0
     waiting: list[tuple[bytes, asyncio.Future[None]]] = field(default_factory=list)
+    named: bool = False
+    """Whether the file's name is safe too."""
     syncing: bool = False
     closing: bool = False
 
@@ -59,7 +61,7 @@ class _Stream:
             self.number += 1
             self.folder.mkdir(parents=True, exist_ok=True)
             self.file = os.open(self.path(OPEN_SUFFIX), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-            _sync_folder(self.folder)
+            self.named = False
             self.size, self.opened = 0, time.monotonic()
         written = os.write(self.file, content)
         if written < len(content):  # a disk that fills up: take the torn part back, acknowledge nothing
@@ -68,8 +70,12 @@ class _Stream:
         self.size += written
 
     def sync(self) -> None:
+        """Wait for the disk; the folder too, once a file. Runs beside the event loop."""
         if self.file is not None:
             os.fdatasync(self.file)
+            if not self.named:
+                _sync_folder(self.folder)
+                self.named = True
 
     def take_back(self, size: int) -> None:
         """Forget what was written beyond `size`: it could not be made safe, and is not acknowledged."""
@@ -99,7 +105,7 @@ def _look_at(done: asyncio.Future[None]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new file's name safe against a power cut; once a segment, so whatever the durability."""
+    """Make a new file's name safe against a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -102,6 +102,8 @@ class Mount:
     refused: dict[str, str] = field(default_factory=dict)
     """Bundle -> why it is not served."""
     pending: Pending | None = None
+    stamp: tuple[int, int] = (0, 0)
+    """Of the desired state that was read last."""
     tally: Tally = field(default_factory=Tally)
 
     def describe(self) -> dict[str, Any]:
@@ -176,12 +178,17 @@ class Mounts:
         for name in [name for name in self.by_name if name not in names]:
             del self.by_name[name]
         for name in names:
+            stamp = self.releases.stamp(name)
+            known = self.by_name.get(name)
+            if known is not None and known.pending is None and known.stamp == stamp:
+                continue
             try:
                 desired = self.releases.desired(name)
             except (ValueError, OSError) as error:  # also what is no UTF-8 or no JSON
                 _log.error("the desired state of %s cannot be read: %s", name, type(error).__name__)
                 continue
             mount = self.by_name.setdefault(name, Mount(name))
+            mount.stamp = stamp
             if desired is None:
                 continue
             reached = mount.pending.generation if mount.pending else mount.generation

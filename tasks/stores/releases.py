@@ -86,6 +86,14 @@ class Releases:
         path = self.root / usecase / "desired.json"
         return Desired.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
 
+    def stamp(self, usecase: str) -> tuple[int, int]:
+        """Return what changes whenever the desired state is replaced; cheaper than reading it."""
+        try:
+            found = (self.root / usecase / "desired.json").stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_ino
+
     def want(
         self,
         usecase: str,

@@ -57,6 +57,7 @@ def container(tmp_path: Path, made) -> Iterator[tuple[str, httpx.Client]]:
                 time.sleep(0.1)
         yield name, client
     finally:
+        client.close()
         docker("rm", "--force", name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -241,7 +242,7 @@ def journaled(journal: Path) -> list[dict]:
     return lines
 
 
-@pytest.mark.parametrize("round_", range(3))
+@pytest.mark.parametrize("round_", range(int(os.environ.get("DRIFTWHEEL_KILLS", "10"))))
 def test_nothing_acknowledged_is_lost_to_kill_nine(service: Running, made, round_: int) -> None:
     record = {"dataframe_records": sample(made, 2)}
     acknowledged: list[str] = []
@@ -257,7 +258,7 @@ def test_nothing_acknowledged_is_lost_to_kill_nine(service: Running, made, round
     threads = [threading.Thread(target=load) for _ in range(3)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5 + 0.3 * round_)
+    time.sleep(0.2 + random.random())
     assert service.process is not None
     os.kill(service.process.pid, signal.SIGKILL)
     service.process.wait()
@@ -265,7 +266,7 @@ def test_nothing_acknowledged_is_lost_to_kill_nine(service: Running, made, round
         thread.join()
 
     written = [line["id"] for line in journaled(service.journal)]
-    assert len(acknowledged) > 50
+    assert acknowledged
     assert set(acknowledged) <= set(written)
     assert len(written) == len(set(written))
 

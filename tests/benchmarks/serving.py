@@ -1,0 +1,326 @@
+"""The service against `mlflow models serve` and BentoML, and against its own floor.
+
+    python tests/benchmarks/serving.py [--usecase flights] [--seconds 4] [--rounds 3] [--trees 400 --leaves 31]
+
+Every server runs the same bundle with its feature program, one process each (but for "2 workers"), on the same requests
+over 8 connections; ours logs durably before it answers. Rounds are interleaved, medians are shown. CPU is that of the
+server's processes, by request. BentoML lives in a virtual environment of its own, `build/rivals`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import timeit
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+
+from expectations.loading import LoadedUseCase, load_use_case
+from infra.serving.mounts import Model
+from infra.serving.protocol import Reader
+from infra.serving.tallies import ModelTally
+from infra.stack import _any_port
+from tasks.collection.joining import join_sources
+from tasks.deployment.bundle import Bundle, jsonable, load_bundle
+from tasks.stores.lake import Version
+from tasks.stores.releases import Releases, Served
+from tasks.training.judging import judge, refit
+from tasks.training.packing import pack
+from tests.benchmarks.load import Load, drive, request
+
+ROOT = Path(__file__).parents[2]
+RIVALS = ROOT / "build" / "rivals"
+FLOOR = """
+import sys, uvicorn
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"{}"})
+uvicorn.run(app, port=int(sys.argv[1]), access_log=False, log_level="warning", server_header=False, date_header=False,
+            lifespan="off", loop="uvloop", http="httptools")
+"""
+
+
+@dataclass
+class Server:
+    """One server under load."""
+
+    name: str
+    command: list[str]
+    path: str = "/invocations"
+    environment: dict[str, str] = field(default_factory=dict)
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    seen: dict[str, list[tuple[Load, float]]] = field(default_factory=dict)
+
+    def cpu(self) -> float:
+        """CPU seconds of all its processes so far."""
+        assert self.process is not None
+        parent = psutil.Process(self.process.pid)
+        return sum(sum(each.cpu_times()[:2]) for each in [parent, *parent.children(recursive=True)])
+
+
+@contextlib.contextmanager
+def running(servers: list[Server], one: bytes) -> Iterator[None]:
+    """Start servers, wait until each predicts, and stop them all."""
+    try:
+        for server in servers:
+            server.port = _any_port()
+            command = [part.replace("PORT", str(server.port)) for part in server.command]
+            quiet = subprocess.DEVNULL if "--noisy" not in sys.argv else None
+            server.process = subprocess.Popen(
+                command, env={**os.environ, **server.environment}, stdout=quiet, stderr=quiet, start_new_session=True
+            )
+        for server in servers:
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline:
+                with contextlib.suppress(httpx.HTTPError):
+                    answer = httpx.post(
+                        f"http://127.0.0.1:{server.port}{server.path}",
+                        content=one,
+                        headers={"content-type": "application/json"},
+                        timeout=10,
+                    )
+                    if answer.status_code == httpx.codes.OK:
+                        break
+                time.sleep(0.3)
+            else:
+                sys.exit(f"{server.name} does not answer; run with --noisy to see why")
+        yield
+    finally:
+        for server in servers:
+            if server.process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(server.process.pid, 15)
+        for server in servers:
+            if server.process is not None:
+                server.process.wait(20)
+
+
+def train(usecase: LoadedUseCase, until: str, folder: Path, trees: int | None, leaves: int | None) -> Bundle:
+    """Make the bundle that is measured."""
+    from datetime import UTC, datetime
+
+    candidates = usecase.spec.model.candidates[:1]
+    if trees and leaves:
+        candidates = tuple(each.model_copy(update={"rounds": trees, "leaves": leaves}) for each in candidates)
+    spec = usecase.spec.model_copy(update={"model": usecase.spec.model.model_copy(update={"candidates": candidates})})
+    usecase = LoadedUseCase(spec, usecase.folder, usecase.suite, usecase.digest)
+    rows = join_sources(usecase, since=None, until=datetime.fromisoformat(until).replace(tzinfo=UTC), secret=b"k").rows
+    judged = judge(rows, spec, None)
+    digest = pack(
+        folder, usecase, rows, rows, judged, refit(rows, spec, judged), data=Version("clean", 1, len(rows)),
+        data_hash="", commit="", parent="", name=usecase.name,
+    )  # fmt: skip
+    return load_bundle(folder, digest)
+
+
+def some_rows(usecase: LoadedUseCase, bundle: Bundle, until: str) -> list[dict[str, object]]:
+    """Take rows the model has not learnt from."""
+    from datetime import UTC, datetime
+
+    end = datetime.fromisoformat(until).replace(tzinfo=UTC)
+    clock = usecase.spec.clock.column
+    rows = join_sources(usecase, since=end - timedelta(days=40), until=end, secret=b"k").rows
+    rows = rows.filter(rows[clock] >= rows[clock].max() - timedelta(days=20))  # type: ignore[operator]
+    return jsonable(
+        rows.select([column.name for column in bundle.manifest.columns]).sample(2000, seed=1, with_replacement=True)
+    )
+
+
+def servers(bundle: Bundle, scratch: Path, rivals: bool) -> list[Server]:
+    """Say which servers are measured."""
+    import mlflow
+
+    name, python = bundle.manifest.usecase, sys.executable
+    releases = Releases(scratch / "releases")
+    releases.add(name, bundle.folder, bundle.digest)
+    releases.want(name, champion=Served(bundle=bundle.digest, version="1"))
+
+    def own(label: str, *options: str) -> Server:
+        journal = str(scratch / f"journal-{len(label)}{abs(hash(label))}")
+        command = [python, "-m", "infra.serving", "--releases", str(releases.root), "--journal", journal]
+        return Server(label, [*command, "--port", "PORT", *options], f"/{name}/invocations")
+
+    (scratch / "floor.py").write_text(FLOOR)
+    found = [
+        Server("an empty ASGI app on uvicorn", [python, str(scratch / "floor.py"), "PORT"]),
+        own("driftwheel"),
+        own("driftwheel, no log", "--durability", "off"),
+        own("driftwheel, safe against power cuts", "--durability", "power"),
+        own("driftwheel, 2 workers", "--workers", "2"),
+    ]
+    if rivals:
+        model = scratch / "model"
+        mlflow.pyfunc.save_model(
+            path=str(model), loader_module="tasks.deployment.pyfunc", data_path=str(bundle.folder), pip_requirements=[]
+        )
+        mlflow_command = [str(Path(python).parent / "mlflow"), "models", "serve", "--model-uri", str(model)]
+        found.append(
+            Server(
+                "mlflow models serve",
+                [*mlflow_command, "--env-manager", "local", "--port", "PORT", "--workers", "1"],
+                environment={"MLFLOW_DISABLE_TELEMETRY": "true"},
+            )
+        )
+        bento = [str(RIVALS / "bin" / "bentoml"), "serve", "tests.benchmarks.rival_bento:Rival", "--port", "PORT"]
+        found.append(
+            Server(
+                "BentoML, numpy",
+                bento,
+                environment={"BENCH_BUNDLE": str(bundle.folder), "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1"},
+            )
+        )
+    return found
+
+
+def rivals_installed() -> None:
+    """Make the rivals' environment, once."""
+    if (RIVALS / "bin" / "bentoml").exists():
+        return
+    subprocess.run([sys.executable, "-m", "venv", str(RIVALS)], check=True)
+    uv = str(Path(sys.executable).parent / "uv")
+    wanted = ["bentoml==1.4.39", "--requirement", str(ROOT / "infra/images/serving/requirements.txt"), "scipy"]
+    loose = [part.split("==")[0] for part in Path(wanted[2]).read_text().split()]
+    subprocess.run(
+        [uv, "pip", "install", "--quiet", "--python", str(RIVALS / "bin/python"), wanted[0], *loose], check=True
+    )
+
+
+def microseconds(call: object, number: int) -> float:
+    """CPU microseconds of one call, the best of five."""
+    timer = timeit.Timer(call, timer=time.process_time)  # type: ignore[arg-type]
+    return min(timer.repeat(5, number)) / number * 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--usecase", default="flights")
+    parser.add_argument("--learn-until", default="2013-03-01")
+    parser.add_argument("--ask-until", default="2013-04-01")
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trees", type=int, help="another size of the first candidate")
+    parser.add_argument("--leaves", type=int)
+    parser.add_argument("--no-rivals", action="store_true")
+    parser.add_argument("--noisy", action="store_true", help="show what the servers print")
+    options = parser.parse_args()
+    if not options.no_rivals:
+        rivals_installed()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        usecase = load_use_case(options.usecase)
+        bundle = train(usecase, options.learn_until, scratch / "bundle", options.trees, options.leaves)
+        rows = some_rows(usecase, bundle, options.ask_until)
+        measured = servers(bundle, scratch, not options.no_rivals)
+        report(bundle, rows, measured, options.seconds, options.rounds)
+
+
+def report(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server], seconds: float, rounds: int) -> None:
+    """Drive every server and print the table."""
+    bodies = {
+        1: [json.dumps({"dataframe_records": [row]}).encode() for row in rows],
+        100: [json.dumps({"dataframe_records": rows[at : at + 100]}).encode() for at in range(0, len(rows), 100)],
+    }
+    with running(measured, bodies[1][0]):
+        for _ in range(rounds):
+            for server in measured:
+                for size, each in bodies.items():
+                    requests = [request(server.path, body) for body in each]
+                    drive(server.port, requests, seconds=0.5)
+                    before = server.cpu()
+                    load = drive(server.port, requests, seconds=seconds)
+                    cost = (server.cpu() - before) / load.requests
+                    server.seen.setdefault(str(size), []).append((load, cost))
+        own = next(server for server in measured if server.name == "driftwheel")
+        requests = [request(own.path, body) for body in bodies[1]]
+        steady = [_steady(server, requests, seconds) for server in (own, measured[0])]
+    failed = sum(load.failed for server in measured for loads in server.seen.values() for load, _ in loads)
+    print(
+        f"{bundle.manifest.usecase}, {bundle.manifest.family}, {json.dumps(bundle.manifest.recipe, default=str)[:160]}"
+    )
+    print("\n| server | req/s, 1 row | server CPU µs/req | p50 / p99 ms | req/s, 100 rows |")
+    print("|---|---|---|---|---|")
+    for server in measured:
+        one = server.seen["1"]
+        p50, p99 = (statistics.median(getattr(load, name) for load, _ in one) for name in ("p50", "p99"))
+        cost = statistics.median(cost for _, cost in one) * 1e6
+        print(
+            f"| {server.name} | {_median(server, '1'):,.0f} | {cost:,.0f} | {p50:.2f} / {p99:.2f} "
+            f"| {_median(server, '100'):,.0f} |"
+        )
+    print(f"\nfailed requests: {failed}")
+    for server, (rate, p50, p99) in zip((own, measured[0]), steady, strict=True):
+        print(f"at 70 % of full rate ({rate:,.0f} req/s), {server.name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    _parts(bundle, rows, measured, own)
+
+
+def _steady(server: Server, requests: list[bytes], seconds: float) -> tuple[float, float, float]:
+    """Drive at 70 % of the full rate; the median of five goes, as the machine itself stalls now and then."""
+    rate = 0.7 * _median(server, "1")
+    goes = [drive(server.port, requests, seconds=seconds, rate=rate) for _ in range(5)]
+    return rate, statistics.median(go.p50 for go in goes), statistics.median(go.p99 for go in goes)
+
+
+def _median(server: Server, size: str) -> float:
+    return statistics.median(load.rate for load, _ in server.seen[size])
+
+
+def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server], own: Server) -> None:
+    reader = Reader(bundle.manifest.columns, bundle.manifest.clock, bundle.manifest.timezone)
+    model = Model("1", bundle, reader, bundle.program.compile(reader.readings()), ModelTally(), ())
+    read, _ = reader.read(json.dumps({"dataframe_records": rows}).encode())
+    values = [model.transform_row(row) for row in read]
+    position = [0]
+
+    def following() -> int:
+        position[0] = (position[0] + 1) % len(read)
+        return position[0]
+
+    features = microseconds(lambda: model.transform_row(read[following()]), 20_000)
+    native = microseconds(lambda: bundle.predictor.predict_row(values[following()]), 20_000)
+    matrix = np.array(values[:100])
+    alone = microseconds(lambda: bundle.predictor.predict(matrix), 300)
+    both = microseconds(lambda: model.predict(read[:100]), 300)
+    floor = statistics.median(cost for _, cost in measured[0].seen["1"]) * 1e6
+    cost = statistics.median(cost for _, cost in own.seen["1"]) * 1e6
+    total = floor + features + native
+    print(
+        f"alone, CPU µs a row: feature program {features:.1f}, native predictor {native:.1f}, empty app {floor:.1f}; "
+        f"together {total:.1f}, ours {cost:.1f}: {cost / total:.2f} times"
+    )
+    by_name = {server.name: server for server in measured}
+    rate = _median(own, "100")
+    shares = rate * both / 1e6, rate * alone / 1e6
+    print(
+        f"100 rows: {shares[0]:.2f} of the in-process rate with its features, {shares[1]:.2f} of the bare predictor's"
+    )
+    print(f"logged / not logged: {_median(own, '1') / _median(by_name['driftwheel, no log'], '1'):.2f}, ", end="")
+    power = _median(by_name["driftwheel, safe against power cuts"], "1")
+    print(f"with fdatasync: {power / _median(by_name['driftwheel, no log'], '1'):.2f}")
+    for rival in ("mlflow models serve", "BentoML, numpy"):
+        if rival in by_name:
+            print(f"times {rival}: {_median(own, '1') / _median(by_name[rival], '1'):.1f}", end="  ")
+            print(f"(100 rows: {_median(own, '100') / _median(by_name[rival], '100'):.1f})")
+
+
+if __name__ == "__main__":
+    main()
