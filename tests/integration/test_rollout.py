@@ -1,0 +1,103 @@
+"""Shadow and canary on a real service under traffic: kept when good, withdrawn within a step when not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+
+from expectations.durations import Duration
+from expectations.usecase import Release
+from tasks.deployment.rollout import roll_out
+from tasks.stores.places import Job, Places
+from tasks.stores.registry import ModelVersion
+from tasks.stores.releases import Served
+from tests.integration.test_service import Running, made, rows, sample
+from tests.unit.test_training import released
+
+__all__ = ["made"]
+
+
+@pytest.fixture
+def job(tmp_path: Path, made) -> Iterator[Job]:
+    usecase, first, second = made
+    wild = rows(usecase, "2011-03-01").with_columns(pl.col(usecase.spec.label.column) * 3)
+    third, _, _ = released(usecase, wild, tmp_path / "third")
+    service = Running(tmp_path)
+    for bundle in (first, second, third):
+        service.releases.add("rentals", bundle.folder, bundle.digest)
+    service.releases.want("rentals", champion=Served(bundle=first.digest, version="1"))
+    service.start()
+    places = Places(
+        lake=str(tmp_path / "lake"), database=f"sqlite:///{tmp_path}/platform.db", tracking="", flow_api="",
+        service=service.url, reports_ui="", releases=service.releases.root, journal=service.journal,
+        reports=tmp_path / "reports", secret=b"k",
+    )  # fmt: skip
+    found = Job(usecase, places, datetime.now(UTC))
+    found.third = third.digest  # type: ignore[attr-defined]
+    yield found
+    service.stop()
+
+
+@contextmanager
+def traffic(job: Job, made) -> Iterator[list[int]]:
+    records, stop, statuses = sample(made, 300), threading.Event(), []
+
+    def load() -> None:
+        with httpx.Client(base_url=job.places.service) as client:
+            at = 0
+            while not stop.is_set():
+                body = {"dataframe_records": records[at % 290 : at % 290 + 10]}
+                statuses.append(client.post("/invocations", json=body).status_code)
+                at += 10
+                time.sleep(0.005)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        stop.set()
+        thread.join()
+
+
+def plan(strategy: str, **changes: object) -> Release:
+    fields = {"strategy": strategy, "steps": (0.2, 0.5), "step": Duration.parse("3s"), "min_rows": 50, **changes}
+    return Release.model_validate(fields)
+
+
+@pytest.mark.parametrize(("strategy", "steps"), [("canary", 2), ("shadow", 1), ("replace", 0)])
+def test_a_good_candidate_goes_through_every_step(job: Job, made, strategy: str, steps: int) -> None:
+    loose = {"max_drift": 2.0, "min_agreement": 0.3, "max_latency": 50.0}
+    with traffic(job, made) as statuses:
+        done = roll_out(job, ModelVersion("2", made[2].digest, "run"), plan(strategy, guardrails=loose))
+    assert done.kept, done.summary
+    assert len(done.steps) == steps
+    assert set(statuses) <= {200}
+    assert job.releases.desired("rentals").champion.bundle == made[1].digest  # the release itself is the next stage's
+
+
+@pytest.mark.parametrize("strategy", ["canary", "shadow"])
+def test_a_wild_candidate_is_withdrawn_within_a_step_and_nobody_is_failed(job: Job, made, strategy: str) -> None:
+    began = time.monotonic()
+    with traffic(job, made) as statuses:
+        done = roll_out(job, ModelVersion("3", job.third, "run"), plan(strategy, step=Duration.parse("20s")))  # type: ignore[attr-defined]
+    assert not done.kept
+    assert "distance of the predictions" in done.summary
+    assert time.monotonic() - began < 20
+    assert set(statuses) == {200}
+    desired = job.releases.desired("rentals")
+    assert (desired.champion.bundle, desired.candidate) == (made[1].digest, None)
+
+
+def test_without_traffic_nothing_is_promoted(job: Job, made) -> None:
+    done = roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary"))
+    assert not done.kept
+    assert "only 0 rows" in done.summary
