@@ -25,6 +25,13 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+def forget_prefect_services() -> None:
+    """Let go of Prefect's background services in this process: they keep clients of a server that is gone."""
+    from prefect._internal.concurrency.services import _QueueServiceBase
+
+    _QueueServiceBase._instances.clear()
+
+
 @pytest.fixture(scope="session")
 def bikes() -> LoadedUseCase:
     return load_use_case("bikes")
@@ -89,6 +96,7 @@ def stack(home: Path) -> Iterator[Addresses]:
     settings = Settings()
     running = Stack(settings)
     addresses = running.start(("prefect", "mlflow", "service"))
+    forget_prefect_services()
     before = dict(os.environ)
     settings.tell_libraries(addresses)
     try:

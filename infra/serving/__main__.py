@@ -23,14 +23,13 @@ import uvloop
 from infra.serving.access import Access
 from infra.serving.app import Service
 from infra.serving.board import Board
-from infra.serving.connections import IDLE_SECONDS, Connection, connection_class, cut_late
+from infra.serving.connections import IDLE_SECONDS, MOST_CONNECTIONS, Connection, connection_class, cut_late
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.predicting import Limits
 from tasks.stores.releases import Releases
 
 _GRACE_SECONDS = 10
-_MOST_CONNECTIONS = 2000
 _RESTART_SECONDS = 1.0
 _EXTRA = {"request_id", "usecase", "status", "why"}
 _log = logging.getLogger("driftwheel.serving")
@@ -75,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--most-rows", type=int, default=10_000, help="rows in a request")
     parser.add_argument("--most-bytes", type=int, default=16 * 1024 * 1024, help="bytes in a request's body")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--board", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.keys is None and not _loopback(options.host):
@@ -129,14 +129,14 @@ def _serve(options: argparse.Namespace) -> None:
             loop="uvloop",
             http=connection_class(service.predictions) if options.durability != "power" else Connection,
             ws="none",
-            limit_concurrency=_MOST_CONNECTIONS,
+            limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=int(IDLE_SECONDS),
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )
     service.every_second.append(lambda: cut_late(server.server_state.connections))
     if options.worker is not None:
-        service.every_second.append(_Orphaned(os.getppid()))
+        service.every_second.append(_Orphaned(options.parent))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when done; the journal comes after
         signal.signal(number, lambda *_: None)
     sockets = None if options.worker is None else [_bind(options.host, options.port)]
@@ -181,7 +181,8 @@ def _supervise(options: argparse.Namespace) -> int:
 
         def start(worker: int) -> subprocess.Popen[bytes]:
             command = [sys.executable, "-m", "infra.serving", *sys.argv[1:]]
-            return subprocess.Popen([*command, "--worker", str(worker), "--board", board])
+            command += ["--worker", str(worker), "--parent", str(os.getpid()), "--board", board]
+            return subprocess.Popen(command)
 
         workers = {worker: start(worker) for worker in range(options.workers)}
         while not stopping:

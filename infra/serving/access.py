@@ -29,6 +29,8 @@ class Access:
 
     def __init__(self, path: Path | None, *, loopback: bool) -> None:
         self._file, self._loopback = Keys(path) if path is not None else None, loopback
+        self._closed = False
+        """Whether there were keys once: a file that is lost does not open the door again."""
         self._keys: Sequence[Key] = ()
         self._seen: tuple[int, int] | None = None
         self.refresh()
@@ -36,7 +38,7 @@ class Access:
     @property
     def open(self) -> bool:
         """Whether nobody is asked for a key."""
-        return self._loopback and not self._keys
+        return self._loopback and not self._closed
 
     def refresh(self) -> None:
         """Read the keys again if their file changed; one that cannot be read leaves those known in force."""
@@ -51,7 +53,7 @@ class Access:
         except (DriftwheelError, OSError) as error:
             _log.error("the keys stay as they were: %s", error)
             return
-        self._seen = state
+        self._seen, self._closed = state, self._closed or bool(self._keys)
         _log.info("%d keys are in force", len(self._keys))
 
     def refuses(self, headers: Headers, needed: Scope | None) -> int:
@@ -62,7 +64,7 @@ class Access:
         needed : {"predict", "feedback", "admin"}, optional
             None takes any key.
         """
-        if self._loopback and not self._keys:
+        if self._loopback and not self._closed:
             return 0
         presented = b""
         for name, value in headers:

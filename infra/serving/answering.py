@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from tasks.deployment.bundle import Manifest
 
 OUTPUTS = ("default", "label", "probabilities")
 _ID_DIGITS = 24
+_log = logging.getLogger("driftwheel.serving")
 _encoder = msgspec.json.Encoder()
 _encode = _encoder.encode
 
@@ -125,7 +127,6 @@ def _predict(model: Model, rows: Sequence[Row]) -> list[float]:
     values = model.predict(rows)
     for position, value in enumerate(values):
         if not math.isfinite(value):
-            model.tally.failures += 1
             raise BadRequestError(f"row {position} has no finite prediction")
     model.tally.requests += 1
     model.tally.rows += len(rows)
@@ -138,7 +139,9 @@ def _try(candidate: Model, body: bytes, chosen: Sequence[int]) -> list[float] | 
     try:
         rows, _ = candidate.reader.read(body)
         return _predict(candidate, [rows[at] for at in chosen])
-    except BadRequestError:
+    except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers and it is counted
+        if not isinstance(error, BadRequestError):
+            _log.exception("candidate version %s failed", candidate.version)
         candidate.tally.failures += 1
         return None
 

@@ -25,7 +25,6 @@ from infra.serving.board import Board
 from infra.serving.explaining import explain
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Mounts
-from infra.serving.noise import random_text
 from infra.serving.predicting import (
     RETRY_SECONDS,
     SAFE_HEADERS,
@@ -83,7 +82,7 @@ class Service:
         self.mounts, self.journal, self.access, self.board = mounts, journal, access, board
         self.limits = limits or Limits()
         self.every_second: list[Callable[[], object]] = []
-        self._sealed = ""
+        self._sealed = 0
         self.predictions = Predictions(mounts, journal, access, self.limits)
         self._rest: ASGIApp = Starlette(
             routes=[
@@ -115,6 +114,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self.mounts.announce = self._say
         await self.mounts.reconcile()
         if self.board is not None:  # not before this worker serves what the others do
             self._say()
@@ -146,6 +146,8 @@ class Service:
                 self._say()
             except OSError as error:  # a disk that is full or away: said, and tried again
                 _log.error("the releases or the journal cannot be reached: %s", error.strerror)
+            except Exception:  # noqa: BLE001 - keys, swaps and segments depend on this loop: a fault is told, and it goes on
+                _log.exception("keeping up failed this time")
 
     # --- the other workers --------------------------------------------------------------------------------------------
 
@@ -154,7 +156,7 @@ class Service:
             "mounts": {name: mount.describe() for name, mount in self.mounts.by_name.items()},
             "prepared": self.mounts.prepared(),
             "tallies": {name: mount.tally.to_dict() for name, mount in self.mounts.by_name.items()},
-            "sealed": self._sealed,
+            "sealed": 0 if self.journal.closing() else self._sealed,
             "trouble": self.journal.trouble,
             "open_bytes": self.journal.open_bytes(),
         }
@@ -170,7 +172,7 @@ class Service:
 
     def _seal_if_asked(self, board: Board) -> None:
         token = board.asked_to_seal()
-        if token and token != self._sealed:
+        if token > self._sealed:
             self.journal.seal()
             self._sealed = token
 
@@ -199,6 +201,9 @@ class Service:
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         request_id = request_id_of(scope["headers"])
+        if not path.isprintable():  # a router may overlook a last line break; what needs a key must not
+            path = "/"
+            scope = {**scope, "path": path, "raw_path": b"/"}
         if path not in OPEN_PATHS:
             needed = _NEEDED_SCOPES.get(path) or _NEEDED_SCOPES.get("/" + path.rpartition("/")[2])
             refused = self.access.refuses(scope["headers"], needed)
@@ -219,7 +224,7 @@ class Service:
         lacking, trouble = self.mounts.ready(), self.journal.trouble
         if trouble and not self.limits.answer_unlogged:
             return JSONResponse(
-                {"ready": False, "waiting_for": lacking, "journal": trouble},
+                {"ready": False, "waiting_for": lacking, "journal": trouble.partition(" (")[0]},
                 503,
                 headers={"retry-after": str(RETRY_SECONDS)},
             )
@@ -272,12 +277,16 @@ class Service:
         """Close every worker's open segments, and those dead processes left, so that a harvest finds all."""
         self.journal.adopt()
         self.journal.seal(request.query_params.get("usecase"))
+        deadline = time.monotonic() + _SEAL_SECONDS
+        while self.journal.closing() and time.monotonic() < deadline:  # a sync is on its way
+            await asyncio.sleep(BOARD_SECONDS / 2)
         if self.board is not None:
-            token = random_text(16)
+            token = time.monotonic_ns()
             self.board.ask_to_seal(token)
             self._seal_if_asked(self.board)
-            deadline = time.monotonic() + _SEAL_SECONDS
-            while any(other.get("sealed") != token for other in self.board.others()):
+            self._say()
+            # one that has not spoken yet has answered nothing; one that sealed later than asked has sealed
+            while any(other["sealed"] < token for other in self.board.others() if other):
                 if time.monotonic() > deadline:
                     return JSONResponse(
                         {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "a worker did not close its segments"}, 503

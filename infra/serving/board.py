@@ -48,14 +48,16 @@ class Board:
             found.append(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
         return found
 
-    def ask_to_seal(self, token: str) -> None:
-        """Ask every worker to close its segments."""
-        (self.folder / "seal").write_text(token, encoding="ascii")
+    def ask_to_seal(self, token: int) -> None:
+        """Ask every worker to close its segments; a later wish, a larger token, covers the earlier ones."""
+        beside = self.folder / f".seal-{self.worker}"
+        beside.write_text(str(token), encoding="ascii")
+        beside.replace(self.folder / "seal")
 
-    def asked_to_seal(self) -> str:
-        """Return the newest such wish."""
+    def asked_to_seal(self) -> int:
+        """Return the newest such wish; 0 for none."""
         path = self.folder / "seal"
-        return path.read_text(encoding="ascii") if path.exists() else ""
+        return int(path.read_text(encoding="ascii")) if path.exists() else 0
 
 
 def _alive(lock: Path) -> bool:

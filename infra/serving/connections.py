@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from infra.serving.predicting import SAFE_HEADERS, Predictions, Reply
+from infra.serving.predicting import SAFE_HEADERS, Predictions, Reply, error_body, request_id_of
 
 MOST_HEADER_BYTES = 32 * 1024
 REQUEST_SECONDS = 20.0
 """A request must have arrived whole after this long; a new connection must have sent one."""
 IDLE_SECONDS = 75.0
 """A connection may lie idle between requests for so long."""
+MOST_CONNECTIONS = 2000
+_log = logging.getLogger("driftwheel.serving")
 _STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 _SAFE = b"".join(b"%s: %s\r\n" % header for header in SAFE_HEADERS)
 _BODY = b'{"error_code":"BAD_REQUEST","message":"the headers are larger than %d bytes"}' % MOST_HEADER_BYTES
@@ -52,14 +55,13 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Refuse headers beyond the limit before they are parsed."""
-        if self._in_headers:
+        """Parse what came; refuse headers that go on beyond the limit."""
+        super().data_received(data)
+        if self._in_headers and self.arriving_since is not None and not self.transport.is_closing():
             self._header_bytes += len(data)
-            if self._header_bytes > MOST_HEADER_BYTES and b"\r\n\r\n" not in data[:MOST_HEADER_BYTES]:
+            if self._header_bytes > MOST_HEADER_BYTES:
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
-                return
-        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """Start the clock of a request."""
@@ -72,16 +74,27 @@ class Connection(HttpToolsProtocol):
         self._in_headers = False
         busy = self.cycle is not None and not self.cycle.response_complete
         path, _, query = self.url.partition(b"?")
+        upgrades = self.parser.should_upgrade()
         self._short = (
             self.predictions is not None
             and not busy
             and not query
+            and path.startswith(b"/")
             and path.endswith(b"/invocations")
             and b"%" not in path
             and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
             and not self.expect_100_continue
-            and not self.parser.should_upgrade()
+            and not upgrades
+            and len(self.connections) <= MOST_CONNECTIONS
         )
+        if upgrades and not busy:  # the parser would drop the body
+            message = "send no Upgrade header: this is HTTP/1.1 alone"
+            self._reply(Reply(400, error_body("BAD_REQUEST", message), request_id_of(self.headers)), keep=False)
+        elif self._short and self.predictions is not None:
+            refused = self.predictions.refuse_early(self.headers)
+            if refused is not None:  # before a body is taken in
+                self._reply(refused, keep=False)
         if self._short:
             self._path, self._parts, self._size = path.decode("ascii"), [], 0
         else:  # what uvicorn does when a request begins, made up for
@@ -99,7 +112,7 @@ class Connection(HttpToolsProtocol):
         self._size += len(body)
         if self._size <= self.predictions.limits.body:
             self._parts.append(body)
-        elif self._parts:
+        elif not self.transport.is_closing():
             self._parts = []
             self._reply(self.predictions.too_large(self.headers), keep=False)
 
@@ -116,7 +129,12 @@ class Connection(HttpToolsProtocol):
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
         keep = self.parser.should_keep_alive() and not self._last
-        self._reply(self.predictions.reply(self._path, self.headers, body), keep=keep)
+        try:
+            reply = self.predictions.reply(self._path, self.headers, body)
+        except Exception:  # noqa: BLE001 - the parser would call it a bad request; it is a fault of ours, told as one
+            _log.exception("a request could not be answered")
+            reply = Reply(500, error_body("INTERNAL_ERROR", "see the service's log"), request_id_of(self.headers))
+        self._reply(reply, keep=keep)
 
     def _reply(self, reply: Reply, *, keep: bool) -> None:
         self.transport.write(on_the_wire(reply, keep=keep))
@@ -125,6 +143,18 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         if reply.after is not None:
             self.loop.call_soon(reply.after)
+
+    def pause_writing(self) -> None:
+        """Take no more requests from a client that does not read its answers."""
+        super().pause_writing()
+        self.arriving_since = time.monotonic()  # and cut it off when that goes on
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with it."""
+        super().resume_writing()
+        self.arriving_since = None
+        self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """End the connection, after the request that is arriving."""

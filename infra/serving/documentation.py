@@ -201,7 +201,9 @@ def _meaning(model: Model) -> str:
     manifest = model.bundle.manifest
     if manifest.task == "regression":
         return f"{manifest.label}" + (f" in {manifest.unit}" if manifest.unit else "")
-    return f"probability that {manifest.label}; labels where params.output is label (threshold {manifest.threshold:g})"
+    return (
+        f"the probability that {manifest.label} is 1; 0 or 1 where params.output is label (at {manifest.threshold:g})"
+    )
 
 
 def _column(column: BundleColumn) -> dict[str, Any]:
@@ -290,7 +292,7 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
         f"{manifest.rows:,} rows up to {manifest.cutoff:%Y-%m-%d}.</p>",
         f"<h3><span class=method>POST</span> /{name}/invocations</h3>",
         f"<p>Answers {html.escape(_meaning(model))}, with an id for each row.</p><pre>{html.escape(curl)}</pre>",
-        f"<table><tr><th>column<th>type<th>unit<th>{columns}</table>",
+        f"<table><tr><th>column<th>type<th>unit<th>meaning{columns}</table>",
         f"<h3><span class=method>POST</span> /{name}/explain</h3><p>The same body; what each feature adds.</p>",
         f"<h3><span class=method>POST</span> /{name}/feedback</h3>",
         '<p>The truth, later: <code>{"id": "…", "label": 1}</code>.</p>',

@@ -14,9 +14,11 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,6 +28,7 @@ from tasks.stores.journal import CLOSED_SUFFIX, OPEN_SUFFIX
 SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENT_SECONDS = 60.0
 _LOCKS = ".locks"
+_log = logging.getLogger("driftwheel.serving")
 _PROBE_BYTES = 64 * 1024
 
 
@@ -89,8 +92,8 @@ class _Stream:
         if self.syncing:  # closed when what is on its way has arrived
             self.closing = True
             return
-        os.close(self.file)
-        self.file = None
+        handle, self.file = self.file, None
+        os.close(handle)
         if not self.path(OPEN_SUFFIX).exists():  # a replay's folder, removed with all it held
             return
         if self.size:
@@ -132,6 +135,7 @@ class Journal:
     def __init__(self, root: Path, durability: Durability = "process") -> None:
         self.root, self.durability = root, durability
         self.trouble = ""
+        self._disk = ThreadPoolExecutor(1, "journal")
         self.instance = f"{int(time.time()):x}-{uuid.uuid4().hex[:8]}"
         self._streams: dict[tuple[str, str], _Stream] = {}
         locks = root / _LOCKS
@@ -229,7 +233,7 @@ class Journal:
             self._refuse(stream, waiting, error)
             return
         stream.syncing = True
-        syncing = asyncio.get_running_loop().run_in_executor(None, stream.sync)
+        syncing = asyncio.get_running_loop().run_in_executor(self._disk, stream.sync)
         syncing.add_done_callback(lambda done: self._synced(stream, waiting, before, done))
 
     def _synced(
@@ -258,7 +262,10 @@ class Journal:
     def _written(self, stream: _Stream) -> None:
         self.trouble = ""
         if stream.size >= SEGMENT_BYTES:
-            stream.close()
+            try:
+                stream.close()
+            except OSError as error:  # the lines are safe; a successor closes the segment
+                _log.error("a segment cannot be closed: %s", error.strerror)
 
     def _refuse(self, stream: _Stream, waiting: list[tuple[bytes, asyncio.Future[None]]], error: OSError) -> None:
         for _, waits in waiting:
@@ -298,12 +305,19 @@ class Journal:
             if usecase is None or name == usecase:
                 stream.close()
 
+    def closing(self) -> bool:
+        """Whether a segment that is to be closed still waits for the disk."""
+        return any(stream.closing for stream in self._streams.values())
+
     def open_bytes(self) -> int:
         """Bytes in open segments: what a harvest would not see yet."""
         return sum(stream.size for stream in self._streams.values() if stream.file is not None)
 
     def close(self) -> None:
         """Close everything at the end of the process."""
+        self._disk.shutdown()
+        for stream in self._streams.values():
+            stream.syncing = False
         self.seal()
         (self.root / _LOCKS / self.instance).unlink(missing_ok=True)
         os.close(self._lock)

@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from pydantic import ValidationError
 
 from expectations.errors import BundleError
 from infra.serving.board import SETTLE_SECONDS, Board
@@ -122,6 +121,11 @@ class Mount:
             "refused": dict(self.refused),
         }
 
+    def in_use(self) -> set[str]:
+        """Bundles that answer, may answer, or may come back."""
+        pending = (self.pending.champion, self.pending.candidate) if self.pending else ()
+        return {model.bundle.digest for model in (self.champion, self.candidate, self.previous, *pending) if model}
+
     def adopt(self) -> None:
         """Swap in what is pending: requests that began go on with the model they hold."""
         pending = self.pending
@@ -154,6 +158,8 @@ class Mounts:
 
     def __init__(self, releases: Releases, board: Board | None = None, most_rows: int = 10_000) -> None:
         self.releases, self.board, self.most_rows = releases, board, most_rows
+        self.announce: Callable[[], None] = lambda: None
+        """Called when something is ready for a swap, so that the other workers learn of it at once."""
         self.by_name: dict[str, Mount] = {}
 
     def ready(self) -> list[str]:
@@ -194,6 +200,7 @@ class Mounts:
             reached = mount.pending.generation if mount.pending else mount.generation
             if desired.generation != reached:
                 mount.pending = await self._prepare(mount, desired)
+                self.announce()
             if mount.pending is not None:
                 self._agree(mount, mount.pending)
 
@@ -236,7 +243,7 @@ class Mounts:
             return None
         try:
             return await asyncio.to_thread(self._load, mount, wish, desired)
-        except (BundleError, ValidationError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a bundle does: it is refused, said, and the old serves on
             mount.refused[wish.bundle] = str(error) if isinstance(error, BundleError) else type(error).__name__
             _log.error("%s refuses bundle %s: %s", mount.usecase, wish.bundle[:12], mount.refused[wish.bundle])
             return None
@@ -248,16 +255,16 @@ class Mounts:
             raise BundleError(f"a bundle of {mount.usecase}", f"one of {manifest.usecase}", "Deploy the right one")
         if mount.champion is not None and not desired.new_signature:
             check_signature(mount.champion.bundle.manifest, manifest)
-        bundle.prove()
         reader = Reader(manifest.columns, manifest.clock, manifest.timezone, self.most_rows)
+        transform_row = bundle.program.compile(reader.readings(bundle.program))
+        bundle.prove(lambda row: transform_row(reader.row(row)))
         entity = [reader.fields[name] for name in manifest.keys if name in reader.fields and name != manifest.clock]
-        while len(mount.tally.models) >= _KEPT_TALLIES:
-            del mount.tally.models[next(iter(mount.tally.models))]
+        mount.tally.forget(_KEPT_TALLIES, mount.in_use())
         return Model(
             wish.version,
             bundle,
             reader,
-            bundle.program.compile(reader.readings()),
+            transform_row,
             mount.tally.model(bundle.digest, wish.version),
             tuple(entity or reader.fields.values()),
         )

@@ -59,6 +59,17 @@ class Reply(NamedTuple):
     after: Callable[[], None] | None = None
 
 
+class _Begun(NamedTuple):
+    """A request that is answered but for its log."""
+
+    mount: Mount
+    found: Answer
+    request_id: bytes
+    started: float
+    body: bytes
+    shadowing: Model | None
+
+
 class Predictions:
     """Answers requests for predictions.
 
@@ -75,41 +86,27 @@ class Predictions:
 
     def reply(self, path: str, headers: Headers, body: bytes) -> Reply:
         """Answer at once; for a journal that needs no waiting."""
-        started = time.perf_counter()
-        request_id = request_id_of(headers)
-        mount = self._admit(path, headers, request_id)
-        if isinstance(mount, Reply):
-            return mount
-        candidate = mount.candidate if mount.mode != "prove" else None
+        begun = self._begin(path, headers, body)
+        if isinstance(begun, Reply):
+            return begun
         try:
-            found = self._compute(mount, candidate, headers, body)
-            if found.lines:
-                try:
-                    self.journal.write(mount.usecase, "predictions", found.lines)
-                except JournalUnwritableError:
-                    self._allow_unlogged(mount, found)
-        except (BadRequestError, JournalUnwritableError) as error:
-            return _refusal(mount, error, request_id)
-        return self._conclude(mount, candidate, found, body, request_id, started)
+            if begun.found.lines:
+                self.journal.write(begun.mount.usecase, "predictions", begun.found.lines)
+        except JournalUnwritableError as error:
+            return self._unlogged(begun, error)
+        return self._conclude(begun)
 
     async def reply_durably(self, path: str, headers: Headers, body: bytes) -> Reply:
-        """Answer once the disk has the lines."""
-        started = time.perf_counter()
-        request_id = request_id_of(headers)
-        mount = self._admit(path, headers, request_id)
-        if isinstance(mount, Reply):
-            return mount
-        candidate = mount.candidate if mount.mode != "prove" else None
+        """Answer once the lines are as safe as the journal's durability says."""
+        begun = self._begin(path, headers, body)
+        if isinstance(begun, Reply):
+            return begun
         try:
-            found = self._compute(mount, candidate, headers, body)
-            if found.lines:
-                try:
-                    await self.journal.append(mount.usecase, "predictions", found.lines)
-                except JournalUnwritableError:
-                    self._allow_unlogged(mount, found)
-        except (BadRequestError, JournalUnwritableError) as error:
-            return _refusal(mount, error, request_id)
-        return self._conclude(mount, candidate, found, body, request_id, started)
+            if begun.found.lines:
+                await self.journal.append(begun.mount.usecase, "predictions", begun.found.lines)
+        except JournalUnwritableError as error:
+            return self._unlogged(begun, error)
+        return self._conclude(begun)
 
     def mount(self, name: str) -> Mount | None:
         """Find a use case by name; the only one where none is named."""
@@ -126,13 +123,24 @@ class Predictions:
         wanted = "no such use case" if name else "name the use case: /NAME/invocations"
         return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"{wanted}; served here: {served}"}
 
+    def refuse_early(self, headers: Headers) -> Reply | None:
+        """Refuse a request by its headers alone: without a key, or too large."""
+        refused = self.access.refuses(headers, "predict")
+        if refused:
+            return refusal_of_key(refused, request_id_of(headers))
+        declared = next((int(value) for name, value in headers if name == b"content-length"), 0)
+        return self.too_large(headers) if declared > self.limits.body else None
+
     def too_large(self, headers: Headers) -> Reply:
         """Refuse a body that outgrew the limit while it arrived."""
         return Reply(
             413, error_body("BAD_REQUEST", f"the body is larger than {self.limits.body} bytes"), request_id_of(headers)
         )
 
-    def _admit(self, path: str, headers: Headers, request_id: bytes) -> Mount | Reply:
+    def _begin(self, path: str, headers: Headers, body: bytes) -> _Begun | Reply:
+        """Admit a request and compute its answer: all there is to do before it is logged."""
+        started = time.perf_counter()
+        request_id = request_id_of(headers)
         refused = self.access.refuses(headers, "predict")
         if refused:
             return refusal_of_key(refused, request_id)
@@ -142,30 +150,32 @@ class Predictions:
             status, why = self.no_model(name, mount)
             return Reply(status, _encode(why), request_id)
         mount.tally.requests += 1
-        return mount
+        # one read: the whole request is answered by one state of the mount
+        champion, candidate, mode = mount.champion, mount.candidate, mount.mode
+        try:
+            check_weight(headers, len(body), self.limits.body)
+            found = answer(body, champion, candidate if mode == "canary" else None, mount.share)
+        except BadRequestError as error:
+            return _refusal(mount, error, request_id)
+        shadowing = candidate if mode == "shadow" else None
+        return _Begun(mount, found, request_id, started, body, shadowing)
 
-    def _compute(self, mount: Mount, candidate: Model | None, headers: Headers, body: bytes) -> Answer:
-        champion = mount.champion  # one read: the whole request is answered by one state of the mount
-        if champion is None:
-            raise BadRequestError(f"{mount.usecase} has no model yet", 503)
-        check_weight(headers, len(body), self.limits.body)
-        return answer(body, champion, candidate if mount.mode == "canary" else None, mount.share)
+    def _unlogged(self, begun: _Begun, error: JournalUnwritableError) -> Reply:
+        """Refuse what cannot be logged, or go on without where that was asked for."""
+        if self.limits.answer_unlogged:
+            begun.mount.tally.unlogged += len(begun.found.ids)
+            return self._conclude(begun)
+        begun.mount.tally.error("journal")
+        return unwritable(error, begun.request_id)
 
-    def _allow_unlogged(self, mount: Mount, found: Answer) -> None:
-        """Go on without the log where that was asked for; called while the error is handled."""
-        if not self.limits.answer_unlogged:
-            raise  # noqa: PLE0704 - the journal's error
-        mount.tally.unlogged += len(found.ids)
-
-    def _conclude(
-        self, mount: Mount, candidate: Model | None, found: Answer, body: bytes, request_id: bytes, started: float
-    ) -> Reply:
+    def _conclude(self, begun: _Begun) -> Reply:
+        mount, found = begun.mount, begun.found
         mount.tally.rows += len(found.ids)
-        mount.tally.seconds.add(time.perf_counter() - started)
+        mount.tally.seconds.add(time.perf_counter() - begun.started)
         after = None
-        if candidate is not None and mount.mode == "shadow":
-            after = partial(self._shadow, mount.usecase, candidate, body, found.ids)
-        return Reply(200, found.body, request_id, after=after)
+        if begun.shadowing is not None:
+            after = partial(self._shadow, mount.usecase, begun.shadowing, begun.body, found.ids)
+        return Reply(200, found.body, begun.request_id, after=after)
 
     def _shadow(self, usecase: str, candidate: Model, body: bytes, ids: Sequence[str]) -> None:
         lines = shadow(body, candidate, ids)
@@ -183,7 +193,7 @@ def check_weight(headers: Headers, size: int, most: int) -> None:
     if size > most:
         raise BadRequestError(f"the body is larger than {most} bytes", 413)
     for name, value in headers:
-        if name == b"content-type" and not value.startswith(b"application/json"):
+        if name == b"content-type" and value.partition(b";")[0].strip().lower() != b"application/json":
             raise BadRequestError("the content type must be application/json", 415)
 
 
@@ -214,10 +224,7 @@ def unwritable(error: JournalUnwritableError, request_id: bytes) -> Reply:
     return Reply(503, body, request_id, ((b"retry-after", str(RETRY_SECONDS).encode()),))
 
 
-def _refusal(mount: Mount, error: BadRequestError | JournalUnwritableError, request_id: bytes) -> Reply:
-    if isinstance(error, JournalUnwritableError):
-        mount.tally.error("journal")
-        return unwritable(error, request_id)
+def _refusal(mount: Mount, error: BadRequestError, request_id: bytes) -> Reply:
     mount.tally.error("bad_request")
     _log.info(
         "refused",

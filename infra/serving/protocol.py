@@ -35,6 +35,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from tasks.deployment.bundle import BundleColumn
+from tasks.preprocessing.program import FeatureProgram
 
 MOST_ROWS = 10_000
 _FIRST_YEAR, _LAST_YEAR = 1800, 2500
@@ -78,7 +79,11 @@ def _integer(value: Any) -> int | None:  # noqa: ANN401
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401
-    if value is None or (isinstance(value, str) and "\0" not in value):
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise TypeError("a text of whole characters, without NUL")
         return value
     if value != value:
         return None
@@ -214,18 +219,24 @@ class Reader:
         self._any = msgspec.json.Decoder()
         self._split: dict[tuple[str, ...], tuple[list[str | None], msgspec.json.Decoder[Any]] | None] = {}
 
-    def readings(self) -> dict[str, str]:
-        """Return how `FeatureProgram.compile` reads each column from a row of ours."""
+    def readings(self, program: FeatureProgram) -> dict[str, str]:
+        """Return how `program` reads its columns from a row of ours: unchecked where the type makes that safe."""
+        types = {column.name: column.type for column in self.columns}
         written = {}
-        for column in self.columns:
-            value = f"row.{self.fields[column.name]}"
-            if column.type == "number" or column.type == "text":
-                written[column.name] = value
-            elif column.type == "instant":
-                written[column.name] = f"_read_instant({value})"
-            else:
-                written[column.name] = f"None if {value} is None else float({value})"
+        for read in program.inputs:
+            value = f"row.{self.fields[read.name]}"
+            safe = (read.kind, types[read.name]) in (("number", "number"), ("text", "text"))
+            written[read.name] = value if safe else f"_read_{read.kind}({value})"
         return written
+
+    def row(self, values: Mapping[str, Any]) -> Row:
+        """Check one row outside a request: a golden one; what it lacks is missing.
+
+        Raises
+        ------
+        BadRequestError
+        """
+        return self._row(0, {**dict.fromkeys(self._needed), **values})
 
     def read(self, body: bytes) -> tuple[list[Row], Mapping[str, Any]]:
         """Return checked rows and the request's parameters.

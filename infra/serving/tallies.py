@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,12 @@ class Tally:
         if found is None:
             found = self.models[bundle] = ModelTally(version)
         return found
+
+    def forget(self, kept: int, but: Collection[str]) -> None:
+        """Make room for one more bundle among `kept`: the oldest that are not in use go."""
+        for bundle in [bundle for bundle in self.models if bundle not in but]:
+            if len(self.models) >= kept:
+                del self.models[bundle]
 
     def to_dict(self) -> dict[str, Any]:
         """Write it as JSON can carry it."""

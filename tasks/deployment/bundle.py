@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -108,8 +108,13 @@ class Bundle:
         data = json.loads((self.folder / "golden.json").read_text(encoding="utf-8"))
         return data["rows"], np.array(data["predictions"])
 
-    def prove(self) -> None:
+    def prove(self, transform_row: Callable[[Mapping[str, Any]], list[float]] | None = None) -> None:
         """Predict the golden rows by both executors and compare.
+
+        Parameters
+        ----------
+        transform_row : callable, optional
+            The one-row executor as it will be used; a plain one where not given.
 
         Raises
         ------
@@ -118,7 +123,7 @@ class Bundle:
         """
         rows, expected = self.golden()
         frame = rows_to_frame(rows, self.manifest.columns)
-        row_by_row = self.program.compile()
+        row_by_row = transform_row or self.program.compile()
         single = np.array([self.predictor.predict_row(row_by_row(row)) for row in rows])
         scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
         for executor, found in (("batch", self.predict(frame)), ("row", single)):

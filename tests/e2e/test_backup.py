@@ -15,7 +15,7 @@ from infra.backup import back_up, restore, verify
 from infra.settings import Settings
 from infra.stack import Stack
 from tasks.deployment.bundle import load_bundle
-from tests.conftest import instant
+from tests.conftest import forget_prefect_services, instant
 
 pytestmark = pytest.mark.system
 
@@ -52,6 +52,7 @@ def test_all_is_lost_and_comes_back(
         made = back_up(settings.folder, tmp_path / "vault")  # while everything runs, its journal open
     finally:
         stack.stop()
+        forget_prefect_services()
 
     shutil.rmtree(home)
     restore(made.folder, home)
@@ -73,6 +74,7 @@ def test_all_is_lost_and_comes_back(
         assert served["id"].n_unique() == len(served)
     finally:
         stack.stop()
+        forget_prefect_services()
 
     with pytest.raises(BackupError, match="an empty home"):
         restore(made.folder, home)

@@ -16,7 +16,7 @@ from infra.settings import Addresses, Settings
 from infra.stack import Stack, answers
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
-from tests.conftest import instant
+from tests.conftest import forget_prefect_services, instant
 
 pytestmark = pytest.mark.system
 
@@ -36,8 +36,10 @@ def whole_stack(
     settings.platform().add_use_case("events", folder, loaded.digest)
     stack = Stack(settings)
     addresses = stack.start(("prefect", "mlflow", "service", "runner"))
+    forget_prefect_services()
     yield addresses
     stack.stop()
+    forget_prefect_services()
 
 
 def wait(done: Callable[[], object], seconds: float = 120) -> object:

@@ -16,6 +16,7 @@ import pytest
 from expectations.durations import Duration
 from expectations.usecase import Release
 from tasks.deployment.rollout import roll_out
+from tasks.monitoring.watching import note_troubles
 from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import Served
@@ -95,6 +96,24 @@ def test_a_wild_candidate_is_withdrawn_within_a_step_and_nobody_is_failed(job: J
     assert set(statuses) == {200}
     desired = job.releases.desired("rentals")
     assert (desired.champion.bundle, desired.candidate) == (made[1].digest, None)
+
+
+def test_what_the_service_says_is_wrong_reaches_the_ledger_once(job: Job, made) -> None:
+    model = job.releases.bundle("rentals", made[2].digest) / "model.txt"
+    model.write_text(model.read_text()[:5000])
+    job.releases.want("rentals", champion=Served(bundle=made[2].digest, version="2"))
+    for _ in range(100):
+        version = job.places.ask_service("GET", "/version")
+        if version["usecases"]["rentals"]["refused"]:
+            break
+        time.sleep(0.1)
+    version["journal"]["trouble"] = "No space left on device"  # filling a disk for real is test_serving_depth's
+    note_troubles(job, version)
+    note_troubles(job, version)
+    entries = job.database.entries("rentals")
+    assert [entry.action for entry in entries] == ["refused", "unlogged"]
+    assert "model.txt as it was sealed" in entries[0].summary
+    assert len(job.database.undelivered("rentals")) == 2
 
 
 def test_without_traffic_nothing_is_promoted(job: Job, made) -> None:

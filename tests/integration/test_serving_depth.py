@@ -457,9 +457,108 @@ def test_one_row_and_many_take_the_same_values(made) -> None:
 
     _, bundle, _ = made
     reader = Reader(bundle.manifest.columns, bundle.manifest.clock)
-    model = Model("1", bundle, reader, bundle.program.compile(reader.readings()), None, ())  # type: ignore[arg-type]
+    model = Model("1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), None, ())  # type: ignore[arg-type]
     body = json.dumps({"dataframe_records": sample(made, 300) * (FEW_ROWS // 300 + 1)}).encode()
     read, _ = reader.read(body)
     one_by_one = [model.predict([row])[0] for row in read[:300]]
     assert model.predict(read[:300]) == one_by_one
     assert model.predict(read)[:300] == one_by_one
+
+
+# --- found by readers -------------------------------------------------------------------------------------------------
+
+
+def test_columns_of_other_types_read_as_text_are_the_same_in_both_executors(made) -> None:
+    import polars as pl
+
+    from infra.serving.protocol import Reader
+    from tasks.deployment.bundle import BundleColumn
+    from tasks.preprocessing.program import Expression, FeatureProgram, Input, Ordinal, Replace
+
+    program = FeatureProgram(
+        inputs=(Input("b", "text"), Input("i", "text"), Input("n", "text")),
+        steps=(
+            Expression("five", 'i == "5"'),
+            Replace("i", ("5",), ("4",)),
+            Ordinal("b", ("false", "true")),
+            Ordinal("i", ("4", "5", "9007199254740993")),
+            Ordinal("n", ("2", "2.5")),
+        ),
+        features=("five", "b", "i", "n"),
+        categorical=("b", "i", "n"),
+    )
+    columns = [
+        BundleColumn(name=name, type=kind) for name, kind in (("b", "boolean"), ("i", "integer"), ("n", "number"))
+    ]
+    reader = Reader(columns)
+    one = program.compile(reader.readings(program))
+    for row in (
+        {"b": True, "i": 5, "n": 2.0},
+        {"b": False, "i": 9007199254740993, "n": 2.5},
+        {"b": None, "i": 4, "n": None},
+    ):
+        read, _ = reader.read(json.dumps({"dataframe_records": [row]}).encode())
+        frame = pl.DataFrame([row], schema={"b": pl.Boolean, "i": pl.Int64, "n": pl.Float64})
+        assert one(read[0]) == program.transform(frame)[0].tolist()
+
+
+def test_a_line_break_after_a_path_opens_nothing(idle: Running, tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    key = keys.add("app", ["predict"])
+    idle.start("--keys", str(keys.path))
+    for path in ("/journal/seal%0A", "/feedback%0A", "/rentals/feedback%0A"):
+        answer = httpx.post(idle.url + path, json={"id": "a", "label": 1}, headers={"x-api-key": key})
+        assert answer.status_code == 404
+
+
+def test_a_stranger_is_refused_before_the_body_and_one_who_never_reads_is_held_up(
+    idle: Running, made, tmp_path: Path
+) -> None:
+    import psutil
+
+    keys = Keys(tmp_path / "keys.json")
+    keys.add("app", ["predict"])
+    idle.start("--keys", str(keys.path))
+    assert idle.process is not None
+    with socket.create_connection(("127.0.0.1", idle.port), timeout=5) as stranger:
+        stranger.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000\r\n\r\n")
+        assert stranger.recv(100).startswith(b"HTTP/1.1 401")
+    keys.add("boss", ["predict", "admin"], "secret")
+    idle.wait(lambda: httpx.get(f"{idle.url}/version", headers={"x-api-key": "secret"}).status_code == 200)
+    before = psutil.Process(idle.process.pid).memory_info().rss
+    request = b"POST /invocations HTTP/1.1\r\nhost: x\r\nx-api-key: secret\r\ncontent-length: 2\r\n\r\n{}" * 500
+    with socket.create_connection(("127.0.0.1", idle.port)) as greedy:
+        greedy.settimeout(2)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            for _ in range(2000):
+                greedy.sendall(request)  # and never reads
+        assert psutil.Process(idle.process.pid).memory_info().rss - before < 60 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"POST /invocations HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: h2c\r\n", b"400"),
+        (b"POST /invocations HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n", b"200"),
+        (b"POST /invocations HTTP/1.0\r\n", b"200"),
+        (b"POST /invocations?x=1 HTTP/1.1\r\nhost: x\r\n", b"200"),
+        (b"POST //invocations HTTP/1.1\r\nhost: x\r\n", b"200"),
+        (b"HEAD /invocations HTTP/1.1\r\nhost: x\r\n", b"405"),
+    ],
+)
+def test_odd_ways_of_http_have_plain_answers(service: Running, made, head: bytes, status: bytes) -> None:
+    body = json.dumps({"dataframe_records": sample(made, 1)}).encode()
+    length = b"content-type: Application/JSON; charset=utf-8\r\ncontent-length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=5) as connection:
+        connection.sendall(head + length + body)
+        received = connection.recv(65536)
+        if received.startswith(b"HTTP/1.1 100"):
+            received = received.partition(b"\r\n\r\n")[2] or connection.recv(65536)
+    assert received.split(b" ", 2)[1] == status
+
+
+def test_a_text_of_half_a_character_is_refused(service: Running, made) -> None:
+    record = json.dumps({**sample(made, 1)[0], "weathersit": "\ud800", "temp": float("nan")})
+    body = b'{"dataframe_records": [' + record.encode() + b"]}"
+    answer = httpx.post(f"{service.url}/invocations", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
