@@ -619,7 +619,10 @@ def add_key(name: str, scopes: tuple[str, ...]) -> None:
     file = Keys(settings.keys_file)
     wanted: list[Scope] = [scope for scope in SCOPES if scope in scopes]
     made = file.add(name, wanted)
-    if not settings.service_key and not settings.own_key_file.exists():  # the platform itself must go on asking
+    known = file.read()
+    if (
+        not settings.service_key and "platform" not in known and not settings.own_key_file.exists()
+    ):  # the platform itself must go on asking
         settings.own_key_file.touch(mode=0o600)
         settings.own_key_file.write_text(file.add("platform", SCOPES), encoding="ascii")
         click.echo("from now on the service asks for a key; the platform made itself one", err=True)

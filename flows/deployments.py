@@ -11,8 +11,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -156,20 +156,31 @@ def register(pool: str, names: Sequence[str], folder: Path | None) -> list[str]:
     database = settings.platform()
     found = [*names, *(str(path.parent) for path in sorted((folder or Path("/nowhere")).glob("*/usecase.yaml")))]
     for reference in found:
-        usecase = settings.use_case(reference)
-        database.add_use_case(usecase.name, usecase.folder, usecase.digest)
+        with _left_out(reference):
+            usecase = settings.use_case(reference)
+            database.add_use_case(usecase.name, usecase.folder, usecase.digest)
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
         registered = list(database.use_cases())
         forget(client, set(registered))
         for name in registered:
-            usecase = settings.use_case(name)
-            for deployment in build(client, usecase, database):
-                deployment.apply(work_pool_name=pool)
-            remember(usecase, database)
-            automate(client, name)
+            with _left_out(name):
+                usecase = settings.use_case(name)
+                for deployment in build(client, usecase, database):
+                    deployment.apply(work_pool_name=pool)
+                remember(usecase, database)
+                automate(client, name)
     return registered
+
+
+@contextmanager
+def _left_out(name: str) -> Iterator[None]:
+    """Tell of a use case that is broken; it does not stop the others."""
+    try:
+        yield
+    except DriftwheelError as error:
+        print(f"{name} is left out: {error}", flush=True)  # noqa: T201 - the job's log
 
 
 def main() -> None:

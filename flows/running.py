@@ -171,8 +171,16 @@ def roll_back(usecase: str) -> str:
     job = _job(usecase)
     desired = job.releases.desired(job.name)
     now = desired.champion if desired else None
-    history = [entry for entry in job.database.entries(job.name) if entry.action in ("promoted", "rolled back")]
-    before = [entry for entry in history if now is None or entry.evidence["bundle"] != now.bundle]
+    stood: list[Entry] = []
+    for entry in job.database.entries(job.name):
+        if entry.action == "rolled back":
+            while stood and stood[-1].evidence["bundle"] != entry.evidence["bundle"]:
+                stood.pop()
+        elif entry.action == "promoted":
+            stood.append(entry)
+    # what is served and lies below the top was a rollback that did not get to its end: finish it
+    unfinished = [each for each in stood[:-1] if now is not None and each.evidence["bundle"] == now.bundle]
+    before = unfinished or [each for each in stood if now is not None and each.evidence["bundle"] != now.bundle]
     if now is None or not before:
         raise ReleaseError("a champion before the present one", "none in the ledger", "See `driftwheel why`")
     last = before[-1].evidence
@@ -187,7 +195,6 @@ def _settle(
     job: Job, version: ModelVersion, action: str, cause: str, steps: Rollout, *, new_signature: bool = False
 ) -> str:
     generation = releasing.release(job, version, new_signature=new_signature)
-    releasing.settle(job, version)
     summary = (
         f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation}): {cause}"
     )
@@ -205,5 +212,6 @@ def _settle(
                 {**asdict(version), "generation": generation, **steps.to_dict()},
             ),
         )
+    releasing.settle(job, version)  # after the ledger: a registry that is away must not hide what is served
     tell(job)
     return summary

@@ -58,6 +58,9 @@ def initialise(folder: Path, domain: str, port: int, use_cases: tuple[str, ...])
         "POSTGRES_PASSWORD": secrets.token_hex(24),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
     }
+    if environment.get("DRIFTWHEEL_VERSION", wanted["DRIFTWHEEL_VERSION"]) != wanted["DRIFTWHEEL_VERSION"]:
+        _raise_version(folder / ".env", wanted["DRIFTWHEEL_VERSION"])
+        made.append(".env (DRIFTWHEEL_VERSION)")
     missing = {name: value for name, value in wanted.items() if name not in environment}
     if missing:
         _append(folder / ".env", missing)
@@ -65,6 +68,7 @@ def initialise(folder: Path, domain: str, port: int, use_cases: tuple[str, ...])
         made.append(".env")
     for name, content in (
         ("nginx/users", _login("admin", environment["DRIFTWHEEL_PASSWORD"])),
+        ("alerts.env", "# Variables that alert addresses of use cases name: NAME=value\n"),
         ("mlflow/auth.ini", _mlflow(environment["POSTGRES_PASSWORD"])),
     ):
         if _write_once(hidden / name, content):
@@ -78,8 +82,8 @@ def initialise(folder: Path, domain: str, port: int, use_cases: tuple[str, ...])
     if _PLATFORM_KEY not in keys.read():
         keys.add(_PLATFORM_KEY, SCOPES, environment["DRIFTWHEEL_SERVICE_KEY"])
         made.append(".stack/keys/keys.json")
-    for path in hidden.glob("*"):  # the folder above keeps others of this machine out; the containers read below it
-        path.chmod(0o755)
+    for path in (each for each in hidden.iterdir() if each.is_dir()):
+        path.chmod(0o755)  # the folder above keeps others of this machine out; the containers read below it
         for file in path.glob("*"):
             file.chmod(0o644)
     (folder / "usecases").mkdir(exist_ok=True)
@@ -94,9 +98,19 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _append(path: Path, values: dict[str, str]) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    path.chmod(0o600)
+    unfinished = bool(text := path.read_text(encoding="utf-8")) and not text.endswith("\n")
+    with os.fdopen(handle, "a", encoding="utf-8") as file:
+        file.write("\n" if unfinished else "")
         file.writelines(f"{name}={value}\n" for name, value in values.items())
+
+
+def _raise_version(path: Path, version_: str) -> None:
+    """Let the stack run the images of this checkout."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith("DRIFTWHEEL_VERSION=")]
+    path.write_text("\n".join([*kept, f"DRIFTWHEEL_VERSION={version_}", ""]), encoding="utf-8")
 
 
 def _write_once(path: Path, content: str | bytes) -> bool:

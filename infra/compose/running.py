@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
 import subprocess
 import time
@@ -19,19 +21,18 @@ from tasks.stores.hashing import hash_file
 _WAIT_SECONDS = 300.0
 _POLL_SECONDS = 1.0
 _DATABASES = ("driftwheel", "mlflow", "mlflow_auth", "prefect")
+_TAR = "tar -cf - --ignore-failed-read --warning=no-file-changed --warning=no-file-removed"
+_LAKE = "find lake -type f -path '*/_delta_log/*'; find lake -type f ! -path '*/_delta_log/*'"
+_RELEASES = "find releases -name desired.json; find releases -type f ! -name desired.json ! -path '*/.*'"
 _FILES = {  # in the order `infra.backup` explains; the databases come between
-    "journal.tar": (
-        "worker",
-        "find journal -type f -not -name '.*' | tar -cf - -T - --ignore-failed-read --warning=no-all",
-    ),
-    "releases.tar": ("worker", "tar -cf - releases"),
-    "lake.tar": (
-        "worker",
-        "{ find lake -type f -path '*/_delta_log/*'; find lake -type f -not -path '*/_delta_log/*'; } | tar -cf - -T -",
-    ),
-    "reports.tar": ("worker", "tar -cf - reports privacy.key"),
-    "artifacts.tar": ("mlflow", "tar -cf - artifacts"),
+    "journal.tar": ("worker", f"find journal -type f ! -name '.*' | {_TAR} -T -"),
+    "releases.tar": ("worker", f"{{ {_RELEASES}; }} | {_TAR} -T -"),
+    "lake.tar": ("worker", f"{{ {_LAKE}; }} | {_TAR} -T -"),
+    "reports.tar": ("worker", f"find reports privacy.key -type f ! -name '.*' 2>/dev/null | {_TAR} -T -"),
+    "artifacts.tar": ("mlflow", f"{_TAR} artifacts"),
 }
+_FILES_CHANGED = 1
+"""What tar ends with where a file grew while it was read: the journal does, and only its whole lines count."""
 _RESTORED_BY = {"artifacts.tar": "mlflow"}
 
 
@@ -124,6 +125,8 @@ class Compose:
             self._save(name, beside)
         shutil.copy2(self.folder / ".env", beside / "env")
         shutil.copytree(self.folder / ".stack", beside / "secrets")
+        if (self.folder / "usecases").is_dir():
+            shutil.copytree(self.folder / "usecases", beside / "usecases")
         files = {str(path.relative_to(beside)): hash_file(path) for path in sorted(beside.rglob("*")) if path.is_file()}
         manifest = {"format": FORMAT, "driftwheel": version("driftwheel"), "made": made.isoformat(), "files": files}
         (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -140,18 +143,19 @@ class Compose:
             If the backup is damaged, or there is a stack already.
         """
         found = verify(folder)
-        environment = self.folder / ".env"
-        before = environment.read_bytes() if environment.exists() else b""
-        shutil.copy2(folder / "env", environment)
-        there = self.states()
+        there = self._leftovers()
         if there:
-            environment.write_bytes(before)
             raise BackupError(
-                "no stack", f"containers of {', '.join(there)}", "`docker compose down --volumes` removes it, for good"
+                "neither containers nor volumes of this stack",
+                f"{len(there)}, {there[0]} among them",
+                "`docker compose down --volumes` removes them, for good",
             )
+        shutil.copy2(folder / "env", self.folder / ".env")
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder / ".stack")
         shutil.copytree(folder / "secrets", self.folder / ".stack")
+        if (folder / "usecases").is_dir():
+            shutil.copytree(folder / "usecases", self.folder / "usecases", dirs_exist_ok=True)
         self.run("up", "--detach", "postgres")
         self._await_postgres()
         for name in _DATABASES:
@@ -175,6 +179,18 @@ class Compose:
         self.run("up", "--detach")
         return found
 
+    def _leftovers(self) -> list[str]:
+        """Return containers and volumes of this project, without reading its files: they may be lost."""
+        project = os.environ.get("COMPOSE_PROJECT_NAME") or re.sub(
+            r"[^a-z0-9_-]", "", self.folder.resolve().name.lower()
+        )
+        label = f"label=com.docker.compose.project={project}"
+        found: list[str] = []
+        for command in (["ps", "--all", "--format", "{{.Names}}"], ["volume", "ls", "--format", "{{.Name}}"]):
+            shown = subprocess.run(["docker", *command, "--filter", label], capture_output=True, text=True, check=True)
+            found += shown.stdout.split()
+        return found
+
     def _await_postgres(self) -> None:
         deadline = time.monotonic() + _WAIT_SECONDS
         while self.states().get("postgres") != "healthy":
@@ -187,14 +203,14 @@ class Compose:
 
     def _save(self, name: str, folder: Path) -> None:
         service, command = _FILES[name]
-        self._take(folder / name, "exec", "-T", service, "sh", "-c", f"cd /data && {command}")
+        self._take(folder / name, "exec", "-T", service, "sh", "-c", f"cd /data && {command}", changing=True)
 
-    def _take(self, path: Path, *arguments: str) -> None:
+    def _take(self, path: Path, *arguments: str, changing: bool = False) -> None:
         with path.open("wb") as file:
             done = subprocess.run(
                 [*self._command, *arguments], cwd=self.folder, stdout=file, stderr=subprocess.PIPE, check=False
             )
-        if done.returncode:
+        if done.returncode > (_FILES_CHANGED if changing else 0):
             raise StackError(
                 f"the stack to be up and to give {path.name}",
                 done.stderr.decode(errors="replace")[-800:],

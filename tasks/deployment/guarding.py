@@ -90,7 +90,8 @@ class StepVerdict:
 def judge_step(evidence: Evidence, spec: UseCase, plan: Release) -> StepVerdict:
     """Hold what happened in a step against the guardrails.
 
-    Failures count from the first ten requests on, everything else from `plan.min_rows` rows.
+    Failures count from the first request on, everything else from `plan.min_rows` rows, scoring time from a hundred
+    requests on either side: below that its 99th percentile is but the slowest one.
     """
     rows = len(evidence.candidate)
     enough = rows >= plan.min_rows
@@ -100,13 +101,13 @@ def judge_step(evidence: Evidence, spec: UseCase, plan: Release) -> StepVerdict:
     return StepVerdict("good" if enough else "unknown", rows, findings)
 
 
-_FEWEST_REQUESTS = 10
+_FEWEST_REQUESTS = 100
 
 
 def _failures(evidence: Evidence, plan: Release) -> Finding:
     limit, traffic = plan.guardrails.max_failures, evidence.candidate_traffic
     tried = traffic.requests + traffic.failures
-    if tried < _FEWEST_REQUESTS:
+    if not tried:
         return Finding("share of failures", None, limit, "unknown")
     share = traffic.failures / tried
     return Finding("share of failures", share, limit, "violated" if share > limit else "good")
@@ -114,9 +115,9 @@ def _failures(evidence: Evidence, plan: Release) -> Finding:
 
 def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[Finding]:
     rails = plan.guardrails
-    theirs, own = evidence.champion_traffic.p99, evidence.candidate_traffic.p99
-    if theirs and own:
-        ratio = own / theirs
+    theirs, own = evidence.champion_traffic, evidence.candidate_traffic
+    if min(theirs.requests, own.requests) >= _FEWEST_REQUESTS and theirs.p99:
+        ratio = own.p99 / theirs.p99
         yield Finding(
             "scoring time against the champion's",
             ratio,

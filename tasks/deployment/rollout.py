@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import polars as pl
 
-from expectations.errors import UnreachableError
+from expectations.errors import ReleaseError, UnreachableError
 from expectations.usecase import Release
 from tasks.deployment.bundle import load_bundle
 from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
@@ -25,6 +24,8 @@ from tasks.stores.releases import CandidateState, Served
 _LOOKS = 5
 """How often a step is looked at before it ends: a violation ends it at once."""
 _LONGEST_NAP = 60.0
+_PATIENCE = 20.0
+"""A service that starts again within these seconds does not end a release."""
 
 
 @dataclass(frozen=True)
@@ -89,41 +90,64 @@ def roll_out(job: Job, version: ModelVersion, plan: Release) -> Rollout:
     champion = desired.champion if desired else None
     if champion is None or champion.bundle == version.bundle:
         return Rollout(())
-    reached = desired.candidate.share if desired and desired.candidate else 0.0
-    done: list[Step] = []
-    for mode, share in _plan(plan):
-        if share < reached:
-            continue
+    steps, done = _plan(plan), []
+    begun = desired.candidate if desired else None
+    if begun is not None and begun.bundle == version.bundle:  # a rerun goes on where it was killed, if that is a step
+        reached = [at for at, step in enumerate(steps) if step == (begun.mode, begun.share)]
+        steps = steps[reached[0] :] if reached else steps
+    for mode, share in steps:
         candidate = CandidateState(bundle=version.bundle, version=version.version, mode=mode, share=share)
         wish = job.releases.want(job.name, champion=champion, candidate=candidate)
-        await_generation(
-            job,
-            wish.generation,
-            lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle,
-            version.bundle,
-        )
-        done.append(Step(mode, share, _watch(job, champion, candidate, plan)))
+        try:
+            await_generation(
+                job,
+                wish.generation,
+                lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle,
+                version.bundle,
+            )
+            done.append(Step(mode, share, _watch(job, champion, candidate, plan, wish.generation)))
+        except BaseException:  # nobody would watch it: it must not go on answering
+            _withdraw(job, champion, wish.generation)
+            raise
         if done[-1].verdict.status != "good":
-            job.releases.want(job.name, champion=champion)
+            _withdraw(job, champion, wish.generation)
             break
     return Rollout(tuple(done))
 
 
-def _plan(plan: Release) -> Iterator[tuple[Literal["shadow", "canary"], float]]:
+def _withdraw(job: Job, champion: Served, generation: int) -> None:
+    """Leave the champion alone again, unless somebody wished for something else meanwhile."""
+    desired = job.releases.desired(job.name)
+    if desired is not None and desired.generation == generation:
+        job.releases.want(job.name, champion=champion)
+
+
+def _plan(plan: Release) -> list[tuple[Literal["shadow", "canary"], float]]:
     if plan.strategy == "shadow":
-        yield "shadow", 0.0
-    elif plan.strategy == "canary":
-        for share in plan.steps:
-            yield "canary", share
+        return [("shadow", 0.0)]
+    return [("canary", share) for share in plan.steps] if plan.strategy == "canary" else []
 
 
-def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release) -> StepVerdict:
-    """Look at a step until it ends, or until a guardrail breaks."""
+def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release, generation: int) -> StepVerdict:
+    """Look at a step until it ends, or until a guardrail breaks.
+
+    Raises
+    ------
+    ReleaseError
+        If the desired state was changed by somebody else meanwhile: theirs stands.
+    """
     began, before = datetime.now(UTC), _traffic(job)
     length = plan.step.approximate_seconds
     end = time.monotonic() + length
     while True:
         time.sleep(max(0.0, min(length / _LOOKS, _LONGEST_NAP, end - time.monotonic())))
+        desired = job.releases.desired(job.name)
+        if desired is None or desired.generation != generation:
+            raise ReleaseError(
+                f"generation {generation} of {job.name} until the step ends",
+                f"generation {desired.generation if desired else 'none'}: somebody released or rolled back meanwhile",
+                "What they wished for stands; deploy again if you still want to",
+            )
         verdict = judge_step(_gather(job, champion, candidate, began, before), job.usecase.spec, plan)
         if verdict.status == "violated" or time.monotonic() >= end:
             return verdict
@@ -133,7 +157,7 @@ def _gather(
     job: Job, champion: Served, candidate: CandidateState, began: datetime, before: dict[str, dict[str, Any]]
 ) -> Evidence:
     """Bring the journal in and lay out what both bundles did since the step began."""
-    job.places.ask_service("POST", "/journal/seal", usecase=job.name)
+    job.places.ask_service("POST", "/journal/seal", _PATIENCE, usecase=job.name)
     harvest(job.places.journal, job.name, job.lake)
     answered = _since(job, "predictions", began)
     labelled = answered.with_columns(_labels(job, champion, answered, began))
@@ -180,7 +204,7 @@ def _labels(job: Job, champion: Served, answered: pl.DataFrame, began: datetime)
 
 
 def _traffic(job: Job) -> dict[str, dict[str, Any]]:
-    answer = job.places.ask_service("GET", "/version")
+    answer = job.places.ask_service("GET", "/version", _PATIENCE)
     if job.name not in answer["usecases"]:
         raise UnreachableError(
             f"the service at {job.places.service} to serve {job.name}",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +55,20 @@ def harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
     A segment is one Delta application transaction: killed between the commit and the removal, the next run sees that
     it is committed and only removes it.
     """
+    with _alone(journal / usecase):
+        return _harvest(journal, usecase, lake)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for another harvest of this use case: a release and the monitor may look at the same time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".harvest").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
     counts: dict[str, int] = {}
     segments = 0
     for kind, table, schema in _KINDS:

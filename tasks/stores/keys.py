@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import secrets
+import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,8 +100,11 @@ class Keys:
 
     def _write(self, keys: dict[str, Key]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        before = self.path.stat() if self.path.exists() else None  # a container reads it by this owner and mode
         replace_file(self.path, json.dumps([key.model_dump(mode="json") for key in keys.values()], indent=1))
-        os.chmod(self.path, 0o640)  # noqa: PTH101 - the group is how a container reads it
+        self.path.chmod(stat.S_IMODE(before.st_mode) if before else 0o640)
+        if before is not None and os.geteuid() == 0:
+            os.chown(self.path, before.st_uid, before.st_gid)
 
 
 def scopes_of(presented: bytes, keys: Sequence[Key]) -> tuple[Scope, ...]:

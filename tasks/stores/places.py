@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from tasks.stores.database import Database
 from tasks.stores.lake import Known, Lake
 from tasks.stores.registry import Registry
 from tasks.stores.releases import Releases
+
+_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,23 +55,27 @@ class Places:
         headers = {"authorization": f"Bearer {self.service_key}"} if self.service_key else {}
         return httpx.Client(base_url=self.service, headers=headers, timeout=timeout)
 
-    def ask_service(self, method: Literal["GET", "POST"], path: str, **params: str) -> Any:  # noqa: ANN401 - JSON
-        """Ask the service once and return its answer.
+    def ask_service(self, method: Literal["GET", "POST"], path: str, patience: float = 0.0, **params: str) -> Any:  # noqa: ANN401 - JSON
+        """Ask the service and return its answer; for `patience` seconds again, where it does not answer.
 
         Raises
         ------
         UnreachableError
             If it does not answer, or answers with an error.
         """
-        try:
-            with self.open_service() as client:
-                return client.request(method, path, params=params).raise_for_status().json()
-        except httpx.HTTPError as error:
-            raise UnreachableError(
-                f"the service at {self.service} to answer {path}",
-                str(error),
-                "Start it (`driftwheel up`) and run again; nothing is lost",
-            ) from error
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                with self.open_service() as client:
+                    return client.request(method, path, params=params).raise_for_status().json()
+            except httpx.HTTPError as error:
+                if time.monotonic() >= deadline:
+                    raise UnreachableError(
+                        f"the service at {self.service} to answer {path}",
+                        str(error),
+                        "Start it (`driftwheel up`) and run again; nothing is lost",
+                    ) from error
+            time.sleep(_AGAIN_SECONDS)
 
 
 class Job:

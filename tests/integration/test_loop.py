@@ -15,7 +15,7 @@ import httpx
 import polars as pl
 import pytest
 
-from expectations.errors import SourceError, TurnTakenError, UnreachableError
+from expectations.errors import ReleaseError, SourceError, TurnTakenError, UnreachableError
 from flows import replay
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
@@ -101,6 +101,13 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
     columns = [column.name for column in bundle.manifest.columns]
     inner = loaded._model_impl
     assert inner.predict(rows.select(columns).to_pandas()).tolist() == bundle.predict(rows).tolist()
+
+    from flows.running import roll_back
+
+    assert roll_back(str(folder)).startswith("version 1 is the champion")
+    assert registry.alias("champion").version == "1"
+    with pytest.raises(ReleaseError, match="none in the ledger"):  # again does not go forward to what was bad
+        roll_back(str(folder))
 
 
 def test_a_challenger_that_is_no_better_is_refused(make_use_case: Make, run: Run, stack: Addresses) -> None:

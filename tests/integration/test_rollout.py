@@ -14,12 +14,13 @@ import polars as pl
 import pytest
 
 from expectations.durations import Duration
+from expectations.errors import ReleaseError
 from expectations.usecase import Release
 from tasks.deployment.rollout import roll_out
 from tasks.monitoring.watching import note_troubles
 from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
-from tasks.stores.releases import Served
+from tasks.stores.releases import CandidateState, Served
 from tests.integration.test_service import Running, made, rows, sample
 from tests.unit.test_training import released
 
@@ -114,6 +115,39 @@ def test_what_the_service_says_is_wrong_reaches_the_ledger_once(job: Job, made) 
     assert [entry.action for entry in entries] == ["refused", "unlogged"]
     assert "model.txt as it was sealed" in entries[0].summary
     assert len(job.database.undelivered("rentals")) == 2
+
+
+def test_a_rerun_judges_the_steps_of_its_own_plan(job: Job, made) -> None:
+    left = CandidateState(bundle=made[2].digest, version="2", mode="canary", share=0.9)
+    job.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=left)
+    done = roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary", step=Duration.parse("1s")))
+    assert not done.kept
+    assert done.steps[0].share == 0.2
+
+
+def test_what_an_operator_does_meanwhile_stands(job: Job, made) -> None:
+    def operate() -> None:
+        time.sleep(1.5)
+        job.releases.want("rentals", champion=Served(bundle=job.third, version="3"))  # type: ignore[attr-defined]
+
+    thread = threading.Thread(target=operate)
+    thread.start()
+    with traffic(job, made), pytest.raises(ReleaseError, match="meanwhile"):
+        roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary", step=Duration.parse("5s")))
+    thread.join()
+    assert job.releases.desired("rentals").champion.bundle == job.third  # type: ignore[attr-defined]
+
+
+def test_a_release_that_fails_leaves_no_candidate_behind(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.deployment import rollout
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rollout, "_watch", fail)
+    with pytest.raises(KeyboardInterrupt):
+        roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary"))
+    assert job.releases.desired("rentals").candidate is None
 
 
 def test_without_traffic_nothing_is_promoted(job: Job, made) -> None:
