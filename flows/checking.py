@@ -83,12 +83,12 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
         different = known[spec.label.column].n_unique() > 1
         findings.append(Finding("label", different, f"{len(known):,} of {len(rows):,} rows have one{share}"))
         least = 2 * spec.evaluation.min_rows
-        if not different or len(known) < least:
+        learnable = different and len(known) >= least
+        if not learnable:
             findings[-1] = Finding(
                 "label", False, f"{findings[-1].found}; at least {least} rows with different values are needed to learn"
             )
-            return findings
-        sample = known.head(_SAMPLE)
+        sample = (known if learnable else rows).head(_SAMPLE)
         outcomes = validate(usecase, sample)
         broken = [outcome for outcome in outcomes if not outcome.success]
         findings += [
@@ -99,6 +99,8 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
             )
             for outcome in broken
         ]
+        if not learnable:  # what is left needs labels
+            return findings
         cleaned, _ = repair(sample, spec.cleaning, spec.keys)
         trained = fit_recipe(
             cleaned, spec, spec.model.candidates[0].model_copy(update=_short(spec.model.candidates[0]))
