@@ -194,6 +194,11 @@ def test_strangers_are_refused_everywhere(stack: Stack) -> None:
             assert client.get(path).status_code == 401
         assert client.get("/livez").status_code == 200
     assert httpx.get(f"http://localhost:{PORT}").status_code == 400  # no TLS
+    with stack.client("mlflow") as client:  # as a browser asks from the page itself, and from another
+        path, body = "/ajax-api/2.0/mlflow/experiments/search", {"max_results": 5}
+        own, other = f"https://mlflow.localhost:{PORT}", "https://evil.example"
+        assert client.post(path, json=body, headers={"origin": own}).status_code == 200
+        assert client.post(path, json=body, headers={"origin": other}).status_code == 403
     inside = (
         "import urllib.request as ask, urllib.error as e\n"
         "for url in ('http://prefect:4200/api/flows/filter', 'http://mlflow:5000/api/2.0/mlflow/experiments/search'):\n"
