@@ -23,7 +23,7 @@ import uvloop
 from infra.serving.access import Access
 from infra.serving.app import Service
 from infra.serving.board import Board
-from infra.serving.connections import IDLE_SECONDS, MOST_CONNECTIONS, Connection, connection_class, cut_late
+from infra.serving.connections import IDLE_SECONDS, MOST_CONNECTIONS, connection_class, cut_late
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.predicting import Limits
@@ -127,7 +127,7 @@ def _serve(options: argparse.Namespace) -> None:
             date_header=False,
             lifespan="on",
             loop="uvloop",
-            http=connection_class(service.predictions) if options.durability != "power" else Connection,
+            http=connection_class(service.predictions),
             ws="none",
             limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=int(IDLE_SECONDS),

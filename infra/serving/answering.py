@@ -1,11 +1,11 @@
-"""From a body to an answer and the lines that log it, by the champion, or by a candidate for a share of entities."""
+"""From checked rows to an answer and the lines that log it, by the champion, or by a candidate for some entities."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import msgspec
 
 from infra.serving.mounts import Model
 from infra.serving.noise import random_text
-from infra.serving.protocol import BadRequestError, Row
+from infra.serving.protocol import BadRequestError, Media, Row
 from tasks.deployment.bundle import Manifest
 
 OUTPUTS = ("default", "label", "probabilities")
@@ -45,6 +45,40 @@ class ShadowLine(msgspec.Struct, gc=False):
     prediction: float
 
 
+class Question(NamedTuple):
+    """What a request asks.
+
+    Attributes
+    ----------
+    chosen : list of int
+        Rows whose entities the candidate answers.
+    """
+
+    body: bytes
+    media: Media
+    rows: Sequence[Row]
+    output: str
+    champion: Model
+    candidate: Model | None
+    chosen: Sequence[int]
+
+
+class Run(NamedTuple):
+    """What scoring with one model took; it failed where there are no values."""
+
+    model: Model
+    values: Sequence[float] | None
+    seconds: float
+
+
+class Scored(NamedTuple):
+    """Predictions, and by which models: in one list a row each where there were two."""
+
+    values: Sequence[float]
+    models: Sequence[Model] | None
+    runs: Sequence[Run]
+
+
 class Answer(NamedTuple):
     """A body to send, and lines to write before."""
 
@@ -53,8 +87,8 @@ class Answer(NamedTuple):
     lines: bytes
 
 
-def answer(body: bytes, champion: Model, candidate: Model | None, share: float) -> Answer:
-    """Read a body, predict its rows and write answer and log.
+def understand(body: bytes, media: Media, champion: Model, candidate: Model | None, share: float) -> Question:
+    """Read a body.
 
     Parameters
     ----------
@@ -66,54 +100,70 @@ def answer(body: bytes, champion: Model, candidate: Model | None, share: float) 
     ------
     BadRequestError
     """
-    rows, params = champion.reader.read(body)
+    rows, params = champion.reader.read(body, media)
     output = params.get("output", "default") if params else "default"
     if output not in OUTPUTS:
         raise BadRequestError(f"`params.output` is one of {', '.join(OUTPUTS)}")
-    models = [champion] * len(rows)
-    values = [0.0] * len(rows)
-    chosen = [at for at, row in enumerate(rows) if champion.share(row) < share] if candidate else []
-    if candidate is not None and chosen:
-        tried = _try(candidate, body, chosen)
-        if tried is not None:
-            for at, value in zip(chosen, tried, strict=True):
-                models[at], values[at] = candidate, value
-    rest = [at for at, model in enumerate(models) if model is champion] if candidate else None
-    if rest is None:
-        values = _predict(champion, rows)
-    else:
-        for at, value in zip(rest, _predict(champion, [rows[at] for at in rest]), strict=True):
-            values[at] = value
-    ids = _make_ids(len(rows))
-    lines = _lines(champion.bundle.manifest, champion.reader.fields, rows, ids, models, values)
+    chosen = [at for at, row in enumerate(rows) if champion.share(row) < share] if candidate is not None else ()
+    return Question(body, media, rows, output, champion, candidate, chosen)
+
+
+def score(question: Question) -> Scored:
+    """Predict the rows of a question; may run beside the event loop.
+
+    Raises
+    ------
+    BadRequestError
+        If a row has no finite prediction.
+    """
+    rows, champion, candidate, chosen = question.rows, question.champion, question.candidate, question.chosen
+    if candidate is None or not chosen:
+        run = _predict(champion, rows)
+        return Scored(run.values or (), None, (run,))
+    tried = _try(candidate, question, chosen)
+    if tried.values is None:
+        run = _predict(champion, rows)
+        return Scored(run.values or (), None, (tried, run))
+    theirs = dict(zip(chosen, tried.values, strict=True))
+    rest = [at for at in range(len(rows)) if at not in theirs]
+    run = _predict(champion, [rows[at] for at in rest])
+    values = theirs | dict(zip(rest, run.values or (), strict=True))
+    models = [candidate if at in theirs else champion for at in range(len(rows))]
+    return Scored([values[at] for at in range(len(rows))], models, (tried, run) if rest else (tried,))
+
+
+def compose(question: Question, scored: Scored) -> Answer:
+    """Write the answer and its log, and count what was scored."""
+    count(scored.runs)
+    champion, values = question.champion, scored.values
+    ids = [random_text(_ID_DIGITS) for _ in values]
     said: dict[str, Any] = {
-        "predictions": present(values, output, champion.bundle.manifest),
+        "predictions": present(values, question.output, champion.bundle.manifest),
         "ids": ids,
         "version": champion.version,
     }
-    if rest is not None and len(rest) < len(rows):
-        versions = [model.version for model in models]
+    if scored.models is not None:
+        versions = [model.version for model in scored.models]
         said["versions"] = versions
-        if not rest:
+        if len(question.chosen) == len(versions):
             said["version"] = versions[0]
-    return Answer(_encode(said), ids, lines)
+    return Answer(_encode(said), ids, _lines(question, scored, ids))
 
 
-def shadow(body: bytes, candidate: Model, ids: Sequence[str]) -> bytes:
-    """Score a request that was answered with a candidate too; returns lines for the journal, none where it cannot."""
-    found = _try(candidate, body, range(len(ids)))
-    if not found:
-        return b""
-    now = datetime.now(UTC).isoformat()
-    return _encoder.encode_lines(
-        [
-            ShadowLine(id_, now, candidate.version, candidate.bundle.digest, value)
-            for id_, value in zip(ids, found, strict=True)
-        ]
-    )
+def shadow(question: Question, candidate: Model) -> Run:
+    """Score a request that was answered with a candidate too; may run beside the event loop."""
+    return _try(candidate, question, range(len(question.rows)))
 
 
-def present(values: list[float], output: Any, manifest: Manifest) -> list[Any]:  # noqa: ANN401 - of the request
+def shadow_lines(run: Run, ids: Sequence[str]) -> bytes:
+    """Write what a candidate would have answered; nothing where it could not."""
+    count((run,))
+    now, version, digest = datetime.now(UTC).isoformat(), run.model.version, run.model.bundle.digest
+    pairs = zip(ids, run.values, strict=True) if run.values is not None else ()
+    return _encoder.encode_lines([ShadowLine(id_, now, version, digest, value) for id_, value in pairs])
+
+
+def present(values: Sequence[float], output: str, manifest: Manifest) -> Sequence[Any]:
     """Bring predictions into the form a request asks for: a regression has one, its value."""
     if output == "default" or manifest.task != "binary_classification":
         return values
@@ -122,47 +172,50 @@ def present(values: list[float], output: Any, manifest: Manifest) -> list[Any]: 
     return [[1.0 - value, value] for value in values]
 
 
-def _predict(model: Model, rows: Sequence[Row]) -> list[float]:
+def count(runs: Sequence[Run]) -> None:
+    """Count what models did; on the event loop alone, where nothing else counts meanwhile."""
+    for model, values, seconds in runs:
+        if values is None:
+            model.tally.failures += 1
+            continue
+        model.tally.requests += 1
+        model.tally.rows += len(values)
+        model.tally.seconds.add(seconds)
+
+
+def _predict(model: Model, rows: Sequence[Row]) -> Run:
     started = time.perf_counter()
     values = model.predict(rows)
     for position, value in enumerate(values):
         if not math.isfinite(value):
             raise BadRequestError(f"row {position} has no finite prediction")
-    model.tally.requests += 1
-    model.tally.rows += len(rows)
-    model.tally.seconds.add(time.perf_counter() - started)
-    return values
+    return Run(model, values, time.perf_counter() - started)
 
 
-def _try(candidate: Model, body: bytes, chosen: Sequence[int]) -> list[float] | None:
-    """Predict rows with a candidate, which reads the body for itself; None where it cannot."""
+def _try(candidate: Model, question: Question, chosen: Sequence[int]) -> Run:
+    """Predict rows with a candidate, which reads the body for itself."""
     try:
-        rows, _ = candidate.reader.read(body)
+        rows, _ = candidate.reader.read(question.body, question.media)
         return _predict(candidate, [rows[at] for at in chosen])
     except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers and it is counted
         if not isinstance(error, BadRequestError):
             _log.exception("candidate version %s failed", candidate.version)
-        candidate.tally.failures += 1
-        return None
+        return Run(candidate, None, 0.0)
 
 
-def _make_ids(count: int) -> list[str]:
-    return [random_text(_ID_DIGITS) for _ in range(count)]
-
-
-def _lines(
-    manifest: Manifest,
-    fields: Mapping[str, str],
-    rows: Sequence[Row],
-    ids: Sequence[str],
-    models: Sequence[Model],
-    values: Sequence[float],
-) -> bytes:
+def _lines(question: Question, scored: Scored, ids: Sequence[str]) -> bytes:
+    champion = question.champion
     now = datetime.now(UTC).isoformat()
-    clock = fields.get(manifest.clock, "")
-    return _encoder.encode_lines(
-        [
-            Line(id_, getattr(row, clock, None), now, model.version, model.bundle.digest, value, row)
-            for id_, row, model, value in zip(ids, rows, models, values, strict=True)
+    clock = champion.reader.fields.get(champion.bundle.manifest.clock, "")
+    if scored.models is None:
+        version, digest = champion.version, champion.bundle.digest
+        lines = [
+            Line(id_, getattr(row, clock, None), now, version, digest, value, row)
+            for id_, row, value in zip(ids, question.rows, scored.values, strict=True)
         ]
-    )
+    else:
+        lines = [
+            Line(id_, getattr(row, clock, None), now, model.version, model.bundle.digest, value, row)
+            for id_, row, model, value in zip(ids, question.rows, scored.models, scored.values, strict=True)
+        ]
+    return _encoder.encode_lines(lines)

@@ -31,13 +31,13 @@ from infra.serving.predicting import (
     Limits,
     Predictions,
     Reply,
-    check_weight,
     error_body,
     refusal_of_key,
     request_id_of,
+    too_large,
     unwritable,
 )
-from infra.serving.protocol import BadRequestError
+from infra.serving.protocol import MEDIA, BadRequestError, Media
 from infra.serving.tallies import BOUNDS, add_up, exposition
 from tasks.stores.keys import Scope as KeyScope
 
@@ -179,19 +179,18 @@ class Service:
     # --- predictions --------------------------------------------------------------------------------------------------
 
     async def _invocations(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = request_id_of(scope["headers"])
-        refused = self.access.refuses(scope["headers"], "predict")
-        if refused:  # before a body is read, or a method told
-            reply = refusal_of_key(refused, request_id)
+        admitted = self.predictions.admit(scope["headers"])
+        if isinstance(admitted, Reply):  # before a body is read, or a method told
+            reply = admitted
         elif scope["method"] != "POST":
-            reply = Reply(405, error_body("BAD_REQUEST", "use POST"), request_id, ((b"allow", b"POST"),))
+            reply = Reply(405, error_body("BAD_REQUEST", "use POST"), admitted.request_id, ((b"allow", b"POST"),))
         else:
             try:
-                body = await _read(scope, receive, self.limits.body)
+                body = await _read(receive, self.limits.body)
             except BadRequestError as error:
-                reply = Reply(error.status, error_body("BAD_REQUEST", str(error)), request_id)
+                reply = Reply(error.status, error_body("BAD_REQUEST", str(error)), admitted.request_id)
             else:
-                reply = await self.predictions.reply_durably(scope["path"], scope["headers"], body)
+                reply = await self.predictions.reply(scope["path"], admitted, body)
         await _send(send, reply)
         if reply.after is not None:
             reply.after()
@@ -298,10 +297,11 @@ class Service:
         name = request.path_params.get("usecase", "")
         mount = self.predictions.mount(name)
         if mount is None:
-            status, body = self.predictions.no_model(name, None)
-            return JSONResponse(body, status)
+            status, why = self.predictions.no_model(name, None)
+            return JSONResponse(why, status)
         try:
-            labels = _read_feedback(await _read(request.scope, request.receive, self.limits.body))
+            body, _ = await self._body(request, "json")
+            labels = _read_feedback(body)
         except BadRequestError as error:
             mount.tally.error("bad_feedback")
             return Response(error_body("BAD_REQUEST", str(error)), error.status)
@@ -314,6 +314,13 @@ class Service:
             return Response(reply.body, 503, headers={"retry-after": str(RETRY_SECONDS)})
         return JSONResponse({"accepted": len(labels)})
 
+    async def _body(self, request: Request, *taken: Media) -> tuple[bytes, Media]:
+        said = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        media = MEDIA.get(said.encode(), "other")
+        if media not in taken:
+            raise BadRequestError("the content type must be application/json" + " or text/csv" * (len(taken) > 1), 415)
+        return await _read(request.receive, self.limits.body, int(request.headers.get("content-length", 0))), media
+
     async def _explain(self, request: Request) -> Response:
         name = request.path_params.get("usecase", "")
         mount = self.predictions.mount(name)
@@ -321,8 +328,7 @@ class Service:
             status, body = self.predictions.no_model(name, mount)
             return JSONResponse(body, status)
         try:
-            content = await _read(request.scope, request.receive, self.limits.body)
-            rows, _ = mount.champion.reader.read(content)
+            rows, _ = mount.champion.reader.read(*await self._body(request, "json", "csv"))
             return Response(_encode(await asyncio.to_thread(explain, mount.champion, rows)))
         except BadRequestError as error:
             mount.tally.error("bad_request")
@@ -365,20 +371,20 @@ def _read_feedback(body: bytes) -> list[tuple[str, float]]:
     return found
 
 
-async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
-    declared = next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
-    check_weight(scope["headers"], declared, most)
-    parts, size = [], 0
-    while True:
+async def _read(receive: Receive, most: int, declared: int = 0) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        if max(size, declared) > most:
+            raise too_large(most)
         message = await receive()
         if message["type"] == "http.disconnect":
             raise BadRequestError("the client went away")
-        part = message.get("body", b"")
-        size += len(part)
-        check_weight((), size, most)
-        parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts)
+        parts.append(message.get("body", b""))
+        size, more = size + len(parts[-1]), message.get("more_body", False)
+    if size > most:
+        raise too_large(most)
+    return b"".join(parts)
 
 
 async def _send(send: Send, reply: Reply) -> None:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from infra.serving.predicting import SAFE_HEADERS, Predictions, Reply, error_body, request_id_of
+from infra.serving.predicting import SAFE_HEADERS, Admitted, Predictions, Reply, error_body, request_id_of
 
 MOST_HEADER_BYTES = 32 * 1024
 REQUEST_SECONDS = 20.0
@@ -28,11 +28,22 @@ _TOO_LARGE = (
 )
 
 
+class _Turn:
+    """Stands where uvicorn looks for the response under way, while a reply of the short way is."""
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete")
+    message_event = asyncio.Event()
+    """Set by uvicorn; nobody waits for it."""
+
+    def __init__(self) -> None:
+        self.disconnected, self.keep_alive, self.response_complete = False, True, True
+
+
 class Connection(HttpToolsProtocol):
     """One client's connection.
 
-    Requests for predictions whose answer needs no waiting take a short way: they are answered as soon as their last
-    byte is parsed, without a task and without ASGI's messages. All others go to the application.
+    Requests for predictions take a short way, without a task and without ASGI's messages. All others go to the
+    application; so do requests that are sent before the reply to the last one, which uvicorn then keeps in order.
     """
 
     predictions: Predictions | None = None
@@ -40,18 +51,23 @@ class Connection(HttpToolsProtocol):
 
     arriving_since: float | None = None
     """When the request now arriving began; None between requests."""
+    unread_since: float | None = None
+    """Since when the client does not read what it is sent; None where it does."""
     idle_since: float = 0.0
     _header_bytes = 0
     _in_headers = True
     _short = False
     _path = ""
+    _admitted: Admitted
     _parts: list[bytes]
     _size = 0
     _last = False
+    _turn: _Turn
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn narrows it
         """Start the clock."""
         self.arriving_since = time.monotonic()
+        self._turn = _Turn()
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -92,9 +108,11 @@ class Connection(HttpToolsProtocol):
             message = "send no Upgrade header: this is HTTP/1.1 alone"
             self._reply(Reply(400, error_body("BAD_REQUEST", message), request_id_of(self.headers)), keep=False)
         elif self._short and self.predictions is not None:
-            refused = self.predictions.refuse_early(self.headers)
-            if refused is not None:  # before a body is taken in
-                self._reply(refused, keep=False)
+            admitted = self.predictions.admit(self.headers)
+            if isinstance(admitted, Reply):  # refused before a body is taken in
+                self._reply(admitted, keep=False)
+            else:
+                self._admitted = admitted
         if self._short:
             self._path, self._parts, self._size = path.decode("ascii"), [], 0
         else:  # what uvicorn does when a request begins, made up for
@@ -114,7 +132,7 @@ class Connection(HttpToolsProtocol):
             self._parts.append(body)
         elif not self.transport.is_closing():
             self._parts = []
-            self._reply(self.predictions.too_large(self.headers), keep=False)
+            self._reply(self.predictions.too_large(self._admitted.request_id), keep=False)
 
     def on_message_complete(self) -> None:
         """Answer, on the short way."""
@@ -128,13 +146,19 @@ class Connection(HttpToolsProtocol):
             return
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
-        keep = self.parser.should_keep_alive() and not self._last
-        try:
-            reply = self.predictions.reply(self._path, self.headers, body)
-        except Exception:  # noqa: BLE001 - the parser would call it a bad request; it is a fault of ours, told as one
-            _log.exception("a request could not be answered")
-            reply = Reply(500, error_body("INTERNAL_ERROR", "see the service's log"), request_id_of(self.headers))
-        self._reply(reply, keep=keep)
+        turn = self._turn
+        turn.response_complete, turn.keep_alive = False, self.parser.should_keep_alive() and not self._last
+        self.cycle = turn  # type: ignore[assignment] # as much of a cycle as uvicorn looks at
+        self.predictions.answer(self._path, self._admitted, body, self._answered)
+
+    def _answered(self, reply: Reply) -> None:
+        """Send the reply of the short way, and let what was sent meanwhile have its turn."""
+        self._turn.response_complete = True
+        self.idle_since = time.monotonic()
+        if not self.transport.is_closing():
+            self._reply(reply, keep=self._turn.keep_alive)
+        if self.pipeline:
+            self.on_response_complete()
 
     def _reply(self, reply: Reply, *, keep: bool) -> None:
         self.transport.write(on_the_wire(reply, keep=keep))
@@ -147,13 +171,13 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Take no more requests from a client that does not read its answers."""
         super().pause_writing()
-        self.arriving_since = time.monotonic()  # and cut it off when that goes on
+        self.unread_since = time.monotonic()
         self.flow.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on with it."""
         super().resume_writing()
-        self.arriving_since = None
+        self.unread_since = None
         self.flow.resume_reading()
 
     def shutdown(self) -> None:
@@ -189,8 +213,9 @@ def cut_late(connections: Iterable[object]) -> int:
     for connection in list(connections):
         if not isinstance(connection, Connection):
             continue
-        if connection.arriving_since is not None:
-            overdue = now - connection.arriving_since > REQUEST_SECONDS
+        if connection.arriving_since is not None or connection.unread_since is not None:
+            since = (each for each in (connection.arriving_since, connection.unread_since) if each is not None)
+            overdue = now - min(since) > REQUEST_SECONDS
         else:  # a connection that took the ordinary way last has uvicorn's own timer as well
             idle = connection.cycle is None or connection.cycle.response_complete
             overdue = idle and now - connection.idle_since > IDLE_SECONDS

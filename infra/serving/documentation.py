@@ -163,10 +163,17 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
     }
     request = {
         "required": True,
-        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}.request"}}},
+        "content": {
+            "application/json": {"schema": {"$ref": f"#/components/schemas/{name}.request"}},
+            "text/csv": {"schema": {"type": "string", "description": "A line of column names, then a line a row"}},
+        },
     }
-    refused = {"400": _error("What is wrong, by column and row; never a value"), "413": _error("Too many bytes"),
-               "415": _error("Not JSON"), "503": _error("No model yet, or predictions cannot be logged")}  # fmt: skip
+    refused = {
+        "400": _error("What is wrong, by column and row; never a value"),
+        "413": _error("Too many bytes"),
+        "415": _error("Neither JSON nor CSV"),
+        "503": _error("No model yet, or predictions cannot be logged"),
+    }
     paths[f"/{name}/invocations"] = {
         "post": {
             "operationId": f"{name}.predict",
@@ -292,6 +299,7 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
         f"{manifest.rows:,} rows up to {manifest.cutoff:%Y-%m-%d}.</p>",
         f"<h3><span class=method>POST</span> /{name}/invocations</h3>",
         f"<p>Answers {html.escape(_meaning(model))}, with an id for each row.</p><pre>{html.escape(curl)}</pre>",
+        "<p>CSV is taken too (<code>content-type: text/csv</code>): a line of column names, then a line a row.</p>",
         f"<table><tr><th>column<th>type<th>unit<th>meaning{columns}</table>",
         f"<h3><span class=method>POST</span> /{name}/explain</h3><p>The same body; what each feature adds.</p>",
         f"<h3><span class=method>POST</span> /{name}/feedback</h3>",

@@ -1,7 +1,9 @@
 """The journal's writing side: what is answered was written before.
 
 Lines are written before the answer goes out: the process may die at any instant and nothing it acknowledged is lost.
-With durability ``power`` the answer waits for the disk as well, one sync for all that gathered meanwhile.
+What comes in one turn of the event loop is written at once, and its answers go out together: waking a client that
+waits costs more than a row does. With durability ``power`` the answers wait for the disk as well, one sync for all that
+gathered meanwhile.
 
 A segment is ``KIND-NUMBER.open`` while it grows and ``KIND-NUMBER.jsonl`` once closed; closed ones never change. Each
 process writes to a folder of its own and holds a lock on it, so that its successor can tell a dead one's open segments
@@ -18,6 +20,7 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +43,10 @@ class JournalUnwritableError(Exception):
     """The journal cannot be written; nothing may be acknowledged."""
 
 
+Done = Callable[[JournalUnwritableError | None], None]
+"""Called once: when lines are as safe as the durability says, or with the reason why nothing of them was written."""
+
+
 @dataclass
 class _Stream:
     """One kind of lines of one use case."""
@@ -50,7 +57,7 @@ class _Stream:
     file: int | None = None
     size: int = 0
     opened: float = 0.0
-    waiting: list[tuple[bytes, asyncio.Future[None]]] = field(default_factory=list)
+    waiting: list[tuple[bytes, Done]] = field(default_factory=list)
     named: bool = False
     """Whether the file's name is safe too."""
     syncing: bool = False
@@ -100,11 +107,6 @@ class _Stream:
             self.path(OPEN_SUFFIX).rename(self.path(CLOSED_SUFFIX))
         else:
             self.path(OPEN_SUFFIX).unlink(missing_ok=True)
-
-
-def _look_at(done: asyncio.Future[None]) -> None:
-    """Take note of an outcome nobody waits for."""
-    done.exception()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -169,24 +171,12 @@ class Journal:
             os.close(handle)
         return closed
 
-    def write(self, usecase: str, kind: str, content: bytes) -> None:
-        """Append complete lines at once; they survive the death of the process.
-
-        A write into the page cache takes less time than waiting for others to join it would.
-
-        Raises
-        ------
-        JournalUnwritableError
-            If they could not be written; then nothing of them is in the journal.
-        """
-        if self.durability == "off":
-            return
+    def submit(self, usecase: str, kind: str, content: bytes, done: Done) -> None:
+        """Append complete lines, together with all that come in this turn of the event loop."""
         stream = self._stream(usecase, kind)
-        try:
-            stream.write(content)
-        except OSError as error:
-            raise self._unwritable(stream, error) from None
-        self._written(stream)
+        if not stream.waiting and not stream.syncing:
+            asyncio.get_running_loop().call_soon(self._flush, stream)
+        stream.waiting.append((content, done))
 
     async def append(self, usecase: str, kind: str, content: bytes) -> None:
         """Append complete lines and return once they are as safe as the durability says.
@@ -196,18 +186,18 @@ class Journal:
         JournalUnwritableError
             If they could not be; then nothing of them is in the journal.
         """
-        if self.durability != "power":
-            self.write(usecase, kind, content)
-            return
-        await self._gather(self._stream(usecase, kind), content)
+        waits: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def write_soon(self, usecase: str, kind: str, content: bytes) -> None:
-        """Append lines nobody waits for; where they cannot be written, `trouble` says so."""
-        if self.durability == "power":
-            self._gather(self._stream(usecase, kind), content).add_done_callback(_look_at)
-            return
-        with contextlib.suppress(JournalUnwritableError):
-            self.write(usecase, kind, content)
+        def done(error: JournalUnwritableError | None) -> None:
+            if waits.cancelled():
+                return
+            if error is None:
+                waits.set_result(None)
+            else:
+                waits.set_exception(error)
+
+        self.submit(usecase, kind, content, done)
+        await waits
 
     def _stream(self, usecase: str, kind: str) -> _Stream:
         stream = self._streams.get((usecase, kind))
@@ -215,49 +205,49 @@ class Journal:
             stream = self._streams.setdefault((usecase, kind), _Stream(self.root / usecase / self.instance, kind))
         return stream
 
-    def _gather(self, stream: _Stream, content: bytes) -> asyncio.Future[None]:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        if not stream.waiting and not stream.syncing:
-            loop.call_soon(self._flush, stream)
-        stream.waiting.append((content, done))
-        return done
-
     def _flush(self, stream: _Stream) -> None:
-        """Write what gathered and have it synced; what arrives meanwhile gathers for the next."""
+        """Write what gathered; with durability ``power`` what arrives during the sync gathers for the next."""
+        if stream.syncing or not stream.waiting:
+            return
         waiting, stream.waiting = stream.waiting, []
+        if self.durability == "off":
+            self._conclude(waiting, None)
+            return
         before = stream.size if stream.file is not None else 0
         try:
-            stream.write(b"".join(content for content, _ in waiting))
+            stream.write(waiting[0][0] if len(waiting) == 1 else b"".join(content for content, _ in waiting))
         except OSError as error:
-            self._refuse(stream, waiting, error)
+            self._conclude(waiting, self._unwritable(stream, error))
+            return
+        if self.durability == "process":
+            self._written(stream)
+            self._conclude(waiting, None)
             return
         stream.syncing = True
         syncing = asyncio.get_running_loop().run_in_executor(self._disk, stream.sync)
         syncing.add_done_callback(lambda done: self._synced(stream, waiting, before, done))
 
     def _synced(
-        self,
-        stream: _Stream,
-        waiting: list[tuple[bytes, asyncio.Future[None]]],
-        before: int,
-        done: asyncio.Future[None],
+        self, stream: _Stream, waiting: list[tuple[bytes, Done]], before: int, done: asyncio.Future[None]
     ) -> None:
         stream.syncing = False
         error = done.exception()
         if isinstance(error, OSError):
             stream.take_back(before)
-            self._refuse(stream, waiting, error)
+            self._conclude(waiting, self._unwritable(stream, error))
         else:
-            for _, waits in waiting:
-                if not waits.cancelled():
-                    waits.set_result(None)
             self._written(stream)
+            self._conclude(waiting, None)
         if stream.closing:
             stream.closing = False
             stream.close()
         if stream.waiting:
             self._flush(stream)
+
+    @staticmethod
+    def _conclude(waiting: list[tuple[bytes, Done]], error: JournalUnwritableError | None) -> None:
+        for _, done in waiting:
+            done(error)
 
     def _written(self, stream: _Stream) -> None:
         self.trouble = ""
@@ -266,11 +256,6 @@ class Journal:
                 stream.close()
             except OSError as error:  # the lines are safe; a successor closes the segment
                 _log.error("a segment cannot be closed: %s", error.strerror)
-
-    def _refuse(self, stream: _Stream, waiting: list[tuple[bytes, asyncio.Future[None]]], error: OSError) -> None:
-        for _, waits in waiting:
-            if not waits.cancelled():
-                waits.set_exception(self._unwritable(stream, error))
 
     def _unwritable(self, stream: _Stream, error: OSError) -> JournalUnwritableError:
         self.trouble = f"{error.strerror} ({stream.folder})"

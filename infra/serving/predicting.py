@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -12,13 +14,25 @@ from typing import NamedTuple
 import msgspec
 
 from infra.serving.access import Access
-from infra.serving.answering import Answer, answer, shadow
+from infra.serving.answering import (
+    Answer,
+    Question,
+    Run,
+    Scored,
+    compose,
+    score,
+    shadow,
+    shadow_lines,
+    understand,
+)
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Model, Mount, Mounts
 from infra.serving.noise import random_text
-from infra.serving.protocol import BadRequestError
+from infra.serving.protocol import MEDIA, BadRequestError, Media
 
 RETRY_SECONDS = 5
+BESIDE_ROWS = 32
+"""From so many rows on a request is scored beside the event loop, which goes on reading others meanwhile."""
 _REQUEST_ID_LENGTH = 64
 _PATH = "/invocations"
 _log = logging.getLogger("driftwheel.serving")
@@ -59,19 +73,31 @@ class Reply(NamedTuple):
     after: Callable[[], None] | None = None
 
 
-class _Begun(NamedTuple):
-    """A request that is answered but for its log."""
+Done = Callable[[Reply], None]
+
+
+class Admitted(NamedTuple):
+    """What the headers of a request that may pass say."""
+
+    request_id: bytes
+    media: Media
+
+
+class _Request(NamedTuple):
+    """A request under way."""
 
     mount: Mount
-    found: Answer
     request_id: bytes
     started: float
-    body: bytes
+    done: Done
     shadowing: Model | None
+    """Scores it too, once it is answered."""
 
 
 class Predictions:
     """Answers requests for predictions.
+
+    Nothing here waits: a reply is handed to a function once the request is scored, logged, and as safe as it shall be.
 
     Parameters
     ----------
@@ -83,30 +109,58 @@ class Predictions:
 
     def __init__(self, mounts: Mounts, journal: Journal, access: Access, limits: Limits) -> None:
         self.mounts, self.journal, self.access, self.limits = mounts, journal, access, limits
+        self._beside = ThreadPoolExecutor(1, "predicting")
 
-    def reply(self, path: str, headers: Headers, body: bytes) -> Reply:
-        """Answer at once; for a journal that needs no waiting."""
-        begun = self._begin(path, headers, body)
-        if isinstance(begun, Reply):
-            return begun
-        try:
-            if begun.found.lines:
-                self.journal.write(begun.mount.usecase, "predictions", begun.found.lines)
-        except JournalUnwritableError as error:
-            return self._unlogged(begun, error)
-        return self._conclude(begun)
+    def admit(self, headers: Headers) -> Admitted | Reply:
+        """Read the headers; refuse a request without a key, or one that says it is too large."""
+        request_id, content_type, length = b"", b"application/json", b"0"
+        for name, value in headers:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"content-length":
+                length = value
+            elif name == b"x-request-id" and is_decent(value):
+                request_id = value
+        request_id = request_id or new_request_id()
+        refused = self.access.refuses(headers, "predict")
+        if refused:
+            return refusal_of_key(refused, request_id)
+        if int(length) > self.limits.body:
+            return self.too_large(request_id)
+        media = MEDIA.get(content_type) or MEDIA.get(content_type.partition(b";")[0].strip().lower(), "other")
+        return Admitted(request_id, media)
 
-    async def reply_durably(self, path: str, headers: Headers, body: bytes) -> Reply:
-        """Answer once the lines are as safe as the journal's durability says."""
-        begun = self._begin(path, headers, body)
-        if isinstance(begun, Reply):
-            return begun
+    def answer(self, path: str, admitted: Admitted, body: bytes, done: Done) -> None:
+        """Predict, log, and only then hand over the reply, at once or later. Call it on the event loop."""
+        started = time.perf_counter()
+        name = path[1 : -len(_PATH)] if len(path) > len(_PATH) else ""
+        mount = self.mount(name)
+        if mount is None or mount.champion is None:
+            status, why = self.no_model(name, mount)
+            done(Reply(status, _encode(why), admitted.request_id))
+            return
+        mount.tally.requests += 1
+        # one read: the whole request is answered by one state of the mount
+        champion, candidate, mode = mount.champion, mount.candidate, mount.mode
+        request = _Request(mount, admitted.request_id, started, done, candidate if mode == "shadow" else None)
         try:
-            if begun.found.lines:
-                await self.journal.append(begun.mount.usecase, "predictions", begun.found.lines)
-        except JournalUnwritableError as error:
-            return self._unlogged(begun, error)
-        return self._conclude(begun)
+            self._check(admitted, body)
+            question = understand(body, admitted.media, champion, candidate if mode == "canary" else None, mount.share)
+            if len(question.rows) >= BESIDE_ROWS:
+                scoring = asyncio.get_running_loop().run_in_executor(self._beside, score, question)
+                scoring.add_done_callback(partial(self._scored, request, question))
+                return
+            found = compose(question, score(question))
+        except Exception as error:  # noqa: BLE001 - a fault of ours is told as one
+            self._fail(request, error)
+        else:
+            self._log(request, question, found)
+
+    async def reply(self, path: str, admitted: Admitted, body: bytes) -> Reply:
+        """Wait for the reply."""
+        waits: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.answer(path, admitted, body, lambda reply: None if waits.cancelled() else waits.set_result(reply))
+        return await waits
 
     def mount(self, name: str) -> Mount | None:
         """Find a use case by name; the only one where none is named."""
@@ -123,86 +177,95 @@ class Predictions:
         wanted = "no such use case" if name else "name the use case: /NAME/invocations"
         return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"{wanted}; served here: {served}"}
 
-    def refuse_early(self, headers: Headers) -> Reply | None:
-        """Refuse a request by its headers alone: without a key, or too large."""
-        refused = self.access.refuses(headers, "predict")
-        if refused:
-            return refusal_of_key(refused, request_id_of(headers))
-        declared = next((int(value) for name, value in headers if name == b"content-length"), 0)
-        return self.too_large(headers) if declared > self.limits.body else None
+    def too_large(self, request_id: bytes) -> Reply:
+        """Refuse a body beyond the limit."""
+        error = too_large(self.limits.body)
+        return Reply(error.status, error_body("BAD_REQUEST", str(error)), request_id)
 
-    def too_large(self, headers: Headers) -> Reply:
-        """Refuse a body that outgrew the limit while it arrived."""
-        return Reply(
-            413, error_body("BAD_REQUEST", f"the body is larger than {self.limits.body} bytes"), request_id_of(headers)
+    def _check(self, admitted: Admitted, body: bytes) -> None:
+        if len(body) > self.limits.body:
+            raise too_large(self.limits.body)
+        if admitted.media == "other":
+            raise BadRequestError("the content type must be application/json or text/csv", 415)
+
+    def _scored(self, request: _Request, question: Question, scoring: asyncio.Future[Scored]) -> None:
+        try:
+            found = compose(question, scoring.result())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(request, error)
+        else:
+            self._log(request, question, found)
+
+    def _fail(self, request: _Request, error: Exception) -> None:
+        if isinstance(error, BadRequestError):
+            request.done(_refusal(request.mount, error, request.request_id))
+            return
+        _log.error("a request could not be answered", exc_info=error)
+        request.mount.tally.error("internal")
+        request.done(Reply(500, error_body("INTERNAL_ERROR", "see the service's log"), request.request_id))
+
+    def _log(self, request: _Request, question: Question, found: Answer) -> None:
+        if not found.lines:
+            self._logged(request, question, found, None)
+            return
+        self.journal.submit(
+            request.mount.usecase,
+            "predictions",
+            found.lines,
+            lambda error: self._logged(request, question, found, error),
         )
 
-    def _begin(self, path: str, headers: Headers, body: bytes) -> _Begun | Reply:
-        """Admit a request and compute its answer: all there is to do before it is logged."""
-        started = time.perf_counter()
-        request_id = request_id_of(headers)
-        refused = self.access.refuses(headers, "predict")
-        if refused:
-            return refusal_of_key(refused, request_id)
-        name = path[1 : -len(_PATH)] if len(path) > len(_PATH) else ""
-        mount = self.mount(name)
-        if mount is None or mount.champion is None:
-            status, why = self.no_model(name, mount)
-            return Reply(status, _encode(why), request_id)
-        mount.tally.requests += 1
-        # one read: the whole request is answered by one state of the mount
-        champion, candidate, mode = mount.champion, mount.candidate, mount.mode
-        try:
-            check_weight(headers, len(body), self.limits.body)
-            found = answer(body, champion, candidate if mode == "canary" else None, mount.share)
-        except BadRequestError as error:
-            return _refusal(mount, error, request_id)
-        shadowing = candidate if mode == "shadow" else None
-        return _Begun(mount, found, request_id, started, body, shadowing)
-
-    def _unlogged(self, begun: _Begun, error: JournalUnwritableError) -> Reply:
-        """Refuse what cannot be logged, or go on without where that was asked for."""
-        if self.limits.answer_unlogged:
-            begun.mount.tally.unlogged += len(begun.found.ids)
-            return self._conclude(begun)
-        begun.mount.tally.error("journal")
-        return unwritable(error, begun.request_id)
-
-    def _conclude(self, begun: _Begun) -> Reply:
-        mount, found = begun.mount, begun.found
+    def _logged(
+        self, request: _Request, question: Question, found: Answer, error: JournalUnwritableError | None
+    ) -> None:
+        mount = request.mount
+        if error is not None:
+            if not self.limits.answer_unlogged:
+                mount.tally.error("journal")
+                request.done(unwritable(error, request.request_id))
+                return
+            mount.tally.unlogged += len(found.ids)
         mount.tally.rows += len(found.ids)
-        mount.tally.seconds.add(time.perf_counter() - begun.started)
+        mount.tally.seconds.add(time.perf_counter() - request.started)
         after = None
-        if begun.shadowing is not None:
-            after = partial(self._shadow, mount.usecase, begun.shadowing, begun.body, found.ids)
-        return Reply(200, found.body, begun.request_id, after=after)
+        if request.shadowing is not None:
+            after = partial(self._shadow, mount.usecase, request.shadowing, question, found.ids)
+        request.done(Reply(200, found.body, request.request_id, after=after))
 
-    def _shadow(self, usecase: str, candidate: Model, body: bytes, ids: Sequence[str]) -> None:
-        lines = shadow(body, candidate, ids)
-        if lines:
-            self.journal.write_soon(usecase, "shadows", lines)
+    def _shadow(self, usecase: str, candidate: Model, question: Question, ids: Sequence[str]) -> None:
+        if len(ids) < BESIDE_ROWS:
+            self._log_shadow(usecase, shadow(question, candidate), ids)
+            return
+        scoring = asyncio.get_running_loop().run_in_executor(self._beside, shadow, question, candidate)
+        scoring.add_done_callback(lambda done: self._log_shadow(usecase, done.result(), ids))
+
+    def _log_shadow(self, usecase: str, run: Run, ids: Sequence[str]) -> None:
+        lines = shadow_lines(run, ids)
+        if lines:  # nobody waits for them; where they cannot be written, the journal's trouble says so
+            self.journal.submit(usecase, "shadows", lines, lambda _: None)
 
 
-def check_weight(headers: Headers, size: int, most: int) -> None:
-    """Refuse what is no JSON or too much of it.
+def too_large(most: int) -> BadRequestError:
+    """Say that a body is beyond the limit."""
+    return BadRequestError(f"the body is larger than {most} bytes", 413)
 
-    Raises
-    ------
-    BadRequestError
-    """
-    if size > most:
-        raise BadRequestError(f"the body is larger than {most} bytes", 413)
-    for name, value in headers:
-        if name == b"content-type" and value.partition(b";")[0].strip().lower() != b"application/json":
-            raise BadRequestError("the content type must be application/json", 415)
+
+def is_decent(request_id: bytes) -> bool:
+    """Whether a client's own id of a request is taken over."""
+    return len(request_id) <= _REQUEST_ID_LENGTH and request_id.replace(b"-", b"").isalnum()
+
+
+def new_request_id() -> bytes:
+    """Make an id for a request that has none."""
+    return random_text(16).encode()
 
 
 def request_id_of(headers: Headers) -> bytes:
     """Return the client's own id of a request where it sent a decent one, else a new one."""
     for name, value in headers:
-        if name == b"x-request-id" and len(value) <= _REQUEST_ID_LENGTH and value.replace(b"-", b"").isalnum():
+        if name == b"x-request-id" and is_decent(value):
             return value
-    return random_text(16).encode()
+    return new_request_id()
 
 
 def error_body(code: str, message: str) -> bytes:

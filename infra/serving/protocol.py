@@ -20,16 +20,22 @@ a number or a boolean where a text is needed
     its text; true and false count as 1 and 0 where a number is needed.
 a category the model has not seen
     predicted as the feature program says (code -1).
+
+In a CSV body (``text/csv``) the first line names the columns and an empty value is missing; there is no other text for
+it. Else the same holds.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -39,6 +45,9 @@ from tasks.preprocessing.program import FeatureProgram
 
 MOST_ROWS = 10_000
 _FIRST_YEAR, _LAST_YEAR = 1800, 2500
+Media = Literal["json", "csv", "other"]
+MEDIA: dict[bytes, Media] = {b"application/json": "json", b"text/csv": "csv"}
+"""Content type -> how a body is read."""
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -138,6 +147,11 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+_FROM_TEXT: dict[str, Callable[[str], Any]] = {
+    "number": lambda text: float(text.replace("_", "?")),  # Python alone reads 1_000 as a number
+    "integer": lambda text: int(text) if text.lstrip("+-").isdecimal() else float(text.replace("_", "?")),
+    "boolean": lambda text: {"true": True, "false": False, "1": True, "0": False}[text.lower()],
+}
 _TYPES: dict[str, Any] = {
     "number": float | None,
     "integer": Annotated[int, msgspec.Meta(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)] | None,
@@ -238,13 +252,15 @@ class Reader:
         """
         return self._row(0, {**dict.fromkeys(self._needed), **values})
 
-    def read(self, body: bytes) -> tuple[list[Row], Mapping[str, Any]]:
+    def read(self, body: bytes, media: Media = "json") -> tuple[list[Row], Mapping[str, Any]]:
         """Return checked rows and the request's parameters.
 
         Raises
         ------
         BadRequestError
         """
+        if media == "csv":
+            return self._read_csv(body), {}
         found = None if _NUL in body else self._read_exact(body)
         rows, params = self._read_leniently(body) if found is None else found
         if len(rows) > self.most_rows:
@@ -312,6 +328,40 @@ class Reader:
         if len(raw) > self.most_rows:
             raise _too_many(len(raw), self.most_rows)
         return [self._row(position, row) for position, row in enumerate(raw)], params
+
+    def _read_csv(self, body: bytes) -> list[Row]:
+        """Read rows below a line of names; here every value is a text, so numbers are read from theirs."""
+        try:
+            lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+            names = next(lines, [])
+            if not names:
+                raise BadRequestError("the first line must name the columns")
+            if len(set(names)) < len(names):
+                raise BadRequestError("the first line names a column twice")
+            lacking = sorted(self._needed - set(names))
+            if lacking:
+                raise BadRequestError(f"the column {lacking[0]} is missing; leave its values empty where unknown")
+            raw = [line for line in itertools.islice(lines, self.most_rows + 1) if line]
+        except UnicodeDecodeError:
+            raise BadRequestError("the body is not UTF-8") from None
+        except csv.Error as error:
+            raise BadRequestError(f"the body is not CSV: {error}") from None
+        if len(raw) > self.most_rows:
+            raise _too_many(len(raw), self.most_rows)
+        types = {column.name: column.type for column in self.columns}
+        readings = [_FROM_TEXT.get(types.get(name, "text"), str) for name in names]
+        rows = []
+        for position, line in enumerate(raw):
+            if len(line) != len(names):
+                raise BadRequestError(f"row {position} must have {len(names)} values")
+            values = {}
+            for name, text, reading in zip(names, line, readings, strict=True):
+                try:
+                    values[name] = reading(text) if text else None
+                except (ValueError, KeyError):
+                    raise BadRequestError(f"the column {name} needs a {types[name]} in row {position}") from None
+            rows.append(self._row(position, values))
+        return rows
 
     def _decode(self, body: bytes) -> Any:  # noqa: ANN401
         try:

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 
 from infra.serving.mounts import Model
+from infra.serving.predicting import BESIDE_ROWS
 from tasks.deployment.bundle import seal
 from tasks.monitoring.harvest import harvest
 from tasks.stores.keys import Keys
@@ -124,23 +126,72 @@ def test_too_much_is_refused_and_the_next_request_answered(service: Running, mad
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\n" + b"x-large: " + b"y" * 40_000)
         assert connection.recv(100).startswith(b"HTTP/1.1 431")
-    text = httpx.post(f"{service.url}/invocations", content=b"a,b", headers={"content-type": "text/csv"})
+    text = httpx.post(f"{service.url}/invocations", content=b"a,b", headers={"content-type": "text/plain"})
     assert text.status_code == 415
     assert service.ask({"dataframe_records": sample(made, 1)}).status_code == 200
 
 
-def test_requests_one_after_the_other_on_one_connection_are_answered_in_order(service: Running, made) -> None:
-    body = json.dumps({"dataframe_records": sample(made, 1)}).encode()
-    post = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-    post += b"x-request-id: %%s\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body.replace(b"%", b"%%"))
+@pytest.mark.parametrize("durability", ["process", "power", "off"])
+def test_requests_one_after_the_other_on_one_connection_are_answered_in_order(
+    idle: Running, made, durability: str
+) -> None:
+    idle.start("--durability", durability)
+
+    def post(name: bytes, rows: int) -> bytes:
+        body = json.dumps({"dataframe_records": sample(made, rows)}).encode()
+        head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-request-id: %s\r\n"
+        return head % name + b"content-length: %d\r\n\r\n%s" % (len(body), body)
+
     get = b"GET /version HTTP/1.1\r\nhost: x\r\nx-request-id: second\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
-        connection.sendall(post % b"first" + get + post % b"third" + post % b"fourth")
+    many = 2 * BESIDE_ROWS  # scored beside the event loop, which goes on meanwhile
+    with socket.create_connection(("127.0.0.1", idle.port), timeout=10) as connection:
+        connection.sendall(post(b"first", many) + get + post(b"third", many) + post(b"fourth", 1) + post(b"fifth", 2))
         received = b""
-        while received.count(b"HTTP/1.1 200") < 4 or not received.endswith(b"}"):
+        while received.count(b"HTTP/1.1 200") < 5 or not received.endswith(b"}"):
             received += connection.recv(65536)
-    order = [received.index(b"x-request-id: " + name) for name in (b"first", b"second", b"third", b"fourth")]
-    assert order == sorted(order)
+        order = [
+            received.index(b"x-request-id: " + name) for name in (b"first", b"second", b"third", b"fourth", b"fifth")
+        ]
+        assert order == sorted(order)
+        connection.sendall(post(b"sixth", 1))  # and it goes on
+        assert b"x-request-id: sixth" in connection.recv(65536)
+
+
+def test_small_requests_do_not_wait_for_a_large_one(service: Running, made) -> None:
+    large = {"dataframe_records": sample(made, 10) * 1000}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(service.ask, large)
+        small = [service.ask({"dataframe_records": sample(made, 1)}) for _ in range(20)]
+        answer = waiting.result()
+    assert {each.status_code for each in small} == {200}
+    assert (
+        answer.json()["predictions"]
+        == service.ask({"dataframe_records": sample(made, 10)}).json()["predictions"] * 1000
+    )
+
+
+def test_csv_gives_the_same_answers(service: Running, made) -> None:
+    records = [{**row, "temp": None} if at == 1 else row for at, row in enumerate(sample(made, 40))]
+    text = pd.DataFrame(records).to_csv(index=False)
+
+    def send(content: str | bytes) -> httpx.Response:
+        return httpx.post(
+            f"{service.url}/invocations", content=content, headers={"content-type": "text/csv; charset=utf-8"}
+        )
+
+    assert send(text).json()["predictions"] == service.ask({"dataframe_records": records}).json()["predictions"]
+    names, first = text.splitlines()[:2]
+    for wrong, said in (
+        ("", "the first line must name the columns"),
+        (names.replace("temp", "tmp", 1), "the column temp is missing"),
+        (f"{names},temp\n{first},1", "names a column twice"),
+        (f"{names}\n{first},1", "row 0 must have"),
+        (f"{names}\n{first}\n" + "x," * names.count(",") + "x", "in row 1"),
+        (f'{names}\n"{first}', "not CSV"),
+        (b"\xff\xfe", "not UTF-8"),
+    ):
+        answer = send(wrong)
+        assert (answer.status_code, said in answer.json()["message"]) == (400, True), answer.text
 
 
 def test_half_a_request_does_not_hold_the_service(service: Running, made, monkeypatch: pytest.MonkeyPatch) -> None:
