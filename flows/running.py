@@ -143,7 +143,7 @@ def deploy_version(usecase: str, wanted: str | None, plan: Release | None, *, ne
     job = _job(usecase)
     version = releasing.choose_version(job, wanted)
     releasing.bless(job, version, new_signature=new_signature)
-    steps = rollout.roll_out(job, version, plan or job.usecase.spec.release)
+    steps = rollout.roll_out(job, version, plan or job.usecase.spec.release, new_signature=new_signature)
     if steps.kept:
         return Verdict(
             "done", _settle(job, version, "promoted", "asked for by hand", steps, new_signature=new_signature)
@@ -185,6 +185,7 @@ def roll_back(usecase: str) -> str:
         raise ReleaseError("a champion before the present one", "none in the ledger", "See `driftwheel why`")
     last = before[-1].evidence
     version = ModelVersion(last["version"], last["bundle"], last["run"])
+    releasing.mend(job, version)
     # back to inputs that were served before, so they may differ from today's
     releasing.bless(job, version, new_signature=True)
     cause = f"from version {now.version}, asked for by hand"

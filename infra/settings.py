@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,6 +56,8 @@ class Settings(BaseSettings):
     service_workers: Annotated[int, Field(ge=1, le=64)] = 1
     service_durability: Literal["process", "power"] = "process"
     service_answer_unlogged: bool = False
+    serving_image: str = f"driftwheel-serving:{version('driftwheel')}"
+    """Image that proves bundles before they are served, where an engine here has it; ``none`` to do without."""
     prefect_port: Port = 4200
     mlflow_port: Port = 5000
     evidently_port: Port = 8011
@@ -106,6 +109,7 @@ class Settings(BaseSettings):
             commit=commit(),
             service_key=self.service_key or self._own_key(),
             flow_login=self.prefect_login,
+            serving_image="" if self.serving_image == "none" else self.serving_image,
         )
 
     @property

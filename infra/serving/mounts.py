@@ -96,8 +96,12 @@ class Mount:
     candidate: Model | None = None
     mode: Literal["prove", "shadow", "canary"] = "prove"
     share: float = 0.0
+    watched: bool = True
+    """Whether somebody judges the candidate."""
     previous: Model | None = None
     swaps: int = 0
+    trouble: str = ""
+    """Why what is desired cannot be read at present; it is tried again."""
     refused: dict[str, str] = field(default_factory=dict)
     """Bundle -> why it is not served."""
     pending: Pending | None = None
@@ -115,11 +119,18 @@ class Mount:
         return {
             "generation": self.generation,
             "champion": said(self.champion),
-            "candidate": {**candidate, "mode": self.mode, "share": self.share} if candidate else None,
+            "candidate": (
+                {**candidate, "mode": self.mode, "share": self.share, "watched": self.watched} if candidate else None
+            ),
             "previous": said(self.previous),
             "swaps": self.swaps,
             "refused": dict(self.refused),
+            "trouble": self.trouble,
         }
+
+    def active(self) -> tuple[Model | None, Literal["prove", "shadow", "canary"]]:
+        """Return the candidate and what it does: nothing while nobody watches it."""
+        return self.candidate, self.mode if self.watched else "prove"
 
     def in_use(self) -> set[str]:
         """Bundles that answer, may answer, or may come back."""
@@ -133,6 +144,7 @@ class Mount:
             return
         now, self.pending = pending.champion, None
         self.candidate, self.mode, self.share = pending.candidate, pending.mode, pending.share
+        self.watched = True
         if now is not None:
             if self.champion is None or now.bundle.digest != self.champion.bundle.digest:
                 self.previous = self.champion
@@ -186,6 +198,8 @@ class Mounts:
         for name in names:
             stamp = self.releases.stamp(name)
             known = self.by_name.get(name)
+            if known is not None and known.candidate is not None and known.mode != "prove":
+                self._look_for_a_watch(known)
             if known is not None and known.pending is None and known.stamp == stamp:
                 continue
             try:
@@ -199,10 +213,28 @@ class Mounts:
                 continue
             reached = mount.pending.generation if mount.pending else mount.generation
             if desired.generation != reached:
-                mount.pending = await self._prepare(mount, desired)
+                try:
+                    mount.pending = await self._prepare(mount, desired)
+                except OSError as error:  # a disk that is away or full for a while: the old serves on, and again
+                    self._note(mount, f"{type(error).__name__}: {error.strerror}")
+                    mount.stamp = (0, 0)
+                    continue
+                self._note(mount, "")
                 self.announce()
             if mount.pending is not None:
                 self._agree(mount, mount.pending)
+
+    @staticmethod
+    def _note(mount: Mount, trouble: str) -> None:
+        if trouble and trouble != mount.trouble:
+            _log.error("what %s should serve cannot be read: %s", mount.usecase, trouble)
+        mount.trouble = trouble
+
+    def _look_for_a_watch(self, mount: Mount) -> None:
+        watched = self.releases.watched(mount.usecase)
+        if mount.watched and not watched:
+            _log.error("nobody watches the candidate of %s: the champion answers alone", mount.usecase)
+        mount.watched = watched
 
     def _agree(self, mount: Mount, pending: Pending) -> None:
         """Swap once every living worker is ready; all at the same instant."""
@@ -243,6 +275,8 @@ class Mounts:
             return None
         try:
             return await asyncio.to_thread(self._load, mount, wish, desired)
+        except OSError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a bundle does: it is refused, said, and the old serves on
             mount.refused[wish.bundle] = str(error) if isinstance(error, BundleError) else type(error).__name__
             _log.error("%s refuses bundle %s: %s", mount.usecase, wish.bundle[:12], mount.refused[wish.bundle])
@@ -255,9 +289,7 @@ class Mounts:
             raise BundleError(f"a bundle of {mount.usecase}", f"one of {manifest.usecase}", "Deploy the right one")
         if mount.champion is not None and not desired.new_signature:
             check_signature(mount.champion.bundle.manifest, manifest)
-        reader = Reader(manifest.columns, manifest.clock, manifest.timezone, self.most_rows)
-        transform_row = bundle.program.compile(reader.readings(bundle.program))
-        bundle.prove(lambda row: transform_row(reader.row(row)))
+        reader, transform_row = make_ready(bundle, self.most_rows)
         entity = [reader.fields[name] for name in manifest.keys if name in reader.fields and name != manifest.clock]
         mount.tally.forget(_KEPT_TALLIES, mount.in_use())
         return Model(
@@ -268,6 +300,21 @@ class Mounts:
             mount.tally.model(bundle.digest, wish.version),
             tuple(entity or reader.fields.values()),
         )
+
+
+def make_ready(bundle: Bundle, most_rows: int) -> tuple[Reader, Callable[[Row], list[float]]]:
+    """Make what reads requests and rows for a bundle, and prove it on the golden rows.
+
+    Raises
+    ------
+    BundleError
+        If a golden prediction differs.
+    """
+    manifest = bundle.manifest
+    reader = Reader(manifest.columns, manifest.clock, manifest.timezone, most_rows)
+    transform_row = bundle.program.compile(reader.readings(bundle.program))
+    bundle.prove(lambda row: transform_row(reader.row(row)))
+    return reader, transform_row
 
 
 def check_signature(now: Manifest, new: Manifest) -> None:

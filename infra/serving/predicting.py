@@ -141,7 +141,7 @@ class Predictions:
             return
         mount.tally.requests += 1
         # one read: the whole request is answered by one state of the mount
-        champion, candidate, mode = mount.champion, mount.candidate, mount.mode
+        champion, (candidate, mode) = mount.champion, mount.active()
         request = _Request(mount, admitted.request_id, started, done, candidate if mode == "shadow" else None)
         try:
             self._check(admitted, body)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from expectations.errors import BundleError, ReleaseError, UnreachableError
 from tasks.deployment.bundle import load_bundle
+from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.places import Job
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion
 from tasks.stores.releases import CandidateState, Served
@@ -38,10 +41,12 @@ def register(job: Job, digest: str, run: str) -> ModelVersion:
 def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> None:
     """Let the running service load a bundle beside what it serves and prove it on its golden rows.
 
+    Where there is an engine with the service's image, that image proves it first.
+
     Raises
     ------
     ReleaseError
-        If the service refuses it; what was served before is served on.
+        If the image or the service refuses it; what was served before is served on.
     UnreachableError
         If the service does not answer.
     """
@@ -53,15 +58,12 @@ def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> No
     begun = now.candidate if now else None
     if begun is not None and begun.bundle == version.bundle and begun.mode != "prove":
         return  # a rerun, and the release had begun
+    if has_image(job.places.serving_image):
+        prove_in_image(releases.bundle(job.name, version.bundle), version.bundle, job.places.serving_image)
     candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
     wish = releases.want(job.name, champion=champion, candidate=candidate, new_signature=new_signature)
     try:
-        await_generation(
-            job,
-            wish.generation,
-            lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle,
-            version.bundle,
-        )
+        await_candidate(job, wish.generation, version)
     except ReleaseError:
         releases.want(job.name, champion=champion)
         raise
@@ -110,7 +112,7 @@ def choose_version(job: Job, wanted: str | None) -> ModelVersion:
     ReleaseError
         If there is none.
     BundleError
-        If its bundle is not among the releases.
+        If its bundle is damaged, among the releases and in MLflow.
     """
     registry = job.registry()
     versions = registry.versions()
@@ -125,9 +127,32 @@ def choose_version(job: Job, wanted: str | None) -> ModelVersion:
             f"versions {', '.join(version.version for version in versions) or 'none'}",
             "Name one of these versions" if versions else "Train first: driftwheel run loop",
         )
-    if not job.releases.bundle(job.name, found.bundle).is_dir():
-        raise BundleError(f"the bundle of version {found.version} among the releases", "none", "Train again")
+    mend(job, found)
     return found
+
+
+def mend(job: Job, version: ModelVersion) -> None:
+    """Bring a bundle that is damaged or lost among the releases back from MLflow.
+
+    Raises
+    ------
+    BundleError
+        If it is damaged there too.
+    """
+    try:
+        load_bundle(job.releases.bundle(job.name, version.bundle), version.bundle)
+    except BundleError:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = job.registry().fetch(version.version, Path(scratch))
+            load_bundle(folder, version.bundle)
+            job.releases.replace(job.name, folder, version.bundle)
+
+
+def await_candidate(job: Job, generation: int, version: ModelVersion) -> None:
+    """Wait for the service to have a bundle beside its champion; raises as `await_generation`."""
+    await_generation(
+        job, generation, lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle, version.bundle
+    )
 
 
 def await_generation(job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str) -> None:
@@ -171,6 +196,6 @@ def await_generation(job: Job, generation: int, done: Callable[[dict[str, Any]],
             time.sleep(_POLL_SECONDS)
     raise UnreachableError(
         f"the service to reach generation {generation} within {PATIENCE_SECONDS:g} s",
-        f"generation {seen.get('generation', 'none')}",
+        seen.get("trouble") or f"generation {seen.get('generation', 'none')}",
         "Is it reading the same releases folder? See its log, then run again",
     )

@@ -13,13 +13,13 @@ from expectations.errors import ReleaseError, UnreachableError
 from expectations.usecase import Release
 from tasks.deployment.bundle import load_bundle
 from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
-from tasks.deployment.releasing import await_generation
+from tasks.deployment.releasing import await_candidate
 from tasks.monitoring.harvest import harvest
 from tasks.monitoring.measuring import decode_rows, true_labels
 from tasks.monitoring.windows import Window
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
-from tasks.stores.releases import CandidateState, Served
+from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served
 
 _LOOKS = 5
 """How often a step is looked at before it ends: a violation ends it at once."""
@@ -73,7 +73,7 @@ class Rollout:
         }
 
 
-def roll_out(job: Job, version: ModelVersion, plan: Release) -> Rollout:
+def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: bool = False) -> Rollout:
     """Let a blessed bundle score beside the champion, a step at a time; withdraw it where a guardrail breaks.
 
     With ``replace``, or without a champion to compare with, there are no steps. Killed in the middle, a rerun goes on
@@ -97,14 +97,9 @@ def roll_out(job: Job, version: ModelVersion, plan: Release) -> Rollout:
         steps = steps[reached[0] :] if reached else steps
     for mode, share in steps:
         candidate = CandidateState(bundle=version.bundle, version=version.version, mode=mode, share=share)
-        wish = job.releases.want(job.name, champion=champion, candidate=candidate)
+        wish = job.releases.want(job.name, champion=champion, candidate=candidate, new_signature=new_signature)
         try:
-            await_generation(
-                job,
-                wish.generation,
-                lambda mount: (mount["candidate"] or {}).get("bundle") == version.bundle,
-                version.bundle,
-            )
+            await_candidate(job, wish.generation, version)
             done.append(Step(mode, share, _watch(job, champion, candidate, plan, wish.generation)))
         except BaseException:  # nobody would watch it: it must not go on answering
             _withdraw(job, champion, wish.generation)
@@ -140,7 +135,7 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
     length = plan.step.approximate_seconds
     end = time.monotonic() + length
     while True:
-        time.sleep(max(0.0, min(length / _LOOKS, _LONGEST_NAP, end - time.monotonic())))
+        _nap(job, min(length / _LOOKS, _LONGEST_NAP, end - time.monotonic()))
         desired = job.releases.desired(job.name)
         if desired is None or desired.generation != generation:
             raise ReleaseError(
@@ -151,6 +146,17 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
         verdict = judge_step(_gather(job, champion, candidate, began, before), job.usecase.spec, plan)
         if verdict.status == "violated" or time.monotonic() >= end:
             return verdict
+
+
+def _nap(job: Job, seconds: float) -> None:
+    """Wait, and let the service know meanwhile that somebody watches."""
+    end = time.monotonic() + seconds
+    while True:
+        job.releases.keep_watch(job.name)
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, WATCHED_SECONDS / 6))
 
 
 def _gather(

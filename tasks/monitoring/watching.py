@@ -65,18 +65,26 @@ def harvest_journal(job: Job) -> Harvested:
 
 
 def note_troubles(job: Job, version: dict[str, Any]) -> None:
-    """Put into the ledger, and tell, what the service says is wrong: bundles it refuses, a journal it cannot write.
+    """Put into the ledger, and tell, what the service says is wrong.
 
-    Each refused bundle is told once, an unwritable journal once an hour.
+    Each refused bundle and each release given up in the middle is told once, a disk that is away once an hour.
     """
-    refused = version["usecases"].get(job.name, {}).get("refused", {})
+    mount = version["usecases"].get(job.name, {})
     found = [
         (f"refused/{bundle}", "refused", f"the service refuses bundle {bundle[:12]}: {why}")
-        for bundle, why in refused.items()
+        for bundle, why in mount.get("refused", {}).items()
     ]
+    candidate = mount.get("candidate")
+    if candidate and not candidate["watched"]:
+        why = f"nobody watches version {candidate['version']} any more: it was left out, and the champion answers alone"
+        found.append((f"unwatched/{mount['generation']}", "unwatched", why))
     trouble = version["journal"]["trouble"]
+    hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
+    if mount.get("trouble"):
+        found.append(
+            (f"releases/{hour}", "unreadable", f"the service cannot read what it should serve: {mount['trouble']}")
+        )
     if trouble:
-        hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
         found.append((f"journal/{hour}", "unlogged", f"the service cannot log predictions: {trouble}"))
     for key, action, summary in found:
         entry = Entry(f"{job.name}/service/{key}", job.name, job.as_of, "service", action, "service", summary, {})

@@ -32,6 +32,8 @@ class Places:
         API key with every scope, where the service asks for one.
     flow_login : str
         ``user:password`` for Prefect's API, where it asks for one.
+    serving_image : str
+        Image that proves bundles before they are served, where an engine has it; empty for none.
     secret : bytes
         Key of the hashes that replace personal columns; never shown.
     """
@@ -49,6 +51,7 @@ class Places:
     service_key: str = field(default="", repr=False)
     flow_login: str = field(default="", repr=False)
     commit: str = ""
+    serving_image: str = ""
 
     def open_service(self, timeout: float = 10.0) -> httpx.Client:
         """Open a client of the service, with the platform's own key where it asks for one."""

@@ -281,6 +281,19 @@ class Registry:
             found = self._client.search_model_versions(f"name = '{self.usecase}'")
         return sorted(map(_version, found), key=lambda version: int(version.version))
 
+    def fetch(self, version: str, folder: Path) -> Path:
+        """Download a version's bundle below `folder` and return where it lies."""
+        from mlflow.artifacts import download_artifacts
+
+        with self._reach():
+            path = download_artifacts(
+                artifact_uri=f"models:/{self.usecase}/{version}",
+                dst_path=str(folder),
+                tracking_uri=self.uri,
+                registry_uri=self.uri,
+            )
+        return next((Path(path) / "data").iterdir())
+
     def forget(self) -> None:
         """Delete the registered model; for replays. The runs of earlier replays stay in the experiment."""
         with self._reach(), self._ignore("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):

@@ -8,11 +8,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+WATCHED_SECONDS = 30.0
+"""A candidate nobody has watched for so long is left out, as long as nobody does."""
+_WATCHED = "watched"
 
 
 class Served(BaseModel):
@@ -81,6 +86,13 @@ class Releases:
                     raise
         return target
 
+    def replace(self, usecase: str, folder: Path, digest: str) -> Path:
+        """Put a bundle in the place of one that is damaged or lost."""
+        target = self.bundle(usecase, digest)
+        if target.exists():
+            target.rename(target.with_name(f".{digest}.{uuid.uuid4().hex}.damaged"))
+        return self.add(usecase, folder, digest)
+
     def desired(self, usecase: str) -> Desired | None:
         """Read the desired state."""
         path = self.root / usecase / "desired.json"
@@ -116,8 +128,22 @@ class Releases:
         )
         path = self.root / usecase / "desired.json"
         path.parent.mkdir(parents=True, exist_ok=True)
+        if candidate is not None:
+            self.keep_watch(usecase)
         replace_file(path, json.dumps(wish.model_dump(), indent=1))
         return wish
+
+    def keep_watch(self, usecase: str) -> None:
+        """Say that somebody judges the candidate: one that nobody watches answers nobody."""
+        (self.root / usecase / _WATCHED).touch()
+
+    def watched(self, usecase: str) -> bool:
+        """Whether somebody said so lately."""
+        try:
+            seen = (self.root / usecase / _WATCHED).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return abs(time.time() - seen) < WATCHED_SECONDS
 
     def forget(self, usecase: str) -> None:
         """Remove a namespace; for replays."""

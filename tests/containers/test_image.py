@@ -89,3 +89,25 @@ def test_it_is_small_and_holds_only_what_serving_needs() -> None:
     listed = docker("run", "--rm", "--entrypoint", "ls", IMAGE, "/opt/driftwheel/lib/python3.11/site-packages")
     for name in ("torch", "prefect", "mlflow", "pandas", "sklearn", "scipy", "pip"):
         assert name not in listed.split()
+
+
+def test_the_image_proves_a_bundle_before_it_is_served(made, tmp_path: Path) -> None:
+    import shutil
+
+    from expectations.errors import ReleaseError
+    from tasks.deployment.bundle import seal
+    from tasks.deployment.imaging import has_image, prove_in_image
+
+    assert has_image(IMAGE)
+    assert not has_image("driftwheel-serving:never")
+    prove_in_image(made[1].folder, made[1].digest, IMAGE)
+    with pytest.raises(ReleaseError, match="altered"):
+        prove_in_image(made[1].folder, made[2].digest, IMAGE)
+    other = tmp_path / "other"
+    shutil.copytree(made[1].folder, other)
+    golden = json.loads((other / "golden.json").read_text())
+    golden["predictions"][0] += 1
+    (other / "golden.json").write_text(json.dumps(golden))
+    digest = seal(other, made[1].manifest)
+    with pytest.raises(ReleaseError, match="a difference of"):
+        prove_in_image(other, digest, IMAGE)

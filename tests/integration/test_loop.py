@@ -19,6 +19,7 @@ from expectations.errors import ReleaseError, SourceError, TurnTakenError, Unrea
 from flows import replay
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
+from tasks.deployment.bundle import load_bundle
 from tasks.stores.database import Entry
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
@@ -104,8 +105,12 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
 
     from flows.running import roll_back
 
+    at = job("turning", folder)
+    first_bundle = at.releases.bundle("turning", registry.versions()[0].bundle)
+    (first_bundle / "model.txt").write_text("tree\n")
     assert roll_back(str(folder)).startswith("version 1 is the champion")
     assert registry.alias("champion").version == "1"
+    assert load_bundle(first_bundle, first_bundle.name).digest == first_bundle.name  # brought back from MLflow
     with pytest.raises(ReleaseError, match="none in the ledger"):  # again does not go forward to what was bad
         roll_back(str(folder))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +18,13 @@ import pytest
 from expectations.durations import Duration
 from expectations.errors import ReleaseError
 from expectations.usecase import Release
+from tasks.deployment.bundle import Bundle, load_bundle
+from tasks.deployment.guarding import StepVerdict
 from tasks.deployment.rollout import roll_out
 from tasks.monitoring.watching import note_troubles
 from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
-from tasks.stores.releases import CandidateState, Served
+from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Releases, Served
 from tests.integration.test_service import Running, made, rows, sample
 from tests.unit.test_training import released
 
@@ -154,3 +158,70 @@ def test_without_traffic_nothing_is_promoted(job: Job, made) -> None:
     done = roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary"))
     assert not done.kept
     assert "only 0 rows" in done.summary
+
+
+def test_a_release_whose_watcher_is_killed_answers_nobody_until_somebody_watches_again(job: Job, made) -> None:
+    left = CandidateState(bundle=made[2].digest, version="2", mode="canary", share=1.0)
+    wish = job.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=left)
+
+    def said() -> dict:
+        return job.places.ask_service("GET", "/version")["usecases"]["rentals"]
+
+    def version() -> str:
+        with job.places.open_service() as client:
+            return client.post("/invocations", json={"dataframe_records": sample(made, 1)}).json()["version"]
+
+    def wait(done: Callable[[], bool]) -> None:
+        end = time.monotonic() + 10
+        while not done():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    wait(lambda: said()["generation"] == wish.generation)
+    assert version() == "2"
+    watch = job.releases.root / "rentals" / "watched"
+    os.utime(watch, (0, time.time() - 2 * WATCHED_SECONDS))
+    wait(lambda: version() == "1")
+    assert not said()["candidate"]["watched"]
+    note_troubles(job, job.places.ask_service("GET", "/version"))
+    assert "the champion answers alone" in job.database.entries("rentals")[-1].summary
+    job.releases.keep_watch("rentals")
+    wait(lambda: version() == "2")
+
+
+def test_other_inputs_stay_allowed_through_every_step(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.deployment import rollout
+
+    allowed = []
+
+    def look(job: Job, *_: object) -> StepVerdict:
+        allowed.append(job.releases.desired("rentals").new_signature)
+        return StepVerdict("good", 0, ())
+
+    monkeypatch.setattr(rollout, "_watch", look)
+    roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary"), new_signature=True)
+    assert allowed == [True, True]
+
+
+def test_a_disk_that_is_away_for_a_moment_refuses_nothing(
+    made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra.serving import mounts as module
+
+    releases = Releases(tmp_path)
+    releases.add("rentals", made[1].folder, made[1].digest)
+    releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    mounts, away = module.Mounts(releases), [True]
+
+    def load(folder: Path, digest: str) -> Bundle:
+        if away.pop() if away else False:
+            raise OSError(5, "Input/output error")
+        return load_bundle(folder, digest)
+
+    monkeypatch.setattr(module, "load_bundle", load)
+    asyncio.run(mounts.reconcile())
+    mount = mounts.by_name["rentals"]
+    assert (mount.champion, mount.refused, mount.trouble) == (None, {}, "OSError: Input/output error")
+    asyncio.run(mounts.reconcile())
+    assert mount.champion is not None
+    assert mount.trouble == ""

@@ -1,0 +1,37 @@
+"""Prove a bundle where it will be served: ``python -m infra.serving.proving HASH < bundle.tar``.
+
+Ends with 0 where the bundle may be served from here, with 1 and the reason where not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from expectations.errors import BundleError
+from infra.serving.mounts import make_ready
+from infra.serving.protocol import MOST_ROWS
+from tasks.deployment.bundle import load_bundle
+
+
+def main() -> int:
+    """Read a bundle from standard input, load it as the service does, and predict its golden rows."""
+    parser = argparse.ArgumentParser(prog="python -m infra.serving.proving", description=__doc__)
+    parser.add_argument("hash", help="of the bundle")
+    wanted = parser.parse_args().hash
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as content:
+            content.extractall(folder, filter="data")
+        try:
+            make_ready(load_bundle(Path(folder), wanted), MOST_ROWS)
+        except BundleError as error:
+            sys.stdout.write(f"{error}\n")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
