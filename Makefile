@@ -78,7 +78,7 @@ lock: ## Resolve the versions anew
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --no-header --constraint requirements.lock --no-emit-package scipy \
 	  --output-file infra/images/serving/requirements.txt infra/images/serving/requirements.in
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --extra flights --no-emit-index-url --no-emit-find-links \
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --extra flights --extra containers --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header --constraint requirements.lock \
 	  --output-file infra/images/platform/requirements.txt pyproject.toml
 	@# which build of torch is the user's choice, by index

@@ -9,9 +9,10 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import click
 
@@ -322,12 +323,20 @@ def stack() -> None:
 @click.option("--domain", default="localhost", show_default=True, help="Pages are at prefect.DOMAIN and so on.")
 @click.option("--port", default=8443, show_default=True, help="The only one that is published.")
 @click.option("--use-case", "use_cases", multiple=True, help="A shipped use case to serve; may be given repeatedly.")
+@click.option(
+    "--flows-in",
+    "pool",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="Processes of one worker, or a container for each run; the latter gives a worker the engine's socket.",
+)
 @_errors
-def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...]) -> None:
+def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...], pool: Literal["process", "docker"]) -> None:
     """Make secrets, a login and a certificate for the stack. Again, it makes only what is missing."""
     from infra.compose.preparing import initialise
 
-    done = initialise(folder, domain, port, use_cases)
+    done = initialise(folder, domain, port, use_cases, pool)
     for name in done.made:
         click.echo(f"made {name}")
     click.echo(
@@ -356,36 +365,45 @@ def wait(folder: Path, seconds: float) -> None:
     _table("The stack", ("container", "state"), sorted(states.items()))
 
 
+_SNAPSHOT = click.option("--snapshot", default="latest", show_default=True, help="Of a restic repository.")
+
+
 @stack.command("backup")
-@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("target")
 @_STACK_FOLDER
 @_errors
-def back_up_stack(target: Path, folder: Path) -> None:
-    """Back up the stack of containers into a new folder below TARGET, while it works. It holds every secret."""
+def back_up_stack(target: str, folder: Path) -> None:
+    """Back up the stack of containers, while it works, into a new folder below TARGET or into restic:REPOSITORY."""
     from infra.compose.running import Compose
 
-    _tell_backup(Compose(folder).back_up(target.absolute()))
+    _back_up(Compose(folder).back_up, target, "stack")
 
 
 @stack.command("restore")
-@click.argument("backup", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@click.argument("backup")
+@_SNAPSHOT
 @_STACK_FOLDER
 @_errors
-def restore_stack(backup: Path, folder: Path) -> None:
-    """Bring a backup of the stack back where there is none, and start it."""
+def restore_stack(backup: str, snapshot: str, folder: Path) -> None:
+    """Bring a backup of the stack (a folder, or restic:REPOSITORY) back where there is none, and start it."""
     from infra.compose.running import Compose
+    from infra.vault import backup_at
 
-    restored = Compose(folder).restore(backup.absolute())
+    with backup_at(backup, "stack", snapshot) as found:
+        restored = Compose(folder).restore(found)
     click.echo(
         f"restored the stack as of {restored.made:%Y-%m-%d %H:%M} UTC; `driftwheel stack wait` shows how it does"
     )
 
 
 @main.command("backup")
-@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("target")
 @_errors
-def back_up_home(target: Path) -> None:
-    """Back up everything of this home into a new folder below TARGET; the stack may be at work. It holds secrets."""
+def back_up_home(target: str) -> None:
+    """Back up everything of this home into a new folder below TARGET, or into restic:REPOSITORY, encrypted.
+
+    The stack may be at work. A backup holds keys and data.
+    """
     from expectations.errors import BackupError
     from infra.backup import back_up
 
@@ -396,29 +414,44 @@ def back_up_home(target: Path) -> None:
             "DRIFTWHEEL_DATABASE or DRIFTWHEEL_LAKE elsewhere",
             "Back those up by their own tools, or `driftwheel stack backup` for the containers",
         )
-    _tell_backup(back_up(settings.folder, target.absolute()))
+    _back_up(partial(back_up, settings.folder), target, "home")
 
 
-def _tell_backup(made: Backup) -> None:
-    click.echo(f"{made.folder}: {made.files} files, {made.size / 2**20:.1f} MB, every one with its hash")
-    click.echo("It holds keys and data: keep it where only you can read it, encrypted where it leaves this machine.")
+def _back_up(make: Callable[[Path], Backup], target: str, kind: Literal["home", "stack"]) -> None:
+    from infra.vault import PREFIX, Vault
+
+    if not target.startswith(PREFIX):
+        made = make(Path(target).absolute())
+        click.echo(f"{made.folder}: {made.files} files, {made.size / 2**20:.1f} MB, every one with its hash")
+        click.echo("It holds keys and data: keep it where only you can read it, or use restic:REPOSITORY.")
+        return
+    vault = Vault(target, kind)
+    with TemporaryDirectory(prefix="driftwheel-backup-") as scratch:
+        made = make(Path(scratch))
+        snapshot = vault.put(made.folder)
+    click.echo(f"snapshot {snapshot} in {vault.repository}: {made.files} files, {made.size / 2**20:.1f} MB, encrypted")
 
 
 @main.command()
-@click.argument("backup", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@click.argument("backup")
+@_SNAPSHOT
 @click.option("--verify", "only_verify", is_flag=True, help="Hold every file against its hash; restore nothing.")
 @_errors
-def restore(backup: Path, only_verify: bool) -> None:
-    """Verify a backup and bring it back into an empty home (DRIFTWHEEL_HOME)."""
+def restore(backup: str, snapshot: str, only_verify: bool) -> None:
+    """Verify a backup (a folder, or restic:REPOSITORY) and bring it back into an empty home (DRIFTWHEEL_HOME)."""
     from infra.backup import restore as bring_back
     from infra.backup import verify
+    from infra.vault import PREFIX, Vault, backup_at
 
-    if only_verify:
-        found = verify(backup.absolute())
-        click.echo(f"sound: {found.files} files, {found.size / 2**20:.1f} MB, of {found.made:%Y-%m-%d %H:%M} UTC")
-        return
-    home = _settings().home.expanduser().absolute()
-    found = bring_back(backup.absolute(), home)
+    if only_verify and backup.startswith(PREFIX):
+        Vault(backup, "home").check()
+    with backup_at(backup, "home", snapshot) as folder:
+        if only_verify:
+            found = verify(folder)
+            click.echo(f"sound: {found.files} files, {found.size / 2**20:.1f} MB, of {found.made:%Y-%m-%d %H:%M} UTC")
+            return
+        home = _settings().home.expanduser().absolute()
+        found = bring_back(folder, home)
     click.echo(f"restored {found.files} files of {found.made:%Y-%m-%d %H:%M} UTC into {home}; `driftwheel up` goes on")
 
 

@@ -138,13 +138,14 @@ def forget(client: SyncPrefectClient, kept: set[str]) -> None:
             client.delete_deployment(deployment.id)
 
 
-def register(pool: str, names: Sequence[str], folder: Path | None) -> list[str]:
+def register(pool: str, kind: str, names: Sequence[str], folder: Path | None) -> list[str]:
     """Register use cases with a worker pool: deployments and automations; again changes nothing.
 
     Parameters
     ----------
     pool : str
-        A pool of processes; made if absent.
+        Made if absent; one of containers is described by its worker (`flows.containers`).
+    kind : {"process", "docker"}
     names : sequence of str
         Shipped use cases to add.
     folder : Path, optional
@@ -161,7 +162,7 @@ def register(pool: str, names: Sequence[str], folder: Path | None) -> list[str]:
             database.add_use_case(usecase.name, usecase.folder, usecase.digest)
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+            client.create_work_pool(WorkPoolCreate(name=pool, type=kind))
         registered = list(database.use_cases())
         forget(client, set(registered))
         for name in registered:
@@ -186,12 +187,13 @@ def _left_out(name: str) -> Iterator[None]:
 def main() -> None:
     """Register every use case; run its flows until SIGTERM, or leave that to the workers of a pool."""
     parser = argparse.ArgumentParser(prog="python -m flows.deployments", description=main.__doc__)
-    parser.add_argument("--pool", help="register with this pool of worker processes and end")
+    parser.add_argument("--pool", help="register with this pool of workers and end")
+    parser.add_argument("--type", choices=["process", "docker"], default="process", help="what the pool runs flows in")
     parser.add_argument("--add", default="", help="shipped use cases to add first, separated by commas")
     parser.add_argument("--folder", type=Path, help="add every use case in this folder first")
     options = parser.parse_args()
     if options.pool:
-        names = register(options.pool, [name for name in options.add.split(",") if name], options.folder)
+        names = register(options.pool, options.type, [name for name in options.add.split(",") if name], options.folder)
         print(f"registered: {', '.join(names) or 'no use case'}", flush=True)  # noqa: T201 - the job's log
     else:
         _run()

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
-from expectations.errors import DriftwheelError
+from expectations.errors import DriftwheelError, StackError
 from tasks.stores.keys import SCOPES, Keys
 
 _CERTIFICATE_DAYS = 825
@@ -33,8 +34,15 @@ class Initialised:
     user: str = "admin"
 
 
-def initialise(folder: Path, domain: str, port: int, use_cases: tuple[str, ...]) -> Initialised:
+def initialise(
+    folder: Path, domain: str, port: int, use_cases: tuple[str, ...], pool: Literal["process", "docker"] = "process"
+) -> Initialised:
     """Write ``.env`` and ``.stack/`` beside ``docker-compose.yml``. What is there already stays as it is.
+
+    Parameters
+    ----------
+    pool : {"process", "docker"}
+        What flows run in: processes of one worker, or a container each.
 
     Raises
     ------
@@ -58,6 +66,8 @@ def initialise(folder: Path, domain: str, port: int, use_cases: tuple[str, ...])
         "POSTGRES_PASSWORD": secrets.token_hex(24),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
     }
+    if pool == "docker":
+        wanted |= _containers()
     if environment.get("DRIFTWHEEL_VERSION", wanted["DRIFTWHEEL_VERSION"]) != wanted["DRIFTWHEEL_VERSION"]:
         _raise_version(folder / ".env", wanted["DRIFTWHEEL_VERSION"])
         made.append(".env (DRIFTWHEEL_VERSION)")
@@ -88,6 +98,27 @@ def initialise(folder: Path, domain: str, port: int, use_cases: tuple[str, ...])
             file.chmod(0o644)
     (folder / "usecases").mkdir(exist_ok=True)
     return Initialised(tuple(made), f"https://{environment['DRIFTWHEEL_DOMAIN']}:{environment['DRIFTWHEEL_PORT']}")
+
+
+def _containers() -> dict[str, str]:
+    """Return what a worker needs to start containers.
+
+    Raises
+    ------
+    StackError
+        If there is no engine's socket here.
+    """
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    path = Path(address.removeprefix("unix://"))
+    if not address.startswith("unix://") or not path.is_socket():
+        raise StackError("an engine's socket on this machine", address, "Start the engine, or set DOCKER_HOST")
+    return {
+        "COMPOSE_PROFILES": "docker",
+        "DRIFTWHEEL_POOL": "driftwheel-docker",
+        "DRIFTWHEEL_POOL_TYPE": "docker",
+        "DRIFTWHEEL_ENGINE_SOCKET": str(path),
+        "DRIFTWHEEL_ENGINE_GROUP": str(path.stat().st_gid),
+    }
 
 
 def _read(path: Path) -> dict[str, str]:

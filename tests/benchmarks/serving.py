@@ -114,11 +114,13 @@ def running(servers: list[Server], one: bytes) -> Iterator[None]:
                 server.process.wait(20)
 
 
-def train(usecase: LoadedUseCase, until: str, folder: Path, trees: int | None, leaves: int | None) -> Bundle:
+def train(
+    usecase: LoadedUseCase, until: str, folder: Path, family: str | None, trees: int | None, leaves: int | None
+) -> Bundle:
     """Make the bundle that is measured."""
     from datetime import UTC, datetime
 
-    candidates = usecase.spec.model.candidates[:1]
+    candidates = tuple(each for each in usecase.spec.model.candidates if family in (None, each.family))[:1]
     if trees and leaves:
         candidates = tuple(each.model_copy(update={"rounds": trees, "leaves": leaves}) for each in candidates)
     spec = usecase.spec.model_copy(update={"model": usecase.spec.model.model_copy(update={"candidates": candidates})})
@@ -218,6 +220,7 @@ def main() -> None:
     parser.add_argument("--ask-until", default="2013-04-01")
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--family", help="the use case's first candidate of this family")
     parser.add_argument("--trees", type=int, help="another size of the first candidate")
     parser.add_argument("--leaves", type=int)
     parser.add_argument("--no-rivals", action="store_true")
@@ -228,7 +231,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         usecase = load_use_case(options.usecase)
-        bundle = train(usecase, options.learn_until, scratch / "bundle", options.trees, options.leaves)
+        bundle = train(usecase, options.learn_until, scratch / "bundle", options.family, options.trees, options.leaves)
         rows = some_rows(usecase, bundle, options.ask_until)
         measured = servers(bundle, scratch, not options.no_rivals)
         report(bundle, rows, measured, options.seconds, options.rounds)

@@ -10,10 +10,25 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=${DRIFTWHEEL_ENGINE:-/tmp/driftwheel-engine}
 mkdir -p "$root"
 
-if ! command -v dockerd >/dev/null || ! command -v mmdebstrap >/dev/null || ! command -v docker-compose >/dev/null; then
+if ! command -v dockerd mmdebstrap docker-compose restic | wc -l | grep -qx 4; then
   apt-get update -qq >&2
   DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
-    docker.io docker-compose mmdebstrap >/dev/null 2>&1
+    docker.io docker-compose mmdebstrap restic >/dev/null 2>&1
+fi
+
+# Debian 12 has compose of the first generation alone; the next Debian's of the second needs nothing but the C library
+if ! docker compose version >/dev/null 2>&1; then
+  next=$root/next
+  mkdir -p "$next/lists/partial" "$next/files"
+  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/\?$')
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive trixie main" >"$next/sources.list"
+  options=(-qq -o "Dir::Etc::sourcelist=$next/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$next/lists"
+    -o APT::Sandbox::User=root)
+  apt-get "${options[@]}" update >&2
+  (cd "$next" && apt-get "${options[@]}" download docker-compose >&2)
+  dpkg-deb --extract "$next"/docker-compose_*.deb "$next/files"
+  install -D "$next/files/usr/libexec/docker/cli-plugins/docker-compose" /usr/local/lib/docker/cli-plugins/docker-compose
+  rm -r "$next"
 fi
 
 export DOCKER_HOST=${DOCKER_HOST:-unix://$root/docker.sock}

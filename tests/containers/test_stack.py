@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -19,10 +20,12 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from expectations.loading import load_use_case
 from infra.compose.preparing import initialise
 from infra.compose.running import Compose
+from infra.vault import Vault
 from tasks.collection.joining import join_sources
 from tasks.deployment.bundle import jsonable
 from tests.conftest import instant
@@ -131,10 +134,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, usecase_folder: Path) -> Ite
         running.compose.wait()
         yield running
     finally:
-        log = subprocess.run(
-            ["docker-compose", "logs", "--no-color", "--tail=40"], cwd=folder, capture_output=True, text=True
-        )
-        print(log.stdout[-12_000:])
+        print(running.compose.run("logs", "--no-color", "--tail=40")[-12_000:])
         running.compose.run("down", "--volumes", "--remove-orphans")
 
 
@@ -181,6 +181,32 @@ def test_limits_and_privileges_are_as_declared(stack: Stack) -> None:
         assert found["Config"]["User"] not in ("", "0", "root"), service
         assert host["RestartPolicy"]["Name"] == "unless-stopped", service
         assert bool(host["PortBindings"]) == (service == "nginx"), service
+
+
+def test_both_generations_of_compose_read_the_file_alike(stack: Stack) -> None:
+    read = []
+    for command in (["docker", "compose"], ["docker-compose"]):
+        done = subprocess.run([*command, "config"], cwd=stack.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "warn" not in done.stderr.lower()
+        read.append(yaml.safe_load(done.stdout))
+    second, first = read
+    for part in ("services", "volumes", "networks"):
+        assert set(second[part]) == set(first[part])
+    for name, service in second["services"].items():
+        for key in ("image", "command", "environment", "user", "healthcheck", "restart"):
+            assert _plain(service.get(key)) == _plain(first["services"][name].get(key)), (name, key)
+
+
+def _plain(value: object) -> object:
+    """Bring a value into a form both generations write alike: texts, and durations in one unit."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    text = str(value).replace("$$", "$")
+    found = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", text)
+    return str(int(found[1] or 0) * 60 + int(found[2] or 0)) if found and text else text
 
 
 def test_strangers_are_refused_everywhere(stack: Stack) -> None:
@@ -294,17 +320,22 @@ def test_a_second_up_changes_nothing_and_down_keeps_all_state(stack: Stack) -> N
     wait(lambda: stack.champion() == "2", 30)
 
 
-def test_everything_is_lost_and_a_backup_brings_it_back(stack: Stack, records: list[dict], tmp_path: Path) -> None:
+def test_everything_is_lost_and_a_backup_brings_it_back(
+    stack: Stack, records: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESTIC_PASSWORD", "for this test")
     expected = stack.predict(records[:50])
     stack.driftwheel("run", "monitor", NAME, "--as-of", "2011-05-03")
     before = _facts(stack)
-    made = stack.compose.back_up(tmp_path)
+    vault = Vault(f"restic:{tmp_path}/vault", "stack")
+    vault.put(stack.compose.back_up(tmp_path / "made").folder)
+    shutil.rmtree(tmp_path / "made")
     stack.compose.run("down", "--volumes")
     shutil.rmtree(stack.folder / ".stack")
     (stack.folder / ".env").unlink()
 
     (stack.folder / ".env").write_text("DRIFTWHEEL_VERSION=0\n")  # whatever lies there, the backup's own comes back
-    stack.compose.restore(made.folder)
+    stack.compose.restore(vault.take("latest", tmp_path / "taken"))
     stack.compose.wait()
 
     after = _facts(stack)
@@ -315,3 +346,20 @@ def test_everything_is_lost_and_a_backup_brings_it_back(stack: Stack, records: l
     wait(lambda: stack.champion() == "2", 30)
     assert stack.predict(records[:50]) == expected
     stack.driftwheel("run", "monitor", NAME, "--as-of", "2011-05-04")  # and the wheel goes on
+
+
+def test_flows_run_in_containers_of_their_own_where_asked_for(stack: Stack) -> None:
+    initialise(stack.folder, "localhost", PORT, (), "docker")
+    stack.compose.run("up", "--detach")
+    stack.compose.wait()
+    with stack.client("prefect") as client:
+        found = client.get(f"/api/deployments/name/monitor/{NAME}").json()
+        assert found["work_pool_name"] == "driftwheel-docker"
+        parameters = {"usecase": NAME, "as_of": "2011-05-05T00:00:00Z"}
+        made = client.post(f"/api/deployments/{found['id']}/create_flow_run", json={"parameters": parameters})
+        run = f"/api/flow_runs/{made.raise_for_status().json()['id']}"
+        wait(lambda: client.get(run).json()["state_type"] in ("COMPLETED", "FAILED", "CRASHED"))
+        ended = client.get(run).json()
+    assert ended["state_type"] == "COMPLETED"
+    assert ended["infrastructure_pid"].startswith("http+unix"), ended["infrastructure_pid"]
+    wait(lambda: not docker("ps", "--quiet", "--filter", f"label=io.prefect.flow-run-id={ended['id']}").strip(), 30)

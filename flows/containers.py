@@ -1,0 +1,87 @@
+"""A worker that runs each flow in a container of its own: ``python -m flows.containers --pool NAME``.
+
+It runs in a container itself, with the engine's socket. What its containers get, it reads from its own: the same image,
+volumes, networks and settings, the same lack of privileges; but not the socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.exceptions import ObjectAlreadyExists
+
+TYPE = "docker"
+_TOLD = ("DRIFTWHEEL_", "MLFLOW_", "PREFECT_API_", "PREFECT_RESULTS_", "PREFECT_HOME", "AWS_")
+
+
+def template(own: Mapping[str, Any], environment: Mapping[str, str], default: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the job template of a pool.
+
+    Parameters
+    ----------
+    own : mapping
+        What the engine says of the container this runs in.
+    environment : mapping of str to str
+        Its environment.
+    default : mapping
+        Prefect's own template, of which only defaults change.
+    """
+    host = own["HostConfig"]
+    mounts = [each for each in own["Mounts"] if not each["Destination"].endswith("docker.sock")]
+    values = {
+        "image": own["Image"],
+        "image_pull_policy": "Never",
+        "env": {name: value for name, value in environment.items() if name.startswith(_TOLD)},
+        "networks": list(own["NetworkSettings"]["Networks"]),
+        "volumes": [
+            f"{each.get('Name') or each['Source']}:{each['Destination']}:{'rw' if each['RW'] else 'ro'}"
+            for each in mounts
+        ],
+        "auto_remove": True,
+        "mem_limit": str(host["Memory"]),
+        "container_create_kwargs": {
+            "user": own["Config"]["User"],
+            "init": True,
+            "read_only": host["ReadonlyRootfs"],
+            "cap_drop": host["CapDrop"],
+            "security_opt": host["SecurityOpt"],
+            "pids_limit": host["PidsLimit"],
+            "tmpfs": host["Tmpfs"],
+        },
+    }
+    properties = {
+        name: {**known, "default": values.get(name, known.get("default"))}
+        for name, known in default["variables"]["properties"].items()
+    }
+    return {**default, "variables": {**default["variables"], "properties": properties}}
+
+
+def main() -> None:
+    """Describe the pool's containers by this one, and become the pool's worker."""
+    parser = argparse.ArgumentParser(prog="python -m flows.containers", description=main.__doc__)
+    parser.add_argument("--pool", required=True)
+    parser.add_argument("--limit", default="2", help="flow runs at once")
+    options = parser.parse_args()
+
+    import docker
+    from prefect_docker.worker import DockerWorker
+
+    own = docker.from_env().containers.get(socket.gethostname()).attrs
+    wanted = template(own, os.environ, DockerWorker.get_default_base_job_template())
+    with get_client(sync_client=True) as client:
+        try:
+            client.create_work_pool(WorkPoolCreate(name=options.pool, type=TYPE, base_job_template=wanted))
+        except ObjectAlreadyExists:
+            client.update_work_pool(options.pool, WorkPoolUpdate(base_job_template=wanted))
+    command = ["prefect", "worker", "start", "--pool", options.pool, "--type", TYPE, "--limit", options.limit]
+    os.execvp(command[0], [*command, "--with-healthcheck"])  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    main()
