@@ -55,7 +55,7 @@ def initialise(
         )
     hidden, made = folder / ".stack", []
     hidden.mkdir(mode=0o700, exist_ok=True)
-    environment = _read(folder / ".env")
+    environment = read_settings(folder / ".env")
     wanted = {
         "DRIFTWHEEL_VERSION": version("driftwheel"),
         "DRIFTWHEEL_DOMAIN": domain,
@@ -121,7 +121,8 @@ def _containers() -> dict[str, str]:
     }
 
 
-def _read(path: Path) -> dict[str, str]:
+def read_settings(path: Path) -> dict[str, str]:
+    """Read a ``.env`` file; one that is not there holds nothing."""
     if not path.exists():
         return {}
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "=" in line and line[:1] != "#"]

@@ -14,8 +14,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
+
 from expectations.errors import BackupError, StackError
 from infra.backup import FORMAT, MANIFEST, Backup, verify
+from infra.compose.preparing import read_settings
 from tasks.stores.hashing import hash_file
 
 _WAIT_SECONDS = 300.0
@@ -81,6 +84,15 @@ class Compose:
             found[name] = (health or "running") if state["Running"] else ended
         return found
 
+    def services(self) -> set[str]:
+        """Return the services that are to run: those of profiles that are not asked for are left out."""
+        asked = read_settings(self.folder / ".env") | os.environ
+        profiles = set(asked.get("COMPOSE_PROFILES", "").split(","))
+        described = yaml.safe_load(self.run("config"))["services"]
+        return {
+            name for name, each in described.items() if not each.get("profiles") or profiles & set(each["profiles"])
+        }
+
     def wait(self, seconds: float = _WAIT_SECONDS) -> dict[str, str]:
         """Wait until every service is healthy, or done where it only runs once.
 
@@ -89,7 +101,7 @@ class Compose:
         StackError
             If that takes too long; it says which are not.
         """
-        wanted = set(self.run("config", "--services").split())
+        wanted = self.services()
         deadline = time.monotonic() + seconds
         while True:
             states = self.states()
