@@ -17,27 +17,27 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists
 
 TYPE = "docker"
-_TOLD = ("DRIFTWHEEL_", "MLFLOW_", "PREFECT_API_", "PREFECT_RESULTS_", "PREFECT_HOME", "AWS_")
 
 
-def template(own: Mapping[str, Any], environment: Mapping[str, str], default: Mapping[str, Any]) -> dict[str, Any]:
+def template(own: Mapping[str, Any], image: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
     """Write the job template of a pool.
 
     Parameters
     ----------
     own : mapping
         What the engine says of the container this runs in.
-    environment : mapping of str to str
-        Its environment.
+    image : mapping
+        What the engine says of its image, whose own variables need not be told again.
     default : mapping
         Prefect's own template, of which only defaults change.
     """
-    host = own["HostConfig"]
+    host, known = own["HostConfig"], set(image["Config"]["Env"])
+    told = dict(line.split("=", 1) for line in own["Config"]["Env"] if line not in known)
     mounts = [each for each in own["Mounts"] if not each["Destination"].endswith("docker.sock")]
     values = {
         "image": own["Image"],
         "image_pull_policy": "Never",
-        "env": {name: value for name, value in environment.items() if name.startswith(_TOLD)},
+        "env": told,
         "networks": list(own["NetworkSettings"]["Networks"]),
         "volumes": [
             f"{each.get('Name') or each['Source']}:{each['Destination']}:{'rw' if each['RW'] else 'ro'}"
@@ -56,8 +56,8 @@ def template(own: Mapping[str, Any], environment: Mapping[str, str], default: Ma
         },
     }
     properties = {
-        name: {**known, "default": values.get(name, known.get("default"))}
-        for name, known in default["variables"]["properties"].items()
+        name: {**each, "default": values[name]} if name in values else each
+        for name, each in default["variables"]["properties"].items()
     }
     return {**default, "variables": {**default["variables"], "properties": properties}}
 
@@ -72,8 +72,9 @@ def main() -> None:
     import docker
     from prefect_docker.worker import DockerWorker
 
-    own = docker.from_env().containers.get(socket.gethostname()).attrs
-    wanted = template(own, os.environ, DockerWorker.get_default_base_job_template())
+    engine = docker.from_env()
+    own = engine.containers.get(socket.gethostname()).attrs
+    wanted = template(own, engine.images.get(own["Image"]).attrs, DockerWorker.get_default_base_job_template())
     with get_client(sync_client=True) as client:
         try:
             client.create_work_pool(WorkPoolCreate(name=options.pool, type=TYPE, base_job_template=wanted))

@@ -41,7 +41,8 @@ class Vault:
     """
 
     def __init__(self, address: str, kind: Literal["home", "stack"]) -> None:
-        self.repository, self.tags = address.removeprefix(PREFIX), f"driftwheel,{kind}"
+        repository, self.tags = address.removeprefix(PREFIX), f"driftwheel,{kind}"
+        self.repository = repository if ":" in repository else str(Path(repository).absolute())
         if shutil.which("restic") is None:
             raise BackupError("the program restic", "none on this machine", "Install it (`apt install restic`)")
         if not any(os.environ.get(name) for name in _PASSWORDS):
@@ -89,7 +90,10 @@ class Vault:
         self, *arguments: str, folder: Path | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         command = ["restic", "--repo", self.repository, *arguments]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        environment = dict(os.environ)
+        if "RESTIC_PASSWORD_FILE" in environment:  # it may be relative, and `folder` is elsewhere
+            environment["RESTIC_PASSWORD_FILE"] = str(Path(environment["RESTIC_PASSWORD_FILE"]).absolute())
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if check and done.returncode:
             raise BackupError(
                 f"`restic {arguments[0]}` on {self.repository} to succeed",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -18,7 +17,6 @@ REQUEST_SECONDS = 20.0
 IDLE_SECONDS = 75.0
 """A connection may lie idle between requests for so long."""
 MOST_CONNECTIONS = 2000
-_log = logging.getLogger("driftwheel.serving")
 _STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 _SAFE = b"".join(b"%s: %s\r\n" % header for header in SAFE_HEADERS)
 _BODY = b'{"error_code":"BAD_REQUEST","message":"the headers are larger than %d bytes"}' % MOST_HEADER_BYTES
@@ -75,9 +73,34 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._in_headers and self.arriving_since is not None and not self.transport.is_closing():
             self._header_bytes += len(data)
-            if self._header_bytes > MOST_HEADER_BYTES:
+            if self._header_bytes > MOST_HEADER_BYTES and not self._ends_after_what_is_due():
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; a reply that is still due goes first, and then the connection ends."""
+        if not self._ends_after_what_is_due():
+            super().send_400_response(msg)
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own is bool | None
+        """Keep a connection whose client sends no more open for the reply that is due."""
+        return self._ends_after_what_is_due()
+
+    def _ends_after_what_is_due(self) -> bool:
+        whole = (
+            self.arriving_since is None or self._in_headers or bool(self.pipeline)
+        )  # what is due was asked for whole
+        if self.cycle is None or self.cycle.response_complete or not whole:
+            return False
+        self.cycle.keep_alive = False
+        self.flow.pause_reading()
+        return True
+
+    def on_response_complete(self) -> None:
+        """Let the request that waited have its turn, and its time from now on."""
+        if self.pipeline and self.arriving_since is not None:
+            self.arriving_since = time.monotonic()
+        super().on_response_complete()
 
     def on_message_begin(self) -> None:
         """Start the clock of a request."""
@@ -213,8 +236,10 @@ def cut_late(connections: Iterable[object]) -> int:
     for connection in list(connections):
         if not isinstance(connection, Connection):
             continue
-        if connection.arriving_since is not None or connection.unread_since is not None:
-            since = (each for each in (connection.arriving_since, connection.unread_since) if each is not None)
+        # what waits behind a reply is not read further, and that is not the client's delay
+        arriving = connection.arriving_since if not connection.pipeline else None
+        since = [each for each in (arriving, connection.unread_since) if each is not None]
+        if since:
             overdue = now - min(since) > REQUEST_SECONDS
         else:  # a connection that took the ordinary way last has uvicorn's own timer as well
             idle = connection.cycle is None or connection.cycle.response_complete

@@ -75,7 +75,7 @@ class _Stream:
             self.size, self.opened = 0, time.monotonic()
         written = os.write(self.file, content)
         if written < len(content):  # a disk that fills up: take the torn part back, acknowledge nothing
-            os.ftruncate(self.file, self.size)
+            self.take_back(self.size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.size += written
 
@@ -88,10 +88,18 @@ class _Stream:
                 self.named = True
 
     def take_back(self, size: int) -> None:
-        """Forget what was written beyond `size`: it could not be made safe, and is not acknowledged."""
-        if self.file is not None:
+        """Forget what was written beyond `size`: it could not be made safe, and is not acknowledged.
+
+        Where the disk does not allow even that, the segment ends there, and the next line begins another.
+        """
+        if self.file is None:
+            return
+        try:
             os.ftruncate(self.file, size)
             self.size = size
+        except OSError as error:
+            _log.error("a segment ends early: %s", error.strerror)
+            self.close_anyhow()
 
     def close(self) -> None:
         if self.file is None:
@@ -107,6 +115,13 @@ class _Stream:
             self.path(OPEN_SUFFIX).rename(self.path(CLOSED_SUFFIX))
         else:
             self.path(OPEN_SUFFIX).unlink(missing_ok=True)
+
+    def close_anyhow(self) -> None:
+        """Close; where the file cannot get its last name now, it gets it when the journal is closed."""
+        try:
+            self.close()
+        except OSError as error:
+            _log.error("a segment cannot be closed: %s", error.strerror)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -163,12 +178,17 @@ class Journal:
             except BlockingIOError:  # alive
                 os.close(handle)
                 continue
-            for segment in self.root.glob(f"*/{lock.name}/*{OPEN_SUFFIX}"):
-                with contextlib.suppress(FileNotFoundError):
-                    segment.rename(segment.with_suffix(CLOSED_SUFFIX))
-                    closed += 1
+            closed += self._close_segments(lock.name)
             lock.unlink(missing_ok=True)
             os.close(handle)
+        return closed
+
+    def _close_segments(self, instance: str) -> int:
+        closed = 0
+        for segment in self.root.glob(f"*/{instance}/*{OPEN_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                segment.rename(segment.with_suffix(CLOSED_SUFFIX))
+                closed += 1
         return closed
 
     def submit(self, usecase: str, kind: str, content: bytes, done: Done) -> None:
@@ -232,30 +252,30 @@ class Journal:
     ) -> None:
         stream.syncing = False
         error = done.exception()
-        if isinstance(error, OSError):
-            stream.take_back(before)
-            self._conclude(waiting, self._unwritable(stream, error))
-        else:
+        if error is None:
             self._written(stream)
             self._conclude(waiting, None)
+        else:
+            stream.take_back(before)
+            failed = error if isinstance(error, OSError) else OSError(errno.EIO, repr(error))
+            self._conclude(waiting, self._unwritable(stream, failed))
         if stream.closing:
             stream.closing = False
-            stream.close()
-        if stream.waiting:
-            self._flush(stream)
+            stream.close_anyhow()
+        self._flush(stream)
 
     @staticmethod
     def _conclude(waiting: list[tuple[bytes, Done]], error: JournalUnwritableError | None) -> None:
         for _, done in waiting:
-            done(error)
+            try:
+                done(error)
+            except Exception:  # noqa: BLE001 - a fault of ours with one reply must not hold back the others
+                _log.exception("a reply could not be handed over")
 
     def _written(self, stream: _Stream) -> None:
         self.trouble = ""
         if stream.size >= SEGMENT_BYTES:
-            try:
-                stream.close()
-            except OSError as error:  # the lines are safe; a successor closes the segment
-                _log.error("a segment cannot be closed: %s", error.strerror)
+            stream.close_anyhow()
 
     def _unwritable(self, stream: _Stream, error: OSError) -> JournalUnwritableError:
         self.trouble = f"{error.strerror} ({stream.folder})"
@@ -304,5 +324,6 @@ class Journal:
         for stream in self._streams.values():
             stream.syncing = False
         self.seal()
+        self._close_segments(self.instance)
         (self.root / _LOCKS / self.instance).unlink(missing_ok=True)
         os.close(self._lock)

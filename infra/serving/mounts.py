@@ -32,6 +32,7 @@ _log = logging.getLogger("driftwheel.serving")
 FEW_ROWS = 2000
 """Up to this many rows the one-row executor is the faster one (measured on flights)."""
 _PATIENCE_SECONDS = 20.0
+_AGAIN_SECONDS = 1.0
 _KEPT_TALLIES = 8
 _encode = msgspec.json.Encoder().encode
 
@@ -82,6 +83,7 @@ class Pending:
     candidate: Model | None
     mode: Literal["prove", "shadow", "canary"]
     share: float
+    watched: bool
     at: float
     """When it was ready, by the machine's monotonic clock."""
 
@@ -101,7 +103,9 @@ class Mount:
     previous: Model | None = None
     swaps: int = 0
     trouble: str = ""
-    """Why what is desired cannot be read at present; it is tried again."""
+    """Why something desired cannot be read at present; it is tried again."""
+    again_at: float | None = None
+    """When, by the machine's monotonic clock."""
     refused: dict[str, str] = field(default_factory=dict)
     """Bundle -> why it is not served."""
     pending: Pending | None = None
@@ -144,7 +148,7 @@ class Mount:
             return
         now, self.pending = pending.champion, None
         self.candidate, self.mode, self.share = pending.candidate, pending.mode, pending.share
-        self.watched = True
+        self.watched = pending.watched
         if now is not None:
             if self.champion is None or now.bundle.digest != self.champion.bundle.digest:
                 self.previous = self.champion
@@ -200,7 +204,8 @@ class Mounts:
             known = self.by_name.get(name)
             if known is not None and known.candidate is not None and known.mode != "prove":
                 self._look_for_a_watch(known)
-            if known is not None and known.pending is None and known.stamp == stamp:
+            again = known is not None and known.again_at is not None and time.monotonic() >= known.again_at
+            if known is not None and known.pending is None and known.stamp == stamp and not again:
                 continue
             try:
                 desired = self.releases.desired(name)
@@ -212,23 +217,11 @@ class Mounts:
             if desired is None:
                 continue
             reached = mount.pending.generation if mount.pending else mount.generation
-            if desired.generation != reached:
-                try:
-                    mount.pending = await self._prepare(mount, desired)
-                except OSError as error:  # a disk that is away or full for a while: the old serves on, and again
-                    self._note(mount, f"{type(error).__name__}: {error.strerror}")
-                    mount.stamp = (0, 0)
-                    continue
-                self._note(mount, "")
+            if desired.generation != reached or (again and mount.pending is None):
+                mount.pending = await self._prepare(mount, desired, again=again and desired.generation == reached)
                 self.announce()
             if mount.pending is not None:
                 self._agree(mount, mount.pending)
-
-    @staticmethod
-    def _note(mount: Mount, trouble: str) -> None:
-        if trouble and trouble != mount.trouble:
-            _log.error("what %s should serve cannot be read: %s", mount.usecase, trouble)
-        mount.trouble = trouble
 
     def _look_for_a_watch(self, mount: Mount) -> None:
         watched = self.releases.watched(mount.usecase)
@@ -257,15 +250,20 @@ class Mounts:
         if mount.pending is pending:
             mount.adopt()
 
-    async def _prepare(self, mount: Mount, desired: Desired) -> Pending:
-        mount.refused = {}  # a new wish: what was refused before may have been mended
+    async def _prepare(self, mount: Mount, desired: Desired, *, again: bool) -> Pending:
+        if not again:
+            mount.refused = {}  # a new wish: what was refused before may have been mended
+        said, mount.trouble, mount.again_at = mount.trouble, "", None
         champion = await self._model(mount, desired.champion, desired) if desired.champion else None
         if champion is None and mount.champion is None and desired.previous is not None:
             champion = await self._model(mount, desired.previous, desired)  # a cold start beside a damaged bundle
         candidate = await self._model(mount, desired.candidate, desired) if desired.candidate else None
+        if mount.trouble and mount.trouble != said:
+            _log.error("what %s should serve cannot be read: %s", mount.usecase, mount.trouble)
         mode = desired.candidate.mode if desired.candidate else "prove"
         share = desired.candidate.share if desired.candidate else 0.0
-        return Pending(desired.generation, champion, candidate, mode, share, time.monotonic())
+        watched = self.releases.watched(mount.usecase)
+        return Pending(desired.generation, champion, candidate, mode, share, watched, time.monotonic())
 
     async def _model(self, mount: Mount, wish: Served, desired: Desired) -> Model | None:
         for model in (mount.champion, mount.candidate, mount.previous):
@@ -275,8 +273,10 @@ class Mounts:
             return None
         try:
             return await asyncio.to_thread(self._load, mount, wish, desired)
-        except OSError:
-            raise
+        except OSError as error:  # a disk or a mount that is away for a while: what can be served is, and again
+            mount.trouble = f"bundle {wish.bundle[:12]}: {error.strerror or error}"
+            mount.again_at = time.monotonic() + _AGAIN_SECONDS
+            return None
         except Exception as error:  # noqa: BLE001 - whatever a bundle does: it is refused, said, and the old serves on
             mount.refused[wish.bundle] = str(error) if isinstance(error, BundleError) else type(error).__name__
             _log.error("%s refuses bundle %s: %s", mount.usecase, wish.bundle[:12], mount.refused[wish.bundle])

@@ -33,7 +33,10 @@ from infra.serving.protocol import MEDIA, BadRequestError, Media
 RETRY_SECONDS = 5
 BESIDE_ROWS = 32
 """From so many rows on a request is scored beside the event loop, which goes on reading others meanwhile."""
+MOST_WAITING_ROWS = 50_000
+"""More rows than this do not wait for that: their requests are refused for a moment."""
 _REQUEST_ID_LENGTH = 64
+_RETRY = ((b"retry-after", str(RETRY_SECONDS).encode()),)
 _PATH = "/invocations"
 _log = logging.getLogger("driftwheel.serving")
 _encode = msgspec.json.Encoder().encode
@@ -110,6 +113,11 @@ class Predictions:
     def __init__(self, mounts: Mounts, journal: Journal, access: Access, limits: Limits) -> None:
         self.mounts, self.journal, self.access, self.limits = mounts, journal, access, limits
         self._beside = ThreadPoolExecutor(1, "predicting")
+        self._waiting_rows = 0
+
+    def close(self) -> None:
+        """End what scores beside the event loop; at the end of the process."""
+        self._beside.shutdown(wait=False, cancel_futures=True)
 
     def admit(self, headers: Headers) -> Admitted | Reply:
         """Read the headers; refuse a request without a key, or one that says it is too large."""
@@ -147,8 +155,7 @@ class Predictions:
             self._check(admitted, body)
             question = understand(body, admitted.media, champion, candidate if mode == "canary" else None, mount.share)
             if len(question.rows) >= BESIDE_ROWS:
-                scoring = asyncio.get_running_loop().run_in_executor(self._beside, score, question)
-                scoring.add_done_callback(partial(self._scored, request, question))
+                self._score_beside(request, question)
                 return
             found = compose(question, score(question))
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one
@@ -188,7 +195,18 @@ class Predictions:
         if admitted.media == "other":
             raise BadRequestError("the content type must be application/json or text/csv", 415)
 
+    def _score_beside(self, request: _Request, question: Question) -> None:
+        if self._waiting_rows > MOST_WAITING_ROWS:
+            request.mount.tally.error("busy")
+            body = error_body("TEMPORARILY_UNAVAILABLE", "too many large requests at once")
+            request.done(Reply(503, body, request.request_id, _RETRY))
+            return
+        self._waiting_rows += len(question.rows)
+        scoring = asyncio.get_running_loop().run_in_executor(self._beside, score, question)
+        scoring.add_done_callback(partial(self._scored, request, question))
+
     def _scored(self, request: _Request, question: Question, scoring: asyncio.Future[Scored]) -> None:
+        self._waiting_rows -= len(question.rows)
         try:
             found = compose(question, scoring.result())
         except Exception as error:  # noqa: BLE001 - as above
@@ -284,7 +302,7 @@ def refusal_of_key(status: int, request_id: bytes) -> Reply:
 def unwritable(error: JournalUnwritableError, request_id: bytes) -> Reply:
     """Say that nothing may be answered while it cannot be logged."""
     body = error_body("TEMPORARILY_UNAVAILABLE", f"predictions cannot be logged: {error}")
-    return Reply(503, body, request_id, ((b"retry-after", str(RETRY_SECONDS).encode()),))
+    return Reply(503, body, request_id, _RETRY)
 
 
 def _refusal(mount: Mount, error: BadRequestError, request_id: bytes) -> Reply:

@@ -21,8 +21,8 @@ a number or a boolean where a text is needed
 a category the model has not seen
     predicted as the feature program says (code -1).
 
-In a CSV body (``text/csv``) the first line names the columns and an empty value is missing; there is no other text for
-it. Else the same holds.
+In a CSV body (``text/csv``) the first line names the columns; an empty value is missing, and ``nan`` where a number is
+needed. Else the same holds.
 """
 
 from __future__ import annotations
@@ -341,7 +341,7 @@ class Reader:
             lacking = sorted(self._needed - set(names))
             if lacking:
                 raise BadRequestError(f"the column {lacking[0]} is missing; leave its values empty where unknown")
-            raw = [line for line in itertools.islice(lines, self.most_rows + 1) if line]
+            raw = list(itertools.islice((line for line in lines if line), self.most_rows + 1))
         except UnicodeDecodeError:
             raise BadRequestError("the body is not UTF-8") from None
         except csv.Error as error:

@@ -58,7 +58,7 @@ def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> No
     begun = now.candidate if now else None
     if begun is not None and begun.bundle == version.bundle and begun.mode != "prove":
         return  # a rerun, and the release had begun
-    if has_image(job.places.serving_image):
+    if has_image(job.places.serving_image, job.places.commit):
         prove_in_image(releases.bundle(job.name, version.bundle), version.bundle, job.places.serving_image)
     candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
     wish = releases.want(job.name, champion=champion, candidate=candidate, new_signature=new_signature)
@@ -145,7 +145,7 @@ def mend(job: Job, version: ModelVersion) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             folder = job.registry().fetch(version.version, Path(scratch))
             load_bundle(folder, version.bundle)
-            job.releases.replace(job.name, folder, version.bundle)
+            job.releases.mend(job.name, folder, version.bundle)
 
 
 def await_candidate(job: Job, generation: int, version: ModelVersion) -> None:

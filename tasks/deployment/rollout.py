@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -99,8 +102,9 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
         candidate = CandidateState(bundle=version.bundle, version=version.version, mode=mode, share=share)
         wish = job.releases.want(job.name, champion=champion, candidate=candidate, new_signature=new_signature)
         try:
-            await_candidate(job, wish.generation, version)
-            done.append(Step(mode, share, _watch(job, champion, candidate, plan, wish.generation)))
+            with _watching(job):
+                await_candidate(job, wish.generation, version)
+                done.append(Step(mode, share, _watch(job, champion, candidate, plan, wish.generation)))
         except BaseException:  # nobody would watch it: it must not go on answering
             _withdraw(job, champion, wish.generation)
             raise
@@ -135,7 +139,7 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
     length = plan.step.approximate_seconds
     end = time.monotonic() + length
     while True:
-        _nap(job, min(length / _LOOKS, _LONGEST_NAP, end - time.monotonic()))
+        time.sleep(max(0.0, min(length / _LOOKS, _LONGEST_NAP, end - time.monotonic())))
         desired = job.releases.desired(job.name)
         if desired is None or desired.generation != generation:
             raise ReleaseError(
@@ -148,15 +152,22 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
             return verdict
 
 
-def _nap(job: Job, seconds: float) -> None:
-    """Wait, and let the service know meanwhile that somebody watches."""
-    end = time.monotonic() + seconds
-    while True:
-        job.releases.keep_watch(job.name)
-        left = end - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(left, WATCHED_SECONDS / 6))
+@contextmanager
+def _watching(job: Job) -> Iterator[None]:
+    """Let the service know, as long as this process lives, that somebody judges the candidate."""
+    ended = threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(WATCHED_SECONDS / 6):
+            job.releases.keep_watch(job.name)
+
+    thread = threading.Thread(target=keep, name="watching", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _gather(

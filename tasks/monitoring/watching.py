@@ -75,7 +75,7 @@ def note_troubles(job: Job, version: dict[str, Any]) -> None:
         for bundle, why in mount.get("refused", {}).items()
     ]
     candidate = mount.get("candidate")
-    if candidate and not candidate["watched"]:
+    if candidate and not candidate.get("watched", True):
         why = f"nobody watches version {candidate['version']} any more: it was left out, and the champion answers alone"
         found.append((f"unwatched/{mount['generation']}", "unwatched", why))
     trouble = version["journal"]["trouble"]

@@ -86,12 +86,19 @@ class Releases:
                     raise
         return target
 
-    def replace(self, usecase: str, folder: Path, digest: str) -> Path:
-        """Put a bundle in the place of one that is damaged or lost."""
+    def mend(self, usecase: str, folder: Path, digest: str) -> None:
+        """Put a bundle in the place of one that is damaged or lost, and let the service look again."""
         target = self.bundle(usecase, digest)
+        mended, damaged = (target.with_name(f".{digest}.{uuid.uuid4().hex}") for _ in range(2))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder, mended)
         if target.exists():
-            target.rename(target.with_name(f".{digest}.{uuid.uuid4().hex}.damaged"))
-        return self.add(usecase, folder, digest)
+            target.rename(damaged)
+        mended.rename(target)
+        shutil.rmtree(damaged, ignore_errors=True)
+        now = self.desired(usecase)
+        if now is not None:
+            self._write(usecase, now.model_copy(update={"generation": now.generation + 1}))
 
     def desired(self, usecase: str) -> Desired | None:
         """Read the desired state."""
@@ -126,12 +133,15 @@ class Releases:
             previous=now.champion if now and changed else now.previous if now else None,
             new_signature=new_signature,
         )
+        self._write(usecase, wish)
+        return wish
+
+    def _write(self, usecase: str, wish: Desired) -> None:
         path = self.root / usecase / "desired.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if candidate is not None:
+        if wish.candidate is not None:
             self.keep_watch(usecase)
         replace_file(path, json.dumps(wish.model_dump(), indent=1))
-        return wish
 
     def keep_watch(self, usecase: str) -> None:
         """Say that somebody judges the candidate: one that nobody watches answers nobody."""
@@ -141,7 +151,7 @@ class Releases:
         """Whether somebody said so lately."""
         try:
             seen = (self.root / usecase / _WATCHED).stat().st_mtime
-        except FileNotFoundError:
+        except OSError:
             return False
         return abs(time.time() - seen) < WATCHED_SECONDS
 

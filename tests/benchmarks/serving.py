@@ -179,7 +179,10 @@ def servers(bundle: Bundle, scratch: Path, rivals: bool) -> list[Server]:
             Server(
                 "mlflow models serve",
                 [*mlflow_command, "--env-manager", "local", "--port", "PORT", "--workers", "1"],
-                environment={"MLFLOW_DISABLE_TELEMETRY": "true"},
+                environment={  # it starts uvicorn by name
+                    "MLFLOW_DISABLE_TELEMETRY": "true",
+                    "PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}",
+                },
             )
         )
         bento = [str(RIVALS / "bin" / "bentoml"), "serve", "tests.benchmarks.rival_bento:Rival", "--port", "PORT"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from infra.settings import commit
 from infra.stack import _any_port
 from tasks.stores.keys import Keys
 from tasks.stores.releases import Releases, Served
@@ -98,8 +99,9 @@ def test_the_image_proves_a_bundle_before_it_is_served(made, tmp_path: Path) -> 
     from tasks.deployment.bundle import seal
     from tasks.deployment.imaging import has_image, prove_in_image
 
-    assert has_image(IMAGE)
-    assert not has_image("driftwheel-serving:never")
+    assert has_image(IMAGE, commit())
+    assert not has_image(IMAGE, "of another commit")
+    assert not has_image("driftwheel-serving:never", commit())
     prove_in_image(made[1].folder, made[1].digest, IMAGE)
     with pytest.raises(ReleaseError, match="altered"):
         prove_in_image(made[1].folder, made[2].digest, IMAGE)

@@ -18,6 +18,7 @@ import pytest
 from expectations.durations import Duration
 from expectations.errors import ReleaseError
 from expectations.usecase import Release
+from tasks.deployment import releasing
 from tasks.deployment.bundle import Bundle, load_bundle
 from tasks.deployment.guarding import StepVerdict
 from tasks.deployment.rollout import roll_out
@@ -209,19 +210,46 @@ def test_a_disk_that_is_away_for_a_moment_refuses_nothing(
     from infra.serving import mounts as module
 
     releases = Releases(tmp_path)
-    releases.add("rentals", made[1].folder, made[1].digest)
-    releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
-    mounts, away = module.Mounts(releases), [True]
+    for bundle, version in ((made[1], "1"), (made[2], "2")):
+        releases.add("rentals", bundle.folder, bundle.digest)
+        releases.want("rentals", champion=Served(bundle=bundle.digest, version=version))
+    mounts, away = module.Mounts(releases), [made[2].digest]
 
     def load(folder: Path, digest: str) -> Bundle:
-        if away.pop() if away else False:
-            raise OSError(5, "Input/output error")
+        if digest in away:
+            raise OSError("libgomp.so.1: cannot open shared object file")
         return load_bundle(folder, digest)
 
     monkeypatch.setattr(module, "load_bundle", load)
+    monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.0)
     asyncio.run(mounts.reconcile())
     mount = mounts.by_name["rentals"]
-    assert (mount.champion, mount.refused, mount.trouble) == (None, {}, "OSError: Input/output error")
+    assert (mount.champion.version, mount.refused) == ("1", {})  # the one before, meanwhile
+    assert mount.trouble == f"bundle {made[2].digest[:12]}: libgomp.so.1: cannot open shared object file"
+    away.clear()
     asyncio.run(mounts.reconcile())
-    assert mount.champion is not None
-    assert mount.trouble == ""
+    assert (mount.champion.version, mount.trouble) == ("2", "")
+    assert mount.again_at is None
+
+
+def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = ModelVersion("2", made[2].digest, "run")
+    model = job.releases.bundle("rentals", version.bundle) / "model.txt"
+    model.write_text("tree")
+    job.releases.want("rentals", champion=Served(bundle=version.bundle, version="2"))
+    for _ in range(100):
+        if job.places.ask_service("GET", "/version")["usecases"]["rentals"]["refused"]:
+            break
+        time.sleep(0.1)
+
+    class Registry:  # MLflow itself brings one back in test_loop
+        def fetch(self, version: str, folder: Path) -> Path:
+            return made[2].folder
+
+    monkeypatch.setattr(Job, "registry", lambda _: Registry())
+    releasing.mend(job, version)
+    releasing.bless(job, version)
+    releasing.release(job, version)
+    said = job.places.ask_service("GET", "/version")["usecases"]["rentals"]
+    assert (said["champion"]["version"], said["refused"]) == ("2", {})
+    assert not list(job.releases.bundle("rentals", version.bundle).parent.glob(".*"))

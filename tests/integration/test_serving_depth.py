@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import os
 import resource
 import signal
 import socket
@@ -18,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Model
 from infra.serving.predicting import BESIDE_ROWS
 from tasks.deployment.bundle import seal
@@ -157,17 +160,105 @@ def test_requests_one_after_the_other_on_one_connection_are_answered_in_order(
         assert b"x-request-id: sixth" in connection.recv(65536)
 
 
-def test_small_requests_do_not_wait_for_a_large_one(service: Running, made) -> None:
+def test_small_requests_do_not_wait_for_large_ones(service: Running, made) -> None:
     large = {"dataframe_records": sample(made, 10) * 1000}
+    with ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(service.ask, large) for _ in range(5)]
+        while not any(each.done() for each in waiting):
+            time.sleep(0.01)
+        small = service.ask({"dataframe_records": sample(made, 1)})
+        assert not all(each.done() for each in waiting)  # in line it would have been the last
+        answers = [each.result() for each in waiting]
+    assert {each.status_code for each in (small, *answers)} == {200}
+    expected = service.ask({"dataframe_records": sample(made, 10)}).json()["predictions"] * 1000
+    assert all(each.json()["predictions"] == expected for each in answers)
+
+
+def _post(made, rows: int, name: bytes = b"x") -> bytes:
+    body = json.dumps({"dataframe_records": (sample(made, 10) * rows)[:rows]}).encode()
+    head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-request-id: %s\r\n" % name
+    return head + b"content-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def _all(connection: socket.socket) -> bytes:
+    received = b""
+    while part := connection.recv(1 << 20):
+        received += part
+    return received
+
+
+@pytest.mark.parametrize("rows", [1, 5000])
+@pytest.mark.parametrize("behind", [b"\x00nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nlong: " + b"y" * 40_000, b""])
+def test_a_reply_that_is_due_comes_before_the_end_of_a_connection(
+    service: Running, made, rows: int, behind: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(_post(made, rows) + behind)
+        if not behind:
+            connection.shutdown(socket.SHUT_WR)
+        received = _all(connection)
+    assert received.startswith(b"HTTP/1.1 200")
+    _, _, body = received.partition(b"\r\n\r\n")
+    assert len(json.loads(body)["predictions"]) == rows
+
+
+def test_half_a_body_that_is_no_http_is_refused_at_once(service: Running) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(b"POST /feedback HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+        assert _all(connection).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_clients_that_leave_and_an_orderly_end_lose_nothing(idle: Running, made, durability: str) -> None:
+    idle.start("--durability", durability)
+    for _ in range(5):  # they leave before their reply
+        with socket.create_connection(("127.0.0.1", idle.port)) as connection:
+            connection.sendall(_post(made, 2000))
+    assert idle.ask({"dataframe_records": sample(made, 1)}).status_code == 200
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(service.ask, large)
-        small = [service.ask({"dataframe_records": sample(made, 1)}) for _ in range(20)]
+        waiting = pool.submit(idle.ask, {"dataframe_records": sample(made, 10) * 1000})
+        time.sleep(0.15)
+        idle.process.send_signal(signal.SIGTERM)
         answer = waiting.result()
-    assert {each.status_code for each in small} == {200}
-    assert (
-        answer.json()["predictions"]
-        == service.ask({"dataframe_records": sample(made, 10)}).json()["predictions"] * 1000
-    )
+    assert idle.process.wait(15) == 0
+    assert answer.status_code == 200
+    assert set(answer.json()["ids"]) <= {line["id"] for line in journaled(idle.journal)}
+
+
+def test_a_disk_that_fails_once_silences_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = []
+
+    def fail(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*arguments: object) -> object:
+            if name in failing:
+                failing.remove(name)
+                raise OSError(5, "Input/output error")
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("fdatasync", "ftruncate"):
+        fail(name)
+
+    async def go() -> None:
+        journal = Journal(tmp_path, "power")
+        await journal.append("rentals", "predictions", b"first\n")
+        failing.extend(("fdatasync", "ftruncate"))
+        outcomes = await asyncio.gather(
+            *(journal.append("rentals", "predictions", b"lost\n") for _ in range(3)), return_exceptions=True
+        )
+        assert all(isinstance(each, JournalUnwritableError) for each in outcomes)
+        assert journal.trouble
+        await journal.append("rentals", "predictions", b"second\n")
+        assert not journal.trouble
+        journal.close()
+
+    asyncio.run(go())
+    assert not failing
+    closed = sorted(path.read_text() for path in tmp_path.glob("rentals/*/*.jsonl"))
+    assert [lines.splitlines()[0] for lines in closed] == ["first", "second"]
 
 
 def test_csv_gives_the_same_answers(service: Running, made) -> None:
@@ -188,6 +279,7 @@ def test_csv_gives_the_same_answers(service: Running, made) -> None:
         (f"{names}\n{first},1", "row 0 must have"),
         (f"{names}\n{first}\n" + "x," * names.count(",") + "x", "in row 1"),
         (f'{names}\n"{first}', "not CSV"),
+        (f"{names}\n" + f"{first}\n\n" * 10_001, "at most 10000 rows"),
         (b"\xff\xfe", "not UTF-8"),
     ):
         answer = send(wrong)

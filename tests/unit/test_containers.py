@@ -6,7 +6,7 @@ from flows.containers import template
 
 OWN = {
     "Image": "sha256:abc",
-    "Config": {"User": "10001:10001"},
+    "Config": {"User": "10001:10001", "Env": ["PATH=/bin", "DRIFTWHEEL_HOME=/data", "SLACK_TOKEN=a=b"]},
     "HostConfig": {
         "Memory": 6 * 2**30,
         "ReadonlyRootfs": True,
@@ -35,12 +35,12 @@ DEFAULT = {
 
 
 def test_a_run_has_its_workers_volumes_and_lack_of_privileges_but_not_the_engines_socket() -> None:
-    environment = {"DRIFTWHEEL_HOME": "/data", "PATH": "/bin", "PREFECT_API_URL": "http://prefect:4200/api"}
-    made = template(OWN, environment, DEFAULT)["variables"]["properties"]
+    image = {"Config": {"Env": ["PATH=/bin", "DRIFTWHEEL_HOME=/home"]}}
+    made = template(OWN, image, DEFAULT)["variables"]["properties"]
     assert made["image"]["default"] == "sha256:abc"
     assert made["volumes"]["default"] == ["stack_lake:/data/lake:rw", "/home/me/usecases:/usecases:ro"]
-    assert made["env"]["default"] == {"DRIFTWHEEL_HOME": "/data", "PREFECT_API_URL": "http://prefect:4200/api"}
+    assert made["env"]["default"] == {"DRIFTWHEEL_HOME": "/data", "SLACK_TOKEN": "a=b"}
     assert made["networks"]["default"] == ["stack_data", "stack_control"]
     confined = made["container_create_kwargs"]["default"]
     assert (confined["read_only"], confined["cap_drop"], confined["user"]) == (True, ["ALL"], "10001:10001")
-    assert made["stream_output"] == {"title": "stream_output", "default": None}
+    assert made["stream_output"] == {"title": "stream_output"}
