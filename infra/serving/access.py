@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from expectations.errors import DriftwheelError
 from tasks.stores.keys import Key, Keys, Scope, scopes_of
@@ -12,6 +13,8 @@ from tasks.stores.keys import Key, Keys, Scope, scopes_of
 _log = logging.getLogger("driftwheel.serving")
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping", "/health"})
 """Answered to anybody: they tell nothing but whether the service does well."""
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -59,12 +62,17 @@ class Access:
     def refuses(self, headers: Headers, needed: Scope | None) -> int:
         """Return 0 where the request may pass, 401 where its key is none of ours, 403 where it may not do this.
 
+        Where everything is open, a page of another machine in a browser on this one may still do nothing.
+
         Parameters
         ----------
         needed : {"predict", "feedback", "admin"}, optional
             None takes any key.
         """
         if self._loopback and not self._closed:
+            for name, value in headers:
+                if name == b"origin" and not _is_of_this_machine(value):
+                    return 403
             return 0
         presented = b""
         for name, value in headers:
@@ -76,3 +84,10 @@ class Access:
         if not scopes:
             return 401
         return 0 if needed is None or needed in scopes else 403
+
+
+def _is_of_this_machine(origin: bytes) -> bool:
+    try:
+        return urlsplit(origin.decode("ascii")).hostname in _THIS_MACHINE
+    except ValueError:
+        return False

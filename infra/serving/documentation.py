@@ -37,7 +37,10 @@ _OUTCOMES = (
     ("a date that is not ISO 8601", "400, naming column and row"),
     ("a category never seen", "predicted"),
     ("more rows or bytes than allowed", "400; 413"),
-    ("predictions cannot be logged (disk full)", "503 with Retry-After"),
+    (
+        "predictions cannot be logged (disk full), or large requests come faster than they are scored",
+        "503 with Retry-After",
+    ),
 )
 
 

@@ -329,6 +329,20 @@ def test_keys_open_what_their_scopes_say_and_change_without_a_restart(idle: Runn
     idle.wait(lambda: status("/invocations", predict) == 401)
 
 
+def test_pages_from_elsewhere_may_do_nothing_where_everything_is_open(service: Running, made) -> None:
+    body = {"dataframe_records": sample(made, 1)}
+
+    def status(origin: str, path: str = "/invocations") -> int:
+        return httpx.post(service.url + path, json=body, headers={"origin": origin}).status_code
+
+    assert [status(origin) for origin in ("http://localhost:3000", "http://127.0.0.1", "http://[::1]:8080")] == [
+        200
+    ] * 3
+    for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://["):
+        assert status(origin) == 403
+        assert status(origin, "/feedback") == status(origin, "/journal/seal") == 403
+
+
 def test_without_keys_it_does_not_listen_beyond_this_machine(tmp_path: Path) -> None:
     import subprocess
     import sys
