@@ -105,8 +105,8 @@ def drive(
         while idle and now < end and (rate is None or due <= now):
             idle.pop().send(next(source), due if rate else now)
             due += 1 / rate if rate else 0
-        wait = 1.0 if rate is None or not idle else max(0.0, min(due - now, end - now))
-        for key, _ in selector.select(wait):
+        # at a rate it never sleeps: the kernel would wake it a millisecond late, and that would count as the server's
+        for key, _ in selector.select(1.0 if rate is None else 0.0):
             connection: _Connection = key.data
             status = connection.done()
             if status:
