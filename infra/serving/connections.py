@@ -87,10 +87,9 @@ class Connection(HttpToolsProtocol):
         return self._ends_after_what_is_due()
 
     def _ends_after_what_is_due(self) -> bool:
-        whole = (
-            self.arriving_since is None or self._in_headers or bool(self.pipeline)
-        )  # what is due was asked for whole
-        if self.cycle is None or self.cycle.response_complete or not whole:
+        # a request whose own body is still on its way has no reply that is due
+        asked = self.arriving_since is None or self._in_headers or bool(self.pipeline)
+        if self.cycle is None or self.cycle.response_complete or not asked:
             return False
         self.cycle.keep_alive = False
         self.flow.pause_reading()

@@ -75,12 +75,20 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
     Raises
     ------
     ReleaseError
-        If the service refuses it after all; then the champion before is wished for again.
+        If somebody wished for something else since it was blessed, or if the service refuses it after all; then the
+        champion before is wished for again.
     UnreachableError
         If the service does not answer; the wish stands, and running again heals.
     """
     releases = job.releases
     before = releases.desired(job.name)
+    wished = (before.champion, before.candidate) if before else ()
+    if not any(each is not None and each.bundle == version.bundle for each in wished):
+        raise ReleaseError(
+            f"version {version.version} still beside the champion of {job.name}",
+            "somebody released or rolled back meanwhile",
+            "What they wished for stands; deploy again if you still want to",
+        )
     served = Served(bundle=version.bundle, version=version.version)
     wish = releases.want(job.name, champion=served, new_signature=new_signature)
     try:

@@ -140,6 +140,8 @@ def test_what_an_operator_does_meanwhile_stands(job: Job, made) -> None:
     with traffic(job, made), pytest.raises(ReleaseError, match="meanwhile"):
         roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary", step=Duration.parse("5s")))
     thread.join()
+    with pytest.raises(ReleaseError, match="meanwhile"):  # nor after the last step
+        releasing.release(job, ModelVersion("2", made[2].digest, "run"))
     assert job.releases.desired("rentals").champion.bundle == job.third  # type: ignore[attr-defined]
 
 
