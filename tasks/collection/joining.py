@@ -18,6 +18,8 @@ from tasks.collection.sources import cast_column, read_source
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import evaluate
 
+_MOST_NAMED = 20
+
 FEWEST_FOR_COVERAGE = 50
 
 
@@ -155,7 +157,8 @@ def _absent(columns: Sequence[str], present: Sequence[str], where: str) -> Sourc
         hints.append(f"{column} (there is {near[0]})" if near else column)
     return SourceError(
         f"the columns {', '.join(columns)} in {where}",
-        f"no {', '.join(hints)}",
+        f"no {', '.join(hints)}; the columns there: {', '.join(present[:_MOST_NAMED])}"
+        + (f" and {len(present) - _MOST_NAMED} more" if len(present) > _MOST_NAMED else ""),
         "Was a column renamed? Mend the source or the use case",
     )
 
