@@ -91,7 +91,7 @@ class Vault:
     ) -> subprocess.CompletedProcess[str]:
         command = ["restic", "--repo", self.repository, *arguments]
         environment = dict(os.environ)
-        if "RESTIC_PASSWORD_FILE" in environment:  # it may be relative, and `folder` is elsewhere
+        if environment.get("RESTIC_PASSWORD_FILE"):  # it may be relative, and `folder` is elsewhere
             environment["RESTIC_PASSWORD_FILE"] = str(Path(environment["RESTIC_PASSWORD_FILE"]).absolute())
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if check and done.returncode:

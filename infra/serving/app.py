@@ -234,7 +234,7 @@ class Service:
         usecases = {}
         for name in self.mounts.by_name:
             said = [state["mounts"][name] for state in states if name in state["mounts"]]
-            oldest = min(said, key=lambda each: int(each["generation"]))
+            oldest = min(said, key=lambda each: (int(each["generation"]), not each["trouble"]))
             refused = {bundle: why for each in said for bundle, why in each["refused"].items()}
             tallies = [state["tallies"][name]["models"] for state in states if name in state["tallies"]]
             usecases[name] = {**oldest, "refused": refused, "models": _bounded(add_up(tallies))}
@@ -279,6 +279,9 @@ class Service:
         deadline = time.monotonic() + _SEAL_SECONDS
         while self.journal.closing() and time.monotonic() < deadline:  # a sync is on its way
             await asyncio.sleep(BOARD_SECONDS / 2)
+        if self.journal.closing():
+            body = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "a segment could not be closed"}
+            return JSONResponse(body, 503, headers={"retry-after": str(RETRY_SECONDS)})
         if self.board is not None:
             token = time.monotonic_ns()
             self.board.ask_to_seal(token)

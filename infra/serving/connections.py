@@ -53,7 +53,11 @@ class Connection(HttpToolsProtocol):
     """Since when the client does not read what it is sent; None where it does."""
     idle_since: float = 0.0
     _header_bytes = 0
+    _body_bytes = 0
+    """Of the bytes that came last, those that belong to bodies."""
     _in_headers = True
+    _deaf = False
+    """Whether what still comes is thrown away: the connection ends after the replies that are due."""
     _short = False
     _path = ""
     _admitted: Admitted
@@ -70,9 +74,12 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; refuse headers that go on beyond the limit."""
+        if self._deaf:
+            return
+        self._body_bytes = 0
         super().data_received(data)
         if self._in_headers and self.arriving_since is not None and not self.transport.is_closing():
-            self._header_bytes += len(data)
+            self._header_bytes += len(data) - self._body_bytes
             if self._header_bytes > MOST_HEADER_BYTES and not self._ends_after_what_is_due():
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
@@ -92,12 +99,15 @@ class Connection(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete or not asked:
             return False
         self.cycle.keep_alive = False
-        self.flow.pause_reading()
+        self._deaf = True
         return True
 
     def on_response_complete(self) -> None:
         """Let the request that waited have its turn, and its time from now on."""
         if self.pipeline and self.arriving_since is not None:
+            if self._deaf and len(self.pipeline) == 1:  # the rest of it was no HTTP
+                super().send_400_response("Invalid HTTP request received.")
+                return
             self.arriving_since = time.monotonic()
         super().on_response_complete()
 
@@ -146,6 +156,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Gather the body; what is beyond the limit is counted and not kept."""
+        self._body_bytes += len(body)
         if not self._short or self.predictions is None:
             super().on_body(body)
             return

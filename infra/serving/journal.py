@@ -62,6 +62,8 @@ class _Stream:
     """Whether the file's name is safe too."""
     syncing: bool = False
     closing: bool = False
+    unnamed: list[Path] = field(default_factory=list)
+    """Segments that are closed and could not be renamed yet."""
 
     def path(self, suffix: str) -> Path:
         return self.folder / f"{self.kind}-{self.number:08d}{suffix}"
@@ -109,17 +111,24 @@ class _Stream:
             return
         handle, self.file = self.file, None
         os.close(handle)
-        if not self.path(OPEN_SUFFIX).exists():  # a replay's folder, removed with all it held
-            return
         if self.size:
-            self.path(OPEN_SUFFIX).rename(self.path(CLOSED_SUFFIX))
+            self.unnamed.append(self.path(OPEN_SUFFIX))
+            self.name()
         else:
             self.path(OPEN_SUFFIX).unlink(missing_ok=True)
 
+    def name(self) -> None:
+        """Give closed segments their last names, which tell a harvest of them."""
+        while self.unnamed:
+            with contextlib.suppress(FileNotFoundError):  # a replay's folder, removed with all it held
+                self.unnamed[0].rename(self.unnamed[0].with_suffix(CLOSED_SUFFIX))
+            del self.unnamed[0]
+
     def close_anyhow(self) -> None:
-        """Close; where the file cannot get its last name now, it gets it when the journal is closed."""
+        """Close; where a file cannot get its last name now, it gets it later."""
         try:
             self.close()
+            self.name()
         except OSError as error:
             _log.error("a segment cannot be closed: %s", error.strerror)
 
@@ -301,18 +310,18 @@ class Journal:
     def close_old(self) -> None:
         """Close segments that have been open long enough."""
         for stream in self._streams.values():
-            if stream.file is not None and time.monotonic() - stream.opened >= SEGMENT_SECONDS:
-                stream.close()
+            if stream.unnamed or (stream.file is not None and time.monotonic() - stream.opened >= SEGMENT_SECONDS):
+                stream.close_anyhow()
 
     def seal(self, usecase: str | None = None) -> None:
         """Close every open segment, of one use case or of all, so that a harvest finds all that was answered."""
         for (name, _), stream in self._streams.items():
             if usecase is None or name == usecase:
-                stream.close()
+                stream.close_anyhow()
 
     def closing(self) -> bool:
         """Whether a segment that is to be closed still waits for the disk."""
-        return any(stream.closing for stream in self._streams.values())
+        return any(stream.closing or stream.unnamed for stream in self._streams.values())
 
     def open_bytes(self) -> int:
         """Bytes in open segments: what a harvest would not see yet."""

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from expectations.errors import ReleaseError, UnreachableError
@@ -63,7 +64,8 @@ def prove_in_image(folder: Path, digest: str, image: str) -> None:
     try:
         done = _docker(*command, "-m", "infra.serving.proving", digest, content=packed.getvalue(), seconds=_SECONDS)
     except subprocess.TimeoutExpired as error:
-        _docker("kill", name, seconds=_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            _docker("kill", name, seconds=_INSPECT_SECONDS)
         raise UnreachableError(
             f"{image} to prove bundle {digest[:12]} within {_SECONDS:g} s", "no answer", "See the engine's log"
         ) from error

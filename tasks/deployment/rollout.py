@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -140,6 +140,7 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
     end = time.monotonic() + length
     while True:
         time.sleep(max(0.0, min(length / _LOOKS, _LONGEST_NAP, end - time.monotonic())))
+        evidence = _gather(job, champion, candidate, began, before)
         desired = job.releases.desired(job.name)
         if desired is None or desired.generation != generation:
             raise ReleaseError(
@@ -147,7 +148,7 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
                 f"generation {desired.generation if desired else 'none'}: somebody released or rolled back meanwhile",
                 "What they wished for stands; deploy again if you still want to",
             )
-        verdict = judge_step(_gather(job, champion, candidate, began, before), job.usecase.spec, plan)
+        verdict = judge_step(evidence, job.usecase.spec, plan)
         if verdict.status == "violated" or time.monotonic() >= end:
             return verdict
 
@@ -158,8 +159,11 @@ def _watching(job: Job) -> Iterator[None]:
     ended = threading.Event()
 
     def keep() -> None:
-        while not ended.wait(WATCHED_SECONDS / 6):
-            job.releases.keep_watch(job.name)
+        while True:
+            with suppress(OSError):  # a disk that is away for a moment; for longer, the candidate is left out
+                job.releases.keep_watch(job.name)
+            if ended.wait(WATCHED_SECONDS / 6):
+                return
 
     thread = threading.Thread(target=keep, name="watching", daemon=True)
     thread.start()

@@ -95,10 +95,10 @@ class Releases:
         if target.exists():
             target.rename(damaged)
         mended.rename(target)
-        shutil.rmtree(damaged, ignore_errors=True)
         now = self.desired(usecase)
         if now is not None:
             self._write(usecase, now.model_copy(update={"generation": now.generation + 1}))
+        shutil.rmtree(damaged, ignore_errors=True)
 
     def desired(self, usecase: str) -> Desired | None:
         """Read the desired state."""

@@ -145,6 +145,22 @@ def test_what_an_operator_does_meanwhile_stands(job: Job, made) -> None:
     assert job.releases.desired("rentals").champion.bundle == job.third  # type: ignore[attr-defined]
 
 
+def test_what_an_operator_does_while_a_step_is_judged_stands(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.deployment import rollout
+
+    gather, wished = rollout._gather, Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
+
+    def slowly(*arguments: object) -> object:
+        found = gather(*arguments)  # type: ignore[arg-type]
+        job.releases.want("rentals", champion=wished)
+        return found
+
+    monkeypatch.setattr(rollout, "_gather", slowly)
+    with pytest.raises(ReleaseError, match="meanwhile"):
+        roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary", step=Duration.parse("1s")))
+    assert job.releases.desired("rentals").champion == wished
+
+
 def test_a_release_that_fails_leaves_no_candidate_behind(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.deployment import rollout
 
@@ -231,7 +247,7 @@ def test_a_disk_that_is_away_for_a_moment_refuses_nothing(
     away.clear()
     asyncio.run(mounts.reconcile())
     assert (mount.champion.version, mount.trouble) == ("2", "")
-    assert mount.again_at is None
+    assert (mount.again_at, mounts.prepared()["rentals"][0]) == (None, 2)
 
 
 def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -160,20 +159,6 @@ def test_requests_one_after_the_other_on_one_connection_are_answered_in_order(
         assert b"x-request-id: sixth" in connection.recv(65536)
 
 
-def test_small_requests_do_not_wait_for_large_ones(service: Running, made) -> None:
-    large = {"dataframe_records": sample(made, 10) * 1000}
-    with ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(service.ask, large) for _ in range(5)]
-        while not any(each.done() for each in waiting):
-            time.sleep(0.01)
-        small = service.ask({"dataframe_records": sample(made, 1)})
-        assert not all(each.done() for each in waiting)  # in line it would have been the last
-        answers = [each.result() for each in waiting]
-    assert {each.status_code for each in (small, *answers)} == {200}
-    expected = service.ask({"dataframe_records": sample(made, 10)}).json()["predictions"] * 1000
-    assert all(each.json()["predictions"] == expected for each in answers)
-
-
 def _post(made, rows: int, name: bytes = b"x") -> bytes:
     body = json.dumps({"dataframe_records": (sample(made, 10) * rows)[:rows]}).encode()
     head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-request-id: %s\r\n" % name
@@ -185,6 +170,23 @@ def _all(connection: socket.socket) -> bytes:
     while part := connection.recv(1 << 20):
         received += part
     return received
+
+
+def test_small_requests_do_not_wait_for_large_ones(service: Running, made) -> None:
+    large = _post(made, 10_000)
+    connections = [socket.create_connection(("127.0.0.1", service.port), timeout=30) for _ in range(5)]
+    for connection in connections:
+        connection.sendall(large)
+    assert service.ask({"dataframe_records": sample(made, 1)}).status_code == 200
+    connections[-1].setblocking(False)
+    with pytest.raises(BlockingIOError):  # in line, the small one would have been the last
+        connections[-1].recv(1)
+    expected = service.ask({"dataframe_records": sample(made, 10)}).json()["predictions"] * 1000
+    for connection in connections:
+        connection.settimeout(30)
+        connection.shutdown(socket.SHUT_WR)
+        assert json.loads(_all(connection).partition(b"\r\n\r\n")[2])["predictions"] == expected
+        connection.close()
 
 
 @pytest.mark.parametrize("rows", [1, 5000])
@@ -202,6 +204,27 @@ def test_a_reply_that_is_due_comes_before_the_end_of_a_connection(
     assert len(json.loads(body)["predictions"]) == rows
 
 
+def test_a_long_body_is_not_taken_for_headers(service: Running, made) -> None:
+    following = _post(made, 1, b"second")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(_post(made, 400, b"first") + following[:20])
+        time.sleep(0.1)
+        connection.sendall(following[20:])
+        connection.shutdown(socket.SHUT_WR)
+        received = _all(connection)
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert received.index(b"x-request-id: first") < received.index(b"x-request-id: second")
+
+
+def test_what_comes_behind_a_reply_that_is_due_and_is_no_http_is_refused(service: Running, made) -> None:
+    wrong = b"POST /invocations HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(_post(made, 5000) + wrong)
+        received = _all(connection)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 400" in received
+
+
 def test_half_a_body_that_is_no_http_is_refused_at_once(service: Running) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(b"POST /feedback HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
@@ -215,14 +238,13 @@ def test_clients_that_leave_and_an_orderly_end_lose_nothing(idle: Running, made,
         with socket.create_connection(("127.0.0.1", idle.port)) as connection:
             connection.sendall(_post(made, 2000))
     assert idle.ask({"dataframe_records": sample(made, 1)}).status_code == 200
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(idle.ask, {"dataframe_records": sample(made, 10) * 1000})
-        time.sleep(0.15)
+    with socket.create_connection(("127.0.0.1", idle.port), timeout=20) as connection:
+        connection.sendall(_post(made, 10_000))
         idle.process.send_signal(signal.SIGTERM)
-        answer = waiting.result()
+        head, _, body = _all(connection).partition(b"\r\n\r\n")
     assert idle.process.wait(15) == 0
-    assert answer.status_code == 200
-    assert set(answer.json()["ids"]) <= {line["id"] for line in journaled(idle.journal)}
+    assert head.startswith(b"HTTP/1.1 200")
+    assert set(json.loads(body)["ids"]) <= {line["id"] for line in journaled(idle.journal)}
 
 
 def test_a_disk_that_fails_once_silences_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
