@@ -163,6 +163,17 @@ class Registry:
             self._client.set_terminated(run, "FAILED")
             return True
 
+    def fail_orphans(self, turn: str) -> int:
+        """Mark runs of a turn failed whose process died before it could note them; returns how many."""
+        experiment = self.experiment()
+        with self._reach():
+            found = self._client.search_runs(
+                [experiment], f"attributes.status = 'RUNNING' and tags.`driftwheel.turn` = '{turn}'"
+            )
+            for run in found:
+                self._client.set_terminated(run.info.run_id, "FAILED")
+        return len(found)
+
     def run_link(self, run: str) -> str:
         """Address of a run's page."""
         return f"{self.uri}/#/experiments/{self.experiment()}/runs/{run}"

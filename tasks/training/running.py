@@ -103,6 +103,8 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
     spec = job.usecase.spec
     champion = current_champion(job)
     registry = job.registry()
+    if job.turn is not None:  # this process holds the turn: whoever began a run for it is dead
+        registry.fail_orphans(job.turn)
     run = registry.start_run(
         f"as of {job.as_of:%Y-%m-%d}",
         {

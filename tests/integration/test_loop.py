@@ -294,6 +294,14 @@ def test_killed_at_random_and_run_again(stack: Addresses, make_use_case: Make, r
     assert_no_orphans("randomly", folder)
 
 
+def test_a_run_nobody_could_note_is_closed_by_the_turns_rerun(stack: Addresses, make_use_case: Make) -> None:
+    registry = job("unnoted", make_use_case("unnoted")).registry()
+    lost, other = (registry.start_run(turn, {"driftwheel.turn": turn}) for turn in ("abc123", "def456"))
+    assert registry.fail_orphans("abc123") == 1
+    assert registry.fail_orphans("abc123") == 0
+    assert [registry._client.get_run(run).info.status for run in (lost, other)] == ["FAILED", "RUNNING"]
+
+
 def assert_no_orphans(name: str, folder: Path) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
