@@ -29,6 +29,8 @@ from infra.serving.mounts import Mounts
 from infra.serving.predicting import Limits
 from tasks.stores.releases import Releases
 
+_SWITCH_SECONDS = 0.0005
+"""A large request is scored in a thread, which may hold the interpreter no longer than this while others wait."""
 _GRACE_SECONDS = 10
 _RESTART_SECONDS = 1.0
 _EXTRA = {"request_id", "usecase", "status", "why"}
@@ -94,6 +96,7 @@ def main() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    sys.setswitchinterval(_SWITCH_SECONDS)
     options = _arguments()
     if options.worker is None and Access(options.keys, loopback=_loopback(options.host)).open:
         _log.warning("there is no API key: everything is open, on %s alone", options.host)

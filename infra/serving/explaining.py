@@ -30,7 +30,7 @@ def explain(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
     if len(rows) > MOST_ROWS:
         raise BadRequestError(f"at most {MOST_ROWS} rows to explain in a request; it has {len(rows)}")
     predictor, manifest = model.bundle.predictor, model.bundle.manifest
-    found = predictor.contributions(model.features(rows)) if rows else ()
+    found = predictor.contributions(model.executor.matrix(rows)) if rows else ()
     names = model.bundle.program.features
     trees = isinstance(predictor, TreePredictor)
     classifies = manifest.task == "binary_classification"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
-import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,20 +16,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
 from expectations.errors import BundleError
 from infra.serving.board import SETTLE_SECONDS, Board
 from infra.serving.protocol import Reader, Row
 from infra.serving.tallies import ModelTally, Tally
-from tasks.deployment.bundle import Bundle, Manifest, load_bundle, values_to_frame
+from tasks.deployment.bundle import Bundle, Manifest, load_bundle
 from tasks.modelling.family import Matrix
+from tasks.preprocessing.program import RowExecutor
 from tasks.stores.releases import Desired, Releases, Served
 
 _log = logging.getLogger("driftwheel.serving")
 
-FEW_ROWS = 2000
-"""Up to this many rows the one-row executor is the faster one (measured on flights)."""
 _PATIENCE_SECONDS = 20.0
 _AGAIN_SECONDS = 1.0
 _KEPT_TALLIES = 8
@@ -44,7 +41,8 @@ class Model:
     version: str
     bundle: Bundle
     reader: Reader
-    transform_row: Callable[[Row], list[float]]
+    executor: RowExecutor
+    """Of checked rows."""
     tally: ModelTally
     entity: tuple[str, ...]
     """Attributes of a row that say whom it is about: the key without the clock."""
@@ -53,20 +51,15 @@ class Model:
         """Predict checked rows."""
         predictor = self.bundle.predictor
         if len(rows) == 1:
-            return [predictor.predict_row(self.transform_row(rows[0]))]
+            return [predictor.predict_row(self.executor.one(rows[0]))]
         if not rows:
             return []
-        found: list[float] = predictor.predict(self.features(rows)).tolist()
-        return found
+        return self.predict_features(self.executor.matrix(rows))
 
-    def features(self, rows: Sequence[Row]) -> Matrix:
-        """Run the feature program over checked rows; shape (n_rows, n_features)."""
-        if len(rows) <= FEW_ROWS:
-            width = len(self.bundle.program.features)
-            values = itertools.chain.from_iterable(map(self.transform_row, rows))
-            return np.fromiter(values, np.float64, len(rows) * width).reshape(len(rows), width)
-        columns = {name: [getattr(row, field) for row in rows] for name, field in self.reader.fields.items()}
-        return self.bundle.program.transform(values_to_frame(columns, self.bundle.manifest.columns))
+    def predict_features(self, features: Matrix) -> list[float]:
+        """Predict rows of features, shape (n_rows, n_features)."""
+        found: list[float] = self.bundle.predictor.predict(features).tolist()
+        return found
 
     def share(self, row: Row) -> float:
         """Return where the row's entity falls in [0, 1): the same for the same entity, always and everywhere."""
@@ -300,20 +293,20 @@ class Mounts:
         returns = mount.stands_in and wish == desired.champion  # to the inputs clients knew before
         if mount.champion is not None and not desired.new_signature and not returns:
             check_signature(mount.champion.bundle.manifest, manifest)
-        reader, transform_row = make_ready(bundle, self.most_rows)
+        reader, executor = make_ready(bundle, self.most_rows)
         entity = [reader.fields[name] for name in manifest.keys if name in reader.fields and name != manifest.clock]
         mount.tally.forget(_KEPT_TALLIES, mount.in_use())
         return Model(
             wish.version,
             bundle,
             reader,
-            transform_row,
+            executor,
             mount.tally.model(bundle.digest, wish.version),
             tuple(entity or reader.fields.values()),
         )
 
 
-def make_ready(bundle: Bundle, most_rows: int) -> tuple[Reader, Callable[[Row], list[float]]]:
+def make_ready(bundle: Bundle, most_rows: int) -> tuple[Reader, RowExecutor]:
     """Make what reads requests and rows for a bundle, and prove it on the golden rows.
 
     Raises
@@ -323,9 +316,15 @@ def make_ready(bundle: Bundle, most_rows: int) -> tuple[Reader, Callable[[Row], 
     """
     manifest = bundle.manifest
     reader = Reader(manifest.columns, manifest.clock, manifest.timezone, most_rows)
-    transform_row = bundle.program.compile(reader.readings(bundle.program))
-    bundle.prove(lambda row: transform_row(reader.row(row)))
-    return reader, transform_row
+    executor = bundle.program.compile(reader.readings(bundle.program))
+    bundle.prove(
+        RowExecutor(
+            lambda row: executor.one(reader.row(row)),
+            lambda rows: executor.many(map(reader.row, rows)),
+            executor.width,
+        )
+    )
+    return reader, executor
 
 
 def check_signature(now: Manifest, new: Manifest) -> None:

@@ -20,6 +20,7 @@ from infra.serving.answering import (
     Run,
     Scored,
     compose,
+    prepare,
     score,
     shadow,
     shadow_lines,
@@ -33,6 +34,8 @@ from infra.serving.protocol import MEDIA, BadRequestError, Media
 RETRY_SECONDS = 5
 BESIDE_ROWS = 32
 """From so many rows on a request is scored beside the event loop, which goes on reading others meanwhile."""
+PREPARED_ROWS = 256
+"""Up to so many its features are computed on the loop all the same: native code alone runs beside it in parallel."""
 MOST_WAITING_ROWS = 50_000
 """More rows than this do not wait for that: their requests are refused for a moment."""
 _REQUEST_ID_LENGTH = 64
@@ -201,6 +204,8 @@ class Predictions:
             body = error_body("TEMPORARILY_UNAVAILABLE", "too many large requests at once")
             request.done(Reply(503, body, request.request_id, _RETRY))
             return
+        if len(question.rows) <= PREPARED_ROWS:
+            question = prepare(question)
         self._waiting_rows += len(question.rows)
         scoring = asyncio.get_running_loop().run_in_executor(self._beside, score, question)
         scoring.add_done_callback(partial(self._scored, request, question))

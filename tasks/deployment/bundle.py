@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict
 from expectations.errors import BundleError
 from tasks.modelling.family import Vector
 from tasks.modelling.predictors import ReleasedPredictor, load_predictor
-from tasks.preprocessing.program import FeatureProgram
+from tasks.preprocessing.program import FeatureProgram, RowExecutor
 from tasks.stores.hashing import hash_file
 
 MANIFEST = "bundle.json"
@@ -108,13 +108,13 @@ class Bundle:
         data = json.loads((self.folder / "golden.json").read_text(encoding="utf-8"))
         return data["rows"], np.array(data["predictions"])
 
-    def prove(self, transform_row: Callable[[Mapping[str, Any]], list[float]] | None = None) -> None:
-        """Predict the golden rows by both executors and compare.
+    def prove(self, executor: RowExecutor | None = None) -> None:
+        """Predict the golden rows by all executors and compare.
 
         Parameters
         ----------
-        transform_row : callable, optional
-            The one-row executor as it will be used; a plain one where not given.
+        executor : RowExecutor, optional
+            The row executor as it will be used, of mappings; a plain one where not given.
 
         Raises
         ------
@@ -123,15 +123,16 @@ class Bundle:
         """
         rows, expected = self.golden()
         frame = rows_to_frame(rows, self.manifest.columns)
-        row_by_row = transform_row or self.program.compile()
-        single = np.array([self.predictor.predict_row(row_by_row(row)) for row in rows])
+        run = executor or self.program.compile()
+        single = np.array([self.predictor.predict_row(run.one(row)) for row in rows])
+        together = self.predictor.predict(run.matrix(rows))
         scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
-        for executor, found in (("batch", self.predict(frame)), ("row", single)):
+        for name, found in (("batch", self.predict(frame)), ("row", single), ("rows", together)):
             worst = float(np.abs(found - expected).max(initial=0.0)) / scale
             if not worst <= GOLDEN_TOLERANCE:
                 raise BundleError(
                     f"the golden predictions within {GOLDEN_TOLERANCE:g}",
-                    f"a difference of {worst:g} in the {executor} executor",
+                    f"a difference of {worst:g} in the {name} executor",
                     "Do not release it; compare library versions with those it was trained with",
                 )
 
@@ -147,13 +148,10 @@ _POLARS_TYPES: dict[str, pl.DataType] = {
 
 def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:
     """Turn checked rows into a frame of the bundle's columns; absent ones are missing."""
-    return values_to_frame({column.name: [row.get(column.name) for row in rows] for column in columns}, columns)
-
-
-def values_to_frame(values: Mapping[str, Sequence[Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:
-    """Turn checked values, column -> one a row, into a frame of the bundle's columns."""
     return pl.DataFrame(
-        dict(values), schema={column.name: _POLARS_TYPES[column.type] for column in columns}, strict=False
+        {column.name: [row.get(column.name) for row in rows] for column in columns},
+        schema={column.name: _POLARS_TYPES[column.type] for column in columns},
+        strict=False,
     )
 
 

@@ -135,22 +135,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _add(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else _finite(a + b)
-
-
-def _subtract(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else _finite(a - b)
-
-
-def _multiply(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else _finite(a * b)
-
-
-def _divide(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None or b == 0 else _finite(a / b)
-
-
 def _and(*terms: bool | None) -> bool | None:
     if any(term is False for term in terms):
         return False
@@ -191,10 +175,8 @@ def _one(function: Callable[[float], float]) -> Callable[[float | None], float |
 
 #: What the generated source may refer to.
 NAMESPACE: dict[str, object] = {
-    "_add": _add,
-    "_subtract": _subtract,
-    "_multiply": _multiply,
-    "_divide": _divide,
+    "inf": math.inf,  # as repr writes it
+    "_isfinite": math.isfinite,
     "_and": _and,
     "_or": _or,
     "_coalesce": _coalesce,
@@ -207,8 +189,6 @@ NAMESPACE: dict[str, object] = {
     "_exp": _one(math.exp),
     "_floor": _one(lambda value: float(math.floor(value))),
 }
-
-_PYTHON_ARITHMETIC = {"+": "_add", "-": "_subtract", "*": "_multiply", "/": "_divide"}
 
 
 class SourceWriter:
@@ -243,9 +223,9 @@ class SourceWriter:
             case Column(name=name):
                 return self.variable(name)
             case Arithmetic(op="/", left=left, right=right) if (factor := _reciprocal(right)) is not None:
-                return self.assign(f"_multiply({self.number(left)}, {factor!r})")
+                return self._arithmetic("*", self.number(left), repr(factor))
             case Arithmetic(op=op, left=left, right=right):
-                return self.assign(f"{_PYTHON_ARITHMETIC[op]}({self.number(left)}, {self.number(right)})")
+                return self._arithmetic(op, self.number(left), self.number(right))
             case Comparison(op=op, left=left, right=right):
                 sides = [self.write(s) if left.kind == "text" else self.number(s) for s in (left, right)]
                 unknown = " or ".join(f"{side} is None" for side in sides if side.isidentifier())
@@ -266,3 +246,12 @@ class SourceWriter:
                 return self.assign(f"{name} is None" if name.isidentifier() else "False")
             case Call(function=function, arguments=arguments):
                 return self.assign(f"_{function}({', '.join(self.number(argument) for argument in arguments)})")
+
+    def _arithmetic(self, op: str, left: str, right: str) -> str:
+        """Write an operation on two locals or literals in place: calling a function costs more than the operation."""
+        missing = [f"{side} is None" for side in (left, right) if side.isidentifier()]
+        if op == "/":
+            missing.append(f"{right} == 0")
+        name = self.assign(f"None if {' or '.join(missing) or False} else {left} {op} {right}")
+        self.lines.append(f"if {name} is not None and not _isfinite({name}): {name} = None")
+        return name

@@ -1,17 +1,19 @@
 """The fitted feature program: one specification, two executors.
 
-`FeatureProgram.transform` runs over a Polars frame; `FeatureProgram.compile` returns a function of one row, generated
-as Python source. State is plain numbers and vocabularies and is stored as JSON.
+`FeatureProgram.transform` runs over a Polars frame; `FeatureProgram.compile` returns functions of one row and of some,
+generated as Python source. State is plain numbers and vocabularies and is stored as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -186,18 +188,70 @@ def run_step(frame: pl.DataFrame, step: Step) -> pl.DataFrame:
 
 # --- one row ------------------------------------------------------------------------------------------------------
 
-_CALENDAR_PYTHON = {
-    "minute": "{t}.minute",
-    "hour": "{t}.hour",
-    "day": "{t}.day",
-    "weekday": "{t}.weekday()",
-    "month": "{t}.month",
-    "quarter": "(({t}.month + 2) // 3)",
-    "week": "{t}.isocalendar()[1]",
-    "day_of_year": "{t}.timetuple().tm_yday",
-    "year": "{t}.year",
-    "weekend": "({t}.weekday() >= 5)",
+_CALENDAR_PYTHON: dict[str, Callable[[datetime], int]] = {
+    "minute": lambda t: t.minute,
+    "hour": lambda t: t.hour,
+    "day": lambda t: t.day,
+    "weekday": lambda t: t.weekday(),
+    "month": lambda t: t.month,
+    "quarter": lambda t: (t.month + 2) // 3,
+    "week": lambda t: t.isocalendar().week,
+    "day_of_year": lambda t: t.timetuple().tm_yday,
+    "year": lambda t: t.year,
+    "weekend": lambda t: t.weekday() >= 5,
 }
+_REMEMBERED_INSTANTS = 4096
+_ONE_ROW = """\
+def transform_row(row):
+    {}
+    return [{}]
+
+"""
+_MANY_ROWS = """\
+def transform_rows(rows):
+    found = []
+    add = found.extend
+    for row in rows:
+        {}
+        add(({},))
+    return found
+"""
+
+
+class RowExecutor(NamedTuple):
+    """The compiled program, for one row or for some hundreds: there a frame would cost more than the arithmetic.
+
+    Attributes
+    ----------
+    one : callable
+        A row to its features, in order.
+    many : callable
+        Rows to the features of all of them in one list, row after row.
+    width : int
+        Features of a row.
+    """
+
+    one: Callable[[Any], list[float]]
+    many: Callable[[Iterable[Any]], list[float]]
+    width: int
+
+    def matrix(self, rows: Iterable[Any]) -> Matrix:
+        """Run over rows; shape (n_rows, n_features), read-only."""
+        values = self.many(rows)
+        return np.frombuffer(struct.pack(f"{len(values)}d", *values)).reshape(-1, self.width)
+
+
+def _calendar(step: Calendar) -> Callable[[datetime], tuple[float, ...]]:
+    """Return a function from an instant to its parts; rows of one moment share a few instants, so it remembers."""
+    zone = ZoneInfo(step.timezone)
+    readings = [_CALENDAR_PYTHON[part] for part in step.parts]
+
+    @lru_cache(_REMEMBERED_INSTANTS)
+    def parts(instant: datetime) -> tuple[float, ...]:
+        local = instant.astimezone(zone)
+        return tuple(float(reading(local)) for reading in readings)
+
+    return parts
 
 
 def _read_number(value: Any) -> float | None:  # noqa: ANN401 - whatever a request holds
@@ -221,6 +275,7 @@ def _read_text(value: Any) -> str | None:  # noqa: ANN401
     return str(value)
 
 
+@lru_cache(_REMEMBERED_INSTANTS)
 def _read_instant(value: Any) -> datetime | None:  # noqa: ANN401
     if value is None:
         return None
@@ -274,7 +329,7 @@ class FeatureProgram:
         return np.ascontiguousarray(selected.to_numpy(), dtype=np.float64)
 
     def source(self, read: Mapping[str, str] | None = None) -> str:
-        """Return the Python source of the one-row executor; `read` as in `compile`."""
+        """Return the Python source of the row executors; `read` as in `compile`."""
         names: dict[str, str] = {}
 
         def variable(column: str) -> str:
@@ -285,16 +340,27 @@ class FeatureProgram:
         for column in self.inputs:
             source = (read or {}).get(column.name) or f"{_READERS[column.kind]}(row.get({column.name!r}))"
             out.append(f"{variable(column.name)} = {source}")
+        texts = {column.name for column in self.inputs if column.kind == "text"}
+        sure: set[str] = set()
         for index, step in enumerate(self.steps):
-            _write_step(index, step, variable, writer)
-        results = ", ".join(f"_nan if {variable(name)} is None else {variable(name)}" for name in self.features)
-        body = "\n    ".join([*out, f"return [{results}]"])
-        return f"def transform_row(row):\n    {body}\n"
+            _write_step(index, step, variable, writer, texts)
+            match step:
+                case Fill(column=name):
+                    sure.add(name)
+                case Ordinal(column=name):
+                    sure.add(name)
+                    texts.discard(name)
+                case Expression(name=name):
+                    sure.discard(name)
+                    texts.discard(name)
+        values = [(variable(name), name in sure) for name in self.features]
+        results = ", ".join(value if known else f"_nan if {value} is None else {value}" for value, known in values)
+        return _ONE_ROW.format("\n    ".join(out), results) + _MANY_ROWS.format("\n        ".join(out), results)
 
-    def compile(self, read: Mapping[str, str] | None = None) -> Callable[[Any], list[float]]:
-        """Return a function of one row: raw column -> value, to the list of features (missing as NaN).
+    def compile(self, read: Mapping[str, str] | None = None) -> RowExecutor:
+        """Return functions of one row and of many: raw column -> value, to features (missing as NaN).
 
-        It raises TypeError or ValueError where a value cannot be read as its column's kind.
+        They raise TypeError or ValueError where a value cannot be read as its column's kind.
 
         Parameters
         ----------
@@ -312,15 +378,14 @@ class FeatureProgram:
         }
         for index, step in enumerate(self.steps):
             if isinstance(step, Calendar):
-                namespace[f"_zone{index}"] = ZoneInfo(step.timezone)
+                namespace[f"_calendar{index}"] = _calendar(step)
             elif isinstance(step, Replace):
                 namespace[f"_agreed{index}"] = dict(zip(step.spellings, step.agreed, strict=True))
             elif isinstance(step, Ordinal):
                 namespace[f"_codes{index}"] = {text: float(code) for code, text in enumerate(step.categories)}
         # The source is made of our own templates and of literals written by repr; nothing of a use case runs as code.
         exec(compile(self.source(read), "<feature program>", "exec"), namespace)  # noqa: S102
-        function: Callable[[Any], list[float]] = namespace["transform_row"]
-        return function
+        return RowExecutor(namespace["transform_row"], namespace["transform_rows"], len(self.features))
 
     def to_json(self) -> str:
         """Write the program as JSON."""
@@ -350,22 +415,20 @@ class FeatureProgram:
         )
 
 
-def _write_step(index: int, step: Step, variable: Callable[[str], str], writer: SourceWriter) -> None:
-    """Write one step's statements for one row."""
+def _write_step(
+    index: int, step: Step, variable: Callable[[str], str], writer: SourceWriter, texts: Container[str]
+) -> None:
+    """Write one step's statements for one row; columns in `texts` hold a text or None already."""
     out = writer.lines
     match step:
         case Expression(name=name, text=text):
             result = writer.number(parse_expression(text).root)
             out.append(f"{variable(name)} = {result}")
         case Calendar(column=column, parts=parts):
-            local = writer.assign(
-                f"None if {variable(column)} is None else {variable(column)}.astimezone(_zone{index})"
-            )
-            out.extend(
-                f"{variable(f'{column}_{part}')} = None if {local} is None else "
-                f"float({_CALENDAR_PYTHON[part].format(t=local)})"
-                for part in parts
-            )
+            made = ", ".join(variable(f"{column}_{part}") for part in parts)
+            missing = "None, " * len(parts)
+            instant = variable(column)
+            out.append(f"{made}, = ({missing}) if {instant} is None else _calendar{index}({instant})")
         case Bound(column=column, low=low, high=high):
             name = variable(column)
             if low is not None:
@@ -377,7 +440,8 @@ def _write_step(index: int, step: Step, variable: Callable[[str], str], writer: 
         case Fill(column=column, value=value):
             out.append(f"if {variable(column)} is None: {variable(column)} = {value!r}")
         case Ordinal(column=column):
-            out.append(f"{variable(column)} = _codes{index}.get(_read_text({variable(column)}), -1.0)")
+            text = variable(column) if column in texts else f"_read_text({variable(column)})"
+            out.append(f"{variable(column)} = _codes{index}.get({text}, -1.0)")
         case Scale(column=column, offset=offset, factor=factor):
             name = variable(column)
             out.append(f"if {name} is not None: {name} = ({name} - {offset!r}) * {factor!r}")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-import numpy as np
 
 from tasks.deployment.bundle import load_bundle
 
@@ -18,10 +17,10 @@ class Rival:
 
     def __init__(self) -> None:
         self.bundle = load_bundle(Path(os.environ["BENCH_BUNDLE"]))
-        self.transform_row = self.bundle.program.compile()
+        self.executor = self.bundle.program.compile()
 
     @bentoml.api(route="/invocations")
     def invocations(self, dataframe_records: list[dict[str, Any]]) -> dict[str, Any]:
         """Answer as MLflow does."""
-        matrix = np.array([self.transform_row(row) for row in dataframe_records])
+        matrix = self.executor.matrix(dataframe_records)
         return {"predictions": self.bundle.predictor.predict(matrix).tolist()}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -26,7 +27,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
-import numpy as np
 import psutil
 
 from expectations.loading import LoadedUseCase, load_use_case
@@ -312,18 +312,19 @@ def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server]
     reader = Reader(bundle.manifest.columns, bundle.manifest.clock, bundle.manifest.timezone)
     model = Model("1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), ModelTally(), ())
     read, _ = reader.read(json.dumps({"dataframe_records": rows}).encode())
-    values = [model.transform_row(row) for row in read]
+    values = [model.executor.one(row) for row in read]
     position = [0]
 
     def following() -> int:
         position[0] = (position[0] + 1) % len(read)
         return position[0]
 
-    features = microseconds(lambda: model.transform_row(read[following()]), 20_000)
+    features = microseconds(lambda: model.executor.one(read[following()]), 20_000)
     native = microseconds(lambda: bundle.predictor.predict_row(values[following()]), 20_000)
-    matrix = np.array(values[:100])
-    alone = microseconds(lambda: bundle.predictor.predict(matrix), 300)
-    both = microseconds(lambda: model.predict(read[:100]), 300)
+    hundreds = itertools.cycle([read[at : at + 100] for at in range(0, len(read), 100)])
+    matrices = itertools.cycle([model.executor.matrix(next(hundreds)) for _ in range(len(read) // 100)])
+    alone = microseconds(lambda: bundle.predictor.predict(next(matrices)), 300)
+    both = microseconds(lambda: model.predict(next(hundreds)), 300)
     floor = statistics.median(cost for _, cost in measured[0].seen["1"]) * 1e6
     cost = statistics.median(cost for _, cost in own.seen["1"]) * 1e6
     total = floor + features + native

@@ -59,7 +59,7 @@ def test_both_families_learn_save_and_predict_alike_everywhere(
     assert bundle.manifest.family == family
     np.testing.assert_allclose(bundle.predict(frame), again.trained.predict(frame), rtol=1e-5, atol=1e-3)
     assert sum(again.trained.fitted.importance().values()) == pytest.approx(1.0)
-    row_by_row = bundle.program.compile()
+    row_by_row = bundle.program.compile().one
     single = [bundle.predictor.predict_row(row_by_row(row)) for row in jsonable(frame.tail(50))]
     np.testing.assert_allclose(single, bundle.predict(frame.tail(50)), rtol=1e-5, atol=1e-3)
     columns = [column.name for column in bundle.manifest.columns]
