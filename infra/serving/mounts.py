@@ -13,9 +13,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 
 from expectations.errors import BundleError
 from infra.serving.board import SETTLE_SECONDS, Board
@@ -31,6 +32,7 @@ _log = logging.getLogger("driftwheel.serving")
 _PATIENCE_SECONDS = 20.0
 _AGAIN_SECONDS = 1.0
 _KEPT_TALLIES = 8
+_MEASURED_ROWS, _MEASUREMENTS = 100, 3
 _encode = msgspec.json.Encoder().encode
 
 
@@ -46,6 +48,8 @@ class Model:
     tally: ModelTally
     entity: tuple[str, ...]
     """Attributes of a row that say whom it is about: the key without the clock."""
+    row_seconds: float
+    """What its native code takes for a row."""
 
     def predict(self, rows: Sequence[Row]) -> list[float]:
         """Predict checked rows."""
@@ -293,20 +297,30 @@ class Mounts:
         returns = mount.stands_in and wish == desired.champion  # to the inputs clients knew before
         if mount.champion is not None and not desired.new_signature and not returns:
             check_signature(mount.champion.bundle.manifest, manifest)
-        reader, executor = make_ready(bundle, self.most_rows)
-        entity = [reader.fields[name] for name in manifest.keys if name in reader.fields and name != manifest.clock]
+        ready = make_ready(bundle, self.most_rows)
+        fields = ready.reader.fields
+        entity = [fields[name] for name in manifest.keys if name in fields and name != manifest.clock]
         mount.tally.forget(_KEPT_TALLIES, mount.in_use())
         return Model(
             wish.version,
             bundle,
-            reader,
-            executor,
+            ready.reader,
+            ready.executor,
             mount.tally.model(bundle.digest, wish.version),
-            tuple(entity or reader.fields.values()),
+            tuple(entity or fields.values()),
+            ready.row_seconds,
         )
 
 
-def make_ready(bundle: Bundle, most_rows: int) -> tuple[Reader, RowExecutor]:
+class Ready(NamedTuple):
+    """What a bundle needs to answer requests; see `Model`."""
+
+    reader: Reader
+    executor: RowExecutor
+    row_seconds: float
+
+
+def make_ready(bundle: Bundle, most_rows: int) -> Ready:
     """Make what reads requests and rows for a bundle, and prove it on the golden rows.
 
     Raises
@@ -324,7 +338,14 @@ def make_ready(bundle: Bundle, most_rows: int) -> tuple[Reader, RowExecutor]:
             executor.width,
         )
     )
-    return reader, executor
+    golden, _ = bundle.golden()
+    features = np.resize(executor.matrix(map(reader.row, golden)), (_MEASURED_ROWS, executor.width))
+    taken = []
+    for _ in range(_MEASUREMENTS):
+        started = time.perf_counter()
+        bundle.predictor.predict(features)
+        taken.append(time.perf_counter() - started)
+    return Ready(reader, executor, min(taken) / _MEASURED_ROWS)
 
 
 def check_signature(now: Manifest, new: Manifest) -> None:

@@ -32,10 +32,10 @@ from infra.serving.noise import random_text
 from infra.serving.protocol import MEDIA, BadRequestError, Media
 
 RETRY_SECONDS = 5
-BESIDE_ROWS = 32
-"""From so many rows on a request is scored beside the event loop, which goes on reading others meanwhile."""
-PREPARED_ROWS = 256
-"""Up to so many its features are computed on the loop all the same: native code alone runs beside it in parallel."""
+BESIDE_SECONDS = 0.0002
+"""A request whose trees or network take longer is scored beside the event loop; to hand over less costs more."""
+LOOP_ROWS = 256
+"""Features of so many are computed on the loop all the same, so that native code alone runs in parallel with it."""
 MOST_WAITING_ROWS = 50_000
 """More rows than this do not wait for that: their requests are refused for a moment."""
 _REQUEST_ID_LENGTH = 64
@@ -157,7 +157,8 @@ class Predictions:
         try:
             self._check(admitted, body)
             question = understand(body, admitted.media, champion, candidate if mode == "canary" else None, mount.share)
-            if len(question.rows) >= BESIDE_ROWS:
+            models = (champion, candidate) if candidate is not None and question.chosen else (champion,)
+            if _is_large(len(question.rows), *models):
                 self._score_beside(request, question)
                 return
             found = compose(question, score(question))
@@ -204,7 +205,7 @@ class Predictions:
             body = error_body("TEMPORARILY_UNAVAILABLE", "too many large requests at once")
             request.done(Reply(503, body, request.request_id, _RETRY))
             return
-        if len(question.rows) <= PREPARED_ROWS:
+        if 1 < len(question.rows) <= LOOP_ROWS:
             question = prepare(question)
         self._waiting_rows += len(question.rows)
         scoring = asyncio.get_running_loop().run_in_executor(self._beside, score, question)
@@ -256,7 +257,7 @@ class Predictions:
         request.done(Reply(200, found.body, request.request_id, after=after))
 
     def _shadow(self, usecase: str, candidate: Model, question: Question, ids: Sequence[str]) -> None:
-        if len(ids) < BESIDE_ROWS:
+        if not _is_large(len(ids), candidate):
             self._log_shadow(usecase, shadow(question, candidate), ids)
             return
         scoring = asyncio.get_running_loop().run_in_executor(self._beside, shadow, question, candidate)
@@ -266,6 +267,11 @@ class Predictions:
         lines = shadow_lines(run, ids)
         if lines:  # nobody waits for them; where they cannot be written, the journal's trouble says so
             self.journal.submit(usecase, "shadows", lines, lambda _: None)
+
+
+def _is_large(rows: int, *models: Model) -> bool:
+    """Whether a request is better scored beside the event loop."""
+    return rows > LOOP_ROWS or max(model.row_seconds for model in models) * rows > BESIDE_SECONDS
 
 
 def too_large(most: int) -> BadRequestError:

@@ -135,18 +135,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _and(*terms: bool | None) -> bool | None:
-    if any(term is False for term in terms):
-        return False
-    return None if any(term is None for term in terms) else True
-
-
-def _or(*terms: bool | None) -> bool | None:
-    if any(term is True for term in terms):
-        return True
-    return None if any(term is None for term in terms) else False
-
-
 def _coalesce(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
@@ -177,8 +165,6 @@ def _one(function: Callable[[float], float]) -> Callable[[float | None], float |
 NAMESPACE: dict[str, object] = {
     "inf": math.inf,  # as repr writes it
     "_isfinite": math.isfinite,
-    "_and": _and,
-    "_or": _or,
     "_coalesce": _coalesce,
     "_min": _least,
     "_max": _greatest,
@@ -234,7 +220,10 @@ class SourceWriter:
                 name = self.write(item)
                 return self.assign(f"None if {name} is None else {name} in {frozenset(options)!r}")
             case Logic(op=op, terms=terms):
-                return self.assign(f"_{op}({', '.join(self.write(term) for term in terms)})")
+                settles = op == "or"  # one such term decides, whatever the others are
+                names = [self.write(term) for term in terms]
+                decided, missing = (" or ".join(f"{name} is {what}" for name in names) for what in (settles, None))
+                return self.assign(f"{settles} if {decided} else None if {missing} else {not settles}")
             case Not(term=term):
                 name = self.write(term)
                 return self.assign(f"None if {name} is None else not {name}")

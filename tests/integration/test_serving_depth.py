@@ -21,7 +21,7 @@ import pytest
 
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Model
-from infra.serving.predicting import BESIDE_ROWS
+from infra.serving.predicting import LOOP_ROWS
 from tasks.deployment.bundle import rows_to_frame, seal
 from tasks.monitoring.harvest import harvest
 from tasks.stores.keys import Keys
@@ -145,7 +145,7 @@ def test_requests_one_after_the_other_on_one_connection_are_answered_in_order(
         return head % name + b"content-length: %d\r\n\r\n%s" % (len(body), body)
 
     get = b"GET /version HTTP/1.1\r\nhost: x\r\nx-request-id: second\r\n\r\n"
-    many = 2 * BESIDE_ROWS  # scored beside the event loop, which goes on meanwhile
+    many = 2 * LOOP_ROWS  # scored beside the event loop, which goes on meanwhile
     with socket.create_connection(("127.0.0.1", idle.port), timeout=10) as connection:
         connection.sendall(post(b"first", many) + get + post(b"third", many) + post(b"fourth", 1) + post(b"fifth", 2))
         received = b""
@@ -635,7 +635,7 @@ def test_one_row_and_many_take_the_same_values(made) -> None:
 
     _, bundle, _ = made
     reader = Reader(bundle.manifest.columns, bundle.manifest.clock)
-    model = Model("1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), None, ())  # type: ignore[arg-type]
+    model = Model("1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), None, (), 0.0)  # type: ignore[arg-type]
     body = json.dumps({"dataframe_records": sample(made, 300)}).encode()
     read, _ = reader.read(body)
     one_by_one = [model.predict([row])[0] for row in read]
