@@ -127,8 +127,8 @@ def reset(job: Job) -> None:
     job.registry().forget()
     job.database.forget(job.name)
     job.releases.forget(job.name)
-    with job.places.open_service(_TIMEOUT) as client:
-        client.post("/journal/seal", params={"usecase": job.name}).raise_for_status()
+    with job.places.open_service() as service:
+        service.ask("POST", "/journal/seal", usecase=job.name)
     shutil.rmtree(job.places.journal / job.name, ignore_errors=True)
     if "://" not in job.places.lake:
         shutil.rmtree(Path(job.places.lake) / job.name, ignore_errors=True)
@@ -189,15 +189,18 @@ def _send(
 ) -> None:
     columns = [column.name for column in shape.manifest.columns]
     rows = _between(world, job.usecase.spec.clock.column, start, end).select(columns)
-    with job.places.open_service(_TIMEOUT) as client:
+    with job.places.open_service() as service:
         for part in rows.iter_slices(batch):
             values = pl.DataFrame(jsonable(part), schema=dict.fromkeys(columns), infer_schema_length=None).rows()
             body = msgspec.json.encode({"dataframe_split": {"columns": columns, "data": values}})
             traffic.requests += 1
             traffic.rows += len(part)
             try:
-                answer = client.post(
-                    f"/{job.name}/invocations", content=body, headers={"content-type": "application/json"}
+                answer = service.client.post(
+                    f"/{job.name}/invocations",
+                    content=body,
+                    headers={"content-type": "application/json"},
+                    timeout=_TIMEOUT,
                 )
                 traffic.failed += answer.status_code != httpx.codes.OK
             except httpx.HTTPError:

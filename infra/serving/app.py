@@ -242,7 +242,7 @@ class Service:
         return JSONResponse(
             {
                 "service": SERVICE_VERSION,
-                "instance": self.journal.instance,
+                "instance": self.journal.instance if self.board is None else self.board.folder.name,
                 "workers": len(states),
                 "open": self.access.open,
                 "journal": {"durability": self.journal.durability, "trouble": "; ".join(troubles)},

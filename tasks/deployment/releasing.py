@@ -16,6 +16,7 @@ from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.places import Job
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion
 from tasks.stores.releases import CandidateState, Served
+from tasks.stores.service import Service
 
 PATIENCE_SECONDS = 60.0
 SILENCE_SECONDS = 5.0
@@ -164,46 +165,60 @@ def await_candidate(job: Job, generation: int, version: ModelVersion) -> None:
 
 
 def await_generation(job: Job, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str) -> None:
-    """Wait for the service to reach a generation.
+    """Wait for every replica of the service to reach a generation.
 
     Raises
     ------
     ReleaseError
-        If it refused the bundle.
+        If one refused the bundle.
     UnreachableError
-        If it is silent for five seconds, or does not get there in a minute.
+        If one is silent for five seconds, or they do not get there in a minute.
     """
+    with job.places.open_service() as service:
+        late = _await(job, service, generation, done, bundle)
+    if late is not None:
+        raise UnreachableError(
+            f"the service to reach generation {generation} within {PATIENCE_SECONDS:g} s",
+            late.get("trouble") or f"generation {late.get('generation', 'none')}",
+            "Is it reading the same releases folder? See its log, then run again",
+        )
+
+
+def _await(
+    job: Job, service: Service, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str
+) -> dict[str, Any] | None:
+    """Return None once all are there, else what one that is late says."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     silent_since: float | None = None
-    seen: dict[str, Any] = {}
-    with job.places.open_service() as client:
-        while time.monotonic() < deadline:
-            try:
-                answer = client.get("/version").raise_for_status().json()
-                silent_since = None
-            except httpx.HTTPError as error:  # a service that restarts is back in seconds
-                silent_since = silent_since or time.monotonic()
-                if time.monotonic() - silent_since > SILENCE_SECONDS:
-                    raise UnreachableError(
-                        f"the service at {job.places.service}",
-                        str(error),
-                        "Start it (`driftwheel up`) and run again",
-                    ) from error
-                time.sleep(_POLL_SECONDS)
-                continue
-            seen = answer["usecases"].get(job.name, {})
-            if seen and seen["generation"] >= generation:
-                if bundle in seen["refused"]:
-                    raise ReleaseError(
-                        f"the service to take bundle {bundle[:12]}",
-                        seen["refused"][bundle],
-                        "The champion before is served on; see the service's log",
-                    )
-                if done(seen):
-                    return
+    late: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        try:
+            answers = service.ask_once("GET", "/version")
+            silent_since = None
+        except httpx.HTTPError as error:  # a service that restarts is back in seconds
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since > SILENCE_SECONDS:
+                raise UnreachableError(
+                    f"the service at {job.places.service}",
+                    str(error),
+                    "Start it (`driftwheel up`) and run again",
+                ) from error
             time.sleep(_POLL_SECONDS)
-    raise UnreachableError(
-        f"the service to reach generation {generation} within {PATIENCE_SECONDS:g} s",
-        seen.get("trouble") or f"generation {seen.get('generation', 'none')}",
-        "Is it reading the same releases folder? See its log, then run again",
-    )
+            continue
+        mounts = [answer["usecases"].get(job.name, {}) for answer in answers]
+        waiting = []
+        for mount in mounts:
+            there = bool(mount) and mount["generation"] >= generation
+            if there and bundle in mount["refused"]:
+                raise ReleaseError(
+                    f"the service to take bundle {bundle[:12]}",
+                    mount["refused"][bundle],
+                    "The champion before is served on; see the service's log",
+                )
+            if not there or not done(mount):
+                waiting.append(mount)
+        if not waiting:
+            return None
+        late = waiting[0]
+        time.sleep(_POLL_SECONDS)
+    return late

@@ -24,6 +24,8 @@ from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served
 
+Counts = dict[str, dict[str, Any]]
+"""Replica -> bundle -> what it did since it was started."""
 _LOOKS = 5
 """How often a step is looked at before it ends: a violation ends it at once."""
 _LONGEST_NAP = 60.0
@@ -174,11 +176,10 @@ def _watching(job: Job) -> Iterator[None]:
         thread.join()
 
 
-def _gather(
-    job: Job, champion: Served, candidate: CandidateState, began: datetime, before: dict[str, dict[str, Any]]
-) -> Evidence:
+def _gather(job: Job, champion: Served, candidate: CandidateState, began: datetime, before: Counts) -> Evidence:
     """Bring the journal in and lay out what both bundles did since the step began."""
-    job.places.ask_service("POST", "/journal/seal", _PATIENCE, usecase=job.name)
+    with job.places.open_service() as service:
+        service.ask("POST", "/journal/seal", _PATIENCE, usecase=job.name)
     harvest(job.places.journal, job.name, job.lake)
     answered = _since(job, "predictions", began)
     labelled = answered.with_columns(_labels(job, champion, answered, began))
@@ -196,8 +197,8 @@ def _gather(
         candidate=own["prediction"].to_numpy(),
         champion_label=theirs["_label"].to_numpy(),
         candidate_label=own["_label"].to_numpy(),
-        champion_traffic=_between(before.get(champion.bundle), now.get(champion.bundle)),
-        candidate_traffic=_between(before.get(candidate.bundle), now.get(candidate.bundle)),
+        champion_traffic=_between(before, now, champion.bundle),
+        candidate_traffic=_between(before, now, candidate.bundle),
         paired=paired,
     )
 
@@ -224,28 +225,46 @@ def _labels(job: Job, champion: Served, answered: pl.DataFrame, began: datetime)
     return true_labels(answered, rows, known, job.lake, window).fill_null(float("nan")).alias("_label")
 
 
-def _traffic(job: Job) -> dict[str, dict[str, Any]]:
-    answer = job.places.ask_service("GET", "/version", _PATIENCE)
-    if job.name not in answer["usecases"]:
-        raise UnreachableError(
-            f"the service at {job.places.service} to serve {job.name}",
-            ", ".join(answer["usecases"]) or "nothing",
-            "Is it reading the same releases folder?",
-        )
-    found: dict[str, dict[str, Any]] = answer["usecases"][job.name]["models"]
+def _traffic(job: Job) -> Counts:
+    """Ask every replica what its models did so far.
+
+    Raises
+    ------
+    UnreachableError
+        If one does not serve this use case.
+    """
+    found = {}
+    with job.places.open_service() as service:
+        answers = service.ask("GET", "/version", _PATIENCE)
+    for answer in answers:
+        if job.name not in answer["usecases"]:
+            raise UnreachableError(
+                f"the service at {job.places.service} to serve {job.name}",
+                ", ".join(answer["usecases"]) or "nothing",
+                "Is it reading the same releases folder?",
+            )
+        found[answer["instance"]] = answer["usecases"][job.name]["models"]
     return found
 
 
-def _between(before: dict[str, Any] | None, now: dict[str, Any] | None) -> Traffic:
-    """Subtract two counts of the service; one that started again counts from nothing."""
-    if now is None:
-        return Traffic()
-    if before is None or now["requests"] < before["requests"]:
-        before = {"requests": 0, "failures": 0, "seconds": {"counts": [0] * len(now["seconds"]["counts"])}}
-    counts = [new - old for new, old in zip(now["seconds"]["counts"], before["seconds"]["counts"], strict=True)]
-    return Traffic(
-        now["requests"] - before["requests"], now["failures"] - before["failures"], _quantile(counts, now["bounds"])
-    )
+def _between(before: Counts, now: Counts, bundle: str) -> Traffic:
+    """Return what a bundle did between two askings; a replica that started meanwhile counts from nothing."""
+    requests = failures = 0
+    seconds: list[int] = []
+    bounds: list[float] = []
+    for replica, models in now.items():
+        if bundle not in models:
+            continue
+        new = models[bundle]
+        old = before.get(replica, {}).get(bundle)
+        if old is None or new["requests"] < old["requests"]:  # a worker of it started meanwhile
+            old = {"requests": 0, "failures": 0, "seconds": {"counts": [0] * len(new["seconds"]["counts"])}}
+        requests += new["requests"] - old["requests"]
+        failures += new["failures"] - old["failures"]
+        bounds = new["bounds"]
+        taken = [n - o for n, o in zip(new["seconds"]["counts"], old["seconds"]["counts"], strict=True)]
+        seconds = [a + b for a, b in zip(seconds or [0] * len(taken), taken, strict=True)]
+    return Traffic(requests, failures, _quantile(seconds, bounds) if seconds else 0.0)
 
 
 def _quantile(counts: list[int], bounds: list[float], share: float = 0.99) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from tasks.monitoring.windows import Window, window_of
 from tasks.stores.database import Alert, Entry
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.places import Job
+from tasks.stores.service import Answers
 from tasks.training.packing import PREDICTION
 from tasks.training.running import current_champion
 
@@ -59,33 +61,18 @@ def harvest_journal(job: Job) -> Harvested:
     UnreachableError
         If the service does not answer: what it journaled cannot be told to be complete.
     """
-    note_troubles(job, job.places.ask_service("GET", "/version"))
-    job.places.ask_service("POST", "/journal/seal", usecase=job.name)
+    with job.places.open_service() as service:
+        note_troubles(job, service.ask("GET", "/version"))
+        service.ask("POST", "/journal/seal", usecase=job.name)
     return harvest(job.places.journal, job.name, job.lake)
 
 
-def note_troubles(job: Job, version: dict[str, Any]) -> None:
-    """Put into the ledger, and tell, what the service says is wrong.
+def note_troubles(job: Job, versions: Answers) -> None:
+    """Put into the ledger, and tell, what the replicas of the service say is wrong.
 
     Each refused bundle and each release given up in the middle is told once, a disk that is away once an hour.
     """
-    mount = version["usecases"].get(job.name, {})
-    found = [
-        (f"refused/{bundle}", "refused", f"the service refuses bundle {bundle[:12]}: {why}")
-        for bundle, why in mount.get("refused", {}).items()
-    ]
-    candidate = mount.get("candidate")
-    if candidate and not candidate.get("watched", True):
-        why = f"nobody watches version {candidate['version']} any more: it was left out, and the champion answers alone"
-        found.append((f"unwatched/{mount['generation']}", "unwatched", why))
-    trouble = version["journal"]["trouble"]
-    hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
-    if mount.get("trouble"):
-        found.append(
-            (f"releases/{hour}", "unreadable", f"the service cannot read what it should serve: {mount['trouble']}")
-        )
-    if trouble:
-        found.append((f"journal/{hour}", "unlogged", f"the service cannot log predictions: {trouble}"))
+    found = [each for version in versions for each in _troubles(job, version)]
     for key, action, summary in found:
         entry = Entry(f"{job.name}/service/{key}", job.name, job.as_of, "service", action, "service", summary, {})
         with job.database.transaction() as connection:
@@ -93,6 +80,23 @@ def note_troubles(job: Job, version: dict[str, Any]) -> None:
                 job.database.alert(
                     connection, Alert(entry.entry, job.name, f"{job.name}: service {action}", summary, "failure")
                 )
+
+
+def _troubles(job: Job, version: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Return what one replica says is wrong: what it is known by, what happened, and the words for it."""
+    mount = version["usecases"].get(job.name, {})
+    hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
+    for bundle, why in mount.get("refused", {}).items():
+        yield f"refused/{bundle}", "refused", f"the service refuses bundle {bundle[:12]}: {why}"
+    candidate = mount.get("candidate")
+    if candidate and not candidate.get("watched", True):
+        why = f"nobody watches version {candidate['version']} any more: it was left out, and the champion answers alone"
+        yield f"unwatched/{mount['generation']}", "unwatched", why
+    if mount.get("trouble"):
+        yield f"releases/{hour}", "unreadable", f"the service cannot read what it should serve: {mount['trouble']}"
+    if version["journal"]["trouble"]:
+        why = f"the service cannot log predictions: {version['journal']['trouble']}"
+        yield f"journal/{hour}", "unlogged", why
 
 
 def measure_windows(job: Job) -> list[Measurement]:

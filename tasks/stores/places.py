@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
 
-import httpx
-
-from expectations.errors import UnreachableError
 from expectations.loading import LoadedUseCase
 from tasks.stores.database import Database
 from tasks.stores.lake import Known, Lake
 from tasks.stores.registry import Registry
 from tasks.stores.releases import Releases
-
-_AGAIN_SECONDS = 0.5
+from tasks.stores.service import Service
 
 
 @dataclass(frozen=True)
@@ -27,7 +21,7 @@ class Places:
     Attributes
     ----------
     flow_api, tracking, service, reports_ui : str
-        Addresses of Prefect's API, MLflow, the service and Evidently's UI.
+        Addresses of Prefect's API, MLflow, the service (see `Service` on replicas) and Evidently's UI.
     service_key : str
         API key with every scope, where the service asks for one.
     flow_login : str
@@ -53,32 +47,9 @@ class Places:
     commit: str = ""
     serving_image: str = ""
 
-    def open_service(self, timeout: float = 10.0) -> httpx.Client:
-        """Open a client of the service, with the platform's own key where it asks for one."""
-        headers = {"authorization": f"Bearer {self.service_key}"} if self.service_key else {}
-        return httpx.Client(base_url=self.service, headers=headers, timeout=timeout)
-
-    def ask_service(self, method: Literal["GET", "POST"], path: str, patience: float = 0.0, **params: str) -> Any:  # noqa: ANN401 - JSON
-        """Ask the service and return its answer; for `patience` seconds again, where it does not answer.
-
-        Raises
-        ------
-        UnreachableError
-            If it does not answer, or answers with an error.
-        """
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                with self.open_service() as client:
-                    return client.request(method, path, params=params).raise_for_status().json()
-            except httpx.HTTPError as error:
-                if time.monotonic() >= deadline:
-                    raise UnreachableError(
-                        f"the service at {self.service} to answer {path}",
-                        str(error),
-                        "Start it (`driftwheel up`) and run again; nothing is lost",
-                    ) from error
-            time.sleep(_AGAIN_SECONDS)
+    def open_service(self) -> Service:
+        """Open the service, as flows see it."""
+        return Service(self.service, self.service_key)
 
 
 class Job:

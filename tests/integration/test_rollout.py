@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ import polars as pl
 import pytest
 
 from expectations.durations import Duration
-from expectations.errors import ReleaseError
+from expectations.errors import ReleaseError, UnreachableError
 from expectations.usecase import Release
 from tasks.deployment import releasing
 from tasks.deployment.bundle import Bundle, load_bundle
@@ -75,6 +76,11 @@ def traffic(job: Job, made) -> Iterator[list[int]]:
         thread.join()
 
 
+def versions(job: Job) -> list[dict]:
+    with job.places.open_service() as service:
+        return service.ask("GET", "/version")
+
+
 def plan(strategy: str, **changes: object) -> Release:
     fields = {"strategy": strategy, "steps": (0.2, 0.5), "step": Duration.parse("3s"), "min_rows": 50, **changes}
     return Release.model_validate(fields)
@@ -109,13 +115,13 @@ def test_what_the_service_says_is_wrong_reaches_the_ledger_once(job: Job, made) 
     model.write_text(model.read_text()[:5000])
     job.releases.want("rentals", champion=Served(bundle=made[2].digest, version="2"))
     for _ in range(100):
-        version = job.places.ask_service("GET", "/version")
+        version = versions(job)[0]
         if version["usecases"]["rentals"]["refused"]:
             break
         time.sleep(0.1)
     version["journal"]["trouble"] = "No space left on device"  # filling a disk for real is test_serving_depth's
-    note_troubles(job, version)
-    note_troubles(job, version)
+    note_troubles(job, [version, version])
+    note_troubles(job, [version, version])
     entries = job.database.entries("rentals")
     assert [entry.action for entry in entries] == ["refused", "unlogged"]
     assert "model.txt as it was sealed" in entries[0].summary
@@ -184,11 +190,11 @@ def test_a_release_whose_watcher_is_killed_answers_nobody_until_somebody_watches
     wish = job.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=left)
 
     def said() -> dict:
-        return job.places.ask_service("GET", "/version")["usecases"]["rentals"]
+        return versions(job)[0]["usecases"]["rentals"]
 
     def version() -> str:
-        with job.places.open_service() as client:
-            return client.post("/invocations", json={"dataframe_records": sample(made, 1)}).json()["version"]
+        with job.places.open_service() as service:
+            return service.client.post("/invocations", json={"dataframe_records": sample(made, 1)}).json()["version"]
 
     def wait(done: Callable[[], bool]) -> None:
         end = time.monotonic() + 10
@@ -202,7 +208,7 @@ def test_a_release_whose_watcher_is_killed_answers_nobody_until_somebody_watches
     os.utime(watch, (0, time.time() - 2 * WATCHED_SECONDS))
     wait(lambda: version() == "1")
     assert not said()["candidate"]["watched"]
-    note_troubles(job, job.places.ask_service("GET", "/version"))
+    note_troubles(job, versions(job))
     assert "the champion answers alone" in job.database.entries("rentals")[-1].summary
     job.releases.keep_watch("rentals")
     wait(lambda: version() == "2")
@@ -256,7 +262,7 @@ def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monke
     model.write_text("tree")
     job.releases.want("rentals", champion=Served(bundle=version.bundle, version="2"))
     for _ in range(100):
-        if job.places.ask_service("GET", "/version")["usecases"]["rentals"]["refused"]:
+        if versions(job)[0]["usecases"]["rentals"]["refused"]:
             break
         time.sleep(0.1)
 
@@ -268,6 +274,37 @@ def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monke
     releasing.mend(job, version)
     releasing.bless(job, version)
     releasing.release(job, version)
-    said = job.places.ask_service("GET", "/version")["usecases"]["rentals"]
+    said = versions(job)[0]["usecases"]["rentals"]
     assert (said["champion"]["version"], said["refused"]) == ("2", {})
     assert not list(job.releases.bundle("rentals", version.bundle).parent.glob(".*"))
+
+
+def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.deployment.rollout import _between, _traffic
+    from tasks.monitoring.watching import harvest_journal
+
+    first = httpx.URL(job.places.service)
+    second = Running(tmp_path)
+    second.port, second.url = first.port, f"http://127.0.0.2:{first.port}"
+    second.start("--host", "127.0.0.2")
+    monkeypatch.setattr("tasks.stores.service.resolve", lambda *_: ["127.0.0.1", "127.0.0.2"])
+    job = Job(job.usecase, dataclasses.replace(job.places, service=f"http://replicas.test:{first.port}"), job.as_of)
+    try:
+        before = _traffic(job)
+        for url, requests in ((str(first), 2), (second.url, 3)):
+            for _ in range(requests):
+                httpx.post(f"{url}/invocations", json={"dataframe_records": sample(made, 4)}).raise_for_status()
+        assert len(before) == 2
+        assert _between(before, _traffic(job), made[1].digest).requests == 5
+        assert harvest_journal(job).predictions == 20
+
+        version = ModelVersion("2", made[2].digest, "run")
+        releasing.bless(job, version)
+        releasing.release(job, version)
+        for url in (str(first), second.url):
+            answer = httpx.post(f"{url}/invocations", json={"dataframe_records": sample(made, 1)}).json()
+            assert answer["version"] == "2"
+    finally:
+        second.stop()
+    with pytest.raises(UnreachableError, match="Connection refused"):
+        releasing.bless(job, ModelVersion("1", made[1].digest, "run"))
