@@ -34,6 +34,7 @@ _FILES = {  # in the order `infra.backup` explains; the databases come between
     "reports.tar": ("worker", f"find reports privacy.key -type f ! -name '.*' 2>/dev/null | {_TAR} -T -"),
     "artifacts.tar": ("mlflow", f"{_TAR} artifacts"),
 }
+_WELL = ("healthy", "done")
 _FILES_CHANGED = 1
 """What tar ends with where a file grew while it was read: the journal does, and only its whole lines count."""
 _RESTORED_BY = {"artifacts.tar": "mlflow"}
@@ -70,18 +71,22 @@ class Compose:
         return done.stdout
 
     def states(self) -> dict[str, str]:
-        """Return how each service does: healthy, starting, unhealthy, running, done or exited."""
+        """Return how each service does: healthy, starting, unhealthy, running, done or exited.
+
+        Of several replicas the one that does worst counts.
+        """
         ids = self.run("ps", "--all", "--quiet").split()
         if not ids:
             return {}
         shown = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True).stdout
-        found = {}
+        found: dict[str, str] = {}
         for each in json.loads(shown):
             state = each["State"]
             health = state.get("Health", {}).get("Status")
             ended = "done" if state["ExitCode"] == 0 else "exited"
             name = each["Config"]["Labels"]["com.docker.compose.service"]
-            found[name] = (health or "running") if state["Running"] else ended
+            does = (health or "running") if state["Running"] else ended
+            found[name] = does if found.get(name, "healthy") in _WELL else found[name]
         return found
 
     def services(self) -> set[str]:
@@ -105,7 +110,7 @@ class Compose:
         deadline = time.monotonic() + seconds
         while True:
             states = self.states()
-            waiting = sorted(name for name in wanted if states.get(name) not in ("healthy", "done"))
+            waiting = sorted(name for name in wanted if states.get(name) not in _WELL)
             if not waiting:
                 return states
             if time.monotonic() > deadline:

@@ -322,6 +322,45 @@ def test_a_second_up_changes_nothing_and_down_keeps_all_state(stack: Stack) -> N
     wait(lambda: stack.champion() == "2", 30)
 
 
+def test_a_release_waits_for_every_replica_and_all_are_harvested(stack: Stack, records: list[dict]) -> None:
+    stack.compose.run("up", "--detach", "--scale", "service=2")
+    try:
+        stack.compose.wait()
+        replicas = stack.compose.run("ps", "--quiet", "service").split()
+        assert len(replicas) == 2
+        stack.driftwheel("deploy", NAME, "--version", "1", "--strategy", "replace")
+        assert [_served(stack, replica) for replica in replicas] == ["1", "1"]
+        acknowledged = [id_ for _ in range(20) for id_ in send(stack, records[:3])]
+        stack.driftwheel("run", "monitor", NAME, "--as-of", "2011-05-03")
+        assert set(acknowledged) <= stack.lake_ids()
+        stack.driftwheel("deploy", NAME, "--version", "2", "--strategy", "replace")
+        assert [_served(stack, replica) for replica in replicas] == ["2", "2"]
+        answered = [_answered(stack, replica) for replica in replicas]
+        assert all(answered), answered
+    finally:
+        stack.compose.run("up", "--detach", "--scale", "service=1")
+        stack.compose.wait()
+
+
+def _ask(stack: Stack, replica: str, path: str) -> str:
+    code = (
+        "import sys, urllib.request as ask; "
+        "print(ask.urlopen(ask.Request('http://127.0.0.1:8080' + sys.argv[1], headers={'x-api-key': sys.argv[2]}))"
+        ".read().decode())"
+    )
+    return docker("exec", replica, "python3", "-c", code, path, stack.secrets["DRIFTWHEEL_SERVICE_KEY"])
+
+
+def _served(stack: Stack, replica: str) -> str:
+    return json.loads(_ask(stack, replica, "/version"))["usecases"][NAME]["champion"]["version"]
+
+
+def _answered(stack: Stack, replica: str) -> float:
+    found = re.search(rf'driftwheel_requests_total{{usecase="{NAME}"}} (\S+)', _ask(stack, replica, "/metrics"))
+    assert found
+    return float(found[1])
+
+
 def test_everything_is_lost_and_a_backup_brings_it_back(
     stack: Stack, records: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
