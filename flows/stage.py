@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -30,7 +30,7 @@ from expectations.errors import UnreachableError
 from infra.settings import Settings
 from tasks.stores import events
 from tasks.stores.alerts import deliver
-from tasks.stores.database import Process, State
+from tasks.stores.database import PRESENCE, Presence, Process, State
 from tasks.stores.places import Job
 from tasks.stores.turning import Stage
 
@@ -42,6 +42,8 @@ _ACCEPTS: dict[str, tuple[State, ...]] = {
     "train": ("training",),
     "deploy": ("deploying",),
 }
+_UNHEARD = timedelta(days=1)
+"""How long a run on another host that never said that it is there may still be at its beginning, or at its end."""
 _WORKS: dict[str, State] = {"collect": "collecting", "train": "training", "deploy": "deploying"}
 
 
@@ -87,10 +89,10 @@ def this_process() -> Process:
     return Process(socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
 
-def lives(process: Process) -> bool:
-    """Whether a process may be alive; one on another host may."""
+def lives(process: Process, last_seen: datetime) -> bool:
+    """Whether a process may be alive; one on another host may while it has been heard of lately."""
     if process.host != socket.gethostname():
-        return True
+        return datetime.now(UTC) - last_seen < PRESENCE
     try:
         return abs(psutil.Process(process.process).create_time() - process.born) < 1
     except psutil.NoSuchProcess:
@@ -118,8 +120,9 @@ def tagged_process(labels: list[str]) -> Process | None:
 
 def close_orphans(job: Job) -> None:
     """Mark flow runs of this use case whose process died as crashed, however early it died."""
-    for run, process in job.database.present(job.name):
-        if run != str(flow_run.id) and not lives(process):
+    known = job.database.present(job.name)
+    for run, (process, seen) in known.items():
+        if run != str(flow_run.id) and not lives(process, seen):
             mark_crashed(run)
             job.database.leave(run)
     unfinished = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
@@ -129,21 +132,19 @@ def close_orphans(job: Job) -> None:
             flow_run_filter=FlowRunFilter(name=named, state=FlowRunFilterState(type=unfinished)), limit=50
         )
     for each in found:
-        starter = tagged_process(each.tags)
-        if starter is not None and not lives(starter):
+        starter, began = tagged_process(each.tags), each.start_time or each.created
+        if starter is None or began is None or str(each.id) in known:
+            continue
+        if not lives(starter, began + _UNHEARD):
             mark_crashed(str(each.id))
 
 
 @contextmanager
 def present(job: Job) -> Iterator[None]:
     """Note this flow run as running here, and mark those of processes that died as crashed."""
-    database, own = job.database, str(flow_run.id)
     close_orphans(job)
-    database.enter(own, job.name, this_process())
-    try:
+    with Presence(job.database, str(flow_run.id), job.name, this_process()):
         yield
-    finally:
-        database.leave(own)
 
 
 def mark_crashed(run_id: str) -> None:

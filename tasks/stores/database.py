@@ -10,13 +10,13 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sqlalchemy import (
     Column,
@@ -50,6 +50,8 @@ State = Literal["requested", "collecting", "training", "deploying", "done", "ref
 OPEN: tuple[State, ...] = ("requested", "collecting", "training", "deploying")
 LEASE = timedelta(seconds=8)
 """How long a stage may be silent before another may take its turn over."""
+PRESENCE = timedelta(minutes=1)
+"""How long a flow on another host may be silent before its process is taken for dead."""
 
 metadata = MetaData()
 _log = logging.getLogger(__name__)
@@ -150,13 +152,14 @@ alerts = Table(
     Column("delivered", _instant),
 )
 presences = Table(
-    "presences",
+    "running",
     metadata,
     Column("flow_run", String, primary_key=True),
     Column("usecase", String, nullable=False),
     Column("host", String, nullable=False),
     Column("process", Integer, nullable=False),
     Column("born", Float, nullable=False),
+    Column("seen", _instant, nullable=False),
 )
 marks = Table(
     "marks",
@@ -461,18 +464,25 @@ class Database:
         """Note that a process runs a flow."""
         with self.transaction() as connection:
             connection.execute(delete(presences).where(presences.c.flow_run == flow_run))  # a retry keeps its id
-            connection.execute(insert(presences).values(flow_run=flow_run, usecase=usecase, **vars(process)))
+            values = {"flow_run": flow_run, "usecase": usecase, "seen": datetime.now(UTC), **vars(process)}
+            connection.execute(insert(presences).values(values))
+
+    def stay(self, flow_run: str) -> bool:
+        """Note that it still runs; False where somebody took it for dead."""
+        with self.transaction() as connection:
+            where = presences.c.flow_run == flow_run
+            return bool(connection.execute(update(presences).where(where).values(seen=datetime.now(UTC))).rowcount)
 
     def leave(self, flow_run: str) -> None:
         """Note that a flow ended, well or not."""
         with self.transaction() as connection:
             connection.execute(delete(presences).where(presences.c.flow_run == flow_run))
 
-    def present(self, usecase: str) -> list[tuple[str, Process]]:
-        """Flow runs of a use case that never ended, and the processes that ran them."""
+    def present(self, usecase: str) -> dict[str, tuple[Process, datetime]]:
+        """Flow runs of a use case that never ended, the processes that ran them, and when those were last heard of."""
         with self.transaction() as connection:
             rows = connection.execute(select(presences).where(presences.c.usecase == usecase)).all()
-        return [(row.flow_run, Process(row.host, row.process, row.born)) for row in rows]
+        return {row.flow_run: (Process(row.host, row.process, row.born), row.seen) for row in rows}
 
     # --- measurements, ledger, outbox, alerts ---------------------------------------------------------------------
 
@@ -634,26 +644,50 @@ def _turn(row: Any) -> Turn:  # noqa: ANN401 - SQLAlchemy's row
     )
 
 
-class Lease:
-    """Keeps a claimed turn ours while a stage works: renews it every two seconds from a thread."""
+class _Pulse:
+    """Tells the database again and again, from a thread, that something is still at work."""
 
-    def __init__(self, database: Database, turn_id: str, owner: str) -> None:
-        self._database, self._turn, self._owner = database, turn_id, owner
+    def __init__(self, every: timedelta, what: str, beat: Callable[[], bool]) -> None:
+        self._every, self._what, self._beat = every.total_seconds(), what, beat
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._renew, daemon=True, name=f"lease-{turn_id}")
+        self._thread = threading.Thread(target=self._go_on, daemon=True, name=what)
 
-    def _renew(self) -> None:
-        while not self._stop.wait(LEASE.total_seconds() / 4):
+    def _go_on(self) -> None:
+        while not self._stop.wait(self._every):
             try:
-                if not self._database.renew(self._turn, self._owner):
+                if not self._beat():
                     return
-            except OperationalError:  # a busy database: the next beat tries again, a lost lease shows at the end
-                _log.warning("the lease of turn %s could not be renewed this time", self._turn)
+            except OperationalError:  # a busy database: the next beat tries again, what was lost shows at the end
+                _log.warning("%s could not be renewed this time", self._what)
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+
+class Lease(_Pulse):
+    """Keeps a claimed turn ours while a stage works: renews it every two seconds."""
+
+    def __init__(self, database: Database, turn_id: str, owner: str) -> None:
+        super().__init__(LEASE / 4, f"the lease of turn {turn_id}", lambda: database.renew(turn_id, owner))
+
+
+class Presence(_Pulse):
+    """Notes while a flow runs that this process runs it; on another host nobody can look whether it lives."""
+
+    def __init__(self, database: Database, flow_run: str, usecase: str, process: Process) -> None:
+        super().__init__(PRESENCE / 6, f"the presence of flow run {flow_run}", lambda: database.stay(flow_run))
+        self._enter = partial(database.enter, flow_run, usecase, process)
+        self._leave = partial(database.leave, flow_run)
+
+    def __enter__(self) -> Self:
+        self._enter()
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._leave()

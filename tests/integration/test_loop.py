@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -300,6 +301,33 @@ def test_a_run_nobody_could_note_is_closed_by_the_turns_rerun(stack: Addresses, 
     assert registry.fail_orphans("abc123") == 1
     assert registry.fail_orphans("abc123") == 0
     assert [registry._client.get_run(run).info.status for run in (lost, other)] == ["FAILED", "RUNNING"]
+
+
+def test_a_flow_on_another_host_that_fell_silent_is_marked(stack: Addresses, make_use_case: Make) -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.states import Running
+    from sqlalchemy import update
+
+    from flows.stage import close_orphans
+    from tasks.stores.database import PRESENCE, Presence, Process, presences
+
+    @flow
+    def elsewhere() -> None: ...
+
+    here, far = job("away", make_use_case("away")), Process("another", 1, 0.0)
+    with get_client(sync_client=True) as client:
+        dead, alive = (
+            str(client.create_flow_run(elsewhere, name="away as of then", state=Running()).id) for _ in range(2)
+        )
+        here.database.enter(dead, "away", far)
+        with Presence(here.database, alive, "away", far), here.database.transaction() as connection:
+            long_ago = datetime.now(UTC) - 2 * PRESENCE
+            connection.execute(update(presences).where(presences.c.flow_run == dead).values(seen=long_ago))
+        here.database.enter(alive, "away", far)
+        close_orphans(here)
+        assert [client.read_flow_run(run).state.name for run in (dead, alive)] == ["Crashed", "Running"]
+    assert set(here.database.present("away")) == {alive}
 
 
 def assert_no_orphans(name: str, folder: Path) -> None:
