@@ -292,16 +292,20 @@ def report(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server]
             f"| {_median(server, '100'):,.0f} |"
         )
     print(f"\nfailed requests: {failed}")
-    for server, (rate, p50, p99) in zip((own, measured[0]), steady, strict=True):
-        print(f"at 70 % of full rate ({rate:,.0f} req/s), {server.name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    for server, (rate, p50, p95, p99) in zip((own, measured[0]), steady, strict=True):
+        print(
+            f"at 70 % of full rate ({rate:,.0f} req/s), {server.name}: "
+            f"p50 {p50:.2f}, p95 {p95:.2f}, p99 {p99:.2f} ms, {p99 / p50:.0f} times"
+        )
     _parts(bundle, rows, measured, own)
 
 
-def _steady(server: Server, requests: list[bytes], seconds: float) -> tuple[float, float, float]:
-    """Drive at 70 % of the full rate; the median of five goes, as the machine itself stalls now and then."""
+def _steady(server: Server, requests: list[bytes], seconds: float) -> tuple[float, float, float, float]:
+    """Drive at 70 % of the full rate; the median of eleven goes, as the machine itself stalls now and then."""
     rate = 0.7 * _median(server, "1")
-    goes = [drive(server.port, requests, seconds=seconds, rate=rate) for _ in range(5)]
-    return rate, statistics.median(go.p50 for go in goes), statistics.median(go.p99 for go in goes)
+    goes = [drive(server.port, requests, seconds=seconds, rate=rate) for _ in range(11)]
+    p50, p95, p99 = (statistics.median(getattr(go, name) for go in goes) for name in ("p50", "p95", "p99"))
+    return rate, p50, p95, p99
 
 
 def _median(server: Server, size: str) -> float:
