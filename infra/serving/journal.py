@@ -213,7 +213,8 @@ class Journal:
         Raises
         ------
         JournalUnwritableError
-            If they could not be; then nothing of them is in the journal.
+            If they could not be; then nothing of them is in the journal, unless the disk refused even to take back
+            what could not be made safe.
         """
         waits: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import polars as pl
+from sqlalchemy import Connection
 
 from expectations.usecase import UseCase
 from tasks.cleaning.cleaning import HELD
@@ -19,7 +20,7 @@ from tasks.monitoring.measuring import Measurement, decode_rows, measure, window
 from tasks.monitoring.policy import Decision, Seen, Situation, decide
 from tasks.monitoring.report import ReportRef, draw_report
 from tasks.monitoring.windows import Window, window_of
-from tasks.stores.database import Alert, Entry
+from tasks.stores.database import Alert, Entry, Turn
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.places import Job
 from tasks.stores.service import Answers
@@ -29,6 +30,8 @@ from tasks.training.running import current_champion
 REFERENCE_SAMPLE = 2000
 SILENCE = timedelta(minutes=2)
 """How long an open turn may lie untouched before it is announced again."""
+MOST_ANNOUNCEMENTS = 5
+"""How often a stage is asked for before its turn is given up."""
 _SEVERITIES: dict[str, Literal["info", "warning", "failure"]] = {
     "warn": "warning",
     "hold": "failure",
@@ -295,7 +298,8 @@ def announce_stalled(job: Job) -> str | None:
     """Ask again for the next stage of an open turn nobody has touched for a while; returns the turn.
 
     A stage killed on a server leaves its turn open, and the event that started it is spent. Asking twice is harmless:
-    a stage claims its turn before it works.
+    a stage claims its turn before it works. A turn that does not move however often it is asked for is given up, so
+    that it does not hold back the next one for ever.
     """
     turn = job.database.stalled_turn(job.name, SILENCE)
     if turn is None or not job.announce:
@@ -304,6 +308,9 @@ def announce_stalled(job: Job) -> str | None:
         turn.state, MODEL_PROMOTED
     )
     with job.database.transaction() as connection:
+        if job.database.announced(connection, turn.id, event) >= MOST_ANNOUNCEMENTS:
+            _give_up(job, connection, turn)
+            return None
         job.database.post(
             connection,
             job.name,
@@ -312,6 +319,19 @@ def announce_stalled(job: Job) -> str | None:
             {"turn_id": turn.id, "as_of": turn.as_of.isoformat(), "decision": turn.decision},
         )
     return turn.id
+
+
+def _give_up(job: Job, connection: Connection, turn: Turn) -> None:
+    if not job.database.give_up(connection, turn.id, SILENCE):  # somebody took it up after all
+        return
+    summary = (
+        f"the turn of {turn.as_of:%Y-%m-%d} stood at {turn.state} and did not move in {MOST_ANNOUNCEMENTS} attempts; "
+        "see the logs of its flow runs, then `driftwheel run loop`"
+    )
+    key = f"{job.name}/{turn.id}/given-up"
+    entry = Entry(key, job.name, job.as_of, "monitor", "failed", turn.cause, summary, {"state": turn.state}, turn.id)
+    if job.database.write(connection, entry):
+        job.database.alert(connection, Alert(key, job.name, f"{job.name}: turn given up", summary, "failure"))
 
 
 def _seen(content: dict[str, Any]) -> Seen:

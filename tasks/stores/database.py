@@ -36,6 +36,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    func,
     insert,
     select,
     text,
@@ -458,6 +459,13 @@ class Database:
         if not connection.execute(update(turns).where(where).values(values)).rowcount:
             raise TurnTakenError(f"turn {turn_id} still held by {owner}", "another owner", "Nothing to do")
 
+    def give_up(self, connection: Connection, turn_id: str, silence: timedelta) -> bool:
+        """End a turn nobody has touched for longer than `silence`; False where somebody has, or it has ended."""
+        where = (turns.c.id == turn_id) & turns.c.state.in_(OPEN)
+        stalled = turns.c.lease_until.is_(None) | (turns.c.lease_until < datetime.now(UTC) - silence)
+        values = {"state": "failed", "owner": None, "lease_until": datetime.now(UTC)}
+        return bool(connection.execute(update(turns).where(where & stalled).values(values)).rowcount)
+
     # --- who is at work -----------------------------------------------------------------------------------------------
 
     def enter(self, flow_run: str, usecase: str, process: Process) -> None:
@@ -588,6 +596,11 @@ class Database:
                 sent=None if deliver else now,
             )
         )
+
+    def announced(self, connection: Connection, turn_id: str, name: str) -> int:
+        """Return how often an event of a turn was posted."""
+        where = (outbox.c.name == name) & outbox.c.labels.contains(f'"{turn_id}"')
+        return connection.execute(select(func.count()).where(where)).scalar_one()
 
     def unsent(self) -> list[Event]:
         """Events that still have to reach the flow server, oldest first."""

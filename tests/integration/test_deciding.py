@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,20 @@ def test_data_that_is_held_is_decided_once_and_frees_the_window_when_healed(job:
     assert len(job.database.undelivered(job.name)) == 1
     job.database.mark(job.name, HELD, "[]")
     assert watching.decide_now(job).decision.action == "retrain"
+
+
+def test_a_turn_that_never_moves_is_given_up_and_the_next_one_may_begin(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "SILENCE", timedelta(seconds=-1))
+    with job.database.transaction() as connection:
+        turn = job.database.request_turn(connection, job.name, "drift", job.as_of)
+    asked = [watching.announce_stalled(job) for _ in range(watching.MOST_ANNOUNCEMENTS)]
+    assert asked == [turn] * watching.MOST_ANNOUNCEMENTS
+    assert watching.announce_stalled(job) is None
+    assert job.database.turn(turn).state == "failed"
+    (entry,) = job.database.entries(job.name)
+    assert "stood at requested and did not move in 5 attempts" in entry.summary
+    assert len(job.database.undelivered(job.name)) == 1
+    with job.database.transaction() as connection:
+        assert job.database.request_turn(connection, job.name, "drift", job.as_of)
