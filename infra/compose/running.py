@@ -81,10 +81,12 @@ class Compose:
         shown = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True).stdout
         found: dict[str, str] = {}
         for each in json.loads(shown):
-            state = each["State"]
+            state, labels = each["State"], each["Config"]["Labels"]
+            if labels.get("com.docker.compose.oneoff") == "True":  # somebody's `compose run`
+                continue
             health = state.get("Health", {}).get("Status")
             ended = "done" if state["ExitCode"] == 0 else "exited"
-            name = each["Config"]["Labels"]["com.docker.compose.service"]
+            name = labels["com.docker.compose.service"]
             does = (health or "running") if state["Running"] else ended
             found[name] = does if found.get(name, "healthy") in _WELL else found[name]
         return found

@@ -82,7 +82,7 @@ class Service:
         self.mounts, self.journal, self.access, self.board = mounts, journal, access, board
         self.limits = limits or Limits()
         self.every_second: list[Callable[[], object]] = []
-        self._sealed = 0
+        self._sealed, self._started = 0, time.time()
         self.predictions = Predictions(mounts, journal, access, self.limits)
         self._rest: ASGIApp = Starlette(
             routes=[
@@ -159,6 +159,7 @@ class Service:
             "sealed": 0 if self.journal.closing() else self._sealed,
             "trouble": self.journal.trouble,
             "open_bytes": self.journal.open_bytes(),
+            "started": self._started,
         }
 
     def _say(self) -> None:
@@ -243,6 +244,7 @@ class Service:
             {
                 "service": SERVICE_VERSION,
                 "instance": self.journal.instance if self.board is None else self.board.folder.name,
+                "started": min(state["started"] for state in states),
                 "workers": len(states),
                 "open": self.access.open,
                 "journal": {"durability": self.journal.durability, "trouble": "; ".join(troubles)},

@@ -16,7 +16,7 @@ from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.places import Job
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion
 from tasks.stores.releases import CandidateState, Served
-from tasks.stores.service import Service
+from tasks.stores.service import LEAVING_SECONDS, Service
 
 PATIENCE_SECONDS = 60.0
 SILENCE_SECONDS = 5.0
@@ -172,7 +172,8 @@ def await_generation(job: Job, generation: int, done: Callable[[dict[str, Any]],
     ReleaseError
         If one refused the bundle.
     UnreachableError
-        If one is silent for five seconds, or they do not get there in a minute.
+        If it is silent for five seconds, a replica for longer than its name may be out of date, or if they do not get
+        there in a minute.
     """
     with job.places.open_service() as service:
         late = _await(job, service, generation, done, bundle)
@@ -197,7 +198,7 @@ def _await(
             silent_since = None
         except httpx.HTTPError as error:  # a service that restarts is back in seconds
             silent_since = silent_since or time.monotonic()
-            if time.monotonic() - silent_since > SILENCE_SECONDS:
+            if time.monotonic() - silent_since > (LEAVING_SECONDS if service.several else SILENCE_SECONDS):
                 raise UnreachableError(
                     f"the service at {job.places.service}",
                     str(error),

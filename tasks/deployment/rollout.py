@@ -24,8 +24,6 @@ from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served
 
-Counts = dict[str, dict[str, Any]]
-"""Replica -> bundle -> what it did since it was started."""
 _LOOKS = 5
 """How often a step is looked at before it ends: a violation ends it at once."""
 _LONGEST_NAP = 60.0
@@ -137,12 +135,12 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
     ReleaseError
         If the desired state was changed by somebody else meanwhile: theirs stands.
     """
-    began, before = datetime.now(UTC), _traffic(job)
+    began, counting = datetime.now(UTC), _Counting(job)
     length = plan.step.approximate_seconds
     end = time.monotonic() + length
     while True:
         time.sleep(max(0.0, min(length / _LOOKS, _LONGEST_NAP, end - time.monotonic())))
-        evidence = _gather(job, champion, candidate, began, before)
+        evidence = _gather(job, champion, candidate, began, counting)
         desired = job.releases.desired(job.name)
         if desired is None or desired.generation != generation:
             raise ReleaseError(
@@ -176,7 +174,7 @@ def _watching(job: Job) -> Iterator[None]:
         thread.join()
 
 
-def _gather(job: Job, champion: Served, candidate: CandidateState, began: datetime, before: Counts) -> Evidence:
+def _gather(job: Job, champion: Served, candidate: CandidateState, began: datetime, counting: _Counting) -> Evidence:
     """Bring the journal in and lay out what both bundles did since the step began."""
     with job.places.open_service() as service:
         service.ask("POST", "/journal/seal", _PATIENCE, usecase=job.name)
@@ -191,14 +189,14 @@ def _gather(job: Job, champion: Served, candidate: CandidateState, began: dateti
         theirs, own = both, both.with_columns(pl.col("shadow").alias("prediction"))
     else:
         own = labelled.filter(pl.col("bundle") == candidate.bundle)
-    now = _traffic(job)
+    counting.look()
     return Evidence(
         champion=theirs["prediction"].to_numpy(),
         candidate=own["prediction"].to_numpy(),
         champion_label=theirs["_label"].to_numpy(),
         candidate_label=own["_label"].to_numpy(),
-        champion_traffic=_between(before, now, champion.bundle),
-        candidate_traffic=_between(before, now, candidate.bundle),
+        champion_traffic=counting.of(champion.bundle),
+        candidate_traffic=counting.of(candidate.bundle),
         paired=paired,
     )
 
@@ -225,46 +223,64 @@ def _labels(job: Job, champion: Served, answered: pl.DataFrame, began: datetime)
     return true_labels(answered, rows, known, job.lake, window).fill_null(float("nan")).alias("_label")
 
 
-def _traffic(job: Job) -> Counts:
-    """Ask every replica what its models did so far.
+class _Counting:
+    """What the replicas counted when a step began, and when they were last heard of: they may come and go."""
 
-    Raises
-    ------
-    UnreachableError
-        If one does not serve this use case.
-    """
-    found = {}
-    with job.places.open_service() as service:
-        answers = service.ask("GET", "/version", _PATIENCE)
-    for answer in answers:
-        if job.name not in answer["usecases"]:
-            raise UnreachableError(
-                f"the service at {job.places.service} to serve {job.name}",
-                ", ".join(answer["usecases"]) or "nothing",
-                "Is it reading the same releases folder?",
-            )
-        found[answer["instance"]] = answer["usecases"][job.name]["models"]
-    return found
+    def __init__(self, job: Job) -> None:
+        self._job, self._began = job, time.time()
+        self._latest = self._ask()
+        self._before = {replica: models for replica, (_, models) in self._latest.items()}
+
+    def look(self) -> None:
+        """Ask every replica again.
+
+        Raises
+        ------
+        UnreachableError
+            If one does not answer, or does not serve this use case.
+        """
+        now = self._ask()
+        for replica, (started, models) in now.items():
+            if replica not in self._before:  # one that was there but not asked: what it did is not of the step
+                self._before[replica] = models if started < self._began else {}
+        self._latest |= now
+
+    def of(self, bundle: str) -> Traffic:
+        """Return what a bundle did since the step began."""
+        requests = failures = 0
+        seconds: list[int] = []
+        bounds: list[float] = []
+        for replica, (_, models) in self._latest.items():
+            if bundle not in models:
+                continue
+            new, old = models[bundle], self._before[replica].get(bundle)
+            if old is None or _tried(new) < _tried(old):  # a worker of it started meanwhile, and counts from nothing
+                old = {"requests": 0, "failures": 0, "seconds": {"counts": [0] * len(new["seconds"]["counts"])}}
+            bounds = new["bounds"]
+            requests += max(0, new["requests"] - old["requests"])
+            failures += max(0, new["failures"] - old["failures"])
+            taken = [max(0, n - o) for n, o in zip(new["seconds"]["counts"], old["seconds"]["counts"], strict=True)]
+            seconds = [a + b for a, b in zip(seconds or [0] * len(taken), taken, strict=True)]
+        return Traffic(requests, failures, _quantile(seconds, bounds) if seconds else 0.0)
+
+    def _ask(self) -> dict[str, tuple[float, dict[str, Any]]]:
+        """Return replica -> when it started, and bundle -> what it did since."""
+        job, found = self._job, {}
+        with job.places.open_service() as service:
+            answers = service.ask("GET", "/version", _PATIENCE)
+        for answer in answers:
+            if job.name not in answer["usecases"]:
+                raise UnreachableError(
+                    f"the service at {job.places.service} to serve {job.name}",
+                    ", ".join(answer["usecases"]) or "nothing",
+                    "Is it reading the same releases folder?",
+                )
+            found[answer["instance"]] = (answer["started"], answer["usecases"][job.name]["models"])
+        return found
 
 
-def _between(before: Counts, now: Counts, bundle: str) -> Traffic:
-    """Return what a bundle did between two askings; a replica that started meanwhile counts from nothing."""
-    requests = failures = 0
-    seconds: list[int] = []
-    bounds: list[float] = []
-    for replica, models in now.items():
-        if bundle not in models:
-            continue
-        new = models[bundle]
-        old = before.get(replica, {}).get(bundle)
-        if old is None or new["requests"] < old["requests"]:  # a worker of it started meanwhile
-            old = {"requests": 0, "failures": 0, "seconds": {"counts": [0] * len(new["seconds"]["counts"])}}
-        requests += new["requests"] - old["requests"]
-        failures += new["failures"] - old["failures"]
-        bounds = new["bounds"]
-        taken = [n - o for n, o in zip(new["seconds"]["counts"], old["seconds"]["counts"], strict=True)]
-        seconds = [a + b for a, b in zip(seconds or [0] * len(taken), taken, strict=True)]
-    return Traffic(requests, failures, _quantile(seconds, bounds) if seconds else 0.0)
+def _tried(tally: dict[str, Any]) -> int:
+    return int(tally["requests"]) + int(tally["failures"])
 
 
 def _quantile(counts: list[int], bounds: list[float], share: float = 0.99) -> float:

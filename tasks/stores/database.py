@@ -43,7 +43,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from expectations.errors import TurnTakenError
 
@@ -51,7 +51,7 @@ State = Literal["requested", "collecting", "training", "deploying", "done", "ref
 OPEN: tuple[State, ...] = ("requested", "collecting", "training", "deploying")
 LEASE = timedelta(seconds=8)
 """How long a stage may be silent before another may take its turn over."""
-PRESENCE = timedelta(minutes=1)
+PRESENCE = timedelta(minutes=5)
 """How long a flow on another host may be silent before its process is taken for dead."""
 
 metadata = MetaData()
@@ -670,7 +670,7 @@ class _Pulse:
             try:
                 if not self._beat():
                     return
-            except OperationalError:  # a busy database: the next beat tries again, what was lost shows at the end
+            except SQLAlchemyError:  # a database that is busy or away: the next beat tries again
                 _log.warning("%s could not be renewed this time", self._what)
 
     def __enter__(self) -> Self:
@@ -693,9 +693,15 @@ class Presence(_Pulse):
     """Notes while a flow runs that this process runs it; on another host nobody can look whether it lives."""
 
     def __init__(self, database: Database, flow_run: str, usecase: str, process: Process) -> None:
-        super().__init__(PRESENCE / 6, f"the presence of flow run {flow_run}", lambda: database.stay(flow_run))
         self._enter = partial(database.enter, flow_run, usecase, process)
         self._leave = partial(database.leave, flow_run)
+
+        def stay() -> bool:
+            if not database.stay(flow_run):  # somebody took it for dead
+                self._enter()
+            return True
+
+        super().__init__(PRESENCE / 30, f"the presence of flow run {flow_run}", stay)
 
     def __enter__(self) -> Self:
         self._enter()

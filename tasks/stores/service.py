@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 import time
+from functools import cached_property
 from typing import Any, Literal, Self
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from expectations.errors import UnreachableError
 
+LEAVING_SECONDS = 45.0
+"""So long a name may still stand for a replica that has gone, or for one that is not there yet."""
 _AGAIN_SECONDS = 0.5
+_SECONDS = httpx.Timeout(10.0, connect=2.0)
 
 Answers = list[dict[str, Any]]
 """One of each replica."""
@@ -32,32 +38,46 @@ class Service:
     ----------
     client : httpx.Client
         Asks any replica.
+    several : bool
+        Whether the name stood for several when they were asked last.
     """
 
     def __init__(self, address: str, key: str = "") -> None:
         self.address = address
-        self.client = open_client(address, key)
+        self.several = False
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self.client = httpx.Client(base_url=address, headers=self._headers, timeout=_SECONDS)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
+        if "_direct" in vars(self):
+            self._direct.close()
+
+    @cached_property
+    def _direct(self) -> httpx.Client:
+        """A client of single replicas: no proxy stands before the name, so none may stand before its addresses."""
+        trusted = ssl.create_default_context()
+        return httpx.Client(headers=self._headers, timeout=_SECONDS, trust_env=False, verify=trusted)
 
     def ask(self, method: Literal["GET", "POST"], path: str, patience: float = 0.0, **params: str) -> Answers:
         """Ask every replica, and return what each answered; for `patience` seconds again, where one does not.
+
+        Where the name stands for several, one that does not answer is asked again until names are known to be right.
 
         Raises
         ------
         UnreachableError
             If one does not answer, or answers with an error.
         """
-        deadline = time.monotonic() + patience
+        began = time.monotonic()
         while True:
             try:
                 return self.ask_once(method, path, **params)
             except httpx.HTTPError as error:
-                if time.monotonic() >= deadline:
+                if time.monotonic() - began >= max(patience, LEAVING_SECONDS if self.several else 0.0):
                     raise UnreachableError(
                         f"the service at {self.address} to answer {path}",
                         str(error),
@@ -73,45 +93,44 @@ class Service:
         httpx.HTTPError
             If one does not answer, or answers with an error.
         """
-        url = self.client.base_url.copy_with(path=path)
-        host = url.netloc.decode("ascii")
+        any_of_them = self.client.build_request(method, path, params=params)
+        replicas = resolve(any_of_them.url)
+        self.several = len(replicas) > 1
+        if not self.several:
+            return [self.client.send(any_of_them).raise_for_status().json()]
         answers = []
-        for replica in _replicas(url):
-            request = self.client.build_request(
-                method, url.copy_with(host=replica), params=params, headers={"host": host}
-            )
-            request.extensions["sni_hostname"] = url.host
-            answers.append(self.client.send(request).raise_for_status().json())
+        for replica in replicas:
+            url = any_of_them.url.copy_with(host=replica)
+            request = self._direct.build_request(method, url, headers={"host": any_of_them.url.netloc.decode("ascii")})
+            request.extensions["sni_hostname"] = any_of_them.url.host
+            answers.append(self._direct.send(request).raise_for_status().json())
         return answers
 
 
-def open_client(address: str, key: str = "", timeout: float = 10.0) -> httpx.Client:
-    """Open a client of any replica."""
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=address, headers=headers, timeout=timeout)
+def resolve(url: httpx.URL) -> list[str]:
+    """Return the addresses a URL's name stands for; none where it is one server by its nature.
 
-
-def _replicas(url: httpx.URL) -> list[str]:
-    """Return the hosts to ask: the name itself, or every address it stands for where those are several."""
-    found = resolve(url.host, url.port or (443 if url.scheme == "https" else 80))
-    return found if len(found) > 1 else [url.host]
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses a name stands for, each once; none for an address, or for this machine, which is one.
+    That is an address, this machine, whatever it is called, or a name that only a proxy is asked for. Addresses of one
+    family count: a server that listens in one family is not a second one in the other.
 
     Raises
     ------
     httpx.ConnectError
         If the name stands for nothing.
     """
-    if host == "localhost" or host.endswith(".localhost") or _is_address(host):
+    host, port = url.host, url.port or (443 if url.scheme == "https" else 80)
+    if _is_here(host) or _is_address(host) or (getproxies().get(url.scheme) and not proxy_bypass(host)):
         return []
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise httpx.ConnectError(f"{host}: {error.strerror}") from error
-    return sorted({str(each[4][0]) for each in found})
+    old = {str(each[4][0]) for each in found if each[0] == socket.AF_INET}
+    return sorted(old or {str(each[4][0]) for each in found})
+
+
+def _is_here(host: str) -> bool:
+    return host in ("localhost", socket.gethostname(), socket.getfqdn()) or host.endswith(".localhost")
 
 
 def _is_address(host: str) -> bool:

@@ -280,23 +280,33 @@ def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monke
 
 
 def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.deployment.rollout import _between, _traffic
+    from tasks.deployment.rollout import _Counting
     from tasks.monitoring.watching import harvest_journal
 
     first = httpx.URL(job.places.service)
     second = Running(tmp_path)
     second.port, second.url = first.port, f"http://127.0.0.2:{first.port}"
     second.start("--host", "127.0.0.2")
-    monkeypatch.setattr("tasks.stores.service.resolve", lambda *_: ["127.0.0.1", "127.0.0.2"])
+    listed = ["127.0.0.1", "127.0.0.2"]
+    monkeypatch.setattr("tasks.stores.service.resolve", lambda _: listed)
+    monkeypatch.setattr("tasks.deployment.releasing.LEAVING_SECONDS", 1.0)
     job = Job(job.usecase, dataclasses.replace(job.places, service=f"http://replicas.test:{first.port}"), job.as_of)
     try:
-        before = _traffic(job)
+        counting = _Counting(job)
         for url, requests in ((str(first), 2), (second.url, 3)):
             for _ in range(requests):
                 httpx.post(f"{url}/invocations", json={"dataframe_records": sample(made, 4)}).raise_for_status()
-        assert len(before) == 2
-        assert _between(before, _traffic(job), made[1].digest).requests == 5
-        assert harvest_journal(job).predictions == 20
+        counting.look()
+        assert counting.of(made[1].digest).requests == 5
+        listed[1] = "127.0.0.1"  # what it did counts, also where it has gone
+        httpx.post(f"{first}/invocations", json={"dataframe_records": sample(made, 4)}).raise_for_status()
+        counting.look()
+        assert counting.of(made[1].digest).requests == 6
+        late = _Counting(job)
+        listed[1] = "127.0.0.2"  # nor does what it did before it was known
+        late.look()
+        assert late.of(made[1].digest).requests == 0
+        assert harvest_journal(job).predictions == 24
 
         version = ModelVersion("2", made[2].digest, "run")
         releasing.bless(job, version)
@@ -308,3 +318,38 @@ def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkey
         second.stop()
     with pytest.raises(UnreachableError, match="Connection refused"):
         releasing.bless(job, ModelVersion("1", made[1].digest, "run"))
+
+
+@pytest.mark.parametrize(
+    ("address", "environment", "found"),
+    [
+        ("http://127.0.0.1:8080", {}, []),
+        ("http://localhost:8080/prefix", {}, []),
+        ("http://behind.example", {"http_proxy": "http://proxy:3128"}, []),
+        ("http://nowhere.invalid", {}, httpx.ConnectError),
+    ],
+)
+def test_what_a_name_stands_for(
+    address: str, environment: dict[str, str], found: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.stores.service import resolve
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if isinstance(found, list):
+        assert resolve(httpx.URL(address)) == found
+    else:
+        with pytest.raises(httpx.ConnectError):
+            resolve(httpx.URL(address))
+
+
+def test_one_family_of_addresses_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    from tasks.stores import service
+
+    both = [(socket.AF_INET6, 1, 6, "", ("::2", 80, 0, 0)), (socket.AF_INET, 1, 6, "", ("10.0.0.2", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*both, *both])
+    assert service.resolve(httpx.URL("http://service.example")) == ["10.0.0.2"]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both[:1])
+    assert service.resolve(httpx.URL("http://service.example")) == ["::2"]
