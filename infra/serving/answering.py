@@ -75,7 +75,10 @@ class Prepared(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What scoring with one model took; it failed where there are no values."""
+    """What scoring with one model took; it failed where there are no values.
+
+    Seconds are the processor's, of the thread that scored: a model is not to blame for where it had to wait.
+    """
 
     model: Model
     values: Sequence[float] | None
@@ -120,12 +123,12 @@ def understand(body: bytes, media: Media, champion: Model, candidate: Model | No
 
 
 def prepare(question: Question) -> Question:
-    """Run the champion's feature program already; what `score` then does beside the event loop needs no interpreter."""
+    """Run the feature program already, where the champion alone answers: native code is then all that is left."""
     if question.chosen:
         return question
-    started = time.perf_counter()
+    started = time.thread_time()
     features = question.champion.executor.matrix(question.rows)
-    return question._replace(prepared=Prepared(features, time.perf_counter() - started))
+    return question._replace(prepared=Prepared(features, time.thread_time() - started))
 
 
 def score(question: Question) -> Scored:
@@ -204,12 +207,12 @@ def count(runs: Sequence[Run]) -> None:
 
 
 def _predict(model: Model, rows: Sequence[Row], prepared: Prepared | None = None) -> Run:
-    started = time.perf_counter() - (prepared.seconds if prepared else 0.0)
+    started = time.thread_time() - (prepared.seconds if prepared else 0.0)
     values = model.predict(rows) if prepared is None else model.predict_features(prepared.features)
     for position, value in enumerate(values):
         if not math.isfinite(value):
             raise BadRequestError(f"row {position} has no finite prediction")
-    return Run(model, values, time.perf_counter() - started)
+    return Run(model, values, time.thread_time() - started)
 
 
 def _try(candidate: Model, question: Question, chosen: Sequence[int]) -> Run:

@@ -34,8 +34,8 @@ from infra.serving.protocol import MEDIA, BadRequestError, Media
 RETRY_SECONDS = 5
 BESIDE_SECONDS = 0.0002
 """A request whose trees or network take longer is scored beside the event loop; to hand over less costs more."""
-LOOP_ROWS = 256
-"""Features of so many are computed on the loop all the same, so that native code alone runs in parallel with it."""
+LOOP_SECONDS = 0.0005
+"""Features that take longer than this are computed beside it too, where they compete with it for the interpreter."""
 MOST_WAITING_ROWS = 50_000
 """More rows than this do not wait for that: their requests are refused for a moment."""
 _REQUEST_ID_LENGTH = 64
@@ -205,7 +205,7 @@ class Predictions:
             body = error_body("TEMPORARILY_UNAVAILABLE", "too many large requests at once")
             request.done(Reply(503, body, request.request_id, _RETRY))
             return
-        if 1 < len(question.rows) <= LOOP_ROWS:
+        if len(question.rows) > 1 and len(question.rows) * question.champion.feature_seconds <= LOOP_SECONDS:
             question = prepare(question)
         self._waiting_rows += len(question.rows)
         scoring = asyncio.get_running_loop().run_in_executor(self._beside, score, question)
@@ -271,7 +271,9 @@ class Predictions:
 
 def _is_large(rows: int, *models: Model) -> bool:
     """Whether a request is better scored beside the event loop."""
-    return rows > LOOP_ROWS or max(model.row_seconds for model in models) * rows > BESIDE_SECONDS
+    return any(
+        model.row_seconds * rows > BESIDE_SECONDS or model.feature_seconds * rows > LOOP_SECONDS for model in models
+    )
 
 
 def too_large(most: int) -> BadRequestError:

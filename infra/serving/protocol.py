@@ -46,6 +46,7 @@ from tasks.preprocessing.program import FeatureProgram
 
 MOST_ROWS = 10_000
 _FIRST_YEAR, _LAST_YEAR = 1800, 2500
+_LONGEST_INSTANT = 40
 Media = Literal["json", "csv", "other"]
 MEDIA: dict[bytes, Media] = {b"application/json": "json", b"text/csv": "csv"}
 """Content type -> how a body is read."""
@@ -119,8 +120,7 @@ def _boolean(value: Any) -> bool | None:  # noqa: ANN401
 def _normalise_in(zone: ZoneInfo) -> Callable[[str], str]:
     """Return what reads ISO 8601 once and hands on one form: UTC, to the microsecond."""
 
-    @lru_cache(maxsize=4096)  # requests of one moment carry the same few instants
-    def normalise(text: str) -> str:
+    def read(text: str) -> str:
         try:
             instant = datetime.fromisoformat(text)
         except ValueError:
@@ -130,7 +130,8 @@ def _normalise_in(zone: ZoneInfo) -> Callable[[str], str]:
         instant = instant.replace(tzinfo=zone) if instant.tzinfo is None else instant
         return instant.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
-    return normalise
+    remembered = lru_cache(maxsize=4096)(read)  # requests of one moment carry the same few instants
+    return lambda text: remembered(text) if len(text) <= _LONGEST_INSTANT else read(text)
 
 
 def _instant(normalise: Callable[[str], str]) -> Callable[[Any], str | None]:
@@ -167,6 +168,7 @@ _TYPES: dict[str, Any] = {
 _NUL = rb"\u0000"
 _MOST_ORDERS = 32
 _MOST_UNKNOWN = 64
+_MOST_NAMES = 64 * 1024
 
 Row = msgspec.Struct
 """A checked row: one attribute for each column of the bundle, see `Reader.fields`."""
@@ -305,6 +307,8 @@ class Reader:
 
     def _split_rows(self, split: _Split) -> list[Row] | None:
         order = tuple(split.columns)
+        if len(order) > len(self.fields) + _MOST_UNKNOWN or sum(map(len, order)) > _MOST_NAMES:
+            return None  # nobody's table: neither worth a decoder nor to be remembered
         if order not in self._split:
             if len(self._split) >= _MOST_ORDERS:
                 self._split.clear()

@@ -125,7 +125,7 @@ def exposition(tallies: Mapping[str, Any], mounts: Mapping[str, Any], journal: M
     seconds = HistogramMetricFamily("driftwheel_latency_seconds", "Time to answer", labels=one)
     model_rows = CounterMetricFamily("driftwheel_model_rows", "Rows a version scored", labels=by_model)
     failures = CounterMetricFamily("driftwheel_model_failures", "Requests a version failed", labels=by_model)
-    model_seconds = HistogramMetricFamily("driftwheel_model_seconds", "Time a version took", labels=by_model)
+    model_seconds = HistogramMetricFamily("driftwheel_model_seconds", "Processor time a version took", labels=by_model)
     for name, tally in tallies.items():
         requests.add_metric([name], tally["requests"])
         rows.add_metric([name], tally["rows"])

@@ -24,7 +24,7 @@ class Traffic:
     Attributes
     ----------
     p99 : float
-        Scoring time of a request, in seconds.
+        Processor time to score a request, in seconds.
     """
 
     requests: int = 0

@@ -1,1 +1,1 @@
-"""The feature program: fitted on training rows, stored as JSON, run by a batch and by a scalar executor."""
+"""The feature program: fitted on training rows, stored as JSON, run over frames and over rows."""

@@ -35,6 +35,7 @@ from tasks.preprocessing.program import (
     Replace,
     Scale,
     Step,
+    number_as_text,
     read_input,
     run_step,
     to_text,
@@ -215,9 +216,9 @@ def _fit_step(declared: FeatureStep, working: pl.DataFrame) -> list[Step]:
 def _fit_fill(column: str, strategy: str | float, working: pl.DataFrame) -> Fill:
     from sklearn.impute import SimpleImputer
 
-    if not isinstance(strategy, str):
-        return Fill(column, float(strategy))
     text = working.schema[column] == pl.String
+    if not isinstance(strategy, str):
+        return Fill(column, number_as_text(float(strategy)) if text else float(strategy))
     if text and strategy != "most_frequent":
         raise TrainingError(
             f"numbers to take the {strategy} of", f"texts in {column}", "Impute texts with most_frequent"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import cache, reduce
 
 import polars as pl
 
@@ -97,9 +97,27 @@ def _polars_arithmetic(node: Arithmetic) -> pl.Expr:
     return finite(left / right if factor is None else left * pl.lit(factor))
 
 
+@cache
 def _reciprocal(divisor: Node) -> float | None:
-    """Both executors divide by a literal as Polars does, times its reciprocal, so that they agree to the last bit."""
-    return 1.0 / divisor.value if isinstance(divisor, Number) and divisor.value else None
+    """Return the factor that stands for a divisor without columns.
+
+    Polars multiplies by the reciprocal there; both executors do, so that they agree to the last bit.
+    """
+    if _reads_columns(divisor):
+        return None
+    writer = SourceWriter(str)
+    writer.lines.append(f"found = {writer.number(divisor)}")
+    namespace = dict(NAMESPACE)
+    exec("\n".join(writer.lines), namespace)  # noqa: S102 - our own templates over literals
+    value = namespace["found"]
+    return 1.0 / value if isinstance(value, float) and value else None
+
+
+def _reads_columns(node: Node) -> bool:
+    if isinstance(node, Column):
+        return True
+    parts = (part for value in vars(node).values() for part in (value if isinstance(value, tuple) else (value,)))
+    return any(_reads_columns(part) for part in parts if hasattr(part, "kind"))
 
 
 def _polars_comparison(node: Comparison) -> pl.Expr:

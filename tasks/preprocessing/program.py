@@ -29,6 +29,7 @@ Matrix = npt.NDArray[np.float64]
 Row = Mapping[str, object]
 
 FORMAT = 1
+_TEXT_LIMIT = 2.0**63
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class Expression:
 
 @dataclass(frozen=True)
 class Calendar:
-    """Parts of the instant in `column`, as seen in `timezone`."""
+    """Parts of the instant in `column`, as seen in `timezone`.
+
+    The executors agree on instants from 1970 to 2099: beyond, Polars knows other changes of the clock than `zoneinfo`.
+    """
 
     column: str
     parts: tuple[str, ...]
@@ -150,8 +154,9 @@ def read_input(column: Input, dtype: pl.DataType) -> pl.Expr:
 
 
 def to_text(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Write values as text; whole numbers without a decimal point."""
+    """Write values as text; whole numbers without a decimal point, and those beyond 64 bits as missing."""
     if dtype.is_float():
+        values = pl.when(values.abs() < _TEXT_LIMIT).then(values)
         whole = values.is_finite() & (values == values.floor())
         return (
             pl.when(whole)
@@ -201,6 +206,8 @@ _CALENDAR_PYTHON: dict[str, Callable[[datetime], int]] = {
     "weekend": lambda t: t.weekday() >= 5,
 }
 _REMEMBERED_INSTANTS = 4096
+_LONGEST_INSTANT = 40
+"""Longer texts are read, and not remembered."""
 _ONE_ROW = """\
 def transform_row(row):
     {}
@@ -269,20 +276,33 @@ def _read_text(value: Any) -> str | None:  # noqa: ANN401
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return str(int(value)) if value.is_integer() else str(value)
+        return number_as_text(value) if abs(value) < _TEXT_LIMIT else None
     return str(value)
 
 
-@lru_cache(_REMEMBERED_INSTANTS)
+def number_as_text(value: float) -> str:
+    """Write a number as text; a whole one without a decimal point."""
+    return str(int(value)) if value.is_integer() else str(value)
+
+
 def _read_instant(value: Any) -> datetime | None:  # noqa: ANN401
     if value is None:
         return None
-    instant = datetime.fromisoformat(value) if isinstance(value, str) else value
-    if not isinstance(instant, datetime):
+    if isinstance(value, str):
+        return _parse_instant(value) if len(value) <= _LONGEST_INSTANT else _parse_instant.__wrapped__(value)
+    if not isinstance(value, datetime):
         raise TypeError("an instant is needed: an ISO 8601 text")
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
+    return _in_utc(value)
+
+
+@lru_cache(_REMEMBERED_INSTANTS)
+def _parse_instant(text: str) -> datetime:
+    return _in_utc(datetime.fromisoformat(text))
+
+
+def _in_utc(instant: datetime) -> datetime:
+    """Return an instant in UTC: there the two hours of a clock change differ, and so do their hashes."""
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 _READERS = {"number": "_read_number", "text": "_read_text", "instant": "_read_instant"}
@@ -344,15 +364,7 @@ class FeatureProgram:
         sure: set[str] = set()
         for index, step in enumerate(self.steps):
             _write_step(index, step, variable, writer, texts)
-            match step:
-                case Fill(column=name):
-                    sure.add(name)
-                case Ordinal(column=name):
-                    sure.add(name)
-                    texts.discard(name)
-                case Expression(name=name):
-                    sure.discard(name)
-                    texts.discard(name)
+            _settle(step, texts, sure)
         values = [(variable(name), name in sure) for name in self.features]
         results = ", ".join(value if known else f"_nan if {value} is None else {value}" for value, known in values)
         return _ONE_ROW.format("\n    ".join(out), results) + _MANY_ROWS.format("\n        ".join(out), results)
@@ -385,7 +397,9 @@ class FeatureProgram:
                 namespace[f"_codes{index}"] = {text: float(code) for code, text in enumerate(step.categories)}
         # The source is made of our own templates and of literals written by repr; nothing of a use case runs as code.
         exec(compile(self.source(read), "<feature program>", "exec"), namespace)  # noqa: S102
-        return RowExecutor(namespace["transform_row"], namespace["transform_rows"], len(self.features))
+        # taken out, so that functions and namespace are no cycle: a service swaps programs, and freezes cycles
+        one, many = namespace.pop("transform_row"), namespace.pop("transform_rows")
+        return RowExecutor(one, many, len(self.features))
 
     def to_json(self) -> str:
         """Write the program as JSON."""
@@ -445,6 +459,27 @@ def _write_step(
         case Scale(column=column, offset=offset, factor=factor):
             name = variable(column)
             out.append(f"if {name} is not None: {name} = ({name} - {offset!r}) * {factor!r}")
+
+
+def _settle(step: Step, texts: set[str], sure: set[str]) -> None:
+    """Note what a step makes of what is known of columns: that they hold texts, that nothing of them is missing."""
+    match step:
+        case Fill(column=name, value=value):
+            sure.add(name)
+            if not isinstance(value, str):
+                texts.discard(name)
+        case Ordinal(column=name):
+            sure.add(name)
+            texts.discard(name)
+        case Expression(name=name):
+            sure.discard(name)
+            texts.discard(name)
+        case Replace(column=name):
+            sure.discard(name)
+        case Calendar(column=column, parts=parts):
+            made = {f"{column}_{part}" for part in parts}
+            sure -= made
+            texts -= made
 
 
 def _step(data: dict[str, Any]) -> Step:

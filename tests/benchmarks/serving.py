@@ -314,7 +314,9 @@ def _median(server: Server, size: str) -> float:
 
 def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server], own: Server) -> None:
     reader = Reader(bundle.manifest.columns, bundle.manifest.clock, bundle.manifest.timezone)
-    model = Model("1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), ModelTally(), (), 0.0)
+    model = Model(
+        "1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), ModelTally(), (), 0.0, 0.0
+    )
     read, _ = reader.read(json.dumps({"dataframe_records": rows}).encode())
     values = [model.executor.one(row) for row in read]
     position = [0]

@@ -21,7 +21,6 @@ import pytest
 
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Model
-from infra.serving.predicting import LOOP_ROWS
 from tasks.deployment.bundle import rows_to_frame, seal
 from tasks.monitoring.harvest import harvest
 from tasks.stores.keys import Keys
@@ -145,7 +144,7 @@ def test_requests_one_after_the_other_on_one_connection_are_answered_in_order(
         return head % name + b"content-length: %d\r\n\r\n%s" % (len(body), body)
 
     get = b"GET /version HTTP/1.1\r\nhost: x\r\nx-request-id: second\r\n\r\n"
-    many = 2 * LOOP_ROWS  # scored beside the event loop, which goes on meanwhile
+    many = 2000  # scored beside the event loop, which goes on meanwhile
     with socket.create_connection(("127.0.0.1", idle.port), timeout=10) as connection:
         connection.sendall(post(b"first", many) + get + post(b"third", many) + post(b"fourth", 1) + post(b"fifth", 2))
         received = b""
@@ -635,12 +634,54 @@ def test_one_row_and_many_take_the_same_values(made) -> None:
 
     _, bundle, _ = made
     reader = Reader(bundle.manifest.columns, bundle.manifest.clock)
-    model = Model("1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), None, (), 0.0)  # type: ignore[arg-type]
+    model = Model("1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), None, (), 0.0, 0.0)  # type: ignore[arg-type]
     body = json.dumps({"dataframe_records": sample(made, 300)}).encode()
     read, _ = reader.read(body)
     one_by_one = [model.predict([row])[0] for row in read]
     assert model.predict(read) == one_by_one
     assert bundle.predict(rows_to_frame(sample(made, 300), bundle.manifest.columns)).tolist() == one_by_one
+
+
+def test_features_computed_before_give_the_same_answer_and_the_same_counts(made) -> None:
+    from infra.serving.answering import compose, prepare, score, understand
+    from infra.serving.mounts import make_ready
+    from infra.serving.tallies import ModelTally
+
+    def model(bundle) -> Model:
+        ready = make_ready(bundle, 1000)
+        assert ready.row_seconds > 0
+        assert ready.feature_seconds > 0
+        entity = (ready.reader.fields["time"],)
+        return Model("1", bundle, ready.reader, ready.executor, ModelTally(), entity, 1.0, 0.0)
+
+    champion, candidate = model(made[1]), model(made[2])
+    body = json.dumps({"dataframe_records": sample(made, 60)}).encode()
+    alone = understand(body, "json", champion, None, 0.0)
+    assert prepare(alone).prepared is not None
+    assert score(prepare(alone)).values == score(alone).values
+    compose(alone, score(prepare(alone)))
+    assert (champion.tally.requests, champion.tally.rows) == (1, 60)
+    mixed = understand(body, "json", champion, candidate, 0.5)
+    assert 0 < len(mixed.chosen) < 60
+    assert prepare(mixed).prepared is None
+    compose(mixed, score(prepare(mixed)))
+    assert champion.tally.rows + candidate.tally.rows == 120
+
+
+def test_long_texts_of_a_request_are_not_remembered(made) -> None:
+    from infra.serving.protocol import Reader
+
+    reader = Reader(made[1].manifest.columns, made[1].manifest.clock)
+    (row,) = sample(made, 1)
+    plain, _ = reader.read(json.dumps({"dataframe_records": [row]}).encode())
+    long = {**row, "time": row["time"].replace("Z", "") + ("" if "." in row["time"] else ".") + "0" * 100_000}
+    read, _ = reader.read(json.dumps({"dataframe_records": [long]}).encode())
+    assert read == plain
+    names = ["a" * 100_000, *row]
+    split = {"dataframe_split": {"columns": names, "data": [[1, *row.values()]]}}
+    read, _ = reader.read(json.dumps(split).encode())
+    assert read == plain
+    assert reader._split == {}
 
 
 # --- found by readers -------------------------------------------------------------------------------------------------

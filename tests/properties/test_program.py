@@ -144,3 +144,50 @@ def test_unseen_and_missing_categories_are_minus_one() -> None:
     assert program.transform(frame)[:, 0].tolist() == [1, 0, 0, -1, 1, -1]
     assert program.compile().one({"t": "z", "n": 1.0}) == [-1.0, 0.0]
     assert program.categorical == ("t", "n")
+
+
+def test_a_calendar_over_a_filled_column_may_be_missing_again() -> None:
+    declared = (
+        '[{"numeric": ["when_hour"]}, {"impute": {"columns": ["when_hour"], "with": 0}},'
+        ' {"calendar": "when", "parts": ["hour"], "timezone": "UTC"}]'
+    )
+    frame = pl.DataFrame({"when_hour": [1.0, None], "when": [SURE[0]["when"], None]})
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    executor = program.compile()
+    np.testing.assert_array_equal(program.transform(frame), executor.matrix(frame.to_dicts()))
+    assert math.isnan(executor.matrix(frame.to_dicts())[1, 0])
+
+
+@given(st.sampled_from([3.5, 3.0, -2.0]))
+def test_a_number_filled_into_texts_is_a_text(number: float) -> None:
+    declared = f'[{{"impute": {{"columns": ["t"], "with": {number}}}}}, {{"encode": ["t"]}}]'
+    frame = pl.DataFrame({"t": ["a", "3.5", None, "3", "-2"]})
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    np.testing.assert_array_equal(program.transform(frame), program.compile().matrix(frame.to_dicts()))
+
+
+def test_the_two_hours_of_a_clock_change_are_told_apart() -> None:
+    declared = '[{"calendar": "when", "parts": ["hour"], "timezone": "UTC"}]'
+    hours = [datetime(2020, 11, 1, hour, 30, tzinfo=UTC) for hour in (4, 5, 6, 7)]
+    frame = pl.DataFrame({"when": hours}).with_columns(pl.col("when").dt.convert_time_zone("America/New_York"))
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    assert program.transform(frame)[:, 0].tolist() == [4, 5, 6, 7]
+    assert program.compile().matrix(frame.to_dicts())[:, 0].tolist() == [4, 5, 6, 7]
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=50, max_size=50),
+    st.sampled_from(["(1 + 2)", "log(10)", "sqrt(9)", "abs(-3)", "(1 / 3)", "min(1e-320, 5)", "(1 / 0)", "(3 > 2)"]),
+)
+def test_a_divisor_without_columns_divides_alike(values: list[float], divisor: str) -> None:
+    declared = TypeAdapter(tuple[FeatureStep, ...]).validate_python([{"expression": f"x / {divisor}", "name": "made"}])
+    frame = pl.DataFrame({"x": values})
+    program = fit_program(declared, frame)
+    np.testing.assert_array_equal(program.transform(frame), program.compile().matrix(frame.to_dicts()))
+
+
+def test_numbers_beyond_64_bits_are_no_categories() -> None:
+    frame = pl.DataFrame({"n": [1.0, 2.0**63, -(2.0**70), 2.5]})
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["n"]}]'), frame)
+    assert program.transform(frame)[:, 0].tolist() == [0, -1, -1, 1]
+    assert program.compile().matrix(frame.to_dicts())[:, 0].tolist() == [0, -1, -1, 1]
