@@ -131,15 +131,28 @@ class OnnxPredictor:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        self._name = self._session.get_inputs()[0].name
+        (given,), (made,) = self._session.get_inputs(), self._session.get_outputs()
+        self._name, self._made = given.name, made.name
+        # one row is bound once: naming and checking arrays in every call costs more than a small network does
+        self._row, self._result = np.zeros((1, given.shape[1]), np.float32), np.zeros((1, 1), np.float32)
+        self._binding = self._session.io_binding()
+        for bind, name, array in (
+            (self._binding.bind_ortvalue_input, given.name, self._row),
+            (self._binding.bind_ortvalue_output, made.name, self._result),
+        ):
+            bind(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        self._lock = threading.Lock()
 
     def predict_row(self, values: list[float]) -> float:
         """Predict one row."""
-        return float(self.predict(np.array([values], dtype=np.float64))[0])
+        with self._lock:  # the buffers are shared
+            self._row[0] = values
+            self._session.run_with_iobinding(self._binding)
+            return float(self._result[0, 0])
 
     def predict(self, matrix: Matrix) -> Vector:
         """Predict rows of shape (n_rows, n_features)."""
-        out = self._session.run(None, {self._name: matrix.astype(np.float32)})[0]
+        out = self._session.run([self._made], {self._name: matrix.astype(np.float32)})[0]
         return np.asarray(out, dtype=np.float64)[:, 0]
 
     def contributions(self, matrix: Matrix) -> Matrix:
