@@ -156,14 +156,22 @@ def read_input(column: Input, dtype: pl.DataType) -> pl.Expr:
 def to_text(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Write values as text; whole numbers without a decimal point, and those beyond 64 bits as missing."""
     if dtype.is_float():
-        values = pl.when(values.abs() < _TEXT_LIMIT).then(values)
+        values = pl.when(values.abs() < _TEXT_LIMIT).then(values.cast(pl.Float64))
         whole = values.is_finite() & (values == values.floor())
         return (
             pl.when(whole)
             .then(pl.when(whole).then(values).cast(pl.Int64).cast(pl.String))
-            .otherwise(finite(values).cast(pl.String))
+            .otherwise(pl.when(~whole).then(finite(values)).map_batches(_written, return_dtype=pl.String))
         )
     return values.cast(pl.String)
+
+
+def _written(values: pl.Series) -> pl.Series:
+    """Write numbers as Python does; Polars writes small ones in another way."""
+    numbers = values.unique().drop_nulls()
+    return values.replace_strict(
+        numbers, [number_as_text(number) for number in numbers], default=None, return_dtype=pl.String
+    )
 
 
 def run_step(frame: pl.DataFrame, step: Step) -> pl.DataFrame:

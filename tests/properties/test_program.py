@@ -191,3 +191,12 @@ def test_numbers_beyond_64_bits_are_no_categories() -> None:
     program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["n"]}]'), frame)
     assert program.transform(frame)[:, 0].tolist() == [0, -1, -1, 1]
     assert program.compile().matrix(frame.to_dicts())[:, 0].tolist() == [0, -1, -1, 1]
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e17, 1e17).filter(lambda x: x != 0) | st.floats(1e-12, 1e-3), min_size=3, max_size=30))
+def test_numbers_of_any_size_are_the_same_categories_in_both_executors(numbers: list[float]) -> None:
+    frame = pl.DataFrame({"n": numbers})
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["n"]}]'), frame)
+    assert (program.transform(frame) >= 0).all()
+    np.testing.assert_array_equal(program.transform(frame), program.compile().matrix(frame.to_dicts()))
