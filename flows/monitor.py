@@ -20,10 +20,12 @@ def monitor(
     """Look at production as of an instant; a decision to retrain opens a turn and asks for new data."""
     job = open_job(usecase, as_of, None, namespace, announce=announce)
     with present(job):
-        harvest_journal(job)
-        measure_windows(job)
-        watched = decide(job)
-        announce_stalled(job)
-        tell(job)
+        try:
+            harvest_journal(job)
+            measure_windows(job)
+            watched = decide(job)
+            announce_stalled(job)
+        finally:  # what was found is told, also where something else fails
+            tell(job)
         draw_report(job, watched)
         return Verdict(watched.decision.action, watched.decision.summary, watched.turn)

@@ -8,36 +8,48 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
-from tasks.stores.journal import clear, closed_segments, read_segments
+from tasks.stores.journal import Line, clear, closed_segments, read_lines, set_aside
 from tasks.stores.lake import Lake, Table
 
 _INSTANT = pl.Datetime("us", "UTC")
-_PREDICTIONS = {
-    "id": pl.String(),
-    "event_time": pl.String(),
-    "served_at": pl.String(),
-    "version": pl.String(),
-    "bundle": pl.String(),
-    "prediction": pl.Float64(),
-    "row": pl.String(),
-}
-_SHADOWS = {
-    "id": pl.String(),
-    "served_at": pl.String(),
-    "version": pl.String(),
-    "bundle": pl.String(),
-    "prediction": pl.Float64(),
-}
-_FEEDBACK = {"id": pl.String(), "label": pl.Float64(), "received_at": pl.String()}
+_MOST_SEGMENTS = 16
+"""Brought in by one commit: a long time without a harvest must fit into memory too."""
 
 
-_KINDS: tuple[tuple[str, Table, dict[str, pl.DataType]], ...] = (
-    ("predictions", "predictions", _PREDICTIONS),
-    ("feedback", "labels", _FEEDBACK),
-    ("shadows", "shadows", _SHADOWS),
+class _Prediction(Line, gc=False):
+    id: str
+    served_at: str
+    version: str
+    bundle: str
+    prediction: float
+    row: msgspec.Raw
+    event_time: str | None = None
+
+
+class _Shadow(Line, gc=False):
+    id: str
+    served_at: str
+    version: str
+    bundle: str
+    prediction: float
+
+
+class _Feedback(Line, gc=False):
+    id: str
+    label: float
+    received_at: str
+
+
+_KINDS: tuple[tuple[str, Table, type[Line]], ...] = (
+    ("predictions", "predictions", _Prediction),
+    ("feedback", "labels", _Feedback),
+    ("shadows", "shadows", _Shadow),
 )
+_TYPES = {"prediction": pl.Float64(), "label": pl.Float64()}
+_ORDER = ("id", "event_time", "served_at", "version", "bundle", "prediction", "row", "label", "received_at")
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ def harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
     """Commit every closed segment to `predictions`, `labels` or `shadows` and remove it.
 
     A segment is one Delta application transaction: killed between the commit and the removal, the next run sees that
-    it is committed and only removes it.
+    it is committed and only removes it. Lines nobody can read are set aside, and told by `harvest_journal`.
     """
     with _alone(journal / usecase):
         return _harvest(journal, usecase, lake)
@@ -71,16 +83,33 @@ def _alone(folder: Path) -> Iterator[None]:
 def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
     counts: dict[str, int] = {}
     segments = 0
-    for kind, table, schema in _KINDS:
+    for kind, table, line in _KINDS:
         waiting = closed_segments(journal, usecase, kind)
-        fresh = [segment for segment in waiting if not lake.transaction(table, segment.transaction)]
-        rows = read_segments(fresh, schema)
-        if len(rows):
-            lake.append(table, _typed(rows), transactions={segment.transaction: 1 for segment in fresh})
-        clear(waiting)
-        counts[table] = len(rows)
         segments += len(waiting)
+        counts[table] = 0
+        for at in range(0, len(waiting), _MOST_SEGMENTS):
+            some = waiting[at : at + _MOST_SEGMENTS]
+            fresh = [segment for segment in some if not lake.transaction(table, segment.transaction)]
+            lines: list[Line] = []
+            for segment in fresh:
+                found, odd = read_lines(segment, line)
+                lines += found
+                if odd:
+                    set_aside(segment, odd)
+            if lines:
+                lake.append(table, _frame(lines, line), transactions={segment.transaction: 1 for segment in fresh})
+            clear(some)
+            counts[table] += len(lines)
     return Harvested(counts["predictions"], counts["labels"], segments)
+
+
+def _frame(lines: list[Line], kind: type[Line]) -> pl.DataFrame:
+    """Lay lines out as columns; the row stays the very text the service wrote."""
+    names = [name for name in _ORDER if name in kind.__struct_fields__]
+    values = {name: [getattr(line, name) for line in lines] for name in names}
+    if "row" in values:
+        values["row"] = [bytes(raw).decode() for raw in values["row"]]
+    return _typed(pl.DataFrame(values, schema={name: _TYPES.get(name, pl.String()) for name in names}))
 
 
 def _typed(rows: pl.DataFrame) -> pl.DataFrame:

@@ -22,6 +22,7 @@ from tasks.monitoring.report import ReportRef, draw_report
 from tasks.monitoring.windows import Window, window_of
 from tasks.stores.database import Alert, Entry, Turn
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
+from tasks.stores.journal import unreadable
 from tasks.stores.places import Job
 from tasks.stores.service import Answers
 from tasks.training.packing import PREDICTION
@@ -67,7 +68,12 @@ def harvest_journal(job: Job) -> Harvested:
     with job.places.open_service() as service:
         note_troubles(job, service.ask("GET", "/version"))
         service.ask("POST", "/journal/seal", usecase=job.name)
-    return harvest(job.places.journal, job.name, job.lake)
+    harvested = harvest(job.places.journal, job.name, job.lake)
+    for path in unreadable(job.places.journal, job.name):
+        _note(
+            job, f"unreadable/{path.name}", "unharvested", f"lines of the journal are no JSON; they are kept in {path}"
+        )
+    return harvested
 
 
 def note_troubles(job: Job, versions: Answers) -> None:
@@ -75,14 +81,18 @@ def note_troubles(job: Job, versions: Answers) -> None:
 
     Each refused bundle and each release given up in the middle is told once, a disk that is away once an hour.
     """
-    found = [each for version in versions for each in _troubles(job, version)]
-    for key, action, summary in found:
-        entry = Entry(f"{job.name}/service/{key}", job.name, job.as_of, "service", action, "service", summary, {})
-        with job.database.transaction() as connection:
-            if job.database.write(connection, entry):
-                job.database.alert(
-                    connection, Alert(entry.entry, job.name, f"{job.name}: service {action}", summary, "failure")
-                )
+    for version in versions:
+        for key, action, summary in _troubles(job, version):
+            _note(job, key, action, summary)
+
+
+def _note(job: Job, key: str, action: str, summary: str) -> None:
+    entry = Entry(f"{job.name}/service/{key}", job.name, job.as_of, "service", action, "service", summary, {})
+    with job.database.transaction() as connection:
+        if job.database.write(connection, entry):
+            job.database.alert(
+                connection, Alert(entry.entry, job.name, f"{job.name}: service {action}", summary, "failure")
+            )
 
 
 def _troubles(job: Job, version: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import polars as pl
+import msgspec
 
 OPEN_SUFFIX = ".open"
 CLOSED_SUFFIX = ".jsonl"
+UNREADABLE = ".unreadable"
+"""Folder beside the instances, of lines that are none."""
+
+
+class Line(msgspec.Struct, gc=False):
+    """One line of a journal; each kind says which fields it has."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,35 @@ def closed_segments(root: Path, usecase: str, kind: str) -> list[Segment]:
     return [Segment(path) for path in sorted((root / usecase).glob(f"*/{kind}-*{CLOSED_SUFFIX}"))]
 
 
-def read_segments(segments: Sequence[Segment], schema: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Read segments into one frame with the given columns."""
-    content = b"".join(segment.lines() for segment in segments)
-    if not content:
-        return pl.DataFrame(schema=schema)
-    return pl.read_ndjson(io.BytesIO(content), schema=schema)
+def read_lines(segment: Segment, kind: type[Line]) -> tuple[list[Line], list[bytes]]:
+    """Read a segment; returns its lines, and those that are none (a disk that failed may leave such)."""
+    content = segment.lines()
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
+    try:
+        return decoder.decode_lines(content), []
+    except (ValueError, RecursionError):
+        found, unreadable = [], []
+        for line in content.splitlines(keepends=True):
+            try:
+                found.append(decoder.decode(line))
+            except (ValueError, RecursionError):
+                unreadable.append(line)
+        return found, unreadable
+
+
+def set_aside(segment: Segment, lines: Iterable[bytes]) -> None:
+    """Keep lines nobody can read where a person may look at them."""
+    folder = segment.path.parents[1] / UNREADABLE
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{segment.path.parent.name}-{segment.path.stem}"
+    beside = path.with_name(f".{path.name}")
+    beside.write_bytes(b"".join(lines))
+    beside.replace(path)
+
+
+def unreadable(root: Path, usecase: str) -> list[Path]:
+    """Return the files of lines that were set aside."""
+    return sorted(path for path in (root / usecase / UNREADABLE).glob("*") if not path.name.startswith("."))
 
 
 def clear(segments: Sequence[Segment]) -> None:

@@ -383,3 +383,35 @@ def test_the_keeper_outlives_a_wish_that_is_no_json(service: Running, made) -> N
     path.write_text(good)
     wish = service.releases.want("rentals", champion=Served(bundle=made[2].digest, version="2"))
     service.wait(lambda: service.mount()["generation"] == wish.generation)
+
+
+@pytest.mark.parametrize("text", ["light\train", "a\\b", "C:\\users\\u0041", "a\x01b", 'quote" and \\', "a\\"])
+def test_a_row_is_harvested_as_it_was_asked(service: Running, made, tmp_path: Path, text: str) -> None:
+    from tasks.monitoring.measuring import decode_rows
+
+    columns = made[1].manifest.columns
+    asked = [{**record, "weathersit": text, "temp": temp} for record in sample(made, 2) for temp in (1e300, -1e-7, 0.1)]
+    assert service.ask({"dataframe_records": asked}).status_code == 200
+    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    lake = Lake(str(tmp_path / "lake"), "rentals")
+    assert harvest(service.journal, "rentals", lake).predictions == 6
+    found = decode_rows(lake.scan("predictions").collect(), columns)
+    assert set(found["weathersit"]) == {text}
+    assert sorted(found["temp"]) == sorted(row["temp"] for row in asked)
+
+
+def test_lines_that_are_none_are_set_aside_and_hold_nothing_back(service: Running, made, tmp_path: Path) -> None:
+    from tasks.stores.journal import unreadable
+
+    service.ask({"dataframe_records": sample(made, 3)})
+    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    (segment,) = service.journal.glob("rentals/*/predictions-*.jsonl")
+    good = segment.read_bytes()
+    torn = good.splitlines(keepends=True)[0][:40] + b"\n"
+    segment.write_bytes(b"\0" * 4096 + b"\n" + good + torn)
+    lake = Lake(str(tmp_path / "lake"), "rentals")
+    assert harvest(service.journal, "rentals", lake).predictions == 3
+    (kept,) = unreadable(service.journal, "rentals")
+    assert kept.read_bytes() == b"\0" * 4096 + b"\n" + torn
+    assert harvest(service.journal, "rentals", lake).predictions == 0
+    assert lake.scan("predictions").collect()["id"].n_unique() == 3
