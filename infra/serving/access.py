@@ -36,6 +36,8 @@ class Access:
         """Whether there were keys once: a file that is lost does not open the door again."""
         self._keys: Sequence[Key] = ()
         self._seen: tuple[int, int] | None = None
+        self.refusals = {401: 0, 403: 0}
+        """Status -> requests refused with it."""
         self.refresh()
 
     @property
@@ -69,6 +71,12 @@ class Access:
         needed : {"predict", "feedback", "admin"}, optional
             None takes any key.
         """
+        status = self._status(headers, needed)
+        if status:
+            self.refusals[status] += 1
+        return status
+
+    def _status(self, headers: Headers, needed: Scope | None) -> int:
         if self._loopback and not self._closed:
             for name, value in headers:
                 if name == b"origin" and not _is_of_this_machine(value):

@@ -6,20 +6,22 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from infra.serving.faults import trace
 from infra.serving.mounts import Model
-from infra.serving.noise import random_text
+from infra.serving.noise import random_texts
 from infra.serving.protocol import BadRequestError, Media, Row
+from infra.serving.stamps import present_instant
 from tasks.deployment.bundle import Manifest
 from tasks.modelling.family import Matrix
 
 OUTPUTS = ("default", "label", "probabilities")
 _ID_DIGITS = 24
 _log = logging.getLogger("driftwheel.serving")
+# what is made for every request is a struct made by position: a named tuple takes three times as long
 _encoder = msgspec.json.Encoder()
 _encode = _encoder.encode
 
@@ -46,7 +48,7 @@ class ShadowLine(msgspec.Struct, gc=False):
     prediction: float
 
 
-class Question(NamedTuple):
+class Question(msgspec.Struct, frozen=True):
     """What a request asks.
 
     Attributes
@@ -67,14 +69,14 @@ class Question(NamedTuple):
     prepared: Prepared | None = None
 
 
-class Prepared(NamedTuple):
+class Prepared(msgspec.Struct, frozen=True):
     """Features of the rows for the champion, and the seconds they took."""
 
     features: Matrix
     seconds: float
 
 
-class Run(NamedTuple):
+class Run(msgspec.Struct, frozen=True):
     """What scoring with one model took; it failed where there are no values.
 
     Seconds are the processor's, of the thread that scored: a model is not to blame for where it had to wait.
@@ -85,7 +87,7 @@ class Run(NamedTuple):
     seconds: float
 
 
-class Scored(NamedTuple):
+class Scored(msgspec.Struct, frozen=True):
     """Predictions, and by which models: in one list a row each where there were two."""
 
     values: Sequence[float]
@@ -93,7 +95,7 @@ class Scored(NamedTuple):
     runs: Sequence[Run]
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """A body to send, and lines to write before."""
 
     body: bytes
@@ -128,7 +130,7 @@ def prepare(question: Question) -> Question:
         return question
     started = time.thread_time()
     features = question.champion.executor.matrix(question.rows)
-    return question._replace(prepared=Prepared(features, time.thread_time() - started))
+    return msgspec.structs.replace(question, prepared=Prepared(features, time.thread_time() - started))
 
 
 def score(question: Question) -> Scored:
@@ -149,7 +151,7 @@ def score(question: Question) -> Scored:
         return Scored(run.values or (), None, (tried, run))
     theirs = dict(zip(chosen, tried.values, strict=True))
     rest = [at for at in range(len(rows)) if at not in theirs]
-    run = _predict(champion, [rows[at] for at in rest])
+    run = _predict(champion, [rows[at] for at in rest], places=rest)
     values = theirs | dict(zip(rest, run.values or (), strict=True))
     models = [candidate if at in theirs else champion for at in range(len(rows))]
     return Scored([values[at] for at in range(len(rows))], models, (tried, run) if rest else (tried,))
@@ -157,9 +159,9 @@ def score(question: Question) -> Scored:
 
 def compose(question: Question, scored: Scored) -> Answer:
     """Write the answer and its log, and count what was scored."""
-    count(scored.runs)
+    count(scored.runs, question.champion)
     champion, values = question.champion, scored.values
-    ids = [random_text(_ID_DIGITS) for _ in values]
+    ids = random_texts(_ID_DIGITS, len(values))
     said: dict[str, Any] = {
         "predictions": present(values, question.output, champion.bundle.manifest),
         "ids": ids,
@@ -178,10 +180,10 @@ def shadow(question: Question, candidate: Model) -> Run:
     return _try(candidate, question, range(len(question.rows)))
 
 
-def shadow_lines(run: Run, ids: Sequence[str]) -> bytes:
+def shadow_lines(run: Run, champion: Model, ids: Sequence[str]) -> bytes:
     """Write what a candidate would have answered; nothing where it could not."""
-    count((run,))
-    now, version, digest = datetime.now(UTC).isoformat(), run.model.version, run.model.bundle.digest
+    count((run,), champion)
+    now, version, digest = present_instant(), run.model.version, run.model.bundle.digest
     pairs = zip(ids, run.values, strict=True) if run.values is not None else ()
     return _encoder.encode_lines([ShadowLine(id_, now, version, digest, value) for id_, value in pairs])
 
@@ -195,23 +197,27 @@ def present(values: Sequence[float], output: str, manifest: Manifest) -> Sequenc
     return [[1.0 - value, value] for value in values]
 
 
-def count(runs: Sequence[Run]) -> None:
+def count(runs: Sequence[Run], champion: Model) -> None:
     """Count what models did; on the event loop alone, where nothing else counts meanwhile."""
-    for model, values, seconds in runs:
-        if values is None:
-            model.tally.failures += 1
+    for run in runs:
+        tally = run.model.tally
+        if run.values is None:
+            tally.failures += 1
             continue
-        model.tally.requests += 1
-        model.tally.rows += len(values)
-        model.tally.seconds.add(seconds)
+        tally.requests += 1
+        tally.rows += len(run.values)
+        tally.expected += champion.cost.of(len(run.values))
+        tally.seconds.add(run.seconds)
 
 
-def _predict(model: Model, rows: Sequence[Row], prepared: Prepared | None = None) -> Run:
+def _predict(
+    model: Model, rows: Sequence[Row], prepared: Prepared | None = None, places: Sequence[int] | None = None
+) -> Run:
     started = time.thread_time() - (prepared.seconds if prepared else 0.0)
     values = model.predict(rows) if prepared is None else model.predict_features(prepared.features)
     for position, value in enumerate(values):
         if not math.isfinite(value):
-            raise BadRequestError(f"row {position} has no finite prediction")
+            raise BadRequestError(f"row {places[position] if places else position} has no finite prediction")
     return Run(model, values, time.thread_time() - started)
 
 
@@ -222,13 +228,13 @@ def _try(candidate: Model, question: Question, chosen: Sequence[int]) -> Run:
         return _predict(candidate, [rows[at] for at in chosen])
     except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers and it is counted
         if not isinstance(error, BadRequestError):
-            _log.exception("candidate version %s failed", candidate.version)
+            _log.error("candidate version %s failed: %s", candidate.version, trace(error))
         return Run(candidate, None, 0.0)
 
 
 def _lines(question: Question, scored: Scored, ids: Sequence[str]) -> bytes:
     champion = question.champion
-    now = datetime.now(UTC).isoformat()
+    now = present_instant()
     clock = champion.reader.fields.get(champion.bundle.manifest.clock, "")
     if scored.models is None:
         version, digest = champion.version, champion.bundle.digest

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -23,6 +24,8 @@ from infra.serving.access import OPEN_PATHS, Access
 from infra.serving.board import POLL_SECONDS as BOARD_SECONDS
 from infra.serving.board import Board
 from infra.serving.explaining import explain
+from infra.serving.faults import trace
+from infra.serving.feedback import read_feedback
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Mounts
 from infra.serving.predicting import (
@@ -38,15 +41,14 @@ from infra.serving.predicting import (
     unwritable,
 )
 from infra.serving.protocol import MEDIA, BadRequestError, Media
+from infra.serving.stamps import present_instant
 from infra.serving.tallies import BOUNDS, add_up, exposition
 from tasks.stores.keys import Scope as KeyScope
 
 SERVICE_VERSION = "0.1.0"
 POLL_SECONDS = 0.25
-_SLOWLY_SECONDS = 1.0
+_TIDY_SECONDS = 1.0
 _SEAL_SECONDS = 5.0
-LARGEST_LABEL = 1e300
-MOST_LABELS = 10_000
 _log = logging.getLogger("driftwheel.serving")
 _encode = msgspec.json.Encoder().encode
 
@@ -84,7 +86,7 @@ class Service:
         self.every_second: list[Callable[[], object]] = []
         self._sealed, self._started = 0, time.time()
         self.predictions = Predictions(mounts, journal, access, self.limits)
-        self._rest: ASGIApp = Starlette(
+        rest = Starlette(
             routes=[
                 Route("/livez", lambda _: PlainTextResponse("ok\n")),
                 Route("/ping", lambda _: PlainTextResponse("\n")),
@@ -100,8 +102,11 @@ class Service:
                 Route("/{usecase}/feedback", self._feedback, methods=["POST"]),
                 Route("/{usecase}/explain", self._explain, methods=["POST"]),
             ],
+            exception_handlers={HTTPException: _told},
             lifespan=self._lifespan,
         )
+        rest.router.redirect_slashes = False  # an address made from a header of the client's
+        self._rest: ASGIApp = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event."""
@@ -122,32 +127,38 @@ class Service:
                 await asyncio.sleep(BOARD_SECONDS)
                 await self.mounts.reconcile()
                 self._say()
-        task = asyncio.create_task(self._keep())
+        # apart from each other: a bundle that takes long to load holds back neither keys nor segments
+        tasks = [
+            asyncio.create_task(each)
+            for each in (self._keep(self._reconcile, 0.0), self._keep(self._tidy, _TIDY_SECONDS))
+        ]
         yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep(self) -> None:
-        slowly = 0.0
+    async def _keep(self, step: Callable[[], Awaitable[None]], least_seconds: float) -> None:
         while True:
-            await asyncio.sleep(POLL_SECONDS if self.board is None else BOARD_SECONDS)
+            await asyncio.sleep(max(least_seconds, POLL_SECONDS if self.board is None else BOARD_SECONDS))
             try:
-                await self.mounts.reconcile()
-                if self.board is not None:
-                    self._seal_if_asked(self.board)
-                if time.monotonic() - slowly >= _SLOWLY_SECONDS:
-                    slowly = time.monotonic()
-                    self.access.refresh()
-                    self.journal.close_old()
-                    self.journal.probe()
-                    for each in self.every_second:
-                        each()
+                await step()
                 self._say()
             except OSError as error:  # a disk that is full or away: said, and tried again
                 _log.error("the releases or the journal cannot be reached: %s", error.strerror)
-            except Exception:  # noqa: BLE001 - keys, swaps and segments depend on this loop: a fault is told, and it goes on
+            except Exception:  # noqa: BLE001 - keys, swaps and segments depend on this: a fault is told, and it goes on
                 _log.exception("keeping up failed this time")
+
+    async def _reconcile(self) -> None:
+        await self.mounts.reconcile()
+        if self.board is not None:
+            self._seal_if_asked(self.board)
+
+    async def _tidy(self) -> None:
+        self.access.refresh()
+        self.journal.close_old()
+        self.journal.probe()
+        for each in self.every_second:
+            each()
 
     # --- the other workers --------------------------------------------------------------------------------------------
 
@@ -157,6 +168,7 @@ class Service:
             "prepared": self.mounts.prepared(),
             "tallies": {name: mount.tally.to_dict() for name, mount in self.mounts.by_name.items()},
             "sealed": 0 if self.journal.closing() else self._sealed,
+            "refusals": {str(status): count for status, count in self.access.refusals.items()},
             "trouble": self.journal.trouble,
             "open_bytes": self.journal.open_bytes(),
             "started": self._started,
@@ -221,14 +233,15 @@ class Service:
         await self._rest(scope, receive, send_safely)
 
     async def _readyz(self, _: Request) -> Response:
-        lacking, trouble = self.mounts.ready(), self.journal.trouble
+        lacking, trouble = self.mounts.unserved(), self.journal.trouble
         if trouble and not self.limits.answer_unlogged:
             return JSONResponse(
                 {"ready": False, "waiting_for": lacking, "journal": trouble.partition(" (")[0]},
                 503,
                 headers={"retry-after": str(RETRY_SECONDS)},
             )
-        return JSONResponse({"ready": not lacking, "waiting_for": lacking}, 503 if lacking else 200)
+        ready = self.mounts.ready()
+        return JSONResponse({"ready": ready, "waiting_for": lacking}, 200 if ready else 503)
 
     async def _version(self, _: Request) -> Response:
         states = self._states()
@@ -264,7 +277,8 @@ class Service:
             "writable": not any(state["trouble"] for state in states),
         }
         described = {name: self.mounts.by_name[name].describe() for name in names}
-        registry.register(_Once(list(exposition(tallies, described, journal))))
+        refusals = add_up([state["refusals"] for state in states])
+        registry.register(_Once(list(exposition(tallies, described, journal, refusals))))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _openapi(self, _: Request) -> Response:
@@ -306,11 +320,11 @@ class Service:
             return JSONResponse(why, status)
         try:
             body, _ = await self._body(request, "json")
-            labels = _read_feedback(body)
+            labels = read_feedback(body)
         except BadRequestError as error:
             mount.tally.error("bad_feedback")
             return Response(error_body("BAD_REQUEST", str(error)), error.status)
-        now = datetime.now(UTC).isoformat()
+        now = present_instant()
         content = b"".join(_encode({"id": id_, "label": label, "received_at": now}) + b"\n" for id_, label in labels)
         try:
             await self.journal.append(mount.usecase, "feedback", content)
@@ -333,11 +347,24 @@ class Service:
             status, body = self.predictions.no_model(name, mount)
             return JSONResponse(body, status)
         try:
-            rows, _ = mount.champion.reader.read(*await self._body(request, "json", "csv"))
-            return Response(_encode(await asyncio.to_thread(explain, mount.champion, rows)))
+            content, media = await self._body(request, "json", "csv")
+            champion = mount.champion  # one from here on: it may be swapped while a body arrives
+            rows, _ = champion.reader.read(content, media)
+            return Response(_encode(await asyncio.to_thread(explain, champion, rows)))
         except BadRequestError as error:
-            mount.tally.error("bad_request")
+            mount.tally.error("bad_explain")
             return Response(error_body("BAD_REQUEST", str(error)), error.status)
+        except Exception as error:  # noqa: BLE001 - a fault of ours is told as one, without the values it may name
+            _log.error("a request could not be explained: %s", trace(error))
+            mount.tally.error("internal")
+            return Response(error_body("INTERNAL_ERROR", "see the service's log"), 500)
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    """Say what a router says the way every error is said here."""
+    status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
+    code = "RESOURCE_DOES_NOT_EXIST" if status == 404 else "BAD_REQUEST"
+    return Response(error_body(code, HTTPStatus(status).phrase), status, headers=headers)
 
 
 def _bounded(models: dict[str, Any]) -> dict[str, Any]:
@@ -353,27 +380,6 @@ class _Once:
 
     def collect(self) -> Iterator[Metric]:
         yield from self._metrics
-
-
-def _read_feedback(body: bytes) -> list[tuple[str, float]]:
-    try:
-        data = msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"the body is not JSON: {error}") from None
-    items = data.get("feedback") if isinstance(data, dict) and "feedback" in data else [data]
-    if not isinstance(items, list) or not items:
-        raise BadRequestError('feedback is {"id": …, "label": …} or {"feedback": [{…}, …]}')
-    if len(items) > MOST_LABELS:
-        raise BadRequestError(f"at most {MOST_LABELS} labels in a request; it has {len(items)}")
-    found = []
-    for position, item in enumerate(items):
-        if not isinstance(item, dict) or not isinstance(item.get("id"), str):
-            raise BadRequestError(f"item {position} needs the `id` of a prediction")
-        label = item.get("label")
-        if not isinstance(label, bool | int | float) or not abs(label) <= LARGEST_LABEL:
-            raise BadRequestError(f"item {position} needs a `label`, a number")
-        found.append((item["id"], float(label)))
-    return found
 
 
 async def _read(receive: Receive, most: int, declared: int = 0) -> bytes:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from infra.serving.predicting import SAFE_HEADERS, Admitted, Predictions, Reply, error_body, request_id_of
+from infra.serving.predicting import SAFE_HEADERS, Admitted, Predictions, Reply, error_body
 
 MOST_HEADER_BYTES = 32 * 1024
 REQUEST_SECONDS = 20.0
@@ -17,13 +17,27 @@ REQUEST_SECONDS = 20.0
 IDLE_SECONDS = 75.0
 """A connection may lie idle between requests for so long."""
 MOST_CONNECTIONS = 2000
+_AROUND_HEADER = len(b": \r\n")
+_AROUND_HEAD = len(b"GET  HTTP/1.1\r\n\r\n")
+_AROUND_PIECE = len(b"1\r\n\r\n")
+"""What stands around what the parser tells of, at the least."""
 _STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 _SAFE = b"".join(b"%s: %s\r\n" % header for header in SAFE_HEADERS)
-_BODY = b'{"error_code":"BAD_REQUEST","message":"the headers are larger than %d bytes"}' % MOST_HEADER_BYTES
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_BODY), _BODY)
-)
+
+
+def _last_words(status: int, message: str) -> bytes:
+    body = error_body("BAD_REQUEST", message)
+    return b"HTTP/1.1 %s\r\n%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
+        _STATUS[status],
+        _SAFE,
+        len(body),
+        body,
+    )
+
+
+_TOO_LARGE = _last_words(431, f"the headers are larger than {MOST_HEADER_BYTES} bytes")
+_NO_HTTP = _last_words(400, "this is no HTTP/1.1 request")
+_NO_UPGRADE = _last_words(400, "send no Upgrade header: this is HTTP/1.1 alone")
 
 
 class _Turn:
@@ -53,8 +67,9 @@ class Connection(HttpToolsProtocol):
     """Since when the client does not read what it is sent; None where it does."""
     idle_since: float = 0.0
     _header_bytes = 0
-    _body_bytes = 0
-    """Of the bytes that came last, those that belong to bodies."""
+    """Of the request that arrives: its address, its headers, and what may follow a body in pieces."""
+    _untold_bytes = 0
+    """What came and the parser did not tell of yet: a line that does not end."""
     _in_headers = True
     _deaf = False
     """Whether what still comes is thrown away: the connection ends after the replies that are due."""
@@ -76,18 +91,30 @@ class Connection(HttpToolsProtocol):
         """Parse what came; refuse headers that go on beyond the limit."""
         if self._deaf:
             return
-        self._body_bytes = 0
+        self._untold_bytes += len(data)
         super().data_received(data)
-        if self._in_headers and self.arriving_since is not None and not self.transport.is_closing():
-            self._header_bytes += len(data) - self._body_bytes
-            if self._header_bytes > MOST_HEADER_BYTES and not self._ends_after_what_is_due():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+        if self.arriving_since is None:
+            self._untold_bytes = 0
+            return
+        self._untold_bytes = max(0, self._untold_bytes)
+        size = self._untold_bytes + (self._header_bytes if self._in_headers else 0)
+        if size > MOST_HEADER_BYTES and not self.transport.is_closing():
+            self._refuse(_TOO_LARGE)
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; a reply that is still due goes first, and then the connection ends."""
+    def _refuse(self, answer: bytes) -> None:
+        """Hear nothing more, and end the connection: after a reply that is due, else after this answer."""
         if not self._ends_after_what_is_due():
-            super().send_400_response(msg)
+            self.transport.write(answer)
+            self.transport.close()
+        self._deaf, self._short, self.arriving_since = True, False, None
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours says it as every error is said
+        """Refuse what is no HTTP; a reply that is still due goes first, and then the connection ends."""
+        if self._deaf and self.transport.is_closing():
+            return
+        if not self._ends_after_what_is_due():
+            self.transport.write(_NO_HTTP)
+            self.transport.close()
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own is bool | None
         """Keep a connection whose client sends no more open for the reply that is due."""
@@ -106,23 +133,50 @@ class Connection(HttpToolsProtocol):
         """Let the request that waited have its turn, and its time from now on."""
         if self.pipeline and self.arriving_since is not None:
             if self._deaf and len(self.pipeline) == 1:  # the rest of it was no HTTP
-                super().send_400_response("Invalid HTTP request received.")
+                self.transport.write(_NO_HTTP)
+                self.transport.close()
                 return
             self.arriving_since = time.monotonic()
         super().on_response_complete()
 
     def on_message_begin(self) -> None:
         """Start the clock of a request."""
+        if self._deaf:
+            return
         self.arriving_since = time.monotonic()
         self._in_headers, self._header_bytes = True, 0
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
+    def on_url(self, url: bytes) -> None:
+        """Take the address in."""
+        self.url += url
+        self._header_bytes += len(url)
+        self._untold_bytes -= len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header in; those that follow a body in pieces are counted and not kept."""
+        self._header_bytes += len(name) + len(value)
+        self._untold_bytes -= len(name) + len(value) + _AROUND_HEADER
+        if self._in_headers:
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
+        elif self._header_bytes > MOST_HEADER_BYTES and not self._deaf:
+            self._refuse(_TOO_LARGE)
+
     def on_headers_complete(self) -> None:
         """Choose the way the request goes."""
         self._in_headers = False
+        self._untold_bytes -= _AROUND_HEAD
+        upgrades = self.parser.should_upgrade()
+        if self._deaf or upgrades or self._header_bytes > MOST_HEADER_BYTES:  # on upgrading, the parser drops the body
+            if not self._deaf:
+                self._in_headers = True  # whatever is due is due to an earlier request
+                self._refuse(_NO_UPGRADE if upgrades else _TOO_LARGE)
+            return
         busy = self.cycle is not None and not self.cycle.response_complete
         path, _, query = self.url.partition(b"?")
-        upgrades = self.parser.should_upgrade()
         self._short = (
             self.predictions is not None
             and not busy
@@ -133,13 +187,9 @@ class Connection(HttpToolsProtocol):
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and not self.expect_100_continue
-            and not upgrades
             and len(self.connections) <= MOST_CONNECTIONS
         )
-        if upgrades and not busy:  # the parser would drop the body
-            message = "send no Upgrade header: this is HTTP/1.1 alone"
-            self._reply(Reply(400, error_body("BAD_REQUEST", message), request_id_of(self.headers)), keep=False)
-        elif self._short and self.predictions is not None:
+        if self._short and self.predictions is not None:
             admitted = self.predictions.admit(self.headers)
             if isinstance(admitted, Reply):  # refused before a body is taken in
                 self._reply(admitted, keep=False)
@@ -156,7 +206,9 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Gather the body; what is beyond the limit is counted and not kept."""
-        self._body_bytes += len(body)
+        self._untold_bytes -= len(body) + _AROUND_PIECE
+        if self._deaf:
+            return
         if not self._short or self.predictions is None:
             super().on_body(body)
             return
@@ -171,6 +223,8 @@ class Connection(HttpToolsProtocol):
         """Answer, on the short way."""
         self.arriving_since, self.idle_since = None, time.monotonic()
         self._in_headers, self._header_bytes = True, 0
+        if self._deaf:
+            return
         if not self._short or self.predictions is None:
             super().on_message_complete()
             return

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from infra.serving.explaining import MOST_ROWS as MOST_EXPLAINED
+from infra.serving.feedback import MOST_LABELS
 from infra.serving.mounts import Model, Mounts
 from tasks.deployment.bundle import Bundle, BundleColumn
 
@@ -51,7 +53,7 @@ def openapi(mounts: Mounts, *, needs_key: bool) -> dict[str, Any]:
         "/readyz": {
             "get": {
                 "operationId": "readyz",
-                "summary": "Ready to answer: every use case has a model, and predictions can be logged",
+                "summary": "Ready to answer: all that is desired was tried, and predictions can be logged",
                 "responses": {"200": _object("Ready"), "503": _object("Not ready; says why")},
             }
         },
@@ -76,7 +78,12 @@ def openapi(mounts: Mounts, *, needs_key: bool) -> dict[str, Any]:
             "type": "object",
             "required": ["feedback"],
             "properties": {
-                "feedback": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Feedback"}}
+                "feedback": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": MOST_LABELS,
+                    "items": {"$ref": "#/components/schemas/Feedback"},
+                }
             },
         },
     }
@@ -132,23 +139,9 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
         "properties": {column.name: _column(column) for column in manifest.columns},
         "example": example(model.bundle),
     }
-    rows = {"type": "array", "maxItems": most_rows, "items": {"$ref": f"#/components/schemas/{name}.row"}}
-    params = {
-        "type": ["object", "null"],
-        "properties": {"output": {"enum": ["default", "label", "probabilities"]}},
-    }
     schemas[f"{name}.row"] = row
-    schemas[f"{name}.request"] = {
-        "oneOf": [
-            {
-                "type": "object",
-                "required": [form],
-                "properties": {form: rows, "params": params},
-                "additionalProperties": False,
-            }
-            for form in ("dataframe_records", "instances")
-        ]
-    }
+    schemas[f"{name}.request"] = _request(name, manifest.columns, most_rows)
+    schemas[f"{name}.explain"] = _request(name, manifest.columns, MOST_EXPLAINED)
     number: dict[str, Any] = {"type": "number"}
     schemas[f"{name}.answer"] = {
         "type": "object",
@@ -164,13 +157,6 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
             "versions": {"type": "array", "items": {"type": "string"}},
         },
     }
-    request = {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": f"#/components/schemas/{name}.request"}},
-            "text/csv": {"schema": {"type": "string", "description": "A line of column names, then a line a row"}},
-        },
-    }
     refused = {
         "400": _error("What is wrong, by column and row; never a value"),
         "413": _error("Too many bytes"),
@@ -181,7 +167,7 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
         "post": {
             "operationId": f"{name}.predict",
             "summary": manifest.title,
-            "requestBody": request,
+            "requestBody": _body(f"{name}.request"),
             "responses": {
                 "200": _answer("The predictions", {"$ref": f"#/components/schemas/{name}.answer"}),
                 **refused,
@@ -192,7 +178,7 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
         "post": {
             "operationId": f"{name}.explain",
             "summary": f"What each feature adds to a prediction; at most {MOST_EXPLAINED} rows",
-            "requestBody": request,
+            "requestBody": _body(f"{name}.explain"),
             "responses": {"200": _object("base, score and contributions of each row"), **refused},
         }
     }
@@ -204,6 +190,51 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
             "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": feedback}}}},
             "responses": {"200": _object("How many were taken"), **refused},
         }
+    }
+
+
+def _request(name: str, columns: Sequence[BundleColumn], most_rows: int) -> dict[str, Any]:
+    """Describe the forms of MLflow's protocol; by position, columns may come in any order that `columns` names."""
+    rows = {"type": "array", "maxItems": most_rows, "items": {"$ref": f"#/components/schemas/{name}.row"}}
+    params = {
+        "type": ["object", "null"],
+        "properties": {"output": {"enum": ["default", "label", "probabilities"]}},
+    }
+    line = {
+        "type": "array",
+        "prefixItems": [_column(column) for column in columns],
+        "minItems": len(columns),
+        "maxItems": len(columns),
+    }
+    split = {
+        "type": "object",
+        "required": ["columns", "data"],
+        "properties": {
+            "columns": {"const": [column.name for column in columns]},
+            "data": {"type": "array", "maxItems": most_rows, "items": line},
+        },
+    }
+    forms = {"dataframe_records": rows, "instances": rows, "inputs": rows, "dataframe_split": split}
+    return {
+        "oneOf": [
+            {
+                "type": "object",
+                "required": [form],
+                "properties": {form: schema, "params": params},
+                "additionalProperties": False,
+            }
+            for form, schema in forms.items()
+        ]
+    }
+
+
+def _body(schema: str) -> dict[str, Any]:
+    return {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+            "text/csv": {"schema": {"type": "string", "description": "A line of column names, then a line a row"}},
+        },
     }
 
 

@@ -25,8 +25,10 @@ def explain(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
     Raises
     ------
     BadRequestError
-        For more than a hundred rows.
+        For more than a hundred rows, or a model whose contributions are not shares of its predictions.
     """
+    if not model.explainable:
+        raise BadRequestError("this model cannot be explained: what its trees add is not its prediction")
     if len(rows) > MOST_ROWS:
         raise BadRequestError(f"at most {MOST_ROWS} rows to explain in a request; it has {len(rows)}")
     predictor, manifest = model.bundle.predictor, model.bundle.manifest

@@ -17,13 +17,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 
 from expectations.errors import BundleError
 from infra.serving.board import SETTLE_SECONDS, Board
 from infra.serving.protocol import Reader, Row
 from infra.serving.tallies import ModelTally, Tally
 from tasks.deployment.bundle import Bundle, Manifest, load_bundle
-from tasks.modelling.family import Matrix
+from tasks.modelling.family import Matrix, Vector
+from tasks.modelling.predictors import TreePredictor
 from tasks.preprocessing.program import RowExecutor
 from tasks.stores.releases import Desired, Releases, Served
 
@@ -31,9 +33,23 @@ _log = logging.getLogger("driftwheel.serving")
 
 _PATIENCE_SECONDS = 20.0
 _AGAIN_SECONDS = 1.0
+_AWAY = "the folder of releases is away"
 _KEPT_TALLIES = 8
-_MEASURED_ROWS, _MEASUREMENTS = 100, 3
+_MEASURED_ROWS, _FEW_ROWS, _MEASUREMENTS = 100, 4, 3
+_THAW_EVERY = 8
 _encode = msgspec.json.Encoder().encode
+
+
+class Cost(NamedTuple):
+    """Processor seconds a model takes for one row, and for some: once for all of them and for each."""
+
+    one: float
+    all: float
+    each: float
+
+    def of(self, rows: int) -> float:
+        """Return what `rows` rows take."""
+        return self.one if rows == 1 else self.all + self.each * rows
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,10 @@ class Model:
     """What its native code takes for a row."""
     feature_seconds: float
     """What its feature program takes for a row."""
+    cost: Cost
+    """What it takes of the processor, as measured when it was loaded."""
+    explainable: bool = True
+    """Whether contributions of features add up to its predictions."""
 
     def predict(self, rows: Sequence[Row]) -> list[float]:
         """Predict checked rows."""
@@ -69,8 +89,10 @@ class Model:
 
     def share(self, row: Row) -> float:
         """Return where the row's entity falls in [0, 1): the same for the same entity, always and everywhere."""
-        values = _encode([getattr(row, field) for field in self.entity])
-        return int.from_bytes(hashlib.blake2b(values, digest_size=6).digest()) / 2**48
+        values = [getattr(row, field) for field in self.entity]
+        if all(value is None for value in values):  # about nobody: the row itself decides
+            values = [row]
+        return int.from_bytes(hashlib.blake2b(_encode(values), digest_size=6).digest()) / 2**48
 
 
 @dataclass(frozen=True)
@@ -105,6 +127,10 @@ class Mount:
     stands_in: bool = False
     """Whether the champion is the one before, since a cold start at which the wished one could not be had."""
     swaps: int = 0
+    wanted: bool = False
+    """Whether a champion is desired."""
+    tried: bool = False
+    """Whether it was tried to serve what is desired."""
     trouble: str = ""
     """Why something desired cannot be read at present; it is tried again."""
     again_at: float | None = None
@@ -159,7 +185,11 @@ class Mount:
                 self.stands_in = pending.stands_in
                 _log.info("%s now serves version %s (bundle %s)", self.usecase, now.version, now.bundle.digest[:12])
             self.champion = now
-        gc.collect()  # what is loaded stays: the collector need not walk it during requests
+        # what is loaded stays: the collector need not walk it during requests. To look for models that are gone
+        # among all that stays takes some tens of milliseconds, so it is not done at every swap.
+        if self.swaps % _THAW_EVERY == 0:
+            gc.unfreeze()
+        gc.collect()
         gc.freeze()
         self.generation = pending.generation
 
@@ -181,15 +211,21 @@ class Mounts:
         self.announce: Callable[[], None] = lambda: None
         """Called when something is ready for a swap, so that the other workers learn of it at once."""
         self.by_name: dict[str, Mount] = {}
+        self.looked = False
+        """Whether the releases were read once."""
 
-    def ready(self) -> list[str]:
-        """Names of use cases that have a desired champion and none loaded: empty when ready."""
-        lacking = []
-        for name in self.releases.names():
-            mount = self.by_name.get(name)
-            if mount is None or mount.champion is None:
-                lacking.append(name)
-        return lacking
+    def unserved(self) -> list[str]:
+        """Names of use cases for which a champion is desired and none answers."""
+        return [name for name, mount in self.by_name.items() if mount.wanted and mount.champion is None]
+
+    def ready(self) -> bool:
+        """Whether all was tried that is desired, and some of it, if there is any, answers.
+
+        One use case whose bundle is refused does not take the others out of service.
+        """
+        tried = all(mount.tried for mount in self.by_name.values())
+        answering = any(mount.champion is not None for mount in self.by_name.values())
+        return self.looked and tried and (answering or not self.unserved())
 
     def prepared(self) -> dict[str, tuple[int, float]]:
         """Return, for the board, which generation of each use case is ready here and since when."""
@@ -204,7 +240,14 @@ class Mounts:
 
     async def reconcile(self) -> None:
         """Bring every mount nearer to its desired state; what cannot be loaded is refused, and the old serves on."""
+        if self.by_name and self.releases.are_away():
+            for mount in self.by_name.values():
+                if mount.trouble != _AWAY:
+                    _log.error("%s: %s is served on as it was", _AWAY, mount.usecase)
+                mount.trouble, mount.again_at = _AWAY, time.monotonic()
+            return
         names = self.releases.names()
+        self.looked = True
         for name in [name for name in self.by_name if name not in names]:
             del self.by_name[name]
         for name in names:
@@ -223,10 +266,13 @@ class Mounts:
             mount = self.by_name.setdefault(name, Mount(name))
             mount.stamp = stamp
             if desired is None:
+                mount.tried = True
                 continue
+            mount.wanted = desired.champion is not None
             reached = mount.pending.generation if mount.pending else mount.generation
             if desired.generation != reached or (again and mount.pending is None):
                 mount.pending = await self._prepare(mount, desired, again=again and desired.generation == reached)
+                mount.tried = True
                 self.announce()
             if mount.pending is not None:
                 self._agree(mount, mount.pending)
@@ -312,6 +358,8 @@ class Mounts:
             tuple(entity or fields.values()),
             ready.row_seconds,
             ready.feature_seconds,
+            ready.cost,
+            ready.explainable,
         )
 
 
@@ -322,6 +370,8 @@ class Ready(NamedTuple):
     executor: RowExecutor
     row_seconds: float
     feature_seconds: float
+    cost: Cost
+    explainable: bool
 
 
 def make_ready(bundle: Bundle, most_rows: int) -> Ready:
@@ -332,8 +382,14 @@ def make_ready(bundle: Bundle, most_rows: int) -> Ready:
     BundleError
         If a golden prediction differs.
     """
-    manifest = bundle.manifest
-    reader = Reader(manifest.columns, manifest.clock, manifest.timezone, most_rows)
+    manifest, kinds = bundle.manifest, {column.name: column.kind for column in bundle.program.inputs}
+    columns = [
+        column.model_copy(update={"type": "instant"})
+        if column.type == "text" and kinds.get(column.name) == "instant"
+        else column
+        for column in manifest.columns
+    ]
+    reader = Reader(columns, manifest.clock, manifest.timezone, most_rows)
     executor = bundle.program.compile(reader.readings(bundle.program))
     bundle.prove(
         RowExecutor(
@@ -342,15 +398,27 @@ def make_ready(bundle: Bundle, most_rows: int) -> Ready:
             executor.width,
         )
     )
-    golden, _ = bundle.golden()
+    golden, expected = bundle.golden()
     rows = list(itertools.islice(itertools.cycle(map(reader.row, golden)), _MEASURED_ROWS))
-    features = executor.matrix(rows)
-    return Ready(
-        reader,
-        executor,
-        _seconds(lambda: bundle.predictor.predict(features)) / _MEASURED_ROWS,
-        _seconds(lambda: executor.matrix(rows)) / _MEASURED_ROWS,
-    )
+    features, predictor = executor.matrix(rows), bundle.predictor
+    native = _seconds(lambda: predictor.predict(features)) / _MEASURED_ROWS
+    program = _seconds(lambda: executor.matrix(rows)) / _MEASURED_ROWS
+    one = _seconds(lambda: predictor.predict_row(executor.one(rows[0])))
+    few = _seconds(lambda: predictor.predict(executor.matrix(rows[:_FEW_ROWS])))
+    cost = Cost(one, max(0.0, few - _FEW_ROWS * (native + program)), native + program)
+    return Ready(reader, executor, native, program, cost, _adds_up(bundle, features[:_FEW_ROWS], expected[:_FEW_ROWS]))
+
+
+def _adds_up(bundle: Bundle, features: Matrix, expected: Vector) -> bool:
+    """Whether contributions are shares of the predictions: not with every objective and kind of trees."""
+    if not isinstance(bundle.predictor, TreePredictor):
+        return True  # shares of the difference to a row of zeros, made from predictions
+    try:
+        scores = bundle.predictor.contributions(features).sum(axis=1)
+    except BundleError:  # trees with models in their leaves have none
+        return False
+    found = 1 / (1 + np.exp(-scores)) if bundle.manifest.task == "binary_classification" else scores
+    return bool(np.allclose(found[: len(expected)], expected, rtol=1e-6, atol=1e-9))
 
 
 def _seconds(call: Callable[[], object]) -> float:

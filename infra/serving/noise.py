@@ -10,8 +10,14 @@ _pool, _used = "", 0
 
 def random_text(digits: int) -> str:
     """Return hexadecimal digits that were handed out to nobody else."""
+    return random_texts(digits, 1)[0]
+
+
+def random_texts(digits: int, number: int) -> list[str]:
+    """Return some such texts."""
     global _pool, _used  # noqa: PLW0603 - one pool a process
-    if _used + digits > len(_pool):
-        _pool, _used = os.urandom(_POOL_BYTES).hex(), 0
-    _used += digits
-    return _pool[_used - digits : _used]
+    begin, needed = _used, digits * number
+    if begin + needed > len(_pool):
+        _pool, begin = os.urandom(max(_POOL_BYTES, needed)).hex(), 0
+    _used = begin + needed
+    return [_pool[at : at + digits] for at in range(begin, _used, digits)]

@@ -6,10 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +24,8 @@ from infra.serving.answering import (
     shadow_lines,
     understand,
 )
+from infra.serving.beside import Beside
+from infra.serving.faults import trace
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Model, Mount, Mounts
 from infra.serving.noise import random_text
@@ -36,8 +36,12 @@ BESIDE_SECONDS = 0.0002
 """A request whose trees or network take longer is scored beside the event loop; to hand over less costs more."""
 LOOP_SECONDS = 0.0005
 """Features that take longer than this are computed beside it too, where they compete with it for the interpreter."""
-MOST_WAITING_ROWS = 50_000
-"""More rows than this do not wait for that: their requests are refused for a moment."""
+MOST_SHADOW_BYTES = 16 * 1024 * 1024
+"""Of bodies that wait for a candidate's shadow; more are left out, and counted."""
+_SHADOW_BYTES = 4 * 1024
+"""What one that waits takes beside its body."""
+SMALL_BYTES = 4 * 1024
+"""Smaller bodies are read at once: most of them are answered at once."""
 _REQUEST_ID_LENGTH = 64
 _RETRY = ((b"retry-after", str(RETRY_SECONDS).encode()),)
 _PATH = "/invocations"
@@ -69,7 +73,7 @@ class Limits:
     answer_unlogged: bool = False
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True):
     """What goes back, and what is done once it is on its way."""
 
     status: int
@@ -82,14 +86,14 @@ class Reply(NamedTuple):
 Done = Callable[[Reply], None]
 
 
-class Admitted(NamedTuple):
+class Admitted(msgspec.Struct, frozen=True):
     """What the headers of a request that may pass say."""
 
     request_id: bytes
     media: Media
 
 
-class _Request(NamedTuple):
+class _Request(msgspec.Struct, frozen=True):
     """A request under way."""
 
     mount: Mount
@@ -115,12 +119,13 @@ class Predictions:
 
     def __init__(self, mounts: Mounts, journal: Journal, access: Access, limits: Limits) -> None:
         self.mounts, self.journal, self.access, self.limits = mounts, journal, access, limits
-        self._beside = ThreadPoolExecutor(1, "predicting")
-        self._waiting_rows = 0
+        self._beside, self._shadows = Beside(), Beside()
+        self._shadow_bytes = 0
 
     def close(self) -> None:
         """End what scores beside the event loop; at the end of the process."""
-        self._beside.shutdown(wait=False, cancel_futures=True)
+        self._beside.close()
+        self._shadows.close()
 
     def admit(self, headers: Headers) -> Admitted | Reply:
         """Read the headers; refuse a request without a key, or one that says it is too large."""
@@ -151,8 +156,19 @@ class Predictions:
             done(Reply(status, _encode(why), admitted.request_id))
             return
         mount.tally.requests += 1
+        take_up = partial(self._take_up, mount, admitted, body, started, done)
+        if len(body) < SMALL_BYTES or self._beside.is_near():
+            take_up()
+        elif not self._beside.wait(take_up, len(body)):
+            mount.tally.error("busy")
+            busy = error_body("TEMPORARILY_UNAVAILABLE", "too many large requests at once")
+            done(Reply(503, busy, admitted.request_id, _RETRY))
+
+    def _take_up(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
         # one read: the whole request is answered by one state of the mount
         champion, (candidate, mode) = mount.champion, mount.active()
+        if champion is None:
+            raise RuntimeError("a champion that was there is gone")
         request = _Request(mount, admitted.request_id, started, done, candidate if mode == "shadow" else None)
         try:
             self._check(admitted, body)
@@ -200,21 +216,16 @@ class Predictions:
             raise BadRequestError("the content type must be application/json or text/csv", 415)
 
     def _score_beside(self, request: _Request, question: Question) -> None:
-        if self._waiting_rows > MOST_WAITING_ROWS:
-            request.mount.tally.error("busy")
-            body = error_body("TEMPORARILY_UNAVAILABLE", "too many large requests at once")
-            request.done(Reply(503, body, request.request_id, _RETRY))
-            return
         if len(question.rows) > 1 and len(question.rows) * question.champion.feature_seconds <= LOOP_SECONDS:
             question = prepare(question)
-        self._waiting_rows += len(question.rows)
-        scoring = asyncio.get_running_loop().run_in_executor(self._beside, score, question)
-        scoring.add_done_callback(partial(self._scored, request, question))
+        self._beside.run(partial(score, question), partial(self._scored, request, question))
 
-    def _scored(self, request: _Request, question: Question, scoring: asyncio.Future[Scored]) -> None:
-        self._waiting_rows -= len(question.rows)
+    def _scored(self, request: _Request, question: Question, scored: Scored | Exception) -> None:
+        if isinstance(scored, Exception):
+            self._fail(request, scored)
+            return
         try:
-            found = compose(question, scoring.result())
+            found = compose(question, scored)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(request, error)
         else:
@@ -224,7 +235,7 @@ class Predictions:
         if isinstance(error, BadRequestError):
             request.done(_refusal(request.mount, error, request.request_id))
             return
-        _log.error("a request could not be answered", exc_info=error)
+        _log.error("a request could not be answered: %s", trace(error))
         request.mount.tally.error("internal")
         request.done(Reply(500, error_body("INTERNAL_ERROR", "see the service's log"), request.request_id))
 
@@ -258,13 +269,23 @@ class Predictions:
 
     def _shadow(self, usecase: str, candidate: Model, question: Question, ids: Sequence[str]) -> None:
         if not _is_large(len(ids), candidate):
-            self._log_shadow(usecase, shadow(question, candidate), ids)
+            self._log_shadow(usecase, question, ids, shadow(question, candidate))
             return
-        scoring = asyncio.get_running_loop().run_in_executor(self._beside, shadow, question, candidate)
-        scoring.add_done_callback(lambda done: self._log_shadow(usecase, done.result(), ids))
+        size = len(question.body) + _SHADOW_BYTES
+        if self._shadow_bytes + size > MOST_SHADOW_BYTES:  # slower than what comes in: nobody shall wait for it
+            candidate.tally.skipped += 1
+            return
+        self._shadow_bytes += size
+        self._shadows.run(partial(shadow, question, candidate), partial(self._shadowed, usecase, question, ids, size))
 
-    def _log_shadow(self, usecase: str, run: Run, ids: Sequence[str]) -> None:
-        lines = shadow_lines(run, ids)
+    def _shadowed(self, usecase: str, question: Question, ids: Sequence[str], size: int, run: Run | Exception) -> None:
+        self._shadow_bytes -= size
+        if isinstance(run, Exception):
+            raise run
+        self._log_shadow(usecase, question, ids, run)
+
+    def _log_shadow(self, usecase: str, question: Question, ids: Sequence[str], run: Run) -> None:
+        lines = shadow_lines(run, question.champion, ids)
         if lines:  # nobody waits for them; where they cannot be written, the journal's trouble says so
             self.journal.submit(usecase, "shadows", lines, lambda _: None)
 

@@ -33,23 +33,20 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
-from operator import attrgetter
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from tasks.deployment.bundle import BundleColumn
+from tasks.preprocessing.instants import Instants
 from tasks.preprocessing.program import FeatureProgram
 
 MOST_ROWS = 10_000
-_FIRST_YEAR, _LAST_YEAR = 1800, 2500
-_LONGEST_INSTANT = 40
 Media = Literal["json", "csv", "other"]
 MEDIA: dict[bytes, Media] = {b"application/json": "json", b"text/csv": "csv"}
 """Content type -> how a body is read."""
+_UNSET = msgspec.UNSET
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -117,32 +114,25 @@ def _boolean(value: Any) -> bool | None:  # noqa: ANN401
     raise TypeError("true or false")
 
 
-def _normalise_in(zone: ZoneInfo) -> Callable[[str], str]:
-    """Return what reads ISO 8601 once and hands on one form: UTC, to the microsecond."""
+def _settler(instants: Mapping[str, Instants]) -> Callable[[Sequence[Any]], None]:
+    """Return what brings the instants of decoded rows, by attribute, into their one form.
 
-    def read(text: str) -> str:
-        try:
-            instant = datetime.fromisoformat(text)
-        except ValueError:
-            raise TypeError("an ISO 8601 instant") from None
-        if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
-            raise TypeError(f"an instant between the years {_FIRST_YEAR} and {_LAST_YEAR}")
-        instant = instant.replace(tzinfo=zone) if instant.tzinfo is None else instant
-        return instant.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
-
-    remembered = lru_cache(maxsize=4096)(read)  # requests of one moment carry the same few instants
-    return lambda text: remembered(text) if len(text) <= _LONGEST_INSTANT else read(text)
-
-
-def _instant(normalise: Callable[[str], str]) -> Callable[[Any], str | None]:
-    def check(value: Any) -> str | None:  # noqa: ANN401
-        if value is None or value != value:
-            return None
-        if not isinstance(value, str):
-            raise TypeError("an ISO 8601 instant")
-        return normalise(value)
-
-    return check
+    It is written as source, as it runs over every row of every request.
+    """
+    if not instants:
+        return lambda rows: None  # noqa: ARG005
+    lines = ["def settle(rows):", "    for row in rows:"]
+    namespace: dict[str, Any] = {}
+    for field, each in instants.items():
+        lines += [
+            f"        text = row.{field}",
+            "        if text is not None:",
+            f"            row.{field} = known_{field}.get(text) or read_{field}(text)",
+        ]
+        namespace |= {f"known_{field}": each.known, f"read_{field}": each.read}
+    exec("\n".join(lines), namespace)  # noqa: S102 - names of ours alone, nothing of the request
+    found: Callable[[Sequence[Any]], None] = namespace.pop("settle")  # no cycle, see `FeatureProgram.compile`
+    return found
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -207,12 +197,13 @@ class Reader:
         self._types = {column.name: _TYPES[column.type] for column in columns}
         self._needed = {column.name for column in columns if column.role == "input"}
         instants = {
-            column.name: _normalise_in(ZoneInfo(timezone if column.name == clock else "UTC"))
+            column.name: Instants(ZoneInfo(timezone if column.name == clock else "UTC"))
             for column in columns
             if column.type == "instant"
         }
-        self._instants = [(self.fields[name], name, normalise) for name, normalise in instants.items()]
-        checks = {name: _instant(normalise) for name, normalise in instants.items()}
+        self._instants = [(name, self.fields[name], each) for name, each in instants.items()]
+        self._settle = _settler({field: each for _, field, each in self._instants})
+        checks = {name: each.check for name, each in instants.items()}
         self._checks = [
             (column.name, self.fields[column.name], checks.get(column.name) or _CHECKS[column.type])
             for column in columns
@@ -273,6 +264,7 @@ class Reader:
         BadRequestError
         """
         if media == "csv":
+            self._weigh(body)
             return self._read_csv(body), {}
         found = None if b"\\" in body and _NUL in body else self._read_exact(body)  # one byte is found much faster
         rows, params = self._read_leniently(body) if found is None else found
@@ -286,24 +278,29 @@ class Reader:
             request: Any = self._fast.decode(body)
         except (ValueError, RecursionError, OverflowError):
             return None
-        forms = (request.dataframe_split, request.dataframe_records, request.instances, request.inputs)
-        given = [form for form in forms if form is not msgspec.UNSET]
-        if len(given) != 1 or request.inputs is not msgspec.UNSET:
+        rows, split, instances = request.dataframe_records, request.dataframe_split, request.instances
+        given = (rows is not _UNSET) + (split is not _UNSET) + (instances is not _UNSET)
+        if given != 1 or request.inputs is not _UNSET:
             return None
-        rows = self._split_rows(given[0]) if isinstance(given[0], _Split) else given[0]
-        if rows is None:
-            return None
-        for field, name, normalise in self._instants:
-            get = attrgetter(field)
-            for position, row in enumerate(rows):
-                text = get(row)
-                if text is None:
-                    continue
+        if rows is _UNSET:
+            rows = instances if split is _UNSET else self._split_rows(split)
+            if rows is None:
+                return None
+        try:
+            self._settle(rows)
+        except TypeError:
+            self._explain(rows)
+            raise
+        return rows, request.params or {}
+
+    def _explain(self, rows: Sequence[Row]) -> None:
+        """Say which instant cannot be read; those that can are, once more, what they are."""
+        for position, row in enumerate(rows):
+            for name, field, instants in self._instants:
                 try:
-                    setattr(row, field, normalise(text))
+                    instants.check(getattr(row, field))
                 except TypeError as error:
                     raise _needs(name, error, position) from None
-        return rows, request.params or {}
 
     def _split_rows(self, split: _Split) -> list[Row] | None:
         order = tuple(split.columns)
@@ -342,7 +339,14 @@ class Reader:
         make_rows = eval(source, {"make": self.row_type})  # noqa: S307 - names of ours alone, nothing of the request
         return msgspec.json.Decoder(list[tuple[types]]), make_rows
 
+    def _weigh(self, body: bytes) -> None:
+        """Refuse a body of more values than rows may have, before memory is taken for each of them."""
+        most = self.most_rows * (len(self.fields) + _MOST_UNKNOWN)
+        if body.count(b",") + body.count(b"{") + body.count(b"[") > most:
+            raise BadRequestError(f"more values than {self.most_rows} rows can have", 413)
+
     def _read_leniently(self, body: bytes) -> tuple[list[Row], Mapping[str, Any]]:
+        self._weigh(body)
         data = self._decode(body)
         if not isinstance(data, dict):
             raise BadRequestError(f"the body must be an object with one of {', '.join(_FORMS)}")
@@ -395,8 +399,9 @@ class Reader:
         try:
             return self._any.decode(body)
         except (ValueError, RecursionError, OverflowError) as error:
-            if b"NaN" not in body and b"Infinity" not in body:
-                raise BadRequestError(f"the body is not JSON: {error}") from None
+            too_large = isinstance(error, msgspec.ValidationError)  # a number, which the checks name by its column
+            if b"NaN" not in body and b"Infinity" not in body and not too_large:
+                raise BadRequestError(why_no_json(error)) from None
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
@@ -412,6 +417,13 @@ class Reader:
             except TypeError as error:
                 raise _needs(name, error, position) from None
         return self.row_type(**checked)
+
+
+def why_no_json(error: Exception) -> str:
+    """Say where a body is no JSON; what is wrong with its letters would name one."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"the body is not UTF-8 at byte {error.start}"
+    return f"the body is not JSON: {error}" if isinstance(error, msgspec.DecodeError) else "the body is not JSON"
 
 
 def _needs(column: str, what: TypeError, position: int) -> BadRequestError:

@@ -35,12 +35,15 @@ class Spread:
 
 @dataclass
 class ModelTally:
-    """What one bundle did: requests and rows it scored, those it could not, and how long it took."""
+    """What one bundle did: requests and rows it scored, those it failed and those it was too slow for, and its time."""
 
     version: str = ""
     requests: int = 0
     rows: int = 0
     failures: int = 0
+    skipped: int = 0
+    expected: float = 0.0
+    """Seconds the champion was measured to take for as much: what makes requests of many sizes comparable."""
     seconds: Spread = field(default_factory=Spread)
 
 
@@ -86,6 +89,8 @@ class Tally:
                     "requests": each.requests,
                     "rows": each.rows,
                     "failures": each.failures,
+                    "skipped": each.skipped,
+                    "expected": each.expected,
                     "seconds": each.seconds.to_dict(),
                 }
                 for bundle, each in self.models.items()
@@ -105,7 +110,9 @@ def add_up(parts: Iterable[Any]) -> Any:  # noqa: ANN401 - JSON
     return sum(values) if isinstance(first, int | float) else values[-1]
 
 
-def exposition(tallies: Mapping[str, Any], mounts: Mapping[str, Any], journal: Mapping[str, Any]) -> Iterator[Metric]:
+def exposition(
+    tallies: Mapping[str, Any], mounts: Mapping[str, Any], journal: Mapping[str, Any], refusals: Mapping[str, int]
+) -> Iterator[Metric]:
     """Write what was counted as Prometheus metrics.
 
     Parameters
@@ -116,6 +123,8 @@ def exposition(tallies: Mapping[str, Any], mounts: Mapping[str, Any], journal: M
         Use case -> what `/version` says of it.
     journal : mapping
         ``open_bytes`` and ``writable``.
+    refusals : mapping
+        Status -> requests that had no key, or not the scope.
     """
     one, by_model = ["usecase"], ["usecase", "version", "bundle"]
     requests = CounterMetricFamily("driftwheel_requests", "Requests for predictions", labels=one)
@@ -125,6 +134,7 @@ def exposition(tallies: Mapping[str, Any], mounts: Mapping[str, Any], journal: M
     seconds = HistogramMetricFamily("driftwheel_latency_seconds", "Time to answer", labels=one)
     model_rows = CounterMetricFamily("driftwheel_model_rows", "Rows a version scored", labels=by_model)
     failures = CounterMetricFamily("driftwheel_model_failures", "Requests a version failed", labels=by_model)
+    skipped = CounterMetricFamily("driftwheel_model_skipped", "Requests a shadow was too slow for", labels=by_model)
     model_seconds = HistogramMetricFamily("driftwheel_model_seconds", "Processor time a version took", labels=by_model)
     for name, tally in tallies.items():
         requests.add_metric([name], tally["requests"])
@@ -137,6 +147,7 @@ def exposition(tallies: Mapping[str, Any], mounts: Mapping[str, Any], journal: M
             labels = [name, each["version"], bundle[:12]]
             model_rows.add_metric(labels, each["rows"])
             failures.add_metric(labels, each["failures"])
+            skipped.add_metric(labels, each["skipped"])
             model_seconds.add_metric(labels, _buckets(each["seconds"]), each["seconds"]["total"])
     info = GaugeMetricFamily("driftwheel_model_info", "Version served, by role", labels=[*by_model, "role"])
     swaps = GaugeMetricFamily("driftwheel_swaps", "Times the champion was swapped", labels=one)
@@ -149,8 +160,11 @@ def exposition(tallies: Mapping[str, Any], mounts: Mapping[str, Any], journal: M
     lag.add_metric([], journal["open_bytes"])
     writable = GaugeMetricFamily("driftwheel_journal_writable", "1 where predictions can be logged")
     writable.add_metric([], float(journal["writable"]))
-    yield from (requests, rows, unlogged, errors, seconds, model_rows, failures, model_seconds)
-    yield from (info, swaps, lag, writable)
+    yield from (requests, rows, unlogged, errors, seconds, model_rows, failures, skipped, model_seconds)
+    strangers = CounterMetricFamily("driftwheel_refused", "Requests without a key, or not its scope", labels=["status"])
+    for status, count in refusals.items():
+        strangers.add_metric([status], count)
+    yield from (info, swaps, lag, writable, strangers)
 
 
 def _buckets(spread: Mapping[str, Any]) -> list[tuple[str, float]]:

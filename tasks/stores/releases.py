@@ -5,19 +5,26 @@ The service reads this folder and nothing else to know what to serve.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from expectations.errors import ReleaseError
+
 WATCHED_SECONDS = 30.0
 """A candidate nobody has watched for so long is left out, as long as nobody does."""
 _WATCHED = "watched"
+_MARK = ".releases"
+"""Tells a folder from which everything was removed from one that is not mounted."""
 
 
 class Served(BaseModel):
@@ -63,6 +70,10 @@ class Releases:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def are_away(self) -> bool:
+        """Whether the folder holds nothing that was ever wished: its disk or its mount is gone."""
+        return not (self.root / _MARK).exists() and not self.names()
+
     def names(self) -> list[str]:
         """Use cases with a desired state."""
         return sorted(path.parent.name for path in self.root.glob("*/desired.json"))
@@ -95,9 +106,10 @@ class Releases:
         if target.exists():
             target.rename(damaged)
         mended.rename(target)
-        now = self.desired(usecase)
-        if now is not None:
-            self._write(usecase, now.model_copy(update={"generation": now.generation + 1}))
+        with self._alone(usecase):
+            now = self.desired(usecase)
+            if now is not None:
+                self._write(usecase, now.model_copy(update={"generation": now.generation + 1}))
         shutil.rmtree(damaged, ignore_errors=True)
 
     def desired(self, usecase: str) -> Desired | None:
@@ -120,9 +132,35 @@ class Releases:
         champion: Served | None,
         candidate: CandidateState | None = None,
         new_signature: bool = False,
+        after: int | None = None,
     ) -> Desired:
-        """Replace the desired state by one of the next generation; the same wish again changes nothing."""
-        now = self.desired(usecase)
+        """Replace the desired state by one of the next generation; the same wish again changes nothing.
+
+        Parameters
+        ----------
+        after : int, optional
+            The generation this wish is based on.
+
+        Raises
+        ------
+        ReleaseError
+            If somebody wished for something else since `after`: theirs stands.
+        """
+        with self._alone(usecase):
+            now = self.desired(usecase)
+            if after is not None and (now.generation if now else 0) != after:
+                raise overtaken(usecase, after, now.generation if now else 0)
+            return self._replace(usecase, now, champion, candidate, new_signature=new_signature)
+
+    def _replace(
+        self,
+        usecase: str,
+        now: Desired | None,
+        champion: Served | None,
+        candidate: CandidateState | None,
+        *,
+        new_signature: bool,
+    ) -> Desired:
         if now is not None and (now.champion, now.candidate, now.new_signature) == (champion, candidate, new_signature):
             return now
         changed = now is not None and now.champion is not None and now.champion != champion
@@ -136,9 +174,19 @@ class Releases:
         self._write(usecase, wish)
         return wish
 
+    @contextmanager
+    def _alone(self, usecase: str) -> Iterator[None]:
+        """Wait for whoever else changes the desired state: of two wishes none may be lost."""
+        folder = self.root / usecase
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".wishing").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _write(self, usecase: str, wish: Desired) -> None:
         path = self.root / usecase / "desired.json"
         path.parent.mkdir(parents=True, exist_ok=True)
+        (self.root / _MARK).touch()
         if wish.candidate is not None:
             self.keep_watch(usecase)
         replace_file(path, json.dumps(wish.model_dump(), indent=1))
@@ -160,6 +208,15 @@ class Releases:
         folder = self.root / usecase
         (folder / "desired.json").unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def overtaken(usecase: str, expected: int, found: int) -> ReleaseError:
+    """Say that somebody else wished for something meanwhile."""
+    return ReleaseError(
+        f"generation {expected} of what {usecase} should serve",
+        f"generation {found}: somebody released or rolled back meanwhile",
+        "What they wished for stands; deploy again if you still want to",
+    )
 
 
 def replace_file(path: Path, content: str) -> None:

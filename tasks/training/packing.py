@@ -24,11 +24,13 @@ PREDICTION = "_prediction"
 
 def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) -> tuple[BundleColumn, ...]:
     """Columns a request carries: what the program reads, then keys and clock."""
-    inputs = {column.name for column in program.inputs}
+    inputs = {column.name: column.kind for column in program.inputs}
     columns = []
     for name in dict.fromkeys((*inputs_in_order(program), *spec.keys, spec.clock.column)):
         known = spec.columns.get(name)
-        kind = known.type if known else _kind(frame.schema[name])
+        # what the program reads as an instant is checked as one, also where the source holds texts
+        guessed = "instant" if inputs.get(name) == "instant" else _kind(frame.schema[name])
+        kind = known.type if known else guessed
         columns.append(
             BundleColumn(
                 name=name,

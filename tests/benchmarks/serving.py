@@ -30,7 +30,7 @@ import httpx
 import psutil
 
 from expectations.loading import LoadedUseCase, load_use_case
-from infra.serving.mounts import Model
+from infra.serving.mounts import Cost, Model
 from infra.serving.protocol import Reader
 from infra.serving.tallies import ModelTally
 from infra.stack import _any_port
@@ -315,7 +315,15 @@ def _median(server: Server, size: str) -> float:
 def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server], own: Server) -> None:
     reader = Reader(bundle.manifest.columns, bundle.manifest.clock, bundle.manifest.timezone)
     model = Model(
-        "1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), ModelTally(), (), 0.0, 0.0
+        "1",
+        bundle,
+        reader,
+        bundle.program.compile(reader.readings(bundle.program)),
+        ModelTally(),
+        (),
+        0.0,
+        0.0,
+        Cost(0.0, 0.0, 0.0),
     )
     read, _ = reader.read(json.dumps({"dataframe_records": rows}).encode())
     values = [model.executor.one(row) for row in read]

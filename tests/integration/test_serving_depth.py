@@ -634,7 +634,9 @@ def test_one_row_and_many_take_the_same_values(made) -> None:
 
     _, bundle, _ = made
     reader = Reader(bundle.manifest.columns, bundle.manifest.clock)
-    model = Model("1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), None, (), 0.0, 0.0)  # type: ignore[arg-type]
+    model = Model(
+        "1", bundle, reader, bundle.program.compile(reader.readings(bundle.program)), None, (), 0.0, 0.0, None
+    )  # type: ignore[arg-type]
     body = json.dumps({"dataframe_records": sample(made, 300)}).encode()
     read, _ = reader.read(body)
     one_by_one = [model.predict([row])[0] for row in read]
@@ -652,7 +654,7 @@ def test_features_computed_before_give_the_same_answer_and_the_same_counts(made)
         assert ready.row_seconds > 0
         assert ready.feature_seconds > 0
         entity = (ready.reader.fields["time"],)
-        return Model("1", bundle, ready.reader, ready.executor, ModelTally(), entity, 1.0, 0.0)
+        return Model("1", bundle, ready.reader, ready.executor, ModelTally(), entity, 1.0, 0.0, ready.cost)
 
     champion, candidate = model(made[1]), model(made[2])
     body = json.dumps({"dataframe_records": sample(made, 60)}).encode()

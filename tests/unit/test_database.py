@@ -148,7 +148,7 @@ def test_a_wish_is_replaced_whole_and_the_same_wish_is_none(tmp_path: Path) -> N
     assert releases.want("x", champion=Served(bundle="a", version="1")) == first
     assert releases.want("x", champion=Served(bundle="b", version="2")).generation == 2
     assert releases.desired("x").champion.version == "2"
-    assert [path.name for path in (tmp_path / "x").iterdir()] == ["desired.json"]
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [".wishing", "desired.json"]
 
 
 def test_a_bundle_is_visible_only_when_whole(tmp_path: Path) -> None:

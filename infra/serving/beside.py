@@ -1,0 +1,88 @@
+"""What is scored beside the event loop, so that small requests need not wait for large ones.
+
+Native code runs in one thread, without the interpreter's lock, while the loop reads and writes other requests. Bodies
+wait as they came: a request is read when its turn is near, so that its rows are still in the processor's cache when its
+answer is written, and many large ones take no more memory than they were sent as.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TypeVar
+
+AHEAD = 2
+"""Requests that are read already: the one that is scored, and the one after it."""
+MOST_WAITING_BYTES = 64 * 1024 * 1024
+"""Of bodies; more do not wait."""
+
+T = TypeVar("T")
+
+
+class Beside:
+    """One thread, and what waits for it. Call its methods on the event loop."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()  # leaner than an executor and its futures
+        self._thread: threading.Thread | None = None
+        self._running = 0
+        self._waiting: deque[tuple[Callable[[], None], int]] = deque()
+        self._waiting_bytes = 0
+
+    def is_near(self) -> bool:
+        """Whether a request that is read now is scored soon."""
+        return self._running < AHEAD and not self._waiting
+
+    def wait(self, take_up: Callable[[], None], size: int) -> bool:
+        """Call `take_up` when its turn is near; False where too much waits already."""
+        if self._waiting_bytes > MOST_WAITING_BYTES:
+            return False
+        self._waiting.append((take_up, size))
+        self._waiting_bytes += size
+        return True
+
+    def run(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
+        """Run `work` in the thread, then `done` on the event loop, with what it returned or raised."""
+        loop = asyncio.get_running_loop()
+
+        def in_thread() -> None:
+            result: T | Exception
+            try:
+                result = work()
+            except Exception as error:  # noqa: BLE001 - handed over, whatever it is
+                result = error
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                loop.call_soon_threadsafe(self._done, done, result)
+
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="predicting", daemon=True)
+            self._thread.start()
+        self._running += 1
+        self._work.put(in_thread)
+
+    def _done(self, done: Callable[[T | Exception], None], result: T | Exception) -> None:
+        self._running -= 1
+        try:
+            done(result)
+        finally:  # behind what `done` puts off: its answer is on its way before the next body is read
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        if self._waiting and self._running < AHEAD:
+            take_up, size = self._waiting.popleft()
+            self._waiting_bytes -= size
+            asyncio.get_running_loop().call_soon(self._next)
+            take_up()
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+    def close(self) -> None:
+        """End the thread, at the end of the process; what waits is not answered any more."""
+        self._waiting.clear()
+        self._work.put(None)
