@@ -510,13 +510,14 @@ class Guardrails(Strict):
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of its requests it may fail to score."""
     max_latency: Annotated[float, Field(gt=1)] = 5.0
-    """Times the champion's 99th percentile of scoring time it may take."""
+    """Times the processor time the champion takes for as much, it may take."""
     max_drift: Annotated[float, Field(gt=0)] = 0.5
     """How far its predictions may lie from the champion's: Wasserstein distance in their standard deviations."""
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Share of rows on which both say the same label (a regression: lie within half a deviation); shadow only."""
-    max_loss: Annotated[float, Field(ge=0)] = 0.02
-    """How much worse the first metric of `monitoring.performance` may be on rows whose label is ripe."""
+    max_loss: Annotated[float, Field(ge=0)] | None = None
+    """How much worse the first metric of `monitoring.performance` may be, beyond doubt, on rows whose label is ripe;
+    that metric's `drop` where not given."""
 
 
 class Release(Strict):

@@ -614,12 +614,17 @@ def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool
     settings = _settings()
     asked: dict[str, Any] = {name: value for name, value in plan.items() if value is not None}
     if "steps" in asked:
-        asked["steps"] = tuple(float(share) for share in asked["steps"].split(","))
+        try:
+            asked["steps"] = tuple(float(share) for share in asked["steps"].split(","))
+        except ValueError:
+            raise click.UsageError(f"--steps needs shares such as 0.05,0.25, not {asked['steps']!r}") from None
     try:
         planned = Release.model_validate({**dict(settings.use_case(usecase).spec.release), **asked})
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise DriftwheelError("a release that can be", wrong, "See `driftwheel deploy --help`") from error
+    if planned.strategy == "replace" and asked.keys() - {"strategy"}:
+        raise click.UsageError("a release without steps replaces at once: say --strategy canary, or shadow")
     with stack_to_run(settings):
         from flows.running import deploy_version
 

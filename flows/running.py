@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
@@ -26,7 +27,7 @@ from flows.train import train
 from infra.settings import Settings
 from tasks.deployment import releasing, rollout
 from tasks.deployment.rollout import Rollout
-from tasks.stores.database import Alert, Entry, State
+from tasks.stores.database import Alert, Entry, Severity, State
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 
@@ -142,22 +143,38 @@ def deploy_version(usecase: str, wanted: str | None, plan: Release | None, *, ne
     """
     job = _job(usecase)
     version = releasing.choose_version(job, wanted)
-    releasing.bless(job, version, new_signature=new_signature)
-    steps = rollout.roll_out(job, version, plan or job.usecase.spec.release, new_signature=new_signature)
-    if steps.kept:
-        return Verdict(
-            "done", _settle(job, version, "promoted", "asked for by hand", steps, new_signature=new_signature)
-        )
+    with _refusals_told(job, version):
+        releasing.bless(job, version, new_signature=new_signature)
+        steps = rollout.roll_out(job, version, plan or job.usecase.spec.release, new_signature=new_signature)
+        if steps.kept:
+            return Verdict(
+                "done", _settle(job, version, "promoted", "asked for by hand", steps, new_signature=new_signature)
+            )
     summary = f"version {version.version} was withdrawn {steps.summary}"
     key = f"{job.name}/withdrawn/{version.version}/{job.as_of.isoformat()}"
-    entry = Entry(
-        key, job.name, job.as_of, "deploy", "withdrawn", "guardrail", summary, {**asdict(version), **steps.to_dict()}
-    )
-    with job.database.transaction() as connection:
-        job.database.write(connection, entry)
-        job.database.alert(connection, Alert(key, job.name, f"{job.name}: deploy withdrawn", summary, "warning"))
-    tell(job)
+    cause = "guardrail" if steps.steps[-1].verdict.status == "violated" else "too few rows"
+    _note(job, key, "withdrawn", cause, summary, "warning", {**asdict(version), **steps.to_dict()})
     return Verdict("refused", summary)
+
+
+@contextmanager
+def _refusals_told(job: Job, version: ModelVersion) -> Iterator[None]:
+    """Put into the ledger, and tell, that the service (or its image) would not take a version."""
+    try:
+        yield
+    except ReleaseError as error:
+        key = f"{job.name}/refused/{version.bundle}/{job.as_of.isoformat()}"
+        _note(job, key, "refused", "service", f"version {version.version}: {error}", "failure", asdict(version))
+        raise
+
+
+def _note(
+    job: Job, key: str, action: str, cause: str, summary: str, severity: Severity, evidence: dict[str, Any]
+) -> None:
+    with job.database.transaction() as connection:
+        job.database.write(connection, Entry(key, job.name, job.as_of, "deploy", action, cause, summary, evidence))
+        job.database.alert(connection, Alert(key, job.name, f"{job.name}: deploy {action}", summary, severity))
+    tell(job)
 
 
 def roll_back(usecase: str) -> str:
@@ -171,13 +188,7 @@ def roll_back(usecase: str) -> str:
     job = _job(usecase)
     desired = job.releases.desired(job.name)
     now = desired.champion if desired else None
-    stood: list[Entry] = []
-    for entry in job.database.entries(job.name):
-        if entry.action == "rolled back":
-            while stood and stood[-1].evidence["bundle"] != entry.evidence["bundle"]:
-                stood.pop()
-        elif entry.action == "promoted":
-            stood.append(entry)
+    stood = _champions(job.database.entries(job.name))
     # what is served and lies below the top was a rollback that did not get to its end: finish it
     unfinished = [each for each in stood[:-1] if now is not None and each.evidence["bundle"] == now.bundle]
     before = unfinished or [each for each in stood if now is not None and each.evidence["bundle"] != now.bundle]
@@ -186,10 +197,26 @@ def roll_back(usecase: str) -> str:
     last = before[-1].evidence
     version = ModelVersion(last["version"], last["bundle"], last["run"])
     releasing.mend(job, version)
-    # back to inputs that were served before, so they may differ from today's
-    releasing.bless(job, version, new_signature=True)
-    cause = f"from version {now.version}, asked for by hand"
-    return _settle(job, version, "rolled back", cause, Rollout(()), new_signature=True)
+    with _refusals_told(job, version):
+        # back to inputs that were served before, so they may differ from today's
+        releasing.bless(job, version, new_signature=True)
+        cause = f"from version {now.version}, asked for by hand"
+        return _settle(job, version, "rolled back", cause, Rollout(()), new_signature=True)
+
+
+def _champions(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the promotions that stand, the present champion's last: each bundle once, where it was promoted last.
+
+    A rollback takes away those above the one it goes back to.
+    """
+    stood: list[Entry] = []
+    for entry in entries:
+        bundles = [each.evidence["bundle"] for each in stood]
+        if entry.action == "promoted":
+            stood = [each for each in stood if each.evidence["bundle"] != entry.evidence["bundle"]] + [entry]
+        elif entry.action == "rolled back" and entry.evidence["bundle"] in bundles:
+            del stood[bundles.index(entry.evidence["bundle"]) + 1 :]
+    return stood
 
 
 def _settle(

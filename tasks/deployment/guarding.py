@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from expectations.usecase import Release, UseCase
-from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.interval import paired_interval, unpaired_interval
+from tasks.evaluation.metrics import Blocks, Scored
 from tasks.modelling.family import Vector
 from tasks.monitoring.drift import profile_column, score_window
 
@@ -23,13 +24,25 @@ class Traffic:
 
     Attributes
     ----------
-    p99 : float
-        Processor time to score a request, in seconds.
+    skipped : int
+        Requests a shadow was too slow to score.
+    seconds : float
+        Processor time it took to score.
+    expected : float
+        Processor time the champion was measured, when it was loaded, to take for as many requests of as many rows.
     """
 
     requests: int = 0
     failures: int = 0
-    p99: float = 0.0
+    skipped: int = 0
+    seconds: float = 0.0
+    expected: float = 0.0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: Traffic) -> Traffic:
+        return Traffic(*(max(0, a - b) for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -83,17 +96,17 @@ class StepVerdict:
         if self.status == "violated":
             return ", ".join(str(each) for each in self.findings if each.status == "violated")
         if self.status == "unknown":
-            return f"only {self.rows} rows to judge it by"
+            return f"only {self.rows} rows of it or of the champion to judge it by"
         return f"{self.rows} rows, " + ", ".join(str(each) for each in self.findings if each.value is not None)
 
 
 def judge_step(evidence: Evidence, spec: UseCase, plan: Release) -> StepVerdict:
     """Hold what happened in a step against the guardrails.
 
-    Failures count from the first request on, everything else from `plan.min_rows` rows, scoring time from a hundred
-    requests on either side: below that its 99th percentile is but the slowest one.
+    Failures count from the first request on, everything else from `plan.min_rows` rows of either model on: a candidate
+    nothing can be held against is not known to be good. Scoring time counts from a hundred requests on either side.
     """
-    rows = len(evidence.candidate)
+    rows = min(len(evidence.candidate), len(evidence.champion))
     enough = rows >= plan.min_rows
     findings = (_failures(evidence, plan), *(_comparisons(evidence, spec, plan) if enough else ()))
     if any(each.status == "violated" for each in findings):
@@ -102,6 +115,9 @@ def judge_step(evidence: Evidence, spec: UseCase, plan: Release) -> StepVerdict:
 
 
 _FEWEST_REQUESTS = 100
+_RESAMPLES, _RUNS = 400, 100
+_CONFIDENCE = 0.98
+"""Of the interval of a loss, both ends together: a step is looked at several times."""
 
 
 def _failures(evidence: Evidence, plan: Release) -> Finding:
@@ -116,26 +132,25 @@ def _failures(evidence: Evidence, plan: Release) -> Finding:
 def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[Finding]:
     rails = plan.guardrails
     theirs, own = evidence.champion_traffic, evidence.candidate_traffic
-    if min(theirs.requests, own.requests) >= _FEWEST_REQUESTS and theirs.p99:
-        ratio = own.p99 / theirs.p99
-        yield Finding(
-            "scoring time against the champion's",
-            ratio,
-            rails.max_latency,
-            "violated" if ratio > rails.max_latency else "good",
-        )
-    if len(evidence.champion) >= plan.min_rows:
-        profile = profile_column(pl.Series("prediction", evidence.champion))
-        window = pl.DataFrame({"prediction": evidence.candidate})
-        drifted = score_window({"prediction": profile}, window, alpha=0.001, min_effect=rails.max_drift)[0]
-        yield Finding(
-            "distance of the predictions",
-            drifted.score,
-            drifted.threshold,
-            "violated" if drifted.score > drifted.threshold else "good",
-        )
+    if min(theirs.requests, own.requests) >= _FEWEST_REQUESTS and min(theirs.seconds, own.expected) > 0:
+        # each against what its own requests should take, as a canary and the champion have requests of other sizes
+        ratio = (own.seconds / own.expected) / (theirs.seconds / theirs.expected)
+        status: Status = "violated" if ratio > rails.max_latency else "good"
+        yield Finding("scoring time against the champion's", ratio, rails.max_latency, status)
+    profile = profile_column(pl.Series("prediction", evidence.champion))
+    window = pl.DataFrame({"prediction": evidence.candidate})
+    drifted = score_window({"prediction": profile}, window, alpha=0.001, min_effect=rails.max_drift)[0]
+    yield Finding(
+        "distance of the predictions",
+        drifted.score,
+        drifted.threshold,
+        "violated" if drifted.score > drifted.threshold else "good",
+    )
     if evidence.paired:
         share = agreement(evidence.champion, evidence.candidate, spec)
+        if own.skipped:  # told, and no fault: what it did score is what it is judged by
+            left_out = own.skipped / (own.requests + own.failures + own.skipped)
+            yield Finding("share of requests it was too slow for", left_out, 1.0, "good")
         yield Finding("agreement", share, rails.min_agreement, "violated" if share < rails.min_agreement else "good")
     yield _loss(evidence, spec, plan)
 
@@ -152,19 +167,37 @@ def agreement(champion: Vector, candidate: Vector, spec: UseCase) -> float:
 
 
 def _loss(evidence: Evidence, spec: UseCase, plan: Release) -> Finding:
-    limit = plan.guardrails.max_loss
-    metric = spec.monitoring.performance[0].metric if spec.monitoring.performance else ""
+    """Hold the realised metric against the champion's: violated where the loss is beyond doubt more than allowed."""
+    rules = spec.monitoring.performance
+    metric = rules[0].metric if rules else ""
+    declared = plan.guardrails.max_loss
+    limit = declared if declared is not None else rules[0].drop if rules else 0.0
     unknown = Finding(f"loss of {metric}", None, limit, "unknown")
-    found = []
+    scored = []
     for predictions, labels in (
-        (evidence.champion, evidence.champion_label),
         (evidence.candidate, evidence.candidate_label),
+        (evidence.champion, evidence.champion_label),
     ):
         known = np.isfinite(labels)
         if not metric or known.sum() < plan.min_rows:
             return unknown
-        found.append(score(metric, Scored(labels[known], predictions[known], spec.evaluation.threshold)))
-    loss = (found[0] - found[1]) * (1 if spec.greater_is_better[metric] else -1)
-    if not np.isfinite(loss):
+        scored.append(Scored(labels[known], predictions[known], spec.evaluation.threshold))
+    own, theirs = scored
+    gain = (paired_interval if evidence.paired else unpaired_interval)(
+        metric,
+        own,
+        theirs,
+        *(_runs(rows) for rows in ((own,) if evidence.paired else (own, theirs))),
+        greater_is_better=spec.greater_is_better[metric],
+        resamples=_RESAMPLES,
+        confidence=_CONFIDENCE,
+        seed=spec.model.seed,
+    )
+    if not np.isfinite(gain.upper):
         return unknown
-    return Finding(f"loss of {metric}", float(loss), limit, "violated" if loss > limit else "good")
+    return Finding(f"loss of {metric}", -gain.point, limit, "violated" if -gain.upper > limit else "good")
+
+
+def _runs(rows: Scored) -> Blocks:
+    """Cut rows, in the order they were asked, into runs: neighbours share their causes."""
+    return np.arange(len(rows.label)) * min(_RUNS, len(rows.label)) // len(rows.label)

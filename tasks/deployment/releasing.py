@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tasks.deployment.bundle import load_bundle
 from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.places import Job
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion
-from tasks.stores.releases import CandidateState, Served
+from tasks.stores.releases import CandidateState, Desired, Served, overtaken
 from tasks.stores.service import LEAVING_SECONDS, Service
 
 PATIENCE_SECONDS = 60.0
@@ -52,22 +53,39 @@ def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> No
         If the service does not answer.
     """
     releases = job.releases
-    now = releases.desired(job.name)
-    champion = now.champion if now else None
-    if champion is not None and champion.bundle == version.bundle:
+    if _begun(releases.desired(job.name), version):
         return
-    begun = now.candidate if now else None
-    if begun is not None and begun.bundle == version.bundle and begun.mode != "prove":
-        return  # a rerun, and the release had begun
     if has_image(job.places.serving_image, job.places.commit):
         prove_in_image(releases.bundle(job.name, version.bundle), version.bundle, job.places.serving_image)
+    now = releases.desired(job.name)  # read after what may take minutes: an operator may have wished meanwhile
+    if _begun(now, version):
+        return
+    champion, generation = (now.champion, now.generation) if now else (None, 0)
     candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
-    wish = releases.want(job.name, champion=champion, candidate=candidate, new_signature=new_signature)
+    wish = releases.want(
+        job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation
+    )
     try:
         await_candidate(job, wish.generation, version)
     except ReleaseError:
-        releases.want(job.name, champion=champion)
+        take_back(job, champion, wish.generation)
         raise
+
+
+def _begun(now: Desired | None, version: ModelVersion) -> bool:
+    """Whether a bundle is the champion already, or its release had begun when this was killed."""
+    if now is None:
+        return False
+    champion, candidate = now.champion, now.candidate
+    if champion is not None and champion.bundle == version.bundle:
+        return True
+    return candidate is not None and candidate.bundle == version.bundle and candidate.mode != "prove"
+
+
+def take_back(job: Job, champion: Served | None, generation: int) -> None:
+    """Wish for the champion alone again, unless somebody wished for something else since `generation`."""
+    with suppress(ReleaseError):
+        job.releases.want(job.name, champion=champion, after=generation)
 
 
 def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> int:
@@ -91,7 +109,9 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
             "What they wished for stands; deploy again if you still want to",
         )
     served = Served(bundle=version.bundle, version=version.version)
-    wish = releases.want(job.name, champion=served, new_signature=new_signature)
+    wish = releases.want(
+        job.name, champion=served, new_signature=new_signature, after=before.generation if before else 0
+    )
     try:
         await_generation(
             job,
@@ -101,7 +121,7 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
         )
     except ReleaseError:
         stays = before.previous if before and before.champion == served else before.champion if before else None
-        releases.want(job.name, champion=stays)
+        take_back(job, stays, wish.generation)
         raise
     return wish.generation
 
@@ -170,7 +190,7 @@ def await_generation(job: Job, generation: int, done: Callable[[dict[str, Any]],
     Raises
     ------
     ReleaseError
-        If one refused the bundle.
+        If one refused the bundle, or somebody wished for something else meanwhile.
     UnreachableError
         If it is silent for five seconds, a replica for longer than its name may be out of date, or if they do not get
         there in a minute.
@@ -216,6 +236,8 @@ def _await(
                     mount["refused"][bundle],
                     "The champion before is served on; see the service's log",
                 )
+            if there and mount["generation"] > generation and not done(mount):
+                raise overtaken(job.name, generation, mount["generation"])
             if not there or not done(mount):
                 waiting.append(mount)
         if not waiting:

@@ -12,17 +12,17 @@ from typing import Any, Literal
 
 import polars as pl
 
-from expectations.errors import ReleaseError, UnreachableError
+from expectations.errors import UnreachableError
 from expectations.usecase import Release
 from tasks.deployment.bundle import load_bundle
 from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
-from tasks.deployment.releasing import await_candidate
+from tasks.deployment.releasing import await_candidate, take_back
 from tasks.monitoring.harvest import harvest
 from tasks.monitoring.measuring import decode_rows, true_labels
 from tasks.monitoring.windows import Window
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
-from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served
+from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served, overtaken
 
 _LOOKS = 5
 """How often a step is looked at before it ends: a violation ends it at once."""
@@ -98,27 +98,24 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
     if begun is not None and begun.bundle == version.bundle:  # a rerun goes on where it was killed, if that is a step
         reached = [at for at, step in enumerate(steps) if step == (begun.mode, begun.share)]
         steps = steps[reached[0] :] if reached else steps
+    generation = desired.generation if desired else 0
     for mode, share in steps:
         candidate = CandidateState(bundle=version.bundle, version=version.version, mode=mode, share=share)
-        wish = job.releases.want(job.name, champion=champion, candidate=candidate, new_signature=new_signature)
+        wish = job.releases.want(
+            job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation
+        )
+        generation = wish.generation
         try:
             with _watching(job):
                 await_candidate(job, wish.generation, version)
                 done.append(Step(mode, share, _watch(job, champion, candidate, plan, wish.generation)))
         except BaseException:  # nobody would watch it: it must not go on answering
-            _withdraw(job, champion, wish.generation)
+            take_back(job, champion, wish.generation)
             raise
         if done[-1].verdict.status != "good":
-            _withdraw(job, champion, wish.generation)
+            take_back(job, champion, wish.generation)
             break
     return Rollout(tuple(done))
-
-
-def _withdraw(job: Job, champion: Served, generation: int) -> None:
-    """Leave the champion alone again, unless somebody wished for something else meanwhile."""
-    desired = job.releases.desired(job.name)
-    if desired is not None and desired.generation == generation:
-        job.releases.want(job.name, champion=champion)
 
 
 def _plan(plan: Release) -> list[tuple[Literal["shadow", "canary"], float]]:
@@ -143,11 +140,7 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
         evidence = _gather(job, champion, candidate, began, counting)
         desired = job.releases.desired(job.name)
         if desired is None or desired.generation != generation:
-            raise ReleaseError(
-                f"generation {generation} of {job.name} until the step ends",
-                f"generation {desired.generation if desired else 'none'}: somebody released or rolled back meanwhile",
-                "What they wished for stands; deploy again if you still want to",
-            )
+            raise overtaken(job.name, generation, desired.generation if desired else 0)
         verdict = judge_step(evidence, job.usecase.spec, plan)
         if verdict.status == "violated" or time.monotonic() >= end:
             return verdict
@@ -185,7 +178,9 @@ def _gather(job: Job, champion: Served, candidate: CandidateState, began: dateti
     paired = candidate.mode == "shadow"
     if paired:
         shadows = _since(job, "shadows", began).filter(pl.col("bundle") == candidate.bundle)
-        both = theirs.join(shadows.select("id", pl.col("prediction").alias("shadow")), on="id", how="inner")
+        both = theirs.join(
+            shadows.select("id", pl.col("prediction").alias("shadow")), on="id", how="inner", maintain_order="left"
+        )
         theirs, own = both, both.with_columns(pl.col("shadow").alias("prediction"))
     else:
         own = labelled.filter(pl.col("bundle") == candidate.bundle)
@@ -205,7 +200,7 @@ def _since(job: Job, table: Literal["predictions", "shadows"], began: datetime) 
     if job.lake.version(table) is None:
         columns = {"id": pl.String, "bundle": pl.String, "prediction": pl.Float64, "row": pl.String}
         return pl.DataFrame(schema={**columns, "event_time": pl.Datetime("us", "UTC")})
-    return job.lake.scan(table).filter(pl.col("served_at") >= began).collect()
+    return job.lake.scan(table).filter(pl.col("served_at") >= began).collect().sort("served_at", "id")
 
 
 def _labels(job: Job, champion: Served, answered: pl.DataFrame, began: datetime) -> pl.Series:
@@ -247,21 +242,14 @@ class _Counting:
 
     def of(self, bundle: str) -> Traffic:
         """Return what a bundle did since the step began."""
-        requests = failures = 0
-        seconds: list[int] = []
-        bounds: list[float] = []
+        total = Traffic()
         for replica, (_, models) in self._latest.items():
             if bundle not in models:
                 continue
-            new, old = models[bundle], self._before[replica].get(bundle)
-            if old is None or _tried(new) < _tried(old):  # a worker of it started meanwhile, and counts from nothing
-                old = {"requests": 0, "failures": 0, "seconds": {"counts": [0] * len(new["seconds"]["counts"])}}
-            bounds = new["bounds"]
-            requests += max(0, new["requests"] - old["requests"])
-            failures += max(0, new["failures"] - old["failures"])
-            taken = [max(0, n - o) for n, o in zip(new["seconds"]["counts"], old["seconds"]["counts"], strict=True)]
-            seconds = [a + b for a, b in zip(seconds or [0] * len(taken), taken, strict=True)]
-        return Traffic(requests, failures, _quantile(seconds, bounds) if seconds else 0.0)
+            new, old = _traffic(models[bundle]), _traffic(self._before[replica].get(bundle))
+            # a worker of it that started meanwhile counts from nothing
+            total += new if new.requests + new.failures < old.requests + old.failures else new - old
+        return total
 
     def _ask(self) -> dict[str, tuple[float, dict[str, Any]]]:
         """Return replica -> when it started, and bundle -> what it did since."""
@@ -279,14 +267,7 @@ class _Counting:
         return found
 
 
-def _tried(tally: dict[str, Any]) -> int:
-    return int(tally["requests"]) + int(tally["failures"])
-
-
-def _quantile(counts: list[int], bounds: list[float], share: float = 0.99) -> float:
-    seen, wanted = 0, share * sum(counts)
-    for bound, count in zip([*bounds, bounds[-1]], counts, strict=True):
-        seen += count
-        if seen and seen >= wanted:
-            return bound
-    return 0.0
+def _traffic(tally: dict[str, Any] | None) -> Traffic:
+    if tally is None:
+        return Traffic()
+    return Traffic(tally["requests"], tally["failures"], tally["skipped"], tally["seconds"]["total"], tally["expected"])

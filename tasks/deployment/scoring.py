@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from expectations.errors import BundleError, ReleaseError, SourceError
-from tasks.deployment.bundle import Bundle, BundleColumn, load_bundle
-from tasks.stores.lake import Table
+from tasks.deployment.bundle import Bundle, BundleColumn, Manifest, load_bundle
+from tasks.preprocessing.instants import Instants
+from tasks.stores.lake import BATCH, Table
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 65_536
 PREDICTION = "prediction"
 _LAKE = "lake:"
+_NEWEST, _COUNT = "_newest", "_count"
 _TABLES: tuple[Table, ...] = ("raw", "clean")
 
 
@@ -41,7 +44,8 @@ def score_table(job: Job, source: str, output: str) -> ScoredTable:
     Parameters
     ----------
     source : str
-        A Parquet file or folder of them, by path or any address fsspec knows; or ``lake:clean``, ``lake:raw``.
+        A Parquet file or folder of them, by path or any address fsspec knows; or ``lake:clean``, ``lake:raw``, of which
+        the newest version of each row before the job's instant counts.
     output : str
         Address of a Parquet file; visible only once it is whole.
 
@@ -66,16 +70,15 @@ def score_table(job: Job, source: str, output: str) -> ScoredTable:
         raise SourceError(
             f"the columns {', '.join(absent)} in {source}", "none of them", "The model reads these columns"
         )
-    rows = _write(bundle, served.version, _batches(table, bundle, source), output)
+    rows = _write(bundle, served.version, _batches(job, table, bundle, source), output)
     return ScoredTable(rows, output, served.version, served.bundle, time.perf_counter() - started)
 
 
 def predict_frame(bundle: Bundle, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the keys of a frame and a column of predictions."""
     manifest = bundle.manifest
-    typed = frame.select(
-        _typed(frame, column, manifest.timezone) for column in manifest.columns if column.name in frame.columns
-    )
+    inputs = [column for column in manifest.columns if column.role == "input"]
+    typed = frame.select(_typed(frame[column.name], column, manifest) for column in inputs)
     keys = [name for name in manifest.keys if name in frame.columns]
     return frame.select(keys).with_columns(pl.Series(PREDICTION, bundle.predict(typed)))
 
@@ -111,33 +114,88 @@ def _open(job: Job, source: str) -> Dataset:
         ) from error
 
 
-def _batches(table: Dataset, bundle: Bundle, source: str) -> Iterator[pl.DataFrame]:
+class _Latest:
+    """Keeps the newest version of each row of a lake's table that is known as of the job's instant.
+
+    Only keys that have several versions are held in memory: they are few.
+    """
+
+    def __init__(self, job: Job, table: Dataset) -> None:
+        spec = job.usecase.spec
+        self._keys, self._clock, self._as_of = list(spec.keys), spec.clock.column, job.as_of
+        self.columns = (*dict.fromkeys((*self._keys, self._clock, BATCH)),)
+        versions = pl.scan_pyarrow_dataset(table).select(self.columns)
+        if self._clock in self._keys:  # else a correction may move a row in time, and the newest is sought first
+            versions = versions.filter(pl.col(self._clock) < self._as_of)
+        self._several = (
+            versions.group_by(self._keys)
+            .agg(pl.col(BATCH).max().alias(_NEWEST), pl.len().alias(_COUNT))
+            .filter(pl.col(_COUNT) > 1)
+            .drop(_COUNT)
+            .collect(engine="streaming")
+        )
+
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of a frame that count."""
+        frame = frame.filter(pl.col(self._clock) < self._as_of)
+        if not len(self._several):
+            return frame
+        beside = frame.join(self._several, on=self._keys, how="left", maintain_order="left", nulls_equal=True)
+        single = beside.filter(pl.col(_NEWEST).is_null())
+        newest = beside.filter(pl.col(BATCH) == pl.col(_NEWEST)).unique(self._keys, keep="last", maintain_order=True)
+        return pl.concat((single, newest)).drop(_NEWEST)
+
+
+def _batches(job: Job, table: Dataset, bundle: Bundle, source: str) -> Iterator[pl.DataFrame]:
+    latest = _Latest(job, table) if source.startswith(_LAKE) else None
     wanted = [column.name for column in bundle.manifest.columns if column.name in table.schema.names]
-    for batch in table.to_batches(columns=wanted, batch_size=BATCH_ROWS):
+    read = list(dict.fromkeys((*wanted, *(latest.columns if latest else ()))))
+    for batch in table.to_batches(columns=read, batch_size=BATCH_ROWS):
         frame = pl.DataFrame(batch)
+        if latest is not None:
+            frame = latest.of(frame)
+        if not len(frame):
+            continue
         try:
             yield predict_frame(bundle, frame)
-        except (pl.exceptions.PolarsError, BundleError) as error:
+        except (pl.exceptions.PolarsError, BundleError, TypeError) as error:
             raise SourceError(
                 "columns of the types the model reads", str(error).splitlines()[0][:300], f"Mend {source}"
             ) from error
 
 
-def _typed(frame: pl.DataFrame, column: BundleColumn, timezone: str) -> pl.Expr:
-    """Bring a column to what a request of that type would be."""
-    value, dtype = pl.col(column.name), frame.schema[column.name]
-    if column.type == "instant":
-        if dtype == pl.String:
-            return value
-        if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
-            return value.dt.replace_time_zone(timezone)
-        return value
-    if column.type == "text":
-        return value
-    if column.type == "boolean":
-        return value.cast(pl.Boolean)
-    number = value.cast(pl.Float64)
-    return pl.when(number.is_finite()).then(number).alias(column.name)
+def _typed(values: pl.Series, column: BundleColumn, manifest: Manifest) -> pl.Series:
+    """Bring a column to what requests of its values would be read as.
+
+    Raises
+    ------
+    TypeError
+        If they would be refused.
+    """
+    try:
+        match column.type:
+            case "instant":
+                zone = manifest.timezone if column.name == manifest.clock else "UTC"
+                return Instants(ZoneInfo(zone)).column(values)
+            case "text":
+                return values
+            case "boolean":
+                return values.cast(pl.Boolean)
+            case "integer":
+                return _whole(values)
+            case _:
+                numbers = values.cast(pl.Float64)
+                return numbers.set(~numbers.is_finite(), None)
+    except TypeError as error:
+        raise TypeError(f"the column {column.name} needs {error}") from None
+
+
+def _whole(values: pl.Series) -> pl.Series:
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+        if not (values == values.floor()).all():
+            raise TypeError("a whole number")
+    return values.cast(pl.Int64)
 
 
 def _write(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], output: str) -> int:
@@ -145,6 +203,9 @@ def _write(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], output:
     import pyarrow.parquet as parquet
 
     filesystem, path = fsspec.core.url_to_fs(output)
+    if filesystem.isdir(path):
+        raise SourceError("a file to write predictions to", f"a folder, {output}", "Name a file in it")
+    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
     beside, rows = f"{path}.part", 0
     writer: Any = None
     notes = {b"driftwheel.bundle": bundle.digest.encode(), b"driftwheel.version": version.encode()}

@@ -67,11 +67,37 @@ def paired_interval(
     """
     if not np.array_equal(challenger.label, champion.label):
         raise ValueError("a paired interval needs both models scored on the same rows")
+    draws = [_resampled(metric, rows, blocks, resamples, seed) for rows in (challenger, champion)]
+    return _interval(draws[0] - draws[1], confidence, greater_is_better=greater_is_better)
+
+
+def unpaired_interval(
+    metric: str,
+    challenger: Scored,
+    champion: Scored,
+    blocks: Blocks,
+    champion_blocks: Blocks,
+    *,
+    greater_is_better: bool,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Interval:
+    """Estimate the challenger's gain over the champion where each was scored on rows of its own."""
+    own = _resampled(metric, challenger, blocks, resamples, seed)
+    theirs = _resampled(metric, champion, champion_blocks, resamples, seed + 1)
+    return _interval(own - theirs, confidence, greater_is_better=greater_is_better)
+
+
+def _resampled(metric: str, rows: Scored, blocks: Blocks, resamples: int, seed: int) -> Array:
+    """Return a metric over all rows, then over each resample of the blocks; the same seed draws the same blocks."""
     n_blocks = int(blocks.max()) + 1
     weights = np.random.default_rng(seed).multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), resamples)
-    all_weights = np.vstack([np.ones((1, n_blocks)), weights.astype(np.float64)])
-    prepared = [METRICS[metric](rows, blocks, n_blocks)(all_weights) for rows in (challenger, champion)]
-    gain = (prepared[0] - prepared[1]) * (1.0 if greater_is_better else -1.0)
+    return METRICS[metric](rows, blocks, n_blocks)(np.vstack([np.ones((1, n_blocks)), weights.astype(np.float64)]))
+
+
+def _interval(difference: Array, confidence: float, *, greater_is_better: bool) -> Interval:
+    gain = difference * (1.0 if greater_is_better else -1.0)
     tail = (1 - confidence) / 2
     lower, upper = np.nanquantile(gain[1:], [tail, 1 - tail])
     return Interval(float(gain[0]), float(lower), float(upper))

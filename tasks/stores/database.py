@@ -224,6 +224,9 @@ class Event:
     occurred: datetime
 
 
+Severity = Literal["info", "warning", "failure"]
+
+
 @dataclass(frozen=True)
 class Alert:
     """Something a person should hear."""
@@ -232,7 +235,7 @@ class Alert:
     usecase: str
     title: str
     body: str
-    severity: Literal["info", "warning", "failure"]
+    severity: Severity
 
 
 _WRITERS = 4_820_001

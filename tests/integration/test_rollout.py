@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -353,3 +354,106 @@ def test_one_family_of_addresses_counts(monkeypatch: pytest.MonkeyPatch) -> None
     assert service.resolve(httpx.URL("http://service.example")) == ["10.0.0.2"]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both[:1])
     assert service.resolve(httpx.URL("http://service.example")) == ["::2"]
+
+
+def test_an_operators_wish_while_a_bundle_is_proved_stands(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
+    third = Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
+    monkeypatch.setattr(releasing, "has_image", lambda *_: True)
+    monkeypatch.setattr(releasing, "prove_in_image", lambda *_: job.releases.want("rentals", champion=third))
+    releasing.bless(job, ModelVersion("2", made[2].digest, "run"))
+    desired = job.releases.desired("rentals")
+    assert desired.champion == third
+    assert desired.candidate.bundle == made[2].digest
+
+
+def test_a_wish_that_comes_between_ends_a_release_at_once_and_stands(
+    job: Job, made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = ModelVersion("2", made[2].digest, "run")
+    releasing.bless(job, version)
+    third = Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
+    waiting = releasing.await_generation
+
+    def meanwhile(*arguments: object) -> None:
+        job.releases.want("rentals", champion=third)
+        waiting(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(releasing, "await_generation", meanwhile)
+    began = time.monotonic()
+    with pytest.raises(ReleaseError, match="somebody released or rolled back meanwhile"):
+        releasing.release(job, version)
+    assert time.monotonic() - began < 10
+    assert job.releases.desired("rentals").champion == third
+
+
+def test_of_wishes_at_once_none_is_lost(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+
+    def wish(number: int) -> int:
+        return releases.want("x", champion=Served(bundle=str(number), version=str(number))).generation
+
+    with ThreadPoolExecutor(16) as pool:
+        generations = list(pool.map(wish, range(64)))
+    assert sorted(generations) == list(range(1, 65))
+    with pytest.raises(ReleaseError, match="generation 64"):
+        releases.want("x", champion=None, after=63)
+    assert releases.want("x", champion=None, after=64).generation == 65
+
+
+@pytest.mark.parametrize(
+    ("history", "present", "expected"),
+    [
+        ("1 2", "2", "1"),
+        ("1 2 2", "2", "1"),
+        ("1 2 1", "1", "2"),
+        ("1 2 3 1", "1", "3"),
+        ("1 2 3 <2", "2", "1"),
+        ("1 2 3 <2 4", "4", "2"),
+        ("1 2 3", "2", "2"),  # a rollback that was killed between the service and the ledger
+        ("1", "1", None),
+        ("1 2 <1", "1", None),
+    ],
+)
+def test_a_rollback_goes_to_the_champion_before(
+    job: Job, monkeypatch: pytest.MonkeyPatch, history: str, present: str, expected: str | None
+) -> None:
+    from flows import running
+    from tasks.stores.database import Entry
+
+    for at, step in enumerate(history.split()):
+        action, bundle = ("rolled back", step[1:]) if step.startswith("<") else ("promoted", step)
+        evidence = {"version": bundle, "bundle": bundle, "run": "r"}
+        with job.database.transaction() as connection:
+            job.database.write(
+                connection, Entry(str(at), "rentals", job.as_of, "deploy", action, "manual", "", evidence)
+            )
+    job.releases.want("rentals", champion=Served(bundle=present, version=present))
+    chosen = []
+    monkeypatch.setattr(running, "_job", lambda _: job)
+    monkeypatch.setattr(running.releasing, "mend", lambda *_: None)
+    monkeypatch.setattr(running.releasing, "bless", lambda *_, **__: None)
+    monkeypatch.setattr(running, "_settle", lambda _, version, *__, **___: chosen.append(version.bundle))
+    if expected is None:
+        with pytest.raises(ReleaseError, match="none in the ledger"):
+            running.roll_back("rentals")
+    else:
+        running.roll_back("rentals")
+        assert chosen == [expected]
+
+
+def test_a_version_the_service_refuses_by_hand_is_in_the_ledger(
+    job: Job, made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import running
+
+    version = ModelVersion("2", made[2].digest, "run")
+    model = job.releases.bundle("rentals", made[2].digest) / "model.txt"
+    model.write_text(model.read_text()[:5000])
+    monkeypatch.setattr(running, "_job", lambda _: job)
+    monkeypatch.setattr(running, "tell", lambda _: None)
+    monkeypatch.setattr(running.releasing, "choose_version", lambda *_: version)
+    with pytest.raises(ReleaseError, match="as it was sealed"):
+        running.deploy_version("rentals", "2", None)
+    (entry,) = job.database.entries("rentals")
+    assert (entry.action, entry.evidence["bundle"]) == ("refused", made[2].digest)
+    assert len(job.database.undelivered("rentals")) == 1
