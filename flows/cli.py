@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused.
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from flows.stage import Verdict
     from infra.backup import Backup
     from infra.settings import Settings
+    from tasks.stores.keys import Keys
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 FAILED, HELD = 1, 3
+_PLATFORM_KEY = "platform"
 _HELD_OUTCOMES = {"held", "hold", "refused", "unknown"}
 
 
@@ -339,6 +342,8 @@ def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...], pool:
     done = initialise(folder, domain, port, use_cases, pool)
     for name in done.made:
         click.echo(f"made {name}")
+    for name in done.kept:
+        click.echo(f"kept {name} of .env: change it there, and renew the certificate where it is the domain")
     click.echo(
         f"the service will be at {done.address}, pages at prefect., mlflow. and reports. of it\n"
         f"log in as {done.user} with DRIFTWHEEL_PASSWORD of .env; the service takes the keys of .stack/keys"
@@ -365,6 +370,9 @@ def wait(folder: Path, seconds: float) -> None:
     _table("The stack", ("container", "state"), sorted(states.items()))
 
 
+_VERIFY = click.option(
+    "--verify", "only_verify", is_flag=True, help="Hold every file against its hash; restore nothing."
+)
 _SNAPSHOT = click.option("--snapshot", default="latest", show_default=True, help="Of a restic repository.")
 
 
@@ -383,13 +391,17 @@ def back_up_stack(target: str, folder: Path) -> None:
 @click.argument("backup")
 @_SNAPSHOT
 @_STACK_FOLDER
+@_VERIFY
 @_errors
-def restore_stack(backup: str, snapshot: str, folder: Path) -> None:
+def restore_stack(backup: str, snapshot: str, folder: Path, only_verify: bool) -> None:
     """Bring a backup of the stack (a folder, or restic:REPOSITORY) back where there is none, and start it."""
-    from infra.compose.running import Compose
+    from infra.compose.running import KIND, Compose
     from infra.vault import backup_at
 
-    with backup_at(backup, "stack", snapshot) as found:
+    if only_verify:
+        _verify(backup, KIND, snapshot)
+        return
+    with backup_at(backup, KIND, snapshot) as found:
         restored = Compose(folder).restore(found)
     click.echo(
         f"restored the stack as of {restored.made:%Y-%m-%d %H:%M} UTC; `driftwheel stack wait` shows how it does"
@@ -417,11 +429,28 @@ def back_up_home(target: str) -> None:
     _back_up(partial(back_up, settings.folder), target, "home")
 
 
+def _tell_elsewhere(made: Backup) -> None:
+    for address in made.elsewhere:
+        click.echo(f"not in it: {address}, which needs a backup of its own")
+
+
+def _verify(backup: str, kind: Literal["home", "stack"], snapshot: str) -> None:
+    from infra.backup import verify
+    from infra.vault import PREFIX, Vault, backup_at
+
+    if backup.startswith(PREFIX):
+        Vault(backup, kind).check()
+    with backup_at(backup, kind, snapshot) as folder:
+        found = verify(folder, kind)
+    click.echo(f"sound: {found.files} files, {found.size / 2**20:.1f} MB, of {found.made:%Y-%m-%d %H:%M} UTC")
+
+
 def _back_up(make: Callable[[Path], Backup], target: str, kind: Literal["home", "stack"]) -> None:
     from infra.vault import PREFIX, Vault
 
     if not target.startswith(PREFIX):
         made = make(Path(target).absolute())
+        _tell_elsewhere(made)
         click.echo(f"{made.folder}: {made.files} files, {made.size / 2**20:.1f} MB, every one with its hash")
         click.echo("It holds keys and data: keep it where only you can read it, or use restic:REPOSITORY.")
         return
@@ -429,27 +458,25 @@ def _back_up(make: Callable[[Path], Backup], target: str, kind: Literal["home", 
     with TemporaryDirectory(prefix="driftwheel-backup-") as scratch:
         made = make(Path(scratch))
         snapshot = vault.put(made.folder)
+    _tell_elsewhere(made)
     click.echo(f"snapshot {snapshot} in {vault.repository}: {made.files} files, {made.size / 2**20:.1f} MB, encrypted")
 
 
 @main.command()
 @click.argument("backup")
 @_SNAPSHOT
-@click.option("--verify", "only_verify", is_flag=True, help="Hold every file against its hash; restore nothing.")
+@_VERIFY
 @_errors
 def restore(backup: str, snapshot: str, only_verify: bool) -> None:
     """Verify a backup (a folder, or restic:REPOSITORY) and bring it back into an empty home (DRIFTWHEEL_HOME)."""
+    from infra.backup import KIND
     from infra.backup import restore as bring_back
-    from infra.backup import verify
-    from infra.vault import PREFIX, Vault, backup_at
+    from infra.vault import backup_at
 
-    if only_verify and backup.startswith(PREFIX):
-        Vault(backup, "home").check()
-    with backup_at(backup, "home", snapshot) as folder:
-        if only_verify:
-            found = verify(folder)
-            click.echo(f"sound: {found.files} files, {found.size / 2**20:.1f} MB, of {found.made:%Y-%m-%d %H:%M} UTC")
-            return
+    if only_verify:
+        _verify(backup, KIND, snapshot)
+        return
+    with backup_at(backup, KIND, snapshot) as folder:
         home = _settings().home.expanduser().absolute()
         found = bring_back(folder, home)
     click.echo(f"restored {found.files} files of {found.made:%Y-%m-%d %H:%M} UTC into {home}; `driftwheel up` goes on")
@@ -657,14 +684,23 @@ def add_key(name: str, scopes: tuple[str, ...]) -> None:
     file = Keys(settings.keys_file)
     wanted: list[Scope] = [scope for scope in SCOPES if scope in scopes]
     made = file.add(name, wanted)
-    known = file.read()
-    if (
-        not settings.service_key and "platform" not in known and not settings.own_key_file.exists()
-    ):  # the platform itself must go on asking
-        settings.own_key_file.touch(mode=0o600)
-        settings.own_key_file.write_text(file.add("platform", SCOPES), encoding="ascii")
-        click.echo("from now on the service asks for a key; the platform made itself one", err=True)
+    _keep_platform_in(settings, file)
     click.echo(made)
+
+
+def _keep_platform_in(settings: Settings, file: Keys) -> None:
+    """Make the platform a key of its own where the service asks for one: it must go on asking."""
+    from tasks.stores.keys import SCOPES
+    from tasks.stores.releases import replace_file
+
+    if settings.service_key or _PLATFORM_KEY in file.read():
+        return
+    own = settings.own_key_file
+    if not own.exists():  # whole before it is in force: a kill in between leaves nobody locked out
+        own.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(own, f"dw_{_PLATFORM_KEY}_{secrets.token_urlsafe(32)}", 0o600)
+    file.add(_PLATFORM_KEY, SCOPES, own.read_text(encoding="ascii").strip())
+    click.echo("from now on the service asks for a key; the platform made itself one", err=True)
 
 
 @keys.command("list")
@@ -691,8 +727,16 @@ def remove_key(name: str) -> None:
     """Remove a key; the service stops taking it within a second."""
     from tasks.stores.keys import Keys
 
-    Keys(_settings().keys_file).remove(name)
+    settings = _settings()
+    file = Keys(settings.keys_file)
+    file.remove(name)
     click.echo(f"{name} is no longer taken")
+    if (
+        name == _PLATFORM_KEY and not settings.service_key
+    ):  # it is to be another; without one the platform is locked out
+        settings.own_key_file.unlink(missing_ok=True)
+        if file.read():
+            _keep_platform_in(settings, file)
 
 
 @main.command()

@@ -9,7 +9,7 @@ heals: each does its work exactly once however often it is begun.
 3. desired states (after the platform: a release that had begun is finished by its rerun)
 4. the databases of MLflow and Prefect (after the desired states: what is served is registered)
 5. the lake, each table's log before its files (a log never names a file that was not there)
-6. bundles, artifacts, reports, keys
+6. bundles, artifacts, reports, keys, the folders of use cases
 """
 
 from __future__ import annotations
@@ -24,26 +24,39 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from expectations.errors import BackupError
+from expectations.loading import SHIPPED
 from tasks.stores.hashing import hash_file
 
 MANIFEST = "backup.json"
-FORMAT = 1
-_DATABASES_FIRST = ("platform.db",)
+FORMAT = 2
+KIND: Final = "home"
+_PLATFORM = "platform.db"
+_DATABASES_FIRST = (_PLATFORM,)
 _DATABASES_LATER = ("mlflow.db", "prefect/prefect.db")
 _SECRETS = ("privacy.key", "service.key", "keys.json")
 _RELATIVE_TO_HOME = "home"
+USE_CASES = "usecases"
+"""Folder of a restored home that holds use cases whose own folders are gone."""
 
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup: its folder, how many files and bytes it holds, and when it was made."""
+    """A backup: its folder, how many files and bytes it holds, and when it was made.
+
+    Attributes
+    ----------
+    elsewhere : tuple of str
+        Addresses of what it does not hold: stores that have backups of their own.
+    """
 
     folder: Path
     files: int
     size: int
     made: datetime
+    elsewhere: tuple[str, ...] = ()
 
 
 def back_up(home: Path, target: Path) -> Backup:
@@ -65,7 +78,27 @@ def back_up(home: Path, target: Path) -> Backup:
     made = datetime.now(UTC)
     folder = target / f"driftwheel-{made:%Y%m%dT%H%M%SZ}"
     beside = folder.with_name(f".{folder.name}.part")
-    copy = beside / _RELATIVE_TO_HOME
+    try:
+        _copy_home(home, beside / _RELATIVE_TO_HOME)
+        files = {str(path.relative_to(beside)): hash_file(path) for path in _files(beside)}
+        size = sum((beside / name).stat().st_size for name in files)
+        manifest = {
+            "format": FORMAT,
+            "kind": KIND,
+            "driftwheel": version("driftwheel"),
+            "made": made.isoformat(),
+            "files": files,
+            "elsewhere": [],
+        }
+        (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        beside.rename(folder)
+    except BaseException:  # half a backup holds keys, and room
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return Backup(folder, len(files), size, made)
+
+
+def _copy_home(home: Path, copy: Path) -> None:
     copy.mkdir(parents=True, mode=0o700)
     _copy_tree(home / "journal", copy / "journal")
     for name in _DATABASES_FIRST:
@@ -83,21 +116,37 @@ def back_up(home: Path, target: Path) -> Backup:
     for name in _SECRETS:
         if (home / name).exists():
             _copy(home / name, copy / name)
-    files = {str(path.relative_to(beside)): hash_file(path) for path in _files(beside)}
-    size = sum((beside / name).stat().st_size for name in files)
-    manifest = {
-        "format": FORMAT,
-        "driftwheel": version("driftwheel"),
-        "made": made.isoformat(),
-        "files": files,
-    }
-    (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    beside.rename(folder)
-    return Backup(folder, len(files), size, made)
+    _copy_use_cases(copy)
 
 
-def verify(folder: Path) -> Backup:
+def _copy_use_cases(copy: Path) -> None:
+    """Copy the folders of use cases, which may lie anywhere; those shipped with us are in every checkout."""
+    for name, folder in _use_cases(copy / _PLATFORM).items():
+        if folder.is_dir() and not folder.resolve().is_relative_to(SHIPPED.resolve()):
+            shutil.copytree(folder, copy / USE_CASES / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+
+
+def _use_cases(platform: Path) -> dict[str, Path]:
+    with closing(sqlite3.connect(platform)) as database:
+        return {name: Path(folder) for name, folder in database.execute("select name, folder from use_cases")}
+
+
+def _bring_back_use_cases(beside: Path, home: Path) -> None:
+    """Let use cases whose folder is no more be read from the copy in the home."""
+    with closing(sqlite3.connect(beside / _PLATFORM)) as database, database:
+        for name, folder in _use_cases(beside / _PLATFORM).items():
+            if (beside / USE_CASES / name).is_dir() and not (folder / "usecase.yaml").exists():
+                there = str(home / USE_CASES / name)
+                database.execute("update use_cases set folder = ? where name = ?", (there, name))
+
+
+def verify(folder: Path, kind: str) -> Backup:
     """Hold every file of a backup against its hash.
+
+    Parameters
+    ----------
+    kind : {"home", "stack"}
+        What it must be of.
 
     Raises
     ------
@@ -114,6 +163,11 @@ def verify(folder: Path) -> Backup:
             f"format {manifest.get('format')}",
             "Restore it with the driftwheel that made it",
         )
+    if manifest["kind"] != kind:
+        stack = "stack " if manifest["kind"] == "stack" else ""
+        raise BackupError(
+            f"a backup of a {kind}", f"one of a {manifest['kind']}", f"`driftwheel {stack}restore` takes it"
+        )
     known: dict[str, str] = manifest["files"]
     present = {str(each.relative_to(folder)) for each in _files(folder)} - {MANIFEST}
     wrong = sorted(present ^ set(known)) or sorted(
@@ -126,7 +180,7 @@ def verify(folder: Path) -> Backup:
             "Use another backup",
         )
     size = sum((folder / name).stat().st_size for name in known)
-    return Backup(folder, len(known), size, datetime.fromisoformat(manifest["made"]))
+    return Backup(folder, len(known), size, datetime.fromisoformat(manifest["made"]), tuple(manifest["elsewhere"]))
 
 
 def restore(folder: Path, home: Path) -> Backup:
@@ -137,7 +191,7 @@ def restore(folder: Path, home: Path) -> Backup:
     BackupError
         If the backup is damaged, or the home is not empty.
     """
-    found = verify(folder)
+    found, home = verify(folder, KIND), home.resolve()
     if home.exists() and any(home.iterdir()):
         raise BackupError(
             f"an empty home at {home}", "files in it", "Move it away, or set DRIFTWHEEL_HOME to a new folder"
@@ -147,6 +201,7 @@ def restore(folder: Path, home: Path) -> Backup:
         shutil.rmtree(beside)
     shutil.copytree(folder / _RELATIVE_TO_HOME, beside)
     beside.chmod(0o700)
+    _bring_back_use_cases(beside, home)
     if home.exists():
         home.rmdir()
     beside.rename(home)

@@ -17,6 +17,8 @@ from tasks.stores.keys import SCOPES, Keys
 
 _CERTIFICATE_DAYS = 825
 _PLATFORM_KEY = "platform"
+RESTORING = "restoring"
+"""A file in ``.stack`` from the beginning of a restore to its end."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,13 @@ class Initialised:
     ----------
     made : tuple of str
         Files it wrote; empty where all was there.
+    kept : tuple of str
+        Settings of ``.env`` that stay although another value was asked for.
     """
 
     made: tuple[str, ...]
     address: str
+    kept: tuple[str, ...] = ()
     user: str = "admin"
 
 
@@ -54,9 +59,34 @@ def initialise(
             f"docker-compose.yml in {folder}", "none", "Run it in a checkout of driftwheel, or give --folder"
         )
     hidden, made = folder / ".stack", []
+    if (hidden / RESTORING).exists():
+        raise StackError(
+            "a stack that is whole", "one whose restore did not come to its end", "Run `driftwheel stack restore` again"
+        )
     hidden.mkdir(mode=0o700, exist_ok=True)
+    hidden.chmod(0o700)  # also where an engine made it for a mount
     environment = read_settings(folder / ".env")
-    wanted = {
+    wanted = _settings(domain, port, use_cases) | (_containers() if pool == "docker" else {})
+    asked = ("DRIFTWHEEL_DOMAIN", "DRIFTWHEEL_PORT", *(("DRIFTWHEEL_USE_CASES",) if use_cases else ()))
+    kept = [f"{name}={environment[name]}" for name in asked if environment.get(name, wanted[name]) != wanted[name]]
+    if environment.get("DRIFTWHEEL_VERSION", wanted["DRIFTWHEEL_VERSION"]) != wanted["DRIFTWHEEL_VERSION"]:
+        _raise_version(folder / ".env", wanted["DRIFTWHEEL_VERSION"])
+        made.append(".env (DRIFTWHEEL_VERSION)")
+    missing = {name: value for name, value in wanted.items() if name not in environment}
+    if missing:
+        _append(folder / ".env", missing)
+        environment |= missing
+        made.append(".env")
+    made += [f".stack/{name}" for name in _make_secrets(hidden, environment)]
+    if not (folder / "usecases").exists():
+        (folder / "usecases").mkdir()
+        (folder / "usecases").chmod(0o755)  # the containers read it as another user
+    address = f"https://{environment['DRIFTWHEEL_DOMAIN']}:{environment['DRIFTWHEEL_PORT']}"
+    return Initialised(tuple(made), address, tuple(kept))
+
+
+def _settings(domain: str, port: int, use_cases: tuple[str, ...]) -> dict[str, str]:
+    return {
         "DRIFTWHEEL_VERSION": version("driftwheel"),
         "DRIFTWHEEL_DOMAIN": domain,
         "DRIFTWHEEL_PORT": str(port),
@@ -66,38 +96,27 @@ def initialise(
         "POSTGRES_PASSWORD": secrets.token_hex(24),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
     }
-    if pool == "docker":
-        wanted |= _containers()
-    if environment.get("DRIFTWHEEL_VERSION", wanted["DRIFTWHEEL_VERSION"]) != wanted["DRIFTWHEEL_VERSION"]:
-        _raise_version(folder / ".env", wanted["DRIFTWHEEL_VERSION"])
-        made.append(".env (DRIFTWHEEL_VERSION)")
-    missing = {name: value for name, value in wanted.items() if name not in environment}
-    if missing:
-        _append(folder / ".env", missing)
-        environment |= missing
-        made.append(".env")
-    for name, content in (
-        ("nginx/users", _login("admin", environment["DRIFTWHEEL_PASSWORD"])),
-        ("alerts.env", "# Variables that alert addresses of use cases name: NAME=value\n"),
-        ("mlflow/auth.ini", _mlflow(environment["POSTGRES_PASSWORD"])),
-    ):
-        if _write_once(hidden / name, content):
-            made.append(f".stack/{name}")
-    if not (hidden / "nginx" / "certificate.pem").exists():
-        certificate, key = _certificate(environment["DRIFTWHEEL_DOMAIN"])
-        _write_once(hidden / "nginx" / "key.pem", key)
-        _write_once(hidden / "nginx" / "certificate.pem", certificate)
-        made.append(".stack/nginx/certificate.pem")
+
+
+def _make_secrets(hidden: Path, environment: dict[str, str]) -> list[str]:
+    """Write what is missing below ``.stack``; returns the files' names."""
+    contents = {
+        "nginx/users": _login("admin", environment["DRIFTWHEEL_PASSWORD"]),
+        "alerts.env": "# Variables that alert addresses of use cases name: NAME=value\n",
+        "mlflow/auth.ini": _mlflow(environment["POSTGRES_PASSWORD"]),
+    }
+    made = [name for name, content in contents.items() if _write_once(hidden / name, content)]
+    if _certify(hidden / "nginx", environment["DRIFTWHEEL_DOMAIN"]):
+        made.append("nginx/certificate.pem")
     keys = Keys(hidden / "keys" / "keys.json")
     if _PLATFORM_KEY not in keys.read():
         keys.add(_PLATFORM_KEY, SCOPES, environment["DRIFTWHEEL_SERVICE_KEY"])
-        made.append(".stack/keys/keys.json")
+        made.append("keys/keys.json")
     for path in (each for each in hidden.iterdir() if each.is_dir()):
         path.chmod(0o755)  # the folder above keeps others of this machine out; the containers read below it
         for file in path.glob("*"):
             file.chmod(0o644)
-    (folder / "usecases").mkdir(exist_ok=True)
-    return Initialised(tuple(made), f"https://{environment['DRIFTWHEEL_DOMAIN']}:{environment['DRIFTWHEEL_PORT']}")
+    return made
 
 
 def _containers() -> dict[str, str]:
@@ -153,6 +172,27 @@ def _write_once(path: Path, content: str | bytes) -> bool:
     return True
 
 
+def _certify(folder: Path, domain: str) -> bool:
+    """Make a certificate where there is none; its key with it, as one is nothing without the other."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    if certificate.exists() and key.exists():
+        return False
+    if key.exists():
+        made, _ = _certificate(domain, key.read_bytes())
+    else:
+        certificate.unlink(missing_ok=True)  # at no moment are there two that do not belong together
+        made, own = _certificate(domain)
+        _replace(key, own)
+    _replace(certificate, made)
+    return True
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}")
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
 def _login(user: str, password: str) -> str:
     """Write a line of nginx's users file. The password is 192 random bits, so a salted fast hash keeps it."""
     salt = secrets.token_bytes(8)
@@ -171,13 +211,26 @@ def _mlflow(password: str) -> str:
     )
 
 
-def _certificate(domain: str) -> tuple[bytes, bytes]:
-    """Make a certificate that signs itself; put a real one in its place for people beyond this machine."""
+def _certificate(domain: str, known: bytes | None = None) -> tuple[bytes, bytes]:
+    """Make a certificate that signs itself; put a real one in its place for people beyond this machine.
+
+    Parameters
+    ----------
+    known : bytes, optional
+        A private key to certify; a new one where not given.
+
+    Raises
+    ------
+    StackError
+        If the key cannot sign.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = serialization.load_pem_private_key(known, None) if known else ec.generate_private_key(ec.SECP256R1())
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise StackError("a private key of RSA or an elliptic curve in key.pem", type(key).__name__, "Replace it")
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain)])
     now = datetime.now(UTC)
     names = [domain, *(f"{each}.{domain}" for each in ("prefect", "mlflow", "reports"))]

@@ -9,34 +9,41 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Final
 
 import yaml
 
 from expectations.errors import BackupError, StackError
 from infra.backup import FORMAT, MANIFEST, Backup, verify
-from infra.compose.preparing import read_settings
+from infra.compose.preparing import RESTORING, read_settings
 from tasks.stores.hashing import hash_file
 
 _WAIT_SECONDS = 300.0
 _POLL_SECONDS = 1.0
 _DATABASES = ("driftwheel", "mlflow", "mlflow_auth", "prefect")
-_TAR = "tar -cf - --ignore-failed-read --warning=no-file-changed --warning=no-file-removed"
+_TAR = "LC_ALL=C tar -cf - --ignore-failed-read"
+_GONE = re.compile(
+    r"tar: .*(File removed before we read it|file changed as we read it|Cannot (stat|open): No such file or directory)"
+)
+"""What tar may say: a harvest removes segments, a journal grows, and only its whole lines count."""
 _LAKE = "find lake -type f -path '*/_delta_log/*'; find lake -type f ! -path '*/_delta_log/*'"
 _RELEASES = "find releases -name desired.json; find releases -type f ! -name desired.json ! -path '*/.*'"
 _FILES = {  # in the order `infra.backup` explains; the databases come between
     "journal.tar": ("worker", f"find journal -type f ! -name '.*' | {_TAR} -T -"),
     "releases.tar": ("worker", f"{{ {_RELEASES}; }} | {_TAR} -T -"),
     "lake.tar": ("worker", f"{{ {_LAKE}; }} | {_TAR} -T -"),
-    "reports.tar": ("worker", f"find reports privacy.key -type f ! -name '.*' 2>/dev/null | {_TAR} -T -"),
+    "reports.tar": ("worker", f"{{ find reports -type f ! -name '.*'; ls privacy.key || :; }} | {_TAR} -T -"),
     "artifacts.tar": ("mlflow", f"{_TAR} artifacts"),
 }
+_UNREAD = re.compile(r"(find|tar): ")
+KIND: Final = "stack"
 _WELL = ("healthy", "done")
 _FILES_CHANGED = 1
-"""What tar ends with where a file grew while it was read: the journal does, and only its whole lines count."""
+"""What tar ends with where a file changed while it was read."""
 _RESTORED_BY = {"artifacts.tar": "mlflow"}
 
 
@@ -71,9 +78,10 @@ class Compose:
         return done.stdout
 
     def states(self) -> dict[str, str]:
-        """Return how each service does: healthy, starting, unhealthy, running, done or exited.
+        """Return how each service does.
 
-        Of several replicas the one that does worst counts.
+        Healthy, starting, unhealthy or running; done, where it is to run once; else the engine's own word. Of several
+        replicas the one that does worst counts.
         """
         ids = self.run("ps", "--all", "--quiet").split()
         if not ids:
@@ -85,7 +93,9 @@ class Compose:
             if labels.get("com.docker.compose.oneoff") == "True":  # somebody's `compose run`
                 continue
             health = state.get("Health", {}).get("Status")
-            ended = "done" if state["ExitCode"] == 0 else "exited"
+            once = each["HostConfig"]["RestartPolicy"]["Name"] in ("", "no")
+            well = once and state["Status"] == "exited" and state["ExitCode"] == 0
+            ended = "done" if well else str(state["Status"])
             name = labels["com.docker.compose.service"]
             does = (health or "running") if state["Running"] else ended
             found[name] = does if found.get(name, "healthy") in _WELL else found[name]
@@ -135,6 +145,17 @@ class Compose:
         folder = target / f"driftwheel-stack-{made:%Y%m%dT%H%M%SZ}"
         beside = folder.with_name(f".{folder.name}.part")
         beside.mkdir(parents=True, mode=0o700)
+        try:
+            manifest = self._copy(beside, made)
+            (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            beside.rename(folder)
+        except BaseException:  # half a backup holds keys, and room
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        size = sum((folder / name).stat().st_size for name in manifest["files"])
+        return Backup(folder, len(manifest["files"]), size, made, tuple(manifest["elsewhere"]))
+
+    def _copy(self, beside: Path, made: datetime) -> dict[str, Any]:
         self._save("journal.tar", beside)
         self._dump("driftwheel", beside)
         self._save("releases.tar", beside)
@@ -142,16 +163,24 @@ class Compose:
             self._dump(name, beside)
         for name in ("lake.tar", "reports.tar", "artifacts.tar"):
             self._save(name, beside)
+        settings = read_settings(self.folder / ".env") | os.environ
         shutil.copy2(self.folder / ".env", beside / "env")
         shutil.copytree(self.folder / ".stack", beside / "secrets")
-        if (self.folder / "usecases").is_dir():
-            shutil.copytree(self.folder / "usecases", beside / "usecases")
+        if self._use_cases(settings).is_dir():
+            shutil.copytree(self._use_cases(settings), beside / "usecases")
         files = {str(path.relative_to(beside)): hash_file(path) for path in sorted(beside.rglob("*")) if path.is_file()}
-        manifest = {"format": FORMAT, "driftwheel": version("driftwheel"), "made": made.isoformat(), "files": files}
-        (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        beside.rename(folder)
-        size = sum((folder / name).stat().st_size for name in files)
-        return Backup(folder, len(files), size, made)
+        artifacts = settings.get("MLFLOW_ARTIFACTS", "")
+        return {
+            "format": FORMAT,
+            "kind": KIND,
+            "driftwheel": version("driftwheel"),
+            "made": made.isoformat(),
+            "files": files,
+            "elsewhere": [artifacts] if "://" in artifacts else [],
+        }
+
+    def _use_cases(self, settings: Mapping[str, str]) -> Path:
+        return self.folder / settings.get("DRIFTWHEEL_USE_CASES_FOLDER", "usecases")
 
     def restore(self, folder: Path) -> Backup:
         """Bring a verified backup back; the stack must have no volumes yet, and is up afterwards.
@@ -161,53 +190,60 @@ class Compose:
         BackupError
             If the backup is damaged, or there is a stack already.
         """
-        found = verify(folder)
-        there = self._leftovers()
+        found = verify(folder, KIND)
+        settings = read_settings(folder / "env")
+        self._images_there(settings)
+        marker = self.folder / ".stack" / RESTORING
+        if marker.exists():  # an earlier one was killed: what it left is half a stack, and nobody's
+            self.run("down", "--volumes", "--remove-orphans")
+        there = self._leftovers(settings)
         if there:
             raise BackupError(
                 "neither containers nor volumes of this stack",
                 f"{len(there)}, {there[0]} among them",
                 "`docker compose down --volumes` removes them, for good",
             )
-        shutil.copy2(folder / "env", self.folder / ".env")
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder / ".stack")
         shutil.copytree(folder / "secrets", self.folder / ".stack")
+        shutil.copy2(folder / "env", self.folder / ".env")
+        marker.touch()
         if (folder / "usecases").is_dir():
-            shutil.copytree(folder / "usecases", self.folder / "usecases", dirs_exist_ok=True)
+            shutil.copytree(folder / "usecases", self._use_cases(settings), dirs_exist_ok=True)
         self.run("up", "--detach", "postgres")
         self._await_postgres()
         for name in _DATABASES:
-            self._feed(
-                folder / f"{name}.dump", "exec", "-T", "postgres", *_pg("pg_restore", name), "--clean", "--if-exists"
-            )
+            whole = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error")
+            self._feed(folder / f"{name}.dump", "exec", "-T", "postgres", *_pg("pg_restore", name), *whole)
         for name in _FILES:
-            self._feed(
-                folder / name,
-                "run",
-                "--rm",
-                "-T",
-                "--no-deps",
-                _RESTORED_BY.get(name, "register"),
-                "tar",
-                "-C",
-                "/data",
-                "-xf",
-                "-",
-            )
+            by = _RESTORED_BY.get(name, "register")
+            self._feed(folder / name, "run", "--rm", "-T", "--no-deps", by, "tar", "-C", "/data", "-xf", "-")
+        marker.unlink()
         self.run("up", "--detach")
         return found
 
-    def _leftovers(self) -> list[str]:
-        """Return containers and volumes of this project, without reading its files: they may be lost."""
-        project = os.environ.get("COMPOSE_PROJECT_NAME") or re.sub(
-            r"[^a-z0-9_-]", "", self.folder.resolve().name.lower()
-        )
-        label = f"label=com.docker.compose.project={project}"
+    def _images_there(self, settings: Mapping[str, str]) -> None:
+        """Refuse before anything is changed where the backup's own images are missing."""
+        for name in ("driftwheel-platform", "driftwheel-serving"):
+            image = f"{name}:{settings.get('DRIFTWHEEL_VERSION', '')}"
+            if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
+                raise BackupError(
+                    f"the image {image}", "none on this engine", "`make images` in that version's checkout"
+                )
+
+    def _leftovers(self, settings: Mapping[str, str]) -> list[str]:
+        """Return containers and volumes of this project, whatever it is called: before the restore and after it."""
+        here = read_settings(self.folder / ".env") | os.environ
+        plain = re.sub(r"[^a-z0-9_-]", "", self.folder.resolve().name.lower())
+        projects = {each.get("COMPOSE_PROJECT_NAME") or plain for each in (here, settings | os.environ)}
         found: list[str] = []
-        for command in (["ps", "--all", "--format", "{{.Names}}"], ["volume", "ls", "--format", "{{.Name}}"]):
-            shown = subprocess.run(["docker", *command, "--filter", label], capture_output=True, text=True, check=True)
-            found += shown.stdout.split()
+        for project in sorted(projects):
+            label = f"label=com.docker.compose.project={project}"
+            for command in (["ps", "--all", "--format", "{{.Names}}"], ["volume", "ls", "--format", "{{.Name}}"]):
+                shown = subprocess.run(
+                    ["docker", *command, "--filter", label], capture_output=True, text=True, check=True
+                )
+                found += shown.stdout.split()
         return found
 
     def _await_postgres(self) -> None:
@@ -229,11 +265,14 @@ class Compose:
             done = subprocess.run(
                 [*self._command, *arguments], cwd=self.folder, stdout=file, stderr=subprocess.PIPE, check=False
             )
-        if done.returncode > (_FILES_CHANGED if changing else 0):
+        said = done.stderr.decode(errors="replace")
+        # with a pipe only tar's own end is told: what `find` or tar could not read stands among its words
+        wrong = (
+            [line for line in said.splitlines() if _UNREAD.match(line) and not _GONE.match(line)] if changing else []
+        )
+        if wrong or done.returncode > (_FILES_CHANGED if changing else 0):
             raise StackError(
-                f"the stack to be up and to give {path.name}",
-                done.stderr.decode(errors="replace")[-800:],
-                "`make stack-up`",
+                f"the stack to be up and to give {path.name}", "\n".join(wrong)[-800:] or said[-800:], "`make stack-up`"
             )
 
     def _feed(self, path: Path, *arguments: str) -> None:
@@ -245,7 +284,7 @@ class Compose:
             raise StackError(
                 f"{path.name} to be restored",
                 done.stderr.decode(errors="replace")[-800:],
-                "See the message; then try again",
+                "See the message; then restore again: it begins anew",
             )
 
 

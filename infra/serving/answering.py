@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
@@ -15,7 +16,6 @@ from infra.serving.mounts import Model
 from infra.serving.noise import random_texts
 from infra.serving.protocol import BadRequestError, Media, Row
 from infra.serving.stamps import present_instant
-from tasks.deployment.bundle import Manifest
 from tasks.modelling.family import Matrix
 
 OUTPUTS = ("default", "label", "probabilities")
@@ -163,7 +163,7 @@ def compose(question: Question, scored: Scored) -> Answer:
     champion, values = question.champion, scored.values
     ids = random_texts(_ID_DIGITS, len(values))
     said: dict[str, Any] = {
-        "predictions": present(values, question.output, champion.bundle.manifest),
+        "predictions": present(values, question.output, scored.models or champion),
         "ids": ids,
         "version": champion.version,
     }
@@ -188,12 +188,22 @@ def shadow_lines(run: Run, champion: Model, ids: Sequence[str]) -> bytes:
     return _encoder.encode_lines([ShadowLine(id_, now, version, digest, value) for id_, value in pairs])
 
 
-def present(values: Sequence[float], output: str, manifest: Manifest) -> Sequence[Any]:
-    """Bring predictions into the form a request asks for: a regression has one, its value."""
-    if output == "default" or manifest.task != "binary_classification":
+def present(values: Sequence[float], output: str, by: Model | Sequence[Model]) -> Sequence[Any]:
+    """Bring predictions into the form a request asks for: a regression has one, its value.
+
+    Parameters
+    ----------
+    by : Model or sequence of Model
+        Who predicted all, or each: a label is what its own threshold says.
+    """
+    if output == "default":
+        return values
+    models = itertools.repeat(by) if isinstance(by, Model) else by
+    manifests = [model.bundle.manifest for model, _ in zip(models, values, strict=False)]
+    if not manifests or manifests[0].task != "binary_classification":
         return values
     if output == "label":
-        return [int(value >= manifest.threshold) for value in values]
+        return [int(value >= manifest.threshold) for value, manifest in zip(values, manifests, strict=True)]
     return [[1.0 - value, value] for value in values]
 
 

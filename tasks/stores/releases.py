@@ -219,10 +219,16 @@ def overtaken(usecase: str, expected: int, found: int) -> ReleaseError:
     )
 
 
-def replace_file(path: Path, content: str) -> None:
-    """Write a file so that readers see the old or the new one, never a part, also after a power cut."""
+def replace_file(path: Path, content: str, mode: int = 0o666) -> None:
+    """Write a file so that readers see the old or the new one, never a part, also after a power cut.
+
+    Parameters
+    ----------
+    mode : int
+        Who may read and write it, less what the process's mask takes away: so from its first byte on.
+    """
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with beside.open("w", encoding="utf-8") as file:
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

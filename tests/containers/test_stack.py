@@ -22,6 +22,7 @@ import httpx
 import pytest
 import yaml
 
+from expectations.errors import BackupError, StackError
 from expectations.loading import load_use_case
 from infra.compose.preparing import initialise
 from infra.compose.running import Compose
@@ -211,6 +212,76 @@ def _plain(value: object) -> object:
     return str(int(found[1] or 0) * 60 + int(found[2] or 0)) if found and text else text
 
 
+def test_what_is_stopped_or_was_never_started_does_not_do_well(stack: Stack) -> None:
+    assert stack.compose.states()["register"] == "done"
+    stack.compose.run("stop", "evidently")
+    try:
+        assert stack.compose.states()["evidently"] == "exited"
+        with pytest.raises(StackError, match="evidently exited"):
+            stack.compose.wait(2)
+    finally:
+        stack.compose.run("start", "evidently")
+        stack.compose.wait()
+
+
+def test_a_server_that_stands_still_is_not_healthy(stack: Stack) -> None:
+    pid = stack.inspect("nginx")["State"]["Pid"]
+    workers = [int(line) for line in docker("top", stack.container("nginx"), "-eo", "pid").split()[1:]]
+    for each in {pid, *workers}:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        wait(lambda: stack.inspect("nginx")["State"]["Health"]["Status"] == "unhealthy", 90)
+    finally:
+        for each in {pid, *workers}:
+            os.kill(each, signal.SIGCONT)
+    stack.compose.wait()
+
+
+def test_a_backup_that_cannot_read_something_is_none(stack: Stack, tmp_path: Path) -> None:
+    hide = "mkdir -p /data/lake/hidden && : >/data/lake/hidden/part.parquet && chmod 0 /data/lake/hidden/part.parquet"
+    docker("exec", stack.container("worker"), "sh", "-c", hide)
+    try:
+        with pytest.raises(StackError, match=r"part\.parquet.*Permission denied"):
+            stack.compose.back_up(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        docker("exec", stack.container("worker"), "rm", "-rf", "/data/lake/hidden")
+
+
+def test_artifacts_may_lie_in_an_s3_compatible_store(stack: Stack) -> None:
+    from moto.server import ThreadedMotoServer
+
+    network = json.loads(docker("network", "inspect", f"{stack.folder.name}_outside"))[0]
+    gateway = network["IPAM"]["Config"][0]["Gateway"]
+    server = ThreadedMotoServer(gateway, 0)
+    server.start()
+    before = (stack.folder / ".env").read_text()
+    try:
+        address = f"http://{gateway}:{server.get_host_and_port()[1]}"
+        httpx.put(
+            f"{address}/models", headers={"authorization": "AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/s3/x"}
+        )
+        (stack.folder / ".env").write_text(
+            f"{before}MLFLOW_ARTIFACTS=s3://models/all\nMLFLOW_S3_ENDPOINT_URL={address}\n"
+            "AWS_ACCESS_KEY_ID=k\nAWS_SECRET_ACCESS_KEY=s\n"
+        )
+        stack.compose.run("up", "--detach", "mlflow")
+        stack.compose.wait()
+        code = (
+            "import mlflow, pathlib; mlflow.set_experiment('s3'); run = mlflow.start_run(); "
+            "mlflow.log_text('whole', 'kept.txt'); "
+            "print(mlflow.artifacts.load_text(run.info.artifact_uri + '/kept.txt'))"
+        )
+        said = docker("exec", stack.container("worker"), "python3", "-c", code)
+        assert "whole" in said
+        assert "kept.txt" in httpx.get(f"{address}/models?list-type=2").text
+    finally:
+        server.stop()
+        (stack.folder / ".env").write_text(before)
+        stack.compose.run("up", "--detach", "mlflow")
+        stack.compose.wait()
+
+
 def test_strangers_are_refused_everywhere(stack: Stack) -> None:
     for page in ("prefect", "mlflow", "reports"):
         with stack.client(page, login=False) as client:
@@ -226,6 +297,7 @@ def test_strangers_are_refused_everywhere(stack: Stack) -> None:
         path, body = "/ajax-api/2.0/mlflow/experiments/search", {"max_results": 5}
         own, other = f"https://mlflow.localhost:{PORT}", "https://evil.example"
         assert client.post(path, json=body, headers={"origin": own}).status_code == 200
+        assert client.post(path, json=body, headers={"origin": "https://mlflow.localhost"}).status_code == 200
         assert client.post(path, json=body, headers={"origin": other}).status_code == 403
     inside = (
         "import urllib.request as ask, urllib.error as e\n"
@@ -361,6 +433,10 @@ def _answered(stack: Stack, replica: str) -> float:
     return float(found[1])
 
 
+def _end() -> None:
+    raise KeyboardInterrupt
+
+
 def test_everything_is_lost_and_a_backup_brings_it_back(
     stack: Stack, records: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,10 +450,23 @@ def test_everything_is_lost_and_a_backup_brings_it_back(
     stack.compose.run("down", "--volumes")
     shutil.rmtree(stack.folder / ".stack")
     (stack.folder / ".env").unlink()
+    shutil.rmtree(stack.folder / "usecases")
 
     (stack.folder / ".env").write_text("DRIFTWHEEL_VERSION=0\n")  # whatever lies there, the backup's own comes back
-    stack.compose.restore(vault.take("latest", tmp_path / "taken"))
+    taken = vault.take("latest", tmp_path / "taken")
+    feed = stack.compose._feed
+    with monkeypatch.context() as patch:  # killed in the middle: neither started nor taken for a stack
+        patch.setattr(
+            stack.compose, "_feed", lambda path, *rest: _end() if path.name == "lake.tar" else feed(path, *rest)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            stack.compose.restore(taken)
+    with pytest.raises(StackError, match="whose restore did not come to its end"):
+        initialise(stack.folder, "localhost", PORT, ())
+    stack.compose.restore(taken)
     stack.compose.wait()
+    with pytest.raises(BackupError, match="neither containers nor volumes"):
+        stack.compose.restore(taken)
 
     after = _facts(stack)
     assert after["versions"] == before["versions"]
@@ -396,6 +485,9 @@ def test_flows_run_in_containers_of_their_own_where_asked_for(stack: Stack) -> N
     with stack.client("prefect") as client:
         found = client.get(f"/api/deployments/name/monitor/{NAME}").json()
         assert found["work_pool_name"] == "driftwheel-docker"
+        pool = client.get("/api/work_pools/driftwheel-docker").text
+        assert "mem_limit" in pool
+        assert not [name for name, secret in stack.secrets.items() if len(secret) > 20 and secret in pool]
         parameters = {"usecase": NAME, "as_of": "2011-05-05T00:00:00Z"}
         made = client.post(f"/api/deployments/{found['id']}/create_flow_run", json={"parameters": parameters})
         run = f"/api/flow_runs/{made.raise_for_status().json()['id']}"

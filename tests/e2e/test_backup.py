@@ -15,6 +15,8 @@ from infra.backup import back_up, restore, verify
 from infra.settings import Settings
 from infra.stack import Stack
 from tasks.deployment.bundle import load_bundle
+from tasks.stores import database
+from tasks.stores.database import Database
 from tests.conftest import forget_prefect_services, instant
 
 pytestmark = pytest.mark.system
@@ -55,9 +57,12 @@ def test_all_is_lost_and_comes_back(
         forget_prefect_services()
 
     shutil.rmtree(home)
+    shutil.rmtree(folder)  # the use case's own folder too: it lay elsewhere
+    database._engine.cache_clear()  # what this process holds open of the lost home is no home
     restore(made.folder, home)
 
     settings = Settings()
+    assert settings.platform().use_cases() == {"drill": home / "usecases" / "drill"}
     stack = Stack(settings)
     addresses = stack.start(("prefect", "mlflow", "service"))
     try:
@@ -65,8 +70,8 @@ def test_all_is_lost_and_comes_back(
         with temporary_settings({PREFECT_API_URL: f"{addresses.prefect}/api"}):
             assert run_flow("collect", "drill", instant("2011-04-02")).outcome == "done"
             assert run_flow("monitor", "drill", instant("2011-04-02")).outcome in ("keep", "warn", "hold", "retrain")
-        database, lake = settings.platform(), Path(settings.places().lake) / "drill"
-        assert next(turn.state for turn in database.turns("drill")) == "done"
+        platform, lake = settings.platform(), Path(settings.places().lake) / "drill"
+        assert next(turn.state for turn in platform.turns("drill")) == "done"
         from tasks.stores.lake import Lake
 
         served = Lake(str(lake.parent), "drill").scan("predictions").collect()
@@ -81,4 +86,17 @@ def test_all_is_lost_and_comes_back(
     victim = next(made.folder.glob("home/releases/*/bundles/*/model.*"))
     victim.write_bytes(victim.read_bytes()[:-1])
     with pytest.raises(BackupError, match="missing, altered or added"):
-        verify(made.folder)
+        verify(made.folder, "home")
+    with pytest.raises(BackupError, match="a backup of a stack"):
+        verify(made.folder, "stack")
+
+
+def test_half_a_backup_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra import backup
+
+    home = tmp_path / "home"
+    Database(f"sqlite:///{home / 'platform.db'}").use_cases()
+    monkeypatch.setattr(backup, "hash_file", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        back_up(home, tmp_path / "vault")
+    assert list((tmp_path / "vault").iterdir()) == []

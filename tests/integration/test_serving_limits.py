@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ import pytest
 
 from infra.serving import beside, predicting
 from infra.serving.access import Access
+from infra.serving.answering import present
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts, make_ready
 from infra.serving.noise import random_texts
@@ -409,7 +411,8 @@ def test_an_instant_is_written_in_one_form() -> None:
 
 def test_a_body_in_many_pieces_and_a_connection_long_in_use_are_no_large_headers(service: Running, made) -> None:
     body = json.dumps({"dataframe_records": sample(made, 60)}).encode()
-    head = b"POST /invocations HTTP/1.1\r\nhost:   x\r\ncontent-type:  application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    lines = ["POST /invocations HTTP/1.1", "host:   x", "content-type:  application/json", "transfer-encoding: chunked"]
+    head = "\r\n".join([*lines, "", ""]).encode()
     pieces = b"".join(b"%x\r\n%s\r\n" % (1, body[at : at + 1]) for at in range(len(body)))
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
         for _ in range(20):
@@ -425,3 +428,13 @@ def test_notes_beside_the_pieces_of_a_body_have_an_end(service: Running) -> None
         connection.sendall(b"POST /feedback HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         with pytest.raises(ConnectionError):
             _send(connection, b"1;note=" + b"y" * 500 + b"\r\n \r\n", 20 * 2**20)
+
+
+def test_a_label_is_what_the_threshold_of_its_own_model_says() -> None:
+    def model(threshold: float) -> SimpleNamespace:
+        manifest = SimpleNamespace(task="binary_classification", threshold=threshold)
+        return SimpleNamespace(bundle=SimpleNamespace(manifest=manifest))
+
+    assert present([0.4, 0.4], "label", [model(0.3), model(0.5)]) == [1, 0]  # type: ignore[list-item]
+    assert present([0.25], "probabilities", [model(0.3)]) == [[0.75, 0.25]]  # type: ignore[list-item]
+    assert present([], "label", []) == []

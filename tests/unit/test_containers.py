@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from flows.containers import template
+from pathlib import Path
+
+import pytest
+
+from flows import containers
+from flows.containers import keep_settings, settings_of, template
 
 OWN = {
     "Image": "sha256:abc",
@@ -35,12 +40,31 @@ DEFAULT = {
 
 
 def test_a_run_has_its_workers_volumes_and_lack_of_privileges_but_not_the_engines_socket() -> None:
-    image = {"Config": {"Env": ["PATH=/bin", "DRIFTWHEEL_HOME=/home"]}}
-    made = template(OWN, image, DEFAULT)["variables"]["properties"]
+    made = template(OWN, DEFAULT)["variables"]["properties"]
     assert made["image"]["default"] == "sha256:abc"
     assert made["volumes"]["default"] == ["stack_lake:/data/lake:rw", "/home/me/usecases:/usecases:ro"]
-    assert made["env"]["default"] == {"DRIFTWHEEL_HOME": "/data", "SLACK_TOKEN": "a=b"}
+    assert "default" not in made["env"]
+    assert "a=b" not in str(made)
     assert made["networks"]["default"] == ["stack_data", "stack_control"]
     confined = made["container_create_kwargs"]["default"]
     assert (confined["read_only"], confined["cap_drop"], confined["user"]) == (True, ["ALL"], "10001:10001")
     assert made["stream_output"] == {"title": "stream_output"}
+
+
+def test_a_run_has_its_workers_settings_by_a_file_nobody_else_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = {"Config": {"Env": ["PATH=/bin", "DRIFTWHEEL_HOME=/home"]}}
+    path, became = tmp_path / "settings.json", []
+    for _ in range(2):
+        keep_settings(path, settings_of(OWN, image))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.setenv("DRIFTWHEEL_HOME", "/its/own")
+    monkeypatch.setenv("SLACK_TOKEN", "")
+    monkeypatch.delenv("SLACK_TOKEN")
+    monkeypatch.setattr(containers.os, "execvp", lambda *command: became.append(command))
+    containers.run(path)
+    assert became == [("prefect", ["prefect", "flow-run", "execute"])]
+    assert containers.os.environ["SLACK_TOKEN"] == "a=b"
+    assert containers.os.environ["DRIFTWHEEL_HOME"] == "/its/own"
