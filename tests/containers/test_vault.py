@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from flows.cli import main
+from tasks.stores.database import Database
 
 pytestmark = [
     pytest.mark.container,
@@ -22,6 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     (home / "lake" / "rentals" / "_delta_log").mkdir(parents=True)
     (home / "lake" / "rentals" / "part.parquet").write_bytes(b"rows")
+    Database(f"sqlite:///{home / 'platform.db'}").use_cases()
     with sqlite3.connect(home / "platform.db") as database:
         database.execute("create table t (x)")
         database.execute("insert into t values (7)")
@@ -42,6 +46,13 @@ def test_a_home_goes_into_a_repository_and_comes_back(home: Path, tmp_path: Path
         assert "encrypted" in made.output
     assert b"rows" not in b"".join(path.read_bytes() for path in (tmp_path / "vault").rglob("*") if path.is_file())
     assert "sound" in call("restore", vault, "--verify").output
+    other = call("stack", "restore", vault, "--verify")
+    assert other.exit_code == 1
+    assert "no snapshot found" in other.output
+    forget = ["restic", "--repo", str(tmp_path / "vault"), "forget", "--keep-last", "1", "--group-by", "host,tags"]
+    subprocess.run(forget, check=True, capture_output=True)
+    left = subprocess.run([*forget[:3], "snapshots", "--json"], check=True, capture_output=True).stdout
+    assert len(json.loads(left)) == 1
     shutil.rmtree(home)
     back = call("restore", vault)
     assert back.exit_code == 0, back.output
