@@ -683,8 +683,9 @@ def add_key(name: str, scopes: tuple[str, ...]) -> None:
     settings = _settings()
     file = Keys(settings.keys_file)
     wanted: list[Scope] = [scope for scope in SCOPES if scope in scopes]
+    if name not in file.read():
+        _keep_platform_in(settings, file)  # first: there is no moment in which it is locked out
     made = file.add(name, wanted)
-    _keep_platform_in(settings, file)
     click.echo(made)
 
 

@@ -78,6 +78,7 @@ def back_up(home: Path, target: Path) -> Backup:
     made = datetime.now(UTC)
     folder = target / f"driftwheel-{made:%Y%m%dT%H%M%SZ}"
     beside = folder.with_name(f".{folder.name}.part")
+    beside.mkdir(parents=True, mode=0o700)
     try:
         _copy_home(home, beside / _RELATIVE_TO_HOME)
         files = {str(path.relative_to(beside)): hash_file(path) for path in _files(beside)}
@@ -99,7 +100,7 @@ def back_up(home: Path, target: Path) -> Backup:
 
 
 def _copy_home(home: Path, copy: Path) -> None:
-    copy.mkdir(parents=True, mode=0o700)
+    copy.mkdir(mode=0o700)
     _copy_tree(home / "journal", copy / "journal")
     for name in _DATABASES_FIRST:
         _dump_sqlite(home / name, copy / name)

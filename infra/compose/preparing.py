@@ -14,6 +14,7 @@ from typing import Literal
 
 from expectations.errors import DriftwheelError, StackError
 from tasks.stores.keys import SCOPES, Keys
+from tasks.stores.releases import replace_file
 
 _CERTIFICATE_DAYS = 825
 _PLATFORM_KEY = "platform"
@@ -161,7 +162,7 @@ def _raise_version(path: Path, version_: str) -> None:
     """Let the stack run the images of this checkout."""
     lines = path.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if not line.startswith("DRIFTWHEEL_VERSION=")]
-    path.write_text("\n".join([*kept, f"DRIFTWHEEL_VERSION={version_}", ""]), encoding="utf-8")
+    replace_file(path, "\n".join([*kept, f"DRIFTWHEEL_VERSION={version_}", ""]), 0o600)
 
 
 def _write_once(path: Path, content: str | bytes) -> bool:

@@ -25,18 +25,22 @@ from tasks.stores.hashing import hash_file
 _WAIT_SECONDS = 300.0
 _POLL_SECONDS = 1.0
 _DATABASES = ("driftwheel", "mlflow", "mlflow_auth", "prefect")
-_TAR = "LC_ALL=C tar -cf - --ignore-failed-read"
+_TAR = "tar -cf - --ignore-failed-read"
 _GONE = re.compile(
     r"tar: .*(File removed before we read it|file changed as we read it|Cannot (stat|open): No such file or directory)"
+    r"|find: .*/.*: No such file or directory"
 )
-"""What tar may say: a harvest removes segments, a journal grows, and only its whole lines count."""
+"""What tar and find may say: a harvest removes segments, a release renames what it made, a journal grows and only its
+whole lines count. That a whole folder is missing is none of these."""
+_SEEN = "-name '.*' -prune -o -type f"
+"""To `find`: files, but none below a name that begins with a dot, where things are made."""
 _LAKE = "find lake -type f -path '*/_delta_log/*'; find lake -type f ! -path '*/_delta_log/*'"
-_RELEASES = "find releases -name desired.json; find releases -type f ! -name desired.json ! -path '*/.*'"
+_RELEASES = f"find releases {_SEEN} -name desired.json -print; find releases {_SEEN} ! -name desired.json -print"
 _FILES = {  # in the order `infra.backup` explains; the databases come between
-    "journal.tar": ("worker", f"find journal -type f ! -name '.*' | {_TAR} -T -"),
+    "journal.tar": ("worker", f"find journal {_SEEN} -print | {_TAR} -T -"),
     "releases.tar": ("worker", f"{{ {_RELEASES}; }} | {_TAR} -T -"),
     "lake.tar": ("worker", f"{{ {_LAKE}; }} | {_TAR} -T -"),
-    "reports.tar": ("worker", f"{{ find reports -type f ! -name '.*'; ls privacy.key || :; }} | {_TAR} -T -"),
+    "reports.tar": ("worker", f"{{ find reports {_SEEN} -print; ls privacy.key || :; }} | {_TAR} -T -"),
     "artifacts.tar": ("mlflow", f"{_TAR} artifacts"),
 }
 _UNREAD = re.compile(r"(find|tar): ")
@@ -258,7 +262,9 @@ class Compose:
 
     def _save(self, name: str, folder: Path) -> None:
         service, command = _FILES[name]
-        self._take(folder / name, "exec", "-T", service, "sh", "-c", f"cd /data && {command}", changing=True)
+        self._take(
+            folder / name, "exec", "-T", service, "sh", "-c", f"export LC_ALL=C; cd /data && {command}", changing=True
+        )
 
     def _take(self, path: Path, *arguments: str, changing: bool = False) -> None:
         with path.open("wb") as file:

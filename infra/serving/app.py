@@ -123,7 +123,8 @@ class Service:
         await self.mounts.reconcile()
         if self.board is not None:  # not before this worker serves what the others do
             self._say()
-            while any(mount.pending for mount in self.mounts.by_name.values()):
+            # for the first agreement alone: what cannot be loaded is tried again while others are answered
+            while any(mount.pending and not mount.generation for mount in self.mounts.by_name.values()):
                 await asyncio.sleep(BOARD_SECONDS)
                 await self.mounts.reconcile()
                 self._say()

@@ -69,13 +69,17 @@ class Beside:
         try:
             done(result)
         finally:  # behind what `done` puts off: its answer is on its way before the next body is read
-            asyncio.get_running_loop().call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._next, 1)
 
-    def _next(self) -> None:
-        if self._waiting and self._running < AHEAD:
+    def _next(self, owed: int) -> None:
+        """Take up what waits: as many as are owed, one for each that is done, and more while its turn is near.
+
+        Small requests do not wait, and many of them would else keep the large ones waiting for ever.
+        """
+        if self._waiting and (owed or self._running < AHEAD):
             take_up, size = self._waiting.popleft()
             self._waiting_bytes -= size
-            asyncio.get_running_loop().call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._next, 0)
             take_up()
 
     def _serve(self) -> None:

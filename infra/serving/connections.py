@@ -19,8 +19,8 @@ IDLE_SECONDS = 75.0
 MOST_CONNECTIONS = 2000
 _AROUND_HEADER = len(b": \r\n")
 _AROUND_HEAD = len(b"GET  HTTP/1.1\r\n\r\n")
-_AROUND_PIECE = len(b"1\r\n\r\n")
-"""What stands around what the parser tells of, at the least."""
+_AROUND_PIECE = 24
+"""What stands around what the parser tells of; of a piece of a body its length in digits, line ends, and some room."""
 _STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 _SAFE = b"".join(b"%s: %s\r\n" % header for header in SAFE_HEADERS)
 
@@ -206,7 +206,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Gather the body; what is beyond the limit is counted and not kept."""
-        self._untold_bytes -= len(body) + _AROUND_PIECE
+        self._untold_bytes -= len(body)
         if self._deaf:
             return
         if not self._short or self.predictions is None:
@@ -218,6 +218,10 @@ class Connection(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self._parts = []
             self._reply(self.predictions.too_large(self._admitted.request_id), keep=False)
+
+    def on_chunk_complete(self) -> None:
+        """Count what stands around a piece of a body."""
+        self._untold_bytes -= _AROUND_PIECE
 
     def on_message_complete(self) -> None:
         """Answer, on the short way."""

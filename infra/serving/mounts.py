@@ -34,6 +34,7 @@ _log = logging.getLogger("driftwheel.serving")
 _PATIENCE_SECONDS = 20.0
 _AGAIN_SECONDS = 1.0
 _AWAY = "the folder of releases is away"
+_UNREADABLE = "the desired state cannot be read"
 _KEPT_TALLIES = 8
 _MEASURED_ROWS, _FEW_ROWS, _MEASUREMENTS = 100, 4, 3
 _THAW_EVERY = 8
@@ -175,7 +176,7 @@ class Mount:
         pending = self.pending
         if pending is None:
             return
-        now, self.pending = pending.champion, None
+        now, self.pending, swaps = pending.champion, None, self.swaps
         self.candidate, self.mode, self.share = pending.candidate, pending.mode, pending.share
         self.watched = pending.watched
         if now is not None:
@@ -187,7 +188,7 @@ class Mount:
             self.champion = now
         # what is loaded stays: the collector need not walk it during requests. To look for models that are gone
         # among all that stays takes some tens of milliseconds, so it is not done at every swap.
-        if self.swaps % _THAW_EVERY == 0:
+        if self.swaps != swaps and self.swaps % _THAW_EVERY == 0:
             gc.unfreeze()
         gc.collect()
         gc.freeze()
@@ -251,31 +252,38 @@ class Mounts:
         for name in [name for name in self.by_name if name not in names]:
             del self.by_name[name]
         for name in names:
-            stamp = self.releases.stamp(name)
-            known = self.by_name.get(name)
-            if known is not None and known.candidate is not None and known.mode != "prove":
-                self._look_for_a_watch(known)
-            again = known is not None and known.again_at is not None and time.monotonic() >= known.again_at
-            if known is not None and known.pending is None and known.stamp == stamp and not again:
-                continue
-            try:
-                desired = self.releases.desired(name)
-            except (ValueError, OSError) as error:  # also what is no UTF-8 or no JSON
-                _log.error("the desired state of %s cannot be read: %s", name, type(error).__name__)
-                continue
-            mount = self.by_name.setdefault(name, Mount(name))
-            mount.stamp = stamp
-            if desired is None:
-                mount.tried = True
-                continue
-            mount.wanted = desired.champion is not None
-            reached = mount.pending.generation if mount.pending else mount.generation
-            if desired.generation != reached or (again and mount.pending is None):
-                mount.pending = await self._prepare(mount, desired, again=again and desired.generation == reached)
-                mount.tried = True
-                self.announce()
-            if mount.pending is not None:
-                self._agree(mount, mount.pending)
+            await self._reconcile(name)
+
+    async def _reconcile(self, name: str) -> None:
+        stamp = self.releases.stamp(name)
+        known = self.by_name.get(name)
+        if known is not None and known.candidate is not None and known.mode != "prove":
+            self._look_for_a_watch(known)
+        again = known is not None and known.again_at is not None and time.monotonic() >= known.again_at
+        if known is not None and known.pending is None and known.stamp == stamp and not again:
+            return
+        mount = self.by_name.setdefault(name, Mount(name))
+        try:
+            desired = self.releases.desired(name)
+        except (ValueError, OSError) as error:  # also what is no UTF-8 or no JSON
+            mount.wanted, mount.tried = True, True
+            mount.trouble = f"{_UNREADABLE}: {type(error).__name__}"
+            _log.error("%s of %s", mount.trouble, name)
+            return
+        if mount.trouble.startswith(_UNREADABLE):
+            mount.trouble = ""
+        mount.stamp = stamp
+        if desired is None:
+            mount.tried = True
+            return
+        mount.wanted = desired.champion is not None
+        reached = mount.pending.generation if mount.pending else mount.generation
+        if desired.generation != reached or (again and mount.pending is None):
+            mount.pending = await self._prepare(mount, desired, again=again and desired.generation == reached)
+            mount.tried = True
+            self.announce()
+        if mount.pending is not None:
+            self._agree(mount, mount.pending)
 
     def _look_for_a_watch(self, mount: Mount) -> None:
         watched = self.releases.watched(mount.usecase)

@@ -132,7 +132,10 @@ def _failures(evidence: Evidence, plan: Release) -> Finding:
 def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[Finding]:
     rails = plan.guardrails
     theirs, own = evidence.champion_traffic, evidence.candidate_traffic
-    if min(theirs.requests, own.requests) >= _FEWEST_REQUESTS and min(theirs.seconds, own.expected) > 0:
+    if (
+        min(theirs.requests, own.requests) >= _FEWEST_REQUESTS
+        and min(theirs.seconds, theirs.expected, own.expected) > 0
+    ):
         # each against what its own requests should take, as a canary and the champion have requests of other sizes
         ratio = (own.seconds / own.expected) / (theirs.seconds / theirs.expected)
         status: Status = "violated" if ratio > rails.max_latency else "good"

@@ -180,22 +180,40 @@ def _typed(values: pl.Series, column: BundleColumn, manifest: Manifest) -> pl.Se
             case "text":
                 return values
             case "boolean":
-                return values.cast(pl.Boolean)
+                return _boolean(values)
             case "integer":
                 return _whole(values)
             case _:
-                numbers = values.cast(pl.Float64)
-                return numbers.set(~numbers.is_finite(), None)
+                return _number(values)
     except TypeError as error:
         raise TypeError(f"the column {column.name} needs {error}") from None
 
 
+def _number(values: pl.Series) -> pl.Series:
+    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
+        raise TypeError("a number")
+    numbers = values.cast(pl.Float64).fill_nan(None)
+    if numbers.is_infinite().any():
+        raise TypeError("a finite number")
+    return numbers
+
+
 def _whole(values: pl.Series) -> pl.Series:
-    if values.dtype.is_float():
-        values = values.fill_nan(None)
-        if not (values == values.floor()).all():
-            raise TypeError("a whole number")
-    return values.cast(pl.Int64)
+    if values.dtype.is_integer():
+        return values.cast(pl.Int64)
+    numbers = _number(values)
+    if not (numbers == numbers.floor()).all():
+        raise TypeError("a whole number of 64 bits")
+    return numbers.cast(pl.Int64)
+
+
+def _boolean(values: pl.Series) -> pl.Series:
+    if values.dtype == pl.Boolean:
+        return values
+    numbers = _number(values)
+    if not numbers.drop_nulls().is_in([0.0, 1.0]).all():
+        raise TypeError("true or false")
+    return numbers.cast(pl.Boolean)
 
 
 def _write(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], output: str) -> int:

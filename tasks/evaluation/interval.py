@@ -99,5 +99,11 @@ def _resampled(metric: str, rows: Scored, blocks: Blocks, resamples: int, seed: 
 def _interval(difference: Array, confidence: float, *, greater_is_better: bool) -> Interval:
     gain = difference * (1.0 if greater_is_better else -1.0)
     tail = (1 - confidence) / 2
-    lower, upper = np.nanquantile(gain[1:], [tail, 1 - tail])
+    drawn = gain[1:]
+    known = np.isfinite(drawn)
+    if known.all():
+        lower, upper = np.quantile(drawn, [tail, 1 - tail])
+    else:  # a resample without a positive row has no area under its curve: it may be on either side
+        lower = np.quantile(np.where(known, drawn, -np.inf), tail, method="lower")
+        upper = np.quantile(np.where(known, drawn, np.inf), 1 - tail, method="higher")
     return Interval(float(gain[0]), float(lower), float(upper))

@@ -86,6 +86,8 @@ class Instants:
         if not isinstance(values.dtype, pl.Datetime):
             raise TypeError("an ISO 8601 instant")
         values = values.dt.cast_time_unit("us")
+        if not values.dt.year().drop_nulls().is_between(FIRST_YEAR, LAST_YEAR).all():
+            raise TypeError(f"an instant between the years {FIRST_YEAR} and {LAST_YEAR}")
         if values.dtype.time_zone is not None:  # type: ignore[attr-defined]
             return values.dt.convert_time_zone("UTC")
         there = values.dt.replace_time_zone(self.zone.key, ambiguous="earliest", non_existent="null")

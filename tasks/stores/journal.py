@@ -11,7 +11,7 @@ import msgspec
 
 OPEN_SUFFIX = ".open"
 CLOSED_SUFFIX = ".jsonl"
-UNREADABLE = ".unreadable"
+UNREADABLE = "unreadable"
 """Folder beside the instances, of lines that are none."""
 
 
@@ -50,12 +50,15 @@ def read_lines(segment: Segment, kind: type[Line]) -> tuple[list[Line], list[byt
     """Read a segment; returns its lines, and those that are none (a disk that failed may leave such)."""
     content = segment.lines()
     decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
+    whole: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
     try:
+        content.decode()  # what is kept raw is not looked at by the decoder
         return decoder.decode_lines(content), []
     except (ValueError, RecursionError):
         found, unreadable = [], []
         for line in content.splitlines(keepends=True):
             try:
+                whole.decode(line)
                 found.append(decoder.decode(line))
             except (ValueError, RecursionError):
                 unreadable.append(line)

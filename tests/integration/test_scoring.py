@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,8 +14,8 @@ import pytest
 
 from expectations.errors import SourceError
 from infra.serving.mounts import make_ready
-from tasks.deployment.bundle import Bundle, load_bundle, seal
-from tasks.deployment.scoring import predict_frame, score_table
+from tasks.deployment.bundle import Bundle, BundleColumn, load_bundle, seal
+from tasks.deployment.scoring import _typed, predict_frame, score_table
 from tasks.preprocessing.instants import Instants
 from tasks.stores.lake import Lake
 from tasks.stores.releases import Releases, Served
@@ -69,6 +71,42 @@ def test_dates_and_mixed_texts_are_read_as_in_a_request(made, local: Bundle) -> 
     assert predict_frame(local, pl.DataFrame(rows))["prediction"].to_list() == asked(local, rows)
     dates = pl.DataFrame([record]).with_columns(pl.Series(clock, [date(2011, 2, 2)]))
     assert predict_frame(local, dates)["prediction"].to_list() == asked(local, rows[:1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        ("boolean", [True, None, False], [True, None, False]),
+        ("boolean", [1.0, math.nan, 0.0], [True, None, False]),
+        ("boolean", [0, 1, 2], "true or false"),
+        ("boolean", ["true"], "a number"),
+        ("integer", [1.0, math.nan, -3.0], [1, None, -3]),
+        ("integer", [True, None], [1, None]),
+        ("integer", [2**62 + 1, None], [2**62 + 1, None]),
+        ("integer", [2.5], "a whole number"),
+        ("integer", [Decimal("2.50")], "a whole number"),
+        ("integer", ["5"], "a number"),
+        ("number", [1, None, 2], [1.0, None, 2.0]),
+        ("number", [1.5, math.nan], [1.5, None]),
+        ("number", [math.inf], "a finite number"),
+        ("number", ["5"], "a number"),
+        ("number", [date(2011, 1, 1)], "a number"),
+        ("number", [None, None], [None, None]),
+        ("instant", [date(9999, 1, 1)], "between the years"),
+        ("instant", [5], "an ISO 8601 instant"),
+        ("instant", [None], [None]),
+    ],
+)
+def test_a_column_is_taken_or_refused_as_its_values_would_be(
+    made, kind: str, values: list, expected: list | str
+) -> None:
+    column = BundleColumn(name="c", type=kind, role="input")  # type: ignore[arg-type]
+    series = pl.Series("c", values)
+    if isinstance(expected, str):
+        with pytest.raises(TypeError, match=f"column c needs .*{expected}"):
+            _typed(series, column, made[1].manifest)
+    else:
+        assert _typed(series, column, made[1].manifest).to_list() == expected
 
 
 def test_a_column_of_instants_is_read_as_each_of_them() -> None:

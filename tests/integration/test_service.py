@@ -408,6 +408,8 @@ def test_lines_that_are_none_are_set_aside_and_hold_nothing_back(service: Runnin
     (segment,) = service.journal.glob("rentals/*/predictions-*.jsonl")
     good = segment.read_bytes()
     torn = good.splitlines(keepends=True)[0][:40] + b"\n"
+    garbled = good.splitlines(keepends=True)[0].replace(b'"row":{', b'"row":{"\xff\xfe":1,')
+    torn += garbled
     segment.write_bytes(b"\0" * 4096 + b"\n" + good + torn)
     lake = Lake(str(tmp_path / "lake"), "rentals")
     assert harvest(service.journal, "rentals", lake).predictions == 3

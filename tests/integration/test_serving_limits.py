@@ -231,6 +231,38 @@ def _start_soon(idle: Running) -> None:
     idle.start()
 
 
+def test_a_service_that_cannot_read_what_it_should_serve_is_not_ready(idle: Running, made) -> None:
+    path = idle.releases.root / "rentals" / "desired.json"
+    whole = path.read_text()
+    path.write_text(whole[:20])
+    with pytest.raises(AssertionError):
+        _start_soon(idle)
+    answer = httpx.get(f"{idle.url}/readyz")
+    assert (answer.status_code, answer.json()["waiting_for"]) == (503, ["rentals"])
+    assert "cannot be read" in idle.mount()["trouble"]
+    path.write_text(whole)
+    idle.wait(lambda: httpx.get(f"{idle.url}/readyz").status_code == 200)
+    assert idle.mount()["trouble"] == ""
+
+
+def test_workers_begin_although_one_bundle_cannot_be_read_yet(idle: Running, made) -> None:
+    bundle = made[1]
+    idle.releases.add("away", bundle.folder, bundle.digest)
+    idle.releases.want("away", champion=Served(bundle=bundle.digest, version="1"))
+    model = idle.releases.bundle("away", bundle.digest) / "model.txt"
+    model.unlink()
+    model.symlink_to("/proc/self/mem")  # says EIO where it is read, as a disk that fails
+    waiting = idle.wait
+    idle.wait = lambda done, seconds=50: waiting(done, seconds)  # type: ignore[method-assign] # once their patience is over
+    idle.start("--workers", "2")
+    assert service_answers(idle, made)
+    assert idle.mount("away")["trouble"]
+
+
+def service_answers(running: Running, made) -> bool:
+    return running.ask({"dataframe_records": sample(made, 1)}, "/rentals/invocations").status_code == 200
+
+
 def test_an_explanation_is_of_the_model_that_read_the_rows(service: Running, made, tmp_path: Path) -> None:
     other = _altered(made[1], tmp_path, columns=tuple(reversed(made[1].manifest.columns)))
     service.releases.add("rentals", other.folder, other.digest)
@@ -378,6 +410,33 @@ def test_large_requests_wait_their_turn_and_no_more_of_them_than_memory_allows(
     _with_predictions(made, tmp_path, ask)
 
 
+def test_large_requests_have_their_turn_beside_many_small_ones(made, tmp_path: Path) -> None:
+    small = json.dumps({"dataframe_records": sample(made, 1)}).encode()
+    large = json.dumps({"dataframe_records": sample(made, 300)}).encode()
+
+    async def ask(predictions: Predictions, mounts: Mounts) -> None:
+        mount = mounts.by_name["rentals"]
+        assert mount.champion is not None
+        slow = replace(mount.champion.bundle, predictor=_Slow(mount.champion.bundle, 0.002))  # type: ignore[arg-type]
+        mount.champion = replace(mount.champion, bundle=slow, row_seconds=1.0)
+        ended = asyncio.Event()
+
+        async def client() -> None:
+            while not ended.is_set():
+                assert (await _reply(predictions, small)).status == 200
+
+        clients = [asyncio.create_task(client()) for _ in range(6)]
+        await asyncio.sleep(0.05)
+        try:
+            replies = await asyncio.wait_for(asyncio.gather(*[_reply(predictions, large) for _ in range(3)]), 5)
+        finally:
+            ended.set()
+            await asyncio.gather(*clients)
+        assert [reply.status for reply in replies] == [200] * 3
+
+    _with_predictions(made, tmp_path, ask)
+
+
 def test_a_request_that_fails_in_its_turn_does_not_hold_up_those_behind_it(made, tmp_path: Path) -> None:
     large = json.dumps({"dataframe_records": sample(made, 300)}).encode()
     wrong = large.replace(b'"temp"', b'"tamp"')
@@ -409,13 +468,17 @@ def test_an_instant_is_written_in_one_form() -> None:
         time.sleep(0.6)
 
 
-def test_a_body_in_many_pieces_and_a_connection_long_in_use_are_no_large_headers(service: Running, made) -> None:
-    body = json.dumps({"dataframe_records": sample(made, 60)}).encode()
+@pytest.mark.parametrize("size", [1, 30, 300])
+def test_a_body_in_many_pieces_and_a_connection_long_in_use_are_no_large_headers(
+    service: Running, made, size: int
+) -> None:
+    body = b" " * 40_000 * size + json.dumps({"dataframe_records": sample(made, 60)}).encode()
     lines = ["POST /invocations HTTP/1.1", "host:   x", "content-type:  application/json", "transfer-encoding: chunked"]
     head = "\r\n".join([*lines, "", ""]).encode()
-    pieces = b"".join(b"%x\r\n%s\r\n" % (1, body[at : at + 1]) for at in range(len(body)))
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    pieces = b"".join(b"%04x\r\n%s\r\n" % (len(part), part) for part in parts)
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        for _ in range(20):
+        for _ in range(2):
             connection.sendall(head + pieces + b"0\r\n\r\n")
             received = b""
             while not received.endswith(b"}"):

@@ -74,6 +74,11 @@ def test_smaller_requests_are_no_faster_model(flights: LoadedUseCase) -> None:
     assert found.value == pytest.approx(0.01 / 0.006)
 
 
+def test_a_worker_that_began_anew_in_between_tells_no_time(flights: LoadedUseCase) -> None:
+    found = judge_step(evidence(champion_traffic=Traffic(100, 0, 0, 0.1, 0.0)), flights.spec, PLAN)
+    assert not [each for each in found.findings if "scoring time" in each.guardrail]
+
+
 def test_a_candidate_nothing_can_be_held_against_is_not_good(flights: LoadedUseCase) -> None:
     alone = evidence(champion=PREDICTED[:50], champion_label=UNKNOWN[:50], candidate=PREDICTED + 0.4)
     assert judge_step(alone, flights.spec, PLAN).status == "unknown"
@@ -106,6 +111,17 @@ def labelled(random: np.random.Generator, rows: int, better: float = 0.0) -> dic
 def test_models_that_are_alike_do_not_lose_against_each_other(flights: LoadedUseCase, rows: int) -> None:
     random = np.random.default_rng(3)
     lost = sum("loss of roc_auc" in broken(evidence(**labelled(random, rows)), flights) for _ in range(60))
+    assert lost <= 2
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_few_positive_rows_are_no_doubtless_loss(flights: LoadedUseCase, paired: bool) -> None:
+    random, lost = np.random.default_rng(5), 0
+    for _ in range(60):
+        label = (random.random(300) < 0.008).astype(float)
+        one, other = (np.clip(0.1 + random.normal(0, 0.05, 300), 0, 1) for _ in range(2))
+        found = evidence(champion=one, candidate=other, champion_label=label, candidate_label=label, paired=paired)
+        lost += "loss of roc_auc" in broken(found, flights)
     assert lost <= 2
 
 
