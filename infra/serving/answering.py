@@ -225,9 +225,9 @@ def _predict(
 ) -> Run:
     started = time.thread_time() - (prepared.seconds if prepared else 0.0)
     values = model.predict(rows) if prepared is None else model.predict_features(prepared.features)
-    for position, value in enumerate(values):
-        if not math.isfinite(value):
-            raise BadRequestError(f"row {places[position] if places else position} has no finite prediction")
+    if not all(map(math.isfinite, values)):
+        position = next(at for at, value in enumerate(values) if not math.isfinite(value))
+        raise BadRequestError(f"row {places[position] if places else position} has no finite prediction")
     return Run(model, values, time.thread_time() - started)
 
 

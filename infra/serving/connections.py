@@ -286,7 +286,7 @@ def connection_class(predictions: Predictions) -> type[Connection]:
 
 def on_the_wire(reply: Reply, *, keep: bool) -> bytes:
     """Write a reply as HTTP/1.1."""
-    headers = b"".join(b"%s: %s\r\n" % header for header in reply.headers)
+    headers = b"".join(b"%s: %s\r\n" % header for header in reply.headers) if reply.headers else b""
     return b"HTTP/1.1 %s\r\n%sx-request-id: %s\r\n%s%scontent-length: %d\r\n\r\n%s" % (
         _STATUS[reply.status],
         _SAFE,

@@ -156,10 +156,9 @@ class Predictions:
             done(Reply(status, _encode(why), admitted.request_id))
             return
         mount.tally.requests += 1
-        take_up = partial(self._take_up, mount, admitted, body, started, done)
         if len(body) < SMALL_BYTES or self._beside.is_near():
-            take_up()
-        elif not self._beside.wait(take_up, len(body)):
+            self._take_up(mount, admitted, body, started, done)
+        elif not self._beside.wait(partial(self._take_up, mount, admitted, body, started, done), len(body)):
             mount.tally.error("busy")
             busy = error_body("TEMPORARILY_UNAVAILABLE", "too many large requests at once")
             done(Reply(503, busy, admitted.request_id, _RETRY))
@@ -173,8 +172,8 @@ class Predictions:
         try:
             self._check(admitted, body)
             question = understand(body, admitted.media, champion, candidate if mode == "canary" else None, mount.share)
-            models = (champion, candidate) if candidate is not None and question.chosen else (champion,)
-            if _is_large(len(question.rows), *models):
+            rows = len(question.rows)
+            if _is_large(rows, champion) or (question.chosen and _is_large(rows, candidate)):
                 self._score_beside(request, question)
                 return
             found = compose(question, score(question))
@@ -243,12 +242,8 @@ class Predictions:
         if not found.lines:
             self._logged(request, question, found, None)
             return
-        self.journal.submit(
-            request.mount.usecase,
-            "predictions",
-            found.lines,
-            lambda error: self._logged(request, question, found, error),
-        )
+        logged = partial(self._logged, request, question, found)
+        self.journal.submit(request.mount.usecase, "predictions", found.lines, logged)
 
     def _logged(
         self, request: _Request, question: Question, found: Answer, error: JournalUnwritableError | None
@@ -290,11 +285,11 @@ class Predictions:
             self.journal.submit(usecase, "shadows", lines, lambda _: None)
 
 
-def _is_large(rows: int, *models: Model) -> bool:
+def _is_large(rows: int, model: Model | None) -> bool:
     """Whether a request is better scored beside the event loop."""
-    return any(
-        model.row_seconds * rows > BESIDE_SECONDS or model.feature_seconds * rows > LOOP_SECONDS for model in models
-    )
+    if model is None:
+        return False
+    return model.row_seconds * rows > BESIDE_SECONDS or model.feature_seconds * rows > LOOP_SECONDS
 
 
 def too_large(most: int) -> BadRequestError:
