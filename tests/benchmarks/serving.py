@@ -30,6 +30,7 @@ import httpx
 import psutil
 
 from expectations.loading import LoadedUseCase, load_use_case
+from infra.serving.answering import compose, prepare, score, understand
 from infra.serving.mounts import Cost, Model
 from infra.serving.protocol import Reader
 from infra.serving.tallies import ModelTally
@@ -346,8 +347,21 @@ def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server]
         f"alone, CPU µs a row: feature program {features:.1f}, native predictor {native:.1f}, empty app {floor:.1f}; "
         f"together {total:.1f}, ours {cost:.1f}: {cost / total:.2f} times"
     )
+    bodies = itertools.cycle(
+        [json.dumps({"dataframe_records": rows[at : at + 100]}).encode() for at in range(0, len(rows), 100)]
+    )
+
+    def in_turn() -> None:
+        question = prepare(understand(next(bodies), "json", model, None, 0.0))
+        compose(question, score(question))
+
     by_name = {server.name: server for server in measured}
     rate = _median(own, "100")
+    turn = microseconds(in_turn, 300)
+    print(
+        f"100 rows read, scored and written in turn by one thread, without HTTP and log: {1e6 / turn:,.0f} a second; "
+        f"the service answers {rate * turn / 1e6:.2f} times that"
+    )
     shares = rate * both / 1e6, rate * alone / 1e6
     print(
         f"100 rows: {shares[0]:.2f} of the in-process rate with its features, {shares[1]:.2f} of the bare predictor's"
