@@ -110,6 +110,10 @@ class ReleaseError(DriftwheelError):
     """The service would not take a release."""
 
 
+class OvertakenError(ReleaseError):
+    """Somebody wished for another release meanwhile: theirs stands."""
+
+
 class StackError(DriftwheelError):
     """The local stack could not be started, reached or stopped."""
 

@@ -16,7 +16,7 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from expectations.errors import ReleaseError, UnreachableError
+from expectations.errors import OvertakenError, ReleaseError, UnreachableError
 from expectations.usecase import Release
 from flows.collect import collect
 from flows.deploy import deploy
@@ -159,9 +159,14 @@ def deploy_version(usecase: str, wanted: str | None, plan: Release | None, *, ne
 
 @contextmanager
 def _refusals_told(job: Job, version: ModelVersion) -> Iterator[None]:
-    """Put into the ledger, and tell, that the service (or its image) would not take a version."""
+    """Put into the ledger, and tell, that the service (or its image) would not take a version.
+
+    That somebody else was quicker is no refusal: what they did is in the ledger.
+    """
     try:
         yield
+    except OvertakenError:
+        raise
     except ReleaseError as error:
         key = f"{job.name}/refused/{version.bundle}/{job.as_of.isoformat()}"
         _note(job, key, "refused", "service", f"version {version.version}: {error}", "failure", asdict(version))

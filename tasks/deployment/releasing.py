@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from expectations.errors import BundleError, ReleaseError, UnreachableError
+from expectations.errors import BundleError, OvertakenError, ReleaseError, UnreachableError
 from tasks.deployment.bundle import load_bundle
 from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.places import Job
@@ -84,7 +84,7 @@ def _begun(now: Desired | None, version: ModelVersion) -> bool:
 
 def take_back(job: Job, champion: Served | None, generation: int) -> None:
     """Wish for the champion alone again, unless somebody wished for something else since `generation`."""
-    with suppress(ReleaseError):
+    with suppress(OvertakenError):
         job.releases.want(job.name, champion=champion, after=generation)
 
 
@@ -103,7 +103,7 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
     before = releases.desired(job.name)
     wished = (before.champion, before.candidate) if before else ()
     if not any(each is not None and each.bundle == version.bundle for each in wished):
-        raise ReleaseError(
+        raise OvertakenError(
             f"version {version.version} still beside the champion of {job.name}",
             "somebody released or rolled back meanwhile",
             "What they wished for stands; deploy again if you still want to",

@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from expectations.errors import ReleaseError
+from expectations.errors import OvertakenError
 
 WATCHED_SECONDS = 30.0
 """A candidate nobody has watched for so long is left out, as long as nobody does."""
@@ -143,7 +143,7 @@ class Releases:
 
         Raises
         ------
-        ReleaseError
+        OvertakenError
             If somebody wished for something else since `after`: theirs stands.
         """
         with self._alone(usecase):
@@ -210,9 +210,9 @@ class Releases:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def overtaken(usecase: str, expected: int, found: int) -> ReleaseError:
+def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:
     """Say that somebody else wished for something meanwhile."""
-    return ReleaseError(
+    return OvertakenError(
         f"generation {expected} of what {usecase} should serve",
         f"generation {found}: somebody released or rolled back meanwhile",
         "What they wished for stands; deploy again if you still want to",

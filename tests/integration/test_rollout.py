@@ -23,7 +23,7 @@ from expectations.usecase import Release
 from tasks.deployment import releasing
 from tasks.deployment.bundle import Bundle, load_bundle
 from tasks.deployment.guarding import StepVerdict
-from tasks.deployment.rollout import roll_out
+from tasks.deployment.rollout import Rollout, roll_out
 from tasks.monitoring.watching import note_troubles
 from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
@@ -457,3 +457,21 @@ def test_a_version_the_service_refuses_by_hand_is_in_the_ledger(
     (entry,) = job.database.entries("rentals")
     assert (entry.action, entry.evidence["bundle"]) == ("refused", made[2].digest)
     assert len(job.database.undelivered("rentals")) == 1
+
+
+def test_that_somebody_was_quicker_is_no_refusal(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import running
+
+    third = Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
+    monkeypatch.setattr(running, "_job", lambda _: job)
+    monkeypatch.setattr(running.releasing, "choose_version", lambda *_: ModelVersion("2", made[2].digest, "run"))
+
+    def overtaken(*_: object, **__: object) -> Rollout:
+        job.releases.want("rentals", champion=third)
+        return Rollout(())
+
+    monkeypatch.setattr(running.rollout, "roll_out", overtaken)
+    with pytest.raises(ReleaseError, match="meanwhile"):
+        running.deploy_version("rentals", "2", None)
+    assert job.database.entries("rentals") == []
+    assert job.releases.desired("rentals").champion == third

@@ -22,7 +22,7 @@ from infra.serving import beside, predicting
 from infra.serving.access import Access
 from infra.serving.answering import present
 from infra.serving.journal import Journal
-from infra.serving.mounts import Mounts, make_ready
+from infra.serving.mounts import Model, Mounts, make_ready
 from infra.serving.noise import random_texts
 from infra.serving.predicting import Limits, Predictions, Reply
 from infra.serving.protocol import BadRequestError
@@ -336,6 +336,11 @@ class _Slow:
         return self._own.predict(matrix)
 
 
+def _slowed(model: Model, seconds: float) -> Model:
+    bundle = replace(model.bundle, predictor=_Slow(model.bundle, seconds))  # type: ignore[arg-type]
+    return replace(model, bundle=bundle, row_seconds=1.0)
+
+
 def _with_predictions(
     made, tmp_path: Path, ask: Callable[[Predictions, Mounts], Coroutine[Any, Any, None]], **want: object
 ) -> None:
@@ -372,8 +377,7 @@ def test_a_shadow_that_cannot_keep_up_is_left_behind_and_counted(
     async def ask(predictions: Predictions, mounts: Mounts) -> None:
         mount = mounts.by_name["rentals"]
         assert mount.candidate is not None
-        slow = replace(mount.candidate.bundle, predictor=_Slow(mount.candidate.bundle, 0.02))  # type: ignore[arg-type]
-        mount.candidate = replace(mount.candidate, bundle=slow, row_seconds=1.0)
+        mount.candidate = _slowed(mount.candidate, 0.02)
         for _ in range(100):
             reply = await _reply(predictions, small)
             assert reply.after is not None
@@ -399,8 +403,7 @@ def test_large_requests_wait_their_turn_and_no_more_of_them_than_memory_allows(
     async def ask(predictions: Predictions, mounts: Mounts) -> None:
         mount = mounts.by_name["rentals"]
         assert mount.champion is not None
-        slow = replace(mount.champion.bundle, predictor=_Slow(mount.champion.bundle, 0.01))  # type: ignore[arg-type]
-        mount.champion = replace(mount.champion, bundle=slow, row_seconds=1.0)
+        mount.champion = _slowed(mount.champion, 0.01)
         replies = await asyncio.gather(*[_reply(predictions, large) for _ in range(12)])
         assert [reply.status for reply in replies] == [200] * 6 + [503] * 6  # two at work, four of which the last fits
         assert dict(replies[-1].headers)[b"retry-after"]
@@ -417,8 +420,7 @@ def test_large_requests_have_their_turn_beside_many_small_ones(made, tmp_path: P
     async def ask(predictions: Predictions, mounts: Mounts) -> None:
         mount = mounts.by_name["rentals"]
         assert mount.champion is not None
-        slow = replace(mount.champion.bundle, predictor=_Slow(mount.champion.bundle, 0.002))  # type: ignore[arg-type]
-        mount.champion = replace(mount.champion, bundle=slow, row_seconds=1.0)
+        mount.champion = _slowed(mount.champion, 0.002)
         ended = asyncio.Event()
 
         async def client() -> None:
