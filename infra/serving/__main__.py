@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import ipaddress
 import json
 import logging
@@ -33,6 +34,9 @@ _SWITCH_SECONDS = 0.0005
 """A large request is scored in a thread, which may hold the interpreter no longer than this while others wait."""
 _GRACE_SECONDS = 10
 _RESTART_SECONDS = 1.0
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's `mallopt`."""
+_KEPT_BYTES, _MAPPED_BYTES = 8 << 20, 1 << 20
 _EXTRA = {"request_id", "usecase", "status", "why"}
 _log = logging.getLogger("driftwheel.serving")
 
@@ -97,6 +101,7 @@ def main() -> None:
     handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     sys.setswitchinterval(_SWITCH_SECONDS)
+    _keep_freed_memory()
     options = _arguments()
     if options.worker is None and Access(options.keys, loopback=_loopback(options.host)).open:
         _log.warning("there is no API key: everything is open, on %s alone", options.host)
@@ -105,6 +110,17 @@ def main() -> None:
     if options.workers > 1 and options.worker is None:
         sys.exit(_supervise(options))
     _serve(options)
+
+
+def _keep_freed_memory() -> None:
+    """Let the next request have what one freed, up to a bound: to get it from the kernel anew costs 28 page faults.
+
+    Measured with 100 rows a request. Other C libraries than glibc are left as they are.
+    """
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        tune(_TRIM_THRESHOLD, _KEPT_BYTES)
+        tune(_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def _serve(options: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ from infra.serving.protocol import Reader, Row
 from infra.serving.tallies import ModelTally, Tally
 from tasks.deployment.bundle import Bundle, Manifest, load_bundle
 from tasks.modelling.family import Matrix, Vector
-from tasks.modelling.predictors import TreePredictor
+from tasks.modelling.predictors import TreePredictor, processor_seconds
 from tasks.preprocessing.program import RowExecutor
 from tasks.stores.releases import Desired, Releases, Served
 
@@ -36,7 +36,7 @@ _AGAIN_SECONDS = 1.0
 _AWAY = "the folder of releases is away"
 _UNREADABLE = "the desired state cannot be read"
 _KEPT_TALLIES = 8
-_MEASURED_ROWS, _FEW_ROWS, _MEASUREMENTS = 100, 4, 3
+_MEASURED_ROWS, _FEW_ROWS = 100, 4
 _THAW_EVERY = 8
 _encode = msgspec.json.Encoder().encode
 
@@ -409,10 +409,10 @@ def make_ready(bundle: Bundle, most_rows: int) -> Ready:
     golden, expected = bundle.golden()
     rows = list(itertools.islice(itertools.cycle(map(reader.row, golden)), _MEASURED_ROWS))
     features, predictor = executor.matrix(rows), bundle.predictor
-    native = _seconds(lambda: predictor.predict(features)) / _MEASURED_ROWS
-    program = _seconds(lambda: executor.matrix(rows)) / _MEASURED_ROWS
-    one = _seconds(lambda: predictor.predict_row(executor.one(rows[0])))
-    few = _seconds(lambda: predictor.predict(executor.matrix(rows[:_FEW_ROWS])))
+    native = processor_seconds(lambda: predictor.predict(features)) / _MEASURED_ROWS
+    program = processor_seconds(lambda: executor.matrix(rows)) / _MEASURED_ROWS
+    one = processor_seconds(lambda: predictor.predict_row(executor.one(rows[0])))
+    few = processor_seconds(lambda: predictor.predict(executor.matrix(rows[:_FEW_ROWS])))
     cost = Cost(one, max(0.0, few - _FEW_ROWS * (native + program)), native + program)
     return Ready(reader, executor, native, program, cost, _adds_up(bundle, features[:_FEW_ROWS], expected[:_FEW_ROWS]))
 
@@ -427,16 +427,6 @@ def _adds_up(bundle: Bundle, features: Matrix, expected: Vector) -> bool:
         return False
     found = 1 / (1 + np.exp(-scores)) if bundle.manifest.task == "binary_classification" else scores
     return bool(np.allclose(found[: len(expected)], expected, rtol=1e-6, atol=1e-9))
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    """Return what a call takes of the processor, the best of a few."""
-    taken = []
-    for _ in range(_MEASUREMENTS):
-        started = time.thread_time()
-        call()
-        taken.append(time.thread_time() - started)
-    return min(taken)
 
 
 def check_signature(now: Manifest, new: Manifest) -> None:

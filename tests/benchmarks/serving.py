@@ -334,11 +334,14 @@ def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server]
         position[0] = (position[0] + 1) % len(read)
         return position[0]
 
+    native_trees = getattr(bundle.predictor, "native", bundle.predictor)
     features = microseconds(lambda: model.executor.one(read[following()]), 20_000)
-    native = microseconds(lambda: bundle.predictor.predict_row(values[following()]), 20_000)
+    native = microseconds(lambda: native_trees.predict_row(values[following()]), 20_000)
+    ours = microseconds(lambda: bundle.predictor.predict_row(values[following()]), 20_000)
     hundreds = itertools.cycle([read[at : at + 100] for at in range(0, len(read), 100)])
     matrices = itertools.cycle([model.executor.matrix(next(hundreds)) for _ in range(len(read) // 100)])
-    alone = microseconds(lambda: bundle.predictor.predict(next(matrices)), 300)
+    alone = microseconds(lambda: native_trees.predict(next(matrices)), 300)
+    ours_of_many = microseconds(lambda: bundle.predictor.predict(next(matrices)), 300)
     both = microseconds(lambda: model.predict(next(hundreds)), 300)
     floor = statistics.median(cost for _, cost in measured[0].seen["1"]) * 1e6
     cost = statistics.median(cost for _, cost in own.seen["1"]) * 1e6
@@ -346,6 +349,10 @@ def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server]
     print(
         f"alone, CPU µs a row: feature program {features:.1f}, native predictor {native:.1f}, empty app {floor:.1f}; "
         f"together {total:.1f}, ours {cost:.1f}: {cost / total:.2f} times"
+    )
+    print(
+        f"the model alone, CPU µs: 1 row {native:.1f} native, {ours:.1f} as the service runs it; "
+        f"100 rows {alone:.0f} and {ours_of_many:.0f}: {alone / ours_of_many:.1f} times as fast"
     )
     bodies = itertools.cycle(
         [json.dumps({"dataframe_records": rows[at : at + 100]}).encode() for at in range(0, len(rows), 100)]
@@ -362,10 +369,12 @@ def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server]
         f"100 rows read, scored and written in turn by one thread, without HTTP and log: {1e6 / turn:,.0f} a second; "
         f"the service answers {rate * turn / 1e6:.2f} times that"
     )
-    shares = rate * both / 1e6, rate * alone / 1e6
-    print(
-        f"100 rows: {shares[0]:.2f} of the in-process rate with its features, {shares[1]:.2f} of the bare predictor's"
-    )
+    for server in (own, by_name["driftwheel, 2 workers"]):
+        rate = _median(server, "100")
+        print(
+            f"100 rows, {server.name}: {rate * both / 1e6:.2f} of the in-process rate with its features, "
+            f"{rate * alone / 1e6:.2f} of the bare predictor's own"
+        )
     print(f"logged / not logged: {_median(own, '1') / _median(by_name['driftwheel, no log'], '1'):.2f}, ", end="")
     power = _median(by_name["driftwheel, safe against power cuts"], "1")
     print(f"with fdatasync: {power / _median(by_name['driftwheel, no log'], '1'):.2f}")

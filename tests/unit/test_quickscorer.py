@@ -1,0 +1,152 @@
+"""Bit vectors say what LightGBM says, to the last bit, or are not used."""
+
+import logging
+import math
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+
+from tasks.modelling import predictors, quickscorer
+from tasks.modelling.predictors import TreePredictor
+from tasks.modelling.quickscorer import QuickScorer
+
+TINY = 1e-35
+ODD = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-300, -1e-300, TINY, -TINY, 2 * TINY, 5e-324, 1e300, -1e300]
+CODES = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 6.999, 7.0, 40.0, 2.0**31, 1e18, math.nan, math.inf, -math.inf]
+
+
+def learn(rounds: int = 30, rows: int = 3000, scale: float = 1.0, **settings: Any) -> lightgbm.Booster:
+    """Learn from three numbers, one of them mostly zero or missing, and two codes of categories."""
+    random = np.random.default_rng(7)
+    matrix = np.column_stack(
+        [
+            random.normal(size=rows),
+            np.where(random.random(rows) < 0.4, random.choice([0.0, math.nan, 3e-36], rows), random.normal(size=rows)),
+            random.integers(-3, 3, rows) * 1e-20,
+            random.integers(0, 40, rows).astype(float),
+            random.integers(0, 3, rows).astype(float),
+        ]
+    )
+    raw = matrix[:, 0] + np.nan_to_num(matrix[:, 1]) + np.sin(matrix[:, 3]) + 1e20 * matrix[:, 2]
+    value = scale * (raw + random.normal(size=rows))
+    binary = settings.get("objective") in ("binary", "cross_entropy")
+    if settings.get("objective") in ("poisson", "gamma", "tweedie"):
+        value = np.exp(0.3 * value) + 0.1
+    label = (value > 0).astype(float) if binary else value
+    data = lightgbm.Dataset(matrix, label, categorical_feature=[3, 4], params={"max_cat_to_onehot": 2})
+    fixed = {"verbosity": -1, "seed": 1, "min_data_in_leaf": 5, "num_threads": 1}
+    return lightgbm.train({**fixed, **settings}, data, rounds)
+
+
+def odd_rows(quick: QuickScorer, count: int) -> np.ndarray:
+    """Rows at the thresholds, mixed with values that are none, too close to zero, or beyond all."""
+    random = np.random.default_rng(count)
+    rows = quick.probes(count)
+    rows[:, :3] = np.where(random.random((count, 3)) < 0.3, random.choice(ODD, (count, 3)), rows[:, :3])
+    rows[:, 3:] = np.where(random.random((count, 2)) < 0.5, random.choice(CODES, (count, 2)), rows[:, 3:])
+    return rows
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "binary": {"objective": "binary"},
+    "a steep sigmoid": {"objective": "binary", "sigmoid": 3.7},
+    "values": {"objective": "regression"},
+    "absolute error": {"objective": "regression_l1"},
+    "a quantile": {"objective": "quantile", "alpha": 0.9},
+    "huber": {"objective": "huber"},
+    "zero is missing": {"objective": "regression", "zero_as_missing": True},
+    "nothing is missing": {"objective": "regression", "use_missing": False},
+    "stumps": {"objective": "binary", "num_leaves": 2},
+    "17 leaves": {"objective": "binary", "num_leaves": 17},
+    "64 leaves": {"objective": "regression", "num_leaves": 64},
+    "dropped trees": {"objective": "binary", "boosting": "dart"},
+    "trees without a split": {"objective": "regression", "min_data_in_leaf": 2900},
+    "few columns a tree": {"objective": "regression", "feature_fraction": 0.3, "num_leaves": 4},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_to_the_last_bit(kind: str) -> None:
+    booster = learn(**KINDS[kind])
+    quick = QuickScorer.of(booster.model_to_string())
+    assert quick is not None
+    for count in (1, 7, 2500):  # one row, all features at once, several blocks
+        rows = odd_rows(quick, count)
+        np.testing.assert_array_equal(quick.scores(rows), booster.predict(rows, raw_score=True))
+        np.testing.assert_array_equal(quick.predict(rows), booster.predict(rows))
+    assert [quick.predict_row(row) for row in rows.tolist()] == booster.predict(rows).tolist()
+    assert quick.predict(rows[:0]).shape == (0,)
+
+
+def test_hundreds_of_trees_are_added_in_their_order() -> None:
+    booster = learn(rounds=700, objective="regression", learning_rate=0.5, scale=1e6)
+    quick = QuickScorer.of(booster.model_to_string())
+    assert quick is not None
+    rows = odd_rows(quick, 300)
+    np.testing.assert_array_equal(quick.scores(rows), booster.predict(rows, raw_score=True))
+    assert quick.predict_row(rows[0].tolist()) == booster.predict(rows[:1])[0]
+
+
+def test_scores_beyond_what_a_sigmoid_can_take() -> None:
+    booster = learn(objective="binary")
+    text = booster.model_to_string().replace("sigmoid:1", "sigmoid:900")
+    steep, quick = lightgbm.Booster(model_str=text), QuickScorer.of(text)
+    assert quick is not None
+    rows = odd_rows(quick, 500)
+    np.testing.assert_array_equal(quick.predict(rows), steep.predict(rows))
+    assert quick.predict(rows).min() == 0.0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"objective": "regression", "linear_tree": True},
+        {"objective": "poisson"},
+        {"objective": "regression", "reg_sqrt": True},
+        {"objective": "cross_entropy"},
+        {"objective": "regression", "num_leaves": 65, "min_data_in_leaf": 1},
+        {"objective": "binary", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
+    ],
+)
+def test_trees_of_another_kind_are_left_to_lightgbm(settings: dict[str, Any]) -> None:
+    booster = learn(**settings)
+    text = booster.model_to_string()
+    assert QuickScorer.of(text) is None
+    predictor = TreePredictor(text)
+    rows = np.random.default_rng(0).normal(size=(20, 5))
+    np.testing.assert_array_equal(predictor.predict(rows), booster.predict(rows))
+    assert not predictor.holds_interpreter
+
+
+def test_too_large_a_table_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = learn(objective="binary").model_to_string()
+    table = QuickScorer.of(text)
+    assert table is not None
+    monkeypatch.setattr(quickscorer, "_MOST_BYTES", table._table.nbytes // 2)
+    assert QuickScorer.of(text) is None
+
+
+def test_the_quicker_one_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = learn(rounds=300, objective="binary").model_to_string()
+    predictor = TreePredictor(text)
+    assert predictor.quick is not None
+    assert predictor.holds_interpreter
+    seconds = iter([2.0, 1.0] * 2)
+    monkeypatch.setattr(predictors, "processor_seconds", lambda _: next(seconds))
+    assert TreePredictor(text).quick is None
+
+
+def test_where_they_differ_lightgbm_answers_and_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    booster = learn(objective="binary")
+    honest = QuickScorer.scores
+    monkeypatch.setattr(QuickScorer, "scores", lambda self, rows: honest(self, rows) + 1e-16)
+    with caplog.at_level(logging.ERROR):
+        predictor = TreePredictor(booster.model_to_string())
+    assert "differ on the same trees" in caplog.text
+    assert predictor.quick is None
+    rows = np.random.default_rng(0).normal(size=(20, 5))
+    np.testing.assert_array_equal(predictor.predict(rows), booster.predict(rows))
