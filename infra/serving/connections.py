@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterable
 from http import HTTPStatus
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from infra.serving.predicting import SAFE_HEADERS, Admitted, Predictions, Reply, error_body
+from infra.serving.protocol import Media
 
 MOST_HEADER_BYTES = 32 * 1024
 REQUEST_SECONDS = 20.0
@@ -17,6 +19,8 @@ REQUEST_SECONDS = 20.0
 IDLE_SECONDS = 75.0
 """A connection may lie idle between requests for so long."""
 MOST_CONNECTIONS = 2000
+MOST_HEADS, MOST_HEAD_BYTES = 256, 2 * 1024
+"""How many are remembered, and up to what size."""
 _AROUND_HEADER = len(b": \r\n")
 _AROUND_HEAD = len(b"GET  HTTP/1.1\r\n\r\n")
 _AROUND_PIECE = 24
@@ -51,15 +55,30 @@ class _Turn:
         self.disconnected, self.keep_alive, self.response_complete = False, True, True
 
 
+class _Head(msgspec.Struct, frozen=True):
+    """What the parser made of the head of a request that took the short way."""
+
+    path: str
+    headers: list[tuple[bytes, bytes]]
+    media: Media
+    length: int
+    """Of the body."""
+
+
 class Connection(HttpToolsProtocol):
     """One client's connection.
 
     Requests for predictions take a short way, without a task and without ASGI's messages. All others go to the
     application; so do requests that are sent before the reply to the last one, which uvicorn then keeps in order.
+
+    Clients send the same head again and again. One that was parsed is remembered, byte by byte, and what comes whole
+    behind the same bytes needs no parser; keys are checked each time.
     """
 
     predictions: Predictions | None = None
     """Answers on the short way; set on a subclass by `connection_class`."""
+    heads: dict[bytes, _Head]
+    """Those remembered, by all connections of the subclass."""
 
     arriving_since: float | None = None
     """When the request now arriving began; None between requests."""
@@ -68,6 +87,8 @@ class Connection(HttpToolsProtocol):
     idle_since: float = 0.0
     _header_bytes = 0
     """Of the request that arrives: its address, its headers, and what may follow a body in pieces."""
+    _whole: bytes | None = None
+    """What came at once, from the first byte of a request on."""
     _untold_bytes = 0
     """What came and the parser did not tell of yet: a line that does not end."""
     _in_headers = True
@@ -88,9 +109,13 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; refuse headers that go on beyond the limit."""
+        """Answer a request whose head is known, or parse what came; refuse headers that go on beyond the limit."""
         if self._deaf:
             return
+        between = self.arriving_since is None
+        if between and self._answers_at_sight(data):
+            return
+        self._whole = data if between else None
         self._untold_bytes += len(data)
         super().data_received(data)
         if self.arriving_since is None:
@@ -100,6 +125,43 @@ class Connection(HttpToolsProtocol):
         size = self._untold_bytes + (self._header_bytes if self._in_headers else 0)
         if size > MOST_HEADER_BYTES and not self.transport.is_closing():
             self._refuse(_TOO_LARGE)
+
+    def _answers_at_sight(self, data: bytes) -> bool:
+        """Answer what is one whole request, behind a head that was parsed before, where no reply is due."""
+        end = data.find(b"\r\n\r\n", 0, MOST_HEAD_BYTES) + 4
+        head = self.heads.get(data[:end])
+        if head is None or len(data) != end + head.length or self.predictions is None:
+            return False
+        if not (self.cycle is None or self.cycle.response_complete) or self._last or self.transport.is_closing():
+            return False
+        if len(self.connections) > MOST_CONNECTIONS:
+            return False
+        self._unset_keepalive_if_required()
+        self.idle_since = time.monotonic()
+        admitted = self.predictions.admit_again(head.headers, head.media)
+        if isinstance(admitted, Reply):
+            self._reply(admitted, keep=False)
+            return True
+        self._begin_turn(keep=True)
+        self.predictions.answer(head.path, admitted, data[end:], self._answered)
+        return True
+
+    def _remember_head(self) -> None:
+        """Keep the head of a request that came at once and whole, with nothing that is its alone."""
+        data, names = self._whole, [name for name, _ in self.headers]
+        if data is None or b"x-request-id" in names or b"content-length" not in names or b"transfer-encoding" in names:
+            return
+        end = data.find(b"\r\n\r\n", 0, MOST_HEAD_BYTES) + 4
+        if len(data) != end + self._size:
+            return
+        if len(self.heads) >= MOST_HEADS:
+            self.heads.clear()
+        self.heads[data[:end]] = _Head(self._path, self.headers, self._admitted.media, self._size)
+
+    def _begin_turn(self, *, keep: bool) -> None:
+        turn = self._turn
+        turn.response_complete, turn.keep_alive = False, keep
+        self.cycle = turn  # type: ignore[assignment] # as much of a cycle as uvicorn looks at
 
     def _refuse(self, answer: bytes) -> None:
         """Hear nothing more, and end the connection: after a reply that is due, else after this answer."""
@@ -237,9 +299,10 @@ class Connection(HttpToolsProtocol):
             return
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
-        turn = self._turn
-        turn.response_complete, turn.keep_alive = False, self.parser.should_keep_alive() and not self._last
-        self.cycle = turn  # type: ignore[assignment] # as much of a cycle as uvicorn looks at
+        keep = self.parser.should_keep_alive() and not self._last
+        if keep:
+            self._remember_head()
+        self._begin_turn(keep=keep)
         self.predictions.answer(self._path, self._admitted, body, self._answered)
 
     def _answered(self, reply: Reply) -> None:
@@ -281,7 +344,7 @@ class Connection(HttpToolsProtocol):
 
 def connection_class(predictions: Predictions) -> type[Connection]:
     """Make the protocol class of a service."""
-    return type("ServiceConnection", (Connection,), {"predictions": predictions})
+    return type("ServiceConnection", (Connection,), {"predictions": predictions, "heads": {}})
 
 
 def on_the_wire(reply: Reply, *, keep: bool) -> bytes:

@@ -36,6 +36,8 @@ BESIDE_SECONDS = 0.0002
 """A request whose trees or network take longer is scored beside the event loop; to hand over less costs more."""
 LOOP_SECONDS = 0.0005
 """Features that take longer than this are computed beside it too, where they compete with it for the interpreter."""
+HELD_SECONDS = 0.001
+"""Trees that need the interpreter too win nothing beside the loop, but others have their turn: from here on."""
 MOST_SHADOW_BYTES = 16 * 1024 * 1024
 """Of bodies that wait for a candidate's shadow; more are left out, and counted."""
 _SHADOW_BYTES = 4 * 1024
@@ -145,6 +147,12 @@ class Predictions:
             return self.too_large(request_id)
         media = MEDIA.get(content_type) or MEDIA.get(content_type.partition(b";")[0].strip().lower(), "other")
         return Admitted(request_id, media)
+
+    def admit_again(self, headers: Headers, media: Media) -> Admitted | Reply:
+        """Check the key of a request whose headers were read before and let pass."""
+        request_id = new_request_id()
+        refused = self.access.refuses(headers, "predict")
+        return refusal_of_key(refused, request_id) if refused else Admitted(request_id, media)
 
     def answer(self, path: str, admitted: Admitted, body: bytes, done: Done) -> None:
         """Predict, log, and only then hand over the reply, at once or later. Call it on the event loop."""
@@ -289,6 +297,8 @@ def _is_large(rows: int, model: Model | None) -> bool:
     """Whether a request is better scored beside the event loop."""
     if model is None:
         return False
+    if model.bundle.predictor.holds_interpreter:
+        return (model.row_seconds + model.feature_seconds) * rows > HELD_SECONDS
     return model.row_seconds * rows > BESIDE_SECONDS or model.feature_seconds * rows > LOOP_SECONDS
 
 
