@@ -65,7 +65,8 @@ bench: setup ## Measure what the engine costs, and how often drift is called whe
 	@$(BIN)/python tests/benchmarks/turn_overhead.py
 	@$(BIN)/python tests/benchmarks/false_alarms.py --windows 100
 
-bench-serving: setup ## Measure the service against mlflow models serve and BentoML
+bench-serving: setup ## Measure the trees against LightGBM, the service against mlflow models serve and BentoML
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/trees.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/serving.py
 
 soak: setup ## A hundred thousand malformed bodies, a hundred kills under load
