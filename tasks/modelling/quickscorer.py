@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from expectations.errors import BundleError
 from tasks.modelling.family import Matrix, Vector
 
 #: LightGBM takes values this close to zero for zero (`kZeroThreshold`, a float32).
@@ -144,22 +145,30 @@ class QuickScorer:
 
     def scores(self, matrix: Matrix) -> Vector:
         """Return raw scores of rows of shape (n_rows, width): sums of leaves."""
+        if matrix.ndim != 2 or matrix.shape[1] != self.width:
+            raise BundleError(f"{self.width} features in each row", f"shape {matrix.shape}", "Train again")
         size = max(1, _BLOCK_BYTES // self._bytes)
         if len(matrix) <= size:
             return self._block_scores(matrix)
         parts = [self._block_scores(matrix[start : start + size]) for start in range(0, len(matrix), size)]
         return np.concatenate(parts)
 
-    def probes(self, count: int) -> Matrix:
-        """Return rows at, just below and just above the thresholds, and with missing values: (count, width)."""
+    def probes(self, least: int) -> Matrix:
+        """Return rows that meet every threshold: at it, just below and just above; and some with missing values.
+
+        Returns
+        -------
+        ndarray of shape (least or more, width)
+        """
         random = np.random.default_rng(0)
-        rows = np.full((count, self.width), np.nan)
-        for feature, bounds in zip(self._features, self._bounds, strict=True):
-            finite = bounds[:-1]
-            values = np.concatenate(
-                [finite, np.nextafter(finite, np.inf), np.nextafter(finite, -np.inf), [0.0, np.nan]]
-            )
-            rows[:, feature] = random.permutation(np.resize(random.permutation(values), count))
+        finite = [bounds[:-1] for bounds in self._bounds]
+        values = [
+            np.concatenate([each, np.nextafter(each, np.inf), np.nextafter(each, -np.inf), [0.0, np.nan]])
+            for each in finite
+        ]
+        rows = np.full((max([least, *map(len, values)]), self.width), np.nan)
+        for feature, each in zip(self._features, values, strict=True):
+            rows[:, feature] = random.permutation(np.resize(each, len(rows)))
         return rows
 
     def _block_scores(self, matrix: Matrix) -> Vector:

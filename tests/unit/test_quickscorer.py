@@ -8,6 +8,7 @@ import lightgbm
 import numpy as np
 import pytest
 
+from expectations.errors import BundleError
 from tasks.modelling import predictors, quickscorer
 from tasks.modelling.predictors import TreePredictor
 from tasks.modelling.quickscorer import QuickScorer
@@ -43,7 +44,7 @@ def learn(rounds: int = 30, rows: int = 3000, scale: float = 1.0, **settings: An
 def odd_rows(quick: QuickScorer, count: int) -> np.ndarray:
     """Rows at the thresholds, mixed with values that are none, too close to zero, or beyond all."""
     random = np.random.default_rng(count)
-    rows = quick.probes(count)
+    rows = quick.probes(count)[:count]
     rows[:, :3] = np.where(random.random((count, 3)) < 0.3, random.choice(ODD, (count, 3)), rows[:, :3])
     rows[:, 3:] = np.where(random.random((count, 2)) < 0.5, random.choice(CODES, (count, 2)), rows[:, 3:])
     return rows
@@ -78,6 +79,17 @@ def test_equal_to_the_last_bit(kind: str) -> None:
         np.testing.assert_array_equal(quick.predict(rows), booster.predict(rows))
     assert [quick.predict_row(row) for row in rows.tolist()] == booster.predict(rows).tolist()
     assert quick.predict(rows[:0]).shape == (0,)
+
+
+def test_every_threshold_is_proved() -> None:
+    quick = QuickScorer.of(learn(rounds=200, objective="regression", num_leaves=31).model_to_string())
+    assert quick is not None
+    rows = quick.probes(1)
+    for feature, bounds in zip(quick._features, quick._bounds, strict=True):
+        assert np.isin(bounds[:-1], rows[:, feature]).all()
+        assert np.isnan(rows[:, feature]).any()
+    with pytest.raises(BundleError, match="5 features"):
+        quick.predict(rows[:, :4])
 
 
 def test_hundreds_of_trees_are_added_in_their_order() -> None:
