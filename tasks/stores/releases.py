@@ -206,6 +206,8 @@ class Releases:
     def forget(self, usecase: str) -> None:
         """Remove a namespace; for replays."""
         folder = self.root / usecase
+        if folder.exists():
+            (self.root / _MARK).touch()  # nothing is left, and yet nothing is away
         (folder / "desired.json").unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
