@@ -1,8 +1,9 @@
 """What is scored beside the event loop, so that small requests need not wait for large ones.
 
-Native code runs in one thread, without the interpreter's lock, while the loop reads and writes other requests. Bodies
-wait as they came: a request is read when its turn is near, so that its rows are still in the processor's cache when its
-answer is written, and many large ones take no more memory than they were sent as.
+Native code runs in one thread, without the interpreter's lock, while the loop reads and writes other requests; what
+needs the lock takes turns with the loop. Bodies wait as they came: a request is read when its turn is near, so that its
+rows are still in the processor's cache when its answer is written, and many large ones take no more memory than they
+were sent as.
 """
 
 from __future__ import annotations

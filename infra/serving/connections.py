@@ -88,7 +88,7 @@ class Connection(HttpToolsProtocol):
     _header_bytes = 0
     """Of the request that arrives: its address, its headers, and what may follow a body in pieces."""
     _whole: bytes | None = None
-    """What came at once, from the first byte of a request on."""
+    """What came at once, from the first byte of a request on; only while it is parsed."""
     _untold_bytes = 0
     """What came and the parser did not tell of yet: a line that does not end."""
     _in_headers = True
@@ -118,6 +118,7 @@ class Connection(HttpToolsProtocol):
         self._whole = data if between else None
         self._untold_bytes += len(data)
         super().data_received(data)
+        self._whole = None
         if self.arriving_since is None:
             self._untold_bytes = 0
             return

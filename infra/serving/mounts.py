@@ -66,7 +66,7 @@ class Model:
     entity: tuple[str, ...]
     """Attributes of a row that say whom it is about: the key without the clock."""
     row_seconds: float
-    """What its native code takes for a row."""
+    """What its trees or network take for a row, of many."""
     feature_seconds: float
     """What its feature program takes for a row."""
     cost: Cost
@@ -409,12 +409,12 @@ def make_ready(bundle: Bundle, most_rows: int) -> Ready:
     golden, expected = bundle.golden()
     rows = list(itertools.islice(itertools.cycle(map(reader.row, golden)), _MEASURED_ROWS))
     features, predictor = executor.matrix(rows), bundle.predictor
-    native = processor_seconds(lambda: predictor.predict(features)) / _MEASURED_ROWS
+    scoring = processor_seconds(lambda: predictor.predict(features)) / _MEASURED_ROWS
     program = processor_seconds(lambda: executor.matrix(rows)) / _MEASURED_ROWS
     one = processor_seconds(lambda: predictor.predict_row(executor.one(rows[0])))
     few = processor_seconds(lambda: predictor.predict(executor.matrix(rows[:_FEW_ROWS])))
-    cost = Cost(one, max(0.0, few - _FEW_ROWS * (native + program)), native + program)
-    return Ready(reader, executor, native, program, cost, _adds_up(bundle, features[:_FEW_ROWS], expected[:_FEW_ROWS]))
+    cost = Cost(one, max(0.0, few - _FEW_ROWS * (scoring + program)), scoring + program)
+    return Ready(reader, executor, scoring, program, cost, _adds_up(bundle, features[:_FEW_ROWS], expected[:_FEW_ROWS]))
 
 
 def _adds_up(bundle: Bundle, features: Matrix, expected: Vector) -> bool:

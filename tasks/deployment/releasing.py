@@ -237,10 +237,7 @@ def _await(
                     "The champion before is served on; see the service's log",
                 )
             if there and mount["generation"] > generation and not done(mount):
-                wished = job.releases.desired(job.name)
-                if wished is None or wished.generation != generation:
-                    raise overtaken(job.name, generation, mount["generation"])
-                there = False  # it tells of what was wished before all was forgotten, and counted anew
+                raise overtaken(job.name, generation, mount["generation"])
             if not there or not done(mount):
                 waiting.append(mount)
         if not waiting:

@@ -147,7 +147,6 @@ class TreePredictor:
 
     def __init__(self, text: str) -> None:
         self.native = NativeTrees(text)
-        self.width = self.native.width
         self.contributions = self.native.contributions
         self.quick: QuickScorer | None = None
         self.predict_row: Callable[[list[float]], float] = self.native.predict_row

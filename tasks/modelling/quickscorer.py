@@ -92,11 +92,10 @@ class QuickScorer:
         kind, sequence, shift = _WORDS[bits]
         self.width, self._present = width, present
         self._kind, self._sequence, self._shift = np.dtype(kind), np.array(sequence, kind), np.array(shift, kind)
-        self._trees = len(trees)
-        self._bytes = self._trees * self._kind.itemsize
+        self._bytes = len(trees) * self._kind.itemsize
         full = np.array([(1 << int(tree["num_leaves"])) - 1 for tree in trees], kind)
-        self._leaves = np.zeros(self._trees * bits)
-        self._first_leaf = np.arange(self._trees, dtype=np.intp) * bits
+        self._leaves = np.zeros(len(trees) * bits)
+        self._first_leaf = np.arange(len(trees), dtype=np.intp) * bits
         nodes: dict[int, list[_Node]] = {}
         for number, tree in enumerate(trees):
             for position, value in enumerate(_read(number, tree, nodes)):
@@ -172,9 +171,7 @@ class QuickScorer:
         return rows
 
     def _block_scores(self, matrix: Matrix) -> Vector:
-        columns, places = matrix.T, np.empty((len(self._starts), len(matrix)), np.intp)
-        if not self._features:
-            places[:] = 0
+        columns, places = matrix.T, np.zeros((len(self._starts), len(matrix)), np.intp)
         for at, (feature, search) in enumerate(zip(self._features, self._searches, strict=True)):
             places[at] = search(columns[feature])
         places += self._starts

@@ -25,6 +25,9 @@ WATCHED_SECONDS = 30.0
 _WATCHED = "watched"
 _MARK = ".releases"
 """Tells a folder from which everything was removed from one that is not mounted."""
+_COUNT = ".generation"
+"""Keeps the last generation of a use case that was forgotten: the service may still tell of it."""
+_LOCK = ".wishing"
 
 
 class Served(BaseModel):
@@ -165,7 +168,7 @@ class Releases:
             return now
         changed = now is not None and now.champion is not None and now.champion != champion
         wish = Desired(
-            generation=(now.generation if now else 0) + 1,
+            generation=(now.generation if now else self._forgotten(usecase)) + 1,
             champion=champion,
             candidate=candidate,
             previous=now.champion if now and changed else now.previous if now else None,
@@ -179,7 +182,7 @@ class Releases:
         """Wait for whoever else changes the desired state: of two wishes none may be lost."""
         folder = self.root / usecase
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".wishing").open("w") as lock:
+        with (folder / _LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -204,12 +207,28 @@ class Releases:
         return abs(time.time() - seen) < WATCHED_SECONDS
 
     def forget(self, usecase: str) -> None:
-        """Remove a namespace; for replays."""
+        """Remove all of a use case but the count of its generations; for replays."""
         folder = self.root / usecase
-        if folder.exists():
+        if not folder.exists():
+            return
+        with self._alone(usecase):
             (self.root / _MARK).touch()  # nothing is left, and yet nothing is away
-        (folder / "desired.json").unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+            try:
+                now = self.desired(usecase)
+            except ValueError:  # damaged: forgotten all the same
+                now = None
+            replace_file(folder / _COUNT, str(now.generation if now else self._forgotten(usecase)))
+            (folder / "desired.json").unlink(missing_ok=True)
+            for each in folder.iterdir():
+                if each.is_dir():
+                    shutil.rmtree(each, ignore_errors=True)
+                elif each.name not in (_COUNT, _LOCK):
+                    each.unlink()
+
+    def _forgotten(self, usecase: str) -> int:
+        """Return the last generation of a use case that was forgotten; 0 where none was."""
+        path = self.root / usecase / _COUNT
+        return int(path.read_text(encoding="ascii")) if path.exists() else 0
 
 
 def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:

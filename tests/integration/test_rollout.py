@@ -28,7 +28,6 @@ from tasks.monitoring.watching import note_troubles
 from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Releases, Served
-from tasks.stores.service import Service
 from tests.integration.test_service import Running, made, rows, sample
 from tests.unit.test_training import released
 
@@ -387,19 +386,30 @@ def test_a_wish_that_comes_between_ends_a_release_at_once_and_stands(
     assert job.releases.desired("rentals").champion == third
 
 
-def test_what_is_forgotten_and_begun_anew_is_nobody_elses_wish(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, honest = made[1], Service.ask_once
-    stale = iter([[{"usecases": {"rentals": {"generation": 10, "champion": None, "refused": {}}}}]] * 3)
-    monkeypatch.setattr(Service, "ask_once", lambda self, *asked: next(stale, None) or honest(self, *asked))
-    job.releases.want("rentals", champion=Served(bundle=made[2].digest, version="2"))
-    time.sleep(2)
+def test_what_is_forgotten_and_begun_anew_at_once_is_served(job: Job, made) -> None:
+    first, second = made[1:]
+    job.releases.want("rentals", champion=Served(bundle=second.digest, version="2"))
     job.releases.forget("rentals")
+    assert job.releases.names() == []
     job.releases.add("rentals", first.folder, first.digest)
     wish = job.releases.want("rentals", champion=Served(bundle=first.digest, version="7"))
-    assert wish.generation == 1
+    assert wish.generation == 3  # a count that began anew would be taken for one that is past
     releasing.await_generation(
-        job, 1, lambda mount: bool(mount["champion"]) and mount["champion"]["version"] == "7", first.digest
+        job,
+        wish.generation,
+        lambda mount: bool(mount["champion"]) and mount["champion"]["version"] == "7",
+        first.digest,
     )
+
+
+def test_a_damaged_wish_is_forgotten_too(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    releases.want("rentals", champion=Served(bundle="a", version="1"))
+    (tmp_path / "rentals" / "desired.json").write_text("half")
+    releases.forget("rentals")
+    assert releases.names() == []
+    assert not releases.are_away()
+    assert releases.want("rentals", champion=Served(bundle="a", version="1")).champion.version == "1"
 
 
 def test_of_wishes_at_once_none_is_lost(tmp_path: Path) -> None:

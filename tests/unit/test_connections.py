@@ -117,7 +117,8 @@ BODIES = [
     b"z" * 201,
     b"POST /b/invocations HTTP/1.1\r\n\r\n",
 ]
-USUAL = st.sampled_from([HEADS[0] % 2 + b"{}", HEADS[1] % 2 + b"[]", HEADS[0] % 0])
+KNOWN = [HEADS[0] % 2 + b"{}", HEADS[1] % 2 + b"[]", HEADS[0] % 0]
+USUAL = st.sampled_from(KNOWN)
 ODD = st.builds(
     lambda head, body, wrong: head % (len(body) + wrong) + body,
     st.sampled_from(HEADS),
@@ -144,7 +145,7 @@ def test_a_known_head_changes_no_answer(requests: list[bytes], cuts: list[tuple[
     async def answers(*, forgetful: bool) -> tuple[bytes, bool, int]:
         echo = Echo()
         connection, wire = open_one(echo, forgetful=forgetful)
-        for piece in pieces:
+        for piece in [*KNOWN, *KNOWN, *pieces]:
             if piece and not wire.closed:
                 connection.data_received(piece)
                 for _ in range(4):
@@ -152,10 +153,11 @@ def test_a_known_head_changes_no_answer(requests: list[bytes], cuts: list[tuple[
         connection.connection_lost(None)
         return wire.written, wire.closed, echo.at_sight
 
-    *knowing, _ = asyncio.run(answers(forgetful=False))
-    *parsing, at_sight = asyncio.run(answers(forgetful=True))
+    *knowing, at_sight = asyncio.run(answers(forgetful=False))
+    *parsing, never = asyncio.run(answers(forgetful=True))
     assert knowing == parsing
-    assert at_sight == 0
+    assert at_sight >= len(KNOWN) - 1  # all but a connection's first, which is never kept
+    assert never == 0
 
 
 def test_what_is_sent_again_is_answered_at_sight_but_for_its_key() -> None:
@@ -167,6 +169,7 @@ def test_what_is_sent_again_is_answered_at_sight_but_for_its_key() -> None:
         echo.revoked = True
         connection.data_received(HEADS[0] % 2 + b"{}")
         assert wire.closed
+        assert connection._whole is None  # an idle connection holds no body
         return echo.at_sight, wire.written
 
     at_sight, written = asyncio.run(ask())

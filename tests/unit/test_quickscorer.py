@@ -142,12 +142,17 @@ def test_too_large_a_table_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_quicker_one_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     text = learn(rounds=300, objective="binary").model_to_string()
-    predictor = TreePredictor(text)
-    assert predictor.quick is not None
-    assert predictor.holds_interpreter
-    seconds = iter([2.0, 1.0] * 2)
+    seconds = iter([1.0, 2.0, 2.0, 1.0, 2.0, 1.0, 1.0, 2.0])
     monkeypatch.setattr(predictors, "processor_seconds", lambda _: next(seconds))
-    assert TreePredictor(text).quick is None
+    many, one = TreePredictor(text), TreePredictor(text)
+    assert many.quick is not None
+    assert many.holds_interpreter
+    assert many.predict == many.quick.predict
+    assert many.predict_row == many.native.predict_row
+    assert one.quick is None
+    assert not one.holds_interpreter
+    assert one.predict == one.native.predict
+    assert isinstance(one.predict_row.__self__, QuickScorer)  # type: ignore[attr-defined]
 
 
 def test_where_they_differ_lightgbm_answers_and_it_is_told(
