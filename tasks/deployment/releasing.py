@@ -154,7 +154,7 @@ def choose_version(job: Job, wanted: str | None) -> ModelVersion:
         raise ReleaseError(
             f"version {wanted} of {job.name}" if wanted else f"a challenger of {job.name}",
             f"versions {', '.join(version.version for version in versions) or 'none'}",
-            "Name one of these versions" if versions else "Train first: driftwheel run loop",
+            "Name one of these versions" if versions else f"Train first: driftwheel run loop {job.name}",
         )
     mend(job, found)
     return found
