@@ -42,7 +42,7 @@ from infra.serving.predicting import (
 )
 from infra.serving.protocol import MEDIA, BadRequestError, Media
 from infra.serving.stamps import present_instant
-from infra.serving.tallies import BOUNDS, add_up, exposition
+from infra.serving.tallies import BOUNDS, exposition
 from tasks.stores.keys import Scope as KeyScope
 
 SERVICE_VERSION = "0.1.0"
@@ -167,17 +167,28 @@ class Service:
         return {
             "mounts": {name: mount.describe() for name, mount in self.mounts.by_name.items()},
             "prepared": self.mounts.prepared(),
-            "tallies": {name: mount.tally.to_dict() for name, mount in self.mounts.by_name.items()},
             "sealed": 0 if self.journal.closing() else self._sealed,
-            "refusals": {str(status): count for status, count in self.access.refusals.items()},
             "trouble": self.journal.trouble,
             "open_bytes": self.journal.open_bytes(),
             "started": self._started,
         }
 
+    def _counts(self) -> dict[str, Any]:
+        return {
+            "tallies": {name: mount.tally.to_dict() for name, mount in self.mounts.by_name.items()},
+            "refusals": {str(status): count for status, count in self.access.refusals.items()},
+        }
+
+    def _counted(self) -> dict[str, Any]:
+        """Return what all workers counted; what is told here is on the board first, so that it is never less later."""
+        if self.board is None:
+            return self._counts()
+        self._say()
+        return self.board.counted()
+
     def _say(self) -> None:
         if self.board is not None:
-            self.board.say(self._state())
+            self.board.say(self._state(), self._counts())
 
     def _states(self) -> list[dict[str, Any]]:
         """Return what every worker says; this one first, and those that have not spoken yet left out."""
@@ -245,14 +256,12 @@ class Service:
         return JSONResponse({"ready": ready, "waiting_for": lacking}, 200 if ready else 503)
 
     async def _version(self, _: Request) -> Response:
-        states = self._states()
-        usecases = {}
+        states, tallies, usecases = self._states(), self._counted()["tallies"], {}
         for name in self.mounts.by_name:
             said = [state["mounts"][name] for state in states if name in state["mounts"]]
             oldest = min(said, key=lambda each: (int(each["generation"]), not each["trouble"]))
             refused = {bundle: why for each in said for bundle, why in each["refused"].items()}
-            tallies = [state["tallies"][name]["models"] for state in states if name in state["tallies"]]
-            usecases[name] = {**oldest, "refused": refused, "models": _bounded(add_up(tallies))}
+            usecases[name] = {**oldest, "refused": refused, "models": _bounded(tallies[name]["models"])}
         troubles = sorted({state["trouble"] for state in states} - {""})
         return JSONResponse(
             {
@@ -269,17 +278,14 @@ class Service:
     async def _metrics(self, _: Request) -> Response:
         states = self._states()
         registry = CollectorRegistry(auto_describe=False)
-        names = list(self.mounts.by_name)
-        tallies = {
-            name: add_up([state["tallies"][name] for state in states if name in state["tallies"]]) for name in names
-        }
+        counted, names = self._counted(), list(self.mounts.by_name)
+        tallies = {name: counted["tallies"][name] for name in names}
         journal = {
             "open_bytes": sum(state["open_bytes"] for state in states),
             "writable": not any(state["trouble"] for state in states),
         }
         described = {name: self.mounts.by_name[name].describe() for name in names}
-        refusals = add_up([state["refusals"] for state in states])
-        registry.register(_Once(list(exposition(tallies, described, journal, refusals))))
+        registry.register(_Once(list(exposition(tallies, described, journal, counted["refusals"]))))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _openapi(self, _: Request) -> Response:

@@ -1,6 +1,7 @@
 """What the workers of one service tell each other, as one small file each in a folder of the machine's memory or disk.
 
 Every worker writes its own file and reads the others'. A worker that died is known by its lock, which died with it.
+What it counted stays, and its successor counts on from there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+
+from infra.serving.tallies import add_up
 
 POLL_SECONDS = 0.04
 SETTLE_SECONDS = 0.15
@@ -31,11 +34,16 @@ class Board:
         self.folder, self.worker = folder, worker
         self._lock = os.open(folder / f"{worker}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._inherited = _read(folder / f"{worker}.json").get("counts", {})
+        self._write({}, self._inherited)  # what the one before said of itself holds no more
 
-    def say(self, state: dict[str, Any]) -> None:
-        """Replace what this worker says of itself."""
+    def say(self, state: dict[str, Any], counts: dict[str, Any]) -> None:
+        """Replace what this worker says of itself, and what it counted since it began."""
+        self._write(state, add_up([self._inherited, counts]))
+
+    def _write(self, state: dict[str, Any], counts: dict[str, Any]) -> None:
         beside = self.folder / f".{self.worker}.json"
-        beside.write_text(json.dumps(state), encoding="utf-8")
+        beside.write_text(json.dumps({"state": state, "counts": counts}), encoding="utf-8")
         beside.replace(self.folder / f"{self.worker}.json")
 
     def others(self) -> list[dict[str, Any]]:
@@ -44,9 +52,13 @@ class Board:
         for lock in sorted(self.folder.glob("*.lock")):
             if lock.stem == str(self.worker) or not _alive(lock):
                 continue
-            path = lock.with_suffix(".json")
-            found.append(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+            found.append(_read(lock.with_suffix(".json")).get("state", {}))
         return found
+
+    def counted(self) -> dict[str, Any]:
+        """Return what all workers counted, as they said last, living or dead."""
+        counts: dict[str, Any] = add_up([_read(path)["counts"] for path in sorted(self.folder.glob("[0-9]*.json"))])
+        return counts
 
     def ask_to_seal(self, token: int) -> None:
         """Ask every worker to close its segments; a later wish, a larger token, covers the earlier ones."""
@@ -58,6 +70,11 @@ class Board:
         """Return the newest such wish; 0 for none."""
         path = self.folder / "seal"
         return int(path.read_text(encoding="ascii")) if path.exists() else 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
 
 
 def _alive(lock: Path) -> bool:

@@ -246,9 +246,7 @@ class _Counting:
         for replica, (_, models) in self._latest.items():
             if bundle not in models:
                 continue
-            new, old = _traffic(models[bundle]), _traffic(self._before[replica].get(bundle))
-            # a worker of it that started meanwhile counts from nothing
-            total += new if new.requests + new.failures < old.requests + old.failures else new - old
+            total += _traffic(models[bundle]) - _traffic(self._before[replica].get(bundle))
         return total
 
     def _ask(self) -> dict[str, tuple[float, dict[str, Any]]]:

@@ -491,6 +491,32 @@ def test_a_worker_that_dies_is_started_again_and_loses_nothing(idle: Running, ma
     assert set(ids) == {line["id"] for line in journaled(idle.journal)}
 
 
+def test_what_a_worker_counted_outlives_it(idle: Running, made) -> None:
+    import psutil
+
+    def counted() -> tuple[int, int]:
+        model = idle.mount()["models"][made[1].digest]
+        lines = httpx.get(f"{idle.url}/metrics").text.splitlines()
+        total = next(line for line in lines if line.startswith("driftwheel_requests_total"))
+        return model["requests"], int(float(total.split()[-1]))
+
+    idle.start("--workers", "2")
+    idle.wait(lambda: httpx.get(f"{idle.url}/version").json()["workers"] == 2)
+    for _ in range(20):
+        idle.ask({"dataframe_records": sample(made, 1)}).raise_for_status()
+    idle.wait(lambda: counted() == (20, 20))
+    assert idle.process is not None
+    for round_ in range(2):
+        for child in psutil.Process(idle.process.pid).children():
+            child.kill()
+            child.wait(5)
+            idle.wait(lambda: httpx.get(f"{idle.url}/version").status_code == 200)
+            assert counted() == (20 + round_, 20 + round_)  # the other one tells
+            idle.wait(lambda: httpx.get(f"{idle.url}/version").json()["workers"] == 2)
+        idle.ask({"dataframe_records": sample(made, 1)}).raise_for_status()
+        idle.wait(lambda at=21 + round_: counted() == (at, at))
+
+
 # --- versions ---------------------------------------------------------------------------------------------------------
 
 
