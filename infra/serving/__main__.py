@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
-import ipaddress
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -21,7 +21,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from infra.serving.access import Access
+from infra.serving.access import Access, is_loopback
 from infra.serving.app import Service
 from infra.serving.board import Board
 from infra.serving.connections import IDLE_SECONDS, MOST_CONNECTIONS, connection_class, cut_late
@@ -37,6 +37,7 @@ _RESTART_SECONDS = 1.0
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's `mallopt`."""
 _KEPT_BYTES, _MAPPED_BYTES = 8 << 20, 1 << 20
+_OTHER_FILES = 1000
 _EXTRA = {"request_id", "usecase", "status", "why"}
 _log = logging.getLogger("driftwheel.serving")
 
@@ -83,16 +84,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--board", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.keys is None and not _loopback(options.host):
+    if options.keys is None and not is_loopback(options.host):
         parser.error(f"expected --keys FILE to listen on {options.host}; make a key with `driftwheel keys add NAME`")
     return options
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def main() -> None:
@@ -101,15 +95,24 @@ def main() -> None:
     handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     sys.setswitchinterval(_SWITCH_SECONDS)
+    _have_room_for_connections()
     _keep_freed_memory()
     options = _arguments()
-    if options.worker is None and Access(options.keys, loopback=_loopback(options.host)).open:
+    if options.worker is None and Access(options.keys, loopback=is_loopback(options.host)).open:
         _log.warning("there is no API key: everything is open, on %s alone", options.host)
     if options.worker is None and options.durability != "process":
         _log.warning("durability is %s", options.durability)
     if options.workers > 1 and options.worker is None:
         sys.exit(_supervise(options))
     _serve(options)
+
+
+def _have_room_for_connections() -> None:
+    """Take as many file handles as connections and all else may need, as far as allowed: many a shell gives 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + _OTHER_FILES
+    if 0 <= soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(hard, wanted), hard))
 
 
 def _keep_freed_memory() -> None:
@@ -129,7 +132,7 @@ def _serve(options: argparse.Namespace) -> None:
     service = Service(
         Mounts(Releases(options.releases), board, options.most_rows),
         journal,
-        Access(options.keys, loopback=_loopback(options.host)),
+        Access(options.keys, loopback=is_loopback(options.host)),
         board,
         Limits(options.most_bytes, options.answer_unlogged),
     )
@@ -148,7 +151,6 @@ def _serve(options: argparse.Namespace) -> None:
             loop="uvloop",
             http=connection_class(service.predictions),
             ws="none",
-            limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=int(IDLE_SECONDS),
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )

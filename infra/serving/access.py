@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +16,8 @@ _log = logging.getLogger("driftwheel.serving")
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping", "/health"})
 """Answered to anybody: they tell nothing but whether the service does well."""
 
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_REMEMBERED = 64
+"""Names of this machine and others that need not be read again; a client may send as many as it likes."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -64,7 +67,8 @@ class Access:
     def refuses(self, headers: Headers, needed: Scope | None) -> int:
         """Return 0 where the request may pass, 401 where its key is none of ours, 403 where it may not do this.
 
-        Where everything is open, a page of another machine in a browser on this one may still do nothing.
+        Where everything is open, a page of another machine in a browser on this one may still do nothing, though a name
+        of its own may lead here.
 
         Parameters
         ----------
@@ -79,7 +83,9 @@ class Access:
     def _status(self, headers: Headers, needed: Scope | None) -> int:
         if self._loopback and not self._closed:
             for name, value in headers:
-                if name == b"origin" and not _is_of_this_machine(value):
+                if (name == b"origin" and not _is_of_this_machine(value)) or (
+                    name == b"host" and not _is_of_this_machine(b"//" + value)
+                ):
                     return 403
             return 0
         presented = b""
@@ -94,8 +100,17 @@ class Access:
         return 0 if needed is None or needed in scopes else 403
 
 
-def _is_of_this_machine(origin: bytes) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own, which no other can reach it by."""
     try:
-        return urlsplit(origin.decode("ascii")).hostname in _THIS_MACHINE
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@lru_cache(_REMEMBERED)
+def _is_of_this_machine(address: bytes) -> bool:
+    try:
+        return is_loopback(urlsplit(address.decode("ascii")).hostname or "")
     except ValueError:
         return False

@@ -10,7 +10,7 @@ from http import HTTPStatus
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from infra.serving.predicting import SAFE_HEADERS, Admitted, Predictions, Reply, error_body
+from infra.serving.predicting import RETRY_SECONDS, SAFE_HEADERS, Admitted, Predictions, Reply, error_body
 from infra.serving.protocol import Media
 
 MOST_HEADER_BYTES = 32 * 1024
@@ -19,6 +19,7 @@ REQUEST_SECONDS = 20.0
 IDLE_SECONDS = 75.0
 """A connection may lie idle between requests for so long."""
 MOST_CONNECTIONS = 2000
+"""Whose requests are answered; the first one of a further connection is refused."""
 MOST_HEADS, MOST_HEAD_BYTES = 256, 2 * 1024
 """How many are remembered, and up to what size."""
 _AROUND_HEADER = len(b": \r\n")
@@ -29,11 +30,12 @@ _STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status i
 _SAFE = b"".join(b"%s: %s\r\n" % header for header in SAFE_HEADERS)
 
 
-def _last_words(status: int, message: str) -> bytes:
-    body = error_body("BAD_REQUEST", message)
-    return b"HTTP/1.1 %s\r\n%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
+def _last_words(status: int, message: str, code: str = "BAD_REQUEST", headers: bytes = b"") -> bytes:
+    body = error_body(code, message)
+    return b"HTTP/1.1 %s\r\n%s%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
         _STATUS[status],
         _SAFE,
+        headers,
         len(body),
         body,
     )
@@ -42,6 +44,12 @@ def _last_words(status: int, message: str) -> bytes:
 _TOO_LARGE = _last_words(431, f"the headers are larger than {MOST_HEADER_BYTES} bytes")
 _NO_HTTP = _last_words(400, "this is no HTTP/1.1 request")
 _NO_UPGRADE = _last_words(400, "send no Upgrade header: this is HTTP/1.1 alone")
+_TOO_MANY = _last_words(
+    503,
+    f"more than {MOST_CONNECTIONS} connections at once",
+    "TEMPORARILY_UNAVAILABLE",
+    b"retry-after: %d\r\n" % RETRY_SECONDS,
+)
 
 
 class _Turn:
@@ -134,8 +142,6 @@ class Connection(HttpToolsProtocol):
         if head is None or len(data) != end + head.length or self.predictions is None:
             return False
         if not (self.cycle is None or self.cycle.response_complete) or self._last or self.transport.is_closing():
-            return False
-        if len(self.connections) > MOST_CONNECTIONS:
             return False
         self._unset_keepalive_if_required()
         self.idle_since = time.monotonic()
@@ -238,6 +244,9 @@ class Connection(HttpToolsProtocol):
                 self._in_headers = True  # whatever is due is due to an earlier request
                 self._refuse(_NO_UPGRADE if upgrades else _TOO_LARGE)
             return
+        if self.cycle is None and len(self.connections) > MOST_CONNECTIONS:  # those that were answered before go on
+            self._refuse(_TOO_MANY)
+            return
         busy = self.cycle is not None and not self.cycle.response_complete
         path, _, query = self.url.partition(b"?")
         self._short = (
@@ -250,7 +259,6 @@ class Connection(HttpToolsProtocol):
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and not self.expect_100_continue
-            and len(self.connections) <= MOST_CONNECTIONS
         )
         if self._short and self.predictions is not None:
             admitted = self.predictions.admit(self.headers)

@@ -335,9 +335,8 @@ def refusal_of_key(status: int, request_id: bytes) -> Reply:
     if status == 401:
         body = error_body("UNAUTHENTICATED", "send a key: Authorization: Bearer KEY, or X-API-Key")
         return Reply(401, body, request_id, ((b"www-authenticate", b"Bearer"),))
-    return Reply(
-        403, error_body("PERMISSION_DENIED", "this key, or a page of this origin, may not do that"), request_id
-    )
+    why = "this key may not do that; without keys, only who names this machine localhost or by its address may ask"
+    return Reply(403, error_body("PERMISSION_DENIED", why), request_id)
 
 
 def unwritable(error: JournalUnwritableError, request_id: bytes) -> Reply:

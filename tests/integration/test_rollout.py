@@ -291,7 +291,7 @@ def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkey
     listed = ["127.0.0.1", "127.0.0.2"]
     monkeypatch.setattr("tasks.stores.service.resolve", lambda _: listed)
     monkeypatch.setattr("tasks.deployment.releasing.LEAVING_SECONDS", 1.0)
-    job = Job(job.usecase, dataclasses.replace(job.places, service=f"http://replicas.test:{first.port}"), job.as_of)
+    job = Job(job.usecase, dataclasses.replace(job.places, service=f"http://localhost:{first.port}"), job.as_of)
     try:
         counting = _Counting(job)
         for url, requests in ((str(first), 2), (second.url, 3)):

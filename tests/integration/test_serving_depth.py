@@ -140,10 +140,10 @@ def test_requests_one_after_the_other_on_one_connection_are_answered_in_order(
 
     def post(name: bytes, rows: int) -> bytes:
         body = json.dumps({"dataframe_records": sample(made, rows)}).encode()
-        head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-request-id: %s\r\n"
+        head = b"POST /invocations HTTP/1.1\r\nhost: [::1]\r\ncontent-type: application/json\r\nx-request-id: %s\r\n"
         return head % name + b"content-length: %d\r\n\r\n%s" % (len(body), body)
 
-    get = b"GET /version HTTP/1.1\r\nhost: x\r\nx-request-id: second\r\n\r\n"
+    get = b"GET /version HTTP/1.1\r\nhost: localhost\r\nx-request-id: second\r\n\r\n"
     many = 2000  # scored beside the event loop, which goes on meanwhile
     with socket.create_connection(("127.0.0.1", idle.port), timeout=10) as connection:
         connection.sendall(post(b"first", many) + get + post(b"third", many) + post(b"fourth", 1) + post(b"fifth", 2))
@@ -160,7 +160,7 @@ def test_requests_one_after_the_other_on_one_connection_are_answered_in_order(
 
 def _post(made, rows: int, name: bytes = b"x") -> bytes:
     body = json.dumps({"dataframe_records": (sample(made, 10) * rows)[:rows]}).encode()
-    head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-request-id: %s\r\n" % name
+    head = b"POST /invocations HTTP/1.1\r\nhost: [::1]\r\ncontent-type: application/json\r\nx-request-id: %s\r\n" % name
     return head + b"content-length: %d\r\n\r\n%s" % (len(body), body)
 
 
@@ -216,7 +216,7 @@ def test_a_long_body_is_not_taken_for_headers(service: Running, made) -> None:
 
 
 def test_what_comes_behind_a_reply_that_is_due_and_is_no_http_is_refused(service: Running, made) -> None:
-    wrong = b"POST /invocations HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+    wrong = b"POST /invocations HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(_post(made, 5000) + wrong)
         received = _all(connection)
@@ -226,7 +226,7 @@ def test_what_comes_behind_a_reply_that_is_due_and_is_no_http_is_refused(service
 
 def test_half_a_body_that_is_no_http_is_refused_at_once(service: Running) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
-        connection.sendall(b"POST /feedback HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+        connection.sendall(b"POST /feedback HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
         assert _all(connection).startswith(b"HTTP/1.1 400")
 
 
@@ -362,6 +362,19 @@ def test_pages_from_elsewhere_may_do_nothing_where_everything_is_open(service: R
     for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://["):
         assert status(origin) == 403
         assert status(origin, "/feedback") == status(origin, "/journal/seal") == 403
+
+
+def test_names_that_were_made_to_lead_here_open_nothing(service: Running, made) -> None:
+    def status(host: str, path: str = "/invocations") -> int:
+        body = {"dataframe_records": sample(made, 1)}
+        return httpx.post(service.url + path, json=body, headers={"host": host}).status_code
+
+    for own in ("localhost:1", "LOCALHOST", "127.0.0.2", "[::1]:8080"):
+        assert status(own) == 200
+    for other in ("evil.example", "localhost.evil.example:80", "10.0.0.1", "evil@localhost.evil", "[", ""):
+        assert status(other) == status(other, "/feedback") == 403
+        assert httpx.get(f"{service.url}/version", headers={"host": other}).status_code == 403
+        assert httpx.get(f"{service.url}/readyz", headers={"host": other}).status_code == 200
 
 
 def test_without_keys_it_does_not_listen_beyond_this_machine(tmp_path: Path) -> None:
@@ -768,12 +781,12 @@ def test_a_stranger_is_refused_before_the_body_and_one_who_never_reads_is_held_u
     idle.start("--keys", str(keys.path))
     assert idle.process is not None
     with socket.create_connection(("127.0.0.1", idle.port), timeout=5) as stranger:
-        stranger.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000\r\n\r\n")
+        stranger.sendall(b"POST /invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10000000\r\n\r\n")
         assert stranger.recv(100).startswith(b"HTTP/1.1 401")
     keys.add("boss", ["predict", "admin"], "secret")
     idle.wait(lambda: httpx.get(f"{idle.url}/version", headers={"x-api-key": "secret"}).status_code == 200)
     before = psutil.Process(idle.process.pid).memory_info().rss
-    request = b"POST /invocations HTTP/1.1\r\nhost: x\r\nx-api-key: secret\r\ncontent-length: 2\r\n\r\n{}" * 500
+    request = b"POST /invocations HTTP/1.1\r\nhost: localhost\r\nx-api-key: secret\r\ncontent-length: 2\r\n\r\n{}" * 500
     with socket.create_connection(("127.0.0.1", idle.port)) as greedy:
         greedy.settimeout(2)
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -785,12 +798,12 @@ def test_a_stranger_is_refused_before_the_body_and_one_who_never_reads_is_held_u
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (b"POST /invocations HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: h2c\r\n", b"400"),
-        (b"POST /invocations HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n", b"200"),
+        (b"POST /invocations HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: h2c\r\n", b"400"),
+        (b"POST /invocations HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n", b"200"),
         (b"POST /invocations HTTP/1.0\r\n", b"200"),
-        (b"POST /invocations?x=1 HTTP/1.1\r\nhost: x\r\n", b"200"),
-        (b"POST //invocations HTTP/1.1\r\nhost: x\r\n", b"200"),
-        (b"HEAD /invocations HTTP/1.1\r\nhost: x\r\n", b"405"),
+        (b"POST /invocations?x=1 HTTP/1.1\r\nhost: localhost\r\n", b"200"),
+        (b"POST //invocations HTTP/1.1\r\nhost: localhost\r\n", b"200"),
+        (b"HEAD /invocations HTTP/1.1\r\nhost: localhost\r\n", b"405"),
     ],
 )
 def test_odd_ways_of_http_have_plain_answers(service: Running, made, head: bytes, status: bytes) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
+import resource
 import shutil
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
@@ -21,6 +23,7 @@ import pytest
 from infra.serving import beside, predicting
 from infra.serving.access import Access
 from infra.serving.answering import present
+from infra.serving.connections import MOST_CONNECTIONS
 from infra.serving.journal import Journal
 from infra.serving.mounts import Model, Mounts, make_ready
 from infra.serving.noise import random_texts
@@ -49,7 +52,7 @@ def _send(connection: socket.socket, content: bytes, size: int) -> None:
 
 
 def _post(path: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "host: x", "content-type: application/json", *headers]
+    lines = [f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json", *headers]
     return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
 
 
@@ -65,7 +68,7 @@ def test_what_follows_a_body_in_pieces_has_an_end(idle: Running, tmp_path: Path,
     Keys(tmp_path / "keys.json").add("app", ["predict"])
     idle.start("--keys", str(tmp_path / "keys.json"))
     with socket.create_connection(("127.0.0.1", idle.port), timeout=5) as connection:
-        connection.sendall(b"POST /livez HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n")
+        connection.sendall(b"POST /livez HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n0\r\n")
         with pytest.raises(ConnectionError):
             _send(connection, endless, 20 * 2**20)
 
@@ -73,18 +76,50 @@ def test_what_follows_a_body_in_pieces_has_an_end(idle: Running, tmp_path: Path,
 @pytest.mark.parametrize("size", [40_000, 100_000, 300_000])
 def test_headers_beyond_the_limit_are_refused_however_they_come(service: Running, size: int) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=5) as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nx-large: " + b"y" * size + b"\r\n\r\n")
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nx-large: " + b"y" * size + b"\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 431")
 
 
 def test_many_small_requests_at_once_are_no_large_headers(service: Running) -> None:
-    one = b"GET /livez HTTP/1.1\r\nhost: x\r\nx-some: " + b"y" * 150 + b"\r\n\r\n"
+    one = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nx-some: " + b"y" * 150 + b"\r\n\r\n"
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(one * 300 + one[:40])
         time.sleep(0.3)
         connection.sendall(one[40:])
         connection.shutdown(socket.SHUT_WR)
         assert _received(connection).count(b"HTTP/1.1 200") == 301
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """As few handles as many a shell gives; the service takes more for itself."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_one_connection_too_many_is_told_so_and_those_before_it_go_on(idle: Running, few_files: None) -> None:
+    idle.start()
+    ask = b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", idle.port), timeout=10))
+
+        first = connect()
+        first.sendall(ask)
+        assert first.recv(100).startswith(b"HTTP/1.1 200")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard := resource.getrlimit(resource.RLIMIT_NOFILE)[1], hard))
+        others = [connect() for _ in range(MOST_CONNECTIONS)]
+        others[-1].sendall(ask)
+        answer = _received(others[-1])
+        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"\r\nretry-after: 5\r\n" in answer
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error_code"] == "TEMPORARILY_UNAVAILABLE"
+        first.recv(1 << 16)
+        first.sendall(ask)
+        assert first.recv(100).startswith(b"HTTP/1.1 200")
 
 
 def test_a_request_to_upgrade_does_nothing(service: Running, made) -> None:
@@ -112,7 +147,7 @@ def test_a_request_to_upgrade_does_nothing(service: Running, made) -> None:
     ],
 )
 def test_every_error_has_one_shape(service: Running, method: str, path: str, status: int, code: str) -> None:
-    answer = httpx.request(method, f"{service.url}{path}", headers={"host": "elsewhere.example"})
+    answer = httpx.request(method, f"{service.url}{path}", headers={"host": "localhost:1"})
     assert (answer.status_code, answer.json()["error_code"]) == (status, code)
     with socket.create_connection(("127.0.0.1", service.port), timeout=5) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
@@ -480,7 +515,12 @@ def test_a_body_in_many_pieces_and_a_connection_long_in_use_are_no_large_headers
     service: Running, made, size: int
 ) -> None:
     body = b" " * 40_000 * size + json.dumps({"dataframe_records": sample(made, 60)}).encode()
-    lines = ["POST /invocations HTTP/1.1", "host:   x", "content-type:  application/json", "transfer-encoding: chunked"]
+    lines = [
+        "POST /invocations HTTP/1.1",
+        "host:   localhost",
+        "content-type:  application/json",
+        "transfer-encoding: chunked",
+    ]
     head = "\r\n".join([*lines, "", ""]).encode()
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     pieces = b"".join(b"%04x\r\n%s\r\n" % (len(part), part) for part in parts)
@@ -495,7 +535,7 @@ def test_a_body_in_many_pieces_and_a_connection_long_in_use_are_no_large_headers
 
 def test_notes_beside_the_pieces_of_a_body_have_an_end(service: Running) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=5) as connection:
-        connection.sendall(b"POST /feedback HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        connection.sendall(b"POST /feedback HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
         with pytest.raises(ConnectionError):
             _send(connection, b"1;note=" + b"y" * 500 + b"\r\n \r\n", 20 * 2**20)
 
