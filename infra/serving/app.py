@@ -183,8 +183,9 @@ class Service:
         """Return what all workers counted; what is told here is on the board first, so that it is never less later."""
         if self.board is None:
             return self._counts()
-        self._say()
-        return self.board.counted()
+        with contextlib.suppress(OSError):  # a full disk is in the log and in `trouble`, and this must go on telling it
+            self._say()
+        return self.board.counted(self._counts())
 
     def _say(self) -> None:
         if self.board is not None:

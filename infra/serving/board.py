@@ -55,10 +55,11 @@ class Board:
             found.append(_read(lock.with_suffix(".json")).get("state", {}))
         return found
 
-    def counted(self) -> dict[str, Any]:
-        """Return what all workers counted, as they said last, living or dead."""
-        counts: dict[str, Any] = add_up([_read(path)["counts"] for path in sorted(self.folder.glob("[0-9]*.json"))])
-        return counts
+    def counted(self, counts: dict[str, Any]) -> dict[str, Any]:
+        """Return what all workers counted: this one until now, the others as they said last, living or dead."""
+        others = [path for path in sorted(self.folder.glob("[0-9]*.json")) if path.stem != str(self.worker)]
+        total: dict[str, Any] = add_up([*(_read(path)["counts"] for path in others), self._inherited, counts])
+        return total
 
     def ask_to_seal(self, token: int) -> None:
         """Ask every worker to close its segments; a later wish, a larger token, covers the earlier ones."""

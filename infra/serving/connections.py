@@ -10,7 +10,15 @@ from http import HTTPStatus
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from infra.serving.predicting import RETRY_SECONDS, SAFE_HEADERS, Admitted, Predictions, Reply, error_body
+from infra.serving.predicting import (
+    SAFE_HEADERS,
+    Admitted,
+    Predictions,
+    Reply,
+    error_body,
+    request_id_of,
+    unavailable,
+)
 from infra.serving.protocol import Media
 
 MOST_HEADER_BYTES = 32 * 1024
@@ -30,12 +38,11 @@ _STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status i
 _SAFE = b"".join(b"%s: %s\r\n" % header for header in SAFE_HEADERS)
 
 
-def _last_words(status: int, message: str, code: str = "BAD_REQUEST", headers: bytes = b"") -> bytes:
-    body = error_body(code, message)
-    return b"HTTP/1.1 %s\r\n%s%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
+def _last_words(status: int, message: str) -> bytes:
+    body = error_body("BAD_REQUEST", message)
+    return b"HTTP/1.1 %s\r\n%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
         _STATUS[status],
         _SAFE,
-        headers,
         len(body),
         body,
     )
@@ -44,12 +51,6 @@ def _last_words(status: int, message: str, code: str = "BAD_REQUEST", headers: b
 _TOO_LARGE = _last_words(431, f"the headers are larger than {MOST_HEADER_BYTES} bytes")
 _NO_HTTP = _last_words(400, "this is no HTTP/1.1 request")
 _NO_UPGRADE = _last_words(400, "send no Upgrade header: this is HTTP/1.1 alone")
-_TOO_MANY = _last_words(
-    503,
-    f"more than {MOST_CONNECTIONS} connections at once",
-    "TEMPORARILY_UNAVAILABLE",
-    b"retry-after: %d\r\n" % RETRY_SECONDS,
-)
 
 
 class _Turn:
@@ -245,7 +246,8 @@ class Connection(HttpToolsProtocol):
                 self._refuse(_NO_UPGRADE if upgrades else _TOO_LARGE)
             return
         if self.cycle is None and len(self.connections) > MOST_CONNECTIONS:  # those that were answered before go on
-            self._refuse(_TOO_MANY)
+            busy = unavailable(f"more than {MOST_CONNECTIONS} connections at once", request_id_of(self.headers))
+            self._refuse(on_the_wire(busy, keep=False))
             return
         busy = self.cycle is not None and not self.cycle.response_complete
         path, _, query = self.url.partition(b"?")

@@ -168,8 +168,7 @@ class Predictions:
             self._take_up(mount, admitted, body, started, done)
         elif not self._beside.wait(partial(self._take_up, mount, admitted, body, started, done), len(body)):
             mount.tally.error("busy")
-            busy = error_body("TEMPORARILY_UNAVAILABLE", "too many large requests at once")
-            done(Reply(503, busy, admitted.request_id, _RETRY))
+            done(unavailable("too many large requests at once", admitted.request_id))
 
     def _take_up(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
         # one read: the whole request is answered by one state of the mount
@@ -335,14 +334,21 @@ def refusal_of_key(status: int, request_id: bytes) -> Reply:
     if status == 401:
         body = error_body("UNAUTHENTICATED", "send a key: Authorization: Bearer KEY, or X-API-Key")
         return Reply(401, body, request_id, ((b"www-authenticate", b"Bearer"),))
-    why = "this key may not do that; without keys, only who names this machine localhost or by its address may ask"
+    why = (
+        "this key may not do that; while there is no key at all, only requests to localhost or a loopback address are "
+        "answered, and no pages from elsewhere: `driftwheel keys add NAME` makes one"
+    )
     return Reply(403, error_body("PERMISSION_DENIED", why), request_id)
 
 
 def unwritable(error: JournalUnwritableError, request_id: bytes) -> Reply:
     """Say that nothing may be answered while it cannot be logged."""
-    body = error_body("TEMPORARILY_UNAVAILABLE", f"predictions cannot be logged: {error}")
-    return Reply(503, body, request_id, _RETRY)
+    return unavailable(f"predictions cannot be logged: {error}", request_id)
+
+
+def unavailable(why: str, request_id: bytes) -> Reply:
+    """Ask a client to come again later."""
+    return Reply(503, error_body("TEMPORARILY_UNAVAILABLE", why), request_id, _RETRY)
 
 
 def _refusal(mount: Mount, error: BadRequestError, request_id: bytes) -> Reply:

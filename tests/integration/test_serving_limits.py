@@ -23,6 +23,8 @@ import pytest
 from infra.serving import beside, predicting
 from infra.serving.access import Access
 from infra.serving.answering import present
+from infra.serving.app import Service
+from infra.serving.board import Board
 from infra.serving.connections import MOST_CONNECTIONS
 from infra.serving.journal import Journal
 from infra.serving.mounts import Model, Mounts, make_ready
@@ -90,6 +92,26 @@ def test_many_small_requests_at_once_are_no_large_headers(service: Running) -> N
         assert _received(connection).count(b"HTTP/1.1 200") == 301
 
 
+def test_a_board_that_cannot_be_written_silences_nobody(tmp_path: Path) -> None:
+    (tmp_path / "board").mkdir()
+    board, journal = Board(tmp_path / "board", 0), Journal(tmp_path / "journal")
+    mounts = Mounts(Releases(tmp_path / "releases"), board)
+    service = Service(mounts, journal, Access(None, loopback=True), board)
+    (tmp_path / "board" / ".0.json").mkdir()  # fails as a full disk does
+
+    async def ask() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://localhost") as client:
+            return [(await client.get(path)).status_code for path in ("/metrics", "/version")]
+
+    try:
+        with pytest.raises(OSError, match="directory"):
+            board.say({}, {})
+        assert asyncio.run(ask()) == [200, 200]
+    finally:
+        service.predictions.close()
+        journal.close()
+
+
 @pytest.fixture
 def few_files() -> Iterator[None]:
     """As few handles as many a shell gives; the service takes more for itself."""
@@ -110,7 +132,8 @@ def test_one_connection_too_many_is_told_so_and_those_before_it_go_on(idle: Runn
         first = connect()
         first.sendall(ask)
         assert first.recv(100).startswith(b"HTTP/1.1 200")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard := resource.getrlimit(resource.RLIMIT_NOFILE)[1], hard))
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         others = [connect() for _ in range(MOST_CONNECTIONS)]
         others[-1].sendall(ask)
         answer = _received(others[-1])
