@@ -190,7 +190,11 @@ class _Orphaned:
 
 def _supervise(options: argparse.Namespace) -> int:
     """Run workers that share a port; one that dies is started again."""
-    reserved = _bind(options.host, options.port)  # never listens: it keeps the port ours while workers come and go
+    try:
+        reserved = _bind(options.host, options.port)  # never listens: it keeps the port ours while workers come and go
+    except OSError as error:
+        _log.error("cannot listen on %s:%d: %s; is another --port free?", options.host, options.port, error.strerror)
+        return 3  # as with one worker
     stopping = False
 
     def stop(*_: object) -> None:

@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -378,9 +380,6 @@ def test_names_that_were_made_to_lead_here_open_nothing(service: Running, made) 
 
 
 def test_without_keys_it_does_not_listen_beyond_this_machine(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     command = [sys.executable, "-m", "infra.serving", "--releases", str(tmp_path), "--journal", str(tmp_path / "j")]
     done = subprocess.run([*command, "--port", "0", "--host", "0.0.0.0"], capture_output=True, text=True)
     assert done.returncode == 2
@@ -528,6 +527,17 @@ def test_what_a_worker_counted_outlives_it(idle: Running, made) -> None:
             idle.wait(lambda: httpx.get(f"{idle.url}/version").json()["workers"] == 2)
         idle.ask({"dataframe_records": sample(made, 1)}).raise_for_status()
         idle.wait(lambda at=21 + round_: counted() == (at, at))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_that_is_taken_is_told_in_a_line(tmp_path: Path, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        command = [sys.executable, "-m", "infra.serving", "--releases", str(tmp_path), "--journal", str(tmp_path / "j")]
+        command += ["--port", str(other.getsockname()[1]), "--workers", workers]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert found.returncode == 3
+    assert "ddress already in use" in found.stderr
+    assert "Traceback" not in found.stderr
 
 
 # --- versions ---------------------------------------------------------------------------------------------------------
