@@ -1,6 +1,8 @@
 """The service against `mlflow models serve` and BentoML, and against its own floor.
 
     python tests/benchmarks/serving.py [--usecase flights] [--seconds 4] [--rounds 3] [--trees 400 --leaves 31]
+    python tests/benchmarks/serving.py --pack FOLDER        # writes the model and its requests, measures nothing
+    python tests/benchmarks/serving.py --packed FOLDER      # measures them where there is only what the service needs
 
 Every server runs the same bundle with its feature program, one process each (but for "2 workers"), on the same requests
 over 8 connections; ours logs durably before it answers. Rounds are interleaved, medians are shown. CPU is that of the
@@ -15,6 +17,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -23,28 +26,22 @@ import time
 import timeit
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import psutil
 
-from expectations.loading import LoadedUseCase, load_use_case
 from infra.serving.answering import compose, prepare, score, understand
 from infra.serving.mounts import Cost, Model
 from infra.serving.protocol import Reader
 from infra.serving.tallies import ModelTally
-from infra.stack import _any_port
-from tasks.collection.joining import join_sources
-from tasks.deployment.bundle import Bundle, jsonable, load_bundle
-from tasks.stores.lake import Version
+from tasks.deployment.bundle import Bundle, load_bundle
 from tasks.stores.releases import Releases, Served
-from tasks.training.judging import judge, refit
-from tasks.training.packing import pack
 from tests.benchmarks.load import Load, drive, request
 
 ROOT = Path(__file__).parents[2]
 RIVALS = ROOT / "build" / "rivals"
+ROWS = "rows.json"
 FLOOR = """
 import sys, uvicorn
 async def app(scope, receive, send):
@@ -79,12 +76,17 @@ class Server:
         return sum(sum(each.cpu_times()[:2]) for each in [parent, *parent.children(recursive=True)])
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
 @contextlib.contextmanager
 def running(servers: list[Server], one: bytes) -> Iterator[None]:
     """Start servers, wait until each predicts, and stop them all."""
     try:
         for server in servers:
-            server.port = _any_port()
+            server.port = _free_port()
             command = [part.replace("PORT", str(server.port)) for part in server.command]
             quiet = subprocess.DEVNULL if "--noisy" not in sys.argv else None
             server.process = subprocess.Popen(
@@ -129,43 +131,8 @@ def alone(server: Server, servers: list[Server]) -> Iterator[None]:
             os.killpg(pid, signal.SIGCONT)
 
 
-def train(
-    usecase: LoadedUseCase, until: str, folder: Path, family: str | None, trees: int | None, leaves: int | None
-) -> Bundle:
-    """Make the bundle that is measured."""
-    from datetime import UTC, datetime
-
-    candidates = tuple(each for each in usecase.spec.model.candidates if family in (None, each.family))[:1]
-    if trees and leaves:
-        candidates = tuple(each.model_copy(update={"rounds": trees, "leaves": leaves}) for each in candidates)
-    spec = usecase.spec.model_copy(update={"model": usecase.spec.model.model_copy(update={"candidates": candidates})})
-    usecase = LoadedUseCase(spec, usecase.folder, usecase.suite, usecase.digest)
-    rows = join_sources(usecase, since=None, until=datetime.fromisoformat(until).replace(tzinfo=UTC), secret=b"k").rows
-    judged = judge(rows, spec, None)
-    digest = pack(
-        folder, usecase, rows, rows, judged, refit(rows, spec, judged), data=Version("clean", 1, len(rows)),
-        data_hash="", commit="", parent="", name=usecase.name,
-    )  # fmt: skip
-    return load_bundle(folder, digest)
-
-
-def some_rows(usecase: LoadedUseCase, bundle: Bundle, until: str) -> list[dict[str, object]]:
-    """Take rows the model has not learnt from."""
-    from datetime import UTC, datetime
-
-    end = datetime.fromisoformat(until).replace(tzinfo=UTC)
-    clock = usecase.spec.clock.column
-    rows = join_sources(usecase, since=end - timedelta(days=40), until=end, secret=b"k").rows
-    rows = rows.filter(rows[clock] >= rows[clock].max() - timedelta(days=20))  # type: ignore[operator]
-    return jsonable(
-        rows.select([column.name for column in bundle.manifest.columns]).sample(2000, seed=1, with_replacement=True)
-    )
-
-
 def servers(bundle: Bundle, scratch: Path, rivals: bool) -> list[Server]:
     """Say which servers are measured."""
-    import mlflow
-
     name, python = bundle.manifest.usecase, sys.executable
     releases = Releases(scratch / "releases")
     releases.add(name, bundle.folder, bundle.digest)
@@ -185,6 +152,8 @@ def servers(bundle: Bundle, scratch: Path, rivals: bool) -> list[Server]:
         own("driftwheel, 2 workers", "--workers", "2"),
     ]
     if rivals:
+        import mlflow
+
         model = scratch / "model"
         mlflow.pyfunc.save_model(
             path=str(model), loader_module="tasks.deployment.pyfunc", data_path=str(bundle.folder), pip_requirements=[]
@@ -243,16 +212,35 @@ def main() -> None:
     parser.add_argument("--leaves", type=int)
     parser.add_argument("--no-rivals", action="store_true")
     parser.add_argument("--noisy", action="store_true", help="show what the servers print")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--pack", type=Path, metavar="FOLDER", help="write the model and its requests, measure nothing")
+    where.add_argument("--packed", type=Path, metavar="FOLDER", help="measure what --pack wrote, without rivals")
     options = parser.parse_args()
-    if not options.no_rivals:
+    if options.packed is not None:
+        rows = json.loads((options.packed / ROWS).read_text())
+        with tempfile.TemporaryDirectory() as scratch:
+            _measure(load_bundle(options.packed / "bundle"), rows, Path(scratch), options, rivals=False)
+        return
+    from expectations.loading import load_use_case
+    from tests.benchmarks.training import some_rows, train
+
+    if not (options.no_rivals or options.pack):
         rivals_installed()
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        usecase = load_use_case(options.usecase)
-        bundle = train(usecase, options.learn_until, scratch / "bundle", options.family, options.trees, options.leaves)
+    usecase = load_use_case(options.usecase)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.pack or Path(scratch)
+        bundle = train(usecase, options.learn_until, folder / "bundle", options.family, options.trees, options.leaves)
         rows = some_rows(usecase, bundle, options.ask_until)
-        measured = servers(bundle, scratch, not options.no_rivals)
-        report(bundle, rows, measured, options.seconds, options.rounds)
+        if options.pack:
+            (folder / ROWS).write_text(json.dumps(rows))
+        else:
+            _measure(bundle, rows, folder, options, rivals=not options.no_rivals)
+
+
+def _measure(
+    bundle: Bundle, rows: list[dict[str, object]], scratch: Path, options: argparse.Namespace, *, rivals: bool
+) -> None:
+    report(bundle, rows, servers(bundle, scratch, rivals), options.seconds, options.rounds)
 
 
 def report(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server], seconds: float, rounds: int) -> None:

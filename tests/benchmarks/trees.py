@@ -21,7 +21,7 @@ from expectations.loading import load_use_case
 from infra.serving.mounts import make_ready
 from tasks.modelling.predictors import NativeTrees, processor_seconds
 from tasks.modelling.quickscorer import QuickScorer
-from tests.benchmarks.serving import some_rows, train
+from tests.benchmarks.training import some_rows, train
 
 SIZES = (1, 10, 100, 2000)
 
