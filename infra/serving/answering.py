@@ -1,4 +1,4 @@
-"""From checked rows to an answer and the lines that log it, by the champion, or by a candidate for some entities."""
+"""From checked rows to an answer and the records that log it, by the champion, or by a candidate for some entities."""
 
 from __future__ import annotations
 
@@ -14,38 +14,16 @@ import msgspec
 from infra.serving.faults import trace
 from infra.serving.mounts import Model
 from infra.serving.noise import random_texts
-from infra.serving.protocol import BadRequestError, Media, Row
+from infra.serving.protocol import BadRequestError, Media, Reader, Row
 from infra.serving.stamps import present_instant
 from tasks.modelling.family import Matrix
+from tasks.stores.journal import Origin, Predictions, Shadows, pack
 
 OUTPUTS = ("default", "label", "probabilities")
 _ID_DIGITS = 24
 _log = logging.getLogger("driftwheel.serving")
 # what is made for every request is a struct made by position: a named tuple takes three times as long
-_encoder = msgspec.json.Encoder()
-_encode = _encoder.encode
-
-
-class Line(msgspec.Struct, gc=False):
-    """One prediction in the journal."""
-
-    id: str
-    event_time: str | None
-    served_at: str
-    version: str
-    bundle: str
-    prediction: float
-    row: Any
-
-
-class ShadowLine(msgspec.Struct, gc=False):
-    """What a candidate would have answered."""
-
-    id: str
-    served_at: str
-    version: str
-    bundle: str
-    prediction: float
+_encode = msgspec.json.Encoder().encode
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -96,11 +74,11 @@ class Scored(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A body to send, and lines to write before."""
+    """A body to send, and records to write before."""
 
     body: bytes
     ids: list[str]
-    lines: bytes
+    records: bytes
 
 
 def understand(body: bytes, media: Media, champion: Model, candidate: Model | None, share: float) -> Question:
@@ -172,7 +150,7 @@ def compose(question: Question, scored: Scored) -> Answer:
         said["versions"] = versions
         if len(question.chosen) == len(versions):
             said["version"] = versions[0]
-    return Answer(_encode(said), ids, _lines(question, scored, ids))
+    return Answer(_encode(said), ids, _records(question, scored, ids))
 
 
 def shadow(question: Question, candidate: Model) -> Run:
@@ -180,12 +158,12 @@ def shadow(question: Question, candidate: Model) -> Run:
     return _try(candidate, question, range(len(question.rows)))
 
 
-def shadow_lines(run: Run, champion: Model, ids: Sequence[str]) -> bytes:
+def shadow_records(run: Run, champion: Model, ids: Sequence[str]) -> bytes:
     """Write what a candidate would have answered; nothing where it could not."""
     count((run,), champion)
-    now, version, digest = present_instant(), run.model.version, run.model.bundle.digest
-    pairs = zip(ids, run.values, strict=True) if run.values is not None else ()
-    return _encoder.encode_lines([ShadowLine(id_, now, version, digest, value) for id_, value in pairs])
+    if not run.values:
+        return b""
+    return pack(Shadows(present_instant(), list(ids), run.values, run.model.version, run.model.bundle.digest))
 
 
 def present(values: Sequence[float], output: str, by: Model | Sequence[Model]) -> Sequence[Any]:
@@ -242,19 +220,24 @@ def _try(candidate: Model, question: Question, chosen: Sequence[int]) -> Run:
         return Run(candidate, None, 0.0)
 
 
-def _lines(question: Question, scored: Scored, ids: Sequence[str]) -> bytes:
-    champion = question.champion
-    now = present_instant()
-    clock = champion.reader.fields.get(champion.bundle.manifest.clock, "")
+def _records(question: Question, scored: Scored, ids: list[str]) -> bytes:
+    """Write what was answered, a record for each model that had a part in it."""
+    reader, now, values = question.champion.reader, present_instant(), scored.values
+    rows = list(map(msgspec.structs.astuple, question.rows))
     if scored.models is None:
-        version, digest = champion.version, champion.bundle.digest
-        lines = [
-            Line(id_, getattr(row, clock, None), now, version, digest, value, row)
-            for id_, row, value in zip(ids, question.rows, scored.values, strict=True)
-        ]
-    else:
-        lines = [
-            Line(id_, getattr(row, clock, None), now, model.version, model.bundle.digest, value, row)
-            for id_, row, model, value in zip(ids, question.rows, scored.models, scored.values, strict=True)
-        ]
-    return _encoder.encode_lines(lines)
+        return _record(question.champion, reader, now, ids, values, rows) if ids else b""
+    places: dict[int, list[int]] = {}
+    for at, model in enumerate(scored.models):
+        places.setdefault(id(model), []).append(at)
+    found = []
+    for some in places.values():
+        theirs, predicted, asked = [ids[at] for at in some], [values[at] for at in some], [rows[at] for at in some]
+        found.append(_record(scored.models[some[0]], reader, now, theirs, predicted, asked))
+    return b"".join(found)
+
+
+def _record(
+    by: Model, reader: Reader, now: str, ids: list[str], values: Sequence[float], rows: Sequence[tuple[Any, ...]]
+) -> bytes:
+    origin = Origin(by.version, by.bundle.digest, reader.order, reader.clock)
+    return pack(Predictions(now, ids, values, origin, rows))

@@ -43,6 +43,7 @@ from infra.serving.predicting import (
 from infra.serving.protocol import MEDIA, BadRequestError, Media
 from infra.serving.stamps import present_instant
 from infra.serving.tallies import BOUNDS, exposition
+from tasks.stores.journal import Feedback, pack
 from tasks.stores.keys import Scope as KeyScope
 
 SERVICE_VERSION = "0.1.0"
@@ -332,10 +333,9 @@ class Service:
         except BadRequestError as error:
             mount.tally.error("bad_feedback")
             return Response(error_body("BAD_REQUEST", str(error)), error.status)
-        now = present_instant()
-        content = b"".join(_encode({"id": id_, "label": label, "received_at": now}) + b"\n" for id_, label in labels)
+        ids, values = map(list, zip(*labels, strict=True))
         try:
-            await self.journal.append(mount.usecase, "feedback", content)
+            await self.journal.append(mount.usecase, "feedback", pack(Feedback(present_instant(), ids, values)))
         except JournalUnwritableError as error:
             reply = unwritable(error, b"")
             return Response(reply.body, 503, headers={"retry-after": str(RETRY_SECONDS)})

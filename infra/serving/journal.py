@@ -1,11 +1,11 @@
 """The journal's writing side: what is answered was written before.
 
-Lines are written before the answer goes out: the process may die at any instant and nothing it acknowledged is lost.
+Records are written before the answer goes out: the process may die at any instant and nothing it acknowledged is lost.
 What comes in one turn of the event loop is written at once, and its answers go out together: waking a client that
 waits costs more than a row does. With durability ``power`` the answers wait for the disk as well, one sync for all that
 gathered meanwhile.
 
-A segment is ``KIND-NUMBER.open`` while it grows and ``KIND-NUMBER.jsonl`` once closed; closed ones never change. Each
+A segment is ``KIND-NUMBER.open`` while it grows and ``KIND-NUMBER.msgpack`` once closed; closed ones never change. Each
 process writes to a folder of its own and holds a lock on it, so that its successor can tell a dead one's open segments
 and close them.
 """
@@ -36,7 +36,7 @@ _PROBE_BYTES = 64 * 1024
 
 
 Durability = Literal["process", "power", "off"]
-"""What a line survives before its answer goes out: the death of the process; a power cut too; neither."""
+"""What a record survives before its answer goes out: the death of the process; a power cut too; neither."""
 
 
 class JournalUnwritableError(Exception):
@@ -44,12 +44,12 @@ class JournalUnwritableError(Exception):
 
 
 Done = Callable[[JournalUnwritableError | None], None]
-"""Called once: when lines are as safe as the durability says, or with the reason why nothing of them was written."""
+"""Called once: when records are as safe as the durability says, or with the reason why nothing of them was written."""
 
 
 @dataclass
 class _Stream:
-    """One kind of lines of one use case."""
+    """One kind of records of one use case."""
 
     folder: Path
     kind: str
@@ -92,7 +92,7 @@ class _Stream:
     def take_back(self, size: int) -> None:
         """Forget what was written beyond `size`: it could not be made safe, and is not acknowledged.
 
-        Where the disk does not allow even that, the segment ends there, and the next line begins another.
+        Where the disk does not allow even that, the segment ends there, and the next record begins another.
         """
         if self.file is None:
             return
@@ -143,14 +143,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 class Journal:
-    """Appends lines durably against the death of this process.
+    """Appends records durably against the death of this process.
 
     Parameters
     ----------
     root : Path
         ``root/NAME/INSTANCE/SEGMENT``.
     durability : {"process", "power", "off"}
-        ``power`` waits for ``fdatasync``, one for all lines that gathered meanwhile. ``off`` writes nothing.
+        ``power`` waits for ``fdatasync``, one for all that gathered meanwhile. ``off`` writes nothing.
 
     Attributes
     ----------
@@ -201,14 +201,14 @@ class Journal:
         return closed
 
     def submit(self, usecase: str, kind: str, content: bytes, done: Done) -> None:
-        """Append complete lines, together with all that come in this turn of the event loop."""
+        """Append whole records, together with all that come in this turn of the event loop."""
         stream = self._stream(usecase, kind)
         if not stream.waiting and not stream.syncing:
             asyncio.get_running_loop().call_soon(self._flush, stream)
         stream.waiting.append((content, done))
 
     async def append(self, usecase: str, kind: str, content: bytes) -> None:
-        """Append complete lines and return once they are as safe as the durability says.
+        """Append whole records and return once they are as safe as the durability says.
 
         Raises
         ------

@@ -21,7 +21,7 @@ from infra.serving.answering import (
     prepare,
     score,
     shadow,
-    shadow_lines,
+    shadow_records,
     understand,
 )
 from infra.serving.beside import Beside
@@ -246,11 +246,11 @@ class Predictions:
         request.done(Reply(500, error_body("INTERNAL_ERROR", "see the service's log"), request.request_id))
 
     def _log(self, request: _Request, question: Question, found: Answer) -> None:
-        if not found.lines:
+        if not found.records:
             self._logged(request, question, found, None)
             return
         logged = partial(self._logged, request, question, found)
-        self.journal.submit(request.mount.usecase, "predictions", found.lines, logged)
+        self.journal.submit(request.mount.usecase, "predictions", found.records, logged)
 
     def _logged(
         self, request: _Request, question: Question, found: Answer, error: JournalUnwritableError | None
@@ -287,9 +287,9 @@ class Predictions:
         self._log_shadow(usecase, question, ids, run)
 
     def _log_shadow(self, usecase: str, question: Question, ids: Sequence[str], run: Run) -> None:
-        lines = shadow_lines(run, question.champion, ids)
-        if lines:  # nobody waits for them; where they cannot be written, the journal's trouble says so
-            self.journal.submit(usecase, "shadows", lines, lambda _: None)
+        records = shadow_records(run, question.champion, ids)
+        if records:  # nobody waits for them; where they cannot be written, the journal's trouble says so
+            self.journal.submit(usecase, "shadows", records, lambda _: None)
 
 
 def _is_large(rows: int, model: Model | None) -> bool:

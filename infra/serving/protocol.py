@@ -187,6 +187,10 @@ class Reader:
     ----------
     fields : dict of str to str
         Column -> attribute of a row that holds it.
+    order : tuple of str
+        Columns in the order of a row's values.
+    clock : int, optional
+        Where in a row the clock is, if it is among the columns.
     """
 
     def __init__(
@@ -217,6 +221,9 @@ class Reader:
             rename={field: name for name, field in self.fields.items()},
             gc=False,
         )
+        column_of = {field: name for name, field in self.fields.items()}
+        self.order = tuple(column_of[field] for field in self.row_type.__struct_fields__)
+        self.clock = self.order.index(clock) if clock in self.fields else None
         rows: Any = list[self.row_type] | msgspec.UnsetType  # type: ignore[name-defined] # a type made at run time
         request = msgspec.defstruct(
             "Request",
@@ -331,9 +338,7 @@ class Reader:
         ):
             return None
         types: Any = tuple(self._types.get(name, Any) for name in order)
-        column_of = {field: name for name, field in self.fields.items()}
-        own = [column_of[field] for field in self.row_type.__struct_fields__]
-        given = ", ".join(f"v{order.index(name)}" if name in names else "None" for name in own)
+        given = ", ".join(f"v{order.index(name)}" if name in names else "None" for name in self.order)
         values = ", ".join(f"v{position}" for position in range(len(order)))
         source = f"lambda data: [make({given}) for {values}, in data]"
         make_rows = eval(source, {"make": self.row_type})  # noqa: S307 - names of ours alone, nothing of the request

@@ -3,58 +3,41 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
 
-from tasks.stores.journal import Line, clear, closed_segments, read_lines, set_aside
+from tasks.stores.journal import (
+    Feedback,
+    Predictions,
+    Record,
+    Shadows,
+    clear,
+    closed_segments,
+    read_records,
+    set_aside,
+)
 from tasks.stores.lake import Lake, Table
 
 _INSTANT = pl.Datetime("us", "UTC")
-_MOST_SEGMENTS = 16
+_MOST_SEGMENTS = 4
 """Brought in by one commit: a long time without a harvest must fit into memory too."""
 
 
-class _Prediction(Line, gc=False):
-    id: str
-    served_at: str
-    version: str
-    bundle: str
-    prediction: float
-    row: msgspec.Raw
-    event_time: str | None = None
-
-
-class _Shadow(Line, gc=False):
-    id: str
-    served_at: str
-    version: str
-    bundle: str
-    prediction: float
-
-
-class _Feedback(Line, gc=False):
-    id: str
-    label: float
-    received_at: str
-
-
-_KINDS: tuple[tuple[str, Table, type[Line]], ...] = (
-    ("predictions", "predictions", _Prediction),
-    ("feedback", "labels", _Feedback),
-    ("shadows", "shadows", _Shadow),
-)
 _TYPES = {"prediction": pl.Float64(), "label": pl.Float64()}
-_ORDER = ("id", "event_time", "served_at", "version", "bundle", "prediction", "row", "label", "received_at")
+_encode = msgspec.json.Encoder().encode
+_KINDS: tuple[tuple[str, Table], ...] = (("predictions", "predictions"), ("feedback", "labels"), ("shadows", "shadows"))
 
 
 @dataclass(frozen=True)
 class Harvested:
-    """Lines brought in by this run, and segments they came from."""
+    """Predictions and labels brought in by this run, and segments they came from."""
 
     predictions: int
     labels: int
@@ -83,33 +66,54 @@ def _alone(folder: Path) -> Iterator[None]:
 def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
     counts: dict[str, int] = {}
     segments = 0
-    for kind, table, line in _KINDS:
+    for kind, table in _KINDS:
         waiting = closed_segments(journal, usecase, kind)
         segments += len(waiting)
         counts[table] = 0
         for at in range(0, len(waiting), _MOST_SEGMENTS):
             some = waiting[at : at + _MOST_SEGMENTS]
             fresh = [segment for segment in some if not lake.transaction(table, segment.transaction)]
-            lines: list[Line] = []
+            records: list[Record] = []
             for segment in fresh:
-                found, odd = read_lines(segment, line)
-                lines += found
+                found, odd = read_records(segment)
+                records += found
                 if odd:
                     set_aside(segment, odd)
-            if lines:
-                lake.append(table, _frame(lines, line), transactions={segment.transaction: 1 for segment in fresh})
+            if records:
+                frame = _frame(records)
+                lake.append(table, frame, transactions={segment.transaction: 1 for segment in fresh})
+                counts[table] += len(frame)
             clear(some)
-            counts[table] += len(lines)
     return Harvested(counts["predictions"], counts["labels"], segments)
 
 
-def _frame(lines: list[Line], kind: type[Line]) -> pl.DataFrame:
-    """Lay lines out as columns; the row stays the very text the service wrote."""
-    names = [name for name in _ORDER if name in kind.__struct_fields__]
-    values = {name: [getattr(line, name) for line in lines] for name in names}
-    if "row" in values:
-        values["row"] = [bytes(raw).decode() for raw in values["row"]]
-    return _typed(pl.DataFrame(values, schema={name: _TYPES.get(name, pl.String()) for name in names}))
+def _frame(records: Sequence[Record]) -> pl.DataFrame:
+    """Lay records of one kind out as columns, a row for each id; the row of a prediction becomes JSON."""
+    parts = [_columns(record) for record in records]
+    values = {name: list(itertools.chain.from_iterable(part[name] for part in parts)) for name in parts[0]}
+    return _typed(pl.DataFrame(values, schema={name: _TYPES.get(name, pl.String()) for name in values}))
+
+
+def _columns(record: Record) -> dict[str, Iterable[Any]]:
+    number = len(record.ids)
+    match record:
+        case Predictions(at, ids, values, origin, rows):
+            clock = origin.clock
+            return {
+                "id": ids,
+                "event_time": [None if clock is None else row[clock] for row in rows],
+                "served_at": [at] * number,
+                "version": [origin.version] * number,
+                "bundle": [origin.bundle] * number,
+                "prediction": values,
+                "row": [_encode(dict(zip(origin.columns, row, strict=True))).decode() for row in rows],
+            }
+        case Shadows(at, ids, values, version, bundle):
+            whose = {"version": [version] * number, "bundle": [bundle] * number}
+            return {"id": ids, "served_at": [at] * number, **whose, "prediction": values}
+        case Feedback(at, ids, values):
+            return {"id": ids, "label": values, "received_at": [at] * number}
+    raise TypeError(f"no record of the journal: {type(record).__name__}")
 
 
 def _typed(rows: pl.DataFrame) -> pl.DataFrame:

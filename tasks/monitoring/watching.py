@@ -70,9 +70,8 @@ def harvest_journal(job: Job) -> Harvested:
         service.ask("POST", "/journal/seal", usecase=job.name)
     harvested = harvest(job.places.journal, job.name, job.lake)
     for path in unreadable(job.places.journal, job.name):
-        _note(
-            job, f"unreadable/{path.name}", "unharvested", f"lines of the journal are no JSON; they are kept in {path}"
-        )
+        why = f"parts of the journal are no records; they are kept in {path}"
+        _note(job, f"unreadable/{path.name}", "unharvested", why)
     return harvested
 
 

@@ -77,7 +77,7 @@ def test_it_answers_without_privileges_in_little_memory_and_drains(container, ma
     assert "Read-only file system" in refused.stderr
     docker("stop", "--time", "15", name)
     assert json.loads(docker("inspect", name))[0]["State"]["ExitCode"] == 0
-    assert [path.suffix for path in (tmp_path / "journal" / "rentals").glob("*/*")] == [".jsonl"]
+    assert [path.suffix for path in (tmp_path / "journal" / "rentals").glob("*/*")] == [".msgpack"]
 
 
 def test_it_is_small_and_holds_only_what_serving_needs() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -21,6 +20,7 @@ from expectations.loading import LoadedUseCase, load_use_case
 from infra.stack import _any_port
 from tasks.deployment.bundle import Bundle, jsonable
 from tasks.monitoring.harvest import harvest
+from tasks.stores.journal import Segment, read_records, unreadable
 from tasks.stores.lake import Lake
 from tasks.stores.releases import CandidateState, Releases, Served
 from tests.unit.test_training import released, rows
@@ -235,11 +235,18 @@ def test_a_candidate_is_proved_beside_the_champion(service: Running, made) -> No
 
 
 def journaled(journal: Path) -> list[dict]:
-    lines = []
-    for file in journal.glob("rentals/*/predictions-*"):
-        content = file.read_bytes()
-        lines += [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
-    return lines
+    """Return every prediction in the journal, those in open segments too."""
+    found = []
+    for path in journal.glob("rentals/*/predictions-*"):
+        records, odd = read_records(Segment(path))
+        assert not odd
+        for record in records:
+            clock = record.origin.clock
+            found += [
+                {"id": id_, "bundle": record.origin.bundle, "event_time": None if clock is None else row[clock]}
+                for id_, row in zip(record.ids, record.rows, strict=True)
+            ]
+    return found
 
 
 @pytest.mark.parametrize("round_", range(int(os.environ.get("DRIFTWHEEL_KILLS", "10"))))
@@ -291,7 +298,7 @@ def test_a_harvest_killed_between_commit_and_removal_does_not_double(service: Ru
             harvest(service.journal, "rentals", lake)
     harvest(service.journal, "rentals", lake)
     assert lake.scan("predictions").collect().height == 5
-    assert not list(service.journal.glob("rentals/*/*.jsonl"))
+    assert not list(service.journal.glob("rentals/*/*.msgpack"))
 
 
 def test_feedback_is_journaled_and_harvested(service: Running, made) -> None:
@@ -323,7 +330,7 @@ def test_a_journal_that_cannot_be_written_answers_503_and_recovers(service: Runn
 def test_sigterm_closes_the_journal_and_exits_cleanly(service: Running, made) -> None:
     service.ask({"dataframe_records": sample(made, 1)})
     assert service.stop() == 0
-    assert [path.suffix for path in service.journal.glob("rentals/*/*")] == [".jsonl"]
+    assert [path.suffix for path in service.journal.glob("rentals/*/*")] == [".msgpack"]
 
 
 def test_metrics_count_what_happened(service: Running, made) -> None:
@@ -400,20 +407,18 @@ def test_a_row_is_harvested_as_it_was_asked(service: Running, made, tmp_path: Pa
     assert sorted(found["temp"]) == sorted(row["temp"] for row in asked)
 
 
-def test_lines_that_are_none_are_set_aside_and_hold_nothing_back(service: Running, made, tmp_path: Path) -> None:
-    from tasks.stores.journal import unreadable
-
-    service.ask({"dataframe_records": sample(made, 3)})
+def test_what_is_no_record_is_set_aside_and_holds_nothing_back(service: Running, made, tmp_path: Path) -> None:
+    for _ in range(3):
+        service.ask({"dataframe_records": sample(made, 1)})
     httpx.post(f"{service.url}/journal/seal").raise_for_status()
-    (segment,) = service.journal.glob("rentals/*/predictions-*.jsonl")
+    (segment,) = service.journal.glob("rentals/*/predictions-*.msgpack")
     good = segment.read_bytes()
-    torn = good.splitlines(keepends=True)[0][:40] + b"\n"
-    garbled = good.splitlines(keepends=True)[0].replace(b'"row":{', b'"row":{"\xff\xfe":1,')
-    torn += garbled
-    segment.write_bytes(b"\0" * 4096 + b"\n" + good + torn)
+    first = good[: 5 + int.from_bytes(good[1:5], "big")]
+    garbled = first[:5] + b"\xc1" + first[6:]  # a byte MessagePack never uses
+    segment.write_bytes(b"\0" * 4096 + good + garbled + first[:-1])
     lake = Lake(str(tmp_path / "lake"), "rentals")
     assert harvest(service.journal, "rentals", lake).predictions == 3
     (kept,) = unreadable(service.journal, "rentals")
-    assert kept.read_bytes() == b"\0" * 4096 + b"\n" + torn
+    assert kept.read_bytes() == b"\0" * 4096 + garbled + first[:-1]
     assert harvest(service.journal, "rentals", lake).predictions == 0
     assert lake.scan("predictions").collect()["id"].n_unique() == 3

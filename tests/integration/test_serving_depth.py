@@ -280,7 +280,7 @@ def test_a_disk_that_fails_once_silences_nobody(tmp_path: Path, monkeypatch: pyt
 
     asyncio.run(go())
     assert not failing
-    closed = sorted(path.read_text() for path in tmp_path.glob("rentals/*/*.jsonl"))
+    closed = sorted(path.read_text() for path in tmp_path.glob("rentals/*/*.msgpack"))
     assert [lines.splitlines()[0] for lines in closed] == ["first", "second"]
 
 
@@ -481,7 +481,7 @@ def test_workers_swap_together_seal_together_and_count_together(idle: Running, m
     first_new = min(at for at, version in seen if version == "2")
     assert last_old - first_new < 0.1  # one version at a time, but for what was being answered
     httpx.post(f"{idle.url}/journal/seal").raise_for_status()
-    folders = {path.parent.name for path in idle.journal.glob("rentals/*/predictions-*.jsonl")}
+    folders = {path.parent.name for path in idle.journal.glob("rentals/*/predictions-*.msgpack")}
     assert len(folders) == 2
     assert not list(idle.journal.glob("rentals/*/*.open"))
     assert len(journaled(idle.journal)) == len(seen)

@@ -158,7 +158,7 @@ def test_a_request_to_upgrade_does_nothing(service: Running, made) -> None:
         answers = _received(connection)
     assert answers.startswith(b"HTTP/1.1 200")
     assert answers.count(b"HTTP/1.1") == 1
-    assert not list(service.journal.glob("rentals/*/*.jsonl"))
+    assert not list(service.journal.glob("rentals/*/*.msgpack"))
 
 
 @pytest.mark.parametrize(

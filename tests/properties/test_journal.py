@@ -1,0 +1,135 @@
+"""What was written to a segment is read from it, whatever stands around it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.monitoring.harvest import harvest
+from tasks.stores.journal import Feedback, Origin, Predictions, Record, Segment, Shadows, pack, read_records, unreadable
+from tasks.stores.lake import Lake
+
+quickly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+values = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), texts)
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> Predictions:
+    columns = tuple(draw(st.lists(texts, min_size=1, max_size=4, unique=True)))
+    number = draw(st.integers(0, 3))
+    rows = [draw(st.lists(values, min_size=len(columns), max_size=len(columns))) for _ in range(number)]
+    clock = draw(st.one_of(st.none(), st.integers(0, len(columns) - 1)))
+    predicted = draw(st.lists(st.floats(allow_nan=False), min_size=number, max_size=number))
+    ids = draw(st.lists(texts, min_size=number, max_size=number))
+    return Predictions("2026-01-01T00:00:00Z", ids, predicted, Origin("1", "b", columns, clock), rows)
+
+
+def segment(folder: Path, content: bytes, kind: str = "predictions") -> Segment:
+    path = folder / f"{kind}-00000001.msgpack"
+    path.write_bytes(content)
+    return Segment(path)
+
+
+@quickly
+@given(st.lists(predictions(), max_size=4), st.data())
+def test_a_segment_cut_anywhere_gives_what_is_whole(tmp_path: Path, records: list[Predictions], data: Any) -> None:
+    packed = [pack(record) for record in records]
+    content = b"".join(packed)
+    end = data.draw(st.integers(0, len(content)))
+    found, odd = read_records(segment(tmp_path, content[:end]))
+    assert not odd
+    whole = sum(len(b"".join(packed[: at + 1])) <= end for at in range(len(packed)))
+    assert found == records[:whole]
+
+
+def test_zeros_a_file_system_left_at_the_end_are_no_damage(tmp_path: Path) -> None:
+    record = Feedback("2026-01-01T00:00:00Z", ["a"], [1.0])
+    assert read_records(segment(tmp_path, pack(record) + b"\0" * 5000, "feedback")) == ([record], [])
+
+
+@quickly
+@given(st.lists(predictions(), min_size=1, max_size=4), st.data())
+def test_what_stands_around_damage_is_read(tmp_path: Path, records: list[Predictions], data: Any) -> None:
+    packed = [pack(record) for record in records]
+    damaged = data.draw(st.integers(0, len(packed) - 1))
+    at = data.draw(st.integers(5, len(packed[damaged]) - 1))  # in the array: its length still tells the next one
+    broken = bytearray(packed[damaged])
+    broken[at] = data.draw(st.integers(0, 255))
+    broken[5] = 0xC1  # a byte MessagePack never uses
+    content = b"".join([*packed[:damaged], bytes(broken), *packed[damaged + 1 :]])
+    found, odd = read_records(segment(tmp_path, content))
+    assert [each for each in found if each in records] == found
+    assert len(found) >= len(records) - 1
+    assert b"".join(odd) in content
+    assert odd
+
+
+def test_a_record_whose_lists_differ_in_length_is_none(tmp_path: Path) -> None:
+    origin = Origin("1", "b", ("x", "when"), 1)
+    good = Predictions("2026-01-01T00:00:00Z", ["a"], [1.0], origin, [[1, "2026-01-01T00:00:00Z"]])
+    wrong = [
+        msgspec.structs.replace(good, values=[1.0, 2.0]),
+        msgspec.structs.replace(good, rows=[]),
+        msgspec.structs.replace(good, rows=[[1]]),
+        msgspec.structs.replace(good, origin=Origin("1", "b", ("x", "when"), 2)),
+    ]
+    for each in wrong:
+        found, odd = read_records(segment(tmp_path, pack(good) + pack(each) + pack(good)))
+        assert found == [good, good]
+        assert odd == [pack(each)]
+
+
+def test_lines_from_before_there_were_records_are_harvested(tmp_path: Path) -> None:
+    common = {"served_at": "2026-01-02T00:00:00.000000Z", "version": "3", "bundle": "b"}
+    lines = {
+        "predictions": [
+            {"id": "p1", "event_time": "2026-01-01T00:00:00.000000Z", **common, "prediction": 0.25,
+             "row": {"x": 1.5, "when": "2026-01-01T00:00:00.000000Z"}},
+            {"id": "p2", "event_time": None, **common, "prediction": 0.5, "row": {"x": None, "when": None}},
+        ],
+        "feedback": [{"id": "p1", "label": 1.0, "received_at": "2026-01-03T00:00:00.000000Z"}],
+        "shadows": [{"id": "p1", **common, "prediction": 0.75}],
+    }  # fmt: skip
+    folder = tmp_path / "journal" / "rentals" / "instance"
+    folder.mkdir(parents=True)
+    for kind, some in lines.items():
+        content = b"".join(json.dumps(line).encode() + b"\n" for line in some)
+        (folder / f"{kind}-00000001.jsonl").write_bytes(content + b'no line\n{"id": "torn')
+    lake = Lake(str(tmp_path / "lake"), "rentals")
+    found = harvest(tmp_path / "journal", "rentals", lake)
+    assert (found.predictions, found.labels, found.segments) == (2, 1, 3)
+    rows = lake.scan("predictions").collect().sort("id")
+    assert rows["row"].to_list() == ['{"x":1.5,"when":"2026-01-01T00:00:00.000000Z"}', '{"x":null,"when":null}']
+    assert [instant.day for instant in rows["event_time"]] == [1, 2]  # without a clock, when it was served
+    assert lake.scan("shadows").select(pl.col("prediction")).collect().item() == 0.75
+    assert [path.read_bytes() for path in unreadable(tmp_path / "journal", "rentals")] == [b"no line\n"] * 3
+    assert not list(folder.iterdir())
+
+
+def test_every_kind_is_harvested(tmp_path: Path) -> None:
+    folder = tmp_path / "journal" / "rentals" / "instance"
+    folder.mkdir(parents=True)
+    origin, at = Origin("3", "b", ("x", "when"), 1), "2026-01-02T00:00:00.000000Z"
+    written: dict[str, list[Record]] = {
+        "predictions": [Predictions(at, ["p1", "p2"], [0.25, 0.5], origin, [[1.5, at], [None, None]])],
+        "feedback": [Feedback(at, ["p1"], [1.0]), Feedback(at, ["p2"], [0.0])],
+        "shadows": [Shadows(at, ["p1", "p2"], [0.75, 0.5], "4", "c")],
+    }
+    for kind, records in written.items():
+        segment(folder, b"".join(map(pack, records)), kind)
+    lake = Lake(str(tmp_path / "lake"), "rentals")
+    found = harvest(tmp_path / "journal", "rentals", lake)
+    assert (found.predictions, found.labels, found.segments) == (2, 2, 3)
+    assert lake.scan("predictions").collect()["row"].to_list() == [
+        f'{{"x":1.5,"when":"{at}"}}',
+        '{"x":null,"when":null}',
+    ]
+    assert lake.scan("labels").collect()["label"].to_list() == [1.0, 0.0]
+    assert lake.scan("shadows").collect()["version"].to_list() == ["4", "4"]
