@@ -36,6 +36,7 @@ _WORDS: dict[int, tuple[type[np.unsignedinteger[Any]], int, int]] = {
 }
 _MOST_BYTES = 16 << 20
 _AT_ONCE_BYTES, _BLOCK_BYTES = 512 << 10, 128 << 10
+_CELLS, _MOST_IN_A_CELL = (8, 16, 32, 64, 128, 256, 512), 2
 
 Words = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -82,6 +83,90 @@ class _Node(NamedTuple):
             yield _TINY
 
 
+class _Grid(NamedTuple):
+    """Equal cells over the span of a feature's thresholds; a value's is ``(value - low) * scale``, rounded down."""
+
+    low: float
+    scale: float
+    last: float
+    below: npt.NDArray[np.intp]
+    """How many thresholds lie in lower cells; shape (n_cells,)."""
+    held: Vector
+    """Thresholds in each cell, filled up with infinity; shape (_MOST_IN_A_CELL, n_cells)."""
+
+    @classmethod
+    def of(cls, thresholds: Vector) -> _Grid | None:
+        """Lay as few cells as do over ascending thresholds; None where too many would be needed."""
+        low = float(thresholds[0]) if len(thresholds) else 0.0
+        for number in _CELLS:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                scale = (number - 1) / (thresholds[-1] - low) if len(thresholds) > 1 else np.float64(1)
+                cells = np.fmin(np.fmax((thresholds - low) * scale, 0.0), number - 1).astype(np.intp)
+            counts = np.bincount(cells, minlength=number)
+            if counts.max() <= _MOST_IN_A_CELL:
+                below = np.cumsum(counts) - counts
+                held = np.full((_MOST_IN_A_CELL, number), np.inf)
+                held[np.arange(len(cells)) - below[cells], cells] = thresholds
+                return cls(low, float(scale), number - 1.0, below, held)
+        return None
+
+
+_NO_GRID = _Grid(0.0, 1.0, 0.0, np.zeros(1, np.intp), np.full((_MOST_IN_A_CELL, 1), np.inf))
+
+
+class _Places:
+    """Finds where values lie among their features' thresholds, for all features at once.
+
+    The span of a feature's thresholds is cut into equal cells, so many that none holds more than a few: arithmetic
+    finds a value's cell, and as many comparisons its place there. Rounding does no harm, as it keeps the order: what
+    falls into a lower cell than a threshold is below it. Features whose thresholds lie too close to each other for
+    that are bisected, one after another.
+
+    Parameters
+    ----------
+    features : sequence of int
+        Columns of the matrix.
+    bounds : sequence of ndarray
+        Thresholds of each, ascending, infinity last. A feature has a place for each, and one more for what is missing;
+        those of the next feature follow.
+    """
+
+    def __init__(self, features: Sequence[int], bounds: Sequence[Vector]) -> None:
+        starts = np.cumsum([0, *(len(each) + 1 for each in bounds)], dtype=np.intp)
+        grids = [_Grid.of(each[:-1]) for each in bounds]
+        self._columns, self._missing = np.array(features, np.intp), starts[1:, None] - 1
+        self._bisected = [
+            (at, each.searchsorted, starts[at])
+            for at, (each, grid) in enumerate(zip(bounds, grids, strict=True))
+            if grid is None
+        ]
+        laid = [grid or _NO_GRID for grid in grids]
+        self._lows, self._scales, self._lasts = np.array([grid[:3] for grid in laid]).T[:, :, None]
+        self._cells = np.cumsum([0, *(len(grid.below) for grid in laid[:-1])], dtype=np.intp)[:, None]
+        self._below = np.concatenate([starts[at] + grid.below for at, grid in enumerate(laid)])
+        held = np.concatenate([grid.held for grid in laid], axis=1)
+        self._held = [each for each in held if np.isfinite(each).any()]
+
+    def of(self, matrix: Matrix) -> npt.NDArray[np.intp]:
+        """Return places of shape (n_features, n_rows)."""
+        values = matrix.T[self._columns]
+        with np.errstate(over="ignore", invalid="ignore"):
+            cells = values - self._lows
+            cells *= self._scales
+        cells = np.fmin(np.fmax(cells, 0.0, cells), self._lasts, cells).astype(np.intp)
+        cells += self._cells
+        places: npt.NDArray[np.intp] = self._below.take(cells)
+        for bounds in self._held:
+            places += values > bounds.take(cells)
+        for at, search, start in self._bisected:
+            places[at] = search(values[at])
+            places[at] += start
+        missing = np.isnan(values)
+        if missing.any():
+            np.copyto(places, self._missing, where=missing)
+        return places
+
+
 class QuickScorer:
     """Runs the trees of a LightGBM text model.
 
@@ -104,27 +189,27 @@ class QuickScorer:
         self._features = sorted(nodes)
         self._bounds = [_bounds(nodes[feature]) for feature in self._features]
         blocks = [_block(nodes[each], bounds, full) for each, bounds in zip(self._features, self._bounds, strict=True)]
-        self._table = np.concatenate(blocks) if blocks else full[None]
-        starts = np.cumsum([0, *map(len, blocks)])[: len(self._features) or 1]
-        self._starts = starts.astype(np.intp)[:, None]
-        self._searches = [bounds.searchsorted for bounds in self._bounds]
-        self._words_of = _lookup(self._features, self._bounds, blocks, full)
+        self._table = np.concatenate(blocks)
+        self._places = _Places(self._features, self._bounds)
+        self._words_of = _lookup(self._features, self._bounds, blocks)
 
     @classmethod
     def of(cls, text: str) -> QuickScorer | None:
         """Make one for a LightGBM text model, or None where it is not of a kind this can run.
 
-        It runs trees of up to 64 leaves for one class or value, without models in the leaves, whose objective adds
+        It runs trees of 2 to 64 leaves for one class or value, without models in the leaves, whose objective adds
         leaves up (and passes them through a sigmoid), as long as the table of words stays below 16 MB.
         """
         head, *trees = (dict(_settings(part)) for part in text.partition("\nend of trees")[0].split("\n\nTree="))
         present = _presentation(head.get("objective", ""))
         if not trees or present is None or head["num_tree_per_iteration"] != "1" or "average_output" in head:
             return None
-        if any(tree.get("is_linear", "0") != "0" for tree in trees):
+        if any(tree.get("is_linear", "0") != "0" for tree in trees) or not any(
+            "split_feature" in tree for tree in trees
+        ):
             return None
         leaves = max(int(tree["num_leaves"]) for tree in trees)
-        bits = next((bits for bits in _WORDS if leaves <= bits), 0)
+        bits = next((bits for bits in _WORDS if 1 < leaves <= bits), 0)
         if not bits or _table_bytes(trees, bits) > _MOST_BYTES:
             return None
         return cls(trees, int(head["max_feature_idx"]) + 1, bits, present)
@@ -171,10 +256,7 @@ class QuickScorer:
         return rows
 
     def _block_scores(self, matrix: Matrix) -> Vector:
-        columns, places = matrix.T, np.zeros((len(self._starts), len(matrix)), np.intp)
-        for at, (feature, search) in enumerate(zip(self._features, self._searches, strict=True)):
-            places[at] = search(columns[feature])
-        places += self._starts
+        places = self._places.of(matrix)
         if places.size * self._bytes <= _AT_ONCE_BYTES:
             words = np.bitwise_and.reduce(self._table.take(places, 0), axis=0)
         else:
@@ -328,10 +410,9 @@ def _table_bytes(trees: Sequence[dict[str, str]], bits: int) -> int:
 
 
 def _lookup(
-    features: Sequence[int], bounds: Sequence[Vector], blocks: Sequence[Words], full: Words
+    features: Sequence[int], bounds: Sequence[Vector], blocks: Sequence[Words]
 ) -> Callable[[Sequence[float]], int]:
     """Generate what returns the words of one row, all in one number: Python ANDs those faster than NumPy starts."""
-    everything = int.from_bytes(full.tobytes(), "little")
     known: dict[str, Any] = {"at": bisect_left}
     terms = []
     for number, (feature, bound, block) in enumerate(zip(features, bounds, blocks, strict=True)):
@@ -340,7 +421,7 @@ def _lookup(
         known[f"b{number}"] = [-math.inf, *bound.tolist()]
         known[f"w{number}"] = [words[-1], *words[:-1]]
         terms.append(f"w{number}[at(b{number}, row[{feature}])]")
-    source = f"def words_of(row):\n    return {' & '.join(terms) or everything}"
+    source = f"def words_of(row):\n    return {' & '.join(terms)}"
     exec(source, known)  # noqa: S102 - names and numbers of ours alone
     # taken out, so that function and namespace are no cycle: a service swaps models, and freezes cycles
     found: Callable[[Sequence[float]], int] = known.pop("words_of")

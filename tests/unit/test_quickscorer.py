@@ -7,6 +7,8 @@ from typing import Any
 import lightgbm
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from expectations.errors import BundleError
 from tasks.modelling import predictors, quickscorer
@@ -63,7 +65,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "17 leaves": {"objective": "binary", "num_leaves": 17},
     "64 leaves": {"objective": "regression", "num_leaves": 64},
     "dropped trees": {"objective": "binary", "boosting": "dart"},
-    "trees without a split": {"objective": "regression", "min_data_in_leaf": 2900},
     "few columns a tree": {"objective": "regression", "feature_fraction": 0.3, "num_leaves": 4},
 }
 
@@ -115,6 +116,7 @@ def test_scores_beyond_what_a_sigmoid_can_take() -> None:
     "settings",
     [
         {"objective": "regression", "linear_tree": True},
+        {"objective": "regression", "min_data_in_leaf": 2900},  # of a single leaf each
         {"objective": "poisson"},
         {"objective": "regression", "reg_sqrt": True},
         {"objective": "cross_entropy"},
@@ -167,3 +169,24 @@ def test_where_they_differ_lightgbm_answers_and_it_is_told(
     assert predictor.quick is None
     rows = np.random.default_rng(0).normal(size=(20, 5))
     np.testing.assert_array_equal(predictor.predict(rows), booster.predict(rows))
+
+
+numbers = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False), st.integers(-50, 50).map(float), st.floats(-1e-3, 1e-3)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(numbers, min_size=1, max_size=40, unique=True), min_size=1, max_size=4), st.data())
+def test_places_are_those_bisection_finds(thresholds: list[list[float]], data: Any) -> None:
+    bounds = [np.array([*sorted(each), math.inf]) for each in thresholds]
+    columns = []
+    for each in bounds:
+        near = [*each, *(math.nextafter(bound, side) for bound in each for side in (-math.inf, math.inf)), *ODD]
+        columns.append(data.draw(st.lists(st.one_of(st.sampled_from(near), numbers), min_size=30, max_size=30)))
+    features = list(range(len(bounds)))
+    found = quickscorer._Places(features, bounds).of(np.array(columns).T)
+    start = 0
+    for each, column, places in zip(bounds, columns, found, strict=True):
+        assert (places - start).tolist() == np.searchsorted(each, column).tolist()  # NaN comes last there
+        start += len(each) + 1
