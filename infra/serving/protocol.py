@@ -242,6 +242,7 @@ class Reader:
     def readings(self, program: FeatureProgram) -> dict[str, str]:
         """Return how `program` reads its columns from a row of ours: unchecked where the type makes that safe."""
         types = {column.name: column.type for column in self.columns}
+        as_texts = program.calendar_only
         written = {}
         for read in program.inputs:
             value = f"row.{self.fields[read.name]}"
@@ -250,6 +251,8 @@ class Reader:
                     written[read.name] = value
                 case ("number", "integer"):
                     written[read.name] = f"None if {value} is None else float({value})"
+                case ("instant", "instant") if read.name in as_texts:  # all are one form by now
+                    written[read.name] = value
                 case _:
                     written[read.name] = f"_read_{read.kind}({value})"
         return written

@@ -256,14 +256,17 @@ class RowExecutor(NamedTuple):
         return np.frombuffer(struct.pack(f"{len(values)}d", *values)).reshape(-1, self.width)
 
 
-def _calendar(step: Calendar) -> Callable[[datetime], tuple[float, ...]]:
-    """Return a function from an instant to its parts; rows of one moment share a few instants, so it remembers."""
+def _calendar(step: Calendar) -> Callable[[datetime | str], tuple[float, ...]]:
+    """Return a function from an instant to its parts; rows of one moment share a few instants, so it remembers.
+
+    It takes an instant's one text in UTC as well: to look that up takes less than to look up what it says first.
+    """
     zone = ZoneInfo(step.timezone)
     readings = [_CALENDAR_PYTHON[part] for part in step.parts]
 
     @lru_cache(_REMEMBERED_INSTANTS)
-    def parts(instant: datetime) -> tuple[float, ...]:
-        local = instant.astimezone(zone)
+    def parts(instant: datetime | str) -> tuple[float, ...]:
+        local = (datetime.fromisoformat(instant) if isinstance(instant, str) else instant).astimezone(zone)
         return tuple(float(reading(local)) for reading in readings)
 
     return parts
@@ -337,6 +340,20 @@ class FeatureProgram:
     features: tuple[str, ...]
     categorical: tuple[str, ...]
 
+    @property
+    def calendar_only(self) -> set[str]:
+        """Instants that are read for parts of the calendar alone."""
+        others = {*self.features}
+        for step in self.steps:
+            match step:
+                case Calendar():
+                    pass
+                case Expression(name=name, text=text):
+                    others |= {name, *parse_expression(text).columns}
+                case _:
+                    others.add(step.column)
+        return {column.name for column in self.inputs if column.kind == "instant"} - others
+
     def transform(self, frame: pl.DataFrame) -> Matrix:
         """Run over a frame.
 
@@ -386,8 +403,8 @@ class FeatureProgram:
         ----------
         read : mapping of str to str, optional
             Column -> Python source that reads it from `row`, for rows that are no mappings. The source must give what
-            the column's kind needs: a float, a text, an aware datetime, or None. It may use `_read_number`,
-            `_read_text` and `_read_instant`.
+            the column's kind needs: a float, a text, an aware datetime, or None; for those in `calendar_only` also an
+            instant's text with its zone. It may use `_read_number`, `_read_text` and `_read_instant`.
         """
         namespace: dict[str, Any] = {
             **NAMESPACE,

@@ -175,6 +175,22 @@ def test_the_two_hours_of_a_clock_change_are_told_apart() -> None:
     assert program.compile().matrix(frame.to_dicts())[:, 0].tolist() == [4, 5, 6, 7]
 
 
+def test_an_instant_read_for_its_calendar_alone_may_be_a_text() -> None:
+    declared = (
+        '[{"calendar": "when", "parts": ["hour", "weekday"], "timezone": "America/New_York"},'
+        ' {"calendar": "then", "parts": ["hour"], "timezone": "UTC"}, {"expression": "1 if is_missing(then) else 0", "name": "open"}]'
+    )
+    hours = [datetime(2020, 11, 1, hour, 30, tzinfo=UTC) for hour in (4, 5, 6, 7)]
+    frame = pl.DataFrame({"when": [*hours, None], "then": [*hours, None]})
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    assert program.calendar_only == {"when"}
+    texts = [hour.strftime("%Y-%m-%dT%H:%M:%S.000000Z") for hour in hours]
+    rows = [{"when": text, "then": hour} for text, hour in zip([*texts, None], [*hours, None], strict=True)]
+    found = program.compile({"when": "row['when']"}).matrix(rows)
+    np.testing.assert_array_equal(program.transform(frame), found)
+    assert found[:4, 0].tolist() == [0, 1, 1, 2]
+
+
 @given(
     st.lists(st.floats(-1e6, 1e6), min_size=50, max_size=50),
     st.sampled_from(["(1 + 2)", "log(10)", "sqrt(9)", "abs(-3)", "(1 / 3)", "min(1e-320, 5)", "(1 / 0)", "(3 > 2)"]),
