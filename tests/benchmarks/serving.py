@@ -24,17 +24,14 @@ import sys
 import tempfile
 import time
 import timeit
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import psutil
 
-from infra.serving.answering import compose, prepare, score, understand
-from infra.serving.mounts import Cost, Model
 from infra.serving.protocol import Reader
-from infra.serving.tallies import ModelTally
 from tasks.deployment.bundle import Bundle, load_bundle
 from tasks.stores.releases import Releases, Served
 from tests.benchmarks.load import Load, drive, request
@@ -42,6 +39,8 @@ from tests.benchmarks.load import Load, drive, request
 ROOT = Path(__file__).parents[2]
 RIVALS = ROOT / "build" / "rivals"
 ROWS = "rows.json"
+_TURNS, _MOMENT = 15, 0.5
+"""How often servers are asked in turn, and for how many seconds each."""
 FLOOR = """
 import sys, uvicorn
 async def app(scope, receive, send):
@@ -119,8 +118,8 @@ def running(servers: list[Server], one: bytes) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(server: Server, servers: list[Server]) -> Iterator[None]:
-    """Stop all other servers for a while: two cores are few, and those that are idle still poll."""
+def alone(server: Server | None, servers: list[Server]) -> Iterator[None]:
+    """Stop all other servers for a while, or all: two cores are few, and those that are idle still poll."""
     others = [each.process.pid for each in servers if each is not server and each.process is not None]
     for pid in others:
         os.killpg(pid, signal.SIGSTOP)
@@ -193,9 +192,9 @@ def rivals_installed() -> None:
     )
 
 
-def microseconds(call: object, number: int) -> float:
+def microseconds(call: Callable[[], object], number: int) -> float:
     """CPU microseconds of one call, the best of five."""
-    timer = timeit.Timer(call, timer=time.process_time)  # type: ignore[arg-type]
+    timer = timeit.Timer(call, timer=time.process_time)
     return min(timer.repeat(5, number)) / number * 1e6
 
 
@@ -266,19 +265,19 @@ def report(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server]
         for server in (own, measured[0]):
             with alone(server, measured):
                 steady.append(_steady(server, requests, seconds))
+        inside = _Inside(bundle, rows)
+        ratios = _in_turn(measured, bodies, inside.native_hundred)
     failed = sum(load.failed for server in measured for loads in server.seen.values() for load, _ in loads)
     print(
         f"{bundle.manifest.usecase}, {bundle.manifest.family}, {json.dumps(bundle.manifest.recipe, default=str)[:160]}"
     )
-    print("\n| server | req/s, 1 row | server CPU µs/req | p50 / p99 ms | req/s, 100 rows |")
-    print("|---|---|---|---|---|")
+    print("\n| server | req/s, 1 row | server CPU µs/req | p50 / p99 ms | req/s, 100 rows | server CPU µs/req |")
+    print("|---|---|---|---|---|---|")
     for server in measured:
-        one = server.seen["1"]
-        p50, p99 = (statistics.median(getattr(load, name) for load, _ in one) for name in ("p50", "p99"))
-        cost = statistics.median(cost for _, cost in one) * 1e6
+        p50, p99 = (statistics.median(getattr(load, name) for load, _ in server.seen["1"]) for name in ("p50", "p99"))
         print(
-            f"| {server.name} | {_median(server, '1'):,.0f} | {cost:,.0f} | {p50:.2f} / {p99:.2f} "
-            f"| {_median(server, '100'):,.0f} |"
+            f"| {server.name} | {_median(server, '1'):,.0f} | {_cost(server, '1'):,.0f} | {p50:.2f} / {p99:.2f} "
+            f"| {_median(server, '100'):,.0f} | {_cost(server, '100'):,.0f} |"
         )
     print(f"\nfailed requests: {failed}")
     for server, (rate, p50, p95, p99) in zip((own, measured[0]), steady, strict=True):
@@ -286,7 +285,40 @@ def report(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server]
             f"at 70 % of full rate ({rate:,.0f} req/s), {server.name}: "
             f"p50 {p50:.2f}, p95 {p95:.2f}, p99 {p99:.2f} ms, {p99 / p50:.0f} times"
         )
-    _parts(bundle, rows, measured, own)
+    _parts(inside, measured, own)
+    print(f"in turn, {_TURNS} times half a second each, the median ratio (and its quartiles):")
+    for name, seen in ratios.items():
+        low, middle, high = statistics.quantiles(seen, n=4)
+        print(f"  {name}: {middle:.2f} ({low:.2f} to {high:.2f})")
+
+
+def _in_turn(
+    measured: list[Server], bodies: dict[int, list[bytes]], predict: Callable[[], object]
+) -> dict[str, list[float]]:
+    """Ask servers and the bare predictor in turn, for moments: what the machine does meanwhile, it does to all."""
+    by_name = {server.name: server for server in measured}
+    names = ("driftwheel", "driftwheel, no log", "driftwheel, 2 workers")
+    ratios: dict[str, list[float]] = {}
+    for _ in range(_TURNS):
+        with alone(None, measured):
+            begun, calls = time.perf_counter(), 0
+            while time.perf_counter() - begun < _MOMENT:
+                predict()
+                calls += 1
+            bare = calls / (time.perf_counter() - begun)
+        rate = {}
+        for name, (size, each) in itertools.product(names, bodies.items()):
+            server = by_name[name]
+            with alone(server, measured):
+                requests = [request(server.path, body) for body in each]
+                drive(server.port, requests, seconds=_MOMENT / 5)
+                rate[name, size] = drive(server.port, requests, seconds=_MOMENT).rate
+        for size in bodies:
+            logged = rate["driftwheel", size] / rate["driftwheel, no log", size]
+            ratios.setdefault(f"logged / not logged, rows a request: {size}", []).append(logged)
+        for name in ("driftwheel", "driftwheel, 2 workers"):
+            ratios.setdefault(f"100 rows, {name} / the bare predictor", []).append(rate[name, 100] / bare)
+    return ratios
 
 
 def _steady(server: Server, requests: list[bytes], seconds: float) -> tuple[float, float, float, float]:
@@ -301,38 +333,31 @@ def _median(server: Server, size: str) -> float:
     return statistics.median(load.rate for load, _ in server.seen[size])
 
 
-def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server], own: Server) -> None:
-    reader = Reader(bundle.manifest.columns, bundle.manifest.clock, bundle.manifest.timezone)
-    model = Model(
-        "1",
-        bundle,
-        reader,
-        bundle.program.compile(reader.readings(bundle.program)),
-        ModelTally(),
-        (),
-        0.0,
-        0.0,
-        Cost(0.0, 0.0, 0.0),
-    )
-    read, _ = reader.read(json.dumps({"dataframe_records": rows}).encode())
-    values = [model.executor.one(row) for row in read]
-    position = [0]
+def _cost(server: Server, size: str) -> float:
+    return statistics.median(cost for _, cost in server.seen[size]) * 1e6
 
-    def following() -> int:
-        position[0] = (position[0] + 1) % len(read)
-        return position[0]
 
-    native_trees = getattr(bundle.predictor, "native", bundle.predictor)
-    features = microseconds(lambda: model.executor.one(read[following()]), 20_000)
-    native = microseconds(lambda: native_trees.predict_row(values[following()]), 20_000)
-    ours = microseconds(lambda: bundle.predictor.predict_row(values[following()]), 20_000)
-    hundreds = itertools.cycle([read[at : at + 100] for at in range(0, len(read), 100)])
-    matrices = itertools.cycle([model.executor.matrix(next(hundreds)) for _ in range(len(read) // 100)])
-    alone = microseconds(lambda: native_trees.predict(next(matrices)), 300)
-    ours_of_many = microseconds(lambda: bundle.predictor.predict(next(matrices)), 300)
-    both = microseconds(lambda: model.predict(next(hundreds)), 300)
-    floor = statistics.median(cost for _, cost in measured[0].seen["1"]) * 1e6
-    cost = statistics.median(cost for _, cost in own.seen["1"]) * 1e6
+class _Inside:
+    """The parts of the service, called by one thread of this process."""
+
+    def __init__(self, bundle: Bundle, rows: list[dict[str, object]]) -> None:
+        reader = Reader(bundle.manifest.columns, bundle.manifest.clock, bundle.manifest.timezone)
+        executor = bundle.program.compile(reader.readings(bundle.program))
+        read, _ = reader.read(json.dumps({"dataframe_records": rows}).encode())
+        hundreds = [executor.matrix(read[at : at + 100]) for at in range(0, len(read), 100)]
+        asked, values, matrices = (itertools.cycle(each) for each in (read, [*map(executor.one, read)], hundreds))
+        ours, native = bundle.predictor, getattr(bundle.predictor, "native", bundle.predictor)
+        self.features: Callable[[], object] = lambda: executor.one(next(asked))
+        self.native: Callable[[], object] = lambda: native.predict_row(next(values))
+        self.ours: Callable[[], object] = lambda: ours.predict_row(next(values))
+        self.native_hundred: Callable[[], object] = lambda: native.predict(next(matrices))
+        self.ours_hundred: Callable[[], object] = lambda: ours.predict(next(matrices))
+
+
+def _parts(inside: _Inside, measured: list[Server], own: Server) -> None:
+    features, native, ours = (microseconds(each, 20_000) for each in (inside.features, inside.native, inside.ours))
+    alone, ours_of_many = (microseconds(each, 300) for each in (inside.native_hundred, inside.ours_hundred))
+    floor, cost = _cost(measured[0], "1"), _cost(own, "1")
     total = floor + features + native
     print(
         f"alone, CPU µs a row: feature program {features:.1f}, native predictor {native:.1f}, empty app {floor:.1f}; "
@@ -342,30 +367,9 @@ def _parts(bundle: Bundle, rows: list[dict[str, object]], measured: list[Server]
         f"the model alone, CPU µs: 1 row {native:.1f} native, {ours:.1f} as the service runs it; "
         f"100 rows {alone:.0f} and {ours_of_many:.0f}: {alone / ours_of_many:.1f} times as fast"
     )
-    bodies = itertools.cycle(
-        [json.dumps({"dataframe_records": rows[at : at + 100]}).encode() for at in range(0, len(rows), 100)]
-    )
-
-    def in_turn() -> None:
-        question = prepare(understand(next(bodies), "json", model, None, 0.0))
-        compose(question, score(question))
-
     by_name = {server.name: server for server in measured}
-    rate = _median(own, "100")
-    turn = microseconds(in_turn, 300)
-    print(
-        f"100 rows read, scored and written in turn by one thread, without HTTP and log: {1e6 / turn:,.0f} a second; "
-        f"the service answers {rate * turn / 1e6:.2f} times that"
-    )
-    for server in (own, by_name["driftwheel, 2 workers"]):
-        rate = _median(server, "100")
-        print(
-            f"100 rows, {server.name}: {rate * both / 1e6:.2f} of the in-process rate with its features, "
-            f"{rate * alone / 1e6:.2f} of the bare predictor's own"
-        )
-    print(f"logged / not logged: {_median(own, '1') / _median(by_name['driftwheel, no log'], '1'):.2f}, ", end="")
     power = _median(by_name["driftwheel, safe against power cuts"], "1")
-    print(f"with fdatasync: {power / _median(by_name['driftwheel, no log'], '1'):.2f}")
+    print(f"with fdatasync / not logged: {power / _median(by_name['driftwheel, no log'], '1'):.2f}")
     for rival in ("mlflow models serve", "BentoML, numpy"):
         if rival in by_name:
             print(f"times {rival}: {_median(own, '1') / _median(by_name[rival], '1'):.1f}", end="  ")

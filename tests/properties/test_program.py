@@ -178,7 +178,8 @@ def test_the_two_hours_of_a_clock_change_are_told_apart() -> None:
 def test_an_instant_read_for_its_calendar_alone_may_be_a_text() -> None:
     declared = (
         '[{"calendar": "when", "parts": ["hour", "weekday"], "timezone": "America/New_York"},'
-        ' {"calendar": "then", "parts": ["hour"], "timezone": "UTC"}, {"expression": "1 if is_missing(then) else 0", "name": "open"}]'
+        ' {"calendar": "then", "parts": ["hour"], "timezone": "UTC"},'
+        ' {"expression": "1 if is_missing(then) else 0", "name": "open"}]'
     )
     hours = [datetime(2020, 11, 1, hour, 30, tzinfo=UTC) for hour in (4, 5, 6, 7)]
     frame = pl.DataFrame({"when": [*hours, None], "then": [*hours, None]})
