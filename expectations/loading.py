@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from expectations import usecase as schema
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
-from expectations.usecase import UseCase
+from expectations.usecase import REPLAY, UseCase
 
 FILE = "usecase.yaml"
 SUITE = "suite.yaml"
@@ -75,6 +75,13 @@ def find_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
         path = path.parent
     if (path / FILE).is_file():
         return path.resolve()
+    name = reference.removesuffix(REPLAY)
+    if name != reference and name in known:
+        raise UseCaseNotFoundError(
+            "a use case",
+            f"{reference!r}, a replay: it is over, and can only be looked at",
+            f"Read it with `driftwheel why {reference}`, or give {name!r}",
+        )
     near = difflib.get_close_matches(reference, known, n=1)
     raise UseCaseNotFoundError(
         f"a use case: one of {', '.join(sorted(known))}, or a folder holding {FILE}",

@@ -28,6 +28,13 @@ def test_a_name_that_leads_nowhere_says_what_there_is() -> None:
         load_use_case("flihgts")
 
 
+def test_a_replay_is_told_to_be_one() -> None:
+    with pytest.raises(UseCaseNotFoundError, match=r"'flights-replay', a replay.*`driftwheel why flights-replay`"):
+        load_use_case("flights-replay")
+    with pytest.raises(UseCaseNotFoundError, match="one of bikes"):
+        load_use_case("nothing-replay")
+
+
 @pytest.mark.parametrize(
     ("written", "instead", "line_of", "message"),
     [
