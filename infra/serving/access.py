@@ -39,8 +39,8 @@ class Access:
         """Whether there were keys once: a file that is lost does not open the door again."""
         self._keys: Sequence[Key] = ()
         self._seen: tuple[int, int] | None = None
-        self.refusals = {401: 0, 403: 0}
-        """Status -> requests refused with it."""
+        self.refusals = {401: 0, 403: 0, 503: 0}
+        """Status -> requests refused with it before anything was done for them; 503: of one connection too many."""
         self.refresh()
 
     @property

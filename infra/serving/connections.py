@@ -246,6 +246,8 @@ class Connection(HttpToolsProtocol):
                 self._refuse(_NO_UPGRADE if upgrades else _TOO_LARGE)
             return
         if self.cycle is None and len(self.connections) > MOST_CONNECTIONS:  # those that were answered before go on
+            if self.predictions is not None:
+                self.predictions.access.refusals[503] += 1
             busy = unavailable(f"more than {MOST_CONNECTIONS} connections at once", request_id_of(self.headers))
             self._refuse(on_the_wire(busy, keep=False))
             return

@@ -124,7 +124,7 @@ def exposition(
     journal : mapping
         ``open_bytes`` and ``writable``.
     refusals : mapping
-        Status -> requests that had no key, or not the scope.
+        Status -> requests that had no key, or not the scope, or came by one connection too many.
     """
     one, by_model = ["usecase"], ["usecase", "version", "bundle"]
     requests = CounterMetricFamily("driftwheel_requests", "Requests for predictions", labels=one)
@@ -161,7 +161,7 @@ def exposition(
     writable = GaugeMetricFamily("driftwheel_journal_writable", "1 where predictions can be logged")
     writable.add_metric([], float(journal["writable"]))
     yield from (requests, rows, unlogged, errors, seconds, model_rows, failures, skipped, model_seconds)
-    strangers = CounterMetricFamily("driftwheel_refused", "Requests without a key, or not its scope", labels=["status"])
+    strangers = CounterMetricFamily("driftwheel_refused", "Requests refused at the door", labels=["status"])
     for status, count in refusals.items():
         strangers.add_metric([status], count)
     yield from (info, swaps, lag, writable, strangers)
