@@ -6,7 +6,9 @@ an array within a ``bin 32``: a reader knows where it ends before it looks insid
 
 from __future__ import annotations
 
+import argparse
 import struct
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,3 +211,21 @@ def clear(segments: Sequence[Segment]) -> None:
     """Remove segments that are committed."""
     for segment in segments:
         segment.path.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Write segments as JSON lines, for a person to read; what is no record is told on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.stores.journal", description=main.__doc__)
+    parser.add_argument("segments", nargs="+", type=Path, metavar="SEGMENT", help="a file of the service's journal")
+    for path in parser.parse_args().segments:
+        if not path.is_file() or Segment(path).kind not in KINDS:
+            parser.error(f"{path}: a segment is a file named KIND-NUMBER, with KIND one of {', '.join(KINDS)}")
+        records, odd = read_records(Segment(path))
+        for record in records:
+            sys.stdout.buffer.write(msgspec.json.encode(msgspec.structs.asdict(record)) + b"\n")
+        if odd:
+            sys.stderr.write(f"{path}: {sum(map(len, odd))} bytes are no records\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,11 +8,23 @@ from typing import Any
 
 import msgspec
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.monitoring.harvest import harvest
-from tasks.stores.journal import Feedback, Origin, Predictions, Record, Segment, Shadows, pack, read_records, unreadable
+from tasks.stores.journal import (
+    Feedback,
+    Origin,
+    Predictions,
+    Record,
+    Segment,
+    Shadows,
+    main,
+    pack,
+    read_records,
+    unreadable,
+)
 from tasks.stores.lake import Lake
 
 quickly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -133,3 +145,18 @@ def test_every_kind_is_harvested(tmp_path: Path) -> None:
     ]
     assert lake.scan("labels").collect()["label"].to_list() == [1.0, 0.0]
     assert lake.scan("shadows").collect()["version"].to_list() == ["4", "4"]
+
+
+def test_a_segment_can_be_read_by_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = segment(tmp_path, pack(Feedback("2026-01-01T00:00:00Z", ["a"], [1.0])) + b"\xc1", "feedback").path
+    monkeypatch.setattr("sys.argv", ["journal", str(path)])
+    main()
+    written = capsysbinary.readouterr()
+    assert json.loads(written.out) == {"at": "2026-01-01T00:00:00Z", "ids": ["a"], "values": [1.0]}
+    assert b"1 bytes are no records" in written.err
+    monkeypatch.setattr("sys.argv", ["journal", str(tmp_path / "nothing")])
+    with pytest.raises(SystemExit):
+        main()
+    assert b"KIND one of predictions" in capsysbinary.readouterr().err
