@@ -99,7 +99,7 @@ class _Grid(NamedTuple):
         """Lay as few cells as do over ascending thresholds; None where too many would be needed."""
         low = float(thresholds[0]) if len(thresholds) else 0.0
         for number in _CELLS:
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            with np.errstate(all="ignore"):
                 scale = (number - 1) / (thresholds[-1] - low) if len(thresholds) > 1 else np.float64(1)
                 cells = np.fmin(np.fmax((thresholds - low) * scale, 0.0), number - 1).astype(np.intp)
             counts = np.bincount(cells, minlength=number)
@@ -150,7 +150,7 @@ class _Places:
     def of(self, matrix: Matrix) -> npt.NDArray[np.intp]:
         """Return places of shape (n_features, n_rows)."""
         values = matrix.T[self._columns]
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             cells = values - self._lows
             cells *= self._scales
         cells = np.fmin(np.fmax(cells, 0.0, cells), self._lasts, cells).astype(np.intp)
@@ -197,8 +197,9 @@ class QuickScorer:
     def of(cls, text: str) -> QuickScorer | None:
         """Make one for a LightGBM text model, or None where it is not of a kind this can run.
 
-        It runs trees of 2 to 64 leaves for one class or value, without models in the leaves, whose objective adds
-        leaves up (and passes them through a sigmoid), as long as the table of words stays below 16 MB.
+        It runs trees of up to 64 leaves, some of which split, for one class or value, without models in the leaves,
+        whose objective adds leaves up (and passes them through a sigmoid), as long as the table of words stays below
+        16 MB.
         """
         head, *trees = (dict(_settings(part)) for part in text.partition("\nend of trees")[0].split("\n\nTree="))
         present = _presentation(head.get("objective", ""))

@@ -48,7 +48,7 @@ def harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
     """Commit every closed segment to `predictions`, `labels` or `shadows` and remove it.
 
     A segment is one Delta application transaction: killed between the commit and the removal, the next run sees that
-    it is committed and only removes it. Lines nobody can read are set aside, and told by `harvest_journal`.
+    it is committed and only removes it. What nobody can read is set aside, and told by `harvest_journal`.
     """
     with _alone(journal / usecase):
         return _harvest(journal, usecase, lake)

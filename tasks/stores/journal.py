@@ -1,7 +1,8 @@
 """The service's journal: segments of records, one folder an instance.
 
 A segment is MessagePack, as numbers that need not be spelt out take a fraction of JSON's time and size. Each record is
-an array within a ``bin 32``: a reader knows where it ends before it looks inside, and finds the next one behind damage.
+a ``bin 32`` that holds a CRC-32 (four bytes, the highest first) and the record itself, an array: a reader knows where
+it ends, and whether it is what was written, before it looks inside, and finds the next one behind damage.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import struct
 import sys
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,9 @@ UNREADABLE = "unreadable"
 """Folder beside the instances, of what is no record."""
 _FORMER_SUFFIX = ".jsonl"
 _BIN_32 = 0xC6
-_HEAD = struct.Struct(">BI")
+_CHECKSUM_BYTES = 4
+_HEAD = struct.Struct(">BII")
+"""``bin 32``, its length, and the checksum."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -82,12 +86,12 @@ KINDS: dict[str, type[Predictions | Shadows | Feedback]] = {
 def pack(record: Record) -> bytes:
     """Write a record as it stands in a segment."""
     content = _encode(record)
-    return _HEAD.pack(_BIN_32, len(content)) + content
+    return _HEAD.pack(_BIN_32, _CHECKSUM_BYTES + len(content), zlib.crc32(content)) + content
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One closed segment of records of one kind."""
+    """One segment of records of one kind."""
 
     path: Path
 
@@ -114,12 +118,13 @@ def read_records(segment: Segment) -> tuple[list[Record], list[bytes]]:
     A torn last record was never acknowledged, and is left out.
     """
     content = segment.path.read_bytes()
-    if content[:1] == b"{":
-        return _read_lines(content, segment.kind)
+    if segment.path.suffix == _FORMER_SUFFIX or content.startswith(b'{"'):
+        found, odd = _read_lines(content, segment.kind)
+        if found:
+            return found, odd
     decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(KINDS[segment.kind])
     view = memoryview(content)
-    found: list[Record] = []
-    odd: list[bytes] = []
+    found, odd = [], []
     read, at = 0, content.find(_BIN_32)
     while at >= 0:
         record, end = _record_at(view, at, decoder)
@@ -139,32 +144,65 @@ def _record_at(content: memoryview, at: int, decoder: msgspec.msgpack.Decoder[Re
     nothing, start = (None, at + 1), at + _HEAD.size
     if start > len(content):
         return nothing
-    end = start + _HEAD.unpack_from(content, at)[1]
-    if end > len(content):
+    _, length, checksum = _HEAD.unpack_from(content, at)
+    end = start + length - _CHECKSUM_BYTES
+    if not start <= end <= len(content) or zlib.crc32(content[start:end]) != checksum:
         return nothing
     try:
-        record = decoder.decode(content[start:end])
-    except (ValueError, RecursionError):
+        return decoder.decode(content[start:end]), end
+    except ValueError:  # of another version of this
         return nothing
-    return (record, end) if _is_whole(record) else nothing
-
-
-def _is_whole(record: Record) -> bool:
-    """Whether all its lists are as long as they must be."""
-    lists = [getattr(record, name) for name in ("values", "rows") if hasattr(record, name)]
-    if any(len(each) != len(record.ids) for each in lists):
-        return False
-    if not isinstance(record, Predictions):
-        return True
-    width, clock = len(record.origin.columns), record.origin.clock
-    return all(len(row) == width for row in record.rows) and (clock is None or 0 <= clock < width)
 
 
 def _is_torn(rest: bytes) -> bool:
     """Whether this is nothing, the begin of a record, or zeros, which a file system may leave where one was to be."""
     if not rest.strip(b"\0"):
         return True
-    return rest[0] == _BIN_32 and (len(rest) < _HEAD.size or _HEAD.unpack_from(rest)[1] > len(rest) - _HEAD.size)
+    whole = _HEAD.size - _CHECKSUM_BYTES
+    return rest[0] == _BIN_32 and (len(rest) < _HEAD.size or _HEAD.unpack_from(rest)[1] > len(rest) - whole)
+
+
+class _FormerPrediction(msgspec.Struct):
+    id: str
+    served_at: str
+    version: str
+    bundle: str
+    prediction: float
+    row: dict[str, Any]
+    event_time: str | None = None
+
+    def record(self) -> Record:
+        columns, instant = tuple(self.row), self.event_time
+        clock = next((at for at, value in enumerate(self.row.values()) if value == instant is not None), None)
+        origin = Origin(self.version, self.bundle, columns, clock)
+        return Predictions(self.served_at, [self.id], [self.prediction], origin, [list(self.row.values())])
+
+
+class _FormerShadow(msgspec.Struct):
+    id: str
+    served_at: str
+    version: str
+    bundle: str
+    prediction: float
+
+    def record(self) -> Record:
+        return Shadows(self.served_at, [self.id], [self.prediction], self.version, self.bundle)
+
+
+class _FormerFeedback(msgspec.Struct):
+    id: str
+    label: float
+    received_at: str
+
+    def record(self) -> Record:
+        return Feedback(self.received_at, [self.id], [self.label])
+
+
+_FORMER: dict[str, type[_FormerPrediction | _FormerShadow | _FormerFeedback]] = {
+    "predictions": _FormerPrediction,
+    "shadows": _FormerShadow,
+    "feedback": _FormerFeedback,
+}
 
 
 def _read_lines(content: bytes, kind: str) -> tuple[list[Record], list[bytes]]:
@@ -173,30 +211,17 @@ def _read_lines(content: bytes, kind: str) -> tuple[list[Record], list[bytes]]:
     odd: list[bytes] = []
     for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
         try:
-            found.append(_of_line(msgspec.json.decode(line), kind))
-        except (ValueError, RecursionError, LookupError, TypeError):
+            found.append(msgspec.json.decode(line, type=_FORMER[kind]).record())
+        except (ValueError, RecursionError):
             odd.append(line)
     return found, odd
-
-
-def _of_line(line: dict[str, Any], kind: str) -> Record:
-    match kind:
-        case "feedback":
-            return Feedback(line["received_at"], [line["id"]], [line["label"]])
-        case "shadows":
-            return Shadows(line["served_at"], [line["id"]], [line["prediction"]], line["version"], line["bundle"])
-    row, instant = line["row"], line["event_time"]
-    columns = tuple(row)
-    clock = next((at for at, value in enumerate(row.values()) if value == instant is not None), None)
-    origin = Origin(line["version"], line["bundle"], columns, clock)
-    return Predictions(line["served_at"], [line["id"]], [line["prediction"]], origin, [list(row.values())])
 
 
 def set_aside(segment: Segment, parts: Iterable[bytes]) -> None:
     """Keep what nobody can read where a person may look at it."""
     folder = segment.path.parents[1] / UNREADABLE
     folder.mkdir(exist_ok=True)
-    path = folder / f"{segment.path.parent.name}-{segment.path.stem}"
+    path = folder / f"{segment.path.stem}-{segment.path.parent.name}"
     beside = path.with_name(f".{path.name}")
     beside.write_bytes(b"".join(parts))
     beside.replace(path)

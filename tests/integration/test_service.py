@@ -414,7 +414,7 @@ def test_what_is_no_record_is_set_aside_and_holds_nothing_back(service: Running,
     (segment,) = service.journal.glob("rentals/*/predictions-*.msgpack")
     good = segment.read_bytes()
     first = good[: 5 + int.from_bytes(good[1:5], "big")]
-    garbled = first[:5] + b"\xc1" + first[6:]  # a byte MessagePack never uses
+    garbled = first[:-1] + bytes([first[-1] ^ 1])
     segment.write_bytes(b"\0" * 4096 + good + garbled + first[:-1])
     lake = Lake(str(tmp_path / "lake"), "rentals")
     assert harvest(service.journal, "rentals", lake).predictions == 3

@@ -68,34 +68,34 @@ def test_zeros_a_file_system_left_at_the_end_are_no_damage(tmp_path: Path) -> No
 
 @quickly
 @given(st.lists(predictions(), min_size=1, max_size=4), st.data())
-def test_what_stands_around_damage_is_read(tmp_path: Path, records: list[Predictions], data: Any) -> None:
+def test_what_stands_around_damage_is_read_and_nothing_damaged_is(
+    tmp_path: Path, records: list[Predictions], data: Any
+) -> None:
     packed = [pack(record) for record in records]
     damaged = data.draw(st.integers(0, len(packed) - 1))
-    at = data.draw(st.integers(5, len(packed[damaged]) - 1))  # in the array: its length still tells the next one
     broken = bytearray(packed[damaged])
-    broken[at] = data.draw(st.integers(0, 255))
-    broken[5] = 0xC1  # a byte MessagePack never uses
-    content = b"".join([*packed[:damaged], bytes(broken), *packed[damaged + 1 :]])
-    found, odd = read_records(segment(tmp_path, content))
-    assert [each for each in found if each in records] == found
-    assert len(found) >= len(records) - 1
-    assert b"".join(odd) in content
-    assert odd
+    at = data.draw(st.integers(0, len(broken) - 1))
+    broken[at] ^= data.draw(st.integers(1, 255))
+    parts = [*packed[:damaged], bytes(broken), *packed[damaged + 1 :]]
+    found, odd = read_records(segment(tmp_path, b"".join(parts)))
+    assert found == records[:damaged] + records[damaged + 1 :]
+    # a length that says too much cannot be told from a record that was not written to its end
+    assert odd == [bytes(broken)] or (damaged == len(records) - 1 and 1 <= at <= 4 and not odd)
 
 
-def test_a_record_whose_lists_differ_in_length_is_none(tmp_path: Path) -> None:
-    origin = Origin("1", "b", ("x", "when"), 1)
-    good = Predictions("2026-01-01T00:00:00Z", ["a"], [1.0], origin, [[1, "2026-01-01T00:00:00Z"]])
-    wrong = [
-        msgspec.structs.replace(good, values=[1.0, 2.0]),
-        msgspec.structs.replace(good, rows=[]),
-        msgspec.structs.replace(good, rows=[[1]]),
-        msgspec.structs.replace(good, origin=Origin("1", "b", ("x", "when"), 2)),
-    ]
-    for each in wrong:
-        found, odd = read_records(segment(tmp_path, pack(good) + pack(each) + pack(good)))
-        assert found == [good, good]
-        assert odd == [pack(each)]
+def test_a_record_of_another_version_is_set_aside(tmp_path: Path) -> None:
+    good = Feedback("2026-01-01T00:00:00Z", ["a"], [1.0])
+    other = pack(Shadows("2026-01-01T00:00:00Z", ["a"], [], "1", "b"))
+    strange = pack(msgspec.convert(("2026-01-01T00:00:00Z", "a", 1.0), type=_Strange))
+    found, odd = read_records(segment(tmp_path, pack(good) + strange + pack(good), "feedback"))
+    assert (found, odd) == ([good, good], [strange])
+    assert read_records(segment(tmp_path, other, "predictions")) == ([], [other])
+
+
+class _Strange(msgspec.Struct, array_like=True):
+    at: str
+    id: str
+    value: float
 
 
 def test_lines_from_before_there_were_records_are_harvested(tmp_path: Path) -> None:
@@ -113,7 +113,8 @@ def test_lines_from_before_there_were_records_are_harvested(tmp_path: Path) -> N
     folder.mkdir(parents=True)
     for kind, some in lines.items():
         content = b"".join(json.dumps(line).encode() + b"\n" for line in some)
-        (folder / f"{kind}-00000001.jsonl").write_bytes(content + b'no line\n{"id": "torn')
+        ending = "msgpack" if kind == "shadows" else "jsonl"  # left open by one that is dead, closed by its successor
+        (folder / f"{kind}-00000001.{ending}").write_bytes(content + b'no line\n{"id":5}\n{"id": "torn')
     lake = Lake(str(tmp_path / "lake"), "rentals")
     found = harvest(tmp_path / "journal", "rentals", lake)
     assert (found.predictions, found.labels, found.segments) == (2, 1, 3)
@@ -121,7 +122,7 @@ def test_lines_from_before_there_were_records_are_harvested(tmp_path: Path) -> N
     assert rows["row"].to_list() == ['{"x":1.5,"when":"2026-01-01T00:00:00.000000Z"}', '{"x":null,"when":null}']
     assert [instant.day for instant in rows["event_time"]] == [1, 2]  # without a clock, when it was served
     assert lake.scan("shadows").select(pl.col("prediction")).collect().item() == 0.75
-    assert [path.read_bytes() for path in unreadable(tmp_path / "journal", "rentals")] == [b"no line\n"] * 3
+    assert [path.read_bytes() for path in unreadable(tmp_path / "journal", "rentals")] == [b'no line\n{"id":5}\n'] * 3
     assert not list(folder.iterdir())
 
 
