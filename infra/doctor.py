@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from packaging.requirements import Requirement
 
+from infra.ports import port_free
 from infra.settings import Settings
-from infra.stack import PROGRAMS, Stack, disk_free, port_free
+from infra.stack import PROGRAMS, Stack, disk_free
 
 LEAST_DISK = 2 * 1024**3
 

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import httpx
 import psutil
 
 from expectations.errors import StackError
+from infra.ports import any_port, port_free
 from infra.settings import Addresses, Settings, write_addresses
 
 PROGRAMS = ("prefect", "mlflow", "evidently", "service", "runner")
@@ -117,7 +117,7 @@ class Stack:
                 if fixed_ports:
                     taken.append(f"{port} (for {name}; set DRIFTWHEEL_{name.upper()}_PORT to another, 0 for any)")
                 port = 0
-            chosen[name] = f"http://127.0.0.1:{port or _any_port()}"
+            chosen[name] = f"http://127.0.0.1:{port or any_port()}"
         if taken:
             raise StackError("free ports", f"taken: {', '.join(taken)}", "Stop what listens there, or choose others")
         return Addresses(**chosen)
@@ -323,24 +323,6 @@ def stack_to_run(settings: Settings, programs: Sequence[str] = NEEDED_TO_RUN) ->
             yield addresses
         finally:
             stack.stop()
-
-
-def port_free(port: int) -> bool:
-    """Whether nothing listens on a loopback port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _port(address: str) -> int:

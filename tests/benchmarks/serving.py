@@ -17,7 +17,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from infra.ports import any_port
 from infra.serving.protocol import Reader
 from tasks.deployment.bundle import Bundle, load_bundle
 from tasks.stores.releases import Releases, Served
@@ -76,17 +76,12 @@ class Server:
         return sum(sum(each.cpu_times()[:2]) for each in [parent, *parent.children(recursive=True)])
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 @contextlib.contextmanager
 def running(servers: list[Server], one: bytes) -> Iterator[None]:
     """Start servers, wait until each predicts, and stop them all."""
     try:
         for server in servers:
-            server.port = _free_port()
+            server.port = any_port()
             command = [part.replace("PORT", str(server.port)) for part in server.command]
             quiet = subprocess.DEVNULL if "--noisy" not in sys.argv else None
             server.process = subprocess.Popen(

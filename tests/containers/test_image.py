@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from infra.ports import any_port
 from infra.settings import commit
-from infra.stack import _any_port
 from tasks.stores.keys import Keys
 from tasks.stores.releases import Releases, Served
 from tests.containers.test_stack import docker
@@ -41,7 +41,7 @@ def container(tmp_path: Path, made) -> Iterator[tuple[str, httpx.Client]]:
     for parent in tmp_path.parents:
         if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
             parent.chmod(0o755)
-    port = _any_port()
+    port = any_port()
     name = docker(
         "run", "--detach", "--init", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL",
         "--security-opt", "no-new-privileges", "--volume", f"{tmp_path}/releases:/data/releases:ro",

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.stack import _any_port
+from infra.ports import any_port
 from tasks.deployment.bundle import load_bundle
 from tasks.stores.registry import Registry
 from tests.integration.test_service import made
@@ -35,7 +35,7 @@ def _wait(address: str) -> None:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Addresses of an MLflow whose artifacts go to a bucket, and of the S3 server."""
-    scripts, s3, tracking = Path(sys.executable).parent, _any_port(), _any_port()
+    scripts, s3, tracking = Path(sys.executable).parent, any_port(), any_port()
     store = f"http://127.0.0.1:{s3}"
     environment = {**os.environ, **KEYS, "MLFLOW_S3_ENDPOINT_URL": store, "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

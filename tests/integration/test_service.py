@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from expectations.loading import LoadedUseCase, load_use_case
-from infra.stack import _any_port
+from infra.ports import any_port
 from tasks.deployment.bundle import Bundle, jsonable
 from tasks.monitoring.harvest import harvest
 from tasks.stores.journal import Segment, read_records, unreadable
@@ -33,7 +33,7 @@ class Running:
 
     def __init__(self, folder: Path) -> None:
         self.releases, self.journal = Releases(folder / "releases"), folder / "journal"
-        self.port = _any_port()
+        self.port = any_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
