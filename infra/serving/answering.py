@@ -135,8 +135,8 @@ def score(question: Question) -> Scored:
     return Scored([values[at] for at in range(len(rows))], models, (tried, run) if rest else (tried,))
 
 
-def compose(question: Question, scored: Scored) -> Answer:
-    """Write the answer and its log, and count what was scored."""
+def compose(question: Question, scored: Scored, *, logged: bool = True) -> Answer:
+    """Write the answer and, where it is logged, its records; and count what was scored."""
     count(scored.runs, question.champion)
     champion, values = question.champion, scored.values
     ids = random_texts(_ID_DIGITS, len(values))
@@ -150,7 +150,7 @@ def compose(question: Question, scored: Scored) -> Answer:
         said["versions"] = versions
         if len(question.chosen) == len(versions):
             said["version"] = versions[0]
-    return Answer(_encode(said), ids, _records(question, scored, ids))
+    return Answer(_encode(said), ids, _records(question, scored, ids) if logged and ids else b"")
 
 
 def shadow(question: Question, candidate: Model) -> Run:
@@ -163,7 +163,7 @@ def shadow_records(run: Run, champion: Model, ids: Sequence[str]) -> bytes:
     count((run,), champion)
     if not run.values:
         return b""
-    return pack(Shadows(present_instant(), list(ids), run.values, run.model.version, run.model.bundle.digest))
+    return pack(Shadows(present_instant(), ids, run.values, run.model.version, run.model.bundle.digest))
 
 
 def present(values: Sequence[float], output: str, by: Model | Sequence[Model]) -> Sequence[Any]:
@@ -225,7 +225,7 @@ def _records(question: Question, scored: Scored, ids: list[str]) -> bytes:
     reader, now, values = question.champion.reader, present_instant(), scored.values
     rows = list(map(msgspec.structs.astuple, question.rows))
     if scored.models is None:
-        return _record(question.champion, reader, now, ids, values, rows) if ids else b""
+        return _record(question.champion, reader, now, ids, values, rows)
     places: dict[int, list[int]] = {}
     for at, model in enumerate(scored.models):
         places.setdefault(id(model), []).append(at)

@@ -172,6 +172,11 @@ class Journal:
         unnamed.rename(locks / self.instance)
         self.adopt()
 
+    @property
+    def writes(self) -> bool:
+        """Whether what is submitted is written; else it need not be made."""
+        return self.durability != "off"
+
     def adopt(self) -> int:
         """Close the open segments of processes that are dead; returns how many."""
         closed = 0
@@ -240,7 +245,7 @@ class Journal:
         if stream.syncing or not stream.waiting:
             return
         waiting, stream.waiting = stream.waiting, []
-        if self.durability == "off":
+        if not self.writes:
             self._conclude(waiting, None)
             return
         before = stream.size if stream.file is not None else 0

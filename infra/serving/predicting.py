@@ -183,7 +183,7 @@ class Predictions:
             if _is_large(rows, champion) or (question.chosen and _is_large(rows, candidate)):
                 self._score_beside(request, question)
                 return
-            found = compose(question, score(question))
+            found = compose(question, score(question), logged=self.journal.writes)
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one
             self._fail(request, error)
         else:
@@ -231,7 +231,7 @@ class Predictions:
             self._fail(request, scored)
             return
         try:
-            found = compose(question, scored)
+            found = compose(question, scored, logged=self.journal.writes)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(request, error)
         else:
@@ -246,7 +246,7 @@ class Predictions:
         request.done(Reply(500, error_body("INTERNAL_ERROR", "see the service's log"), request.request_id))
 
     def _log(self, request: _Request, question: Question, found: Answer) -> None:
-        if not found.records:
+        if not found.ids:
             self._logged(request, question, found, None)
             return
         logged = partial(self._logged, request, question, found)

@@ -50,7 +50,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
     at: str
     """When the service answered or received it, in ISO 8601."""
-    ids: list[str]
+    ids: Sequence[str]
     """Of predictions; all other lists are as long."""
 
 
@@ -118,9 +118,10 @@ def read_records(segment: Segment) -> tuple[list[Record], list[bytes]]:
     A torn last record was never acknowledged, and is left out.
     """
     content = segment.path.read_bytes()
-    if segment.path.suffix == _FORMER_SUFFIX or content.startswith(b'{"'):
+    former = segment.path.suffix == _FORMER_SUFFIX
+    if former or content.startswith(b'{"'):
         found, odd = _read_lines(content, segment.kind)
-        if found:
+        if found or former:
             return found, odd
     decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(KINDS[segment.kind])
     view = memoryview(content)

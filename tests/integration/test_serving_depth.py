@@ -715,8 +715,10 @@ def test_features_computed_before_give_the_same_answer_and_the_same_counts(made)
     mixed = understand(body, "json", champion, candidate, 0.5)
     assert 0 < len(mixed.chosen) < 60
     assert prepare(mixed).prepared is None
-    compose(mixed, score(prepare(mixed)))
+    assert compose(mixed, score(prepare(mixed))).records
     assert champion.tally.rows + candidate.tally.rows == 120
+    unlogged = compose(mixed, score(mixed), logged=False)
+    assert (len(unlogged.ids), unlogged.records) == (60, b"")
 
 
 def test_long_texts_of_a_request_are_not_remembered(made) -> None:

@@ -82,6 +82,22 @@ def test_equal_to_the_last_bit(kind: str) -> None:
     assert quick.predict(rows[:0]).shape == (0,)
 
 
+def test_a_tree_without_a_split_adds_its_one_leaf() -> None:
+    random = np.random.default_rng(3)
+    matrix = random.normal(size=(500, 5))
+    data = lightgbm.Dataset(matrix, matrix[:, 0] + 7, free_raw_data=False)
+    fixed = {"verbosity": -1, "seed": 1, "num_threads": 1, "objective": "regression"}
+    alone = lightgbm.train({**fixed, "min_data_in_leaf": 400}, data, 1)
+    booster = lightgbm.train({**fixed, "min_data_in_leaf": 5}, data, 10, init_model=alone)
+    text = booster.model_to_string()
+    assert "num_leaves=1\n" in text
+    quick = QuickScorer.of(text)
+    assert quick is not None
+    rows = odd_rows(quick, 300)
+    np.testing.assert_array_equal(quick.predict(rows), booster.predict(rows))
+    assert quick.predict_row(rows[0].tolist()) == booster.predict(rows[:1])[0]
+
+
 def test_every_threshold_is_proved() -> None:
     quick = QuickScorer.of(learn(rounds=200, objective="regression", num_leaves=31).model_to_string())
     assert quick is not None
