@@ -13,7 +13,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 BASE_IMAGE ?= python:3.11-slim
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast lint format types up down bench lock wheels images stack-up stack-test stack-down bench-serving soak clean
+.PHONY: help setup demo test test-containers test-fast lint format types up down bench lock wheels images stack-up stack-test stack-down bench-serving soak clean test-browser
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -34,14 +34,19 @@ demo: setup ## Turn the whole loop on a year of New York flights and show what i
 	@echo "To read every decision:     $(BIN)/driftwheel why flights-replay --last 30"
 
 test: setup ## Run all tests that need neither root nor an engine
-	@$(BIN)/python -m pytest --ignore tests/containers
+	@$(BIN)/python -m pytest --ignore tests/containers --ignore tests/browser
+
+test-browser: setup ## Attack the local stack from pages in a real Chromium (as root it is installed where there is none)
+	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends chromium >/dev/null; }
+	@$(BIN)/python -m pytest tests/browser
 
 test-containers: setup ## Run the tests on a real engine, as root (it is installed and started where there is none)
 	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(MAKE) --no-print-directory images DOCKER=/usr/bin/docker \
 	  && $(BIN)/python -m pytest tests/containers
 
 test-fast: setup ## Run the tests that start no server
-	@$(BIN)/python -m pytest -m "not flow and not system" --ignore tests/containers
+	@$(BIN)/python -m pytest -m "not flow and not system" --ignore tests/containers --ignore tests/browser
 
 lint: setup ## Check style and the layers of imports
 	@$(BIN)/ruff check .

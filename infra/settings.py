@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import subprocess
+import tempfile
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -125,15 +127,34 @@ class Settings(BaseSettings):
     def _own_key(self) -> str:
         return self.own_key_file.read_text(encoding="ascii").strip() if self.own_key_file.exists() else ""
 
+    @property
+    def token(self) -> str:
+        """What servers of this home prove themselves with (`infra.identity`)."""
+        return self._kept_secret(self.token_file.name)
+
+    @property
+    def token_file(self) -> Path:
+        """Where the token lies, for its owner alone."""
+        return self.folder / "stack.key"
+
     def _secret(self) -> bytes:
-        path = self.folder / "privacy.key"
-        try:
-            with path.open("x", encoding="ascii") as file:
-                path.chmod(0o600)
-                file.write(secrets.token_hex(32))
-        except FileExistsError:
-            pass
-        return bytes.fromhex(path.read_text(encoding="ascii"))
+        return bytes.fromhex(self._kept_secret("privacy.key"))
+
+    def _kept_secret(self, name: str) -> str:
+        """Return a secret of this home in hex; made whole, when it is first asked for."""
+        path = self.folder / name
+        if not path.exists():
+            with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=self.folder, prefix=f".{name}-") as file:
+                file.write(secrets.token_hex(32))  # the file is its owner's alone
+                file.flush()
+                with contextlib.suppress(FileExistsError):  # another process made it meanwhile
+                    os.link(file.name, path)
+        return path.read_text(encoding="ascii")
+
+    @property
+    def tracking_store(self) -> str:
+        """Where the local stack's MLflow keeps its runs."""
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
 
     def alert_addresses(self, usecase: LoadedUseCase) -> list[str]:
         """Return the alert addresses of a use case with their variables filled in; those unset are left out."""
@@ -157,6 +178,8 @@ class Settings(BaseSettings):
             "PREFECT_UI_STATIC_DIRECTORY": str(folder / "prefect" / "ui"),
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            "PREFECT_SERVER_UI_API_URL": "/api",  # the page asks the very origin it came from
             # one write a flush, not one a task run: on SQLite single writes meet locks, and clients wait for seconds
             "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
             "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -11,23 +12,37 @@ import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from expectations.errors import StackError
+from infra.identity import proves
 from infra.ports import any_port, port_free
 from infra.settings import Addresses, Settings, write_addresses
 
 PROGRAMS = ("prefect", "mlflow", "evidently", "service", "runner")
 NEEDED_TO_RUN = ("prefect", "mlflow", "service")
 MARKER = "DRIFTWHEEL_STACK"
-START_SECONDS = 180.0
-_LONGEST_SOCKET_PATH = 90
+FIRST_START_SECONDS = 160.0
+"""How long the first start in a home may take: databases are made, libraries are read from a cold disk."""
+USUAL_START_SECONDS = 60.0
+LATE_SECONDS = 20.0
+"""A start is given up when it takes so much longer than usual."""
+REPORT_SECONDS = 10.0
+MIN_DISK = 200 * 1024**2
+"""Bytes a start needs: three databases are written before anything answers."""
+_LOOK_SECONDS = 0.2
+_TRIES = 3
+"""Starts on free ports, each on others, where somebody took one in the moment before the server had it."""
+_MAX_SOCKET_PATH = 90
+
+
+class PortTakenError(StackError):
+    """Another program listens on a port of the stack."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +70,8 @@ class Stack:
         self.logs = settings.folder / "logs"
         self.identity = hashlib.sha256(str(settings.folder).encode()).hexdigest()[:16]
         path = self.folder / "supervisor.sock"
-        if len(str(path)) > _LONGEST_SOCKET_PATH:  # sockets have short names
-            path = Path(tempfile.gettempdir()) / f"driftwheel-{self.identity}.sock"
+        if len(os.fsencode(path)) > _MAX_SOCKET_PATH:  # sockets have short names
+            path = Path(tempfile.gettempdir()) / f"driftwheel-{os.getuid()}" / f"{self.identity}.sock"
         self.socket = path
 
     # --- starting -----------------------------------------------------------------------------------------------------
@@ -66,34 +81,51 @@ class Stack:
         with self._supervisor() as supervisor:
             return supervisor is not None
 
-    def start(self, programs: Sequence[str] = PROGRAMS, *, fixed_ports: bool = True) -> Addresses:
-        """Start programs and wait until each answers.
+    def start(
+        self,
+        programs: Sequence[str] = PROGRAMS,
+        *,
+        fixed_ports: bool = True,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> Addresses:
+        """Start programs and wait until each answers, and has proved that it is this home's.
 
         Parameters
         ----------
         programs : sequence of str
         fixed_ports : bool
             False takes a free port where the configured one is taken.
+        report : function of str
+            Hears every ten seconds what is waited for.
 
         Raises
         ------
         StackError
-            If a stack is up already, a port is taken, or a program does not come up; then nothing is left running.
+            If a stack is up or being started already, a port is taken, the disk is full, or a program does not come
+            up; then nothing is left running.
         """
-        if self.running():
-            raise StackError("no stack of this home", "one that is up", "See `driftwheel status`, or `driftwheel down`")
-        self.sweep()
-        addresses = self._addresses(programs, fixed_ports=fixed_ports)
-        for folder in (
-            self.folder,
-            self.logs,
-            self.settings.folder / "prefect",
-            self.settings.folder / "artifacts",
-            self.settings.folder / "releases",
-            self.settings.folder / "journal",
-            self.settings.folder / "reports",
-        ):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._alone():
+            if self.running():
+                raise StackError(
+                    "no stack of this home", "one that is up", "See `driftwheel status`, or `driftwheel down`"
+                )
+            self.sweep()
+            self._require_disk()
+            for attempt in range(1, _TRIES + 1):
+                addresses = self._addresses(programs, fixed_ports=fixed_ports)
+                try:
+                    self._start(programs, addresses, report)
+                except PortTakenError:
+                    if attempt == _TRIES or not self._may_move(programs, fixed_ports=fixed_ports):
+                        raise
+                else:
+                    return addresses
+            raise AssertionError("the last attempt returns or raises")
+
+    def _start(self, programs: Sequence[str], addresses: Addresses, report: Callable[[str], None]) -> None:
+        for name in ("", "prefect", "artifacts", "releases", "journal", "reports"):
+            (self.settings.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        token = self.settings.token  # made before a server reads it
         config = self.folder / "supervisor.conf"
         config.write_text(self._config(programs, addresses), encoding="utf-8")
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
@@ -103,11 +135,43 @@ class Stack:
             raise StackError("the supervisor to start", done.stderr.strip()[-500:], f"See {self.logs}")
         write_addresses(self.settings, addresses)
         try:
-            self._await(programs, addresses)
-        except (StackError, KeyboardInterrupt):
+            self._await(programs, addresses, token, report)
+        except BaseException:  # also Ctrl-C: nothing is left running
             self.stop()
             raise
-        return addresses
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one start of this home at a time go on; another one is told so."""
+        for folder in (self.folder, self.logs, self.socket.parent):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.socket.parent.stat().st_uid != os.getuid():
+            raise StackError(
+                f"{self.socket.parent} to be this user's", "another's", "Set TMPDIR, or a shorter DRIFTWHEEL_HOME"
+            )
+        with (self.folder / "starting").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StackError(
+                    "to start the stack of this home alone",
+                    "another start of it under way",
+                    "Wait for that one; `driftwheel status` shows how far it is",
+                ) from None
+            yield
+
+    def _require_disk(self) -> None:
+        free = disk_free(self.settings.folder)
+        if free < MIN_DISK:
+            raise StackError(
+                f"at least {MIN_DISK / 2**20:.0f} MB free at {self.settings.folder}",
+                f"{free / 2**20:.0f} MB",
+                "Free some, or set DRIFTWHEEL_HOME to another disk",
+            )
+
+    def _may_move(self, programs: Sequence[str], *, fixed_ports: bool) -> bool:
+        """Whether another start could take other ports: some were free ones of our choice."""
+        return not fixed_ports or any(not getattr(self.settings, f"{name}_port", 1) for name in programs)
 
     def _addresses(self, programs: Sequence[str], *, fixed_ports: bool) -> Addresses:
         chosen, taken = {}, []
@@ -119,22 +183,19 @@ class Stack:
                 port = 0
             chosen[name] = f"http://127.0.0.1:{port or any_port()}"
         if taken:
-            raise StackError("free ports", f"taken: {', '.join(taken)}", "Stop what listens there, or choose others")
+            raise PortTakenError(
+                "free ports", f"taken: {', '.join(taken)}", "Stop what listens there, or choose others"
+            )
         return Addresses(**chosen)
 
     def _config(self, programs: Sequence[str], addresses: Addresses) -> str:
         home = self.settings.folder
         python = _quoted(sys.executable)
-        scripts = Path(sys.executable).parent
         commands = {
-            "prefect": f"{_quoted(scripts / 'prefect')} server start --host 127.0.0.1 "
-            f"--port {_port(addresses.prefect)} --log-level WARNING",
-            "mlflow": f"{_quoted(scripts / 'mlflow')} server --host 127.0.0.1 --port {_port(addresses.mlflow)} "
-            f"--backend-store-uri {_quoted(f'sqlite:///{home}/mlflow.db')} "
-            f"--artifacts-destination {_quoted(home / 'artifacts')} --workers 1 "
-            "--uvicorn-opts '--no-access-log --log-level warning'",
-            "evidently": f"{_quoted(scripts / 'evidently')} ui --workspace {_quoted(home / 'reports')} "
-            f"--host 127.0.0.1 --port {_port(addresses.evidently)}",
+            **{
+                page: f"{python} -m infra.pages {page} --port {_port(getattr(addresses, page))}"
+                for page in ("prefect", "mlflow", "evidently")
+            },
             "service": f"{python} -m infra.serving --releases {_quoted(home / 'releases')} "
             f"--journal {_quoted(home / 'journal')} --port {_port(addresses.service)} {self._service_options()}",
             "runner": f"{python} -m flows.deployments",
@@ -174,30 +235,81 @@ class Stack:
     def _service_options(self) -> str:
         settings = self.settings
         options = [f"--workers {settings.service_workers}", f"--durability {settings.service_durability}"]
-        options.append(f"--keys {_quoted(settings.keys_file)}")
+        options.append(f"--keys {_quoted(settings.keys_file)} --token {_quoted(settings.token_file)}")
         if settings.service_answer_unlogged:
             options.append("--answer-unlogged")
         return " ".join(options)
 
-    def _await(self, programs: Sequence[str], addresses: Addresses) -> None:
-        deadline = time.monotonic() + START_SECONDS
+    def _await(self, programs: Sequence[str], addresses: Addresses, token: str, report: Callable[[str], None]) -> None:
+        began = told = time.monotonic()
+        limit = self._usual_seconds() + LATE_SECONDS
         waiting = [name for name in programs if name != "runner"]
-        while waiting and time.monotonic() < deadline:
-            waiting = [name for name in waiting if not answers(name, addresses)]
-            fatal = [name for name, state in self._states().items() if state == "FATAL"]
-            if fatal:
+        while True:
+            waiting = [name for name in waiting if not proves(getattr(addresses, name), name, token)]
+            self._require_alive()
+            for name in waiting:
+                self._require_own(_port(getattr(addresses, name)), name)
+            now = time.monotonic()
+            if not waiting:
+                self._note_seconds(now - began)
+                return
+            if now - began > limit:
                 raise StackError(
-                    f"{', '.join(fatal)} to start",
-                    f"it ended: {self.tail(fatal[0])}",
-                    f"See {self.logs / f'{fatal[0]}.log'}",
+                    f"{', '.join(waiting)} to answer within {limit:.0f} s",
+                    f"silence; the last words of {waiting[0]}: {self.tail(waiting[0])}",
+                    f"See {self.logs}; `driftwheel doctor` looks for the usual troubles",
                 )
-            time.sleep(0.2)
-        if waiting:
-            raise StackError(
-                f"{', '.join(waiting)} to answer within {START_SECONDS:g} s",
-                "silence",
-                f"See {self.logs}; a busy machine may need more time",
-            )
+            if now - told >= REPORT_SECONDS:
+                told = now
+                report(f"{now - began:.0f} s: waiting for {', '.join(waiting)} (given up after {limit:.0f} s)")
+            time.sleep(_LOOK_SECONDS)
+
+    def _require_alive(self) -> None:
+        """Raise where the supervisor is gone, or a program ended for good."""
+        states = self._states()
+        if not states:
+            raise StackError("the supervisor to go on", "it ended: somebody stopped the stack", f"See {self.logs}")
+        for name in [name for name, state in states.items() if state == "FATAL"]:
+            raise StackError(f"{name} to start", f"it ended: {self.tail(name)}", f"See {self.logs / f'{name}.log'}")
+
+    def _require_own(self, port: int, program: str) -> None:
+        """Raise where a process that is not of this stack listens on a port."""
+        try:
+            listening = [each for each in psutil.net_connections("tcp4") if each.status == psutil.CONN_LISTEN]
+        except psutil.AccessDenied:  # where only root may look: whoever has it does not prove itself, and we give up
+            return
+        for each in listening:
+            if each.laddr and each.laddr.port == port and not self._is_ours(each.pid):
+                raise PortTakenError(
+                    f"port {port} for {program}",
+                    "another program that took it meanwhile",
+                    f"Stop what listens there, or set DRIFTWHEEL_{program.upper()}_PORT to another, 0 for any",
+                )
+
+    def _is_ours(self, pid: int | None) -> bool:
+        """Whether a process carries this stack's mark; None is one of another user."""
+        try:
+            return pid is not None and psutil.Process(pid).environ().get(MARKER) == self.identity
+        except psutil.AccessDenied:
+            return False
+        except psutil.NoSuchProcess:  # it has gone since, and the port with it
+            return True
+
+    def _usual_seconds(self) -> float:
+        """How long the slowest of the last starts of this home took; more where there was none yet."""
+        try:
+            known = [float(line) for line in self._seconds_file.read_text(encoding="ascii").split()]
+        except FileNotFoundError:
+            return FIRST_START_SECONDS
+        return max([*known, USUAL_START_SECONDS])
+
+    def _note_seconds(self, seconds: float) -> None:
+        known = self._seconds_file.read_text(encoding="ascii").split() if self._seconds_file.exists() else []
+        self._seconds_file.write_text("\n".join([*known[-4:], f"{seconds:.1f}"]), encoding="ascii")
+
+    @property
+    def _seconds_file(self) -> Path:
+        return self.folder / "seconds"
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -235,7 +347,7 @@ class Stack:
             Health(
                 name,
                 state,
-                state == "RUNNING" if name == "runner" else answers(name, addresses),
+                state == "RUNNING" if name == "runner" else proves(getattr(addresses, name), name, self.settings.token),
                 getattr(addresses, name, ""),
                 str(self.logs / f"{name}.log"),
             )
@@ -288,22 +400,10 @@ class Stack:
         return len(found)
 
 
-def answers(program: str, addresses: Addresses) -> bool:
-    """Whether a program answers the way its users need it to."""
-    probes = {
-        "prefect": f"{addresses.prefect}/api/health",
-        "mlflow": f"{addresses.mlflow}/health",
-        "evidently": f"{addresses.evidently}/api/version",
-        "service": f"{addresses.service}/livez",
-    }
-    try:
-        return httpx.get(probes[program], timeout=2.0).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
-
-
 @contextlib.contextmanager
-def stack_to_run(settings: Settings, programs: Sequence[str] = NEEDED_TO_RUN) -> Iterator[Addresses | None]:
+def stack_to_run(
+    settings: Settings, programs: Sequence[str] = NEEDED_TO_RUN, report: Callable[[str], None] = lambda _: None
+) -> Iterator[Addresses | None]:
     """Give the stack that is up, or one of our own for as long as the block lasts.
 
     Servers named by settings are used as they are; then nothing is started.
@@ -317,7 +417,7 @@ def stack_to_run(settings: Settings, programs: Sequence[str] = NEEDED_TO_RUN) ->
         settings.tell_libraries(addresses)
         yield addresses
     else:
-        addresses = stack.start(programs, fixed_ports=False)
+        addresses = stack.start(programs, fixed_ports=False, report=report)
         settings.tell_libraries(addresses)
         try:
             yield addresses

@@ -67,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keys", type=Path, help="file of API keys (`driftwheel keys`); as long as there is none, all is open"
     )
+    parser.add_argument("--token", type=Path, help="file of what it proves itself with to the stack that started it")
     parser.add_argument("--workers", type=int, default=1, help="processes that answer; one version in all of them")
     parser.add_argument(
         "--durability",
@@ -135,6 +136,7 @@ def _serve(options: argparse.Namespace) -> None:
         Access(options.keys, loopback=is_loopback(options.host)),
         board,
         Limits(options.most_bytes, options.answer_unlogged),
+        options.token.read_text(encoding="ascii") if options.token else "",
     )
     server = uvicorn.Server(
         uvicorn.Config(

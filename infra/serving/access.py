@@ -10,11 +10,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from expectations.errors import DriftwheelError
+from infra.identity import PROOF
 from tasks.stores.keys import Key, Keys, Scope, scopes_of
 
 _log = logging.getLogger("driftwheel.serving")
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping", "/health"})
-"""Answered to anybody: they tell nothing but whether the service does well."""
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping", "/health", PROOF})
+"""Answered to anybody: they tell nothing but whether the service does well, and whose it is."""
 
 _REMEMBERED = 64
 """Names of this machine and others that need not be read again; a client may send as many as it likes."""
@@ -67,8 +68,8 @@ class Access:
     def refuses(self, headers: Headers, needed: Scope | None) -> int:
         """Return 0 where the request may pass, 401 where its key is none of ours, 403 where it may not do this.
 
-        Where everything is open, a page of another machine in a browser on this one may still do nothing, though a name
-        of its own may lead here.
+        Where everything is open, a page of another origin in a browser on this machine may still do nothing, though a
+        name of its own may lead here.
 
         Parameters
         ----------
@@ -82,12 +83,16 @@ class Access:
 
     def _status(self, headers: Headers, needed: Scope | None) -> int:
         if self._loopback and not self._closed:
+            host: bytes | None = None
+            origin: bytes | None = None
             for name, value in headers:
-                if (name == b"origin" and not _is_of_this_machine(value)) or (
-                    name == b"host" and not _is_of_this_machine(b"//" + value)
-                ):
-                    return 403
-            return 0
+                if name == b"host":
+                    host = value
+                elif name == b"origin":
+                    origin = value
+            if host is not None and not is_of_this_machine(host):
+                return 403
+            return 403 if origin is not None and (host is None or origin != b"http://" + host) else 0
         presented = b""
         for name, value in headers:
             if name == b"authorization" and value[:7].lower() == b"bearer ":
@@ -109,8 +114,9 @@ def is_loopback(host: str) -> bool:
 
 
 @lru_cache(_REMEMBERED)
-def _is_of_this_machine(address: bytes) -> bool:
+def is_of_this_machine(host: bytes) -> bool:
+    """Whether the value of a Host header names this machine, at whatever port."""
     try:
-        return is_loopback(urlsplit(address.decode("ascii")).hostname or "")
+        return is_loopback(urlsplit(f"//{host.decode('ascii')}").hostname or "")
     except ValueError:
         return False

@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infra.identity import PROOF, prove
 from infra.serving import documentation
 from infra.serving.access import OPEN_PATHS, Access
 from infra.serving.board import POLL_SECONDS as BOARD_SECONDS
@@ -72,6 +73,8 @@ class Service:
     access : Access
     board : Board, optional
         Where there are other workers.
+    token : str
+        What it proves itself with to its home (`infra.identity`).
     """
 
     def __init__(
@@ -81,9 +84,10 @@ class Service:
         access: Access,
         board: Board | None = None,
         limits: Limits | None = None,
+        token: str = "",
     ) -> None:
         self.mounts, self.journal, self.access, self.board = mounts, journal, access, board
-        self.limits = limits or Limits()
+        self.limits, self._token = limits or Limits(), token
         self.every_second: list[Callable[[], object]] = []
         self._sealed, self._started = 0, time.time()
         self.predictions = Predictions(mounts, journal, access, self.limits)
@@ -92,6 +96,7 @@ class Service:
                 Route("/livez", lambda _: PlainTextResponse("ok\n")),
                 Route("/ping", lambda _: PlainTextResponse("\n")),
                 Route("/health", lambda _: PlainTextResponse("OK\n")),
+                Route(PROOF, self._prove),
                 Route("/readyz", self._readyz),
                 Route("/version", self._version),
                 Route("/metrics", self._metrics),
@@ -230,7 +235,8 @@ class Service:
         if not path.isprintable():  # a router may overlook a last line break; what needs a key must not
             path = "/"
             scope = {**scope, "path": path, "raw_path": b"/"}
-        if path not in OPEN_PATHS:
+        # where all is open, a name that was made to lead here gets nothing at all
+        if path not in OPEN_PATHS or self.access.open:
             needed = _NEEDED_SCOPES.get(path) or _NEEDED_SCOPES.get("/" + path.rpartition("/")[2])
             refused = self.access.refuses(scope["headers"], needed)
             if refused:
@@ -245,6 +251,11 @@ class Service:
             await send(message)
 
         await self._rest(scope, receive, send_safely)
+
+    async def _prove(self, request: Request) -> Response:
+        if not self._token:
+            raise HTTPException(404)
+        return JSONResponse({"proof": prove(self._token, "service", request.query_params.get("nonce", ""))})
 
     async def _readyz(self, _: Request) -> Response:
         lacking, trouble = self.mounts.unserved(), self.journal.trouble

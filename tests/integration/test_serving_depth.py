@@ -358,10 +358,9 @@ def test_pages_from_elsewhere_may_do_nothing_where_everything_is_open(service: R
     def status(origin: str, path: str = "/invocations") -> int:
         return httpx.post(service.url + path, json=body, headers={"origin": origin}).status_code
 
-    assert [status(origin) for origin in ("http://localhost:3000", "http://127.0.0.1", "http://[::1]:8080")] == [
-        200
-    ] * 3
-    for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://["):
+    assert status(service.url) == 200
+    others = ("http://localhost:3000", "http://127.0.0.1", service.url.replace("http:", "https:"), f"{service.url}0")
+    for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://[", *others):
         assert status(origin) == 403
         assert status(origin, "/feedback") == status(origin, "/journal/seal") == 403
 
@@ -375,8 +374,8 @@ def test_names_that_were_made_to_lead_here_open_nothing(service: Running, made) 
         assert status(own) == 200
     for other in ("evil.example", "localhost.evil.example:80", "10.0.0.1", "evil@localhost.evil", "[", ""):
         assert status(other) == status(other, "/feedback") == 403
-        assert httpx.get(f"{service.url}/version", headers={"host": other}).status_code == 403
-        assert httpx.get(f"{service.url}/readyz", headers={"host": other}).status_code == 200
+        for path in ("/version", "/readyz", "/livez"):
+            assert httpx.get(service.url + path, headers={"host": other}).status_code == 403
 
 
 def test_without_keys_it_does_not_listen_beyond_this_machine(tmp_path: Path) -> None:

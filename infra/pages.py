@@ -1,0 +1,89 @@
+"""Run a page of the local stack behind the front: ``python -m infra.pages {prefect,mlflow,evidently} --port N``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infra.front import Application
+    from infra.settings import Settings
+
+_CANNOT_LISTEN = 3
+_GRACE_SECONDS = 5
+_BACKLOG = 2048
+
+
+def _prefect(settings: Settings) -> Application:
+    del settings  # Prefect reads its own variables (`Settings.child_environment`)
+    from prefect.server.api.server import create_app
+
+    application: Application = create_app(final=True)
+    return application
+
+
+def _mlflow(settings: Settings) -> Application:
+    """Do what `mlflow server` does before it starts uvicorn on its application, which it names in no other way."""
+    from mlflow import server
+    from mlflow.server.handlers import initialize_backend_stores
+
+    store, root = settings.tracking_store, "mlflow-artifacts:/"
+    initialize_backend_stores(store, store, root)
+    os.environ |= {
+        server.BACKEND_STORE_URI_ENV_VAR: store,
+        server.REGISTRY_STORE_URI_ENV_VAR: store,
+        server.ARTIFACT_ROOT_ENV_VAR: root,
+        server.SERVE_ARTIFACTS_ENV_VAR: "true",
+        server.ARTIFACTS_DESTINATION_ENV_VAR: (settings.folder / "artifacts").as_uri(),
+        "_MLFLOW_SGI_NAME": "uvicorn",
+    }
+    from mlflow.server.fastapi_app import app
+
+    application: Application = app
+    return application
+
+
+def _evidently(settings: Settings) -> Application:
+    from evidently.ui.service.app import create_app, get_config
+
+    application: Application = create_app(get_config(workspace=str(settings.folder / "reports")))
+    return application
+
+
+_PAGES = {"prefect": _prefect, "mlflow": _mlflow, "evidently": _evidently}
+
+
+def main() -> None:
+    """Take the port first, so that a clash is said at once; then load the page and serve it until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m infra.pages", description=main.__doc__)
+    parser.add_argument("page", choices=_PAGES)
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", options.port))
+    except OSError as error:
+        print(f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}", file=sys.stderr)  # noqa: T201 - the log
+        sys.exit(_CANNOT_LISTEN)
+    import uvicorn
+
+    from infra.front import Front
+    from infra.settings import Settings
+
+    settings = Settings()
+    config = uvicorn.Config(
+        Front(_PAGES[options.page](settings), options.page, settings.token),
+        log_level="warning",
+        access_log=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
