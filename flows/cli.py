@@ -214,21 +214,23 @@ def up(detach: bool) -> None:
     """Start Prefect, MLflow, Evidently, the runner and the service, and wait until each answers."""
     import signal
 
+    from flows.progress import Progress
     from infra.stack import Stack
+    from tasks.stores.registry import MODEL_PAGES
 
     settings = _settings()
     stack = Stack(settings)
     asked = signal.default_int_handler  # SIGTERM ends it as Ctrl-C does
     signal.signal(signal.SIGTERM, asked)
-    with _console().status("starting; the first time takes a minute"):
-        addresses = stack.start()
+    with Progress("starting; the first time takes a minute") as progress:
+        addresses = stack.start(report=progress.now)
     try:
         _table(
             "driftwheel is up",
             ("what", "address", "there"),
             [
                 ("Prefect", addresses.prefect, "flows, schedules, decisions"),
-                ("MLflow", addresses.mlflow, "experiments, models, plots"),
+                ("MLflow", f"{addresses.mlflow}/#/experiments?{MODEL_PAGES}", "experiments, models, plots"),
                 ("Evidently", addresses.evidently, "drift reports"),
                 ("service", addresses.service, "predictions: POST /NAME/invocations"),
             ],
@@ -493,11 +495,12 @@ def restore(backup: str, snapshot: str, only_verify: bool) -> None:
 @_errors
 def run(flow: str, usecase: str, as_of: datetime | None, as_json: bool) -> None:
     """Run a flow in this process. Uses the stack that is up; without one, servers are started for this run."""
+    from flows.progress import Progress
     from infra.stack import stack_to_run
 
     settings = _settings()
     settings.use_case(usecase)  # a wrong one is told before anything is started
-    with stack_to_run(settings):
+    with Progress("starting servers") as progress, stack_to_run(settings, report=progress.now):
         from flows.running import run_flow
 
         verdict = run_flow(flow, usecase, as_of)
@@ -536,15 +539,18 @@ def replay(
     """Walk a use case's history through the real loop and tell what retraining would have gained."""
     import time
 
+    from flows.progress import Progress
     from infra.stack import stack_to_run
 
     settings = _settings()
     settings.use_case(usecase)
     started = time.perf_counter()
-    console = _console()
-    with console.status("starting servers") as line, stack_to_run(settings):
+    with (
+        Progress("starting servers", stages=False) as progress,
+        stack_to_run(settings, report=progress.now),
+    ):
         servers = time.perf_counter() - started
-        line.update("replaying; the flows show in Prefect's UI, the models in MLflow's")
+        progress.now("replaying; the flows show in Prefect's UI, the models in MLflow's")
         from dataclasses import asdict
 
         from flows import replay as replaying
@@ -558,7 +564,7 @@ def replay(
         stopping = time.perf_counter()
     servers += time.perf_counter() - stopping
     replaying.account(story, started, servers, before)
-    console.print(telling.table(story))
+    _console().print(telling.table(story))
     for name, found in story.compare.items():
         click.echo(f"{name}: mean {found['mean']:.3f} with {found['retrains']:g} retrainings")
     click.echo("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in story.seconds.items()))
@@ -606,10 +612,11 @@ def report(usecase: str, moment: datetime) -> None:
 @_errors
 def promote(usecase: str, version: str | None) -> None:
     """Make a registered version the champion, after the service has proved it."""
+    from flows.progress import Progress
     from infra.stack import stack_to_run
 
     settings = _settings()
-    with stack_to_run(settings):
+    with Progress("starting servers") as progress, stack_to_run(settings, report=progress.now):
         from flows.running import promote_version
 
         click.echo(promote_version(usecase, version))
@@ -636,6 +643,7 @@ def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool
 
     from expectations.errors import DriftwheelError
     from expectations.usecase import Release
+    from flows.progress import Progress
     from infra.stack import stack_to_run
 
     settings = _settings()
@@ -652,7 +660,7 @@ def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool
         raise DriftwheelError("a release that can be", wrong, "See `driftwheel deploy --help`") from error
     if planned.strategy == "replace" and asked.keys() - {"strategy"}:
         raise click.UsageError("a release without steps replaces at once: say --strategy canary, or shadow")
-    with stack_to_run(settings):
+    with Progress("starting servers") as progress, stack_to_run(settings, report=progress.now):
         from flows.running import deploy_version
 
         verdict = deploy_version(usecase, version, planned, new_signature=new_signature)
@@ -745,10 +753,11 @@ def remove_key(name: str) -> None:
 @_errors
 def rollback(usecase: str) -> None:
     """Make the champion before this one the champion again."""
+    from flows.progress import Progress
     from infra.stack import stack_to_run
 
     settings = _settings()
-    with stack_to_run(settings):
+    with Progress("starting servers") as progress, stack_to_run(settings, report=progress.now):
         from flows.running import roll_back
 
         click.echo(roll_back(usecase))

@@ -32,6 +32,7 @@ from tasks.deployment.bundle import Bundle, jsonable, load_bundle
 from tasks.evaluation.metrics import Scored, score
 from tasks.monitoring.windows import Window
 from tasks.stores.places import Job
+from tasks.stores.progress import say
 from tasks.stores.stopwatch import spent, timed
 from tasks.training.learning import labels, learn, training_window
 from tasks.training.packing import training_rows
@@ -101,13 +102,27 @@ def replay(
             "Start the replay later (--from), or mend what the message names",
         )
     frozen = champion_bundle(job)
-    traffic, moment = Traffic(), windows[0].start
+    say("the first model is trained; %d windows to walk through", len(windows))
+    traffic, moment, began = Traffic(), windows[0].start, time.monotonic()
     for number, window in enumerate(windows, 1):
         due = job.usecase.spec.label.available_after.after(window.end)
         send(job, world, moment, due, frozen, traffic, batch)
         verdict = loop(usecase, due, namespace)
         note(story, job, window, verdict)
         moment = due
+        left = (time.monotonic() - began) / number * (len(windows) - number)
+        told = story.windows[-1]
+        say(
+            "window %d of %d, %s: %s rows, %s (%s)%s; about %.0f s left",
+            number,
+            len(windows),
+            f"{window.start:%Y-%m-%d}",
+            f"{told['rows']:,}",
+            told["decision"],
+            told["cause"],
+            f", version {told['promoted']} promoted" if told["promoted"] else "",
+            left,
+        )
         update_progress_artifact(progress, 100.0 * number / len(windows), description=f"{window}: {verdict.outcome}")
     tell_story(story, job, windows, world, frozen, traffic)
     if compare:

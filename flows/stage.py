@@ -22,7 +22,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound
+from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
@@ -32,6 +34,7 @@ from tasks.stores import events
 from tasks.stores.alerts import deliver
 from tasks.stores.database import PRESENCE, Presence, Process, State
 from tasks.stores.places import Job
+from tasks.stores.progress import LOGGER
 from tasks.stores.turning import Stage
 
 Outcome = Literal["done", "kept", "held", "refused", "unknown", "unchanged", "retrain", "warn", "hold", "keep", "taken"]
@@ -79,9 +82,21 @@ def open_job(
     """
     settings = Settings()
     loaded = settings.use_case(usecase, namespace)
+    report_to_prefect()
     instant = as_of or flow_run.scheduled_start_time
     instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     return Job(loaded, settings.places(), instant, turn_id, announce=announce)
+
+
+def report_to_prefect() -> None:
+    """Let what is reported in a flow stand in its log in Prefect; not on the console of every process."""
+    reports = logging.getLogger(LOGGER)
+    reports.propagate = False
+    reports.setLevel(reports.level or logging.INFO)
+    if not any(isinstance(handler, APILogHandler) for handler in reports.handlers):
+        handler = APILogHandler(logging.INFO)
+        handler.addFilter(lambda _: FlowRunContext.get() is not None or TaskRunContext.get() is not None)
+        reports.addHandler(handler)
 
 
 def this_process() -> Process:

@@ -186,6 +186,8 @@ class Settings(BaseSettings):
             "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "driftwheel,tasks,flows",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -32,7 +32,6 @@ FIRST_START_SECONDS = 160.0
 USUAL_START_SECONDS = 60.0
 LATE_SECONDS = 20.0
 """A start is given up when it takes so much longer than usual."""
-REPORT_SECONDS = 10.0
 MIN_DISK = 200 * 1024**2
 """Bytes a start needs: three databases are written before anything answers."""
 _LOOK_SECONDS = 0.2
@@ -96,7 +95,7 @@ class Stack:
         fixed_ports : bool
             False takes a free port where the configured one is taken.
         report : function of str
-            Hears every ten seconds what is waited for.
+            Hears again and again what is waited for.
 
         Raises
         ------
@@ -241,7 +240,7 @@ class Stack:
         return " ".join(options)
 
     def _await(self, programs: Sequence[str], addresses: Addresses, token: str, report: Callable[[str], None]) -> None:
-        began = told = time.monotonic()
+        began = time.monotonic()
         limit = self._usual_seconds() + LATE_SECONDS
         waiting = [name for name in programs if name != "runner"]
         while True:
@@ -259,9 +258,7 @@ class Stack:
                     f"silence; the last words of {waiting[0]}: {self.tail(waiting[0])}",
                     f"See {self.logs}; `driftwheel doctor` looks for the usual troubles",
                 )
-            if now - told >= REPORT_SECONDS:
-                told = now
-                report(f"{now - began:.0f} s: waiting for {', '.join(waiting)} (given up after {limit:.0f} s)")
+            report(f"waiting for {', '.join(waiting)} (given up after {limit:.0f} s)")
             time.sleep(_LOOK_SECONDS)
 
     def _require_alive(self) -> None:

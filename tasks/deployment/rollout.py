@@ -21,6 +21,7 @@ from tasks.monitoring.harvest import harvest
 from tasks.monitoring.measuring import decode_rows, true_labels
 from tasks.monitoring.windows import Window
 from tasks.stores.places import Job
+from tasks.stores.progress import say
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served, overtaken
 
@@ -142,6 +143,13 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
         if desired is None or desired.generation != generation:
             raise overtaken(job.name, generation, desired.generation if desired else 0)
         verdict = judge_step(evidence, job.usecase.spec, plan)
+        say(
+            "%s: %s; %.0f s of %.0f left",
+            candidate.mode if candidate.mode == "shadow" else f"canary, {candidate.share:.0%}",
+            verdict.summary,
+            max(0.0, end - time.monotonic()),
+            length,
+        )
         if verdict.status == "violated" or time.monotonic() >= end:
             return verdict
 

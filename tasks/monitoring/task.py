@@ -9,12 +9,14 @@ from prefect.cache_policies import NO_CACHE
 from tasks.monitoring import watching
 from tasks.monitoring.watching import Watched
 from tasks.stores.places import Job
+from tasks.stores.progress import say_stage
 from tasks.stores.stopwatch import timed
 
 
 def _decide(job: Job) -> Watched:
     watched = watching.decide_now(job)
     decision = watched.decision
+    say_stage("monitor: %s (%s): %s", decision.action, decision.cause, decision.summary)
     create_markdown_artifact(
         key=f"decision-{job.name}".replace("_", "-"),
         markdown=f"**{decision.action}** ({decision.cause}), as of {job.as_of:%Y-%m-%d %H:%M}\n\n{decision.summary}",

@@ -46,7 +46,11 @@ def flush(database: Database, api: str | None, login: str = "") -> int:
             "id": event.id,
             "event": event.name,
             "occurred": event.occurred.isoformat(),
-            "resource": {"prefect.resource.id": resource(event.usecase), **event.labels},
+            "resource": {
+                "prefect.resource.id": resource(event.usecase),
+                "prefect.resource.name": event.usecase,
+                **event.labels,
+            },
             "payload": event.payload,
         }
         for event in waiting

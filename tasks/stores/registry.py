@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 LOADER = "tasks.deployment.pyfunc"
 CHAMPION, CHALLENGER = "champion", "challenger"
 _log = logging.getLogger(__name__)
+MODEL_PAGES = "workflowType=machine_learning"
+"""What makes MLflow's page show models: it shows a new browser those for language models, whatever there is."""
+_KIND, _OF_MODELS = "mlflow.experimentKind", "custom_model_development"
+"""Without a kind MLflow's page shows an experiment as one of language models: no runs, no metrics."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,12 @@ class Registry:
             found = self._client.get_experiment_by_name(self.usecase)
             if found is None:
                 with self._ignore("RESOURCE_ALREADY_EXISTS"):
-                    return str(self._client.create_experiment(self.usecase))
+                    return str(self._client.create_experiment(self.usecase, tags={_KIND: _OF_MODELS}))
                 found = self._client.get_experiment_by_name(self.usecase)
             if found.lifecycle_stage == "deleted":
                 self._client.restore_experiment(found.experiment_id)
+            if _KIND not in found.tags:
+                self._client.set_experiment_tag(found.experiment_id, _KIND, _OF_MODELS)
             return str(found.experiment_id)
 
     def start_run(self, name: str, tags: Mapping[str, str]) -> str:
@@ -176,7 +182,7 @@ class Registry:
 
     def run_link(self, run: str) -> str:
         """Address of a run's page."""
-        return f"{self.uri}/#/experiments/{self.experiment()}/runs/{run}"
+        return f"{self.uri}/#/experiments/{self.experiment()}/runs/{run}?{MODEL_PAGES}"
 
     # --- versions ---------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from tasks.stores.progress import doing
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -14,10 +16,11 @@ _spent: dict[str, float] = {}
 
 
 def timed(stage: str, function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that adds the wall time of its calls to a stage."""
+    """Return a function that reports that a stage is begun, and adds the wall time of its calls to it."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        doing(stage)
         started = time.perf_counter()
         try:
             return function(*args, **kwargs)

@@ -11,6 +11,7 @@ from typing import Any
 from expectations.errors import DriftwheelError, TurnTakenError
 from tasks.stores.database import OPEN, Alert, Entry, Lease, State, Turn
 from tasks.stores.places import Job
+from tasks.stores.progress import say_stage
 
 
 def owner_name(flow_run: str | None) -> str:
@@ -134,6 +135,7 @@ class Stage(AbstractContextManager["Stage"]):
                     deliver=job.announce,
                 )
         self._finished = True
+        say_stage("%s: %s: %s", self.name, action, summary)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
