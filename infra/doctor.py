@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from infra.ports import port_free
 from infra.settings import Settings
 from infra.stack import PROGRAMS, Stack, disk_free
+from infra.volumes import encrypted, size_of
 
 LEAST_DISK = 2 * 1024**3
+_SHOWN = 6
+"""Folders and files of a home whose size is shown."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ def examine(settings: Settings) -> list[Finding]:
             "" if free >= LEAST_DISK else "Free some, or set DRIFTWHEEL_HOME to another disk",
         ),
     ]
+    findings += _home(settings.folder)
     if running:
         findings += [
             Finding(
@@ -72,6 +77,18 @@ def examine(settings: Settings) -> list[Finding]:
                 )
             )
     return findings
+
+
+def _home(folder: Path) -> list[Finding]:
+    """Say what takes room in a home, largest first, and whether its volume is encrypted."""
+    sizes = sorted(((size_of(each), each.name) for each in folder.iterdir()), reverse=True)[:_SHOWN]
+    found = [Finding("size", True, ", ".join(f"{name} {size / 1e6:,.0f} MB" for size, name in sizes) or "nothing yet")]
+    try:
+        locked = encrypted(folder)
+    except FileNotFoundError:  # no Linux: nothing is known
+        return found
+    said = "on an encrypted volume" if locked else "not on an encrypted volume, as far as can be seen"
+    return [*found, Finding("encryption", True, f"{folder} is {said}")]
 
 
 def _versions() -> list[Finding]:
