@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import itertools
 import logging
 import time
@@ -16,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-import msgspec
 import numpy as np
 
 from expectations.errors import BundleError
@@ -24,6 +22,7 @@ from infra.serving.board import SETTLE_SECONDS, Board
 from infra.serving.protocol import Reader, Row
 from infra.serving.tallies import ModelTally, Tally
 from tasks.deployment.bundle import Bundle, Manifest, load_bundle
+from tasks.deployment.sharing import entity_columns, place_of
 from tasks.modelling.family import Matrix, Vector
 from tasks.modelling.predictors import TreePredictor, processor_seconds
 from tasks.preprocessing.program import RowExecutor
@@ -38,7 +37,6 @@ _UNREADABLE = "the desired state cannot be read"
 _KEPT_TALLIES = 8
 _MEASURED_ROWS, _FEW_ROWS = 100, 4
 _THAW_EVERY = 8
-_encode = msgspec.json.Encoder().encode
 
 
 class Cost(NamedTuple):
@@ -93,7 +91,7 @@ class Model:
         values = [getattr(row, field) for field in self.entity]
         if all(value is None for value in values):  # about nobody: the row itself decides
             values = [row]
-        return int.from_bytes(hashlib.blake2b(_encode(values), digest_size=6).digest()) / 2**48
+        return place_of(values)
 
 
 @dataclass(frozen=True)
@@ -355,7 +353,7 @@ class Mounts:
             check_signature(mount.champion.bundle.manifest, manifest)
         ready = make_ready(bundle, self.most_rows)
         fields = ready.reader.fields
-        entity = [fields[name] for name in manifest.keys if name in fields and name != manifest.clock]
+        entity = [fields[name] for name in entity_columns(manifest) if name in fields]
         mount.tally.forget(_KEPT_TALLIES, mount.in_use())
         return Model(
             wish.version,

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import polars as pl
 
-from expectations.errors import UnreachableError
+from expectations.errors import ReleaseError, UnreachableError
 from expectations.usecase import Release
-from tasks.deployment.bundle import load_bundle
+from tasks.deployment.bundle import Manifest, jsonable, load_bundle
 from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
 from tasks.deployment.releasing import await_candidate, take_back
+from tasks.deployment.sharing import entity_columns, place_of
 from tasks.monitoring.harvest import harvest
 from tasks.monitoring.measuring import decode_rows, true_labels
 from tasks.monitoring.windows import Window
@@ -28,6 +29,8 @@ from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served, overt
 _LOOKS = 5
 """How often a step is looked at before it ends: a violation ends it at once."""
 _LONGEST_NAP = 60.0
+_ENTITIES_TRIED = 10_000
+"""Entities that are looked for in a share: of more, each share a plan would name has some."""
 _PATIENCE = 20.0
 """A service that starts again within these seconds does not end a release."""
 
@@ -86,7 +89,7 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
     Raises
     ------
     ReleaseError
-        If the service refuses the bundle.
+        If the service refuses the bundle, or no known entity is in the first share of a canary.
     UnreachableError
         If the service does not answer.
     """
@@ -95,6 +98,9 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
     if champion is None or champion.bundle == version.bundle:
         return Rollout(())
     steps, done = _plan(plan), []
+    if plan.strategy == "canary":
+        bundle = load_bundle(job.releases.bundle(job.name, version.bundle), version.bundle)
+        _require_entities(job, bundle.manifest, plan.steps[0])
     begun = desired.candidate if desired else None
     if begun is not None and begun.bundle == version.bundle:  # a rerun goes on where it was killed, if that is a step
         reached = [at for at, step in enumerate(steps) if step == (begun.mode, begun.share)]
@@ -123,6 +129,27 @@ def _plan(plan: Release) -> list[tuple[Literal["shadow", "canary"], float]]:
     if plan.strategy == "shadow":
         return [("shadow", 0.0)]
     return [("canary", share) for share in plan.steps] if plan.strategy == "canary" else []
+
+
+def _require_entities(job: Job, manifest: Manifest, share: float) -> None:
+    """Refuse a first share into which no entity falls that was ever collected: nothing could be judged by it.
+
+    Raises
+    ------
+    ReleaseError
+    """
+    columns = entity_columns(manifest)
+    instants = {column.name for column in manifest.columns if column.type == "instant"}
+    if not columns or instants & set(columns) or job.lake.version("clean") is None:
+        return
+    known = job.lake.scan("clean").select(columns).unique().head(_ENTITIES_TRIED).collect()
+    places = sorted(place_of([row[name] for name in columns]) for row in jsonable(known))
+    if places and places[0] >= share:
+        raise ReleaseError(
+            f"an entity ({', '.join(columns)}) among the first {share:.0%} that a canary answers",
+            f"none of the {len(places)} known; the first one comes at {places[0]:.1%}",
+            "Begin with a larger share (--steps, `release.steps`), or let it score in the shadow (--strategy shadow)",
+        )
 
 
 def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release, generation: int) -> StepVerdict:

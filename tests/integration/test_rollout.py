@@ -20,8 +20,8 @@ import pytest
 from expectations.durations import Duration
 from expectations.errors import ReleaseError, UnreachableError
 from expectations.usecase import Release
-from tasks.deployment import releasing
-from tasks.deployment.bundle import Bundle, load_bundle
+from tasks.deployment import releasing, rollout
+from tasks.deployment.bundle import Bundle, Manifest, load_bundle
 from tasks.deployment.guarding import StepVerdict
 from tasks.deployment.rollout import Rollout, roll_out
 from tasks.monitoring.watching import note_troubles
@@ -127,6 +127,25 @@ def test_what_the_service_says_is_wrong_reaches_the_ledger_once(job: Job, made) 
     assert [entry.action for entry in entries] == ["refused", "unlogged"]
     assert "model.txt as it was sealed" in entries[0].summary
     assert len(job.database.undelivered("rentals")) == 2
+
+
+def test_a_share_without_any_known_entity_is_refused_before_it_begins(job: Job, made) -> None:
+    keyed = replace_keys(job, ["station"])
+    stations = pl.DataFrame({"station": ["north", "south"]})  # at 0.478 and 0.775
+    job.lake.append("clean", stations, transactions={"clean": 1})
+    with pytest.raises(ReleaseError, match=r"none of the 2 known; the first one comes at 47\.8%"):
+        rollout._require_entities(job, keyed, 0.25)
+    rollout._require_entities(job, keyed, 0.5)
+
+
+def replace_keys(job: Job, keys: list[str]) -> Manifest:
+    """Return the manifest of a bundle that is served, about entities of another key."""
+    desired = job.releases.desired(job.name)
+    assert desired is not None
+    assert desired.champion is not None
+    manifest = load_bundle(job.releases.bundle(job.name, desired.champion.bundle)).manifest
+    column = manifest.columns[0].model_copy(update={"name": "station", "type": "text"})
+    return manifest.model_copy(update={"keys": tuple(keys), "columns": (*manifest.columns, column)})
 
 
 def test_a_rerun_judges_the_steps_of_its_own_plan(job: Job, made) -> None:
