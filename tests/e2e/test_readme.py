@@ -6,9 +6,16 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import httpx
 import pytest
+
+from infra.ports import any_port
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -29,30 +36,116 @@ def test_every_place_it_names_exists() -> None:
         assert (ROOT / place).exists(), place
 
 
-@pytest.mark.system
-def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
-    for block in re.findall(r"```(?:python|yaml)\n# (pumps/[\w.]+)[^\n]*\n(.*?)```", README, re.DOTALL):
-        path = tmp_path / block[0]
+BLOCKS = [text for kind, text in re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if not kind]
+ELSEWHERE = {
+    "make demo": "the closed loop of test_replay.py, on the same command",
+    "make test": "what runs this",
+    ".venv/bin/driftwheel up": "test_cli.py",
+    "driftwheel stack init --use-case flights": "tests/containers",
+    "make stack-up": "tests/containers",
+    "make stack-down": "tests/containers",
+}
+"""Commands that are run by another test."""
+RUN = {
+    "python pumps/make_data.py": "",
+    "driftwheel check pumps": "one prediction",
+    "driftwheel replay pumps --compare": "0 failed",
+    "driftwheel add pumps && driftwheel up --detach": "driftwheel is up",
+    "driftwheel run loop pumps --as-of 2024-02-01": "version 1 is the champion",
+    """curl -s http://127.0.0.1:8080/pumps/invocations -H 'content-type: application/json' -d '{"dataframe_records":
+  [{"time": "2024-02-01T10:00:00Z", "pump": "north", "pressure": 5.1, "vibration": 1.9}]}'""": '"predictions":[0.',
+    "driftwheel run train pumps --as-of 2024-03-20": "done",
+    "driftwheel run deploy pumps": "version 2 is the champion",
+    "driftwheel rollback pumps": "version 1 is the champion",
+    "driftwheel deploy pumps --version 2 --strategy canary --steps 0.5 --step 10m": "version 2 is the champion",
+    "driftwheel keys add my-app --scope predict": "dw_my-app_",
+    "driftwheel score pumps --input lake:clean --output predictions.parquet": "rows predicted by version 2",
+    "driftwheel backup vault": "every one with its hash",
+    "driftwheel why pumps": "promoted",
+    "driftwheel down": "stopped",
+}
+"""Commands in the order a reader types them, and what each must say; `vault` is README's /vault."""
+
+
+def commands() -> set[str]:
+    """Every command of the blocks: comments gone, a quote that goes on in the next line kept whole."""
+    found, whole = set(), ""
+    for block in BLOCKS:
+        for line in block.splitlines():
+            whole = f"{whole}\n{line}" if whole else line
+            if whole.count("'") % 2 == 0:
+                found.add(re.sub(r"\s+#.*", "", whole))
+                whole = ""
+    starts = ("driftwheel", ".venv/", "make", "python", "curl")
+    return {command for command in found if command.startswith(starts)}
+
+
+def test_every_command_is_run_by_a_test() -> None:
+    elsewhere = {*ELSEWHERE, *(each for each in commands() if each.startswith("python -m infra.serving "))}
+    assert commands() == {each for each in RUN if each in "".join(BLOCKS)} | elsewhere
+    shown = {"driftwheel keys add my-app --scope predict", "driftwheel backup /vault", "--input lake:clean"}
+    assert all(each in README for each in shown)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Callable[[str], subprocess.CompletedProcess[str]]]:
+    """A reader's shell: the example's files are there, `driftwheel` is on the path, the home has an odd name."""
+    for name, text in re.findall(r"```(?:python|yaml)\n# (pumps/[\w.]+)[^\n]*\n(.*?)```", README, re.DOTALL):
+        path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(block[1])
+        path.write_text(text)
     assert sorted(path.name for path in (tmp_path / "pumps").iterdir()) == [
         "make_data.py",
         "suite.yaml",
         "usecase.yaml",
     ]
-    subprocess.run([sys.executable, "pumps/make_data.py"], cwd=tmp_path, check=True)
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))
     }
-    environment |= {"DRIFTWHEEL_HOME": str(tmp_path / "home")}
+    home = tmp_path / "hö me"
+    home.mkdir()
+    environment |= {"HOME": str(home), "PATH": f"{BIN.parent}:{environment['PATH']}"}
+    port = str(any_port())
+    environment |= {f"DRIFTWHEEL_{name}_PORT": "0" for name in ("PREFECT", "MLFLOW", "EVIDENTLY")}
+    environment |= {"DRIFTWHEEL_SERVICE_PORT": port}
 
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def call(command: str) -> subprocess.CompletedProcess[str]:
+        typed = command.replace(":8080", f":{port}").replace("--step 10m", "--step 10s")
         return subprocess.run(
-            [BIN, *arguments], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=280
+            ["bash", "-c", typed], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=280
         )
 
-    check = call("check", "pumps")
-    assert check.returncode == 0, check.stdout + check.stderr
-    replay = call("replay", "pumps", "--compare")
-    assert replay.returncode == 0, replay.stdout + replay.stderr
-    assert "0 failed" in replay.stdout
+    call.address = f"http://127.0.0.1:{port}"  # type: ignore[attr-defined]
+    yield call
+    call("driftwheel down")
+
+
+@contextmanager
+def clients(address: str) -> Iterator[None]:
+    """Both pumps ask, again and again: what a canary needs."""
+    rows = [
+        {"time": "2024-03-20T10:00:00Z", "pump": pump, "pressure": 4 + step / 10, "vibration": 1 + step / 20}
+        for pump in ("north", "south")
+        for step in range(20)
+    ]
+    ended = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=address) as client:
+            while not ended.wait(0.05):
+                client.post("/pumps/invocations", json={"dataframe_records": rows}).raise_for_status()
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        yield
+        ended.set()
+        asking.result()
+
+
+@pytest.mark.system
+def test_what_a_reader_types_ends_as_it_is_said(shell) -> None:
+    for command, expected in RUN.items():
+        with clients(shell.address) if "canary" in command else nullcontext():
+            done = shell(command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert expected in done.stdout, (command, done.stdout, done.stderr)
