@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused.
 
 from __future__ import annotations
 
-import json
 import secrets
 import sys
 from collections.abc import Callable
@@ -85,7 +84,9 @@ def _settings() -> Settings:
 
 
 def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    from tasks.stores.plain import to_json
+
+    click.echo(to_json(value, indent=1))
 
 
 def _console() -> Any:  # noqa: ANN401 - rich is imported by those who print tables
@@ -551,11 +552,10 @@ def replay(
     ):
         servers = time.perf_counter() - started
         progress.now("replaying; the flows show in Prefect's UI, the models in MLflow's")
-        from dataclasses import asdict
-
         from flows import replay as replaying
         from flows import story as telling
         from flows.running import quietly
+        from tasks.stores.plain import to_json
         from tasks.stores.stopwatch import spent
 
         before = spent()
@@ -570,7 +570,7 @@ def replay(
     click.echo("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in story.seconds.items()))
     click.echo(f"picture: {picture}\npage:    {page}")
     if json_file is not None:
-        json_file.write_text(json.dumps(asdict(story), indent=1), encoding="utf-8")
+        json_file.write_text(to_json(story, indent=1), encoding="utf-8")
 
 
 @main.command()

@@ -46,6 +46,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from expectations.errors import TurnTakenError
+from tasks.stores.plain import to_json
 
 State = Literal["requested", "collecting", "training", "deploying", "done", "refused", "held", "failed"]
 OPEN: tuple[State, ...] = ("requested", "collecting", "training", "deploying")
@@ -457,7 +458,7 @@ class Database:
         """
         values: dict[str, Any] = {"state": state, "owner": None, "lease_until": datetime.now(UTC)}
         if product is not None:
-            values["product"] = json.dumps(product)
+            values["product"] = to_json(product)
         where = (turns.c.id == turn_id) & (turns.c.owner == owner)
         if not connection.execute(update(turns).where(where).values(values)).rowcount:
             raise TurnTakenError(f"turn {turn_id} still held by {owner}", "another owner", "Nothing to do")
@@ -505,7 +506,7 @@ class Database:
             & (measurements.c.window_end == end)
         )
         with self.transaction() as connection:
-            values = {"content": json.dumps(content)}
+            values = {"content": to_json(content)}
             if not connection.execute(update(measurements).where(where).values(values)).rowcount:
                 connection.execute(
                     insert(measurements).values(usecase=usecase, window_start=start, window_end=end, **values)
@@ -540,7 +541,7 @@ class Database:
                 action=entry.action,
                 cause=entry.cause,
                 summary=entry.summary,
-                evidence=json.dumps(entry.evidence),
+                evidence=to_json(entry.evidence),
             )
         )
         return True
@@ -593,8 +594,8 @@ class Database:
                 id=str(uuid.uuid4()),
                 usecase=usecase,
                 name=name,
-                labels=json.dumps(labels),
-                payload=json.dumps(payload),
+                labels=to_json(labels),
+                payload=to_json(payload),
                 occurred=now,
                 sent=None if deliver else now,
             )
