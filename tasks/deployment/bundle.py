@@ -175,6 +175,30 @@ def seal(folder: Path, manifest: Manifest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def read_manifest(folder: Path, expected: str) -> Manifest:
+    """Read what a bundle says of itself, without its model.
+
+    Raises
+    ------
+    BundleError
+        If it is missing or altered.
+    """
+    return _read_manifest(folder, expected)[1]
+
+
+def _read_manifest(folder: Path, expected: str | None) -> tuple[str, Manifest]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"a bundle in {folder}", f"no {MANIFEST}", "Deploy it again")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if expected is not None and digest != expected:
+        raise BundleError(
+            f"the bundle {expected[:12]}", f"{digest[:12]}: its {MANIFEST} was altered", "Deploy it again"
+        )
+    return digest, Manifest.model_validate_json(content)
+
+
 def load_bundle(folder: Path, expected: str | None = None) -> Bundle:
     """Load a bundle: hashes first, then the program and the model.
 
@@ -189,16 +213,7 @@ def load_bundle(folder: Path, expected: str | None = None) -> Bundle:
     BundleError
         If a file is missing or altered, or it is not the bundle that was asked for.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"a bundle in {folder}", f"no {MANIFEST}", "Deploy it again")
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if expected is not None and digest != expected:
-        raise BundleError(
-            f"the bundle {expected[:12]}", f"{digest[:12]}: its {MANIFEST} was altered", "Deploy it again"
-        )
-    manifest = Manifest.model_validate_json(content)
+    digest, manifest = _read_manifest(folder, expected)
     for name, known in manifest.files.items():
         if not (folder / name).is_file():
             raise BundleError(f"{name} in the bundle {digest[:12]}", "no such file", "Deploy it again")

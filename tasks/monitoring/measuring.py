@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -106,16 +107,26 @@ def decode_rows(predictions: pl.DataFrame, columns: tuple[BundleColumn, ...]) ->
     return predictions.select(pl.col("row").str.json_decode(struct)).unnest("row")
 
 
-def window_predictions(lake: Lake, window: Window) -> pl.DataFrame:
-    """Harvested predictions with event time in a window, in order of time."""
+def window_predictions(lake: Lake, window: Window, cutoffs: Mapping[str, datetime]) -> pl.DataFrame:
+    """Harvested predictions with event time in a window, in order of time.
+
+    Parameters
+    ----------
+    cutoffs : mapping of str to datetime
+        Bundle -> up to when it has learnt: its answers about rows from before are no test of it, and left out.
+    """
     if lake.version("predictions") is None:
         return pl.DataFrame(schema={"id": pl.String, "bundle": pl.String, "prediction": pl.Float64, "row": pl.String})
-    return (
+    found = (
         lake.scan("predictions")
         .filter((pl.col("event_time") >= window.start) & (pl.col("event_time") < window.end))
         .collect()
         .sort("event_time", "id")
     )
+    for bundle, cutoff in cutoffs.items():
+        if cutoff >= window.start:
+            found = found.filter((pl.col("bundle") != bundle) | (pl.col("event_time") > cutoff))
+    return found
 
 
 def true_labels(predictions: pl.DataFrame, rows: pl.DataFrame, known: Known, lake: Lake, window: Window) -> pl.Series:
@@ -158,16 +169,19 @@ def measure(
     version: str,
     lake: Lake,
     as_of: datetime,
-    best: dict[str, float],
+    best: Mapping[str, float],
+    cutoffs: Mapping[str, datetime],
 ) -> Measurement:
     """Measure one window.
 
     Parameters
     ----------
-    best : dict of str to float
+    best : mapping of str to float
         Metric -> best value the champion has shown in ripe windows so far.
+    cutoffs : mapping of str to datetime
+        As for `window_predictions`.
     """
-    predictions = window_predictions(lake, window)
+    predictions = window_predictions(lake, window, cutoffs)
     mine = predictions.filter(pl.col("bundle") == champion.digest)
     ripe = window.ripe(spec.label.available_after, as_of)
     known = Known(lake, spec, as_of)
@@ -220,7 +234,7 @@ def _scored(prediction: pl.Series, labels: pl.Series, spec: UseCase) -> Scored:
     )
 
 
-def _reference(metric: str, versus: str, champion: Bundle, best: dict[str, float], spec: UseCase) -> float | None:
+def _reference(metric: str, versus: str, champion: Bundle, best: Mapping[str, float], spec: UseCase) -> float | None:
     holdout = champion.manifest.metrics.get(metric)
     if versus == "holdout" or metric not in best:
         return holdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -12,14 +13,17 @@ from typing import Any, Literal
 import polars as pl
 from sqlalchemy import Connection
 
+from expectations.errors import BundleError
 from expectations.usecase import UseCase
 from tasks.cleaning.cleaning import HELD
-from tasks.deployment.bundle import Bundle, load_bundle
+from tasks.deployment.bundle import Bundle, load_bundle, read_manifest
+from tasks.monitoring.findings import note, note_strays
 from tasks.monitoring.harvest import Harvested, harvest
 from tasks.monitoring.measuring import Measurement, decode_rows, measure, window_predictions
 from tasks.monitoring.policy import Decision, Seen, Situation, decide
 from tasks.monitoring.report import ReportRef, draw_report
-from tasks.monitoring.windows import Window, window_of
+from tasks.monitoring.served import find_served
+from tasks.monitoring.windows import Window
 from tasks.stores.database import Alert, Entry, Turn
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.journal import unreadable
@@ -71,7 +75,7 @@ def harvest_journal(job: Job) -> Harvested:
     harvested = harvest(job.places.journal, job.name, job.lake)
     for path in unreadable(job.places.journal, job.name):
         why = f"parts of the journal are no records; they are kept in {path}"
-        _note(job, f"unreadable/{path.name}", "unharvested", why)
+        note(job, f"unreadable/{path.name}", "unharvested", why)
     return harvested
 
 
@@ -82,16 +86,7 @@ def note_troubles(job: Job, versions: Answers) -> None:
     """
     for version in versions:
         for key, action, summary in _troubles(job, version):
-            _note(job, key, action, summary)
-
-
-def _note(job: Job, key: str, action: str, summary: str) -> None:
-    entry = Entry(f"{job.name}/service/{key}", job.name, job.as_of, "service", action, "service", summary, {})
-    with job.database.transaction() as connection:
-        if job.database.write(connection, entry):
-            job.database.alert(
-                connection, Alert(entry.entry, job.name, f"{job.name}: service {action}", summary, "failure")
-            )
+            note(job, key, action, summary)
 
 
 def _troubles(job: Job, version: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -115,73 +110,74 @@ def measure_windows(job: Job) -> list[Measurement]:
     """Measure every closed window with predictions that is not final yet, oldest first.
 
     A window belongs to the bundle that answered most of it, also after that was replaced. It is final once all its
-    rules are known, or once it has been ripe for another window's length.
+    rules are known, or once it has been ripe for another window's length. Rows that are in no window are reported.
     """
     desired = job.releases.desired(job.name)
     if desired is None or desired.champion is None or job.lake.version("predictions") is None:
         return []
-    spec, known = job.usecase.spec, job.database.measurements(job.name)
-    every, ripe_after = spec.monitoring.every, spec.label.available_after
-    final = {
-        (each["start"], each["end"])
-        for each in known
-        if each["ripe"] and all(rule["status"] != "unknown" for rule in each["realised"])
-    }
+    spec, cutoffs = job.usecase.spec, _cutoffs(job)
+    windows, strays = find_served(job.lake, spec.monitoring.every, cutoffs, job.as_of)
+    note_strays(job, strays)
+    known = {(each["start"], each["end"]): each for each in job.database.measurements(job.name)}
+    due = [each for each in windows if not _is_final(job, each.window, known.get(_span(each.window)))]
+    for each in due:
+        known.pop(_span(each.window), None)
+    best: dict[str, dict[str, float]] = {}
+    for content in known.values():
+        _improve(best, content, spec)
+    bundles: dict[str, Bundle] = {}
     measured = []
-    for window, digest in served_windows(job):
-        span = (window.start.isoformat(), window.end.isoformat())
-        over = (
-            span in {(each["start"], each["end"]) for each in known}
-            and every.after(ripe_after.after(window.end)) <= job.as_of
-        )
-        if span in final or over:
-            continue
-        bundle = load_bundle(job.releases.bundle(job.name, digest), digest)
+    for each in due:
+        if each.bundle not in bundles:
+            bundles[each.bundle] = load_bundle(job.releases.bundle(job.name, each.bundle), each.bundle)
         found = measure(
-            window, spec, bundle, _version(job, window, digest), job.lake, job.as_of, _best(known, spec, digest)
+            each.window,
+            spec,
+            bundles[each.bundle],
+            each.version,
+            job.lake,
+            job.as_of,
+            best.get(each.bundle, {}),
+            cutoffs,
         )
-        job.database.put_measurement(job.name, window.start, window.end, found.to_dict())
-        known = job.database.measurements(job.name)
+        job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
+        _improve(best, found.to_dict(), spec)
         measured.append(found)
     return measured
 
 
-def served_windows(job: Job) -> list[tuple[Window, str]]:
-    """Return closed windows that have predictions, oldest first, and the bundle that answered most of each."""
-    every = job.usecase.spec.monitoring.every
-    days = (
-        job.lake.scan("predictions")
-        .filter(pl.col("event_time") < job.as_of)
-        .group_by(pl.col("event_time").dt.truncate("1h").alias("hour"), "bundle")
-        .agg(pl.len().alias("rows"))
-        .collect()
-    )
-    counts: dict[Window, dict[str, int]] = {}
-    for hour, bundle, rows in days.iter_rows():
-        by_bundle = counts.setdefault(window_of(every, hour), {})
-        by_bundle[bundle] = by_bundle.get(bundle, 0) + rows
-    return [
-        (window, max(by_bundle, key=lambda bundle: by_bundle[bundle]))
-        for window, by_bundle in sorted(counts.items())
-        if window.end <= job.as_of
-    ]
+def _cutoffs(job: Job) -> dict[str, datetime]:
+    """Return up to when each bundle has learnt that answered; one that is gone or damaged has none."""
+    if job.lake.version("predictions") is None:
+        return {}
+    answered = job.lake.scan("predictions").select(pl.col("bundle").unique()).collect()["bundle"]
+    cutoffs = {}
+    for digest in answered.drop_nulls():
+        with suppress(BundleError):  # where a window needs it, loading it says what is wrong
+            cutoffs[digest] = read_manifest(job.releases.bundle(job.name, digest), digest).cutoff
+    return cutoffs
 
 
-def _version(job: Job, window: Window, digest: str) -> str:
-    rows = window_predictions(job.lake, window).filter(pl.col("bundle") == digest)
-    return str(rows["version"][-1])
+def _span(window: Window) -> tuple[str, str]:
+    return window.start.isoformat(), window.end.isoformat()
 
 
-def _best(known: list[dict[str, Any]], spec: UseCase, digest: str) -> dict[str, float]:
-    best: dict[str, float] = {}
-    for each in known:
-        if each["champion"] != digest:
-            continue
-        for rule in each["realised"]:
-            if rule["value"] is not None:
-                choose = max if spec.greater_is_better[rule["metric"]] else min
-                best[rule["metric"]] = choose(best.get(rule["metric"], rule["value"]), rule["value"])
-    return best
+def _is_final(job: Job, window: Window, content: dict[str, Any] | None) -> bool:
+    if content is None:
+        return False
+    spec = job.usecase.spec
+    known = content["ripe"] and all(rule["status"] != "unknown" for rule in content["realised"])
+    ripe = spec.label.available_after.after(window.end)
+    return known or spec.monitoring.every.after(ripe) <= job.as_of
+
+
+def _improve(best: dict[str, dict[str, float]], content: dict[str, Any], spec: UseCase) -> None:
+    """Take the values of a measured window into the best each bundle has shown."""
+    own = best.setdefault(content["champion"], {})
+    for rule in content["realised"]:
+        if rule["value"] is not None:
+            choose = max if spec.greater_is_better[rule["metric"]] else min
+            own[rule["metric"]] = choose(own.get(rule["metric"], rule["value"]), rule["value"])
 
 
 def draw_window(job: Job, window: Window) -> ReportRef | None:
@@ -193,7 +189,7 @@ def draw_window(job: Job, window: Window) -> ReportRef | None:
     clock = champion.manifest.clock
     reference = job.known.rows("raw", columns=[*columns, clock])
     reference = reference.filter(pl.col(clock) <= champion.manifest.cutoff).select(columns)
-    current = decode_rows(window_predictions(job.lake, window), champion.manifest.columns)
+    current = decode_rows(window_predictions(job.lake, window, _cutoffs(job)), champion.manifest.columns)
     if current.is_empty() or reference.is_empty():
         return None
     return draw_report(

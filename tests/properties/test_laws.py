@@ -12,10 +12,12 @@ from expectations.usecase import AbsoluteGate, ChampionGate
 from tasks.evaluation.gates import check_gate
 from tasks.evaluation.interval import Interval, time_blocks
 from tasks.evaluation.splits import cut_newest, rolling_origin
-from tasks.monitoring.windows import window_of
+from tasks.monitoring.windows import window_of, window_start
 
-MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)).map(lambda m: m.replace(tzinfo=UTC))  # noqa: DTZ001
-SPANS = st.sampled_from(["1h", "6h", "1d", "1w", "1mo", "1q", "1y"]).map(Duration.parse)
+MOMENTS = st.datetimes(datetime(1800, 1, 1), datetime(2500, 1, 1)).map(lambda m: m.replace(tzinfo=UTC))  # noqa: DTZ001
+SPANS = st.sampled_from(["7s", "15m", "30m", "90m", "1h", "6h", "1d", "1w", "1mo", "5mo", "1q", "1y"]).map(
+    Duration.parse
+)
 
 
 @given(hours=st.lists(st.integers(0, 40), max_size=60), share=st.floats(0.01, 0.99))
@@ -50,6 +52,13 @@ def test_windows_tile_time(every: Duration, moment: datetime) -> None:
     assert window_of(every, window.start) == window
     assert window_of(every, window.end).start == window.end
     assert window_of(every, window.start - timedelta(microseconds=1)).end == window.start
+
+
+@given(every=SPANS, moments=st.lists(MOMENTS, max_size=20))
+def test_a_column_of_instants_falls_into_the_windows_each_falls_into(every: Duration, moments: list[datetime]) -> None:
+    column = pl.Series("t", moments, dtype=pl.Datetime("us", "UTC"))
+    starts = column.to_frame().select(window_start(every, "t").alias("t")).to_series()
+    assert starts.to_list() == [window_of(every, moment).start for moment in moments]
 
 
 @given(value=st.floats(-1, 1), bound=st.floats(-1, 1), ease=st.floats(0, 1))

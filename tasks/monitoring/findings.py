@@ -1,0 +1,51 @@
+"""What is found to be wrong with what was served: an entry of the ledger and an alert, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.monitoring.served import Strays
+from tasks.stores.database import Alert, Entry, Severity
+from tasks.stores.places import Job
+
+_WHY_STRAY = {
+    "learnt": "lie before the end of what it had learnt from: they are no test of it",
+    "ahead": "lie after this run's instant and after the moment they were answered: is a client's clock wrong?",
+}
+
+
+def note(
+    job: Job,
+    key: str,
+    action: str,
+    summary: str,
+    *,
+    kind: str = "service",
+    severity: Severity = "failure",
+    evidence: dict[str, Any] | None = None,
+) -> None:
+    """Write a finding into the ledger and queue an alert; one with this key that stands already is not repeated."""
+    entry = Entry(f"{job.name}/{kind}/{key}", job.name, job.as_of, kind, action, kind, summary, evidence or {})
+    with job.database.transaction() as connection:
+        if job.database.write(connection, entry):
+            job.database.alert(
+                connection, Alert(entry.entry, job.name, f"{job.name}: {kind} {action}", summary, severity)
+            )
+
+
+def note_strays(job: Job, strays: Sequence[Strays]) -> None:
+    """Report rows that are in no window, of each bundle once, and again when there are ten times as many."""
+    for each in strays:
+        summary = (
+            f"{each.rows} predictions of version {each.version} are in no window: their event times, "
+            f"{each.first:%Y-%m-%d %H:%M} to {each.last:%Y-%m-%d %H:%M}, {_WHY_STRAY[each.why]}"
+        )
+        evidence = {"rows": each.rows, "why": each.why, "first": each.first, "last": each.last, "bundle": each.bundle}
+        key = f"stray/{each.bundle}/{each.version}/{each.why}/{magnitude(each.rows)}"
+        note(job, key, "stray", summary, kind="monitor", severity="warning", evidence=evidence)
+
+
+def magnitude(count: int) -> int:
+    """Return the largest power of ten a count reaches: what is keyed by it is reported again as it grows tenfold."""
+    return int("1".ljust(len(str(count)), "0"))

@@ -1,0 +1,182 @@
+"""Measuring what was served: every window once, whatever clients sent, and nothing that is no number decides."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from expectations.durations import Duration
+from expectations.loading import LoadedUseCase
+from infra.settings import Settings
+from tasks.cleaning.cleaning import clean_batches
+from tasks.collection.collecting import collect_sources
+from tasks.deployment.bundle import jsonable
+from tasks.monitoring import watching
+from tasks.monitoring.harvest import harvest
+from tasks.stores.journal import Origin, Predictions, Record, pack
+from tasks.stores.places import Job
+from tasks.stores.releases import Served
+from tests.conftest import instant, make_use_case
+from tests.unit.test_training import released, rows
+
+_numbers = itertools.count(1)
+CUTOFF, UNTIL = "2011-03-01", "2011-06-02"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which a use case has data and a champion, and no server."""
+    folder = tmp_path_factory.mktemp("watching")
+    make_use_case.__wrapped__(folder)("watched")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFTWHEEL_HOME", str(folder / "home"))
+        job = open_job(folder / "watched")
+        collect_sources(job.usecase, job.lake, job.database, job.as_of, b"k")
+        clean_batches(job.usecase, job.lake)
+        bundle, _, _ = released(job.usecase, rows(job.usecase, CUTOFF), folder / "bundle")
+        job.releases.add(job.name, bundle.folder, bundle.digest)
+        job.releases.want(job.name, champion=Served(bundle=bundle.digest, version="1"))
+    return folder
+
+
+@pytest.fixture
+def job(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    shutil.copytree(home / "home", tmp_path / "home")
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    return open_job(home / "watched")
+
+
+def open_job(folder: Path) -> Job:
+    settings = Settings()
+    return Job(settings.use_case(str(folder)), settings.places(), instant(UNTIL))
+
+
+def changed(job: Job, **changes: Any) -> Job:
+    """Return the same job with other declarations, by dotted path with two underscores."""
+    spec = job.usecase.spec
+    for path, value in changes.items():
+        *outer, last = path.split("__")
+        if outer:
+            part = getattr(spec, outer[0]).model_copy(update={last: value})
+            spec = spec.model_copy(update={outer[0]: part})
+        else:
+            spec = spec.model_copy(update={last: value})
+    usecase = LoadedUseCase(spec, job.usecase.folder, job.usecase.suite, job.usecase.digest)
+    return Job(usecase, job.places, job.as_of)
+
+
+def stamp(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def journal(job: Job, kind: str, records: Sequence[Record]) -> None:
+    folder = job.places.journal / job.name / "instance"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{kind}-{next(_numbers):08d}.msgpack").write_bytes(b"".join(map(pack, records)))
+
+
+def served(
+    job: Job, start: str, end: str, change: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame
+) -> list[str]:
+    """Let the champion answer the rows of a time, each at its own; returns their ids."""
+    champion = watching.current_champion(job)
+    names = [column.name for column in champion.manifest.columns]
+    frame = rows(job.usecase, end).filter(pl.col("time") >= instant(start)).sort("time")
+    return answered(job, change(frame.select(names)))
+
+
+def answered(job: Job, frame: pl.DataFrame, at: datetime | None = None) -> list[str]:
+    champion = watching.current_champion(job)
+    names = tuple(frame.columns)
+    origin = Origin("1", champion.digest, names, names.index("time"))
+    asked = [tuple(row.values()) for row in jsonable(frame)]
+    ids = [f"{moment:%Y%m%d%H%M%S%f}-{at}" for at, moment in enumerate(frame["time"])]
+    values = champion.predict(frame).tolist()
+    moments = [stamp(at or moment) for moment in frame["time"]]
+    records = [
+        Predictions(now, [one], [value], origin, [row])
+        for now, one, value, row in zip(moments, ids, values, asked, strict=True)
+    ]
+    journal(job, "predictions", records)
+    harvest(job.places.journal, job.name, job.lake)
+    return ids
+
+
+def kept(job: Job) -> list[dict[str, Any]]:
+    """Return measurements as they are in the database, held to JSON as the standard has it."""
+    found = job.database.measurements(job.name)
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+# --- windows and their rows -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("every", "windows"), [("1h", 24), ("30m", 24), ("15m", 24), ("7m", 24), ("1d", 1), ("90m", 16)]
+)
+def test_every_window_that_has_rows_is_measured(job: Job, every: str, windows: int) -> None:
+    job = changed(job, monitoring__every=Duration.parse(every))
+    served(job, "2011-04-01", "2011-04-02")
+    found = watching.measure_windows(job)
+    assert len(found) == windows
+    assert sum(each.rows for each in found) == 24
+    assert [each.window for each in found] == sorted(each.window for each in found)
+
+
+def test_a_half_hourly_row_falls_into_the_half_hour_it_belongs_to(job: Job) -> None:
+    job = changed(job, monitoring__every=Duration.parse("30m"))
+    served(job, "2011-04-01", "2011-04-02", lambda frame: frame.with_columns(pl.col("time") + pl.duration(minutes=31)))
+    starts = {each.window.start.minute for each in watching.measure_windows(job)}
+    assert starts == {30}
+
+
+def test_rows_of_other_times_are_in_no_window_and_are_reported_once(job: Job) -> None:
+    ids = served(job, "2011-04-01", "2011-05-01")
+    spread = rows(job.usecase, CUTOFF).head(1)
+    champion = watching.current_champion(job)
+    names = [column.name for column in champion.manifest.columns]
+    weeks = pl.Series("time", [instant("1840-01-01") + timedelta(weeks=at) for at in range(3000)]).cast(
+        pl.Datetime("us", "UTC")
+    )
+    far = pl.Series("time", [instant("2090-01-01")] * 5).cast(pl.Datetime("us", "UTC"))
+    for times in (weeks, far):
+        many = pl.concat([spread.select(names)] * len(times)).with_columns(times)
+        answered(job, many, at=instant("2011-04-15"))
+
+    found = watching.measure_windows(job)
+
+    assert [(each.window.start, each.rows) for each in found] == [(instant("2011-04-01"), len(ids))]
+    assert len(kept(job)) == 1
+    entries = [entry for entry in job.database.entries(job.name) if entry.action == "stray"]
+    assert sorted((entry.evidence["why"], entry.evidence["rows"]) for entry in entries) == [
+        ("ahead", 5),
+        ("learnt", 3000),
+    ]
+    assert {alert.severity for alert in job.database.undelivered(job.name)} == {"warning"}
+    watching.measure_windows(job)
+    assert len(job.database.entries(job.name)) == len(entries)
+
+
+def test_rows_of_after_this_run_are_the_next_ones_and_no_finding(job: Job) -> None:
+    served(job, "2011-04-01", "2011-05-10")
+    early = job.moved(instant("2011-05-02"))
+    assert [each.window.end for each in watching.measure_windows(early)] == [instant("2011-05-01")]
+    assert job.database.entries(job.name) == []
+
+
+def test_rows_the_champion_has_learnt_from_do_not_count_in_a_window_it_ends_in(job: Job) -> None:
+    manifest = watching.current_champion(job).manifest
+    month = changed(job, monitoring__every=Duration.parse("1y"))
+    served(month, "2011-02-20", "2011-04-01")
+    (found,) = watching.measure_windows(month.moved(instant("2012-02-01")))
+    after = rows(job.usecase, "2011-04-01").filter(pl.col("time") > manifest.cutoff)
+    assert found.rows == len(after)
