@@ -114,6 +114,10 @@ class OvertakenError(ReleaseError):
     """Somebody wished for another release meanwhile: theirs stands."""
 
 
+class ReportError(DriftwheelError):
+    """A report for people could not be drawn."""
+
+
 class StackError(DriftwheelError):
     """The local stack could not be started, reached or stopped."""
 

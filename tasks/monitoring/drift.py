@@ -11,6 +11,7 @@ The threshold is not a constant. Windows of the same size are drawn from the ref
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +25,7 @@ Array = npt.NDArray[np.float64]
 BINS = 100
 CATEGORIES = 200
 RESAMPLES = 2000
-_OTHER = "\0other"
+_LARGE = 1e100
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,24 @@ class Profile:
 
 @dataclass(frozen=True)
 class Drifted:
-    """A column's score beside its threshold."""
+    """A column's score beside its threshold.
+
+    Attributes
+    ----------
+    score : float or None
+        None where it is not a finite number (values near the end of what a float holds): it is not known.
+    """
 
     column: str
-    score: float
+    score: float | None
     threshold: float
     missing_share: float
     missing_reference: float
 
     @property
     def drifted(self) -> bool:
-        """Whether the score reaches the threshold."""
-        return self.score >= self.threshold
+        """Whether there is a distance, and it reaches the threshold."""
+        return self.score is not None and self.score > 0 and self.score >= self.threshold
 
 
 def profile_column(values: pl.Series) -> Profile:
@@ -107,10 +114,9 @@ def profile_column(values: pl.Series) -> Profile:
         edges = np.unique(quantiles)
         bins = np.searchsorted(edges, numbers, "right")
         counts = np.bincount(bins, minlength=len(edges) + 1).astype(np.float64)
-        sums = np.bincount(bins, weights=numbers, minlength=len(edges) + 1)
-        fallback = np.concatenate([edges[:1], edges]) if len(edges) else np.zeros(1)
-        centres = np.divide(sums, counts, out=fallback.astype(np.float64), where=counts > 0)
-        spread = max(float(np.std(numbers)), 0.001) if len(numbers) else 1.0
+        centres = _means(numbers, bins, counts, np.concatenate([edges[:1], edges]) if len(edges) else np.zeros(1))
+        scale = _scale(numbers)
+        spread = max(float(np.std(numbers / scale)) * scale, 0.001) if len(numbers) else 1.0
         return Profile("number", counts, missing, edges, centres, (), spread)
     texts = known.cast(pl.String).alias("value")
     tally = texts.value_counts(name="count").sort(["count", "value"], descending=[True, False])
@@ -126,6 +132,19 @@ def profile_column(values: pl.Series) -> Profile:
         tuple(top["value"].to_list()),
         1.0,
     )
+
+
+def _scale(numbers: Array) -> float:
+    """Return what to divide by so that neither sums nor squares leave the range of a float; one nearly always."""
+    largest = float(np.abs(numbers).max(initial=0.0))
+    return largest if largest > _LARGE else 1.0
+
+
+def _means(numbers: Array, bins: npt.NDArray[np.int64], counts: Array, fallback: Array) -> Array:
+    """Mean of the numbers in each bin; an empty one keeps its fallback."""
+    scale = _scale(numbers)
+    sums = np.bincount(bins, weights=numbers / scale, minlength=len(counts))
+    return np.where(counts > 0, sums / np.maximum(counts, 1) * scale, fallback)
 
 
 def profile_frame(frame: pl.DataFrame) -> dict[str, Profile]:
@@ -152,8 +171,7 @@ def count(profile: Profile, values: pl.Series) -> tuple[Array, Array, int]:
         numbers = numbers[np.isfinite(numbers)]
         bins = np.searchsorted(profile.edges, numbers, "right")
         counts = np.bincount(bins, minlength=len(profile.counts)).astype(np.float64)
-        sums = np.bincount(bins, weights=numbers, minlength=len(profile.counts))
-        return counts, np.divide(sums, counts, out=profile.centres.copy(), where=counts > 0), len(values) - len(numbers)
+        return counts, _means(numbers, bins, counts, profile.centres), len(values) - len(numbers)
     known = values.drop_nulls().cast(pl.String).alias("value")
     position = {category: index for index, category in enumerate(profile.categories)}
     counts = np.zeros(len(profile.counts))
@@ -216,23 +234,33 @@ def score_window(
         Least threshold.
     """
     columns: Sequence[str] = [name for name in profiles if name in window.columns]
-    scored = []
-    for index, name in enumerate(columns):
-        profile = profiles[name]
-        counts, centres, missing = count(profile, window[name])
-        size = int(counts.sum())
-        missing_share = missing / len(window) if len(window) else 0.0
-        total = profile.counts.sum() + profile.missing
-        reference_missing = profile.missing / total if total else 0.0
-        if not size or not profile.counts.sum():
-            gone = abs(missing_share - reference_missing)
-            scored.append(Drifted(name, gone, min_effect, missing_share, reference_missing))
-            continue
-        chance = score_by_chance(profile, size, seed + index)
-        threshold = max(min_effect, float(np.quantile(chance, 1 - alpha / len(columns), method="higher")))
-        if profile.kind == "category":
-            value = float(jensen_shannon(profile.counts[None, :], counts[None, :])[0])
-        else:
-            value = wasserstein(profile.counts, counts, profile.centres, centres, profile.spread)
-        scored.append(Drifted(name, value, threshold, missing_share, reference_missing))
-    return sorted(scored, key=lambda item: item.threshold - item.score)
+    level = alpha / max(len(columns), 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # a score that is not finite is not known
+        scored = [
+            _score_column(name, profiles[name], window[name], level, min_effect, seed + index)
+            for index, name in enumerate(columns)
+        ]
+    return sorted(scored, key=lambda item: math.inf if item.score is None else item.threshold - item.score)
+
+
+def _score_column(
+    name: str, profile: Profile, values: pl.Series, level: float, min_effect: float, seed: int
+) -> Drifted:
+    counts, centres, missing = count(profile, values)
+    size, total = int(counts.sum()), float(profile.counts.sum()) + profile.missing
+    share = missing / len(values) if len(values) else 0.0
+    reference = profile.missing / total if total else 0.0
+    if not size or not profile.counts.sum():
+        gone = abs(share - reference)
+        chance = reference ** len(values)  # that so many are missing without anything having changed
+        threshold = min(min_effect, gone) if chance < level else min_effect
+        return Drifted(name, gone, threshold, share, reference)
+    drawn = score_by_chance(profile, size, seed)
+    beyond_chance = float(np.quantile(drawn, 1 - level, method="higher"))
+    if profile.kind == "category":
+        value = float(jensen_shannon(profile.counts[None, :], counts[None, :])[0])
+    else:
+        value = wasserstein(profile.counts, counts, profile.centres, centres, profile.spread)
+    if not (math.isfinite(value) and math.isfinite(beyond_chance)):
+        return Drifted(name, None, min_effect, share, reference)
+    return Drifted(name, value, max(min_effect, beyond_chance), share, reference)

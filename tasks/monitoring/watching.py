@@ -13,7 +13,7 @@ from typing import Any, Literal
 import polars as pl
 from sqlalchemy import Connection
 
-from expectations.errors import BundleError
+from expectations.errors import BundleError, ReportError
 from expectations.usecase import UseCase
 from tasks.cleaning.cleaning import HELD
 from tasks.deployment.bundle import Bundle, load_bundle, read_manifest
@@ -278,7 +278,18 @@ def report_decision(job: Job, watched: Watched) -> str | None:
         return None
     span = watched.measurement
     window = Window(datetime.fromisoformat(span["start"]), datetime.fromisoformat(span["end"]))
-    drawn = draw_window(job, window)
+    try:
+        drawn = draw_window(job, window)
+    except ReportError as error:  # a picture for people: what was measured and decided stands without it
+        note(
+            job,
+            f"report/{span['end']}/{span['status']}",
+            "undrawn",
+            f"no report of {window}: {error}",
+            kind="monitor",
+            severity="warning",
+        )
+        return None
     if drawn is None:
         return None
     link = drawn.link(job.places.reports_ui)
@@ -349,13 +360,14 @@ def _seen(content: dict[str, Any]) -> Seen:
     return Seen(
         content["status"],
         content["rows"],
-        tuple(
-            "the predictions" if each["column"] == PREDICTION else each["column"]
-            for each in content["drift"]
-            if each["drifted"]
-        ),
+        tuple(_named(each) for each in content["drift"] if each["drifted"]),
         ", ".join(parts),
     )
+
+
+def _named(drift: dict[str, Any]) -> str:
+    name = "the predictions" if drift["column"] == PREDICTION else str(drift["column"])
+    return f"{name} (100 % missing)" if drift["missing_share"] == 1 else name
 
 
 def _new_labelled(job: Job, champion: Bundle | None) -> int:

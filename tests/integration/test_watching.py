@@ -180,3 +180,38 @@ def test_rows_the_champion_has_learnt_from_do_not_count_in_a_window_it_ends_in(j
     (found,) = watching.measure_windows(month.moved(instant("2012-02-01")))
     after = rows(job.usecase, "2011-04-01").filter(pl.col("time") > manifest.cutoff)
     assert found.rows == len(after)
+
+
+# --- what is missing, and what is no number ---------------------------------------------------------------------------
+
+
+def test_a_sensor_that_died_is_called_and_the_rest_is_measured(job: Job) -> None:
+    served(job, "2011-04-01", "2011-05-01", lambda frame: frame.with_columns(pl.lit(None, pl.Float64).alias("temp")))
+    watched = [*watching.measure_windows(job)]
+    (content,) = kept(job)
+    temp = next(each for each in content["drift"] if each["column"] == "temp")
+    assert (temp["drifted"], temp["missing_share"]) == (True, 1.0)
+    assert len(content["drift"]) > 5
+    assert content["realised"][0]["status"] != "unknown"
+    decided = watching.decide_now(job)
+    assert "temp (100 % missing)" in decided.decision.summary
+    assert watching.report_decision(job, decided) is not None
+    assert watched[0].rows == content["rows"]
+
+
+def test_rows_without_any_value_are_measured_and_the_report_says_why_there_is_none(job: Job) -> None:
+    inputs = [column.name for column in watching.current_champion(job).manifest.columns if column.role == "input"]
+    nothing = [column for column in inputs if column != "time"]
+    served(
+        job,
+        "2011-04-01",
+        "2011-05-01",
+        lambda frame: frame.with_columns(pl.lit(None).cast(frame.schema[c]).alias(c) for c in nothing),
+    )
+    watching.measure_windows(job)
+    decided = watching.decide_now(job)
+    assert decided.decision.action != "keep"
+    report = watching.report_decision(job, decided)
+    entry = job.database.entries(job.name)[-1]
+    assert (report is None) == (entry.action == "undrawn")
+    assert all(each["drifted"] for each in kept(job)[0]["drift"] if each["column"] in nothing)
