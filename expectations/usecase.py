@@ -113,9 +113,11 @@ Columns = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Strict(BaseModel):
-    """A frozen model without conversions and without unknown keys."""
+    """A frozen model without conversions, without unknown keys, and with finite numbers alone."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
 
 def _by_first_key(*keys: str) -> Discriminator:

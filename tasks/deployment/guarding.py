@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from typing import Literal
@@ -16,6 +17,7 @@ from tasks.modelling.family import Vector
 from tasks.monitoring.drift import profile_column, score_window
 
 Status = Literal["good", "violated", "unknown"]
+FindingStatus = Literal["good", "violated", "unknown", "undefined"]
 
 
 @dataclass(frozen=True)
@@ -70,21 +72,38 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """How one guardrail stands; `value` is missing where it cannot be told yet."""
+    """How one guardrail stands.
+
+    Attributes
+    ----------
+    value : float or None
+        Missing where it cannot be told.
+    status : {"good", "violated", "unknown", "undefined"}
+        Unknown while labels or requests are too few; undefined where what there is gives no finite number. The first
+        holds nothing up, the second does: a step with it is not known to be good.
+    """
 
     guardrail: str
     value: float | None
     limit: float
-    status: Status
+    status: FindingStatus
 
     def __str__(self) -> str:
+        if self.status == "undefined":
+            return f"{self.guardrail} is no finite number"
         shown = "not known" if self.value is None else f"{self.value:.3g}"
         return f"{self.guardrail} {shown} (limit {self.limit:g})"
 
 
+def _hold(guardrail: str, value: float, limit: float, *, violated: bool) -> Finding:
+    if not (math.isfinite(value) and math.isfinite(limit)):
+        return Finding(guardrail, None, limit, "undefined")
+    return Finding(guardrail, value, limit, "violated" if violated else "good")
+
+
 @dataclass(frozen=True)
 class StepVerdict:
-    """Whether a step was kept: violated by any guardrail, unknown with too few rows, good otherwise."""
+    """Whether a step was kept: violated by any guardrail, unknown with too few rows or numbers, good otherwise."""
 
     status: Status
     rows: int
@@ -95,6 +114,9 @@ class StepVerdict:
         """Say it in words."""
         if self.status == "violated":
             return ", ".join(str(each) for each in self.findings if each.status == "violated")
+        undefined = [str(each) for each in self.findings if each.status == "undefined"]
+        if undefined:
+            return ", ".join(undefined)
         if self.status == "unknown":
             return f"only {self.rows} rows of it or of the champion to judge it by"
         return f"{self.rows} rows, " + ", ".join(str(each) for each in self.findings if each.value is not None)
@@ -108,10 +130,12 @@ def judge_step(evidence: Evidence, spec: UseCase, plan: Release) -> StepVerdict:
     """
     rows = min(len(evidence.candidate), len(evidence.champion))
     enough = rows >= plan.min_rows
-    findings = (_failures(evidence, plan), *(_comparisons(evidence, spec, plan) if enough else ()))
+    with np.errstate(over="ignore", invalid="ignore"):  # a finding on what is no number says so
+        findings = (_failures(evidence, plan), *(_comparisons(evidence, spec, plan) if enough else ()))
     if any(each.status == "violated" for each in findings):
         return StepVerdict("violated", rows, findings)
-    return StepVerdict("good" if enough else "unknown", rows, findings)
+    defined = all(each.status != "undefined" for each in findings)
+    return StepVerdict("good" if enough and defined else "unknown", rows, findings)
 
 
 _FEWEST_REQUESTS = 100
@@ -138,35 +162,36 @@ def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[F
     ):
         # each against what its own requests should take, as a canary and the champion have requests of other sizes
         ratio = (own.seconds / own.expected) / (theirs.seconds / theirs.expected)
-        status: Status = "violated" if ratio > rails.max_latency else "good"
-        yield Finding("scoring time against the champion's", ratio, rails.max_latency, status)
+        name = "scoring time against the champion's"
+        yield _hold(name, ratio, rails.max_latency, violated=ratio > rails.max_latency)
     profile = profile_column(pl.Series("prediction", evidence.champion))
     window = pl.DataFrame({"prediction": evidence.candidate})
     drifted = score_window({"prediction": profile}, window, alpha=0.001, min_effect=rails.max_drift)[0]
-    yield Finding(
-        "distance of the predictions",
-        drifted.score,
-        drifted.threshold,
-        "violated" if drifted.score > drifted.threshold else "good",
-    )
+    whole = np.isfinite(evidence.champion).all() and np.isfinite(evidence.candidate).all()
+    distance = drifted.score if drifted.score is not None and whole else math.nan
+    yield _hold("distance of the predictions", distance, drifted.threshold, violated=distance > drifted.threshold)
     if evidence.paired:
         share = agreement(evidence.champion, evidence.candidate, spec)
         if own.skipped:  # told, and no fault: what it did score is what it is judged by
             left_out = own.skipped / (own.requests + own.failures + own.skipped)
             yield Finding("share of requests it was too slow for", left_out, 1.0, "good")
-        yield Finding("agreement", share, rails.min_agreement, "violated" if share < rails.min_agreement else "good")
+        yield _hold("agreement", share, rails.min_agreement, violated=share < rails.min_agreement)
     yield _loss(evidence, spec, plan)
 
 
 def agreement(champion: Vector, candidate: Vector, spec: UseCase) -> float:
     """Return the share of rows on which two models say the same.
 
-    The same label; for a regression, values within half a standard deviation of the champion's predictions.
+    The same label; for a regression, values within half a standard deviation of the champion's predictions. NaN where
+    a prediction, or that deviation, is not finite.
     """
+    spread = float(np.std(champion))
+    if not (math.isfinite(spread) and np.isfinite(candidate).all()):
+        return math.nan
     if spec.task == "binary_classification":
         threshold = spec.evaluation.threshold
         return float(np.mean((champion >= threshold) == (candidate >= threshold)))
-    return float(np.mean(np.abs(champion - candidate) <= np.std(champion) / 2))
+    return float(np.mean(np.abs(champion - candidate) <= spread / 2))
 
 
 def _loss(evidence: Evidence, spec: UseCase, plan: Release) -> Finding:
@@ -196,9 +221,9 @@ def _loss(evidence: Evidence, spec: UseCase, plan: Release) -> Finding:
         confidence=_CONFIDENCE,
         seed=spec.model.seed,
     )
-    if not np.isfinite(gain.upper):
+    if np.isfinite(gain.point) and not np.isfinite(gain.upper):  # a resample may lack a class: nothing is beyond doubt
         return unknown
-    return Finding(f"loss of {metric}", -gain.point, limit, "violated" if -gain.upper > limit else "good")
+    return _hold(f"loss of {metric}", -gain.point, limit, violated=-gain.upper > limit)
 
 
 def _runs(rows: Scored) -> Blocks:

@@ -15,7 +15,7 @@ Outcome = Literal["pass", "fail", "unknown"]
 
 @dataclass(frozen=True)
 class GateResult:
-    """One gate with what was measured at it."""
+    """One gate with what was measured at it; a number that is not finite is missing, and the outcome unknown."""
 
     name: str
     outcome: Outcome
@@ -52,8 +52,8 @@ def _absolute(gate: AbsoluteGate, actual: float) -> GateResult:
     if bound is None:
         raise ValueError("an absolute gate has a bound")
     name = f"{gate.metric} {'≥' if floor else '≤'} {bound:g}"
-    if math.isnan(actual):
-        return GateResult(name, "unknown", None, bound, None, None, f"{gate.metric} is not defined on these rows")
+    if not math.isfinite(actual):
+        return GateResult(name, "unknown", None, bound, None, None, _undefined(gate))
     good = actual >= bound if floor else actual <= bound
     return GateResult(
         name,
@@ -69,21 +69,23 @@ def _absolute(gate: AbsoluteGate, actual: float) -> GateResult:
 def _comparison(gate: ChampionGate, name: str, gain: Interval) -> GateResult:
     decisive = gain.lower if gate.require == "lower_bound" else gain.point
     what = "lower bound of the gain" if gate.require == "lower_bound" else "gain"
-    if math.isnan(decisive):
-        return GateResult(
-            name, "unknown", None, -gate.margin, None, None, f"{gate.metric} is not defined on these rows"
-        )
+    if not (math.isfinite(decisive) and math.isfinite(gain.point)):
+        return GateResult(name, "unknown", None, -gate.margin, None, None, _undefined(gate))
     good = decisive >= -gate.margin
     return GateResult(
         name,
         "pass" if good else "fail",
         gain.point,
         -gate.margin,
-        gain.lower,
-        gain.upper,
+        gain.lower if math.isfinite(gain.lower) else None,
+        gain.upper if math.isfinite(gain.upper) else None,
         f"gain over the champion {gain.point:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}]; "
         f"the {what} must be at least {-gate.margin:g}",
     )
+
+
+def _undefined(gate: Gate) -> str:
+    return f"{gate.metric} is not defined, or no finite number, on these rows"
 
 
 def passed(results: tuple[GateResult, ...]) -> bool:

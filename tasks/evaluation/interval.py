@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.evaluation.metrics import METRICS, Array, Blocks, Scored
+from tasks.evaluation.metrics import Array, Blocks, Scored, resampled
 
 FEWEST_BLOCKS = 10
 
@@ -68,7 +68,7 @@ def paired_interval(
     if not np.array_equal(challenger.label, champion.label):
         raise ValueError("a paired interval needs both models scored on the same rows")
     draws = [_resampled(metric, rows, blocks, resamples, seed) for rows in (challenger, champion)]
-    return _interval(draws[0] - draws[1], confidence, greater_is_better=greater_is_better)
+    return _interval(_difference(*draws), confidence, greater_is_better=greater_is_better)
 
 
 def unpaired_interval(
@@ -86,14 +86,21 @@ def unpaired_interval(
     """Estimate the challenger's gain over the champion where each was scored on rows of its own."""
     own = _resampled(metric, challenger, blocks, resamples, seed)
     theirs = _resampled(metric, champion, champion_blocks, resamples, seed + 1)
-    return _interval(own - theirs, confidence, greater_is_better=greater_is_better)
+    return _interval(_difference(own, theirs), confidence, greater_is_better=greater_is_better)
 
 
 def _resampled(metric: str, rows: Scored, blocks: Blocks, resamples: int, seed: int) -> Array:
     """Return a metric over all rows, then over each resample of the blocks; the same seed draws the same blocks."""
     n_blocks = int(blocks.max()) + 1
     weights = np.random.default_rng(seed).multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), resamples)
-    return METRICS[metric](rows, blocks, n_blocks)(np.vstack([np.ones((1, n_blocks)), weights.astype(np.float64)]))
+    drawn = np.vstack([np.ones((1, n_blocks)), weights.astype(np.float64)])
+    return resampled(metric, rows, blocks, n_blocks, drawn)
+
+
+def _difference(own: Array, theirs: Array) -> Array:
+    """Return the gain of each resample; NaN where either value is not finite."""
+    known = np.isfinite(own) & np.isfinite(theirs)
+    return np.where(known, np.subtract(own, theirs, where=known, out=np.zeros_like(own)), np.nan)
 
 
 def _interval(difference: Array, confidence: float, *, greater_is_better: bool) -> Interval:

@@ -139,6 +139,14 @@ METRICS: dict[str, Metric] = {
 
 
 def score(metric: str, rows: Scored) -> float:
-    """Value of a metric over rows; NaN where it is not defined (no rows, or one class only)."""
-    blocks = np.zeros(len(rows.label), dtype=np.int64)
-    return float(METRICS[metric](rows, blocks, 1)(np.ones((1, 1)))[0])
+    """Value of a metric over rows; not a finite number where it is not defined.
+
+    That is without rows, with one class only, or where a label or prediction is none or too large to be squared.
+    """
+    return float(resampled(metric, rows, np.zeros(len(rows.label), dtype=np.int64), 1, np.ones((1, 1)))[0])
+
+
+def resampled(metric: str, rows: Scored, blocks: Blocks, n_blocks: int, weights: Array) -> Array:
+    """Value of a metric with the blocks weighted, for each row of weights, shape (n_resamples,)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # told by the value
+        return METRICS[metric](rows, blocks, n_blocks)(weights)

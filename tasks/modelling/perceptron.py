@@ -138,7 +138,9 @@ class Perceptron:
             report(epoch, curve)
             if checks is not None and params.patience and epoch - best_epoch >= params.patience:
                 break
-        network.load_state_dict(best_state)
+        if best_epoch:
+            network.load_state_dict(best_state)
+        # else no loss was finite: what came of it stays, of which no metric is defined; the untrained weights might win
         _to_unit(network, centre, spread)
         return FittedPerceptron(
             network, params.model_copy(update={"epochs": max(best_epoch, 1), "patience": None}), train

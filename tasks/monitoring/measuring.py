@@ -226,7 +226,7 @@ def measure(
 
 
 def _scored(prediction: pl.Series, labels: pl.Series, spec: UseCase) -> Scored:
-    known = labels.is_not_null()
+    known = labels.is_finite().fill_null(value=False)
     return Scored(
         labels.filter(known).to_numpy().astype(np.float64),
         prediction.filter(known).to_numpy().astype(np.float64),
@@ -247,10 +247,25 @@ def _realise(
     metric: str, drop: float, reference: float | None, scored: Scored | None, spec: UseCase, *, enough: bool
 ) -> Realised:
     value = score(metric, scored) if scored is not None and enough else None
-    if value is None or math.isnan(value) or reference is None:
+    return hold_against(metric, value, reference, drop, greater_is_better=spec.greater_is_better[metric])
+
+
+def hold_against(
+    metric: str, value: float | None, reference: float | None, drop: float, *, greater_is_better: bool
+) -> Realised:
+    """Hold a metric against its reference; what is not a finite number is not known, and decides nothing."""
+    reference = _finite(reference)
+    value = _finite(value)
+    if value is None or reference is None:
         return Realised(metric, None, reference, drop, "unknown")
-    worse = (reference - value) if spec.greater_is_better[metric] else (value - reference)
+    worse = (reference - value) if greater_is_better else (value - reference)
+    if not math.isfinite(worse):
+        return Realised(metric, None, reference, drop, "unknown")
     return Realised(metric, value, reference, drop, "violated" if worse > drop else "good")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _drift(

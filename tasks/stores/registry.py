@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import tempfile
 import time
@@ -123,9 +124,12 @@ class Registry:
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
-        values = [Metric(key, value, now, 0) for key, value in (metrics or {}).items() if value == value]
+        values = [Metric(key, value, now, 0) for key, value in (metrics or {}).items() if math.isfinite(value)]
         values += [
-            Metric(key, value, now, step) for key, curve in (curves or {}).items() for step, value in enumerate(curve)
+            Metric(key, value, now, step)
+            for key, curve in (curves or {}).items()
+            for step, value in enumerate(curve)
+            if math.isfinite(value)
         ]
         with self._reach():
             self._client.log_batch(
@@ -256,7 +260,7 @@ class Registry:
                 metrics=[
                     Metric(name, value, now, 0, model_id=logged.model_id)
                     for name, value in metrics.items()
-                    if value == value
+                    if math.isfinite(value)
                 ],
             )
             return _version(

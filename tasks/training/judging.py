@@ -6,6 +6,7 @@ learnt from; what is released is its refit on all ripe rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -173,12 +174,14 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
     """Fit the judged recipe on all ripe rows.
 
     The disagreement is the mean distance between the predictions of the judged model and of the refit on the
-    holdout: in probability for a classifier, in standard deviations of the label for a regression.
+    holdout: in probability for a classifier, in standard deviations of the label for a regression. It is NaN where
+    the label spreads wider than a float can say.
     """
     if judged.trained is None or judged.holdout is None or judged.prediction is None:
         raise ValueError("only a judged recipe can be refitted")
     learnt = training_window(rows, spec)
     trained = fit_recipe(learnt, spec, judged.trained.recipe)
-    scale = 1.0 if spec.task == "binary_classification" else float(np.std(labels(judged.holdout, spec))) or 1.0
-    distance = float(np.abs(trained.predict(judged.holdout) - judged.prediction).mean()) / scale
-    return Refit(trained, len(learnt), distance)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = 1.0 if spec.task == "binary_classification" else float(np.std(labels(judged.holdout, spec))) or 1.0
+        distance = float(np.abs(trained.predict(judged.holdout) - judged.prediction).mean())
+    return Refit(trained, len(learnt), distance / scale if math.isfinite(scale) else math.nan)

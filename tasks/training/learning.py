@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -122,10 +123,18 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
         value = score(metric, Scored(valid.label, fitted.predict(valid.matrix), spec.evaluation.threshold))
         contest[name] = value
         rank = value if better else -value
+        if not math.isfinite(rank):
+            rank = -math.inf  # it wins against nobody
         if best is None or rank > best[0]:
             best = (rank, fitted.recipe)
     if best is None:
         raise TrainingError("a candidate", "none", "Declare one under `model.candidates`")
+    if len(candidates) > 1 and not math.isfinite(best[0]):
+        raise TrainingError(
+            f"a finite {metric} of one candidate at least on the {len(newest)} newest rows, to choose by",
+            "none",
+            "Is the label the same in all of them? Raise `model.validation`, or declare one candidate",
+        )
     trained = fit_recipe(frame, spec, best[1])
     return Trained(trained.program, trained.fitted, dict(curves), contest)
 

@@ -162,10 +162,11 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
 
 def _agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
     """Refuse a refit that no longer speaks like the model that was judged."""
+    known = math.isfinite(refitted.disagreement)
     gate = GateResult(
         "refit agrees with the judged model",
-        "pass" if refitted.disagreement <= bound else "fail",
-        refitted.disagreement,
+        "unknown" if not known else "pass" if refitted.disagreement <= bound else "fail",
+        refitted.disagreement if known else None,
         bound,
         None,
         None,
@@ -173,8 +174,9 @@ def _agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
     )
     judgement = judged.judgement
     changed = Judgement(**{**vars(judgement), "gates": (*judgement.gates, gate)})
-    if gate.outcome == "fail":
-        changed = Judgement(**{**vars(changed), "outcome": "refused", "rationale": f"{gate.name}: {gate.rationale}"})
+    if gate.outcome != "pass":
+        outcome = "refused" if known else "unknown"
+        changed = Judgement(**{**vars(changed), "outcome": outcome, "rationale": f"{gate.name}: {gate.rationale}"})
     return replace(judged, judgement=changed)
 
 
