@@ -204,6 +204,20 @@ class Label(Strict):
     unit: str = ""
 
 
+class FeedbackRules(Strict):
+    """Labels that clients send by the ids of predictions: whether they are taken, and which counts.
+
+    Who may send them is a matter of keys: those with the scope `feedback`.
+    """
+
+    accept: bool = True
+    """Whether the service takes them (from the next release on) and monitoring uses them (at once)."""
+    per_id: Literal["last", "first"] = "last"
+    """Which label counts where several came for one prediction."""
+    prefer: Literal["feedback", "sources"] = "feedback"
+    """Which label counts where the sources have one for the same row too."""
+
+
 # --- cleaning: repair that learns nothing -----------------------------------------------------------------------
 
 
@@ -561,6 +575,7 @@ class UseCase(Strict):
     """The first is the base; every other one is joined to it in order."""
     columns: dict[str, ColumnSpec] = {}
     label: Label
+    feedback: FeedbackRules = FeedbackRules()
     forbidden: tuple[str, ...] = ()
     """Columns known only after the event: stored, never a feature, unreadable before the label is ripe."""
     personal: dict[str, Literal["drop", "hash", "keep"]] = {}

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from expectations.errors import DriftwheelError
 from infra.identity import PROOF
-from tasks.stores.keys import Key, Keys, Scope, scopes_of
+from tasks.stores.keys import Key, Keys, Scope, key_of
 
 _log = logging.getLogger("driftwheel.serving")
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping", "/health", PROOF})
@@ -93,16 +93,24 @@ class Access:
             if host is not None and not is_of_this_machine(host):
                 return 403
             return 403 if origin is not None and (host is None or origin != b"http://" + host) else 0
+        key = self._key(headers)
+        if key is None or not key.scopes:
+            return 401
+        return 0 if needed is None or needed in key.scopes else 403
+
+    def sender(self, headers: Headers) -> str:
+        """Return the name of the key a request shows; empty where it shows none, as everything is open."""
+        key = self._key(headers)
+        return key.name if key is not None else ""
+
+    def _key(self, headers: Headers) -> Key | None:
         presented = b""
         for name, value in headers:
             if name == b"authorization" and value[:7].lower() == b"bearer ":
                 presented = value[7:].strip()
             elif name == b"x-api-key":
                 presented = value
-        scopes = scopes_of(presented, self._keys) if presented else ()
-        if not scopes:
-            return 401
-        return 0 if needed is None or needed in scopes else 403
+        return key_of(presented, self._keys) if presented else None
 
 
 def is_loopback(host: str) -> bool:

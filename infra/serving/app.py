@@ -335,18 +335,24 @@ class Service:
     async def _feedback(self, request: Request) -> Response:
         name = request.path_params.get("usecase", "")
         mount = self.predictions.mount(name)
-        if mount is None:
-            status, why = self.predictions.no_model(name, None)
+        if mount is None or mount.champion is None:
+            status, why = self.predictions.no_model(name, mount)
             return JSONResponse(why, status)
+        manifest = mount.champion.bundle.manifest
+        if not manifest.accepts_feedback:
+            mount.tally.error("bad_feedback")
+            why_not = f"{mount.usecase} takes no feedback: its use case says `feedback: {{accept: false}}`"
+            return Response(error_body("PERMISSION_DENIED", why_not), 403)
         try:
             body, _ = await self._body(request, "json")
-            labels = read_feedback(body)
+            labels = read_feedback(body, manifest)
         except BadRequestError as error:
             mount.tally.error("bad_feedback")
             return Response(error_body("BAD_REQUEST", str(error)), error.status)
-        ids, values = map(list, zip(*labels, strict=True))
+        sender = self.access.sender(request.scope["headers"])
+        record = Feedback(present_instant(), list(labels), list(labels.values()), sender)
         try:
-            await self.journal.append(mount.usecase, "feedback", pack(Feedback(present_instant(), ids, values)))
+            await self.journal.append(mount.usecase, "feedback", pack(record))
         except JournalUnwritableError as error:
             reply = unwritable(error, b"")
             return Response(reply.body, 503, headers={"retry-after": str(RETRY_SECONDS)})

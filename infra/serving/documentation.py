@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from infra.serving.explaining import MOST_ROWS as MOST_EXPLAINED
-from infra.serving.feedback import MOST_LABELS
+from infra.serving.feedback import MAX_LABELS
 from infra.serving.mounts import Model, Mounts
-from tasks.deployment.bundle import Bundle, BundleColumn
+from tasks.deployment.bundle import Bundle, BundleColumn, Manifest
 
 _JSON_TYPES = {
     "number": ["number", "boolean"],
@@ -27,6 +27,7 @@ _NOTES = {
     "boolean": "1 and 0 count as true and false; null is a missing value",
     "instant": "ISO 8601, years 1800 to 2500; without a zone in the use case's own; null is a missing value",
 }
+_EXAMPLE_OF_FEEDBACK = '{"id": "…", "label": 1}'
 _OUTCOMES = (
     ("a column of the model is absent", "400, naming it; send null for an unknown value"),
     ("a column the model does not know", "ignored"),
@@ -65,26 +66,6 @@ def openapi(mounts: Mounts, *, needs_key: bool) -> dict[str, Any]:
             "type": "object",
             "required": ["error_code", "message"],
             "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
-        },
-        "Feedback": {
-            "type": "object",
-            "required": ["id", "label"],
-            "properties": {
-                "id": {"type": "string", "description": "of a prediction"},
-                "label": {"type": "number", "minimum": -1e300, "maximum": 1e300},
-            },
-        },
-        "FeedbackList": {
-            "type": "object",
-            "required": ["feedback"],
-            "properties": {
-                "feedback": {
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": MOST_LABELS,
-                    "items": {"$ref": "#/components/schemas/Feedback"},
-                }
-            },
         },
     }
     for name, mount in mounts.by_name.items():
@@ -182,12 +163,42 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
             "responses": {"200": _object("base, score and contributions of each row"), **refused},
         }
     }
-    feedback = [{"$ref": "#/components/schemas/Feedback"}, {"$ref": "#/components/schemas/FeedbackList"}]
+    if manifest.accepts_feedback:
+        _describe_feedback(name, manifest, refused, paths, schemas)
+
+
+def _describe_feedback(
+    name: str, manifest: Manifest, refused: dict[str, Any], paths: dict[str, Any], schemas: dict[str, Any]
+) -> None:
+    low, high = manifest.label_range
+    label = (
+        {"enum": [0, 1, False, True]}
+        if manifest.task == "binary_classification"
+        else {"type": "number", "minimum": low, "maximum": high}
+    )
+    one = {
+        "type": "object",
+        "required": ["id", "label"],
+        "properties": {
+            "id": {"type": "string", "description": "of a prediction"},
+            "label": {"description": f"{manifest.label}: {manifest.label_words}", **label},
+        },
+    }
+    several = {"type": "array", "minItems": 1, "maxItems": MAX_LABELS, "items": one}
+    schemas[f"{name}.feedback"] = {
+        "oneOf": [
+            {**one, "not": {"required": ["feedback"]}},
+            {"type": "object", "required": ["feedback"], "properties": {"feedback": several}},
+        ]
+    }
     paths[f"/{name}/feedback"] = {
         "post": {
             "operationId": f"{name}.feedback",
-            "summary": f"Tell {manifest.label} of earlier predictions by their ids",
-            "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": feedback}}}},
+            "summary": f"Tell {manifest.label} of earlier predictions by their ids; all labels are taken, or none",
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}.feedback"}}},
+            },
             "responses": {"200": _object("How many were taken"), **refused},
         }
     }
@@ -337,5 +348,9 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
         f"<table><tr><th>column<th>type<th>unit<th>meaning{columns}</table>",
         f"<h3><span class=method>POST</span> /{name}/explain</h3><p>The same body; what each feature adds.</p>",
         f"<h3><span class=method>POST</span> /{name}/feedback</h3>",
-        '<p>The truth, later: <code>{"id": "…", "label": 1}</code>.</p>',
+        f"<p>The truth, later: <code>{_EXAMPLE_OF_FEEDBACK}</code>, with a label that is {manifest.label_words}; or a "
+        f'list of such, <code>{{"feedback": [{_EXAMPLE_OF_FEEDBACK}, …]}}</code>, which is taken whole or not at all.'
+        + (" It needs a key with the scope <code>feedback</code>." if needs_key else "")
+        if manifest.accepts_feedback
+        else "<p>Not taken: the use case says so.</p>",
     ]

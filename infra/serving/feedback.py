@@ -1,21 +1,27 @@
-"""What clients tell of earlier predictions."""
+"""What clients report of earlier predictions."""
 
 from __future__ import annotations
 
 import msgspec
 
 from infra.serving.protocol import BadRequestError, why_no_json
+from tasks.deployment.bundle import Manifest
 
-LARGEST_LABEL = 1e300
-MOST_LABELS = 10_000
+MAX_LABELS = 10_000
 
 
-def read_feedback(body: bytes) -> list[tuple[str, float]]:
-    """Return ids of predictions and their labels.
+def read_feedback(body: bytes, manifest: Manifest) -> dict[str, float]:
+    """Return the label of each prediction that is named; where one is named twice, the last counts.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the bundle that answers: it says which labels can be true.
 
     Raises
     ------
     BadRequestError
+        If any item is wrong: then none of the request counts.
     """
     try:
         data = msgspec.json.decode(body)
@@ -24,14 +30,14 @@ def read_feedback(body: bytes) -> list[tuple[str, float]]:
     items = data.get("feedback") if isinstance(data, dict) and "feedback" in data else [data]
     if not isinstance(items, list) or not items:
         raise BadRequestError('feedback is {"id": …, "label": …} or {"feedback": [{…}, …]}')
-    if len(items) > MOST_LABELS:
-        raise BadRequestError(f"at most {MOST_LABELS} labels in a request; it has {len(items)}")
-    found = []
+    if len(items) > MAX_LABELS:
+        raise BadRequestError(f"at most {MAX_LABELS} labels in a request; it has {len(items)}")
+    found: dict[str, float] = {}
     for position, item in enumerate(items):
         if not isinstance(item, dict) or not isinstance(item.get("id"), str):
             raise BadRequestError(f"item {position} needs the `id` of a prediction")
         label = item.get("label")
-        if not isinstance(label, bool | int | float) or not abs(label) <= LARGEST_LABEL:
-            raise BadRequestError(f"item {position} needs a `label`, a number")
-        found.append((item["id"], float(label)))
+        if not isinstance(label, bool | int | float) or not manifest.takes_label(label):
+            raise BadRequestError(f"item {position} needs a `label`: {manifest.label_words}")
+        found[item["id"]] = float(label)
     return found

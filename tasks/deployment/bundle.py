@@ -35,6 +35,10 @@ from tasks.stores.hashing import hash_file
 MANIFEST = "bundle.json"
 FORMAT: Literal[1] = 1
 GOLDEN_TOLERANCE = 1e-6
+MAX_LABEL = 1e300
+"""Largest label, either way, where a bundle says no bounds."""
+_LABEL_MARGIN = 10
+"""Times the width of the training labels that a label may lie beyond them."""
 
 
 class BundleColumn(BaseModel):
@@ -70,6 +74,9 @@ class Manifest(BaseModel):
     """The candidate at its settled length: enough to fit it again."""
     classes: tuple[str, ...] = ()
     threshold: float = 0.5
+    label_bounds: tuple[float, float] | None = None
+    """Least and largest label feedback may carry for a regression; bundles from before this was kept have none."""
+    accepts_feedback: bool = True
     cutoff: datetime
     """Rows up to this event time were learnt from."""
     rows: int
@@ -82,6 +89,40 @@ class Manifest(BaseModel):
     parent: str = ""
     """Bundle of the champion it was judged against."""
     files: dict[str, str] = {}
+
+    def takes_label(self, value: float) -> bool:
+        """Whether a label that came by feedback can be true of what this bundle predicts."""
+        if self.task == "binary_classification":
+            return value in (0.0, 1.0)
+        low, high = self.label_range
+        return low <= value <= high
+
+    @property
+    def label_range(self) -> tuple[float, float]:
+        """Least and largest label that is taken, both included."""
+        return (0.0, 1.0) if self.task == "binary_classification" else self.label_bounds or (-MAX_LABEL, MAX_LABEL)
+
+    @property
+    def label_words(self) -> str:
+        """Say which labels are taken."""
+        if self.task == "binary_classification":
+            return "0 or 1 (or false, true)"
+        low, high = self.label_range
+        return f"a number from {low:g} to {high:g}"
+
+
+def label_bounds(labels: pl.Series) -> tuple[float, float] | None:
+    """Return the bounds of a regression's labels: ten times the width of those learnt from, to either side.
+
+    Wide enough for what drifts, and too narrow for what would alone decide a metric. None where none is finite.
+    """
+    values = labels.cast(pl.Float64).drop_nulls()
+    known = values.filter(values.is_finite())
+    least, largest = known.min(), known.max()
+    if not isinstance(least, float) or not isinstance(largest, float):
+        return None
+    margin = _LABEL_MARGIN * (largest - least)
+    return max(least - margin, -MAX_LABEL), min(largest + margin, MAX_LABEL)
 
 
 @dataclass(frozen=True)
@@ -106,7 +147,7 @@ class Bundle:
     def golden(self) -> tuple[list[dict[str, Any]], Vector]:
         """Return the golden rows and the predictions they must give."""
         data = json.loads((self.folder / "golden.json").read_text(encoding="utf-8"))
-        return data["rows"], np.array(data["predictions"])
+        return data["rows"], np.array(data["predictions"], dtype=np.float64)  # null is NaN, and proves nothing
 
     def prove(self, executor: RowExecutor | None = None) -> None:
         """Predict the golden rows by all executors and compare.

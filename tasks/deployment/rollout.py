@@ -250,7 +250,8 @@ def _labels(job: Job, champion: Served, answered: pl.DataFrame, began: datetime)
         return empty
     window = Window(first, max(last, began))
     known = job.moved(datetime.now(UTC)).known
-    return true_labels(answered, rows, known, job.lake, window).fill_null(float("nan")).alias("_label")
+    labels, _ = true_labels(answered, rows, known, job.lake, window, bundle.manifest)
+    return labels.fill_null(float("nan")).alias("_label")
 
 
 class _Counting:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.deployment.bundle import Manifest
+from tasks.monitoring.feedback import FeedbackUse, Unmatched
 from tasks.monitoring.served import Strays
+from tasks.monitoring.windows import Window
 from tasks.stores.database import Alert, Entry, Severity
 from tasks.stores.places import Job
 
@@ -44,6 +47,31 @@ def note_strays(job: Job, strays: Sequence[Strays]) -> None:
         evidence = {"rows": each.rows, "why": each.why, "first": each.first, "last": each.last, "bundle": each.bundle}
         key = f"stray/{each.bundle}/{each.version}/{each.why}/{magnitude(each.rows)}"
         note(job, key, "stray", summary, kind="monitor", severity="warning", evidence=evidence)
+
+
+def note_unmatched(job: Job, unmatched: Unmatched) -> None:
+    """Report labels that name no prediction, once a month, and again when there are ten times as many."""
+    if not unmatched.labels:
+        return
+    senders = ", ".join(f"{name or 'without a key'} ({count})" for name, count in unmatched.senders.items())
+    summary = (
+        f"{unmatched.labels} labels of feedback received {unmatched.first:%Y-%m-%d %H:%M} to "
+        f"{unmatched.last:%Y-%m-%d %H:%M} name no prediction that was logged, and are not used; sent by {senders}"
+    )
+    key = f"unmatched/{unmatched.last:%Y-%m}/{magnitude(unmatched.labels)}"
+    note(job, key, "unmatched", summary, kind="monitor", severity="warning", evidence=vars(unmatched))
+
+
+def note_unusable(job: Job, window: Window, use: FeedbackUse, manifest: Manifest) -> None:
+    """Report labels of a window that cannot be true of what its bundle predicts, once for each window."""
+    if not use.unusable:
+        return
+    summary = (
+        f"{use.unusable} labels of feedback on predictions from {window} are not {manifest.label_words}, and are not "
+        "used: from a journal of before labels were checked, or of another model"
+    )
+    key = f"unusable/{window.start.isoformat()}/{window.end.isoformat()}"
+    note(job, key, "unusable", summary, kind="monitor", severity="warning", evidence=vars(use))
 
 
 def magnitude(count: int) -> int:

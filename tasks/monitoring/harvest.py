@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,24 @@ _KINDS: tuple[tuple[str, Table], ...] = (("predictions", "predictions"), ("feedb
 
 @dataclass(frozen=True)
 class Harvested:
-    """Predictions and labels brought in by this run, and segments they came from."""
+    """Predictions and labels brought in by this run, and segments they came from.
+
+    Attributes
+    ----------
+    labels_since : datetime or None
+        When the oldest of the labels was received.
+    """
 
     predictions: int
     labels: int
     segments: int
+    labels_since: datetime | None = None
+
+    def __add__(self, other: Harvested) -> Harvested:
+        since = min(filter(None, (self.labels_since, other.labels_since)), default=None)
+        return Harvested(
+            self.predictions + other.predictions, self.labels + other.labels, self.segments + other.segments, since
+        )
 
 
 def harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
@@ -66,6 +80,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
     counts: dict[str, int] = {}
     segments = 0
+    since: datetime | None = None
     for kind, table in _KINDS:
         waiting = closed_segments(journal, usecase, kind)
         segments += len(waiting)
@@ -83,8 +98,11 @@ def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
                 frame = _frame(records)
                 lake.append(table, frame, transactions={segment.transaction: 1 for segment in fresh})
                 counts[table] += len(frame)
+                if table == "labels":
+                    oldest: datetime | None = frame["received_at"].min()  # type: ignore[assignment] # instants
+                    since = min(filter(None, (since, oldest)), default=None)
             clear(some)
-    return Harvested(counts["predictions"], counts["labels"], segments)
+    return Harvested(counts["predictions"], counts["labels"], segments, since)
 
 
 def _frame(records: Sequence[Record]) -> pl.DataFrame:
@@ -111,8 +129,8 @@ def _columns(record: Record) -> dict[str, Iterable[Any]]:
         case Shadows(at, ids, values, version, bundle):
             whose = {"version": [version] * number, "bundle": [bundle] * number}
             return {"id": ids, "served_at": [at] * number, **whose, "prediction": values}
-        case Feedback(at, ids, values):
-            return {"id": ids, "label": values, "received_at": [at] * number}
+        case Feedback(at, ids, values, sender):
+            return {"id": ids, "label": values, "received_at": [at] * number, "sender": [sender] * number}
     raise TypeError(f"no record of the journal: {type(record).__name__}")
 
 

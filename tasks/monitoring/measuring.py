@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 
 from expectations.usecase import METRICS, UseCase
-from tasks.deployment.bundle import Bundle, BundleColumn
+from tasks.deployment.bundle import Bundle, BundleColumn, Manifest
 from tasks.evaluation.metrics import Scored, score
 from tasks.monitoring.drift import Drifted, Profile, score_window
+from tasks.monitoring.feedback import FeedbackUse, sent_labels
 from tasks.monitoring.windows import Window
 from tasks.stores.lake import Known, Lake
 from tasks.training.packing import PREDICTION
@@ -70,6 +71,7 @@ class Measurement:
     realised: tuple[Realised, ...]
     drift: tuple[Drifted, ...]
     served: dict[str, float]
+    feedback: FeedbackUse
 
     @property
     def status(self) -> Literal["good", "violated", "unknown"]:
@@ -98,6 +100,7 @@ class Measurement:
             "realised": [vars(each) for each in self.realised],
             "drift": [{**vars(each), "drifted": each.drifted} for each in self.drift],
             "served": {name: value for name, value in self.served.items() if math.isfinite(value)},
+            "feedback": vars(self.feedback),
         }
 
 
@@ -129,31 +132,42 @@ def window_predictions(lake: Lake, window: Window, cutoffs: Mapping[str, datetim
     return found
 
 
-def true_labels(predictions: pl.DataFrame, rows: pl.DataFrame, known: Known, lake: Lake, window: Window) -> pl.Series:
-    """Find the label of each prediction: by feedback with its id, else from the sources by the same keys once ripe.
+def true_labels(
+    predictions: pl.DataFrame, rows: pl.DataFrame, known: Known, lake: Lake, window: Window, manifest: Manifest
+) -> tuple[pl.Series, FeedbackUse]:
+    """Find the label of each prediction: by feedback with its id, and from the sources by the same keys once ripe.
+
+    Which of the two counts where both are there is declared under `feedback`.
 
     Returns
     -------
-    polars.Series of shape (n_predictions,)
+    labels : polars.Series of shape (n_predictions,)
         Missing where it is not known by `known.as_of`.
+    use : FeedbackUse
     """
     spec = known.spec
     keys, label = list(spec.keys), spec.label.column
     truth = known.rows("raw", columns=[*keys, label], since=window.start, until=window.end)
     asked = rows.select(_as(rows, key, truth.schema[key]) for key in keys)
-    found = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label]
-    if lake.version("labels") is not None:
-        feedback = (
-            lake.scan("labels")
-            .filter(pl.col("received_at") <= known.as_of)
-            .collect()
-            .sort("received_at")
-            .unique("id", keep="last")
-            .select("id", pl.col("label").alias("_feedback"))
-        )
-        told = predictions.select("id").join(feedback, on="id", how="left", maintain_order="left")["_feedback"]
-        found = pl.select(pl.coalesce(told, found.cast(pl.Float64))).to_series()
-    return found.cast(pl.Float64).alias(label)
+    found = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label].cast(pl.Float64)
+    sent, unusable = sent_labels(lake, predictions, spec.feedback, manifest, known.as_of)
+    beside = (
+        predictions.select("id")
+        .join(sent.rename({"label": "_sent"}), on="id", how="left", maintain_order="left")
+        .with_columns(found.alias("_found"))
+    )
+    by_feedback, by_source = pl.col("_sent").is_not_null(), pl.col("_found").is_not_null()
+    used = by_feedback if spec.feedback.prefer == "feedback" else by_feedback & ~by_source
+    counts = beside.select(
+        used=used.sum(),
+        both=(by_feedback & by_source).sum(),
+        contradicting=(by_feedback & by_source & (pl.col("_sent") != pl.col("_found"))).sum(),
+        several=pl.col("several").fill_null(value=False).sum(),
+    ).row(0, named=True)
+    senders = beside.filter(used).group_by(pl.col("sender").fill_null("")).len().sort("sender")
+    use = FeedbackUse(**counts, unusable=unusable, senders=dict(senders.iter_rows()))
+    chosen = beside.select(pl.when(used).then(pl.col("_sent")).otherwise(pl.col("_found")).alias(label))
+    return chosen.to_series(), use
 
 
 def _as(rows: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:
@@ -187,10 +201,10 @@ def measure(
     known = Known(lake, spec, as_of)
     drift: list[Drifted] = []
     served: dict[str, float] = {}
-    labelled, coverage, scored = 0, 0.0, None
+    labelled, coverage, scored, feedback = 0, 0.0, None, FeedbackUse()
     if len(predictions):
         rows = decode_rows(predictions, champion.manifest.columns)
-        labels = true_labels(predictions, rows, known, lake, window)
+        labels, feedback = true_labels(predictions, rows, known, lake, window, champion.manifest)
         everything = _scored(predictions["prediction"], labels, spec)
         served = {metric: score(metric, everything) for metric in METRICS[spec.task]} if len(everything.label) else {}
         own = predictions["bundle"] == champion.digest
@@ -222,6 +236,7 @@ def measure(
         realised,
         tuple(drift),
         served,
+        feedback,
     )
 
 

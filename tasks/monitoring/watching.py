@@ -17,7 +17,8 @@ from expectations.errors import BundleError, ReportError
 from expectations.usecase import UseCase
 from tasks.cleaning.cleaning import HELD
 from tasks.deployment.bundle import Bundle, load_bundle, read_manifest
-from tasks.monitoring.findings import note, note_strays
+from tasks.monitoring.feedback import find_unmatched
+from tasks.monitoring.findings import note, note_strays, note_unmatched, note_unusable
 from tasks.monitoring.harvest import Harvested, harvest
 from tasks.monitoring.measuring import Measurement, decode_rows, measure, window_predictions
 from tasks.monitoring.policy import Decision, Seen, Situation, decide
@@ -28,11 +29,13 @@ from tasks.stores.database import Alert, Entry, Turn
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.journal import unreadable
 from tasks.stores.places import Job
-from tasks.stores.service import Answers
+from tasks.stores.service import Answers, Service
 from tasks.training.packing import PREDICTION
 from tasks.training.running import current_champion
 
 REFERENCE_SAMPLE = 2000
+_MATCHED = "feedback_matched_until"
+"""Mark in the platform database: when the newest label that was held against predictions was received."""
 SILENCE = timedelta(minutes=2)
 """How long an open turn may lie untouched before it is announced again."""
 MOST_ANNOUNCEMENTS = 5
@@ -62,7 +65,7 @@ class Watched:
 
 
 def harvest_journal(job: Job) -> Harvested:
-    """Ask the service to close its segments, then bring them into the lake.
+    """Ask the service to close its segments, then bring them into the lake; labels of no prediction are reported.
 
     Raises
     ------
@@ -71,12 +74,27 @@ def harvest_journal(job: Job) -> Harvested:
     """
     with job.places.open_service() as service:
         note_troubles(job, service.ask("GET", "/version"))
-        service.ask("POST", "/journal/seal", usecase=job.name)
-    harvested = harvest(job.places.journal, job.name, job.lake)
+        harvested = _harvest(job, service)
+        checked = job.database.marked(job.name, _MATCHED)
+        after = datetime.fromisoformat(checked) if checked else None
+        if after is not None and harvested.labels_since is not None:  # of a replica that was away meanwhile
+            after = min(after, harvested.labels_since - timedelta(microseconds=1))
+        unmatched = find_unmatched(job.lake, after)
+        if unmatched.labels:  # one of several replicas may have answered after it had closed its segments
+            harvested += _harvest(job, service)
+            unmatched = find_unmatched(job.lake, after, unmatched.checked_until)
+    note_unmatched(job, unmatched)
+    if unmatched.checked_until is not None:
+        job.database.mark(job.name, _MATCHED, unmatched.checked_until.isoformat())
     for path in unreadable(job.places.journal, job.name):
         why = f"parts of the journal are no records; they are kept in {path}"
         note(job, f"unreadable/{path.name}", "unharvested", why)
     return harvested
+
+
+def _harvest(job: Job, service: Service) -> Harvested:
+    service.ask("POST", "/journal/seal", usecase=job.name)
+    return harvest(job.places.journal, job.name, job.lake)
 
 
 def note_troubles(job: Job, versions: Answers) -> None:
@@ -142,6 +160,7 @@ def measure_windows(job: Job) -> list[Measurement]:
         )
         job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
         _improve(best, found.to_dict(), spec)
+        note_unusable(job, each.window, found.feedback, bundles[each.bundle].manifest)
         measured.append(found)
     return measured
 

@@ -71,9 +71,16 @@ class Shadows(Record, gc=False):
 
 
 class Feedback(Record, gc=False):
-    """What came true."""
+    """What came true.
+
+    Attributes
+    ----------
+    sender : str
+        Name of the API key it came with; empty where none was asked for, and in records from before this was kept.
+    """
 
     values: Sequence[float]
+    sender: str = ""
 
 
 KINDS: dict[str, type[Predictions | Shadows | Feedback]] = {

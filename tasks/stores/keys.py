@@ -107,13 +107,13 @@ class Keys:
             os.chown(self.path, before.st_uid, before.st_gid)
 
 
-def scopes_of(presented: bytes, keys: Sequence[Key]) -> tuple[Scope, ...]:
-    """Return what a presented key may do; nothing where it is none of ours. Takes the same time for every wrong one."""
+def key_of(presented: bytes, keys: Sequence[Key]) -> Key | None:
+    """Return which key was presented; None where it is none of ours. Takes the same time for every wrong one."""
     digest = hashlib.sha256(presented).hexdigest()
-    found: tuple[Scope, ...] = ()
+    found: Key | None = None
     for key in keys:
         if hmac.compare_digest(digest, key.sha256):
-            found = key.scopes
+            found = key
     return found
 
 

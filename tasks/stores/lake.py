@@ -11,7 +11,7 @@ quarantine
 predictions
     What the service answered, harvested from its journal.
 labels
-    True labels that came by feedback.
+    True labels that came by feedback, and the name of the key each came with.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ Table = Literal["raw", "clean", "quarantine", "predictions", "labels", "shadows"
 BATCH = "_batch"
 COLLECTED = "_collected"
 TECHNICAL = (BATCH, COLLECTED)
+
+#: Columns a table may lack that was made before they were kept: they are missing in its rows, and appending adds them.
+_ADDED: dict[Table, dict[str, pl.DataType]] = {"labels": {"sender": pl.String()}}
 
 #: Old versions stay readable for ten years: a training set is a reference to one.
 _RETENTION = {
@@ -128,7 +131,13 @@ class Lake:
                 )
             return False
         try:
-            write_deltalake(handle, self._conform(table, frame), mode="append", commit_properties=properties)
+            write_deltalake(
+                handle,
+                self._conform(table, frame),
+                mode="append",
+                schema_mode="merge" if table in _ADDED else None,
+                commit_properties=properties,
+            )
         except CommitFailedError:
             fresh = DeltaTable(address)
             if all((fresh.transaction_version(name) or 0) >= number for name, number in transactions.items()):
@@ -137,7 +146,7 @@ class Lake:
         return True
 
     def _conform(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-        schema = pl.scan_delta(self.address(table)).collect_schema()
+        schema = {**_ADDED.get(table, {}), **pl.scan_delta(self.address(table)).collect_schema()}
         extra, missing = sorted(set(frame.columns) - set(schema)), sorted(set(schema) - set(frame.columns))
         if extra or missing:
             raise LakeError(
@@ -176,7 +185,14 @@ class Lake:
         address = self.address(table)
         if not DeltaTable.is_deltatable(address):
             raise LakeError(f"a table {table} of {self.usecase}", "none", "Run the collect flow first")
-        return pl.scan_delta(address, version=version)
+        found = pl.scan_delta(address, version=version)
+        added = _ADDED.get(table)
+        if not added:
+            return found
+        present = found.collect_schema()
+        return found.with_columns(
+            pl.lit(None, dtype).alias(name) for name, dtype in added.items() if name not in present
+        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +11,11 @@ import polars as pl
 
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
-from tasks.deployment.bundle import BundleColumn, Manifest, jsonable, load_bundle, rows_to_frame, seal
+from tasks.deployment.bundle import BundleColumn, Manifest, jsonable, label_bounds, load_bundle, rows_to_frame, seal
 from tasks.monitoring.drift import profile_column, profile_frame
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
+from tasks.stores.plain import to_json
 from tasks.training.judging import Judged, Judgement, Refit
 
 GOLDEN_ROWS = 20
@@ -94,7 +94,7 @@ def pack(
     profiles[PREDICTION] = profile_column(pl.Series(PREDICTION, judged.prediction))
     profiles[spec.label.column] = profile_column(rows[spec.label.column])
     (folder / "reference.json").write_text(
-        json.dumps({column: profile.to_dict() for column, profile in profiles.items()}), encoding="utf-8"
+        to_json({column: profile.to_dict() for column, profile in profiles.items()}), encoding="utf-8"
     )
     golden = jsonable(
         rows.select([column.name for column in columns])
@@ -102,9 +102,7 @@ def pack(
         .head(GOLDEN_ROWS)
     )
     seen = refitted.trained.predict(rows_to_frame(golden, columns))
-    (folder / "golden.json").write_text(
-        json.dumps({"rows": golden, "predictions": seen.tolist()}, ensure_ascii=False, indent=1), encoding="utf-8"
-    )
+    (folder / "golden.json").write_text(to_json({"rows": golden, "predictions": seen}, indent=1), encoding="utf-8")
     digest = seal(
         folder,
         _manifest(spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name, usecase.digest),
@@ -142,6 +140,8 @@ def _manifest(
         recipe=recipe.model_dump(mode="json"),
         classes=("0", "1") if spec.task == "binary_classification" else (),
         threshold=spec.evaluation.threshold,
+        label_bounds=label_bounds(rows[spec.label.column]) if spec.task == "regression" else None,
+        accepts_feedback=spec.feedback.accept,
         cutoff=cutoff,
         rows=refitted.rows,
         data_version=data.version,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +21,10 @@ import pytest
 
 from expectations.loading import LoadedUseCase, load_use_case
 from infra.ports import any_port
-from tasks.deployment.bundle import Bundle, jsonable
+from tasks.deployment.bundle import Bundle, jsonable, seal
 from tasks.monitoring.harvest import harvest
 from tasks.stores.journal import Segment, read_records, unreadable
+from tasks.stores.keys import SCOPES, Keys
 from tasks.stores.lake import Lake
 from tasks.stores.releases import CandidateState, Releases, Served
 from tests.unit.test_training import released, rows
@@ -36,6 +40,7 @@ class Running:
         self.port = any_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
+        self.key = ""
 
     def start(self, *options: str) -> None:
         self.releases.root.mkdir(parents=True, exist_ok=True)
@@ -306,11 +311,62 @@ def test_feedback_is_journaled_and_harvested(service: Running, made) -> None:
     one = service.ask({"id": ids[0], "label": 12}, "/feedback")
     two = service.ask({"feedback": [{"id": ids[1], "label": 3.5}]}, "/rentals/feedback")
     wrong = service.ask({"id": ids[0], "label": "many"}, "/feedback")
-    assert (one.status_code, two.status_code, wrong.status_code) == (200, 200, 400)
-    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    low, high = made[1].manifest.label_bounds
+    much = service.ask({"feedback": [{"id": ids[0], "label": 1}, {"id": ids[1], "label": high + 1}]}, "/feedback")
+    assert (one.status_code, two.status_code, wrong.status_code, much.status_code) == (200, 200, 400, 400)
+    assert much.json()["message"] == f"item 1 needs a `label`: a number from {low:g} to {high:g}"
+    assert labels_of(service) == {(3.5, ""), (12.0, "")}  # nothing of a request that is refused
+
+
+def labels_of(service: Running) -> set[tuple[float, str]]:
+    """Return the labels in the lake after a harvest, and who sent them."""
+    key = {"authorization": f"Bearer {service.key}"} if service.key else {}
+    httpx.post(f"{service.url}/journal/seal", headers=key).raise_for_status()
     lake = Lake(str(service.journal.parent / "lake"), "rentals")
-    assert harvest(service.journal, "rentals", lake).labels == 2
-    assert sorted(lake.scan("labels").collect()["label"]) == [3.5, 12.0]
+    harvest(service.journal, "rentals", lake)
+    return set(lake.scan("labels").select("label", "sender").collect().iter_rows())
+
+
+def test_who_sent_a_label_is_recorded(service: Running, made, tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    clients = {name: keys.add(name, [scope]) for name, scope in (("asks", "predict"), ("tells", "feedback"))}
+    service.key = keys.add("platform", SCOPES)
+    service.stop()
+    service.start("--keys", str(keys.path))
+    with httpx.Client(base_url=service.url) as client:
+        statuses = {
+            name: client.post("/feedback", json={"id": "a", "label": 5}, headers={"x-api-key": key}).status_code
+            for name, key in {**clients, "nobody": "wrong"}.items()
+        }
+    assert statuses == {"asks": 403, "tells": 200, "nobody": 401}
+    assert labels_of(service) == {(5.0, "tells")}
+
+
+def test_feedback_that_is_not_wanted_is_refused_with_the_reason(service: Running, made, tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    shutil.copytree(made[1].folder, folder)
+    digest = seal(folder, made[1].manifest.model_copy(update={"accepts_feedback": False}))
+    service.releases.add("rentals", folder, digest)
+    wish = service.releases.want("rentals", champion=Served(bundle=digest, version="3"))
+    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    refused = service.ask({"id": "a", "label": 5}, "/feedback")
+    assert refused.status_code == 403
+    assert "feedback: {accept: false}" in refused.json()["message"]
+    assert "/rentals/feedback" not in httpx.get(f"{service.url}/openapi.json").json()["paths"]
+    assert not list(service.journal.glob("rentals/*/feedback-*"))
+
+
+def test_a_bundle_from_before_labels_had_bounds_takes_any_number(service: Running, made, tmp_path: Path) -> None:
+    folder = tmp_path / "former"
+    shutil.copytree(made[1].folder, folder)
+    kept = made[1].manifest.model_dump(mode="json", exclude={"label_bounds", "accepts_feedback"})
+    (folder / "bundle.json").write_text(json.dumps(kept))
+    digest = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+    service.releases.add("rentals", folder, digest)
+    wish = service.releases.want("rentals", champion=Served(bundle=digest, version="3"))
+    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    assert service.mount()["champion"]["bundle"] == digest
+    assert service.ask({"id": "a", "label": 1e299}, "/feedback").status_code == 200
 
 
 def test_a_journal_that_cannot_be_written_answers_503_and_recovers(service: Running, made) -> None:

@@ -15,16 +15,21 @@ import pytest
 
 from expectations.durations import Duration
 from expectations.loading import LoadedUseCase
+from expectations.usecase import FeedbackRules
 from infra.settings import Settings
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.bundle import jsonable
 from tasks.monitoring import watching
+from tasks.monitoring.feedback import find_unmatched
+from tasks.monitoring.findings import note_unmatched
 from tasks.monitoring.harvest import harvest
-from tasks.stores.journal import Origin, Predictions, Record, pack
+from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
+from tasks.stores.lake import Lake
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
 from tests.conftest import instant, make_use_case
+from tests.integration.test_service import Running
 from tests.unit.test_training import released, rows
 
 _numbers = itertools.count(1)
@@ -108,6 +113,11 @@ def answered(job: Job, frame: pl.DataFrame, at: datetime | None = None) -> list[
     journal(job, "predictions", records)
     harvest(job.places.journal, job.name, job.lake)
     return ids
+
+
+def labelled(job: Job, labels: dict[str, float], at: str, sender: str = "app") -> None:
+    journal(job, "feedback", [Feedback(f"{at}T00:00:00.000000Z", list(labels), list(labels.values()), sender)])
+    harvest(job.places.journal, job.name, job.lake)
 
 
 def kept(job: Job) -> list[dict[str, Any]]:
@@ -215,3 +225,111 @@ def test_rows_without_any_value_are_measured_and_the_report_says_why_there_is_no
     entry = job.database.entries(job.name)[-1]
     assert (report is None) == (entry.action == "undrawn")
     assert all(each["drifted"] for each in kept(job)[0]["drift"] if each["column"] in nothing)
+
+
+def test_a_label_of_a_foreign_journal_that_cannot_be_true_decides_nothing(job: Job) -> None:
+    ids = served(job, "2011-04-01", "2011-05-01")
+    before = watching.measure_windows(job)[0]
+    labelled(job, {ids[0]: 1e300, ids[1]: float("nan"), ids[2]: float("inf"), ids[3]: 50.0}, "2011-05-03")
+    with job.database.transaction() as connection:
+        from sqlalchemy import delete
+
+        from tasks.stores.database import measurements
+
+        connection.execute(delete(measurements))
+    (found,) = watching.measure_windows(job)
+    assert found.realised[0].value == pytest.approx(before.realised[0].value, rel=0.05)
+    assert (found.feedback.used, found.feedback.unusable) == (1, 3)
+    (entry,) = [entry for entry in job.database.entries(job.name) if entry.action == "unusable"]
+    assert "3 labels" in entry.summary
+
+
+# --- which label counts -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({}, {"used": 2, "both": 2, "contradicting": 2, "several": 1, "value": 7.0}),
+        ({"per_id": "first"}, {"used": 2, "both": 2, "contradicting": 2, "several": 1, "value": 5.0}),
+        ({"prefer": "sources"}, {"used": 0, "both": 2, "contradicting": 2, "several": 1, "value": None}),
+        ({"accept": False}, {"used": 0, "both": 0, "contradicting": 0, "several": 0, "value": None}),
+    ],
+)
+def test_which_label_counts_is_declared_and_recorded(job: Job, rules: dict[str, Any], expected: dict[str, Any]) -> None:
+    from tasks.monitoring.measuring import decode_rows, true_labels, window_predictions
+    from tasks.monitoring.windows import Window
+
+    job = changed(job, feedback=FeedbackRules(**rules))
+    ids = served(job, "2011-04-01", "2011-05-01")
+    labelled(job, {ids[0]: 5.0}, "2011-05-02", "early")
+    labelled(job, {ids[0]: 7.0, ids[9]: 8.0}, "2011-05-03", "late")
+    labelled(job, {ids[9]: 9.0}, "2011-08-01")  # not known yet
+    champion, window = watching.current_champion(job), Window(instant("2011-04-01"), instant("2011-05-01"))
+    predictions = window_predictions(job.lake, window, {})
+    asked = decode_rows(predictions, champion.manifest.columns)
+    labels, use = true_labels(predictions, asked, job.known, job.lake, window, champion.manifest)
+    source = rows(job.usecase, "2011-05-01").filter(pl.col("time") == instant("2011-04-01"))["bikers"].item()
+    place = predictions["id"].to_list().index(ids[0])
+    assert labels[place] == (source if expected["value"] is None else expected["value"])
+    assert {name: getattr(use, name) for name in expected if name != "value"} == {
+        k: v for k, v in expected.items() if k != "value"
+    }
+    assert sum(use.senders.values()) == use.used
+    assert labels.null_count() == 0
+    watching.measure_windows(job)
+    assert kept(job)[0]["feedback"]["used"] == expected["used"]
+
+
+def test_labels_of_no_prediction_are_counted_reported_once_and_never_used(job: Job) -> None:
+    ids = served(job, "2011-04-01", "2011-05-01")
+    labelled(job, {ids[0]: 50.0, "nobody": 1.0, "never": 2.0}, "2011-05-03")
+    labelled(job, {f"{at}": 1.0 for at in range(3)}, "2011-05-04", "")
+    found = find_unmatched(job.lake, None)
+    assert (found.labels, found.senders) == (5, {"": 3, "app": 2})
+    assert found.checked_until == instant("2011-05-04")
+    note_unmatched(job, found)
+    note_unmatched(job, found)
+    (entry,) = job.database.entries(job.name)
+    assert "5 labels" in entry.summary
+    assert "without a key (3), app (2)" in entry.summary
+    assert len(job.database.undelivered(job.name)) == 1
+    assert find_unmatched(job.lake, found.checked_until).labels == 0
+    assert watching.measure_windows(job)[0].feedback.used == 1
+
+
+def test_labels_from_before_senders_were_kept_are_read_and_added_to(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "old")
+    frame = pl.DataFrame({"id": ["a"], "label": [1.0], "received_at": [instant("2024-01-01")]}).with_columns(
+        pl.col("received_at").dt.cast_time_unit("us")
+    )
+    import deltalake
+
+    deltalake.write_deltalake(lake.address("labels"), frame)
+    assert lake.scan("labels").collect()["sender"].to_list() == [None]
+    lake.append("labels", frame.with_columns(pl.lit("app").alias("sender")), transactions={"s": 1})
+    assert set(lake.scan("labels").collect()["sender"]) == {None, "app"}
+
+
+def test_the_monitor_holds_labels_against_what_the_service_answered(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Running(tmp_path / "home")
+    service.start()
+    try:
+        monkeypatch.setenv("DRIFTWHEEL_SERVICE", service.url)
+        job = Job(job.usecase, Settings().places(), job.as_of)
+        champion = watching.current_champion(job)
+        names = [column.name for column in champion.manifest.columns]
+        asked = jsonable(rows(job.usecase, "2011-04-02").select(names).tail(3))
+        ids = service.ask({"dataframe_records": asked}).json()["ids"]
+        labels = [{"id": one, "label": 5} for one in (*ids, "nobody", "never")]
+        assert service.ask({"feedback": labels}, "/feedback").json() == {"accepted": 5}
+        assert watching.harvest_journal(job).labels == 5
+        (entry,) = job.database.entries(job.name)
+        assert (entry.kind, entry.action, entry.evidence["labels"]) == ("monitor", "unmatched", 2)
+        assert service.ask({"id": "again", "label": 5}, "/feedback").status_code == 200
+        assert watching.harvest_journal(job).labels == 1
+        assert len(job.database.entries(job.name)) == len(job.database.undelivered(job.name)) == 1
+    finally:
+        service.stop()

@@ -61,6 +61,19 @@ def test_a_segment_cut_anywhere_gives_what_is_whole(tmp_path: Path, records: lis
     assert found == records[:whole]
 
 
+def test_feedback_from_before_senders_were_kept_is_read(tmp_path: Path) -> None:
+    before = pack(msgspec.convert(("2026-01-01T00:00:00Z", ["a"], [1.0]), type=_SenderlessFeedback))
+    now = Feedback("2026-01-02T00:00:00Z", ["b"], [0.0], "app")
+    found, odd = read_records(segment(tmp_path, before + pack(now), "feedback"))
+    assert (found, odd) == ([Feedback("2026-01-01T00:00:00Z", ["a"], [1.0], ""), now], [])
+
+
+class _SenderlessFeedback(msgspec.Struct, array_like=True):
+    at: str
+    ids: list[str]
+    values: list[float]
+
+
 def test_zeros_a_file_system_left_at_the_end_are_no_damage(tmp_path: Path) -> None:
     record = Feedback("2026-01-01T00:00:00Z", ["a"], [1.0])
     assert read_records(segment(tmp_path, pack(record) + b"\0" * 5000, "feedback")) == ([record], [])
@@ -155,7 +168,7 @@ def test_a_segment_can_be_read_by_a_person(
     monkeypatch.setattr("sys.argv", ["journal", str(path)])
     main()
     written = capsysbinary.readouterr()
-    assert json.loads(written.out) == {"at": "2026-01-01T00:00:00Z", "ids": ["a"], "values": [1.0]}
+    assert json.loads(written.out) == {"at": "2026-01-01T00:00:00Z", "ids": ["a"], "values": [1.0], "sender": ""}
     assert b"1 bytes are no records" in written.err
     monkeypatch.setattr("sys.argv", ["journal", str(tmp_path / "nothing")])
     with pytest.raises(SystemExit):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from expectations.durations import Duration
 from expectations.usecase import AbsoluteGate, ChampionGate, Policy, Release
+from tasks.deployment.bundle import MAX_LABEL, label_bounds
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
 from tasks.evaluation.gates import check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval
@@ -150,3 +151,13 @@ def test_what_has_no_form_in_json_is_refused() -> None:
     for value in (object(), {1: 2}, {1, 2}, b"x"):
         with pytest.raises(TypeError):
             to_json({"a": value})
+
+
+@given(st.lists(NUMBERS, max_size=20))
+def test_bounds_of_labels_hold_all_that_was_learnt_from_and_are_finite(labels: list[float]) -> None:
+    bounds = label_bounds(pl.Series("y", labels, dtype=pl.Float64))
+    known = [value for value in labels if math.isfinite(value) and abs(value) <= MAX_LABEL]
+    assert (bounds is None) == (not any(map(math.isfinite, labels)))
+    if bounds is not None:
+        assert all(map(math.isfinite, bounds))
+        assert all(bounds[0] <= value <= bounds[1] for value in known)

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from flows.cli import main
 from infra.settings import Settings
-from tasks.stores.keys import SCOPES, Keys, scopes_of
+from tasks.stores.keys import SCOPES, Keys, key_of
 
 
 @pytest.fixture
@@ -24,13 +24,14 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def platform_may() -> tuple[str, ...]:
     settings = Settings()
-    return scopes_of(settings.own_key_file.read_bytes(), list(Keys(settings.keys_file).read().values()))
+    found = key_of(settings.own_key_file.read_bytes(), list(Keys(settings.keys_file).read().values()))
+    return found.scopes if found else ()
 
 
 def test_the_first_key_brings_the_platforms_own(call) -> None:
     made = call("keys", "add", "app", "--scope", "predict").stdout.strip()
     settings = Settings()
-    assert scopes_of(made.encode(), list(Keys(settings.keys_file).read().values())) == ("predict",)
+    assert key_of(made.encode(), list(Keys(settings.keys_file).read().values())).scopes == ("predict",)
     assert platform_may() == SCOPES
     assert settings.own_key_file.stat().st_mode & 0o777 == 0o600
     call("keys", "add", "other")
