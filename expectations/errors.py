@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from expectations.masking import mask
+
 
 class DriftwheelError(Exception):
-    """Base of every error driftwheel raises itself.
+    """Base of every error driftwheel raises itself. Logins and tokens in the addresses it names are hidden.
 
     Parameters
     ----------
@@ -23,8 +25,8 @@ class DriftwheelError(Exception):
     transient = False
 
     def __init__(self, expected: str, found: str, remedy: str) -> None:
-        self.expected, self.found, self.remedy = expected, found, remedy
-        super().__init__(f"expected {expected}; found {found}. {remedy}")
+        self.expected, self.found, self.remedy = mask(expected), mask(found), mask(remedy)
+        super().__init__(f"expected {self.expected}; found {self.found}. {self.remedy}")
 
     def __reduce__(self) -> tuple[type[DriftwheelError], tuple[str, str, str]]:
         return type(self), (self.expected, self.found, self.remedy)
@@ -41,7 +43,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        return mask(f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}")
 
 
 class UseCaseError(DriftwheelError):

@@ -433,8 +433,10 @@ def back_up_home(target: str) -> None:
 
 
 def _tell_elsewhere(made: Backup) -> None:
+    from expectations.masking import mask
+
     for address in made.elsewhere:
-        click.echo(f"not in it: {address}, which needs a backup of its own")
+        click.echo(f"not in it: {mask(address)}, which needs a backup of its own")
 
 
 def _verify(backup: str, kind: Literal["home", "stack"], snapshot: str) -> None:
@@ -449,6 +451,7 @@ def _verify(backup: str, kind: Literal["home", "stack"], snapshot: str) -> None:
 
 
 def _back_up(make: Callable[[Path], Backup], target: str, kind: Literal["home", "stack"]) -> None:
+    from expectations.masking import mask
     from infra.vault import PREFIX, Vault
 
     if not target.startswith(PREFIX):
@@ -462,7 +465,9 @@ def _back_up(make: Callable[[Path], Backup], target: str, kind: Literal["home", 
         made = make(Path(scratch))
         snapshot = vault.put(made.folder)
     _tell_elsewhere(made)
-    click.echo(f"snapshot {snapshot} in {vault.repository}: {made.files} files, {made.size / 2**20:.1f} MB, encrypted")
+    click.echo(
+        f"snapshot {snapshot} in {mask(vault.repository)}: {made.files} files, {made.size / 2**20:.1f} MB, encrypted"
+    )
 
 
 @main.command()

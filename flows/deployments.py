@@ -27,6 +27,8 @@ from prefect.schedules import Cron
 
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase
+from expectations.masking import split_login
+from infra.logs import mask_logs
 from infra.settings import Settings
 from tasks.stores import events
 from tasks.stores.database import Database
@@ -186,6 +188,7 @@ def _left_out(name: str) -> Iterator[None]:
 
 def main() -> None:
     """Register every use case; run its flows until SIGTERM, or leave that to the workers of a pool."""
+    mask_logs()
     parser = argparse.ArgumentParser(prog="python -m flows.deployments", description=main.__doc__)
     parser.add_argument("--pool", help="register with this pool of workers and end")
     parser.add_argument("--type", choices=["process", "docker"], default="process", help="what the pool runs flows in")
@@ -228,7 +231,8 @@ def _run() -> None:
 
 
 def _await_server(api: str, login: str) -> None:
-    auth = httpx.BasicAuth(*login.split(":", 1)) if login else None
+    api, own = split_login(api)
+    auth = httpx.BasicAuth(*login.split(":", 1)) if login else httpx.BasicAuth(*own) if own else None
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         try:

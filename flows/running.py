@@ -24,6 +24,7 @@ from flows.loop import loop
 from flows.monitor import monitor
 from flows.stage import Verdict, process_tag, tell
 from flows.train import train
+from infra.logs import mask_logs
 from infra.settings import Settings
 from tasks.deployment import releasing, rollout
 from tasks.deployment.rollout import Rollout
@@ -49,6 +50,7 @@ def quietly(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        mask_logs()
         for handler in logging.getLogger("prefect").handlers:
             if isinstance(
                 handler, PrefectConsoleHandler

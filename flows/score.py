@@ -6,6 +6,7 @@ from datetime import datetime
 
 from prefect import flow
 
+from expectations.masking import mask
 from flows.stage import Verdict, open_job, present, run_name
 from tasks.deployment.task import score_table
 
@@ -16,4 +17,4 @@ def score(usecase: str, source: str, output: str, as_of: datetime | None = None)
     job = open_job(usecase, as_of)
     with present(job):
         done = score_table(job, source, output)
-    return Verdict("done", f"{done.rows:,} rows predicted by version {done.version} into {done.output}")
+    return Verdict("done", f"{done.rows:,} rows predicted by version {done.version} into {mask(done.output)}")

@@ -29,6 +29,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from expectations.errors import UnreachableError
+from infra.logs import mask_logs
 from infra.settings import Settings
 from tasks.stores import events
 from tasks.stores.alerts import deliver
@@ -80,6 +81,7 @@ def open_job(
 
     Without `as_of` its instant is the *scheduled* start: a late run equals a punctual one.
     """
+    mask_logs()
     settings = Settings()
     loaded = settings.use_case(usecase, namespace)
     report_to_prefect()

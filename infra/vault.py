@@ -89,8 +89,9 @@ class Vault:
     def _call(
         self, *arguments: str, folder: Path | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        command = ["restic", "--repo", self.repository, *arguments]
-        environment = dict(os.environ)
+        command = ["restic", *arguments]
+        environment = {**os.environ, "RESTIC_REPOSITORY": self.repository}  # it may hold a login, and all see commands
+        environment.pop("RESTIC_REPOSITORY_FILE", None)
         if environment.get("RESTIC_PASSWORD_FILE"):  # it may be relative, and `folder` is elsewhere
             environment["RESTIC_PASSWORD_FILE"] = str(Path(environment["RESTIC_PASSWORD_FILE"]).absolute())
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

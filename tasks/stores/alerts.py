@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tasks.stores.database import Alert, Database
 
+_TALKERS = ("apprise", "urllib3", "requests")
+"""Loggers that write addresses, whole or in part; of Slack, Teams and many more the path is the secret."""
 _log = logging.getLogger(__name__)
 
 
@@ -26,6 +29,11 @@ def deliver(database: Database, usecase: str, addresses: Sequence[str]) -> list[
     waiting = database.undelivered(usecase)
     if not waiting or not addresses:
         return []
+    with _silent():
+        return _deliver(database, usecase, addresses, waiting)
+
+
+def _deliver(database: Database, usecase: str, addresses: Sequence[str], waiting: Sequence[Alert]) -> list[Alert]:
     import apprise
 
     sender = apprise.Apprise()
@@ -42,3 +50,16 @@ def deliver(database: Database, usecase: str, addresses: Sequence[str]) -> list[
         else:
             _log.error("an alert of %s was not taken by its channel; it is tried again on the next run", usecase)
     return delivered
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Let nobody log who knows an address: it is a password in all but name."""
+    former = {name: logging.getLogger(name).level for name in _TALKERS}
+    for name in _TALKERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in former.items():
+            logging.getLogger(name).setLevel(level)

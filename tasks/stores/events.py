@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 
 from expectations.errors import UnreachableError
+from expectations.masking import split_login
 from tasks.stores.database import Database
 
 RETRAIN_REQUESTED = "driftwheel.retrain.requested"
@@ -55,8 +56,9 @@ def flush(database: Database, api: str | None, login: str = "") -> int:
         }
         for event in waiting
     ]
+    api, own = split_login(api)
     try:
-        auth = httpx.BasicAuth(*login.split(":", 1)) if login else None
+        auth = httpx.BasicAuth(*login.split(":", 1)) if login else httpx.BasicAuth(*own) if own else None
         httpx.post(f"{api}/events", json=body, timeout=_TIMEOUT, auth=auth).raise_for_status()
     except httpx.HTTPError as error:
         raise UnreachableError(

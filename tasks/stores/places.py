@@ -32,11 +32,11 @@ class Places:
         Key of the hashes that replace personal columns; never shown.
     """
 
-    lake: str
-    database: str
-    tracking: str
-    flow_api: str
-    service: str
+    lake: str = field(repr=False)
+    database: str = field(repr=False)
+    tracking: str = field(repr=False)
+    flow_api: str = field(repr=False)
+    service: str = field(repr=False)
     reports_ui: str
     releases: Path
     journal: Path

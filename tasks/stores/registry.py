@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expectations.errors import UnreachableError
+from expectations.masking import split_login
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,10 +58,13 @@ class Registry:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        self.uri, login = split_login(uri)
+        if login is not None:  # MLflow writes its address into errors and links
+            os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = login
         from mlflow import MlflowClient
 
-        self.uri, self.usecase = uri, usecase
-        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self.usecase = usecase
+        self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     @contextmanager
     def _reach(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from expectations.errors import UnreachableError
+from expectations.masking import split_login
 
 LEAVING_SECONDS = 45.0
 """So long a name may still stand for a replica that has gone, or for one that is not there yet."""
@@ -43,10 +44,11 @@ class Service:
     """
 
     def __init__(self, address: str, key: str = "") -> None:
-        self.address = address
+        self.address, login = split_login(address)
         self.several = False
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
-        self.client = httpx.Client(base_url=address, headers=self._headers, timeout=_SECONDS)
+        self._login = httpx.BasicAuth(*login) if login else None
+        self.client = httpx.Client(base_url=self.address, headers=self._headers, auth=self._login, timeout=_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +62,7 @@ class Service:
     def _direct(self) -> httpx.Client:
         """A client of single replicas: no proxy stands before the name, so none may stand before its addresses."""
         trusted = ssl.create_default_context()
-        return httpx.Client(headers=self._headers, timeout=_SECONDS, trust_env=False, verify=trusted)
+        return httpx.Client(headers=self._headers, auth=self._login, timeout=_SECONDS, trust_env=False, verify=trusted)
 
     def ask(self, method: Literal["GET", "POST"], path: str, patience: float = 0.0, **params: str) -> Answers:
         """Ask every replica, and return what each answered; for `patience` seconds again, where one does not.

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from expectations.errors import TrainingError
+from expectations.masking import mask
 from tasks.deployment.bundle import Bundle, load_bundle
 from tasks.evaluation.gates import GateResult
 from tasks.stores.hashing import hash_frame
@@ -124,7 +125,11 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
             run,
             f"{job.name}@v{selected.table.version}",
             selected.digest,
-            {"table": job.lake.address("clean"), "version": selected.table.version, "as_of": job.as_of.isoformat()},
+            {
+                "table": mask(job.lake.address("clean")),
+                "version": selected.table.version,
+                "as_of": job.as_of.isoformat(),
+            },
             selected.rows,
             "training",
         )
