@@ -11,12 +11,18 @@ is missing.
 from __future__ import annotations
 
 import ast
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from expectations.errors import ExpressionError
 
 Kind = Literal["number", "text", "boolean"]
+
+MAX_CHARACTERS = 10_000
+MAX_DEPTH = 100
+"""Deepest nesting of operations; ``a + b + c`` nests two. The executors recurse once for each level."""
+_SHOWN_CHARACTERS = 200
 
 #: name -> how many arguments (None: two or more)
 FUNCTIONS: dict[str, int | None] = {
@@ -155,18 +161,28 @@ class _Parser:
         self.columns: dict[str, None] = {}
 
     def refuse(self, found: str) -> ExpressionError:
+        shown = self.text if len(self.text) <= _SHOWN_CHARACTERS else f"{self.text[:_SHOWN_CHARACTERS]}…"
         return ExpressionError(
             "columns, numbers, texts, + - * /, comparisons, `in [..]`, and/or/not, `a if c else b`, "
             f"and the functions {', '.join(FUNCTIONS)}",
-            f"{found} in the expression {self.text!r}",
+            f"{found} in the expression {shown!r}",
             "Rewrite the expression, or compute the column in the source",
         )
 
     def parse(self) -> Expression:
+        if len(self.text) > MAX_CHARACTERS:
+            raise self.refuse(f"{len(self.text):,} characters, of at most {MAX_CHARACTERS:,},")
+        too_deep = f"operations nested deeper than {MAX_DEPTH}"
         try:
             tree = ast.parse(self.text.strip(), mode="eval")
         except SyntaxError as error:
             raise self.refuse(f"a syntax error ({error.msg})") from error
+        except ValueError as error:  # a NUL byte, half a surrogate pair
+            raise self.refuse("a character that cannot be") from error
+        except (RecursionError, MemoryError) as error:  # how Python's parser refuses what is nested too deeply
+            raise self.refuse(too_deep) from error
+        if _depth(tree.body) > MAX_DEPTH:
+            raise self.refuse(too_deep)
         root = self.node(tree.body)
         if not self.columns:
             raise self.refuse("no column")
@@ -175,7 +191,7 @@ class _Parser:
     def node(self, tree: ast.expr, want: Kind = "number") -> Node:
         match tree:
             case ast.Constant(value=bool(value)) | ast.Constant(value=int(value) | float(value)):
-                return Number(float(value))
+                return Number(self.finite(value))
             case ast.Constant(value=str(value)):
                 return Text(value)
             case ast.Name(id=name):
@@ -199,6 +215,15 @@ class _Parser:
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
                 return self.call(name, arguments)
         raise self.refuse(f"`{ast.unparse(tree)}`")
+
+    def finite(self, value: float) -> float:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self.refuse("a number too large for 64 bits")
+        return number
 
     def call(self, name: str, arguments: list[ast.expr]) -> Node:
         count = FUNCTIONS[name]
@@ -242,6 +267,15 @@ class _Parser:
         if node.kind != "boolean":
             raise self.refuse(f"`{ast.unparse(tree)}` where a condition is needed (compare it with something)")
         return node
+
+
+def _depth(tree: ast.expr) -> int:
+    """Return how deep operations nest; counted level by level, without recursion."""
+    depth, level = 0, [tree]
+    while level:
+        depth += 1
+        level = [child for node in level for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+    return depth
 
 
 def parse_expression(text: str) -> Expression:

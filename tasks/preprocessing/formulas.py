@@ -6,6 +6,7 @@ Both follow the rules stated in `expectations.expressions`; a property test hold
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from functools import cache, reduce
 
@@ -41,39 +42,94 @@ _POLARS_CALLS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "exp": pl.Expr.exp,
     "floor": pl.Expr.floor,
 }
+_POLARS_ARITHMETIC: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+_POLARS_COMPARISONS: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
+    "==": pl.Expr.eq,
+    "!=": pl.Expr.ne,
+    "<": pl.Expr.lt,
+    "<=": pl.Expr.le,
+    ">": pl.Expr.gt,
+    ">=": pl.Expr.ge,
+}
 
 
-def to_polars(node: Node) -> pl.Expr:
-    """Translate a tree to a Polars expression over columns that are already numbers (Float64) or texts."""
-    match node:
-        case Number(value=value):
-            return pl.lit(value, dtype=pl.Float64)
-        case Text(value=text):
-            return pl.lit(text, dtype=pl.String)
-        case Column(name=name):
-            return pl.col(name)
-        case Arithmetic():
-            return _polars_arithmetic(node)
-        case Comparison():
-            return _polars_comparison(node)
-        case Membership(item=item, options=options):
-            return to_polars(item).is_in(list(options))
-        case Logic(op=op, terms=terms):
-            return reduce((lambda a, b: a & b) if op == "and" else (lambda a, b: a | b), map(to_polars, terms))
-        case Not(term=term):
-            return to_polars(term).not_()
-        case Choice(condition=condition, then=then, otherwise=otherwise):
-            test = to_polars(condition)
-            chosen = pl.when(test).then(as_number(then)).otherwise(as_number(otherwise))
-            return pl.when(test.is_not_null()).then(chosen)
-        case Call():
-            return _polars_call(node)
+class _Evaluation:
+    """Evaluates a tree over a frame.
 
+    A result that is used twice becomes a column first: Polars writes out what an expression holds twice, and a sum of
+    twenty columns, each step of it checked for being finite, would be a million steps.
+    """
 
-def as_number(node: Node) -> pl.Expr:
-    """Translate a tree whose result is used as a number: conditions become 0 and 1."""
-    expression = to_polars(node)
-    return expression.cast(pl.Float64) if node.kind == "boolean" else expression
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self._count = 0
+
+    def column(self, expression: pl.Expr) -> pl.Expr:
+        """Evaluate an expression into a column of its own."""
+        self._count += 1
+        name = f"\0{self._count}"
+        self.frame = self.frame.with_columns(expression.alias(name))
+        return pl.col(name)
+
+    def value(self, node: Node) -> pl.Expr:
+        """Translate a tree to an expression over columns that are already numbers (Float64) or texts."""
+        match node:
+            case Number(value=value):
+                return pl.lit(value, dtype=pl.Float64)
+            case Text(value=text):
+                return pl.lit(text, dtype=pl.String)
+            case Column(name=name):
+                return pl.col(name)
+            case Arithmetic():
+                return self._arithmetic(node)
+            case Comparison():
+                return self._comparison(node)
+            case Membership(item=item, options=options):
+                return self.value(item).is_in(list(options))
+            case Logic(op=op, terms=terms):
+                return reduce((lambda a, b: a & b) if op == "and" else (lambda a, b: a | b), map(self.value, terms))
+            case Not(term=term):
+                return self.value(term).not_()
+            case Choice(condition=condition, then=then, otherwise=otherwise):
+                test = self.column(self.value(condition))
+                chosen = pl.when(test).then(self.number(then)).otherwise(self.number(otherwise))
+                return pl.when(test.is_not_null()).then(chosen)
+            case Call():
+                return self._call(node)
+
+    def number(self, node: Node) -> pl.Expr:
+        """Translate a tree whose result is used as a number: conditions become 0 and 1."""
+        expression = self.value(node)
+        return expression.cast(pl.Float64) if node.kind == "boolean" else expression
+
+    def _arithmetic(self, node: Arithmetic) -> pl.Expr:
+        left, right = self.number(node.left), self.number(node.right)
+        factor = _reciprocal(node.right) if node.op == "/" else None
+        if factor is not None:
+            return finite(self.column(left * pl.lit(factor)))
+        return finite(self.column(_POLARS_ARITHMETIC[node.op](left, right)))
+
+    def _comparison(self, node: Comparison) -> pl.Expr:
+        text = node.left.kind == "text"
+        left, right = (self.value(side) if text else self.number(side) for side in (node.left, node.right))
+        return _POLARS_COMPARISONS[node.op](left, right)
+
+    def _call(self, node: Call) -> pl.Expr:
+        if node.function == "is_missing":
+            return self.value(node.arguments[0]).is_null()
+        arguments = [self.number(argument) for argument in node.arguments]
+        if node.function == "coalesce":
+            return pl.coalesce(arguments)
+        if node.function in ("min", "max"):
+            arguments = [self.column(argument) for argument in arguments]
+            horizontal = pl.min_horizontal(arguments) if node.function == "min" else pl.max_horizontal(arguments)
+            return pl.when(pl.all_horizontal([argument.is_not_null() for argument in arguments])).then(horizontal)
+        return finite(self.column(_POLARS_CALLS[node.function](arguments[0])))
 
 
 def evaluate(frame: pl.DataFrame, node: Node, name: str) -> pl.Series:
@@ -81,20 +137,10 @@ def evaluate(frame: pl.DataFrame, node: Node, name: str) -> pl.Series:
 
     Polars reduces a comparison of a literal with a column of nothing but missing values to one value.
     """
-    values = frame.select(as_number(node).alias(name))[name]
+    evaluation = _Evaluation(frame)
+    result = evaluation.number(node).alias(name)
+    values = evaluation.frame.select(result)[name]
     return values if len(values) == len(frame) else values.new_from_index(0, len(frame))
-
-
-def _polars_arithmetic(node: Arithmetic) -> pl.Expr:
-    left, right = as_number(node.left), as_number(node.right)
-    if node.op == "+":
-        return finite(left + right)
-    if node.op == "-":
-        return finite(left - right)
-    if node.op == "*":
-        return finite(left * right)
-    factor = _reciprocal(node.right)
-    return finite(left / right if factor is None else left * pl.lit(factor))
 
 
 @cache
@@ -118,32 +164,6 @@ def _reads_columns(node: Node) -> bool:
         return True
     parts = (part for value in vars(node).values() for part in (value if isinstance(value, tuple) else (value,)))
     return any(_reads_columns(part) for part in parts if hasattr(part, "kind"))
-
-
-def _polars_comparison(node: Comparison) -> pl.Expr:
-    text = node.left.kind == "text"
-    left, right = (to_polars(side) if text else as_number(side) for side in (node.left, node.right))
-    operations: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
-        "==": pl.Expr.eq,
-        "!=": pl.Expr.ne,
-        "<": pl.Expr.lt,
-        "<=": pl.Expr.le,
-        ">": pl.Expr.gt,
-        ">=": pl.Expr.ge,
-    }
-    return operations[node.op](left, right)
-
-
-def _polars_call(node: Call) -> pl.Expr:
-    if node.function == "is_missing":
-        return to_polars(node.arguments[0]).is_null()
-    arguments = [as_number(argument) for argument in node.arguments]
-    if node.function == "coalesce":
-        return pl.coalesce(arguments)
-    if node.function in ("min", "max"):
-        horizontal = pl.min_horizontal(arguments) if node.function == "min" else pl.max_horizontal(arguments)
-        return pl.when(pl.all_horizontal([argument.is_not_null() for argument in arguments])).then(horizontal)
-    return finite(_POLARS_CALLS[node.function](arguments[0]))
 
 
 # --- Python source for one row -----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """One specification, two executors: equal on whatever rows come, over every step kind."""
 
 import ast
+import json
 import math
 from datetime import UTC, datetime
 
@@ -104,8 +105,6 @@ STEPS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(steps=STEPS, rows=ROWS)
 def test_the_two_executors_agree_to_the_last_bit(steps: list[dict[str, object]], rows: list[dict[str, object]]) -> None:
-    import json
-
     expressions = [str(step["expression"]) for step in steps if "expression" in step]
     assume(
         all(
@@ -217,3 +216,16 @@ def test_numbers_of_any_size_are_the_same_categories_in_both_executors(numbers: 
     program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["n"]}]'), frame)
     assert (program.transform(frame) >= 0).all()
     np.testing.assert_array_equal(program.transform(frame), program.compile().matrix(frame.to_dicts()))
+
+
+def test_a_long_sum_takes_no_longer_than_its_length() -> None:
+    names = [f"c{number}" for number in range(100)]
+    frame = pl.DataFrame({name: [1.0, None, 3.0] for name in names})
+    chosen = "min(c0, " * 40 + "c1" + ")" * 40
+    declared = json.dumps(
+        [{"expression": text, "name": name} for text, name in ((" + ".join(names), "sum"), (chosen, "least"))]
+    )
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    found = program.transform(frame)
+    np.testing.assert_array_equal(found, [[100.0, 1.0], [math.nan, math.nan], [300.0, 3.0]])
+    np.testing.assert_array_equal(found, program.compile().matrix(frame.to_dicts()))
