@@ -10,6 +10,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _MONTHS = {"mo": 1, "q": 3, "y": 12}
 _PATTERN = re.compile(r"^\s*(\d+)\s*(mo|s|m|h|d|w|q|y)\s*$")
 _DAYS_IN_MONTH = 30.4375
+MAX_YEARS = 100
+_MAX_CHARACTERS = 40
 
 
 @dataclass(frozen=True, order=False)
@@ -27,15 +29,18 @@ class Duration:
         Raises
         ------
         ValueError
-            If `text` is not a whole number followed by one of s, m, h, d, w, mo, q, y.
+            If `text` is not a whole number followed by one of s, m, h, d, w, mo, q, y, or longer than 100 years: there
+            is no calendar that far.
         """
-        match = _PATTERN.match(text)
+        match = _PATTERN.match(text) if len(text) <= _MAX_CHARACTERS else None
         if match is None:
-            raise ValueError(f"a duration is a whole number and a unit (s, m, h, d, w, mo, q, y), not {text!r}")
+            shown = text[:_MAX_CHARACTERS]
+            raise ValueError(f"a duration is a whole number and a unit (s, m, h, d, w, mo, q, y), not {shown!r}")
         number, unit = int(match[1]), match[2]
-        if unit in _MONTHS:
-            return cls(text, number * _MONTHS[unit], 0)
-        return cls(text, 0, number * _UNITS[unit])
+        found = cls(text, number * _MONTHS[unit], 0) if unit in _MONTHS else cls(text, 0, number * _UNITS[unit])
+        if found.approximate_seconds > MAX_YEARS * 366 * 86400:
+            raise ValueError(f"a duration is at most {MAX_YEARS} years, not {text}")
+        return found
 
     @property
     def approximate_seconds(self) -> float:

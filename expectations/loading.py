@@ -5,23 +5,24 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import re
 import typing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from expectations import usecase as schema
+from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
 from expectations.usecase import REPLAY, UseCase
 
 FILE = "usecase.yaml"
 SUITE = "suite.yaml"
 SHIPPED = Path(__file__).parent
+MAX_PROBLEMS = 50
+MAX_MESSAGE_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ExpectationSpec:
     kwargs: dict[str, Any]
     meta: dict[str, Any]
     severity: str = "critical"
+    line: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,9 @@ def find_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
     known = {**shipped_use_cases(), **(registered or {})}
     if reference in known:
         return known[reference]
-    path = Path(reference).expanduser()
-    if path.name == FILE:
-        path = path.parent
-    if (path / FILE).is_file():
-        return path.resolve()
+    folder = _folder_at(reference)
+    if folder is not None:
+        return folder
     name = reference.removesuffix(REPLAY)
     if name != reference and name in known:
         raise UseCaseNotFoundError(
@@ -90,6 +90,21 @@ def find_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
     )
 
 
+def _folder_at(reference: str) -> Path | None:
+    """Return the folder of a use case at a path, if there is one."""
+    try:
+        path = Path(reference).expanduser()
+        if path.name == FILE:
+            path = path.parent
+        return path.resolve() if (path / FILE).is_file() else None
+    except OSError as error:
+        raise UseCaseNotFoundError(
+            f"a folder holding {FILE}", f"{reference!r}, which cannot be read: {error.strerror}", "Check the path"
+        ) from error
+    except RuntimeError:  # ~NAME of nobody
+        return None
+
+
 def load_use_case(reference: str, registered: dict[str, Path] | None = None) -> LoadedUseCase:
     """Load and check a use case.
 
@@ -102,15 +117,17 @@ def load_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
     """
     folder = find_use_case(reference, registered)
     problems: list[Problem] = []
-    spec = _read_spec(folder / FILE, problems)
-    suite = _read_suite(folder / SUITE, problems)
+    written = read_document(folder / FILE, problems)
+    spec = _read_spec(folder / FILE, written, problems) if written.whole else None
+    suite, expected = _read_suite(folder / SUITE, problems)
     if problems or spec is None:
+        if len(problems) > MAX_PROBLEMS:
+            problems[MAX_PROBLEMS:] = [Problem(str(folder), None, "", "and more problems; these are the first")]
         raise UseCaseError(folder.name, problems)
     digest = hashlib.sha256()
-    for name in (FILE, SUITE):
-        digest.update((folder / name).read_bytes() if (folder / name).exists() else b"")
-        digest.update(b"\0")
-    return LoadedUseCase(spec, folder, tuple(suite), digest.hexdigest())
+    for content in (written.content, suite.content):
+        digest.update(content + b"\0")
+    return LoadedUseCase(spec, folder, tuple(expected), digest.hexdigest())
 
 
 def json_schema() -> dict[str, Any]:
@@ -118,71 +135,15 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **UseCase.model_json_schema(by_alias=True)}
 
 
-# --- reading YAML with the places of its keys ---------------------------------------------------------------------
-
-Path_ = tuple[str | int, ...]
+# --- the two files --------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """A safe loader that leaves instants as text (the schema reads them) and, as YAML 1.2 does, `on` and `no`."""
-
-
-_BOOLEAN = "tag:yaml.org,2002:bool"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:timestamp", _BOOLEAN}]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-
-
-def _read_yaml(file: Path, problems: list[Problem]) -> tuple[Any, dict[Path_, int]]:
-    lines: dict[Path_, int] = {}
+def _read_spec(file: Path, document: Document, problems: list[Problem]) -> UseCase | None:
     try:
-        text = file.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=_Loader)
-        if node is None:
-            problems.append(Problem(str(file), None, "", "the file is empty"))
-            return None, lines
-        _mark(node, (), str(file), lines, problems)
-        return yaml.load(text, Loader=_Loader), lines  # noqa: S506 - a subclass of the safe loader
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        problems.append(Problem(str(file), line, "", f"not YAML: {error.problem}"))
-    except UnicodeDecodeError as error:
-        problems.append(Problem(str(file), None, "", f"not UTF-8: {error.reason}"))
-    return None, lines
-
-
-def _mark(node: yaml.Node, path: Path_, file: str, lines: dict[Path_, int], problems: list[Problem]) -> None:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                problems.append(Problem(file, key.start_mark.line + 1, _dotted((*path, key.value)), "written twice"))
-            seen.add(key.value)
-            lines[(*path, key.value)] = key.start_mark.line + 1
-            _mark(value, (*path, key.value), file, lines, problems)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _mark(value, (*path, index), file, lines, problems)
-
-
-def _dotted(path: Path_) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _read_spec(file: Path, problems: list[Problem]) -> UseCase | None:
-    data, lines = _read_yaml(file, problems)
-    if data is None:
-        return None
-    try:
-        return UseCase.model_validate_json(json.dumps(data))
+        return UseCase.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        for item in error.errors(include_url=False):
-            problems.extend(_explain(item, str(file), lines))
-    except TypeError as error:
-        problems.append(Problem(str(file), None, "", f"keys must be text: {error}"))
+        for item in error.errors(include_url=False)[: MAX_PROBLEMS + 1]:
+            problems.extend(_explain(item, str(file), document.lines))
     return None
 
 
@@ -193,6 +154,8 @@ def _explain(item: Any, file: str, lines: dict[Path_, int]) -> list[Problem]:  #
             path = (*path, part)
     line = lines.get(path) or lines.get(path[:-1])
     message = item["msg"].removeprefix("Value error, ")
+    if len(message) > MAX_MESSAGE_CHARACTERS:  # it may repeat what was written, however long that was
+        message = f"{message[:MAX_MESSAGE_CHARACTERS]}…"
     if item["type"] == "extra_forbidden":
         allowed = _fields_at(item["loc"][:-1])
         near = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
@@ -205,13 +168,13 @@ def _explain(item: Any, file: str, lines: dict[Path_, int]) -> list[Problem]:  #
         near = [match for key in item["input"] for match in difflib.get_close_matches(key, known, n=1)]
         message += f"; found {', '.join(map(str, item['input']))}" + (f" (did you mean {near[0]!r}?)" if near else "")
     if item["loc"]:
-        return [Problem(file, line, _dotted(path), message)]
+        return [Problem(file, line, dotted(path), message)]
     found = []  # the model as a whole: its own checks say the path first
     for text in message.split("\n"):
         where, colon, rest = text.partition(": ")
-        target: Path_ = tuple(int(part) if part.isdigit() else part for part in where.split("."))
+        target: Path_ = tuple(int(part) if part.isdecimal() else part for part in where.split("."))
         known_line = next((lines[target[:n]] for n in range(len(target), 0, -1) if target[:n] in lines), None)
-        found.append(Problem(file, known_line, where, rest) if colon else Problem(file, None, "", text))
+        found.append(Problem(file, known_line, where, rest) if colon else Problem(file, lines.get(()), "", text))
     return found
 
 
@@ -256,30 +219,38 @@ def _first_model(annotation: object) -> type[BaseModel] | None:
     return next(filter(None, (_first_model(argument) for argument in typing.get_args(annotation))), None)
 
 
-def _read_suite(file: Path, problems: list[Problem]) -> list[ExpectationSpec]:
-    if not file.exists():
-        problems.append(
-            Problem(str(file), None, "", "missing; write the expectations of what comes, or `[]` to expect nothing")
-        )
-        return []
-    data, lines = _read_yaml(file, problems)
-    if data is None:
-        return []
-    if not isinstance(data, list):
+def _read_suite(file: Path, problems: list[Problem]) -> tuple[Document, list[ExpectationSpec]]:
+    document = read_document(
+        file, problems, absent="missing; write the expectations of what comes, or `[]` to expect nothing"
+    )
+    if not document.whole:
+        return document, []
+    if not isinstance(document.data, list):
         problems.append(Problem(str(file), 1, "", "a suite is a list of expectations"))
-        return []
+        return document, []
     suite = []
-    for index, item in enumerate(data):
-        line = lines.get((index,))
-        if not isinstance(item, dict) or not isinstance(item.get("type"), str):
-            problems.append(Problem(str(file), line, str(index), "an expectation needs `type` and `kwargs`"))
-            continue
-        problems.extend(
-            Problem(str(file), line, f"{index}.{key}", "unknown key; known: type, kwargs, meta, severity")
-            for key in sorted(set(item) - {"type", "kwargs", "meta", "severity"})
-        )
-        severity = item.get("severity", "critical")
-        if severity not in ("critical", "warning", "info"):
-            problems.append(Problem(str(file), line, f"{index}.severity", "one of critical, warning, info"))
-        suite.append(ExpectationSpec(item["type"], item.get("kwargs") or {}, item.get("meta") or {}, severity))
-    return suite
+    for index, item in enumerate(document.data):
+        line = document.lines.get((index,))
+        faults = [Problem(str(file), line, f"{index}{path}", message) for path, message in _faults(item)]
+        problems.extend(faults)
+        if not faults:
+            severity = item.get("severity", "critical")
+            kwargs, meta = item.get("kwargs") or {}, item.get("meta") or {}
+            suite.append(ExpectationSpec(item["type"], kwargs, meta, severity, line))
+    return document, suite
+
+
+def _faults(item: object) -> list[tuple[str, str]]:
+    """Where an expectation is none, and why."""
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        return [("", "an expectation needs `type` and `kwargs`")]
+    found = [
+        (f".{key}", "unknown key; known: type, kwargs, meta, severity")
+        for key in sorted(item.keys() - {"type", "kwargs", "meta", "severity"})
+    ]
+    found += [
+        (f".{key}", "must be a mapping") for key in ("kwargs", "meta") if not isinstance(item.get(key) or {}, dict)
+    ]
+    if item.get("severity", "critical") not in ("critical", "warning", "info"):
+        found.append((".severity", "one of critical, warning, info"))
+    return found

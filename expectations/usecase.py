@@ -7,8 +7,9 @@ Models are frozen and strict, and an unknown key is an error. A step is tagged b
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -26,11 +27,11 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from expectations.cron import check_cron
 from expectations.durations import Duration
 from expectations.errors import ExpressionError
 from expectations.expressions import Expression, parse_expression
 
-CRON_FIELDS = 5
 REPLAY = "-replay"
 """Ending of the names replays are kept under."""
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
@@ -51,6 +52,18 @@ METRICS: dict[str, dict[str, bool]] = {
 }
 
 
+def _top_level(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError(f"{value!r} is no name of a package; write the first part alone, and the rest as its path")
+    return value
+
+
+def _inside(value: str) -> str:
+    if not value or value.startswith("/") or ".." in value.split("/"):
+        raise ValueError(f"{value!r} does not lie inside the package; write a path from its folder")
+    return value
+
+
 def _known_zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -60,8 +73,7 @@ def _known_zone(value: str) -> str:
 
 
 def _known_cron(value: str) -> str:
-    if len(value.split()) != CRON_FIELDS or not re.fullmatch(r"[\d\s*/,\-A-Za-z#?]+", value):
-        raise ValueError(f"{value!r} is no cron line; write five fields, for example 0 3 * * *")
+    check_cron(value)
     return value
 
 
@@ -85,18 +97,28 @@ class _ExpressionSchema:
         return {"type": "string", "examples": ["arr_delay > 15", "distance / 60.0"]}
 
 
-def _parse_expression(value: object) -> object:
-    if not isinstance(value, str):
+def _parse_expression(value: object) -> Expression:
+    if isinstance(value, Expression):
         return value
+    if not isinstance(value, str):  # nor a tree written out, past the parser
+        raise ValueError("an expression is a text, for example distance / 60.0")  # noqa: TRY004 - what Pydantic collects
     try:
         return parse_expression(value)
     except ExpressionError as error:
         raise ValueError(str(error)) from error
 
 
+def _parse_duration(value: object) -> Duration:
+    if isinstance(value, Duration):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("a duration is a text, for example 1d")  # noqa: TRY004 - what Pydantic collects
+    return Duration.parse(value)
+
+
 Span = Annotated[
     Duration,
-    BeforeValidator(lambda value: Duration.parse(value) if isinstance(value, str) else value),
+    BeforeValidator(_parse_duration),
     PlainSerializer(str, return_type=str),
     _DurationSchema,
 ]
@@ -120,11 +142,16 @@ class Strict(BaseModel):
     )
 
 
+def _keys_of(value: object) -> Container[str]:
+    """Keys of what Pydantic hands over: a model, or whatever was written in its place."""
+    return value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
+
+
 def _by_first_key(*keys: str) -> Discriminator:
     """Tell a step by the key that names it."""
 
-    def tag(value: Any) -> str | None:  # noqa: ANN401 - Pydantic hands over whatever was written
-        present = value if isinstance(value, dict) else type(value).model_fields
+    def tag(value: object) -> str | None:
+        present = _keys_of(value)
         return next((key for key in keys if key in present), None)
 
     return Discriminator(
@@ -152,7 +179,7 @@ class Join(Strict):
 
 
 class _Source(Strict):
-    path: str
+    path: Annotated[str, Field(min_length=1)]
     format: Literal["csv", "parquet"] | None = None
     """Read off the file name where not given."""
     missing: tuple[str, ...] = ("", "NA")
@@ -160,19 +187,26 @@ class _Source(Strict):
     join: Join | None = None
     prefix: str = ""
     """Put before the names of the columns this source adds (not before join columns)."""
+    max_megabytes: Annotated[int, Field(ge=1)] = 4096
+    """Most that is read, unpacked; a file that is larger is an error."""
 
 
 class PackageSource(_Source):
     """A file inside an installed Python package."""
 
     kind: Literal["package"]
-    package: str
+    package: Annotated[str, AfterValidator(_top_level)]
+    """Name under which it is imported; it is looked up, never imported."""
+    path: Annotated[str, AfterValidator(_inside)]
+    """From the package's folder."""
 
 
 class FileSource(_Source):
-    """Files by path, glob or any address fsspec reads; relative paths start at the use case's folder."""
+    """Files by path or glob, or at an address fsspec reads (https, s3, …); paths start at the use case's folder."""
 
     kind: Literal["file"]
+    timeout: LongerThanNothing = Duration.parse("5m")
+    """Most that reading an address elsewhere may take."""
 
 
 Source = Annotated[PackageSource | FileSource, Field(discriminator="kind")]
@@ -448,11 +482,7 @@ class ChampionGate(Strict):
 
 Gate = Annotated[
     Annotated[ChampionGate, Tag("versus")] | Annotated[AbsoluteGate, Tag("absolute")],
-    Discriminator(
-        lambda value: (
-            "versus" if "versus" in (value if isinstance(value, dict) else type(value).model_fields) else "absolute"
-        )
-    ),
+    Discriminator(lambda value: "versus" if "versus" in _keys_of(value) else "absolute"),
 ]
 
 Share = Annotated[float, Field(gt=0, lt=1)]

@@ -1,14 +1,16 @@
 """A use case that cannot work is refused when it is loaded, and the message is enough to mend it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from expectations.errors import UseCaseError, UseCaseNotFoundError
-from expectations.loading import SHIPPED, load_use_case, shipped_use_cases
+from expectations.loading import MAX_PROBLEMS, SHIPPED, load_use_case, shipped_use_cases
 
 Make = Callable[..., Path]
+GOOD = (SHIPPED / "bikes" / "usecase.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(shipped_use_cases()))
@@ -59,6 +61,7 @@ def test_a_replay_is_told_to_be_one() -> None:
             "does not fit regression",
         ),
         ("keys: [time]", "keys: [time]\nkeys: [time]", "keys: [time]", "written twice"),
+        ("keys: [time]", "<<: {keys: [casual]}\nkeys: [time]\n<<: {}", "<<: {}", "written twice"),
     ],
 )
 def test_a_fault_is_named_with_its_line_and_the_way_out(
@@ -120,3 +123,126 @@ def test_the_digest_follows_the_content_and_not_the_place(make_use_case: Make) -
     assert load_use_case(str(other)).digest == first
     (one / "suite.yaml").write_text("[]")
     assert load_use_case(str(one)).digest != first
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 12)
+)
+
+
+@pytest.mark.parametrize("name", ["usecase.yaml", "suite.yaml"])
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (LAUGHS, 1, "more than 50,000 values"),
+        ("[" + "1," * 400_000 + "1]", 1, "more than 50,000 values"),
+        ("\n- " + "[" * 5000 + "]" * 5000, 2, "nested deeper than 50 levels"),
+        ("{" * 200_000, 1, "nested deeper than 50 levels"),
+        ("&a [*a]", 1, "nested deeper than 50 levels"),
+        ("a: &a {b: *a}", 1, "nested deeper than 50 levels"),
+        ("a: &a {<<: *a}", 1, "nested deeper than 50 levels"),
+        ("- 1\n- " + "9" * 400, 2, "a number of 400 characters"),
+        ("- 1\n- " + "9" * 30, 2, "must be finite and fit 64 bits"),
+        ("- 1\n- .inf", 2, "must be finite and fit 64 bits"),
+        ("- 1\n- .nan", 2, "must be finite and fit 64 bits"),
+        ("- 1\n- x" + "y" * 2**20, 1, "larger than 1024 KB"),
+        ("- 1\n- a\0b", 2, "the character U\\+0000"),
+        ('- 1\n- "a\\0b"', 2, "a control character"),
+        ('- 1\n- "\\e[31m"', 2, "a control character"),
+        ('- {"\\0": 1}', 1, "a control character"),
+        ("- 1\n- a: {{ project }}", 2, "a key must be a text .is this a template's"),
+        ("- {{ project }}", 1, "a key must be a text .is this a template's"),
+        ("- 1\n- ? [a]\n  : 1", 2, "a key must be a text"),
+        ("- {<<: 5}", 1, "<< takes over a mapping"),
+        ("-\n\t- a", 2, "cannot start any token"),
+        ("- !!python/object/apply:os.system [exit]", 1, "the tag 'python/object/apply:os.system' means nothing"),
+        ("- !!set {a}", 1, "the tag 'set' means nothing"),
+        ("- !!int many", 1, "no number"),
+        ("- 1\n---\n- 2", 2, "another document"),
+        ("- *nobody", 1, "undefined alias"),
+        ("- a\n- ä".encode("latin-1"), 2, "not UTF-8"),
+        ("- a".encode("utf-16"), 1, "not UTF-8"),
+    ],
+)
+def test_a_bomb_is_a_problem_with_its_line(
+    tmp_path: Path, name: str, content: str | bytes, line: int, message: str
+) -> None:
+    for each, good in (("usecase.yaml", GOOD), ("suite.yaml", "[]")):
+        (tmp_path / each).write_text(good)
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UseCaseError, match=message) as caught:
+        load_use_case(str(tmp_path))
+    (problem,) = caught.value.problems
+    assert (Path(problem.file).name, problem.line) == (name, line)
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "message"),
+    [
+        ('"1 if time_hour <= 5 else 0"', f"'{'-' * 50_000}time_hour'", "of at most 10,000"),
+        ('"1 if time_hour <= 5 else 0"', f"'{'-' * 5_000}time_hour'", "nested deeper than 100"),
+        ('"1 if time_hour <= 5 else 0"', f"'{'9' * 400} + time_hour'", "too large for 64 bits"),
+        ('"1 if time_hour <= 5 else 0"', "{text: x, root: {}, columns: [x]}", "an expression is a text"),
+        ("every: 1mo", "every: {text: 1mo, months: 1, seconds: 0}", "a duration is a text"),
+        ("every: 1mo", "every: 99999999999d", "at most 100 years"),
+        ("every: 1mo", f"every: '{'9' * 5000}d'", "a duration is"),
+        ("- clip:", "- {}\n  - clip:", "a step starts with one of"),
+        ("features:\n", "features:\n  -\n", "a step starts with one of"),
+        ("{active: false}", "{collect: '0 0 31 feb *'}", "a day that no month has"),
+        ("{active: false}", "{collect: '61 * * * *'}", "'61' is no minute"),
+    ],
+)
+def test_a_value_that_could_stop_a_flow_later_is_a_problem_now(
+    tmp_path: Path, written: str, instead: str, message: str
+) -> None:
+    assert written in GOOD
+    (tmp_path / "usecase.yaml").write_text(GOOD.replace(written, instead, 1))
+    (tmp_path / "suite.yaml").write_text("[]")
+    with pytest.raises(UseCaseError, match=message) as caught:
+        load_use_case(str(tmp_path))
+    assert caught.value.problems[0].line
+    assert len(str(caught.value)) < 3000
+
+
+def test_anchors_merges_and_a_byte_order_mark_are_read(make_use_case: Make) -> None:
+    folder = make_use_case(changes={"forbidden": ..., "features": [{"numeric": ["temp"]}]})
+    plain = load_use_case(str(folder)).spec
+    text = (folder / "usecase.yaml").read_text()
+    assert "keys:\n- time\n" in text
+    shared = text.replace("keys:\n- time\n", "keys: &keys\n- time\n") + "forbidden: *keys\n"
+    (folder / "usecase.yaml").write_text(
+        "\ufeff" + shared.replace("clock:\n  column: time\n", "clock: {<<: {column: time}}\n")
+    )
+    spec = load_use_case(str(folder)).spec
+    assert (spec.keys, spec.clock) == (plain.keys, plain.clock)
+    assert spec.forbidden == ("time",)
+
+
+def test_of_many_problems_the_first_are_told(tmp_path: Path) -> None:
+    (tmp_path / "usecase.yaml").write_text(GOOD.replace("features:\n", "features:\n" + "  - {clop: 1}\n" * 5000))
+    (tmp_path / "suite.yaml").write_text("[" + "{}," * 5000 + "]")
+    with pytest.raises(UseCaseError, match="and more problems") as caught:
+        load_use_case(str(tmp_path))
+    assert len(caught.value.problems) == MAX_PROBLEMS + 1
+
+
+@pytest.mark.parametrize("name", ["usecase.yaml", "suite.yaml"])
+@pytest.mark.parametrize("target", ["/proc/self/environ", "/dev/zero", "pipe", "."])
+def test_a_file_that_is_none_blocks_nobody(make_use_case: Make, name: str, target: str) -> None:
+    folder = make_use_case()
+    os.mkfifo(folder / "pipe")
+    (folder / name).unlink()
+    (folder / name).symlink_to(target)
+    with pytest.raises(UseCaseError, match=r"cannot be read: it is a (file of the system|device|folder)"):
+        load_use_case("registered", {"registered": folder})
+
+
+def test_a_registered_folder_that_is_gone_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(UseCaseError, match=r"usecase\.yaml: is not there"):
+        load_use_case("gone", {"gone": tmp_path / "gone"})
+
+
+@pytest.mark.parametrize("reference", ["x" * 5000, "~nobody_here/x", "a\0b", ""])
+def test_a_path_that_cannot_be_is_not_found(reference: str) -> None:
+    with pytest.raises(UseCaseNotFoundError):
+        load_use_case(reference)
