@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import glob
-import importlib.util
 import io
 from collections.abc import Mapping
 from pathlib import Path
 
-import fsspec
 import polars as pl
 
-from expectations.errors import SourceError, SourceUnreachableError
-from expectations.usecase import Clock, ColumnSpec, PackageSource, Source
+from expectations.errors import SourceError
+from expectations.usecase import Clock, ColumnSpec, Source
+from tasks.collection.addresses import file_name, locate, read_address
 
 _TYPES: dict[str, pl.DataType] = {
     "number": pl.Float64(),
@@ -22,39 +20,6 @@ _TYPES: dict[str, pl.DataType] = {
     "instant": pl.Datetime("us", "UTC"),
 }
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
-
-
-def locate(name: str, source: Source, folder: Path) -> list[str]:
-    """Return the addresses a source's path stands for, in order.
-
-    Raises
-    ------
-    SourceError
-        If the package is not installed, or no file matches.
-    """
-    if isinstance(source, PackageSource):
-        spec = importlib.util.find_spec(source.package)  # finds without importing
-        if spec is None or not spec.submodule_search_locations:
-            raise SourceError(
-                f"the package {source.package!r} of the source {name!r}",
-                "it is not installed",
-                f"pip install {source.package}",
-            )
-        found = [Path(root) / source.path for root in spec.submodule_search_locations]
-        matches = [str(path) for path in found if path.is_file()]
-    elif "://" in source.path:
-        return [source.path]
-    else:
-        path = Path(source.path).expanduser()
-        pattern = str(path if path.is_absolute() else folder / path)
-        matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    if not matches:
-        raise SourceError(
-            f"a file for the source {name!r}",
-            f"nothing at {source.path}",
-            "Check the path (relative ones start at the use case's folder)",
-        )
-    return matches
 
 
 def read_source(
@@ -76,7 +41,7 @@ def read_source(
         if frame.is_empty():
             raise SourceError(
                 f"rows in the source {name!r}",
-                f"none in {Path(address).name}",
+                f"none in {file_name(address)}",
                 "Mend the source, or take the file away",
             )
         frames.append(frame)
@@ -121,26 +86,10 @@ def _plain(frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
 
 
 def _read_file(name: str, source: Source, address: str, declared: set[str], clock: Clock) -> pl.DataFrame:
-    try:
-        with fsspec.open(address, "rb", compression="infer") as file:
-            content = file.read()
-    except FileNotFoundError as error:
-        raise SourceError(f"a file for the source {name!r}", f"nothing at {address}", "Check the path") from error
-    except (EOFError, OSError, ValueError) as error:
-        if "://" in address:
-            raise SourceUnreachableError(
-                f"an answer from {address} for the source {name!r}",
-                str(error),
-                "Check the address and its credentials, then run again",
-            ) from error
-        raise SourceError(
-            f"a readable file for the source {name!r}",
-            f"{Path(address).name} is cut short or damaged ({error})",
-            "Fetch the file again",
-        ) from error
+    content = read_address(name, source, address)
     if not content.strip():
-        raise SourceError(f"rows in the source {name!r}", f"{Path(address).name} is empty", "Fetch the file again")
-    kind = source.format or ("parquet" if ".parquet" in Path(address).name else "csv")
+        raise SourceError(f"rows in the source {name!r}", f"{file_name(address)} is empty", "Fetch the file again")
+    kind = source.format or ("parquet" if ".parquet" in file_name(address) else "csv")
     try:
         if kind == "parquet":
             return _plain(pl.read_parquet(io.BytesIO(content)), clock)
@@ -151,7 +100,7 @@ def _read_file(name: str, source: Source, address: str, declared: set[str], cloc
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise SourceError(
             f"{kind} in the source {name!r}",
-            f"{Path(address).name}: {str(error).splitlines()[0]}",
+            f"{file_name(address)}: {str(error).splitlines()[0]}",
             "Fetch the file again, or declare its format",
         ) from error
 

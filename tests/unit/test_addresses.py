@@ -1,0 +1,274 @@
+"""Where sources may lie: regular files here, stores elsewhere within limits, packages without running them."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from expectations.errors import SourceError, SourceUnreachableError, UseCaseError
+from expectations.loading import load_use_case
+from expectations.usecase import Source
+from tasks.collection.addresses import locate, read_address, shown
+
+Make = Callable[..., Path]
+CSV = b"a,b\n1,2\n"
+SECRET = "s3cr3t"
+
+
+def source(path: str, **others: object) -> Source:
+    return TypeAdapter(Source).validate_python({"kind": "file", "path": path, **others})
+
+
+def read(path: str, folder: Path, **others: object) -> bytes:
+    declared = source(path, **others)
+    return b"".join(read_address("rides", declared, address) for address in locate("rides", declared, folder))
+
+
+# --- this machine -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/dev/zero", "/dev/stdin", "/proc/self/environ", "/proc/self/fd/0", "/sys/kernel/notes"]
+)
+@pytest.mark.parametrize("form", ["{}", "file://{}", "local://{}", "link", "zip://a::{}", "zip://a::file://{}"])
+def test_what_is_no_file_of_data_is_not_read(tmp_path: Path, path: str, form: str) -> None:
+    os.environ["PLANTED"] = SECRET
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises((SourceError, SourceUnreachableError)) as caught:
+        read(form.format(path), tmp_path)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_pipe_a_socket_and_a_folder_block_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.csv"))
+        for name, found in (("pipe", "a pipe"), ("socket", "a socket"), ("folder", "it is a folder")):
+            with pytest.raises(SourceError, match=found):
+                read(f"{name}.csv", tmp_path)
+
+
+def test_links_to_files_and_packed_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "there.csv").write_bytes(CSV)
+    (tmp_path / "here.csv").symlink_to(tmp_path / "there.csv")
+    (tmp_path / "a::b.csv.gz").write_bytes(gzip.compress(CSV))
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as packed:
+        packed.writestr("jan.csv", CSV)
+    for path in (
+        "here.csv",
+        "a::b.csv.gz",
+        f"file://{tmp_path}/there.csv",
+        f"zip://jan.csv::{tmp_path}/c.zip",
+        "*re.csv",
+    ):
+        assert read(path, tmp_path).startswith(CSV)
+
+
+def test_what_unpacks_to_more_than_the_limit_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"0" * 3_000_000))
+    with pytest.raises(SourceError, match=r"at most 2 MB .*, unpacked; found more at .*bomb.*`max_megabytes`"):
+        read("bomb.csv.gz", tmp_path, max_megabytes=2)
+    assert len(read("bomb.csv.gz", tmp_path, max_megabytes=3)) == 3_000_000
+
+
+@pytest.mark.parametrize("content", [b"no zip", b"PK\x05\x06" + b"\0" * 18])
+def test_a_damaged_or_empty_archive_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.csv.zip").write_bytes(content)
+    with pytest.raises(SourceError, match="cut short or damaged"):
+        read("a.csv.zip", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path", ["memory://a", "dir://x::memory://a", "generic://file:///etc/passwd", "git://.:x@y/z", "x://y"]
+)
+def test_an_address_of_another_kind_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(SourceError, match="an address that can be read"):
+        read(path, tmp_path)
+
+
+def test_nobodys_home_is_a_path_that_leads_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="nothing at ~nobody_here"):
+        read("~nobody_here/a.csv", tmp_path)
+
+
+# --- elsewhere ----------------------------------------------------------------------------------------------------
+
+
+class _Odd(BaseHTTPRequestHandler):
+    """Answers as its path says."""
+
+    protocol_version = "HTTP/1.0"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        getattr(self, f"_{self.path.split('?')[0].strip('/').partition('.')[0]}")()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _good(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(CSV)
+
+    def _endless(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        if self.command == "GET":
+            try:
+                while True:
+                    self.wfile.write(b"1,2\n" * 100_000)
+            except OSError:  # the reader has gone
+                self.server.left.set()  # type: ignore[attr-defined]
+
+    def _silent(self) -> None:
+        time.sleep(30)
+
+    def _dripping(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(b"1")
+                time.sleep(0.05)
+        except OSError:
+            self.server.left.set()  # type: ignore[attr-defined]
+
+    def _status(self) -> None:
+        self.send_response(int(self.path.split("?")[0].rpartition(".")[2]))
+        self.end_headers()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Odd)
+    server.daemon_threads = True
+    server.left = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def url(server: ThreadingHTTPServer) -> str:
+    server.left.clear()  # type: ignore[attr-defined]
+    return f"http://ann:{SECRET}@127.0.0.1:{server.server_address[1]}"
+
+
+def test_a_store_elsewhere_is_read(url: str, tmp_path: Path) -> None:
+    assert read(f"{url}/good.csv", tmp_path) == CSV
+
+
+def test_an_endless_body_ends_at_the_limit(url: str, server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="at most 3 MB"):
+        read(f"{url}/endless.csv", tmp_path, max_megabytes=3)
+    assert server.left.wait(30)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("page", ["silent", "dripping"])
+def test_what_takes_too_long_is_unreachable(url: str, tmp_path: Path, page: str) -> None:
+    with pytest.raises(SourceUnreachableError, match="none within 1s"):
+        read(f"{url}/{page}.csv?token={SECRET}", tmp_path, timeout="1s")
+
+
+@pytest.mark.parametrize(
+    ("page", "transient"), [("status.500", True), ("status.429", True), ("status.403", False), ("status.404", False)]
+)
+def test_no_login_is_told_whatever_the_answer(url: str, tmp_path: Path, page: str, transient: bool) -> None:
+    with pytest.raises(SourceError) as caught:
+        read(f"{url}/{page}?token={SECRET}", tmp_path)
+    error = caught.value
+    assert error.transient == transient
+    assert "127.0.0.1" in str(error)
+    while error is not None:
+        assert SECRET not in str(error)
+        error = None if error.__suppress_context__ else error.__cause__ or error.__context__
+
+
+def test_a_closed_port_is_unreachable_and_tells_no_login(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(SourceUnreachableError) as caught:
+            read(f"http://ann:{SECRET}@127.0.0.1:{port}/a.csv", tmp_path)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://u:p@host:8443/a/b.csv?sig=x#y", "https://host:8443/a/b.csv"),
+        ("s3://key:p@bucket/a.csv", "s3://bucket/a.csv"),
+        ("zip://jan.csv::https://u:p@host/c.zip?sig=x", "zip://jan.csv::https://host/c.zip"),
+        ("http://[u:p@host/a", "http://…"),
+        ("data/a.csv", "data/a.csv"),
+    ],
+)
+def test_an_address_is_shown_without_its_login(address: str, expected: str) -> None:
+    assert shown(address) == expected
+
+
+# --- packages -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that can be found and leaves a trace when any of it runs."""
+    root = tmp_path / "site"
+    for folder in (root / "evil", root / "evil" / "sub"):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+        (folder / "data.csv").write_bytes(CSV)
+    (root / "outside.csv").write_bytes(CSV)
+    monkeypatch.syspath_prepend(str(root))
+    return tmp_path / "ran"
+
+
+def test_a_package_is_found_and_not_imported(evil: Path, tmp_path: Path) -> None:
+    declared = TypeAdapter(Source).validate_python({"kind": "package", "package": "evil", "path": "sub/data.csv"})
+    (address,) = locate("rides", declared, tmp_path)
+    assert read_address("rides", declared, address) == CSV
+    assert not evil.exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "path", "message"),
+    [
+        ("evil.sub", "data.csv", "no name of a package"),
+        ("", "data.csv", "no name of a package"),
+        ("../evil", "data.csv", "no name of a package"),
+        ("evil", "../outside.csv", "does not lie inside the package"),
+        ("evil", "sub/../../outside.csv", "does not lie inside the package"),
+        ("evil", "/etc/passwd", "does not lie inside the package"),
+        ("evil", "", "does not lie inside the package"),
+    ],
+)
+def test_a_package_source_that_leads_elsewhere_is_a_problem_with_a_line(
+    evil: Path, make_use_case: Make, package: str, path: str, message: str
+) -> None:
+    folder = make_use_case(changes={"sources.rides": {"kind": "package", "package": package, "path": path}})
+    with pytest.raises(UseCaseError, match=message) as caught:
+        load_use_case(str(folder))
+    assert caught.value.problems[0].line
+    assert not evil.exists()
+
+
+@pytest.mark.parametrize("package", ["__main__", "sys", "no_such_thing", "site"])
+def test_a_module_that_holds_no_files_is_told(tmp_path: Path, package: str) -> None:
+    declared = TypeAdapter(Source).validate_python({"kind": "package", "package": package, "path": "a.csv"})
+    with pytest.raises(SourceError, match=f"the package '{package}'"):
+        locate("rides", declared, tmp_path)
