@@ -191,6 +191,8 @@ class Settings(BaseSettings):
             "PREFECT_LOGGING_EXTRA_LOGGERS": "driftwheel,tasks,flows",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
+            # `python -m` would import from whatever folder the command was given in before what is installed
+            "PYTHONSAFEPATH": "1",
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

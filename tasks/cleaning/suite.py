@@ -6,7 +6,8 @@ Of Great Expectations' results only counts and row positions are taken: its comp
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -15,8 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from expectations.errors import Problem, UseCaseError
+from expectations.errors import ExpressionError, Problem, UseCaseError
+from expectations.expressions import parse_expression
 from expectations.loading import SUITE, ExpectationSpec, LoadedUseCase
+
+_RESERVED = frozenset({"batch_id", "catch_exceptions", "id", "meta", "rendered_content", "result_format", "severity"})
+"""Arguments every expectation of Great Expectations has, and which are set here or beside `kwargs`."""
+_SCHEMA_PATTERNS = frozenset({"pattern", "patternProperties"})
+_SCHEMA_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ def _batches() -> tuple[Any, tuple[type, ...]]:
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations import expectation
 
+    import tasks.cleaning.patterns  # noqa: F401 - puts its matching in the place of theirs
+
     # it announces its temporary folders, at a level it sets itself when imported
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     context = great_expectations.get_context(mode="ephemeral")
@@ -80,7 +89,8 @@ def build_suite(usecase: LoadedUseCase) -> Any:  # noqa: ANN401 - Great Expectat
     Raises
     ------
     UseCaseError
-        If Great Expectations does not know an expectation or refuses its arguments.
+        If Great Expectations does not know an expectation or refuses its arguments, or if these could run code, reach
+        another machine or take for ever.
     """
     from great_expectations.core import ExpectationSuite
     from great_expectations.exceptions import GreatExpectationsError
@@ -88,24 +98,88 @@ def build_suite(usecase: LoadedUseCase) -> Any:  # noqa: ANN401 - Great Expectat
 
     suite, problems = ExpectationSuite(name=usecase.name), []
     for position, spec in enumerate(usecase.suite):
-        try:
-            suite.add_expectation_configuration(
-                ExpectationConfiguration(
-                    type=spec.type,
-                    kwargs=dict(spec.kwargs),
-                    severity=spec.severity,
-                    meta={**spec.meta, "_position": position},
+        found = list(_faults(spec.kwargs))
+        if not found:
+            try:
+                suite.add_expectation_configuration(
+                    ExpectationConfiguration(
+                        type=spec.type,
+                        kwargs=_arguments(spec.kwargs),
+                        severity=spec.severity,
+                        meta={**spec.meta, "_position": position},
+                    )
                 )
-            )
-        except (GreatExpectationsError, ValueError, TypeError) as error:
-            problems.append(
-                Problem(
-                    str(usecase.folder / SUITE), None, f"{position}: {spec.type}", " ".join(str(error).split())[:300]
-                )
-            )
+                found = list(_condition_faults(getattr(suite.expectations[-1], "row_condition", None)))
+            except (GreatExpectationsError, ValueError, TypeError, re.error) as error:
+                found = [" ".join(str(error).split())[:300]]
+        file = str(usecase.folder / SUITE)
+        problems += [Problem(file, spec.line, f"{position}: {spec.type}", message) for message in found]
     if problems:
         raise UseCaseError(usecase.name, problems)
     return suite
+
+
+def _faults(kwargs: dict[str, Any]) -> Iterator[str]:
+    """Say what Great Expectations would take, and we do not."""
+    for name in sorted(kwargs.keys() & _RESERVED):
+        yield f"{name} is no argument of an expectation here; severity and meta stand beside kwargs"
+    for key, value in _entries(kwargs):
+        if key == "$PARAMETER":
+            yield "$PARAMETER is not filled in here; write the value"
+        elif key in ("regex", "regex_list"):
+            for pattern in value if isinstance(value, list) else [value]:
+                yield from _pattern_faults(pattern)
+    for key, value in _entries(kwargs.get("json_schema")):
+        if key in _SCHEMA_PATTERNS:
+            yield f"{key} of a JSON schema may take for ever; use expect_column_values_to_match_regex"
+        elif key in _SCHEMA_REFERENCES and not str(value).startswith("#"):
+            yield f"{key} may only lead into the schema itself (#/…)"
+
+
+def _entries(value: object) -> Iterator[tuple[str, object]]:
+    """Every key and its value, however deep."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key, inner
+            yield from _entries(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _entries(inner)
+
+
+def _pattern_faults(pattern: object) -> Iterator[str]:
+    if not isinstance(pattern, str):
+        yield "a pattern must be a text"
+        return
+    try:
+        pl.Series([""]).str.contains(pattern)
+    except pl.exceptions.ComputeError as error:
+        reason = " ".join(str(error).split())[:200]
+        yield f"no pattern of Rust's regex, which matches in linear time (it has no look-around): {reason}"
+
+
+def _arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Write a condition of rows that is a text as Great Expectations now wants it."""
+    condition = kwargs.get("row_condition")
+    if not isinstance(condition, str) or kwargs.get("condition_parser", "pandas") != "pandas":
+        return dict(kwargs)
+    others = {key: value for key, value in kwargs.items() if key != "condition_parser"}
+    return {**others, "row_condition": {"type": "pass_through", "pass_through_filter": condition}}
+
+
+def _condition_faults(condition: Any) -> Iterator[str]:  # noqa: ANN401 - theirs
+    """Say what of a condition of rows pandas would run as code: it evaluates texts, and columns' names in them."""
+    text, column = getattr(condition, "pass_through_filter", None), getattr(condition, "column", None)
+    if text is not None:
+        try:
+            if parse_expression(text).root.kind != "boolean" or len(text.splitlines()) > 1:  # pandas runs each line
+                yield "row_condition must be a condition on one line, such as pressure > 5"
+        except ExpressionError as error:
+            yield f"row_condition: {error}"
+    if column is not None and not re.fullmatch(r"[^`'\"#\\\s]+( [^`'\"#\\\s]+)*", column.name):
+        yield "row_condition names a column with quotes, backticks or # in its name, which pandas cannot read"
+    for inner in getattr(condition, "conditions", ()):
+        yield from _condition_faults(inner)
 
 
 def validate(usecase: LoadedUseCase, rows: pl.DataFrame) -> list[Outcome]:

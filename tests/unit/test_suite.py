@@ -1,0 +1,213 @@
+"""A suite is data: nothing in it runs as code, reaches another machine or takes for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from expectations.errors import UseCaseError
+from expectations.loading import ExpectationSpec, LoadedUseCase
+from tasks.cleaning.suite import Outcome, build_suite, validate
+
+ROWS = pl.DataFrame({"a": [1, 2, 3, 4], "a b": [1, 2, 3, 4], "s": ["x", "y", "x", "z"], "t": ["1a", "b2", None, "3"]})
+
+
+def with_suite(bikes: LoadedUseCase, *specs: tuple[str, dict[str, object]]) -> LoadedUseCase:
+    suite = tuple(ExpectationSpec(name, kwargs, {}, line=7) for name, kwargs in specs)
+    return LoadedUseCase(bikes.spec, bikes.folder, suite, bikes.digest)
+
+
+def judge(bikes: LoadedUseCase, name: str, rows: pl.DataFrame = ROWS, **kwargs: object) -> Outcome:
+    (outcome,) = validate(with_suite(bikes, (name, kwargs)), rows)
+    return outcome
+
+
+# --- conditions of rows -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"row_condition": "a > 2", "condition_parser": "pandas"},
+        {"row_condition": "a > 2 and s != 'y'"},
+        {"row_condition": {"type": "comparison", "column": {"name": "a b"}, "operator": ">", "parameter": 2}},
+        {
+            "row_condition": {
+                "type": "or",
+                "conditions": [
+                    {"type": "comparison", "column": {"name": "a"}, "operator": "IN", "parameter": [3]},
+                    {"type": "comparison", "column": {"name": "s"}, "operator": "==", "parameter": "z"},
+                ],
+            }
+        },
+    ],
+)
+def test_a_condition_of_rows_sets_apart_exactly_the_rows_it_names(
+    bikes: LoadedUseCase, condition: dict[str, object]
+) -> None:
+    found = judge(bikes, "expect_column_values_to_be_in_set", column="s", value_set=["y"], **condition)
+    assert (found.failing.tolist(), found.error) == ([2, 3], None)
+
+
+TRACE = "@pd.io.common.os.system('touch {}')"
+
+
+@pytest.mark.parametrize("name", ["expect_column_values_to_be_in_set", "expect_column_min_to_be_between"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"row_condition": f"{TRACE} == 0"},
+        {"row_condition": f"{TRACE} == 0", "condition_parser": "pandas"},
+        {"row_condition": f"a > 0 and {TRACE} == 0", "condition_parser": "python"},
+        {"row_condition": f"s == '''\n{TRACE} == 0\n'''"},
+        {"row_condition": f"s == '''\u2028{TRACE} == 0\u2028'''"},
+        {"row_condition": {"type": "pass_through", "pass_through_filter": f"{TRACE} == 0"}},
+        {
+            "row_condition": {
+                "type": "and",
+                "conditions": [{"type": "pass_through", "pass_through_filter": f"{TRACE} == 0"}],
+            }
+        },
+        {"row_condition": {"type": "nullity", "column": {"name": f"a` > 0 or {TRACE} == 0 or `a"}, "is_null": False}},
+        {
+            "row_condition": {
+                "type": "comparison",
+                "column": {"name": f"a` > 0 or {TRACE} == 0 or `a"},
+                "operator": "==",
+                "parameter": 1,
+            }
+        },
+        {"row_condition": f'col("a` > 0 or {TRACE} == 0 or `a") > 1', "condition_parser": "great_expectations"},
+        {"row_condition": "a.__class__ == 1"},
+        {"row_condition": "`a b` > 1"},
+        {"row_condition": "a + 1"},
+        {"row_condition": "not a condition"},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*deprecated as of GX Core:DeprecationWarning")
+def test_a_condition_that_is_code_is_a_problem_and_does_not_run(
+    bikes: LoadedUseCase, tmp_path: Path, name: str, condition: dict[str, object]
+) -> None:
+    def planted(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: planted(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [planted(inner) for inner in value]
+        return value.format(tmp_path / "ran") if isinstance(value, str) else value
+
+    arguments = {"value_set": ["x"]} if name.endswith("set") else {"min_value": 0}
+    kwargs = {"column": "s" if name.endswith("set") else "a", **arguments, **planted(condition)}  # type: ignore[dict-item]
+    with pytest.raises(UseCaseError, match=r"suite\.yaml:7: 0: "):
+        validate(with_suite(bikes, (name, kwargs)), ROWS)
+    assert not (tmp_path / "ran").exists()
+
+
+# --- patterns -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "failing"),
+    [
+        ("expect_column_values_to_match_regex", {"regex": "^[0-9]"}, [1]),
+        ("expect_column_values_to_not_match_regex", {"regex": "^[0-9]"}, [0, 3]),
+        ("expect_column_values_to_match_regex_list", {"regex_list": ["^1", "b"]}, [3]),
+        ("expect_column_values_to_match_regex_list", {"regex_list": ["^[0-9]", "a"], "match_on": "all"}, [1, 3]),
+        ("expect_column_values_to_not_match_regex_list", {"regex_list": ["^1", "b"]}, [0, 1]),
+    ],
+)
+def test_patterns_judge_as_great_expectations_says(
+    bikes: LoadedUseCase, name: str, arguments: dict[str, object], failing: list[int]
+) -> None:
+    found = judge(bikes, name, column="t", **arguments)
+    assert (found.failing.tolist(), found.error) == (failing, None)
+
+
+def test_numbers_are_matched_as_they_are_written(bikes: LoadedUseCase) -> None:
+    assert judge(bikes, "expect_column_values_to_match_regex", column="a", regex="^[12]$").failing.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*$", "(.*)*x", "^(([a-z])+.)+[A-Z]([a-z])+$", "(a|aa)+$"])
+@pytest.mark.parametrize("name", ["expect_column_values_to_match_regex", "expect_column_values_to_not_match_regex"])
+def test_a_catastrophic_pattern_ends(bikes: LoadedUseCase, name: str, pattern: str) -> None:
+    rows = pl.DataFrame({"t": ["a" * 100_000 + "!"] * 5})  # of as few as 40, Python's engine would try for hours
+    found = judge(bikes, name, rows, column="t", regex=pattern)
+    assert found.error is None
+    assert len(found.failing) in (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(?<!a)b", "no look-around"),
+        (r"(a)\1", "no look-around"),
+        ("(", "unclosed group"),
+        (5, "must be a text"),
+        ("((a{1000}){1000}){1000}", "size limit"),
+    ],
+)
+def test_a_pattern_that_cannot_be_is_a_problem_with_its_line(
+    bikes: LoadedUseCase, pattern: object, message: str
+) -> None:
+    for name, arguments in (("regex", {"regex": pattern}), ("regex_list", {"regex_list": ["a", pattern]})):
+        with pytest.raises(UseCaseError, match=message) as caught:
+            build_suite(with_suite(bikes, (f"expect_column_values_to_match_{name}", {"column": "t", **arguments})))
+        assert caught.value.problems[0].line == 7
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.none() | st.text(max_size=8), min_size=1, max_size=6), st.sampled_from(["a", "^$", "\\d", "é|ß", "."])
+)
+def test_what_matches_and_what_does_not_is_all_there_is(
+    bikes: LoadedUseCase, texts: list[str | None], pattern: str
+) -> None:
+    rows = pl.DataFrame({"t": texts}, schema={"t": pl.String})
+    match = judge(bikes, "expect_column_values_to_match_regex", rows, column="t", regex=pattern).failing
+    other = judge(bikes, "expect_column_values_to_not_match_regex", rows, column="t", regex=pattern).failing
+    assert sorted([*match, *other]) == [at for at, text in enumerate(texts) if text is not None]
+
+
+# --- whatever else ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "message"),
+    [
+        ("expect_table_row_count_to_equal", {"value": {"$PARAMETER": "9^9^9^9"}}, "not filled in here"),
+        ("expect_column_values_to_be_in_set", {"column": "s", "value_set": {"$PARAMETER": "x"}}, "not filled in here"),
+        ("expect_column_values_to_be_in_set", {"column": "s", "value_set": [], "meta": {}}, "no argument"),
+        (
+            "expect_column_values_to_be_in_set",
+            {"column": "s", "value_set": [], "catch_exceptions": False},
+            "no argument",
+        ),
+        (
+            "expect_column_values_to_be_in_set",
+            {"column": "s", "value_set": [], "result_format": "BASIC"},
+            "no argument",
+        ),
+        ("expect_column_values_to_match_strftime_format", {"column": "s", "strftime_format": "%Y%Y"}, "redefinition"),
+        (
+            "expect_column_values_to_match_json_schema",
+            {"column": "s", "json_schema": {"$ref": "http://x/"}},
+            "into the schema",
+        ),
+        (
+            "expect_column_values_to_match_json_schema",
+            {"column": "s", "json_schema": {"anyOf": [{"items": {"pattern": "(a+)+$"}}]}},
+            "may take for ever",
+        ),
+        ("os.system", {}, "not found"),
+        ("tests.unit.test_suite.Evil", {}, "not found"),
+        ("expectation", {}, "not found"),
+    ],
+)
+def test_what_could_run_or_never_end_is_a_problem(
+    bikes: LoadedUseCase, name: str, kwargs: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UseCaseError, match=message):
+        build_suite(with_suite(bikes, (name, kwargs)))
