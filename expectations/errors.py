@@ -102,6 +102,10 @@ class UnreachableError(DriftwheelError):
     transient = True
 
 
+class KeyRefusedError(DriftwheelError):
+    """The service does not take the platform's key."""
+
+
 class TurnTakenError(DriftwheelError):
     """Another process holds the open turn of this use case and is alive."""
 

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused.
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,13 +19,11 @@ if TYPE_CHECKING:
     from flows.stage import Verdict
     from infra.backup import Backup
     from infra.settings import Settings
-    from tasks.stores.keys import Keys
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 FAILED, HELD = 1, 3
-_PLATFORM_KEY = "platform"
 _HELD_OUTCOMES = {"held", "hold", "refused", "unknown"}
 
 
@@ -674,7 +671,7 @@ def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool
 
 @main.group()
 def keys() -> None:
-    """Make and remove API keys of the service. As long as there is none it is open, and on loopback alone."""
+    """Make and remove API keys of the service. Until the first it is open, on loopback alone; then it stays closed."""
 
 
 @keys.command("add")
@@ -691,30 +688,19 @@ def keys() -> None:
 @_errors
 def add_key(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key and show it, once. It is in force within a second, without a restart."""
-    from tasks.stores.keys import SCOPES, Keys, Scope
+    from expectations.errors import DriftwheelError
+    from infra.platform_key import keep_platform_in
+    from tasks.stores.keys import PLATFORM, SCOPES, Keys, Scope, check_name
 
     settings = _settings()
     file = Keys(settings.keys_file)
+    check_name(name, file.read())
+    if name == PLATFORM:
+        raise DriftwheelError("a name for a client", f"{name!r}, the platform's own", "Choose another")
+    if keep_platform_in(settings):  # first: there is no moment in which it is locked out
+        click.echo("from now on the service asks for a key; the platform made itself one", err=True)
     wanted: list[Scope] = [scope for scope in SCOPES if scope in scopes]
-    if name not in file.read():
-        _keep_platform_in(settings, file)  # first: there is no moment in which it is locked out
-    made = file.add(name, wanted)
-    click.echo(made)
-
-
-def _keep_platform_in(settings: Settings, file: Keys) -> None:
-    """Make the platform a key of its own where the service asks for one: it must go on asking."""
-    from tasks.stores.keys import SCOPES
-    from tasks.stores.releases import replace_file
-
-    if settings.service_key or _PLATFORM_KEY in file.read():
-        return
-    own = settings.own_key_file
-    if not own.exists():  # whole before it is in force: a kill in between leaves nobody locked out
-        own.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(own, f"dw_{_PLATFORM_KEY}_{secrets.token_urlsafe(32)}", 0o600)
-    file.add(_PLATFORM_KEY, SCOPES, own.read_text(encoding="ascii").strip())
-    click.echo("from now on the service asks for a key; the platform made itself one", err=True)
+    click.echo(file.add(name, wanted))
 
 
 @keys.command("list")
@@ -738,19 +724,11 @@ def list_keys(as_json: bool) -> None:
 @click.argument("name")
 @_errors
 def remove_key(name: str) -> None:
-    """Remove a key; the service stops taking it within a second."""
-    from tasks.stores.keys import Keys
+    """Remove a key; the service stops taking it within a second. The platform's own is replaced by another."""
+    from infra.platform_key import remove_key as remove_one
 
-    settings = _settings()
-    file = Keys(settings.keys_file)
-    file.remove(name)
-    click.echo(f"{name} is no longer taken")
-    if (
-        name == _PLATFORM_KEY and not settings.service_key
-    ):  # it is to be another; without one the platform is locked out
-        settings.own_key_file.unlink(missing_ok=True)
-        if file.read():
-            _keep_platform_in(settings, file)
+    renewed = remove_one(_settings(), name)
+    click.echo(f"{name} is no longer taken" + ("; the platform made itself another" if renewed else ""))
 
 
 @main.command()

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
             reports=folder / "reports",
             secret=self._secret(),
             commit=commit(),
-            service_key=self.service_key or self._own_key(),
+            service_key=self.shown_key,
             flow_login=self.prefect_login,
             serving_image="" if self.serving_image == "none" else self.serving_image,
         )
@@ -124,7 +124,11 @@ class Settings(BaseSettings):
         """Where the platform's own key to the service lies, for its owner alone."""
         return self.folder / "service.key"
 
-    def _own_key(self) -> str:
+    @property
+    def shown_key(self) -> str:
+        """The key the platform shows the service; empty where it has none."""
+        if self.service_key:
+            return self.service_key
         return self.own_key_file.read_text(encoding="ascii").strip() if self.own_key_file.exists() else ""
 
     @property

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from expectations.errors import DriftwheelError, StackError
-from tasks.stores.keys import SCOPES, Keys
+from tasks.stores.keys import PLATFORM, SCOPES, Keys
 from tasks.stores.releases import replace_file
 
 _CERTIFICATE_DAYS = 825
-_PLATFORM_KEY = "platform"
 RESTORING = "restoring"
 """A file in ``.stack`` from the beginning of a restore to its end."""
 
@@ -93,7 +92,7 @@ def _settings(domain: str, port: int, use_cases: tuple[str, ...]) -> dict[str, s
         "DRIFTWHEEL_PORT": str(port),
         "DRIFTWHEEL_USE_CASES": ",".join(use_cases),
         "DRIFTWHEEL_PASSWORD": secrets.token_urlsafe(24),
-        "DRIFTWHEEL_SERVICE_KEY": f"dw_{_PLATFORM_KEY}_{secrets.token_urlsafe(32)}",
+        "DRIFTWHEEL_SERVICE_KEY": f"dw_{PLATFORM}_{secrets.token_urlsafe(32)}",
         "POSTGRES_PASSWORD": secrets.token_hex(24),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
     }
@@ -110,8 +109,8 @@ def _make_secrets(hidden: Path, environment: dict[str, str]) -> list[str]:
     if _certify(hidden / "nginx", environment["DRIFTWHEEL_DOMAIN"]):
         made.append("nginx/certificate.pem")
     keys = Keys(hidden / "keys" / "keys.json")
-    if _PLATFORM_KEY not in keys.read():
-        keys.add(_PLATFORM_KEY, SCOPES, environment["DRIFTWHEEL_SERVICE_KEY"])
+    if PLATFORM not in keys.read():
+        keys.add(PLATFORM, SCOPES, environment["DRIFTWHEEL_SERVICE_KEY"])
         made.append("keys/keys.json")
     for path in (each for each in hidden.iterdir() if each.is_dir()):
         path.chmod(0o755)  # the folder above keeps others of this machine out; the containers read below it

@@ -219,11 +219,7 @@ def _await(
         except httpx.HTTPError as error:  # a service that restarts is back in seconds
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > (LEAVING_SECONDS if service.several else SILENCE_SECONDS):
-                raise UnreachableError(
-                    f"the service at {job.places.service}",
-                    str(error),
-                    "Start it (`driftwheel up`) and run again",
-                ) from error
+                raise service.fault(error) from error
             time.sleep(_POLL_SECONDS)
             continue
         mounts = [answer["usecases"].get(job.name, {}) for answer in answers]

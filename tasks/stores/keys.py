@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -20,6 +22,8 @@ from tasks.stores.releases import replace_file
 
 Scope = Literal["predict", "feedback", "admin"]
 SCOPES: tuple[Scope, ...] = ("predict", "feedback", "admin")
+PLATFORM = "platform"
+"""Name of the key the platform itself shows."""
 _PREFIX = "dw"
 
 
@@ -72,16 +76,16 @@ class Keys:
         DriftwheelError
             If the name is taken or is no name.
         """
-        if not name.replace("-", "").isalnum() or len(name) > 64:
-            raise DriftwheelError("a name of letters, digits and dashes", repr(name), "Choose another")
-        known = self.read()
-        if name in known:
-            raise DriftwheelError(
-                f"a name other than {', '.join(sorted(known))}", repr(name), f"Remove it first, or call it {name}-2"
-            )
-        text = secret or f"{_PREFIX}_{name}_{secrets.token_urlsafe(32)}"
-        self._write({**known, name: Key(name=name, sha256=_hash(text), scopes=tuple(scopes), made=datetime.now(UTC))})
+        with self._changing() as known:
+            check_name(name, known)
+            text = secret or f"{_PREFIX}_{name}_{secrets.token_urlsafe(32)}"
+            known[name] = _key(name, scopes, text)
         return text
+
+    def put(self, name: str, scopes: Sequence[Scope], secret: str) -> None:
+        """Give a name another key, or its first; the service takes the new one in the place of the old at once."""
+        with self._changing() as known:
+            known[name] = _key(name, scopes, secret)
 
     def remove(self, name: str) -> None:
         """Forget a key; the service stops taking it within a second.
@@ -91,15 +95,24 @@ class Keys:
         DriftwheelError
             If there is none of this name.
         """
-        known = self.read()
-        if name not in known:
-            raise DriftwheelError(
-                f"one of {', '.join(sorted(known)) or 'no keys'}", repr(name), "See `driftwheel keys list`"
-            )
-        self._write({each: key for each, key in known.items() if each != name})
+        with self._changing() as known:
+            if name not in known:
+                raise DriftwheelError(
+                    f"one of {', '.join(sorted(known)) or 'no keys'}", repr(name), "See `driftwheel keys list`"
+                )
+            del known[name]
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Key]]:
+        """Read the keys, and write them as they are at the end; one process after the other."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = self.read()
+            yield known
+            self._write(known)
 
     def _write(self, keys: dict[str, Key]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         before = self.path.stat() if self.path.exists() else None  # a container reads it by this owner and mode
         replace_file(self.path, json.dumps([key.model_dump(mode="json") for key in keys.values()], indent=1))
         self.path.chmod(stat.S_IMODE(before.st_mode) if before else 0o640)
@@ -117,5 +130,26 @@ def key_of(presented: bytes, keys: Sequence[Key]) -> Key | None:
     return found
 
 
-def _hash(text: str) -> str:
+def check_name(name: str, known: dict[str, Key]) -> None:
+    """Check that a key may be called this.
+
+    Raises
+    ------
+    DriftwheelError
+        If the name is taken or is no name.
+    """
+    if not name.replace("-", "").isalnum() or len(name) > 64:
+        raise DriftwheelError("a name of letters, digits and dashes", repr(name), "Choose another")
+    if name in known:
+        raise DriftwheelError(
+            f"a name other than {', '.join(sorted(known))}", repr(name), f"Remove it first, or call it {name}-2"
+        )
+
+
+def _key(name: str, scopes: Sequence[Scope], text: str) -> Key:
+    return Key(name=name, sha256=digest_of(text), scopes=tuple(scopes), made=datetime.now(UTC))
+
+
+def digest_of(text: str) -> str:
+    """Return what is kept of a key."""
     return hashlib.sha256(text.encode()).hexdigest()

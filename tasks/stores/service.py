@@ -12,11 +12,13 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from expectations.errors import UnreachableError
+from expectations.errors import DriftwheelError, KeyRefusedError, UnreachableError
 from expectations.masking import split_login
 
 LEAVING_SECONDS = 45.0
 """So long a name may still stand for a replica that has gone, or for one that is not there yet."""
+_NEW_KEY_SECONDS = 3.0
+"""So long a key that was made just now may not be in force yet."""
 _AGAIN_SECONDS = 0.5
 _SECONDS = httpx.Timeout(10.0, connect=2.0)
 
@@ -73,19 +75,33 @@ class Service:
         ------
         UnreachableError
             If one does not answer, or answers with an error.
+        KeyRefusedError
+            If one does not take the key.
         """
         began = time.monotonic()
         while True:
             try:
                 return self.ask_once(method, path, **params)
             except httpx.HTTPError as error:
-                if time.monotonic() - began >= max(patience, LEAVING_SECONDS if self.several else 0.0):
-                    raise UnreachableError(
-                        f"the service at {self.address} to answer {path}",
-                        str(error),
-                        "Start it (`driftwheel up`) and run again; nothing is lost",
-                    ) from error
+                leaving = LEAVING_SECONDS if self.several else _NEW_KEY_SECONDS if _of_key(error) else 0.0
+                if time.monotonic() - began >= max(patience, leaving):
+                    raise self.fault(error) from error
             time.sleep(_AGAIN_SECONDS)
+
+    def fault(self, error: httpx.HTTPError) -> DriftwheelError:
+        """Say what it means that the service did not answer, or with an error."""
+        if _of_key(error):
+            return KeyRefusedError(
+                f"the service at {self.address} to take the platform's key",
+                str(error).partition("\n")[0],
+                "See `driftwheel keys list`; `driftwheel keys remove platform` makes the platform another. Where "
+                "DRIFTWHEEL_SERVICE_KEY is set, give it a key with every scope",
+            )
+        return UnreachableError(
+            f"an answer of the service at {self.address}",
+            str(error).partition("\n")[0],
+            "Start it (`driftwheel up`) and run again; nothing is lost",
+        )
 
     def ask_once(self, method: Literal["GET", "POST"], path: str, **params: str) -> Answers:
         """Ask every replica once.
@@ -107,6 +123,11 @@ class Service:
             request.extensions["sni_hostname"] = any_of_them.url.host
             answers.append(self._direct.send(request).raise_for_status().json())
         return answers
+
+
+def _of_key(error: httpx.HTTPError) -> bool:
+    refused = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in refused
 
 
 def resolve(url: httpx.URL) -> list[str]:
