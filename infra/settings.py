@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.usecase import placeholders
 from tasks.stores.database import Database
+from tasks.stores.lake import usable
 from tasks.stores.places import Places
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -69,7 +70,7 @@ class Settings(BaseSettings):
     @cached_property
     def folder(self) -> Path:
         """The home folder, absolute; made if absent, for its owner alone."""
-        path = self.home.expanduser().absolute()
+        path = usable(self.home.expanduser().absolute())
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         return path
 

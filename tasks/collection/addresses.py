@@ -56,8 +56,11 @@ def locate(name: str, source: Source, folder: Path) -> list[str]:
         return [source.path]
     else:
         path = _local(source.path)
-        pattern = path if os.path.isabs(path) else os.path.join(folder, path)  # noqa: PTH117, PTH118 - of a glob
-        matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        if (folder / path).is_file():  # its name may hold a bracket
+            return [str(folder / path)]
+        # only what the use case says is a pattern, not the name of its folder
+        found = glob.glob(path, root_dir=folder, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        matches = [str(folder / each) for each in sorted(found)]
     if not matches:
         raise SourceError(
             f"a file for the source {name!r}",

@@ -99,12 +99,11 @@ def _open(job: Job, source: str) -> Dataset:
         name = source.removeprefix(_LAKE)
         if name not in _TABLES:
             raise SourceError(f"one of {', '.join(_LAKE + each for each in _TABLES)}", source, "Name one of these")
-        from deltalake import DeltaTable
-
         table: Table = "raw" if name == "raw" else "clean"
-        if job.lake.version(table) is None:
+        found = job.lake.open(table)
+        if found is None:
             raise SourceError(f"a table {name} of {job.name}", "none", "Run the collect flow first")
-        return DeltaTable(job.lake.address(table)).to_pyarrow_dataset()
+        return found.to_pyarrow_dataset()
     try:
         filesystem, path = fsspec.core.url_to_fs(source)
         return arrow.dataset(path, filesystem=filesystem, format="parquet")

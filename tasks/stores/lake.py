@@ -16,15 +16,21 @@ labels
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote
 
 import polars as pl
 
 from expectations.errors import LakeError
 from expectations.usecase import UseCase
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 Table = Literal["raw", "clean", "quarantine", "predictions", "labels", "shadows"]
 
@@ -40,6 +46,27 @@ _RETENTION = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
 }
+
+#: deltalake writes below such a path and then fails to find it; an address of SQLite ends at a question mark.
+_UNUSABLE = re.compile(r"[\[\]\\^|?\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+
+
+def usable(folder: Path) -> Path:
+    """Return a folder in which Delta tables and SQLite databases can lie.
+
+    Raises
+    ------
+    LakeError
+        If they cannot, because of its name.
+    """
+    if odd := _UNUSABLE.search(str(folder.absolute())):
+        raise LakeError(
+            "a folder that Delta and SQLite can have files in",
+            f"{odd[0]!r} in the path {str(folder)!r}",
+            "Set DRIFTWHEEL_HOME (or DRIFTWHEEL_LAKE) to one without [ ] \\ ^ | ? and control characters, and without "
+            "a % before two hexadecimal digits",
+        )
+    return folder
 
 
 @dataclass(frozen=True)
@@ -58,25 +85,46 @@ class Lake:
     root: str
     usecase: str
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder its tables lie in; None where it is at an address of a store."""
+        if self.root.startswith("file://"):
+            return Path(unquote(self.root.removeprefix("file://")), self.usecase)
+        return None if "://" in self.root else Path(self.root, self.usecase)
+
     def address(self, table: Table) -> str:
-        """Where a table lies."""
-        return f"{self.root.rstrip('/')}/{self.usecase}/{table}"
+        """Where a table lies.
 
-    def version(self, table: Table) -> int | None:
-        """Latest version of a table, None where it does not exist."""
+        Raises
+        ------
+        LakeError
+            If Delta cannot have a table in such a folder.
+        """
+        folder = self.folder
+        if folder is None:
+            return f"{self.root.rstrip('/')}/{self.usecase}/{table}"
+        return str(usable(folder) / table)
+
+    def open(self, table: Table, version: int | None = None) -> DeltaTable | None:
+        """Open a table at a version, the newest where not given; None where there is no such table."""
         from deltalake import DeltaTable
 
-        address = self.address(table)
-        return DeltaTable(address).version() if DeltaTable.is_deltatable(address) else None
-
-    def transaction(self, table: Table, application: str) -> int:
-        """Return the number of the last transaction an application committed to a table; 0 for none."""
-        from deltalake import DeltaTable
+        from tasks.stores.delta import LocalTable
 
         address = self.address(table)
         if not DeltaTable.is_deltatable(address):
-            return 0
-        return DeltaTable(address).transaction_version(application) or 0
+            return None
+        return (DeltaTable if self.folder is None else LocalTable)(address, version=version)
+
+    def version(self, table: Table) -> int | None:
+        """Latest version of a table, None where it does not exist."""
+        found = self.open(table)
+        return None if found is None else found.version()
+
+    def transaction(self, table: Table, application: str) -> int:
+        """Return the number of the last transaction an application committed to a table; 0 for none."""
+        found = self.open(table)
+        return 0 if found is None else found.transaction_version(application) or 0
 
     def append(
         self,
@@ -146,7 +194,7 @@ class Lake:
         return True
 
     def _conform(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-        schema = {**_ADDED.get(table, {}), **pl.scan_delta(self.address(table)).collect_schema()}
+        schema = self.scan(table).collect_schema()
         extra, missing = sorted(set(frame.columns) - set(schema)), sorted(set(schema) - set(frame.columns))
         if extra or missing:
             raise LakeError(
@@ -180,19 +228,16 @@ class Lake:
         LakeError
             If there is no such table yet.
         """
-        from deltalake import DeltaTable
-
-        address = self.address(table)
-        if not DeltaTable.is_deltatable(address):
+        found = self.open(table, version)
+        if found is None:
             raise LakeError(f"a table {table} of {self.usecase}", "none", "Run the collect flow first")
-        found = pl.scan_delta(address, version=version)
+        # a store's address is given as it is: Polars finds its credentials by it
+        rows = pl.scan_delta(self.address(table), version=version) if self.folder is None else pl.scan_delta(found)
         added = _ADDED.get(table)
         if not added:
-            return found
-        present = found.collect_schema()
-        return found.with_columns(
-            pl.lit(None, dtype).alias(name) for name, dtype in added.items() if name not in present
-        )
+            return rows
+        present = rows.collect_schema()
+        return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in added.items() if name not in present)
 
 
 @dataclass(frozen=True)
