@@ -23,6 +23,7 @@ from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from expectations.errors import SourceError
+from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
 from flows.loop import loop
 from flows.stage import Verdict, open_job
@@ -31,6 +32,7 @@ from tasks.collection.joining import join_sources
 from tasks.deployment.bundle import Bundle, jsonable, load_bundle
 from tasks.evaluation.metrics import Scored, score
 from tasks.monitoring.windows import Window
+from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.progress import say
 from tasks.stores.stopwatch import spent, timed
@@ -86,6 +88,21 @@ def replay(
     settings = Settings()
     original = settings.use_case(usecase)
     namespace = namespace_of(original.name)
+    lock = settings.folder / "replays" / f".{namespace}"
+    with alone(lock, f"another replay of {original.name}", wait=False):  # they share a name, and each begins anew
+        return _walk(usecase, original, namespace, start, end, compare=compare, batch=batch)
+
+
+def _walk(
+    usecase: str,
+    original: LoadedUseCase,
+    namespace: str,
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    compare: bool,
+    batch: int,
+) -> Story:
     job = open_job(usecase, datetime.now(UTC), None, namespace)
     reset(job)
     world = read_world(job)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 
+from expectations.errors import TurnTakenError
 from expectations.loading import LoadedUseCase
 from tasks.cleaning.repair import Repaired, repair
 from tasks.cleaning.suite import Outcome, validate
@@ -54,9 +56,15 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
     comes next, so a corrected delivery heals it. Rows that fail one by one go to `quarantine` with their reasons.
 
     Writing is idempotent: both tables note the last raw batch they hold, quarantine first.
+
+    Raises
+    ------
+    TurnTakenError
+        If another process cleaned meanwhile; what it wrote stands.
     """
     spec = usecase.spec
     done = lake.transaction("clean", _APPLICATION)
+    set_apart = lake.transaction("quarantine", _APPLICATION)
     waiting = lake.scan("raw").filter(pl.col(BATCH) > done).collect().sort(BATCH, maintain_order=True)
     if waiting.is_empty():
         return Cleaned(0, 0, (), (), {}, (), (), _version(lake), done)
@@ -79,17 +87,29 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
                 reasons[int(position)].append(outcome.name)
     failing = sorted(reasons)
     apart = waiting[failing].with_columns(pl.Series(REASONS, ["; ".join(reasons[p]) for p in failing], dtype=pl.String))
+    if set_apart > done:  # a run that was killed before it wrote the rest
+        known = lake.scan("quarantine").filter(pl.col(BATCH) > done).select(*spec.keys, BATCH).collect()
+        apart = apart.join(known, on=[*spec.keys, BATCH], how="anti", maintain_order="left")
     kept = waiting.with_row_index("_row").filter(~pl.col("_row").is_in(failing)).drop("_row")
     repaired, steps = repair(kept, spec.cleaning, spec.keys)
     if len(apart):
-        lake.append("quarantine", apart, transactions={_APPLICATION: batch})
-    lake.append("clean", repaired, transactions={_APPLICATION: batch})
+        _write(lake, "quarantine", apart, batch, follows=set_apart)
+    _write(lake, "clean", repaired, batch, follows=done)
     counts = {
         outcome.name: len(outcome.failing)
         for outcome in outcomes
         if outcome.level == "row" and outcome.severity == "critical" and len(outcome.failing)
     }
     return Cleaned(len(waiting), len(repaired), (), warnings, counts, tuple(steps), summary, _version(lake), batch)
+
+
+def _write(lake: Lake, table: Literal["quarantine", "clean"], rows: pl.DataFrame, batch: int, follows: int) -> None:
+    if not lake.append(table, rows, transactions={_APPLICATION: batch}, follows=follows):
+        raise TurnTakenError(
+            f"to write batch {batch} of {lake.usecase} to {table}",
+            "another process that cleaned meanwhile",
+            "Run again: what is still waiting is cleaned then",
+        )
 
 
 def _say(outcome: Outcome, rows: int) -> str:

@@ -14,9 +14,10 @@ from tasks.stores.stopwatch import timed
 
 
 def validate_and_repair(job: Job) -> Cleaned:
-    """Clean what waits and remember whether it is held."""
-    found = clean_batches(job.usecase, job.lake)
-    job.database.mark(job.name, HELD, json.dumps(found.held))
+    """Clean what waits and remember whether it is held; of two at once the second waits."""
+    with job.lake.alone("cleaning"):
+        found = clean_batches(job.usecase, job.lake)
+        job.database.mark(job.name, HELD, json.dumps(found.held))
     return found
 
 

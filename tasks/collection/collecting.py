@@ -51,19 +51,29 @@ def collect_sources(
     row of a batch that is held, so that a corrected delivery heals it whole. A row whose key is known but whose values
     differ is appended as its newer version; the earlier one stays.
 
+    Of two at once on one machine the second waits; elsewhere it is told that the first one won.
+
     Raises
     ------
     SourceError, JoinError
         If the sources are not what the use case says; nothing is written.
+    TurnTakenError
+        If another machine collected meanwhile; nothing is written.
     """
+    with lake.alone("collection"):
+        return _collect(usecase, lake, database, as_of, secret)
+
+
+def _collect(usecase: LoadedUseCase, lake: Lake, database: Database, as_of: datetime, secret: bytes) -> Collected:
     spec = usecase.spec
     clock = spec.clock.column
     watermark = database.marked(usecase.name, WATERMARK)
-    exists = lake.version("raw") is not None
+    version = lake.version("raw")  # all that follows is about this one
+    exists = version is not None
     since = None
     if watermark and exists:
         since = spec.collection.lookback.after(datetime.fromisoformat(watermark), -1)
-        since = min(since, _oldest_waiting(lake, clock) or since)
+        since = min(since, _oldest_waiting(lake, clock, version) or since)
     joined = join_sources(usecase, since=since, until=as_of, secret=secret)
     if joined.base.is_empty():
         raise SourceError(
@@ -79,8 +89,10 @@ def collect_sources(
             f"{len(lacking)} rows without",
             "Mend the source, or choose other keys",
         )
-    fresh, corrected = _news(joined.rows, lake, keys, clock, since) if exists else (_once(joined.rows, keys), 0)
-    batch = lake.transaction("raw", _APPLICATION)
+    fresh, corrected = (
+        _news(joined.rows, lake.scan("raw", version), keys, clock, since) if exists else (_once(joined.rows, keys), 0)
+    )
+    before = batch = lake.transaction("raw", _APPLICATION, version) if exists else 0
     if len(fresh):
         batch += 1
         stamped = fresh.with_columns(
@@ -92,7 +104,7 @@ def collect_sources(
             "driftwheel.coverage": json.dumps(joined.coverage),
         }
         try:
-            written = lake.append("raw", stamped, transactions={_APPLICATION: batch}, notes=notes)
+            written = lake.append("raw", stamped, transactions={_APPLICATION: batch}, follows=before, notes=notes)
         except LakeError as error:
             raise SourceError(error.expected, error.found, error.remedy) from error
         if not written:
@@ -107,9 +119,9 @@ def collect_sources(
     return Collected(batch, len(fresh) - corrected, corrected, lost, joined.read, joined.coverage)
 
 
-def _oldest_waiting(lake: Lake, clock: str) -> datetime | None:
+def _oldest_waiting(lake: Lake, clock: str, version: int | None) -> datetime | None:
     """Event time of the oldest row that is not in the clean table yet."""
-    waiting = lake.scan("raw").filter(pl.col(BATCH) > lake.transaction("clean", "clean"))
+    waiting = lake.scan("raw", version).filter(pl.col(BATCH) > lake.transaction("clean", "clean"))
     oldest: datetime | None = waiting.select(pl.col(clock).min()).collect().item()
     return oldest
 
@@ -124,9 +136,8 @@ def _once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _news(
-    rows: pl.DataFrame, lake: Lake, keys: list[str], clock: str, since: datetime | None
+    rows: pl.DataFrame, known: pl.LazyFrame, keys: list[str], clock: str, since: datetime | None
 ) -> tuple[pl.DataFrame, int]:
-    known = lake.scan("raw")
     if since is not None:
         known = known.filter(pl.col(clock) >= since)
     latest = known.collect().sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)

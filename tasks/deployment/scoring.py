@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -222,8 +223,10 @@ def _write(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], output:
     filesystem, path = fsspec.core.url_to_fs(output)
     if filesystem.isdir(path):
         raise SourceError("a file to write predictions to", f"a folder, {output}", "Name a file in it")
-    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-    beside, rows = f"{path}.part", 0
+    folder, _, name = path.rpartition("/")
+    filesystem.makedirs(folder, exist_ok=True)
+    # of two at once each writes its own, and the last one stays; hidden, so that nobody takes it for a part of a table
+    beside, rows = f"{folder}/.{name}.{uuid.uuid4().hex}.part", 0
     writer: Any = None
     notes = {b"driftwheel.bundle": bundle.digest.encode(), b"driftwheel.version": version.encode()}
     try:

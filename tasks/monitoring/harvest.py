@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +23,7 @@ from tasks.stores.journal import (
     set_aside,
 )
 from tasks.stores.lake import Lake, Table
+from tasks.stores.locking import alone
 
 _INSTANT = pl.Datetime("us", "UTC")
 _MOST_SEGMENTS = 4
@@ -64,17 +63,9 @@ def harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
     A segment is one Delta application transaction: killed between the commit and the removal, the next run sees that
     it is committed and only removes it. What nobody can read is set aside, and told by `harvest_journal`.
     """
-    with _alone(journal / usecase):
+    # a release and the monitor may look at the same time
+    with alone(journal / usecase / ".harvest", f"another harvest of {usecase}"):
         return _harvest(journal, usecase, lake)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait for another harvest of this use case: a release and the monitor may look at the same time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".harvest").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from expectations.errors import ReportError
+from tasks.stores.locking import alone
 
 SAMPLE = 2000
 
@@ -73,10 +74,11 @@ def draw_report(
             raise ReportError(
                 "a report of Evidently's", f"its {type(error).__name__}", "See the window's measurement"
             ) from error
-        place = Workspace.create(str(workspace))
-        project = next((found for found in place.search_project(usecase) if found.name == usecase), None)
-        project = project or place.create_project(usecase)
-        return ReportRef(str(project.id), str(place.add_run(project.id, snapshot).id))
+        with alone(workspace.with_name(f".{workspace.name}"), "another report"):  # of two at once both made a project
+            place = Workspace.create(str(workspace))
+            project = next((found for found in place.search_project(usecase) if found.name == usecase), None)
+            project = project or place.create_project(usecase)
+            return ReportRef(str(project.id), str(place.add_run(project.id, snapshot).id))
 
 
 def _finite(values: pl.Series) -> pl.Series:

@@ -252,7 +252,9 @@ def decide_now(job: Job) -> Watched:
         held=held,
     )
     decision = decide([_seen(each) for each in history], spec.monitoring.policy, situation)
-    turn = _record(job, decision, f"{job.name}/decision/{key}", {"window": content})
+    recorded, turn = _record(job, decision, f"{job.name}/decision/{key}", {"window": content})
+    if not recorded and not held:  # what is held stays held, however often somebody looks
+        return Watched(Decision("keep", "unchanged", "another run decided about this window just now"), None, None)
     return Watched(decision, content, turn)
 
 
@@ -261,12 +263,13 @@ def _decided(job: Job, key: str) -> bool:
         return job.database.stands(connection, f"{job.name}/decision/{key}")
 
 
-def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) -> str | None:
+def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) -> tuple[bool, str | None]:
+    """Write a decision down, once; returns whether this call did, and the turn it opened."""
     database = job.database
     turn = None
     with database.transaction() as connection:
         if database.stands(connection, key):  # decided before; a turn opened now would be a second one for it
-            return None
+            return False, None
         if decision.action == "retrain":
             turn = database.request_turn(connection, job.name, decision.cause, job.as_of, key)
         entry = Entry(
@@ -288,7 +291,7 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
                 connection,
                 Alert(key, job.name, f"{job.name}: {decision.action} ({decision.cause})", decision.summary, severity),
             )
-    return turn
+    return True, turn
 
 
 def report_decision(job: Job, watched: Watched) -> str | None:

@@ -17,7 +17,8 @@ labels
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,9 +29,10 @@ import polars as pl
 
 from expectations.errors import LakeError
 from expectations.usecase import UseCase
+from tasks.stores.locking import alone
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
 
 Table = Literal["raw", "clean", "quarantine", "predictions", "labels", "shadows"]
 
@@ -121,9 +123,21 @@ class Lake:
         found = self.open(table)
         return None if found is None else found.version()
 
-    def transaction(self, table: Table, application: str) -> int:
+    @contextmanager
+    def alone(self, work: str) -> Iterator[None]:
+        """Wait for another process that does the same work on these tables, where they lie in a folder.
+
+        At a store's address nobody can be waited for: of two the first to commit wins, by what its rows follow.
+        """
+        if self.folder is None:
+            yield
+            return
+        with alone(usable(self.folder) / f".{work}", f"another {work} of {self.usecase}"):
+            yield
+
+    def transaction(self, table: Table, application: str, version: int | None = None) -> int:
         """Return the number of the last transaction an application committed to a table; 0 for none."""
-        found = self.open(table)
+        found = self.open(table, version)
         return 0 if found is None else found.transaction_version(application) or 0
 
     def append(
@@ -132,6 +146,7 @@ class Lake:
         frame: pl.DataFrame,
         *,
         transactions: Mapping[str, int],
+        follows: int | None = None,
         notes: Mapping[str, str] | None = None,
     ) -> bool:
         """Append rows in one atomic commit, once: rows whose transactions are all committed are not written again.
@@ -143,6 +158,9 @@ class Lake:
             Columns as the table's; the first append makes the table.
         transactions : mapping of str to int
             Application -> number from 1, growing. What makes a repeat harmless.
+        follows : int, optional
+            The number the rows were made after (0 for none): where the application has committed another one since,
+            they may be there already, and nothing is written.
         notes : mapping of str to str, optional
             Kept in the commit.
 
@@ -156,20 +174,23 @@ class Lake:
         LakeError
             If the columns are not the table's, or only some of the transactions were committed before.
         """
-        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+        from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
-        address = self.address(table)
-        properties = CommitProperties(
-            custom_metadata=dict(notes or {}),
-            app_transactions=[Transaction(name, number) for name, number in transactions.items()],
-        )
-        if not DeltaTable.is_deltatable(address):
-            frame = frame.cast({name: pl.String for name, dtype in frame.schema.items() if dtype == pl.Null})
-            empty = frame.head(0).to_arrow(compat_level=pl.CompatLevel.oldest())
-            DeltaTable.create(address, empty.schema, mode="ignore", configuration=_RETENTION)
-        handle = DeltaTable(address)  # taken before the check; the commit fails if another one came between
-        done = [name for name, number in transactions.items() if (handle.transaction_version(name) or 0) >= number]
+        marks = [Transaction(name, number) for name, number in transactions.items()]
+        properties = CommitProperties(custom_metadata=dict(notes or {}), app_transactions=marks)
+        handle = self.open(table)
+        if handle is None:
+            if follows:  # what the rows follow is gone
+                return False
+            handle = self._create(table, frame, properties)
+            if handle is None:
+                return True
+        # the table was opened before this check: the commit fails if another one of the application comes between
+        committed = {name: handle.transaction_version(name) or 0 for name in transactions}
+        if follows is not None and any(number != follows for number in committed.values()):
+            return False
+        done = [name for name, number in transactions.items() if committed[name] >= number]
         if done:
             if len(done) < len(transactions):
                 raise LakeError(
@@ -187,11 +208,26 @@ class Lake:
                 commit_properties=properties,
             )
         except CommitFailedError:
-            fresh = DeltaTable(address)
-            if all((fresh.transaction_version(name) or 0) >= number for name, number in transactions.items()):
+            if any(self.transaction(table, name) != number for name, number in committed.items()):
                 return False
             raise
         return True
+
+    def _create(self, table: Table, frame: pl.DataFrame, properties: CommitProperties) -> DeltaTable | None:
+        """Make a table with its first rows, in one commit; where another process was quicker, return its table."""
+        from deltalake import CommitProperties, write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        once = CommitProperties(properties.custom_metadata, 0, properties.app_transactions)
+        typed = frame.cast({name: pl.String for name, dtype in frame.schema.items() if dtype == pl.Null})
+        try:
+            write_deltalake(self.address(table), typed, mode="error", configuration=_RETENTION, commit_properties=once)
+        except DeltaError:
+            handle = self.open(table)
+            if handle is None:
+                raise
+            return handle
+        return None
 
     def _conform(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
         schema = self.scan(table).collect_schema()
@@ -237,7 +273,9 @@ class Lake:
         if not added:
             return rows
         present = rows.collect_schema()
-        return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in added.items() if name not in present)
+        return rows.with_columns(
+            pl.lit(None, dtype).alias(name) for name, dtype in added.items() if name not in present
+        )
 
 
 @dataclass(frozen=True)

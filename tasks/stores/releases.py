@@ -5,20 +5,19 @@ The service reads this folder and nothing else to know what to serve.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from expectations.errors import OvertakenError
+from tasks.stores.locking import alone
 
 WATCHED_SECONDS = 30.0
 """A candidate nobody has watched for so long is left out, as long as nobody does."""
@@ -177,14 +176,9 @@ class Releases:
         self._write(usecase, wish)
         return wish
 
-    @contextmanager
-    def _alone(self, usecase: str) -> Iterator[None]:
+    def _alone(self, usecase: str) -> AbstractContextManager[None]:
         """Wait for whoever else changes the desired state: of two wishes none may be lost."""
-        folder = self.root / usecase
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return alone(self.root / usecase / _LOCK, f"another release of {usecase}")
 
     def _write(self, usecase: str, wish: Desired) -> None:
         path = self.root / usecase / "desired.json"
