@@ -24,7 +24,7 @@ import uvloop
 from infra.serving.access import Access, is_loopback
 from infra.serving.app import Service
 from infra.serving.board import Board
-from infra.serving.connections import IDLE_SECONDS, MOST_CONNECTIONS, connection_class, cut_late
+from infra.serving.connections import IDLE_SECONDS, ConnectionLimits, Crowd, connection_class, cut_late
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.predicting import Limits
@@ -81,10 +81,24 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--most-rows", type=int, default=10_000, help="rows in a request")
     parser.add_argument("--most-bytes", type=int, default=16 * 1024 * 1024, help="bytes in a request's body")
+    parser.add_argument(
+        "--max-connections",
+        type=int,
+        default=ConnectionLimits.total,
+        help="of a worker; for one more the quietest is closed",
+    )
+    parser.add_argument(
+        "--max-connections-per-address",
+        type=int,
+        default=ConnectionLimits.per_address,
+        help="of a worker; a proxy in front is one address, and so is this machine",
+    )
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--board", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if min(options.max_connections, options.max_connections_per_address) < 1:
+        parser.error("expected at least one connection")
     if options.keys is None and not is_loopback(options.host):
         parser.error(f"expected --keys FILE to listen on {options.host}; make a key with `driftwheel keys add NAME`")
     return options
@@ -96,9 +110,9 @@ def main() -> None:
     handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     sys.setswitchinterval(_SWITCH_SECONDS)
-    _have_room_for_connections()
     _keep_freed_memory()
     options = _arguments()
+    options.max_connections = _have_room_for(options.max_connections)
     if options.worker is None and Access(options.keys, loopback=is_loopback(options.host)).open:
         _log.warning("there is no API key: everything is open, on %s alone", options.host)
     if options.worker is None and options.durability != "process":
@@ -108,12 +122,24 @@ def main() -> None:
     _serve(options)
 
 
-def _have_room_for_connections() -> None:
-    """Take as many file handles as connections and all else may need, as far as allowed: many a shell gives 1024."""
+def _have_room_for(connections: int) -> int:
+    """Take as many file handles as connections and all else may need: many a shell gives 1024.
+
+    Returns
+    -------
+    int
+        How many connections there are handles for: fewer where the system allows no more.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + _OTHER_FILES
-    if 0 <= soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(hard, wanted), hard))
+    wanted = connections + _OTHER_FILES
+    if not 0 <= soft < wanted:
+        return connections
+    allowed = wanted if hard < 0 else min(hard, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    room = min(connections, allowed - min(_OTHER_FILES, allowed // 4))
+    if room < connections:
+        _log.warning("%d file handles are allowed, enough for %d connections", allowed, room)
+    return room
 
 
 def _keep_freed_memory() -> None:
@@ -136,6 +162,7 @@ def _serve(options: argparse.Namespace) -> None:
         Access(options.keys, loopback=is_loopback(options.host)),
         board,
         Limits(options.most_bytes, options.answer_unlogged),
+        Crowd(ConnectionLimits(options.max_connections, options.max_connections_per_address)),
         options.token.read_text(encoding="ascii") if options.token else "",
     )
     server = uvicorn.Server(
@@ -151,7 +178,7 @@ def _serve(options: argparse.Namespace) -> None:
             date_header=False,
             lifespan="on",
             loop="uvloop",
-            http=connection_class(service.predictions),
+            http=connection_class(service.predictions, service.crowd),
             ws="none",
             timeout_keep_alive=int(IDLE_SECONDS),
             timeout_graceful_shutdown=_GRACE_SECONDS,

@@ -24,6 +24,7 @@ from infra.serving import documentation
 from infra.serving.access import OPEN_PATHS, Access
 from infra.serving.board import POLL_SECONDS as BOARD_SECONDS
 from infra.serving.board import Board
+from infra.serving.connections import ConnectionLimits, Crowd
 from infra.serving.explaining import explain
 from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
@@ -73,6 +74,9 @@ class Service:
     access : Access
     board : Board, optional
         Where there are other workers.
+    limits : Limits, optional
+    crowd : Crowd, optional
+        The connections.
     token : str
         What it proves itself with to its home (`infra.identity`).
     """
@@ -84,10 +88,11 @@ class Service:
         access: Access,
         board: Board | None = None,
         limits: Limits | None = None,
+        crowd: Crowd | None = None,
         token: str = "",
     ) -> None:
         self.mounts, self.journal, self.access, self.board = mounts, journal, access, board
-        self.limits, self._token = limits or Limits(), token
+        self.limits, self.crowd, self._token = limits or Limits(), crowd or Crowd(ConnectionLimits()), token
         self.every_second: list[Callable[[], object]] = []
         self._sealed, self._started = 0, time.time()
         self.predictions = Predictions(mounts, journal, access, self.limits)
@@ -183,6 +188,7 @@ class Service:
         return {
             "tallies": {name: mount.tally.to_dict() for name, mount in self.mounts.by_name.items()},
             "refusals": {str(status): count for status, count in self.access.refusals.items()},
+            "closed": self.crowd.closed,
         }
 
     def _counted(self) -> dict[str, Any]:
@@ -298,7 +304,8 @@ class Service:
             "writable": not any(state["trouble"] for state in states),
         }
         described = {name: self.mounts.by_name[name].describe() for name in names}
-        registry.register(_Once(list(exposition(tallies, described, journal, counted["refusals"]))))
+        metrics = exposition(tallies, described, journal, counted["refusals"], counted["closed"])
+        registry.register(_Once(list(metrics)))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _openapi(self, _: Request) -> Response:

@@ -1,15 +1,25 @@
-"""HTTP connections that cannot be held open for nothing: late and oversized requests are cut off."""
+"""HTTP connections that cannot be held open for nothing: late and oversized requests are cut off.
+
+Where there are too many connections, or too many from one address, the one that has been quiet for longest is closed to
+make room: first those that never asked anything, then those between two requests, then those whose body is still on its
+way. One whose answer is being made is never closed. Only where answers are being made on all of them is a new one
+refused, and its probe is answered even then.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import ipaddress
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from infra.serving.access import OPEN_PATHS
 from infra.serving.predicting import (
     SAFE_HEADERS,
     Admitted,
@@ -22,12 +32,16 @@ from infra.serving.predicting import (
 from infra.serving.protocol import Media
 
 MOST_HEADER_BYTES = 32 * 1024
+HEAD_SECONDS = 10.0
+"""The head of a request must have arrived whole after this long; that of a new connection's first, too."""
 REQUEST_SECONDS = 20.0
-"""A request must have arrived whole after this long; a new connection must have sent one."""
+"""A request must have arrived whole after this long."""
 IDLE_SECONDS = 75.0
 """A connection may lie idle between requests for so long."""
-MOST_CONNECTIONS = 2000
-"""Whose requests are answered; the first one of a further connection is refused."""
+_SETTLE_SECONDS = 0.1
+"""A connection as new as this has had no time to ask, and is not closed to make room."""
+_AT_ONCE = 64
+"""Room for one connection of so many is made at once: to look for the quietest takes a while."""
 MOST_HEADS, MOST_HEAD_BYTES = 256, 2 * 1024
 """How many are remembered, and up to what size."""
 _AROUND_HEADER = len(b": \r\n")
@@ -51,6 +65,65 @@ def _last_words(status: int, message: str) -> bytes:
 _TOO_LARGE = _last_words(431, f"the headers are larger than {MOST_HEADER_BYTES} bytes")
 _NO_HTTP = _last_words(400, "this is no HTTP/1.1 request")
 _NO_UPGRADE = _last_words(400, "send no Upgrade header: this is HTTP/1.1 alone")
+_PROBES = frozenset(path.encode("ascii") for path in OPEN_PATHS)
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """How many connections are held.
+
+    Attributes
+    ----------
+    total : int
+        At once.
+    per_address : int
+        Of those, from one address; of IPv6, from one /64 network. A proxy in front is one address, and so are all
+        clients of this machine: over the limit such an address loses its own quietest connection, nothing else.
+    """
+
+    total: int = 2000
+    per_address: int = 1000
+
+
+class Crowd:
+    """All open connections of a worker, and who goes where there are too many."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self.closed = {"quiet": 0, "late": 0}
+        """Why -> connections closed that did nothing: to make room, or because they took too long."""
+        self._all: set[Connection] = set()
+        self._by_address: dict[str, set[Connection]] = {}
+
+    def join(self, connection: Connection) -> None:
+        """Take a new connection in, and make room for it."""
+        theirs = self._by_address.setdefault(connection.address, set())
+        for members, limit in ((theirs, self.limits.per_address), (self._all, self.limits.total)):
+            members.add(connection)
+            if len(members) > limit:
+                self._make_room(members, len(members) - limit + limit // _AT_ONCE, connection)
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that ended."""
+        self._all.discard(connection)
+        theirs = self._by_address.get(connection.address)
+        if theirs is not None:
+            theirs.discard(connection)
+            if not theirs:
+                del self._by_address[connection.address]
+
+    def is_full(self, connection: Connection) -> bool:
+        """Whether there are more connections than allowed, as none could be closed for this one."""
+        theirs = self._by_address.get(connection.address, ())
+        return len(self._all) > self.limits.total or len(theirs) > self.limits.per_address
+
+    def _make_room(self, members: Collection[Connection], number: int, newcomer: Connection) -> None:
+        now = time.monotonic()
+        ranks = [(rank, id(each), each) for each in members if each is not newcomer and (rank := each.rank(now))]
+        for _, _, quiet in heapq.nsmallest(number, ranks):
+            self.leave(quiet)
+            self.closed["quiet"] += 1
+            quiet.transport.abort()
 
 
 class _Turn:
@@ -88,6 +161,11 @@ class Connection(HttpToolsProtocol):
     """Answers on the short way; set on a subclass by `connection_class`."""
     heads: dict[bytes, _Head]
     """Those remembered, by all connections of the subclass."""
+    crowd: Crowd
+    """Of all connections of the subclass."""
+
+    address = ""
+    """Whom the connection counts for."""
 
     arriving_since: float | None = None
     """When the request now arriving began; None between requests."""
@@ -100,7 +178,8 @@ class Connection(HttpToolsProtocol):
     """What came at once, from the first byte of a request on; only while it is parsed."""
     _untold_bytes = 0
     """What came and the parser did not tell of yet: a line that does not end."""
-    _in_headers = True
+    in_headers = True
+    """Whether the head of the request that arrives is not whole yet; also between requests."""
     _deaf = False
     """Whether what still comes is thrown away: the connection ends after the replies that are due."""
     _short = False
@@ -116,6 +195,26 @@ class Connection(HttpToolsProtocol):
         self.arriving_since = time.monotonic()
         self._turn = _Turn()
         super().connection_made(transport)
+        self.address = _address(self.client)
+        self.crowd.join(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room for another."""
+        self.crowd.leave(self)
+        super().connection_lost(exc)
+
+    def rank(self, now: float) -> tuple[int, float] | None:
+        """Say when the connection's turn is to be closed for another, lower ones first; None where it is not."""
+        if self.pipeline:
+            return None
+        if self.arriving_since is not None and not self.in_headers:
+            return 2, self.arriving_since
+        if self.cycle is not None and not self.cycle.response_complete:
+            return None
+        if self.idle_since:
+            return 1, self.idle_since
+        since = self.arriving_since or 0.0
+        return (0, since) if now - since > _SETTLE_SECONDS else None
 
     def data_received(self, data: bytes) -> None:
         """Answer a request whose head is known, or parse what came; refuse headers that go on beyond the limit."""
@@ -132,7 +231,7 @@ class Connection(HttpToolsProtocol):
             self._untold_bytes = 0
             return
         self._untold_bytes = max(0, self._untold_bytes)
-        size = self._untold_bytes + (self._header_bytes if self._in_headers else 0)
+        size = self._untold_bytes + (self._header_bytes if self.in_headers else 0)
         if size > MOST_HEADER_BYTES and not self.transport.is_closing():
             self._refuse(_TOO_LARGE)
 
@@ -192,7 +291,7 @@ class Connection(HttpToolsProtocol):
 
     def _ends_after_what_is_due(self) -> bool:
         # a request whose own body is still on its way has no reply that is due
-        asked = self.arriving_since is None or self._in_headers or bool(self.pipeline)
+        asked = self.arriving_since is None or self.in_headers or bool(self.pipeline)
         if self.cycle is None or self.cycle.response_complete or not asked:
             return False
         self.cycle.keep_alive = False
@@ -210,11 +309,12 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
     def on_message_begin(self) -> None:
-        """Start the clock of a request."""
+        """Start the clock of a request; that of the first began with the connection."""
         if self._deaf:
             return
-        self.arriving_since = time.monotonic()
-        self._in_headers, self._header_bytes = True, 0
+        if self.idle_since:
+            self.arriving_since = time.monotonic()
+        self.in_headers, self._header_bytes = True, 0
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_url(self, url: bytes) -> None:
@@ -227,7 +327,7 @@ class Connection(HttpToolsProtocol):
         """Take a header in; those that follow a body in pieces are counted and not kept."""
         self._header_bytes += len(name) + len(value)
         self._untold_bytes -= len(name) + len(value) + _AROUND_HEADER
-        if self._in_headers:
+        if self.in_headers:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
@@ -237,22 +337,26 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Choose the way the request goes."""
-        self._in_headers = False
+        self.in_headers = False
         self._untold_bytes -= _AROUND_HEAD
         upgrades = self.parser.should_upgrade()
         if self._deaf or upgrades or self._header_bytes > MOST_HEADER_BYTES:  # on upgrading, the parser drops the body
             if not self._deaf:
-                self._in_headers = True  # whatever is due is due to an earlier request
+                self.in_headers = True  # whatever is due is due to an earlier request
                 self._refuse(_NO_UPGRADE if upgrades else _TOO_LARGE)
             return
-        if self.cycle is None and len(self.connections) > MOST_CONNECTIONS:  # those that were answered before go on
+        path, _, query = self.url.partition(b"?")
+        full = False
+        if self.cycle is None:  # the first request; a connection that was answered before goes on
+            self.arriving_since = time.monotonic()
+            full = self.crowd.is_full(self)
+        if full and path not in _PROBES:
             if self.predictions is not None:
                 self.predictions.access.refusals[503] += 1
-            busy = unavailable(f"more than {MOST_CONNECTIONS} connections at once", request_id_of(self.headers))
-            self._refuse(on_the_wire(busy, keep=False))
+            too_many = unavailable("requests on all connections that are allowed at once", request_id_of(self.headers))
+            self._refuse(on_the_wire(too_many, keep=False))
             return
         busy = self.cycle is not None and not self.cycle.response_complete
-        path, _, query = self.url.partition(b"?")
         self._short = (
             self.predictions is not None
             and not busy
@@ -278,6 +382,8 @@ class Connection(HttpToolsProtocol):
             self.url, self.expect_100_continue = url, expects
             self.headers.extend(headers)
             super().on_headers_complete()
+            if full:
+                self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Gather the body; what is beyond the limit is counted and not kept."""
@@ -301,7 +407,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Answer, on the short way."""
         self.arriving_since, self.idle_since = None, time.monotonic()
-        self._in_headers, self._header_bytes = True, 0
+        self.in_headers, self._header_bytes = True, 0
         if self._deaf:
             return
         if not self._short or self.predictions is None:
@@ -355,9 +461,18 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
 
-def connection_class(predictions: Predictions) -> type[Connection]:
+def connection_class(predictions: Predictions, crowd: Crowd) -> type[Connection]:
     """Make the protocol class of a service."""
-    return type("ServiceConnection", (Connection,), {"predictions": predictions, "heads": {}})
+    return type("ServiceConnection", (Connection,), {"predictions": predictions, "heads": {}, "crowd": crowd})
+
+
+def _address(client: tuple[str, int] | None) -> str:
+    """Return whom a connection counts for: of an IPv6 client its network, which is one customer's."""
+    host = client[0] if client is not None else ""
+    if ":" not in host:
+        return host
+    address = ipaddress.IPv6Address(host.partition("%")[0])
+    return str(address.ipv4_mapped or ipaddress.IPv6Address(int(address) >> 64 << 64))
 
 
 def on_the_wire(reply: Reply, *, keep: bool) -> bytes:
@@ -378,17 +493,20 @@ def cut_late(connections: Iterable[object]) -> int:
     """Close connections whose request is overdue; returns how many."""
     now, cut = time.monotonic(), 0
     for connection in list(connections):
-        if not isinstance(connection, Connection):
-            continue
-        # what waits behind a reply is not read further, and that is not the client's delay
-        arriving = connection.arriving_since if not connection.pipeline else None
-        since = [each for each in (arriving, connection.unread_since) if each is not None]
-        if since:
-            overdue = now - min(since) > REQUEST_SECONDS
-        else:  # a connection that took the ordinary way last has uvicorn's own timer as well
-            idle = connection.cycle is None or connection.cycle.response_complete
-            overdue = idle and now - connection.idle_since > IDLE_SECONDS
-        if overdue:
+        if isinstance(connection, Connection) and _is_overdue(connection, now):
             connection.transport.abort()
+            connection.crowd.closed["late"] += 1
             cut += 1
     return cut
+
+
+def _is_overdue(connection: Connection, now: float) -> bool:
+    if connection.unread_since is not None and now - connection.unread_since > REQUEST_SECONDS:
+        return True
+    if connection.pipeline:  # what waits behind a reply is not read further, and that is not the client's delay
+        return False
+    if connection.arriving_since is not None:
+        return now - connection.arriving_since > (HEAD_SECONDS if connection.in_headers else REQUEST_SECONDS)
+    # a connection that took the ordinary way last has uvicorn's own timer as well
+    idle = connection.cycle is None or connection.cycle.response_complete
+    return idle and connection.unread_since is None and now - connection.idle_since > IDLE_SECONDS

@@ -111,7 +111,11 @@ def add_up(parts: Iterable[Any]) -> Any:  # noqa: ANN401 - JSON
 
 
 def exposition(
-    tallies: Mapping[str, Any], mounts: Mapping[str, Any], journal: Mapping[str, Any], refusals: Mapping[str, int]
+    tallies: Mapping[str, Any],
+    mounts: Mapping[str, Any],
+    journal: Mapping[str, Any],
+    refusals: Mapping[str, int],
+    closed: Mapping[str, int],
 ) -> Iterator[Metric]:
     """Write what was counted as Prometheus metrics.
 
@@ -125,6 +129,8 @@ def exposition(
         ``open_bytes`` and ``writable``.
     refusals : mapping
         Status -> requests that had no key, or not the scope, or came by one connection too many.
+    closed : mapping
+        Why -> connections closed that did nothing.
     """
     one, by_model = ["usecase"], ["usecase", "version", "bundle"]
     requests = CounterMetricFamily("driftwheel_requests", "Requests for predictions", labels=one)
@@ -164,7 +170,10 @@ def exposition(
     strangers = CounterMetricFamily("driftwheel_refused", "Requests refused at the door", labels=["status"])
     for status, count in refusals.items():
         strangers.add_metric([status], count)
-    yield from (info, swaps, lag, writable, strangers)
+    connections = CounterMetricFamily("driftwheel_connections_closed", "Connections that did nothing", labels=["why"])
+    for why, count in closed.items():
+        connections.add_metric([why], count)
+    yield from (info, swaps, lag, writable, strangers, connections)
 
 
 def _buckets(spread: Mapping[str, Any]) -> list[tuple[str, float]]:

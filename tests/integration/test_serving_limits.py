@@ -25,7 +25,6 @@ from infra.serving.access import Access
 from infra.serving.answering import present
 from infra.serving.app import Service
 from infra.serving.board import Board
-from infra.serving.connections import MOST_CONNECTIONS
 from infra.serving.journal import Journal
 from infra.serving.mounts import Model, Mounts, make_ready
 from infra.serving.noise import random_texts
@@ -121,30 +120,28 @@ def few_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_one_connection_too_many_is_told_so_and_those_before_it_go_on(idle: Running, few_files: None) -> None:
-    idle.start()
-    ask = b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n"
-    with contextlib.ExitStack() as stack:
+PROBES = ("/livez", "/readyz", "/ping", "/health")
 
-        def connect() -> socket.socket:
-            return stack.enter_context(socket.create_connection(("127.0.0.1", idle.port), timeout=10))
 
-        first = connect()
-        first.sendall(ask)
-        assert first.recv(100).startswith(b"HTTP/1.1 200")
+def test_idle_sockets_in_any_number_shut_nobody_out(idle: Running, made, few_files: None, tmp_path: Path) -> None:
+    key = Keys(tmp_path / "keys.json").add("app", ["predict"])
+    idle.start("--keys", str(tmp_path / "keys.json"))
+    headers = {"authorization": f"Bearer {key}"}
+    with contextlib.ExitStack() as stack, httpx.Client(base_url=idle.url, headers=headers) as client:
+        assert client.get("/version").status_code == 200
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        others = [connect() for _ in range(MOST_CONNECTIONS)]
-        others[-1].sendall(ask)
-        answer = _received(others[-1])
-        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
-        assert b"\r\nretry-after: 5\r\n" in answer
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error_code"] == "TEMPORARILY_UNAVAILABLE"
-        first.recv(1 << 16)
-        first.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        answer = _received(first)
-        assert answer.startswith(b"HTTP/1.1 200")
-        assert b'driftwheel_refused_total{status="503"} 1.0\n' in answer
+        for _ in range(2100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", idle.port), timeout=10))
+        for path in PROBES:
+            assert httpx.get(f"{idle.url}{path}").status_code == 200
+        asked = httpx.post(f"{idle.url}/invocations", json={"dataframe_records": sample(made, 1)}, headers=headers)
+        assert asked.status_code == 200
+        answer = client.get("/metrics")  # by the connection it had before
+        assert answer.status_code == 200
+        seen = [line.split() for line in answer.text.splitlines() if line.startswith("driftwheel_connections_closed")]
+        assert float(dict(seen)['driftwheel_connections_closed_total{why="quiet"}']) >= 1100
+        assert 'driftwheel_refused_total{status="503"} 0.0\n' in answer.text
 
 
 def test_a_request_to_upgrade_does_nothing(service: Running, made) -> None:

@@ -1,16 +1,30 @@
-"""A connection that knows a head answers what one that parses everything answers."""
+"""A connection that knows a head answers what one that parses everything answers; where there are many, some go."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from infra.serving.connections import MOST_HEAD_BYTES, MOST_HEADS, Connection, connection_class
+from infra.serving.connections import (
+    HEAD_SECONDS,
+    IDLE_SECONDS,
+    MOST_HEAD_BYTES,
+    MOST_HEADS,
+    REQUEST_SECONDS,
+    Connection,
+    ConnectionLimits,
+    Crowd,
+    connection_class,
+    cut_late,
+)
 from infra.serving.predicting import Admitted, Limits, Reply
 from infra.serving.protocol import Media
 
@@ -22,6 +36,10 @@ class Echo:
         self.limits = Limits(body=200)
         self.at_sight = 0
         self.revoked = False
+        self.access = SimpleNamespace(refusals={503: 0})
+        self.due: list[Callable[[], None]] = []
+        """Replies that are not made yet, where `slow`."""
+        self.slow = False
 
     def admit(self, headers: list[tuple[bytes, bytes]]) -> Admitted | Reply:
         known = dict(headers)
@@ -40,15 +58,19 @@ class Echo:
         return Reply(413, b"{}", request_id)
 
     def answer(self, path: str, admitted: Admitted, body: bytes, done: Any) -> None:
-        done(Reply(200, b"%s|%s|%s" % (path.encode(), admitted.media.encode(), body), admitted.request_id))
+        reply = Reply(200, b"%s|%s|%s" % (path.encode(), admitted.media.encode(), body), admitted.request_id)
+        if self.slow:
+            self.due.append(lambda: done(reply))
+        else:
+            done(reply)
 
 
 class Wire(asyncio.Transport):
     """Keeps what is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         super().__init__()
-        self.written, self.closed = b"", False
+        self.written, self.closed, self.address = b"", False, address
 
     def write(self, data: Any) -> None:
         if not self.closed:
@@ -61,7 +83,10 @@ class Wire(asyncio.Transport):
         self.closed = True
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
+        return {"peername": (self.address, 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
+
+    def abort(self) -> None:
+        self.closed = True
 
     def pause_reading(self) -> None: ...
 
@@ -81,15 +106,22 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"long"})
 
 
-def open_one(echo: Echo, *, forgetful: bool = False) -> tuple[Connection, Wire]:
-    kind = connection_class(echo)  # type: ignore[arg-type]
+def opener(echo: Echo, limits: ConnectionLimits | None = None) -> Callable[..., tuple[Connection, Wire]]:
+    kind = connection_class(echo, Crowd(limits or ConnectionLimits()))  # type: ignore[arg-type]
+    return lambda **options: open_one(echo, kind=kind, **options)
+
+
+def open_one(
+    echo: Echo, *, forgetful: bool = False, kind: type[Connection] | None = None, address: str = "127.0.0.1"
+) -> tuple[Connection, Wire]:
+    kind = kind or connection_class(echo, Crowd(ConnectionLimits()))  # type: ignore[arg-type]
     if forgetful:
         kind.heads = Forgetful()
     config = Config(app=app, http=kind, interface="asgi3", access_log=False, log_config=None)
     config.ws_protocol_class = None  # type: ignore[attr-defined]
     config.loaded_app, config.loaded = app, True
     connection = kind(config=config, server_state=ServerState(), app_state={})
-    wire = Wire()
+    wire = Wire(address)
     connection.connection_made(wire)
     return connection, wire
 
@@ -186,3 +218,142 @@ def test_heads_that_never_come_again_take_no_memory() -> None:
         return len(connection.heads)
 
     assert 0 < asyncio.run(ask()) <= MOST_HEADS
+
+
+# --- too many of them -------------------------------------------------------------------------------------------------
+
+ASK = HEADS[0] % 2 + b"{}"
+PROBE = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+def _age(connection: Connection, seconds: float) -> None:
+    """Have all that happened on a connection have happened so many seconds ago."""
+    if connection.arriving_since is not None:
+        connection.arriving_since -= seconds
+    if connection.idle_since:
+        connection.idle_since -= seconds
+
+
+def test_the_oldest_that_never_asked_makes_room_then_the_one_idle_for_longest() -> None:
+    async def crowd() -> list[str]:
+        echo = Echo()
+        open_more = opener(echo, ConnectionLimits(total=5))
+        names = ["idle", "silent", "half a head", "idle for longer", "half a body"]
+        made = {name: open_more() for name in names}
+        for age, name in enumerate(names):
+            made[name][0].arriving_since -= 10 - age  # type: ignore[operator]
+        for name in ("idle", "idle for longer"):
+            made[name][0].data_received(ASK)
+        _age(made["idle for longer"][0], 5)
+        made["half a head"][0].data_received(ASK[:20])
+        made["half a body"][0].data_received(ASK[:-1])
+        gone, echo.slow = [], True
+        for _ in names:
+            newcomer, _ = open_more()
+            newcomer.data_received(ASK)
+            gone += [name for name, (_, wire) in made.items() if wire.closed and name not in gone]
+        return gone
+
+    assert asyncio.run(crowd()) == ["silent", "half a head", "idle for longer", "idle", "half a body"]
+
+
+def test_what_is_being_answered_is_never_closed_and_the_one_too_many_is_refused() -> None:
+    async def crowd() -> None:
+        echo = Echo()
+        echo.slow = True
+        open_more = opener(echo, ConnectionLimits(total=3))
+        busy = [open_more() for _ in range(3)]
+        for connection, _ in busy:
+            connection.data_received(ASK)
+        refused, wire = open_more()
+        refused.data_received(ASK)
+        assert wire.written.startswith(b"HTTP/1.1 503")
+        assert b"retry-after" in wire.written
+        assert wire.closed
+        assert echo.access.refusals == {503: 1}
+        probing, wire = open_more()
+        probing.data_received(PROBE)
+        await asyncio.sleep(0.01)
+        assert wire.written.startswith(b"HTTP/1.1 200")
+        assert wire.closed
+        for reply in echo.due:
+            reply()
+        assert [wire.written[:12] for _, wire in busy] == [b"HTTP/1.1 200"] * 3
+        assert not any(wire.closed for _, wire in busy)
+        busy[0][0].data_received(ASK)  # as it was before the limit was reached
+
+    asyncio.run(crowd())
+
+
+def test_an_address_over_its_limit_loses_its_own_connections() -> None:
+    async def crowd() -> None:
+        open_more = opener(Echo(), ConnectionLimits(total=100, per_address=2))
+        quiet = open_more(address="192.0.2.1")
+        networks = ("192.0.2.2", "2001:db8::1", "::ffff:192.0.2.3")
+        theirs = {address: [open_more(address=address) for _ in range(2)] for address in networks}
+        for connection, _ in (quiet, *(each for one in theirs.values() for each in one)):
+            _age(connection, 1)
+        _age(quiet[0], 100)
+        for address, again in zip(networks, ("192.0.2.2", "2001:db8::f:1", "192.0.2.3"), strict=True):
+            open_more(address=again)
+            assert [wire.closed for _, wire in theirs[address]] == [True, False]
+        open_more(address="2001:db8:0:1::1")
+        assert [wire.closed for _, wire in theirs["2001:db8::1"]] == [True, False]
+        assert not quiet[1].closed
+
+    asyncio.run(crowd())
+
+
+def test_connections_that_come_and_go_leave_nothing_behind() -> None:
+    async def crowd() -> None:
+        open_more = opener(Echo(), ConnectionLimits(total=10, per_address=2))
+        for number in range(50):
+            connection, _ = open_more(address=f"192.0.2.{number}")
+            connection.connection_lost(None)
+            connection.connection_lost(None)
+        assert not connection.crowd._by_address
+        assert not connection.crowd._all
+
+    asyncio.run(crowd())
+
+
+@pytest.mark.parametrize(
+    ("pieces", "seconds"),
+    [
+        ([], HEAD_SECONDS),
+        ([b"\r\n"] * 3, HEAD_SECONDS),
+        ([ASK[at : at + 1] for at in range(30)], HEAD_SECONDS),
+        ([ASK, ASK[:30]], HEAD_SECONDS),
+        ([ASK[:-1]], REQUEST_SECONDS),
+        (
+            [PROBE.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\ncontent-length: 9\r\n\r\n"), b"a"],
+            REQUEST_SECONDS,
+        ),
+        ([ASK], IDLE_SECONDS),
+    ],
+    ids=[
+        "silence",
+        "line ends",
+        "a head in drops",
+        "half a second head",
+        "half a body",
+        "half a body of another",
+        "idle",
+    ],
+)
+def test_whoever_keeps_a_connection_waiting_loses_it(pieces: list[bytes], seconds: float) -> None:
+    async def wait() -> None:
+        connection, wire = open_one(Echo())
+        for piece in pieces:
+            _age(connection, 0.001)  # what trickles in gains no time
+            connection.data_received(piece)
+            await asyncio.sleep(0)
+        _age(connection, seconds - 1)
+        assert cut_late([connection]) == 0
+        assert not wire.closed
+        _age(connection, 2)
+        assert cut_late([connection]) == 1
+        assert wire.closed
+        assert connection.crowd.closed["late"] == 1
+
+    asyncio.run(wait())
