@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expectations.errors import UnreachableError
+from expectations.errors import BundleError, UnreachableError
 from expectations.masking import split_login
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class Registry:
         Tracking address of MLflow, which is also its registry.
     usecase : str
         Name of both the experiment and the registered model.
+
+    Raises
+    ------
+    UnreachableError
+        If there is no address.
     """
 
     def __init__(self, uri: str, usecase: str) -> None:
@@ -63,6 +68,10 @@ class Registry:
             os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = login
         from mlflow import MlflowClient
 
+        if not uri:  # MLflow would take a file in this folder for its server
+            raise UnreachableError(
+                "the address of an MLflow server", "none", "Start one (`driftwheel up`), or set MLFLOW_TRACKING_URI"
+            )
         self.usecase = usecase
         self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
@@ -307,17 +316,26 @@ class Registry:
         return sorted(map(_version, found), key=lambda version: int(version.version))
 
     def fetch(self, version: str, folder: Path) -> Path:
-        """Download a version's bundle below `folder` and return where it lies."""
-        from mlflow.artifacts import download_artifacts
+        """Download a version's bundle below `folder` and return where it lies.
+
+        Raises
+        ------
+        BundleError
+            If MLflow has lost it.
+        """
+        from mlflow.artifacts import download_artifacts, list_artifacts
 
         with self._reach():
-            path = download_artifacts(
-                artifact_uri=f"models:/{self.usecase}/{version}",
-                dst_path=str(folder),
-                tracking_uri=self.uri,
-                registry_uri=self.uri,
-            )
-        return next((Path(path) / "data").iterdir())
+            # Of `models:/…` MLflow asks its default server, whatever addresses it is given: a file in this folder.
+            data = f"{self._client.get_model_version_download_uri(self.usecase, version)}/data"
+            if not list_artifacts(artifact_uri=data, tracking_uri=self.uri):
+                raise BundleError(
+                    f"the bundle of version {version} of {self.usecase} in MLflow",
+                    "nothing",
+                    f"Deploy another version, or train again: driftwheel run loop {self.usecase}",
+                )
+            path = download_artifacts(artifact_uri=data, dst_path=str(folder), tracking_uri=self.uri)
+        return next(Path(path).iterdir())
 
     def forget(self) -> None:
         """Delete the registered model; for replays. The runs of earlier replays stay in the experiment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -303,6 +304,26 @@ def test_a_run_nobody_could_note_is_closed_by_the_turns_rerun(stack: Addresses, 
     assert registry.fail_orphans("abc123") == 1
     assert registry.fail_orphans("abc123") == 0
     assert [registry._client.get_run(run).info.status for run in (lost, other)] == ["FAILED", "RUNNING"]
+
+
+def test_a_lost_bundle_comes_back_from_mlflow_by_deploying_its_version(
+    make_use_case: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.running import deploy_version
+
+    folder = make_use_case("losing")
+    run("loop", str(folder), FIRST)
+    at = job("losing", folder)
+    bundle = at.releases.desired("losing").champion.bundle
+    shutil.rmtree(at.releases.bundle("losing", bundle))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+
+    assert deploy_version(str(folder), "1", None).outcome == "done"
+
+    assert load_bundle(at.releases.bundle("losing", bundle), bundle)
+    assert list(Path().iterdir()) == []
+    assert send("losing", folder, "2011-03-01", "2011-03-08").failed == 0
 
 
 def test_a_flow_on_another_host_that_fell_silent_is_marked(stack: Addresses, make_use_case: Make) -> None:

@@ -1,0 +1,78 @@
+"""The registry against a real MLflow: what it keeps comes back, and nothing else is written anywhere."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from expectations.errors import BundleError, UnreachableError
+from infra.settings import Addresses
+from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
+
+pytestmark = pytest.mark.flow
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in, and no address but the one that is handed over; it is empty afterwards too."""
+    folder = tmp_path / "nowhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "model.txt").write_text("a model")
+    return folder
+
+
+def registered(registry: Registry, bundle: Path) -> ModelVersion:
+    return registry.register(registry.start_run("a run", {}), bundle, "abc", {"x": "double"}, {"rmse": 1.0})
+
+
+def test_every_operation_leaves_the_folder_it_is_called_in_empty(
+    stack: Addresses, bundle: Path, tmp_path: Path
+) -> None:
+    registry = Registry(stack.mlflow, "operations")
+    run = registry.start_run("a run", {"driftwheel.turn": "t1"})
+    registry.log(run, params={"a": 1}, metrics={"m": 0.5}, curves={"c": [1.0, 2.0]}, tags={"t": "x"})
+    registry.log_figures(run, {"empty": Figure()})
+    registry.log_dataset(run, "clean", "0" * 64, {"uri": "lake"}, 10, "training")
+    assert registry.run_link(run).startswith(stack.mlflow)
+    assert registry.fail_orphan(run)
+    assert registry.fail_orphans("t1") == 0
+    registry.end_run(run)
+    version = registered(registry, bundle)
+    assert registry.find("abc") == version == registered(registry, bundle)
+    registry.point(CHAMPION, version.version)
+    registry.point(CHALLENGER, version.version)
+    registry.unpoint(CHALLENGER)
+    assert (registry.alias(CHAMPION), registry.alias(CHALLENGER)) == (version, None)
+    assert registry.versions() == [version]
+    assert (registry.fetch(version.version, tmp_path / "back") / "model.txt").read_text() == "a model"
+    registry.forget()
+
+
+def test_a_bundle_that_mlflow_has_lost_too_is_told(home: Path, stack: Addresses, bundle: Path, tmp_path: Path) -> None:
+    registry = Registry(stack.mlflow, "lost")
+    version = registered(registry, bundle)
+    for model in (home / "artifacts").glob("*/models/*"):
+        if (model / "artifacts" / "data" / "bundle" / "model.txt").exists():
+            shutil.rmtree(model)
+    with pytest.raises(BundleError, match=r"found nothing\. Deploy another version"):
+        registry.fetch(version.version, tmp_path / "back")
+
+
+def test_without_an_address_nothing_is_asked() -> None:
+    with pytest.raises(UnreachableError, match="driftwheel up"):
+        Registry("", "x")
