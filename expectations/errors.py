@@ -96,13 +96,37 @@ class LakeError(DriftwheelError):
     """The lake holds something other than what was asked of it."""
 
 
+class StorageError(DriftwheelError):
+    """A disk, folder or file cannot be read or written: full, read-only, not permitted, in the way, or gone."""
+
+    transient = True
+
+
+class StateError(DriftwheelError):
+    """A file of the platform's own is not what driftwheel writes."""
+
+
+class DatabaseError(DriftwheelError):
+    """The platform database is damaged, or of another version."""
+
+
+class BusyError(DriftwheelError):
+    """Another process holds what is needed for longer than anybody should."""
+
+    transient = True
+
+
 class UnreachableError(DriftwheelError):
     """A server that is needed does not answer; running again later heals this."""
 
     transient = True
 
 
-class KeyRefusedError(DriftwheelError):
+class AccessError(DriftwheelError):
+    """A server asks for a login or a key other than the one it was given."""
+
+
+class KeyRefusedError(AccessError):
     """The service does not take the platform's key."""
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
@@ -60,6 +58,7 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
     from tasks.cleaning.suite import validate
     from tasks.collection.joining import join_sources
     from tasks.deployment.bundle import jsonable, load_bundle
+    from tasks.stores.files import scratch
     from tasks.stores.lake import Version
     from tasks.training.judging import Judged, Judgement, Refit
     from tasks.training.learning import fit_recipe
@@ -108,11 +107,11 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
         findings.append(
             Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}")
         )
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch() as folder:
             prediction = trained.predict(cleaned)
             judged = Judged(Judgement("passed", "a trial"), trained, cleaned, {}, prediction)
             digest = pack(
-                Path(scratch) / "b",
+                folder / "b",
                 usecase,
                 cleaned,
                 cleaned,
@@ -124,7 +123,7 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
                 parent="",
                 name=usecase.name,
             )
-            bundle = load_bundle(Path(scratch) / "b", digest)
+            bundle = load_bundle(folder / "b", digest)
             value = float(bundle.predict(cleaned.head(1))[0])
             size = sum(file.stat().st_size for file in bundle.folder.iterdir())
         findings.append(

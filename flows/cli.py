@@ -1,29 +1,30 @@
 """The command line. Everything heavy is imported by the command that needs it.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused.
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from flows.failing import FAILED, Commands
+
 if TYPE_CHECKING:
+    from flows.progress import Progress
     from flows.stage import Verdict
     from infra.backup import Backup
     from infra.settings import Settings
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-FAILED, HELD = 1, 3
+HELD = 3
 _HELD_OUTCOMES = {"held", "hold", "refused", "unknown"}
 
 
@@ -43,41 +44,32 @@ class Instant(click.ParamType[datetime]):
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
-def _errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Show our own errors as a message, not as a trace."""
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        from expectations.errors import DriftwheelError, UseCaseError
-
-        try:
-            return function(*args, **kwargs)
-        except UseCaseError as error:
-            click.secho(f"The use case {error.name!r} has {len(error.problems)} problem(s):", fg="red", err=True)
-            for problem in error.problems:
-                click.echo(f"  {problem}", err=True)
-        except DriftwheelError as error:
-            click.secho("Expected ", fg="red", nl=False, err=True)
-            click.echo(error.expected, err=True)
-            click.secho("found    ", fg="red", nl=False, err=True)
-            click.echo(error.found, err=True)
-            click.echo(f"→ {error.remedy}", err=True)
-        sys.exit(FAILED)
-
-    return call
-
-
 def _settings() -> Settings:
     from pydantic import ValidationError
 
     from expectations.errors import DriftwheelError
-    from infra.settings import Settings
+    from infra.settings import Settings, spare_loopback
 
+    spare_loopback()
     try:
         return Settings()
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise DriftwheelError("settings that can be read", wrong, "Mend the DRIFTWHEEL_ variables") from error
+
+
+@contextmanager
+def _servers(settings: Settings, *, stages: bool = True) -> Iterator[Progress]:
+    """Give servers that answer: those that are up or named by settings, else our own for as long as the block lasts."""
+    from flows.progress import Progress
+    from infra.doctor import require_home
+    from infra.reaching import await_servers
+    from infra.stack import stack_to_run
+
+    require_home(settings)
+    with Progress("starting servers", stages=stages) as progress, stack_to_run(settings, report=progress.now):
+        await_servers(settings)
+        yield progress
 
 
 def _print_json(value: object) -> None:
@@ -103,14 +95,19 @@ def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> N
     _console().print(shown)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="driftwheel")
-def main() -> None:
+@click.option("--debug", is_flag=True, help="Show the trace of what fails, too (or set DRIFTWHEEL_DEBUG).")
+def main(debug: bool) -> None:
     """Close the loop of machine learning: collect, train, deploy, monitor, and round again.
 
     A use case is a folder holding usecase.yaml; wherever USECASE stands, a registered or shipped name or a path works.
     Begin with `driftwheel check flights`, then `driftwheel replay flights`.
     """
+    if debug:
+        from infra.settings import show_traces
+
+        show_traces()
 
 
 # --- use cases --------------------------------------------------------------------------------------------------------
@@ -118,7 +115,6 @@ def main() -> None:
 
 @main.command()
 @click.argument("usecase")
-@_errors
 def add(usecase: str) -> None:
     """Register a use case by name or path; `up` then serves it."""
     from expectations.errors import DriftwheelError
@@ -140,22 +136,28 @@ def add(usecase: str) -> None:
 
 @main.command()
 @click.argument("name")
-@_errors
 def remove(name: str) -> None:
-    """Forget that a use case is registered; its data, models and decisions stay."""
+    """Forget that a use case is registered: its flows end. Its data, models and decisions stay, and it is served on."""
     from expectations.errors import UseCaseNotFoundError
     from infra.stack import Stack
+    from tasks.stores.releases import Releases
 
     settings = _settings()
+    releases = Releases(settings.folder / "releases")
+    desired = releases.desired(name)
     if not settings.platform().remove_use_case(name):
         raise UseCaseNotFoundError("a registered use case", repr(name), "See `driftwheel list`")
     Stack(settings).restart("runner")
-    click.echo(f"{name} is no longer registered")
+    click.echo(f"{name} is no longer registered: no flow collects, trains or watches for it")
+    if desired is not None and desired.champion is not None:
+        click.echo(
+            f"The service goes on answering /{name} with version {desired.champion.version}; "
+            f"to end that, move {releases.root / name} away"
+        )
 
 
 @main.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_errors
 def list_use_cases(as_json: bool) -> None:
     """List registered and shipped use cases."""
     from expectations.loading import shipped_use_cases
@@ -186,7 +188,6 @@ def schema() -> None:
 @main.command()
 @click.argument("usecase")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_errors
 def check(usecase: str, as_json: bool) -> None:
     """Load a use case and try all of it on a sample: sources, joins, label, suite, features, one prediction."""
     from flows.checking import check_use_case
@@ -207,16 +208,17 @@ def check(usecase: str, as_json: bool) -> None:
 
 @main.command()
 @click.option("--detach", is_flag=True, help="Return when everything answers; stop with `driftwheel down`.")
-@_errors
 def up(detach: bool) -> None:
     """Start Prefect, MLflow, Evidently, the runner and the service, and wait until each answers."""
     import signal
 
     from flows.progress import Progress
+    from infra.doctor import require_home
     from infra.stack import Stack
     from tasks.stores.registry import MODEL_PAGES
 
     settings = _settings()
+    require_home(settings)
     stack = Stack(settings)
     asked = signal.default_int_handler  # SIGTERM ends it as Ctrl-C does
     signal.signal(signal.SIGTERM, asked)
@@ -246,17 +248,18 @@ def up(detach: bool) -> None:
 
 
 @main.command()
-@_errors
 def down() -> None:
     """Stop everything `up` started; no process is left."""
     from infra.stack import Stack
+    from tasks.stores.files import storing
 
-    click.echo("stopped" if Stack(_settings()).stop() else "nothing was up")
+    settings = _settings()
+    with storing("remove what a stack left in", settings.folder):
+        click.echo("stopped" if Stack(settings).stop() else "nothing was up")
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_errors
 def status(as_json: bool) -> None:
     """Say what runs, and what each use case serves. Exit code 1 where something does not answer."""
     from infra.stack import Stack
@@ -264,7 +267,7 @@ def status(as_json: bool) -> None:
 
     settings = _settings()
     health = Stack(settings).health()
-    releases = Releases(settings.places().releases)
+    releases = Releases(settings.folder / "releases")
     served = []
     for name in releases.names():
         desired, turn = releases.desired(name), settings.platform().open_turn(name)
@@ -295,7 +298,6 @@ def status(as_json: bool) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_errors
 def doctor(as_json: bool) -> None:
     """Look for the usual troubles and say what to do."""
     from infra.doctor import examine
@@ -334,7 +336,6 @@ def stack() -> None:
     show_default=True,
     help="Processes of one worker, or a container for each run; the latter gives a worker the engine's socket.",
 )
-@_errors
 def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...], pool: Literal["process", "docker"]) -> None:
     """Make secrets, a login and a certificate for the stack. Again, it makes only what is missing."""
     from infra.compose.preparing import initialise
@@ -361,7 +362,6 @@ _STACK_FOLDER = click.option(
 @stack.command()
 @_STACK_FOLDER
 @click.option("--seconds", default=300.0, show_default=True)
-@_errors
 def wait(folder: Path, seconds: float) -> None:
     """Wait until every container is healthy, and show how they do."""
     from infra.compose.running import Compose
@@ -379,7 +379,6 @@ _SNAPSHOT = click.option("--snapshot", default="latest", show_default=True, help
 @stack.command("backup")
 @click.argument("target")
 @_STACK_FOLDER
-@_errors
 def back_up_stack(target: str, folder: Path) -> None:
     """Back up the stack of containers, while it works, into a new folder below TARGET or into restic:REPOSITORY."""
     from infra.compose.running import Compose
@@ -392,7 +391,6 @@ def back_up_stack(target: str, folder: Path) -> None:
 @_SNAPSHOT
 @_STACK_FOLDER
 @_VERIFY
-@_errors
 def restore_stack(backup: str, snapshot: str, folder: Path, only_verify: bool) -> None:
     """Bring a backup of the stack (a folder, or restic:REPOSITORY) back where there is none, and start it."""
     from infra.compose.running import KIND, Compose
@@ -410,7 +408,6 @@ def restore_stack(backup: str, snapshot: str, folder: Path, only_verify: bool) -
 
 @main.command("backup")
 @click.argument("target")
-@_errors
 def back_up_home(target: str) -> None:
     """Back up everything of this home into a new folder below TARGET, or into restic:REPOSITORY, encrypted.
 
@@ -450,6 +447,7 @@ def _verify(backup: str, kind: Literal["home", "stack"], snapshot: str) -> None:
 def _back_up(make: Callable[[Path], Backup], target: str, kind: Literal["home", "stack"]) -> None:
     from expectations.masking import mask
     from infra.vault import PREFIX, Vault
+    from tasks.stores.files import scratch
 
     if not target.startswith(PREFIX):
         made = make(Path(target).absolute())
@@ -458,8 +456,8 @@ def _back_up(make: Callable[[Path], Backup], target: str, kind: Literal["home", 
         click.echo("It holds keys and data: keep it where only you can read it, or use restic:REPOSITORY.")
         return
     vault = Vault(target, kind)
-    with TemporaryDirectory(prefix="driftwheel-backup-") as scratch:
-        made = make(Path(scratch))
+    with scratch() as folder:
+        made = make(folder)
         snapshot = vault.put(made.folder)
     _tell_elsewhere(made)
     click.echo(
@@ -471,7 +469,6 @@ def _back_up(make: Callable[[Path], Backup], target: str, kind: Literal["home", 
 @click.argument("backup")
 @_SNAPSHOT
 @_VERIFY
-@_errors
 def restore(backup: str, snapshot: str, only_verify: bool) -> None:
     """Verify a backup (a folder, or restic:REPOSITORY) and bring it back into an empty home (DRIFTWHEEL_HOME)."""
     from infra.backup import KIND
@@ -482,7 +479,7 @@ def restore(backup: str, snapshot: str, only_verify: bool) -> None:
         _verify(backup, KIND, snapshot)
         return
     with backup_at(backup, KIND, snapshot) as folder:
-        home = _settings().home.expanduser().absolute()
+        home = _settings().home_folder
         found = bring_back(folder, home)
     click.echo(f"restored {found.files} files of {found.made:%Y-%m-%d %H:%M} UTC into {home}; `driftwheel up` goes on")
 
@@ -495,15 +492,11 @@ def restore(backup: str, snapshot: str, only_verify: bool) -> None:
 @click.argument("usecase")
 @click.option("--as-of", type=Instant(), help="The instant to run as of; now where not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_errors
 def run(flow: str, usecase: str, as_of: datetime | None, as_json: bool) -> None:
     """Run a flow in this process. Uses the stack that is up; without one, servers are started for this run."""
-    from flows.progress import Progress
-    from infra.stack import stack_to_run
-
     settings = _settings()
     settings.use_case(usecase)  # a wrong one is told before anything is started
-    with Progress("starting servers") as progress, stack_to_run(settings, report=progress.now):
+    with _servers(settings):
         from flows.running import run_flow
 
         verdict = run_flow(flow, usecase, as_of)
@@ -530,7 +523,6 @@ def _conclude(verdict: Verdict, *, as_json: bool) -> None:
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the findings as JSON."
 )
-@_errors
 def replay(
     usecase: str,
     start: datetime | None,
@@ -542,16 +534,17 @@ def replay(
     """Walk a use case's history through the real loop and tell what retraining would have gained."""
     import time
 
-    from flows.progress import Progress
-    from infra.stack import stack_to_run
+    from expectations.errors import StorageError
+    from tasks.stores.files import storing
 
     settings = _settings()
     settings.use_case(usecase)
+    if json_file is not None and not os.access(json_file.absolute().parent, os.W_OK):  # said now, not in minutes
+        raise StorageError(
+            f"to write the findings to {json_file}", "no folder that this user may write to", "Give another path"
+        )
     started = time.perf_counter()
-    with (
-        Progress("starting servers", stages=False) as progress,
-        stack_to_run(settings, report=progress.now),
-    ):
+    with _servers(settings, stages=False) as progress:
         servers = time.perf_counter() - started
         progress.now("replaying; the flows show in Prefect's UI, the models in MLflow's")
         from flows import replay as replaying
@@ -572,7 +565,8 @@ def replay(
     click.echo("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in story.seconds.items()))
     click.echo(f"picture: {picture}\npage:    {page}")
     if json_file is not None:
-        json_file.write_text(to_json(story, indent=1), encoding="utf-8")
+        with storing("write the findings to", json_file):
+            json_file.write_text(to_json(story, indent=1), encoding="utf-8")
 
 
 @main.command()
@@ -580,7 +574,6 @@ def replay(
 @click.option("--input", "source", required=True, help="Parquet (a file, a folder, any address), or lake:clean.")
 @click.option("--output", required=True, help="A Parquet file to write: the keys, and a column `prediction`.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_errors
 def score(usecase: str, source: str, output: str, as_json: bool) -> None:
     """Predict a whole table with the champion, streaming; the values are the service's. Needs no server."""
     from tasks.deployment.scoring import score_table
@@ -597,7 +590,6 @@ def score(usecase: str, source: str, output: str, as_json: bool) -> None:
 @main.command()
 @click.argument("usecase")
 @click.argument("moment", type=Instant())
-@_errors
 def report(usecase: str, moment: datetime) -> None:
     """Draw Evidently's report of the window that holds MOMENT, against the champion's training rows."""
     from flows.reporting import report_window
@@ -611,14 +603,11 @@ def report(usecase: str, moment: datetime) -> None:
 @main.command()
 @click.argument("usecase")
 @click.option("--version", help="The registered version; the challenger where not given.")
-@_errors
 def promote(usecase: str, version: str | None) -> None:
     """Make a registered version the champion, after the service has proved it."""
-    from flows.progress import Progress
-    from infra.stack import stack_to_run
-
     settings = _settings()
-    with Progress("starting servers") as progress, stack_to_run(settings, report=progress.now):
+    settings.use_case(usecase)
+    with _servers(settings):
         from flows.running import promote_version
 
         click.echo(promote_version(usecase, version))
@@ -638,15 +627,12 @@ def promote(usecase: str, version: str | None) -> None:
 @click.option("--min-rows", type=int, help="Rows a step needs to be judged.")
 @click.option("--new-signature", is_flag=True, help="Allow inputs other than those served today.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_errors
 def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool, **plan: str | int | None) -> None:
     """Release a registered version step by step; guardrails promote it or withdraw it."""
     from pydantic import ValidationError
 
     from expectations.errors import DriftwheelError
     from expectations.usecase import Release
-    from flows.progress import Progress
-    from infra.stack import stack_to_run
 
     settings = _settings()
     asked: dict[str, Any] = {name: value for name, value in plan.items() if value is not None}
@@ -662,7 +648,7 @@ def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool
         raise DriftwheelError("a release that can be", wrong, "See `driftwheel deploy --help`") from error
     if planned.strategy == "replace" and asked.keys() - {"strategy"}:
         raise click.UsageError("a release without steps replaces at once: say --strategy canary, or shadow")
-    with Progress("starting servers") as progress, stack_to_run(settings, report=progress.now):
+    with _servers(settings):
         from flows.running import deploy_version
 
         verdict = deploy_version(usecase, version, planned, new_signature=new_signature)
@@ -685,7 +671,6 @@ def keys() -> None:
     show_default=True,
     help="What it may do; may be given more than once.",
 )
-@_errors
 def add_key(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key and show it, once. It is in force within a second, without a restart."""
     from expectations.errors import DriftwheelError
@@ -705,7 +690,6 @@ def add_key(name: str, scopes: tuple[str, ...]) -> None:
 
 @keys.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_errors
 def list_keys(as_json: bool) -> None:
     """List keys, not what they are."""
     from tasks.stores.keys import Keys
@@ -722,7 +706,6 @@ def list_keys(as_json: bool) -> None:
 
 @keys.command("remove")
 @click.argument("name")
-@_errors
 def remove_key(name: str) -> None:
     """Remove a key; the service stops taking it within a second. The platform's own is replaced by another."""
     from infra.platform_key import remove_key as remove_one
@@ -733,14 +716,11 @@ def remove_key(name: str) -> None:
 
 @main.command()
 @click.argument("usecase")
-@_errors
 def rollback(usecase: str) -> None:
     """Make the champion before this one the champion again."""
-    from flows.progress import Progress
-    from infra.stack import stack_to_run
-
     settings = _settings()
-    with Progress("starting servers") as progress, stack_to_run(settings, report=progress.now):
+    settings.use_case(usecase)
+    with _servers(settings):
         from flows.running import roll_back
 
         click.echo(roll_back(usecase))
@@ -750,7 +730,6 @@ def rollback(usecase: str) -> None:
 @click.argument("usecase")
 @click.option("--last", default=10, show_default=True, help="How many entries.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all evidence.")
-@_errors
 def why(usecase: str, last: int, as_json: bool) -> None:
     """Read the ledger: what was decided, when, and why. For a replay, USECASE-replay."""
     from expectations.errors import UseCaseNotFoundError

@@ -300,7 +300,7 @@ def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:
 
     keys = list(job.usecase.spec.keys)
     columns = champion_bundle(job).manifest.columns
-    predictions = job.lake.scan("predictions").select("prediction", "row").collect()
+    predictions = job.lake.collect("predictions", job.lake.scan("predictions").select("prediction", "row"))
     rows = decode_rows(predictions, columns).select(keys).with_columns(predictions["prediction"].alias("_served"))
     instants = [key for key in keys if isinstance(world.schema[key], pl.Datetime)]
     rows = rows.with_columns(pl.col(instants).str.to_datetime(time_unit="us", time_zone="UTC")) if instants else rows

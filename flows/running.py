@@ -14,9 +14,15 @@ import httpx
 from prefect import tags
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_CLIENT_RETRY_EXTRA_CODES,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 
-from expectations.errors import OvertakenError, ReleaseError, UnreachableError
+from expectations.errors import DriftwheelError, OvertakenError, ReleaseError
 from expectations.usecase import Release
 from flows.collect import collect
 from flows.deploy import deploy
@@ -25,19 +31,23 @@ from flows.monitor import monitor
 from flows.stage import Verdict, process_tag, tell
 from flows.train import train
 from infra.logs import mask_logs
-from infra.settings import Settings
+from infra.settings import Settings, debugging
 from tasks.deployment import releasing, rollout
 from tasks.deployment.rollout import Rollout
 from tasks.stores.database import Alert, Entry, Severity, State
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
+from tasks.stores.retries import TRANSIENT_STATUSES, is_transient, server_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _SETTINGS: dict[Any, Any] = {  # Prefect's type of a setting is private
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-    PREFECT_CLIENT_MAX_RETRIES: 1,  # a server that is away is told in seconds; Prefect's own 5 take minutes
+    # what passes by itself is asked again after 2, 4 and 8 s; Prefect's own 5 times take minutes
+    PREFECT_CLIENT_MAX_RETRIES: 3,
+    PREFECT_CLIENT_RETRY_EXTRA_CODES: TRANSIENT_STATUSES,
+    PREFECT_API_REQUEST_TIMEOUT: 15.0,  # longer than its database waits for a lock, and then it says so
 }
 _STAGES: dict[str, tuple[Any, State]] = {"train": (train, "training"), "deploy": (deploy, "deploying")}
 
@@ -56,22 +66,38 @@ def quietly(function: Callable[P, R]) -> Callable[P, R]:
                 handler, PrefectConsoleHandler
             ):  # the server keeps every line; here the error itself is shown
                 handler.setLevel(logging.CRITICAL)
+        logging.raiseExceptions = debugging()  # a server that is away takes no lines: that is told once, here
         try:
             with temporary_settings(_SETTINGS), tags(process_tag()):
                 result = function(*args, **kwargs)
-        except (httpx.TransportError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
+        except RuntimeError as error:
+            if "Failed to reach API" not in str(error):
                 raise
-            raise UnreachableError(
-                f"the Prefect server at {os.environ.get('PREFECT_API_URL', 'no address')}",
-                f"{type(error).__name__}: {error}",
-                "Start it (`driftwheel up`) and run again: what was committed stays, the rest is done then",
-            ) from error
+            raise _unreachable(httpx.ConnectError(str(error))) from error
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.HTTPStatusError) and not is_transient(error) and _is_ours(error):
+                raise
+            raise _unreachable(error) from error
         APILogWorker.drain_all()  # what is on its way to the server gets there before anybody stops it
         EventsWorker.drain_all()
         return result
 
     return call
+
+
+def _is_ours(error: httpx.HTTPStatusError) -> bool:
+    """Whether a request was wrong, which no server can help."""
+    denied = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+    return error.response.is_client_error and error.response.status_code not in denied
+
+
+def _unreachable(error: httpx.HTTPError) -> DriftwheelError:
+    return server_error(
+        f"the Prefect server at {os.environ.get('PREFECT_API_URL', 'no address')} to answer",
+        error,
+        "Start it (`driftwheel up`), or see its log, and run again: what was committed stays, the rest is done then",
+        "DRIFTWHEEL_PREFECT_LOGIN (user:password)",
+    )
 
 
 @quietly

@@ -28,7 +28,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
-from expectations.errors import UnreachableError
+from expectations.errors import AccessError, UnreachableError
 from infra.logs import mask_logs
 from infra.settings import Settings
 from tasks.stores import events
@@ -193,6 +193,6 @@ def tell(job: Job) -> None:
     """Send waiting events and alerts. A server that is away does not undo what was done: they wait for the next run."""
     try:
         events.flush(job.database, job.places.flow_api or None, job.places.flow_login)
-    except UnreachableError as error:
+    except (UnreachableError, AccessError) as error:
         _log.error("%s", error)
     deliver(job.database, job.name, Settings().alert_addresses(job.usecase))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from flows.replay import Story
+from tasks.stores.files import storing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,7 +54,7 @@ def draw(story: Story) -> Figure:
     top.set_title(f"{story.usecase}: a frozen model and the loop", loc="left", pad=16)
     top.legend(frameon=False, loc="best")
     bottom.set_ylabel("columns\ndrifted")
-    bottom.set_xticks(list(places), [_when(told["start"]) for told in story.windows])
+    bottom.set_xticks(list(places), _ticks([told["start"] for told in story.windows]))
     bottom.set_xlabel("decision after each window:  ▾ retrain   • warn   ✕ hold;  dotted line: a new version answers")
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)
@@ -60,17 +62,37 @@ def draw(story: Story) -> Figure:
 
 
 def _when(instant: str) -> str:
-    return f"{datetime.fromisoformat(instant):%b %d}"
+    """Name a window by its start, to the minute where it does not begin with a day."""
+    start = datetime.fromisoformat(instant)
+    return f"{start:%Y-%m-%d}" if (start.hour, start.minute) == (0, 0) else f"{start:%Y-%m-%d %H:%M}"
+
+
+def _ticks(instants: Sequence[str]) -> list[str]:
+    """Name windows in little room: a year stands where it begins."""
+    starts = [datetime.fromisoformat(instant) for instant in instants]
+    days = all((start.hour, start.minute) == (0, 0) for start in starts)
+    named = []
+    for before, start in zip([None, *starts], starts, strict=False):
+        name = f"{start:%b %d}" if days else f"{start:%b %d\n%H:%M}"
+        named.append(name if before is not None and before.year == start.year else f"{name}\n{start:%Y}")
+    return named
 
 
 def write(story: Story, folder: Path) -> tuple[Path, Path]:
-    """Write the picture and a page that holds it; returns both paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the picture and a page that holds it; returns both paths.
+
+    Raises
+    ------
+    StorageError
+        If the folder does not take them.
+    """
     buffer = io.BytesIO()
     draw(story).savefig(buffer, format="png", dpi=130)
     picture, page = folder / f"{story.usecase}.png", folder / f"{story.usecase}.html"
-    picture.write_bytes(buffer.getvalue())
-    page.write_text(_page(story, base64.b64encode(buffer.getvalue()).decode("ascii")), encoding="utf-8")
+    with storing("write the story to", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.write_bytes(buffer.getvalue())
+        page.write_text(_page(story, base64.b64encode(buffer.getvalue()).decode("ascii")), encoding="utf-8")
     return picture, page
 
 

@@ -18,16 +18,21 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from expectations.errors import BackupError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from expectations.errors import BackupError, BusyError
 from expectations.loading import SHIPPED
+from tasks.stores.engines import connect_to_read
+from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file
 
 MANIFEST = "backup.json"
@@ -40,6 +45,20 @@ _SECRETS = ("privacy.key", "service.key", "keys.json")
 _RELATIVE_TO_HOME = "home"
 USE_CASES = "usecases"
 """Folder of a restored home that holds use cases whose own folders are gone."""
+_BUSY_SECONDS = 10.0
+
+
+class Manifest(BaseModel):
+    """What ``backup.json`` says: what the backup is of, and the SHA-256 of each of its files."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    format: int
+    kind: str
+    driftwheel: str
+    made: datetime
+    files: dict[str, str]
+    elsewhere: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -65,9 +84,14 @@ def back_up(home: Path, target: Path) -> Backup:
     Raises
     ------
     BackupError
-        If there is nothing to back up, or the target lies inside the home.
+        If there is nothing to back up, a part of it is damaged or gone, or the target lies inside the home.
+    BusyError
+        If another process holds a database for longer than anybody should.
+    StorageError
+        If something cannot be read, or the target does not take it; then nothing of the backup is left.
     """
-    if not (home / "platform.db").exists():
+    platform = home / _PLATFORM
+    if not platform.exists() or not platform.stat().st_size:
         raise BackupError(
             f"a home of driftwheel in {home}", "no platform.db", "Set DRIFTWHEEL_HOME, or turn a loop first"
         )
@@ -78,24 +102,25 @@ def back_up(home: Path, target: Path) -> Backup:
     made = datetime.now(UTC)
     folder = target / f"driftwheel-{made:%Y%m%dT%H%M%SZ}"
     beside = folder.with_name(f".{folder.name}.part")
-    beside.mkdir(parents=True, mode=0o700)
-    try:
-        _copy_home(home, beside / _RELATIVE_TO_HOME)
-        files = {str(path.relative_to(beside)): hash_file(path) for path in _files(beside)}
-        size = sum((beside / name).stat().st_size for name in files)
-        manifest = {
-            "format": FORMAT,
-            "kind": KIND,
-            "driftwheel": version("driftwheel"),
-            "made": made.isoformat(),
-            "files": files,
-            "elsewhere": [],
-        }
-        (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        beside.rename(folder)
-    except BaseException:  # half a backup holds keys, and room
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    with storing("back up to", target):
+        beside.mkdir(parents=True, mode=0o700)
+        try:
+            _copy_home(home, beside / _RELATIVE_TO_HOME)
+            files = {str(path.relative_to(beside)): hash_file(path) for path in _files(beside)}
+            size = sum((beside / name).stat().st_size for name in files)
+            manifest = {
+                "format": FORMAT,
+                "kind": KIND,
+                "driftwheel": version("driftwheel"),
+                "made": made.isoformat(),
+                "files": files,
+                "elsewhere": [],
+            }
+            (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            beside.rename(folder)
+        except BaseException:  # half a backup holds keys, and room
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
     return Backup(folder, len(files), size, made)
 
 
@@ -108,7 +133,7 @@ def _copy_home(home: Path, copy: Path) -> None:
         _copy(desired, copy / desired.relative_to(home))
     for name in _DATABASES_LATER:
         _dump_sqlite(home / name, copy / name)
-    for log in sorted((home / "lake").glob("**/_delta_log")):
+    for log in sorted(root for root, _ in _walk(home / "lake") if root.name == "_delta_log"):
         _copy_tree(log, copy / log.relative_to(home))
     _copy_tree(home / "lake", copy / "lake", but="_delta_log")
     _copy_tree(home / "releases", copy / "releases", but="desired.json")
@@ -124,17 +149,17 @@ def _copy_use_cases(copy: Path) -> None:
     """Copy the folders of use cases, which may lie anywhere; those shipped with us are in every checkout."""
     for name, folder in _use_cases(copy / _PLATFORM).items():
         if folder.is_dir() and not folder.resolve().is_relative_to(SHIPPED.resolve()):
-            shutil.copytree(folder, copy / USE_CASES / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            _copy_tree(folder, copy / USE_CASES / name, but="__pycache__")
 
 
 def _use_cases(platform: Path) -> dict[str, Path]:
-    with closing(sqlite3.connect(platform)) as database:
+    with _database(platform), closing(sqlite3.connect(platform)) as database:
         return {name: Path(folder) for name, folder in database.execute("select name, folder from use_cases")}
 
 
 def _bring_back_use_cases(beside: Path, home: Path) -> None:
     """Let use cases whose folder is no more be read from the copy in the home."""
-    with closing(sqlite3.connect(beside / _PLATFORM)) as database, database:
+    with _database(beside / _PLATFORM), closing(sqlite3.connect(beside / _PLATFORM)) as database, database:
         for name, folder in _use_cases(beside / _PLATFORM).items():
             if (beside / USE_CASES / name).is_dir() and not (folder / "usecase.yaml").exists():
                 there = str(home / USE_CASES / name)
@@ -154,34 +179,52 @@ def verify(folder: Path, kind: str) -> Backup:
     BackupError
         If a file is missing, altered or too many.
     """
-    path = folder / MANIFEST
-    if not path.exists():
-        raise BackupError(f"a backup in {folder}", f"no {MANIFEST}", "Name the folder `driftwheel backup` made")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    if manifest.get("format") != FORMAT:
-        raise BackupError(
-            f"a backup of format {FORMAT}",
-            f"format {manifest.get('format')}",
-            "Restore it with the driftwheel that made it",
+    with storing("read the backup in", folder):
+        manifest = read_manifest(folder, kind)
+        there = {str(each.relative_to(folder)): each.is_file() and not each.is_symlink() for each in _files(folder)}
+        known = manifest.files
+        odd = {name for name, plain in there.items() if not plain}
+        wrong = sorted((set(there) - {MANIFEST}) ^ set(known) | odd) or sorted(
+            name for name, digest in known.items() if hash_file(folder / name) != digest
         )
-    if manifest["kind"] != kind:
-        stack = "stack " if manifest["kind"] == "stack" else ""
-        raise BackupError(
-            f"a backup of a {kind}", f"one of a {manifest['kind']}", f"`driftwheel {stack}restore` takes it"
-        )
-    known: dict[str, str] = manifest["files"]
-    present = {str(each.relative_to(folder)) for each in _files(folder)} - {MANIFEST}
-    wrong = sorted(present ^ set(known)) or sorted(
-        name for name, digest in known.items() if hash_file(folder / name) != digest
-    )
+        size = 0 if wrong else sum((folder / name).stat().st_size for name in known)
     if wrong:
         raise BackupError(
             f"the {len(known)} files of the backup as they were",
             f"{len(wrong)} missing, altered or added, {wrong[0]} first",
             "Use another backup",
         )
-    size = sum((folder / name).stat().st_size for name in known)
-    return Backup(folder, len(known), size, datetime.fromisoformat(manifest["made"]), tuple(manifest["elsewhere"]))
+    return Backup(folder, len(known), size, manifest.made, manifest.elsewhere)
+
+
+def read_manifest(folder: Path, kind: str) -> Manifest:
+    """Read what a backup says it is.
+
+    Raises
+    ------
+    BackupError
+        If it is damaged, of another format, or of another kind.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        raise BackupError(f"a backup in {folder}", f"no {MANIFEST}", "Name the folder `driftwheel backup` made")
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and content.get("format") != FORMAT:
+            raise BackupError(
+                f"a backup of format {FORMAT}",
+                f"format {content.get('format')}",
+                "Restore it with the driftwheel that made it",
+            )
+        manifest = Manifest.model_validate_json(json.dumps(content))
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise BackupError(
+            f"the list of the backup's files in {path}", "something else: it is damaged", "Use another backup"
+        ) from error
+    if manifest.kind != kind:
+        stack = "stack " if manifest.kind == "stack" else ""
+        raise BackupError(f"a backup of a {kind}", f"one of a {manifest.kind}", f"`driftwheel {stack}restore` takes it")
+    return manifest
 
 
 def restore(folder: Path, home: Path) -> Backup:
@@ -191,26 +234,34 @@ def restore(folder: Path, home: Path) -> Backup:
     ------
     BackupError
         If the backup is damaged, or the home is not empty.
+    StorageError
+        If the home's disk does not take it; then nothing of it is left.
     """
     found, home = verify(folder, KIND), home.resolve()
-    if home.exists() and any(home.iterdir()):
-        raise BackupError(
-            f"an empty home at {home}", "files in it", "Move it away, or set DRIFTWHEEL_HOME to a new folder"
-        )
-    beside = home.with_name(f".{home.name}.restoring")
-    if beside.exists():
-        shutil.rmtree(beside)
-    shutil.copytree(folder / _RELATIVE_TO_HOME, beside)
-    beside.chmod(0o700)
-    _bring_back_use_cases(beside, home)
-    if home.exists():
-        home.rmdir()
-    beside.rename(home)
+    with storing("restore into", home):
+        if home.exists() and (not home.is_dir() or any(home.iterdir())):
+            raise BackupError(
+                f"an empty home at {home}", "files in it", "Move it away, or set DRIFTWHEEL_HOME to a new folder"
+            )
+        beside = home.with_name(f".{home.name}.restoring")
+        if beside.exists():
+            shutil.rmtree(beside)
+        try:
+            shutil.copytree(folder / _RELATIVE_TO_HOME, beside)
+            beside.chmod(0o700)
+            _bring_back_use_cases(beside, home)
+            if home.exists():
+                home.rmdir()
+            beside.rename(home)
+        except BaseException:  # half a home holds keys, and room
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
     return found
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+    """Everything in a folder but folders; also what is no file, which a backup never holds."""
+    return (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -219,22 +270,95 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _copy_tree(source: Path, target: Path, but: str = "") -> None:
-    """Copy files; those that go meanwhile (a harvest removes segments) are left out."""
-    for root, folders, names in os.walk(source):
-        folders[:] = [name for name in folders if name not in (but, ".locks")]
+    """Copy files, not what is hidden; those that go meanwhile (a harvest removes segments) are left out.
+
+    Links are followed: what they stand for is in the backup.
+
+    Raises
+    ------
+    BackupError
+        If there is a link that leads nowhere, or in a circle.
+    """
+    for root, names in _walk(source, but):
         for name in names:
-            path = Path(root) / name
-            if name != but and not name.startswith("."):
-                try:
-                    _copy(path, target / path.relative_to(source))
-                except FileNotFoundError:
-                    continue
+            path = root / name
+            try:
+                _copy(path, target / path.relative_to(source))
+            except FileNotFoundError:
+                if path.is_symlink():
+                    raise _astray(path, "nowhere") from None
+
+
+def _walk(source: Path, but: str = "") -> Iterator[tuple[Path, list[str]]]:
+    """Walk a tree and the links in it; what cannot be read is an error, not left out."""
+    if source.is_symlink() and not source.exists():
+        raise _astray(source, "nowhere")
+    for root, folders, names in os.walk(source, onerror=_raise, followlinks=True):
+        path = Path(root)
+        if path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve()):
+            raise _astray(path, "to a folder it lies in")
+        folders[:] = [name for name in folders if name != but and not name.startswith(".")]
+        yield path, [name for name in names if name != but and not name.startswith(".")]
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # gone meanwhile, or never there
+        raise error
+
+
+def _astray(link: Path, where: str) -> BackupError:
+    return BackupError(
+        f"files and folders below {link.parent}",
+        f"the link {link.name}, which leads {where}",
+        "Put in its place what it stands for, or remove it, and back up again",
+    )
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[None]:
+    """Turn what SQLite says about a database into a `BackupError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise _busy(path) from error
+        damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+        raise BackupError(
+            f"a database in {path} that can be copied",
+            f"{'it is damaged' if damaged else 'a fault of its disk'}: {error}",
+            "Restore an earlier backup elsewhere and compare; this home cannot be saved as it is"
+            if damaged
+            else "Free some room on its disk and where the backup goes, or look at the system's log",
+        ) from error
+
+
+def _busy(path: Path) -> BusyError:
+    return BusyError(
+        f"the database {path} free within {_BUSY_SECONDS:g} s",
+        "another process that holds it locked",
+        f"Wait until it ends, or find it (`fuser {path}`), then back up again",
+    )
 
 
 def _dump_sqlite(source: Path, target: Path) -> None:
-    """Dump a database that is in use by SQLite's online backup."""
+    """Dump a database that is in use by SQLite's online backup, and look at the copy: a damaged one is none."""
     if not source.exists():
+        if source.is_symlink():
+            raise _astray(source, "nowhere")
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
-        live.backup(copy)
+    deadline = time.monotonic() + _BUSY_SECONDS
+
+    def watch(status: int, *_: int) -> None:
+        nonlocal deadline
+        if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            deadline = time.monotonic() + _BUSY_SECONDS
+        elif time.monotonic() > deadline:  # SQLite itself would try for ever
+            raise _busy(source)
+
+    with _database(source), closing(connect_to_read(source)) as live, closing(sqlite3.connect(target)) as copy:
+        live.backup(copy, progress=watch)
+        found = copy.execute("pragma quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)

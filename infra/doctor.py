@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from expectations.errors import DriftwheelError, StorageError
 from infra.ports import port_free
 from infra.settings import Settings
-from infra.stack import PROGRAMS, Stack, disk_free
+from infra.stack import MIN_DISK, PROGRAMS, Health, Stack, disk_free
 from infra.volumes import encrypted, size_of
+from tasks.stores.keys import Keys
+from tasks.stores.releases import Releases
 
 LEAST_DISK = 2 * 1024**3
 _SHOWN = 6
@@ -29,8 +35,35 @@ class Finding:
     remedy: str = ""
 
 
+def require_home(settings: Settings) -> None:
+    """Refuse to start servers in a home that cannot keep what they write: they would hang or end without a word.
+
+    Raises
+    ------
+    StorageError
+        If the home cannot be written, or its disk is full.
+    DatabaseError, BusyError
+        If the platform database cannot be used.
+    """
+    folder = settings.folder
+    if not os.access(folder, os.W_OK):
+        raise StorageError(
+            f"to write to the home {folder}",
+            "this user may not, or its disk is mounted for reading only",
+            "Let the user that runs this write there, or set DRIFTWHEEL_HOME to another folder",
+        )
+    free = disk_free(folder)
+    if free < MIN_DISK:
+        raise StorageError(
+            f"{MIN_DISK / 1e6:.0f} MB free on the disk of {folder}, to start servers",
+            f"{free / 1e6:.1f} MB",
+            "Free some, or set DRIFTWHEEL_HOME to another disk",
+        )
+    settings.platform().use_cases()
+
+
 def examine(settings: Settings) -> list[Finding]:
-    """Look at versions, disk, ports and the stack."""
+    """Look at versions, disk, the home, ports and the stack."""
     stack = Stack(settings)
     running = stack.running()
     free = disk_free(settings.folder)
@@ -48,18 +81,11 @@ def examine(settings: Settings) -> list[Finding]:
             f"{free / 1e9:.1f} GB free where the state lies",
             "" if free >= LEAST_DISK else "Free some, or set DRIFTWHEEL_HOME to another disk",
         ),
+        *_home(settings),
     ]
-    findings += _home(settings.folder)
-    if running:
-        findings += [
-            Finding(
-                each.program,
-                each.answers,
-                f"{each.state}, {'answers' if each.answers else 'silent'} at {each.address}",
-                "" if each.answers else f"See {each.log}; its last words: {stack.tail(each.program, 2)}",
-            )
-            for each in stack.health()
-        ]
+    findings += _room(settings.folder)
+    if running and all(each.what != "addresses of the stack" for each in findings):
+        findings += [_program(each, stack.tail(each.program, 2)) for each in stack.health()]
         return findings
     findings.append(Finding("stack", True, "not up (driftwheel up starts it)"))
     if settings.stack_file.exists():
@@ -79,7 +105,7 @@ def examine(settings: Settings) -> list[Finding]:
     return findings
 
 
-def _home(folder: Path) -> list[Finding]:
+def _room(folder: Path) -> list[Finding]:
     """Say what takes room in a home, largest first, and whether its volume is encrypted."""
     sizes = sorted(((size_of(each), each.name) for each in folder.iterdir()), reverse=True)[:_SHOWN]
     found = [Finding("size", True, ", ".join(f"{name} {size / 1e6:,.0f} MB" for size, name in sizes) or "nothing yet")]
@@ -89,6 +115,43 @@ def _home(folder: Path) -> list[Finding]:
         return found
     said = "on an encrypted volume" if locked else "not on an encrypted volume, as far as can be seen"
     return [*found, Finding("encryption", True, f"{folder} is {said}")]
+
+
+def _program(health: Health, last_words: str) -> Finding:
+    where = f" at {health.address}" if health.address else ""  # the runner has none
+    return Finding(
+        health.program,
+        health.answers,
+        f"{health.state}, {'answers' if health.answers else 'silent'}{where}",
+        "" if health.answers else f"See {health.log}; its last words: {last_words}",
+    )
+
+
+def _home(settings: Settings) -> list[Finding]:
+    """Look at what the home holds; everything that is read when a command begins."""
+    folder = settings.folder
+    writable = os.access(folder, os.W_OK)
+    found = [
+        Finding(
+            "home",
+            writable,
+            str(folder) if writable else f"{folder} cannot be written by this user, or its disk is for reading only",
+            "" if writable else "Let this user write there, or set DRIFTWHEEL_HOME to another folder",
+        )
+    ]
+    releases = Releases(folder / "releases")
+    parts: list[tuple[str, Callable[[], object]]] = [
+        ("platform database", settings.platform().use_cases),
+        ("addresses of the stack", settings.addresses),
+        ("API keys", Keys(settings.keys_file).read),
+        *((f"what is served of {name}", partial(releases.desired, name)) for name in releases.names()),
+    ]
+    for what, read in parts:
+        try:
+            read()
+        except DriftwheelError as error:
+            found.append(Finding(what, good=False, found=error.found, remedy=error.remedy))
+    return found
 
 
 def _versions() -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import subprocess
 import tempfile
@@ -13,16 +14,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from expectations.errors import StateError, StorageError
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.usecase import placeholders
 from tasks.stores.database import Database
+from tasks.stores.files import storing
 from tasks.stores.lake import usable
 from tasks.stores.places import Places
+from tasks.stores.releases import replace_file
+from tasks.stores.retries import SECONDS
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_SECRET_BYTES = 32
 
 
 class Addresses(BaseModel):
@@ -44,7 +51,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DRIFTWHEEL_", frozen=True, extra="ignore")
 
-    home: Path = Field(default_factory=lambda: Path.home() / ".driftwheel")
+    home: Path = Path("~/.driftwheel")
     lake: str | None = None
     database: str | None = None
     prefect_api: str | None = Field(None, validation_alias=AliasChoices("DRIFTWHEEL_PREFECT_API", "PREFECT_API_URL"))
@@ -61,17 +68,42 @@ class Settings(BaseSettings):
     service_answer_unlogged: bool = False
     serving_image: str = f"driftwheel-serving:{version('driftwheel')}"
     """Image that proves bundles before they are served, where an engine here has it; ``none`` to do without."""
+    patience: Annotated[float, Field(ge=0)] = SECONDS
+    """For how many seconds a command that begins asks again for a server that is away or busy."""
     prefect_port: Port = 4200
     mlflow_port: Port = 5000
     evidently_port: Port = 8011
     service_port: Port = 8080
     """A port of 0 takes any free one."""
 
+    @property
+    def home_folder(self) -> Path:
+        """The home folder, absolute; it need not be there.
+
+        Raises
+        ------
+        StorageError
+            If this user has none to begin a path with.
+        """
+        try:
+            return self.home.expanduser().absolute()
+        except RuntimeError as error:
+            raise StorageError(
+                f"the folder that {self.home} stands for", str(error), "Set DRIFTWHEEL_HOME to a folder"
+            ) from error
+
     @cached_property
     def folder(self) -> Path:
-        """The home folder, absolute; made if absent, for its owner alone."""
-        path = usable(self.home.expanduser().absolute())
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """The home folder, absolute; made if absent, for its owner alone.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be made.
+        """
+        path = usable(self.home_folder)
+        with storing("have the home folder (DRIFTWHEEL_HOME)", path):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
         return path
 
     @property
@@ -80,10 +112,23 @@ class Settings(BaseSettings):
         return self.folder / "stack.json"
 
     def addresses(self) -> Addresses | None:
-        """Return where the local stack answers, if one was started from this home."""
-        if not self.stack_file.exists():
-            return None
-        return Addresses.model_validate_json(self.stack_file.read_text(encoding="utf-8"))
+        """Return where the local stack answers, if one was started from this home.
+
+        Raises
+        ------
+        StateError
+            If its file is damaged.
+        """
+        path = self.stack_file
+        with storing("read the addresses of the stack in", path):
+            try:
+                return Addresses.model_validate_json(path.read_bytes()) if path.exists() else None
+            except ValidationError as error:
+                raise StateError(
+                    f"the addresses of the stack in {path}",
+                    "something else: the file is damaged",
+                    "Run `driftwheel down`, which removes it, then `driftwheel up`",
+                ) from error
 
     def platform(self) -> Database:
         """Return the platform database."""
@@ -130,7 +175,9 @@ class Settings(BaseSettings):
         """The key the platform shows the service; empty where it has none."""
         if self.service_key:
             return self.service_key
-        return self.own_key_file.read_text(encoding="ascii").strip() if self.own_key_file.exists() else ""
+        path = self.own_key_file
+        with storing("read the platform's own key in", path):
+            return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
     @property
     def token(self) -> str:
@@ -146,15 +193,31 @@ class Settings(BaseSettings):
         return bytes.fromhex(self._kept_secret("privacy.key"))
 
     def _kept_secret(self, name: str) -> str:
-        """Return a secret of this home in hex; made whole, when it is first asked for."""
+        """Return a secret of this home in hex; made whole, when it is first asked for.
+
+        Raises
+        ------
+        StateError
+            If its file is damaged.
+        StorageError
+            If it can neither be read nor made.
+        """
         path = self.folder / name
-        if not path.exists():
-            with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=self.folder, prefix=f".{name}-") as file:
-                file.write(secrets.token_hex(32))  # the file is its owner's alone
-                file.flush()
-                with contextlib.suppress(FileExistsError):  # another process made it meanwhile
-                    os.link(file.name, path)
-        return path.read_text(encoding="ascii")
+        with storing("read or make the secret in", path):
+            if not path.exists():
+                with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=self.folder, prefix=f".{name}-") as file:
+                    file.write(secrets.token_hex(_SECRET_BYTES))  # the file is its owner's alone
+                    file.flush()
+                    with contextlib.suppress(FileExistsError):  # another process made it meanwhile
+                        os.link(file.name, path)
+            content = path.read_bytes()
+        if not re.fullmatch(rb"[0-9a-f]{%d}" % (2 * _SECRET_BYTES), content):
+            raise StateError(
+                f"{2 * _SECRET_BYTES} hexadecimal digits in {path}",
+                f"{len(content)} bytes that are something else",
+                "Bring it back from a backup: what an earlier one hashed or signed fits no new one",
+            )
+        return content.decode("ascii")
 
     @property
     def tracking_store(self) -> str:
@@ -201,6 +264,7 @@ class Settings(BaseSettings):
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            **without_proxy(),
         }
         found = stack or self.addresses()
         if found is not None:
@@ -214,15 +278,42 @@ class Settings(BaseSettings):
         os.environ.update(self.child_environment(stack))
 
 
+def without_proxy() -> dict[str, str]:
+    """Return the variables that keep requests to this machine away from a proxy, whatever stands there already."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    names = [name.strip() for name in known.split(",") if name.strip()]
+    value = "*" if "*" in names else ",".join(dict.fromkeys((*names, *_LOOPBACK)))
+    return {"no_proxy": value, "NO_PROXY": value}  # libraries differ in which of them they read
+
+
+def spare_loopback() -> None:
+    """Let no library of this process ask for this machine through a proxy."""
+    os.environ.update(without_proxy())
+
+
+def debugging() -> bool:
+    """Whether faults are to be shown with their trace (``DRIFTWHEEL_DEBUG``)."""
+    return os.environ.get("DRIFTWHEEL_DEBUG", "").lower() not in ("", "0", "false", "no")
+
+
+def show_traces() -> None:
+    """Show faults with their trace in this process and those it starts."""
+    os.environ["DRIFTWHEEL_DEBUG"] = "1"
+
+
 def commit() -> str:
     """Return the commit this code was checked out at; outside a checkout what ``DRIFTWHEEL_COMMIT`` says."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return os.environ.get("DRIFTWHEEL_COMMIT", "")
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # a checkout copied to a machine without git
+        return ""
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def write_addresses(settings: Settings, addresses: Addresses) -> None:
     """Note where a stack answers."""
-    settings.stack_file.write_text(json.dumps(addresses.model_dump(), indent=1), encoding="utf-8")
+    with storing("note the addresses of the stack in", settings.stack_file):
+        replace_file(settings.stack_file, json.dumps(addresses.model_dump(), indent=1))

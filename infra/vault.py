@@ -13,14 +13,15 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 from expectations.errors import BackupError
+from tasks.stores.files import scratch
 
 PREFIX = "restic:"
 """What an address in such a repository begins with; the rest is restic's own name for it."""
 _PASSWORDS = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND")
+_ANSWER_SECONDS = 15.0
 _NO_REPOSITORY = 10
 """restic's exit code, from 0.17 on; before, only its words tell."""
 
@@ -58,8 +59,7 @@ class Vault:
         BackupError
             If restic fails.
         """
-        known = self._call("cat", "config", check=False)
-        if known.returncode == _NO_REPOSITORY or "unable to open config file" in known.stderr:
+        if not self._is_there():
             self._call("init")
         # from within, so that a snapshot holds the backup itself, wherever it was made
         said = self._call("backup", "--json", "--tag", self.tags, "--host", "driftwheel", ".", folder=folder).stdout
@@ -73,6 +73,7 @@ class Vault:
         BackupError
             If there is none, or restic fails.
         """
+        self._require()
         self._call("restore", snapshot, "--tag", self.tags, "--target", str(target))
         return target
 
@@ -84,24 +85,51 @@ class Vault:
         BackupError
             If it is damaged.
         """
+        self._require()
         self._call("check", "--read-data")
 
+    def _is_there(self) -> bool:
+        """Whether there is a repository; restic itself tries for a quarter of an hour to reach one."""
+        try:
+            known = self._call("cat", "config", check=False, seconds=_ANSWER_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise BackupError(
+                f"the repository {self.repository} to answer within {_ANSWER_SECONDS:g} s",
+                "silence",
+                "Check its address, its credentials and the network, then run again",
+            ) from error
+        if known.returncode == _NO_REPOSITORY or "unable to open config file" in known.stderr:
+            return False
+        if known.returncode:
+            raise _failure("cat config", self.repository, known)
+        return True
+
+    def _require(self) -> None:
+        if not self._is_there():
+            raise BackupError(f"a repository at {self.repository}", "none", "Check its address; a backup makes one")
+
     def _call(
-        self, *arguments: str, folder: Path | None = None, check: bool = True
+        self, *arguments: str, folder: Path | None = None, check: bool = True, seconds: float | None = None
     ) -> subprocess.CompletedProcess[str]:
         command = ["restic", *arguments]
         environment = {**os.environ, "RESTIC_REPOSITORY": self.repository}  # it may hold a login, and all see commands
         environment.pop("RESTIC_REPOSITORY_FILE", None)
         if environment.get("RESTIC_PASSWORD_FILE"):  # it may be relative, and `folder` is elsewhere
             environment["RESTIC_PASSWORD_FILE"] = str(Path(environment["RESTIC_PASSWORD_FILE"]).absolute())
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=seconds
+        )
         if check and done.returncode:
-            raise BackupError(
-                f"`restic {arguments[0]}` on {self.repository} to succeed",
-                (done.stderr or done.stdout).strip()[-500:],
-                "See the message; `restic snapshots` lists what is there",
-            )
+            raise _failure(arguments[0], self.repository, done)
         return done
+
+
+def _failure(task: str, repository: str, done: subprocess.CompletedProcess[str]) -> BackupError:
+    return BackupError(
+        f"`restic {task}` on {repository} to succeed",
+        (done.stderr or done.stdout).strip()[-500:],
+        "See the message; `restic snapshots` lists what is there",
+    )
 
 
 @contextmanager
@@ -114,8 +142,8 @@ def backup_at(address: str, kind: Literal["home", "stack"], snapshot: str) -> It
         If there is none.
     """
     if address.startswith(PREFIX):
-        with TemporaryDirectory(prefix="driftwheel-restore-") as scratch:
-            yield Vault(address, kind).take(snapshot, Path(scratch))
+        with scratch() as folder:
+            yield Vault(address, kind).take(snapshot, folder)
     elif Path(address).is_dir():
         yield Path(address).absolute()
     else:

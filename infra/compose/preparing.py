@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from expectations.errors import DriftwheelError, StackError
+from tasks.stores.files import storing
 from tasks.stores.keys import PLATFORM, SCOPES, Keys
 from tasks.stores.releases import replace_file
 
@@ -53,7 +54,16 @@ def initialise(
     ------
     DriftwheelError
         If there is no ``docker-compose.yml``.
+    StorageError
+        If something cannot be written. What was made is whole; again, it makes the rest.
     """
+    with storing("prepare the stack in", folder):
+        return _initialise(folder, domain, port, use_cases, pool)
+
+
+def _initialise(
+    folder: Path, domain: str, port: int, use_cases: tuple[str, ...], pool: Literal["process", "docker"]
+) -> Initialised:
     if not (folder / "docker-compose.yml").exists():
         raise DriftwheelError(
             f"docker-compose.yml in {folder}", "none", "Run it in a checkout of driftwheel, or give --folder"
@@ -149,12 +159,10 @@ def read_settings(path: Path) -> dict[str, str]:
 
 
 def _append(path: Path, values: dict[str, str]) -> None:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    path.chmod(0o600)
-    unfinished = bool(text := path.read_text(encoding="utf-8")) and not text.endswith("\n")
-    with os.fdopen(handle, "a", encoding="utf-8") as file:
-        file.write("\n" if unfinished else "")
-        file.writelines(f"{name}={value}\n" for name, value in values.items())
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text += "\n" if text and not text.endswith("\n") else ""
+    # as a whole: half a secret would be taken for one
+    replace_file(path, text + "".join(f"{name}={value}\n" for name, value in values.items()), 0o600)
 
 
 def _raise_version(path: Path, version_: str) -> None:
@@ -168,7 +176,7 @@ def _write_once(path: Path, content: str | bytes) -> bool:
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    _replace(path, content.encode() if isinstance(content, str) else content)
     return True
 
 
@@ -189,8 +197,12 @@ def _certify(folder: Path, domain: str) -> bool:
 
 def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}")
-    beside.write_bytes(content)
-    beside.replace(path)
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _login(user: str, password: str) -> str:

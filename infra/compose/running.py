@@ -20,6 +20,7 @@ import yaml
 from expectations.errors import BackupError, StackError
 from infra.backup import FORMAT, MANIFEST, Backup, verify
 from infra.compose.preparing import RESTORING, read_settings
+from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file
 
 _WAIT_SECONDS = 300.0
@@ -90,9 +91,8 @@ class Compose:
         ids = self.run("ps", "--all", "--quiet").split()
         if not ids:
             return {}
-        shown = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True).stdout
         found: dict[str, str] = {}
-        for each in json.loads(shown):
+        for each in json.loads(_docker("inspect", *ids)):
             state, labels = each["State"], each["Config"]["Labels"]
             if labels.get("com.docker.compose.oneoff") == "True":  # somebody's `compose run`
                 continue
@@ -144,19 +144,22 @@ class Compose:
         ------
         StackError
             If the stack is not up.
+        StorageError
+            If the target does not take it; then nothing of the backup is left.
         """
         made = datetime.now(UTC)
         folder = target / f"driftwheel-stack-{made:%Y%m%dT%H%M%SZ}"
         beside = folder.with_name(f".{folder.name}.part")
-        beside.mkdir(parents=True, mode=0o700)
-        try:
-            manifest = self._copy(beside, made)
-            (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            beside.rename(folder)
-        except BaseException:  # half a backup holds keys, and room
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-        size = sum((folder / name).stat().st_size for name in manifest["files"])
+        with storing("back up to", target):
+            beside.mkdir(parents=True, mode=0o700)
+            try:
+                manifest = self._copy(beside, made)
+                (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+                beside.rename(folder)
+            except BaseException:  # half a backup holds keys, and room
+                shutil.rmtree(beside, ignore_errors=True)
+                raise
+            size = sum((folder / name).stat().st_size for name in manifest["files"])
         return Backup(folder, len(manifest["files"]), size, made, tuple(manifest["elsewhere"]))
 
     def _copy(self, beside: Path, made: datetime) -> dict[str, Any]:
@@ -207,13 +210,14 @@ class Compose:
                 f"{len(there)}, {there[0]} among them",
                 "`docker compose down --volumes` removes them, for good",
             )
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.folder / ".stack")
-        shutil.copytree(folder / "secrets", self.folder / ".stack")
-        shutil.copy2(folder / "env", self.folder / ".env")
-        marker.touch()
-        if (folder / "usecases").is_dir():
-            shutil.copytree(folder / "usecases", self._use_cases(settings), dirs_exist_ok=True)
+        with storing("restore into", self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self.folder / ".stack")
+            shutil.copytree(folder / "secrets", self.folder / ".stack")
+            shutil.copy2(folder / "env", self.folder / ".env")
+            marker.touch()
+            if (folder / "usecases").is_dir():
+                shutil.copytree(folder / "usecases", self._use_cases(settings), dirs_exist_ok=True)
         self.run("up", "--detach", "postgres")
         self._await_postgres()
         for name in _DATABASES:
@@ -228,6 +232,7 @@ class Compose:
 
     def _images_there(self, settings: Mapping[str, str]) -> None:
         """Refuse before anything is changed where the backup's own images are missing."""
+        _docker("version")  # an engine that is away has no images either, and that is another trouble
         for name in ("driftwheel-platform", "driftwheel-serving"):
             image = f"{name}:{settings.get('DRIFTWHEEL_VERSION', '')}"
             if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
@@ -244,10 +249,7 @@ class Compose:
         for project in sorted(projects):
             label = f"label=com.docker.compose.project={project}"
             for command in (["ps", "--all", "--format", "{{.Names}}"], ["volume", "ls", "--format", "{{.Name}}"]):
-                shown = subprocess.run(
-                    ["docker", *command, "--filter", label], capture_output=True, text=True, check=True
-                )
-                found += shown.stdout.split()
+                found += _docker(*command, "--filter", label).split()
         return found
 
     def _await_postgres(self) -> None:
@@ -292,6 +294,26 @@ class Compose:
                 done.stderr.decode(errors="replace")[-800:],
                 "See the message; then restore again: it begins anew",
             )
+
+
+def _docker(*arguments: str) -> str:
+    """Ask the engine.
+
+    Raises
+    ------
+    StackError
+        If it does not answer.
+    """
+    command = ["docker", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise StackError("the program docker", "none on this machine", "Install the engine's client") from error
+    if done.returncode:
+        raise StackError(
+            f"`docker {arguments[0]}` to succeed", done.stderr.strip()[-800:], "Is the engine up, may this user ask it?"
+        )
+    return done.stdout
 
 
 def _pg(tool: str, database: str) -> Sequence[str]:

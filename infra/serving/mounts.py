@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from expectations.errors import BundleError
+from expectations.errors import BundleError, StateError, StorageError
 from infra.serving.board import SETTLE_SECONDS, Board
 from infra.serving.protocol import Reader, Row
 from infra.serving.tallies import ModelTally, Tally
@@ -263,7 +263,7 @@ class Mounts:
         mount = self.by_name.setdefault(name, Mount(name))
         try:
             desired = self.releases.desired(name)
-        except (ValueError, OSError) as error:  # also what is no UTF-8 or no JSON
+        except (StateError, StorageError) as error:
             mount.wanted, mount.tried = True, True
             mount.trouble = f"{_UNREADABLE}: {type(error).__name__}"
             _log.error("%s of %s", mount.trouble, name)
@@ -334,8 +334,9 @@ class Mounts:
             return None
         try:
             return await asyncio.to_thread(self._load, mount, wish, desired)
-        except OSError as error:  # a disk or a mount that is away for a while: what can be served is, and again
-            mount.trouble = f"bundle {wish.bundle[:12]}: {error.strerror or error}"
+        except (StorageError, OSError) as error:  # a disk that is away for a while: what can be served is, and again
+            said = error.found if isinstance(error, StorageError) else error.strerror or error
+            mount.trouble = f"bundle {wish.bundle[:12]}: {said}"
             mount.again_at = time.monotonic() + _AGAIN_SECONDS
             return None
         except Exception as error:  # noqa: BLE001 - whatever a bundle does: it is refused, said, and the old serves on

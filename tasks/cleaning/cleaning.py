@@ -65,7 +65,7 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
     spec = usecase.spec
     done = lake.transaction("clean", _APPLICATION)
     set_apart = lake.transaction("quarantine", _APPLICATION)
-    waiting = lake.scan("raw").filter(pl.col(BATCH) > done).collect().sort(BATCH, maintain_order=True)
+    waiting = lake.collect("raw", lake.scan("raw").filter(pl.col(BATCH) > done)).sort(BATCH, maintain_order=True)
     if waiting.is_empty():
         return Cleaned(0, 0, (), (), {}, (), (), _version(lake), done)
     if done or waiting[BATCH].n_unique() > 1:  # of a key delivered again, only the newest version is judged
@@ -122,5 +122,5 @@ def _version(lake: Lake) -> Version | None:
     version = lake.version("clean")
     if version is None:
         return None
-    rows = lake.scan("clean").select(pl.len()).collect().item()
+    rows = lake.collect("clean", lake.scan("clean").select(pl.len())).item()
     return Version("clean", version, int(rows))

@@ -90,7 +90,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, database: Database, as_of: date
             "Mend the source, or choose other keys",
         )
     fresh, corrected = (
-        _news(joined.rows, lake.scan("raw", version), keys, clock, since) if exists else (_once(joined.rows, keys), 0)
+        _news(joined.rows, lake, version, keys, clock, since) if exists else (_once(joined.rows, keys), 0)
     )
     before = batch = lake.transaction("raw", _APPLICATION, version) if exists else 0
     if len(fresh):
@@ -122,7 +122,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, database: Database, as_of: date
 def _oldest_waiting(lake: Lake, clock: str, version: int | None) -> datetime | None:
     """Event time of the oldest row that is not in the clean table yet."""
     waiting = lake.scan("raw", version).filter(pl.col(BATCH) > lake.transaction("clean", "clean"))
-    oldest: datetime | None = waiting.select(pl.col(clock).min()).collect().item()
+    oldest: datetime | None = lake.collect("raw", waiting.select(pl.col(clock).min())).item()
     return oldest
 
 
@@ -136,11 +136,12 @@ def _once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _news(
-    rows: pl.DataFrame, known: pl.LazyFrame, keys: list[str], clock: str, since: datetime | None
+    rows: pl.DataFrame, lake: Lake, version: int | None, keys: list[str], clock: str, since: datetime | None
 ) -> tuple[pl.DataFrame, int]:
+    known = lake.scan("raw", version)
     if since is not None:
         known = known.filter(pl.col(clock) >= since)
-    latest = known.collect().sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
+    latest = lake.collect("raw", known).sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
     columns = [column for column in latest.columns if column in rows.columns]
     if set(rows.columns) != set(columns):  # the append will say which
         return rows, 0
@@ -161,5 +162,5 @@ def _lost(base: pl.DataFrame, lake: Lake, keys: list[str], clock: str, since: da
     if since is None:
         return 0
     old = base.filter(pl.col(clock) < since)
-    known = lake.scan("raw").filter(pl.col(clock) < since).select(keys).collect()
+    known = lake.collect("raw", lake.scan("raw").filter(pl.col(clock) < since).select(keys))
     return len(old.join(known, on=keys, how="anti").unique(keys))

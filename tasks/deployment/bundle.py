@@ -30,6 +30,7 @@ from expectations.errors import BundleError
 from tasks.modelling.family import Vector
 from tasks.modelling.predictors import ReleasedPredictor, load_predictor
 from tasks.preprocessing.program import FeatureProgram, RowExecutor
+from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file
 
 MANIFEST = "bundle.json"
@@ -253,7 +254,14 @@ def load_bundle(folder: Path, expected: str | None = None) -> Bundle:
     ------
     BundleError
         If a file is missing or altered, or it is not the bundle that was asked for.
+    StorageError
+        If a file cannot be read.
     """
+    with storing("read the bundle in", folder):
+        return _load_bundle(folder, expected)
+
+
+def _load_bundle(folder: Path, expected: str | None) -> Bundle:
     digest, manifest = _read_manifest(folder, expected)
     for name, known in manifest.files.items():
         if not (folder / name).is_file():

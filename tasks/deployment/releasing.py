@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +12,7 @@ import httpx
 from expectations.errors import BundleError, OvertakenError, ReleaseError, UnreachableError
 from tasks.deployment.bundle import load_bundle
 from tasks.deployment.imaging import has_image, prove_in_image
+from tasks.stores.files import scratch
 from tasks.stores.places import Job
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion
 from tasks.stores.releases import CandidateState, Desired, Served, overtaken
@@ -171,8 +170,8 @@ def mend(job: Job, version: ModelVersion) -> None:
     try:
         load_bundle(job.releases.bundle(job.name, version.bundle), version.bundle)
     except BundleError:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = job.registry().fetch(version.version, Path(scratch))
+        with scratch() as beside:
+            folder = job.registry().fetch(version.version, beside)
             load_bundle(folder, version.bundle)
             job.releases.mend(job.name, folder, version.bundle)
 

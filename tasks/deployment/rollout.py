@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from expectations.errors import ReleaseError, UnreachableError
+from expectations.errors import ReleaseError, StorageError, UnreachableError
 from expectations.usecase import Release
 from tasks.deployment.bundle import Manifest, jsonable, load_bundle
 from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
@@ -188,7 +188,7 @@ def _watching(job: Job) -> Iterator[None]:
 
     def keep() -> None:
         while True:
-            with suppress(OSError):  # a disk that is away for a moment; for longer, the candidate is left out
+            with suppress(StorageError):  # a disk that is away for a moment; for longer, the candidate is left out
                 job.releases.keep_watch(job.name)
             if ended.wait(WATCHED_SECONDS / 6):
                 return
@@ -235,7 +235,7 @@ def _since(job: Job, table: Literal["predictions", "shadows"], began: datetime) 
     if job.lake.version(table) is None:
         columns = {"id": pl.String, "bundle": pl.String, "prediction": pl.Float64, "row": pl.String}
         return pl.DataFrame(schema={**columns, "event_time": pl.Datetime("us", "UTC")})
-    return job.lake.scan(table).filter(pl.col("served_at") >= began).collect().sort("served_at", "id")
+    return job.lake.collect(table, job.lake.scan(table).filter(pl.col("served_at") >= began)).sort("served_at", "id")
 
 
 def _labels(job: Job, champion: Served, answered: pl.DataFrame, began: datetime) -> pl.Series:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ import polars as pl
 from expectations.errors import BundleError, ReleaseError, SourceError
 from tasks.deployment.bundle import Bundle, BundleColumn, Manifest, load_bundle
 from tasks.preprocessing.instants import Instants
+from tasks.stores.files import storing
 from tasks.stores.lake import BATCH, Table
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
@@ -59,8 +61,10 @@ def score_table(job: Job, source: str, output: str) -> ScoredTable:
     ------
     ReleaseError
         If there is no champion.
-    SourceError
+    SourceError, LakeError
         If the source cannot be read, lacks a column, or holds one of another type.
+    StorageError
+        If the output cannot be written; then nothing of it is left.
     """
     started = time.perf_counter()
     served = _champion(job)
@@ -101,7 +105,7 @@ def _open(job: Job, source: str) -> Dataset:
         if name not in _TABLES:
             raise SourceError(f"one of {', '.join(_LAKE + each for each in _TABLES)}", source, "Name one of these")
         table: Table = "raw" if name == "raw" else "clean"
-        found = job.lake.open(table)
+        found = job.lake.open(table, whole=True)
         if found is None:
             raise SourceError(f"a table {name} of {job.name}", "none", "Run the collect flow first")
         return found.to_pyarrow_dataset()
@@ -112,6 +116,21 @@ def _open(job: Job, source: str) -> Dataset:
         raise SourceError(
             f"Parquet at {source}", str(error)[:300], "Name a Parquet file or a folder of them"
         ) from error
+
+
+@contextmanager
+def _reading(job: Job, source: str) -> Iterator[None]:
+    """Say what is wrong with a table whose rows are read: that it is damaged may be seen in its middle only."""
+    import pyarrow as pa
+
+    if source.startswith(_LAKE):
+        with job.lake.reading("raw" if source.removeprefix(_LAKE) == "raw" else "clean"):
+            yield
+        return
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"Parquet at {source}, whole", str(error)[:300], "Fetch it again") from error
 
 
 class _Latest:
@@ -147,10 +166,16 @@ class _Latest:
 
 
 def _batches(job: Job, table: Dataset, bundle: Bundle, source: str) -> Iterator[pl.DataFrame]:
-    latest = _Latest(job, table) if source.startswith(_LAKE) else None
+    with _reading(job, source):
+        latest = _Latest(job, table) if source.startswith(_LAKE) else None
     wanted = [column.name for column in bundle.manifest.columns if column.name in table.schema.names]
     read = list(dict.fromkeys((*wanted, *(latest.columns if latest else ()))))
-    for batch in table.to_batches(columns=read, batch_size=BATCH_ROWS):
+    batches = table.to_batches(columns=read, batch_size=BATCH_ROWS)
+    while True:
+        with _reading(job, source):
+            batch = next(batches, None)
+        if batch is None:
+            return
         frame = pl.DataFrame(batch)
         if latest is not None:
             frame = latest.of(frame)
@@ -217,6 +242,11 @@ def _boolean(values: pl.Series) -> pl.Series:
 
 
 def _write(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], output: str) -> int:
+    with storing("write predictions to", output):
+        return _write_file(bundle, version, frames, output)
+
+
+def _write_file(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], output: str) -> int:
     import fsspec
     import pyarrow.parquet as parquet
 

@@ -69,10 +69,13 @@ class BoostedTrees:
             **params.params,
         }
         codes = [index for index, name in enumerate(train.features) if name in train.categorical]
-        data = lightgbm.Dataset(train.matrix, train.label, feature_name=names, categorical_feature=codes)
+        data = lightgbm.Dataset(
+            _without_negative(train.matrix, codes), train.label, feature_name=names, categorical_feature=codes
+        )
         callbacks, sets, set_names = [], [], []
         if valid is not None:
-            sets, set_names = [lightgbm.Dataset(valid.matrix, valid.label, reference=data)], ["valid"]
+            known = _without_negative(valid.matrix, codes)
+            sets, set_names = [lightgbm.Dataset(known, valid.label, reference=data)], ["valid"]
             callbacks.append(
                 lambda env: report(env.iteration, {f"{s}_{m}": v for s, m, v, *_ in env.evaluation_result_list})
             )
@@ -101,6 +104,19 @@ class BoostedTrees:
     def load(self, folder: Path) -> TreePredictor:
         """Return a predictor of the text model in `folder`."""
         return TreePredictor((folder / MODEL).read_text(encoding="utf-8"))
+
+
+def _without_negative(matrix: Matrix, codes: list[int]) -> Matrix:
+    """Return rows with the code of an unknown category as missing.
+
+    LightGBM takes it for that anyway, but warns of it on standard output, from threads that know no verbosity.
+    """
+    unknown = matrix[:, codes] < 0
+    if not unknown.any():
+        return matrix
+    known = matrix.copy()
+    known[:, codes] = np.where(unknown, np.nan, matrix[:, codes])
+    return known
 
 
 class _Named:

@@ -1,7 +1,8 @@
 """The platform database: use cases, turns of the wheel, measurements, the ledger, the outbox, alerts.
 
 SQLite on a laptop, Postgres in the stack; nothing here but SQL both understand. Unique constraints make a repeat
-harmless; what belongs together is one transaction.
+harmless; what belongs together is one transaction. What only reads waits for no writer, and needs no disk that can be
+written.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,7 +23,6 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
-    Engine,
     Float,
     ForeignKey,
     Index,
@@ -33,19 +33,17 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     select,
     text,
     update,
 )
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from expectations.errors import TurnTakenError
+from expectations.errors import BusyError, DatabaseError, StorageError, TurnTakenError, UnreachableError
+from tasks.stores.engines import READING, engine_to_read, engine_to_write, faults
 from tasks.stores.plain import to_json
 
 State = Literal["requested", "collecting", "training", "deploying", "done", "refused", "held", "failed"]
@@ -239,40 +237,6 @@ class Alert:
     severity: Severity
 
 
-_WRITERS = 4_820_001
-"""Number of the lock writers queue for on Postgres; any will do, if it is always the same."""
-
-
-@cache
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, pool_pre_ping=True)
-    if parsed.get_backend_name() == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _prepare(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own
-            connection.isolation_level = None  # transactions are begun by us, below
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA busy_timeout=10000")
-            connection.execute("PRAGMA synchronous=NORMAL")
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # a write lock from the start: no upgrade can fail
-
-    elif parsed.get_backend_name() == "postgresql":
-
-        @event.listens_for(engine, "begin")
-        def _queue(connection: Connection) -> None:
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")  # one writer at a time, here too
-
-    with engine.begin() as connection:
-        metadata.create_all(connection)
-    return engine
-
-
 class Database:
     """What outlives a run, as rows.
 
@@ -287,8 +251,30 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Open one transaction."""
-        with _engine(self.url).begin() as connection:
+        """Open one transaction, alone.
+
+        Raises
+        ------
+        DatabaseError
+            If the database is damaged, or of another version.
+        BusyError
+            If another process holds it for longer than anybody should.
+        StorageError
+            If its disk is full, or cannot be written.
+        UnreachableError
+            If it is a server's that does not answer.
+        """
+        with faults(self.url), engine_to_write(self.url, metadata).begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction that only reads: it waits for no writer. Raises as `transaction` does."""
+        with (
+            faults(self.url),
+            engine_to_read(self.url, metadata).connect().execution_options(**{READING: True}) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     # --- use cases ------------------------------------------------------------------------------------------------
@@ -307,7 +293,7 @@ class Database:
 
     def use_cases(self) -> dict[str, Path]:
         """Name -> folder of the registered use cases."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(select(use_cases.c.name, use_cases.c.folder).order_by(use_cases.c.name))
             return {row.name: Path(row.folder) for row in rows}
 
@@ -326,7 +312,7 @@ class Database:
 
     def marked(self, usecase: str, name: str) -> str | None:
         """Return a remembered value."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             where = (marks.c.usecase == usecase) & (marks.c.name == name)
             return connection.execute(select(marks.c.value).where(where)).scalar_one_or_none()
 
@@ -356,13 +342,13 @@ class Database:
 
     def turn(self, turn_id: str) -> Turn:
         """Return a turn by its id."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(turns).where(turns.c.id == turn_id)).one()
         return _turn(row)
 
     def open_turn(self, usecase: str) -> Turn | None:
         """Return the open turn of a use case."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             row = connection.execute(
                 select(turns).where(turns.c.usecase == usecase, turns.c.state.in_(OPEN))
             ).one_or_none()
@@ -370,7 +356,7 @@ class Database:
 
     def stalled_turn(self, usecase: str, silence: timedelta) -> Turn | None:
         """Return the open turn if nobody has touched it for longer than `silence`."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             row = connection.execute(
                 select(turns).where(turns.c.usecase == usecase, turns.c.state.in_(OPEN))
             ).one_or_none()
@@ -379,7 +365,7 @@ class Database:
 
     def turns(self, usecase: str) -> list[Turn]:
         """Return all turns of a use case by their instant."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(select(turns).where(turns.c.usecase == usecase).order_by(turns.c.as_of)).all()
         return [_turn(row) for row in rows]
 
@@ -492,7 +478,7 @@ class Database:
 
     def present(self, usecase: str) -> dict[str, tuple[Process, datetime]]:
         """Flow runs of a use case that never ended, the processes that ran them, and when those were last heard of."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(select(presences).where(presences.c.usecase == usecase)).all()
         return {row.flow_run: (Process(row.host, row.process, row.born), row.seen) for row in rows}
 
@@ -514,7 +500,7 @@ class Database:
 
     def measurements(self, usecase: str) -> list[dict[str, Any]]:
         """Return what was measured, by window."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 select(measurements.c.content)
                 .where(measurements.c.usecase == usecase)
@@ -553,7 +539,7 @@ class Database:
             query = query.where(ledger.c.kind == kind)
         if last is not None:
             query = query.limit(last)
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(query).all()
         return [
             Entry(
@@ -608,7 +594,7 @@ class Database:
 
     def unsent(self) -> list[Event]:
         """Events that still have to reach the flow server, oldest first."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(select(outbox).where(outbox.c.sent.is_(None)).order_by(outbox.c.occurred)).all()
         return [
             Event(row.id, row.usecase, row.name, json.loads(row.labels), json.loads(row.payload), row.occurred)
@@ -635,7 +621,7 @@ class Database:
 
     def undelivered(self, usecase: str) -> list[Alert]:
         """Alerts nobody has heard yet."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 select(alerts).where(alerts.c.usecase == usecase, alerts.c.delivered.is_(None)).order_by(alerts.c.id)
             ).all()
@@ -674,7 +660,12 @@ class _Pulse:
             try:
                 if not self._beat():
                     return
-            except SQLAlchemyError:  # a database that is busy or away: the next beat tries again
+            except (
+                BusyError,
+                DatabaseError,
+                StorageError,
+                UnreachableError,
+            ):  # busy, full or away: the next beat tries again
                 _log.warning("%s could not be renewed this time", self._what)
 
     def __enter__(self) -> Self:

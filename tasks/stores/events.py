@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 
-from expectations.errors import UnreachableError
 from expectations.masking import split_login
 from tasks.stores.database import Database
+from tasks.stores.retries import repeated, server_error
 
 RETRAIN_REQUESTED = "driftwheel.retrain.requested"
 DATASET_READY = "driftwheel.dataset.ready"
@@ -36,7 +36,7 @@ def flush(database: Database, api: str | None, login: str = "") -> int:
 
     Raises
     ------
-    UnreachableError
+    UnreachableError, AccessError
         If the server does not take them; they wait.
     """
     waiting = database.unsent()
@@ -59,12 +59,14 @@ def flush(database: Database, api: str | None, login: str = "") -> int:
     api, own = split_login(api)
     try:
         auth = httpx.BasicAuth(*login.split(":", 1)) if login else httpx.BasicAuth(*own) if own else None
-        httpx.post(f"{api}/events", json=body, timeout=_TIMEOUT, auth=auth).raise_for_status()
+        # an event keeps its id: sent twice, it is the same one
+        repeated(lambda: httpx.post(f"{api}/events", json=body, timeout=_TIMEOUT, auth=auth).raise_for_status())
     except httpx.HTTPError as error:
-        raise UnreachableError(
+        raise server_error(
             f"the Prefect server at {api} to take {len(waiting)} event(s)",
-            str(error),
+            error,
             "Start it (`driftwheel up`) and run again; the events wait in the outbox",
+            "DRIFTWHEEL_PREFECT_LOGIN (user:password)",
         ) from error
     for event in waiting:
         database.sent(event.id)

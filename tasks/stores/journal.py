@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+from tasks.stores.files import storing
+
 OPEN_SUFFIX = ".open"
 CLOSED_SUFFIX = ".msgpack"
 UNREADABLE = "unreadable"
@@ -124,7 +126,8 @@ def read_records(segment: Segment) -> tuple[list[Record], list[bytes]]:
 
     A torn last record was never acknowledged, and is left out.
     """
-    content = segment.path.read_bytes()
+    with storing("read a segment of the journal,", segment.path):
+        content = segment.path.read_bytes()
     former = segment.path.suffix == _FORMER_SUFFIX
     if former or content.startswith(b'{"'):
         found, odd = _read_lines(content, segment.kind)
@@ -228,11 +231,12 @@ def _read_lines(content: bytes, kind: str) -> tuple[list[Record], list[bytes]]:
 def set_aside(segment: Segment, parts: Iterable[bytes]) -> None:
     """Keep what nobody can read where a person may look at it."""
     folder = segment.path.parents[1] / UNREADABLE
-    folder.mkdir(exist_ok=True)
     path = folder / f"{segment.path.stem}-{segment.path.parent.name}"
     beside = path.with_name(f".{path.name}")
-    beside.write_bytes(b"".join(parts))
-    beside.replace(path)
+    with storing("keep what no journal holds in", path):
+        folder.mkdir(exist_ok=True)
+        beside.write_bytes(b"".join(parts))
+        beside.replace(path)
 
 
 def unreadable(root: Path, usecase: str) -> list[Path]:
@@ -243,7 +247,8 @@ def unreadable(root: Path, usecase: str) -> list[Path]:
 def clear(segments: Sequence[Segment]) -> None:
     """Remove segments that are committed."""
     for segment in segments:
-        segment.path.unlink(missing_ok=True)
+        with storing("remove what was brought into the lake,", segment.path):
+            segment.path.unlink(missing_ok=True)
 
 
 def main() -> None:

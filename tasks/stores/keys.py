@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
@@ -17,7 +16,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from expectations.errors import DriftwheelError
+from expectations.errors import DriftwheelError, StateError
+from tasks.stores.files import storing
+from tasks.stores.locking import alone
 from tasks.stores.releases import replace_file
 
 Scope = Literal["predict", "feedback", "admin"]
@@ -55,16 +56,20 @@ class Keys:
 
         Raises
         ------
-        DriftwheelError
+        StateError
             If the file is no file of keys.
+        StorageError
+            If it cannot be read.
         """
-        if not self.path.exists():
-            return {}
+        with storing("read the API keys in", self.path):
+            content = self.path.read_bytes() if self.path.exists() else b"[]"
         try:
-            found = [Key.model_validate(each) for each in json.loads(self.path.read_text(encoding="utf-8"))]
+            found = [Key.model_validate(each) for each in json.loads(content)]
         except (ValueError, TypeError) as error:
-            raise DriftwheelError(
-                f"a file of keys at {self.path}", type(error).__name__, "Restore it, or remove it and make new keys"
+            raise StateError(
+                f"a file of API keys at {self.path}",
+                f"something else ({type(error).__name__})",
+                "Bring it back from a backup; or remove it, and make new keys",
             ) from error
         return {key.name: key for key in found}
 
@@ -105,19 +110,18 @@ class Keys:
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Key]]:
         """Read the keys, and write them as they are at the end; one process after the other."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone(self.path.with_name(f".{self.path.name}.lock"), "another change of the keys"):
             known = self.read()
             yield known
             self._write(known)
 
     def _write(self, keys: dict[str, Key]) -> None:
-        before = self.path.stat() if self.path.exists() else None  # a container reads it by this owner and mode
-        replace_file(self.path, json.dumps([key.model_dump(mode="json") for key in keys.values()], indent=1))
-        self.path.chmod(stat.S_IMODE(before.st_mode) if before else 0o640)
-        if before is not None and os.geteuid() == 0:
-            os.chown(self.path, before.st_uid, before.st_gid)
+        with storing("write the API keys to", self.path):
+            before = self.path.stat() if self.path.exists() else None  # a container reads it by this owner and mode
+            replace_file(self.path, json.dumps([key.model_dump(mode="json") for key in keys.values()], indent=1))
+            self.path.chmod(stat.S_IMODE(before.st_mode) if before else 0o640)
+            if before is not None and os.geteuid() == 0:
+                os.chown(self.path, before.st_uid, before.st_gid)
 
 
 def key_of(presented: bytes, keys: Sequence[Key]) -> Key | None:

@@ -29,6 +29,7 @@ import polars as pl
 
 from expectations.errors import LakeError
 from expectations.usecase import UseCase
+from tasks.stores.damage import lake_faults, require_files, require_log, require_room
 from tasks.stores.locking import alone
 
 if TYPE_CHECKING:
@@ -107,16 +108,54 @@ class Lake:
             return f"{self.root.rstrip('/')}/{self.usecase}/{table}"
         return str(usable(folder) / table)
 
-    def open(self, table: Table, version: int | None = None) -> DeltaTable | None:
-        """Open a table at a version, the newest where not given; None where there is no such table."""
+    @contextmanager
+    def reading(self, table: Table) -> Iterator[None]:
+        """Say what is wrong with a table while it is read.
+
+        Raises
+        ------
+        LakeError
+            If it is damaged.
+        StorageError
+            If its disk is full, or may not be read or written.
+        UnreachableError
+            If it lies in a store that does not answer.
+        """
+        with lake_faults(f"the table {table} of {self.usecase}", self.address(table)):
+            yield
+
+    def collect(self, table: Table, query: pl.LazyFrame) -> pl.DataFrame:
+        """Run a query over a table; raises as `reading` does."""
+        with self.reading(table):
+            return query.collect()
+
+    def open(self, table: Table, version: int | None = None, *, whole: bool = False) -> DeltaTable | None:
+        """Open a table at a version, the newest where not given; None where there is no such table.
+
+        Parameters
+        ----------
+        whole : bool
+            Whether its rows are to be read, too.
+
+        Raises
+        ------
+        LakeError
+            If its log is damaged, or, where it must be whole, a file of its rows.
+        """
         from deltalake import DeltaTable
 
         from tasks.stores.delta import LocalTable
 
         address = self.address(table)
-        if not DeltaTable.is_deltatable(address):
-            return None
-        return (DeltaTable if self.folder is None else LocalTable)(address, version=version)
+        with self.reading(table):
+            if self.folder is not None:
+                require_log(self.folder / table)
+            if not DeltaTable.is_deltatable(address):
+                return None
+            found = (DeltaTable if self.folder is None else LocalTable)(address, version=version)
+            if whole and self.folder is not None:
+                require_files(self.folder / table, found)
+            return found
 
     def version(self, table: Table) -> int | None:
         """Latest version of a table, None where it does not exist."""
@@ -172,13 +211,29 @@ class Lake:
         Raises
         ------
         LakeError
-            If the columns are not the table's, or only some of the transactions were committed before.
+            If the columns are not the table's, only some of the transactions were committed before, or the table is
+            damaged.
+        StorageError
+            If there is no room for them.
         """
+        if self.folder is not None:
+            require_room(self.folder, frame)
+        with self.reading(table):
+            return self._append(table, frame, transactions, follows, notes or {})
+
+    def _append(
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        transactions: Mapping[str, int],
+        follows: int | None,
+        notes: Mapping[str, str],
+    ) -> bool:
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
         marks = [Transaction(name, number) for name, number in transactions.items()]
-        properties = CommitProperties(custom_metadata=dict(notes or {}), app_transactions=marks)
+        properties = CommitProperties(custom_metadata=dict(notes), app_transactions=marks)
         handle = self.open(table)
         if handle is None:
             if follows:  # what the rows follow is gone
@@ -262,9 +317,9 @@ class Lake:
         Raises
         ------
         LakeError
-            If there is no such table yet.
+            If there is no such table yet, or a file of it is damaged or gone.
         """
-        found = self.open(table, version)
+        found = self.open(table, version, whole=True)
         if found is None:
             raise LakeError(f"a table {table} of {self.usecase}", "none", "Run the collect flow first")
         # a store's address is given as it is: Polars finds its credentials by it
@@ -322,8 +377,19 @@ class Known:
         latest : bool
             Only the latest version of each key.
         """
+        with self.lake.reading(table):
+            return self._rows(self.lake.scan(table, version), columns, since, until, latest=latest)
+
+    def _rows(
+        self,
+        frame: pl.LazyFrame,
+        columns: Sequence[str] | None,
+        since: datetime | None,
+        until: datetime | None,
+        *,
+        latest: bool,
+    ) -> pl.DataFrame:
         clock, keys = self.spec.clock.column, list(self.spec.keys)
-        frame = self.lake.scan(table, version)
         moving = latest and clock not in keys  # a correction may move a row in time: the newest version is sought first
         if moving:
             frame = frame.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)

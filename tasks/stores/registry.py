@@ -15,14 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expectations.errors import BundleError, UnreachableError
+from expectations.errors import AccessError, BundleError, UnreachableError
 from expectations.masking import split_login
+from tasks.stores.files import scratch, storage_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOADER = "tasks.deployment.pyfunc"
 CHAMPION, CHALLENGER = "champion", "challenger"
+_AWAY = {
+    "INTERNAL_ERROR",
+    "TEMPORARILY_UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "REQUEST_LIMIT_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "CANCELLED",
+}
+"""What MLflow calls a server that does not answer, or fails at what it was asked."""
+_DENIED = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}
 _log = logging.getLogger(__name__)
 MODEL_PAGES = "workflowType=machine_learning"
 """What makes MLflow's page show models: it shows a new browser those for language models, whatever there is."""
@@ -56,9 +67,13 @@ class Registry:
     """
 
     def __init__(self, uri: str, usecase: str) -> None:
-        # MLflow's own default waits four minutes for a server that is away, and it reads these when imported.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        # MLflow's own default waits four minutes for a server that is away; it reads these when it is asked to. Faults
+        # that pass are asked again after 0, 2 and 4 s.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0.5")
+        os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -68,6 +83,7 @@ class Registry:
             os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = login
         from mlflow import MlflowClient
 
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # what is asked again needs no line each
         if not uri:  # MLflow would take a file in this folder for its server
             raise UnreachableError(
                 "the address of an MLflow server", "none", "Start one (`driftwheel up`), or set MLFLOW_TRACKING_URI"
@@ -77,20 +93,24 @@ class Registry:
 
     @contextmanager
     def _reach(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException, RestException
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
 
+        expected = f"the MLflow server at {self.uri}"
+        remedy = "Start it (`driftwheel up`), or see its log, and run again; nothing was lost"
         try:
             yield
-        except RestException:
-            raise
+        except RequestException as error:
+            raise UnreachableError(f"{expected} to answer", _reason(error), remedy) from error
+        except OSError as error:
+            raise storage_error("keep what goes to MLflow in", tempfile.gettempdir(), error) from error
         except MlflowException as error:
-            if error.error_code != "INTERNAL_ERROR":
-                raise
-            raise UnreachableError(
-                f"the MLflow server at {self.uri}",
-                str(error).splitlines()[0][:300],
-                "Start it (`driftwheel up`) and run again; nothing was lost",
-            ) from error
+            if error.error_code in _DENIED:
+                login = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what it asks for"
+                raise AccessError(f"{expected} to let the platform in", str(error.error_code), login) from error
+            if error.error_code in _AWAY:
+                raise UnreachableError(f"{expected} to answer", _reason(error), remedy) from error
+            raise
 
     @contextmanager
     def _ignore(self, *codes: str) -> Iterator[None]:
@@ -154,10 +174,10 @@ class Registry:
 
     def log_figures(self, run: str, figures: Mapping[str, Figure]) -> None:
         """Log figures as images under ``plots/``, in one directory upload."""
-        with tempfile.TemporaryDirectory() as folder, self._reach():
+        with scratch() as folder, self._reach():
             for name, figure in figures.items():
-                figure.savefig(Path(folder) / f"{name}.png", dpi=90)
-            self._client.log_artifacts(run, folder, "plots")
+                figure.savefig(folder / f"{name}.png", dpi=90)
+            self._client.log_artifacts(run, str(folder), "plots")
 
     def log_dataset(self, run: str, name: str, digest: str, source: Mapping[str, object], rows: int, use: str) -> None:
         """Log what a data set is (never its rows): where it lies, its own content hash, how many rows."""
@@ -241,11 +261,11 @@ class Registry:
             )
             status = LoggedModelStatus.FAILED
             try:
-                with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+                with scratch() as beside, warnings.catch_warnings():
                     warnings.filterwarnings(
                         "ignore", message=".*input example was not provided"
                     )  # the signature is given
-                    path = Path(scratch) / "model"
+                    path = beside / "model"
                     pyfunc.save_model(
                         path=str(path),
                         loader_module=LOADER,
@@ -341,6 +361,14 @@ class Registry:
         """Delete the registered model; for replays. The runs of earlier replays stay in the experiment."""
         with self._reach(), self._ignore("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             self._client.delete_registered_model(self.usecase)
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why a request failed: MLflow's own hold addresses and types of three libraries."""
+    inner = error.__cause__ or error.__context__
+    outermost = inner.args[0] if inner is not None and inner.args else None
+    said = str(getattr(outermost, "reason", None) or error).splitlines()[0]
+    return said.rpartition(": ")[2][:300] if inner is not None else said[:300]
 
 
 def _version(found: Any) -> ModelVersion:  # noqa: ANN401 - MLflow ships no types we follow

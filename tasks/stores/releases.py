@@ -14,9 +14,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from expectations.errors import OvertakenError
+from expectations.errors import OvertakenError, StateError
+from tasks.stores.files import storing
 from tasks.stores.locking import alone
 
 WATCHED_SECONDS = 30.0
@@ -27,6 +28,8 @@ _MARK = ".releases"
 _COUNT = ".generation"
 """Keeps the last generation of a use case that was forgotten: the service may still tell of it."""
 _LOCK = ".wishing"
+_LOCK_SECONDS = 10.0
+"""How long one waits for another to change what is desired: that takes milliseconds."""
 
 
 class Served(BaseModel):
@@ -85,39 +88,68 @@ class Releases:
         return self.root / usecase / "bundles" / digest
 
     def add(self, usecase: str, folder: Path, digest: str) -> Path:
-        """Copy a bundle in under its hash; visible only when complete, and once."""
+        """Copy a bundle in under its hash; visible only when complete, and once.
+
+        Raises
+        ------
+        StorageError
+            If the disk does not take it; then nothing of it is left.
+        """
         target = self.bundle(usecase, digest)
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            beside = target.with_name(f".{digest}.{uuid.uuid4().hex}")
-            shutil.copytree(folder, beside)
-            try:
-                beside.rename(target)
-            except OSError:
-                shutil.rmtree(beside)
-                if not target.exists():
-                    raise
+            with storing("copy a bundle to", target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                beside = _copy(folder, target)
+                try:
+                    beside.rename(target)
+                except OSError:
+                    shutil.rmtree(beside)
+                    if not target.exists():
+                        raise
         return target
 
     def mend(self, usecase: str, folder: Path, digest: str) -> None:
-        """Put a bundle in the place of one that is damaged or lost, and let the service look again."""
+        """Put a bundle in the place of one that is damaged or lost, and let the service look again.
+
+        Raises
+        ------
+        StorageError
+            If the disk does not take it.
+        """
         target = self.bundle(usecase, digest)
-        mended, damaged = (target.with_name(f".{digest}.{uuid.uuid4().hex}") for _ in range(2))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder, mended)
-        if target.exists():
-            target.rename(damaged)
-        mended.rename(target)
-        with self._alone(usecase):
-            now = self.desired(usecase)
-            if now is not None:
-                self._write(usecase, now.model_copy(update={"generation": now.generation + 1}))
-        shutil.rmtree(damaged, ignore_errors=True)
+        damaged = _beside(target)
+        with storing("bring back the bundle", target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            mended = _copy(folder, target)
+            if target.exists():
+                target.rename(damaged)
+            mended.rename(target)
+            with self._alone(usecase):
+                now = self.desired(usecase)
+                if now is not None:
+                    self._write(usecase, now.model_copy(update={"generation": now.generation + 1}))
+            shutil.rmtree(damaged, ignore_errors=True)
 
     def desired(self, usecase: str) -> Desired | None:
-        """Read the desired state."""
+        """Read the desired state.
+
+        Raises
+        ------
+        StateError
+            If its file is damaged.
+        StorageError
+            If it cannot be read.
+        """
         path = self.root / usecase / "desired.json"
-        return Desired.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+        with storing("read what the service should serve from", path):
+            try:
+                return Desired.model_validate_json(path.read_bytes()) if path.exists() else None
+            except ValidationError as error:
+                raise StateError(
+                    f"what the service should serve in {path}",
+                    f"something else: {error.errors()[0]['msg']}",
+                    f"Bring it back from a backup; or remove it, then `driftwheel promote {usecase} --version N`",
+                ) from error
 
     def stamp(self, usecase: str) -> tuple[int, int]:
         """Return what changes whenever the desired state is replaced; cheaper than reading it."""
@@ -147,8 +179,10 @@ class Releases:
         ------
         OvertakenError
             If somebody wished for something else since `after`: theirs stands.
+        BusyError, StateError, StorageError
+            If it cannot be read or written.
         """
-        with self._alone(usecase):
+        with storing("note what the service should serve in", self.root / usecase), self._alone(usecase):
             now = self.desired(usecase)
             if after is not None and (now.generation if now else 0) != after:
                 raise overtaken(usecase, after, now.generation if now else 0)
@@ -178,7 +212,7 @@ class Releases:
 
     def _alone(self, usecase: str) -> AbstractContextManager[None]:
         """Wait for whoever else changes the desired state: of two wishes none may be lost."""
-        return alone(self.root / usecase / _LOCK, f"another release of {usecase}")
+        return alone(self.root / usecase / _LOCK, f"another release of {usecase}", seconds=_LOCK_SECONDS)
 
     def _write(self, usecase: str, wish: Desired) -> None:
         path = self.root / usecase / "desired.json"
@@ -190,7 +224,9 @@ class Releases:
 
     def keep_watch(self, usecase: str) -> None:
         """Say that somebody judges the candidate: one that nobody watches answers nobody."""
-        (self.root / usecase / _WATCHED).touch()
+        path = self.root / usecase / _WATCHED
+        with storing("touch", path):
+            path.touch()
 
     def watched(self, usecase: str) -> bool:
         """Whether somebody said so lately."""
@@ -205,11 +241,11 @@ class Releases:
         folder = self.root / usecase
         if not folder.exists():
             return
-        with self._alone(usecase):
+        with storing("remove what was served from", folder), self._alone(usecase):
             (self.root / _MARK).touch()  # nothing is left, and yet nothing is away
             try:
                 now = self.desired(usecase)
-            except ValueError:  # damaged: forgotten all the same
+            except StateError:  # damaged: forgotten all the same
                 now = None
             replace_file(folder / _COUNT, str(now.generation if now else self._forgotten(usecase)))
             (folder / "desired.json").unlink(missing_ok=True)
@@ -222,7 +258,30 @@ class Releases:
     def _forgotten(self, usecase: str) -> int:
         """Return the last generation of a use case that was forgotten; 0 where none was."""
         path = self.root / usecase / _COUNT
-        return int(path.read_text(encoding="ascii")) if path.exists() else 0
+        content = path.read_bytes() if path.exists() else b"0"
+        if not content.isdigit():
+            raise StateError(
+                f"the number of the last generation in {path}",
+                f"{len(content)} bytes that are none",
+                "Write a number into it that is at least the `generation` the service's /version reports, or 0",
+            )
+        return int(content)
+
+
+def _beside(target: Path) -> Path:
+    """Return a hidden name of its own beside a bundle."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+
+
+def _copy(folder: Path, target: Path) -> Path:
+    """Copy a bundle beside where it is to be; half a copy is removed again."""
+    beside = _beside(target)
+    try:
+        shutil.copytree(folder, beside)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return beside
 
 
 def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:
@@ -243,8 +302,12 @@ def replace_file(path: Path, content: str, mode: int = 0o666) -> None:
         Who may read and write it, less what the process's mask takes away: so from its first byte on.
     """
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:  # half a file is of no use, and nobody would remove it
+        beside.unlink(missing_ok=True)
+        raise

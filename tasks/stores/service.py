@@ -12,8 +12,9 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from expectations.errors import DriftwheelError, KeyRefusedError, UnreachableError
+from expectations.errors import DriftwheelError, KeyRefusedError
 from expectations.masking import split_login
+from tasks.stores.retries import repeated, server_error
 
 LEAVING_SECONDS = 45.0
 """So long a name may still stand for a replica that has gone, or for one that is not there yet."""
@@ -50,7 +51,10 @@ class Service:
         self.several = False
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self._login = httpx.BasicAuth(*login) if login else None
-        self.client = httpx.Client(base_url=self.address, headers=self._headers, auth=self._login, timeout=_SECONDS)
+        here = _is_here(httpx.URL(self.address).host)  # no proxy is asked for this machine
+        self.client = httpx.Client(
+            base_url=self.address, headers=self._headers, auth=self._login, timeout=_SECONDS, trust_env=not here
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +85,7 @@ class Service:
         began = time.monotonic()
         while True:
             try:
-                return self.ask_once(method, path, **params)
+                return repeated(lambda: self.ask_once(method, path, **params))
             except httpx.HTTPError as error:
                 leaving = LEAVING_SECONDS if self.several else _NEW_KEY_SECONDS if _of_key(error) else 0.0
                 if time.monotonic() - began >= max(patience, leaving):
@@ -97,10 +101,11 @@ class Service:
                 "See `driftwheel keys list`; `driftwheel keys remove platform` makes the platform another. Where "
                 "DRIFTWHEEL_SERVICE_KEY is set, give it a key with every scope",
             )
-        return UnreachableError(
+        return server_error(
             f"an answer of the service at {self.address}",
-            str(error).partition("\n")[0],
-            "Start it (`driftwheel up`) and run again; nothing is lost",
+            error,
+            "Start it (`driftwheel up`), or see its log, and run again; nothing is lost",
+            "DRIFTWHEEL_SERVICE_KEY",
         )
 
     def ask_once(self, method: Literal["GET", "POST"], path: str, **params: str) -> Answers:
@@ -115,19 +120,28 @@ class Service:
         replicas = resolve(any_of_them.url)
         self.several = len(replicas) > 1
         if not self.several:
-            return [self.client.send(any_of_them).raise_for_status().json()]
+            return [_read(self.client.send(any_of_them))]
         answers = []
         for replica in replicas:
             url = any_of_them.url.copy_with(host=replica)
             request = self._direct.build_request(method, url, headers={"host": any_of_them.url.netloc.decode("ascii")})
             request.extensions["sni_hostname"] = any_of_them.url.host
-            answers.append(self._direct.send(request).raise_for_status().json())
+            answers.append(_read(self._direct.send(request)))
         return answers
 
 
 def _of_key(error: httpx.HTTPError) -> bool:
     refused = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in refused
+
+
+def _read(answer: httpx.Response) -> dict[str, Any]:
+    content: dict[str, Any]
+    try:
+        content = answer.raise_for_status().json()
+    except ValueError as error:
+        raise httpx.DecodingError("an answer that is none of the service's", request=answer.request) from error
+    return content
 
 
 def resolve(url: httpx.URL) -> list[str]:
@@ -153,7 +167,8 @@ def resolve(url: httpx.URL) -> list[str]:
 
 
 def _is_here(host: str) -> bool:
-    return host in ("localhost", socket.gethostname(), socket.getfqdn()) or host.endswith(".localhost")
+    own = ("localhost", socket.gethostname(), socket.getfqdn())
+    return host in own or host.endswith(".localhost") or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _is_address(host: str) -> bool:

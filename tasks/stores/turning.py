@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
-from expectations.errors import DriftwheelError, TurnTakenError
+from expectations.errors import BusyError, DatabaseError, DriftwheelError, TurnTakenError
 from tasks.stores.database import OPEN, Alert, Entry, Lease, State, Turn
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
@@ -144,7 +144,7 @@ class Stage(AbstractContextManager["Stage"]):
             self._lease.__exit__(kind, error, trace)
         if self._finished or (self.job.turn is None and error is None):
             return
-        if isinstance(error, DriftwheelError) and not error.transient:
+        if isinstance(error, DriftwheelError) and not error.transient and not isinstance(error, DatabaseError):
             # the same data and configuration will fail again: the turn ends here, and the ledger says why
             self.finish(
                 "failed",
@@ -155,5 +155,5 @@ class Stage(AbstractContextManager["Stage"]):
                 alert="failure",
                 key=None if self.job.turn else f"{self.name}/{self.job.as_of.isoformat()}/failed",
             )
-        elif self.job.turn is not None and not isinstance(error, TurnTakenError):
-            self.job.database.release(self.job.turn, self._owner)
+        elif self.job.turn is not None and not isinstance(error, TurnTakenError | DatabaseError | BusyError):
+            self.job.database.release(self.job.turn, self._owner)  # without a database the lease runs out by itself

@@ -15,8 +15,8 @@ from infra.backup import back_up, restore, verify
 from infra.settings import Settings
 from infra.stack import Stack
 from tasks.deployment.bundle import load_bundle
-from tasks.stores import database
 from tasks.stores.database import Database
+from tasks.stores.engines import engine_to_write
 from tests.conftest import forget_prefect_services, instant
 
 pytestmark = pytest.mark.system
@@ -58,7 +58,7 @@ def test_all_is_lost_and_comes_back(
 
     shutil.rmtree(home)
     shutil.rmtree(folder)  # the use case's own folder too: it lay elsewhere
-    database._engine.cache_clear()  # what this process holds open of the lost home is no home
+    engine_to_write.cache_clear()  # what this process holds open of the lost home is no home
     restore(made.folder, home)
 
     settings = Settings()

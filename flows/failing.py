@@ -1,0 +1,83 @@
+"""How a command ends that could not do its work: with a sentence that says what to do, never with a trace.
+
+Adapters translate what they know (`tasks.stores`, `infra`). What arrives here untranslated is a fault of ours, and is
+called one.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from typing import Any
+
+import click
+
+FAILED, INTERRUPTED = 1, 130
+
+
+class Commands(click.Group):
+    """A group whose commands end with a sentence, whatever goes wrong. Lower groups need not be of this class."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take `--debug` wherever it stands: it is written behind what has just failed."""
+        if "--debug" in args:
+            args = ["--debug", *(each for each in args if each != "--debug")]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - whatever the command returns
+        """Run a command, and say what went wrong."""
+        from expectations.errors import DriftwheelError
+
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                if sys.stdout is not None:  # here, where a reader that has gone (`| head`) is an error like others
+                    sys.stdout.flush()
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            sys.exit(INTERRUPTED)
+        except DriftwheelError as error:
+            _trace(error)
+            _tell(error)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # click's own: nobody is there who would read a sentence
+            _trace(error)
+            _tell_fault(error, ctx)
+        sys.exit(FAILED)
+
+
+def _trace(error: Exception) -> None:
+    from infra.settings import debugging
+
+    if debugging():
+        traceback.print_exception(error)
+
+
+def _tell(error: Exception) -> None:
+    from expectations.errors import DriftwheelError, UseCaseError
+
+    if isinstance(error, UseCaseError):
+        click.secho(f"The use case {error.name!r} has {len(error.problems)} problem(s):", fg="red", err=True)
+        for problem in error.problems:
+            click.echo(f"  {problem}", err=True)
+    elif isinstance(error, DriftwheelError):
+        click.secho("Expected ", fg="red", nl=False, err=True)
+        click.echo(error.expected, err=True)
+        click.secho("found    ", fg="red", nl=False, err=True)
+        click.echo(error.found, err=True)
+        click.echo(f"→ {error.remedy}", err=True)
+
+
+def _tell_fault(error: Exception, ctx: click.Context) -> None:
+    from infra.traces import keep_trace
+
+    said = (str(error).strip().splitlines() or [""])[0][:300]
+    kept = keep_trace(error, " ".join(("driftwheel", *filter(None, (ctx.invoked_subcommand,)))))
+    where = f" (it is kept in {kept})" if kept else ""
+    click.secho("This is a fault of driftwheel: ", fg="red", nl=False, err=True)
+    click.echo(f"{type(error).__name__}: {said}; run again with --debug for the trace{where}", err=True)

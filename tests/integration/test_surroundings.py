@@ -1,0 +1,558 @@
+"""Every command of the command line in every wrong surrounding: a sentence that says what to do, and nothing half-done.
+
+The table is made from the commands themselves, so that none can be forgotten; what a command is to say in a surrounding
+stands beside it. The surroundings are real: a disk without room, a folder for reading only, a locked database, sockets
+that are closed, silent or answer 500.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import click
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from expectations.loading import load_use_case
+from flows.cli import main
+from infra import backup
+from tasks.stores import engines
+from tasks.stores.database import Database, Entry
+from tasks.stores.keys import Keys
+from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.releases import Releases, Served
+from tests.conftest import instant, make_use_case
+from tests.unit.test_training import released, rows
+
+Home = Path
+Says = dict[str, str]
+ROOT = os.geteuid() == 0
+
+
+def _leaves(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _leaves(command, (*above, name))
+        else:
+            yield " ".join((*above, name))
+
+
+# What each command is given; those that change something come last.
+ARGUMENTS: dict[str, list[str]] = {
+    "schema": [],
+    "list": [],
+    "status": [],
+    "doctor": [],
+    "why": ["rentals"],
+    "keys list": [],
+    "check": ["{usecase}"],
+    "score": ["rentals", "--input", "lake:clean", "--output", "{home}/predicted.parquet"],
+    "report": ["rentals", "2011-02-15"],
+    "restore": ["{backup}"],
+    "stack wait": ["--folder", "{compose}", "--seconds", "1"],
+    "stack backup": ["{outside}", "--folder", "{compose}"],
+    "stack restore": ["{backup}", "--folder", "{compose}"],
+    "run": ["loop", "rentals", "--as-of", "2011-03-05"],
+    "replay": ["rentals", "--to", "2011-04-01"],
+    "promote": ["rentals", "--version", "1"],
+    "deploy": ["rentals", "--version", "1"],
+    "rollback": ["rentals"],
+    "up": ["--detach"],
+    "backup": ["{outside}"],
+    "stack init": ["--folder", "{compose}"],
+    "keys add": ["another"],
+    "keys remove": ["app"],
+    "add": ["{usecase}"],
+    "remove": ["rentals"],
+    "down": [],
+}
+ASK_SERVERS = ("run", "replay", "promote", "deploy", "rollback")
+ASK_DATABASE = ("list", "status", "why", "check", "score", "report", *ASK_SERVERS, "up", "add", "remove")
+"""Commands that cannot go on without the platform database; `doctor` says so and goes on, `backup` copies it."""
+WRITE = ("score", *ASK_SERVERS, "up", "keys add", "keys remove", "add", "remove")
+"""Commands that write into the home."""
+ALWAYS: Says = {  # what holds in every surrounding: no server is up, and none can be started
+    **dict.fromkeys(ASK_SERVERS, "the Prefect server at .* to answer"),
+    "up": "free ports",
+    "report": "harvested predictions",
+    "restore": "an empty home",
+    **dict.fromkeys(("stack wait", "stack backup", "stack restore"), "docker compose, or docker-compose"),
+}
+
+
+STACK = ("logs", "stack", "stack/starting")
+"""What a start of the stack leaves that did not come to its end: nothing that counts."""
+
+
+def test_no_command_is_forgotten() -> None:
+    assert sorted(ARGUMENTS) == sorted(_leaves(main))
+
+
+# --- a home at work ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Template:
+    home: Path
+    usecase: Path
+    backup: Path
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """A home with a champion, rows, keys and decisions, made without a server; and a backup of it."""
+    folder = tmp_path_factory.mktemp("template")
+    usecase = make_use_case.__wrapped__(folder)()
+    for file in usecase.glob("data/*.csv.gz"):
+        lines = gzip.decompress(file.read_bytes()).splitlines(keepends=True)
+        file.write_bytes(gzip.compress(b"".join(lines[:1000])))
+    loaded, home = load_use_case(str(usecase)), folder / "home"
+    frame = rows(loaded, "2011-03-01")
+    bundle, _, _ = released(loaded, frame, folder / "bundle")
+    database = Database(f"sqlite:///{home / 'platform.db'}")
+    database.add_use_case("rentals", usecase, loaded.digest)
+    with database.transaction() as connection:
+        evidence = {"bundle": bundle.digest, "version": "1", "run": ""}
+        entry = Entry("r/1", "rentals", instant("2011-03-01"), "deploy", "promoted", "passed", "version 1", evidence)
+        database.write(connection, entry)
+    releases = Releases(home / "releases")
+    releases.add("rentals", bundle.folder, bundle.digest)
+    releases.want("rentals", champion=Served(bundle=bundle.digest, version="1"))
+    stamped = frame.with_columns(
+        pl.lit(1, dtype=pl.Int64).alias(BATCH), pl.lit(instant("2011-03-01")).dt.cast_time_unit("us").alias(COLLECTED)
+    )
+    for table in ("raw", "clean"):
+        Lake(str(home / "lake"), "rentals").append(table, stamped, transactions={"test": 1})
+    keys = Keys(home / "keys.json")
+    keys.add("app", ("predict",))
+    keys.add("platform", ("admin",), "secret")
+    (home / "service.key").write_text("secret")
+    (home / "privacy.key").write_text("0f" * 32)
+    (home / "stack.key").write_text("0f" * 32)
+    engines.engine_to_write.cache_clear()
+    return Template(home, usecase, backup.back_up(home, folder / "backups").folder)
+
+
+@dataclass
+class Place:
+    """Where commands run: the home, what lies around it, and what the environment says."""
+
+    home: Path
+    usecase: Path
+    backup: Path
+    outside: Path
+    compose: Path
+    taken: str
+    """A port that somebody listens on."""
+
+    def call(self, command: str) -> Result:
+        names = {name: str(value) for name, value in vars(self).items()}
+        arguments = [argument.format(**names) for argument in ARGUMENTS[command]]
+        port = self.taken if command == "up" else "0"  # nothing is to be started here
+        ports = {f"DRIFTWHEEL_{name}_PORT": port for name in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE")}
+        return CliRunner(env=ports).invoke(main, [*command.split(), *arguments], prog_name="driftwheel")
+
+    def files(self) -> set[str]:
+        """Names of what lies in the home, but for what a database keeps beside itself while it is open."""
+        if not self.home.is_dir():
+            return set()
+        found = {str(path.relative_to(self.home)) for path in self.home.rglob("*")}
+        return {name for name in found if not name.endswith(("-wal", "-shm", ".wishing")) and name not in STACK}
+
+
+@pytest.fixture
+def place(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    home = tmp_path / "home"
+    shutil.copytree(template.home, home)
+    compose = tmp_path / "compose"
+    compose.mkdir()
+    (compose / "docker-compose.yml").write_text("services: {}\n")
+    (tmp_path / "no programs").mkdir()
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    for name in [name for name in os.environ if name.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(engines, "_BUSY_SECONDS", 0)
+    monkeypatch.setattr(backup, "_BUSY_SECONDS", 0.0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = {"DRIFTWHEEL_HOME": str(home), "DRIFTWHEEL_PATIENCE": "0", "PATH": str(tmp_path / "no programs")}
+        os.environ.update(settings | servers(closed_port()))
+        outside, port = tmp_path / "outside", str(taken.getsockname()[1])
+        yield Place(home, template.usecase, template.backup, outside, compose, port)
+    signal.signal(signal.SIGTERM, handler)
+    engines.engine_to_write.cache_clear()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def servers(port: int) -> dict[str, str]:
+    address = f"http://127.0.0.1:{port}"
+    return {"PREFECT_API_URL": f"{address}/api", "MLFLOW_TRACKING_URI": address, "DRIFTWHEEL_SERVICE": address}
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# --- surroundings -----------------------------------------------------------------------------------------------------
+
+
+Surrounding = Callable[[Place], contextlib.AbstractContextManager[Says]]
+SURROUNDINGS: dict[str, Surrounding] = {}
+
+
+def surrounding(make: Callable[[Place], Iterator[Says]]) -> Callable[[Place], Iterator[Says]]:
+    SURROUNDINGS[make.__name__.replace("_", " ")] = contextmanager(make)
+    return make
+
+
+@surrounding
+def nothing_wrong(_: Place) -> Iterator[Says]:
+    yield {}
+
+
+@surrounding
+def a_full_disk(place: Place) -> Iterator[Says]:
+    if not ROOT:
+        pytest.skip("only root may mount a small disk; `no room for a byte` is the same without it")
+    disk = place.home.with_name("disk")
+    disk.mkdir()
+    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=True)
+    try:
+        shutil.copytree(place.home, disk / "home")
+        move_home(place, disk / "home")
+        fill(disk)
+        no_room = "MB free on the disk"
+        yield {
+            "doctor": "GB free",
+            "score": "no space left",
+            **dict.fromkeys((*ASK_SERVERS, "up"), no_room),
+            **dict.fromkeys(("keys add", "keys remove"), "no space left"),
+            **dict.fromkeys(("add", "remove"), "no space left on its disk"),
+        }
+    finally:
+        engines.engine_to_write.cache_clear()
+        subprocess.run(["/usr/bin/umount", disk], check=True)
+
+
+@surrounding
+def no_room_for_a_byte(place: Place) -> Iterator[Says]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield {
+            **dict.fromkeys(("score", "keys add", "keys remove", "stack init"), "file too large"),
+            "backup": "disk I/O error",
+            **dict.fromkeys(ASK_DATABASE, "the platform database"),
+            "doctor": "platform database",
+        }
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@surrounding
+def a_home_for_reading_only(place: Place) -> Iterator[Says]:
+    with read_only(place.home):
+        denied = "read-only file system" if ROOT else "permission denied"
+        yield {
+            "doctor": "cannot be written by this user",
+            **dict.fromkeys(("score", "keys add", "keys remove"), denied),
+            **dict.fromkeys((*ASK_SERVERS, "up"), "to write to the home"),
+            **dict.fromkeys(("add", "remove"), "no permission to write there"),
+            **({"down": denied} if ROOT else {}),
+        }
+
+
+@surrounding
+def a_file_in_place_of_the_home(place: Place) -> Iterator[Says]:
+    shutil.rmtree(place.home)
+    place.home.write_text("")
+    in_the_way = dict.fromkeys(ARGUMENTS, "home folder .*found +file exists")
+    yield in_the_way | WITHOUT_A_HOME | {"restore": "an empty home"}
+
+
+@surrounding
+def a_home_below_a_file(place: Place) -> Iterator[Says]:
+    move_home(place, place.usecase / "usecase.yaml" / "home")
+    in_the_way = dict.fromkeys(ARGUMENTS, "home folder .*found +not a directory")
+    yield in_the_way | WITHOUT_A_HOME | {"restore": "to restore into .*found +not a directory"}
+
+
+@surrounding
+def a_home_of_nobody(place: Place) -> Iterator[Says]:
+    move_home(place, Path("~there-is-no-such-user/home"))
+    nobody = dict.fromkeys(ARGUMENTS, "the folder that ~there-is-no-such-user/home stands for")
+    yield nobody | WITHOUT_A_HOME
+
+
+WITHOUT_A_HOME: Says = {
+    "schema": "",
+    "stack init": "",
+    **{name: says for name, says in ALWAYS.items() if name.startswith("stack")},
+}
+
+
+@surrounding
+def a_database_of_garbage(place: Place) -> Iterator[Says]:
+    (place.home / "platform.db").write_bytes(b"garbage " * 4096)
+    yield damaged_database("file is not a database")
+
+
+@surrounding
+def half_a_database(place: Place) -> Iterator[Says]:
+    cut(place.home / "platform.db", 0.5)
+    yield damaged_database("malformed")
+
+
+def damaged_database(how: str) -> Says:
+    return dict.fromkeys((*ASK_DATABASE, "doctor", "backup"), f"it is damaged: .*{how}")
+
+
+@surrounding
+def a_database_of_another_version(place: Place) -> Iterator[Says]:
+    with contextlib.closing(sqlite3.connect(place.home / "platform.db")) as database, database:
+        database.execute("alter table use_cases rename column folder to place")
+    asked = set(ASK_DATABASE) - {"status", "why", "remove"}
+    yield dict.fromkeys((*asked, "doctor", "backup"), "no such column: (use_cases.)?folder")
+
+
+@surrounding
+def a_database_that_is_written(place: Place) -> Iterator[Says]:
+    with contextlib.closing(sqlite3.connect(place.home / "platform.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield dict.fromkeys(("add", "remove"), "another process that holds it locked")  # who reads does not wait
+
+
+@surrounding
+def a_database_that_is_locked(place: Place) -> Iterator[Says]:
+    with contextlib.closing(sqlite3.connect(place.home / "platform.db", isolation_level=None)) as database:
+        database.execute("PRAGMA locking_mode=EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        yield dict.fromkeys((*ASK_DATABASE, "doctor", "backup"), "another process that holds it locked")
+
+
+@surrounding
+def half_an_entry_of_a_log(place: Place) -> Iterator[Says]:
+    for file in place.home.glob("lake/rentals/*/_delta_log/*0.json"):
+        cut(file, 0.3)
+    yield damaged_lake("the table (raw|clean) of rentals .*whole")
+
+
+@surrounding
+def an_empty_entry_of_a_log(place: Place) -> Iterator[Says]:
+    for file in place.home.glob("lake/rentals/*/_delta_log/*0.json"):
+        file.write_bytes(b"")
+    yield damaged_lake("nothing in its entry")
+
+
+@surrounding
+def a_log_that_is_gone(place: Place) -> Iterator[Says]:
+    for folder in place.home.glob("lake/rentals/*/_delta_log"):
+        shutil.rmtree(folder)
+    yield damaged_lake("none beside its rows")
+
+
+@surrounding
+def rows_that_are_gone(place: Place) -> Iterator[Says]:
+    for file in place.home.glob("lake/rentals/*/*.parquet"):
+        file.unlink()
+    yield damaged_lake("the file .*parquet of the table")
+
+
+@surrounding
+def rows_that_are_cut(place: Place) -> Iterator[Says]:
+    for file in place.home.glob("lake/rentals/*/*.parquet"):
+        cut(file, 0.9)
+    yield damaged_lake(r"\d+ bytes in the file")
+
+
+@surrounding
+def rows_of_garbage(place: Place) -> Iterator[Says]:
+    for file in place.home.glob("lake/rentals/*/*.parquet"):
+        content = bytearray(file.read_bytes())
+        content[8 : len(content) // 2] = bytes(len(content) // 2 - 8)  # both ends are Parquet's
+        file.write_bytes(content)
+    yield damaged_lake("the table (raw|clean) of rentals .*whole")
+
+
+def damaged_lake(how: str) -> Says:
+    return {"score": how, "report": how}
+
+
+@surrounding
+def a_damaged_bundle(place: Place) -> Iterator[Says]:
+    cut(next(place.home.glob("releases/rentals/bundles/*/model.txt")), 0.9)
+    yield dict.fromkeys(("score", "report"), "model.txt as it was sealed")
+
+
+@surrounding
+def half_a_desired_state(place: Place) -> Iterator[Says]:
+    cut(place.home / "releases" / "rentals" / "desired.json", 0.5)
+    yield dict.fromkeys(("status", "doctor", "score", "report", "remove"), "what (the service should serve|is served)")
+
+
+@surrounding
+def addresses_of_garbage(place: Place) -> Iterator[Says]:
+    (place.home / "stack.json").write_text('{"prefect":')
+    yield dict.fromkeys(("check", "score", "report", *ASK_SERVERS, "status", "doctor"), "addresses of (the|a) stack")
+
+
+@surrounding
+def addresses_of_a_stack_that_is_gone(place: Place) -> Iterator[Says]:
+    gone = f"http://127.0.0.1:{closed_port()}"
+    (place.home / "stack.json").write_text(
+        json.dumps(dict.fromkeys(("prefect", "mlflow", "evidently", "service"), gone))
+    )
+    yield {"doctor": "addresses of a stack that is gone"}
+
+
+@surrounding
+def keys_of_garbage(place: Place) -> Iterator[Says]:
+    (place.home / "keys.json").write_text("garbage")
+    yield dict.fromkeys(("doctor", "keys list", "keys add", "keys remove"), "API keys")
+
+
+@surrounding
+def half_a_privacy_key(place: Place) -> Iterator[Says]:
+    cut(place.home / "privacy.key", 0.5)
+    yield dict.fromkeys(("check", "score", "report", *ASK_SERVERS), "64 hexadecimal digits in .*privacy.key")
+
+
+class Failing(BaseHTTPRequestHandler):
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.send_response(500)
+        self.send_header("content-length", "0")
+        self.end_headers()
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+
+    do_GET = do_POST = do_CONNECT = answer  # noqa: N815 - named by the library
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def failing_server() -> Iterator[tuple[int, list[str]]]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        server.asked = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, server.asked  # type: ignore[attr-defined]
+        server.shutdown()
+
+
+@surrounding
+def servers_that_answer_500(_: Place) -> Iterator[Says]:
+    with failing_server() as (port, _asked):
+        os.environ.update(servers(port))
+        yield dict.fromkeys(ASK_SERVERS, "the Prefect server at .*found +status 500")
+
+
+@surrounding
+def servers_that_are_silent(_: Place) -> Iterator[Says]:
+    from infra import reaching
+
+    with socket.socket() as silent, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reaching, "_TIMEOUT", 0.2)
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        os.environ.update(servers(silent.getsockname()[1]))
+        yield dict.fromkeys(ASK_SERVERS, "the Prefect server at .*found +no answer in time")
+
+
+@surrounding
+def a_dead_proxy(_: Place) -> Iterator[Says]:
+    with failing_server() as (port, asked):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            os.environ[name] = os.environ[name.lower()] = f"http://127.0.0.1:{port}"
+        yield dict.fromkeys(ASK_SERVERS, "the Prefect server at .*found +connection refused")
+        assert asked == []  # nothing that is on this machine is asked for through it
+
+
+def move_home(place: Place, home: Path) -> None:
+    place.home = home
+    os.environ["DRIFTWHEEL_HOME"] = str(home)
+
+
+def cut(file: Path, share: float) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+
+
+def fill(disk: Path) -> None:
+    assert disk.is_mount()  # not the disk of this machine
+    with contextlib.suppress(OSError), (disk / "filling").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Forbid to write into a folder; root is forbidden only by how it is mounted."""
+    if ROOT:
+        subprocess.run(["/usr/bin/mount", "--bind", folder, folder], check=True)
+        subprocess.run(["/usr/bin/mount", "-o", "remount,bind,ro", folder], check=True)
+        try:
+            yield
+        finally:
+            engines.engine_to_write.cache_clear()
+            subprocess.run(["/usr/bin/umount", folder], check=True)
+        return
+    paths = [folder, *folder.rglob("*")]
+    modes = {path: path.stat().st_mode for path in paths}
+    for path in reversed(paths):
+        path.chmod(modes[path] & ~0o222)
+    try:
+        yield
+    finally:
+        for path in paths:
+            path.chmod(modes[path])
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_every_command_ends_with_a_sentence(name: str, place: Place) -> None:
+    wrong = []
+    with SURROUNDINGS[name](place) as says:
+        for command in ARGUMENTS:
+            before = place.files()
+            done = place.call(command)
+            expected = (ALWAYS | says).get(command, "")
+            problem = _problem(done, expected)
+            left = place.files() - before if done.exit_code else set()
+            if problem or left:
+                wrong.append(f"{command}: {problem or 'it left ' + ', '.join(sorted(left))}\n{done.output}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _problem(done: Result, expected: str) -> str:
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        return f"{type(done.exception).__name__}: {done.exception}"
+    if "Traceback" in done.output or "a fault of driftwheel" in done.output:
+        return "a fault"
+    if done.exit_code != bool(expected):
+        return f"exit code {done.exit_code}"
+    if expected and not re.search(expected, done.output, re.DOTALL):
+        return f"it does not say {expected!r}"
+    if expected and not re.search("→|✗", done.output):
+        return "it does not say what to do"
+    return ""
