@@ -326,7 +326,9 @@ def stack() -> None:
     help="Where docker-compose.yml lies; here where not given.",
 )
 @click.option("--domain", default="localhost", show_default=True, help="Pages are at prefect.DOMAIN and so on.")
-@click.option("--port", default=8443, show_default=True, help="The only one that is published.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8443, show_default=True, help="The only one that is published."
+)
 @click.option("--use-case", "use_cases", multiple=True, help="A shipped use case to serve; may be given repeatedly.")
 @click.option(
     "--flows-in",
@@ -345,6 +347,8 @@ def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...], pool:
         click.echo(f"made {name}")
     for name in done.kept:
         click.echo(f"kept {name} of .env: change it there, and renew the certificate where it is the domain")
+    if done.warning:
+        click.echo(f"warning: {done.warning}", err=True)
     click.echo(
         f"the service will be at {done.address}, pages at prefect., mlflow. and reports. of it\n"
         f"log in as {done.user} with DRIFTWHEEL_PASSWORD of .env; the service takes the keys of .stack/keys"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,10 @@ from tasks.stores.keys import PLATFORM, SCOPES, Keys
 from tasks.stores.releases import replace_file
 
 _CERTIFICATE_DAYS = 825
+_RENEW_DAYS = 30
+_HOST_NAME = re.compile(
+    r"(?=.{1,240}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
+)
 RESTORING = "restoring"
 """A file in ``.stack`` from the beginning of a restore to its end."""
 
@@ -32,12 +37,15 @@ class Initialised:
         Files it wrote; empty where all was there.
     kept : tuple of str
         Settings of ``.env`` that stay although another value was asked for.
+    warning : str
+        What is wrong with the certificate that was there, and how to renew it; empty where nothing is.
     """
 
     made: tuple[str, ...]
     address: str
     kept: tuple[str, ...] = ()
     user: str = "admin"
+    warning: str = ""
 
 
 def initialise(
@@ -53,7 +61,7 @@ def initialise(
     Raises
     ------
     DriftwheelError
-        If there is no ``docker-compose.yml``.
+        If there is no ``docker-compose.yml``, or the domain is no host name.
     StorageError
         If something cannot be written. What was made is whole; again, it makes the rest.
     """
@@ -69,13 +77,14 @@ def _initialise(
             f"docker-compose.yml in {folder}", "none", "Run it in a checkout of driftwheel, or give --folder"
         )
     hidden, made = folder / ".stack", []
+    environment = read_settings(folder / ".env")
+    _check_domain(environment.get("DRIFTWHEEL_DOMAIN", domain))
     if (hidden / RESTORING).exists():
         raise StackError(
             "a stack that is whole", "one whose restore did not come to its end", "Run `driftwheel stack restore` again"
         )
     hidden.mkdir(mode=0o700, exist_ok=True)
     hidden.chmod(0o700)  # also where an engine made it for a mount
-    environment = read_settings(folder / ".env")
     wanted = _settings(domain, port, use_cases) | (_containers() if pool == "docker" else {})
     asked = ("DRIFTWHEEL_DOMAIN", "DRIFTWHEEL_PORT", *(("DRIFTWHEEL_USE_CASES",) if use_cases else ()))
     kept = [f"{name}={environment[name]}" for name in asked if environment.get(name, wanted[name]) != wanted[name]]
@@ -92,7 +101,24 @@ def _initialise(
         (folder / "usecases").mkdir()
         (folder / "usecases").chmod(0o755)  # the containers read it as another user
     address = f"https://{environment['DRIFTWHEEL_DOMAIN']}:{environment['DRIFTWHEEL_PORT']}"
-    return Initialised(tuple(made), address, tuple(kept))
+    warning = _outdated(hidden / "nginx" / "certificate.pem")
+    return Initialised(tuple(made), address, tuple(kept), warning=warning)
+
+
+def _check_domain(domain: str) -> None:
+    """Refuse what no certificate and no page below it could be named after.
+
+    Raises
+    ------
+    DriftwheelError
+        If it is no host name: an address, a port with it, or letters beyond ASCII.
+    """
+    if not _HOST_NAME.fullmatch(domain):
+        raise DriftwheelError(
+            "a host name as in example.org, as pages are at prefect.example.org and so on",
+            repr(domain),
+            "Give a name that leads to this machine; one beyond ASCII in its form with xn--",
+        )
 
 
 def _settings(domain: str, port: int, use_cases: tuple[str, ...]) -> dict[str, str]:
@@ -195,6 +221,38 @@ def _certify(folder: Path, domain: str) -> bool:
     return True
 
 
+def _outdated(path: Path) -> str:
+    """Say what is wrong with a certificate of ours or the user's, and how to renew it; nothing where it is sound.
+
+    Raises
+    ------
+    StackError
+        If the file holds no certificate.
+    """
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError as error:
+        raise StackError(f"a certificate in PEM in {path}", str(error), "Remove it, and run this again") from error
+    try:
+        authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        authority = False
+    renew = (
+        "remove it and key.pem beside it, run `driftwheel stack init`, then `docker compose exec nginx nginx -s reload`"
+    )
+    if authority:  # what driftwheel made before it made leaves
+        return (
+            f"{path} may sign certificates for any name, and whoever trusts it believes them: {renew}, "
+            "and let clients trust the new one instead"
+        )
+    ends = certificate.not_valid_after_utc
+    if ends < datetime.now(UTC) + timedelta(days=_RENEW_DAYS):
+        return f"{path} ends on {ends:%Y-%m-%d}: put a new one there, or, if driftwheel made it, {renew}"
+    return ""
+
+
 def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}")
     try:
@@ -224,7 +282,7 @@ def _mlflow(password: str) -> str:
 
 
 def _certificate(domain: str, known: bytes | None = None) -> tuple[bytes, bytes]:
-    """Make a certificate that signs itself; put a real one in its place for people beyond this machine.
+    """Make a leaf certificate that signs itself; put a real one in its place for people beyond this machine.
 
     Parameters
     ----------
@@ -239,14 +297,27 @@ def _certificate(domain: str, known: bytes | None = None) -> tuple[bytes, bytes]
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.x509.oid import ExtendedKeyUsageOID
 
     key = serialization.load_pem_private_key(known, None) if known else ec.generate_private_key(ec.SECP256R1())
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise StackError("a private key of RSA or an elliptic curve in key.pem", type(key).__name__, "Replace it")
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain)])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain[:64])])  # no longer one is allowed
     now = datetime.now(UTC)
     names = [domain, *(f"{each}.{domain}" for each in ("prefect", "mlflow", "reports"))]
-    certificate = (
+    usage = dict.fromkeys(
+        ("content_commitment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign", "encipher_only",
+         "decipher_only"), False
+    )  # fmt: skip
+    extensions: dict[x509.ExtensionType, bool] = {
+        x509.SubjectAlternativeName([x509.DNSName(each) for each in names]): False,
+        # a leaf: whoever trusts it trusts these names alone, even if its key is stolen
+        x509.BasicConstraints(ca=False, path_length=None): True,
+        x509.KeyUsage(digital_signature=True, key_encipherment=isinstance(key, rsa.RSAPrivateKey), **usage): True,
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]): False,
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()): False,
+    }
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -254,10 +325,10 @@ def _certificate(domain: str, known: bytes | None = None) -> tuple[bytes, bytes]
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=_CERTIFICATE_DAYS))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
     )
+    for extension, critical in extensions.items():
+        builder = builder.add_extension(extension, critical)
+    certificate = builder.sign(key, hashes.SHA256())
     return (
         certificate.public_bytes(serialization.Encoding.PEM),
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),

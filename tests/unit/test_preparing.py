@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from expectations.errors import StackError
+from expectations.errors import DriftwheelError, StackError
 from infra.compose.preparing import RESTORING, initialise, read_settings
 
 PAIR = ("certificate.pem", "key.pem")
@@ -67,3 +74,147 @@ def test_half_a_restore_is_not_started(folder: Path) -> None:
     (folder / ".stack" / RESTORING).touch()
     with pytest.raises(StackError, match="did not come to its end"):
         initialise(folder, "localhost", 8443, ())
+
+
+def write_pair(
+    folder: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, certificate: x509.Certificate
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def signed(name: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.EllipticCurvePrivateKey, **options: object):
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + timedelta(days=options.get("days", 90)))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=options.get("ca", False), path_length=None), critical=True)
+        .sign(by, hashes.SHA256())
+    )
+
+
+def connect(served: Path, trusted: Path, name: str, flags: ssl.VerifyFlags = ssl.VerifyFlags.VERIFY_DEFAULT) -> None:
+    """Shake hands over TLS with a server that has the pair in `served`, as a client that trusts one file."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(served / "certificate.pem", served / "key.pem")
+    client = ssl.create_default_context(cafile=str(trusted))
+    client.verify_flags |= flags
+    near, far = socket.socketpair()
+    with near, far:
+
+        def answer() -> None:
+            try:
+                with server.wrap_socket(far, server_side=True) as wrapped:
+                    wrapped.recv(1)
+            except (ssl.SSLError, OSError):
+                pass  # the client says why
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            with client.wrap_socket(near, server_hostname=name) as wrapped:
+                wrapped.send(b"x")
+        finally:
+            near.close()
+            thread.join()
+
+
+# what Python's own default is from 3.13 on
+STRICT = ssl.VerifyFlags.VERIFY_X509_STRICT | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+
+
+@pytest.mark.parametrize("flags", [ssl.VerifyFlags.VERIFY_DEFAULT, STRICT])
+@pytest.mark.parametrize("kind", ["elliptic curve", "RSA"])
+def test_who_trusts_the_certificate_reaches_every_page_and_no_other_name(
+    folder: Path, flags: ssl.VerifyFlags, kind: str
+) -> None:
+    initialise(folder, "example.org", 8443, ())
+    place = folder / ".stack" / "nginx"
+    if kind == "RSA":
+        (place / "certificate.pem").unlink()
+        own = rsa.generate_private_key(65537, 2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (place / "key.pem").write_bytes(own)
+        initialise(folder, "example.org", 8443, ())
+    for name in ("example.org", "prefect.example.org", "mlflow.example.org", "reports.example.org"):
+        connect(place, place / "certificate.pem", name, flags)
+    with pytest.raises(ssl.SSLCertVerificationError, match="not valid for"):
+        connect(place, place / "certificate.pem", "evil.example", flags)
+
+
+@pytest.mark.parametrize("flags", [ssl.VerifyFlags.VERIFY_DEFAULT, STRICT])
+def test_the_stacks_key_signs_for_no_other_name(folder: Path, flags: ssl.VerifyFlags) -> None:
+    initialise(folder, "localhost", 8443, ())
+    place = folder / ".stack" / "nginx"
+    stolen = serialization.load_pem_private_key((place / "key.pem").read_bytes(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_pair(folder / "evil", key, signed("bank.example", key, "localhost", stolen))
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(folder / "evil", place / "certificate.pem", "bank.example", flags)
+    found = x509.load_pem_x509_certificate((place / "certificate.pem").read_bytes()).extensions
+    assert not found.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert not found.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    assert [*found.get_extension_for_class(x509.ExtendedKeyUsage).value] == [x509.ExtendedKeyUsageOID.SERVER_AUTH]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_openssl_takes_it_for_a_server(folder: Path) -> None:
+    initialise(folder, "localhost", 8443, ())
+    path = str(folder / ".stack" / "nginx" / "certificate.pem")
+    command = ["openssl", "verify", "-x509_strict", "-CAfile", path, "-verify_hostname", "prefect.localhost"]
+    for purpose, good in (("sslserver", True), ("sslclient", False)):
+        done = subprocess.run([*command, "-purpose", purpose, path], capture_output=True, text=True)
+        assert (done.returncode == 0) == good, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"ca": True}, "may sign certificates for any name"), ({"days": 20}, "ends on"), ({}, "")]
+)
+def test_a_certificate_that_should_be_renewed_is_kept_and_reported(
+    folder: Path, options: dict[str, object], said: str
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    place = folder / ".stack" / "nginx"
+    write_pair(place, key, signed("localhost", key, "localhost", key, **options))
+    before = (place / "certificate.pem").read_bytes()
+    warning = initialise(folder, "localhost", 8443, ()).warning
+    assert said in warning
+    assert ("run `driftwheel stack init`" in warning) == bool(said)
+    assert (place / "certificate.pem").read_bytes() == before
+    if said:  # what it says to do helps
+        for name in PAIR:
+            (place / name).unlink()
+        assert initialise(folder, "localhost", 8443, ()).warning == ""
+        assert belong_together(folder)
+
+
+def test_a_certificate_that_nothing_can_read_is_no_traceback(folder: Path) -> None:
+    initialise(folder, "localhost", 8443, ())
+    (folder / ".stack" / "nginx" / "certificate.pem").write_text("-----BEGIN CERTIFICATE-----\nx\n")
+    with pytest.raises(StackError, match="a certificate in PEM"):
+        initialise(folder, "localhost", 8443, ())
+
+
+@pytest.mark.parametrize(
+    "domain", ["10.0.0.5", "::1", "a b", "bücher.example", "x:8443", "", "a\nB=c", "-a.org", "a..b"]
+)
+def test_a_domain_that_is_no_host_name_is_refused_before_anything_is_written(folder: Path, domain: str) -> None:
+    with pytest.raises(DriftwheelError, match="host name"):
+        initialise(folder, domain, 8443, ())
+    assert [path.name for path in folder.iterdir()] == ["docker-compose.yml"]
+
+
+def test_a_domain_as_long_as_domains_may_be(folder: Path) -> None:
+    domain = ".".join(["a" * 59] * 4)
+    initialise(folder, domain, 8443, ())
+    connect(folder / ".stack" / "nginx", folder / ".stack" / "nginx" / "certificate.pem", f"reports.{domain}")
