@@ -4,27 +4,33 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= python3.11
+# the Pythons that are supported, in the order they are taken: what CI proves in full, then the newest; PYTHON=… overrides
+PYTHONS := 3.11 3.13 3.12
+export PYTHON
 # uv does not read pip's settings; where pip is told of local wheels, uv is told of them too
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 STAMP := $(VENV)/.installed
 DOCKER ?= docker
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
-BASE_IMAGE ?= python:3.11-slim
+# bases of the images, of the Python that collects their wheels; `make lock-images` adds digests
+IMAGE_3.11 := python:3.11-slim
+IMAGE_3.12 := python:3.12-slim
+IMAGE_3.13 := python:3.13-slim
+BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast lint format types up down bench lock wheels images stack-up stack-test stack-down bench-serving soak clean test-browser
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser
 
 help: ## List what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 setup: $(STAMP) ## Make the virtual environment (the other targets do this by themselves)
+ifneq ($(PYTHON),)
+	@infra/setup/install.sh --check $(VENV) $(PYTHONS)
+endif
 
-$(STAMP): pyproject.toml requirements.lock
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet "uv>=0.5"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --requirement requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+$(STAMP): pyproject.toml requirements.lock requirements-torch.lock
+	@infra/setup/install.sh $(VENV) $(PYTHONS)
 	@touch $@
 
 demo: setup ## Turn the whole loop on a year of New York flights and show what it gained
@@ -47,6 +53,13 @@ test-containers: setup ## Run the tests on a real engine, as root (it is install
 
 test-fast: setup ## Run the tests that start no server
 	@$(BIN)/python -m pytest -m "not flow and not system" --ignore tests/containers --ignore tests/browser
+
+test-pythons: ## Run the unit tests and properties on the other supported Pythons that are here, without torch
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 $(addprefix test-python-,$(filter-out 3.11,$(PYTHONS)))
+
+test-python-%:
+	@if PYTHON= infra/setup/find_python.sh $* >/dev/null 2>&1; then PYTHON= infra/setup/test_python.sh .venv-$* $*; \
+	  else echo "Python $*: none here that runs, not tested"; fi
 
 lint: setup ## Check style and the layers of imports
 	@$(BIN)/ruff check .
@@ -78,27 +91,24 @@ soak: setup ## A hundred thousand malformed bodies, a hundred kills under load
 	@DRIFTWHEEL_FUZZ=100000 DRIFTWHEEL_KILLS=100 DRIFTWHEEL_EXAMPLES=1000 $(BIN)/python -m pytest --timeout 7200 \
 	  tests/integration/test_hostile_input.py tests/integration/test_service.py -k "whatever or kill_nine or description"
 
-lock: ## Resolve the versions anew
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
-	  --no-annotate --no-header --upgrade-package torch --output-file requirements.lock pyproject.toml
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate \
-	  --no-header --constraint requirements.lock --no-emit-package scipy \
-	  --output-file infra/images/serving/requirements.txt infra/images/serving/requirements.in
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --extra flights --extra containers --no-emit-index-url --no-emit-find-links \
-	  --no-annotate --no-header --constraint requirements.lock \
-	  --output-file infra/images/platform/requirements.txt pyproject.toml
-	@# which build of torch is the user's choice, by index
-	@sed -i.bak "s/+cpu$$//" requirements.lock infra/images/*/requirements.txt
-	@rm requirements.lock.bak infra/images/*/requirements.txt.bak
+lock: ## Resolve the versions and their hashes anew (UPGRADE=--upgrade raises all, UPGRADE="--upgrade-package X" one)
+	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup
+	@infra/setup/lock.sh $(BIN)/uv $(UPGRADE)
+
+lock-images: ## Ask a registry for the digests of the images, and pin them
+	@infra/setup/lock_images.sh $(DOCKER)
 
 WHEELS := build/wheels
-PIP_WHEEL := $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir
+# what builds packages from source is in the lock too
+PIP_WHEEL := $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir
 
-$(WHEELS)/.collected: infra/images/serving/requirements.txt infra/images/platform/requirements.txt | $(STAMP)
-	@rm -rf $(WHEELS)/serving $(WHEELS)/platform && mkdir -p $(WHEELS)/serving
-	@$(PIP_WHEEL) $(WHEELS)/platform --requirement infra/images/platform/requirements.txt
-	@sed 's/==.*//; s/-/[-_.]/g' infra/images/serving/requirements.txt | while read -r name; do \
-	  find $(WHEELS)/platform -iname "$$name-[0-9]*" -exec ln -f {} $(WHEELS)/serving/ \; ; done
+$(WHEELS)/.collected: infra/images/serving/requirements.txt infra/images/platform/requirements.txt requirements-torch.lock | $(STAMP)
+	@echo "collecting the wheels of the images in $(WHEELS), about 0.7 GB"
+	@rm -rf $(WHEELS)/serving $(WHEELS)/platform
+	@$(PIP_WHEEL) $(WHEELS)/platform --require-hashes --requirement infra/images/platform/requirements.txt
+	@$(PIP_WHEEL) $(WHEELS)/platform --requirement requirements-torch.lock
+	@$(PIP_WHEEL) $(WHEELS)/serving --no-index --find-links $(WHEELS)/platform --require-hashes \
+	  --requirement infra/images/serving/requirements.txt
 	@ln -f $(WHEELS)/platform/scikit_learn-* $(WHEELS)/serving/ # for its OpenMP runtime
 	@touch $@
 
@@ -116,9 +126,9 @@ stack-down: ## Stop the stack of containers; its volumes stay
 	@$(COMPOSE) down --remove-orphans
 
 images: wheels ## Build the images driftwheel-serving and driftwheel-platform
-	@for name in serving platform; do DOCKER_BUILDKIT=1 $(DOCKER) build --quiet --file infra/images/$$name/Dockerfile \
+	@for name in serving platform; do echo "building driftwheel-$$name:$(VERSION) on $(BASE_IMAGE)"; DOCKER_BUILDKIT=1 $(DOCKER) build --quiet --file infra/images/$$name/Dockerfile \
 	  --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git rev-parse HEAD) \
 	  --tag driftwheel-$$name:$(VERSION) . || exit 1; done
 
-clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## Remove the virtual environments and caches
+	rm -rf $(VENV) .venv-3.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

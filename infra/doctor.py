@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from expectations.errors import DriftwheelError, StorageError
 from infra.ports import port_free
@@ -68,12 +69,7 @@ def examine(settings: Settings) -> list[Finding]:
     running = stack.running()
     free = disk_free(settings.folder)
     findings = [
-        Finding(
-            "python",
-            sys.version_info[:2] == (3, 11),
-            sys.version.split()[0],
-            "" if sys.version_info[:2] == (3, 11) else "Use Python 3.11, the one that is tested",
-        ),
+        _python(".".join(map(str, sys.version_info[:3]))),
         *_versions(),
         Finding(
             "disk",
@@ -152,6 +148,12 @@ def _home(settings: Settings) -> list[Finding]:
         except DriftwheelError as error:
             found.append(Finding(what, good=False, found=error.found, remedy=error.remedy))
     return found
+
+
+def _python(found: str) -> Finding:
+    supported = SpecifierSet(importlib.metadata.metadata("driftwheel")["Requires-Python"])
+    good = found in supported
+    return Finding("python", good, found, "" if good else f"Use one of {supported}; `make clean setup` looks for it")
 
 
 def _versions() -> list[Finding]:

@@ -19,6 +19,9 @@ from tasks.stores.database import Database
 from tasks.stores.lake import Lake
 
 BIKES = SHIPPED / "bikes"
+needs_torch = pytest.mark.skipif(
+    "DRIFTWHEEL_WITHOUT_TORCH" in os.environ, reason="torch is left out where make test-pythons tries other Pythons"
+)
 
 
 def instant(text: str) -> datetime:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Start a private container engine on a bare Debian machine, as root, with the images a registry would give.
 #
-#   eval "$(tests/containers/engine.sh)"        sets DOCKER_HOST
+#   eval "$(tests/containers/engine.sh)"        sets DOCKER_HOST, and the images to take
 #
 # Where DOCKER_HOST or a running engine with these images is there already, it is used as it is. No registry is asked:
 # the base image, Postgres and nginx are made from Debian's own packages and tagged with the names the stack uses.
@@ -64,4 +64,6 @@ if ! docker image inspect postgres:17-bookworm >/dev/null 2>&1; then
   image postgres:17-bookworm postgres
   image nginxinc/nginx-unprivileged:1.28-bookworm nginx
 fi
-echo "export DOCKER_HOST=$DOCKER_HOST"
+# stand-ins have no digest of a registry, whatever is pinned
+echo "export DOCKER_HOST=$DOCKER_HOST BASE_IMAGE=python:3.11-slim POSTGRES_IMAGE=postgres:17-bookworm"
+echo "export NGINX_IMAGE=nginxinc/nginx-unprivileged:1.28-bookworm"

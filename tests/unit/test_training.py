@@ -16,7 +16,7 @@ from tasks.stores.lake import Version
 from tasks.training.judging import judge, refit, split_rows
 from tasks.training.learning import learn
 from tasks.training.packing import pack
-from tests.conftest import instant
+from tests.conftest import instant, needs_torch
 
 Make = Callable[..., Path]
 
@@ -44,7 +44,7 @@ def released(usecase: LoadedUseCase, frame: pl.DataFrame, folder: Path):
     return load_bundle(folder, digest), judged, again
 
 
-@pytest.mark.parametrize("family", ["lightgbm", "torch.mlp"])
+@pytest.mark.parametrize("family", ["lightgbm", pytest.param("torch.mlp", marks=needs_torch)])
 def test_both_families_learn_save_and_predict_alike_everywhere(
     bikes: LoadedUseCase, tmp_path: Path, family: str
 ) -> None:
@@ -73,26 +73,22 @@ def test_the_same_rows_make_the_same_bundle(make_use_case: Make, tmp_path: Path)
     assert released(usecase, frame, tmp_path / "a")[0].digest == released(usecase, frame, tmp_path / "b")[0].digest
 
 
-def test_training_goes_on_from_an_earlier_bundle(bikes: LoadedUseCase, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "longer"), [(0, {"rounds": 5}), pytest.param(1, {"epochs": 2}, marks=needs_torch)])
+def test_training_goes_on_from_an_earlier_bundle(
+    bikes: LoadedUseCase, tmp_path: Path, place: int, longer: dict[str, int]
+) -> None:
     from tasks.modelling.families import family
     from tasks.training.learning import _rows, fit_recipe
 
     frame = rows(bikes, "2011-03-01")
-    for candidate, longer in (
-        (bikes.spec.model.candidates[0], {"rounds": 5}),
-        (bikes.spec.model.candidates[1], {"epochs": 2}),
-    ):
-        short = candidate.model_copy(update={**longer, "patience": None})
-        first = fit_recipe(frame, bikes.spec, short)
-        folder = tmp_path / candidate.family
-        folder.mkdir()
-        first.fitted.save(folder)
-        learnt = _rows(first.program, frame, bikes.spec)
-        warm = family(candidate.family).fit(
-            learnt, None, params=short, seed=0, report=lambda *_: None, start_from=folder
-        )
-        errors = [np.abs(model.predict(learnt.matrix) - learnt.label).mean() for model in (first.fitted, warm)]
-        assert errors[1] < errors[0]
+    candidate = bikes.spec.model.candidates[place]
+    short = candidate.model_copy(update={**longer, "patience": None})
+    first = fit_recipe(frame, bikes.spec, short)
+    first.fitted.save(tmp_path)
+    learnt = _rows(first.program, frame, bikes.spec)
+    warm = family(candidate.family).fit(learnt, None, params=short, seed=0, report=lambda *_: None, start_from=tmp_path)
+    errors = [np.abs(model.predict(learnt.matrix) - learnt.label).mean() for model in (first.fitted, warm)]
+    assert errors[1] < errors[0]
 
 
 def test_the_holdout_is_new_to_both_and_later_than_all_that_was_learnt(bikes: LoadedUseCase) -> None:
