@@ -70,6 +70,10 @@ class ExpressionError(DriftwheelError):
     """An expression in a use case cannot be read."""
 
 
+class InstantError(DriftwheelError):
+    """A run was asked for as of an instant that has not come yet."""
+
+
 class SourceError(DriftwheelError):
     """A source is missing, unreadable, or not what the use case says of it."""
 

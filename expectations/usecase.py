@@ -589,7 +589,8 @@ class Collection(Strict):
     """How sources are read again."""
 
     lookback: Span = Duration.parse("7d")
-    """How far behind the last collection late and corrected rows are looked for."""
+    """How far behind the newest row corrected rows are looked for, counted from when the label is due. New rows, and
+    labels of rows that have none yet, are taken however late they come."""
 
 
 class UseCase(Strict):
@@ -682,6 +683,13 @@ class UseCase(Strict):
             path = "monitoring.policy.cooldown"
             return [f"{path}: {cooldown} is shorter than a window ({every}), so it would never hold; write 0d for none"]
         return []
+
+    def compared_since(self, newest: datetime) -> datetime:
+        """Return from which event time on rows that are known are compared again, for corrections.
+
+        A label comes `available_after` its row, so the lookback counts from there.
+        """
+        return self.collection.lookback.after(self.label.available_after.after(newest, -1), -1)
 
     @property
     def greater_is_better(self) -> dict[str, bool]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from expectations.errors import DriftwheelError
+from expectations.usecase import UseCase
 from infra.settings import Settings
 
 _SAMPLE = 5000
@@ -71,7 +72,9 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
         far = datetime.now(UTC) + timedelta(days=36500)
         joined = join_sources(usecase, since=None, until=far, secret=settings.places().secret)
         coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
-        findings.append(Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}"))
+        undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
+        findings.append(Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}"))
+        findings.append(Finding("lookback", True, _say_lookback(spec)))
         rows = joined.rows.sort(spec.clock.column)
         known = rows.filter(pl.col(spec.label.column).is_not_null())
         share = (
@@ -137,6 +140,13 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
     except DriftwheelError as error:
         findings.append(Finding("trial", False, str(error)))
     return findings
+
+
+def _say_lookback(spec: UseCase) -> str:
+    return (
+        f"corrected rows are found for {spec.collection.lookback} after their label is due "
+        f"({spec.label.available_after} after their time); new rows and missing labels however late they come"
+    )
 
 
 def _short(candidate: object) -> dict[str, int]:

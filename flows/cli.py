@@ -1,6 +1,7 @@
 """The command line. Everything heavy is imported by the command that needs it.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 held or refused, or rows were lost that no run reported before, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -498,8 +499,12 @@ def restore(backup: str, snapshot: str, only_verify: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def run(flow: str, usecase: str, as_of: datetime | None, as_json: bool) -> None:
     """Run a flow in this process. Uses the stack that is up; without one, servers are started for this run."""
+    from flows.instants import refuse_future
+
     settings = _settings()
     settings.use_case(usecase)  # a wrong one is told before anything is started
+    if as_of is not None:
+        refuse_future(as_of)
     with _servers(settings):
         from flows.running import run_flow
 
@@ -514,7 +519,7 @@ def _conclude(verdict: Verdict, *, as_json: bool) -> None:
         held = verdict.outcome in _HELD_OUTCOMES
         click.secho(f"{verdict.outcome}: ", fg="yellow" if held else "green", nl=False, bold=True)
         click.echo(verdict.summary)
-    if verdict.outcome in _HELD_OUTCOMES:
+    if verdict.outcome in _HELD_OUTCOMES or verdict.lost:
         sys.exit(HELD)
 
 
@@ -760,6 +765,8 @@ def why(usecase: str, last: int, as_json: bool) -> None:
             "hold": "red",
             "held": "red",
             "failed": "red",
+            "lost": "red",
+            "late": "yellow",
             "warn": "yellow",
             "refused": "yellow",
         }.get(entry.action)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from flows.stage import Verdict
 from tasks.cleaning.cleaning import Cleaned
 from tasks.collection.collecting import Collected
 from tasks.deployment.rollout import Rollout
+from tasks.stores.database import Alert, Entry, Severity
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED
+from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 from tasks.stores.turning import Stage
 from tasks.training.running import Challenger
@@ -17,6 +20,7 @@ from tasks.training.running import Challenger
 def conclude_collection(stage: Stage, collected: Collected, cleaned: Cleaned) -> Verdict:
     """Hand on to training, or hold the loop where the batch broke its expectations."""
     job = stage.job
+    lost, findings = _report_findings(job, collected)
     facts = {
         "collected": asdict(collected),
         "cleaned": {
@@ -39,14 +43,49 @@ def conclude_collection(stage: Stage, collected: Collected, cleaned: Cleaned) ->
             alert="failure",
             key=None if job.turn else f"collect/held/{cleaned.batch}",
         )
-        return Verdict("held", summary, job.turn)
+        return Verdict("held", summary + findings, job.turn, lost)
     quarantined = sum(cleaned.quarantined.values())
     summary = (
         f"{collected.new} new rows, {collected.corrected} corrected, {cleaned.clean} clean, {quarantined} in quarantine"
     )
     if job.turn is not None:
         stage.finish("training", "done", "collected", summary, facts, event=DATASET_READY)
-    return Verdict("done", summary, job.turn)
+    return Verdict("done", summary + findings, job.turn, lost)
+
+
+def _report_findings(job: Job, collected: Collected) -> tuple[int, str]:
+    """Put into the ledger, and send as alerts, rows that came very late and rows that cannot be taken; each once.
+
+    Returns
+    -------
+    int, str
+        How many lost rows were not reported before, and words for the summary.
+    """
+    words, unheard = "", 0
+    if collected.late:
+        span = f"{collected.late_from} to {collected.late_to}"
+        words += f"; {collected.late} of them older than the lookback ({span})"
+        summary = (
+            f"{collected.late} new rows are older than the lookback ({span}): they were taken, but windows that were "
+            "measured and models that were trained before are without them"
+        )
+        _report(job, f"late/{collected.batch}", "late", summary, asdict(collected), "warning")
+    if collected.lost:
+        words += f"; {collected.lost} rows lost: they have no event time"
+        summary = f"{collected.lost} rows of the first source have no event time: they are not taken"
+        if _report(job, f"lost/{collected.lost_digest}", "lost", summary, asdict(collected), "failure"):
+            unheard = collected.lost
+    return unheard, words
+
+
+def _report(job: Job, key: str, action: str, summary: str, evidence: dict[str, Any], severity: Severity) -> bool:
+    entry = Entry(f"{job.name}/collect/{key}", job.name, job.as_of, "collect", action, "rows", summary, evidence)
+    with job.database.transaction() as connection:
+        fresh = job.database.write(connection, entry)
+        if fresh:
+            alert = Alert(entry.entry, job.name, f"{job.name}: collect {action}", summary, severity)
+            job.database.alert(connection, alert)
+    return fresh
 
 
 def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from prefect import flow
@@ -23,8 +24,17 @@ def loop(usecase: str, as_of: datetime | None = None, namespace: str | None = No
         collected = collect(usecase, job.as_of, None, namespace)
         turn, watched = find_turn(job, usecase, namespace)
         if turn is None:
-            return Verdict("held", collected.summary) if collected.outcome == "held" else watched
-        return turn_wheel(usecase, turn, namespace)
+            verdict = collected if collected.outcome == "held" else watched
+        else:
+            verdict = turn_wheel(usecase, turn, namespace)
+        return verdict if verdict is collected else told_too(verdict, collected)
+
+
+def told_too(verdict: Verdict, collected: Verdict) -> Verdict:
+    """Say what a collection lost in the verdict of what followed it."""
+    if not collected.lost:
+        return verdict
+    return replace(verdict, lost=collected.lost, summary=f"{verdict.summary}; {collected.lost} rows lost (see `why`)")
 
 
 def find_turn(job: Job, usecase: str, namespace: str | None) -> tuple[Turn | None, Verdict]:

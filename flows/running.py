@@ -26,6 +26,7 @@ from expectations.errors import DriftwheelError, OvertakenError, ReleaseError
 from expectations.usecase import Release
 from flows.collect import collect
 from flows.deploy import deploy
+from flows.instants import refuse_future
 from flows.loop import loop
 from flows.monitor import monitor
 from flows.stage import Verdict, process_tag, tell
@@ -104,6 +105,7 @@ def _unreachable(error: httpx.HTTPError) -> DriftwheelError:
 def run_flow(name: str, usecase: str, as_of: datetime | None) -> Verdict:
     """Run one flow; `train` and `deploy` go on with the open turn, `train` opens one where there is none."""
     instant = as_of or datetime.now(UTC)
+    refuse_future(instant)
     if name == "collect":
         return collect(usecase, instant)
     if name == "monitor":

@@ -29,6 +29,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from expectations.errors import AccessError, UnreachableError
+from flows.instants import refuse_future
 from infra.logs import mask_logs
 from infra.settings import Settings
 from tasks.stores import events
@@ -58,6 +59,8 @@ class Verdict:
     outcome: Outcome
     summary: str
     turn: str | None = None
+    lost: int = 0
+    """Rows of the sources that cannot be taken, and that no run reported before."""
 
 
 def run_name() -> str:
@@ -80,6 +83,11 @@ def open_job(
     """Make the job of a flow run.
 
     Without `as_of` its instant is the *scheduled* start: a late run equals a punctual one.
+
+    Raises
+    ------
+    InstantError
+        If the instant has not come yet; a turn's own is looked at when the turn is claimed.
     """
     mask_logs()
     settings = Settings()
@@ -87,6 +95,8 @@ def open_job(
     report_to_prefect()
     instant = as_of or flow_run.scheduled_start_time
     instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    if turn_id is None:
+        refuse_future(instant, loaded.name)
     return Job(loaded, settings.places(), instant, turn_id, announce=announce)
 
 
@@ -184,6 +194,7 @@ def at_work(name: str, job: Job) -> Iterator[Stage]:
         with present(job), Stage(job, name, _ACCEPTS[name], _WORKS[name], str(flow_run.id)) as stage:
             if stage.before is not None and stage.before.tracking_run:
                 job.registry().fail_orphan(stage.before.tracking_run)
+            refuse_future(job.as_of, job.name)  # a clock was ahead when the turn was opened: it ends here
             yield stage
     finally:
         tell(job)

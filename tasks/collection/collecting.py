@@ -1,4 +1,4 @@
-"""Bring what is new into the raw table: incremental, by key, twice adds nothing."""
+"""Bring what is new into the raw table: incremental, by key, twice adds nothing, and however late it comes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import polars as pl
 
 from expectations.errors import LakeError, SourceError, TurnTakenError
 from expectations.loading import LoadedUseCase
-from tasks.collection.joining import join_sources
-from tasks.stores.database import Database
+from expectations.usecase import UseCase
+from tasks.collection.joining import Held, Joined, join_sources, match_types
+from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import BATCH, COLLECTED, Lake
 
-WATERMARK = "collected_until"
 _APPLICATION = "collect"
 
 
@@ -28,8 +28,15 @@ class Collected:
         Number of the newest batch in the raw table.
     new, corrected : int
         Rows with keys never seen, and rows that replace an earlier version.
-    late_lost : int
-        Rows that arrived later than the lookback reaches; counted, not taken.
+    late : int
+        New rows from before the time in which corrections are looked for. They are taken, and yet a finding: windows
+        they belong to may have been measured without them.
+    late_from, late_to : str
+        Event times of the first and the last of those, to the minute; empty where there are none.
+    lost : int
+        Rows of the first source without an event time. They cannot be taken.
+    lost_digest : str
+        Hash of their keys, so that the same ones are reported once.
     coverage : dict of str to float
         Share of the rows read that found a partner in each joined source.
     """
@@ -37,19 +44,32 @@ class Collected:
     batch: int
     new: int
     corrected: int
-    late_lost: int
+    late: int
+    late_from: str
+    late_to: str
+    lost: int
+    lost_digest: str
     read: dict[str, int]
     coverage: dict[str, float]
 
 
-def collect_sources(
-    usecase: LoadedUseCase, lake: Lake, database: Database, as_of: datetime, secret: bytes
-) -> Collected:
+@dataclass(frozen=True)
+class _News:
+    """Rows that the raw table does not hold as they are, and what they are to it."""
+
+    rows: pl.DataFrame
+    corrected: int
+    late: pl.Series
+    """Event times of new rows from before the lookback."""
+
+
+def collect_sources(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes) -> Collected:
     """Read the sources up to `as_of` and append what the raw table does not hold yet.
 
-    Only rows with event time since the last collection less `collection.lookback` are read again, or since the oldest
-    row of a batch that is held, so that a corrected delivery heals it whole. A row whose key is known but whose values
-    differ is appended as its newer version; the earlier one stays.
+    New rows are taken however late they come; the newest event time in the table says how far back known rows are
+    compared for corrections (`UseCase.compared_since`), or the oldest row of a batch that is held, so that a corrected
+    delivery heals it whole. A row that has no label yet is compared however old it is. A row whose key is known but
+    whose values differ is appended as its newer version; the earlier one stays.
 
     Of two at once on one machine the second waits; elsewhere it is told that the first one won.
 
@@ -61,69 +81,109 @@ def collect_sources(
         If another machine collected meanwhile; nothing is written.
     """
     with lake.alone("collection"):
-        return _collect(usecase, lake, database, as_of, secret)
+        return _collect(usecase, lake, as_of, secret)
 
 
-def _collect(usecase: LoadedUseCase, lake: Lake, database: Database, as_of: datetime, secret: bytes) -> Collected:
+def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes) -> Collected:
     spec = usecase.spec
-    clock = spec.clock.column
-    watermark = database.marked(usecase.name, WATERMARK)
     version = lake.version("raw")  # all that follows is about this one
-    exists = version is not None
-    since = None
-    if watermark and exists:
-        since = spec.collection.lookback.after(datetime.fromisoformat(watermark), -1)
-        since = min(since, _oldest_waiting(lake, clock, version) or since)
-    joined = join_sources(usecase, since=since, until=as_of, secret=secret)
-    if joined.base.is_empty():
+    raw = None if version is None else lake.scan("raw", version)
+    compared = None if raw is None else _compared_since(raw, spec, as_of)
+    since, held = compared, None
+    if raw is not None and compared is not None:
+        with lake.reading("raw"):
+            since = min(compared, _oldest_waiting(raw, lake, spec.clock.column) or compared)
+            held = _held(raw, spec, since)
+    joined = join_sources(usecase, since=since, until=as_of, secret=secret, held=held)
+    _refuse_unusable(joined, spec, as_of)
+    if raw is None:
+        news = _News(_once(joined.rows, list(spec.keys)), 0, joined.rows[spec.clock.column].head(0))
+    else:
+        with lake.reading("raw"):
+            news = _news(joined.rows, raw, spec, since, compared)
+    before = batch = lake.transaction("raw", _APPLICATION, version) if version is not None else 0
+    if len(news.rows):
+        batch += 1
+        _write(usecase, lake, news.rows, joined, as_of, batch, before)
+    return Collected(
+        batch=batch,
+        new=len(news.rows) - news.corrected,
+        corrected=news.corrected,
+        late=len(news.late),
+        late_from=_minute(news.late.min()),
+        late_to=_minute(news.late.max()),
+        lost=len(joined.undated),
+        lost_digest=hash_frame(joined.undated)[:16] if len(joined.undated) else "",
+        read=joined.read,
+        coverage=joined.coverage,
+    )
+
+
+def _minute(moment: object) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if isinstance(moment, datetime) else ""
+
+
+def _compared_since(raw: pl.LazyFrame, spec: UseCase, as_of: datetime) -> datetime | None:
+    """Say from when on known rows are compared: by the newest event time *seen*.
+
+    Not by an instant somebody asked for: of a source that falls silent, and of a clock that jumps, nothing is lost.
+    """
+    clock = pl.col(spec.clock.column)
+    newest: datetime | None = raw.filter(clock < as_of).select(clock.max()).collect().item()
+    return None if newest is None else spec.compared_since(newest)
+
+
+def _oldest_waiting(raw: pl.LazyFrame, lake: Lake, clock: str) -> datetime | None:
+    """Event time of the oldest row that is not in the clean table yet."""
+    waiting = raw.filter(pl.col(BATCH) > lake.transaction("clean", "clean"))
+    oldest: datetime | None = waiting.select(pl.col(clock).min()).collect().item()
+    return oldest
+
+
+def _held(raw: pl.LazyFrame, spec: UseCase, since: datetime) -> Held:
+    """Keys of rows from before `since`; of those that have their label nothing more is expected."""
+    old = raw.filter(pl.col(spec.clock.column) < since).select(*spec.keys, pl.col(spec.label.column)).collect()
+    known = old[spec.label.column].is_not_null()
+    return Held(*(old.filter(which).select(spec.keys) for which in (known, ~known)))
+
+
+def _refuse_unusable(joined: Joined, spec: UseCase, as_of: datetime) -> None:
+    if not joined.asked:
         raise SourceError(
             f"rows before {as_of:%Y-%m-%d %H:%M}",
             "none in the first source",
             "Check `clock` and the instant this run was asked for",
         )
-    keys = list(spec.keys)
-    lacking = joined.rows.filter(pl.any_horizontal(pl.col(key).is_null() for key in keys))
+    lacking = joined.rows.filter(pl.any_horizontal(pl.col(key).is_null() for key in spec.keys))
     if len(lacking):
         raise SourceError(
-            f"a value in each of the keys {', '.join(keys)}",
+            f"a value in each of the keys {', '.join(spec.keys)}",
             f"{len(lacking)} rows without",
             "Mend the source, or choose other keys",
         )
-    fresh, corrected = (
-        _news(joined.rows, lake, version, keys, clock, since) if exists else (_once(joined.rows, keys), 0)
+
+
+def _write(
+    usecase: LoadedUseCase, lake: Lake, rows: pl.DataFrame, joined: Joined, as_of: datetime, batch: int, before: int
+) -> None:
+    stamped = rows.with_columns(
+        pl.lit(batch, dtype=pl.Int64).alias(BATCH), pl.lit(as_of).dt.cast_time_unit("us").alias(COLLECTED)
     )
-    before = batch = lake.transaction("raw", _APPLICATION, version) if exists else 0
-    if len(fresh):
-        batch += 1
-        stamped = fresh.with_columns(
-            pl.lit(batch, dtype=pl.Int64).alias(BATCH), pl.lit(as_of).dt.cast_time_unit("us").alias(COLLECTED)
+    notes = {
+        "driftwheel.digest": usecase.digest,
+        "driftwheel.read": json.dumps(joined.read),
+        "driftwheel.coverage": json.dumps(joined.coverage),
+    }
+    try:
+        written = lake.append("raw", stamped, transactions={_APPLICATION: batch}, follows=before, notes=notes)
+    except LakeError as error:
+        raise SourceError(error.expected, error.found, error.remedy) from error
+    if not written:
+        raise TurnTakenError(
+            f"to write batch {batch} of {usecase.name}",
+            "another collection that wrote it",
+            "Run again: what is still missing is brought in then",
         )
-        notes = {
-            "driftwheel.digest": usecase.digest,
-            "driftwheel.read": json.dumps(joined.read),
-            "driftwheel.coverage": json.dumps(joined.coverage),
-        }
-        try:
-            written = lake.append("raw", stamped, transactions={_APPLICATION: batch}, follows=before, notes=notes)
-        except LakeError as error:
-            raise SourceError(error.expected, error.found, error.remedy) from error
-        if not written:
-            raise TurnTakenError(
-                f"to write batch {batch} of {usecase.name}",
-                "another collection that wrote it",
-                "Run again: what is still missing is brought in then",
-            )
-    lost = _lost(joined.base, lake, keys, clock, since)
-    if watermark is None or datetime.fromisoformat(watermark) < as_of:
-        database.mark(usecase.name, WATERMARK, as_of.isoformat())
-    return Collected(batch, len(fresh) - corrected, corrected, lost, joined.read, joined.coverage)
-
-
-def _oldest_waiting(lake: Lake, clock: str, version: int | None) -> datetime | None:
-    """Event time of the oldest row that is not in the clean table yet."""
-    waiting = lake.scan("raw", version).filter(pl.col(BATCH) > lake.transaction("clean", "clean"))
-    oldest: datetime | None = lake.collect("raw", waiting.select(pl.col(clock).min())).item()
-    return oldest
 
 
 def _once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
@@ -136,31 +196,33 @@ def _once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _news(
-    rows: pl.DataFrame, lake: Lake, version: int | None, keys: list[str], clock: str, since: datetime | None
-) -> tuple[pl.DataFrame, int]:
-    known = lake.scan("raw", version)
-    if since is not None:
-        known = known.filter(pl.col(clock) >= since)
-    latest = lake.collect("raw", known).sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
+    rows: pl.DataFrame, raw: pl.LazyFrame, spec: UseCase, since: datetime | None, compared: datetime | None
+) -> _News:
+    keys, clock = list(spec.keys), spec.clock.column
+    latest = _latest(raw, rows, spec, since)
     columns = [column for column in latest.columns if column in rows.columns]
     if set(rows.columns) != set(columns):  # the append will say which
-        return rows, 0
+        return _News(rows, 0, rows[clock].head(0))
     ordered = rows.select(pl.col(column).cast(latest.schema[column], strict=False) for column in columns)
     hashes = latest.select(*keys, latest.select(columns).hash_rows().alias("_known"))
-    compared = rows.with_columns(ordered.hash_rows().alias("_hash")).join(
-        hashes, on=keys, how="left", maintain_order="left"
+    versions = rows.with_columns(ordered.hash_rows().alias("_hash")).join(
+        match_types(hashes, rows, keys), on=keys, how="left", maintain_order="left"
     )
     # of several versions in one batch the last decides whether anything is new
-    last = compared.unique(keys, keep="last", maintain_order=True)
+    last = versions.unique(keys, keep="last", maintain_order=True)
     changed = last.filter(pl.col("_known").is_null() | (pl.col("_known") != pl.col("_hash")))
-    fresh = compared.join(changed.select(keys), on=keys, how="semi", maintain_order="left")
-    corrected = len(changed.filter(pl.col("_known").is_not_null()))
-    return _once(fresh.drop("_hash", "_known"), keys), corrected
+    fresh = versions.join(changed.select(keys), on=keys, how="semi", maintain_order="left")
+    unseen = changed.filter(pl.col("_known").is_null())
+    late = unseen[clock].head(0) if compared is None else unseen.filter(pl.col(clock) < compared)[clock]
+    return _News(_once(fresh.drop("_hash", "_known"), keys), len(changed) - len(unseen), late)
 
 
-def _lost(base: pl.DataFrame, lake: Lake, keys: list[str], clock: str, since: datetime | None) -> int:
-    if since is None:
-        return 0
-    old = base.filter(pl.col(clock) < since)
-    known = lake.collect("raw", lake.scan("raw").filter(pl.col(clock) < since).select(keys))
-    return len(old.join(known, on=keys, how="anti").unique(keys))
+def _latest(raw: pl.LazyFrame, rows: pl.DataFrame, spec: UseCase, since: datetime | None) -> pl.DataFrame:
+    """Read the newest versions of the rows that new ones may be versions of."""
+    keys, clock = list(spec.keys), pl.col(spec.clock.column)
+    if since is not None and spec.clock.column in keys:  # else a correction may move a row in time, from anywhere
+        known = clock >= since
+        if len(rows.filter(clock < since)):
+            known |= pl.col(spec.label.column).is_null()
+        raw = raw.filter(known)
+    return raw.collect().sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)

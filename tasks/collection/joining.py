@@ -24,21 +24,40 @@ FEWEST_FOR_COVERAGE = 50
 
 
 @dataclass(frozen=True)
+class Held:
+    """Keys of the rows from before an instant that are known, those with their label and those without."""
+
+    complete: pl.DataFrame
+    incomplete: pl.DataFrame
+
+
+@dataclass(frozen=True)
 class Joined:
     """The joined rows, how many rows each source gave, and which share of rows found a partner in each."""
 
     rows: pl.DataFrame
     read: dict[str, int]
     coverage: dict[str, float]
-    base: pl.DataFrame
-    """Keys and clock of every row of the first source before `as_of`, for telling late rows."""
+    asked: int
+    """Rows of the first source before `until`, those left out among them."""
+    undated: pl.DataFrame
+    """Keys of the rows of the first source that have no event time: nobody can tell when they may be known."""
 
 
-def join_sources(usecase: LoadedUseCase, *, since: datetime | None, until: datetime, secret: bytes) -> Joined:
-    """Read and join the sources for rows with event time in [since, until).
+def join_sources(
+    usecase: LoadedUseCase,
+    *,
+    since: datetime | None,
+    until: datetime,
+    secret: bytes,
+    held: Held | None = None,
+) -> Joined:
+    """Read and join the sources for rows with event time before `until`.
 
     Parameters
     ----------
+    since, held : datetime, Held, optional
+        Rows from before `since` that are held with their label are left out.
     secret : bytes
         Key of the hashes that replace personal columns.
 
@@ -60,28 +79,65 @@ def join_sources(usecase: LoadedUseCase, *, since: datetime | None, until: datet
         raise _absent([clock], rows.columns, f"the source {first!r}")
     if rows.schema[clock] != pl.Datetime("us", "UTC"):
         rows = rows.with_columns(cast_column(rows[clock], "instant", first, spec.clock))
+    undated = rows.filter(pl.col(clock).is_null())
     rows = rows.filter(pl.col(clock) < until)
-    base = rows.select([column for column in dict.fromkeys((*spec.keys, clock)) if column in rows.columns])
-    if since is not None:
-        rows = rows.filter(pl.col(clock) >= since)
+    asked = len(rows)
+    first_has_keys = set(spec.keys) <= set(rows.columns)  # else another source brings some: all rows must be joined
+    again = pl.Series([False]).new_from_index(0, len(rows))
+    if first_has_keys and since is not None and held is not None:
+        rows, again = _wanted(rows, _protect(rows.select(_identity(spec)), spec, secret), spec, since, held)
     coverage = {}
     for name, right in others:
         join = spec.sources[name].join
         if join is not None:
-            rows, coverage[name] = join_one(rows, right, join, name)
+            rows, coverage[name] = join_one(rows, right, join, name, again)
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
         raise _absent(astray, rows.columns, "the joined sources (named under `personal`)")
     rows = _protect(rows, spec, secret)
-    base = _protect(base, spec, secret)
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
     if missing:
         raise _absent(missing, rows.columns, "the joined sources")
-    return Joined(_with_label(rows, spec), read, coverage, base)
+    if not first_has_keys and since is not None and held is not None:
+        rows, _ = _wanted(rows, rows.select(_identity(spec)), spec, since, held)
+    keys = _protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
+    return Joined(_with_label(rows, spec), read, coverage, asked, keys)
 
 
-def join_one(left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str) -> tuple[pl.DataFrame, float]:
+def _identity(spec: UseCase) -> list[str]:
+    return list(dict.fromkeys((*spec.keys, spec.clock.column)))
+
+
+def _wanted(
+    rows: pl.DataFrame, identity: pl.DataFrame, spec: UseCase, since: datetime, held: Held
+) -> tuple[pl.DataFrame, pl.Series]:
+    """Leave out the rows from before `since` that are complete; returns which of the others are known, too."""
+    keys, clock, position = list(spec.keys), pl.col(spec.clock.column), "_position"
+    numbered = identity.with_row_index(position)
+    old = numbered.filter(clock < since)
+    old = old.join(match_types(held.complete, old, keys), on=keys, how="anti")
+    again = old.join(match_types(held.incomplete, old, keys), on=keys, how="semi")[position]
+    kept = pl.concat((old[position], numbered.filter(clock >= since)[position])).sort()
+    return rows[kept], kept.is_in(again.implode())
+
+
+def match_types(known: pl.DataFrame, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Bring columns of what is known to the types they have in new rows, so that both can be compared.
+
+    A value that has none there matches nothing; what becomes of the types is said where the rows are written.
+    """
+    return known.with_columns(pl.col(column).cast(rows.schema[column], strict=False) for column in columns)
+
+
+def join_one(
+    left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str, again: pl.Series
+) -> tuple[pl.DataFrame, float]:
     """Attach one source; returns the rows and the share of them that found a partner.
+
+    Parameters
+    ----------
+    again : Series of bool
+        Rows that are only looked at for a label that is still missing: they are odd ones, and no sample of the source.
 
     Raises
     ------
@@ -123,12 +179,13 @@ def join_one(left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str) -> 
         how="left",
         maintain_order="left",
     )
-    coverage = joined[found].fill_null(value=False).mean()
+    fair = joined[found].filter(~again).fill_null(value=False)
+    coverage = fair.mean()
     share = float(coverage) if isinstance(coverage, float) else 1.0
-    if len(left) >= FEWEST_FOR_COVERAGE and share < join.min_coverage:
+    if len(fair) >= FEWEST_FOR_COVERAGE and share < join.min_coverage:
         raise JoinError(
             f"a partner in {name!r} for at least {join.min_coverage:.1%} of the rows",
-            f"{share:.1%} of {len(left)} rows",
+            f"{share:.1%} of {len(fair)} rows",
             "Mend the source, or lower `min_coverage` if that is right",
         )
     return joined.drop(found), share

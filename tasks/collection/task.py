@@ -12,7 +12,7 @@ from tasks.stores.stopwatch import timed
 
 
 def _collect(job: Job) -> Collected:
-    found = collect_sources(job.usecase, job.lake, job.database, job.as_of, job.places.secret)
+    found = collect_sources(job.usecase, job.lake, job.as_of, job.places.secret)
     create_table_artifact(
         key=f"collected-{job.name}".replace("_", "-"),
         table=[
@@ -20,7 +20,7 @@ def _collect(job: Job) -> Collected:
             for source, rows in found.read.items()
         ],
         description=f"As of {job.as_of:%Y-%m-%d %H:%M} UTC: {found.new} new rows, {found.corrected} corrected, "
-        f"{found.late_lost} later than the lookback.",
+        f"{found.late} older than the lookback, {found.lost} lost: without an event time.",
     )
     return found
 

@@ -246,7 +246,8 @@ def decide_now(job: Job) -> Watched:
     turns = database.turns(job.name)
     situation = Situation(
         as_of=job.as_of,
-        last_turn=max((turn.as_of for turn in turns), default=None),
+        # one from later is no turn before this instant: a clock was ahead, or somebody looks back
+        last_turn=max((turn.as_of for turn in turns if turn.as_of <= job.as_of), default=None),
         new_labelled=_new_labelled(job, champion),
         open_turn=database.open_turn(job.name) is not None,
         held=held,

@@ -360,8 +360,7 @@ class Database:
             row = connection.execute(
                 select(turns).where(turns.c.usecase == usecase, turns.c.state.in_(OPEN))
             ).one_or_none()
-        touched = row.lease_until if row else None
-        return _turn(row) if row and (touched is None or touched < datetime.now(UTC) - silence) else None
+        return _turn(row) if row and not _leased(row.lease_until, silence) else None
 
     def turns(self, usecase: str) -> list[Turn]:
         """Return all turns of a use case by their instant."""
@@ -387,8 +386,7 @@ class Database:
             row = connection.execute(select(turns).where(turns.c.id == turn_id)).one_or_none()
             if row is None:
                 raise TurnTakenError(f"a turn {turn_id}", "none", "Leave the turn out to let a new one be opened")
-            lease = row.lease_until
-            if row.owner and row.owner != owner and lease and lease > now:
+            if row.owner and row.owner != owner and _leased(row.lease_until):
                 raise TurnTakenError(
                     f"turn {turn_id} of {row.usecase} to be free",
                     f"{row.owner} working on it",
@@ -452,7 +450,8 @@ class Database:
     def give_up(self, connection: Connection, turn_id: str, silence: timedelta) -> bool:
         """End a turn nobody has touched for longer than `silence`; False where somebody has, or it has ended."""
         where = (turns.c.id == turn_id) & turns.c.state.in_(OPEN)
-        stalled = turns.c.lease_until.is_(None) | (turns.c.lease_until < datetime.now(UTC) - silence)
+        earliest, latest = _bounds(silence)
+        stalled = turns.c.lease_until.is_(None) | ~turns.c.lease_until.between(earliest, latest)
         values = {"state": "failed", "owner": None, "lease_until": datetime.now(UTC)}
         return bool(connection.execute(update(turns).where(where & stalled).values(values)).rowcount)
 
@@ -631,6 +630,20 @@ class Database:
         """Note that an alert arrived."""
         with self.transaction() as connection:
             connection.execute(update(alerts).where(alerts.c.entry == alert.entry).values(delivered=datetime.now(UTC)))
+
+
+def _bounds(silence: timedelta = timedelta(0)) -> tuple[datetime, datetime]:
+    """Return between which instants a lease ends whose owner is at work, or was not longer ago than `silence`.
+
+    One that ends later was given by a clock that was ahead, and would hold the turn until that has come.
+    """
+    now = datetime.now(UTC)
+    return now - silence, now + 2 * LEASE
+
+
+def _leased(until: datetime | None, silence: timedelta = timedelta(0)) -> bool:
+    earliest, latest = _bounds(silence)
+    return until is not None and earliest <= until <= latest
 
 
 def _turn(row: Any) -> Turn:  # noqa: ANN401 - SQLAlchemy's row

@@ -76,7 +76,7 @@ def main() -> None:
 
             def plainly() -> None:
                 at = job("bench-plain")
-                collect_sources(at.usecase, at.lake, at.database, at.as_of, at.places.secret)
+                collect_sources(at.usecase, at.lake, at.as_of, at.places.secret)
                 validate_and_repair(at)
                 challenger = train_challenger(at, select_rows(at), lambda _: None)
                 if challenger.bundle is None:

@@ -37,7 +37,7 @@ def main() -> None:
         time.sleep(0.001)
     found: dict[str, object]
     try:
-        found = asdict(collect_sources(usecase, lake, settings.platform(), datetime.fromisoformat(as_of), b"k"))
+        found = asdict(collect_sources(usecase, lake, datetime.fromisoformat(as_of), b"k"))
     except DriftwheelError as error:
         found = {"error": type(error).__name__}
     print(json.dumps(found, default=str), flush=True)

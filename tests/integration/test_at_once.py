@@ -99,7 +99,7 @@ def test_cleanings(folder: Path) -> None:
     edit(folder / "rentals", lambda f: f.with_columns(bikers=pl.when(odd).then(pl.lit("-4")).otherwise("bikers")))
     for as_of, clean in (("2011-02-01", 687), ("2011-03-01", 648)):
         at = job(folder, as_of)
-        collect_sources(at.usecase, at.lake, at.database, at.as_of, b"k")
+        collect_sources(at.usecase, at.lake, at.as_of, b"k")
         found = in_threads(lambda at=at: validate_and_repair(at).clean)
         assert sorted(found) == [0, 0, clean]
     assert at.lake.scan("clean").collect()["time"].is_unique().all()
@@ -109,7 +109,7 @@ def test_cleanings(folder: Path) -> None:
 def test_a_cleaning_of_more_batches_does_not_double_those_another_wrote_meanwhile(folder: Path) -> None:
     """The one that began later saw a batch more: its number is higher, and yet most of its rows are written."""
     at = job(folder)
-    collect_sources(at.usecase, at.lake, at.database, instant("2011-01-15"), b"k")
+    collect_sources(at.usecase, at.lake, instant("2011-01-15"), b"k")
     version = at.lake.version("raw")
 
     class Slow(Lake):
@@ -118,12 +118,12 @@ def test_a_cleaning_of_more_batches_does_not_double_those_another_wrote_meanwhil
         def append(self, table: str, frame: pl.DataFrame, **options: Any) -> bool:
             if table == "clean" and at.lake.version("raw") == version:
                 clean_batches(at.usecase, at.lake)
-                collect_sources(at.usecase, at.lake, at.database, at.as_of, b"k")
+                collect_sources(at.usecase, at.lake, at.as_of, b"k")
             return super().append(table, frame, **options)
 
     with pytest.raises(TurnTakenError, match="another process that cleaned meanwhile"):
         clean_batches(at.usecase, Slow(at.lake.root, at.lake.usecase))
-    collect_sources(at.usecase, at.lake, at.database, instant("2011-03-01"), b"k")
+    collect_sources(at.usecase, at.lake, instant("2011-03-01"), b"k")
     clean_batches(at.usecase, at.lake)
     clean = at.lake.scan("clean").collect()
     assert len(clean) == clean["time"].n_unique() == 1337
@@ -147,7 +147,7 @@ def test_harvests(folder: Path) -> None:
 @pytest.fixture
 def served(folder: Path) -> Path:
     at = job(folder, "2011-06-02")
-    collect_sources(at.usecase, at.lake, at.database, at.as_of, b"k")
+    collect_sources(at.usecase, at.lake, at.as_of, b"k")
     clean_batches(at.usecase, at.lake)
     bundle, _, _ = released(at.usecase, rows(at.usecase, "2011-03-01"), folder / "bundle")
     at.releases.add(at.name, bundle.folder, bundle.digest)
@@ -198,7 +198,7 @@ def test_what_was_set_apart_by_a_run_that_was_killed_is_not_set_apart_again(fold
     at = job(folder)
     odd = pl.col("time") == "2011-01-05T10:00:00Z"
     edit(folder / "rentals", lambda f: f.with_columns(bikers=pl.when(odd).then(pl.lit("-4")).otherwise("bikers")))
-    collect_sources(at.usecase, at.lake, at.database, instant("2011-01-15"), b"k")
+    collect_sources(at.usecase, at.lake, instant("2011-01-15"), b"k")
 
     class Killed(Lake):
         def append(self, table: str, frame: pl.DataFrame, **options: Any) -> bool:
@@ -208,7 +208,7 @@ def test_what_was_set_apart_by_a_run_that_was_killed_is_not_set_apart_again(fold
 
     with pytest.raises(KeyboardInterrupt):
         clean_batches(at.usecase, Killed(at.lake.root, at.lake.usecase))
-    collect_sources(at.usecase, at.lake, at.database, at.as_of, b"k")
+    collect_sources(at.usecase, at.lake, at.as_of, b"k")
     clean_batches(at.usecase, at.lake)
     assert at.lake.scan("quarantine").collect().height == 1
     assert at.lake.scan("clean").collect().height == 687

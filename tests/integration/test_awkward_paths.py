@@ -67,8 +67,8 @@ def test_all_of_a_home_is_written_and_read_in_it(
     assert (home / "platform.db").exists()
     job = Job(settings.use_case("rentals"), settings.places(), AS_OF)
 
-    first = collect_sources(job.usecase, job.lake, job.database, datetime(2011, 2, 1, tzinfo=UTC), b"k")
-    second = collect_sources(job.usecase, job.lake, job.database, AS_OF, b"k")
+    first = collect_sources(job.usecase, job.lake, datetime(2011, 2, 1, tzinfo=UTC), b"k")
+    second = collect_sources(job.usecase, job.lake, AS_OF, b"k")
     cleaned = clean_batches(job.usecase, job.lake)
 
     raw = job.lake.scan("raw").collect()

@@ -28,7 +28,7 @@ def job(tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch) ->
     usecase = settings.use_case(str(make_use_case("deciding")))
     base = settings.places()
     job = Job(usecase, Places(**{**vars(base), "reports_ui": "http://reports"}), instant("2011-06-02"))
-    collect_sources(usecase, job.lake, job.database, job.as_of, b"k")
+    collect_sources(usecase, job.lake, job.as_of, b"k")
     clean_batches(usecase, job.lake)
     bundle, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "bundle")
     job.releases.add(job.name, bundle.folder, bundle.digest)
@@ -94,6 +94,14 @@ def test_data_that_is_held_is_decided_once_and_frees_the_window_when_healed(job:
     assert len(job.database.entries(job.name)) == 1
     assert len(job.database.undelivered(job.name)) == 1
     job.database.mark(job.name, HELD, "[]")
+    assert watching.decide_now(job).decision.action == "retrain"
+
+
+def test_a_turn_of_a_clock_that_was_ahead_delays_no_other(job: Job) -> None:
+    measured(job, "2011-04-01", "2011-05-01", "violated")
+    with job.database.transaction() as connection:
+        ahead = job.database.request_turn(connection, job.name, "decay", instant("2031-01-01"))
+        job.database.put_state(connection, ahead, "failed")
     assert watching.decide_now(job).decision.action == "retrain"
 
 

@@ -17,7 +17,7 @@ import httpx
 import polars as pl
 import pytest
 
-from expectations.errors import ReleaseError, SourceError, TurnTakenError, UnreachableError
+from expectations.errors import InstantError, ReleaseError, SourceError, TurnTakenError, UnreachableError
 from flows import replay
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
@@ -147,6 +147,18 @@ def test_a_broken_source_ends_the_turn_and_the_ledger_says_so(make_use_case: Mak
         run("loop", str(folder), "2011-03-02")
     assert entries("breaking")[-1].action == "failed"
     assert Settings().platform().open_turn("breaking") is None
+
+
+def test_a_turn_of_a_clock_that_was_ahead_ends_and_the_next_one_begins(make_use_case: Make, run: Run) -> None:
+    folder = make_use_case("ahead")
+    database = Settings().platform()
+    with database.transaction() as connection:
+        turn = database.request_turn(connection, "ahead", "decay", instant("2999-01-01"))
+    with pytest.raises(InstantError):
+        run("loop", str(folder), FIRST)
+    assert (database.turn(turn).state, entries("ahead")[-1].cause) == ("failed", "InstantError")
+    assert Lake(Settings().places().lake, "ahead").version("raw") is None
+    assert run("loop", str(folder), FIRST).outcome == "done"
 
 
 def test_labels_all_of_one_class_train_nothing(make_use_case: Make, run: Run) -> None:

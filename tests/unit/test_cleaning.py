@@ -13,7 +13,6 @@ from expectations.loading import load_use_case
 from tasks.cleaning.cleaning import clean_batches
 from tasks.cleaning.suite import build_suite
 from tasks.collection.collecting import collect_sources
-from tasks.stores.database import Database
 from tasks.stores.lake import Known, Lake
 from tests.conftest import instant
 from tests.unit.test_collection import edit
@@ -22,29 +21,27 @@ Make = Callable[..., Path]
 AS_OF = instant("2011-02-01")
 
 
-def both(folder: Path, lake: Lake, database: Database, as_of=AS_OF):
+def both(folder: Path, lake: Lake, as_of=AS_OF):
     usecase = load_use_case(str(folder))
-    collect_sources(usecase, lake, database, as_of, b"secret")
+    collect_sources(usecase, lake, as_of, b"secret")
     return clean_batches(usecase, lake)
 
 
-def test_good_rows_pass_and_twice_changes_nothing(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_good_rows_pass_and_twice_changes_nothing(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
-    first, again = both(folder, lake, database), both(folder, lake, database)
+    first, again = both(folder, lake), both(folder, lake)
     assert (first.rows, first.clean, first.held, first.quarantined) == (688, 688, (), {})
     assert again.rows == 0
     assert again.table == first.table
 
 
-def test_failing_rows_go_to_quarantine_with_all_their_reasons(
-    make_use_case: Make, lake: Lake, database: Database
-) -> None:
+def test_failing_rows_go_to_quarantine_with_all_their_reasons(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     odd = pl.col("time") == "2011-01-05T10:00:00Z"
     edit(folder, lambda f: f.with_columns(bikers=pl.when(odd).then(pl.lit("-4")).otherwise("bikers")))
     edit(folder, lambda f: f.with_columns(temp=pl.when(odd).then(pl.lit("9")).otherwise("temp")), "weather")
 
-    found = both(folder, lake, database)
+    found = both(folder, lake)
 
     apart = lake.scan("quarantine").collect()
     assert found.clean == 687
@@ -54,10 +51,10 @@ def test_failing_rows_go_to_quarantine_with_all_their_reasons(
     assert instant("2011-01-05T10:00:00") not in lake.scan("clean").collect()["time"].to_list()
 
 
-def test_a_broken_batch_is_held_and_a_corrected_one_heals(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_a_broken_batch_is_held_and_a_corrected_one_heals(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case(changes={"collection.lookback": "1d"})
     whole = pl.read_csv(folder / "data" / "rides.csv.gz", infer_schema=False)
-    both(folder, lake, database, instant("2011-01-15"))
+    both(folder, lake, instant("2011-01-15"))
     edit(
         folder,
         lambda f: f.with_columns(
@@ -65,34 +62,34 @@ def test_a_broken_batch_is_held_and_a_corrected_one_heals(make_use_case: Make, l
         ),
     )
 
-    held = both(folder, lake, database)
+    held = both(folder, lake)
 
     assert held.held
     assert "workingday" in held.held[0]
     assert lake.scan("clean").collect()["time"].max() < instant("2011-01-15")
 
     edit(folder, lambda _: whole)
-    healed = both(folder, lake, database)
+    healed = both(folder, lake)
     assert not healed.held
     spec = load_use_case(str(folder)).spec
     assert Known(lake, spec, AS_OF).rows().height == 688
 
 
-def test_a_column_that_is_gone_holds_the_batch(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_a_column_that_is_gone_holds_the_batch(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     suite = yaml.safe_load((folder / "suite.yaml").read_text())
     suite.append({"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "snow"}})
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
-    held = both(folder, lake, database)
+    held = both(folder, lake)
     assert "could not be evaluated" in held.held[0]
     assert lake.version("clean") is None
 
 
-def test_a_warning_neither_holds_nor_sets_apart(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_a_warning_neither_holds_nor_sets_apart(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     rule = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "bikers", "max_value": 10}}
     (folder / "suite.yaml").write_text(json.dumps([{**rule, "severity": "warning"}]))
-    found = both(folder, lake, database)
+    found = both(folder, lake)
     assert found.warnings
     assert found.clean == 688
 
@@ -107,7 +104,7 @@ def test_a_rule_great_expectations_does_not_know_is_named(make_use_case: Make, r
         build_suite(load_use_case(str(folder)))
 
 
-def test_repair_clips_maps_and_drops_duplicates(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_repair_clips_maps_and_drops_duplicates(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case(
         changes={
             "cleaning": [
@@ -120,7 +117,7 @@ def test_repair_clips_maps_and_drops_duplicates(make_use_case: Make, lake: Lake,
     )
     again = "2011-01-05T10:00:00Z"
     edit(folder, lambda f: pl.concat([f, f.filter(pl.col("time") == again).with_columns(bikers=pl.lit("1"))]))
-    found = both(folder, lake, database)
+    found = both(folder, lake)
     rows = lake.scan("clean").collect()
     assert rows["hum"].min() == 0.5
     assert set(rows["weathersit"]) == {"fair", "light rain/snow", "heavy rain/snow"}
@@ -128,12 +125,10 @@ def test_repair_clips_maps_and_drops_duplicates(make_use_case: Make, lake: Lake,
     assert [step.rows_dropped > 0 for step in found.repaired] == [True, False, False, True]
 
 
-def test_a_batch_cleaned_for_an_earlier_instant_loses_nothing(
-    make_use_case: Make, lake: Lake, database: Database
-) -> None:
+def test_a_batch_cleaned_for_an_earlier_instant_loses_nothing(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     usecase = load_use_case(str(folder))
-    collect_sources(usecase, lake, database, instant("2011-02-01"), b"secret")
+    collect_sources(usecase, lake, instant("2011-02-01"), b"secret")
     clean_batches(usecase, lake)
     assert Known(lake, usecase.spec, instant("2011-01-15")).rows()["time"].max() < instant("2011-01-15")
     assert Known(lake, usecase.spec, AS_OF).rows().height == 688

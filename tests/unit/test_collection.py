@@ -11,15 +11,14 @@ from expectations.errors import DriftwheelError, JoinError, SourceError
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
-from tasks.stores.database import Database
 from tasks.stores.lake import Known, Lake
 from tests.conftest import instant
 
 Make = Callable[..., Path]
 
 
-def collect(folder: Path, lake: Lake, database: Database, as_of: str) -> Collected:
-    return collect_sources(load_use_case(str(folder)), lake, database, instant(as_of), b"secret")
+def collect(folder: Path, lake: Lake, as_of: str) -> Collected:
+    return collect_sources(load_use_case(str(folder)), lake, instant(as_of), b"secret")
 
 
 def edit(folder: Path, change: Callable[[pl.DataFrame], pl.DataFrame], name: str = "rides") -> None:
@@ -28,21 +27,21 @@ def edit(folder: Path, change: Callable[[pl.DataFrame], pl.DataFrame], name: str
     path.write_bytes(gzip.compress(change(frame).write_csv().encode()))
 
 
-def test_twice_adds_nothing_and_later_adds_what_is_new(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_twice_adds_nothing_and_later_adds_what_is_new(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
-    first = collect(folder, lake, database, "2011-02-01")
-    again = collect(folder, lake, database, "2011-02-01")
-    later = collect(folder, lake, database, "2011-03-01")
+    first = collect(folder, lake, "2011-02-01")
+    again = collect(folder, lake, "2011-02-01")
+    later = collect(folder, lake, "2011-03-01")
     assert (first.new, again.new, later.new) == (688, 0, 649)
     assert lake.scan("raw").select(pl.len()).collect().item() == first.new + later.new
 
 
-def test_steps_in_between_do_not_change_what_is_known(make_use_case: Make, tmp_path: Path, database: Database) -> None:
+def test_steps_in_between_do_not_change_what_is_known(make_use_case: Make, tmp_path: Path) -> None:
     folder = make_use_case()
     at_once, in_steps = Lake(str(tmp_path / "a"), "x"), Lake(str(tmp_path / "b"), "x")
-    collect(folder, at_once, Database(f"sqlite:///{tmp_path}/other.db"), "2011-04-01")
+    collect(folder, at_once, "2011-04-01")
     for day in ("2011-01-15", "2011-02-20", "2011-03-01", "2011-04-01"):
-        collect(folder, in_steps, database, day)
+        collect(folder, in_steps, day)
     spec = load_use_case(str(folder)).spec
     seen = [
         Known(lake, spec, instant("2011-04-01")).rows("raw").drop("_batch", "_collected")
@@ -51,27 +50,26 @@ def test_steps_in_between_do_not_change_what_is_known(make_use_case: Make, tmp_p
     assert seen[0].equals(seen[1])
 
 
-def test_late_and_corrected_rows_are_taken_inside_the_lookback_and_counted_beyond(
-    make_use_case: Make, lake: Lake, database: Database
-) -> None:
+def test_late_rows_are_taken_however_late_and_corrections_inside_the_lookback(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     whole = pl.read_csv(folder / "data" / "rides.csv.gz", infer_schema=False)
     late_inside, late_beyond = "2011-01-30T10:00:00Z", "2011-01-10T10:00:00Z"
     edit(folder, lambda f: f.filter(~pl.col("time").is_in([late_inside, late_beyond])))
-    collect(folder, lake, database, "2011-02-01")
+    collect(folder, lake, "2011-02-01")
     clean_batches(load_use_case(str(folder)), lake)
-    corrected = "2011-01-31T05:00:00Z"
-    edit(
-        folder,
-        lambda _: whole.with_columns(bikers=pl.when(pl.col("time") == corrected).then(pl.lit("7")).otherwise("bikers")),
-    )
+    corrected, too_old = "2011-01-31T05:00:00Z", "2011-01-05T05:00:00Z"
+    changed = pl.col("time").is_in([corrected, too_old])
+    edit(folder, lambda _: whole.with_columns(bikers=pl.when(changed).then(pl.lit("7")).otherwise("bikers")))
 
-    found = collect(folder, lake, database, "2011-02-01")
+    found = collect(folder, lake, "2011-02-01")
 
-    assert (found.new, found.corrected, found.late_lost) == (1, 1, 1)
+    assert (found.new, found.corrected, found.late, found.lost) == (2, 1, 1, 0)
+    assert found.late_from == found.late_to == "2011-01-10 10:00"
     spec = load_use_case(str(folder)).spec
     rows = Known(lake, spec, instant("2011-02-02")).rows("raw")
     assert rows.filter(pl.col("time") == instant(corrected[:-1]))["bikers"].to_list() == [7.0]
+    assert rows.filter(pl.col("time") == instant(late_beyond[:-1])).height == 1
+    assert rows.filter(pl.col("time") == instant(too_old[:-1]))["bikers"].to_list() != [7.0]
 
 
 @pytest.mark.parametrize(
@@ -129,68 +127,66 @@ def test_late_and_corrected_rows_are_taken_inside_the_lookback_and_counted_beyon
     ],
 )
 def test_a_broken_source_is_told_and_leaves_no_trace(
-    make_use_case: Make, lake: Lake, database: Database, harm, error: type[DriftwheelError], message: str
+    make_use_case: Make, lake: Lake, harm, error: type[DriftwheelError], message: str
 ) -> None:
     folder = make_use_case()
     harm(folder / "data")
     with pytest.raises(error, match=message) as caught:
-        collect(folder, lake, database, "2011-03-01")
+        collect(folder, lake, "2011-03-01")
     assert lake.version("raw") is None
     assert "warm" not in str(caught.value)
     assert "many" not in str(caught.value)
 
 
-def test_a_renamed_column_later_is_refused_and_keeps_what_was(
-    make_use_case: Make, lake: Lake, database: Database
-) -> None:
+def test_a_renamed_column_later_is_refused_and_keeps_what_was(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
-    collect(folder, lake, database, "2011-02-01")
+    collect(folder, lake, "2011-02-01")
     edit(folder, lambda f: f.with_columns(extra=pl.lit("1")))
     with pytest.raises(SourceError, match="new extra"):
-        collect(folder, lake, database, "2011-03-01")
+        collect(folder, lake, "2011-03-01")
     assert lake.scan("raw").collect().height == 688
 
 
-def test_a_missing_package_says_how_to_get_it(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_a_missing_package_says_how_to_get_it(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case(changes={"sources.rides": {"kind": "package", "package": "no_such_thing", "path": "x.csv"}})
     with pytest.raises(SourceError, match="pip install no_such_thing"):
-        collect(folder, lake, database, "2011-03-01")
+        collect(folder, lake, "2011-03-01")
 
 
-def test_many_files_by_glob_are_one_source(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_many_files_by_glob_are_one_source(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case(changes={"sources.rides.path": "data/rides-*.parquet"})
     whole = pl.read_csv(folder / "data" / "rides.csv.gz")
     whole.head(4000).write_parquet(folder / "data" / "rides-1.parquet")
     whole.tail(-4000).write_parquet(folder / "data" / "rides-2.parquet")
-    assert collect(folder, lake, database, "2012-01-01").new == 8645
+    assert collect(folder, lake, "2012-01-01").new == 8645
 
 
-def test_personal_columns_never_enter(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_personal_columns_never_enter(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case(changes={"personal": {"email": "hash", "phone": "drop"}})
     edit(folder, lambda f: f.with_columns(email=pl.lit("ann@example.org"), phone=pl.lit("555")))
-    collect(folder, lake, database, "2011-02-01")
+    collect(folder, lake, "2011-02-01")
     rows = lake.scan("raw").collect()
     assert "phone" not in rows.columns
     assert rows["email"].n_unique() == 1
     assert "ann" not in rows["email"][0]
 
 
-def test_zones_of_the_clock_are_read(make_use_case: Make, lake: Lake, database: Database, bikes: LoadedUseCase) -> None:
+def test_zones_of_the_clock_are_read(make_use_case: Make, lake: Lake, bikes: LoadedUseCase) -> None:
     folder = make_use_case(changes={"clock.timezone": "America/New_York"})
     for name in ("rides", "weather"):
         edit(folder, lambda f: f.with_columns(pl.col("time").str.strip_suffix("Z").str.replace("T", " ")), name)
-    collect(folder, lake, database, "2011-02-01")
+    collect(folder, lake, "2011-02-01")
     assert lake.scan("raw").select(pl.col("time").min()).collect().item() == instant("2011-01-01T05:00:00")
     assert bikes.spec.clock.timezone == "UTC"
 
 
-def test_a_misspelt_personal_column_is_refused(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_a_misspelt_personal_column_is_refused(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case(changes={"personal": {"emial": "hash"}})
     with pytest.raises(SourceError, match="named under `personal`"):
-        collect(folder, lake, database, "2011-02-01")
+        collect(folder, lake, "2011-02-01")
 
 
-def test_parquet_of_pandas_kinds_is_read(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_parquet_of_pandas_kinds_is_read(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case(changes={"sources.rides.path": "data/rides.parquet"})
     rides = pl.read_csv(folder / "data" / "rides.csv.gz").with_columns(
         pl.col("time").str.to_datetime(time_unit="ns", time_zone="UTC").dt.replace_time_zone(None),
@@ -200,12 +196,12 @@ def test_parquet_of_pandas_kinds_is_read(make_use_case: Make, lake: Lake, databa
         since=pl.lit("2010-01-01").str.to_date(),
     )
     rides.write_parquet(folder / "data" / "rides.parquet")
-    assert collect(folder, lake, database, "2011-02-01").new == 688
-    assert collect(folder, lake, database, "2011-02-01").new == 0
+    assert collect(folder, lake, "2011-02-01").new == 688
+    assert collect(folder, lake, "2011-02-01").new == 0
     assert lake.scan("raw").collect().schema["since"] == pl.Datetime("us", "UTC")
 
 
-def test_join_columns_of_other_types_are_told(make_use_case: Make, lake: Lake, database: Database) -> None:
+def test_join_columns_of_other_types_are_told(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case(changes={"sources.weather.join": {"on": {"casual": "hum"}}, "columns.hum": ...})
     with pytest.raises(JoinError, match="the same type on both sides"):
-        collect(folder, lake, database, "2011-02-01")
+        collect(folder, lake, "2011-02-01")

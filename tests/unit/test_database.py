@@ -1,12 +1,13 @@
 """Single flight, leases, and what happens once although it is asked twice."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from sqlalchemy import update
 
 from expectations.errors import TurnTakenError, UnreachableError
 from expectations.loading import LoadedUseCase
@@ -64,6 +65,21 @@ def test_a_dead_owner_is_taken_over_when_its_lease_runs_out(
     assert (before.state, before.flow_run) == ("collecting", "flow-1")
     with database.transaction() as connection, pytest.raises(TurnTakenError, match="another owner"):
         database.advance(connection, turn, "dead", "training")
+
+
+def test_a_lease_of_a_clock_that_was_ahead_holds_nobody_back(database: Database) -> None:
+    turn = request(database)
+    database.claim(turn, ("requested",), "collecting", "dead", None)
+    assert database.stalled_turn("x", timedelta(0)) is None
+    ahead = datetime.now(UTC) + timedelta(days=400)
+    with database.transaction() as connection:
+        connection.execute(update(module.turns).values(lease_until=ahead))
+    assert database.stalled_turn("x", timedelta(minutes=2)).id == turn
+    with database.transaction() as connection:
+        assert database.give_up(connection, turn, timedelta(minutes=2))
+        database.put_state(connection, turn, "collecting")
+        connection.execute(update(module.turns).values(lease_until=ahead, owner="dead"))
+    assert database.claim(turn, ("collecting",), "collecting", "heir", None).state == "collecting"
 
 
 def test_a_stage_done_before_is_not_done_again(database: Database) -> None:

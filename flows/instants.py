@@ -1,0 +1,36 @@
+"""The instant a run is asked for: of the past, or of now."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from expectations.errors import InstantError
+from expectations.usecase import REPLAY
+
+MARGIN = timedelta(days=1)
+"""How far beyond now is not called the future: clocks differ, and people write local times without their zone."""
+
+
+def refuse_future(as_of: datetime, usecase: str = "") -> None:
+    """Let nothing run as of an instant that has not come yet.
+
+    Its rows would be taken before their time and their labels called ripe, and the turn would end every cooldown later
+    than it began. A replay has a name and tables of its own, and ends when the labels of its last window are due.
+
+    Parameters
+    ----------
+    usecase : str, optional
+        Name that the run's results are kept under.
+
+    Raises
+    ------
+    InstantError
+        If it lies beyond now and a margin of a day.
+    """
+    now = datetime.now(UTC)
+    if as_of > now + MARGIN and not usecase.endswith(REPLAY):
+        raise InstantError(
+            f"an instant that has come (now it is {now:%Y-%m-%d %H:%M} UTC)",
+            f"{as_of:%Y-%m-%d %H:%M} UTC",
+            "Leave it out for now: rows with a later event time are taken once that has come",
+        )
