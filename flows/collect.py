@@ -19,9 +19,13 @@ def collect(
     turn_id: str | None = None,
     namespace: str | None = None,
     announce: bool = True,
+    read: bool = True,
 ) -> Verdict:
-    """Bring a use case's data up to an instant; with a turn, hand on to `train`."""
+    """Bring a use case's data up to an instant; with a turn, hand on to `train`.
+
+    The sources are not read where the caller did so as of this instant.
+    """
     with at_work("collect", open_job(usecase, as_of, turn_id, namespace, announce=announce)) as stage:
-        collected = collect_sources(stage.job)
+        collected = collect_sources(stage.job) if read else None
         cleaned = clean(stage.job)
         return conclude_collection(stage, collected, cleaned)

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.stage import Verdict
 from tasks.cleaning.cleaning import Cleaned
+from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected
 from tasks.deployment.rollout import Rollout
 from tasks.stores.database import Alert, Entry, Severity
@@ -17,12 +18,17 @@ from tasks.stores.turning import Stage
 from tasks.training.running import Challenger
 
 
-def conclude_collection(stage: Stage, collected: Collected, cleaned: Cleaned) -> Verdict:
-    """Hand on to training, or hold the loop where the batch broke its expectations."""
+def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Cleaned) -> Verdict:
+    """Hand on to training, or hold the loop where the batch broke its expectations.
+
+    Parameters
+    ----------
+    collected : Collected, optional
+        What was brought in just now; None where that was before the stage began.
+    """
     job = stage.job
-    lost, findings = _report_findings(job, collected)
-    facts = {
-        "collected": asdict(collected),
+    lost, findings = _report_findings(job, collected) if collected else (0, "")
+    facts: dict[str, Any] = {
         "cleaned": {
             "rows": cleaned.rows,
             "clean": cleaned.clean,
@@ -32,6 +38,8 @@ def conclude_collection(stage: Stage, collected: Collected, cleaned: Cleaned) ->
             "repaired": [asdict(step) for step in cleaned.repaired],
         },
     }
+    if collected:
+        facts["collected"] = asdict(collected)
     if cleaned.held:
         summary = f"{cleaned.rows} rows are held: {'; '.join(cleaned.held)}"
         stage.finish(
@@ -44,13 +52,30 @@ def conclude_collection(stage: Stage, collected: Collected, cleaned: Cleaned) ->
             key=None if job.turn else f"collect/held/{cleaned.batch}",
         )
         return Verdict("held", summary + findings, job.turn, lost)
-    quarantined = sum(cleaned.quarantined.values())
-    summary = (
-        f"{collected.new} new rows, {collected.corrected} corrected, {cleaned.clean} clean, {quarantined} in quarantine"
-    )
-    if job.turn is not None:
+    if job.turn is None:
+        counts = (collected.new, collected.corrected) if collected else (0, 0)
+        summary = _say_arrivals(*counts, cleaned.clean, sum(cleaned.quarantined.values()))
+    else:
+        last = _last_turns_batch(job)
+        arrived = count_arrivals(job.lake, job.usecase.spec.keys, last)
+        summary = _say_arrivals(arrived.new, arrived.corrected, arrived.clean, arrived.quarantined)
+        summary += " since the last turn" if last else ""
+        facts["arrived"] = asdict(arrived)
         stage.finish("training", "done", "collected", summary, facts, event=DATASET_READY)
     return Verdict("done", summary + findings, job.turn, lost)
+
+
+def _say_arrivals(new: int, corrected: int, clean: int, quarantined: int) -> str:
+    return f"{new} new rows, {corrected} corrected, {clean} clean, {quarantined} in quarantine"
+
+
+def _last_turns_batch(job: Job) -> int:
+    """Return the newest batch the turn before had; 0 where this is the first."""
+    done = [entry.evidence for entry in job.database.entries(job.name, kind="collect") if entry.action == "done"]
+    if not done:
+        return 0
+    last = done[-1]
+    return int(last["arrived"]["until"] if "arrived" in last else last["collected"]["batch"])
 
 
 def _report_findings(job: Job, collected: Collected) -> tuple[int, str]:

@@ -21,12 +21,15 @@ def loop(usecase: str, as_of: datetime | None = None, namespace: str | None = No
     """Look at production and, where it asks for it, turn the wheel once."""
     job = open_job(usecase, as_of, None, namespace)
     with present(job):
+        turn = begun_turn(job)
+        if turn is not None:
+            return turn_wheel(usecase, turn, namespace)
         collected = collect(usecase, job.as_of, None, namespace)
-        turn, watched = find_turn(job, usecase, namespace)
-        if turn is None:
-            verdict = collected if collected.outcome == "held" else watched
+        watched = monitor(usecase, job.as_of, namespace, announce=False)
+        if watched.turn is not None:
+            verdict = turn_wheel(usecase, job.database.turn(watched.turn), namespace, read=False)
         else:
-            verdict = turn_wheel(usecase, turn, namespace)
+            verdict = collected if collected.outcome == "held" else watched
         return verdict if verdict is collected else told_too(verdict, collected)
 
 
@@ -37,27 +40,33 @@ def told_too(verdict: Verdict, collected: Verdict) -> Verdict:
     return replace(verdict, lost=collected.lost, summary=f"{verdict.summary}; {collected.lost} rows lost (see `why`)")
 
 
-def find_turn(job: Job, usecase: str, namespace: str | None) -> tuple[Turn | None, Verdict]:
-    """Return the turn to work on: one left open, the first of all, or one monitoring asks for now."""
+def begun_turn(job: Job) -> Turn | None:
+    """Return the turn to work on before anything else: one left open, or the first of all."""
     database = job.database
     left = database.open_turn(job.name)
-    if left is not None:
-        return left, Verdict("kept", "a turn was left open")
     desired = job.releases.desired(job.name)
-    if desired is None or desired.champion is None:
-        with database.transaction() as connection:
-            opened = database.request_turn(connection, job.name, "bootstrap", job.as_of)
-        return (database.turn(opened) if opened else database.open_turn(job.name)), Verdict("kept", "no champion yet")
-    watched = monitor(usecase, job.as_of, namespace, announce=False)
-    return (database.turn(watched.turn) if watched.turn else None), watched
+    if left is not None or (desired is not None and desired.champion is not None):
+        return left
+    with database.transaction() as connection:
+        opened = database.request_turn(connection, job.name, "bootstrap", job.as_of)
+    return database.turn(opened) if opened else database.open_turn(job.name)
 
 
-def turn_wheel(usecase: str, turn: Turn, namespace: str | None) -> Verdict:
-    """Run the stages a turn still needs."""
+def turn_wheel(usecase: str, turn: Turn, namespace: str | None, *, read: bool = True) -> Verdict:
+    """Run the stages a turn still needs.
+
+    Parameters
+    ----------
+    read : bool
+        Whether its collection reads the sources; not where they were read as of its instant before.
+    """
+    if turn.state in ("requested", "collecting"):
+        collected = collect(usecase, turn.as_of, turn.id, namespace, announce=False, read=read)
+        if collected.outcome != "done":
+            return collected
+        return told_too(turn_wheel(usecase, replace(turn, state="training"), namespace), collected)
     verdict = Verdict("done", "", turn.id)
-    stages = {"requested": collect, "collecting": collect, "training": train, "deploying": deploy}
-    order = [collect, train, deploy]
-    for stage in order[order.index(stages[turn.state]) :]:
+    for stage in (train, deploy) if turn.state == "training" else (deploy,):
         verdict = stage(usecase, turn.as_of, turn.id, namespace, announce=False)
         if verdict.outcome != "done":
             break

@@ -39,7 +39,7 @@ from tasks.stores.places import Job
 from tasks.stores.progress import LOGGER
 from tasks.stores.turning import Stage
 
-Outcome = Literal["done", "kept", "held", "refused", "unknown", "unchanged", "retrain", "warn", "hold", "keep", "taken"]
+Outcome = Literal["done", "held", "refused", "unknown", "unchanged", "retrain", "warn", "hold", "keep", "taken"]
 _log = logging.getLogger("driftwheel.flows")
 
 _ACCEPTS: dict[str, tuple[State, ...]] = {

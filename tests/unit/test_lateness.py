@@ -15,8 +15,9 @@ from expectations.errors import InstantError, JoinError
 from expectations.loading import LoadedUseCase, load_use_case
 from infra.settings import Settings
 from tasks.cleaning.cleaning import clean_batches
+from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected, collect_sources
-from tasks.stores.lake import Known, Lake
+from tasks.stores.lake import BATCH, Known, Lake
 from tasks.stores.places import Job
 from tasks.stores.turning import Stage
 from tests.conftest import instant, write_csv
@@ -253,6 +254,32 @@ def test_rows_that_come_very_late_are_a_finding(job: Job) -> None:
     (entry,) = job.database.entries("pumps")
     assert (entry.action, "2024-01-01 00:00 to 2024-01-01 04:00" in entry.summary) == ("late", True)
     assert [alert.severity for alert in job.database.undelivered("pumps")] == ["warning"]
+
+
+def test_a_turn_says_what_came_since_the_turn_before_however_many_collections_brought_it(job: Job) -> None:
+    def turned(as_of: str) -> str:
+        with job.database.transaction() as connection:
+            turn = job.database.request_turn(connection, "pumps", "manual", instant(as_of))
+        said = concluded(job, as_of, turn).summary
+        assert job.database.entries("pumps", kind="collect")[-1].summary == said
+        with job.database.transaction() as connection:
+            job.database.put_state(connection, turn, "done")
+        return said
+
+    concluded(job, "2024-01-05")
+    assert turned("2024-01-11") == "240 new rows, 0 corrected, 240 clean, 0 in quarantine"
+    concluded(job, "2024-01-15")
+    write_csv(
+        job.usecase.folder / "readings.csv",
+        readings(0, 20 * DAY).with_columns(
+            pressure=pl.when(pl.col("time") == "2024-01-09T00:00:00Z").then(9.5).otherwise("pressure")
+        ),
+    )
+    concluded(job, "2024-01-16")
+    assert turned("2024-01-21") == "240 new rows, 1 corrected, 241 clean, 0 in quarantine since the last turn"
+    assert turned("2024-01-21") == "0 new rows, 0 corrected, 0 clean, 0 in quarantine since the last turn"
+    counted = count_arrivals(job.lake, job.usecase.spec.keys, 0)
+    assert (counted.new, counted.corrected, counted.until) == (480, 0, job.lake.scan("raw").collect()[BATCH].max())
 
 
 # --- instants that have not come -------------------------------------------------------------------------------------
