@@ -323,7 +323,7 @@ def _database(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise _busy(path) from error
-        damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+        damaged = code in (0, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
         raise BackupError(
             f"a database in {path} that can be copied",
             f"{'it is damaged' if damaged else 'a fault of its disk'}: {error}",
@@ -361,4 +361,4 @@ def _dump_sqlite(source: Path, target: Path) -> None:
         live.backup(copy, progress=watch)
         found = copy.execute("pragma quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise sqlite3.DatabaseError(found)
+            raise sqlite3.DatabaseError(found.splitlines()[-1])

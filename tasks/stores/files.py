@@ -76,8 +76,9 @@ def storage_error(task: str, path: Path | str, error: OSError) -> StorageError:
     """Say what could not be done, where, and what to do about it."""
     if isinstance(error, shutil.Error) and error.args and error.args[0]:  # of a whole tree: the first file counts
         source, _, reason = error.args[0][0]
-        number = _ERRNO.search(str(reason))
-        return _error(task, path, f"{reason}: {source}", int(number[1]) if number else 0)
+        found = _ERRNO.search(str(reason))
+        number = int(found[1]) if found else 0
+        return _error(task, path, f"{os.strerror(number) if number else reason}: {source}", number)
     said = (error.strerror or str(error) or type(error).__name__).strip()
     if error.filename and str(error.filename) != str(path):
         said += f": {error.filename}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from expectations.errors import BackupError
+from expectations.errors import BackupError, StorageError
 from infra.backup import back_up, restore, verify
 from infra.settings import Settings
 from infra.stack import Stack
@@ -97,6 +97,6 @@ def test_half_a_backup_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     home = tmp_path / "home"
     Database(f"sqlite:///{home / 'platform.db'}").use_cases()
     monkeypatch.setattr(backup, "hash_file", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="no space left"):
         back_up(home, tmp_path / "vault")
     assert list((tmp_path / "vault").iterdir()) == []

@@ -12,8 +12,9 @@ import pytest
 
 from expectations.errors import UnreachableError
 from flows import replay
+from infra.identity import proves
 from infra.settings import Addresses, Settings
-from infra.stack import Stack, answers
+from infra.stack import Stack
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
 from tests.conftest import forget_prefect_services, instant
@@ -128,7 +129,7 @@ def test_prefect_away_in_the_middle_is_told_in_seconds_and_a_rerun_heals(
         assert httpx.get(f"{whole_stack.service}/livez").status_code == 200
 
         stack.restart("prefect")
-        wait(lambda: answers("prefect", whole_stack))
+        wait(lambda: proves(whole_stack.prefect, "prefect", Settings().token))
         assert run_flow("loop", "events", instant("2011-03-01")).outcome == "done"
 
 

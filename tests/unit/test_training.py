@@ -9,9 +9,12 @@ import pytest
 
 from expectations.errors import BundleError, TrainingError
 from expectations.loading import LoadedUseCase, load_use_case
+from expectations.usecase import LightGBM
 from tasks.collection.joining import join_sources
 from tasks.deployment.bundle import jsonable, load_bundle
 from tasks.deployment.pyfunc import _load_pyfunc
+from tasks.modelling.families import family
+from tasks.modelling.family import Rows
 from tasks.stores.lake import Version
 from tasks.training.judging import judge, refit, split_rows
 from tasks.training.learning import learn
@@ -154,3 +157,18 @@ def test_cross_validation_where_asked_looks_only_back(make_use_case: Make) -> No
     usecase = load_use_case(str(make_use_case(changes={"evaluation.cross_validation": 3})))
     judged = judge(rows(usecase, "2011-03-01"), usecase.spec, None)
     assert {metric: len(values) for metric, values in judged.folds.items()} == {"rmse": 3, "mae": 3, "r2": 3}
+
+
+def test_a_category_nobody_knows_is_no_word_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(-1, 300, 4000).astype(float)  # -1 is what the program gives to others
+    matrix = np.column_stack([codes, random.normal(size=4000)])
+    given = Rows(matrix, (codes % 7 == 0).astype(float), ("kind", "x"), ("kind",), "binary_classification")
+    short = LightGBM(family="lightgbm", rounds=5, patience=None)
+    fitted = family("lightgbm").fit(given, given, params=short, seed=0, report=lambda *_: None)
+    said = capfd.readouterr()
+    assert said.out + said.err == ""
+    assert matrix[:, 0].min() == -1  # the rows stay as they were
+    known = matrix.copy()
+    known[codes < 0, 0] = np.nan
+    np.testing.assert_array_equal(fitted.predict(matrix), fitted.predict(known))

@@ -1,0 +1,157 @@
+"""A backup that is damaged is not restored, and a home that cannot be saved whole is not saved as if it were."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from expectations.errors import BackupError, BusyError, StorageError
+from infra import backup
+from infra.backup import MANIFEST, back_up, restore, verify
+from tasks.stores.database import Database
+from tasks.stores.engines import engine_to_write
+
+MANIFEST_CUT = "the list of the backup's files"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home with a use case of its own folder."""
+    folder, usecase = tmp_path / "home", tmp_path / "pumps"
+    usecase.mkdir()
+    (usecase / "usecase.yaml").write_text("name: pumps\n")
+    Database(f"sqlite:///{folder / 'platform.db'}").add_use_case("pumps", usecase, "digest")
+    engine_to_write.cache_clear()
+    (folder / "lake" / "pumps" / "raw" / "_delta_log").mkdir(parents=True)
+    (folder / "lake" / "pumps" / "raw" / "_delta_log" / "0.json").write_text("{}")
+    (folder / "lake" / "pumps" / "raw" / "rows.parquet").write_text("rows")
+    return folder
+
+
+def _file(folder: Path) -> Path:
+    return folder / "home" / "lake" / "pumps" / "raw" / "rows.parquet"
+
+
+def _without(key: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        content = json.loads((folder / MANIFEST).read_text())
+        del content[key]
+        (folder / MANIFEST).write_text(json.dumps(content))
+
+    return change
+
+
+def _replace_by_link(folder: Path) -> None:
+    _file(folder).rename(folder / "elsewhere")
+    _file(folder).symlink_to(folder / "elsewhere")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "half a list": (lambda folder: os.truncate(folder / MANIFEST, 40), MANIFEST_CUT),
+    "no list": (lambda folder: (folder / MANIFEST).unlink(), "no backup.json"),
+    "an empty list": (lambda folder: (folder / MANIFEST).write_text(""), MANIFEST_CUT),
+    "another list": (lambda folder: (folder / MANIFEST).write_text("[1]"), MANIFEST_CUT),
+    "no text": (lambda folder: (folder / MANIFEST).write_bytes(b"\xff\xfe"), MANIFEST_CUT),
+    "no files": (_without("files"), MANIFEST_CUT),
+    "no kind": (_without("kind"), MANIFEST_CUT),
+    "no format": (_without("format"), "format None"),
+    "a list that is a folder": (lambda folder: [(folder / MANIFEST).unlink(), (folder / MANIFEST).mkdir()], "to read"),
+    "a file less": (lambda folder: _file(folder).unlink(), "1 missing, altered or added, home/lake/pumps/raw/rows"),
+    "a file altered": (lambda folder: _file(folder).write_text("ROWS"), "1 missing, altered or added"),
+    "a file more": (lambda folder: (folder / "more").write_text(""), "1 missing, altered or added, more first"),
+    "a link that leads nowhere": (lambda folder: (folder / "astray").symlink_to("nowhere"), "added, astray first"),
+    "a link in place of a file": (_replace_by_link, "missing, altered or added"),
+    "a link to a folder": (lambda folder: (folder / "around").symlink_to(folder), "added, around first"),
+    "a pipe": (lambda folder: [_file(folder).unlink(), os.mkfifo(_file(folder))], "missing, altered or added"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_backup_is_told_and_nothing_is_restored(name: str, home: Path, tmp_path: Path) -> None:
+    folder, (damage, says) = back_up(home, tmp_path / "vault").folder, DAMAGE[name]
+    assert verify(folder, "home").files == 4
+    damage(folder)
+    with pytest.raises((BackupError, StorageError), match=says):
+        restore(folder, tmp_path / "new")
+    assert not list(tmp_path.glob("*new*"))
+
+
+def test_links_are_followed_and_what_they_stand_for_is_restored(home: Path, tmp_path: Path) -> None:
+    shutil.move(home / "lake" / "pumps", tmp_path / "large disk")
+    (home / "lake" / "pumps").symlink_to(tmp_path / "large disk")
+    folder = back_up(home, tmp_path / "vault").folder
+    shutil.rmtree(tmp_path / "large disk")
+    restore(folder, tmp_path / "new")
+    assert (tmp_path / "new" / "lake" / "pumps" / "raw" / "rows.parquet").read_text() == "rows"
+    assert (tmp_path / "new" / "lake" / "pumps" / "raw" / "_delta_log" / "0.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("link", ["lake/pumps/astray", "lake/pumps/raw/_delta_log/1.json", "artifacts", "mlflow.db"])
+def test_a_link_that_leads_nowhere_is_told_not_left_out(link: str, home: Path, tmp_path: Path) -> None:
+    (home / link).symlink_to(tmp_path / "a disk that is not mounted")
+    with pytest.raises(BackupError, match=f"the link {Path(link).name}, which leads nowhere"):
+        back_up(home, tmp_path / "vault")
+    assert list((tmp_path / "vault").iterdir()) == []
+
+
+def test_a_link_in_a_circle_is_told(home: Path, tmp_path: Path) -> None:
+    (home / "lake" / "pumps" / "round").symlink_to(home / "lake")
+    with pytest.raises(BackupError, match="to a folder it lies in"):
+        back_up(home, tmp_path / "vault")
+
+
+def test_a_database_that_is_damaged_in_its_middle_is_not_saved_as_sound(home: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+        database.execute("create table runs (id text primary key)")
+        database.executemany("insert into runs values (?)", [(f"run {number}" * 20,) for number in range(500)])
+    content = bytearray((home / "mlflow.db").read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4096] = bytes(4096)
+    (home / "mlflow.db").write_bytes(content)
+    with pytest.raises(BackupError, match=r"mlflow\.db.*it is damaged"):
+        back_up(home, tmp_path / "vault")
+    assert list((tmp_path / "vault").iterdir()) == []
+
+
+def test_a_locked_database_is_not_waited_for_for_ever(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_BUSY_SECONDS", 0.0)
+    with closing(sqlite3.connect(home / "mlflow.db", isolation_level=None)) as database:
+        database.execute("create table runs (id text)")
+        database.execute("PRAGMA locking_mode=EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(BusyError, match=r"mlflow\.db free"):
+            back_up(home, tmp_path / "vault")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_told_not_left_out(home: Path, tmp_path: Path) -> None:
+    (home / "lake" / "pumps" / "raw").chmod(0)
+    try:
+        with pytest.raises(StorageError, match="permission denied"):
+            back_up(home, tmp_path / "vault")
+    finally:
+        (home / "lake" / "pumps" / "raw").chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_gets_no_half_backup_and_no_half_home(home: Path, tmp_path: Path) -> None:
+    (home / "lake" / "pumps" / "raw" / "large.parquet").write_bytes(os.urandom(2**20))
+    folder, disk = back_up(home, tmp_path / "vault").folder, tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], check=True)
+    try:
+        for attempt in (lambda: back_up(home, disk), lambda: restore(folder, disk / "home")):
+            with pytest.raises(StorageError, match=r"no space left on device.*Free some room"):
+                attempt()
+            assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -1,0 +1,270 @@
+"""How a command ends that could not do its work, and what the adapters say of faults that are not theirs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from expectations.errors import AccessError, BusyError, DriftwheelError, StorageError, UnreachableError
+from flows.cli import main
+from flows.failing import Commands
+from infra.settings import Settings, without_proxy
+from tasks.stores.files import locked, scratch, storage_error_in, storing
+from tasks.stores.releases import replace_file
+from tasks.stores.retries import repeated
+from tasks.stores.service import Service
+from tests.fronts import always, front, times
+
+BIN = Path(sys.executable).parent / "driftwheel"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DRIFTWHEEL_DEBUG", raising=False)
+    before = dict(os.environ)
+    yield tmp_path / "home"
+    os.environ.clear()
+    os.environ.update(before)
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+@click.group(cls=Commands)
+@click.option("--debug", is_flag=True)
+def commands(debug: bool) -> None:
+    if debug:
+        os.environ["DRIFTWHEEL_DEBUG"] = "1"
+
+
+@commands.command()
+def divide() -> None:
+    print(1 // 0)
+
+
+@commands.command()
+def expect() -> None:
+    raise DriftwheelError("a thing", "another", "Do something")
+
+
+@commands.command()
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@commands.command()
+def hang() -> None:
+    print("hanging", flush=True)
+    time.sleep(60)
+
+
+@commands.command()
+def talk() -> None:
+    for _ in range(100_000):
+        print("many words")
+
+
+def test_a_fault_of_ours_is_one_line_and_its_trace_is_kept(home: Path) -> None:
+    done = CliRunner().invoke(commands, ["divide"])
+    assert done.exit_code == 1
+    kept = home / "logs" / "faults.log"
+    assert done.output == (
+        "This is a fault of driftwheel: ZeroDivisionError: integer division or modulo by zero; "
+        f"run again with --debug for the trace (it is kept in {kept})\n"
+    )
+    assert "in divide" in kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "divide"], ["divide", "--debug"], ["expect", "--debug"]])
+def test_debug_shows_the_trace_wherever_it_stands(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    done = CliRunner().invoke(commands, arguments)
+    assert done.exit_code == 1
+    assert "Traceback" in done.output
+
+
+def test_a_trace_that_cannot_be_kept_is_no_second_fault(home: Path) -> None:
+    home.write_text("")
+    done = CliRunner().invoke(commands, ["divide"])
+    assert done.output.endswith("run again with --debug for the trace\n")
+
+
+def test_an_interruption_is_one_word() -> None:
+    done = CliRunner().invoke(commands, ["interrupt"])
+    assert (done.exit_code, done.output) == (130, "interrupted\n")
+
+
+def _start(command: str) -> subprocess.Popen[str]:
+    code = f"from tests.unit.test_failing import commands; commands(['{command}'])"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+
+
+def test_control_c_leaves_no_trace() -> None:
+    with _start("hang") as process:
+        assert process.stdout.readline() == "hanging\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, "interrupted\n")
+
+
+def test_a_reader_that_goes_is_told_nothing() -> None:
+    with _start("talk") as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+def test_every_lower_group_and_command_is_covered() -> None:
+    assert isinstance(main, Commands)  # what it catches, it catches of all below it
+
+
+def test_remove_says_that_the_service_goes_on(home: Path) -> None:
+    from tasks.stores.releases import Releases, Served
+
+    Settings().platform().add_use_case("pumps", home, "digest")
+    Releases(home / "releases").want("pumps", champion=Served(bundle="b", version="7"))
+    done = CliRunner().invoke(main, ["remove", "pumps"])
+    assert done.exit_code == 0
+    assert "goes on answering /pumps with version 7" in done.output
+
+
+def test_the_doctor_gives_no_address_to_what_has_none() -> None:
+    from infra.doctor import _program
+    from infra.stack import Health
+
+    assert _program(Health("runner", "RUNNING", True, "", "log"), "").found == "RUNNING, answers"
+    assert _program(Health("mlflow", "RUNNING", False, "http://x", "log"), "").found == "RUNNING, silent at http://x"
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, "Free some room"), (errno.EROFS, "Mount that disk"), (errno.EACCES, "Let the user")],
+)
+def test_what_the_system_says_becomes_what_to_do(number: int, remedy: str) -> None:
+    with (
+        pytest.raises(StorageError, match=f"to write the keys to /x; found .*{remedy}"),
+        storing("write the keys to", "/x"),
+    ):
+        raise OSError(number, os.strerror(number), "/x/keys.json")
+
+
+def test_of_a_tree_the_first_file_that_failed_counts(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "astray").symlink_to("nowhere")
+    with pytest.raises(StorageError, match=r"no such file.*astray\. Check the path"), storing("copy", tmp_path):
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_fault_of_the_disk_is_found_in_words_of_rust() -> None:
+    said = "Generic LocalFileSystem error: Unable to copy data: No space left on device (os error 28)"
+    assert "Free some room" in storage_error_in("write", "/lake", said).remedy
+    assert storage_error_in("write", "/lake", "Kernel error: no such table") is None
+
+
+def test_half_a_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("old")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        replace_file(tmp_path / "folder", "new")  # the file is whole, and cannot take its place
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "state"]
+
+
+def test_a_lock_somebody_holds_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock", 0), pytest.raises(BusyError, match="another process"), locked(tmp_path / "lock", 0):
+        pass
+    with locked(tmp_path / "lock", 0):
+        pass
+
+
+def test_where_nothing_can_be_kept_for_a_moment_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    with pytest.raises(StorageError, match="TMPDIR"), scratch():
+        pass
+
+
+# --- servers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_what_passes_is_asked_again(status: int) -> None:
+    with (
+        front(fault=always(404)) as behind,
+        front(behind.url, times(status, 2)) as server,
+        Service(server.url) as service,
+    ):
+        with pytest.raises(UnreachableError, match="status 404"):  # what it answers once it does
+            service.ask("GET", "/version")
+        assert [answered for _, _, answered in server.asked] == [status, status, 0]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(500, UnreachableError), (404, UnreachableError), (401, AccessError)])
+def test_what_stays_is_asked_once(status: int, kind: type[DriftwheelError]) -> None:
+    with front(fault=always(status)) as server, Service(server.url) as service:
+        with pytest.raises(kind, match=f"status {status}"):
+            service.ask("GET", "/version")
+        assert len(server.asked) == 1
+
+
+def test_a_server_that_comes_back_is_not_lost() -> None:
+    answers: Iterator[object] = iter([httpx.ConnectError("refused"), httpx.ReadError("reset"), "there"])
+
+    def ask() -> object:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert repeated(ask) == "there"
+    with pytest.raises(httpx.UnsupportedProtocol):
+        repeated(lambda: httpx.get("nonsense://there"))
+
+
+# --- proxies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ("", "localhost,127.0.0.1,::1"),
+        ("corp.example, 127.0.0.1", "corp.example,127.0.0.1,localhost,::1"),
+        ("*", "*"),
+    ],
+)
+def test_this_machine_is_kept_from_proxies_beside_what_stands_there(
+    known: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", known)
+    assert without_proxy() == {"no_proxy": expected, "NO_PROXY": expected}
+    assert Settings().child_environment()["no_proxy"] == expected
+
+
+def test_no_client_of_ours_asks_a_proxy_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    with front(fault=always(500)) as proxy, front(fault=always(404)) as server:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with Service(server.url) as service, pytest.raises(UnreachableError, match="404"):
+            service.ask("GET", "/version")
+        assert len(server.asked) == 1
+        assert proxy.asked == []

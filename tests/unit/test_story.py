@@ -1,0 +1,30 @@
+"""What a replay tells."""
+
+from flows.replay import Story
+from flows.story import _rows, _ticks, draw
+
+
+def story(*starts: str) -> Story:
+    told = {"rows": 10, "static": 0.5, "loop": 0.6, "drifted_columns": [], "decision": "keep", "cause": "none"}
+    windows = [{"start": f"{start}+00:00", "promoted": None, "summary": "", **told} for start in starts]
+    return Story("pumps", "roc_auc", windows, mean={"static": 0.5, "loop": 0.6})
+
+
+def test_windows_have_their_year() -> None:
+    assert [row[0] for row in _rows(story("2013-12-01T00:00:00", "2014-01-01T00:00:00"))] == [
+        "2013-12-01",
+        "2014-01-01",
+    ]
+
+
+def test_windows_shorter_than_a_day_are_told_apart() -> None:
+    shown = [row[0] for row in _rows(story("2013-12-01T00:00:00", "2013-12-01T06:00:00"))]
+    assert shown == ["2013-12-01", "2013-12-01 06:00"]
+
+
+def test_the_picture_names_each_year_once() -> None:
+    starts = ["2013-11-01T00:00:00", "2013-12-01T00:00:00", "2014-01-01T00:00:00", "2014-02-01T00:00:00"]
+    ticks = ["Nov 01\n2013", "Dec 01", "Jan 01\n2014", "Feb 01"]
+    assert _ticks(starts) == ticks
+    assert [label.get_text() for label in draw(story(*starts)).axes[1].get_xticklabels()] == ticks
+    assert _ticks(["2013-12-01T00:00:00", "2013-12-01T06:00:00"]) == ["Dec 01\n00:00\n2013", "Dec 01\n06:00"]
