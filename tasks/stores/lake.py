@@ -17,6 +17,7 @@ labels
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,16 @@ _RETENTION = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
 }
+
+_JOURNALED: tuple[Table, ...] = ("predictions", "labels", "shadows")
+"""Tables brought in from journals: each segment is an application of its own."""
+_FORGOTTEN = {"delta.setTransactionRetentionDuration": "interval 90 days"}
+"""A segment is removed once it is committed; that it was is known so long, in case it was not removed after all."""
+
+
+def _settings_of(table: Table) -> dict[str, str | None]:
+    return {**_RETENTION, **(_FORGOTTEN if table in _JOURNALED else {})}
+
 
 #: deltalake writes below such a path and then fails to find it; an address of SQLite ends at a question mark.
 _UNUSABLE = re.compile(r"[\[\]\\^|?\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
@@ -232,7 +243,8 @@ class Lake:
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
-        marks = [Transaction(name, number) for name, number in transactions.items()]
+        now = int(time.time() * 1000) if table in _JOURNALED else None
+        marks = [Transaction(name, number, now) for name, number in transactions.items()]
         properties = CommitProperties(custom_metadata=dict(notes), app_transactions=marks)
         handle = self.open(table)
         if handle is None:
@@ -276,7 +288,9 @@ class Lake:
         once = CommitProperties(properties.custom_metadata, 0, properties.app_transactions)
         typed = frame.cast({name: pl.String for name, dtype in frame.schema.items() if dtype == pl.Null})
         try:
-            write_deltalake(self.address(table), typed, mode="error", configuration=_RETENTION, commit_properties=once)
+            write_deltalake(
+                self.address(table), typed, mode="error", configuration=_settings_of(table), commit_properties=once
+            )
         except DeltaError:
             handle = self.open(table)
             if handle is None:

@@ -1,5 +1,6 @@
 """Rows are appended once, and nothing can be read before it may be known."""
 
+import time
 from datetime import timedelta
 
 import polars as pl
@@ -7,6 +8,7 @@ import pytest
 
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
+from tasks.stores import lake as lake_module
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import BATCH, COLLECTED, Known, Lake
 from tests.conftest import instant
@@ -110,3 +112,14 @@ def test_a_correction_may_move_a_row_in_time(lake: Lake, bikes: LoadedUseCase) -
     known = Known(lake, spec, instant("2011-04-01"))
     assert known.rows()["bikers"].to_list() == [2.0]
     assert known.rows(since=instant("2011-03-08")).is_empty()
+
+
+def test_that_a_segment_was_harvested_is_not_kept_for_ever(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lake_module._FORGOTTEN, "delta.setTransactionRetentionDuration", "interval 1 second")
+    for table in ("predictions", "raw"):
+        lake.append(table, pl.DataFrame({"a": [1]}), transactions={"segment-1": 1})
+    time.sleep(1.1)
+    for table in ("predictions", "raw"):
+        lake.append(table, pl.DataFrame({"a": [2]}), transactions={"segment-2": 1})
+    assert [lake.transaction("predictions", f"segment-{n}") for n in (1, 2)] == [0, 1]
+    assert [lake.transaction("raw", f"segment-{n}") for n in (1, 2)] == [1, 1]  # batches are counted by it
