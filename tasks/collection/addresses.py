@@ -17,7 +17,6 @@ from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import IO
-from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.compression import compr
@@ -25,6 +24,7 @@ from fsspec.utils import infer_compression
 
 from expectations.errors import SourceError, SourceUnreachableError
 from expectations.files import open_regular
+from expectations.masking import mask
 from expectations.usecase import FileSource, PackageSource, Source
 
 _HERE = ("file", "local")
@@ -96,7 +96,7 @@ def _is_elsewhere(name: str, address: str) -> bool:
     ):
         raise SourceError(
             f"an address that can be read for the source {name!r}: a path, or {', '.join(sorted(_ELSEWHERE))}",
-            shown(address),
+            mask(address),
             "Fetch the file by other means, and name its path",
         )
     return bool(inside) or protocol in _ELSEWHERE
@@ -110,21 +110,7 @@ def _local(address: str) -> str:
 
 def file_name(address: str) -> str:
     """Return the last part of an address, without a login or a token."""
-    return PurePosixPath(shown(address)).name
-
-
-def shown(address: str) -> str:
-    """Write an address without what may be a login or a token in it."""
-    return "::".join(_without_secrets(link) if "://" in link else link for link in address.split("::"))
-
-
-def _without_secrets(link: str) -> str:
-    try:
-        parts = urlsplit(link)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:  # no host can be read off it
-        return f"{link.partition('://')[0]}://…"
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    return PurePosixPath(mask(address).partition("?")[0]).name
 
 
 def read_address(name: str, source: Source, address: str) -> bytes:
@@ -153,7 +139,7 @@ def read_address(name: str, source: Source, address: str) -> bytes:
 
 
 def _absent(name: str, address: str) -> SourceError:
-    return SourceError(f"a file for the source {name!r}", f"nothing at {shown(address)}", "Check the path")
+    return SourceError(f"a file for the source {name!r}", f"nothing at {mask(address)}", "Check the path")
 
 
 def _read_whole(
@@ -165,7 +151,7 @@ def _read_whole(
         if size > source.max_megabytes * _MEGABYTE:
             raise SourceError(
                 f"at most {source.max_megabytes:,} MB from the source {name!r}, unpacked",
-                f"more at {shown(address)}",
+                f"more at {mask(address)}",
                 "Check what it is; if it is right, raise `max_megabytes` of the source",
             )
         parts.append(part)
@@ -207,8 +193,8 @@ def _fault(name: str, source: FileSource, address: str, error: BaseException) ->
         return _absent(name, address)
     if isinstance(error, ImportError):
         found = f"a package that is not installed ({error})"
-        return SourceError(f"to read {shown(address)} for the source {name!r}", found, "Install it")
-    expected = f"an answer from {shown(address)} for the source {name!r}"
+        return SourceError(f"to read {mask(address)} for the source {name!r}", found, "Install it")
+    expected = f"an answer from {mask(address)} for the source {name!r}"
     if status in _REFUSED:
         return SourceError(expected, f"HTTP {status}", "Check the address and its login")
     found = f"none within {source.timeout}" if isinstance(error, TimeoutError) else type(error).__name__
