@@ -130,6 +130,13 @@ def load_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
     return LoadedUseCase(spec, folder, tuple(expected), digest.hexdigest())
 
 
+def readable_alerts(folder: Path) -> tuple[str, ...]:
+    """Return the alert addresses of a use case that may be wrong in all else; none where they cannot be read."""
+    data = read_document(folder / FILE, []).data
+    found = data.get("alerts") if isinstance(data, dict) else None
+    return tuple(found) if isinstance(found, list) and all(isinstance(each, str) for each in found) else ()
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of ``usecase.yaml``, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **UseCase.model_json_schema(by_alias=True)}

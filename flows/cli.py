@@ -213,6 +213,7 @@ def up(detach: bool) -> None:
     """Start Prefect, MLflow, Evidently, the runner and the service, and wait until each answers."""
     import signal
 
+    from flows.left_out import unreadable
     from flows.progress import Progress
     from infra.doctor import require_home
     from infra.stack import Stack
@@ -237,8 +238,13 @@ def up(detach: bool) -> None:
             ],
         )
         click.echo(f"logs in {stack.logs}, state in {settings.folder}")
-        if not settings.platform().use_cases():
+        registered = settings.platform().use_cases()
+        if not registered:
             click.echo("No use case is registered yet: driftwheel add flights")
+        for name in registered:
+            why = unreadable(settings, name)
+            if why is not None:
+                click.secho(f"{name} is left out: {why}", fg="red", err=True)
         if detach:
             return
         click.echo("Ctrl-C stops it")
@@ -262,7 +268,8 @@ def down() -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
-    """Say what runs, and what each use case serves. Exit code 1 where something does not answer."""
+    """Say what runs, and what each use case serves. Exit code 1 where something does not work."""
+    from flows.left_out import trouble_of
     from infra.stack import Stack
     from tasks.stores.releases import Releases
 
@@ -270,7 +277,8 @@ def status(as_json: bool) -> None:
     health = Stack(settings).health()
     releases = Releases(settings.folder / "releases")
     served = []
-    for name in releases.names():
+    registered = settings.platform().use_cases()
+    for name in sorted({*releases.names(), *registered}):
         desired, turn = releases.desired(name), settings.platform().open_turn(name)
         served.append(
             {
@@ -278,6 +286,7 @@ def status(as_json: bool) -> None:
                 "version": desired.champion.version if desired and desired.champion else None,
                 "bundle": desired.champion.bundle[:12] if desired and desired.champion else None,
                 "open_turn": turn.state if turn else None,
+                "trouble": trouble_of(settings, name) if name in registered else None,
             }
         )
     if as_json:
@@ -290,10 +299,10 @@ def status(as_json: bool) -> None:
         )
         _table(
             "Use cases",
-            ("use case", "champion", "bundle", "open turn"),
+            ("use case", "champion", "bundle", "open turn", "trouble"),
             [tuple(str(value or "") for value in each.values()) for each in served],
         )
-    if not all(each.answers for each in health):
+    if not all(each.answers for each in health) or any(each["trouble"] for each in served):
         sys.exit(FAILED)
 
 

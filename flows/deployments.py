@@ -6,34 +6,38 @@ A use case has four (``collect/NAME``, ``train/NAME``, ``deploy/NAME``, ``monito
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
-from prefect import serve
 from prefect.automations import AutomationCore, EventTrigger, Posture, RunDeployment
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.runner import Runner
 from prefect.schedules import Cron
 
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase
 from expectations.masking import split_login
+from flows.left_out import forget_left_out, note_left_out
 from infra.logs import mask_logs
 from infra.settings import Settings
+from infra.vital_signs import RUNNER, show
 from tasks.stores import events
 from tasks.stores.database import Database
 
 SCHEDULED = ("collect", "monitor")
+_SIGN_SECONDS = 1.0
 EVENTS = {
     events.RETRAIN_REQUESTED: "collect",
     events.DATASET_READY: "train",
@@ -159,31 +163,45 @@ def register(pool: str, kind: str, names: Sequence[str], folder: Path | None) ->
     database = settings.platform()
     found = [*names, *(str(path.parent) for path in sorted((folder or Path("/nowhere")).glob("*/usecase.yaml")))]
     for reference in found:
-        with _left_out(reference):
+        try:
             usecase = settings.use_case(reference)
+        except DriftwheelError as error:
+            if Path(reference) not in database.use_cases().values():  # of those that are registered it is told below
+                note_left_out(settings, Path(reference).name, Path(reference), error)
+        else:
             database.add_use_case(usecase.name, usecase.folder, usecase.digest)
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=pool, type=kind))
-        registered = list(database.use_cases())
-        forget(client, set(registered))
-        for name in registered:
-            with _left_out(name):
-                usecase = settings.use_case(name)
-                for deployment in build(client, usecase, database):
-                    deployment.apply(work_pool_name=pool)
-                remember(usecase, database)
-                automate(client, name)
-    return registered
+        return install(client, settings, lambda deployment: deployment.apply(work_pool_name=pool))
 
 
-@contextmanager
-def _left_out(name: str) -> Iterator[None]:
-    """Tell of a use case that is broken; it does not stop the others."""
-    try:
-        yield
-    except DriftwheelError as error:
-        print(f"{name} is left out: {error}", flush=True)  # noqa: T201 - the job's log
+def install(client: SyncPrefectClient, settings: Settings, place: Callable[[RunnerDeployment], object]) -> list[str]:
+    """Give every registered use case its deployments and automations, and return those that have them now.
+
+    One that cannot be read is left out, and told; it does not stop the others.
+
+    Parameters
+    ----------
+    place : function of RunnerDeployment
+        Makes it known to Prefect, for whoever is to run it.
+    """
+    database, installed = settings.platform(), []
+    registered = database.use_cases()
+    forget(client, set(registered))
+    for name, folder in registered.items():
+        try:
+            usecase = settings.use_case(name)
+        except DriftwheelError as error:
+            note_left_out(settings, name, folder, error)
+            continue
+        for deployment in build(client, usecase, database):
+            place(deployment)
+        remember(usecase, database)
+        automate(client, name)
+        forget_left_out(settings, name)
+        installed.append(name)
+    return installed
 
 
 def main() -> None:
@@ -205,29 +223,38 @@ def main() -> None:
 def _run() -> None:
     settings = Settings()
     settings.tell_libraries()
+    alive = settings.folder / "stack" / RUNNER
+    alive.unlink(missing_ok=True)  # of a runner before this one
     _await_server(os.environ.get("PREFECT_API_URL", ""), settings.prefect_login)
-    database = settings.platform()
-    names = list(database.use_cases())
-    deployments = []
+    runner = Runner(pause_on_shutdown=False, limit=4)
     with get_client(sync_client=True) as client:
-        forget(client, set(names))
-        for name in names:
-            try:
-                usecase = settings.use_case(name)
-            except DriftwheelError as error:  # one that is broken does not stop the others
-                print(f"{name} is left out: {error}", flush=True)  # noqa: T201 - the runner's log
-                continue
-            for deployment in build(client, usecase, database):
-                deployment.apply()
-                deployments.append(deployment)
-            remember(usecase, database)
-            automate(client, name)
-    if not deployments:
-        print("no use case is registered: waiting (driftwheel add NAME)", flush=True)  # noqa: T201 - the runner's log
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
-        sys.exit(0)
+        names = install(client, settings, runner.add_deployment)
+    if not names:
+        print("no use case to run: waiting (driftwheel add NAME)", flush=True)  # noqa: T201 - the runner's log
+        while signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, _SIGN_SECONDS) is None:
+            show(alive)
+        return
     print(f"running the flows of {', '.join(names)}", flush=True)  # noqa: T201
-    serve(*deployments, pause_on_shutdown=False, print_starting_message=False, limit=4)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(runner, alive))
+
+
+async def _serve(runner: Runner, alive: Path) -> None:
+    signs = asyncio.create_task(_show_life(runner, alive))
+    try:
+        await runner.start()
+    finally:
+        signs.cancel()
+
+
+async def _show_life(runner: Runner, alive: Path) -> None:
+    """Leave a sign of life whenever the runner has asked Prefect for work again."""
+    seen = None
+    while True:
+        if runner.last_polled != seen:
+            seen = runner.last_polled
+            show(alive)
+        await asyncio.sleep(_SIGN_SECONDS)
 
 
 def _await_server(api: str, login: str) -> None:

@@ -28,8 +28,9 @@ from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
-from expectations.errors import AccessError, UnreachableError
+from expectations.errors import AccessError, UnreachableError, UseCaseError
 from flows.instants import refuse_future
+from flows.left_out import note_left_out
 from infra.logs import mask_logs
 from infra.settings import Settings
 from tasks.stores import events
@@ -91,8 +92,14 @@ def open_job(
     """
     mask_logs()
     settings = Settings()
-    loaded = settings.use_case(usecase, namespace)
     report_to_prefect()
+    try:
+        loaded = settings.use_case(usecase, namespace)
+    except UseCaseError as error:  # it could be read when its flows were started
+        folder = settings.platform().use_cases().get(usecase)
+        if folder is not None:
+            note_left_out(settings, usecase, folder, error)
+        raise
     instant = as_of or flow_run.scheduled_start_time
     instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     if turn_id is None:

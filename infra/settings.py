@@ -9,6 +9,7 @@ import re
 import secrets
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -226,8 +227,12 @@ class Settings(BaseSettings):
 
     def alert_addresses(self, usecase: LoadedUseCase) -> list[str]:
         """Return the alert addresses of a use case with their variables filled in; those unset are left out."""
+        return self.filled(usecase.spec.alerts)
+
+    def filled(self, addresses: Sequence[str]) -> list[str]:
+        """Fill in the variables of alert addresses; those with one that is unset are left out."""
         filled = []
-        for address in usecase.spec.alerts:
+        for address in addresses:
             names = placeholders(address)
             if all(os.environ.get(name) for name in names):
                 for name in names:

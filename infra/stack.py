@@ -23,6 +23,7 @@ from expectations.errors import StackError
 from infra.identity import proves
 from infra.ports import any_port, port_free
 from infra.settings import Addresses, Settings, write_addresses
+from infra.vital_signs import RUNNER, shows
 
 PROGRAMS = ("prefect", "mlflow", "evidently", "service", "runner")
 NEEDED_TO_RUN = ("prefect", "mlflow", "service")
@@ -125,6 +126,7 @@ class Stack:
         for name in ("", "prefect", "artifacts", "releases", "journal", "reports"):
             (self.settings.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         token = self.settings.token  # made before a server reads it
+        (self.folder / RUNNER).unlink(missing_ok=True)
         config = self.folder / "supervisor.conf"
         config.write_text(self._config(programs, addresses), encoding="utf-8")
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
@@ -242,11 +244,11 @@ class Stack:
     def _await(self, programs: Sequence[str], addresses: Addresses, token: str, report: Callable[[str], None]) -> None:
         began = time.monotonic()
         limit = self._usual_seconds() + LATE_SECONDS
-        waiting = [name for name in programs if name != "runner"]
+        waiting = list(programs)
         while True:
-            waiting = [name for name in waiting if not proves(getattr(addresses, name), name, token)]
+            waiting = [name for name in waiting if not self._lives(name, addresses, token)]
             self._require_alive()
-            for name in waiting:
+            for name in set(waiting) - {"runner"}:
                 self._require_own(_port(getattr(addresses, name)), name)
             now = time.monotonic()
             if not waiting:
@@ -337,19 +339,21 @@ class Stack:
 
     def health(self) -> list[Health]:
         """How every program of the stack does; empty where none is up."""
-        addresses = self.settings.addresses()
+        addresses, token = self.settings.addresses(), self.settings.token
         if addresses is None:
             return []
-        return [
-            Health(
-                name,
-                state,
-                state == "RUNNING" if name == "runner" else proves(getattr(addresses, name), name, self.settings.token),
-                getattr(addresses, name, ""),
-                str(self.logs / f"{name}.log"),
-            )
-            for name, state in sorted(self._states().items())
-        ]
+        found = []
+        for name, state in sorted(self._states().items()):
+            lives = self._lives(name, addresses, token)
+            shown = "SILENT" if state == "RUNNING" and not lives else state
+            address, log = getattr(addresses, name, ""), str(self.logs / f"{name}.log")
+            found.append(Health(name, shown, lives, address, log))
+        return found
+
+    def _lives(self, program: str, addresses: Addresses, token: str) -> bool:
+        if program == "runner":
+            return shows(self.folder / RUNNER)
+        return proves(getattr(addresses, program), program, token)
 
     def tail(self, program: str, lines: int = 5) -> str:
         """Last lines of a program's log."""

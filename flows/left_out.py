@@ -1,0 +1,81 @@
+"""Use cases that cannot be read: left out so that the others go on, and told wherever somebody looks."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from expectations.errors import DriftwheelError, UseCaseError
+from expectations.loading import FILE, SUITE, readable_alerts
+from expectations.masking import mask
+from infra.settings import Settings
+from tasks.stores.alerts import deliver
+from tasks.stores.database import Alert, Entry
+
+_MARK = "left out"
+_SHOWN_PROBLEMS = 3
+_MAX_CHARACTERS = 2000
+_log = logging.getLogger("driftwheel.flows")
+
+
+def note_left_out(settings: Settings, name: str, folder: Path, error: DriftwheelError) -> None:
+    """Put into the log, the ledger and an alert that a use case cannot be read; once for each state of its folder.
+
+    The alert goes to the addresses of its own YAML where these can be read at least.
+    """
+    database, why = settings.platform(), _reason(error)
+    _log.error("%s is left out: %s", name, why)
+    key = f"{name}/{_MARK}/{_state(folder, why)}"
+    summary = f"none of its flows runs: {why}"
+    evidence = {"folder": str(folder), "error": type(error).__name__}
+    with database.transaction() as connection:
+        now = datetime.now(UTC)
+        if database.write(connection, Entry(key, name, now, "usecase", "left out", "unreadable", summary, evidence)):
+            database.alert(connection, Alert(key, name, f"{name}: left out", summary, "failure"))
+    database.mark(name, _MARK, why)
+    deliver(database, name, settings.filled(readable_alerts(folder)))
+
+
+def forget_left_out(settings: Settings, name: str) -> None:
+    """Note that a use case has its flows again."""
+    if settings.platform().marked(name, _MARK):
+        settings.platform().mark(name, _MARK, "")
+
+
+def unreadable(settings: Settings, name: str) -> str | None:
+    """Say why a registered use case cannot be read; None where it can."""
+    try:
+        settings.use_case(name)
+    except DriftwheelError as error:
+        return _reason(error)
+    return None
+
+
+def trouble_of(settings: Settings, name: str) -> str | None:
+    """Say why a registered use case has no flows, or will have none once they are started again."""
+    why = unreadable(settings, name)
+    if why is not None:
+        return f"left out: {why}"
+    if settings.platform().marked(name, _MARK):
+        return f"was left out, and can be read again: `driftwheel add {name}` starts its flows"
+    return None
+
+
+def _reason(error: DriftwheelError) -> str:
+    if not isinstance(error, UseCaseError):
+        return mask(str(error)[:_MAX_CHARACTERS])
+    more = len(error.problems) - _SHOWN_PROBLEMS
+    told = "; ".join(str(problem) for problem in error.problems[:_SHOWN_PROBLEMS])
+    return mask(told[:_MAX_CHARACTERS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _state(folder: Path, why: str) -> str:
+    digest = hashlib.sha256(why.encode())
+    for name in (FILE, SUITE):
+        try:
+            digest.update(str((folder / name).stat().st_mtime_ns).encode())
+        except OSError:
+            digest.update(b"away")
+    return digest.hexdigest()[:16]
