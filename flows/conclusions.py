@@ -128,13 +128,14 @@ def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
             product={"bundle": challenger.bundle, "run": challenger.run},
         )
         return Verdict("done", judgement.rationale, turn)
+    undefined = any(gate.outcome == "unknown" for gate in judgement.gates)  # time alone does not heal that
     stage.finish(
         "refused",
         judgement.outcome,
         judgement.outcome,
         judgement.rationale,
         evidence,
-        alert="warning" if judgement.outcome == "refused" else None,
+        alert="warning" if judgement.outcome == "refused" or undefined else None,
     )
     return Verdict(judgement.outcome, judgement.rationale, turn)
 

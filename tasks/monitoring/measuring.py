@@ -37,6 +37,8 @@ class Realised:
     ----------
     status : {"good", "violated", "unknown"}
         Violated where it is worse than `reference` by more than the declared drop.
+    undefined : bool
+        Whether it is unknown though there are labels enough, as the metric or its reference is no finite number.
     """
 
     metric: str
@@ -44,6 +46,7 @@ class Realised:
     reference: float | None
     drop: float
     status: Literal["good", "violated", "unknown"]
+    undefined: bool = False
 
 
 @dataclass(frozen=True)
@@ -269,13 +272,12 @@ def hold_against(
     metric: str, value: float | None, reference: float | None, drop: float, *, greater_is_better: bool
 ) -> Realised:
     """Hold a metric against its reference; what is not a finite number is not known, and decides nothing."""
-    reference = _finite(reference)
-    value = _finite(value)
+    measured, reference, value = value is not None, _finite(reference), _finite(value)
     if value is None or reference is None:
-        return Realised(metric, None, reference, drop, "unknown")
+        return Realised(metric, None, reference, drop, "unknown", measured)
     worse = (reference - value) if greater_is_better else (value - reference)
     if not math.isfinite(worse):
-        return Realised(metric, None, reference, drop, "unknown")
+        return Realised(metric, None, reference, drop, "unknown", measured)
     return Realised(metric, value, reference, drop, "violated" if worse > drop else "good")
 
 

@@ -67,36 +67,39 @@ def find_served(
     learnt = (pl.col("event_time") <= pl.col("_cutoff")).fill_null(value=False)
     later = pl.col("event_time") >= as_of
     ahead = later & (pl.col("event_time") > pl.col("served_at") + CLOCK_MARGIN)
-    rows = rows.join(known, on="bundle", how="left").with_columns(
+    why = (
         pl.when(learnt)
         .then(pl.lit("learnt"))
         .when(ahead)
         .then(pl.lit("ahead"))
         .when(later)
         .then(pl.lit("later"))  # a later run's: every one meets some that were served after its instant
-        .alias("_why")
     )
-    inside = (
-        rows.filter(pl.col("_why").is_null())
-        .with_columns(window_start(every, "event_time").alias("start"))
-        .group_by("start", "bundle")
-        .agg(pl.len().alias("rows"), pl.col("version").sort_by("event_time").last())
-        .sort("rows", "bundle")
-        .group_by("start")
-        .agg(pl.col("bundle").last(), pl.col("version").last())
-        .sort("start")
-    )
-    outside = (
-        rows.filter(pl.col("_why").is_in(["learnt", "ahead"]))
-        .group_by("bundle", "version", "_why")
+    counted = (
+        rows.join(known, on="bundle", how="left")
+        .with_columns(why.alias("why"))
+        .with_columns(pl.when(pl.col("why").is_null()).then(window_start(every, "event_time")).alias("start"))
+        .group_by("start", "bundle", "version", "why")
         .agg(
             pl.len().alias("rows"),
             pl.col("event_time").min().alias("first"),
             pl.col("event_time").max().alias("last"),
         )
-        .sort("bundle", "version", "_why")
+        .collect(engine="streaming")
     )
-    found, strays = pl.collect_all([inside, outside])
+    found = (
+        counted.filter(pl.col("why").is_null())
+        .group_by("start", "bundle")
+        .agg(pl.col("rows").sum(), pl.col("version").sort_by("last").last())
+        .sort("start", "rows", "bundle")
+        .unique("start", keep="last", maintain_order=True)
+        .select("start", "bundle", "version")
+    )
+    strays = (
+        counted.filter(pl.col("why").is_in(["learnt", "ahead"]))
+        .select("bundle", "version", "why", "rows", "first", "last")
+        .sort("bundle", "version", "why")
+    )
     windows = [
         ServedWindow(Window(start, every.after(start)), bundle, version)
         for start, bundle, version in found.iter_rows()

@@ -377,6 +377,8 @@ def _seen(content: dict[str, Any]) -> Seen:
     parts = [
         f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}"
         if each["value"] is not None
+        else f"{each['metric']} or its reference is no finite number ({content['labelled']} labels)"
+        if each.get("undefined")
         else f"{each['metric']} unknown (labels of {content['coverage']:.0%} of {content['champion_rows']} predictions)"
         for each in content["realised"]
     ]

@@ -427,8 +427,21 @@ class FeatureProgram:
         return RowExecutor(one, many, len(self.features))
 
     def to_json(self) -> str:
-        """Write the program as JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)
+        """Write the program as JSON.
+
+        Raises
+        ------
+        BundleError
+            If a fitted number is not finite: JSON has none such, and nothing can be computed with it.
+        """
+        try:
+            return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:
+            raise BundleError(
+                "finite numbers in the fitted feature program",
+                "one that is not, as from values near the end of what a float holds",
+                "Bound such columns by `clip` under `cleaning`",
+            ) from error
 
     @classmethod
     def from_json(cls, text: str) -> FeatureProgram:

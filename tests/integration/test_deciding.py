@@ -79,6 +79,16 @@ def test_labels_that_come_late_are_decided_about_when_they_come(job: Job) -> Non
     assert watching.decide_now(job).decision.action == "retrain"
 
 
+def test_a_metric_that_is_no_number_is_named_and_decides_nothing(job: Job) -> None:
+    measured(job, "2011-04-01", "2011-05-01", "unknown")
+    (content,) = job.database.measurements(job.name)
+    content["realised"][0]["undefined"] = True
+    job.database.put_measurement(job.name, instant("2011-04-01"), instant("2011-05-01"), content)
+    decision = watching.decide_now(job).decision
+    assert (decision.action, decision.cause) == ("keep", "unknown")
+    assert "rmse or its reference is no finite number (700 labels)" in decision.summary
+
+
 def test_newer_windows_without_labels_do_not_hide_a_loss(job: Job) -> None:
     measured(job, "2011-03-01", "2011-04-01", "violated")
     measured(job, "2011-04-01", "2011-05-01", "unknown")

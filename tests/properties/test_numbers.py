@@ -43,6 +43,7 @@ def test_a_metric_that_is_no_number_never_retrains(
         assert decide([Seen(found.status, 500)], POLICY, NOW).action == "keep"
     assert all(each is None or math.isfinite(each) for each in (found.value, found.reference))
     assert (found.status == "unknown") == (found.value is None)
+    assert found.undefined == (value is not None and found.status == "unknown")
 
 
 @given(value=NO_NUMBERS, bound=st.floats(-1e9, 1e9))
