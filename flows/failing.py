@@ -52,10 +52,11 @@ class Commands(click.Group):
 
 
 def _trace(error: Exception) -> None:
+    from expectations.masking import mask
     from infra.settings import debugging
 
     if debugging():
-        traceback.print_exception(error)
+        click.echo(mask("".join(traceback.format_exception(error))), err=True)
 
 
 def _tell(error: Exception) -> None:
@@ -74,9 +75,10 @@ def _tell(error: Exception) -> None:
 
 
 def _tell_fault(error: Exception, ctx: click.Context) -> None:
+    from expectations.masking import mask
     from infra.traces import keep_trace
 
-    said = (str(error).strip().splitlines() or [""])[0][:300]
+    said = mask((str(error).strip().splitlines() or [""])[0])[:300]
     kept = keep_trace(error, " ".join(("driftwheel", *filter(None, (ctx.invoked_subcommand,)))))
     where = f" (it is kept in {kept})" if kept else ""
     click.secho("This is a fault of driftwheel: ", fg="red", nl=False, err=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from expectations.errors import StorageError
+from expectations.masking import mask
 from infra.settings import Settings
 
 _MAX_BYTES = 2**20
@@ -23,7 +24,8 @@ def keep_trace(error: BaseException, command: str) -> Path | None:
         if path.exists() and path.stat().st_size > _MAX_BYTES:
             path.replace(path.with_name(f"{path.name}.1"))
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC).isoformat()} {command}\n{''.join(traceback.format_exception(error))}\n")
+            trace = mask("".join(traceback.format_exception(error)))
+            file.write(f"{datetime.now(UTC).isoformat()} {command}\n{trace}\n")
     except (OSError, StorageError, ValidationError):
         return None
     return path

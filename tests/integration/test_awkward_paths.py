@@ -20,7 +20,7 @@ from tasks.collection.sources import locate
 from tasks.deployment.bundle import load_bundle
 from tasks.deployment.scoring import score_table
 from tasks.monitoring.harvest import harvest
-from tasks.stores import database
+from tasks.stores import engines
 from tasks.stores.lake import Known, Lake
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
@@ -94,7 +94,7 @@ def test_all_of_a_home_is_written_and_read_in_it(
     assert verify(kept.folder, "home").files == kept.files
     shutil.rmtree(home)
     shutil.rmtree(folder / "rentals")
-    database._engine.cache_clear()  # as another process would find it
+    engines.engine_to_write.cache_clear()  # as another process would find it
     restore(kept.folder, home)
     again = Job(settings.use_case("rentals"), settings.places(), AS_OF)
     assert again.usecase.folder == home / "usecases" / "rentals"

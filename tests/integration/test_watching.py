@@ -44,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTWHEEL_HOME", str(folder / "home"))
         job = open_job(folder / "watched")
-        collect_sources(job.usecase, job.lake, job.database, job.as_of, b"k")
+        collect_sources(job.usecase, job.lake, job.as_of, b"k")
         clean_batches(job.usecase, job.lake)
         bundle, _, _ = released(job.usecase, rows(job.usecase, CUTOFF), folder / "bundle")
         job.releases.add(job.name, bundle.folder, bundle.digest)
