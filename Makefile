@@ -5,7 +5,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 # the Pythons that are supported, in the order they are taken: what CI proves in full, then the newest; PYTHON=… overrides
-PYTHONS := 3.11 3.13 3.12
+PYTHONS := 3.11 3.14 3.13 3.12
 export PYTHON
 # uv does not read pip's settings; where pip is told of local wheels, uv is told of them too
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -16,6 +16,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 IMAGE_3.11 := python:3.11-slim
 IMAGE_3.12 := python:3.12-slim
 IMAGE_3.13 := python:3.13-slim
+IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
@@ -43,8 +44,9 @@ test: setup ## Run all tests that need neither root nor an engine
 	@$(BIN)/python -m pytest --ignore tests/containers --ignore tests/browser
 
 test-browser: setup ## Attack the local stack from pages in a real Chromium (as root it is installed where there is none)
-	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	  apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends chromium >/dev/null; }
+	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "installing Chromium"; apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
+	  chromium >/dev/null; }
 	@$(BIN)/python -m pytest tests/browser
 
 test-containers: setup ## Run the tests on a real engine, as root (it is installed and started where there is none)
@@ -71,6 +73,7 @@ format: setup ## Rewrite the code in the house's style
 	@$(BIN)/ruff format .
 
 types: setup ## Check types
+	@echo "mypy: about a minute"
 	@$(BIN)/mypy
 
 up: setup ## Start Prefect, MLflow, Evidently, the runner and the service
@@ -93,6 +96,7 @@ soak: setup ## A hundred thousand malformed bodies, a hundred kills under load
 
 lock: ## Resolve the versions and their hashes anew (UPGRADE=--upgrade raises all, UPGRADE="--upgrade-package X" one)
 	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup
+	@echo "resolving four files of pins, about half a minute"
 	@infra/setup/lock.sh $(BIN)/uv $(UPGRADE)
 
 lock-images: ## Ask a registry for the digests of the images, and pin them

@@ -11,6 +11,7 @@ root=${DRIFTWHEEL_ENGINE:-/tmp/driftwheel-engine}
 mkdir -p "$root"
 
 if ! command -v dockerd mmdebstrap docker-compose restic | wc -l | grep -qx 4; then
+  echo "installing an engine, compose and restic" >&2
   apt-get update -qq >&2
   DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
     docker.io docker-compose mmdebstrap restic >/dev/null 2>&1
@@ -42,6 +43,7 @@ fi
 # NAME PACKAGES: a minimal Debian with packages
 debian() {
   docker image inspect "$1" >/dev/null 2>&1 && return
+  echo "making the image $1 of Debian's packages" >&2
   mmdebstrap --quiet --variant=minbase --include="$2" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$root/image.tar" >&2

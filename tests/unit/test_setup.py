@@ -123,7 +123,7 @@ def find(place: Path, *versions: str, **variables: str) -> subprocess.CompletedP
 
 
 def test_the_python_that_ci_proves_is_taken_where_it_runs_else_the_newest(place: Path) -> None:
-    for version in ("3.11", "3.12", "3.13"):
+    for version in ("3.11", "3.12", "3.13"):  # and no 3.14
         interpreter(place / "bin" / f"python{version}", version)
     assert find(place).stdout == f"{place}/bin/python3.11\n"
     shim(place / "bin" / "python3.11")
@@ -145,16 +145,16 @@ def test_where_none_runs_it_says_what_was_found_and_what_to_install(place: Path)
     shim(place / "bin" / "python3.11")
     without_venv(place / "bin" / "python3.12", "3.12")
     interpreter(place / "bin" / "python3.13", "3.13 free-threaded")
-    interpreter(place / "bin" / "python3", "3.14")
+    interpreter(place / "bin" / "python3", "3.15")
     done = find(place)
     assert (done.returncode, done.stdout) == (1, "")
     for said in (
-        "expected Python 3.11, 3.12, 3.13, one that runs",
+        "expected Python 3.11, 3.12, 3.13, 3.14, one that runs",
         "python3.11: does not run (pyenv: python3.11: command not found)",
         "python3.12: cannot make a virtual environment",
         "apt install python3.12-venv",
         "python3.13: is Python 3.13 free-threaded",
-        "python3: is Python 3.14",
+        "python3: is Python 3.15",
         "make PYTHON=/path/to/python",
     ):
         assert said in done.stderr
