@@ -40,7 +40,7 @@ def test_the_platform_goes_on_asking_after_the_last_key_is_removed(running: Runn
         assert CliRunner().invoke(main, ["keys", *arguments]).exit_code == 0
         with platform(running) as service:
             assert service.ask("GET", "/version")
-    assert httpx.get(f"{running.url}/version").status_code == 401  # the door is closed since the first
+    running.wait(lambda: httpx.get(f"{running.url}/version").status_code == 401)  # the door is closed since the first
 
 
 def test_a_key_that_is_not_taken_is_told_as_one(running: Running) -> None:

@@ -88,7 +88,7 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
     ]
     brought = [entry.summary for entry in entries("turning") if entry.kind == "collect"]
     assert brought[0] == "1337 new rows, 0 corrected, 1337 clean, 0 in quarantine"
-    assert brought[1] == "1487 new rows, 0 corrected, 1487 clean, 0 in quarantine since the last turn"
+    assert brought[1] == "1473 new rows, 0 corrected, 1473 clean, 0 in quarantine since the last turn"
     decision = entries("turning")[3]
     assert decision.evidence["window"]["realised"][0]["status"] == "violated"
     reports = [entry for entry in entries("turning") if entry.kind == "report"]
