@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,16 @@ from tests.e2e.test_cli import Make, call
 
 pytestmark = pytest.mark.system
 __all__ = ["call"]
+
+
+def runner_of(home: Path) -> psutil.Process:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.cmdline()[-2:] == ["-m", "flows.deployments"] and process.environ()["DRIFTWHEEL_HOME"] == str(
+                home
+            ):
+                return process
+    raise AssertionError("no runner")
 
 
 def wait(done: Callable[[], object], seconds: float = 60) -> None:
@@ -66,12 +77,7 @@ def test_one_that_is_broken_stops_nobody_else(call, make_use_case: Make, tmp_pat
 
         # a runner that is there and does nothing is not running
         sign = tmp_path / "home" / "stack" / RUNNER
-        (runner,) = [
-            process
-            for process in psutil.process_iter(["cmdline"])
-            if process.info["cmdline"][-2:] == ["-m", "flows.deployments"]
-            and process.environ().get("DRIFTWHEEL_HOME") == str(tmp_path / "home")
-        ]
+        runner = runner_of(tmp_path / "home")
         runner.send_signal(signal.SIGSTOP)
         time.sleep(2)  # a sign that was on its way is written
         long_ago = time.time() - FRESH_SECONDS - 1
