@@ -65,6 +65,10 @@ def _settings_of(table: Table) -> dict[str, str | None]:
 _UNUSABLE = re.compile(r"[\[\]\\^|?\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
 
 
+#: Polars looks in a store for the percent-encoded names of objects whose prefix holds one of these.
+_ENCODED = re.compile(r"""[^!-~]|[%#?"<>\[\]\\^`{|}]""")
+
+
 def usable(folder: Path) -> Path:
     """Return a folder in which Delta tables and SQLite databases can lie.
 
@@ -116,6 +120,12 @@ class Lake:
         """
         folder = self.folder
         if folder is None:
+            if odd := _ENCODED.search(self.root):
+                raise LakeError(
+                    "a lake at an address that needs no quoting",
+                    f"{odd[0]!r} in {self.root!r}",
+                    "Set DRIFTWHEEL_LAKE to one of plain letters, digits and -._~/",
+                )
             return f"{self.root.rstrip('/')}/{self.usecase}/{table}"
         return str(usable(folder) / table)
 

@@ -152,6 +152,13 @@ def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("prefix", ["a b", "Jörg", "100%", "#1"])
+def test_an_address_of_a_store_that_needs_quoting_is_refused(prefix: str) -> None:
+    with pytest.raises(LakeError, match="Set DRIFTWHEEL_LAKE"):
+        Lake(f"s3://bucket/{prefix}", "rentals").version("raw")
+    assert Lake("s3://bucket/lake", "rentals").address("raw") == "s3://bucket/lake/rentals/raw"
+
+
 def test_an_address_of_a_folder_is_that_folder(tmp_path: Path) -> None:
     folder = tmp_path / "Jörg's lake"
     lake = Lake(folder.as_uri(), "rentals")
