@@ -237,6 +237,26 @@ def test_a_server_that_stands_still_is_not_healthy(stack: Stack) -> None:
     stack.compose.wait()
 
 
+def test_passwords_are_guessed_slowly_and_whoever_is_logged_in_goes_on(stack: Stack) -> None:
+    with stack.client("reports") as client:
+        assert client.get("/").status_code == 200
+    answers: list[int] = []
+
+    def guess(number: int) -> None:
+        with stack.client("reports", login=False) as stranger:
+            answers.append(stranger.get("/", auth=("admin", f"guess {number}")).status_code)
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    with stack.client("reports") as client:
+        assert client.get("/").status_code == 200
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {401, 429}
+    assert answers.count(401) <= 8
+
+
 def test_a_backup_that_cannot_read_something_is_none(stack: Stack, tmp_path: Path) -> None:
     hide = "mkdir -p /data/lake/hidden && : >/data/lake/hidden/part.parquet && chmod 0 /data/lake/hidden/part.parquet"
     docker("exec", stack.container("worker"), "sh", "-c", hide)
