@@ -30,6 +30,7 @@ import click
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import Engine
 
 from expectations.loading import load_use_case
 from flows.cli import main
@@ -147,7 +148,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     (home / "service.key").write_text("secret")
     (home / "privacy.key").write_text("0f" * 32)
     (home / "stack.key").write_text("0f" * 32)
-    engines.engine_to_write.cache_clear()
+    close_databases()
     return Template(home, usecase, backup.back_up(home, folder / "backups").folder)
 
 
@@ -162,8 +163,13 @@ class Place:
     compose: Path
     taken: str
     """A port that somebody listens on."""
+    full: Path | None = None
+    """A disk to fill before each command: SQLite gives room back when it closes its log."""
 
     def call(self, command: str) -> Result:
+        if self.full is not None:
+            close_databases()  # as between processes: what is open may write into a log that has its room already
+            fill(self.full)
         names = {name: str(value) for name, value in vars(self).items()}
         arguments = [argument.format(**names) for argument in ARGUMENTS[command]]
         port = self.taken if command == "up" else "0"  # nothing is to be started here
@@ -199,7 +205,7 @@ def place(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         outside, port = tmp_path / "outside", str(taken.getsockname()[1])
         yield Place(home, template.usecase, template.backup, outside, compose, port)
     signal.signal(signal.SIGTERM, handler)
-    engines.engine_to_write.cache_clear()
+    close_databases()
     os.environ.clear()
     os.environ.update(before)
 
@@ -229,8 +235,9 @@ def surrounding(make: Callable[[Place], Iterator[Says]]) -> Callable[[Place], It
 
 def close_databases() -> None:
     """Let go of every database, or its disk cannot be taken away."""
+    for each in [each for each in gc.get_objects() if isinstance(each, Engine)]:
+        each.dispose()
     engines.engine_to_write.cache_clear()
-    gc.collect()  # an engine and its pool hold each other
 
 
 @surrounding
@@ -248,7 +255,7 @@ def a_full_disk(place: Place) -> Iterator[Says]:
     try:
         shutil.copytree(place.home, disk / "home")
         move_home(place, disk / "home")
-        fill(disk)
+        place.full = disk
         no_room = "MB free on the disk"
         yield {
             "doctor": "GB free",
@@ -508,7 +515,7 @@ def cut(file: Path, share: float) -> None:
 
 def fill(disk: Path) -> None:
     assert disk.is_mount()  # not the disk of this machine
-    with contextlib.suppress(OSError), (disk / "filling").open("wb", buffering=0) as file:
+    with contextlib.suppress(OSError), (disk / "filling").open("ab", buffering=0) as file:
         while True:
             file.write(bytes(4096))
 
