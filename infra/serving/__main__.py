@@ -192,7 +192,7 @@ def _serve(options: argparse.Namespace) -> None:
     sockets = None if options.worker is None else [_bind(options.host, options.port)]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets))
-    service.predictions.close()
+    service.close()
     journal.close()
 
 

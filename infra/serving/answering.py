@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,11 +16,16 @@ from infra.serving.mounts import Model
 from infra.serving.noise import random_texts
 from infra.serving.protocol import BadRequestError, Media, Reader, Row
 from infra.serving.stamps import present_instant
+from infra.serving.steps import Steps
 from tasks.modelling.family import Matrix
 from tasks.stores.journal import Origin, Predictions, Shadows, pack
 
 OUTPUTS = ("default", "label", "probabilities")
 _ID_DIGITS = 24
+RECORD_ROWS = 256
+"""More rows are logged as several records, each made in a step of its own."""
+_SHARED_ROWS = 64
+"""So many rows are shared out in one step."""
 _log = logging.getLogger("driftwheel.serving")
 # what is made for every request is a struct made by position: a named tuple takes three times as long
 _encode = msgspec.json.Encoder().encode
@@ -95,11 +100,30 @@ def understand(body: bytes, media: Media, champion: Model, candidate: Model | No
     BadRequestError
     """
     rows, params = champion.reader.read(body, media)
+    output = _output(params)
+    chosen = [at for at, row in enumerate(rows) if champion.share(row) < share] if candidate is not None else ()
+    return Question(body, media, rows, output, champion, candidate, chosen)
+
+
+def understand_in_steps(
+    body: bytes, media: Media, champion: Model, candidate: Model | None, share: float
+) -> Steps[Question]:
+    """Do what `understand` does, in steps."""
+    rows, params = yield from champion.reader.read_in_steps(body, media)
+    output, chosen = _output(params), list[int]()
+    if candidate is not None:
+        for first in range(0, len(rows), _SHARED_ROWS):
+            some = rows[first : first + _SHARED_ROWS]
+            chosen += [at for at, row in enumerate(some, first) if champion.share(row) < share]
+            yield
+    return Question(body, media, rows, output, champion, candidate, chosen)
+
+
+def _output(params: Mapping[str, Any]) -> str:
     output = params.get("output", "default") if params else "default"
     if output not in OUTPUTS:
         raise BadRequestError(f"`params.output` is one of {', '.join(OUTPUTS)}")
-    chosen = [at for at, row in enumerate(rows) if champion.share(row) < share] if candidate is not None else ()
-    return Question(body, media, rows, output, champion, candidate, chosen)
+    return str(output)
 
 
 def prepare(question: Question) -> Question:
@@ -150,7 +174,22 @@ def compose(question: Question, scored: Scored, *, logged: bool = True) -> Answe
         said["versions"] = versions
         if len(question.chosen) == len(versions):
             said["version"] = versions[0]
-    return Answer(_encode(said), ids, _records(question, scored, ids) if logged and ids else b"")
+    body = _encode(said)
+    if not (logged and ids):
+        return Answer(body, ids, b"")
+    if scored.models is None and len(ids) <= RECORD_ROWS:
+        record = _record(champion, champion.reader, present_instant(), ids, values, question.rows)
+        return Answer(body, ids, record)
+    return Answer(body, ids, b"".join(_records(question, scored, ids)))
+
+
+def compose_in_steps(question: Question, scored: Scored, *, logged: bool = True) -> Steps[Answer]:
+    """Do what `compose` does, in steps."""
+    answer, records = compose(question, scored, logged=False), list[bytes]()
+    for record in _records(question, scored, answer.ids) if logged else ():
+        records.append(record)
+        yield
+    return Answer(answer.body, answer.ids, b"".join(records))
 
 
 def shadow(question: Question, candidate: Model) -> Run:
@@ -220,24 +259,20 @@ def _try(candidate: Model, question: Question, chosen: Sequence[int]) -> Run:
         return Run(candidate, None, 0.0)
 
 
-def _records(question: Question, scored: Scored, ids: list[str]) -> bytes:
-    """Write what was answered, a record for each model that had a part in it."""
-    reader, now, values = question.champion.reader, present_instant(), scored.values
-    rows = list(map(msgspec.structs.astuple, question.rows))
-    if scored.models is None:
-        return _record(question.champion, reader, now, ids, values, rows)
+def _records(question: Question, scored: Scored, ids: list[str]) -> Iterator[bytes]:
+    """Write what was answered, records for each model that had a part in it."""
+    reader, now, values, rows = question.champion.reader, present_instant(), scored.values, question.rows
+    models = scored.models or [question.champion] * len(ids)
     places: dict[int, list[int]] = {}
-    for at, model in enumerate(scored.models):
+    for at, model in enumerate(models):
         places.setdefault(id(model), []).append(at)
-    found = []
-    for some in places.values():
-        theirs, predicted, asked = [ids[at] for at in some], [values[at] for at in some], [rows[at] for at in some]
-        found.append(_record(scored.models[some[0]], reader, now, theirs, predicted, asked))
-    return b"".join(found)
+    for theirs in places.values():
+        for first in range(0, len(theirs), RECORD_ROWS):
+            part = theirs[first : first + RECORD_ROWS]
+            named, predicted, asked = [ids[at] for at in part], [values[at] for at in part], [rows[at] for at in part]
+            yield _record(models[part[0]], reader, now, named, predicted, asked)
 
 
-def _record(
-    by: Model, reader: Reader, now: str, ids: list[str], values: Sequence[float], rows: Sequence[tuple[Any, ...]]
-) -> bytes:
+def _record(by: Model, reader: Reader, now: str, ids: list[str], values: Sequence[float], rows: Sequence[Row]) -> bytes:
     origin = Origin(by.version, by.bundle.digest, reader.order, reader.clock)
-    return pack(Predictions(now, ids, values, origin, rows))
+    return pack(Predictions(now, ids, values, origin, list(map(msgspec.structs.astuple, rows))))

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -22,28 +24,36 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.identity import PROOF, prove
 from infra.serving import documentation
 from infra.serving.access import OPEN_PATHS, Access
+from infra.serving.beside import Beside, BusyError
 from infra.serving.board import POLL_SECONDS as BOARD_SECONDS
 from infra.serving.board import Board
 from infra.serving.connections import ConnectionLimits, Crowd
+from infra.serving.explaining import MOST_ROWS as MOST_EXPLAINED
 from infra.serving.explaining import explain
 from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
 from infra.serving.journal import Journal, JournalUnwritableError
-from infra.serving.mounts import Mounts
+from infra.serving.mounts import Mount, Mounts
 from infra.serving.predicting import (
     RETRY_SECONDS,
     SAFE_HEADERS,
     Limits,
     Predictions,
     Reply,
+    check,
+    coding_of,
     error_body,
+    headers_of,
+    media_of,
     refusal_of_key,
     request_id_of,
     too_large,
+    unavailable,
     unwritable,
 )
 from infra.serving.protocol import MEDIA, BadRequestError, Media
 from infra.serving.stamps import present_instant
+from infra.serving.steps import Steps, T
 from infra.serving.tallies import BOUNDS, exposition
 from tasks.stores.journal import Feedback, pack
 from tasks.stores.keys import Scope as KeyScope
@@ -52,6 +62,9 @@ SERVICE_VERSION = "0.1.0"
 POLL_SECONDS = 0.25
 _TIDY_SECONDS = 1.0
 _SEAL_SECONDS = 5.0
+_MAX_FEEDBACK_BYTES = 2 * 1024 * 1024
+_MAX_WRITING = 32
+"""Requests for metrics and descriptions that wait."""
 _log = logging.getLogger("driftwheel.serving")
 _encode = msgspec.json.Encoder().encode
 
@@ -96,6 +109,7 @@ class Service:
         self.every_second: list[Callable[[], object]] = []
         self._sealed, self._started = 0, time.time()
         self.predictions = Predictions(mounts, journal, access, self.limits)
+        self._writing, self._description = Beside(_MAX_WRITING), _Description((), b"", "")
         rest = Starlette(
             routes=[
                 Route("/livez", lambda _: PlainTextResponse("ok\n")),
@@ -113,11 +127,16 @@ class Service:
                 Route("/{usecase}/feedback", self._feedback, methods=["POST"]),
                 Route("/{usecase}/explain", self._explain, methods=["POST"]),
             ],
-            exception_handlers={HTTPException: _told},
+            exception_handlers={HTTPException: _told, BusyError: _busy},
             lifespan=self._lifespan,
         )
         rest.router.redirect_slashes = False  # an address made from a header of the client's
         self._rest: ASGIApp = rest
+
+    def close(self) -> None:
+        """End the threads beside the event loop; at the end of the process."""
+        self.predictions.close()
+        self._writing.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event."""
@@ -296,7 +315,6 @@ class Service:
 
     async def _metrics(self, _: Request) -> Response:
         states = self._states()
-        registry = CollectorRegistry(auto_describe=False)
         counted, names = self._counted(), list(self.mounts.by_name)
         tallies = {name: counted["tallies"][name] for name in names}
         journal = {
@@ -304,16 +322,32 @@ class Service:
             "writable": not any(state["trouble"] for state in states),
         }
         described = {name: self.mounts.by_name[name].describe() for name in names}
-        metrics = exposition(tallies, described, journal, counted["refusals"], counted["closed"])
-        registry.register(_Once(list(metrics)))
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        write = partial(_expose, tallies, described, journal, counted["refusals"], counted["closed"])
+        return Response(await self._writing.result(write, 0), media_type=CONTENT_TYPE_LATEST)
 
     async def _openapi(self, _: Request) -> Response:
-        return JSONResponse(documentation.openapi(self.mounts, needs_key=not self.access.open))
+        return Response((await self._described()).openapi, media_type="application/json")
 
-    async def _docs(self, _: Request) -> Response:
-        page = documentation.page(self.mounts, needs_key=not self.access.open)
+    async def _docs(self, request: Request) -> Response:
+        port = (request.scope.get("server") or ("", 0))[1]
+        scheme, host = request.headers.get("x-forwarded-proto", "http"), request.headers.get("host", "")
+        address = documentation.address_of(scheme, host, port)
+        page = (await self._described()).page.replace(documentation.ADDRESS, address)
         return HTMLResponse(page, headers=_PAGE_HEADERS)
+
+    async def _described(self) -> _Description:
+        """Return what is said of the service, written anew where that has changed."""
+        served = {name: mount.champion for name, mount in self.mounts.by_name.items() if mount.champion is not None}
+        bundles = sorted((name, model.version, model.bundle.digest) for name, model in served.items())
+        key, needs_key = (self.access.open, *bundles), not self.access.open
+        if self._description.key != key:
+
+            def write() -> _Description:
+                described = _encode(documentation.openapi(served, self.mounts.most_rows, needs_key=needs_key))
+                return _Description(key, described, documentation.page(served, needs_key=needs_key))
+
+            self._description = await self._writing.result(write, 0)
+        return self._description
 
     async def _seal(self, request: Request) -> Response:
         """Close every worker's open segments, and those dead processes left, so that a harvest finds all."""
@@ -351,11 +385,14 @@ class Service:
             why_not = f"{mount.usecase} takes no feedback: its use case says `feedback: {{accept: false}}`"
             return Response(error_body("PERMISSION_DENIED", why_not), 403)
         try:
-            body, _ = await self._body(request, "json")
+            body, _ = await self._body(request, mount, min(_MAX_FEEDBACK_BYTES, self.limits.body), "json")
             labels = read_feedback(body, manifest)
         except BadRequestError as error:
             mount.tally.error("bad_feedback")
-            return Response(error_body("BAD_REQUEST", str(error)), error.status)
+            return _refusal(error)
+        except BusyError:
+            mount.tally.error("busy")
+            raise
         sender = self.access.sender(request.scope["headers"])
         record = Feedback(present_instant(), list(labels), list(labels.values()), sender)
         try:
@@ -365,12 +402,13 @@ class Service:
             return Response(reply.body, 503, headers={"retry-after": str(RETRY_SECONDS)})
         return JSONResponse({"accepted": len(labels)})
 
-    async def _body(self, request: Request, *taken: Media) -> tuple[bytes, Media]:
-        said = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        media = MEDIA.get(said.encode(), "other")
-        if media not in taken:
-            raise BadRequestError("the content type must be application/json" + " or text/csv" * (len(taken) > 1), 415)
-        return await _read(request.receive, self.limits.body, int(request.headers.get("content-length", 0))), media
+    async def _body(self, request: Request, mount: Mount, most: int, *taken: Media) -> tuple[bytes, Media]:
+        """Return what a request holds, as JSON or CSV."""
+        media = media_of(request.headers.get("content-type", "application/json").encode("latin-1"))
+        coding = coding_of(",".join(request.headers.getlist("content-encoding")).encode("latin-1"))
+        check(media, coding, taken)
+        body = await _read(request.receive, most, int(request.headers.get("content-length", 0)))
+        return await self.predictions.plain(body, media, coding, mount, most), "csv" if media == "csv" else "json"
 
     async def _explain(self, request: Request) -> Response:
         name = request.path_params.get("usecase", "")
@@ -379,17 +417,42 @@ class Service:
             status, body = self.predictions.no_model(name, mount)
             return JSONResponse(body, status)
         try:
-            content, media = await self._body(request, "json", "csv")
+            content, media = await self._body(request, mount, self.limits.body, *MEDIA.values())
             champion = mount.champion  # one from here on: it may be swapped while a body arrives
-            rows, _ = champion.reader.read(content, media)
-            return Response(_encode(await asyncio.to_thread(explain, champion, rows)))
+            rows, _ = await _in_turn(champion.reader.read_in_steps(content, media, MOST_EXPLAINED))
+            found = await self.predictions.explaining.result(partial(explain, champion, rows), len(content))
+            return Response(_encode(found))
         except BadRequestError as error:
             mount.tally.error("bad_explain")
-            return Response(error_body("BAD_REQUEST", str(error)), error.status)
+            return _refusal(error)
+        except BusyError:
+            mount.tally.error("busy")
+            raise
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one, without the values it may name
             _log.error("a request could not be explained: %s", trace(error))
             mount.tally.error("internal")
             return Response(error_body("INTERNAL_ERROR", "see the service's log"), 500)
+
+
+def _refusal(error: BadRequestError) -> Response:
+    headers = {name.decode(): value.decode() for name, value in headers_of(error)}
+    return Response(error_body("BAD_REQUEST", str(error)), error.status, headers)
+
+
+async def _busy(_: Request, error: Exception) -> Response:  # noqa: ARG001 - as Starlette calls it
+    reply = unavailable("too many such requests at once", b"")
+    return Response(reply.body, reply.status, {name.decode(): value.decode() for name, value in reply.headers})
+
+
+async def _in_turn(steps: Steps[T]) -> T:
+    """Take steps, and let others have their turn between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            made: T = done.value
+            return made
+        await asyncio.sleep(0)
 
 
 async def _told(_: Request, error: Exception) -> Response:
@@ -402,6 +465,21 @@ async def _told(_: Request, error: Exception) -> Response:
 def _bounded(models: dict[str, Any]) -> dict[str, Any]:
     """Say which bounds the counts of seconds belong to."""
     return {bundle: {**each, "bounds": list(BOUNDS)} for bundle, each in models.items()}
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The service's description of itself, and what it is of."""
+
+    key: tuple[object, ...]
+    openapi: bytes
+    page: str
+
+
+def _expose(*counted: Mapping[str, Any]) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Once(list(exposition(*counted))))
+    return generate_latest(registry)
 
 
 class _Once:

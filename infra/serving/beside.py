@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -20,14 +23,29 @@ AHEAD = 2
 """Requests that are read already: the one that is scored, and the one after it."""
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 """Of bodies; more do not wait."""
+_NICENESS = 10
+"""Of a thread that shall not hold up the event loop where there are few processors."""
 
 T = TypeVar("T")
 
 
-class Beside:
-    """One thread, and what waits for it. Call its methods on the event loop."""
+class BusyError(Exception):
+    """Too much waits already."""
 
-    def __init__(self) -> None:
+
+class Beside:
+    """One thread, and what waits for it. Call its methods on the event loop.
+
+    Parameters
+    ----------
+    max_waiting : int, optional
+        More do not wait, however small they are.
+    nice : bool
+        Whether the thread yields the processor to others.
+    """
+
+    def __init__(self, max_waiting: int | None = None, *, nice: bool = False) -> None:
+        self._max_waiting, self._nice = max_waiting, nice
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()  # leaner than an executor and its futures
         self._thread: threading.Thread | None = None
         self._running = 0
@@ -40,11 +58,44 @@ class Beside:
 
     def wait(self, take_up: Callable[[], None], size: int) -> bool:
         """Call `take_up` when its turn is near; False where too much waits already."""
-        if self._waiting_bytes > MOST_WAITING_BYTES:
+        if self._waiting_bytes > MOST_WAITING_BYTES or len(self._waiting) == self._max_waiting:
             return False
         self._waiting.append((take_up, size))
         self._waiting_bytes += size
         return True
+
+    async def result(self, work: Callable[[], T], size: int) -> T:
+        """Run `work` in the thread when its turn comes, and return what it returned.
+
+        Raises
+        ------
+        BusyError
+            If too much waits already.
+        """
+        waits: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def done(result: T | Exception) -> None:
+            if waits.cancelled():
+                return
+            if isinstance(result, Exception):
+                waits.set_exception(result)
+            else:
+                waits.set_result(result)
+
+        if self.is_near():
+            self.run(work, done)
+        elif not self.wait(partial(self.run, work, done), size):
+            raise BusyError
+        return await waits
+
+    def hold(self) -> None:
+        """Have those that come now wait: the next that runs is being made ready on the event loop."""
+        self._running += 1
+
+    def release(self) -> None:
+        """Take one up that waits meanwhile."""
+        self._running -= 1
+        asyncio.get_running_loop().call_soon(self._next, 1)
 
     def run(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
         """Run `work` in the thread, then `done` on the event loop, with what it returned or raised."""
@@ -66,11 +117,10 @@ class Beside:
         self._work.put(in_thread)
 
     def _done(self, done: Callable[[T | Exception], None], result: T | Exception) -> None:
-        self._running -= 1
         try:
             done(result)
         finally:  # behind what `done` puts off: its answer is on its way before the next body is read
-            asyncio.get_running_loop().call_soon(self._next, 1)
+            self.release()
 
     def _next(self, owed: int) -> None:
         """Take up what waits: as many as are owed, one for each that is done, and more while its turn is near.
@@ -84,6 +134,8 @@ class Beside:
             take_up()
 
     def _serve(self) -> None:
+        if self._nice and sys.platform == "linux":  # where a thread has a priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while (work := self._work.get()) is not None:
             work()
 

@@ -29,7 +29,6 @@ from infra.serving.predicting import (
     request_id_of,
     unavailable,
 )
-from infra.serving.protocol import Media
 
 MOST_HEADER_BYTES = 32 * 1024
 HEAD_SECONDS = 10.0
@@ -142,7 +141,7 @@ class _Head(msgspec.Struct, frozen=True):
 
     path: str
     headers: list[tuple[bytes, bytes]]
-    media: Media
+    admitted: Admitted
     length: int
     """Of the body."""
 
@@ -245,7 +244,7 @@ class Connection(HttpToolsProtocol):
             return False
         self._unset_keepalive_if_required()
         self.idle_since = time.monotonic()
-        admitted = self.predictions.admit_again(head.headers, head.media)
+        admitted = self.predictions.admit_again(head.headers, head.admitted)
         if isinstance(admitted, Reply):
             self._reply(admitted, keep=False)
             return True
@@ -263,7 +262,7 @@ class Connection(HttpToolsProtocol):
             return
         if len(self.heads) >= MOST_HEADS:
             self.heads.clear()
-        self.heads[data[:end]] = _Head(self._path, self.headers, self._admitted.media, self._size)
+        self.heads[data[:end]] = _Head(self._path, self.headers, self._admitted, self._size)
 
     def _begin_turn(self, *, keep: bool) -> None:
         turn = self._turn

@@ -5,12 +5,16 @@ from __future__ import annotations
 import html
 import itertools
 import json
-from collections.abc import Sequence
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.serving.explaining import MOST_ROWS as MOST_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
-from infra.serving.mounts import Model, Mounts
+from infra.serving.mounts import Model
+from infra.serving.pieces import MAX_ROW_BYTES
+from infra.serving.protocol import MAX_PARAMS_BYTES, MEDIA
 from tasks.deployment.bundle import Bundle, BundleColumn, Manifest
 
 _JSON_TYPES = {
@@ -39,16 +43,35 @@ _OUTCOMES = (
     ("5.0 where a whole number is needed", "5; 5.5 is 400"),
     ("a date that is not ISO 8601", "400, naming column and row"),
     ("a category never seen", "predicted"),
-    ("more rows or bytes than allowed", "400; 413"),
+    ("more rows or bytes than allowed, also once it is unpacked", "400; 413"),
     (
-        "predictions cannot be logged (disk full), or large requests come faster than they are scored",
+        f"in a large body a row of more than {MAX_ROW_BYTES >> 10} kB; params of more than {MAX_PARAMS_BYTES >> 10} kB",
+        "400",
+    ),
+    ("a table of Parquet or Arrow", "as JSON of the same rows; what is damaged or takes too long to read is 400"),
+    ("another content type, or a content encoding other than gzip and deflate", "415"),
+    (
+        "predictions cannot be logged (disk full), or large requests or explanations come faster than they are made",
         "503 with Retry-After",
     ),
 )
+_TABLES = {
+    name.decode(): f"A table of {'Parquet' if media == 'parquet' else 'Arrow IPC'}; columns by their names"
+    for name, media in MEDIA.items()
+    if media not in ("json", "csv")
+}
 
 
-def openapi(mounts: Mounts, *, needs_key: bool) -> dict[str, Any]:
-    """Describe the service in OpenAPI 3.1."""
+def openapi(served: Mapping[str, Model], most_rows: int, *, needs_key: bool) -> dict[str, Any]:
+    """Describe the service in OpenAPI 3.1.
+
+    Parameters
+    ----------
+    served : mapping
+        Use case -> the champion that answers.
+    most_rows : int
+        Rows a request may have.
+    """
     paths: dict[str, Any] = {
         "/livez": {"get": _plain("The process lives")},
         "/readyz": {
@@ -68,15 +91,15 @@ def openapi(mounts: Mounts, *, needs_key: bool) -> dict[str, Any]:
             "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
         },
     }
-    for name, mount in mounts.by_name.items():
-        if mount.champion is not None:
-            _describe(name, mount.champion, mounts.most_rows, paths, schemas)
+    for name, model in served.items():
+        _describe(name, model, most_rows, paths, schemas)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "driftwheel service",
             "version": "1",
-            "description": "MLflow's scoring protocol; each prediction has an id that feedback may name.",
+            "description": "MLflow's scoring protocol; each prediction has an id that feedback may name. Bodies may be "
+            "compressed (Content-Encoding: gzip or deflate).",
         },
         "paths": paths,
         "components": {"schemas": schemas},
@@ -141,7 +164,7 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
     refused = {
         "400": _error("What is wrong, by column and row; never a value"),
         "413": _error("Too many bytes"),
-        "415": _error("Neither JSON nor CSV"),
+        "415": _error("None of the content types, or compressed by other means than gzip or deflate"),
         "503": _error("No model yet, or predictions cannot be logged"),
     }
     paths[f"/{name}/invocations"] = {
@@ -245,6 +268,7 @@ def _body(schema: str) -> dict[str, Any]:
         "content": {
             "application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}},
             "text/csv": {"schema": {"type": "string", "description": "A line of column names, then a line a row"}},
+            **{name: {"schema": {"format": "binary", "description": said}} for name, said in _TABLES.items()},
         },
     }
 
@@ -299,14 +323,19 @@ _STYLE = """
 body { font: 15px/1.55 system-ui, sans-serif; max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
 h3 { margin-bottom: .3rem } code, pre { font: 13px/1.5 ui-monospace, monospace }
-pre { background: var(--soft); padding: .8rem 1rem; overflow-x: auto; border-radius: 6px }
+pre { background: var(--soft); padding: .8rem 1rem; border-radius: 6px; white-space: pre-wrap }
+pre, p { overflow-wrap: anywhere } td { overflow-wrap: break-word }
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 .method { font-weight: 600; background: var(--soft); padding: .1rem .45rem; border-radius: 4px }
 """
 
 
-def page(mounts: Mounts, *, needs_key: bool) -> str:
+ADDRESS = "ADDRESS-OF-THIS-SERVICE"
+"""Stands on the page for the address by which a reader came."""
+
+
+def page(served: Mapping[str, Model], *, needs_key: bool) -> str:
     """Write a page about what is served here, for people; it loads nothing from elsewhere."""
     out = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>driftwheel service</title>",
@@ -317,7 +346,6 @@ def page(mounts: Mounts, *, needs_key: bool) -> str:
     ]
     if needs_key:
         out.append("<p>Every request needs a key: <code>Authorization: Bearer KEY</code>.</p>")
-    served = {name: mount.champion for name, mount in mounts.by_name.items() if mount.champion is not None}
     if not served:
         out.append("<p>No use case is served yet.</p>")
     for name, model in served.items():
@@ -328,11 +356,19 @@ def page(mounts: Mounts, *, needs_key: bool) -> str:
     return "\n".join(out)
 
 
+_HOST = re.compile(r"[\w.-]+(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?", re.ASCII)
+
+
+def address_of(scheme: str, host: str, port: int) -> str:
+    """Return by which address a reader came: what the request says, where that is one."""
+    return f"{scheme if scheme == 'https' else 'http'}://{host if _HOST.fullmatch(host) else f'localhost:{port}'}"
+
+
 def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
     manifest = model.bundle.manifest
     key = " \\\n  -H 'authorization: Bearer KEY'" if needs_key else ""
-    body = json.dumps({"dataframe_records": [example(model.bundle)]}, ensure_ascii=False)
-    curl = f"curl -s localhost:8080/{name}/invocations -H 'content-type: application/json'{key} \\\n  -d '{body}'"
+    body = shlex.quote(json.dumps({"dataframe_records": [example(model.bundle)]}, ensure_ascii=False))
+    curl = f"curl -s {ADDRESS}/{name}/invocations \\\n  -H 'content-type: application/json'{key} \\\n  -d {body}"
     columns = "".join(
         f"<tr><td><code>{html.escape(column.name)}</code><td>{column.type}<td>{html.escape(column.unit)}"
         f"<td>{html.escape(column.description)}{' (key, may be left out)' if column.role == 'key' else ''}"
@@ -344,7 +380,9 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
         f"{manifest.rows:,} rows up to {manifest.cutoff:%Y-%m-%d}.</p>",
         f"<h3><span class=method>POST</span> /{name}/invocations</h3>",
         f"<p>Answers {html.escape(_meaning(model))}, with an id for each row.</p><pre>{html.escape(curl)}</pre>",
-        "<p>CSV is taken too (<code>content-type: text/csv</code>): a line of column names, then a line a row.</p>",
+        "<p>CSV is taken too (<code>content-type: text/csv</code>): a line of column names, then a line a row.",
+        f"So are tables of Parquet or Arrow IPC: {', '.join(f'<code>{each}</code>' for each in _TABLES)}.",
+        "Bodies may be compressed: <code>content-encoding: gzip</code> or <code>deflate</code>.</p>",
         f"<table><tr><th>column<th>type<th>unit<th>meaning{columns}</table>",
         f"<h3><span class=method>POST</span> /{name}/explain</h3><p>The same body; what each feature adds.</p>",
         f"<h3><span class=method>POST</span> /{name}/feedback</h3>",

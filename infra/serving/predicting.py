@@ -5,31 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
 from infra.serving.access import Access
 from infra.serving.answering import (
+    RECORD_ROWS,
     Answer,
     Question,
     Run,
     Scored,
     compose,
+    compose_in_steps,
     prepare,
     score,
     shadow,
     shadow_records,
     understand,
+    understand_in_steps,
 )
 from infra.serving.beside import Beside
 from infra.serving.faults import trace
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Model, Mount, Mounts
 from infra.serving.noise import random_text
+from infra.serving.pieces import PIECE_BYTES
 from infra.serving.protocol import MEDIA, BadRequestError, Media
+from infra.serving.steps import Steps
+from infra.serving.unpacking import CODINGS, TABLES, Coding, Unpacker
 
 RETRY_SECONDS = 5
 BESIDE_SECONDS = 0.0002
@@ -38,6 +45,8 @@ LOOP_SECONDS = 0.0005
 """Features that take longer than this are computed beside it too, where they compete with it for the interpreter."""
 HELD_SECONDS = 0.001
 """Trees that need the interpreter too win nothing beside the loop, but others have their turn: from here on."""
+MAX_EXPLAINING = 32
+"""Requests for explanations that wait; more are asked to come again."""
 MOST_SHADOW_BYTES = 16 * 1024 * 1024
 """Of bodies that wait for a candidate's shadow; more are left out, and counted."""
 _SHADOW_BYTES = 4 * 1024
@@ -47,10 +56,12 @@ SMALL_BYTES = 4 * 1024
 _REQUEST_ID_LENGTH = 64
 _RETRY = ((b"retry-after", str(RETRY_SECONDS).encode()),)
 _PATH = "/invocations"
+_TAKES_CODINGS = ((b"accept-encoding", b"gzip, deflate"),)
 _log = logging.getLogger("driftwheel.serving")
 _encode = msgspec.json.Encoder().encode
 
 Headers = Sequence[tuple[bytes, bytes]]
+T = TypeVar("T")
 
 SAFE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-type", b"application/json"),
@@ -93,6 +104,9 @@ class Admitted(msgspec.Struct, frozen=True):
 
     request_id: bytes
     media: Media
+    coding: Coding = ""
+    plain: bool = True
+    """Whether the body can be read as it comes."""
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -121,17 +135,20 @@ class Predictions:
 
     def __init__(self, mounts: Mounts, journal: Journal, access: Access, limits: Limits) -> None:
         self.mounts, self.journal, self.access, self.limits = mounts, journal, access, limits
-        self._beside, self._shadows = Beside(), Beside()
+        self._beside, self._shadows, self._unpacking = Beside(), Beside(), Beside(nice=True)
+        self.explaining = Beside(MAX_EXPLAINING, nice=True)
+        self._unpacker = Unpacker()
         self._shadow_bytes = 0
 
     def close(self) -> None:
         """End what scores beside the event loop; at the end of the process."""
-        self._beside.close()
-        self._shadows.close()
+        for each in (self._beside, self._shadows, self._unpacking, self.explaining):
+            each.close()
+        self._unpacker.close()
 
     def admit(self, headers: Headers) -> Admitted | Reply:
         """Read the headers; refuse a request without a key, or one that says it is too large."""
-        request_id, content_type, length = b"", b"application/json", b"0"
+        request_id, content_type, length, encoding = b"", b"application/json", b"0", b""
         for name, value in headers:
             if name == b"content-type":
                 content_type = value
@@ -139,20 +156,27 @@ class Predictions:
                 length = value
             elif name == b"x-request-id" and is_decent(value):
                 request_id = value
+            elif name == b"content-encoding":
+                encoding = encoding + b"," + value if encoding else value
         request_id = request_id or new_request_id()
         refused = self.access.refuses(headers, "predict")
         if refused:
             return refusal_of_key(refused, request_id)
         if int(length) > self.limits.body:
             return self.too_large(request_id)
-        media = MEDIA.get(content_type) or MEDIA.get(content_type.partition(b";")[0].strip().lower(), "other")
-        return Admitted(request_id, media)
+        media = MEDIA.get(content_type) or media_of(content_type)
+        coding = coding_of(encoding) if encoding else ""
+        if not coding and media not in TABLES:
+            return Admitted(request_id, media)
+        return Admitted(request_id, media, coding, plain=False)
 
-    def admit_again(self, headers: Headers, media: Media) -> Admitted | Reply:
+    def admit_again(self, headers: Headers, before: Admitted) -> Admitted | Reply:
         """Check the key of a request whose headers were read before and let pass."""
         request_id = new_request_id()
         refused = self.access.refuses(headers, "predict")
-        return refusal_of_key(refused, request_id) if refused else Admitted(request_id, media)
+        if refused:
+            return refusal_of_key(refused, request_id)
+        return Admitted(request_id, before.media, before.coding, before.plain)
 
     def answer(self, path: str, admitted: Admitted, body: bytes, done: Done) -> None:
         """Predict, log, and only then hand over the reply, at once or later. Call it on the event loop."""
@@ -164,11 +188,63 @@ class Predictions:
             done(Reply(status, _encode(why), admitted.request_id))
             return
         mount.tally.requests += 1
+        if not admitted.plain:
+            self._unpack(mount, admitted, body, started, done)
+        elif len(body) < SMALL_BYTES:
+            self._take_up(mount, admitted, body, started, done)
+        else:
+            self._queue(mount, admitted, body, started, done)
+
+    def _queue(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
         if len(body) < SMALL_BYTES or self._beside.is_near():
             self._take_up(mount, admitted, body, started, done)
         elif not self._beside.wait(partial(self._take_up, mount, admitted, body, started, done), len(body)):
             mount.tally.error("busy")
             done(unavailable("too many large requests at once", admitted.request_id))
+
+    def _unpack(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
+        """Make a plain body beside the event loop, and queue that."""
+        request = _Request(mount, admitted.request_id, started, done, None)
+        try:
+            check(admitted.media, admitted.coding)
+        except BadRequestError as error:
+            self._fail(request, error)
+            return
+        plain = Admitted(admitted.request_id, "csv" if admitted.media == "csv" else "json")
+
+        def unpacked(result: bytes | Exception) -> None:
+            if isinstance(result, Exception):
+                self._fail(request, result)
+            else:
+                self._queue(mount, plain, result, started, done)
+
+        work = self._make_plain(body, admitted.media, admitted.coding, mount, self.limits.body)
+        if self._unpacking.is_near():
+            self._unpacking.run(work, unpacked)
+        elif not self._unpacking.wait(partial(self._unpacking.run, work, unpacked), len(body)):
+            mount.tally.error("busy")
+            done(unavailable("too many bodies to unpack at once", admitted.request_id))
+
+    def _make_plain(
+        self, body: bytes, media: Media, coding: Coding, mount: Mount, most_bytes: int
+    ) -> Callable[[], bytes]:
+        readers = [model.reader for model in (mount.champion, mount.candidate) if model is not None]
+        columns = list(dict.fromkeys(name for reader in readers for name in reader.fields))
+        return partial(self._unpacker.unpack, body, media, coding, columns, self.mounts.most_rows, most_bytes)
+
+    async def plain(self, body: bytes, media: Media, coding: Coding, mount: Mount, most_bytes: int) -> bytes:
+        """Return a body of JSON or CSV, whatever it came as.
+
+        Raises
+        ------
+        BadRequestError
+            If it is not what it is called, or unpacks to more than `most_bytes`.
+        BusyError
+            If too many wait already.
+        """
+        if not coding and media not in TABLES:
+            return body
+        return await self._unpacking.result(self._make_plain(body, media, coding, mount, most_bytes), len(body))
 
     def _take_up(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
         # one read: the whole request is answered by one state of the mount
@@ -178,7 +254,13 @@ class Predictions:
         request = _Request(mount, admitted.request_id, started, done, candidate if mode == "shadow" else None)
         try:
             self._check(admitted, body)
-            question = understand(body, admitted.media, champion, candidate if mode == "canary" else None, mount.share)
+            answering = candidate if mode == "canary" else None
+            if len(body) > PIECE_BYTES or (admitted.media == "csv" and len(body) > SMALL_BYTES):
+                steps = understand_in_steps(body, admitted.media, champion, answering, mount.share)
+                self._beside.hold()
+                self._step(steps, partial(self._understood, request))
+                return
+            question = understand(body, admitted.media, champion, answering, mount.share)
             rows = len(question.rows)
             if _is_large(rows, champion) or (question.chosen and _is_large(rows, candidate)):
                 self._score_beside(request, question)
@@ -188,6 +270,34 @@ class Predictions:
             self._fail(request, error)
         else:
             self._log(request, question, found)
+
+    def _step(self, steps: Steps[T], then: Callable[[T | Exception], None]) -> None:
+        """Take one step, and the next once others had their turn."""
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            then(result)
+        except Exception as error:  # noqa: BLE001 - handed over, whatever it is
+            then(error)
+        else:
+            asyncio.get_running_loop().call_soon(self._step, steps, then)
+
+    def _understood(self, request: _Request, question: Question | Exception) -> None:
+        """Score what was read in steps."""
+        try:
+            if isinstance(question, Exception):
+                self._fail(request, question)
+            elif _is_large(len(question.rows), question.champion) or (
+                question.chosen and _is_large(len(question.rows), question.candidate)
+            ):
+                self._score_beside(request, question)
+            else:
+                self._scored(request, question, score(question))
+        except Exception as error:  # noqa: BLE001 - a fault of ours is told as one
+            self._fail(request, error)
+        finally:
+            self._beside.release()
 
     async def reply(self, path: str, admitted: Admitted, body: bytes) -> Reply:
         """Wait for the reply."""
@@ -219,7 +329,7 @@ class Predictions:
         if len(body) > self.limits.body:
             raise too_large(self.limits.body)
         if admitted.media == "other":
-            raise BadRequestError("the content type must be application/json or text/csv", 415)
+            check(admitted.media, admitted.coding)
 
     def _score_beside(self, request: _Request, question: Question) -> None:
         if len(question.rows) > 1 and len(question.rows) * question.champion.feature_seconds <= LOOP_SECONDS:
@@ -230,10 +340,20 @@ class Predictions:
         if isinstance(scored, Exception):
             self._fail(request, scored)
             return
+        if len(question.rows) > RECORD_ROWS:
+            steps = compose_in_steps(question, scored, logged=self.journal.writes)
+            self._step(steps, partial(self._composed, request, question))
+            return
         try:
             found = compose(question, scored, logged=self.journal.writes)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(request, error)
+        else:
+            self._log(request, question, found)
+
+    def _composed(self, request: _Request, question: Question, found: Answer | Exception) -> None:
+        if isinstance(found, Exception):
+            self._fail(request, found)
         else:
             self._log(request, question, found)
 
@@ -292,6 +412,15 @@ class Predictions:
             self.journal.submit(usecase, "shadows", records, lambda _: None)
 
 
+class UnknownCodingError(BadRequestError):
+    """The body is compressed in a way that is not known here."""
+
+
+def headers_of(error: BadRequestError) -> tuple[tuple[bytes, bytes], ...]:
+    """Return headers that go with an error."""
+    return _TAKES_CODINGS if isinstance(error, UnknownCodingError) else ()
+
+
 def _is_large(rows: int, model: Model | None) -> bool:
     """Whether a request is better scored beside the event loop."""
     if model is None:
@@ -299,6 +428,30 @@ def _is_large(rows: int, model: Model | None) -> bool:
     if model.bundle.predictor.holds_interpreter:
         return (model.row_seconds + model.feature_seconds) * rows > HELD_SECONDS
     return model.row_seconds * rows > BESIDE_SECONDS or model.feature_seconds * rows > LOOP_SECONDS
+
+
+def media_of(content_type: bytes) -> Media:
+    """Return how a content type says that a body is read."""
+    return MEDIA.get(content_type.partition(b";")[0].strip().lower(), "other")
+
+
+def coding_of(content_encoding: bytes) -> Coding:
+    """Return how a content encoding says that a body is unpacked."""
+    return CODINGS.get(content_encoding.strip().lower(), "other")
+
+
+def check(media: Media, coding: Coding, taken: Collection[Media] = frozenset(MEDIA.values())) -> None:
+    """Refuse a body that is not read here.
+
+    Raises
+    ------
+    BadRequestError
+    """
+    if coding == "other":
+        raise UnknownCodingError("the content encoding must be gzip or deflate, or none be given", 415)
+    if media not in taken:
+        names = [name.decode() for name, kind in MEDIA.items() if kind in taken]
+        raise BadRequestError(f"the content type must be {' or '.join(names)}", 415)
 
 
 def too_large(most: int) -> BadRequestError:
@@ -362,4 +515,4 @@ def _refusal(mount: Mount, error: BadRequestError, request_id: bytes) -> Reply:
             "why": str(error),
         },
     )
-    return Reply(error.status, error_body("BAD_REQUEST", str(error)), request_id)
+    return Reply(error.status, error_body("BAD_REQUEST", str(error)), request_id, headers_of(error))

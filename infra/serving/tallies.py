@@ -30,7 +30,7 @@ class Spread:
 
     def to_dict(self) -> dict[str, Any]:
         """Write it as JSON can carry it."""
-        return {"counts": self.counts, "total": self.total}
+        return {"counts": list(self.counts), "total": self.total}
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Tally:
             "requests": self.requests,
             "rows": self.rows,
             "unlogged": self.unlogged,
-            "errors": self.errors,
+            "errors": dict(self.errors),
             "seconds": self.seconds.to_dict(),
             "models": {
                 bundle: {

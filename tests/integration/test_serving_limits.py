@@ -107,7 +107,7 @@ def test_a_board_that_cannot_be_written_silences_nobody(tmp_path: Path) -> None:
             board.say({}, {})
         assert asyncio.run(ask()) == [200, 200]
     finally:
-        service.predictions.close()
+        service.close()
         journal.close()
 
 

@@ -26,7 +26,6 @@ from infra.serving.connections import (
     cut_late,
 )
 from infra.serving.predicting import Admitted, Limits, Reply
-from infra.serving.protocol import Media
 
 
 class Echo:
@@ -49,10 +48,10 @@ class Echo:
             known.get(b"x-request-id", b"new"), "csv" if known.get(b"content-type") == b"text/csv" else "json"
         )
 
-    def admit_again(self, headers: list[tuple[bytes, bytes]], media: Media) -> Admitted | Reply:
+    def admit_again(self, headers: list[tuple[bytes, bytes]], before: Admitted) -> Admitted | Reply:
         self.at_sight += 1
         admitted = self.admit(headers)
-        return Admitted(admitted.request_id, media) if isinstance(admitted, Admitted) else admitted
+        return Admitted(admitted.request_id, before.media) if isinstance(admitted, Admitted) else admitted
 
     def too_large(self, request_id: bytes) -> Reply:
         return Reply(413, b"{}", request_id)

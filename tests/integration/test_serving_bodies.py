@@ -1,0 +1,313 @@
+"""The bodies the service takes: tables and compressed ones as JSON, large ones in steps, explanations beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import html
+import io
+import json
+import re
+import shlex
+import subprocess
+import threading
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+import pytest
+
+from infra.serving import app, predicting
+from infra.serving.access import Access
+from infra.serving.app import Service
+from infra.serving.beside import Beside, BusyError
+from infra.serving.documentation import address_of
+from infra.serving.journal import Journal
+from infra.serving.mounts import Mounts
+from infra.serving.predicting import Admitted, Reply
+from tasks.stores.journal import Segment, read_records
+from tasks.stores.releases import Releases, Served
+from tests.integration.test_service import Running, made, rows, sample
+
+__all__ = ["made"]
+
+TABLES = {
+    "application/vnd.apache.parquet": pl.DataFrame.write_parquet,
+    "application/x-parquet": partial(pl.DataFrame.write_parquet, compression="gzip"),
+    "application/vnd.apache.arrow.stream": pl.DataFrame.write_ipc_stream,
+    "application/vnd.apache.arrow.file; version=1": pl.DataFrame.write_ipc,
+}
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "Deflate": zlib.compress}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, made) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("service"))
+    running.releases.add("rentals", made[1].folder, made[1].digest)
+    running.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    running.start()
+    yield running
+    running.stop()
+
+
+def logged_rows(journal: Path) -> dict[str, tuple[Any, ...]]:
+    """Return the rows in the journal by their ids."""
+    found = {}
+    for path in journal.glob("rentals/*/predictions-*"):
+        records, odd = read_records(Segment(path))
+        assert not odd
+        for record in records:
+            found |= dict(zip(record.ids, map(tuple, record.rows), strict=True))
+    return found
+
+
+@contextlib.asynccontextmanager
+async def service_in_process(made, folder: Path) -> AsyncIterator[Service]:
+    releases = Releases(folder / "releases")
+    releases.add("rentals", made[1].folder, made[1].digest)
+    releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    mounts, journal = Mounts(releases), Journal(folder / "journal")
+    await mounts.reconcile()
+    service = Service(mounts, journal, Access(None, loopback=True))
+    try:
+        yield service
+    finally:
+        service.close()
+        journal.close()
+
+
+def admitted(service: Service, *headers: tuple[bytes, bytes]) -> Admitted:
+    found = service.predictions.admit(headers)
+    assert isinstance(found, Admitted)
+    return found
+
+
+def frame_of(made, n: int) -> pl.DataFrame:
+    usecase, bundle, _ = made
+    return rows(usecase, "2011-02-01").select([column.name for column in bundle.manifest.columns]).head(n)
+
+
+def written(frame: pl.DataFrame, media: str) -> bytes:
+    out = io.BytesIO()
+    TABLES[media](frame, out)
+    return out.getvalue()
+
+
+def post(service: Running, content: bytes, media: str, path: str = "/invocations", **headers: str) -> httpx.Response:
+    return httpx.post(f"{service.url}{path}", content=content, headers={"content-type": media, **headers}, timeout=60)
+
+
+@pytest.mark.parametrize("media", sorted(TABLES))
+def test_a_table_is_answered_and_logged_as_json_of_its_rows(service: Running, made, media: str) -> None:
+    records = sample(made, 300)
+    asked = service.ask({"dataframe_records": records}).json()
+    answer = post(service, written(frame_of(made, 300), media), media)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"] == asked["predictions"]
+    logged = logged_rows(service.journal)
+    assert [logged[each] for each in answer.json()["ids"]] == [logged[each] for each in asked["ids"]]
+
+
+@pytest.mark.parametrize("coding", sorted(COMPRESSED))
+@pytest.mark.parametrize("number", [1, 300])
+def test_a_compressed_body_is_what_was_compressed(service: Running, made, coding: str, number: int) -> None:
+    body = json.dumps({"dataframe_records": sample(made, number)}).encode()
+    expected = post(service, body, "application/json").json()["predictions"]
+    for _ in range(2):  # parsed, and then known by its head
+        packed = post(service, COMPRESSED[coding](body), "application/json", **{"content-encoding": coding})
+        assert packed.json()["predictions"] == expected
+    media = "application/x-parquet"
+    both = post(
+        service, COMPRESSED[coding](written(frame_of(made, number), media)), media, **{"content-encoding": coding}
+    )
+    assert both.json()["predictions"] == expected
+    table = frame_of(made, number).write_csv(datetime_format="%Y-%m-%dT%H:%M:%SZ").encode()
+    lines = post(service, COMPRESSED[coding](table), "text/csv", **{"content-encoding": coding})
+    assert lines.json()["predictions"] == expected
+    explained = post(service, COMPRESSED[coding](body), "application/json", "/explain", **{"content-encoding": coding})
+    assert explained.status_code == (200 if number == 1 else 400)
+    told = json.dumps({"id": packed.json()["ids"][0], "label": 1}).encode()
+    answer = post(service, COMPRESSED[coding](told), "application/json", "/feedback", **{"content-encoding": coding})
+    assert answer.json() == {"accepted": 1}
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/explain", "/feedback"])
+def test_what_is_not_known_is_refused_and_never_ignored(service: Running, made, path: str) -> None:
+    body = json.dumps({"dataframe_records": sample(made, 1)}).encode()
+    for coding in ("br", "zstd", "gzip, gzip", "gzip,br", "x"):
+        answer = post(service, body, "application/json", path, **{"content-encoding": coding})
+        assert answer.status_code == 415, coding
+        assert answer.headers["accept-encoding"] == "gzip, deflate"
+        assert "gzip or deflate" in answer.json()["message"]
+    for media in ("text/plain", "application/octet-stream", "application/vnd.apache.orc"):
+        answer = post(service, body, media, path)
+        assert answer.status_code == 415, media
+        assert "application/json" in answer.json()["message"]
+    assert post(service, body, "application/json", path, **{"content-encoding": "br"}).json()["error_code"]
+
+
+def test_a_bomb_is_refused(service: Running, made) -> None:
+    bombs = {
+        "application/json": gzip.compress(b" " * 17 * 2**20),
+        "text/csv": gzip.compress(b"\n" * 17 * 2**20),
+        "application/x-parquet": gzip.compress(bytes(17 * 2**20)),
+    }
+    for media, bomb in bombs.items():
+        answer = post(service, bomb, media, **{"content-encoding": "gzip"})
+        assert answer.status_code == 413
+        assert "once it is unpacked" in answer.json()["message"]
+    column = next(column.name for column in made[1].manifest.columns if column.type == "text")
+    texts = written(pl.DataFrame({column: ["x" * 2**20] * 2000}), "application/x-parquet")
+    assert len(texts) < 2**20
+    assert post(service, texts, "application/x-parquet").status_code == 413
+    damaged = post(service, b"PAR1", "application/x-parquet")
+    assert (damaged.status_code, damaged.json()["message"]) == (400, "the body is not Parquet, or damaged")
+    assert service.ask({"dataframe_records": sample(made, 1)}).status_code == 200
+
+
+MILLION = b"{}," * 1_000_000 + b"{}"
+
+
+def test_params_without_end_are_not_read(service: Running, made) -> None:
+    one = json.dumps({"dataframe_records": sample(made, 1)}).encode()[:-1]
+    for params, words in (
+        (b'{"a":[%s]}' % MILLION, "parts of more than 262144 bytes"),
+        (b'{"a":[%s]}' % MILLION[:30_000].rstrip(b","), "`params` has 30007 bytes; at most 16384 are read"),
+    ):
+        answer = post(service, b'%s,"params":%s}' % (one, params), "application/json")
+        assert answer.status_code == 400
+        assert words in answer.json()["message"]
+    answer = post(service, b'%s,"params":{"a":[%s]}}' % (one, MILLION[:9000].rstrip(b",")), "application/json")
+    assert answer.status_code == 200
+
+
+def test_feedback_without_end_is_not_read(service: Running) -> None:
+    answer = post(service, b'{"feedback":[%s]}' % MILLION, "application/json", "/feedback")
+    assert answer.status_code == 413
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_request_on_the_page_can_be_made_as_it_stands(service: Running) -> None:
+    page = httpx.get(f"{service.url}/docs").text
+    command = html.unescape(re.search("<pre>(.*?)</pre>", page, re.DOTALL)[1])  # type: ignore[index]
+    assert shlex.split(command)[:3] == ["curl", "-s", f"{service.url}/rentals/invocations"]
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["predictions"]
+    described = httpx.get(f"{service.url}/openapi.json").json()
+    taken = set(described["paths"]["/rentals/invocations"]["post"]["requestBody"]["content"])
+    assert {"application/json", "text/csv", *(media.partition(";")[0] for media in TABLES)} == taken
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "address"),
+    [
+        ("http", "127.0.0.1:9090", "http://127.0.0.1:9090"),
+        ("https", "rides.example.org", "https://rides.example.org"),
+        ("http", "[::1]:80", "http://[::1]:80"),
+        ("javascript", "a.b", "http://a.b"),
+        ("http", "", "http://localhost:7"),
+        ("http", "a' ; rm -r '", "http://localhost:7"),
+        ("http", "<script>", "http://localhost:7"),
+    ],
+)
+def test_the_page_names_the_address_it_was_asked_by(scheme: str, host: str, address: str) -> None:
+    assert address_of(scheme, host, 7) == address
+
+
+# --- what waits -------------------------------------------------------------------------------------------------------
+
+
+def test_a_queue_has_an_end() -> None:
+    async def ask() -> list[object]:
+        queue = Beside(3)
+        asked = [asyncio.create_task(queue.result(partial(int, str(number)), 1)) for number in range(9)]
+        try:
+            return await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            queue.close()
+
+    found = asyncio.run(ask())
+    assert found[:5] == [0, 1, 2, 3, 4]  # two at work, three that wait
+    assert [type(each) for each in found[5:]] == [BusyError] * 4
+
+
+def test_explanations_wait_in_a_line_of_their_own_which_has_an_end(
+    made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, threads = threading.Event(), set[int]()
+
+    def slow(*_: object) -> dict[str, object]:
+        threads.add(threading.get_ident())
+        assert gate.wait(20)
+        return {}
+
+    monkeypatch.setattr(predicting, "MAX_EXPLAINING", 3)
+    monkeypatch.setattr(app, "explain", slow)
+    body = {"dataframe_records": sample(made, 1)}
+
+    async def ask() -> None:
+        async with (
+            service_in_process(made, tmp_path) as service,
+            httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://localhost") as client,
+        ):
+            asked = [asyncio.create_task(client.post("/explain", json=body)) for _ in range(16)]
+            await asyncio.wait(asked, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+            assert (await client.post("/invocations", json=body)).status_code == 200
+            gate.set()
+            answers = await asyncio.gather(*asked)
+            assert [answer.status_code for answer in answers] == [200] * 5 + [503] * 11
+            assert answers[-1].headers["retry-after"] == "5"
+            assert service.mounts.by_name["rentals"].tally.errors == {"busy": 11}
+            assert len(threads) == 1
+
+    asyncio.run(ask())
+
+
+def test_large_bodies_are_read_while_small_ones_are_answered(made, tmp_path: Path) -> None:
+    records = sample(made, 100) * 40
+    by_column = {name: [row[name] for row in records] for name in records[0]}
+    large = {
+        b"application/json": json.dumps({"dataframe_records": records}).encode(),
+        b"application/json; by=column": json.dumps({"inputs": by_column}).encode(),
+        b"text/csv": pl.DataFrame(records).write_csv().encode(),
+    }
+    small = json.dumps({"dataframe_records": sample(made, 1)}).encode()
+
+    async def ask() -> None:
+        async with service_in_process(made, tmp_path) as service:
+            predictions, expected = service.predictions, None
+            for media, body in large.items():
+                waits: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+                predictions.answer("/invocations", admitted(service, (b"content-type", media)), body, waits.set_result)
+                for _ in range(5):  # asked later, and answered first
+                    assert (await predictions.reply("/invocations", admitted(service), small)).status == 200
+                    assert not waits.done(), media
+                reply = await waits
+                assert reply.status == 200
+                found = json.loads(reply.body)["predictions"]
+                expected = expected or found
+                assert found == expected
+
+    asyncio.run(ask())
+    assert len(logged_rows(tmp_path / "journal")) == 3 * (4000 + 5)
+
+
+def test_a_large_body_that_cannot_be_read_does_not_hold_up_those_behind_it(made, tmp_path: Path) -> None:
+    large = json.dumps({"dataframe_records": sample(made, 100) * 20}).encode()
+    wrong = large.replace(b'"temp"', b'"tamp"', 1500)
+    bodies = [large, wrong, b"[" * 300_000, large, wrong[:-9], large, gzip.compress(large), b"junk" * 50_000, large]
+
+    async def ask() -> list[int]:
+        async with service_in_process(made, tmp_path) as service:
+            coded = [admitted(service, *([(b"content-encoding", b"gzip")] if b[:1] == b"\x1f" else [])) for b in bodies]
+            asked = [service.predictions.reply("/invocations", *each) for each in zip(coded, bodies, strict=True)]
+            return [reply.status for reply in await asyncio.gather(*asked)]
+
+    assert asyncio.run(ask()) == [200, 400, 400, 200, 400, 200, 200, 400, 200]
