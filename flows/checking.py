@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -9,6 +10,7 @@ import polars as pl
 from expectations.errors import DriftwheelError
 from expectations.usecase import UseCase
 from infra.settings import Settings
+from tasks.stores.progress import doing
 
 _SAMPLE = 5000
 
@@ -22,8 +24,8 @@ class Finding:
     found: str
 
 
-def check_use_case(settings: Settings, reference: str) -> list[Finding]:
-    """Try a use case; nothing of it is kept.
+def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
+    """Try a use case, and yield what was found as it is; nothing of it is kept.
 
     Raises
     ------
@@ -35,24 +37,31 @@ def check_use_case(settings: Settings, reference: str) -> list[Finding]:
 
     usecase = settings.use_case(reference)
     spec = usecase.spec
-    findings = [Finding("use case", True, f"{usecase.name}, {spec.task}, {len(spec.features)} feature steps")]
+    yield Finding("use case", True, f"{usecase.name}, {spec.task}, {len(spec.features)} feature steps")
+    sound = True
     for name, source in spec.sources.items():
+        doing(f"reading source {name}")
         try:
             frame = read_source(name, source, usecase.folder, spec.columns, spec.clock)
-            findings.append(Finding(f"source {name}", True, f"{len(frame):,} rows, {len(frame.columns)} columns"))
+            yield Finding(f"source {name}", True, f"{len(frame):,} rows, {len(frame.columns)} columns")
         except DriftwheelError as error:
-            findings.append(Finding(f"source {name}", False, str(error)))
+            sound = False
+            yield Finding(f"source {name}", False, str(error))
+    doing("building the suite")
     try:
         build_suite(usecase)
-        findings.append(Finding("suite", True, f"{len(usecase.suite)} expectations"))
+        yield Finding("suite", True, f"{len(usecase.suite)} expectations")
     except DriftwheelError as error:
-        findings.append(Finding("suite", False, str(error)))
-    if all(finding.good for finding in findings):
-        findings += _try_stages(settings, reference)
-    return findings
+        sound = False
+        yield Finding("suite", False, str(error))
+    if sound:
+        try:
+            yield from _try_stages(settings, reference)
+        except DriftwheelError as error:
+            yield Finding("trial", False, str(error))
 
 
-def _try_stages(settings: Settings, reference: str) -> list[Finding]:
+def _try_stages(settings: Settings, reference: str) -> Iterator[Finding]:
     from datetime import UTC, datetime, timedelta
 
     from tasks.cleaning.repair import repair
@@ -67,79 +76,63 @@ def _try_stages(settings: Settings, reference: str) -> list[Finding]:
 
     usecase = settings.use_case(reference)
     spec = usecase.spec
-    findings = []
-    try:
-        far = datetime.now(UTC) + timedelta(days=36500)
-        joined = join_sources(usecase, since=None, until=far, secret=settings.places().secret)
-        coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
-        undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
-        findings.append(Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}"))
-        findings.append(Finding("lookback", True, _say_lookback(spec)))
-        rows = joined.rows.sort(spec.clock.column)
-        known = rows.filter(pl.col(spec.label.column).is_not_null())
-        share = (
-            f", {float(known[spec.label.column].sum()) / len(known):.1%} positive"
-            if spec.task == "binary_classification" and len(known)
-            else ""
+    far = datetime.now(UTC) + timedelta(days=36500)
+    doing("joining")
+    joined = join_sources(usecase, since=None, until=far, secret=settings.places().secret)
+    coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
+    undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
+    yield Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}")
+    yield Finding("lookback", True, _say_lookback(spec))
+    rows = joined.rows.sort(spec.clock.column)
+    known = rows.filter(pl.col(spec.label.column).is_not_null())
+    share = (
+        f", {float(known[spec.label.column].sum()) / len(known):.1%} positive"
+        if spec.task == "binary_classification" and len(known)
+        else ""
+    )
+    different = known[spec.label.column].n_unique() > 1
+    least = 2 * spec.evaluation.min_rows
+    learnable = different and len(known) >= least
+    lacking = "" if learnable else f"; at least {least} rows with different values are needed to learn"
+    yield Finding("label", learnable, f"{len(known):,} of {len(rows):,} rows have one{share}{lacking}")
+    sample = (known if learnable else rows).head(_SAMPLE)
+    doing("holding a sample against the suite")
+    for outcome in validate(usecase, sample):
+        if not outcome.success:
+            found = outcome.error or f"{len(outcome.failing)} of {len(sample)} sampled rows fail"
+            yield Finding(f"expectation {outcome.name}", not outcome.holds, found)
+    if not learnable:  # what is left needs labels
+        return
+    doing("learning from a sample")
+    cleaned, _ = repair(sample, spec.cleaning, spec.keys)
+    trained = fit_recipe(cleaned, spec, spec.model.candidates[0].model_copy(update=_short(spec.model.candidates[0])))
+    yield Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}")
+    doing("packing a bundle, and predicting by it")
+    with scratch() as folder:
+        prediction = trained.predict(cleaned)
+        judged = Judged(Judgement("passed", "a trial"), trained, cleaned, {}, prediction)
+        digest = pack(
+            folder / "b",
+            usecase,
+            cleaned,
+            cleaned,
+            judged,
+            Refit(trained, len(cleaned), 0.0),
+            data=Version("clean", 0, len(cleaned)),
+            data_hash="",
+            commit="",
+            parent="",
+            name=usecase.name,
         )
-        different = known[spec.label.column].n_unique() > 1
-        findings.append(Finding("label", different, f"{len(known):,} of {len(rows):,} rows have one{share}"))
-        least = 2 * spec.evaluation.min_rows
-        learnable = different and len(known) >= least
-        if not learnable:
-            findings[-1] = Finding(
-                "label", False, f"{findings[-1].found}; at least {least} rows with different values are needed to learn"
-            )
-        sample = (known if learnable else rows).head(_SAMPLE)
-        outcomes = validate(usecase, sample)
-        broken = [outcome for outcome in outcomes if not outcome.success]
-        findings += [
-            Finding(
-                f"expectation {outcome.name}",
-                not outcome.holds,
-                outcome.error or f"{len(outcome.failing)} of {len(sample)} sampled rows fail",
-            )
-            for outcome in broken
-        ]
-        if not learnable:  # what is left needs labels
-            return findings
-        cleaned, _ = repair(sample, spec.cleaning, spec.keys)
-        trained = fit_recipe(
-            cleaned, spec, spec.model.candidates[0].model_copy(update=_short(spec.model.candidates[0]))
-        )
-        findings.append(
-            Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}")
-        )
-        with scratch() as folder:
-            prediction = trained.predict(cleaned)
-            judged = Judged(Judgement("passed", "a trial"), trained, cleaned, {}, prediction)
-            digest = pack(
-                folder / "b",
-                usecase,
-                cleaned,
-                cleaned,
-                judged,
-                Refit(trained, len(cleaned), 0.0),
-                data=Version("clean", 0, len(cleaned)),
-                data_hash="",
-                commit="",
-                parent="",
-                name=usecase.name,
-            )
-            bundle = load_bundle(folder / "b", digest)
-            value = float(bundle.predict(cleaned.head(1))[0])
-            size = sum(file.stat().st_size for file in bundle.folder.iterdir())
-        findings.append(
-            Finding(
-                "one prediction",
-                True,
-                f"{value:.4f} for the first row, from a bundle of {size / 1e3:.0f} kB "
-                f"({len(jsonable(cleaned.head(1))[0])} columns in the row)",
-            )
-        )
-    except DriftwheelError as error:
-        findings.append(Finding("trial", False, str(error)))
-    return findings
+        bundle = load_bundle(folder / "b", digest)
+        value = float(bundle.predict(cleaned.head(1))[0])
+        size = sum(file.stat().st_size for file in bundle.folder.iterdir())
+    yield Finding(
+        "one prediction",
+        True,
+        f"{value:.4f} for the first row, from a bundle of {size / 1e3:.0f} kB "
+        f"({len(jsonable(cleaned.head(1))[0])} columns in the row)",
+    )
 
 
 def _say_lookback(spec: UseCase) -> str:

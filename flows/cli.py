@@ -192,14 +192,19 @@ def schema() -> None:
 def check(usecase: str, as_json: bool) -> None:
     """Load a use case and try all of it on a sample: sources, joins, label, suite, features, one prediction."""
     from flows.checking import check_use_case
+    from flows.progress import Progress
 
-    findings = check_use_case(_settings(), usecase)
+    findings = []
+    with Progress("loading the use case") as progress:
+        for finding in check_use_case(_settings(), usecase):
+            findings.append(finding)
+            if as_json:
+                continue
+            with progress.paused():
+                click.secho("✓ " if finding.good else "✗ ", fg="green" if finding.good else "red", nl=False)
+                click.echo(f"{finding.what}: {finding.found}")
     if as_json:
         _print_json([vars(finding) for finding in findings])
-    else:
-        for finding in findings:
-            click.secho("✓ " if finding.good else "✗ ", fg="green" if finding.good else "red", nl=False)
-            click.echo(f"{finding.what}: {finding.found}")
     if not all(finding.good for finding in findings):
         sys.exit(FAILED)
 

@@ -6,7 +6,8 @@ import logging
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -62,6 +63,16 @@ class Progress(logging.Handler):
         if self._status is not None:
             self._status.update(text)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the changing line away while something else is written to the terminal."""
+        if self._status is not None:
+            self._status.stop()
+        yield
+        self._spoken = time.monotonic()
+        if self._status is not None:
+            self._status.start()
+
     def _remind(self) -> None:
         while not self._ended.wait(_QUIET_SECONDS / 10):
             if time.monotonic() - self._spoken >= _QUIET_SECONDS:
@@ -77,6 +88,7 @@ class Progress(logging.Handler):
             self._thread.start()
         logger = logging.getLogger(LOGGER)
         logger.setLevel(logging.DEBUG)
+        logger.propagate = False  # a library may have given the root a console of its own
         logger.addHandler(self)
         return self
 
