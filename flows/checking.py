@@ -64,10 +64,10 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
 def _try_stages(settings: Settings, reference: str) -> Iterator[Finding]:
     from datetime import UTC, datetime, timedelta
 
+    from tasks.bundles.bundle import jsonable, load_bundle
     from tasks.cleaning.repair import repair
     from tasks.cleaning.suite import validate
     from tasks.collection.joining import join_sources
-    from tasks.deployment.bundle import jsonable, load_bundle
     from tasks.stores.files import scratch
     from tasks.stores.lake import Version
     from tasks.training.judging import Judged, Judgement, Refit

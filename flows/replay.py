@@ -25,13 +25,13 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
+from expectations.windows import Window
 from flows.loop import loop
 from flows.stage import Verdict, open_job
 from infra.settings import Settings
+from tasks.bundles.bundle import Bundle, jsonable, load_bundle
 from tasks.collection.joining import join_sources
-from tasks.deployment.bundle import Bundle, jsonable, load_bundle
 from tasks.evaluation.metrics import Scored, score
-from tasks.monitoring.windows import Window
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.progress import say
@@ -296,7 +296,7 @@ tell_story = timed("scoring", _tell)
 
 def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:
     """Attach to each row of the world what the service answered for it."""
-    from tasks.monitoring.measuring import decode_rows
+    from tasks.bundles.served_rows import decode_rows
 
     keys = list(job.usecase.spec.keys)
     columns = champion_bundle(job).manifest.columns

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from expectations.errors import LakeError, UseCaseNotFoundError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
+from expectations.windows import window_of
 from infra.settings import Settings
 from tasks.monitoring.watching import draw_window
-from tasks.monitoring.windows import window_of
 from tasks.stores.places import Job
 
 

@@ -15,7 +15,7 @@ from infra.serving.feedback import MAX_LABELS
 from infra.serving.mounts import Model
 from infra.serving.pieces import MAX_ROW_BYTES
 from infra.serving.protocol import MAX_PARAMS_BYTES, MEDIA
-from tasks.deployment.bundle import Bundle, BundleColumn, Manifest
+from tasks.bundles.bundle import Bundle, BundleColumn, Manifest
 
 _JSON_TYPES = {
     "number": ["number", "boolean"],

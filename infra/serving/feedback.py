@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from infra.serving.protocol import BadRequestError, why_no_json
-from tasks.deployment.bundle import Manifest
+from tasks.bundles.bundle import Manifest
 
 MAX_LABELS = 10_000
 

@@ -21,7 +21,7 @@ from expectations.errors import BundleError, StateError, StorageError
 from infra.serving.board import SETTLE_SECONDS, Board
 from infra.serving.protocol import Reader, Row
 from infra.serving.tallies import ModelTally, Tally
-from tasks.deployment.bundle import Bundle, Manifest, load_bundle
+from tasks.bundles.bundle import Bundle, Manifest, load_bundle
 from tasks.deployment.sharing import entity_columns, place_of
 from tasks.modelling.family import Matrix, Vector
 from tasks.modelling.predictors import TreePredictor, processor_seconds

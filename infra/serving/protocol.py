@@ -44,7 +44,7 @@ import msgspec
 
 from infra.serving.pieces import MAX_HEAD_BYTES, MAX_ROW_BYTES, PIECE_BYTES, Place, find_cuts, find_rows, trim
 from infra.serving.steps import Steps, finish
-from tasks.deployment.bundle import BundleColumn
+from tasks.bundles.bundle import BundleColumn
 from tasks.preprocessing.instants import Instants
 from tasks.preprocessing.program import FeatureProgram
 

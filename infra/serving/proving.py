@@ -14,7 +14,7 @@ from pathlib import Path
 from expectations.errors import BundleError
 from infra.serving.mounts import make_ready
 from infra.serving.protocol import MOST_ROWS
-from tasks.deployment.bundle import load_bundle
+from tasks.bundles.bundle import load_bundle
 
 
 def main() -> int:

@@ -16,8 +16,6 @@ from tasks.stores.lake import BATCH, Lake, Version
 
 _APPLICATION = "clean"
 REASONS = "_reasons"
-HELD = "held"
-"""Mark in the platform database: what the newest data broke, as JSON."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.cleaning.cleaning import HELD, Cleaned, clean_batches
+from tasks.cleaning.cleaning import Cleaned, clean_batches
+from tasks.stores.database import HELD
 from tasks.stores.places import Job
 from tasks.stores.stopwatch import timed
 

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from expectations.usecase import Release, UseCase
+from tasks.evaluation.drift import profile_column, score_window
 from tasks.evaluation.interval import paired_interval, unpaired_interval
 from tasks.evaluation.metrics import Blocks, Scored
 from tasks.modelling.family import Vector
-from tasks.monitoring.drift import profile_column, score_window
 
 Status = Literal["good", "violated", "unknown"]
 FindingStatus = Literal["good", "violated", "unknown", "undefined"]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from expectations.errors import BundleError, OvertakenError, ReleaseError, UnreachableError
-from tasks.deployment.bundle import load_bundle
+from tasks.bundles.bundle import load_bundle
 from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.files import scratch
 from tasks.stores.places import Job

@@ -14,13 +14,13 @@ import polars as pl
 
 from expectations.errors import ReleaseError, StorageError, UnreachableError
 from expectations.usecase import Release
-from tasks.deployment.bundle import Manifest, jsonable, load_bundle
+from expectations.windows import Window
+from tasks.bundles.bundle import Manifest, jsonable, load_bundle
+from tasks.bundles.served_rows import decode_rows, true_labels
 from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
 from tasks.deployment.releasing import await_candidate, take_back
 from tasks.deployment.sharing import entity_columns, place_of
-from tasks.monitoring.harvest import harvest
-from tasks.monitoring.measuring import decode_rows, true_labels
-from tasks.monitoring.windows import Window
+from tasks.stores.harvest import harvest
 from tasks.stores.places import Job
 from tasks.stores.progress import say
 from tasks.stores.registry import ModelVersion

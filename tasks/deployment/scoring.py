@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from expectations.errors import BundleError, ReleaseError, SourceError
-from tasks.deployment.bundle import Bundle, BundleColumn, Manifest, load_bundle
+from tasks.bundles.bundle import Bundle, BundleColumn, Manifest, load_bundle
 from tasks.preprocessing.instants import Instants
 from tasks.stores.files import storing
 from tasks.stores.lake import BATCH, Table

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tasks.deployment.bundle import Manifest
+from tasks.bundles.bundle import Manifest
 
 _encode = msgspec.json.Encoder().encode
 

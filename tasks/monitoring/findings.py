@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.deployment.bundle import Manifest
-from tasks.monitoring.feedback import FeedbackUse, Unmatched
+from expectations.windows import Window
+from tasks.bundles.bundle import Manifest
+from tasks.bundles.feedback import FeedbackUse, Unmatched
 from tasks.monitoring.served import Strays
-from tasks.monitoring.windows import Window
 from tasks.stores.database import Alert, Entry, Severity
 from tasks.stores.places import Job
 

@@ -12,21 +12,13 @@ import numpy as np
 import polars as pl
 
 from expectations.usecase import METRICS, UseCase
-from tasks.deployment.bundle import Bundle, BundleColumn, Manifest
+from expectations.windows import Window
+from tasks.bundles.bundle import PREDICTION, Bundle
+from tasks.bundles.feedback import FeedbackUse
+from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
+from tasks.evaluation.drift import Drifted, Profile, score_window
 from tasks.evaluation.metrics import Scored, score
-from tasks.monitoring.drift import Drifted, Profile, score_window
-from tasks.monitoring.feedback import FeedbackUse, sent_labels
-from tasks.monitoring.windows import Window
 from tasks.stores.lake import Known, Lake
-from tasks.training.packing import PREDICTION
-
-_JSON_TYPES: dict[str, pl.DataType] = {
-    "number": pl.Float64(),
-    "integer": pl.Int64(),
-    "text": pl.String(),
-    "boolean": pl.Boolean(),
-    "instant": pl.String(),
-}
 
 
 @dataclass(frozen=True)
@@ -105,78 +97,6 @@ class Measurement:
             "served": {name: value for name, value in self.served.items() if math.isfinite(value)},
             "feedback": vars(self.feedback),
         }
-
-
-def decode_rows(predictions: pl.DataFrame, columns: tuple[BundleColumn, ...]) -> pl.DataFrame:
-    """Turn the journaled JSON of requests back into columns."""
-    struct = pl.Struct({column.name: _JSON_TYPES[column.type] for column in columns})
-    return predictions.select(pl.col("row").str.json_decode(struct)).unnest("row")
-
-
-def window_predictions(lake: Lake, window: Window, cutoffs: Mapping[str, datetime]) -> pl.DataFrame:
-    """Harvested predictions with event time in a window, in order of time.
-
-    Parameters
-    ----------
-    cutoffs : mapping of str to datetime
-        Bundle -> up to when it has learnt: its answers about rows from before are no test of it, and left out.
-    """
-    if lake.version("predictions") is None:
-        return pl.DataFrame(schema={"id": pl.String, "bundle": pl.String, "prediction": pl.Float64, "row": pl.String})
-    found = (
-        lake.scan("predictions")
-        .filter((pl.col("event_time") >= window.start) & (pl.col("event_time") < window.end))
-        .collect()
-        .sort("event_time", "id")
-    )
-    for bundle, cutoff in cutoffs.items():
-        if cutoff >= window.start:
-            found = found.filter((pl.col("bundle") != bundle) | (pl.col("event_time") > cutoff))
-    return found
-
-
-def true_labels(
-    predictions: pl.DataFrame, rows: pl.DataFrame, known: Known, lake: Lake, window: Window, manifest: Manifest
-) -> tuple[pl.Series, FeedbackUse]:
-    """Find the label of each prediction: by feedback with its id, and from the sources by the same keys once ripe.
-
-    Which of the two counts where both are there is declared under `feedback`.
-
-    Returns
-    -------
-    labels : polars.Series of shape (n_predictions,)
-        Missing where it is not known by `known.as_of`.
-    use : FeedbackUse
-    """
-    spec = known.spec
-    keys, label = list(spec.keys), spec.label.column
-    truth = known.rows("raw", columns=[*keys, label], since=window.start, until=window.end)
-    asked = rows.select(_as(rows, key, truth.schema[key]) for key in keys)
-    found = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label].cast(pl.Float64)
-    sent, unusable = sent_labels(lake, predictions, spec.feedback, manifest, known.as_of)
-    beside = (
-        predictions.select("id")
-        .join(sent.rename({"label": "_sent"}), on="id", how="left", maintain_order="left")
-        .with_columns(found.alias("_found"))
-    )
-    by_feedback, by_source = pl.col("_sent").is_not_null(), pl.col("_found").is_not_null()
-    used = by_feedback if spec.feedback.prefer == "feedback" else by_feedback & ~by_source
-    counts = beside.select(
-        used=used.sum(),
-        both=(by_feedback & by_source).sum(),
-        contradicting=(by_feedback & by_source & (pl.col("_sent") != pl.col("_found"))).sum(),
-        several=pl.col("several").fill_null(value=False).sum(),
-    ).row(0, named=True)
-    senders = beside.filter(used).group_by(pl.col("sender").fill_null("")).len().sort("sender")
-    use = FeedbackUse(**counts, unusable=unusable, senders=dict(senders.iter_rows()))
-    chosen = beside.select(pl.when(used).then(pl.col("_sent")).otherwise(pl.col("_found")).alias(label))
-    return chosen.to_series(), use
-
-
-def _as(rows: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:
-    if isinstance(dtype, pl.Datetime) and rows.schema[column] == pl.String:
-        return pl.col(column).str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-    return pl.col(column).cast(dtype, strict=False)
 
 
 def measure(

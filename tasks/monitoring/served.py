@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import polars as pl
 
 from expectations.durations import Duration
-from tasks.monitoring.windows import Window, window_start
+from expectations.windows import Window, window_start
+from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.lake import Lake
 
-CLOCK_MARGIN = timedelta(minutes=5)
-"""How far the clocks of clients and replicas may lie apart."""
 Why = Literal["learnt", "ahead"]
 
 

@@ -15,23 +15,22 @@ from sqlalchemy import Connection
 
 from expectations.errors import BundleError, ReportError
 from expectations.usecase import UseCase
-from tasks.cleaning.cleaning import HELD
-from tasks.deployment.bundle import Bundle, load_bundle, read_manifest
-from tasks.monitoring.feedback import find_unmatched
+from expectations.windows import Window
+from tasks.bundles.bundle import PREDICTION, Bundle, load_bundle, read_manifest
+from tasks.bundles.champion import current_champion
+from tasks.bundles.feedback import find_unmatched
+from tasks.bundles.served_rows import decode_rows, window_predictions
 from tasks.monitoring.findings import note, note_strays, note_unmatched, note_unusable
-from tasks.monitoring.harvest import Harvested, harvest
-from tasks.monitoring.measuring import Measurement, decode_rows, measure, window_predictions
+from tasks.monitoring.measuring import Measurement, measure
 from tasks.monitoring.policy import Decision, Seen, Situation, decide
 from tasks.monitoring.report import ReportRef, draw_report
 from tasks.monitoring.served import find_served
-from tasks.monitoring.windows import Window
-from tasks.stores.database import Alert, Entry, Turn
+from tasks.stores.database import HELD, Alert, Entry, Turn
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
+from tasks.stores.harvest import Harvested, harvest
 from tasks.stores.journal import unreadable
 from tasks.stores.places import Job
 from tasks.stores.service import Answers, Service
-from tasks.training.packing import PREDICTION
-from tasks.training.running import current_champion
 
 REFERENCE_SAMPLE = 2000
 _MATCHED = "feedback_matched_until"

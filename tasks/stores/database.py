@@ -50,6 +50,8 @@ State = Literal["requested", "collecting", "training", "deploying", "done", "ref
 OPEN: tuple[State, ...] = ("requested", "collecting", "training", "deploying")
 LEASE = timedelta(seconds=8)
 """How long a stage may be silent before another may take its turn over."""
+HELD = "held"
+"""Mark: what the newest data broke, as JSON."""
 PRESENCE = timedelta(minutes=5)
 """How long a flow on another host may be silent before its process is taken for dead."""
 

@@ -13,6 +13,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ OPEN_SUFFIX = ".open"
 CLOSED_SUFFIX = ".msgpack"
 UNREADABLE = "unreadable"
 """Folder beside the instances, of what is no record."""
+CLOCK_MARGIN = timedelta(minutes=5)
+"""How far the clocks of clients and replicas may lie apart."""
 _FORMER_SUFFIX = ".jsonl"
 _BIN_32 = 0xC6
 _CHECKSUM_BYTES = 4

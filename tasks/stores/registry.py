@@ -22,7 +22,7 @@ from tasks.stores.files import scratch, storage_error
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOADER = "tasks.deployment.pyfunc"
+LOADER = "tasks.bundles.pyfunc"
 CHAMPION, CHALLENGER = "champion", "challenger"
 _AWAY = {
     "INTERNAL_ERROR",

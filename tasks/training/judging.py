@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from expectations.usecase import METRICS, ChampionGate, UseCase
-from tasks.deployment.bundle import Bundle
+from tasks.bundles.bundle import Bundle
 from tasks.evaluation.gates import GateResult, check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score

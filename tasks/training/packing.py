@@ -11,15 +11,23 @@ import polars as pl
 
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
-from tasks.deployment.bundle import BundleColumn, Manifest, jsonable, label_bounds, load_bundle, rows_to_frame, seal
-from tasks.monitoring.drift import profile_column, profile_frame
+from tasks.bundles.bundle import (
+    PREDICTION,
+    BundleColumn,
+    Manifest,
+    jsonable,
+    label_bounds,
+    load_bundle,
+    rows_to_frame,
+    seal,
+)
+from tasks.evaluation.drift import profile_column, profile_frame
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
 from tasks.training.judging import Judged, Judgement, Refit
 
 GOLDEN_ROWS = 20
-PREDICTION = "_prediction"
 
 
 def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) -> tuple[BundleColumn, ...]:

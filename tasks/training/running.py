@@ -13,7 +13,7 @@ import polars as pl
 
 from expectations.errors import TrainingError
 from expectations.masking import mask
-from tasks.deployment.bundle import Bundle, load_bundle
+from tasks.bundles.champion import current_champion
 from tasks.evaluation.gates import GateResult
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import Version
@@ -56,15 +56,6 @@ class Challenger:
         for name in ("metrics", "champion_metrics"):  # JSON has no NaN: a metric that is not defined is absent
             facts[name] = {metric: value for metric, value in facts[name].items() if math.isfinite(value)}
         return {**facts, "bundle": self.bundle, "run": self.run, "parent": self.parent}
-
-
-def current_champion(job: Job) -> Bundle | None:
-    """Load the bundle the use case serves."""
-    desired = job.releases.desired(job.name)
-    if desired is None or desired.champion is None:
-        return None
-    digest = desired.champion.bundle
-    return load_bundle(job.releases.bundle(job.name, digest), digest)
 
 
 def select_rows(job: Job) -> TrainingSet:

@@ -17,7 +17,7 @@ import polars as pl
 
 from expectations.loading import load_use_case
 from tasks.collection.joining import join_sources
-from tasks.monitoring.drift import profile_frame, score_window
+from tasks.evaluation.drift import profile_frame, score_window
 from tasks.preprocessing.fitting import input_kinds
 
 FIXED = 0.1

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from tasks.deployment.bundle import load_bundle
+from tasks.bundles.bundle import load_bundle
 from tests.benchmarks.load import Load, drive, request
 from tests.benchmarks.serving import ROWS, running, servers
 

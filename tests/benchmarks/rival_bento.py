@@ -8,7 +8,7 @@ from typing import Any
 
 import bentoml
 
-from tasks.deployment.bundle import load_bundle
+from tasks.bundles.bundle import load_bundle
 
 
 @bentoml.service(workers=1)

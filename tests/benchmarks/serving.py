@@ -32,7 +32,7 @@ import psutil
 
 from infra.ports import any_port
 from infra.serving.protocol import Reader
-from tasks.deployment.bundle import Bundle, load_bundle
+from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.stores.releases import Releases, Served
 from tests.benchmarks.load import Load, drive, request
 
@@ -151,7 +151,7 @@ def servers(bundle: Bundle, scratch: Path, rivals: bool) -> list[Server]:
 
         model = scratch / "model"
         mlflow.pyfunc.save_model(
-            path=str(model), loader_module="tasks.deployment.pyfunc", data_path=str(bundle.folder), pip_requirements=[]
+            path=str(model), loader_module="tasks.bundles.pyfunc", data_path=str(bundle.folder), pip_requirements=[]
         )
         mlflow_command = [str(Path(python).parent / "mlflow"), "models", "serve", "--model-uri", str(model)]
         found.append(

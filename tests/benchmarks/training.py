@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from expectations.loading import LoadedUseCase
+from tasks.bundles.bundle import Bundle, jsonable, load_bundle
 from tasks.collection.joining import join_sources
-from tasks.deployment.bundle import Bundle, jsonable, load_bundle
 from tasks.stores.lake import Version
 from tasks.training.judging import judge, refit
 from tasks.training.packing import pack

@@ -27,8 +27,8 @@ from expectations.loading import load_use_case
 from infra.compose.preparing import initialise
 from infra.compose.running import Compose
 from infra.vault import Vault
+from tasks.bundles.bundle import jsonable
 from tasks.collection.joining import join_sources
-from tasks.deployment.bundle import jsonable
 from tests.conftest import instant
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from expectations.errors import BackupError, StorageError
 from infra.backup import back_up, restore, verify
 from infra.settings import Settings
 from infra.stack import Stack
-from tasks.deployment.bundle import load_bundle
+from tasks.bundles.bundle import load_bundle
 from tasks.stores.database import Database
 from tasks.stores.engines import engine_to_write
 from tests.conftest import forget_prefect_services, instant

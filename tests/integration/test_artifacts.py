@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from infra.ports import any_port
-from tasks.deployment.bundle import load_bundle
+from tasks.bundles.bundle import load_bundle
 from tasks.stores.registry import Registry
 from tests.integration.test_service import made
 

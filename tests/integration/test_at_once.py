@@ -22,8 +22,8 @@ from tasks.cleaning.task import validate_and_repair
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import score_table
 from tasks.monitoring import watching
-from tasks.monitoring.harvest import harvest
 from tasks.monitoring.report import draw_report
+from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
 from tasks.stores.lake import Lake
 from tasks.stores.locking import alone

@@ -14,13 +14,13 @@ from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase, load_use_case
 from infra.backup import back_up, restore, verify
 from infra.settings import Settings
+from tasks.bundles.bundle import load_bundle
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.collection.sources import locate
-from tasks.deployment.bundle import load_bundle
 from tasks.deployment.scoring import score_table
-from tasks.monitoring.harvest import harvest
 from tasks.stores import engines
+from tasks.stores.harvest import harvest
 from tasks.stores.lake import Known, Lake
 from tasks.stores.places import Job
 from tasks.stores.releases import Served

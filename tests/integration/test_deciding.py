@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from infra.settings import Settings
-from tasks.cleaning.cleaning import HELD, clean_batches
+from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.monitoring import watching
+from tasks.stores.database import HELD
 from tasks.stores.places import Job, Places
 from tasks.stores.releases import Served
 from tests.conftest import instant

@@ -21,7 +21,7 @@ from expectations.errors import InstantError, ReleaseError, SourceError, TurnTak
 from flows import replay
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
-from tasks.deployment.bundle import load_bundle
+from tasks.bundles.bundle import load_bundle
 from tasks.stores.database import Entry
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job

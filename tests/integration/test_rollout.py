@@ -20,8 +20,8 @@ import pytest
 from expectations.durations import Duration
 from expectations.errors import ReleaseError, UnreachableError
 from expectations.usecase import Release
+from tasks.bundles.bundle import Bundle, Manifest, load_bundle
 from tasks.deployment import releasing, rollout
-from tasks.deployment.bundle import Bundle, Manifest, load_bundle
 from tasks.deployment.guarding import StepVerdict
 from tasks.deployment.rollout import Rollout, roll_out
 from tasks.monitoring.watching import note_troubles

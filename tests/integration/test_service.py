@@ -21,8 +21,8 @@ import pytest
 
 from expectations.loading import LoadedUseCase, load_use_case
 from infra.ports import any_port
-from tasks.deployment.bundle import Bundle, jsonable, seal
-from tasks.monitoring.harvest import harvest
+from tasks.bundles.bundle import Bundle, jsonable, seal
+from tasks.stores.harvest import harvest
 from tasks.stores.journal import Segment, read_records, unreadable
 from tasks.stores.keys import SCOPES, Keys
 from tasks.stores.lake import Lake
@@ -450,7 +450,7 @@ def test_the_keeper_outlives_a_wish_that_is_no_json(service: Running, made) -> N
 
 @pytest.mark.parametrize("text", ["light\train", "a\\b", "C:\\users\\u0041", "a\x01b", 'quote" and \\', "a\\"])
 def test_a_row_is_harvested_as_it_was_asked(service: Running, made, tmp_path: Path, text: str) -> None:
-    from tasks.monitoring.measuring import decode_rows
+    from tasks.bundles.served_rows import decode_rows
 
     columns = made[1].manifest.columns
     asked = [{**record, "weathersit": text, "temp": temp} for record in sample(made, 2) for temp in (1e300, -1e-7, 0.1)]

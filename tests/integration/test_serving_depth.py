@@ -23,8 +23,8 @@ import pytest
 
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Model
-from tasks.deployment.bundle import rows_to_frame, seal
-from tasks.monitoring.harvest import harvest
+from tasks.bundles.bundle import rows_to_frame, seal
+from tasks.stores.harvest import harvest
 from tasks.stores.keys import Keys
 from tasks.stores.lake import Lake
 from tasks.stores.releases import CandidateState, Served
@@ -743,7 +743,7 @@ def test_columns_of_other_types_read_as_text_are_the_same_in_both_executors(made
     import polars as pl
 
     from infra.serving.protocol import Reader
-    from tasks.deployment.bundle import BundleColumn
+    from tasks.bundles.bundle import BundleColumn
     from tasks.preprocessing.program import Expression, FeatureProgram, Input, Ordinal, Replace
 
     program = FeatureProgram(

@@ -31,7 +31,7 @@ from infra.serving.noise import random_texts
 from infra.serving.predicting import Limits, Predictions, Reply
 from infra.serving.protocol import BadRequestError
 from infra.serving.stamps import present_instant
-from tasks.deployment.bundle import Bundle, load_bundle, seal
+from tasks.bundles.bundle import Bundle, load_bundle, seal
 from tasks.stores.keys import Keys
 from tasks.stores.releases import CandidateState, Releases, Served
 from tests.integration.test_service import Running, made, sample

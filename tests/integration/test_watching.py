@@ -17,13 +17,13 @@ from expectations.durations import Duration
 from expectations.loading import LoadedUseCase
 from expectations.usecase import FeedbackRules
 from infra.settings import Settings
+from tasks.bundles.bundle import jsonable
+from tasks.bundles.feedback import find_unmatched
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
-from tasks.deployment.bundle import jsonable
 from tasks.monitoring import watching
-from tasks.monitoring.feedback import find_unmatched
 from tasks.monitoring.findings import note_unmatched
-from tasks.monitoring.harvest import harvest
+from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
@@ -257,8 +257,8 @@ def test_a_label_of_a_foreign_journal_that_cannot_be_true_decides_nothing(job: J
     ],
 )
 def test_which_label_counts_is_declared_and_recorded(job: Job, rules: dict[str, Any], expected: dict[str, Any]) -> None:
-    from tasks.monitoring.measuring import decode_rows, true_labels, window_predictions
-    from tasks.monitoring.windows import Window
+    from expectations.windows import Window
+    from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
 
     job = changed(job, feedback=FeedbackRules(**rules))
     ids = served(job, "2011-04-01", "2011-05-01")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.monitoring.harvest import harvest
+from tasks.stores.harvest import harvest
 from tasks.stores.journal import (
     Feedback,
     Origin,

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from expectations.durations import Duration
 from expectations.usecase import AbsoluteGate, ChampionGate
+from expectations.windows import window_of, window_start
 from tasks.evaluation.gates import check_gate
 from tasks.evaluation.interval import Interval, time_blocks
 from tasks.evaluation.splits import cut_newest, rolling_origin
-from tasks.monitoring.windows import window_of, window_start
 
 MOMENTS = st.datetimes(datetime(1800, 1, 1), datetime(2500, 1, 1)).map(lambda m: m.replace(tzinfo=UTC))  # noqa: DTZ001
 SPANS = st.sampled_from(["7s", "15m", "30m", "90m", "1h", "6h", "1d", "1w", "1mo", "5mo", "1q", "1y"]).map(

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from expectations.durations import Duration
 from expectations.usecase import AbsoluteGate, ChampionGate, Policy, Release
-from tasks.deployment.bundle import MAX_LABEL, label_bounds
+from tasks.bundles.bundle import MAX_LABEL, label_bounds
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
+from tasks.evaluation.drift import profile_column, score_window
 from tasks.evaluation.gates import check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval
 from tasks.evaluation.metrics import METRICS, Scored, score
-from tasks.monitoring.drift import profile_column, score_window
 from tasks.monitoring.measuring import hold_against
 from tasks.monitoring.policy import Seen, Situation, decide
 from tasks.stores.plain import plain, to_json

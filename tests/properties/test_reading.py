@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from infra.serving import pieces, protocol
 from infra.serving.protocol import BadRequestError, Media, Reader
-from tasks.deployment.bundle import BundleColumn
+from tasks.bundles.bundle import BundleColumn
 
 COLUMNS = [
     BundleColumn(name=name, type=kind, role="key" if name == "k" else "input")  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
-from tasks.monitoring.drift import Profile, profile_column, profile_frame, score_window
+from tasks.evaluation.drift import Profile, profile_column, profile_frame, score_window
 
 RANDOM = np.random.default_rng(5)
 

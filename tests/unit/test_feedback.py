@@ -9,7 +9,7 @@ import pytest
 
 from infra.serving.feedback import MAX_LABELS, read_feedback
 from infra.serving.protocol import BadRequestError
-from tasks.deployment.bundle import MAX_LABEL, Manifest
+from tasks.bundles.bundle import MAX_LABEL, Manifest
 
 REGRESSION = Manifest(
     usecase="u", title="t", task="regression", label="y", clock="time", keys=("time",), columns=(), family="lightgbm",

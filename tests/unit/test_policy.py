@@ -4,8 +4,8 @@ import pytest
 
 from expectations.durations import Duration
 from expectations.usecase import Policy
+from expectations.windows import Window, window_of
 from tasks.monitoring.policy import Seen, Situation, decide
-from tasks.monitoring.windows import Window, window_of
 from tests.conftest import instant
 
 POLICY = Policy(violations=2, of=3, cooldown=Duration.parse("14d"), min_rows=100)

@@ -10,9 +10,9 @@ import pytest
 from expectations.errors import BundleError, TrainingError
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.usecase import LightGBM
+from tasks.bundles.bundle import jsonable, load_bundle
+from tasks.bundles.pyfunc import _load_pyfunc
 from tasks.collection.joining import join_sources
-from tasks.deployment.bundle import jsonable, load_bundle
-from tasks.deployment.pyfunc import _load_pyfunc
 from tasks.modelling.families import family
 from tasks.modelling.family import Rows
 from tasks.stores.lake import Version

@@ -24,7 +24,7 @@ from infra.serving import tables, unpacking
 from infra.serving.protocol import BadRequestError, Media, Reader
 from infra.serving.tables import Asked, as_json
 from infra.serving.unpacking import Coding, Unpacker, decompress
-from tasks.deployment.bundle import BundleColumn, jsonable
+from tasks.bundles.bundle import BundleColumn, jsonable
 from tests.conftest import instant
 
 MOST = 1_000_000

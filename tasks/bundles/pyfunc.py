@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tasks.deployment.bundle import Bundle, load_bundle
+from tasks.bundles.bundle import Bundle, load_bundle
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from datetime import datetime
 import polars as pl
 
 from expectations.usecase import FeedbackRules
-from tasks.deployment.bundle import Manifest
-from tasks.monitoring.served import CLOCK_MARGIN
+from tasks.bundles.bundle import Manifest
+from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.lake import Lake
 
 _SCHEMA = {"id": pl.String, "label": pl.Float64, "sender": pl.String, "several": pl.Boolean}

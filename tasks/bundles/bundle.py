@@ -36,6 +36,8 @@ from tasks.stores.hashing import hash_file
 MANIFEST = "bundle.json"
 FORMAT: Literal[1] = 1
 GOLDEN_TOLERANCE = 1e-6
+PREDICTION = "_prediction"
+"""Column of predictions beside the columns of a row."""
 MAX_LABEL = 1e300
 """Largest label, either way, where a bundle says no bounds."""
 _LABEL_MARGIN = 10

@@ -1,0 +1,1 @@
+"""Bundles: models with all that their answers need, and the rows they answered."""
