@@ -1,0 +1,105 @@
+"""What commands have in common: settings, servers, instants, and how they print and end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from flows.progress import Progress
+    from flows.stage import Verdict
+    from infra.settings import Settings
+
+
+HELD = 3
+
+
+_HELD_OUTCOMES = {"held", "hold", "refused", "unknown"}
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO 8601 instant; UTC where it says no zone."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
+        """Read the text."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no instant; write for example 2013-05-01 or 2013-05-01T06:00Z", param, ctx)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def read_settings() -> Settings:
+    """Read the settings, or end with a sentence about those that cannot be read."""
+    from pydantic import ValidationError
+
+    from expectations.errors import DriftwheelError
+    from infra.settings import Settings, spare_loopback
+
+    spare_loopback()
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise DriftwheelError("settings that can be read", wrong, "Mend the DRIFTWHEEL_ variables") from error
+
+
+@contextmanager
+def servers(settings: Settings, *, stages: bool = True) -> Iterator[Progress]:
+    """Give servers that answer: those that are up or named by settings, else our own for as long as the block lasts."""
+    from flows.progress import Progress
+    from infra.doctor import require_home
+    from infra.reaching import await_servers
+    from infra.stack import stack_to_run
+
+    require_home(settings)
+    with Progress("starting servers", stages=stages) as progress, stack_to_run(settings, report=progress.now):
+        await_servers(settings)
+        yield progress
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, strictly: what is not finite is null."""
+    from tasks.stores.plain import to_json
+
+    click.echo(to_json(value, indent=1))
+
+
+def console() -> Any:  # noqa: ANN401 - rich is imported by those who print tables
+    """Return a console for tables, 110 columns wide in a pipe."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+
+
+def print_table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a table."""
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left")
+    for head in heads:
+        shown.add_column(head, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    console().print(shown)
+
+
+def conclude(verdict: Verdict, *, as_json: bool) -> None:
+    """Print how a flow ended, and end with the exit code that stands for it."""
+    if as_json:
+        print_json(vars(verdict))
+    else:
+        held = verdict.outcome in _HELD_OUTCOMES
+        click.secho(f"{verdict.outcome}: ", fg="yellow" if held else "green", nl=False, bold=True)
+        click.echo(verdict.summary)
+    if verdict.outcome in _HELD_OUTCOMES or verdict.lost:
+        sys.exit(HELD)
