@@ -10,8 +10,9 @@ from tasks.cleaning.cleaning import Cleaned
 from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected
 from tasks.deployment.rollout import Rollout
-from tasks.stores.database import Alert, Entry, Severity
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED
+from tasks.stores.ledger import Entry
+from tasks.stores.outbox import Alert, Severity
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 from tasks.stores.turning import Stage

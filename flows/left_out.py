@@ -12,7 +12,8 @@ from expectations.loading import FILE, SUITE, readable_alerts
 from expectations.masking import mask
 from infra.settings import Settings
 from tasks.stores.alerts import deliver
-from tasks.stores.database import Alert, Entry
+from tasks.stores.ledger import Entry
+from tasks.stores.outbox import Alert
 
 _MARK = "left out"
 _SHOWN_PROBLEMS = 3

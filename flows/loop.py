@@ -12,8 +12,8 @@ from flows.deploy import deploy
 from flows.monitor import monitor
 from flows.stage import Verdict, open_job, present, run_name
 from flows.train import train
-from tasks.stores.database import Turn
 from tasks.stores.places import Job
+from tasks.stores.turns import Turn
 
 
 @flow(name="loop", flow_run_name=run_name, persist_result=False)

@@ -35,10 +35,12 @@ from infra.logs import mask_logs
 from infra.settings import Settings, debugging
 from tasks.deployment import releasing, rollout
 from tasks.deployment.rollout import Rollout
-from tasks.stores.database import Alert, Entry, Severity, State
+from tasks.stores.ledger import Entry
+from tasks.stores.outbox import Alert, Severity
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 from tasks.stores.retries import TRANSIENT_STATUSES, is_transient, server_error
+from tasks.stores.turns import State
 
 P = ParamSpec("P")
 R = TypeVar("R")

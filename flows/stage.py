@@ -35,10 +35,12 @@ from infra.logs import mask_logs
 from infra.settings import Settings
 from tasks.stores import events
 from tasks.stores.alerts import deliver
-from tasks.stores.database import PRESENCE, Presence, Process, State
 from tasks.stores.places import Job
+from tasks.stores.presences import PRESENCE, Process
 from tasks.stores.progress import LOGGER
+from tasks.stores.pulses import Presence
 from tasks.stores.turning import Stage
+from tasks.stores.turns import State
 
 Outcome = Literal["done", "held", "refused", "unknown", "unchanged", "retrain", "warn", "hold", "keep", "taken"]
 _log = logging.getLogger("driftwheel.flows")

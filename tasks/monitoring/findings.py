@@ -9,7 +9,8 @@ from expectations.windows import Window
 from tasks.bundles.bundle import Manifest
 from tasks.bundles.feedback import FeedbackUse, Unmatched
 from tasks.monitoring.served import Strays
-from tasks.stores.database import Alert, Entry, Severity
+from tasks.stores.ledger import Entry
+from tasks.stores.outbox import Alert, Severity
 from tasks.stores.places import Job
 
 _WHY_STRAY = {

@@ -25,12 +25,15 @@ from tasks.monitoring.measuring import Measurement, measure
 from tasks.monitoring.policy import Decision, Seen, Situation, decide
 from tasks.monitoring.report import ReportRef, draw_report
 from tasks.monitoring.served import find_served
-from tasks.stores.database import HELD, Alert, Entry, Turn
+from tasks.stores.database import HELD
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.harvest import Harvested, harvest
 from tasks.stores.journal import unreadable
+from tasks.stores.ledger import Entry
+from tasks.stores.outbox import Alert
 from tasks.stores.places import Job
 from tasks.stores.service import Answers, Service
+from tasks.stores.turns import Turn
 
 REFERENCE_SAMPLE = 2000
 _MATCHED = "feedback_matched_until"

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tasks.stores.database import Alert, Database
+from tasks.stores.database import Database
+from tasks.stores.outbox import Alert
 
 _TALKERS = ("apprise", "urllib3", "requests")
 """Loggers that write addresses, whole or in part; of Slack, Teams and many more the path is the secret."""

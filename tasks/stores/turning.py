@@ -9,9 +9,12 @@ from types import TracebackType
 from typing import Any
 
 from expectations.errors import BusyError, DatabaseError, DriftwheelError, TurnTakenError
-from tasks.stores.database import OPEN, Alert, Entry, Lease, State, Turn
+from tasks.stores.ledger import Entry
+from tasks.stores.outbox import Alert
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
+from tasks.stores.pulses import Lease
+from tasks.stores.turns import OPEN, State, Turn
 
 
 def owner_name(flow_run: str | None) -> str:

@@ -22,8 +22,8 @@ from flows import replay
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
 from tasks.bundles.bundle import load_bundle
-from tasks.stores.database import Entry
 from tasks.stores.lake import Lake
+from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 from tests.conftest import instant
 from tests.unit.test_collection import edit
@@ -348,7 +348,9 @@ def test_a_flow_on_another_host_that_fell_silent_is_marked(stack: Addresses, mak
     from sqlalchemy import update
 
     from flows.stage import close_orphans
-    from tasks.stores.database import PRESENCE, Presence, Process, presences
+    from tasks.stores.presences import PRESENCE, Process
+    from tasks.stores.pulses import Presence
+    from tasks.stores.tables import presences
 
     @flow
     def elsewhere() -> None: ...

@@ -463,7 +463,7 @@ def test_a_rollback_goes_to_the_champion_before(
     job: Job, monkeypatch: pytest.MonkeyPatch, history: str, present: str, expected: str | None
 ) -> None:
     from flows import running
-    from tasks.stores.database import Entry
+    from tasks.stores.ledger import Entry
 
     for at, step in enumerate(history.split()):
         action, bundle = ("rolled back", step[1:]) if step.startswith("<") else ("promoted", step)

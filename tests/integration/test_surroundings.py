@@ -36,9 +36,10 @@ from expectations.loading import load_use_case
 from flows.cli import main
 from infra import backup
 from tasks.stores import engines
-from tasks.stores.database import Database, Entry
+from tasks.stores.database import Database
 from tasks.stores.keys import Keys
 from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.ledger import Entry
 from tasks.stores.releases import Releases, Served
 from tests.conftest import instant, make_use_case
 from tests.unit.test_training import released, rows

@@ -234,7 +234,7 @@ def test_a_label_of_a_foreign_journal_that_cannot_be_true_decides_nothing(job: J
     with job.database.transaction() as connection:
         from sqlalchemy import delete
 
-        from tasks.stores.database import measurements
+        from tasks.stores.tables import measurements
 
         connection.execute(delete(measurements))
     (found,) = watching.measure_windows(job)

@@ -12,10 +12,11 @@ from sqlalchemy import update
 from expectations.errors import TurnTakenError, UnreachableError
 from expectations.loading import LoadedUseCase
 from infra.settings import Settings
-from tasks.stores import database as module
-from tasks.stores import events
+from tasks.stores import events, tables, turns
 from tasks.stores.alerts import deliver
-from tasks.stores.database import Alert, Database, Entry
+from tasks.stores.database import Database
+from tasks.stores.ledger import Entry
+from tasks.stores.outbox import Alert
 from tasks.stores.releases import Releases, Served
 from tests.conftest import instant
 
@@ -59,7 +60,7 @@ def test_a_dead_owner_is_taken_over_when_its_lease_runs_out(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turn = request(database)
-    monkeypatch.setattr(module, "LEASE", -module.LEASE)
+    monkeypatch.setattr(turns, "LEASE", -turns.LEASE)
     database.claim(turn, ("requested",), "collecting", "dead", "flow-1")
     before = database.claim(turn, ("requested", "collecting"), "collecting", "heir", "flow-2")
     assert (before.state, before.flow_run) == ("collecting", "flow-1")
@@ -73,12 +74,12 @@ def test_a_lease_of_a_clock_that_was_ahead_holds_nobody_back(database: Database)
     assert database.stalled_turn("x", timedelta(0)) is None
     ahead = datetime.now(UTC) + timedelta(days=400)
     with database.transaction() as connection:
-        connection.execute(update(module.turns).values(lease_until=ahead))
+        connection.execute(update(tables.turns).values(lease_until=ahead))
     assert database.stalled_turn("x", timedelta(minutes=2)).id == turn
     with database.transaction() as connection:
         assert database.give_up(connection, turn, timedelta(minutes=2))
         database.put_state(connection, turn, "collecting")
-        connection.execute(update(module.turns).values(lease_until=ahead, owner="dead"))
+        connection.execute(update(tables.turns).values(lease_until=ahead, owner="dead"))
     assert database.claim(turn, ("collecting",), "collecting", "heir", None).state == "collecting"
 
 

@@ -15,8 +15,9 @@ from expectations.masking import mask, split_login
 from infra import vault
 from infra.logs import mask_logs
 from tasks.stores.alerts import deliver
-from tasks.stores.database import Alert, Database
+from tasks.stores.database import Database
 from tasks.stores.events import flush
+from tasks.stores.outbox import Alert
 from tasks.stores.registry import Registry
 from tasks.stores.service import Service
 

@@ -1,0 +1,107 @@
+"""The ledger: each decision once, with its evidence; and what was measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from tasks.stores import tables
+from tasks.stores.plain import to_json
+from tasks.stores.transactions import Transactions
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger. `entry` names it: writing the same one again changes nothing."""
+
+    entry: str
+    usecase: str
+    as_of: datetime
+    kind: str
+    action: str
+    cause: str
+    summary: str
+    evidence: dict[str, Any]
+    turn: str | None = None
+    recorded_at: datetime | None = None
+
+
+class Ledger(Transactions):
+    """What was decided and measured."""
+
+    def put_measurement(self, usecase: str, start: datetime, end: datetime, content: dict[str, Any]) -> None:
+        """Keep what was measured over a window; measuring it again (labels ripened) replaces it."""
+        where = (
+            (tables.measurements.c.usecase == usecase)
+            & (tables.measurements.c.window_start == start)
+            & (tables.measurements.c.window_end == end)
+        )
+        with self.transaction() as connection:
+            values = {"content": to_json(content)}
+            if not connection.execute(update(tables.measurements).where(where).values(values)).rowcount:
+                connection.execute(
+                    insert(tables.measurements).values(usecase=usecase, window_start=start, window_end=end, **values)
+                )
+
+    def measurements(self, usecase: str) -> list[dict[str, Any]]:
+        """Return what was measured, by window."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                select(tables.measurements.c.content)
+                .where(tables.measurements.c.usecase == usecase)
+                .order_by(tables.measurements.c.window_start, tables.measurements.c.id)
+            ).all()
+        return [json.loads(row.content) for row in rows]
+
+    def stands(self, connection: Connection, entry: str) -> bool:
+        """Whether the ledger has an entry of this name."""
+        return connection.execute(select(tables.ledger.c.id).where(tables.ledger.c.entry == entry)).first() is not None
+
+    def write(self, connection: Connection, entry: Entry) -> bool:
+        """Append to the ledger inside a transaction; False where this entry stands already."""
+        if self.stands(connection, entry.entry):
+            return False
+        connection.execute(
+            insert(tables.ledger).values(
+                entry=entry.entry,
+                usecase=entry.usecase,
+                turn=entry.turn,
+                as_of=entry.as_of,
+                recorded_at=datetime.now(UTC),
+                kind=entry.kind,
+                action=entry.action,
+                cause=entry.cause,
+                summary=entry.summary,
+                evidence=to_json(entry.evidence),
+            )
+        )
+        return True
+
+    def entries(self, usecase: str, *, last: int | None = None, kind: str | None = None) -> list[Entry]:
+        """Read the ledger, oldest first; the newest `last` where given."""
+        query = select(tables.ledger).where(tables.ledger.c.usecase == usecase).order_by(tables.ledger.c.id.desc())
+        if kind is not None:
+            query = query.where(tables.ledger.c.kind == kind)
+        if last is not None:
+            query = query.limit(last)
+        with self.reading() as connection:
+            rows = connection.execute(query).all()
+        return [
+            Entry(
+                entry=row.entry,
+                usecase=row.usecase,
+                as_of=row.as_of,
+                kind=row.kind,
+                action=row.action,
+                cause=row.cause,
+                summary=row.summary,
+                evidence=json.loads(row.evidence),
+                turn=row.turn,
+                recorded_at=row.recorded_at,
+            )
+            for row in reversed(rows)
+        ]

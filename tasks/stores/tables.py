@@ -1,0 +1,136 @@
+"""Tables of the platform database. SQLite on a laptop, Postgres in the stack: nothing here but what both understand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+
+class _Instant(TypeDecorator[datetime]):
+    """Instants in UTC on either side: SQLite keeps no zone, and Postgres gives back the server's."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: object) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_instant = _Instant()
+
+use_cases = Table(
+    "use_cases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("folder", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("schedule", Text, nullable=False, default="{}"),
+)
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("decision", String),
+    Column("as_of", _instant, nullable=False),
+    Column("state", String, nullable=False),
+    Column("owner", String),
+    Column("lease_until", _instant),
+    Column("flow_run", String),
+    Column("tracking_run", String),
+    Column("product", Text),
+    Index(
+        "one_open_turn",
+        "usecase",
+        unique=True,
+        sqlite_where=text("state IN ('requested','collecting','training','deploying')"),
+        postgresql_where=text("state IN ('requested','collecting','training','deploying')"),
+    ),
+)
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("window_start", _instant, nullable=False),
+    Column("window_end", _instant, nullable=False),
+    Column("content", Text, nullable=False),
+    UniqueConstraint("usecase", "window_start", "window_end"),
+)
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("entry", String, nullable=False, unique=True),
+    Column("usecase", String, nullable=False, index=True),
+    Column("turn", String, ForeignKey("turns.id")),
+    Column("as_of", _instant, nullable=False),
+    Column("recorded_at", _instant, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+)
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("occurred", _instant, nullable=False),
+    Column("sent", _instant),
+)
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("entry", String, nullable=False, unique=True),
+    Column("title", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("severity", String, nullable=False),
+    Column("delivered", _instant),
+)
+presences = Table(
+    "running",
+    metadata,
+    Column("flow_run", String, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("process", Integer, nullable=False),
+    Column("born", Float, nullable=False),
+    Column("seen", _instant, nullable=False),
+)
+marks = Table(
+    "marks",
+    metadata,
+    Column("usecase", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", Text, nullable=False),
+)
