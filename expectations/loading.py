@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from expectations import usecase as schema
+from expectations import cleaning_steps, data, families, feature_steps, gates
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
 from expectations.usecase import REPLAY, UseCase
@@ -188,23 +188,23 @@ def _explain(item: Any, file: str, lines: dict[Path_, int]) -> list[Problem]:  #
 def _models() -> dict[str, type[BaseModel]]:
     """Union tag -> model."""
     return {
-        "package": schema.PackageSource,
-        "file": schema.FileSource,
-        "lightgbm": schema.LightGBM,
-        "torch.mlp": schema.TorchMLP,
-        "drop_duplicates": schema.DropDuplicates,
-        "clip": schema.Clip,
-        "map": schema.MapValues,
-        "drop_missing": schema.DropMissing,
-        "numeric": schema.NumericStep,
-        "expression": schema.ExpressionStep,
-        "calendar": schema.CalendarStep,
-        "impute": schema.ImputeStep,
-        "encode": schema.EncodeStep,
-        "scale": schema.ScaleStep,
-        "versus": schema.ChampionGate,
-        "absolute": schema.AbsoluteGate,
-        "LastWindow": schema.LastWindow,
+        "package": data.PackageSource,
+        "file": data.FileSource,
+        "lightgbm": families.LightGBM,
+        "torch.mlp": families.TorchMLP,
+        "drop_duplicates": cleaning_steps.DropDuplicates,
+        "clip": cleaning_steps.Clip,
+        "map": cleaning_steps.MapValues,
+        "drop_missing": cleaning_steps.DropMissing,
+        "numeric": feature_steps.NumericStep,
+        "expression": feature_steps.ExpressionStep,
+        "calendar": feature_steps.CalendarStep,
+        "impute": feature_steps.ImputeStep,
+        "encode": feature_steps.EncodeStep,
+        "scale": feature_steps.ScaleStep,
+        "versus": gates.ChampionGate,
+        "absolute": gates.AbsoluteGate,
+        "LastWindow": families.LastWindow,
     }
 
 

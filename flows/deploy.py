@@ -6,7 +6,8 @@ from datetime import datetime
 
 from prefect import flow
 
-from expectations.usecase import REPLAY, Release
+from expectations.production import Release
+from expectations.usecase import REPLAY
 from flows.conclusions import conclude_deployment, conclude_withdrawal
 from flows.stage import Verdict, at_work, open_job, run_name
 from tasks.deployment.task import bless, register, release, roll_out, settle

@@ -23,7 +23,7 @@ from prefect.settings import (
 )
 
 from expectations.errors import DriftwheelError, OvertakenError, ReleaseError
-from expectations.usecase import Release
+from expectations.production import Release
 from flows.collect import collect
 from flows.deploy import deploy
 from flows.instants import refuse_future

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from expectations.errors import StateError, StorageError
 from expectations.loading import LoadedUseCase, load_use_case
-from expectations.usecase import placeholders
+from expectations.production import placeholders
 from tasks.stores.database import Database
 from tasks.stores.files import storing
 from tasks.stores.lake import usable

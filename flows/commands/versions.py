@@ -41,7 +41,7 @@ def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool
     from pydantic import ValidationError
 
     from expectations.errors import DriftwheelError
-    from expectations.usecase import Release
+    from expectations.production import Release
 
     settings = read_settings()
     asked: dict[str, Any] = {name: value for name, value in plan.items() if value is not None}

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from expectations.usecase import FeedbackRules
+from expectations.data import FeedbackRules
 from tasks.bundles.bundle import Manifest
 from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.lake import Lake

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from expectations.usecase import CleaningStep, Clip, DropDuplicates, DropMissing, MapValues
+from expectations.cleaning_steps import CleaningStep, Clip, DropDuplicates, DropMissing, MapValues
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ import fsspec
 from fsspec.compression import compr
 from fsspec.utils import infer_compression
 
+from expectations.data import FileSource, PackageSource, Source
 from expectations.errors import SourceError, SourceUnreachableError
 from expectations.files import open_regular
 from expectations.masking import mask
-from expectations.usecase import FileSource, PackageSource, Source
 
 _HERE = ("file", "local")
 _ELSEWHERE = frozenset(

@@ -11,9 +11,11 @@ from datetime import datetime
 
 import polars as pl
 
+from expectations.cleaning_steps import Clip, ClipRange, DropMissing, MapValues
+from expectations.data import Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import Clip, ClipRange, DropMissing, Join, MapValues, UseCase
+from expectations.usecase import UseCase
 from tasks.collection.sources import cast_column, read_source
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import evaluate

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
+from expectations.data import Clock, ColumnSpec, Source
 from expectations.errors import SourceError
-from expectations.usecase import Clock, ColumnSpec, Source
 from tasks.collection.addresses import file_name, locate, read_address
 
 _TYPES: dict[str, pl.DataType] = {

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from expectations.usecase import Release, UseCase
+from expectations.production import Release
+from expectations.usecase import UseCase
 from tasks.evaluation.drift import profile_column, score_window
 from tasks.evaluation.interval import paired_interval, unpaired_interval
 from tasks.evaluation.metrics import Blocks, Scored

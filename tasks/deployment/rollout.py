@@ -13,7 +13,7 @@ from typing import Any, Literal
 import polars as pl
 
 from expectations.errors import ReleaseError, StorageError, UnreachableError
-from expectations.usecase import Release
+from expectations.production import Release
 from expectations.windows import Window
 from tasks.bundles.bundle import Manifest, jsonable, load_bundle
 from tasks.bundles.served_rows import decode_rows, true_labels

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from expectations.usecase import AbsoluteGate, ChampionGate, Gate
+from expectations.gates import AbsoluteGate, ChampionGate, Gate
 from tasks.evaluation.interval import Interval
 
 Outcome = Literal["pass", "fail", "unknown"]

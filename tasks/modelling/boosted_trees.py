@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from expectations.errors import TrainingError
-from expectations.usecase import Candidate, LightGBM
+from expectations.families import Candidate, LightGBM
 from tasks.modelling.family import Matrix, Report, Rows, Vector, normalised
 from tasks.modelling.predictors import TreePredictor
 

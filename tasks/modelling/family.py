@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from expectations.usecase import Candidate
+from expectations.families import Candidate
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from expectations.errors import TrainingError
-from expectations.usecase import Candidate, TorchMLP
+from expectations.families import Candidate, TorchMLP
 from tasks.modelling.family import Matrix, Report, Rows, Vector, normalised
 from tasks.modelling.predictors import OnnxPredictor
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from expectations.usecase import Policy
+from expectations.production import Policy
 
 Action = Literal["keep", "warn", "hold", "retrain"]
 Status = Literal["good", "violated", "unknown"]

@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from expectations.cleaning_steps import CleaningStep, Clip, MapValues
 from expectations.errors import TrainingError
 from expectations.expressions import Call, Column, Node
-from expectations.usecase import (
+from expectations.feature_steps import (
     CalendarStep,
-    CleaningStep,
-    Clip,
     EncodeStep,
     ExpressionStep,
     FeatureStep,
     ImputeStep,
-    MapValues,
     NumericStep,
     ScaleStep,
     columns_made,

@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from expectations.usecase import METRICS, ChampionGate, UseCase
+from expectations.gates import ChampionGate
+from expectations.usecase import METRICS, UseCase
 from tasks.bundles.bundle import Bundle
 from tasks.evaluation.gates import GateResult, check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval, time_blocks

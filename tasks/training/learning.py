@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 
 from expectations.errors import TrainingError
-from expectations.usecase import Candidate, ChampionGate, LastWindow, UseCase
+from expectations.families import Candidate, LastWindow
+from expectations.gates import ChampionGate
+from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import cut_newest, rolling_origin
 from tasks.modelling.families import family

@@ -19,7 +19,7 @@ import pytest
 
 from expectations.durations import Duration
 from expectations.errors import ReleaseError, UnreachableError
-from expectations.usecase import Release
+from expectations.production import Release
 from tasks.bundles.bundle import Bundle, Manifest, load_bundle
 from tasks.deployment import releasing, rollout
 from tasks.deployment.guarding import StepVerdict

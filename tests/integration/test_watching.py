@@ -13,9 +13,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from expectations.data import FeedbackRules
 from expectations.durations import Duration
 from expectations.loading import LoadedUseCase
-from expectations.usecase import FeedbackRules
 from infra.settings import Settings
 from tasks.bundles.bundle import jsonable
 from tasks.bundles.feedback import find_unmatched

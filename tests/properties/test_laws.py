@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.durations import Duration
-from expectations.usecase import AbsoluteGate, ChampionGate
+from expectations.gates import AbsoluteGate, ChampionGate
 from expectations.windows import window_of, window_start
 from tasks.evaluation.gates import check_gate
 from tasks.evaluation.interval import Interval, time_blocks

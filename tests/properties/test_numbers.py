@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expectations.durations import Duration
-from expectations.usecase import AbsoluteGate, ChampionGate, Policy, Release
+from expectations.gates import AbsoluteGate, ChampionGate
+from expectations.production import Policy, Release
 from tasks.bundles.bundle import MAX_LABEL, label_bounds
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
 from tasks.evaluation.drift import profile_column, score_window

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from expectations.usecase import CleaningStep, FeatureStep
+from expectations.cleaning_steps import CleaningStep
+from expectations.feature_steps import FeatureStep
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from expectations.data import Source
 from expectations.errors import SourceError, SourceUnreachableError, UseCaseError
 from expectations.loading import load_use_case
-from expectations.usecase import Source
 from tasks.collection.addresses import file_name, locate, read_address
 
 Make = Callable[..., Path]

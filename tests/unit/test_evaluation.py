@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from expectations.usecase import METRICS, AbsoluteGate, ChampionGate
+from expectations.gates import AbsoluteGate, ChampionGate
+from expectations.usecase import METRICS
 from tasks.evaluation import metrics as metrics_module
 from tasks.evaluation.gates import check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval, time_blocks

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from expectations.loading import LoadedUseCase, load_use_case
-from expectations.usecase import Release
+from expectations.production import Release
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
 
 PLAN = Release(strategy="canary", min_rows=100)

@@ -3,7 +3,7 @@
 import pytest
 
 from expectations.durations import Duration
-from expectations.usecase import Policy
+from expectations.production import Policy
 from expectations.windows import Window, window_of
 from tasks.monitoring.policy import Seen, Situation, decide
 from tests.conftest import instant

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from expectations.errors import BundleError, TrainingError
+from expectations.families import LightGBM
 from expectations.loading import LoadedUseCase, load_use_case
-from expectations.usecase import LightGBM
 from tasks.bundles.bundle import jsonable, load_bundle
 from tasks.bundles.pyfunc import _load_pyfunc
 from tasks.collection.joining import join_sources

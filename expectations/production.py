@@ -1,0 +1,114 @@
+"""What is watched in production, when the wheel turns, and how a version is released."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from expectations.durations import Duration
+from expectations.fields import Columns, Cron, PositiveSpan, Share, Span, Strict
+
+
+class Drift(Strict):
+    """When a column counts as drifted."""
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Share of windows without drift in which any column may be called drifted (false alarms)."""
+    min_effect: Annotated[float, Field(ge=0)] = 0.1
+    """Smallest score worth telling, however certain."""
+    columns: Literal["all"] | Columns = "all"
+
+
+class Performance(Strict):
+    """When realised performance counts as decayed."""
+
+    metric: str
+    drop: Annotated[float, Field(ge=0)]
+    """Worse than the reference by more than this is a violation."""
+    versus: Literal["holdout", "best"] = "holdout"
+    """The reference: what the champion's recipe reached on its holdout, or the best of that and of every ripe window
+    it has served (a holdout of a hard week is a low bar for an easy month)."""
+    min_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of predictions whose true label must be known."""
+
+
+class Policy(Strict):
+    """When the wheel turns."""
+
+    violations: Annotated[int, Field(ge=1)] = 2
+    of: Annotated[int, Field(ge=1)] = 3
+    """Retrain when this many of the last `of` windows violate and the latest does."""
+    cooldown: Span
+    """Data time between two retrainings at least."""
+    min_rows: Annotated[int, Field(ge=1)] = 100
+    """New labelled rows a retraining needs."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.violations > self.of:
+            raise ValueError(f"violations: {self.violations} of: {self.of} can never be reached")
+        return self
+
+
+class Monitoring(Strict):
+    """What is watched in production."""
+
+    every: PositiveSpan
+    drift: Drift = Drift()
+    performance: tuple[Performance, ...]
+    policy: Policy
+    min_rows: Annotated[int, Field(ge=2)] = 100
+    """Fewest rows in a window worth a number; fewer are unknown."""
+
+
+class Schedule(Strict):
+    """When flows run by themselves (cron, UTC)."""
+
+    collect: Cron = "0 3 * * *"
+    monitor: Cron = "0 * * * *"
+    active: bool = False
+
+
+class Guardrails(Strict):
+    """What a candidate must keep to while it is released; each is judged once there are rows enough."""
+
+    max_failures: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of its requests it may fail to score."""
+    max_latency: Annotated[float, Field(gt=1)] = 5.0
+    """Times the processor time the champion takes for as much, it may take."""
+    max_drift: Annotated[float, Field(gt=0)] = 0.5
+    """How far its predictions may lie from the champion's: Wasserstein distance in their standard deviations."""
+    min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of rows on which both say the same label (a regression: lie within half a deviation); shadow only."""
+    max_loss: Annotated[float, Field(ge=0)] | None = None
+    """How much worse the first metric of `monitoring.performance` may be, beyond doubt, on rows whose label is ripe;
+    that metric's `drop` where not given."""
+
+
+class Release(Strict):
+    """How a challenger becomes the champion."""
+
+    strategy: Literal["replace", "shadow", "canary"] = "replace"
+    steps: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.05, 0.25)
+    """Shares of the entities a canary answers, growing."""
+    step: PositiveSpan = Duration.parse("10m")
+    """How long a step (or the shadow) lasts."""
+    min_rows: Annotated[int, Field(ge=2)] = 200
+    """Rows the candidate must have scored in a step to be judged; with fewer it is withdrawn."""
+    guardrails: Guardrails = Guardrails()
+
+    @model_validator(mode="after")
+    def _growing(self) -> Self:
+        if list(self.steps) != sorted(set(self.steps)):
+            raise ValueError(f"steps: {', '.join(map(str, self.steps))} do not grow")
+        return self
+
+
+def placeholders(address: str) -> list[str]:
+    """Names of the environment variables an alert address refers to."""
+    return re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", address)
