@@ -66,6 +66,10 @@ class UseCaseNotFoundError(DriftwheelError):
     """A name or path leads to no use case."""
 
 
+class PartError(DriftwheelError):
+    """An installed package offers a part that is none."""
+
+
 class ExpressionError(DriftwheelError):
     """An expression in a use case cannot be read."""
 

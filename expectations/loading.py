@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from expectations import cleaning_steps, data, families, feature_steps, gates
+from expectations import data, families, gates
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
+from expectations.slots import SLOTS, Slot
 from expectations.usecase import REPLAY, UseCase
 
 FILE = "usecase.yaml"
@@ -150,11 +151,12 @@ def _read_spec(file: Path, document: Document, problems: list[Problem]) -> UseCa
         return UseCase.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
         for item in error.errors(include_url=False)[: MAX_PROBLEMS + 1]:
-            problems.extend(_explain(item, str(file), document.lines))
+            problems.extend(_explain(item, str(file), document))
     return None
 
 
-def _explain(item: Any, file: str, lines: dict[Path_, int]) -> list[Problem]:  # noqa: ANN401 - Pydantic's dict
+def _explain(item: Any, file: str, document: Document) -> list[Problem]:  # noqa: ANN401 - Pydantic's dict
+    lines = document.lines
     path: Path_ = ()
     for part in item["loc"]:  # the location also names union members, which no file contains
         if (*path, part) in lines or (item["type"] == "missing" and part == item["loc"][-1]):
@@ -164,13 +166,13 @@ def _explain(item: Any, file: str, lines: dict[Path_, int]) -> list[Problem]:  #
     if len(message) > MAX_MESSAGE_CHARACTERS:  # it may repeat what was written, however long that was
         message = f"{message[:MAX_MESSAGE_CHARACTERS]}…"
     if item["type"] == "extra_forbidden":
-        allowed = _fields_at(item["loc"][:-1])
+        allowed = _fields_at(item["loc"][:-1], document.data)
         near = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
         message = f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known: {', '.join(allowed)}"
     elif item["type"] == "union_tag_invalid":
         near = difflib.get_close_matches(str(item["ctx"]["tag"]), item["ctx"]["expected_tags"].split("'"), n=1)
         message += f" (did you mean {near[0]!r}?)" if near else ""
-    elif item["type"] == "unknown_step" and isinstance(item["input"], dict):
+    elif item["type"] == "unknown_part" and isinstance(item["input"], dict):
         known = message.rpartition(": ")[2].split(", ")
         near = [match for key in item["input"] for match in difflib.get_close_matches(key, known, n=1)]
         message += f"; found {', '.join(map(str, item['input']))}" + (f" (did you mean {near[0]!r}?)" if near else "")
@@ -192,26 +194,25 @@ def _models() -> dict[str, type[BaseModel]]:
         "file": data.FileSource,
         "lightgbm": families.LightGBM,
         "torch.mlp": families.TorchMLP,
-        "drop_duplicates": cleaning_steps.DropDuplicates,
-        "clip": cleaning_steps.Clip,
-        "map": cleaning_steps.MapValues,
-        "drop_missing": cleaning_steps.DropMissing,
-        "numeric": feature_steps.NumericStep,
-        "expression": feature_steps.ExpressionStep,
-        "calendar": feature_steps.CalendarStep,
-        "impute": feature_steps.ImputeStep,
-        "encode": feature_steps.EncodeStep,
-        "scale": feature_steps.ScaleStep,
         "versus": gates.ChampionGate,
         "absolute": gates.AbsoluteGate,
         "LastWindow": families.LastWindow,
     }
 
 
-def _fields_at(location: tuple[str | int, ...]) -> list[str]:
+def _fields_at(location: tuple[str | int, ...], written: Any) -> list[str]:  # noqa: ANN401 - whatever the file holds
     """Keys the schema knows at a Pydantic error location."""
     model: type[BaseModel] = UseCase
+    slot: Slot | None = None
     for part in location:
+        if isinstance(written, dict):
+            written = written.get(part, written)  # a location also names what no file contains
+        elif isinstance(written, list) and isinstance(part, int):
+            written = written[part]
+        if slot is not None and isinstance(part, int):
+            model, slot = slot.part_of(written) or model, None
+            continue
+        slot = SLOTS.get(str(part)) if model is UseCase else None
         names = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
         if part in names:
             model = _first_model(names[str(part)]) or model

@@ -14,13 +14,13 @@ from pydantic import (
     model_validator,
 )
 
-from expectations.cleaning_steps import CleaningStep
 from expectations.data import Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
 from expectations.families import Model, TorchMLP
-from expectations.feature_steps import FeatureStep, columns_read
 from expectations.fields import Columns, Strict
 from expectations.gates import Evaluation, Gate
+from expectations.parts import CleaningStep, FeatureStep
 from expectations.production import Monitoring, Release, Schedule
+from expectations.slots import CLEANING, FEATURES
 
 REPLAY = "-replay"
 """Ending of the names replays are kept under."""
@@ -60,8 +60,8 @@ class UseCase(Strict):
     personal: dict[str, Literal["drop", "hash", "keep"]] = Field({})
     """Applied where data enters."""
     collection: Collection = Collection()
-    cleaning: tuple[CleaningStep, ...] = ()
-    features: Annotated[tuple[FeatureStep, ...], Field(min_length=1)]
+    cleaning: tuple[Annotated[CleaningStep, CLEANING], ...] = ()
+    features: Annotated[tuple[Annotated[FeatureStep, FEATURES], ...], Field(min_length=1)]
     model: Model
     evaluation: Evaluation = Evaluation()
     gates: Annotated[tuple[Gate, ...], Field(min_length=1)]
@@ -90,7 +90,7 @@ class UseCase(Strict):
             problems.append(f"sources.{first}: the first source is the base and joins nothing")
         problems += [f"sources.{name}: needs a join" for name in others if self.sources[name].join is None]
         for index, step in enumerate(self.features):
-            leaks = sorted(set(columns_read(step)) & unknowable)
+            leaks = sorted(step.reads({}).keys() & unknowable)
             if leaks:
                 problems.append(
                     f"features.{index}: {', '.join(leaks)} {'is' if len(leaks) == 1 else 'are'} known only after "

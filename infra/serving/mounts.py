@@ -25,7 +25,7 @@ from tasks.bundles.bundle import Bundle, Manifest, load_bundle
 from tasks.deployment.sharing import entity_columns, place_of
 from tasks.modelling.family import Matrix, Vector
 from tasks.modelling.predictors import TreePredictor, processor_seconds
-from tasks.preprocessing.program import RowExecutor
+from tasks.preprocessing.rows import RowExecutor
 from tasks.stores.releases import Desired, Releases, Served
 
 _log = logging.getLogger("driftwheel.serving")

@@ -29,7 +29,8 @@ from pydantic import BaseModel, ConfigDict
 from expectations.errors import BundleError
 from tasks.modelling.family import Vector
 from tasks.modelling.predictors import ReleasedPredictor, load_predictor
-from tasks.preprocessing.program import FeatureProgram, RowExecutor
+from tasks.preprocessing.program import FeatureProgram
+from tasks.preprocessing.rows import RowExecutor
 from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file
 

@@ -10,7 +10,8 @@ import polars as pl
 
 from expectations.errors import TurnTakenError
 from expectations.loading import LoadedUseCase
-from tasks.cleaning.repair import Repaired, repair
+from expectations.parts import Repaired
+from tasks.cleaning.repair import repair
 from tasks.cleaning.suite import Outcome, validate
 from tasks.stores.lake import BATCH, Lake, Version
 

@@ -11,7 +11,6 @@ from datetime import datetime
 
 import polars as pl
 
-from expectations.cleaning_steps import Clip, ClipRange, DropMissing, MapValues
 from expectations.data import Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
@@ -198,13 +197,7 @@ def needed_columns(spec: UseCase) -> list[str]:
     needed = [*spec.keys, spec.clock.column, *spec.forbidden, *input_kinds(spec.features)]
     needed += list(spec.label.expression.columns) if spec.label.expression else [spec.label.column]
     for step in spec.cleaning:
-        if isinstance(step, Clip):
-            clip: ClipRange = step.clip
-            needed += clip.columns
-        elif isinstance(step, MapValues):
-            needed.append(step.map.column)
-        elif isinstance(step, DropMissing):
-            needed += step.drop_missing
+        needed += step.reads()
     dropped = {column for column, how in spec.personal.items() if how == "drop"}
     return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
 

@@ -1,43 +1,15 @@
-"""Learn a feature program from training rows, with scikit-learn's estimators where it has them."""
+"""Learn a feature program from training rows: a loop over what the use case declares."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import polars as pl
 
-from expectations.cleaning_steps import CleaningStep, Clip, MapValues
 from expectations.errors import TrainingError
-from expectations.expressions import Call, Column, Node
-from expectations.feature_steps import (
-    CalendarStep,
-    EncodeStep,
-    ExpressionStep,
-    FeatureStep,
-    ImputeStep,
-    NumericStep,
-    ScaleStep,
-    columns_made,
-    columns_read,
-)
-from tasks.preprocessing.program import (
-    Bound,
-    Calendar,
-    Expression,
-    FeatureProgram,
-    Fill,
-    Input,
-    Kind,
-    Ordinal,
-    Replace,
-    Scale,
-    Step,
-    number_as_text,
-    read_input,
-    run_step,
-    to_text,
-)
+from expectations.parts import CleaningStep, FeatureStep, FitContext, FittedStep, Kind
+from tasks.preprocessing.program import FeatureProgram
+from tasks.preprocessing.reading import Input, read_input
 
 
 def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = None) -> dict[str, Kind]:
@@ -49,46 +21,20 @@ def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = 
     held : mapping of str to {"number", "text", "instant"}, optional
         What columns are known to hold; only an imputation and `is_missing` do not say it themselves.
     """
-    known = held or {}
     kinds: dict[str, Kind] = {}
     made: set[str] = set()
     for step in steps:
-        read: dict[str, Kind] = {}
-        match step:
-            case NumericStep():
-                read = dict.fromkeys(step.numeric, "number")
-            case ExpressionStep():
-                read = _expression_kinds(step.expression.root, known)
-            case CalendarStep():
-                read = {step.calendar: "instant"}
-            case ImputeStep():
-                read = {column: known.get(column, "number") for column in step.impute.columns}
-            case EncodeStep():
-                read = dict.fromkeys(step.encode, "text")
-            case ScaleStep():
-                read = dict.fromkeys(step.scale, "number")
+        read = step.reads(held or {})
         kinds |= {column: kind for column, kind in read.items() if column not in kinds and column not in made}
-        made |= set(columns_made(step))
-    return kinds
-
-
-def _expression_kinds(node: Node, held: Mapping[str, Kind]) -> dict[str, Kind]:
-    if isinstance(node, Call) and node.function == "is_missing" and isinstance(node.arguments[0], Column):
-        name = node.arguments[0].name
-        return {name: held.get(name, "number")}
-    if isinstance(node, Column):
-        return {node.name: "text" if node.kind == "text" else "number"}
-    kinds: dict[str, Kind] = {}
-    for value in vars(node).values():
-        children = value if isinstance(value, tuple) else (value,)
-        for child in children:
-            if isinstance(child, Node):
-                kinds |= _expression_kinds(child, held)
+        made |= set(step.makes())
     return kinds
 
 
 def fit_program(
-    steps: Sequence[FeatureStep], frame: pl.DataFrame, cleaning: Sequence[CleaningStep] = ()
+    steps: Sequence[FeatureStep],
+    frame: pl.DataFrame,
+    cleaning: Sequence[CleaningStep] = (),
+    context: FitContext = FitContext(),  # noqa: B008 - a named tuple of nothing
 ) -> FeatureProgram:
     """Fit every step on training rows, each on what the steps before it made.
 
@@ -99,8 +45,9 @@ def fit_program(
     frame : polars.DataFrame of shape (n_rows, any)
         Training rows.
     cleaning : sequence of CleaningStep
-        Its bounds and spellings become the program's first steps: what was repaired before training is repaired
+        Its bounds and spellings become the program's repairs: what was repaired before training is repaired
         before serving, too.
+    context : FitContext, optional
 
     Raises
     ------
@@ -119,15 +66,16 @@ def fit_program(
     inputs = tuple(Input(name, kind) for name, kind in kinds.items())
     _refuse_empty(frame.select(list(kinds)), "the training rows")
     working = _read_inputs(inputs, frame)
-    fitted: list[Step] = list(_repairs(cleaning, kinds))
-    for repair in fitted:
-        working = run_step(working, repair)
+    repairs = tuple(fitted for step in cleaning for fitted in step.served(kinds))
+    for repair in repairs:
+        working = repair.frame(working)
+    fitted: list[FittedStep] = []
     features: dict[str, None] = {}
     categorical: dict[str, None] = {}
     for declared in steps:
         try:
-            for step in _fit_step(declared, working):
-                working = run_step(working, step)
+            for step in declared.fit(working, context):
+                working = step.frame(working)
                 fitted.append(step)
         except pl.exceptions.PolarsError as error:
             raise TrainingError(
@@ -135,11 +83,12 @@ def fit_program(
                 str(error).splitlines()[0],
                 "Encode texts, take calendar parts of instants, or declare the type under `columns`",
             ) from error
-        features |= dict.fromkeys(columns_made(declared))
-        if isinstance(declared, EncodeStep):
-            categorical |= dict.fromkeys(declared.encode)
-        elif isinstance(declared, ScaleStep):
-            categorical = {name: None for name in categorical if name not in declared.scale}
+        made = dict.fromkeys(declared.makes())
+        features |= made
+        if declared.makes_categories:
+            categorical |= made
+        elif declared.makes_categories is not None:
+            categorical = {name: None for name in categorical if name not in made}
     texts_left = [name for name in features if not working.schema[name].is_numeric()]
     if texts_left:
         raise TrainingError(
@@ -147,11 +96,11 @@ def fit_program(
             f"texts or instants in {', '.join(texts_left)}",
             "Add them to an `encode` step, or take calendar parts",
         )
-    return FeatureProgram(inputs, tuple(fitted), tuple(features), tuple(categorical))
+    return FeatureProgram(inputs, repairs, tuple(fitted), tuple(features), tuple(categorical))
 
 
 def _name(step: FeatureStep) -> str:
-    return f"{next(iter(type(step).model_fields))}({', '.join(columns_read(step))})"
+    return f"{next(iter(type(step).model_fields))}({', '.join(step.reads({}))})"
 
 
 def _read_inputs(inputs: Sequence[Input], frame: pl.DataFrame) -> pl.DataFrame:
@@ -168,17 +117,6 @@ def _read_inputs(inputs: Sequence[Input], frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _repairs(cleaning: Sequence[CleaningStep], kinds: Mapping[str, Kind]) -> list[Step]:
-    steps: list[Step] = []
-    for step in cleaning:
-        if isinstance(step, Clip):
-            numbers = [column for column in step.clip.columns if kinds.get(column) == "number"]
-            steps += [Bound(column, step.clip.min, step.clip.max) for column in numbers]
-        elif isinstance(step, MapValues) and kinds.get(step.map.column) == "text":
-            steps.append(Replace(step.map.column, tuple(step.map.values), tuple(step.map.values.values())))
-    return steps
-
-
 def _held(dtype: pl.DataType) -> Kind:
     if dtype == pl.String:
         return "text"
@@ -191,59 +129,5 @@ def _refuse_empty(frame: pl.DataFrame, where: str) -> None:
         raise TrainingError(
             "at least one value in every column a feature reads",
             f"{', '.join(empty)} missing in all {len(frame)} of {where}",
-            "Mend the source, or take the column out of `features`",
+            "Correct the source, or take the column out of `features`",
         )
-
-
-def _fit_step(declared: FeatureStep, working: pl.DataFrame) -> list[Step]:
-    match declared:
-        case NumericStep():
-            return []
-        case ExpressionStep():
-            return [Expression(declared.name, declared.expression.text)]
-        case CalendarStep():
-            return [Calendar(declared.calendar, tuple(declared.parts), declared.timezone)]
-        case ImputeStep():
-            return [_fit_fill(column, declared.impute.strategy, working) for column in declared.impute.columns]
-        case EncodeStep():
-            return [_fit_ordinal(column, declared.max_categories, working) for column in declared.encode]
-        case ScaleStep():
-            return [_fit_scale(column, declared.to, working) for column in declared.scale]
-
-
-def _fit_fill(column: str, strategy: str | float, working: pl.DataFrame) -> Fill:
-    from sklearn.impute import SimpleImputer
-
-    text = working.schema[column] == pl.String
-    if not isinstance(strategy, str):
-        return Fill(column, number_as_text(float(strategy)) if text else float(strategy))
-    if text and strategy != "most_frequent":
-        raise TrainingError(
-            f"numbers to take the {strategy} of", f"texts in {column}", "Impute texts with most_frequent"
-        )
-    known = working[column].drop_nulls()
-    values = known.to_numpy().astype(object if text else np.float64).reshape(-1, 1)
-    value = SimpleImputer(strategy=strategy, missing_values=None if text else np.nan).fit(values).statistics_[0]
-    return Fill(column, str(value) if text else float(value))
-
-
-def _fit_ordinal(column: str, most: int, working: pl.DataFrame) -> Ordinal:
-    from sklearn.preprocessing import OrdinalEncoder
-
-    texts = working.select(to_text(pl.col(column), working.schema[column]).alias("value"))["value"].drop_nulls()
-    counts = texts.value_counts(name="count").sort(["count", "value"], descending=[True, False]).head(most)
-    encoder = OrdinalEncoder().fit(counts["value"].to_numpy().astype(object).reshape(-1, 1))
-    return Ordinal(column, tuple(str(category) for category in encoder.categories_[0]))
-
-
-def _fit_scale(column: str, to: str, working: pl.DataFrame) -> Scale:
-    from sklearn.preprocessing import MinMaxScaler, StandardScaler
-
-    values = working[column].cast(pl.Float64).drop_nulls().to_numpy().reshape(-1, 1)
-    if not len(values):
-        raise TrainingError("numbers to scale", f"{column} missing in all training rows", "Impute it before")
-    if to == "standard":
-        standard = StandardScaler().fit(values)
-        return Scale(column, float(standard.mean_[0]), 1.0 / float(standard.scale_[0]))
-    minmax = MinMaxScaler().fit(values)
-    return Scale(column, float(minmax.data_min_[0]), float(minmax.scale_[0]))

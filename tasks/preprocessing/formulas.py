@@ -73,8 +73,16 @@ class _Evaluation:
         """Evaluate an expression into a column of its own."""
         self._count += 1
         name = f"\0{self._count}"
-        self.frame = self.frame.with_columns(expression.alias(name))
+        self.frame = self.frame.with_columns(self.whole(expression, name))
         return pl.col(name)
+
+    def whole(self, expression: pl.Expr, name: str) -> pl.Series:
+        """Evaluate an expression; one value a row.
+
+        Polars reduces a comparison of a literal with a column of nothing but missing values to one value.
+        """
+        values = self.frame.select(expression.alias(name))[name]
+        return values if len(values) == len(self.frame) else values.new_from_index(0, len(self.frame))
 
     def value(self, node: Node) -> pl.Expr:
         """Translate a tree to an expression over columns that are already numbers (Float64) or texts."""
@@ -133,14 +141,9 @@ class _Evaluation:
 
 
 def evaluate(frame: pl.DataFrame, node: Node, name: str) -> pl.Series:
-    """Evaluate a tree over a frame; one value a row.
-
-    Polars reduces a comparison of a literal with a column of nothing but missing values to one value.
-    """
+    """Evaluate a tree over a frame; one value a row."""
     evaluation = _Evaluation(frame)
-    result = evaluation.number(node).alias(name)
-    values = evaluation.frame.select(result)[name]
-    return values if len(values) == len(frame) else values.new_from_index(0, len(frame))
+    return evaluation.whole(evaluation.number(node), name)
 
 
 @cache

@@ -744,16 +744,21 @@ def test_columns_of_other_types_read_as_text_are_the_same_in_both_executors(made
 
     from infra.serving.protocol import Reader
     from tasks.bundles.bundle import BundleColumn
-    from tasks.preprocessing.program import Expression, FeatureProgram, Input, Ordinal, Replace
+    from tasks.cleaning.steps.map_values import FittedReplace
+    from tasks.preprocessing.program import FeatureProgram
+    from tasks.preprocessing.reading import Input
+    from tasks.preprocessing.steps.encode import FittedOrdinal
+    from tasks.preprocessing.steps.expression import FittedExpression
 
     program = FeatureProgram(
         inputs=(Input("b", "text"), Input("i", "text"), Input("n", "text")),
+        repairs=(),
         steps=(
-            Expression("five", 'i == "5"'),
-            Replace("i", ("5",), ("4",)),
-            Ordinal("b", ("false", "true")),
-            Ordinal("i", ("4", "5", "9007199254740993")),
-            Ordinal("n", ("2", "2.5")),
+            FittedExpression("five", 'i == "5"'),
+            FittedReplace("i", ("5",), ("4",)),
+            FittedOrdinal("b", ("false", "true")),
+            FittedOrdinal("i", ("4", "5", "9007199254740993")),
+            FittedOrdinal("n", ("2", "2.5")),
         ),
         features=("five", "b", "i", "n"),
         categorical=("b", "i", "n"),

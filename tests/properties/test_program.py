@@ -4,6 +4,7 @@ import ast
 import json
 import math
 from datetime import UTC, datetime
+from typing import Annotated
 
 import numpy as np
 import polars as pl
@@ -11,11 +12,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from expectations.cleaning_steps import CleaningStep
-from expectations.feature_steps import FeatureStep
+from expectations import parts
+from expectations.slots import CLEANING, FEATURES
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 
+FeatureStep = Annotated[parts.FeatureStep, FEATURES]
+CleaningStep = Annotated[parts.CleaningStep, CLEANING]
 NUMBERS = st.one_of(
     st.none(), st.integers(-3, 3).map(float), st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1e300, 5e-324])
 )
@@ -217,6 +220,16 @@ def test_numbers_of_any_size_are_the_same_categories_in_both_executors(numbers: 
     program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["n"]}]'), frame)
     assert (program.transform(frame) >= 0).all()
     np.testing.assert_array_equal(program.transform(frame), program.compile().matrix(frame.to_dicts()))
+
+
+def test_a_condition_on_a_column_of_nothing_but_missing_values_is_missing() -> None:
+    declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json(
+        '[{"expression": "1 if 2.5 < x else 2", "name": "made"}]'
+    )
+    program = fit_program(declared, pl.DataFrame({"x": [1.0, 3.0]}))
+    frame = pl.DataFrame({"x": [None, None, None]}, schema={"x": pl.Float64})
+    assert np.isnan(program.transform(frame)).all()
+    assert np.isnan(program.compile().matrix(frame.to_dicts())).all()
 
 
 def test_a_long_sum_takes_no_longer_than_its_length() -> None:

@@ -1,0 +1,143 @@
+"""Slots: tables of names that a use case may write, and the parts they stand for.
+
+A part is the class that is declared in ``usecase.yaml`` and does the work, in one module of its stage. A slot holds its
+address, so that what is declared can be read without importing what runs; the class is imported when a use case names
+it. A name that is not built in is looked up among the entry points of installed packages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from expectations.errors import PartError
+
+if TYPE_CHECKING:
+    from expectations.parts import Part
+
+
+class Slot:
+    """A table of parts, told by the key that stands for each: ``{impute: …}`` is the part `impute`.
+
+    As the metadata of an annotation it is a Pydantic type: ``Annotated[FeatureStep, FEATURES]``.
+
+    Parameters
+    ----------
+    what : str
+        What its parts are called in errors.
+    base : str
+        Address of the class that each part extends, ``module:Class``.
+    built_in : mapping of str to str
+        Name -> address of the class.
+    group : str
+        Entry points of other packages.
+    """
+
+    def __init__(self, what: str, base: str, built_in: Mapping[str, str], group: str) -> None:
+        self.what, self.base, self.built_in, self.group = what, base, dict(built_in), group
+
+    def names(self) -> tuple[str, ...]:
+        """Names that are built in, and then those of installed packages."""
+        others = sorted({point.name for point in entry_points(group=self.group)} - self.built_in.keys())
+        return (*self.built_in, *others)
+
+    def find(self, name: str) -> type[Part] | None:
+        """Return the part of a name; None where there is none.
+
+        Raises
+        ------
+        PartError
+            If what an installed package has under this name is no such part.
+        """
+        address = self.built_in.get(name)
+        if address is not None:
+            return _load(address)
+        for point in entry_points(group=self.group, name=name):
+            found, base = point.load(), _load(self.base)
+            if not (isinstance(found, type) and issubclass(found, base)):
+                raise PartError(
+                    f"a {self.what} {name!r}, a class that extends {self.base}",
+                    f"{point.value}, which does not",
+                    f"Correct the entry point of the package {point.dist.name if point.dist else '?'}",
+                )
+            return found
+        return None
+
+    def part_of(self, written: object) -> type[Part] | None:
+        """Return the part of what was written: the first of its keys that names one."""
+        if not isinstance(written, dict):
+            return None
+        names = [key for key in written if isinstance(key, str)]
+        built_in = (self.find(name) for name in names if name in self.built_in)
+        return next(built_in, None) or next(filter(None, map(self.find, names)), None)
+
+    def _validate(self, value: Any, info: core_schema.ValidationInfo) -> Part:  # noqa: ANN401 - whatever was written
+        if isinstance(value, _load(self.base)):
+            return value
+        part = self.part_of(value)
+        if part is None:
+            raise PydanticCustomError("unknown_part", "{what}", {"what": self._expected()})
+        if info.mode == "json":  # where a list may stand for a tuple
+            return part.model_validate_json(json.dumps(value))
+        return part.model_validate(value, strict=None)
+
+    def _expected(self) -> str:
+        return f"a {self.what} starts with one of: {', '.join(self.names())}"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        """Say how Pydantic reads and writes a part of this slot."""
+        del source, handler
+        return core_schema.with_info_plain_validator_function(
+            self._validate, serialization=core_schema.plain_serializer_function_ser_schema(_dump, info_arg=True)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Say it in JSON schema: one of all parts."""
+        del schema
+        parts = (self.find(name) for name in self.names())
+        return {"oneOf": [handler(part.__pydantic_core_schema__) for part in parts if part is not None]}
+
+
+def _dump(value: Part, info: core_schema.SerializationInfo) -> dict[str, Any]:
+    return value.model_dump(mode=info.mode, by_alias=bool(info.by_alias))
+
+
+def _load(address: str) -> type[Part]:
+    module, _, name = address.partition(":")
+    found: type[Part] = getattr(import_module(module), name)
+    return found
+
+
+FEATURES = Slot(
+    "feature step",
+    "expectations.parts:FeatureStep",
+    {
+        "numeric": "tasks.preprocessing.steps.numeric:Numeric",
+        "expression": "tasks.preprocessing.steps.expression:Expression",
+        "calendar": "tasks.preprocessing.steps.calendar:Calendar",
+        "impute": "tasks.preprocessing.steps.impute:Impute",
+        "encode": "tasks.preprocessing.steps.encode:Encode",
+        "scale": "tasks.preprocessing.steps.scale:Scale",
+    },
+    "driftwheel.feature_steps",
+)
+CLEANING = Slot(
+    "cleaning step",
+    "expectations.parts:CleaningStep",
+    {
+        "drop_duplicates": "tasks.cleaning.steps.drop_duplicates:DropDuplicates",
+        "clip": "tasks.cleaning.steps.clip:Clip",
+        "map": "tasks.cleaning.steps.map_values:MapValues",
+        "drop_missing": "tasks.cleaning.steps.drop_missing:DropMissing",
+    },
+    "driftwheel.cleaning_steps",
+)
+SLOTS = {"features": FEATURES, "cleaning": CLEANING}
+"""Each slot by the key of a use case it fills."""

@@ -1,0 +1,1 @@
+"""Steps of cleaning, a module each; `expectations.slots.CLEANING` names them."""

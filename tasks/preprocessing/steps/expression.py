@@ -1,0 +1,81 @@
+"""A number computed from columns of the row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+from expectations.expressions import Call, Column, Node, parse_expression
+from expectations.fields import Formula
+from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, RowWriter
+from tasks.preprocessing.formulas import evaluate
+
+
+@dataclass(frozen=True)
+class FittedExpression(FittedStep):
+    """Column `name` becomes the value of `text`."""
+
+    step: ClassVar[str] = "expression"
+
+    name: str
+    text: str
+
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """The columns of the expression, and the one it makes."""
+        return (self.name, *parse_expression(self.text).columns)
+
+    def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Evaluate over a frame."""
+        return frame.with_columns(evaluate(frame, parse_expression(self.text).root, self.name))
+
+    def row(self, out: RowWriter) -> None:
+        """Evaluate for one row."""
+        result = out.number(parse_expression(self.text).root)
+        out.line(f"{out.variable(self.name)} = {result}")
+        out.note(self.name, holds_text=False, never_missing=False)
+
+
+class Expression(FeatureStep):
+    """Compute a number from columns of the row (conditions count as 0 and 1)."""
+
+    examples: ClassVar = (
+        {"expression": "(x + 2.5) / y", "name": "made"},
+        {"expression": "t == 'a' or is_missing(x)", "name": "told"},
+    )
+    fitted: ClassVar = FittedExpression
+    makes_categories: ClassVar = False
+
+    expression: Formula
+    name: str
+
+    def reads(self, held: Mapping[str, Kind]) -> dict[str, Kind]:
+        """Return the columns of the expression: texts where they are compared with texts."""
+        return _kinds(self.expression.root, held)
+
+    def makes(self) -> tuple[str, ...]:
+        """Return the name of its value."""
+        return (self.name,)
+
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Sequence[FittedStep]:
+        """Learn nothing: the expression is all there is."""
+        del frame, context
+        return (FittedExpression(self.name, self.expression.text),)
+
+
+def _kinds(node: Node, held: Mapping[str, Kind]) -> dict[str, Kind]:
+    if isinstance(node, Call) and node.function == "is_missing" and isinstance(node.arguments[0], Column):
+        name = node.arguments[0].name
+        return {name: held.get(name, "number")}
+    if isinstance(node, Column):
+        return {node.name: "text" if node.kind == "text" else "number"}
+    kinds: dict[str, Kind] = {}
+    for value in vars(node).values():
+        children = value if isinstance(value, tuple) else (value,)
+        for child in children:
+            if isinstance(child, Node):
+                kinds |= _kinds(child, held)
+    return kinds

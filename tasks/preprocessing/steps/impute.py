@@ -1,0 +1,88 @@
+"""Missing values filled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from expectations.errors import TrainingError
+from expectations.fields import Columns, Strict
+from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, RowWriter
+from tasks.preprocessing.reading import number_as_text
+
+
+@dataclass(frozen=True)
+class FittedFill(FittedStep):
+    """Missing values of `column` become `value`."""
+
+    step: ClassVar[str] = "impute"
+
+    column: str
+    value: float | str
+
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """The column."""
+        return (self.column,)
+
+    def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Fill a column."""
+        return frame.with_columns(pl.col(self.column).fill_null(pl.lit(self.value)))
+
+    def row(self, out: RowWriter) -> None:
+        """Fill one value."""
+        name = out.variable(self.column)
+        out.line(f"if {name} is None: {name} = {self.value!r}")
+        out.note(self.column, holds_text=None if isinstance(self.value, str) else False, never_missing=True)
+
+
+class Imputation(Strict):
+    """What to put where a value is missing."""
+
+    columns: Columns
+    strategy: Annotated[Literal["median", "mean", "most_frequent"] | float, Field(alias="with")] = "median"
+
+
+class Impute(FeatureStep):
+    """Fill missing values with a statistic of the training rows, or a fixed number."""
+
+    examples: ClassVar = (
+        {"impute": {"columns": ["x", "y"]}},
+        {"impute": {"columns": ["x", "y"], "with": "mean"}},
+        {"impute": {"columns": ["x"], "with": "most_frequent"}},
+        {"impute": {"columns": ["y"], "with": 3.5}},
+        {"impute": {"columns": ["t"], "with": "most_frequent"}},
+    )
+    fitted: ClassVar = FittedFill
+
+    impute: Imputation
+
+    def reads(self, held: Mapping[str, Kind]) -> dict[str, Kind]:
+        """Return its columns, as what they hold."""
+        return {column: held.get(column, "number") for column in self.impute.columns}
+
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Sequence[FittedStep]:
+        """Take the statistic of each column."""
+        del context
+        return [_fit(column, self.impute.strategy, frame) for column in self.impute.columns]
+
+
+def _fit(column: str, strategy: str | float, frame: pl.DataFrame) -> FittedFill:
+    from sklearn.impute import SimpleImputer
+
+    text = frame.schema[column] == pl.String
+    if not isinstance(strategy, str):
+        return FittedFill(column, number_as_text(float(strategy)) if text else float(strategy))
+    if text and strategy != "most_frequent":
+        raise TrainingError(
+            f"numbers to take the {strategy} of", f"texts in {column}", "Impute texts with most_frequent"
+        )
+    known = frame[column].drop_nulls()
+    values = known.to_numpy().astype(object if text else np.float64).reshape(-1, 1)
+    value = SimpleImputer(strategy=strategy, missing_values=None if text else np.nan).fit(values).statistics_[0]
+    return FittedFill(column, str(value) if text else float(value))
