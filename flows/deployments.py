@@ -24,7 +24,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.runner import Runner
-from prefect.schedules import Cron
+from prefect.schedules import Cron, Schedule
 
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase
@@ -65,11 +65,7 @@ def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database)
             known = None
         fresh = known is None or any(wanted[key] != applied.get(key) for key in (name, "active") if key in wanted)
         cron = wanted.get(name)
-        schedules = (
-            [Cron(str(cron), timezone="UTC", slug=name, active=schedule.active)]
-            if fresh and name in SCHEDULED
-            else None
-        )
+        schedules = [utc_schedule(str(cron), name, active=schedule.active)] if fresh and name in SCHEDULED else None
         made.append(
             RunnerDeployment.from_entrypoint(
                 f"flows.{name}.{name}",
@@ -82,6 +78,11 @@ def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database)
             )
         )
     return made
+
+
+def utc_schedule(line: str, slug: str, *, active: bool) -> Schedule:
+    """Make the schedule of a cron line; in UTC, where no hour comes twice and none is left out."""
+    return Cron(line, timezone="UTC", slug=slug, active=active)
 
 
 def remember(usecase: LoadedUseCase, database: Database) -> None:
