@@ -32,10 +32,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from expectations.errors import BackupError, BusyError
 from expectations.loading import SHIPPED
-from tasks.stores.database import metadata
 from tasks.stores.engines import connect_to_read
 from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.hashing import hash_file
+from tasks.stores.tables import metadata
 
 MANIFEST = "backup.json"
 FORMAT = 2

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tasks.monitoring.harvest import harvest
+from tasks.stores.harvest import harvest
 from tasks.stores.journal import unreadable
 from tasks.stores.lake import Lake
 from tasks.stores.releases import Served

@@ -46,7 +46,7 @@ POINTS = {
         ("tasks.stores.turning:Stage.finish", "before"),
     ],
     "monitor": [
-        ("tasks.monitoring.harvest:clear", "before"),
+        ("tasks.stores.harvest:clear", "before"),
         ("tasks.stores.lake:Lake.append", "after"),
         ("tasks.stores.database:Database.put_measurement", "after"),
         ("tasks.stores.database:Database.write", "after"),

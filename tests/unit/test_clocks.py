@@ -14,14 +14,16 @@ import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
 from expectations.durations import Duration
+from expectations.windows import window_of
 from flows import stage
 from flows.deployments import utc_schedule
 from infra.vital_signs import show, shows
 from tasks.monitoring.served import find_served
-from tasks.monitoring.windows import window_of
-from tasks.stores.database import LEASE, PRESENCE, Database, Process
+from tasks.stores.database import Database
 from tasks.stores.lake import Lake
+from tasks.stores.presences import PRESENCE, Process
 from tasks.stores.releases import Releases
+from tasks.stores.turns import LEASE
 
 NOW = datetime.now(UTC)
 
