@@ -14,17 +14,28 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 from prefect.automations import AutomationCore, EventTrigger, Posture, RunDeployment
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.runner import Runner
-from prefect.schedules import Cron
+from prefect.schedules import Cron, Schedule
+from prefect.states import Cancelled
 
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase
@@ -38,6 +49,10 @@ from tasks.stores.database import Database
 
 SCHEDULED = ("collect", "monitor")
 _SIGN_SECONDS = 1.0
+_KEEP_UP_SECONDS = 10.0
+_MAX_RUNS_A_LOOK = 200
+_SCHEDULED_TAG = "auto-scheduled"
+"""What Prefect marks runs with that a schedule made."""
 EVENTS = {
     events.RETRAIN_REQUESTED: "collect",
     events.DATASET_READY: "train",
@@ -65,11 +80,7 @@ def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database)
             known = None
         fresh = known is None or any(wanted[key] != applied.get(key) for key in (name, "active") if key in wanted)
         cron = wanted.get(name)
-        schedules = (
-            [Cron(str(cron), timezone="UTC", slug=name, active=schedule.active)]
-            if fresh and name in SCHEDULED
-            else None
-        )
+        schedules = [utc_schedule(str(cron), name, active=schedule.active)] if fresh and name in SCHEDULED else None
         made.append(
             RunnerDeployment.from_entrypoint(
                 f"flows.{name}.{name}",
@@ -82,6 +93,11 @@ def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database)
             )
         )
     return made
+
+
+def utc_schedule(line: str, slug: str, *, active: bool) -> Schedule:
+    """Make the schedule of a cron line; in UTC, where no hour comes twice and none is left out."""
+    return Cron(line, timezone="UTC", slug=slug, active=active)
 
 
 def remember(usecase: LoadedUseCase, database: Database) -> None:
@@ -142,6 +158,30 @@ def forget(client: SyncPrefectClient, kept: set[str]) -> None:
                 for automation in client.read_automations_by_name(f"driftwheel: {target} {deployment.name}"):
                     client.delete_automation(automation.id)
             client.delete_deployment(deployment.id)
+
+
+def skip_superseded(client: SyncPrefectClient) -> int:
+    """Cancel runs of schedules that are due and were overtaken by a later one that is due too; returns how many.
+
+    A run does whatever is left to do up to its instant, so the later one does the work of all. After an outage, or
+    where a schedule comes more often than its flow ends, they would pile up without bound.
+    """
+    due = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        tags=FlowRunFilterTags(all_=[_SCHEDULED_TAG, "driftwheel"]),
+        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC)),
+    )
+    waiting: dict[tuple[UUID | None, str], list[UUID]] = {}
+    for run in client.read_flow_runs(
+        flow_run_filter=due, sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, limit=_MAX_RUNS_A_LOOK
+    ):
+        alike = run.deployment_id, json.dumps(run.parameters, sort_keys=True, default=str)
+        waiting.setdefault(alike, []).append(run.id)
+    superseded = [run for runs in waiting.values() for run in runs[:-1]]
+    for run_id in superseded:
+        said = "skipped: a later run of this schedule is due, which does its work too"
+        client.set_flow_run_state(run_id, Cancelled(message=said))
+    return len(superseded)
 
 
 def register(pool: str, kind: str, names: Sequence[str], folder: Path | None) -> list[str]:
@@ -229,6 +269,7 @@ def _run() -> None:
     runner = Runner(pause_on_shutdown=False, limit=4)
     with get_client(sync_client=True) as client:
         names = install(client, settings, runner.add_deployment)
+        skip_superseded(client)  # what came due while nobody was there
     if not names:
         print("no use case to run: waiting (driftwheel add NAME)", flush=True)  # noqa: T201 - the runner's log
         while signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, _SIGN_SECONDS) is None:
@@ -240,11 +281,12 @@ def _run() -> None:
 
 
 async def _serve(runner: Runner, alive: Path) -> None:
-    signs = asyncio.create_task(_show_life(runner, alive))
+    beside = [asyncio.create_task(each) for each in (_show_life(runner, alive), _keep_up())]
     try:
         await runner.start()
     finally:
-        signs.cancel()
+        for task in beside:
+            task.cancel()
 
 
 async def _show_life(runner: Runner, alive: Path) -> None:
@@ -255,6 +297,21 @@ async def _show_life(runner: Runner, alive: Path) -> None:
             seen = runner.last_polled
             show(alive)
         await asyncio.sleep(_SIGN_SECONDS)
+
+
+async def _keep_up() -> None:
+    """Let no runs of schedules pile up."""
+
+    def look() -> None:
+        with get_client(sync_client=True) as client:
+            skip_superseded(client)
+
+    while True:
+        await asyncio.sleep(_KEEP_UP_SECONDS)
+        try:
+            await asyncio.to_thread(look)
+        except (httpx.HTTPError, RuntimeError) as error:  # Prefect's own, where its server is away
+            print(f"whether runs pile up could not be seen: {type(error).__name__}", flush=True)  # noqa: T201
 
 
 def _await_server(api: str, login: str) -> None:

@@ -50,6 +50,8 @@ _ACCEPTS: dict[str, tuple[State, ...]] = {
     "train": ("training",),
     "deploy": ("deploying",),
 }
+_TICK = 0.05
+"""Seconds between which the kernel tells when processes began, and what adding to large numbers takes from them."""
 _UNHEARD = timedelta(days=1)
 """How long a run on another host that never said that it is there may still be at its beginning, or at its end."""
 _WORKS: dict[str, State] = {"collect": "collecting", "train": "training", "deploy": "deploying"}
@@ -122,15 +124,23 @@ def report_to_prefect() -> None:
 
 def this_process() -> Process:
     """Return this process."""
-    return Process(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+    return Process(socket.gethostname(), os.getpid(), _born(os.getpid()))
 
 
-def lives(process: Process, last_seen: datetime) -> bool:
-    """Whether a process may be alive; one on another host may while it has been heard of lately."""
+def _born(process: int) -> float:
+    """Say when a process began, in seconds since the boot: when the clock is set, that stays what it is."""
+    return psutil.Process(process).create_time() - psutil.boot_time()
+
+
+def lives(process: Process, last_seen: datetime, silence: timedelta = PRESENCE) -> bool:
+    """Whether a process may be alive; one on another host may while it has been heard of lately.
+
+    One heard of later than now was so by a clock that was ahead, and would live until that has come.
+    """
     if process.host != socket.gethostname():
-        return datetime.now(UTC) - last_seen < PRESENCE
+        return abs(datetime.now(UTC) - last_seen) < silence
     try:
-        return abs(psutil.Process(process.process).create_time() - process.born) < 1
+        return abs(_born(process.process) - process.born) < _TICK
     except psutil.NoSuchProcess:
         return False
 
@@ -171,7 +181,7 @@ def close_orphans(job: Job) -> None:
         starter, began = tagged_process(each.tags), each.start_time or each.created
         if starter is None or began is None or str(each.id) in known:
             continue
-        if not lives(starter, began + _UNHEARD):
+        if not lives(starter, began, _UNHEARD):
             mark_crashed(str(each.id))
 
 

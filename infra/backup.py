@@ -14,6 +14,7 @@ heals: each does its work exactly once however often it is begun.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -32,8 +33,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from expectations.errors import BackupError, BusyError
 from expectations.loading import SHIPPED
 from tasks.stores.engines import connect_to_read
-from tasks.stores.files import storing
+from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.hashing import hash_file
+from tasks.stores.tables import metadata
 
 MANIFEST = "backup.json"
 FORMAT = 2
@@ -46,6 +48,8 @@ _RELATIVE_TO_HOME = "home"
 USE_CASES = "usecases"
 """Folder of a restored home that holds use cases whose own folders are gone."""
 _BUSY_SECONDS = 10.0
+MAX_VERSION = 40
+"""Characters of what a foreign backup says of itself that are shown."""
 
 
 class Manifest(BaseModel):
@@ -100,28 +104,62 @@ def back_up(home: Path, target: Path) -> Backup:
             "a target outside the home", str(target), "Back up to another disk, or at least another folder"
         )
     made = datetime.now(UTC)
-    folder = target / f"driftwheel-{made:%Y%m%dT%H%M%SZ}"
-    beside = folder.with_name(f".{folder.name}.part")
+    with new_folder(target, "driftwheel", made) as folder:
+        _copy_home(home, folder.beside / _RELATIVE_TO_HOME)
+        files = {str(path.relative_to(folder.beside)): hash_file(path) for path in _files(folder.beside)}
+        size = sum((folder.beside / name).stat().st_size for name in files)
+        manifest = {
+            "format": FORMAT,
+            "kind": KIND,
+            "driftwheel": version("driftwheel"),
+            "made": made.isoformat(),
+            "files": files,
+            "elsewhere": [],
+        }
+        (folder.beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    return Backup(folder.path, len(files), size, made)
+
+
+@dataclass(frozen=True)
+class NewFolder:
+    """Folder of a backup: where it is written, and what it is called once it is whole."""
+
+    beside: Path
+    path: Path
+
+
+@contextmanager
+def new_folder(target: Path, name: str, made: datetime) -> Iterator[NewFolder]:
+    """Give a backup a folder below `target` that no other has, also in the same second; visible once it is whole.
+
+    What earlier backups left half-written when they were killed is removed: it holds keys, and takes room.
+
+    Raises
+    ------
+    StorageError
+        If the target does not take it; then nothing of it is left.
+    """
+    stem = f"{name}-{made:%Y%m%dT%H%M%SZ}"
     with storing("back up to", target):
-        beside.mkdir(parents=True, mode=0o700)
-        try:
-            _copy_home(home, beside / _RELATIVE_TO_HOME)
-            files = {str(path.relative_to(beside)): hash_file(path) for path in _files(beside)}
-            size = sum((beside / name).stat().st_size for name in files)
-            manifest = {
-                "format": FORMAT,
-                "kind": KIND,
-                "driftwheel": version("driftwheel"),
-                "made": made.isoformat(),
-                "files": files,
-                "elsewhere": [],
-            }
-            (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            beside.rename(folder)
-        except BaseException:  # half a backup holds keys, and room
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-    return Backup(folder, len(files), size, made)
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_abandoned(target.glob(f".{name}-2*.part"))
+        for number in itertools.count(1):
+            path = target / (stem if number == 1 else f"{stem}-{number}")
+            beside = target / f".{path.name}.part"
+            try:
+                beside.mkdir(mode=0o700)
+            except FileExistsError:
+                continue
+            if not path.exists():  # looked at only now: another one may just have become whole
+                break
+            beside.rmdir()
+        with unfinished(beside):
+            try:
+                yield NewFolder(beside, path)
+                beside.rename(path)
+            except BaseException:
+                shutil.rmtree(beside, ignore_errors=True)
+                raise
 
 
 def _copy_home(home: Path, copy: Path) -> None:
@@ -211,11 +249,7 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
     try:
         content = json.loads(path.read_bytes())
         if isinstance(content, dict) and content.get("format") != FORMAT:
-            raise BackupError(
-                f"a backup of format {FORMAT}",
-                f"format {content.get('format')}",
-                "Restore it with the driftwheel that made it",
-            )
+            raise _foreign(content.get("format"), content.get("driftwheel"))
         manifest = Manifest.model_validate_json(json.dumps(content))
     except (ValidationError, ValueError, RecursionError) as error:
         raise BackupError(
@@ -227,13 +261,48 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
     return manifest
 
 
+def _foreign(number: object, maker: object) -> BackupError:
+    """Say that a backup is of an older or a newer driftwheel."""
+    newer = isinstance(number, int) and number > FORMAT
+    maker = f" by driftwheel {maker}" if isinstance(maker, str) and len(maker) < MAX_VERSION else ""
+    return BackupError(
+        f"a backup of format {FORMAT}, which driftwheel {version('driftwheel')} reads",
+        f"format {str(number)[:MAX_VERSION]}, made{maker}",
+        "Update driftwheel to that version, or a newer one, and restore it then"
+        if newer
+        else "Restore it with the driftwheel that made it, and back up from there with this one",
+    )
+
+
+def _check_tables(platform: Path) -> None:
+    """Refuse a platform database of another version: what it lacks would be missed later, by every command.
+
+    Whole tables that it lacks are made when it is first written.
+
+    Raises
+    ------
+    BackupError
+        If a table lacks a column.
+    """
+    with _database(platform), closing(sqlite3.connect(platform)) as database:
+        for table in metadata.sorted_tables:
+            known = {name for _, name, *_ in database.execute(f"pragma table_info({table.name})")}
+            absent = [column.name for column in table.columns if column.name not in known]
+            if known and absent:
+                raise BackupError(
+                    f"a platform database that driftwheel {version('driftwheel')} reads",
+                    f"one of another version: its table {table.name} has no {absent[0]}",
+                    "Restore it with the driftwheel that made it (see `driftwheel` in its backup.json)",
+                )
+
+
 def restore(folder: Path, home: Path) -> Backup:
     """Bring a verified backup back into a home that holds nothing.
 
     Raises
     ------
     BackupError
-        If the backup is damaged, or the home is not empty.
+        If the backup is damaged or of another version, or the home is not empty.
     StorageError
         If the home's disk does not take it; then nothing of it is left.
     """
@@ -249,6 +318,7 @@ def restore(folder: Path, home: Path) -> Backup:
         try:
             shutil.copytree(folder / _RELATIVE_TO_HOME, beside)
             beside.chmod(0o700)
+            _check_tables(beside / _PLATFORM)
             _bring_back_use_cases(beside, home)
             if home.exists():
                 home.rmdir()

@@ -18,7 +18,7 @@ from typing import Any, Final
 import yaml
 
 from expectations.errors import BackupError, StackError
-from infra.backup import FORMAT, MANIFEST, Backup, verify
+from infra.backup import FORMAT, MANIFEST, Backup, new_folder, verify
 from infra.compose.preparing import RESTORING, read_settings
 from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file
@@ -148,19 +148,11 @@ class Compose:
             If the target does not take it; then nothing of the backup is left.
         """
         made = datetime.now(UTC)
-        folder = target / f"driftwheel-stack-{made:%Y%m%dT%H%M%SZ}"
-        beside = folder.with_name(f".{folder.name}.part")
-        with storing("back up to", target):
-            beside.mkdir(parents=True, mode=0o700)
-            try:
-                manifest = self._copy(beside, made)
-                (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-                beside.rename(folder)
-            except BaseException:  # half a backup holds keys, and room
-                shutil.rmtree(beside, ignore_errors=True)
-                raise
-            size = sum((folder / name).stat().st_size for name in manifest["files"])
-        return Backup(folder, len(manifest["files"]), size, made, tuple(manifest["elsewhere"]))
+        with new_folder(target, "driftwheel-stack", made) as folder:
+            manifest = self._copy(folder.beside, made)
+            (folder.beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            size = sum((folder.beside / name).stat().st_size for name in manifest["files"])
+        return Backup(folder.path, len(manifest["files"]), size, made, tuple(manifest["elsewhere"]))
 
     def _copy(self, beside: Path, made: datetime) -> dict[str, Any]:
         self._save("journal.tar", beside)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -15,7 +17,7 @@ import polars as pl
 from expectations.errors import BundleError, ReleaseError, SourceError
 from tasks.bundles.bundle import Bundle, BundleColumn, Manifest, load_bundle
 from tasks.preprocessing.instants import Instants
-from tasks.stores.files import storing
+from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.lake import BATCH, Table
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
@@ -257,10 +259,13 @@ def _write_file(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], ou
     filesystem.makedirs(folder, exist_ok=True)
     # of two at once each writes its own, and the last one stays; hidden, so that nobody takes it for a part of a table
     beside, rows = f"{folder}/.{name}.{uuid.uuid4().hex}.part", 0
+    local = "file" in filesystem.protocol
+    if local:  # elsewhere there is nothing to see of a file that was not closed
+        remove_abandoned(Path(folder or "/").glob(f".{escape(name)}.*.part"))
     writer: Any = None
     notes = {b"driftwheel.bundle": bundle.digest.encode(), b"driftwheel.version": version.encode()}
     try:
-        with filesystem.open(beside, "wb") as file:
+        with filesystem.open(beside, "wb") as file, unfinished(Path(beside)) if local else nullcontext():
             for frame in frames:
                 table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
                 if writer is None:

@@ -26,13 +26,14 @@ def _decide(job: Job) -> Watched:
 
 
 def _report(job: Job, watched: Watched) -> str | None:
-    link = watching.report_decision(job, watched)
-    if link:
+    due = watching.due_for_report(job, watched)
+    link = watching.report_decision(job, due) if due else None
+    if due and link:
         create_link_artifact(
             key=f"report-{job.name}".replace("_", "-"),
             link=link,
             link_text="Evidently's report",
-            description=watched.decision.summary,
+            description=due.decision.summary,
         )
     return link
 

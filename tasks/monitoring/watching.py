@@ -201,9 +201,9 @@ def _improve(best: dict[str, dict[str, float]], content: dict[str, Any], spec: U
             own[rule["metric"]] = choose(own.get(rule["metric"], rule["value"]), rule["value"])
 
 
-def draw_window(job: Job, window: Window) -> ReportRef | None:
-    """Draw Evidently's report of a window against the champion's training rows, both raw."""
-    champion = current_champion(job)
+def draw_window(job: Job, window: Window, bundle: str | None = None) -> ReportRef | None:
+    """Draw Evidently's report of a window against the training rows of a bundle (the champion), both raw."""
+    champion = load_bundle(job.releases.bundle(job.name, bundle), bundle) if bundle else current_champion(job)
     if champion is None:
         return None
     columns = [column.name for column in champion.manifest.columns if column.role == "input"]
@@ -297,6 +297,25 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
     return True, turn
 
 
+def due_for_report(job: Job, watched: Watched) -> Watched | None:
+    """Return what a report is to be drawn of: what was decided now, or what a run decided that was killed before it."""
+    if watched.measurement is not None:
+        return watched if watched.decision.action != "keep" else None
+    decisions = job.database.entries(job.name, last=1, kind="decision")
+    content = decisions[-1].evidence.get("window") if decisions else None
+    if content is None or decisions[-1].action == "keep":
+        return None
+    last, key = decisions[-1], _report_key(content)
+    with job.database.reading() as connection:
+        if any(job.database.stands(connection, f"{job.name}/{each}{key}") for each in ("", "monitor/")):
+            return None  # drawn, or said why it could not be
+    return Watched(Decision(last.action, last.cause, last.summary), content, last.turn)  # type: ignore[arg-type] # one of its words
+
+
+def _report_key(content: dict[str, Any]) -> str:
+    return f"report/{content['end']}/{content['status']}"
+
+
 def report_decision(job: Job, watched: Watched) -> str | None:
     """Draw the report behind a decision and note it in the ledger; returns its address."""
     if watched.measurement is None or watched.decision.action == "keep":
@@ -304,11 +323,11 @@ def report_decision(job: Job, watched: Watched) -> str | None:
     span = watched.measurement
     window = Window(datetime.fromisoformat(span["start"]), datetime.fromisoformat(span["end"]))
     try:
-        drawn = draw_window(job, window)
-    except ReportError as error:  # a picture for people: what was measured and decided stands without it
+        drawn = draw_window(job, window, span["champion"])
+    except (BundleError, ReportError) as error:  # a picture for people: what was measured and decided stands without it
         note(
             job,
-            f"report/{span['end']}/{span['status']}",
+            _report_key(span),
             "undrawn",
             f"no report of {window}: {error}",
             kind="monitor",
@@ -322,7 +341,7 @@ def report_decision(job: Job, watched: Watched) -> str | None:
         job.database.write(
             connection,
             Entry(
-                f"{job.name}/report/{span['end']}/{span['status']}",
+                f"{job.name}/{_report_key(span)}",
                 job.name,
                 job.as_of,
                 "report",

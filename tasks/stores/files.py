@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,6 +71,41 @@ def scratch() -> Iterator[Path]:
         made = TemporaryDirectory(prefix="driftwheel-")
     with made as name:
         yield Path(name)
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[None]:
+    """Hold a file or folder that was just made and holds nothing yet, so that it is not taken for abandoned.
+
+    The kernel lets go of it when this process dies.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def remove_abandoned(paths: Iterable[Path]) -> None:
+    """Remove files and folders that processes left half-written when they were killed (`unfinished`).
+
+    Empty ones stay: their process may be about to hold them.
+    """
+    for path in paths:
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder = path.is_dir()
+            if any(path.iterdir()) if folder else path.stat().st_size:
+                shutil.rmtree(path) if folder else path.unlink()
+        except (BlockingIOError, FileNotFoundError):  # somebody writes it, or removed it just now
+            continue
+        finally:
+            os.close(handle)
 
 
 def storage_error(task: str, path: Path | str, error: OSError) -> StorageError:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import uuid
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from expectations.errors import OvertakenError, StateError
-from tasks.stores.files import storing
+from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.locking import alone
 
 WATCHED_SECONDS = 30.0
@@ -27,6 +29,8 @@ _MARK = ".releases"
 """Tells a folder from which everything was removed from one that is not mounted."""
 _COUNT = ".generation"
 """Keeps the last generation of a use case that was forgotten: the service may still tell of it."""
+_BESIDE = re.compile(r"\.[0-9a-f]+\.[0-9a-f]{32}")
+"""Names of bundles that are being copied in."""
 _LOCK = ".wishing"
 _LOCK_SECONDS = 10.0
 """How long one waits for another to change what is desired: that takes milliseconds."""
@@ -99,13 +103,12 @@ class Releases:
         if not target.exists():
             with storing("copy a bundle to", target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                beside = _copy(folder, target)
-                try:
-                    beside.rename(target)
-                except OSError:
-                    shutil.rmtree(beside)
-                    if not target.exists():
-                        raise
+                with _copied(folder, target) as copy:
+                    try:
+                        copy.rename(target)
+                    except OSError:  # another process was quicker
+                        if not target.exists():
+                            raise
         return target
 
     def mend(self, usecase: str, folder: Path, digest: str) -> None:
@@ -120,10 +123,10 @@ class Releases:
         damaged = _beside(target)
         with storing("bring back the bundle", target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            mended = _copy(folder, target)
-            if target.exists():
-                target.rename(damaged)
-            mended.rename(target)
+            with _copied(folder, target) as copy:
+                if target.exists():
+                    target.rename(damaged)
+                copy.rename(target)
             with self._alone(usecase):
                 now = self.desired(usecase)
                 if now is not None:
@@ -273,15 +276,18 @@ def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
 
 
-def _copy(folder: Path, target: Path) -> Path:
-    """Copy a bundle beside where it is to be; half a copy is removed again."""
+@contextmanager
+def _copied(folder: Path, target: Path) -> Iterator[Path]:
+    """Copy a bundle beside where it is to be; a copy that is not moved there is removed, if need be by the next one."""
+    remove_abandoned(path for path in target.parent.glob(".*") if _BESIDE.fullmatch(path.name))
     beside = _beside(target)
-    try:
-        shutil.copytree(folder, beside)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    return beside
+    beside.mkdir()
+    with unfinished(beside):
+        try:
+            shutil.copytree(folder, beside, dirs_exist_ok=True)
+            yield beside
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:

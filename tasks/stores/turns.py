@@ -65,9 +65,17 @@ class Turns(Transactions):
         return turn_id
 
     def turn(self, turn_id: str) -> Turn:
-        """Return a turn by its id."""
+        """Return a turn by its id.
+
+        Raises
+        ------
+        TurnTakenError
+            If there is none: an event may be older than the database, or of another one.
+        """
         with self.reading() as connection:
-            row = connection.execute(select(tables.turns).where(tables.turns.c.id == turn_id)).one()
+            row = connection.execute(select(tables.turns).where(tables.turns.c.id == turn_id)).one_or_none()
+        if row is None:
+            raise _unknown_turn(turn_id)
         return _turn(row)
 
     def open_turn(self, usecase: str) -> Turn | None:
@@ -111,7 +119,7 @@ class Turns(Transactions):
         with self.transaction() as connection:
             row = connection.execute(select(tables.turns).where(tables.turns.c.id == turn_id)).one_or_none()
             if row is None:
-                raise TurnTakenError(f"a turn {turn_id}", "none", "Leave the turn out to let a new one be opened")
+                raise _unknown_turn(turn_id)
             if row.owner and row.owner != owner and _leased(row.lease_until):
                 raise TurnTakenError(
                     f"turn {turn_id} of {row.usecase} to be free",
@@ -194,6 +202,10 @@ def _bounds(silence: timedelta = timedelta(0)) -> tuple[datetime, datetime]:
 def _leased(until: datetime | None, silence: timedelta = timedelta(0)) -> bool:
     earliest, latest = _bounds(silence)
     return until is not None and earliest <= until <= latest
+
+
+def _unknown_turn(turn_id: str) -> TurnTakenError:
+    return TurnTakenError(f"a turn {turn_id}", "none", "Leave the turn out to let a new one be opened")
 
 
 def _turn(row: Any) -> Turn:  # noqa: ANN401 - SQLAlchemy's row

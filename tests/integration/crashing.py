@@ -1,7 +1,8 @@
-"""Run the loop in a process that is killed at a chosen point: ``python crashing.py USECASE AS_OF POINT WHEN``.
+"""Run a flow in a process that is killed: ``python crashing.py POINT WHEN FLOW USECASE AS_OF [FLOW'S OWN ...]``.
 
 POINT is ``module:attribute``, its call is where the process dies; WHEN is ``before`` or ``after`` it has done its work,
-with ``#n`` for the n-th call; or POINT is a number of seconds after which it dies wherever it is.
+with ``#n`` for the n-th call; or POINT is a number of seconds after which it dies wherever it is. FLOW is one of
+`flows.running`, or ``score`` (then a source and an output follow) or ``replay`` (then the end of it follows).
 """
 
 from __future__ import annotations
@@ -9,22 +10,40 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from expectations.errors import TurnTakenError
 from infra.settings import Settings
+
+
+def crash(point: str, when: str, *run: str) -> subprocess.CompletedProcess[str]:
+    """Run this script in a process; its exit status is -9 if it died where it should."""
+    return subprocess.run(
+        [sys.executable, __file__, point, when, *run],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=Path(__file__).parents[2],
+    )
 
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def arm(point: str, when: str) -> None:
+def arm(point: str, when: str) -> threading.Timer | None:
     if ":" not in point:
-        threading.Timer(float(point), die).start()
-        return
+        timer = threading.Timer(float(point), die)
+        timer.daemon = True
+        timer.start()
+        return timer
     module, _, path = point.partition(":")
     owner: Any = importlib.import_module(module)
     *outer, name = path.split(".")
@@ -44,17 +63,38 @@ def arm(point: str, when: str) -> None:
         return result
 
     setattr(owner, name, call)
+    return None
+
+
+def start(flow: str, usecase: str, as_of: datetime, rest: Sequence[str]) -> str:
+    from flows.replay import replay
+    from flows.running import quietly, run_flow
+    from flows.score import score
+
+    if flow == "score":
+        return quietly(score)(usecase, *rest, as_of=as_of).outcome
+    if flow == "replay":
+        return str(len(quietly(replay)(usecase, as_of, datetime.fromisoformat(rest[0])).windows))
+    return run_flow(flow, usecase, as_of).outcome
 
 
 def main() -> None:
-    usecase, as_of, point, when = sys.argv[1:5]
+    point, when, flow, usecase, as_of, *rest = sys.argv[1:]
     settings = Settings()
     settings.tell_libraries()
-    from flows.running import run_flow
+    from flows import replay, running, score  # noqa: F401 - what takes seconds is not what is killed
 
-    arm(point, when)
-    verdict = run_flow("loop", usecase, datetime.fromisoformat(as_of))
-    print(verdict.outcome, flush=True)
+    while True:
+        timer = arm(point, when)
+        try:
+            print(start(flow, usecase, datetime.fromisoformat(as_of), rest), flush=True)
+        except TurnTakenError:  # the lease of the one killed before this one has not run out
+            if timer is None:
+                raise
+            timer.cancel()
+            time.sleep(0.3)
+        else:
+            return
 
 
 if __name__ == "__main__":

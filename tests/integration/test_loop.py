@@ -6,8 +6,6 @@ import gzip
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -26,6 +24,7 @@ from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 from tests.conftest import instant
+from tests.integration.crashing import crash
 from tests.unit.test_collection import edit
 
 pytestmark = pytest.mark.flow
@@ -264,18 +263,6 @@ EXPECTED = {
 }
 
 
-def crash(folder: Path, point: str, when: str = "before") -> int:
-    script = Path(__file__).with_name("crashing.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder), f"{FIRST}T00:00:00+00:00", point, when],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=Path(__file__).parents[2],
-    )
-    return done.returncode
-
-
 def recover(run: Run, folder: Path) -> float:
     """Run again until nobody holds the turn; returns how long that had to be waited for, in seconds."""
     started = time.monotonic()
@@ -295,7 +282,8 @@ def test_killed_at_a_commit_point_and_run_again(
 ) -> None:
     name = "k" + "".join(c for c in f"{point}{when}".lower() if c.isalnum())[-40:]
     folder = make_use_case(name)
-    assert crash(folder, point, when) == -signal.SIGKILL
+    died = crash(point, when, "loop", str(folder), f"{FIRST}T00:00:00+00:00")
+    assert died.returncode == -signal.SIGKILL
     assert recover(run, folder) <= 10
     assert outcome(name, folder, stack) == EXPECTED
     assert_no_orphans(name, folder)
@@ -306,7 +294,7 @@ def test_killed_at_random_and_run_again(stack: Addresses, make_use_case: Make, r
     folder = make_use_case("randomly")
     seconds = 1.0 + (os.getpid() % 10) / 10
     for _ in range(3):
-        crash(folder, str(seconds))
+        crash(str(seconds), "", "loop", str(folder), f"{FIRST}T00:00:00+00:00")
         seconds += 1.3
     assert recover(run, folder) <= 10
     assert outcome("randomly", folder, stack) == EXPECTED

@@ -209,6 +209,19 @@ def test_a_sensor_that_died_is_called_and_the_rest_is_measured(job: Job) -> None
     assert watched[0].rows == content["rows"]
 
 
+def test_a_report_whose_run_was_killed_is_drawn_by_the_next_one_and_once(job: Job) -> None:
+    served(job, "2011-04-01", "2011-05-01", lambda frame: frame.with_columns(pl.lit(None, pl.Float64).alias("temp")))
+    watching.measure_windows(job)
+    decided = watching.decide_now(job)
+    assert decided.decision.action != "keep"
+
+    again = watching.due_for_report(job, watching.decide_now(job))
+
+    assert again == decided
+    assert watching.report_decision(job, again) is not None
+    assert watching.due_for_report(job, watching.decide_now(job)) is None
+
+
 def test_rows_without_any_value_are_measured_and_the_report_says_why_there_is_none(job: Job) -> None:
     inputs = [column.name for column in watching.current_champion(job).manifest.columns if column.role == "input"]
     nothing = [column for column in inputs if column != "time"]
@@ -224,6 +237,7 @@ def test_rows_without_any_value_are_measured_and_the_report_says_why_there_is_no
     report = watching.report_decision(job, decided)
     entry = job.database.entries(job.name)[-1]
     assert (report is None) == (entry.action == "undrawn")
+    assert watching.due_for_report(job, watching.decide_now(job)) is None
     assert all(each["drifted"] for each in kept(job)[0]["drift"] if each["column"] in nothing)
 
 

@@ -8,16 +8,20 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
 
 from expectations.errors import BackupError, BusyError, StorageError
 from infra import backup
-from infra.backup import MANIFEST, back_up, restore, verify
+from infra.backup import FORMAT, MANIFEST, back_up, restore, verify
 from tasks.stores.database import Database
 from tasks.stores.engines import engine_to_write
+from tasks.stores.files import unfinished
+from tasks.stores.hashing import hash_file
 
 MANIFEST_CUT = "the list of the backup's files"
 
@@ -155,3 +159,80 @@ def test_a_full_disk_gets_no_half_backup_and_no_half_home(home: Path, tmp_path: 
             assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+# --- several at once, and versions ------------------------------------------------------------------------------------
+
+
+class OneSecond(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime(2026, 3, 29, 1, 30, tzinfo=tz)
+
+
+def test_backups_of_one_second_are_all_kept(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "datetime", OneSecond)
+    with ThreadPoolExecutor(3) as pool:
+        together = [each.folder for each in pool.map(lambda _: back_up(home, tmp_path / "vault"), range(3))]
+    later = back_up(home, tmp_path / "vault").folder
+    names = ["", "-2", "-3", "-4"]
+    assert sorted((*together, later)) == [tmp_path / "vault" / f"driftwheel-20260329T013000Z{each}" for each in names]
+    assert [verify(each, "home").files for each in (*together, later)] == [4] * 4
+    assert not list((tmp_path / "vault").glob(".*"))
+
+
+def test_what_a_killed_backup_left_goes_with_the_next_one_and_a_running_one_stays(home: Path, tmp_path: Path) -> None:
+    vault = tmp_path / "vault"
+    killed, running, born = (vault / f".driftwheel-20260329T01300{n}Z.part" for n in range(3))
+    other = vault / ".driftwheel-stack-20260329T013000Z.part"
+    for folder in (killed, running, other, born):
+        folder.mkdir(parents=True)
+        if folder != born:
+            (folder / "keys.json").write_text("secret")
+    with unfinished(running):
+        back_up(home, vault)
+    assert sorted(vault.glob(".*")) == sorted([running, born, other])
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(FORMAT - 1, "with the driftwheel that made it"), (FORMAT + 1, "Update driftwheel")]
+)
+def test_a_backup_of_another_format_is_refused_and_says_who_reads_it(
+    number: int, remedy: str, home: Path, tmp_path: Path
+) -> None:
+    folder = back_up(home, tmp_path / "vault").folder
+    content = json.loads((folder / MANIFEST).read_text()) | {"format": number, "driftwheel": "9.1"}
+    (folder / MANIFEST).write_text(json.dumps(content))
+    with pytest.raises(BackupError, match=f"of format {FORMAT}.*format {number}, made by driftwheel 9.1.*{remedy}"):
+        restore(folder, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def alter(folder: Path, *statements: str) -> None:
+    """Make the database of a backup what another version would have written."""
+    path = folder / "home" / "platform.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        for statement in statements:
+            database.execute(statement)
+    content = json.loads((folder / MANIFEST).read_text())
+    content["files"]["home/platform.db"] = hash_file(path)
+    (folder / MANIFEST).write_text(json.dumps(content))
+
+
+def test_a_backup_of_an_older_version_is_restored_where_this_one_can_read_it(home: Path, tmp_path: Path) -> None:
+    folder = back_up(home, tmp_path / "vault").folder
+    alter(folder, "drop table marks", "alter table alerts add column once_known text")
+    restore(folder, tmp_path / "new")
+    database = Database(f"sqlite:///{tmp_path / 'new' / 'platform.db'}")
+    database.mark("pumps", "held", "[]")
+    assert (database.marked("pumps", "held"), list(database.use_cases())) == ("[]", ["pumps"])
+
+
+def test_a_backup_whose_tables_this_version_cannot_read_is_refused_whole(home: Path, tmp_path: Path) -> None:
+    folder = back_up(home, tmp_path / "vault").folder
+    alter(folder, "alter table turns drop column tracking_run")
+    with pytest.raises(BackupError, match=r"its table turns has no tracking_run.*with the driftwheel that made it"):
+        restore(folder, tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "pumps", "vault"]

@@ -1,0 +1,118 @@
+"""Events that come twice, late and out of order, automations somebody removed, schedules that come too often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expectations.errors import TurnTakenError
+from infra.settings import Addresses, Settings
+from tests.conftest import instant
+from tests.integration.test_loop import EXPECTED, FIRST, outcome, told
+
+__all__ = ["told"]  # a fixture
+pytestmark = pytest.mark.flow
+Make = Callable[..., Path]
+
+
+def test_events_in_any_order_and_number_turn_the_wheel_once(stack: Addresses, make_use_case: Make) -> None:
+    from flows.collect import collect
+    from flows.deploy import deploy
+    from flows.train import train
+
+    folder = make_use_case("disordered")
+    database = Settings().platform()
+    with database.transaction() as connection:
+        turn = database.request_turn(connection, "disordered", "manual", instant(FIRST))
+    stages: list[tuple[Any, str]] = [(collect, "requested"), (train, "training"), (deploy, "deploying")]
+
+    def ask(flow: Any) -> str:
+        return flow(str(folder), None, turn, announce=False).outcome
+
+    for position, (flow, state) in enumerate(stages):
+        for other, _ in stages[:position] + stages[position + 1 :]:  # those that were, and those that are to come
+            with pytest.raises(TurnTakenError, match=r"Nothing to do|none"):
+                ask(other)
+            assert database.turn(turn).state == state
+        assert ask(flow) == "done"
+    for flow, _ in reversed(stages):
+        with pytest.raises(TurnTakenError, match="done already"):
+            ask(flow)
+    with pytest.raises(TurnTakenError, match="a turn nobody"):
+        collect(str(folder), None, "nobody")
+    assert outcome("disordered", folder, stack) == EXPECTED
+
+
+def test_automations_and_deployments_removed_by_hand_are_back_with_the_next_start(
+    stack: Addresses, make_use_case: Make
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.deployments import EVENTS, install
+
+    folder, settings = make_use_case("unwired"), Settings()
+    settings.platform().add_use_case("unwired", folder, settings.use_case(str(folder)).digest)
+    names = [f"driftwheel: {target} unwired" for target in EVENTS.values()]
+    with get_client(sync_client=True) as client:
+
+        def installed() -> list[tuple[str, str]]:
+            install(client, settings, lambda deployment: deployment.apply())
+            found = [each for name in names for each in client.read_automations_by_name(name)]
+            targets = [client.read_deployment(each.actions[0].deployment_id).name for each in found]
+            return [(each.name, target) for each, target in zip(found, targets, strict=True)]
+
+        wired = [(name, "unwired") for name in names]
+        assert installed() == wired
+        for name in names[:2]:
+            client.delete_automation(client.read_automations_by_name(name)[0].id)
+        assert installed() == wired
+        client.delete_deployment(client.read_deployment_by_name("train/unwired").id)
+        assert installed() == wired
+    settings.platform().remove_use_case("unwired")
+
+
+def test_runs_of_a_schedule_that_comes_too_often_do_not_pile_up(stack: Addresses, make_use_case: Make) -> None:
+    """Every second, as a person may set it in Prefect's page: the newest one that is due does the work of all."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+    from prefect.states import Scheduled
+
+    from flows.deployments import install, skip_superseded
+
+    folder, settings = make_use_case("hasty"), Settings()
+    settings.platform().add_use_case("hasty", folder, settings.use_case(str(folder)).digest)
+    now = datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        install(client, settings, lambda deployment: deployment.apply())
+        made = {}
+        for flow in ("collect", "monitor"):
+            deployment = client.read_deployment_by_name(f"{flow}/hasty").id
+            for second in range(5):
+                due = now - timedelta(seconds=60 - second)
+                run = client.create_flow_run_from_deployment(
+                    deployment, state=Scheduled(scheduled_time=due), tags=["auto-scheduled"]
+                )
+                made[flow, second] = run.id
+            later = client.create_flow_run_from_deployment(
+                deployment, state=Scheduled(scheduled_time=now + timedelta(hours=1)), tags=["auto-scheduled"]
+            )
+            made[flow, "later"] = later.id
+            made[flow, "by hand"] = client.create_flow_run_from_deployment(deployment).id
+
+        assert skip_superseded(client) >= 8
+
+        for (flow, which), run in made.items():
+            state = client.read_flow_run(run).state
+            assert state is not None
+            assert state.is_cancelled() == (which in range(4)), (flow, which)
+            if which in range(4):
+                assert "a later run" in str(state.message)
+        left = client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])), limit=50
+        )
+        assert len(left) == 7
+    settings.platform().remove_use_case("hasty")

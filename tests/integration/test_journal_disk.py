@@ -1,0 +1,62 @@
+"""The journal on a disk of its own: nothing is renamed from one disk to another, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tasks.stores.harvest import harvest
+from tasks.stores.journal import unreadable
+from tasks.stores.lake import Lake
+from tasks.stores.releases import Served
+from tests.integration.test_service import Running, made, sample
+
+__all__ = ["made"]  # a fixture
+
+
+@pytest.fixture
+def service(tmp_path: Path, made) -> Iterator[Running]:
+    if os.geteuid():
+        pytest.skip("only root may mount a disk")
+    running = Running(tmp_path)
+    running.journal.mkdir()
+    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", running.journal], check=True)
+    try:
+        running.releases.add("rentals", made[1].folder, made[1].digest)
+        running.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+        running.start()
+        yield running
+        running.stop()
+    finally:
+        subprocess.run(["/usr/bin/umount", "--lazy", running.journal], check=True)
+
+
+def test_a_journal_on_another_disk_loses_nothing(service: Running, made) -> None:
+    assert service.journal.stat().st_dev != service.releases.root.stat().st_dev
+    body, ids = {"dataframe_records": sample(made, 5)}, []
+    for _ in range(3):
+        ids += service.ask(body).raise_for_status().json()["ids"]
+        httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    ids += service.ask(body).json()["ids"]  # in a segment that is open when it dies
+    service.stop(signal.SIGKILL)
+    service.start()
+    ids += service.ask(body).json()["ids"]
+    httpx.post(f"{service.url}/journal/seal").raise_for_status()
+    segment = max(service.journal.glob("rentals/*/predictions-*"))
+    with segment.open("ab") as file:
+        file.write(b"\xc1 what no journal holds")
+    lake = Lake(str(service.releases.root.parent / "lake"), "rentals")
+
+    found = harvest(service.journal, "rentals", lake)
+
+    assert found.predictions == len(ids) == 25
+    assert sorted(lake.scan("predictions").collect()["id"]) == sorted(ids)
+    assert len(unreadable(service.journal, "rentals")) == 1
+    assert not list(service.journal.glob("rentals/*/predictions-*.msgpack"))
+    assert harvest(service.journal, "rentals", lake).predictions == 0

@@ -1,0 +1,123 @@
+"""Clocks are set forth and back, and hours come twice or not at all: nothing is lost, doubled, or stands until then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import psutil
+import pytest
+from prefect.server.schemas.schedules import CronSchedule
+
+from expectations.durations import Duration
+from expectations.windows import window_of
+from flows import stage
+from flows.deployments import utc_schedule
+from infra.vital_signs import show, shows
+from tasks.monitoring.served import find_served
+from tasks.stores.database import Database
+from tasks.stores.lake import Lake
+from tasks.stores.presences import PRESENCE, Process
+from tasks.stores.releases import Releases
+from tasks.stores.turns import LEASE
+
+NOW = datetime.now(UTC)
+
+
+# --- the clock of this machine is set ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [-3 * 86400, -3600, -2, 2, 3600, 3 * 86400])
+def test_a_process_is_the_same_after_the_clock_was_set(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = stage.this_process()
+    create_time, boot_time = psutil.Process.create_time, psutil.boot_time
+    # as the kernel does: it says when the machine was booted by the clock as it is now
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + seconds)
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot_time() + seconds)
+    assert stage.lives(noted, NOW)
+    assert not stage.lives(Process(noted.host, noted.process, noted.born - 0.2), NOW)  # one before it, of its number
+    assert not stage.lives(Process(noted.host, 2**22 + 1, noted.born), NOW)
+
+
+@pytest.mark.parametrize(
+    ("heard", "alive"), [(-2 * PRESENCE, False), (-PRESENCE / 2, True), (PRESENCE / 2, True), (2 * PRESENCE, False)]
+)
+def test_of_another_host_one_heard_of_in_the_future_is_no_more_alive(heard: timedelta, alive: bool) -> None:
+    assert stage.lives(Process("another", 1, 0.0), datetime.now(UTC) + heard) == alive
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_lease_of_another_clock_holds_nobody_up(database: Database, days: int) -> None:
+    with database.transaction() as connection:
+        turn = database.request_turn(connection, "rentals", "manual", NOW)
+    database.claim(turn, ("requested",), "collecting", "dead", None)
+    with database.transaction() as connection:
+        from sqlalchemy import text
+
+        until = (NOW + timedelta(days=days) + LEASE).replace(tzinfo=None)
+        connection.execute(text("update turns set lease_until = :until"), {"until": until.isoformat(sep=" ")})
+    assert database.claim(turn, ("collecting",), "collecting", "alive", None).id == turn
+    assert database.renew(turn, "alive")
+    assert not database.renew(turn, "dead")
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_sign_of_another_clock_is_no_sign(tmp_path: Path, days: int) -> None:
+    releases = Releases(tmp_path)
+    (tmp_path / "rentals").mkdir()
+    releases.keep_watch("rentals")
+    show(tmp_path / "alive")
+    assert shows(tmp_path / "alive")
+    assert releases.watched("rentals")
+    then = (NOW + timedelta(days=days)).timestamp()
+    for path in (tmp_path / "alive", *(tmp_path / "rentals").iterdir()):
+        os.utime(path, (then, then))
+    assert not shows(tmp_path / "alive")
+    assert not releases.watched("rentals")
+
+
+# --- summer time ------------------------------------------------------------------------------------------------------
+
+ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]  # the third moves by half an hour
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("every", ["1h", "6h", "1d", "1w"])
+def test_every_hour_of_a_year_is_in_one_window_wherever_its_clock_is(
+    lake: Lake, zone: str, every: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    monday, sunday = (datetime(2026, *day, tzinfo=UTC) for day in ((1, 5), (12, 27, 23)))
+    times = pl.datetime_range(monday, sunday, "1h", eager=True)
+    there = times.dt.convert_time_zone(zone)
+    utc = there.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    served = pl.DataFrame({"id": [str(each) for each in range(len(utc))], "event_time": utc, "served_at": utc})
+    lake.append("predictions", served.with_columns(bundle=pl.lit("b"), version=pl.lit("1")), transactions={"served": 1})
+    span = Duration.parse(every)
+    windows, strays = find_served(lake, span, {"b": datetime(2026, 1, 1, tzinfo=UTC)}, datetime(2027, 1, 1, tzinfo=UTC))
+    starts = [each.window.start for each in windows]
+    ends = [each.window.end for each in windows]
+    assert not strays
+    assert starts[1:] == ends[:-1]  # none is left out, none is there twice
+    assert {window_of(span, each) for each in utc} == {each.window for each in windows}
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("first", ["2026-03-01", "2026-09-20"])
+def test_a_schedule_comes_once_a_day_whatever_the_zone_of_the_machine(
+    zone: str, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours are in UTC; one that a person gave a zone in Prefect's page comes once a day there."""
+    monkeypatch.setenv("TZ", zone)
+    start = datetime.fromisoformat(first).replace(tzinfo=UTC)
+    ours = utc_schedule("30 2 * * *", "collect", active=True)
+    assert ours.timezone == "UTC"
+    dates = asyncio.run(CronSchedule(cron=ours.cron, timezone=ours.timezone).get_dates(60, start=start))
+    assert [each.timestamp() - dates[0].timestamp() for each in dates] == [86400.0 * day for day in range(60)]
+    edited = asyncio.run(CronSchedule(cron="30 2 * * *", timezone=zone).get_dates(60, start=start))
+    days = [each.astimezone(ZoneInfo(zone)).date() for each in edited]
+    assert days == [days[0] + timedelta(days=number) for number in range(60)]
