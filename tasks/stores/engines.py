@@ -30,9 +30,25 @@ READING = "driftwheel_reading"
 """Option of a connection that only reads."""
 
 
-@cache
+_engines: dict[tuple[str, MetaData], Engine] = {}
+
+
 def engine_to_write(url: str, tables: MetaData) -> Engine:
-    """Return the engine of a database, with its tables made where they are not."""
+    """Return the engine of a database, with its tables made where they are not; one a process."""
+    key = (url, tables)
+    if key not in _engines:
+        _engines[key] = _make_engine(url, tables)
+    return _engines[key]
+
+
+def close_engines() -> None:
+    """Let go of every database this process holds open, as where its home is taken away."""
+    for engine in _engines.values():
+        engine.dispose()
+    _engines.clear()
+
+
+def _make_engine(url: str, tables: MetaData) -> Engine:
     parsed = make_url(url)
     file = _file(parsed)
     if file is not None:

@@ -16,7 +16,7 @@ from infra.settings import Settings
 from infra.stack import Stack
 from tasks.bundles.bundle import load_bundle
 from tasks.stores.database import Database
-from tasks.stores.engines import engine_to_write
+from tasks.stores.engines import close_engines
 from tests.conftest import forget_prefect_services, instant
 
 pytestmark = pytest.mark.system
@@ -58,7 +58,7 @@ def test_all_is_lost_and_comes_back(
 
     shutil.rmtree(home)
     shutil.rmtree(folder)  # the use case's own folder too: it lay elsewhere
-    engine_to_write.cache_clear()  # what this process holds open of the lost home is no home
+    close_engines()  # what this process holds open of the lost home is no home
     restore(made.folder, home)
 
     settings = Settings()

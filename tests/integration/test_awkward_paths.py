@@ -94,7 +94,7 @@ def test_all_of_a_home_is_written_and_read_in_it(
     assert verify(kept.folder, "home").files == kept.files
     shutil.rmtree(home)
     shutil.rmtree(folder / "rentals")
-    engines.engine_to_write.cache_clear()  # as another process would find it
+    engines.close_engines()  # as another process would find it
     restore(kept.folder, home)
     again = Job(settings.use_case("rentals"), settings.places(), AS_OF)
     assert again.usecase.folder == home / "usecases" / "rentals"

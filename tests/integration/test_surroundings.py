@@ -8,7 +8,6 @@ that are closed, silent or answer 500.
 from __future__ import annotations
 
 import contextlib
-import gc
 import gzip
 import json
 import os
@@ -30,7 +29,6 @@ import click
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Engine
 
 from expectations.loading import load_use_case
 from flows.cli import main
@@ -149,7 +147,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     (home / "service.key").write_text("secret")
     (home / "privacy.key").write_text("0f" * 32)
     (home / "stack.key").write_text("0f" * 32)
-    close_databases()
+    engines.close_engines()
     return Template(home, usecase, backup.back_up(home, folder / "backups").folder)
 
 
@@ -169,7 +167,7 @@ class Place:
 
     def call(self, command: str) -> Result:
         if self.full is not None:
-            close_databases()  # as between processes: what is open may write into a log that has its room already
+            engines.close_engines()  # as between processes: what is open may write into a log that has its room already
             fill(self.full)
         names = {name: str(value) for name, value in vars(self).items()}
         arguments = [argument.format(**names) for argument in ARGUMENTS[command]]
@@ -206,7 +204,7 @@ def place(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         outside, port = tmp_path / "outside", str(taken.getsockname()[1])
         yield Place(home, template.usecase, template.backup, outside, compose, port)
     signal.signal(signal.SIGTERM, handler)
-    close_databases()
+    engines.close_engines()
     os.environ.clear()
     os.environ.update(before)
 
@@ -234,13 +232,6 @@ def surrounding(make: Callable[[Place], Iterator[Says]]) -> Callable[[Place], It
     return make
 
 
-def close_databases() -> None:
-    """Let go of every database, or its disk cannot be taken away."""
-    for each in [each for each in gc.get_objects() if isinstance(each, Engine)]:
-        each.dispose()
-    engines.engine_to_write.cache_clear()
-
-
 @surrounding
 def nothing_wrong(_: Place) -> Iterator[Says]:
     yield {}
@@ -266,7 +257,7 @@ def a_full_disk(place: Place) -> Iterator[Says]:
             **dict.fromkeys(("add", "remove"), "no space left on its disk"),
         }
     finally:
-        close_databases()
+        engines.close_engines()
         subprocess.run(["/usr/bin/umount", disk], check=True)
 
 
@@ -530,7 +521,7 @@ def read_only(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            close_databases()
+            engines.close_engines()
             subprocess.run(["/usr/bin/umount", folder], check=True)
         return
     paths = [folder, *folder.rglob("*")]

@@ -19,7 +19,7 @@ from expectations.errors import BackupError, BusyError, StorageError
 from infra import backup
 from infra.backup import FORMAT, MANIFEST, back_up, restore, verify
 from tasks.stores.database import Database
-from tasks.stores.engines import engine_to_write
+from tasks.stores.engines import close_engines
 from tasks.stores.files import unfinished
 from tasks.stores.hashing import hash_file
 
@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     usecase.mkdir()
     (usecase / "usecase.yaml").write_text("name: pumps\n")
     Database(f"sqlite:///{folder / 'platform.db'}").add_use_case("pumps", usecase, "digest")
-    engine_to_write.cache_clear()
+    close_engines()
     (folder / "lake" / "pumps" / "raw" / "_delta_log").mkdir(parents=True)
     (folder / "lake" / "pumps" / "raw" / "_delta_log" / "0.json").write_text("{}")
     (folder / "lake" / "pumps" / "raw" / "rows.parquet").write_text("rows")
