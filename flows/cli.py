@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from flows.commands import backups, containers, flow_runs, keys, ledger, local_stack, use_cases, versions
+from flows.commands import backups, containers, flow_runs, keys, ledger, local_stack, parts, use_cases, versions
 from flows.failing import Commands
 
 
@@ -28,7 +28,7 @@ def main(debug: bool) -> None:
 
 
 for _command in (
-    *(use_cases.add, use_cases.remove, use_cases.list_use_cases, use_cases.schema, use_cases.check),
+    *(use_cases.add, use_cases.remove, use_cases.list_use_cases, use_cases.schema, use_cases.check, parts.parts),
     *(local_stack.up, local_stack.down, local_stack.status, local_stack.doctor),
     *(containers.stack, backups.back_up_home, backups.restore),
     *(flow_runs.run, flow_runs.replay, flow_runs.score, flow_runs.report),

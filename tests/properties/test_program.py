@@ -72,8 +72,10 @@ conditions = st.deferred(
         numbers.map(lambda e: f"is_missing({e})"),
     )
 )
+EXAMPLES = [example for name in FEATURES.names() if (part := FEATURES.find(name)) for example in part.examples]
 STEPS = st.lists(
     st.one_of(
+        st.sampled_from([dict(example) for example in EXAMPLES if "t" not in example.get("encode", ())]),
         st.just({"numeric": ["x", "n"]}),
         st.just(
             {

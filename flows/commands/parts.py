@@ -1,0 +1,32 @@
+"""`driftwheel parts`: what a use case may name."""
+
+from __future__ import annotations
+
+import click
+from pydantic_core import PydanticUndefined
+
+from expectations.slots import SLOTS
+from flows.commands.shared import print_json, print_table
+
+
+@click.command()
+@click.argument("slot", required=False, type=click.Choice([*SLOTS]))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with fields and defaults.")
+def parts(slot: str | None, as_json: bool) -> None:
+    """List the parts that a use case may name, those of installed packages too."""
+    found = []
+    for name in [slot] if slot else SLOTS:
+        for part_name in SLOTS[name].names():
+            part = SLOTS[name].find(part_name)
+            if part is None:
+                continue
+            fields = {
+                field.alias or key: None if field.default is PydanticUndefined else field.default
+                for key, field in part.model_fields.items()
+            }
+            found.append({"slot": name, "name": part_name, "summary": part.summary(), "fields": fields})
+    if as_json:
+        print_json(found)
+    else:
+        rows: list[tuple[str, ...]] = [(str(each["slot"]), str(each["name"]), str(each["summary"])) for each in found]
+        print_table("Parts", ("slot", "name", "what for"), rows)

@@ -1,0 +1,161 @@
+"""Parts by name: each is what its examples say, and is read without what is heavy; those of others plug in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from pydantic import TypeAdapter, ValidationError
+
+from expectations import parts
+from expectations.errors import BundleError, PartError
+from expectations.parts import FeatureStep
+from expectations.slots import FEATURES, SLOTS, Slot
+from tasks.preprocessing.fitting import fit_program
+from tasks.preprocessing.program import FeatureProgram
+
+NAMES = [(key, name) for key, slot in SLOTS.items() for name in slot.built_in]
+STEPS = TypeAdapter(tuple[Annotated[FeatureStep, FEATURES], ...])
+HEAVY = ["torch", "sklearn", "prefect", "mlflow", "evidently", "great_expectations", "lightgbm"]
+
+
+@pytest.mark.parametrize(("key", "name"), NAMES)
+def test_a_part_is_what_its_examples_say(key: str, name: str) -> None:
+    slot = SLOTS[key]
+    part = slot.find(name)
+    assert part is not None
+    assert part.summary().endswith(".")
+    assert part.examples
+    declared = TypeAdapter(Annotated[parts.Part, slot])
+    for example in part.examples:
+        made = declared.validate_json(json.dumps(example))
+        assert type(made) is part
+        assert declared.validate_json(declared.dump_json(made, by_alias=True)) == made
+
+
+def test_parts_are_read_without_what_is_heavy() -> None:
+    blocked = "".join(f"sys.modules[{name!r}] = None; " for name in HEAVY)
+    found = "[slot.find(name) for slot in SLOTS.values() for name in slot.built_in]"
+    script = f"import sys; {blocked}from expectations.slots import SLOTS; {found}"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_parts_are_listed() -> None:
+    from flows.cli import main
+
+    listed = CliRunner().invoke(main, ["parts", "features", "--json"])
+    found = {each["name"]: each for each in json.loads(listed.output)}
+    assert set(FEATURES.built_in) <= set(found)
+    assert found["encode"]["slot"] == "features"
+    assert found["encode"]["fields"] == {"encode": None, "max_categories": 1000}
+    assert "encode" in CliRunner().invoke(main, ["parts"]).output
+
+
+PACKAGE = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+from expectations.fields import Columns
+from expectations.parts import FeatureStep, FittedStep
+
+
+@dataclass(frozen=True)
+class Halved(FittedStep):
+    step: ClassVar[str] = "halve"
+    column: str
+
+    @property
+    def touches(self):
+        return (self.column,)
+
+    def frame(self, frame):
+        return frame.with_columns(pl.col(self.column) / 2)
+
+    def row(self, out):
+        name = out.variable(self.column)
+        out.line(f"if {name} is not None: {name} = {name} / 2")
+
+
+class Halve(FeatureStep):
+    """Halve numbers."""
+
+    examples: ClassVar = ({"halve": ["x"]},)
+    fitted: ClassVar = Halved
+    halve: Columns
+
+    def reads(self, held):
+        return dict.fromkeys(self.halve, "number")
+
+    def fit(self, frame, context):
+        return [Halved(column) for column in self.halve]
+'''
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package as pip leaves it: a module, and what it says of itself."""
+    (tmp_path / "acme_steps.py").write_text(PACKAGE)
+    about = tmp_path / "acme_steps-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-steps\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[driftwheel.feature_steps]\nhalve = acme_steps:Halve\nnone = acme_steps:Halved\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return about
+
+
+def test_a_step_of_another_package_is_declared_learnt_and_served(package: Path) -> None:
+    frame = pl.DataFrame({"x": [1.0, 3.0, None]})
+    program = fit_program(STEPS.validate_json('[{"halve": ["x"]}]'), frame)
+    again = FeatureProgram.from_json(program.to_json())
+    assert again == program
+    np.testing.assert_array_equal(again.transform(frame)[:, 0], [0.5, 1.5, np.nan])
+    np.testing.assert_array_equal(again.compile().matrix(frame.to_dicts())[:, 0], [0.5, 1.5, np.nan])
+    (package / "entry_points.txt").unlink()
+    with pytest.raises(BundleError, match="halve"):
+        FeatureProgram.from_json(program.to_json())
+
+
+def test_what_is_no_part_is_said_to_be_none(package: Path) -> None:
+    assert package.exists()
+    with pytest.raises(PartError, match="acme-steps"):
+        FEATURES.find("none")
+    with pytest.raises(ValidationError, match=r"a feature step starts with one of: numeric, .*halve"):
+        STEPS.validate_json('[{"impude": ["x"]}]')
+
+
+def test_the_program_of_the_format_before_is_read() -> None:
+    before = {
+        "format": 1,
+        "inputs": [{"name": "x", "kind": "number"}, {"name": "t", "kind": "text"}],
+        "steps": [
+            {"column": "x", "low": 0.0, "high": None, "step": "bound"},
+            {"column": "t", "spellings": ["A"], "agreed": ["a"], "step": "replace"},
+            {"column": "x", "value": 2.0, "step": "fill"},
+            {"column": "t", "categories": ["a", "b"], "step": "ordinal"},
+        ],
+        "features": ["x", "t"],
+        "categorical": ["t"],
+    }
+    program = FeatureProgram.from_json(json.dumps(before))
+    assert [step.step for step in program.repairs] == ["clip", "map"]
+    assert [step.step for step in program.steps] == ["impute", "encode"]
+    assert program.compile().one({"x": -1.0, "t": "A"}) == [0.0, 0.0]
+    assert program.compile().one({"x": None, "t": "b"}) == [2.0, 1.0]
+
+
+def test_a_slot_looks_among_its_own_names_first() -> None:
+    slot = Slot("x", FEATURES.base, {"numeric": FEATURES.built_in["numeric"]}, "driftwheel.none")
+    assert slot.part_of({"unknown": 1, "numeric": ["x"]}) is FEATURES.find("numeric")
+    assert slot.part_of({"unknown": 1}) is None
+    assert slot.part_of(["numeric"]) is None
