@@ -134,6 +134,7 @@ CLEANING = Slot(
     {
         "drop_duplicates": "tasks.cleaning.steps.drop_duplicates:DropDuplicates",
         "clip": "tasks.cleaning.steps.clip:Clip",
+        "convert": "tasks.cleaning.steps.convert:Convert",
         "map": "tasks.cleaning.steps.map_values:MapValues",
         "drop_missing": "tasks.cleaning.steps.drop_missing:DropMissing",
     },

@@ -109,7 +109,7 @@ def _try_stages(settings: Settings, reference: str) -> Iterator[Finding]:
     yield Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}")
     doing("packing a bundle, and predicting by it")
     with scratch() as folder:
-        prediction = trained.predict(cleaned)
+        prediction = trained.predict(cleaned, repaired=True)
         judged = Judged(Judgement("passed", "a trial"), trained, cleaned, {}, prediction)
         digest = pack(
             folder / "b",
@@ -125,7 +125,7 @@ def _try_stages(settings: Settings, reference: str) -> Iterator[Finding]:
             name=usecase.name,
         )
         bundle = load_bundle(folder / "b", digest)
-        value = float(bundle.predict(cleaned.head(1))[0])
+        value = float(bundle.predict(cleaned.head(1), repaired=True)[0])
         size = sum(file.stat().st_size for file in bundle.folder.iterdir())
     yield Finding(
         "one prediction",

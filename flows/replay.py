@@ -331,7 +331,7 @@ def _compare(
             (rows.filter(pl.col(clock) < turned), models[-2] if len(models) > 1 else models[-1]),
             (rows.filter(pl.col(clock) >= turned), models[-1]),
         ]
-        prediction = np.concatenate([model.predict(part) for part, model in parts if len(part)])
+        prediction = np.concatenate([model.predict(part, repaired=False) for part, model in parts if len(part)])
         ordered = np.concatenate([labels(part, spec) for part, _ in parts if len(part)])
         every.append(score(metric, Scored(ordered, prediction, spec.evaluation.threshold)))
     return {

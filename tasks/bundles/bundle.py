@@ -139,9 +139,9 @@ class Bundle:
     program: FeatureProgram
     predictor: ReleasedPredictor
 
-    def predict(self, frame: pl.DataFrame) -> Vector:
-        """Predict raw rows; probability of the positive class or the value, shape (n_rows,)."""
-        return self.predictor.predict(self.program.transform(frame))
+    def predict(self, frame: pl.DataFrame, *, repaired: bool = False) -> Vector:
+        """Predict rows, raw or of the clean table; probability of the positive class or the value, shape (n_rows,)."""
+        return self.predictor.predict(self.program.transform(frame, repaired=repaired))
 
     def reference(self) -> dict[str, Any]:
         """Return what the training rows looked like."""

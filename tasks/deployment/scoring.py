@@ -81,13 +81,13 @@ def score_table(job: Job, source: str, output: str) -> ScoredTable:
     return ScoredTable(rows, output, served.version, served.bundle, time.perf_counter() - started)
 
 
-def predict_frame(bundle: Bundle, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the keys of a frame and a column of predictions."""
+def predict_frame(bundle: Bundle, frame: pl.DataFrame, *, repaired: bool = False) -> pl.DataFrame:
+    """Return the keys of a frame, raw or of the clean table, and a column of predictions."""
     manifest = bundle.manifest
     inputs = [column for column in manifest.columns if column.role == "input"]
     typed = frame.select(_typed(frame[column.name], column, manifest) for column in inputs)
     keys = [name for name in manifest.keys if name in frame.columns]
-    return frame.select(keys).with_columns(pl.Series(PREDICTION, bundle.predict(typed)))
+    return frame.select(keys).with_columns(pl.Series(PREDICTION, bundle.predict(typed, repaired=repaired)))
 
 
 def _champion(job: Job) -> Served:
@@ -184,7 +184,7 @@ def _batches(job: Job, table: Dataset, bundle: Bundle, source: str) -> Iterator[
         if not len(frame):
             continue
         try:
-            yield predict_frame(bundle, frame)
+            yield predict_frame(bundle, frame, repaired=source == f"{_LAKE}clean")
         except (pl.exceptions.PolarsError, BundleError, TypeError) as error:
             raise SourceError(
                 "columns of the types the model reads", str(error).splitlines()[0][:300], f"Mend {source}"

@@ -43,10 +43,10 @@ def fit_program(
     steps : sequence of FeatureStep
         As declared in the use case.
     frame : polars.DataFrame of shape (n_rows, any)
-        Training rows.
+        Training rows, repaired by `cleaning`.
     cleaning : sequence of CleaningStep
-        Its bounds and spellings become the program's repairs: what was repaired before training is repaired
-        before serving, too.
+        What it declares for the columns read becomes the program's repairs: what was repaired before training is
+        repaired before serving, too.
     context : FitContext, optional
 
     Raises
@@ -67,8 +67,6 @@ def fit_program(
     _refuse_empty(frame.select(list(kinds)), "the training rows")
     working = _read_inputs(inputs, frame)
     repairs = tuple(fitted for step in cleaning for fitted in step.served(kinds))
-    for repair in repairs:
-        working = repair.frame(working)
     fitted: list[FittedStep] = []
     features: dict[str, None] = {}
     categorical: dict[str, None] = {}

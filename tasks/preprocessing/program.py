@@ -59,13 +59,16 @@ class FeatureProgram:
                 others |= set(step.touches)
         return {column.name for column in self.inputs if column.kind == "instant"} - others
 
-    def transform(self, frame: pl.DataFrame) -> Matrix:
+    def transform(self, frame: pl.DataFrame, *, repaired: bool = False) -> Matrix:
         """Run over a frame.
 
         Parameters
         ----------
         frame : polars.DataFrame of shape (n_rows, any)
             Holds at least the columns of `inputs`.
+        repaired : bool
+            Whether cleaning has repaired the rows already, as those of the clean table: once is enough, and twice
+            would convert a unit twice.
 
         Returns
         -------
@@ -73,7 +76,7 @@ class FeatureProgram:
             Float64, missing values as NaN.
         """
         frame = frame.select(read_input(column, frame.schema[column.name]) for column in self.inputs)
-        for step in (*self.repairs, *self.steps):
+        for step in self.steps if repaired else (*self.repairs, *self.steps):
             frame = step.frame(frame)
         selected = frame.select(pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in self.features)
         return np.ascontiguousarray(selected.to_numpy(), dtype=np.float64)

@@ -119,10 +119,10 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
     folds = cross_validate(learnable, spec, trained.recipe, asked) if asked else {}
     truth = labels(holdout, spec)
     threshold = spec.evaluation.threshold
-    prediction = trained.predict(holdout)
+    prediction = trained.predict(holdout, repaired=True)
     scored = {"challenger": Scored(truth, prediction, threshold)}
     if champion is not None:
-        scored["champion"] = Scored(truth, champion.predict(holdout), threshold)
+        scored["champion"] = Scored(truth, champion.predict(holdout, repaired=True), threshold)
     metrics = {name: {m: score(m, each) for m in METRICS[spec.task]} for name, each in scored.items()}
     gains = _gains(spec, holdout, scored) if champion is not None else None
     gates = tuple(check_gate(gate, metrics["challenger"], gains) for gate in spec.gates)
@@ -184,5 +184,5 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
     trained = fit_recipe(learnt, spec, judged.trained.recipe)
     with np.errstate(over="ignore", invalid="ignore"):
         scale = 1.0 if spec.task == "binary_classification" else float(np.std(labels(judged.holdout, spec))) or 1.0
-        distance = float(np.abs(trained.predict(judged.holdout) - judged.prediction).mean())
+        distance = float(np.abs(trained.predict(judged.holdout, repaired=True) - judged.prediction).mean())
     return Refit(trained, len(learnt), distance / scale if math.isfinite(scale) else math.nan)

@@ -44,9 +44,9 @@ class Trained:
         """The candidate at the length found best."""
         return self.fitted.recipe
 
-    def predict(self, frame: pl.DataFrame) -> Vector:
-        """Predict raw rows."""
-        return self.fitted.predict(self.program.transform(frame))
+    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Vector:
+        """Predict rows, raw or of the clean table."""
+        return self.fitted.predict(self.program.transform(frame, repaired=repaired))
 
 
 def decisive_metric(spec: UseCase) -> str:
@@ -173,11 +173,13 @@ def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Candidate, folds:
     scores: dict[str, list[float]] = defaultdict(list)
     for train, test in rolling_origin(len(frame), folds):
         fold = frame[test]
-        prediction = fit_recipe(frame[train], spec, recipe).predict(fold)
+        prediction = fit_recipe(frame[train], spec, recipe).predict(fold, repaired=True)
         for metric in spec.greater_is_better:
             scores[metric].append(score(metric, Scored(labels(fold, spec), prediction, spec.evaluation.threshold)))
     return dict(scores)
 
 
 def _rows(program: FeatureProgram, frame: pl.DataFrame, spec: UseCase) -> Rows:
-    return Rows(program.transform(frame), labels(frame, spec), program.features, program.categorical, spec.task)
+    return Rows(
+        program.transform(frame, repaired=True), labels(frame, spec), program.features, program.categorical, spec.task
+    )

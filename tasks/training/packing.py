@@ -85,7 +85,8 @@ def pack(
     Parameters
     ----------
     rows, raw : polars.DataFrame
-        What the refit learnt from, and the same time before any repair: the reference for drift, as windows are raw.
+        What the refit learnt from, and the same time before any repair: the reference for drift and the golden rows, as
+        windows and requests are raw.
 
     Raises
     ------
@@ -105,11 +106,9 @@ def pack(
         to_json({column: profile.to_dict() for column, profile in profiles.items()}), encoding="utf-8"
     )
     golden = jsonable(
-        rows.select([column.name for column in columns])
-        .gather_every(max(1, len(rows) // GOLDEN_ROWS))
-        .head(GOLDEN_ROWS)
+        raw.select([column.name for column in columns]).gather_every(max(1, len(raw) // GOLDEN_ROWS)).head(GOLDEN_ROWS)
     )
-    seen = refitted.trained.predict(rows_to_frame(golden, columns))
+    seen = refitted.trained.predict(rows_to_frame(golden, columns), repaired=False)
     (folder / "golden.json").write_text(to_json({"rows": golden, "predictions": seen}, indent=1), encoding="utf-8")
     digest = seal(
         folder,

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from expectations import parts
 from expectations.slots import CLEANING, FEATURES
+from tasks.cleaning.repair import repair
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 
@@ -128,6 +129,30 @@ def test_the_two_executors_agree_to_the_last_bit(steps: list[dict[str, object]],
 
     np.testing.assert_array_equal(batch, single)
     np.testing.assert_array_equal(batch, executor.matrix(rows))
+
+
+SERVED = [
+    dict(example)
+    for name in CLEANING.names()
+    if (part := CLEANING.find(name)) and part.fitted is not None
+    for example in part.examples
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(cleaning=st.lists(st.sampled_from(SERVED), min_size=1, max_size=4), rows=ROWS)
+def test_a_request_is_repaired_as_the_rows_that_were_learnt_from(
+    cleaning: list[dict[str, object]], rows: list[dict[str, object]]
+) -> None:
+    declared = TypeAdapter(tuple[CleaningStep, ...]).validate_json(json.dumps(cleaning))
+    features = TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"numeric": ["x", "y"]}, {"encode": ["t"]}]')
+    raw = pl.DataFrame([*SURE, *rows], schema=SCHEMA)
+    clean, _ = repair(raw, declared, ["n"])
+    program = fit_program(features, clean, declared)
+    assert FeatureProgram.from_json(program.to_json()) == program
+    expected = program.transform(clean, repaired=True)
+    np.testing.assert_array_equal(program.transform(raw), expected)
+    np.testing.assert_array_equal(program.compile().matrix(raw.to_dicts()), expected)
 
 
 @given(st.lists(st.one_of(st.floats(), st.integers(-(2**60), 2**60), st.booleans(), st.none()), max_size=5))
