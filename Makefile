@@ -110,8 +110,11 @@ PIP_WHEEL := $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -
 
 $(WHEELS)/.collected: infra/images/serving/requirements.txt infra/images/platform/requirements.txt requirements-torch.lock | $(STAMP)
 	@echo "collecting the wheels of the images in $(WHEELS), about 0.7 GB"
-	@rm -rf $(WHEELS)/serving $(WHEELS)/platform
-	@$(PIP_WHEEL) $(WHEELS)/platform --require-hashes --requirement infra/images/platform/requirements.txt
+	@rm -rf $(WHEELS)/serving $(WHEELS)/platform && mkdir -p $(WHEELS)
+	@# without the marks of patch levels: the image's Python may be older than this one (3.11.2 needs async-timeout)
+	@sed "s/ ; python_full_version < '[0-9]*\.[0-9]*\.[1-9][0-9]*'//" infra/images/platform/requirements.txt \
+	  >$(WHEELS)/platform.txt
+	@$(PIP_WHEEL) $(WHEELS)/platform --require-hashes --requirement $(WHEELS)/platform.txt
 	@$(PIP_WHEEL) $(WHEELS)/platform --requirement requirements-torch.lock
 	@$(PIP_WHEEL) $(WHEELS)/serving --no-index --find-links $(WHEELS)/platform --require-hashes \
 	  --requirement infra/images/serving/requirements.txt

@@ -55,7 +55,7 @@ class UseCaseError(DriftwheelError):
         super().__init__(
             f"a valid use case {name!r}",
             f"{len(self.problems)} problem(s):\n{listing}\n",
-            "Mend these lines, then run `driftwheel check` again",
+            "Correct these lines, then run `driftwheel check` again",
         )
 
     def __reduce__(self) -> tuple[type[UseCaseError], tuple[str, tuple[Problem, ...]]]:  # type: ignore[override]

@@ -40,7 +40,7 @@ def _known_cron(value: str) -> str:
 
 def _greater_than_zero(value: Duration) -> Duration:
     if not value.approximate_seconds:
-        raise ValueError("must be longer than nothing")
+        raise ValueError("must be greater than zero")
     return value
 
 

@@ -40,7 +40,7 @@ from tasks.training.learning import labels, learn, training_window
 from tasks.training.packing import training_rows
 
 BATCH = 500
-LEAST_COVERED = 0.9
+MIN_COVERED = 0.9
 """Share of a window the history must cover for it to be replayed."""
 _TIMEOUT = 60.0
 
@@ -116,7 +116,7 @@ def _walk(
         raise SourceError(
             "a first model to begin with",
             f"{first.outcome}: {first.summary}",
-            "Start the replay later (--from), or mend what the message names",
+            "Start the replay later (--from), or correct what the message names",
         )
     frozen = champion_bundle(job)
     say("the first model is trained; %d windows to walk through", len(windows))
@@ -191,7 +191,7 @@ def plan_windows(job: Job, world: pl.DataFrame, start: datetime | None, end: dat
     windows = []
     while end is None or every.after(begin) <= end:
         window = Window(begin, every.after(begin))
-        if (stop - window.start) / (window.end - window.start) < LEAST_COVERED:
+        if (stop - window.start) / (window.end - window.start) < MIN_COVERED:
             break
         windows.append(window)
         begin = window.end

@@ -233,7 +233,7 @@ def roll_back(usecase: str) -> str:
         raise ReleaseError("a champion before the present one", "none in the ledger", "See `driftwheel why`")
     last = before[-1].evidence
     version = ModelVersion(last["version"], last["bundle"], last["run"])
-    releasing.mend(job, version)
+    releasing.restore_bundle(job, version)
     with _refusals_told(job, version):
         # back to inputs that were served before, so they may differ from today's
         releasing.bless(job, version, new_signature=True)

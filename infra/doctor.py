@@ -21,7 +21,8 @@ from infra.volumes import encrypted, size_of
 from tasks.stores.keys import Keys
 from tasks.stores.releases import Releases
 
-LEAST_DISK = 2 * 1024**3
+ENOUGH_DISK = 2 * 1024**3
+"""Bytes free that a home should have; with fewer than `MIN_DISK` servers do not start."""
 _SHOWN = 6
 """Folders and files of a home whose size is shown."""
 
@@ -73,9 +74,9 @@ def examine(settings: Settings) -> list[Finding]:
         *_versions(),
         Finding(
             "disk",
-            free >= LEAST_DISK,
+            free >= ENOUGH_DISK,
             f"{free / 1e9:.1f} GB free where the state lies",
-            "" if free >= LEAST_DISK else "Free some, or set DRIFTWHEEL_HOME to another disk",
+            "" if free >= ENOUGH_DISK else "Free some, or set DRIFTWHEEL_HOME to another disk",
         ),
         *_home(settings),
     ]

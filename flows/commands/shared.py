@@ -50,7 +50,7 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise DriftwheelError("settings that can be read", wrong, "Mend the DRIFTWHEEL_ variables") from error
+        raise DriftwheelError("settings that can be read", wrong, "Correct the DRIFTWHEEL_ variables") from error
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from infra.serving.beside import Beside, BusyError
 from infra.serving.board import POLL_SECONDS as BOARD_SECONDS
 from infra.serving.board import Board
 from infra.serving.connections import ConnectionLimits, Crowd
-from infra.serving.explaining import MOST_ROWS as MOST_EXPLAINED
+from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.explaining import explain
 from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
@@ -419,7 +419,7 @@ class Service:
         try:
             content, media = await self._body(request, mount, self.limits.body, *MEDIA.values())
             champion = mount.champion  # one from here on: it may be swapped while a body arrives
-            rows, _ = await _in_turn(champion.reader.read_in_steps(content, media, MOST_EXPLAINED))
+            rows, _ = await _in_turn(champion.reader.read_in_steps(content, media, MAX_EXPLAINED))
             found = await self.predictions.explaining.result(partial(explain, champion, rows), len(content))
             return Response(_encode(found))
         except BadRequestError as error:

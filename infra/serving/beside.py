@@ -21,7 +21,7 @@ from typing import TypeVar
 
 AHEAD = 2
 """Requests that are read already: the one that is scored, and the one after it."""
-MOST_WAITING_BYTES = 64 * 1024 * 1024
+MAX_WAITING_BYTES = 64 * 1024 * 1024
 """Of bodies; more do not wait."""
 _NICENESS = 10
 """Of a thread that shall not hold up the event loop where there are few processors."""
@@ -58,7 +58,7 @@ class Beside:
 
     def wait(self, take_up: Callable[[], None], size: int) -> bool:
         """Call `take_up` when its turn is near; False where too much waits already."""
-        if self._waiting_bytes > MOST_WAITING_BYTES or len(self._waiting) == self._max_waiting:
+        if self._waiting_bytes > MAX_WAITING_BYTES or len(self._waiting) == self._max_waiting:
             return False
         self._waiting.append((take_up, size))
         self._waiting_bytes += size

@@ -30,7 +30,7 @@ from infra.serving.predicting import (
     unavailable,
 )
 
-MOST_HEADER_BYTES = 32 * 1024
+MAX_HEADER_BYTES = 32 * 1024
 HEAD_SECONDS = 10.0
 """The head of a request must have arrived whole after this long; that of a new connection's first, too."""
 REQUEST_SECONDS = 20.0
@@ -41,7 +41,7 @@ _SETTLE_SECONDS = 0.1
 """A connection as new as this has had no time to ask, and is not closed to make room."""
 _AT_ONCE = 64
 """Room for one connection of so many is made at once: to look for the quietest takes a while."""
-MOST_HEADS, MOST_HEAD_BYTES = 256, 2 * 1024
+MAX_HEADS, MAX_HEAD_BYTES = 256, 2 * 1024
 """How many are remembered, and up to what size."""
 _AROUND_HEADER = len(b": \r\n")
 _AROUND_HEAD = len(b"GET  HTTP/1.1\r\n\r\n")
@@ -61,7 +61,7 @@ def _last_words(status: int, message: str) -> bytes:
     )
 
 
-_TOO_LARGE = _last_words(431, f"the headers are larger than {MOST_HEADER_BYTES} bytes")
+_TOO_LARGE = _last_words(431, f"the headers are larger than {MAX_HEADER_BYTES} bytes")
 _NO_HTTP = _last_words(400, "this is no HTTP/1.1 request")
 _NO_UPGRADE = _last_words(400, "send no Upgrade header: this is HTTP/1.1 alone")
 _PROBES = frozenset(path.encode("ascii") for path in OPEN_PATHS)
@@ -231,12 +231,12 @@ class Connection(HttpToolsProtocol):
             return
         self._untold_bytes = max(0, self._untold_bytes)
         size = self._untold_bytes + (self._header_bytes if self.in_headers else 0)
-        if size > MOST_HEADER_BYTES and not self.transport.is_closing():
+        if size > MAX_HEADER_BYTES and not self.transport.is_closing():
             self._refuse(_TOO_LARGE)
 
     def _answers_at_sight(self, data: bytes) -> bool:
         """Answer what is one whole request, behind a head that was parsed before, where no reply is due."""
-        end = data.find(b"\r\n\r\n", 0, MOST_HEAD_BYTES) + 4
+        end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4
         head = self.heads.get(data[:end])
         if head is None or len(data) != end + head.length or self.predictions is None:
             return False
@@ -257,10 +257,10 @@ class Connection(HttpToolsProtocol):
         data, names = self._whole, [name for name, _ in self.headers]
         if data is None or b"x-request-id" in names or b"content-length" not in names or b"transfer-encoding" in names:
             return
-        end = data.find(b"\r\n\r\n", 0, MOST_HEAD_BYTES) + 4
+        end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4
         if len(data) != end + self._size:
             return
-        if len(self.heads) >= MOST_HEADS:
+        if len(self.heads) >= MAX_HEADS:
             self.heads.clear()
         self.heads[data[:end]] = _Head(self._path, self.headers, self._admitted, self._size)
 
@@ -331,7 +331,7 @@ class Connection(HttpToolsProtocol):
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
             self.headers.append((name, value))
-        elif self._header_bytes > MOST_HEADER_BYTES and not self._deaf:
+        elif self._header_bytes > MAX_HEADER_BYTES and not self._deaf:
             self._refuse(_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
@@ -339,7 +339,7 @@ class Connection(HttpToolsProtocol):
         self.in_headers = False
         self._untold_bytes -= _AROUND_HEAD
         upgrades = self.parser.should_upgrade()
-        if self._deaf or upgrades or self._header_bytes > MOST_HEADER_BYTES:  # on upgrading, the parser drops the body
+        if self._deaf or upgrades or self._header_bytes > MAX_HEADER_BYTES:  # on upgrading, the parser drops the body
             if not self._deaf:
                 self.in_headers = True  # whatever is due is due to an earlier request
                 self._refuse(_NO_UPGRADE if upgrades else _TOO_LARGE)

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.serving.explaining import MOST_ROWS as MOST_EXPLAINED
+from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
 from infra.serving.mounts import Model
 from infra.serving.pieces import MAX_ROW_BYTES
@@ -145,7 +145,7 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
     }
     schemas[f"{name}.row"] = row
     schemas[f"{name}.request"] = _request(name, manifest.columns, most_rows)
-    schemas[f"{name}.explain"] = _request(name, manifest.columns, MOST_EXPLAINED)
+    schemas[f"{name}.explain"] = _request(name, manifest.columns, MAX_EXPLAINED)
     number: dict[str, Any] = {"type": "number"}
     schemas[f"{name}.answer"] = {
         "type": "object",
@@ -181,7 +181,7 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
     paths[f"/{name}/explain"] = {
         "post": {
             "operationId": f"{name}.explain",
-            "summary": f"What each feature adds to a prediction; at most {MOST_EXPLAINED} rows",
+            "summary": f"What each feature adds to a prediction; at most {MAX_EXPLAINED} rows",
             "requestBody": _body(f"{name}.explain"),
             "responses": {"200": _object("base, score and contributions of each row"), **refused},
         }

@@ -9,7 +9,7 @@ from infra.serving.mounts import Model
 from infra.serving.protocol import BadRequestError, Row
 from tasks.modelling.predictors import TreePredictor
 
-MOST_ROWS = 100
+MAX_ROWS = 100
 
 
 def explain(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
@@ -29,8 +29,8 @@ def explain(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
     """
     if not model.explainable:
         raise BadRequestError("this model cannot be explained: what its trees add is not its prediction")
-    if len(rows) > MOST_ROWS:
-        raise BadRequestError(f"at most {MOST_ROWS} rows to explain in a request; it has {len(rows)}")
+    if len(rows) > MAX_ROWS:
+        raise BadRequestError(f"at most {MAX_ROWS} rows to explain in a request; it has {len(rows)}")
     predictor, manifest = model.bundle.predictor, model.bundle.manifest
     found = predictor.contributions(model.executor.matrix(rows)) if rows else ()
     names = model.bundle.program.features

@@ -312,7 +312,7 @@ class Mounts:
 
     async def _prepare(self, mount: Mount, desired: Desired, *, again: bool) -> Pending:
         if not again:
-            mount.refused = {}  # a new wish: what was refused before may have been mended
+            mount.refused = {}  # a new wish: what was refused before may have been corrected
         said, mount.trouble, mount.again_at = mount.trouble, "", None
         champion = await self._model(mount, desired.champion, desired) if desired.champion else None
         stands_in = champion is None and mount.champion is None and desired.previous is not None

@@ -47,7 +47,7 @@ HELD_SECONDS = 0.001
 """Trees that need the interpreter too win nothing beside the loop, but others have their turn: from here on."""
 MAX_EXPLAINING = 32
 """Requests for explanations that wait; more are asked to come again."""
-MOST_SHADOW_BYTES = 16 * 1024 * 1024
+MAX_SHADOW_BYTES = 16 * 1024 * 1024
 """Of bodies that wait for a candidate's shadow; more are left out, and counted."""
 _SHADOW_BYTES = 4 * 1024
 """What one that waits takes beside its body."""
@@ -394,7 +394,7 @@ class Predictions:
             self._log_shadow(usecase, question, ids, shadow(question, candidate))
             return
         size = len(question.body) + _SHADOW_BYTES
-        if self._shadow_bytes + size > MOST_SHADOW_BYTES:  # slower than what comes in: nobody shall wait for it
+        if self._shadow_bytes + size > MAX_SHADOW_BYTES:  # slower than what comes in: nobody shall wait for it
             candidate.tally.skipped += 1
             return
         self._shadow_bytes += size

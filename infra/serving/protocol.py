@@ -48,7 +48,7 @@ from tasks.bundles.bundle import BundleColumn
 from tasks.preprocessing.instants import Instants
 from tasks.preprocessing.program import FeatureProgram
 
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 MAX_PARAMS_BYTES = 16 * 1024
 """Of `params`, of which `output` alone is read."""
 Media = Literal["json", "csv", "parquet", "arrow stream", "arrow file", "other"]
@@ -171,9 +171,9 @@ _TYPES: dict[str, Any] = {
     "instant": str | None,
 }
 _NUL = rb"\u0000"
-_MOST_ORDERS = 32
-_MOST_UNKNOWN = 64
-_MOST_NAMES = 64 * 1024
+_MAX_ORDERS = 32
+_MAX_UNKNOWN = 64
+_MAX_NAMES = 64 * 1024
 _STEP_ROWS = 16
 """Rows that are read value by value in one step."""
 
@@ -236,7 +236,7 @@ class Reader:
     """
 
     def __init__(
-        self, columns: Sequence[BundleColumn], clock: str = "", timezone: str = "UTC", most_rows: int = MOST_ROWS
+        self, columns: Sequence[BundleColumn], clock: str = "", timezone: str = "UTC", most_rows: int = MAX_ROWS
     ) -> None:
         self.columns, self.most_rows = tuple(columns), most_rows
         self.fields = {column.name: f"c{position}" for position, column in enumerate(columns)}
@@ -397,10 +397,10 @@ class Reader:
                     raise _needs(name, error, position) from None
 
     def _split_rows(self, order: tuple[str, ...], data: bytes | msgspec.Raw) -> list[Row] | None:
-        if len(order) > len(self.fields) + _MOST_UNKNOWN or sum(map(len, order)) > _MOST_NAMES:
+        if len(order) > len(self.fields) + _MAX_UNKNOWN or sum(map(len, order)) > _MAX_NAMES:
             return None  # nobody's table: neither worth a decoder nor to be remembered
         if order not in self._split:
-            if len(self._split) >= _MOST_ORDERS:
+            if len(self._split) >= _MAX_ORDERS:
                 self._split.clear()
             self._split[order] = self._split_decoder(order)
         known = self._split[order]
@@ -420,7 +420,7 @@ class Reader:
         if (
             len(names) < len(order)
             or not self._needed <= names
-            or not 0 < len(order) <= _MOST_UNKNOWN + len(self.fields)
+            or not 0 < len(order) <= _MAX_UNKNOWN + len(self.fields)
         ):
             return None
         types: Any = tuple(self._types.get(name, Any) for name in order)
@@ -606,8 +606,8 @@ class Reader:
         """Check the first line, and return how the values below each name are read."""
         if not names:
             raise BadRequestError("the first line must name the columns")
-        if len(names) > len(self.fields) + _MOST_UNKNOWN:
-            raise BadRequestError(f"the first line names more than {len(self.fields) + _MOST_UNKNOWN} columns")
+        if len(names) > len(self.fields) + _MAX_UNKNOWN:
+            raise BadRequestError(f"the first line names more than {len(self.fields) + _MAX_UNKNOWN} columns")
         if len(set(names)) < len(names):
             raise BadRequestError("the first line names a column twice")
         lacking = sorted(self._needed - set(names))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from expectations.errors import BundleError
 from infra.serving.mounts import make_ready
-from infra.serving.protocol import MOST_ROWS
+from infra.serving.protocol import MAX_ROWS
 from tasks.bundles.bundle import load_bundle
 
 
@@ -29,7 +29,7 @@ def main() -> int:
                 if file is not None:
                     (Path(folder) / Path(member.name).name).write_bytes(file.read())
         try:
-            make_ready(load_bundle(Path(folder), wanted), MOST_ROWS)
+            make_ready(load_bundle(Path(folder), wanted), MAX_ROWS)
         except BundleError as error:
             sys.stdout.write(f"{error}\n")
             return 1

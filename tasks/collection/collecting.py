@@ -159,7 +159,7 @@ def _refuse_unusable(joined: Joined, spec: UseCase, as_of: datetime) -> None:
         raise SourceError(
             f"a value in each of the keys {', '.join(spec.keys)}",
             f"{len(lacking)} rows without",
-            "Mend the source, or choose other keys",
+            "Correct the source, or choose other keys",
         )
 
 

@@ -19,9 +19,9 @@ from tasks.collection.sources import cast_column, read_source
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import evaluate
 
-_MOST_NAMED = 20
+_MAX_NAMED = 20
 
-FEWEST_FOR_COVERAGE = 50
+MIN_FOR_COVERAGE = 50
 
 
 @dataclass(frozen=True)
@@ -183,11 +183,11 @@ def join_one(
     fair = joined[found].filter(~again).fill_null(value=False)
     coverage = fair.mean()
     share = float(coverage) if isinstance(coverage, float) else 1.0
-    if len(fair) >= FEWEST_FOR_COVERAGE and share < join.min_coverage:
+    if len(fair) >= MIN_FOR_COVERAGE and share < join.min_coverage:
         raise JoinError(
             f"a partner in {name!r} for at least {join.min_coverage:.1%} of the rows",
             f"{share:.1%} of {len(fair)} rows",
-            "Mend the source, or lower `min_coverage` if that is right",
+            "Correct the source, or lower `min_coverage` if that is right",
         )
     return joined.drop(found), share
 
@@ -209,9 +209,9 @@ def _absent(columns: Sequence[str], present: Sequence[str], where: str) -> Sourc
         hints.append(f"{column} (there is {near[0]})" if near else column)
     return SourceError(
         f"the columns {', '.join(columns)} in {where}",
-        f"no {', '.join(hints)}; the columns there: {', '.join(present[:_MOST_NAMED])}"
-        + (f" and {len(present) - _MOST_NAMED} more" if len(present) > _MOST_NAMED else ""),
-        "Was a column renamed? Mend the source or the use case",
+        f"no {', '.join(hints)}; the columns there: {', '.join(present[:_MAX_NAMED])}"
+        + (f" and {len(present) - _MAX_NAMED} more" if len(present) > _MAX_NAMED else ""),
+        "Was a column renamed? Correct the source or the use case",
     )
 
 

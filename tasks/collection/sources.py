@@ -42,7 +42,7 @@ def read_source(
             raise SourceError(
                 f"rows in the source {name!r}",
                 f"none in {file_name(address)}",
-                "Mend the source, or take the file away",
+                "Correct the source, or take the file away",
             )
         frames.append(frame)
     whole = _stack(name, frames)
@@ -63,7 +63,7 @@ def _stack(name: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
             raise SourceError(
                 f"the same columns in every file of the source {name!r}",
                 f"{odd} not in all of them",
-                "Mend the files, or declare two sources",
+                "Correct the files, or declare two sources",
             )
     return pl.concat([frame.select(frames[0].columns) for frame in frames], how="vertical_relaxed")
 
@@ -142,7 +142,7 @@ def cast_column(values: pl.Series, wanted: str, source: str, clock: Clock) -> pl
         raise SourceError(
             f"{wanted} in the column {values.name!r} of the source {source!r}",
             f"{int(bad.sum())} of {len(values)} values that are none, the first in row {int(bad.arg_max() or 0) + 1}",
-            "Mend the source, name such values under `missing`, or declare another type",
+            "Correct the source, name such values under `missing`, or declare another type",
         )
     return out.alias(values.name)
 

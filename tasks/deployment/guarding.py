@@ -139,7 +139,7 @@ def judge_step(evidence: Evidence, spec: UseCase, plan: Release) -> StepVerdict:
     return StepVerdict("good" if enough and defined else "unknown", rows, findings)
 
 
-_FEWEST_REQUESTS = 100
+_MIN_REQUESTS = 100
 _RESAMPLES, _RUNS = 400, 100
 _CONFIDENCE = 0.98
 """Of the interval of a loss, both ends together: a step is looked at several times."""
@@ -157,10 +157,7 @@ def _failures(evidence: Evidence, plan: Release) -> Finding:
 def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[Finding]:
     rails = plan.guardrails
     theirs, own = evidence.champion_traffic, evidence.candidate_traffic
-    if (
-        min(theirs.requests, own.requests) >= _FEWEST_REQUESTS
-        and min(theirs.seconds, theirs.expected, own.expected) > 0
-    ):
+    if min(theirs.requests, own.requests) >= _MIN_REQUESTS and min(theirs.seconds, theirs.expected, own.expected) > 0:
         # each against what its own requests should take, as a canary and the champion have requests of other sizes
         ratio = (own.seconds / own.expected) / (theirs.seconds / theirs.expected)
         name = "scoring time against the champion's"

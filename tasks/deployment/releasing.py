@@ -61,7 +61,7 @@ def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> No
         return
     champion, generation = (now.champion, now.generation) if now else (None, 0)
     candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
-    wish = releases.want(
+    wish = releases.set_desired(
         job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation
     )
     try:
@@ -84,7 +84,7 @@ def _begun(now: Desired | None, version: ModelVersion) -> bool:
 def take_back(job: Job, champion: Served | None, generation: int) -> None:
     """Wish for the champion alone again, unless somebody wished for something else since `generation`."""
     with suppress(OvertakenError):
-        job.releases.want(job.name, champion=champion, after=generation)
+        job.releases.set_desired(job.name, champion=champion, after=generation)
 
 
 def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> int:
@@ -108,7 +108,7 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
             "What they wished for stands; deploy again if you still want to",
         )
     served = Served(bundle=version.bundle, version=version.version)
-    wish = releases.want(
+    wish = releases.set_desired(
         job.name, champion=served, new_signature=new_signature, after=before.generation if before else 0
     )
     try:
@@ -155,11 +155,11 @@ def choose_version(job: Job, wanted: str | None) -> ModelVersion:
             f"versions {', '.join(version.version for version in versions) or 'none'}",
             "Name one of these versions" if versions else f"Train first: driftwheel run loop {job.name}",
         )
-    mend(job, found)
+    restore_bundle(job, found)
     return found
 
 
-def mend(job: Job, version: ModelVersion) -> None:
+def restore_bundle(job: Job, version: ModelVersion) -> None:
     """Bring a bundle that is damaged or lost among the releases back from MLflow.
 
     Raises
@@ -173,7 +173,7 @@ def mend(job: Job, version: ModelVersion) -> None:
         with scratch() as beside:
             folder = job.registry().fetch(version.version, beside)
             load_bundle(folder, version.bundle)
-            job.releases.mend(job.name, folder, version.bundle)
+            job.releases.replace_bundle(job.name, folder, version.bundle)
 
 
 def await_candidate(job: Job, generation: int, version: ModelVersion) -> None:

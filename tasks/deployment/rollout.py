@@ -28,7 +28,7 @@ from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served, overt
 
 _LOOKS = 5
 """How often a step is looked at before it ends: a violation ends it at once."""
-_LONGEST_NAP = 60.0
+_MAX_NAP = 60.0
 _ENTITIES_TRIED = 10_000
 """Entities that are looked for in a share: of more, each share a plan would name has some."""
 _PATIENCE = 20.0
@@ -108,7 +108,7 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
     generation = desired.generation if desired else 0
     for mode, share in steps:
         candidate = CandidateState(bundle=version.bundle, version=version.version, mode=mode, share=share)
-        wish = job.releases.want(
+        wish = job.releases.set_desired(
             job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation
         )
         generation = wish.generation
@@ -164,7 +164,7 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
     length = plan.step.approximate_seconds
     end = time.monotonic() + length
     while True:
-        time.sleep(max(0.0, min(length / _LOOKS, _LONGEST_NAP, end - time.monotonic())))
+        time.sleep(max(0.0, min(length / _LOOKS, _MAX_NAP, end - time.monotonic())))
         evidence = _gather(job, champion, candidate, began, counting)
         desired = job.releases.desired(job.name)
         if desired is None or desired.generation != generation:

@@ -187,7 +187,7 @@ def _batches(job: Job, table: Dataset, bundle: Bundle, source: str) -> Iterator[
             yield predict_frame(bundle, frame, repaired=source == f"{_LAKE}clean")
         except (pl.exceptions.PolarsError, BundleError, TypeError) as error:
             raise SourceError(
-                "columns of the types the model reads", str(error).splitlines()[0][:300], f"Mend {source}"
+                "columns of the types the model reads", str(error).splitlines()[0][:300], f"Correct {source}"
             ) from error
 
 

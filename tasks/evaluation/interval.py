@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.evaluation.metrics import Array, Blocks, Scored, resampled
 
-FEWEST_BLOCKS = 10
+MIN_BLOCKS = 10
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ def time_blocks(seconds: Array, length: float) -> Blocks:
         0 … n_blocks - 1.
     """
     _, blocks = np.unique(np.floor_divide(seconds, length), return_inverse=True)
-    if blocks.max(initial=0) + 1 < FEWEST_BLOCKS:
+    if blocks.max(initial=0) + 1 < MIN_BLOCKS:
         blocks = np.empty(len(seconds), dtype=np.int64)
-        blocks[np.argsort(seconds, kind="stable")] = np.arange(len(seconds)) * FEWEST_BLOCKS // max(len(seconds), 1)
+        blocks[np.argsort(seconds, kind="stable")] = np.arange(len(seconds)) * MIN_BLOCKS // max(len(seconds), 1)
     return blocks.astype(np.int64)
 
 

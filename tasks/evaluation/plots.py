@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from tasks.evaluation.metrics import Scored
 
-_MOST_FEATURES = 20
+_MAX_FEATURES = 20
 _CHAMPION, _CHALLENGER = "#8a8f98", "#1f6feb"
 
 
@@ -90,7 +90,7 @@ def regression_figures(models: Mapping[str, Scored]) -> dict[str, Figure]:
 
 def importance_figure(importance: Mapping[str, float]) -> Figure:
     """Draw the most important features, largest on top."""
-    top = list(importance.items())[:_MOST_FEATURES][::-1]
+    top = list(importance.items())[:_MAX_FEATURES][::-1]
     figure, axes = _figure("Importance (share of the model's gain)", "share", "")
     axes.barh([name for name, _ in top], [value for _, value in top], color=_CHALLENGER)
     return figure

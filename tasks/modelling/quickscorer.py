@@ -34,9 +34,9 @@ _WORDS: dict[int, tuple[type[np.unsignedinteger[Any]], int, int]] = {
     32: (np.uint32, 0x077CB531, 27),
     64: (np.uint64, 0x03F79D71B4CB0A89, 58),
 }
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 _AT_ONCE_BYTES, _BLOCK_BYTES = 512 << 10, 128 << 10
-_CELLS, _MOST_IN_A_CELL = (8, 16, 32, 64, 128, 256, 512), 2
+_CELLS, _MAX_IN_A_CELL = (8, 16, 32, 64, 128, 256, 512), 2
 
 Words = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -92,7 +92,7 @@ class _Grid(NamedTuple):
     below: npt.NDArray[np.intp]
     """How many thresholds lie in lower cells; shape (n_cells,)."""
     held: Vector
-    """Thresholds in each cell, filled up with infinity; shape (_MOST_IN_A_CELL, n_cells)."""
+    """Thresholds in each cell, filled up with infinity; shape (_MAX_IN_A_CELL, n_cells)."""
 
     @classmethod
     def of(cls, thresholds: Vector) -> _Grid | None:
@@ -103,15 +103,15 @@ class _Grid(NamedTuple):
                 scale = (number - 1) / (thresholds[-1] - low) if len(thresholds) > 1 else np.float64(1)
                 cells = np.fmin(np.fmax((thresholds - low) * scale, 0.0), number - 1).astype(np.intp)
             counts = np.bincount(cells, minlength=number)
-            if counts.max() <= _MOST_IN_A_CELL:
+            if counts.max() <= _MAX_IN_A_CELL:
                 below = np.cumsum(counts) - counts
-                held = np.full((_MOST_IN_A_CELL, number), np.inf)
+                held = np.full((_MAX_IN_A_CELL, number), np.inf)
                 held[np.arange(len(cells)) - below[cells], cells] = thresholds
                 return cls(low, float(scale), number - 1.0, below, held)
         return None
 
 
-_NO_GRID = _Grid(0.0, 1.0, 0.0, np.zeros(1, np.intp), np.full((_MOST_IN_A_CELL, 1), np.inf))
+_NO_GRID = _Grid(0.0, 1.0, 0.0, np.zeros(1, np.intp), np.full((_MAX_IN_A_CELL, 1), np.inf))
 
 
 class _Places:
@@ -211,7 +211,7 @@ class QuickScorer:
             return None
         leaves = max(int(tree["num_leaves"]) for tree in trees)
         bits = next((bits for bits in _WORDS if 1 < leaves <= bits), 0)
-        if not bits or _table_bytes(trees, bits) > _MOST_BYTES:
+        if not bits or _table_bytes(trees, bits) > _MAX_BYTES:
             return None
         return cls(trees, int(head["max_feature_idx"]) + 1, bits, present)
 

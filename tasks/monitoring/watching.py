@@ -40,7 +40,7 @@ _MATCHED = "feedback_matched_until"
 """Mark in the platform database: when the newest label that was held against predictions was received."""
 SILENCE = timedelta(minutes=2)
 """How long an open turn may lie untouched before it is announced again."""
-MOST_ANNOUNCEMENTS = 5
+MAX_ANNOUNCEMENTS = 5
 """How often a stage is asked for before its turn is given up."""
 _SEVERITIES: dict[str, Literal["info", "warning", "failure"]] = {
     "warn": "warning",
@@ -368,7 +368,7 @@ def announce_stalled(job: Job) -> str | None:
         turn.state, MODEL_PROMOTED
     )
     with job.database.transaction() as connection:
-        if job.database.announced(connection, turn.id, event) >= MOST_ANNOUNCEMENTS:
+        if job.database.announced(connection, turn.id, event) >= MAX_ANNOUNCEMENTS:
             _give_up(job, connection, turn)
             return None
         job.database.post(
@@ -385,7 +385,7 @@ def _give_up(job: Job, connection: Connection, turn: Turn) -> None:
     if not job.database.give_up(connection, turn.id, SILENCE):  # somebody took it up after all
         return
     summary = (
-        f"the turn of {turn.as_of:%Y-%m-%d} stood at {turn.state} and did not move in {MOST_ANNOUNCEMENTS} attempts; "
+        f"the turn of {turn.as_of:%Y-%m-%d} stood at {turn.state} and did not move in {MAX_ANNOUNCEMENTS} attempts; "
         "see the logs of its flow runs, then `driftwheel run loop`"
     )
     key = f"{job.name}/{turn.id}/given-up"

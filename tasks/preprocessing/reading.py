@@ -16,7 +16,7 @@ from tasks.preprocessing.formulas import finite
 
 Row = Mapping[str, object]
 REMEMBERED_INSTANTS = 4096
-_LONGEST_INSTANT = 40
+_MAX_INSTANT = 40
 """Longer texts are read, and not remembered."""
 _TEXT_LIMIT = 2.0**63
 
@@ -97,7 +97,7 @@ def read_instant(value: Any) -> datetime | None:  # noqa: ANN401
     if value is None:
         return None
     if isinstance(value, str):
-        return _parse_instant(value) if len(value) <= _LONGEST_INSTANT else _parse_instant.__wrapped__(value)
+        return _parse_instant(value) if len(value) <= _MAX_INSTANT else _parse_instant.__wrapped__(value)
     if not isinstance(value, datetime):
         raise TypeError("an instant is needed: an ISO 8601 text")
     return _in_utc(value)

@@ -26,7 +26,7 @@ from tasks.stores.lake import Lake, Table
 from tasks.stores.locking import alone
 
 _INSTANT = pl.Datetime("us", "UTC")
-_MOST_SEGMENTS = 4
+_MAX_SEGMENTS = 4
 """Brought in by one commit: a long time without a harvest must fit into memory too."""
 
 
@@ -76,8 +76,8 @@ def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
         waiting = closed_segments(journal, usecase, kind)
         segments += len(waiting)
         counts[table] = 0
-        for at in range(0, len(waiting), _MOST_SEGMENTS):
-            some = waiting[at : at + _MOST_SEGMENTS]
+        for at in range(0, len(waiting), _MAX_SEGMENTS):
+            some = waiting[at : at + _MAX_SEGMENTS]
             fresh = [segment for segment in some if not lake.transaction(table, segment.transaction)]
             records: list[Record] = []
             for segment in fresh:

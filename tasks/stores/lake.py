@@ -331,7 +331,7 @@ class Lake:
             raise LakeError(
                 f"the types of the table {table}",
                 "; ".join(wrong),
-                "Declare the types under `columns`, or mend the source",
+                "Declare the types under `columns`, or correct the source",
             )
         return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 

@@ -111,7 +111,7 @@ class Releases:
                             raise
         return target
 
-    def mend(self, usecase: str, folder: Path, digest: str) -> None:
+    def replace_bundle(self, usecase: str, folder: Path, digest: str) -> None:
         """Put a bundle in the place of one that is damaged or lost, and let the service look again.
 
         Raises
@@ -162,7 +162,7 @@ class Releases:
             return 0, 0
         return found.st_mtime_ns, found.st_ino
 
-    def want(
+    def set_desired(
         self,
         usecase: str,
         *,

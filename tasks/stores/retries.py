@@ -18,7 +18,7 @@ SECONDS = 6.0
 """How long a request is repeated; a server that starts, or whose database is locked, is back in seconds."""
 TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 _DENIED_STATUSES = (401, 403)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
+_FIRST_PAUSE, _MAX_PAUSE = 0.2, 2.0
 _NUMBER = re.compile(r"\[Errno -?\d+\] ")
 
 
@@ -46,7 +46,7 @@ def repeated(request: Callable[[], T], seconds: float = SECONDS) -> T:
             if not is_transient(error) or time.monotonic() + wait > deadline:
                 raise
         time.sleep(wait)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, _MAX_PAUSE)
 
 
 def server_error(expected: str, error: httpx.HTTPError, remedy: str, login: str) -> DriftwheelError:

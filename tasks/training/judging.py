@@ -22,7 +22,15 @@ from tasks.evaluation.gates import GateResult, check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import cut_newest
-from tasks.training.learning import Trained, cross_validate, fit_recipe, labels, learn, refuse_hopeless, training_window
+from tasks.training.learning import (
+    Trained,
+    cross_validate,
+    fit_recipe,
+    labels,
+    learn,
+    require_trainable,
+    training_window,
+)
 
 Outcome = Literal["passed", "refused", "unknown", "unchanged"]
 
@@ -98,7 +106,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
     TrainingError
         If there is nothing sound to learn from.
     """
-    refuse_hopeless(rows, spec)
+    require_trainable(rows, spec)
     clock = spec.clock.column
     cutoff: datetime = rows[clock].max()  # type: ignore[assignment] # an instant column
     known = champion.manifest.cutoff if champion else None

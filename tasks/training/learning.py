@@ -68,7 +68,7 @@ def labels(frame: pl.DataFrame, spec: UseCase) -> Vector:
     return frame[spec.label.column].cast(pl.Float64).to_numpy().astype(np.float64)
 
 
-def refuse_hopeless(frame: pl.DataFrame, spec: UseCase) -> None:
+def require_trainable(frame: pl.DataFrame, spec: UseCase) -> None:
     """Refuse rows nothing can be learnt from.
 
     Raises
@@ -101,12 +101,12 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     frame : polars.DataFrame of shape (n_rows, any)
         Raw labelled rows, nothing of the holdout among them.
     """
-    refuse_hopeless(frame, spec)
+    require_trainable(frame, spec)
     candidates = spec.model.candidates
     if len(candidates) == 1 and candidates[0].patience is None:
         return fit_recipe(frame, spec, candidates[0])
     older, newest = cut_newest(frame, spec.clock.column, spec.model.validation)
-    refuse_hopeless(older, spec)
+    require_trainable(older, spec)
     metric = decisive_metric(spec)
     better = spec.greater_is_better[metric]
     program = fit_program(spec.features, older, spec.cleaning)

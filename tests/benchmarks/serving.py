@@ -131,7 +131,7 @@ def servers(bundle: Bundle, scratch: Path, rivals: bool) -> list[Server]:
     name, python = bundle.manifest.usecase, sys.executable
     releases = Releases(scratch / "releases")
     releases.add(name, bundle.folder, bundle.digest)
-    releases.want(name, champion=Served(bundle=bundle.digest, version="1"))
+    releases.set_desired(name, champion=Served(bundle=bundle.digest, version="1"))
 
     def own(label: str, *options: str) -> Server:
         journal = str(scratch / f"journal-{len(label)}{abs(hash(label))}")

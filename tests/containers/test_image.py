@@ -33,7 +33,7 @@ pytestmark = [
 def container(tmp_path: Path, made) -> Iterator[tuple[str, httpx.Client]]:
     releases, keys = Releases(tmp_path / "releases"), Keys(tmp_path / "keys" / "keys.json")
     releases.add("rentals", made[1].folder, made[1].digest)
-    releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
     key = keys.add("test", ["predict", "admin"])
     (tmp_path / "journal").mkdir()
     subprocess.run(["chmod", "-R", "a+rX", str(tmp_path), *map(str, tmp_path.parents)][:4], check=True)

@@ -87,7 +87,7 @@ def test_one_that_is_broken_stops_nobody_else(call, make_use_case: Make, tmp_pat
         runner.send_signal(signal.SIGCONT)
         wait(lambda: status()[1]["runner"]["answers"])
 
-        # mended and added again, it has its flows
+        # corrected and added again, it has its flows
         (tmp_path / "template" / "usecase.yaml").write_text(good)
         assert "can be read again" in status()[2]["template"]["trouble"]
         assert call("add", str(tmp_path / "template")).returncode == 0

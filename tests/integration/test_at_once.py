@@ -151,7 +151,7 @@ def served(folder: Path) -> Path:
     clean_batches(at.usecase, at.lake)
     bundle, _, _ = released(at.usecase, rows(at.usecase, "2011-03-01"), folder / "bundle")
     at.releases.add(at.name, bundle.folder, bundle.digest)
-    at.releases.want(at.name, champion=Served(bundle=bundle.digest, version="1"))
+    at.releases.set_desired(at.name, champion=Served(bundle=bundle.digest, version="1"))
     return folder
 
 

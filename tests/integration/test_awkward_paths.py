@@ -78,7 +78,7 @@ def test_all_of_a_home_is_written_and_read_in_it(
     assert job.lake.transaction("clean", "clean") == 2
 
     job.releases.add("rentals", made[1].folder, made[1].digest)
-    job.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    job.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
     bundle = load_bundle(job.releases.bundle("rentals", made[1].digest), made[1].digest)
     assert job.releases.names() == ["rentals"]
     rows = job.known.rows().select(c.name for c in bundle.manifest.columns)
@@ -124,7 +124,7 @@ def test_a_use_case_is_read_in_it_and_only_its_own_pattern_is_one(tmp_path: Path
 def test_the_service_serves_and_logs_in_it(made, tmp_path: Path, name: str) -> None:
     running = Running(tmp_path / name)
     running.releases.add("rentals", made[1].folder, made[1].digest)
-    running.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    running.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
     try:
         running.start("--keys", str(tmp_path / name / "keys.json"))
         answer = running.ask({"dataframe_records": sample(made)}, "/rentals/invocations").json()

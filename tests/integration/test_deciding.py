@@ -33,7 +33,7 @@ def job(tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch) ->
     clean_batches(usecase, job.lake)
     bundle, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "bundle")
     job.releases.add(job.name, bundle.folder, bundle.digest)
-    job.releases.want(job.name, champion=Served(bundle=bundle.digest, version="1"))
+    job.releases.set_desired(job.name, champion=Served(bundle=bundle.digest, version="1"))
     return job
 
 
@@ -122,8 +122,8 @@ def test_a_turn_that_never_moves_is_given_up_and_the_next_one_may_begin(
     monkeypatch.setattr(watching, "SILENCE", timedelta(seconds=-1))
     with job.database.transaction() as connection:
         turn = job.database.request_turn(connection, job.name, "drift", job.as_of)
-    asked = [watching.announce_stalled(job) for _ in range(watching.MOST_ANNOUNCEMENTS)]
-    assert asked == [turn] * watching.MOST_ANNOUNCEMENTS
+    asked = [watching.announce_stalled(job) for _ in range(watching.MAX_ANNOUNCEMENTS)]
+    assert asked == [turn] * watching.MAX_ANNOUNCEMENTS
     assert watching.announce_stalled(job) is None
     assert job.database.turn(turn).state == "failed"
     (entry,) = job.database.entries(job.name)

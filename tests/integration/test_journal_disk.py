@@ -29,7 +29,7 @@ def service(tmp_path: Path, made) -> Iterator[Running]:
     subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", running.journal], check=True)
     try:
         running.releases.add("rentals", made[1].folder, made[1].digest)
-        running.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+        running.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
         running.start()
         yield running
         running.stop()

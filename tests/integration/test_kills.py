@@ -40,8 +40,8 @@ POINTS = {
     ],
     "deploy": [
         ("tasks.stores.registry:Registry.register", "after"),
-        ("tasks.stores.releases:Releases.want", "before"),
-        ("tasks.stores.releases:Releases.want", "after#2"),
+        ("tasks.stores.releases:Releases.set_desired", "before"),
+        ("tasks.stores.releases:Releases.set_desired", "after#2"),
         ("tasks.stores.registry:Registry.point", "after"),
         ("tasks.stores.turning:Stage.finish", "before"),
     ],

@@ -221,8 +221,8 @@ POINTS = [
     ("tasks.stores.releases:Releases.add", "after"),
     ("tasks.stores.registry:Registry.register", "before"),
     ("tasks.stores.registry:Registry.register", "after"),
-    ("tasks.stores.releases:Releases.want", "after"),
-    ("tasks.stores.releases:Releases.want", "after#2"),
+    ("tasks.stores.releases:Releases.set_desired", "after"),
+    ("tasks.stores.releases:Releases.set_desired", "after#2"),
     ("tasks.stores.registry:Registry.point", "after#2"),
     ("tasks.stores.turning:Stage.finish", "after#3"),
 ]

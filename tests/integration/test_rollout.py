@@ -42,7 +42,7 @@ def job(tmp_path: Path, made) -> Iterator[Job]:
     service = Running(tmp_path)
     for bundle in (first, second, third):
         service.releases.add("rentals", bundle.folder, bundle.digest)
-    service.releases.want("rentals", champion=Served(bundle=first.digest, version="1"))
+    service.releases.set_desired("rentals", champion=Served(bundle=first.digest, version="1"))
     service.start()
     places = Places(
         lake=str(tmp_path / "lake"), database=f"sqlite:///{tmp_path}/platform.db", tracking="", flow_api="",
@@ -114,7 +114,7 @@ def test_a_wild_candidate_is_withdrawn_within_a_step_and_nobody_is_failed(job: J
 def test_what_the_service_says_is_wrong_reaches_the_ledger_once(job: Job, made) -> None:
     model = job.releases.bundle("rentals", made[2].digest) / "model.txt"
     model.write_text(model.read_text()[:5000])
-    job.releases.want("rentals", champion=Served(bundle=made[2].digest, version="2"))
+    job.releases.set_desired("rentals", champion=Served(bundle=made[2].digest, version="2"))
     for _ in range(100):
         version = versions(job)[0]
         if version["usecases"]["rentals"]["refused"]:
@@ -150,7 +150,7 @@ def replace_keys(job: Job, keys: list[str]) -> Manifest:
 
 def test_a_rerun_judges_the_steps_of_its_own_plan(job: Job, made) -> None:
     left = CandidateState(bundle=made[2].digest, version="2", mode="canary", share=0.9)
-    job.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=left)
+    job.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=left)
     done = roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary", step=Duration.parse("1s")))
     assert not done.kept
     assert done.steps[0].share == 0.2
@@ -159,7 +159,7 @@ def test_a_rerun_judges_the_steps_of_its_own_plan(job: Job, made) -> None:
 def test_what_an_operator_does_meanwhile_stands(job: Job, made) -> None:
     def operate() -> None:
         time.sleep(1.5)
-        job.releases.want("rentals", champion=Served(bundle=job.third, version="3"))  # type: ignore[attr-defined]
+        job.releases.set_desired("rentals", champion=Served(bundle=job.third, version="3"))  # type: ignore[attr-defined]
 
     thread = threading.Thread(target=operate)
     thread.start()
@@ -178,7 +178,7 @@ def test_what_an_operator_does_while_a_step_is_judged_stands(job: Job, made, mon
 
     def slowly(*arguments: object) -> object:
         found = gather(*arguments)  # type: ignore[arg-type]
-        job.releases.want("rentals", champion=wished)
+        job.releases.set_desired("rentals", champion=wished)
         return found
 
     monkeypatch.setattr(rollout, "_gather", slowly)
@@ -207,7 +207,7 @@ def test_without_traffic_nothing_is_promoted(job: Job, made) -> None:
 
 def test_a_release_whose_watcher_is_killed_answers_nobody_until_somebody_watches_again(job: Job, made) -> None:
     left = CandidateState(bundle=made[2].digest, version="2", mode="canary", share=1.0)
-    wish = job.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=left)
+    wish = job.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=left)
 
     def said() -> dict:
         return versions(job)[0]["usecases"]["rentals"]
@@ -256,7 +256,7 @@ def test_a_disk_that_is_away_for_a_moment_refuses_nothing(
     releases = Releases(tmp_path)
     for bundle, version in ((made[1], "1"), (made[2], "2")):
         releases.add("rentals", bundle.folder, bundle.digest)
-        releases.want("rentals", champion=Served(bundle=bundle.digest, version=version))
+        releases.set_desired("rentals", champion=Served(bundle=bundle.digest, version=version))
     mounts, away = module.Mounts(releases), [made[2].digest]
 
     def load(folder: Path, digest: str) -> Bundle:
@@ -280,7 +280,7 @@ def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monke
     version = ModelVersion("2", made[2].digest, "run")
     model = job.releases.bundle("rentals", version.bundle) / "model.txt"
     model.write_text("tree")
-    job.releases.want("rentals", champion=Served(bundle=version.bundle, version="2"))
+    job.releases.set_desired("rentals", champion=Served(bundle=version.bundle, version="2"))
     for _ in range(100):
         if versions(job)[0]["usecases"]["rentals"]["refused"]:
             break
@@ -291,7 +291,7 @@ def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monke
             return made[2].folder
 
     monkeypatch.setattr(Job, "registry", lambda _: Registry())
-    releasing.mend(job, version)
+    releasing.restore_bundle(job, version)
     releasing.bless(job, version)
     releasing.release(job, version)
     said = versions(job)[0]["usecases"]["rentals"]
@@ -378,7 +378,7 @@ def test_one_family_of_addresses_counts(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_operators_wish_while_a_bundle_is_proved_stands(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
     third = Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
     monkeypatch.setattr(releasing, "has_image", lambda *_: True)
-    monkeypatch.setattr(releasing, "prove_in_image", lambda *_: job.releases.want("rentals", champion=third))
+    monkeypatch.setattr(releasing, "prove_in_image", lambda *_: job.releases.set_desired("rentals", champion=third))
     releasing.bless(job, ModelVersion("2", made[2].digest, "run"))
     desired = job.releases.desired("rentals")
     assert desired.champion == third
@@ -394,7 +394,7 @@ def test_a_wish_that_comes_between_ends_a_release_at_once_and_stands(
     waiting = releasing.await_generation
 
     def meanwhile(*arguments: object) -> None:
-        job.releases.want("rentals", champion=third)
+        job.releases.set_desired("rentals", champion=third)
         waiting(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(releasing, "await_generation", meanwhile)
@@ -407,11 +407,11 @@ def test_a_wish_that_comes_between_ends_a_release_at_once_and_stands(
 
 def test_what_is_forgotten_and_begun_anew_at_once_is_served(job: Job, made) -> None:
     first, second = made[1:]
-    job.releases.want("rentals", champion=Served(bundle=second.digest, version="2"))
+    job.releases.set_desired("rentals", champion=Served(bundle=second.digest, version="2"))
     job.releases.forget("rentals")
     assert job.releases.names() == []
     job.releases.add("rentals", first.folder, first.digest)
-    wish = job.releases.want("rentals", champion=Served(bundle=first.digest, version="7"))
+    wish = job.releases.set_desired("rentals", champion=Served(bundle=first.digest, version="7"))
     assert wish.generation == 3  # a count that began anew would be taken for one that is past
     releasing.await_generation(
         job,
@@ -423,26 +423,26 @@ def test_what_is_forgotten_and_begun_anew_at_once_is_served(job: Job, made) -> N
 
 def test_a_damaged_wish_is_forgotten_too(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
-    releases.want("rentals", champion=Served(bundle="a", version="1"))
+    releases.set_desired("rentals", champion=Served(bundle="a", version="1"))
     (tmp_path / "rentals" / "desired.json").write_text("half")
     releases.forget("rentals")
     assert releases.names() == []
     assert not releases.are_away()
-    assert releases.want("rentals", champion=Served(bundle="a", version="1")).champion.version == "1"
+    assert releases.set_desired("rentals", champion=Served(bundle="a", version="1")).champion.version == "1"
 
 
 def test_of_wishes_at_once_none_is_lost(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
 
     def wish(number: int) -> int:
-        return releases.want("x", champion=Served(bundle=str(number), version=str(number))).generation
+        return releases.set_desired("x", champion=Served(bundle=str(number), version=str(number))).generation
 
     with ThreadPoolExecutor(16) as pool:
         generations = list(pool.map(wish, range(64)))
     assert sorted(generations) == list(range(1, 65))
     with pytest.raises(ReleaseError, match="generation 64"):
-        releases.want("x", champion=None, after=63)
-    assert releases.want("x", champion=None, after=64).generation == 65
+        releases.set_desired("x", champion=None, after=63)
+    assert releases.set_desired("x", champion=None, after=64).generation == 65
 
 
 @pytest.mark.parametrize(
@@ -472,10 +472,10 @@ def test_a_rollback_goes_to_the_champion_before(
             job.database.write(
                 connection, Entry(str(at), "rentals", job.as_of, "deploy", action, "manual", "", evidence)
             )
-    job.releases.want("rentals", champion=Served(bundle=present, version=present))
+    job.releases.set_desired("rentals", champion=Served(bundle=present, version=present))
     chosen = []
     monkeypatch.setattr(running, "_job", lambda _: job)
-    monkeypatch.setattr(running.releasing, "mend", lambda *_: None)
+    monkeypatch.setattr(running.releasing, "restore_bundle", lambda *_: None)
     monkeypatch.setattr(running.releasing, "bless", lambda *_, **__: None)
     monkeypatch.setattr(running, "_settle", lambda _, version, *__, **___: chosen.append(version.bundle))
     if expected is None:
@@ -512,7 +512,7 @@ def test_that_somebody_was_quicker_is_no_refusal(job: Job, made, monkeypatch: py
     monkeypatch.setattr(running.releasing, "choose_version", lambda *_: ModelVersion("2", made[2].digest, "run"))
 
     def overtaken(*_: object, **__: object) -> Rollout:
-        job.releases.want("rentals", champion=third)
+        job.releases.set_desired("rentals", champion=third)
         return Rollout(())
 
     monkeypatch.setattr(running.rollout, "roll_out", overtaken)

@@ -126,7 +126,7 @@ class Job:
         self.name, self.usecase, self.as_of = "rentals", made[0], as_of
         self.releases, self.lake = Releases(folder / "releases"), Lake(str(folder / "lake"), "rentals")
         self.releases.add("rentals", made[1].folder, made[1].digest)
-        self.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+        self.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
 
 
 def test_of_a_row_that_was_corrected_the_newest_version_counts(made, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ COMPRESSED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "Defla
 def service(tmp_path_factory: pytest.TempPathFactory, made) -> Iterator[Running]:
     running = Running(tmp_path_factory.mktemp("service"))
     running.releases.add("rentals", made[1].folder, made[1].digest)
-    running.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    running.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
     running.start()
     yield running
     running.stop()
@@ -70,7 +70,7 @@ def logged_rows(journal: Path) -> dict[str, tuple[Any, ...]]:
 async def service_in_process(made, folder: Path) -> AsyncIterator[Service]:
     releases = Releases(folder / "releases")
     releases.add("rentals", made[1].folder, made[1].digest)
-    releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
     mounts, journal = Mounts(releases), Journal(folder / "journal")
     await mounts.reconcile()
     service = Service(mounts, journal, Access(None, loopback=True))

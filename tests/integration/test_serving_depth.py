@@ -39,7 +39,7 @@ def idle(tmp_path: Path, made) -> Iterator[Running]:
     running = Running(tmp_path)
     for bundle in made[1:]:
         running.releases.add("rentals", bundle.folder, bundle.digest)
-    running.releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"))
+    running.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
     yield running
     running.stop()
 
@@ -469,7 +469,7 @@ def test_workers_swap_together_seal_together_and_count_together(idle: Running, m
     for thread in threads:
         thread.start()
     time.sleep(1)
-    wish = idle.releases.want("rentals", champion=Served(bundle=second.digest, version="2"))
+    wish = idle.releases.set_desired("rentals", champion=Served(bundle=second.digest, version="2"))
     idle.wait(lambda: idle.mount()["generation"] == wish.generation)
     time.sleep(0.5)
     stop.set()
@@ -568,7 +568,7 @@ def test_twenty_swaps_in_a_row_fail_nothing_and_memory_comes_back(service: Runni
     process, sizes = psutil.Process(service.process.pid), []
     for swap in range(20):
         bundle, version = ((second, "2"), (first, "1"))[swap % 2]
-        wish = service.releases.want("rentals", champion=Served(bundle=bundle.digest, version=version))
+        wish = service.releases.set_desired("rentals", champion=Served(bundle=bundle.digest, version=version))
         service.wait(lambda g=wish.generation: service.mount()["generation"] == g)
         sizes.append(process.memory_info().rss)
     stop.set()
@@ -581,7 +581,7 @@ def test_twenty_swaps_in_a_row_fail_nothing_and_memory_comes_back(service: Runni
 
 def test_a_bundle_damaged_while_the_service_was_down_gives_way_to_the_one_before(idle: Running, made) -> None:
     _, first, second = made
-    idle.releases.want("rentals", champion=Served(bundle=second.digest, version="2"))
+    idle.releases.set_desired("rentals", champion=Served(bundle=second.digest, version="2"))
     model = idle.releases.bundle("rentals", second.digest) / "model.txt"
     model.write_text(model.read_text()[:5000])
     idle.start()
@@ -607,10 +607,10 @@ def test_a_bundle_with_other_inputs_is_refused_unless_that_is_wanted(service: Ru
     folder, digest = _altered(made, tmp_path, columns=more)
     service.releases.add("rentals", folder, digest)
     served = Served(bundle=digest, version="3")
-    wish = service.releases.want("rentals", champion=served)
+    wish = service.releases.set_desired("rentals", champion=served)
     service.wait(lambda: service.mount()["generation"] == wish.generation)
     assert "moon_phase is new" in service.mount()["refused"][digest]
-    wish = service.releases.want("rentals", champion=served, new_signature=True)
+    wish = service.releases.set_desired("rentals", champion=served, new_signature=True)
     service.wait(lambda: service.mount()["generation"] == wish.generation)
     assert (service.mount()["refused"], service.mount()["champion"]["version"]) == ({}, "3")
 
@@ -630,7 +630,7 @@ def test_a_pickle_in_a_bundle_is_never_opened(service: Running, made, tmp_path: 
         (planted / name).write_bytes(pickle.dumps(Bomb()))
     digest = seal(planted, made[2].manifest)
     service.releases.add("rentals", planted, digest)
-    wish = service.releases.want("rentals", champion=Served(bundle=digest, version="2"))
+    wish = service.releases.set_desired("rentals", champion=Served(bundle=digest, version="2"))
     service.wait(lambda: service.mount()["generation"] == wish.generation)
     assert service.ask({"dataframe_records": sample(made, 1)}).json()["version"] == "2"
     assert not trace.exists()
@@ -642,7 +642,9 @@ def test_a_pickle_in_a_bundle_is_never_opened(service: Running, made, tmp_path: 
 def test_a_canary_answers_its_share_of_entities_always_the_same(service: Running, made) -> None:
     _, first, second = made
     candidate = CandidateState(bundle=second.digest, version="2", mode="canary", share=0.3)
-    wish = service.releases.want("rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate)
+    wish = service.releases.set_desired(
+        "rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate
+    )
     service.wait(lambda: service.mount()["generation"] == wish.generation)
     records = sample(made, 300)
     answer = service.ask({"dataframe_records": records}).json()
@@ -664,7 +666,9 @@ def test_a_canary_answers_its_share_of_entities_always_the_same(service: Running
 def test_a_shadow_scores_everything_and_answers_nothing(service: Running, made, tmp_path: Path) -> None:
     _, first, second = made
     candidate = CandidateState(bundle=second.digest, version="2", mode="shadow")
-    wish = service.releases.want("rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate)
+    wish = service.releases.set_desired(
+        "rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate
+    )
     service.wait(lambda: service.mount()["generation"] == wish.generation)
     answers = [service.ask({"dataframe_records": sample(made, 5)}).json() for _ in range(4)]
     assert {answer["version"] for answer in answers} == {"1"}

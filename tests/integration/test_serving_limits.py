@@ -254,7 +254,7 @@ def test_a_folder_of_releases_that_goes_away_unloads_nothing(service: Running, m
     service.releases.root.rmdir()
     away.rename(service.releases.root)
     service.wait(lambda: not service.mount()["trouble"])
-    service.releases.want("rentals", champion=Served(bundle=made[2].digest, version="2"))
+    service.releases.set_desired("rentals", champion=Served(bundle=made[2].digest, version="2"))
     service.wait(lambda: service.mount()["champion"]["version"] == "2")
     assert service.mount()["swaps"] == 2
 
@@ -271,8 +271,8 @@ def test_one_refused_bundle_does_not_take_the_others_out_of_service(idle: Runnin
     for name in ("broken", "wished"):
         folder = idle.releases.add(name, bundle.folder, bundle.digest)
         (folder / "model.txt").write_text("no model")
-    idle.releases.want("broken", champion=Served(bundle=bundle.digest, version="1"))
-    idle.releases.want("wished", champion=None, candidate=CandidateState(bundle=bundle.digest, version="1"))
+    idle.releases.set_desired("broken", champion=Served(bundle=bundle.digest, version="1"))
+    idle.releases.set_desired("wished", champion=None, candidate=CandidateState(bundle=bundle.digest, version="1"))
     idle.start()
     said = httpx.get(f"{idle.url}/readyz").json()
     assert said == {"ready": True, "waiting_for": ["broken"]}
@@ -306,7 +306,7 @@ def test_a_service_that_cannot_read_what_it_should_serve_is_not_ready(idle: Runn
 def test_workers_begin_although_one_bundle_cannot_be_read_yet(idle: Running, made) -> None:
     bundle = made[1]
     idle.releases.add("away", bundle.folder, bundle.digest)
-    idle.releases.want("away", champion=Served(bundle=bundle.digest, version="1"))
+    idle.releases.set_desired("away", champion=Served(bundle=bundle.digest, version="1"))
     model = idle.releases.bundle("away", bundle.digest) / "model.txt"
     model.unlink()
     model.symlink_to("/proc/self/mem")  # says EIO where it is read, as a disk that fails
@@ -329,7 +329,7 @@ def test_an_explanation_is_of_the_model_that_read_the_rows(service: Running, mad
     request = _post("/explain", body, "connection: close")
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(request[:-20])
-        service.releases.want("rentals", champion=Served(bundle=other.digest, version="2"))
+        service.releases.set_desired("rentals", champion=Served(bundle=other.digest, version="2"))
         service.wait(lambda: service.mount()["champion"]["version"] == "2")
         connection.sendall(request[-20:])
         after = json.loads(_received(connection).partition(b"\r\n\r\n")[2])
@@ -364,7 +364,7 @@ def test_models_that_were_swapped_out_are_gone(made, tmp_path: Path) -> None:
         for number in range(24):
             bundle = _altered(made[1], tmp_path, commit=str(number))
             releases.add("rentals", bundle.folder, bundle.digest)
-            releases.want("rentals", champion=Served(bundle=bundle.digest, version=str(number)))
+            releases.set_desired("rentals", champion=Served(bundle=bundle.digest, version=str(number)))
             await mounts.reconcile()
         assert mounts.by_name["rentals"].swaps == 24
 
@@ -410,7 +410,7 @@ def _with_predictions(
         releases = Releases(tmp_path / "releases")
         for bundle in made[1:]:
             releases.add("rentals", bundle.folder, bundle.digest)
-        releases.want("rentals", champion=Served(bundle=made[1].digest, version="1"), **want)  # type: ignore[arg-type]
+        releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"), **want)  # type: ignore[arg-type]
         mounts, journal = Mounts(releases), Journal(tmp_path / "journal")
         await mounts.reconcile()
         predictions = Predictions(mounts, journal, Access(None, loopback=True), Limits())
@@ -432,7 +432,7 @@ async def _reply(predictions: Predictions, body: bytes) -> Reply:
 def test_a_shadow_that_cannot_keep_up_is_left_behind_and_counted(
     made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predicting, "MOST_SHADOW_BYTES", 50_000)
+    monkeypatch.setattr(predicting, "MAX_SHADOW_BYTES", 50_000)
     small = json.dumps({"dataframe_records": sample(made, 1)}).encode()
     large = json.dumps({"dataframe_records": sample(made, 300)}).encode()
 
@@ -460,7 +460,7 @@ def test_large_requests_wait_their_turn_and_no_more_of_them_than_memory_allows(
     made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = json.dumps({"dataframe_records": sample(made, 300)}).encode()
-    monkeypatch.setattr(beside, "MOST_WAITING_BYTES", 3 * len(large))
+    monkeypatch.setattr(beside, "MAX_WAITING_BYTES", 3 * len(large))
 
     async def ask(predictions: Predictions, mounts: Mounts) -> None:
         mount = mounts.by_name["rentals"]

@@ -135,7 +135,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
         database.write(connection, entry)
     releases = Releases(home / "releases")
     releases.add("rentals", bundle.folder, bundle.digest)
-    releases.want("rentals", champion=Served(bundle=bundle.digest, version="1"))
+    releases.set_desired("rentals", champion=Served(bundle=bundle.digest, version="1"))
     stamped = frame.with_columns(
         pl.lit(1, dtype=pl.Int64).alias(BATCH), pl.lit(instant("2011-03-01")).dt.cast_time_unit("us").alias(COLLECTED)
     )

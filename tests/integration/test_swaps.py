@@ -59,7 +59,7 @@ def test_swaps_leave_nothing_behind(service: Running, made, tmp_path: Path) -> N
             if number == FIRST_SWAPS:
                 client.post("/journal/seal").raise_for_status()
                 before = held(service)
-            wish = service.releases.want(
+            wish = service.releases.set_desired(
                 "rentals",
                 champion=Served(bundle=another(number), version=str(number)),
                 candidate=candidates[number % 4],

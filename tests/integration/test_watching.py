@@ -48,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         clean_batches(job.usecase, job.lake)
         bundle, _, _ = released(job.usecase, rows(job.usecase, CUTOFF), folder / "bundle")
         job.releases.add(job.name, bundle.folder, bundle.digest)
-        job.releases.want(job.name, champion=Served(bundle=bundle.digest, version="1"))
+        job.releases.set_desired(job.name, champion=Served(bundle=bundle.digest, version="1"))
     return folder
 
 

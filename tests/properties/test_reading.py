@@ -23,7 +23,7 @@ COLUMNS = [
     BundleColumn(name=name, type=kind, role="key" if name == "k" else "input")  # type: ignore[arg-type]
     for name, kind in {"x": "number", "n": "integer", "t": "text", "b": "boolean", "w": "instant", "k": "text"}.items()
 ]
-MOST_ROWS = 90
+MAX_ROWS = 90
 TEXTS = ["", "a", 'b"c', '}, {"x": 1', "], [1", "\\", "ß", "x,y\n\r\nz", "data", '"data": [[1']
 EXACT = {
     "x": [1.5, -0.0, 1e300, None, 3],
@@ -120,7 +120,7 @@ def pieces_of(size: int) -> Iterator[None]:
 
 def outcome(body: bytes, media: Media, size: int) -> tuple[Any, ...]:
     """Read a body in pieces of so many bytes; its rows and parameters, or what is wrong but for the place."""
-    reader = Reader(COLUMNS, "w", "Europe/Berlin", MOST_ROWS)
+    reader = Reader(COLUMNS, "w", "Europe/Berlin", MAX_ROWS)
     with pieces_of(size):
         try:
             rows, params = reader.read(body, media)
@@ -147,7 +147,7 @@ def test_most_bodies_of_many_rows_are_read_in_pieces_at_all() -> None:
     seen = {"good": 0, "steps": 0}
     for seed in range(300):
         body = body_of(random.Random(seed))
-        reader = Reader(COLUMNS, "w", "Europe/Berlin", MOST_ROWS)
+        reader = Reader(COLUMNS, "w", "Europe/Berlin", MAX_ROWS)
         with pieces_of(300):
             steps = reader.read_in_steps(body)
             number = 0
@@ -177,5 +177,5 @@ def test_what_is_wrong_in_a_large_body_is_named_by_its_column_and_row(form: str)
             elif form == "dataframe_split":
                 body = {"columns": list(rows[0]), "data": [list(row.values()) for row in odd]}
             with pieces_of(300), pytest.raises(BadRequestError, match=words) as raised:
-                Reader(COLUMNS, "w", "UTC", MOST_ROWS).read(json.dumps({form: body}).encode())
+                Reader(COLUMNS, "w", "UTC", MAX_ROWS).read(json.dumps({form: body}).encode())
             assert str(raised.value).endswith(f"in row {at}")

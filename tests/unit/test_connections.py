@@ -16,8 +16,8 @@ from uvicorn.server import ServerState
 from infra.serving.connections import (
     HEAD_SECONDS,
     IDLE_SECONDS,
-    MOST_HEAD_BYTES,
-    MOST_HEADS,
+    MAX_HEAD_BYTES,
+    MAX_HEADS,
     REQUEST_SECONDS,
     Connection,
     ConnectionLimits,
@@ -137,7 +137,7 @@ HEADS = [
     b"POST /a/invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 0%d\r\n\r\n",
     b"POST /a/invocations HTTP/1.1\r\nhost: x\r\nx: %d\r\ntransfer-encoding: chunked\r\n\r\n",
     b"POST /a/invocations HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\ncontent-length: %d\r\n\r\n",
-    b"POST /a/invocations HTTP/1.1\r\nhost: x\r\nx-long: " + b"y" * MOST_HEAD_BYTES + b"\r\ncontent-length: %d\r\n\r\n",
+    b"POST /a/invocations HTTP/1.1\r\nhost: x\r\nx-long: " + b"y" * MAX_HEAD_BYTES + b"\r\ncontent-length: %d\r\n\r\n",
 ]
 BODIES = [
     b"",
@@ -212,11 +212,11 @@ def test_what_is_sent_again_is_answered_at_sight_but_for_its_key() -> None:
 def test_heads_that_never_come_again_take_no_memory() -> None:
     async def ask() -> int:
         connection, _ = open_one(Echo())
-        for number in range(3 * MOST_HEADS):
+        for number in range(3 * MAX_HEADS):
             connection.data_received(b"POST /%d/invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n" % number)
         return len(connection.heads)
 
-    assert 0 < asyncio.run(ask()) <= MOST_HEADS
+    assert 0 < asyncio.run(ask()) <= MAX_HEADS
 
 
 # --- too many of them -------------------------------------------------------------------------------------------------

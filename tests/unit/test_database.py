@@ -161,9 +161,9 @@ def test_an_alert_is_heard_once_and_tried_again_while_it_is_refused(database: Da
 
 def test_a_wish_is_replaced_whole_and_the_same_wish_is_none(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
-    first = releases.want("x", champion=Served(bundle="a", version="1"))
-    assert releases.want("x", champion=Served(bundle="a", version="1")) == first
-    assert releases.want("x", champion=Served(bundle="b", version="2")).generation == 2
+    first = releases.set_desired("x", champion=Served(bundle="a", version="1"))
+    assert releases.set_desired("x", champion=Served(bundle="a", version="1")) == first
+    assert releases.set_desired("x", champion=Served(bundle="b", version="2")).generation == 2
     assert releases.desired("x").champion.version == "2"
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [".wishing", "desired.json"]
 

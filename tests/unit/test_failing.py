@@ -139,7 +139,7 @@ def test_remove_says_that_the_service_goes_on(home: Path) -> None:
     from tasks.stores.releases import Releases, Served
 
     Settings().platform().add_use_case("pumps", home, "digest")
-    Releases(home / "releases").want("pumps", champion=Served(bundle="b", version="7"))
+    Releases(home / "releases").set_desired("pumps", champion=Served(bundle="b", version="7"))
     done = CliRunner().invoke(main, ["remove", "pumps"])
     assert done.exit_code == 0
     assert "goes on answering /pumps with version 7" in done.output

@@ -81,7 +81,7 @@ def test_it_is_told_once_for_each_state_of_its_folder(settings: Settings, folder
     (alert,) = settings.platform().undelivered("rentals")
     assert "usecase.yaml:1: title: a key must be a text" in alert.body
     (folder / "usecase.yaml").write_text(good)
-    error = spoil(folder, "title: {{ project }}", later=2)  # mended, and broken again in the same way
+    error = spoil(folder, "title: {{ project }}", later=2)  # corrected, and broken again in the same way
     note_left_out(settings, "rentals", folder, error)
     assert told_of(settings) == ["left out", "left out"]
 

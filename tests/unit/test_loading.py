@@ -1,4 +1,4 @@
-"""A use case that cannot work is refused when it is loaded, and the message is enough to mend it."""
+"""A use case that cannot work is refused when it is loaded, and the message is enough to correct it."""
 
 import os
 from collections.abc import Callable
