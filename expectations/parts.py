@@ -99,11 +99,12 @@ class FittedStep(ABC):
 
 
 class FitContext(NamedTuple):
-    """What a step may know beside the rows it learns from.
+    """What a step may know beside the rows it learns from, which are in order of time.
 
     Attributes
     ----------
     label : polars.Series of shape (n_rows,), optional
+        The truth of each row; None where a program is fitted without one.
     task : str
     seed : int
     """
@@ -111,6 +112,26 @@ class FitContext(NamedTuple):
     label: pl.Series | None = None
     task: str = ""
     seed: int = 0
+
+
+class Learnt(NamedTuple):
+    """What a step learnt from training rows.
+
+    Attributes
+    ----------
+    steps : sequence of FittedStep
+    makes : tuple of str, optional
+        Feature columns it makes, where their names depend on the rows; None for those it declares.
+    drops : tuple of str
+        Columns that are features no longer.
+    train : polars.DataFrame of shape (n_rows, any), optional
+        Columns whose training rows differ from what the steps make of them, as where a row must not see its own label.
+    """
+
+    steps: Sequence[FittedStep] = ()
+    makes: tuple[str, ...] | None = None
+    drops: tuple[str, ...] = ()
+    train: pl.DataFrame | None = None
 
 
 class FeatureStep(Part):
@@ -136,7 +157,7 @@ class FeatureStep(Part):
         return tuple(self.reads({}))
 
     @abstractmethod
-    def fit(self, frame: pl.DataFrame, context: FitContext) -> Sequence[FittedStep]:
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
         """Learn from training rows, as the steps before left them.
 
         Raises

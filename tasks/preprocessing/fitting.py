@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
 from expectations.errors import TrainingError
 from expectations.parts import CleaningStep, FeatureStep, FitContext, FittedStep, Kind
-from tasks.preprocessing.program import FeatureProgram
+from tasks.preprocessing.program import FeatureProgram, matrix_of
 from tasks.preprocessing.reading import Input, read_input
+from tasks.preprocessing.rows import Matrix
 
 
 def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = None) -> dict[str, Kind]:
@@ -30,12 +32,26 @@ def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = 
     return kinds
 
 
+class FittedProgram(NamedTuple):
+    """A program, and the training rows as its model is to see them.
+
+    Attributes
+    ----------
+    program : FeatureProgram
+    train : ndarray of shape (n_rows, n_features)
+        What `transform` gives but where a step says otherwise, as one that must not show a row its own label.
+    """
+
+    program: FeatureProgram
+    train: Matrix
+
+
 def fit_program(
     steps: Sequence[FeatureStep],
     frame: pl.DataFrame,
     cleaning: Sequence[CleaningStep] = (),
     context: FitContext = FitContext(),  # noqa: B008 - a named tuple of nothing
-) -> FeatureProgram:
+) -> FittedProgram:
     """Fit every step on training rows, each on what the steps before it made.
 
     Parameters
@@ -72,7 +88,8 @@ def fit_program(
     categorical: dict[str, None] = {}
     for declared in steps:
         try:
-            for step in declared.fit(working, context):
+            learnt = declared.fit(working, context)
+            for step in learnt.steps:
                 working = step.frame(working)
                 fitted.append(step)
         except pl.exceptions.PolarsError as error:
@@ -81,8 +98,10 @@ def fit_program(
                 str(error).splitlines()[0],
                 "Encode texts, take calendar parts of instants, or declare the type under `columns`",
             ) from error
-        made = dict.fromkeys(declared.makes())
-        features |= made
+        if learnt.train is not None:
+            working = working.with_columns(learnt.train)
+        made = dict.fromkeys(declared.makes() if learnt.makes is None else learnt.makes)
+        features = {name: None for name in {**features, **made} if name not in learnt.drops}
         if declared.makes_categories:
             categorical |= made
         elif declared.makes_categories is not None:
@@ -94,7 +113,9 @@ def fit_program(
             f"texts or instants in {', '.join(texts_left)}",
             "Add them to an `encode` step, or take calendar parts",
         )
-    return FeatureProgram(inputs, repairs, tuple(fitted), tuple(features), tuple(categorical))
+    categorical = {name: None for name in categorical if name in features}
+    program = FeatureProgram(inputs, repairs, tuple(fitted), tuple(features), tuple(categorical))
+    return FittedProgram(program, matrix_of(working, program.features))
 
 
 def _name(step: FeatureStep) -> str:

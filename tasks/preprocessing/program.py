@@ -78,8 +78,7 @@ class FeatureProgram:
         frame = frame.select(read_input(column, frame.schema[column.name]) for column in self.inputs)
         for step in self.steps if repaired else (*self.repairs, *self.steps):
             frame = step.frame(frame)
-        selected = frame.select(pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in self.features)
-        return np.ascontiguousarray(selected.to_numpy(), dtype=np.float64)
+        return matrix_of(frame, self.features)
 
     def source(self, read: Mapping[str, str] | None = None) -> str:
         """Return the Python source of the row executors; `read` as in `compile`."""
@@ -172,6 +171,12 @@ class FeatureProgram:
             features=tuple(data["features"]),
             categorical=tuple(data["categorical"]),
         )
+
+
+def matrix_of(frame: pl.DataFrame, features: Sequence[str]) -> Matrix:
+    """Return columns as a matrix of float64, missing values as NaN."""
+    selected = frame.select(pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in features)
+    return np.ascontiguousarray(selected.to_numpy(), dtype=np.float64)
 
 
 def _steps(slot: Slot, written: Sequence[dict[str, Any]]) -> tuple[FittedStep, ...]:

@@ -13,6 +13,7 @@ import polars as pl
 from expectations.errors import TrainingError
 from expectations.families import Candidate, LastWindow
 from expectations.gates import ChampionGate
+from expectations.parts import FitContext
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import cut_newest, rolling_origin
@@ -20,6 +21,7 @@ from tasks.modelling.families import family
 from tasks.modelling.family import Fitted, Rows, Vector
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
+from tasks.preprocessing.rows import Matrix
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     require_trainable(older, spec)
     metric = decisive_metric(spec)
     better = spec.greater_is_better[metric]
-    program = fit_program(spec.features, older, spec.cleaning)
-    train, valid = _rows(program, older, spec), _rows(program, newest, spec)
+    program, train = _fit_features(older, spec)
+    valid = _rows(program, program.transform(newest, repaired=True), newest, spec)
     curves: dict[str, list[float]] = defaultdict(list)
     contest: dict[str, float] = {}
     best: tuple[float, Candidate] | None = None
@@ -149,11 +151,9 @@ def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Candidate) -> Trained
         for key, value in values.items():
             curves[f"{recipe.family}/{key}"].append(value)
 
-    program = fit_program(spec.features, frame, spec.cleaning)
+    program, train = _fit_features(frame, spec)
     settled = recipe.model_copy(update={"patience": None})
-    fitted = family(recipe.family).fit(
-        _rows(program, frame, spec), None, params=settled, seed=spec.model.seed, report=report
-    )
+    fitted = family(recipe.family).fit(train, None, params=settled, seed=spec.model.seed, report=report)
     return Trained(program, fitted, dict(curves))
 
 
@@ -179,7 +179,12 @@ def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Candidate, folds:
     return dict(scores)
 
 
-def _rows(program: FeatureProgram, frame: pl.DataFrame, spec: UseCase) -> Rows:
-    return Rows(
-        program.transform(frame, repaired=True), labels(frame, spec), program.features, program.categorical, spec.task
-    )
+def _fit_features(frame: pl.DataFrame, spec: UseCase) -> tuple[FeatureProgram, Rows]:
+    """Fit the feature program on rows of the clean table, and return them as the model is to see them."""
+    context = FitContext(frame[spec.label.column].cast(pl.Float64), spec.task, spec.model.seed)
+    program, matrix = fit_program(spec.features, frame, spec.cleaning, context)
+    return program, _rows(program, matrix, frame, spec)
+
+
+def _rows(program: FeatureProgram, matrix: Matrix, frame: pl.DataFrame, spec: UseCase) -> Rows:
+    return Rows(matrix, labels(frame, spec), program.features, program.categorical, spec.task)

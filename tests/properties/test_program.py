@@ -120,7 +120,7 @@ def test_the_two_executors_agree_to_the_last_bit(steps: list[dict[str, object]],
         )
     )
     declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json(json.dumps([*steps, {"encode": ["t"]}]))
-    program = fit_program(declared, pl.DataFrame(SURE, schema=SCHEMA), REPAIRS)
+    program = fit_program(declared, pl.DataFrame(SURE, schema=SCHEMA), REPAIRS).program
     assert FeatureProgram.from_json(program.to_json()) == program
 
     batch = program.transform(pl.DataFrame(rows, schema=SCHEMA))
@@ -148,7 +148,7 @@ def test_a_request_is_repaired_as_the_rows_that_were_learnt_from(
     features = TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"numeric": ["x", "y"]}, {"encode": ["t"]}]')
     raw = pl.DataFrame([*SURE, *rows], schema=SCHEMA)
     clean, _ = repair(raw, declared, ["n"])
-    program = fit_program(features, clean, declared)
+    program = fit_program(features, clean, declared).program
     assert FeatureProgram.from_json(program.to_json()) == program
     expected = program.transform(clean, repaired=True)
     np.testing.assert_array_equal(program.transform(raw), expected)
@@ -158,7 +158,7 @@ def test_a_request_is_repaired_as_the_rows_that_were_learnt_from(
 @given(st.lists(st.one_of(st.floats(), st.integers(-(2**60), 2**60), st.booleans(), st.none()), max_size=5))
 def test_numbers_from_requests_are_read_alike(values: list[object]) -> None:
     declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"numeric": ["x"]}]')
-    program = fit_program(declared, pl.DataFrame({"x": [1.0]}))
+    program = fit_program(declared, pl.DataFrame({"x": [1.0]})).program
     one = program.compile().one
     floats = [None if value is None else float(value) for value in values]
     batch = program.transform(pl.DataFrame({"x": pl.Series(floats, dtype=pl.Float64)}))[:, 0]
@@ -170,7 +170,7 @@ def test_numbers_from_requests_are_read_alike(values: list[object]) -> None:
 def test_unseen_and_missing_categories_are_minus_one() -> None:
     declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["t", "n"], "max_categories": 2}]')
     frame = pl.DataFrame({"t": ["b", "a", "a", "c", "b", None], "n": [1, 1, 2, 2, 3, None]})
-    program = fit_program(declared, frame)
+    program = fit_program(declared, frame).program
     assert program.transform(frame)[:, 0].tolist() == [1, 0, 0, -1, 1, -1]
     assert program.compile().one({"t": "z", "n": 1.0}) == [-1.0, 0.0]
     assert program.categorical == ("t", "n")
@@ -182,7 +182,7 @@ def test_a_calendar_over_a_filled_column_may_be_missing_again() -> None:
         ' {"calendar": "when", "parts": ["hour"], "timezone": "UTC"}]'
     )
     frame = pl.DataFrame({"when_hour": [1.0, None], "when": [SURE[0]["when"], None]})
-    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame).program
     executor = program.compile()
     np.testing.assert_array_equal(program.transform(frame), executor.matrix(frame.to_dicts()))
     assert math.isnan(executor.matrix(frame.to_dicts())[1, 0])
@@ -192,7 +192,7 @@ def test_a_calendar_over_a_filled_column_may_be_missing_again() -> None:
 def test_a_number_filled_into_texts_is_a_text(number: float) -> None:
     declared = f'[{{"impute": {{"columns": ["t"], "with": {number}}}}}, {{"encode": ["t"]}}]'
     frame = pl.DataFrame({"t": ["a", "3.5", None, "3", "-2"]})
-    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame).program
     np.testing.assert_array_equal(program.transform(frame), program.compile().matrix(frame.to_dicts()))
 
 
@@ -200,7 +200,7 @@ def test_the_two_hours_of_a_clock_change_are_told_apart() -> None:
     declared = '[{"calendar": "when", "parts": ["hour"], "timezone": "UTC"}]'
     hours = [datetime(2020, 11, 1, hour, 30, tzinfo=UTC) for hour in (4, 5, 6, 7)]
     frame = pl.DataFrame({"when": hours}).with_columns(pl.col("when").dt.convert_time_zone("America/New_York"))
-    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame).program
     assert program.transform(frame)[:, 0].tolist() == [4, 5, 6, 7]
     assert program.compile().matrix(frame.to_dicts())[:, 0].tolist() == [4, 5, 6, 7]
 
@@ -213,7 +213,7 @@ def test_an_instant_read_for_its_calendar_alone_may_be_a_text() -> None:
     )
     hours = [datetime(2020, 11, 1, hour, 30, tzinfo=UTC) for hour in (4, 5, 6, 7)]
     frame = pl.DataFrame({"when": [*hours, None], "then": [*hours, None]})
-    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame).program
     assert program.calendar_only == {"when"}
     texts = [hour.strftime("%Y-%m-%dT%H:%M:%S.000000Z") for hour in hours]
     rows = [{"when": text, "then": hour} for text, hour in zip([*texts, None], [*hours, None], strict=True)]
@@ -229,13 +229,13 @@ def test_an_instant_read_for_its_calendar_alone_may_be_a_text() -> None:
 def test_a_divisor_without_columns_divides_alike(values: list[float], divisor: str) -> None:
     declared = TypeAdapter(tuple[FeatureStep, ...]).validate_python([{"expression": f"x / {divisor}", "name": "made"}])
     frame = pl.DataFrame({"x": values})
-    program = fit_program(declared, frame)
+    program = fit_program(declared, frame).program
     np.testing.assert_array_equal(program.transform(frame), program.compile().matrix(frame.to_dicts()))
 
 
 def test_numbers_beyond_64_bits_are_no_categories() -> None:
     frame = pl.DataFrame({"n": [1.0, 2.0**63, -(2.0**70), 2.5]})
-    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["n"]}]'), frame)
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["n"]}]'), frame).program
     assert program.transform(frame)[:, 0].tolist() == [0, -1, -1, 1]
     assert program.compile().matrix(frame.to_dicts())[:, 0].tolist() == [0, -1, -1, 1]
 
@@ -244,7 +244,7 @@ def test_numbers_beyond_64_bits_are_no_categories() -> None:
 @given(st.lists(st.floats(-1e17, 1e17).filter(lambda x: x != 0) | st.floats(1e-12, 1e-3), min_size=3, max_size=30))
 def test_numbers_of_any_size_are_the_same_categories_in_both_executors(numbers: list[float]) -> None:
     frame = pl.DataFrame({"n": numbers})
-    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["n"]}]'), frame)
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json('[{"encode": ["n"]}]'), frame).program
     assert (program.transform(frame) >= 0).all()
     np.testing.assert_array_equal(program.transform(frame), program.compile().matrix(frame.to_dicts()))
 
@@ -253,7 +253,7 @@ def test_a_condition_on_a_column_of_nothing_but_missing_values_is_missing() -> N
     declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json(
         '[{"expression": "1 if 2.5 < x else 2", "name": "made"}]'
     )
-    program = fit_program(declared, pl.DataFrame({"x": [1.0, 3.0]}))
+    program = fit_program(declared, pl.DataFrame({"x": [1.0, 3.0]})).program
     frame = pl.DataFrame({"x": [None, None, None]}, schema={"x": pl.Float64})
     assert np.isnan(program.transform(frame)).all()
     assert np.isnan(program.compile().matrix(frame.to_dicts())).all()
@@ -266,7 +266,7 @@ def test_a_long_sum_takes_no_longer_than_its_length() -> None:
     declared = json.dumps(
         [{"expression": text, "name": name} for text, name in ((" + ".join(names), "sum"), (chosen, "least"))]
     )
-    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame)
+    program = fit_program(TypeAdapter(tuple[FeatureStep, ...]).validate_json(declared), frame).program
     found = program.transform(frame)
     np.testing.assert_array_equal(found, [[100.0, 1.0], [math.nan, math.nan], [300.0, 3.0]])
     np.testing.assert_array_equal(found, program.compile().matrix(frame.to_dicts()))

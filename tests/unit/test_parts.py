@@ -65,7 +65,7 @@ from typing import ClassVar
 import polars as pl
 
 from expectations.fields import Columns
-from expectations.parts import FeatureStep, FittedStep
+from expectations.parts import FeatureStep, FittedStep, Learnt
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Halve(FeatureStep):
         return dict.fromkeys(self.halve, "number")
 
     def fit(self, frame, context):
-        return [Halved(column) for column in self.halve]
+        return Learnt([Halved(column) for column in self.halve])
 '''
 
 
@@ -116,7 +116,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_step_of_another_package_is_declared_learnt_and_served(package: Path) -> None:
     frame = pl.DataFrame({"x": [1.0, 3.0, None]})
-    program = fit_program(STEPS.validate_json('[{"halve": ["x"]}]'), frame)
+    program = fit_program(STEPS.validate_json('[{"halve": ["x"]}]'), frame).program
     again = FeatureProgram.from_json(program.to_json())
     assert again == program
     np.testing.assert_array_equal(again.transform(frame)[:, 0], [0.5, 1.5, np.nan])

@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import Field
 
 from expectations.fields import Zone
-from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, RowWriter
+from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 from tasks.preprocessing.reading import REMEMBERED_INSTANTS
 
 CalendarPart = Literal["minute", "hour", "day", "weekday", "month", "quarter", "week", "day_of_year", "year", "weekend"]
@@ -119,7 +119,7 @@ class Calendar(FeatureStep):
         """Return a column for each part."""
         return tuple(f"{self.calendar}_{part}" for part in self.parts)
 
-    def fit(self, frame: pl.DataFrame, context: FitContext) -> Sequence[FittedStep]:
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
         """Learn nothing."""
         del frame, context
-        return (FittedCalendar(self.calendar, tuple(self.parts), self.timezone),)
+        return Learnt((FittedCalendar(self.calendar, tuple(self.parts), self.timezone),))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -10,7 +10,7 @@ import polars as pl
 from pydantic import Field
 
 from expectations.fields import Columns
-from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, RowWriter
+from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 from tasks.preprocessing.reading import to_text
 
 
@@ -58,10 +58,10 @@ class Encode(FeatureStep):
         del held
         return dict.fromkeys(self.encode, "text")
 
-    def fit(self, frame: pl.DataFrame, context: FitContext) -> Sequence[FittedStep]:
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
         """Learn the categories of each column."""
         del context
-        return [_fit(column, self.max_categories, frame) for column in self.encode]
+        return Learnt([_fit(column, self.max_categories, frame) for column in self.encode])
 
 
 def _fit(column: str, max_categories: int, frame: pl.DataFrame) -> FittedOrdinal:

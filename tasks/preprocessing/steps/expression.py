@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from expectations.expressions import Call, Column, Node, parse_expression
 from expectations.fields import Formula
-from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, RowWriter
+from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 from tasks.preprocessing.formulas import evaluate
 
 
@@ -60,10 +60,10 @@ class Expression(FeatureStep):
         """Return the name of its value."""
         return (self.name,)
 
-    def fit(self, frame: pl.DataFrame, context: FitContext) -> Sequence[FittedStep]:
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
         """Learn nothing: the expression is all there is."""
         del frame, context
-        return (FittedExpression(self.name, self.expression.text),)
+        return Learnt((FittedExpression(self.name, self.expression.text),))
 
 
 def _kinds(node: Node, held: Mapping[str, Kind]) -> dict[str, Kind]:

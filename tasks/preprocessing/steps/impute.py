@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from expectations.errors import TrainingError
 from expectations.fields import Columns, Strict
-from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, RowWriter
+from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 from tasks.preprocessing.reading import number_as_text
 
 
@@ -66,10 +66,10 @@ class Impute(FeatureStep):
         """Return its columns, as what they hold."""
         return {column: held.get(column, "number") for column in self.impute.columns}
 
-    def fit(self, frame: pl.DataFrame, context: FitContext) -> Sequence[FittedStep]:
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
         """Take the statistic of each column."""
         del context
-        return [_fit(column, self.impute.strategy, frame) for column in self.impute.columns]
+        return Learnt([_fit(column, self.impute.strategy, frame) for column in self.impute.columns])
 
 
 def _fit(column: str, strategy: str | float, frame: pl.DataFrame) -> FittedFill:

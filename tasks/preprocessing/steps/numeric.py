@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import polars as pl
 
 from expectations.fields import Columns
-from expectations.parts import FeatureStep, FitContext, FittedStep, Kind
+from expectations.parts import FeatureStep, FitContext, Kind, Learnt
 
 
 class Numeric(FeatureStep):
@@ -23,7 +23,7 @@ class Numeric(FeatureStep):
         del held
         return dict.fromkeys(self.numeric, "number")
 
-    def fit(self, frame: pl.DataFrame, context: FitContext) -> Sequence[FittedStep]:
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
         """Learn nothing."""
         del frame, context
-        return ()
+        return Learnt()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from expectations.errors import TrainingError
 from expectations.fields import Columns
-from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, RowWriter
+from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Scale(FeatureStep):
         del held
         return dict.fromkeys(self.scale, "number")
 
-    def fit(self, frame: pl.DataFrame, context: FitContext) -> Sequence[FittedStep]:
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
         """Learn where each column lies, and how wide it is."""
         del context
-        return [_fit(column, self.to, frame) for column in self.scale]
+        return Learnt([_fit(column, self.to, frame) for column in self.scale])
 
 
 def _fit(column: str, to: str, frame: pl.DataFrame) -> FittedScale:
