@@ -12,8 +12,12 @@ from flows.commands.shared import print_json, print_table
 @click.command()
 @click.argument("slot", required=False, type=click.Choice([*SLOTS]))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with fields and defaults.")
-def parts(slot: str | None, as_json: bool) -> None:
+@click.option("--reference", is_flag=True, help="Print the page docs/parts.md, of those that are built in.")
+def parts(slot: str | None, as_json: bool, reference: bool) -> None:
     """List the parts that a use case may name, those of installed packages too."""
+    if reference:
+        click.echo(write_reference(), nl=False)
+        return
     found = []
     for name in [slot] if slot else SLOTS:
         for part_name in SLOTS[name].names():
@@ -30,3 +34,22 @@ def parts(slot: str | None, as_json: bool) -> None:
     else:
         rows: list[tuple[str, ...]] = [(str(each["slot"]), str(each["name"]), str(each["summary"])) for each in found]
         print_table("Parts", ("slot", "name", "what for"), rows)
+
+
+def write_reference() -> str:
+    """Write the reference of the parts that are built in, as Markdown."""
+    import yaml
+
+    lines = ["# Parts", "", "What a use case may name. `driftwheel parts --reference` writes this page."]
+    for key, slot in SLOTS.items():
+        lines += ["", f"## `{key}`", "", f"Packages add a {slot.what} by an entry point in the group `{slot.group}`."]
+        for name in slot.built_in:
+            part = slot.find(name)
+            if part is None:
+                continue
+            lines += ["", f"### {name}", "", part.summary(), "", "```yaml"]
+            lines += [
+                f"- {yaml.safe_dump(dict(e), default_flow_style=True, width=1000).strip()}" for e in part.examples
+            ]
+            lines += ["```"]
+    return "\n".join(lines) + "\n"

@@ -58,6 +58,13 @@ def test_parts_are_listed() -> None:
     assert "encode" in CliRunner().invoke(main, ["parts"]).output
 
 
+def test_the_reference_is_of_these_parts() -> None:
+    from flows.commands.parts import write_reference
+
+    page = Path(__file__).parents[2] / "docs" / "parts.md"
+    assert page.read_text() == write_reference(), "write it anew: driftwheel parts --reference >docs/parts.md"
+
+
 PACKAGE = '''
 from dataclasses import dataclass
 from typing import ClassVar
