@@ -124,6 +124,7 @@ FEATURES = Slot(
         "calendar": "tasks.preprocessing.steps.calendar:Calendar",
         "impute": "tasks.preprocessing.steps.impute:Impute",
         "encode": "tasks.preprocessing.steps.encode:Encode",
+        "one_hot": "tasks.preprocessing.steps.one_hot:OneHot",
         "scale": "tasks.preprocessing.steps.scale:Scale",
     },
     "driftwheel.feature_steps",
