@@ -43,6 +43,7 @@ SURE = [  # rows that make every column fit to be learnt from
     {"x": 2.0, "y": 5.0, "n": 2, "t": "b", "when": datetime(2013, 6, 1, 12, 30, tzinfo=UTC)},
 ]
 
+KNOWN = parts.FitContext(label=pl.Series([0.0, 1.0]), task="binary_classification")
 REPAIRS = TypeAdapter(tuple[CleaningStep, ...]).validate_json(
     '[{"clip": {"columns": ["x"], "min": -2, "max": 1000}},'
     ' {"map": {"column": "t", "values": {"a b": "b", "7": null}}}]'
@@ -120,7 +121,7 @@ def test_the_two_executors_agree_to_the_last_bit(steps: list[dict[str, object]],
         )
     )
     declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json(json.dumps([*steps, {"encode": ["t"]}]))
-    program = fit_program(declared, pl.DataFrame(SURE, schema=SCHEMA), REPAIRS).program
+    program = fit_program(declared, pl.DataFrame(SURE, schema=SCHEMA), REPAIRS, KNOWN).program
     assert FeatureProgram.from_json(program.to_json()) == program
 
     batch = program.transform(pl.DataFrame(rows, schema=SCHEMA))
