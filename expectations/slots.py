@@ -126,6 +126,7 @@ FEATURES = Slot(
         "encode": "tasks.preprocessing.steps.encode:Encode",
         "one_hot": "tasks.preprocessing.steps.one_hot:OneHot",
         "scale": "tasks.preprocessing.steps.scale:Scale",
+        "target": "tasks.preprocessing.steps.target:Target",
     },
     "driftwheel.feature_steps",
 )
