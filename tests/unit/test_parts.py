@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from pydantic import TypeAdapter, ValidationError
 
 from expectations import parts
-from expectations.errors import BundleError, PartError
-from expectations.parts import FeatureStep
+from expectations.errors import BundleError, PartError, TrainingError
+from expectations.parts import FeatureStep, FitContext
 from expectations.slots import FEATURES, SLOTS, Slot
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
@@ -63,6 +63,28 @@ def test_the_reference_is_of_these_parts() -> None:
 
     page = Path(__file__).parents[2] / "docs" / "parts.md"
     assert page.read_text() == write_reference(), "write it anew: driftwheel parts --reference >docs/parts.md"
+
+
+def test_a_training_row_is_not_shown_its_own_label() -> None:
+    rows = 400
+    label = pl.Series([float(row % 2) for row in range(rows)])
+    frame = pl.DataFrame({"id": [str(row) for row in range(rows)], "kind": ["ab"[row % 2] for row in range(rows)]})
+    declared = STEPS.validate_json('[{"target": ["id", "kind"], "smoothing": 0.5}]')
+    program, train = fit_program(declared, frame, context=FitContext(label))
+    served = program.transform(frame)
+    assert abs(np.corrcoef(served[:, 0], label)[0, 1]) == pytest.approx(1.0)  # an id tells its own label
+    np.testing.assert_allclose(train[:, 0], 0.5)  # and nothing of others
+    assert np.corrcoef(train[:, 1], label)[0, 1] > 0.99  # what rows share, it learns
+    with pytest.raises(TrainingError, match="a label"):
+        fit_program(declared, frame)
+
+
+def test_names_that_depend_on_the_rows_are_features_and_what_they_come_from_is_none() -> None:
+    frame = pl.DataFrame({"t": ["b", "a", "b", None, "c"]})
+    program, train = fit_program(STEPS.validate_json('[{"encode": ["t"]}, {"one_hot": ["t"]}]'), frame)
+    assert program.features == ("t=-1", "t=0", "t=1", "t=2")
+    assert program.categorical == ()
+    assert train.sum(axis=1).tolist() == [1.0] * 5
 
 
 PACKAGE = '''
