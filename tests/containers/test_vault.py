@@ -70,7 +70,7 @@ def test_what_is_wrong_with_a_repository_is_said(home: Path, tmp_path: Path, mon
     damaged = call("restore", vault, "--verify")
     assert damaged.exit_code == 1
     assert "`restic check`" in damaged.output
-    assert "`restic restore`" in call("restore", f"restic:{tmp_path}/nowhere").output
+    assert "Expected a repository" in call("restore", f"restic:{tmp_path}/nowhere").output
     monkeypatch.setenv("RESTIC_PASSWORD", "another")
     assert "wrong password" in call("backup", vault).output
     monkeypatch.delenv("RESTIC_PASSWORD")
