@@ -294,7 +294,7 @@ def test_nothing_acknowledged_is_lost_to_kill_nine(service: Running, made, round
 
 
 def test_a_harvest_killed_between_commit_and_removal_does_not_double(service: Running, made, monkeypatch) -> None:
-    from tasks.monitoring import harvest as module
+    from tasks.stores import harvest as module
 
     service.ask({"dataframe_records": sample(made, 5)})
     httpx.post(f"{service.url}/journal/seal").raise_for_status()
