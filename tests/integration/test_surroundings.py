@@ -58,6 +58,7 @@ def _leaves(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[str]:
 # What each command is given; those that change something come last.
 ARGUMENTS: dict[str, list[str]] = {
     "schema": [],
+    "parts": [],
     "list": [],
     "status": [],
     "doctor": [],
@@ -313,6 +314,7 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
 
 WITHOUT_A_HOME: Says = {
     "schema": "",
+    "parts": "",
     "stack init": "",
     **{name: says for name, says in ALWAYS.items() if name.startswith("stack")},
 }
