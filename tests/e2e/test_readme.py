@@ -165,6 +165,7 @@ def asked(address: str) -> Iterator[None]:
         client.join()
 
 
+@pytest.mark.timeout(1800)  # thirty commands, each a process, most of them with servers
 @pytest.mark.system
 def test_what_a_reader_types_ends_as_it_is_said(shell) -> None:
     for command, expected in RUN.items():
