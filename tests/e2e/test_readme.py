@@ -43,7 +43,7 @@ ELSEWHERE = {
     "driftwheel stack init --use-case flights": "tests/containers",
     "make stack-up": "tests/containers",
     "make stack-down": "tests/containers",
-    "driftwheel deploy pumps --version 2 --strategy canary --steps 0.5 --step 10m": "integration/test_rollout.py, in seconds",
+    "driftwheel deploy pumps --version 2 --strategy canary --steps 0.5 --step 10m": "test_rollout.py, quickly",
 }
 """Commands that are run by another test."""
 RUN = {
