@@ -63,10 +63,13 @@ class _Evaluation:
 
     A result that is used twice becomes a column first: Polars writes out what an expression holds twice, and a sum of
     twenty columns, each step of it checked for being finite, would be a million steps.
+
+    So does a divisor: where Polars knows it to be one value for all rows, as after filling a column of nothing but
+    missing values, it multiplies by the reciprocal, and the same row would be another in another batch.
     """
 
     def __init__(self, frame: pl.DataFrame) -> None:
-        self.frame = frame
+        self.frame = pl.DataFrame(frame.get_columns())  # series hold a value for each row, and no knowledge of all
         self._count = 0
 
     def column(self, expression: pl.Expr) -> pl.Expr:
@@ -120,6 +123,8 @@ class _Evaluation:
         factor = _reciprocal(node.right) if node.op == "/" else None
         if factor is not None:
             return finite(self.column(left * pl.lit(factor)))
+        if node.op == "/" and not isinstance(node.right, Column):
+            right = self.column(right)
         return finite(self.column(_POLARS_ARITHMETIC[node.op](left, right)))
 
     def _comparison(self, node: Comparison) -> pl.Expr:
