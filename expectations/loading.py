@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from expectations import data, families, gates
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
-from expectations.slots import SLOTS, Slot
+from expectations.slots import Slot
 from expectations.usecase import REPLAY, UseCase
 
 FILE = "usecase.yaml"
@@ -203,7 +203,7 @@ def _models() -> dict[str, type[BaseModel]]:
 def _fields_at(location: tuple[str | int, ...], written: Any) -> list[str]:  # noqa: ANN401 - whatever the file holds
     """Keys the schema knows at a Pydantic error location."""
     model: type[BaseModel] = UseCase
-    slot: Slot | None = None
+    slot: Slot | None = None  # of the list whose element comes next
     for part in location:
         if isinstance(written, dict):
             written = written.get(part, written)  # a location also names what no file contains
@@ -212,9 +212,9 @@ def _fields_at(location: tuple[str | int, ...], written: Any) -> list[str]:  # n
         if slot is not None and isinstance(part, int):
             model, slot = slot.part_of(written) or model, None
             continue
-        slot = SLOTS.get(str(part)) if model is UseCase else None
         names = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
         if part in names:
+            slot = _slot_of(names[str(part)])
             model = _first_model(names[str(part)]) or model
         elif part in _models():
             model = _models()[str(part)]
@@ -225,6 +225,13 @@ def _first_model(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, (_first_model(argument) for argument in typing.get_args(annotation))), None)
+
+
+def _slot_of(annotation: object) -> Slot | None:
+    """Return the slot that the elements of a field are parts of."""
+    if isinstance(annotation, Slot):
+        return annotation
+    return next(filter(None, map(_slot_of, typing.get_args(annotation))), None)
 
 
 def _read_suite(file: Path, problems: list[Problem]) -> tuple[Document, list[ExpectationSpec]]:

@@ -31,6 +31,8 @@ class Part(Strict):
     """
 
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    fitted: ClassVar[type[FittedStep] | None] = None
+    """What is done to a frame or a row by what it learnt, or declares; None where that is nothing."""
 
     @classmethod
     def summary(cls) -> str:
@@ -137,8 +139,6 @@ class Learnt(NamedTuple):
 class FeatureStep(Part):
     """A step of the feature program, as declared."""
 
-    fitted: ClassVar[type[FittedStep] | None] = None
-    """What it learns; None where it learns nothing and changes nothing."""
     makes_categories: ClassVar[bool | None] = None
     """Whether the columns it makes are codes of categories; None where they stay what they were."""
 
@@ -178,9 +178,6 @@ class Repaired:
 
 class CleaningStep(Part):
     """A step of cleaning, as declared: it learns nothing."""
-
-    fitted: ClassVar[type[FittedStep] | None] = None
-    """What is done to a request; None where it leaves out rows, which a request's are not."""
 
     @abstractmethod
     def reads(self) -> tuple[str, ...]:

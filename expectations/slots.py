@@ -54,19 +54,19 @@ class Slot:
         Raises
         ------
         PartError
-            If what an installed package has under this name is no such part.
+            If what an installed package has under this name cannot be imported, or is no such part.
         """
         address = self.built_in.get(name)
         if address is not None:
             return _load(address)
         for point in entry_points(group=self.group, name=name):
-            found, base = point.load(), _load(self.base)
-            if not (isinstance(found, type) and issubclass(found, base)):
-                raise PartError(
-                    f"a {self.what} {name!r}, a class that extends {self.base}",
-                    f"{point.value}, which does not",
-                    f"Correct the entry point of the package {point.dist.name if point.dist else '?'}",
-                )
+            expected = f"a {self.what} {name!r} in the package {point.dist.name if point.dist else point.value}"
+            try:
+                found = point.load()
+            except (ImportError, AttributeError) as error:
+                raise PartError(expected, f"{error}", f"Repair or remove that package ({point.value})") from error
+            if not (isinstance(found, type) and issubclass(found, _load(self.base))):
+                raise PartError(expected, f"{point.value}, which extends no {self.base}", "Correct its entry point")
             return found
         return None
 
@@ -74,19 +74,21 @@ class Slot:
         """Return the part of what was written: the first of its keys that names one."""
         if not isinstance(written, dict):
             return None
-        names = [key for key in written if isinstance(key, str)]
-        built_in = (self.find(name) for name in names if name in self.built_in)
-        return next(built_in, None) or next(filter(None, map(self.find, names)), None)
+        names = sorted((key for key in written if isinstance(key, str)), key=lambda name: name not in self.built_in)
+        return next(filter(None, map(self.find, names)), None)
 
     def _validate(self, value: Any, info: core_schema.ValidationInfo) -> Part:  # noqa: ANN401 - whatever was written
         if isinstance(value, _load(self.base)):
             return value
-        part = self.part_of(value)
+        try:
+            part = self.part_of(value)
+        except PartError as error:
+            raise ValueError(str(error)) from error  # what Pydantic collects: a problem of this use case, with its line
         if part is None:
             raise PydanticCustomError("unknown_part", "{what}", {"what": self._expected()})
         if info.mode == "json":  # where a list may stand for a tuple
             return part.model_validate_json(json.dumps(value))
-        return part.model_validate(value, strict=None)
+        return part.model_validate(value)
 
     def _expected(self) -> str:
         return f"a {self.what} starts with one of: {', '.join(self.names())}"

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from expectations.errors import BundleError
-from expectations.parts import CleaningStep, FeatureStep, FittedStep
+from expectations.errors import BundleError, PartError
+from expectations.parts import FittedStep
 from expectations.slots import CLEANING, FEATURES, Slot
 from tasks.preprocessing.formulas import NAMESPACE
 from tasks.preprocessing.reading import Input, read_input, read_instant, read_number, read_text
@@ -183,15 +183,17 @@ def _steps(slot: Slot, written: Sequence[dict[str, Any]]) -> tuple[FittedStep, .
     steps = []
     for fields in written:
         name = str(fields.pop("step", None))
-        part = slot.find(name)
-        fitted = part.fitted if part is not None and issubclass(part, FeatureStep | CleaningStep) else None
-        if fitted is None:
+        try:
+            part = slot.find(name)
+        except PartError as error:
+            raise BundleError(error.expected, error.found, error.remedy) from error
+        if part is None or part.fitted is None:
             raise BundleError(
                 f"a {slot.what} that is installed",
                 repr(name),
                 f"Install the package that has it (entry points {slot.group}), or train again",
             )
-        steps.append(fitted.from_dict(fields))
+        steps.append(part.fitted.from_dict(fields))
     return tuple(steps)
 
 

@@ -58,6 +58,13 @@ def to_text(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return values.cast(pl.String)
 
 
+def frequent_categories(frame: pl.DataFrame, column: str, at_most: int) -> list[str]:
+    """Return the most frequent values of a column as texts, in alphabetical order; of equally many the first ones."""
+    texts = frame.select(to_text(pl.col(column), frame.schema[column]).alias("value"))["value"].drop_nulls()
+    counts = texts.value_counts(name="count").sort(["count", "value"], descending=[True, False])
+    return sorted(counts["value"].head(at_most))
+
+
 def _written(values: pl.Series) -> pl.Series:
     """Write numbers as Python does; Polars writes small ones in another way."""
     numbers = values.unique().drop_nulls()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,8 @@ from click.testing import CliRunner
 from pydantic import TypeAdapter, ValidationError
 
 from expectations import parts
-from expectations.errors import BundleError, PartError, TrainingError
+from expectations.errors import BundleError, PartError, TrainingError, UseCaseError
+from expectations.loading import load_use_case
 from expectations.parts import FeatureStep, FitContext
 from expectations.slots import FEATURES, SLOTS, Slot
 from tasks.preprocessing.fitting import fit_program
@@ -137,7 +139,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-steps\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
-        "[driftwheel.feature_steps]\nhalve = acme_steps:Halve\nnone = acme_steps:Halved\n"
+        "[driftwheel.feature_steps]\nhalve = acme_steps:Halve\nnone = acme_steps:Halved\ngone = acme_gone:Gone\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     return about
@@ -161,6 +163,18 @@ def test_what_is_no_part_is_said_to_be_none(package: Path) -> None:
         FEATURES.find("none")
     with pytest.raises(ValidationError, match=r"a feature step starts with one of: numeric, .*halve"):
         STEPS.validate_json('[{"impude": ["x"]}]')
+
+
+def test_a_package_that_cannot_be_imported_is_a_problem_with_a_line(
+    package: Path, make_use_case: Callable[..., Path]
+) -> None:
+    assert package.exists()
+    folder = make_use_case(changes={"features": [{"numeric": ["temperature"]}, {"gone": ["temperature"]}]})
+    with pytest.raises(UseCaseError, match=r"(?s)usecase.yaml:\d+: features.1.*acme-steps.*acme_gone"):
+        load_use_case(folder)
+    program = {"format": 2, "inputs": [], "repairs": [], "steps": [{"step": "gone"}], "features": [], "categorical": []}
+    with pytest.raises(BundleError, match="acme_gone"):
+        FeatureProgram.from_json(json.dumps(program))
 
 
 def test_the_program_of_the_format_before_is_read() -> None:

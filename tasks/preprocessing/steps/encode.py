@@ -11,7 +11,7 @@ from pydantic import Field
 
 from expectations.fields import Columns
 from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
-from tasks.preprocessing.reading import to_text
+from tasks.preprocessing.reading import frequent_categories, to_text
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,5 @@ class Encode(FeatureStep):
     def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
         """Learn the categories of each column."""
         del context
-        return Learnt([_fit(column, self.max_categories, frame) for column in self.encode])
-
-
-def _fit(column: str, max_categories: int, frame: pl.DataFrame) -> FittedOrdinal:
-    from sklearn.preprocessing import OrdinalEncoder
-
-    texts = frame.select(to_text(pl.col(column), frame.schema[column]).alias("value"))["value"].drop_nulls()
-    counts = texts.value_counts(name="count").sort(["count", "value"], descending=[True, False]).head(max_categories)
-    encoder = OrdinalEncoder().fit(counts["value"].to_numpy().astype(object).reshape(-1, 1))
-    return FittedOrdinal(column, tuple(str(category) for category in encoder.categories_[0]))
+        found = {column: frequent_categories(frame, column, self.max_categories) for column in self.encode}
+        return Learnt([FittedOrdinal(column, tuple(categories)) for column, categories in found.items()])

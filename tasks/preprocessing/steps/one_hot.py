@@ -11,7 +11,7 @@ from pydantic import Field
 
 from expectations.fields import Columns
 from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
-from tasks.preprocessing.reading import to_text
+from tasks.preprocessing.reading import frequent_categories, to_text
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,6 @@ class OneHot(FeatureStep):
     def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
         """Learn the categories of each column."""
         del context
-        steps = [_fit(column, self.max_categories, frame) for column in self.one_hot]
+        found = {column: frequent_categories(frame, column, self.max_categories) for column in self.one_hot}
+        steps = [FittedOneHot(column, tuple(categories)) for column, categories in found.items()]
         return Learnt(steps, tuple(name for step in steps for name in step.makes), drops=self.one_hot)
-
-
-def _fit(column: str, max_categories: int, frame: pl.DataFrame) -> FittedOneHot:
-    texts = frame.select(to_text(pl.col(column), frame.schema[column]).alias("value"))["value"].drop_nulls()
-    counts = texts.value_counts(name="count").sort(["count", "value"], descending=[True, False]).head(max_categories)
-    return FittedOneHot(column, tuple(sorted(counts["value"])))
