@@ -53,7 +53,7 @@ from infra.serving.predicting import (
 )
 from infra.serving.protocol import MEDIA, BadRequestError, Media
 from infra.serving.stamps import present_instant
-from infra.serving.steps import Steps, T
+from infra.serving.steps import in_turn
 from infra.serving.tallies import BOUNDS, exposition
 from tasks.stores.journal import Feedback, pack
 from tasks.stores.keys import Scope as KeyScope
@@ -419,7 +419,7 @@ class Service:
         try:
             content, media = await self._body(request, mount, self.limits.body, *MEDIA.values())
             champion = mount.champion  # one from here on: it may be swapped while a body arrives
-            rows, _ = await _in_turn(champion.reader.read_in_steps(content, media, MAX_EXPLAINED))
+            rows, _ = await in_turn(champion.reader.read_in_steps(content, media, MAX_EXPLAINED))
             found = await self.predictions.explaining.result(partial(explain, champion, rows), len(content))
             return Response(_encode(found))
         except BadRequestError as error:
@@ -442,17 +442,6 @@ def _refusal(error: BadRequestError) -> Response:
 async def _busy(_: Request, error: Exception) -> Response:  # noqa: ARG001 - as Starlette calls it
     reply = unavailable("too many such requests at once", b"")
     return Response(reply.body, reply.status, {name.decode(): value.decode() for name, value in reply.headers})
-
-
-async def _in_turn(steps: Steps[T]) -> T:
-    """Take steps, and let others have their turn between them."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            made: T = done.value
-            return made
-        await asyncio.sleep(0)
 
 
 async def _told(_: Request, error: Exception) -> Response:

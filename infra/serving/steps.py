@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
@@ -10,11 +11,21 @@ Steps: TypeAlias = Generator[None, None, T]
 """Work that stops after each some tenths of a millisecond, and returns what it made."""
 
 
+def _kept(steps: Steps[T], made: list[T]) -> Generator[None, None, None]:
+    made.append((yield from steps))
+
+
 def finish(steps: Steps[T]) -> T:
     """Take all steps at once."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            made: T = done.value
-            return made
+    made: list[T] = []
+    for _ in _kept(steps, made):
+        pass
+    return made[0]
+
+
+async def in_turn(steps: Steps[T]) -> T:
+    """Take steps, and let others have their turn between them."""
+    made: list[T] = []
+    for _ in _kept(steps, made):
+        await asyncio.sleep(0)
+    return made[0]

@@ -114,6 +114,7 @@ FIRST, LAST = datetime(1800, 1, 2), datetime(2500, 12, 30)  # noqa: DTZ001 - the
 INSTANTS = st.datetimes(FIRST, LAST).map(lambda instant: f"{instant.isoformat()}Z")
 
 
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # that other threads here draw, too
 def test_the_service_keeps_to_its_description(service: Running) -> None:
     schemathesis.openapi.format("date-time", INSTANTS)  # JSON Schema cannot say which years; the description does
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")

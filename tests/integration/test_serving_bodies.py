@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import threading
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,10 @@ from infra.serving.mounts import Mounts
 from infra.serving.predicting import Admitted, Reply
 from tasks.stores.journal import Segment, read_records
 from tasks.stores.releases import Releases, Served
+from tests.integration.test_hostile_input import service
 from tests.integration.test_service import Running, made, rows, sample
 
-__all__ = ["made"]
+__all__ = ["made", "service"]
 
 TABLES = {
     "application/vnd.apache.parquet": pl.DataFrame.write_parquet,
@@ -43,16 +44,6 @@ TABLES = {
     "application/vnd.apache.arrow.file; version=1": pl.DataFrame.write_ipc,
 }
 COMPRESSED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "Deflate": zlib.compress}
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, made) -> Iterator[Running]:
-    running = Running(tmp_path_factory.mktemp("service"))
-    running.releases.add("rentals", made[1].folder, made[1].digest)
-    running.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
-    running.start()
-    yield running
-    running.stop()
 
 
 def logged_rows(journal: Path) -> dict[str, tuple[Any, ...]]:
