@@ -180,7 +180,8 @@ def skip_superseded(client: SyncPrefectClient) -> int:
     superseded = [run for runs in waiting.values() for run in runs[:-1]]
     for run_id in superseded:
         said = "skipped: a later run of this schedule is due, which does its work too"
-        client.set_flow_run_state(run_id, Cancelled(message=said))
+        with suppress(ObjectNotFound):  # somebody removed it meanwhile
+            client.set_flow_run_state(run_id, Cancelled(message=said))
     return len(superseded)
 
 
