@@ -11,16 +11,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from hypothesis import HealthCheck, settings
 
 from expectations.loading import SHIPPED, LoadedUseCase, load_use_case
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
 from tasks.stores.database import Database
 from tasks.stores.lake import Lake
-
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")  # how busy a machine is is no fault of what is tested
 
 BIKES = SHIPPED / "bikes"
 needs_torch = pytest.mark.skipif(

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from infra.vital_signs import FRESH_SECONDS, RUNNER
 from tests.e2e.test_cli import Make, call
@@ -65,15 +67,13 @@ def test_one_that_is_broken_stops_nobody_else(call, make_use_case: Make, tmp_pat
             (entry,) = json.loads(call("why", name, "--json").stdout)
             assert entry["action"] == "left out"
 
-        # a flow of the sound one runs, as Prefect's page would start it
+        # a flow of the sound one runs, started in Prefect; its client comes again where SQLite is busy (503)
         api = f"{programs['prefect']['address']}/api"
-        deployment = httpx.get(f"{api}/deployments/name/collect/sound").json()
-        started_run = httpx.post(
-            f"{api}/deployments/{deployment['id']}/create_flow_run",
-            json={"state": {"type": "SCHEDULED"}, "parameters": {"usecase": "sound", "as_of": "2011-02-01T00:00:00Z"}},
-        )
-        run = started_run.raise_for_status().json()["id"]
-        wait(lambda: httpx.get(f"{api}/flow_runs/{run}").json()["state_type"] == "COMPLETED", 120)
+        with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name("collect/sound").id
+            parameters = {"usecase": "sound", "as_of": "2011-02-01T00:00:00Z"}
+            run = client.create_flow_run_from_deployment(deployment, parameters=parameters).id
+            wait(lambda: (state := client.read_flow_run(run).state) is not None and state.is_completed(), 120)
 
         # a runner that is there and does nothing is not running
         sign = tmp_path / "home" / "stack" / RUNNER
