@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from abc import abstractmethod
+from collections.abc import Set
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import (
-    AfterValidator,
-    Field,
-)
+import polars as pl
+from pydantic import Field
 
 from expectations.durations import Duration
-from expectations.fields import Formula, PositiveSpan, Span, Strict, Zone
+from expectations.fields import Formula, Span, Strict, Zone
+from expectations.parts import Part
 
 
-def _top_level(value: str) -> str:
+def top_level(value: str) -> str:
+    """Return the name of a package.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or lies inside one.
+    """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         raise ValueError(f"{value!r} is no name of a package; write the first part alone, and the rest as its path")
     return value
 
 
-def _inside(value: str) -> str:
+def inside(value: str) -> str:
+    """Return a path from a package's folder.
+
+    Raises
+    ------
+    ValueError
+        If it leads out of it.
+    """
     if not value or value.startswith("/") or ".." in value.split("/"):
         raise ValueError(f"{value!r} does not lie inside the package; write a path from its folder")
     return value
@@ -40,38 +56,54 @@ class Join(Strict):
         return dict(self.on) if isinstance(self.on, dict) else {column: column for column in self.on}
 
 
-class _Source(Strict):
-    path: Annotated[str, Field(min_length=1)]
-    format: Literal["csv", "parquet"] | None = None
-    """Read off the file name where not given."""
-    missing: tuple[str, ...] = ("", "NA")
-    """Texts that stand for a missing value in a CSV file."""
+class Clock(Strict):
+    """The event time of a row."""
+
+    column: str
+    timezone: Zone = "UTC"
+    """Zone of the values where they carry none."""
+
+
+class SourceContext(NamedTuple):
+    """What a source may know where it is read.
+
+    Attributes
+    ----------
+    name : str
+        Under which the use case declares it.
+    folder : Path
+        Of the use case.
+    declared : set of str
+        Its columns, by its own names, that have a declared type: they are brought to it afterwards, and are best left
+        as the source has them.
+    clock : Clock
+    """
+
+    name: str
+    folder: Path
+    declared: Set[str]
+    clock: Clock
+
+
+class Source(Part):
+    """Where rows come from."""
+
+    kind: str
     join: Join | None = None
     prefix: str = ""
     """Put before the names of the columns this source adds (not before join columns)."""
-    max_megabytes: Annotated[int, Field(ge=1)] = 4096
-    """Most that is read, unpacked; a file that is larger is an error."""
 
+    @abstractmethod
+    def read(self, context: SourceContext) -> pl.DataFrame:
+        """Return all its rows: floats, integers, texts, booleans, and instants in UTC.
 
-class PackageSource(_Source):
-    """A file inside an installed Python package."""
-
-    kind: Literal["package"]
-    package: Annotated[str, AfterValidator(_top_level)]
-    """Name under which it is imported; it is looked up, never imported."""
-    path: Annotated[str, AfterValidator(_inside)]
-    """From the package's folder."""
-
-
-class FileSource(_Source):
-    """Files by path or glob, or at an address fsspec reads (https, s3, …); paths start at the use case's folder."""
-
-    kind: Literal["file"]
-    timeout: PositiveSpan = Duration.parse("5m")
-    """Most that reading an address elsewhere may take."""
-
-
-Source = Annotated[PackageSource | FileSource, Field(discriminator="kind")]
+        Raises
+        ------
+        SourceError
+            If they cannot be read as they are.
+        SourceUnreachableError
+            If they might be later.
+        """
 
 
 class ColumnSpec(Strict):
@@ -80,14 +112,6 @@ class ColumnSpec(Strict):
     type: Literal["number", "integer", "text", "boolean", "instant"]
     unit: str = ""
     description: str = ""
-
-
-class Clock(Strict):
-    """The event time of a row."""
-
-    column: str
-    timezone: Zone = "UTC"
-    """Zone of the values where they carry none."""
 
 
 class Label(Strict):

@@ -1,48 +1,147 @@
-"""Model families and their options, and which of them compete."""
+"""What a model family is, and which of them compete.
+
+A family is declared among the candidates, learns from rows, and runs what it released.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Protocol, Self
 
-from pydantic import (
-    Field,
-)
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
 
-from expectations.fields import Positive, Span, Strict
+from expectations.fields import Span, Strict
+from expectations.parts import Part
+from expectations.slots import FAMILIES
 
+Matrix = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.float64]
+Task = Literal["binary_classification", "regression"]
 
-class LightGBM(Strict):
-    """Gradient-boosted trees. Names are LightGBM's ideas in plain words; `params` passes its own on."""
-
-    family: Literal["lightgbm"]
-    rounds: Annotated[int, Field(ge=1)] = 200
-    learning_rate: Positive = 0.1
-    leaves: Annotated[int, Field(ge=2)] = 31
-    min_rows_in_leaf: Annotated[int, Field(ge=1)] = 20
-    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    l2: Annotated[float, Field(ge=0)] = 0.0
-    patience: Annotated[int, Field(ge=1)] | None = 20
-    """Rounds without progress before training stops; null trains all rounds."""
-    params: dict[str, float | int | str | bool] = Field({})
+#: Receives (step, metric -> value) while a model learns.
+Report = Callable[[int, Mapping[str, float]], None]
 
 
-class TorchMLP(Strict):
-    """A multi-layer perceptron. Its inputs must be numbers without gaps: impute, encode and scale them."""
+@dataclass(frozen=True)
+class Rows:
+    """Rows a model learns from.
 
-    family: Literal["torch.mlp"]
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64, 64)
-    activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"
-    loss: Literal["auto", "cross_entropy", "mse", "mae"] = "auto"
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: Positive = 0.001
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    epochs: Annotated[int, Field(ge=1)] = 100
-    patience: Annotated[int, Field(ge=1)] | None = 10
-    """Epochs without progress before training stops; null trains all epochs."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    Attributes
+    ----------
+    matrix : ndarray of shape (n_rows, n_features)
+        Missing values as NaN.
+    label : ndarray of shape (n_rows,)
+        0 and 1 for a classifier, the value itself for a regression.
+    features, categorical : tuple of str
+        Names of the columns of `matrix`, and those that hold category codes.
+    """
+
+    matrix: Matrix
+    label: Vector
+    features: tuple[str, ...]
+    categorical: tuple[str, ...]
+    task: Task
 
 
-Candidate = Annotated[LightGBM | TorchMLP, Field(discriminator="family")]
+class Predictor(Protocol):
+    """Runs a released model. `tasks.modelling.predictors.BatchPredictor` has all but `predict`.
+
+    Attributes
+    ----------
+    holds_interpreter : bool
+        Whether other threads get little of Python while some rows are predicted.
+    explains : {"score", "prediction"}
+        What contributions of features add up to: the raw score (of a classifier in log-odds), or the prediction.
+    method : str
+        How contributions are found, in words.
+    """
+
+    @property
+    def holds_interpreter(self) -> bool: ...  # noqa: D102 - said above
+
+    @property
+    def explains(self) -> Literal["score", "prediction"]: ...  # noqa: D102
+
+    @property
+    def method(self) -> str: ...  # noqa: D102
+
+    def predict(self, matrix: Matrix) -> Vector:
+        """Return one number for each row: the probability of the positive class, or the value."""
+
+    def predict_row(self, values: list[float]) -> float:
+        """Predict one row."""
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Return what each feature adds, and last what a row of no features has, shape (n_rows, n_features + 1)."""
+
+
+class Fitted(Protocol):
+    """A model that has learnt."""
+
+    @property
+    def recipe(self) -> Family:
+        """The candidate as declared, its length set to the one found best: fitting it needs no validation rows."""
+
+    def predict(self, matrix: Matrix) -> Vector:
+        """Return one number for each row: the probability of the positive class, or the value."""
+
+    def save(self, folder: Path) -> None:
+        """Write the released files into a folder."""
+
+    def importance(self) -> dict[str, float]:
+        """Feature -> share of the model's work, summing to one."""
+
+
+class Family(Part):
+    """A model family, as declared among the candidates."""
+
+    family: str
+
+    def misfits(self, task: Task) -> Mapping[str, str]:
+        """Return the fields that do not fit a task, and why; none where it can learn."""
+        del task
+        return {}
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether it wants validation rows to find its length."""
+        return False
+
+    def settled(self) -> Self:
+        """Return it at its declared length: it stops no earlier."""
+        return self
+
+    def shortened(self) -> Self:
+        """Return it at a length for a trial, where only its working is of interest."""
+        return self
+
+    @abstractmethod
+    def fit(
+        self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
+    ) -> Fitted:
+        """Learn; with `valid` stop early where declared; go on from the bundle in `start_from`.
+
+        Raises
+        ------
+        TrainingError
+            If it cannot learn from these rows.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Predictor:
+        """Return a predictor of the files that `Fitted.save` wrote.
+
+        Raises
+        ------
+        BundleError
+            If they hold no model it can run.
+        """
 
 
 class LastWindow(Strict):
@@ -54,7 +153,7 @@ class LastWindow(Strict):
 class Model(Strict):
     """Which recipes compete, and on which rows they learn."""
 
-    candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)]
+    candidates: Annotated[tuple[Annotated[Family, FAMILIES], ...], Field(min_length=1)]
     window: Literal["expanding"] | LastWindow = "expanding"
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     """Newest share of the training rows kept for early stopping and the choice among candidates."""

@@ -11,7 +11,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
@@ -108,17 +107,3 @@ class Strict(BaseModel):
 def keys_of(value: object) -> Container[str]:
     """Keys of what Pydantic hands over: a model, or whatever was written in its place."""
     return value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
-
-
-def by_first_key(*keys: str) -> Discriminator:
-    """Tell a step by the key that names it."""
-
-    def tag(value: object) -> str | None:
-        present = keys_of(value)
-        return next((key for key in keys if key in present), None)
-
-    return Discriminator(
-        tag,
-        custom_error_type="unknown_step",
-        custom_error_message=f"a step starts with one of: {', '.join(keys)}",
-    )

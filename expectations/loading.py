@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from expectations import data, families, gates
+from expectations import families, gates
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
 from expectations.slots import Slot
@@ -172,28 +172,24 @@ def _explain(item: Any, file: str, document: Document) -> list[Problem]:  # noqa
     elif item["type"] == "union_tag_invalid":
         near = difflib.get_close_matches(str(item["ctx"]["tag"]), item["ctx"]["expected_tags"].split("'"), n=1)
         message += f" (did you mean {near[0]!r}?)" if near else ""
-    elif item["type"] == "unknown_part" and isinstance(item["input"], dict):
-        known = message.rpartition(": ")[2].split(", ")
-        near = [match for key in item["input"] for match in difflib.get_close_matches(key, known, n=1)]
-        message += f"; found {', '.join(map(str, item['input']))}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    elif item["type"] == "unknown_part" and item["ctx"]["found"]:
+        found, known = item["ctx"]["found"], item["ctx"]["known"]
+        near = [match for name in found for match in difflib.get_close_matches(name, known, n=1)]
+        message += f"; found {', '.join(found)}" + (f" (did you mean {near[0]!r}?)" if near else "")
     if item["loc"]:
         return [Problem(file, line, dotted(path), message)]
-    found = []  # the model as a whole: its own checks say the path first
+    problems = []  # the model as a whole: its own checks say the path first
     for text in message.split("\n"):
         where, colon, rest = text.partition(": ")
         target: Path_ = tuple(int(part) if part.isdecimal() else part for part in where.split("."))
         known_line = next((lines[target[:n]] for n in range(len(target), 0, -1) if target[:n] in lines), None)
-        found.append(Problem(file, known_line, where, rest) if colon else Problem(file, lines.get(()), "", text))
-    return found
+        problems.append(Problem(file, known_line, where, rest) if colon else Problem(file, lines.get(()), "", text))
+    return problems
 
 
 def _models() -> dict[str, type[BaseModel]]:
     """Union tag -> model."""
     return {
-        "package": data.PackageSource,
-        "file": data.FileSource,
-        "lightgbm": families.LightGBM,
-        "torch.mlp": families.TorchMLP,
         "versus": gates.ChampionGate,
         "absolute": gates.AbsoluteGate,
         "LastWindow": families.LastWindow,
@@ -209,7 +205,7 @@ def _fields_at(location: tuple[str | int, ...], written: Any) -> list[str]:  # n
             written = written.get(part, written)  # a location also names what no file contains
         elif isinstance(written, list) and isinstance(part, int):
             written = written[part]
-        if slot is not None and isinstance(part, int):
+        if slot is not None:
             model, slot = slot.part_of(written) or model, None
             continue
         names = {field.alias or name: field.annotation for name, field in model.model_fields.items()}

@@ -8,9 +8,11 @@ it. A name that is not built in is looked up among the entry points of installed
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 class Slot:
     """A table of parts, told by the key that stands for each: ``{impute: …}`` is the part `impute`.
 
-    As the metadata of an annotation it is a Pydantic type: ``Annotated[FeatureStep, FEATURES]``.
+    As the metadata of an annotation it is a Pydantic type: ``Annotated[FeatureStep, FEATURES]``. Where several of the
+    keys written name one, the part is that of the first name built in.
 
     Parameters
     ----------
@@ -38,14 +41,16 @@ class Slot:
         Name -> address of the class.
     group : str
         Entry points of other packages.
+    tag : str, optional
+        The key whose value names the part, where no key does so itself: ``{kind: file, …}`` is the part `file`.
     """
 
-    def __init__(self, what: str, base: str, built_in: Mapping[str, str], group: str) -> None:
-        self.what, self.base, self.built_in, self.group = what, base, dict(built_in), group
+    def __init__(self, what: str, base: str, built_in: Mapping[str, str], group: str, tag: str | None = None) -> None:
+        self.what, self.base, self.built_in, self.group, self.tag = what, base, dict(built_in), group, tag
 
     def names(self) -> tuple[str, ...]:
         """Names that are built in, and then those of installed packages."""
-        others = sorted({point.name for point in entry_points(group=self.group)} - self.built_in.keys())
+        others = sorted(self._others().keys() - self.built_in.keys())
         return (*self.built_in, *others)
 
     def find(self, name: str) -> type[Part] | None:
@@ -59,7 +64,7 @@ class Slot:
         address = self.built_in.get(name)
         if address is not None:
             return _load(address)
-        for point in entry_points(group=self.group, name=name):
+        if point := self._others().get(name):
             expected = f"a {self.what} {name!r} in the package {point.dist.name if point.dist else point.value}"
             try:
                 found = point.load()
@@ -70,12 +75,21 @@ class Slot:
             return found
         return None
 
+    def _others(self) -> dict[str, EntryPoint]:
+        return _entry_points(self.group, tuple(sys.path))
+
     def part_of(self, written: object) -> type[Part] | None:
-        """Return the part of what was written: the first of its keys that names one."""
+        """Return the part that what was written names."""
+        return next(filter(None, map(self.find, self._named(written))), None)
+
+    def _named(self, written: object) -> list[str]:
+        """Names a part might have that was written: those built in first, in their order."""
         if not isinstance(written, dict):
-            return None
-        names = sorted((key for key in written if isinstance(key, str)), key=lambda name: name not in self.built_in)
-        return next(filter(None, map(self.find, names)), None)
+            return []
+        found = [written.get(self.tag)] if self.tag else list(written)
+        order = list(self.built_in)
+        names = [name for name in found if isinstance(name, str)]
+        return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
     def _validate(self, value: Any, info: core_schema.ValidationInfo) -> Part:  # noqa: ANN401 - whatever was written
         if isinstance(value, _load(self.base)):
@@ -85,13 +99,15 @@ class Slot:
         except PartError as error:
             raise ValueError(str(error)) from error  # what Pydantic collects: a problem of this use case, with its line
         if part is None:
-            raise PydanticCustomError("unknown_part", "{what}", {"what": self._expected()})
+            words = {"what": self._expected(), "known": self.names(), "found": self._named(value)}
+            raise PydanticCustomError("unknown_part", "{what}", words)
         if info.mode == "json":  # where a list may stand for a tuple
             return part.model_validate_json(json.dumps(value))
         return part.model_validate(value)
 
     def _expected(self) -> str:
-        return f"a {self.what} starts with one of: {', '.join(self.names())}"
+        where = f"the `{self.tag}` of a {self.what} is" if self.tag else f"a {self.what} starts with"
+        return f"{where} one of: {', '.join(self.names())}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         """Say how Pydantic reads and writes a part of this slot."""
@@ -109,6 +125,13 @@ class Slot:
 
 def _dump(value: Part, info: core_schema.SerializationInfo) -> dict[str, Any]:
     return value.model_dump(mode=info.mode, by_alias=bool(info.by_alias))
+
+
+@cache
+def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Return those of packages that are installed now: to look takes as long as to read a whole use case."""
+    del path
+    return {point.name: point for point in entry_points(group=group)}
 
 
 def _load(address: str) -> type[Part]:
@@ -144,5 +167,19 @@ CLEANING = Slot(
     },
     "driftwheel.cleaning_steps",
 )
-SLOTS = {"features": FEATURES, "cleaning": CLEANING}
+SOURCES = Slot(
+    "source",
+    "expectations.data:Source",
+    {"file": "tasks.collection.sources.file:FileSource", "package": "tasks.collection.sources.package:PackageSource"},
+    "driftwheel.sources",
+    tag="kind",
+)
+FAMILIES = Slot(
+    "model family",
+    "expectations.families:Family",
+    {"lightgbm": "tasks.modelling.boosted_trees:LightGBM", "torch.mlp": "tasks.modelling.torch_mlp:TorchMLP"},
+    "driftwheel.families",
+    tag="family",
+)
+SLOTS = {"sources": SOURCES, "cleaning": CLEANING, "features": FEATURES, "candidates": FAMILIES}
 """Each slot by the key of a use case it fills."""

@@ -15,12 +15,12 @@ from pydantic import (
 )
 
 from expectations.data import Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
-from expectations.families import Model, TorchMLP
+from expectations.families import Model
 from expectations.fields import Columns, Strict
 from expectations.gates import Evaluation, Gate
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.production import Monitoring, Release, Schedule
-from expectations.slots import CLEANING, FEATURES
+from expectations.slots import CLEANING, FEATURES, SOURCES
 
 REPLAY = "-replay"
 """Ending of the names replays are kept under."""
@@ -50,7 +50,7 @@ class UseCase(Strict):
     clock: Clock
     keys: Columns
     """Columns that identify a row together."""
-    sources: Annotated[dict[str, Source], Field(min_length=1)]
+    sources: Annotated[dict[str, Annotated[Source, SOURCES]], Field(min_length=1)]
     """The first is the base; every other one is joined to it in order."""
     columns: dict[str, ColumnSpec] = Field({})
     label: Label
@@ -118,10 +118,8 @@ class UseCase(Strict):
             if metric not in known
         ]
         for index, candidate in enumerate(self.model.candidates):
-            if isinstance(candidate, TorchMLP):
-                fits = {"auto", "cross_entropy"} if self.task == "binary_classification" else {"auto", "mse", "mae"}
-                if candidate.loss not in fits:
-                    problems.append(f"model.candidates.{index}.loss: {candidate.loss} does not fit {self.task}")
+            misfits = candidate.misfits(self.task)
+            problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]
         return problems
 
     def _impossible_policy(self) -> list[str]:

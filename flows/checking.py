@@ -33,7 +33,7 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
         If it cannot even be loaded.
     """
     from tasks.cleaning.suite import build_suite
-    from tasks.collection.sources import read_source
+    from tasks.collection.reading import read_source
 
     usecase = settings.use_case(reference)
     spec = usecase.spec
@@ -105,7 +105,7 @@ def _try_stages(settings: Settings, reference: str) -> Iterator[Finding]:
         return
     doing("learning from a sample")
     cleaned, _ = repair(sample, spec.cleaning, spec.keys)
-    trained = fit_recipe(cleaned, spec, spec.model.candidates[0].model_copy(update=_short(spec.model.candidates[0])))
+    trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
     yield Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}")
     doing("packing a bundle, and predicting by it")
     with scratch() as folder:
@@ -140,7 +140,3 @@ def _say_lookback(spec: UseCase) -> str:
         f"corrected rows are found for {spec.collection.lookback} after their label is due "
         f"({spec.label.available_after} after their time); new rows and missing labels however late they come"
     )
-
-
-def _short(candidate: object) -> dict[str, int]:
-    return {"rounds": 10} if hasattr(candidate, "rounds") else {"epochs": 2}

@@ -48,8 +48,9 @@ def write_reference() -> str:
             if part is None:
                 continue
             lines += ["", f"### {name}", "", part.summary(), "", "```yaml"]
+            lead = "name: " if key == "sources" else "- "
             lines += [
-                f"- {yaml.safe_dump(dict(e), default_flow_style=True, width=1000).strip()}" for e in part.examples
+                f"{lead}{yaml.safe_dump(dict(e), default_flow_style=True, width=1000).strip()}" for e in part.examples
             ]
             lines += ["```"]
     return "\n".join(lines) + "\n"

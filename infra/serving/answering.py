@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
+from expectations.families import Matrix
 from infra.serving.faults import trace
 from infra.serving.mounts import Model
 from infra.serving.noise import random_texts
 from infra.serving.protocol import BadRequestError, Media, Reader, Row
 from infra.serving.stamps import present_instant
 from infra.serving.steps import Steps
-from tasks.modelling.family import Matrix
 from tasks.stores.journal import Origin, Predictions, Shadows, pack
 
 OUTPUTS = ("default", "label", "probabilities")

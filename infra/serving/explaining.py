@@ -7,7 +7,6 @@ from typing import Any
 
 from infra.serving.mounts import Model
 from infra.serving.protocol import BadRequestError, Row
-from tasks.modelling.predictors import TreePredictor
 
 MAX_ROWS = 100
 
@@ -34,7 +33,6 @@ def explain(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
     predictor, manifest = model.bundle.predictor, model.bundle.manifest
     found = predictor.contributions(model.executor.matrix(rows)) if rows else ()
     names = model.bundle.program.features
-    trees = isinstance(predictor, TreePredictor)
     classifies = manifest.task == "binary_classification"
     return {
         "explanations": [
@@ -45,7 +43,7 @@ def explain(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
             }
             for each in found
         ],
-        "scale": "value" if not classifies else "log-odds" if trees else "probability",
-        "method": "exact Shapley values of the trees" if trees else "Shapley values sampled over 32 permutations",
+        "scale": "value" if not classifies else "log-odds" if predictor.explains == "score" else "probability",
+        "method": predictor.method,
         "version": model.version,
     }

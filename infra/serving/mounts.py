@@ -18,13 +18,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from expectations.errors import BundleError, StateError, StorageError
+from expectations.families import Matrix, Vector
 from infra.serving.board import SETTLE_SECONDS, Board
 from infra.serving.protocol import Reader, Row
 from infra.serving.tallies import ModelTally, Tally
 from tasks.bundles.bundle import Bundle, Manifest, load_bundle
 from tasks.deployment.sharing import entity_columns, place_of
-from tasks.modelling.family import Matrix, Vector
-from tasks.modelling.predictors import TreePredictor, processor_seconds
+from tasks.modelling.predictors import processor_seconds
 from tasks.preprocessing.rows import RowExecutor
 from tasks.stores.releases import Desired, Releases, Served
 
@@ -418,7 +418,7 @@ def make_ready(bundle: Bundle, most_rows: int) -> Ready:
 
 def _adds_up(bundle: Bundle, features: Matrix, expected: Vector) -> bool:
     """Whether contributions are shares of the predictions: not with every objective and kind of trees."""
-    if not isinstance(bundle.predictor, TreePredictor):
+    if bundle.predictor.explains == "prediction":
         return True  # shares of the difference to a row of zeros, made from predictions
     try:
         scores = bundle.predictor.contributions(features).sum(axis=1)

@@ -26,9 +26,9 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from expectations.errors import BundleError
-from tasks.modelling.family import Vector
-from tasks.modelling.predictors import ReleasedPredictor, load_predictor
+from expectations.errors import BundleError, PartError
+from expectations.families import Family, Predictor, Vector
+from expectations.slots import FAMILIES
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
 from tasks.stores.files import storing
@@ -137,7 +137,7 @@ class Bundle:
     folder: Path
     manifest: Manifest
     program: FeatureProgram
-    predictor: ReleasedPredictor
+    predictor: Predictor
 
     def predict(self, frame: pl.DataFrame, *, repaired: bool = False) -> Vector:
         """Predict rows, raw or of the clean table; probability of the positive class or the value, shape (n_rows,)."""
@@ -274,4 +274,18 @@ def _load_bundle(folder: Path, expected: str | None) -> Bundle:
                 f"{name} as it was sealed in the bundle {digest[:12]}", "another content", "Deploy it again"
             )
     program = FeatureProgram.from_json((folder / "features.json").read_text(encoding="utf-8"))
-    return Bundle(digest, folder, manifest, program, load_predictor(folder))
+    return Bundle(digest, folder, manifest, program, _family(manifest.family).load(folder))
+
+
+def _family(name: str) -> type[Family]:
+    try:
+        found = FAMILIES.find(name)
+    except PartError as error:
+        raise BundleError(error.expected, error.found, error.remedy) from error
+    if found is None or not issubclass(found, Family):
+        raise BundleError(
+            f"a {FAMILIES.what} that is installed",
+            repr(name),
+            f"Install the package that has it (entry points {FAMILIES.group}), or train again",
+        )
+    return found

@@ -22,7 +22,7 @@ import fsspec
 from fsspec.compression import compr
 from fsspec.utils import infer_compression
 
-from expectations.data import FileSource, PackageSource, Source
+from expectations.durations import Duration
 from expectations.errors import SourceError, SourceUnreachableError
 from expectations.files import open_regular
 from expectations.masking import mask
@@ -42,51 +42,64 @@ _REFUSED = frozenset(range(400, 500)) - {408, 425, 429}
 """HTTP's statuses that the same request will get again."""
 
 
-def locate(name: str, source: Source, folder: Path) -> list[str]:
-    """Return the addresses a source's path stands for, in order.
+def locate_files(name: str, path: str, folder: Path) -> list[str]:
+    """Return the addresses the path of the source `name` stands for, in order.
 
     Raises
     ------
     SourceError
-        If the package is not installed, no file matches, or the address is of a kind that is not read.
+        If no file matches, or the address is of a kind that is not read.
     """
-    if isinstance(source, PackageSource):
-        matches = _in_package(name, source)
-    elif _is_elsewhere(name, source.path):
-        return [source.path]
-    else:
-        path = _local(source.path)
-        if (folder / path).is_file():  # its name may hold a bracket
-            return [str(folder / path)]
-        # only what the use case says is a pattern, not the name of its folder
-        found = glob.glob(path, root_dir=folder, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        matches = [str(folder / each) for each in sorted(found)]
-    if not matches:
+    if is_elsewhere(name, path):
+        return [path]
+    local = _local(path)
+    if (folder / local).is_file():  # its name may hold a bracket
+        return [str(folder / local)]
+    # only what the use case says is a pattern, not the name of its folder
+    found = glob.glob(local, root_dir=folder, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return _some(name, path, [str(folder / each) for each in sorted(found)])
+
+
+def _some(name: str, path: str, found: list[str]) -> list[str]:
+    if not found:
         raise SourceError(
             f"a file for the source {name!r}",
-            f"nothing at {source.path}",
+            f"nothing at {path}",
             "Check the path (relative ones start at the use case's folder)",
         )
-    return matches
+    return found
 
 
-def _in_package(name: str, source: PackageSource) -> list[str]:
+def locate_in_package(name: str, package: str, path: str) -> list[str]:
+    """Return where an installed package keeps a file; nothing of it is imported.
+
+    Raises
+    ------
+    SourceError
+        If it is not installed, or has no such file.
+    """
     try:
-        spec = importlib.util.find_spec(source.package)  # of a name without a dot: finds without importing
+        spec = importlib.util.find_spec(package)  # of a name without a dot: finds without importing
     except ValueError:  # a module of the interpreter's own
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise SourceError(
-            f"the package {source.package!r} of the source {name!r}",
+            f"the package {package!r} of the source {name!r}",
             "it is not installed",
-            f"pip install {source.package}",
+            f"pip install {package}",
         )
-    found = [Path(root) / source.path for root in spec.submodule_search_locations]
-    return [str(path) for path in found if path.exists()]
+    found = [Path(root) / path for root in spec.submodule_search_locations]
+    return _some(name, path, [str(each) for each in found if each.exists()])
 
 
-def _is_elsewhere(name: str, address: str) -> bool:
-    """Whether an address is for fsspec to read, and not a path."""
+def is_elsewhere(name: str, address: str) -> bool:
+    """Whether an address is for fsspec to read, and not a path.
+
+    Raises
+    ------
+    SourceError
+        If it is of a kind that is not read.
+    """
     if "://" not in address:
         return False
     *inside, last = address.split("::")
@@ -113,21 +126,17 @@ def file_name(address: str) -> str:
     return PurePosixPath(mask(address).partition("?")[0]).name
 
 
-def read_address(name: str, source: Source, address: str) -> bytes:
-    """Read all of an address, unpacked.
+def read_here(name: str, address: str, max_megabytes: int) -> bytes:
+    """Read all of a file of this machine, unpacked.
 
     Raises
     ------
     SourceError
-        If it is absent, no regular file, damaged, refused by its store, or larger than the source's `max_megabytes`.
-    SourceUnreachableError
-        If a store does not answer, or not within the source's `timeout`.
+        If it is absent, no regular file, damaged, or larger than `max_megabytes`.
     """
-    if isinstance(source, FileSource) and _is_elsewhere(name, address):
-        return _read_elsewhere(name, source, address)
     try:
         with open_regular(address) as file, compr[infer_compression(address)](file, mode="rb") as unpacked:
-            return _read_whole(name, source, address, unpacked)
+            return _read_whole(name, address, max_megabytes, unpacked)
     except FileNotFoundError as error:
         raise _absent(name, address) from error
     except _DAMAGED as error:
@@ -143,14 +152,14 @@ def _absent(name: str, address: str) -> SourceError:
 
 
 def _read_whole(
-    name: str, source: Source, address: str, file: IO[bytes], stop: Callable[[], bool] = lambda: False
+    name: str, address: str, max_megabytes: int, file: IO[bytes], stop: Callable[[], bool] = lambda: False
 ) -> bytes:
     parts, size = [], 0
     while not stop() and (part := file.read(_CHUNK)):
         size += len(part)
-        if size > source.max_megabytes * _MEGABYTE:
+        if size > max_megabytes * _MEGABYTE:
             raise SourceError(
-                f"at most {source.max_megabytes:,} MB from the source {name!r}, unpacked",
+                f"at most {max_megabytes:,} MB from the source {name!r}, unpacked",
                 f"more at {mask(address)}",
                 "Check what it is; if it is right, raise `max_megabytes` of the source",
             )
@@ -158,8 +167,17 @@ def _read_whole(
     return b"".join(parts)
 
 
-def _read_elsewhere(name: str, source: FileSource, address: str) -> bytes:
-    """Read in a thread of its own: few clients of stores can be told how long all of it may take."""
+def read_elsewhere(name: str, address: str, timeout: Duration, max_megabytes: int) -> bytes:
+    """Read all that a store holds at an address, unpacked.
+
+    Raises
+    ------
+    SourceError
+        If it is absent, damaged, refused, or larger than `max_megabytes`.
+    SourceUnreachableError
+        If the store does not answer, or not in time.
+    """
+    # in a thread of its own: few clients of stores can be told how long all of it may take
     answer: Future[bytes] = Future()
     given_up = threading.Event()
     last = address.rpartition("::")[2]
@@ -169,22 +187,22 @@ def _read_elsewhere(name: str, source: FileSource, address: str) -> bytes:
             if "://" not in last or last.startswith(tuple(f"{here}://" for here in _HERE)):
                 open_regular(_local(last)).close()  # what is looked into lies here
             with fsspec.open(address, "rb", compression="infer") as file:
-                answer.set_result(_read_whole(name, source, address, file, given_up.is_set))
+                answer.set_result(_read_whole(name, address, max_megabytes, file, given_up.is_set))
         except Exception as error:  # noqa: BLE001 - raised below; each client of a store has errors of its own
             answer.set_exception(error)
 
     threading.Thread(target=read, name=f"source {name}", daemon=True).start()
     try:
-        return answer.result(source.timeout.approximate_seconds)
+        return answer.result(timeout.approximate_seconds)
     except SourceError:
         raise
     except Exception as error:  # noqa: BLE001 - of whatever client: its own words and trace may hold the login
-        raise _fault(name, source, address, error) from None
+        raise _fault(name, address, timeout, error) from None
     finally:
         given_up.set()
 
 
-def _fault(name: str, source: FileSource, address: str, error: BaseException) -> SourceError:
+def _fault(name: str, address: str, timeout: Duration, error: BaseException) -> SourceError:
     """Say what went wrong elsewhere, in no words but ours."""
     while isinstance(error, FileNotFoundError) and error.__cause__ is not None:  # fsspec says so of every fault
         error = error.__cause__
@@ -197,6 +215,6 @@ def _fault(name: str, source: FileSource, address: str, error: BaseException) ->
     expected = f"an answer from {mask(address)} for the source {name!r}"
     if status in _REFUSED:
         return SourceError(expected, f"HTTP {status}", "Check the address and its login")
-    found = f"none within {source.timeout}" if isinstance(error, TimeoutError) else type(error).__name__
+    found = f"none within {timeout}" if isinstance(error, TimeoutError) else type(error).__name__
     found += f" (HTTP {status})" if isinstance(status, int) else ""
     return SourceUnreachableError(expected, found, "Check the address and the network, then run again")

@@ -15,7 +15,8 @@ from expectations.data import Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
-from tasks.collection.sources import cast_column, read_source
+from tasks.collection.reading import read_source
+from tasks.collection.types import cast_column
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import evaluate
 

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from expectations.families import Vector
 from expectations.production import Release
 from expectations.usecase import UseCase
 from tasks.evaluation.drift import profile_column, score_window
 from tasks.evaluation.interval import paired_interval, unpaired_interval
 from tasks.evaluation.metrics import Blocks, Scored
-from tasks.modelling.family import Vector
 
 Status = Literal["good", "violated", "unknown"]
 FindingStatus = Literal["good", "violated", "unknown", "undefined"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.modelling.family import Vector
+from expectations.families import Vector
 
 Array = npt.NDArray[np.float64]
 Blocks = npt.NDArray[np.int64]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import Field
 
 from expectations.errors import TrainingError
-from expectations.families import Candidate, LightGBM
-from tasks.modelling.family import Matrix, Report, Rows, Vector, normalised
+from expectations.families import Family, Matrix, Report, Rows, Vector
+from expectations.fields import Positive
+from tasks.modelling.importance import shares
 from tasks.modelling.predictors import TreePredictor
 
 MODEL = "model.txt"
@@ -33,40 +35,59 @@ class FittedTrees:
     def importance(self) -> dict[str, float]:
         """Share of the total gain."""
         gains = self.booster.feature_importance(importance_type="gain", iteration=self.recipe.rounds)
-        return normalised(dict(zip(self.booster.feature_name(), map(float, gains), strict=True)))
+        return shares(dict(zip(self.booster.feature_name(), map(float, gains), strict=True)))
 
 
-class BoostedTrees:
-    """The family."""
+class LightGBM(Family):
+    """Gradient-boosted trees of LightGBM, its ideas in plain words; `params` passes its own on."""
+
+    examples: ClassVar = (
+        {"family": "lightgbm", "rounds": 40, "leaves": 7},
+        {"family": "lightgbm", "rounds": 20, "patience": None, "params": {"boosting": "goss"}},
+    )
+    family: Literal["lightgbm"]
+    rounds: Annotated[int, Field(ge=1)] = 200
+    learning_rate: Positive = 0.1
+    leaves: Annotated[int, Field(ge=2)] = 31
+    min_rows_in_leaf: Annotated[int, Field(ge=1)] = 20
+    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    patience: Annotated[int, Field(ge=1)] | None = 20
+    """Rounds without progress before training stops; null trains all rounds."""
+    params: dict[str, float | int | str | bool] = Field({})
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether rounds without progress end it."""
+        return self.patience is not None
+
+    def settled(self) -> Self:
+        """Return it with all its rounds."""
+        return self.model_copy(update={"patience": None})
+
+    def shortened(self) -> Self:
+        """Return it with ten rounds."""
+        return self.model_copy(update={"rounds": 10})
 
     def fit(
-        self,
-        train: Rows,
-        valid: Rows | None,
-        *,
-        params: Candidate,
-        seed: int,
-        report: Report,
-        start_from: Path | None = None,
+        self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
     ) -> FittedTrees:
         """Learn trees; see `Family.fit`. `start_from` adds trees to those of an earlier bundle."""
         import lightgbm
 
-        if not isinstance(params, LightGBM):
-            raise TypeError(f"a lightgbm candidate is needed, not {params.family}")
         names = [f"f{index}" for index in range(len(train.features))]  # LightGBM refuses some characters in names
         settings: dict[str, Any] = {
             "objective": "binary" if train.task == "binary_classification" else "regression",
-            "learning_rate": params.learning_rate,
-            "num_leaves": params.leaves,
-            "min_data_in_leaf": params.min_rows_in_leaf,
-            "feature_fraction": params.feature_fraction,
-            "lambda_l2": params.l2,
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.min_rows_in_leaf,
+            "feature_fraction": self.feature_fraction,
+            "lambda_l2": self.l2,
             "seed": seed,
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,
-            **params.params,
+            **self.params,
         }
         codes = [index for index, name in enumerate(train.features) if name in train.categorical]
         data = lightgbm.Dataset(
@@ -79,13 +100,13 @@ class BoostedTrees:
             callbacks.append(
                 lambda env: report(env.iteration, {f"{s}_{m}": v for s, m, v, *_ in env.evaluation_result_list})
             )
-            if params.patience:
-                callbacks.append(lightgbm.early_stopping(params.patience, verbose=False))
+            if self.patience:
+                callbacks.append(lightgbm.early_stopping(self.patience, verbose=False))
         try:
             booster = lightgbm.train(
                 settings,
                 data,
-                params.rounds,
+                self.rounds,
                 valid_sets=sets,
                 valid_names=set_names,
                 callbacks=callbacks,
@@ -98,10 +119,11 @@ class BoostedTrees:
                 "Check `model.candidates` and the label",
             ) from error
         rounds = booster.best_iteration if booster.best_iteration > 0 else booster.num_trees()
-        recipe = params.model_copy(update={"rounds": rounds, "patience": None})
+        recipe = self.model_copy(update={"rounds": rounds, "patience": None})
         return FittedTrees(_Named(booster, train.features), recipe, train.task)
 
-    def load(self, folder: Path) -> TreePredictor:
+    @classmethod
+    def load(cls, folder: Path) -> TreePredictor:
         """Return a predictor of the text model in `folder`."""
         return TreePredictor((folder / MODEL).read_text(encoding="utf-8"))
 

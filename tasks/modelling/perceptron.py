@@ -1,4 +1,4 @@
-"""A multi-layer perceptron in torch as a model family, released as ONNX with its weights beside it."""
+"""The multi-layer perceptron in torch, released as ONNX with its weights beside it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from expectations.errors import TrainingError
-from expectations.families import Candidate, TorchMLP
-from tasks.modelling.family import Matrix, Report, Rows, Vector, normalised
-from tasks.modelling.predictors import OnnxPredictor
+from expectations.families import Matrix, Report, Rows, Vector
+from tasks.modelling.importance import shares
+from tasks.modelling.torch_mlp import MODEL, TorchMLP
 
-MODEL, WEIGHTS = "model.onnx", "weights.safetensors"
+WEIGHTS = "weights.safetensors"
 OPSET = 20
 IR_VERSION = 9
 
@@ -86,69 +86,51 @@ class FittedPerceptron:
         if inputs.grad is None:
             raise TrainingError("a gradient for every feature", "none", "Check the network's layers")
         sizes = (inputs.grad.abs().mean(0) * self._sample.std(0, correction=0)).numpy()
-        return normalised(dict(zip(self.features, map(float, sizes), strict=True)))
+        return shares(dict(zip(self.features, map(float, sizes), strict=True)))
 
 
-class Perceptron:
-    """The family."""
-
-    def fit(
-        self,
-        train: Rows,
-        valid: Rows | None,
-        *,
-        params: Candidate,
-        seed: int,
-        report: Report,
-        start_from: Path | None = None,
-    ) -> FittedPerceptron:
-        """Learn by mini-batches; see `Family.fit`. `start_from` begins with the weights of an earlier bundle."""
-        if not isinstance(params, TorchMLP):
-            raise TypeError(f"a torch.mlp candidate is needed, not {params.family}")
-        _refuse_gaps(train)
-        generator = torch.Generator().manual_seed(seed)
-        binary = train.task == "binary_classification"
-        centre, spread = (0.0, 1.0) if binary else (float(train.label.mean()), float(train.label.std()) or 1.0)
-        network = _network(len(train.features), params, generator)
-        if start_from is not None:
-            _resume(network, start_from, centre, spread)
-        inputs, targets = _tensors(train, centre, spread)
-        checks = _tensors(valid, centre, spread) if valid is not None else None
-        loss = _loss(params, binary=binary)
-        optimizer = _optimizer(params, network)
-        best, best_state, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
-        for epoch in range(1, params.epochs + 1):
-            network.train()
-            total = 0.0
-            for batch in torch.split(torch.randperm(len(inputs), generator=generator), params.batch_size):
-                optimizer.zero_grad()
-                value = loss(network(inputs[batch])[:, 0], targets[batch])
-                value.backward()
-                optimizer.step()
-                total += value.item() * len(batch)
-            curve = {"train_loss": total / len(inputs)}
-            if checks is None:
-                best_epoch, best_state = epoch, network.state_dict()
-            else:
-                with torch.inference_mode():
-                    curve["valid_loss"] = loss(network.eval()(checks[0])[:, 0], checks[1]).item()
-                if curve["valid_loss"] < best:
-                    best, best_epoch = curve["valid_loss"], epoch
-                    best_state = copy.deepcopy(network.state_dict())
-            report(epoch, curve)
-            if checks is not None and params.patience and epoch - best_epoch >= params.patience:
-                break
-        if best_epoch:
-            network.load_state_dict(best_state)
-        # else no loss was finite: what came of it stays, of which no metric is defined; the untrained weights might win
-        _to_unit(network, centre, spread)
-        return FittedPerceptron(
-            network, params.model_copy(update={"epochs": max(best_epoch, 1), "patience": None}), train
-        )
-
-    def load(self, folder: Path) -> OnnxPredictor:
-        """Return a predictor of the ONNX graph in `folder`."""
-        return OnnxPredictor(folder / MODEL)
+def fit(
+    params: TorchMLP, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None
+) -> FittedPerceptron:
+    """Learn by mini-batches; see `Family.fit`."""
+    _refuse_gaps(train)
+    generator = torch.Generator().manual_seed(seed)
+    binary = train.task == "binary_classification"
+    centre, spread = (0.0, 1.0) if binary else (float(train.label.mean()), float(train.label.std()) or 1.0)
+    network = _network(len(train.features), params, generator)
+    if start_from is not None:
+        _resume(network, start_from, centre, spread)
+    inputs, targets = _tensors(train, centre, spread)
+    checks = _tensors(valid, centre, spread) if valid is not None else None
+    loss = _loss(params, binary=binary)
+    optimizer = _optimizer(params, network)
+    best, best_state, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
+    for epoch in range(1, params.epochs + 1):
+        network.train()
+        total = 0.0
+        for batch in torch.split(torch.randperm(len(inputs), generator=generator), params.batch_size):
+            optimizer.zero_grad()
+            value = loss(network(inputs[batch])[:, 0], targets[batch])
+            value.backward()
+            optimizer.step()
+            total += value.item() * len(batch)
+        curve = {"train_loss": total / len(inputs)}
+        if checks is None:
+            best_epoch, best_state = epoch, network.state_dict()
+        else:
+            with torch.inference_mode():
+                curve["valid_loss"] = loss(network.eval()(checks[0])[:, 0], checks[1]).item()
+            if curve["valid_loss"] < best:
+                best, best_epoch = curve["valid_loss"], epoch
+                best_state = copy.deepcopy(network.state_dict())
+        report(epoch, curve)
+        if checks is not None and params.patience and epoch - best_epoch >= params.patience:
+            break
+    if best_epoch:
+        network.load_state_dict(best_state)
+    # else no loss was finite: what came of it stays, of which no metric is defined; the untrained weights might win
+    _to_unit(network, centre, spread)
+    return FittedPerceptron(network, params.model_copy(update={"epochs": max(best_epoch, 1), "patience": None}), train)
 
 
 def _refuse_gaps(rows: Rows) -> None:

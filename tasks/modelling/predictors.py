@@ -8,14 +8,16 @@ import logging
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from expectations.errors import BundleError
-from tasks.modelling.family import Matrix, Vector
+from expectations.families import Matrix, Vector
 from tasks.modelling.quickscorer import QuickScorer
 
 _FLOAT64, _ROW_MAJOR = 1, 1
@@ -145,6 +147,9 @@ class TreePredictor:
         Whether other threads get little of Python while some rows are predicted.
     """
 
+    explains: Literal["score", "prediction"] = "score"
+    method = "exact Shapley values of the trees"
+
     def __init__(self, text: str) -> None:
         self.native = NativeTrees(text)
         self.contributions = self.native.contributions
@@ -186,40 +191,20 @@ def processor_seconds(call: Callable[[], object]) -> float:
     return min(taken)
 
 
-class OnnxPredictor:
-    """Runs an ONNX model with one input (n_rows, n_features) and one output (n_rows, 1), float32, one thread."""
+class BatchPredictor(ABC):
+    """What a model that predicts rows together needs beside that: one row, and what each feature adds."""
 
-    holds_interpreter = False
+    holds_interpreter: bool = False
+    explains: Literal["score", "prediction"] = "prediction"
+    method = f"Shapley values sampled over {_PERMUTATIONS} permutations"
 
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        (given,), (made,) = self._session.get_inputs(), self._session.get_outputs()
-        self._name, self._made = given.name, made.name
-        # one row is bound once: naming and checking arrays in every call costs more than a small network does
-        self._row, self._result = np.zeros((1, given.shape[1]), np.float32), np.zeros((1, 1), np.float32)
-        self._binding = self._session.io_binding()
-        for bind, name, array in (
-            (self._binding.bind_ortvalue_input, given.name, self._row),
-            (self._binding.bind_ortvalue_output, made.name, self._result),
-        ):
-            bind(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        self._lock = threading.Lock()
+    @abstractmethod
+    def predict(self, matrix: Matrix) -> Vector:
+        """Predict rows of shape (n_rows, n_features)."""
 
     def predict_row(self, values: list[float]) -> float:
         """Predict one row."""
-        with self._lock:  # the buffers are shared
-            self._row[0] = values
-            self._session.run_with_iobinding(self._binding)
-            return float(self._result[0, 0])
-
-    def predict(self, matrix: Matrix) -> Vector:
-        """Predict rows of shape (n_rows, n_features)."""
-        out = self._session.run([self._made], {self._name: matrix.astype(np.float32)})[0]
-        return np.asarray(out, dtype=np.float64)[:, 0]
+        return float(self.predict(np.array([values]))[0])
 
     def contributions(self, matrix: Matrix) -> Matrix:
         """Estimate what each feature adds to the prediction, and last the prediction of a row of zeros.
@@ -251,19 +236,35 @@ class OnnxPredictor:
         return total
 
 
-ReleasedPredictor = TreePredictor | OnnxPredictor
+class OnnxPredictor(BatchPredictor):
+    """Runs an ONNX model with one input (n_rows, n_features) and one output (n_rows, 1), float32, one thread."""
 
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
 
-def load_predictor(folder: Path) -> ReleasedPredictor:
-    """Load whichever released model lies in a folder.
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        (given,), (made,) = self._session.get_inputs(), self._session.get_outputs()
+        self._name, self._made = given.name, made.name
+        # one row is bound once: naming and checking arrays in every call costs more than a small network does
+        self._row, self._result = np.zeros((1, given.shape[1]), np.float32), np.zeros((1, 1), np.float32)
+        self._binding = self._session.io_binding()
+        for bind, name, array in (
+            (self._binding.bind_ortvalue_input, given.name, self._row),
+            (self._binding.bind_ortvalue_output, made.name, self._result),
+        ):
+            bind(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        self._lock = threading.Lock()
 
-    Raises
-    ------
-    BundleError
-        If there is none.
-    """
-    if (folder / "model.txt").exists():
-        return TreePredictor((folder / "model.txt").read_text(encoding="utf-8"))
-    if (folder / "model.onnx").exists():
-        return OnnxPredictor(folder / "model.onnx")
-    raise BundleError("model.txt or model.onnx", f"neither in {folder.name}", "Train again")
+    def predict_row(self, values: list[float]) -> float:
+        """Predict one row."""
+        with self._lock:  # the buffers are shared
+            self._row[0] = values
+            self._session.run_with_iobinding(self._binding)
+            return float(self._result[0, 0])
+
+    def predict(self, matrix: Matrix) -> Vector:
+        """Predict rows of shape (n_rows, n_features)."""
+        out = self._session.run([self._made], {self._name: matrix.astype(np.float32)})[0]
+        return np.asarray(out, dtype=np.float64)[:, 0]

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.errors import BundleError
-from tasks.modelling.family import Matrix, Vector
+from expectations.families import Matrix, Vector
 
 #: LightGBM takes values this close to zero for zero (`kZeroThreshold`, a float32).
 _TINY = struct.unpack("f", struct.pack("f", 1e-35))[0]

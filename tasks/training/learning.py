@@ -11,14 +11,12 @@ import numpy as np
 import polars as pl
 
 from expectations.errors import TrainingError
-from expectations.families import Candidate, LastWindow
+from expectations.families import Family, Fitted, LastWindow, Rows, Vector
 from expectations.gates import ChampionGate
 from expectations.parts import FitContext
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import cut_newest, rolling_origin
-from tasks.modelling.families import family
-from tasks.modelling.family import Fitted, Rows, Vector
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
@@ -42,7 +40,7 @@ class Trained:
     contest: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def recipe(self) -> Candidate:
+    def recipe(self) -> Family:
         """The candidate at the length found best."""
         return self.fitted.recipe
 
@@ -105,7 +103,7 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     """
     require_trainable(frame, spec)
     candidates = spec.model.candidates
-    if len(candidates) == 1 and candidates[0].patience is None:
+    if len(candidates) == 1 and not candidates[0].stops_early:
         return fit_recipe(frame, spec, candidates[0])
     older, newest = cut_newest(frame, spec.clock.column, spec.model.validation)
     require_trainable(older, spec)
@@ -115,7 +113,7 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     valid = _rows(program, program.transform(newest, repaired=True), newest, spec)
     curves: dict[str, list[float]] = defaultdict(list)
     contest: dict[str, float] = {}
-    best: tuple[float, Candidate] | None = None
+    best: tuple[float, Family] | None = None
     for position, candidate in enumerate(candidates):
         name = candidate.family if candidate.family not in contest else f"{candidate.family}-{position}"
 
@@ -123,7 +121,7 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
             for key, value in values.items():
                 curves[f"{name}/{key}"].append(value)
 
-        fitted = family(candidate.family).fit(train, valid, params=candidate, seed=spec.model.seed, report=report)
+        fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
         value = score(metric, Scored(valid.label, fitted.predict(valid.matrix), spec.evaluation.threshold))
         contest[name] = value
         rank = value if better else -value
@@ -143,7 +141,7 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     return Trained(trained.program, trained.fitted, dict(curves), contest)
 
 
-def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Candidate) -> Trained:
+def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     """Fit one recipe of settled length on all rows given."""
     curves: dict[str, list[float]] = defaultdict(list)
 
@@ -152,12 +150,11 @@ def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Candidate) -> Trained
             curves[f"{recipe.family}/{key}"].append(value)
 
     program, train = _fit_features(frame, spec)
-    settled = recipe.model_copy(update={"patience": None})
-    fitted = family(recipe.family).fit(train, None, params=settled, seed=spec.model.seed, report=report)
+    fitted = recipe.settled().fit(train, None, seed=spec.model.seed, report=report)
     return Trained(program, fitted, dict(curves))
 
 
-def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Candidate, folds: int) -> dict[str, list[float]]:
+def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Family, folds: int) -> dict[str, list[float]]:
     """Score a settled recipe by rolling origin: every fold is judged by a model of the rows before it.
 
     Parameters

@@ -16,8 +16,8 @@ from infra.backup import back_up, restore, verify
 from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
 from tasks.cleaning.cleaning import clean_batches
+from tasks.collection.addresses import locate_files
 from tasks.collection.collecting import collect_sources
-from tasks.collection.sources import locate
 from tasks.deployment.scoring import score_table
 from tasks.stores import engines
 from tasks.stores.harvest import harvest
@@ -103,15 +103,14 @@ def test_all_of_a_home_is_written_and_read_in_it(
 
 
 @pytest.mark.parametrize("name", [*NAMES, "a[1]", "a?b", "{a,b}", "[!x]"])
-def test_a_use_case_is_read_in_it_and_only_its_own_pattern_is_one(tmp_path: Path, name: str, bikes) -> None:
+def test_a_use_case_is_read_in_it_and_only_its_own_pattern_is_one(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     for path in ("data/a.csv", "data/b.csv", "data/report[1].csv"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text("x\n1\n")
-    source = next(iter(bikes.spec.sources.values()))
 
     def found(path: str, at: Path = folder) -> list[str]:
-        where = locate("s", source.model_copy(update={"path": path}), at)
+        where = locate_files("s", path, at)
         return [str(Path(each).relative_to(folder)) for each in where]
 
     assert found("data/[ab].csv") == ["data/a.csv", "data/b.csv"]

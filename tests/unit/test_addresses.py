@@ -11,27 +11,40 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from pydantic import TypeAdapter
 
-from expectations.data import Source
+from expectations.data import Clock, Source, SourceContext
 from expectations.errors import SourceError, SourceUnreachableError, UseCaseError
 from expectations.loading import load_use_case
-from tasks.collection.addresses import file_name, locate, read_address
+from expectations.slots import SOURCES
+from tasks.collection.addresses import file_name
+from tasks.collection.sources.tables import TableFiles
 
 Make = Callable[..., Path]
 CSV = b"a,b\n1,2\n"
 SECRET = "s3cr3t"
 
 
-def source(path: str, **others: object) -> Source:
-    return TypeAdapter(Source).validate_python({"kind": "file", "path": path, **others})
+def declare(**written: object) -> TableFiles:
+    declared = TypeAdapter(Annotated[Source, SOURCES]).validate_python(written)
+    assert isinstance(declared, TableFiles)
+    return declared
+
+
+def source(path: str, **others: object) -> TableFiles:
+    return declare(kind="file", path=path, **others)
+
+
+def locate(declared: TableFiles, folder: Path) -> list[str]:
+    return list(declared.locate(SourceContext("rides", folder, set(), Clock(column="time"))))
 
 
 def read(path: str, folder: Path, **others: object) -> bytes:
     declared = source(path, **others)
-    return b"".join(read_address("rides", declared, address) for address in locate("rides", declared, folder))
+    return b"".join(declared.fetch("rides", address) for address in locate(declared, folder))
 
 
 # --- this machine -------------------------------------------------------------------------------------------------
@@ -238,9 +251,9 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_package_is_found_and_not_imported(evil: Path, tmp_path: Path) -> None:
-    declared = TypeAdapter(Source).validate_python({"kind": "package", "package": "evil", "path": "sub/data.csv"})
-    (address,) = locate("rides", declared, tmp_path)
-    assert read_address("rides", declared, address) == CSV
+    declared = declare(kind="package", package="evil", path="sub/data.csv")
+    (address,) = locate(declared, tmp_path)
+    assert declared.fetch("rides", address) == CSV
     assert not evil.exists()
 
 
@@ -268,6 +281,6 @@ def test_a_package_source_that_leads_elsewhere_is_a_problem_with_a_line(
 
 @pytest.mark.parametrize("package", ["__main__", "sys", "no_such_thing", "site"])
 def test_a_module_that_holds_no_files_is_told(tmp_path: Path, package: str) -> None:
-    declared = TypeAdapter(Source).validate_python({"kind": "package", "package": package, "path": "a.csv"})
+    declared = declare(kind="package", package=package, path="a.csv")
     with pytest.raises(SourceError, match=f"the package '{package}'"):
-        locate("rides", declared, tmp_path)
+        locate(declared, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,12 +20,13 @@ from expectations import parts
 from expectations.errors import BundleError, PartError, TrainingError, UseCaseError
 from expectations.loading import load_use_case
 from expectations.parts import FeatureStep, FitContext
-from expectations.slots import FEATURES, SLOTS, Slot
+from expectations.slots import CLEANING, FEATURES, SLOTS, Slot
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 
 NAMES = [(key, name) for key, slot in SLOTS.items() for name in slot.built_in]
 STEPS = TypeAdapter(tuple[Annotated[FeatureStep, FEATURES], ...])
+PACKAGES = Path(__file__).parents[1] / "packages"
 HEAVY = ["torch", "sklearn", "prefect", "mlflow", "evidently", "great_expectations", "lightgbm"]
 
 
@@ -89,60 +91,14 @@ def test_names_that_depend_on_the_rows_are_features_and_what_they_come_from_is_n
     assert train.sum(axis=1).tolist() == [1.0] * 5
 
 
-PACKAGE = '''
-from dataclasses import dataclass
-from typing import ClassVar
-
-import polars as pl
-
-from expectations.fields import Columns
-from expectations.parts import FeatureStep, FittedStep, Learnt
-
-
-@dataclass(frozen=True)
-class Halved(FittedStep):
-    step: ClassVar[str] = "halve"
-    column: str
-
-    @property
-    def touches(self):
-        return (self.column,)
-
-    def frame(self, frame):
-        return frame.with_columns(pl.col(self.column) / 2)
-
-    def row(self, out):
-        name = out.variable(self.column)
-        out.line(f"if {name} is not None: {name} = {name} / 2")
-
-
-class Halve(FeatureStep):
-    """Halve numbers."""
-
-    examples: ClassVar = ({"halve": ["x"]},)
-    fitted: ClassVar = Halved
-    halve: Columns
-
-    def reads(self, held):
-        return dict.fromkeys(self.halve, "number")
-
-    def fit(self, frame, context):
-        return Learnt([Halved(column) for column in self.halve])
-'''
-
-
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package as pip leaves it: a module, and what it says of itself."""
-    (tmp_path / "acme_steps.py").write_text(PACKAGE)
-    about = tmp_path / "acme_steps-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-steps\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(
-        "[driftwheel.feature_steps]\nhalve = acme_steps:Halve\nnone = acme_steps:Halved\ngone = acme_gone:Gone\n"
-    )
+    """A package as pip leaves it, with two entries that are wrong."""
+    shutil.copytree(PACKAGES, tmp_path, dirs_exist_ok=True)
+    with next(tmp_path.glob("*.dist-info/entry_points.txt")).open("a") as entries:
+        entries.write("[driftwheel.cleaning_steps]\nnone = acme_driftwheel:Halved\ngone = acme_gone:Gone\n")
     monkeypatch.syspath_prepend(tmp_path)
-    return about
+    return tmp_path
 
 
 def test_a_step_of_another_package_is_declared_learnt_and_served(package: Path) -> None:
@@ -152,15 +108,15 @@ def test_a_step_of_another_package_is_declared_learnt_and_served(package: Path) 
     assert again == program
     np.testing.assert_array_equal(again.transform(frame)[:, 0], [0.5, 1.5, np.nan])
     np.testing.assert_array_equal(again.compile().matrix(frame.to_dicts())[:, 0], [0.5, 1.5, np.nan])
-    (package / "entry_points.txt").unlink()
+    sys.path.remove(str(package))
     with pytest.raises(BundleError, match="halve"):
         FeatureProgram.from_json(program.to_json())
 
 
 def test_what_is_no_part_is_said_to_be_none(package: Path) -> None:
     assert package.exists()
-    with pytest.raises(PartError, match="acme-steps"):
-        FEATURES.find("none")
+    with pytest.raises(PartError, match="acme-driftwheel"):
+        CLEANING.find("none")
     with pytest.raises(ValidationError, match=r"a feature step starts with one of: numeric, .*halve"):
         STEPS.validate_json('[{"impude": ["x"]}]')
 
@@ -169,10 +125,10 @@ def test_a_package_that_cannot_be_imported_is_a_problem_with_a_line(
     package: Path, make_use_case: Callable[..., Path]
 ) -> None:
     assert package.exists()
-    folder = make_use_case(changes={"features": [{"numeric": ["temperature"]}, {"gone": ["temperature"]}]})
-    with pytest.raises(UseCaseError, match=r"(?s)usecase.yaml:\d+: features.1.*acme-steps.*acme_gone"):
-        load_use_case(folder)
-    program = {"format": 2, "inputs": [], "repairs": [], "steps": [{"step": "gone"}], "features": [], "categorical": []}
+    folder = make_use_case(changes={"cleaning": [{"gone": ["temperature"]}]})
+    with pytest.raises(UseCaseError, match=r"(?s)usecase.yaml:\d+: cleaning.0.*acme-driftwheel.*acme_gone"):
+        load_use_case(str(folder))
+    program = {"format": 2, "inputs": [], "repairs": [{"step": "gone"}], "steps": [], "features": [], "categorical": []}
     with pytest.raises(BundleError, match="acme_gone"):
         FeatureProgram.from_json(json.dumps(program))
 

@@ -8,13 +8,12 @@ import polars as pl
 import pytest
 
 from expectations.errors import BundleError, TrainingError
-from expectations.families import LightGBM
+from expectations.families import Rows
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.bundles.bundle import jsonable, load_bundle
 from tasks.bundles.pyfunc import _load_pyfunc
 from tasks.collection.joining import join_sources
-from tasks.modelling.families import family
-from tasks.modelling.family import Rows
+from tasks.modelling.boosted_trees import LightGBM
 from tasks.stores.lake import Version
 from tasks.training.judging import judge, refit, split_rows
 from tasks.training.learning import learn
@@ -82,7 +81,6 @@ def test_the_same_rows_make_the_same_bundle(make_use_case: Make, tmp_path: Path)
 def test_training_goes_on_from_an_earlier_bundle(
     bikes: LoadedUseCase, tmp_path: Path, place: int, longer: dict[str, int]
 ) -> None:
-    from tasks.modelling.families import family
     from tasks.training.learning import _rows, fit_recipe
 
     frame = rows(bikes, "2011-03-01")
@@ -91,7 +89,7 @@ def test_training_goes_on_from_an_earlier_bundle(
     first = fit_recipe(frame, bikes.spec, short)
     first.fitted.save(tmp_path)
     learnt = _rows(first.program, first.program.transform(frame, repaired=True), frame, bikes.spec)
-    warm = family(candidate.family).fit(learnt, None, params=short, seed=0, report=lambda *_: None, start_from=tmp_path)
+    warm = short.fit(learnt, None, seed=0, report=lambda *_: None, start_from=tmp_path)
     errors = [np.abs(model.predict(learnt.matrix) - learnt.label).mean() for model in (first.fitted, warm)]
     assert errors[1] < errors[0]
 
@@ -167,7 +165,7 @@ def test_a_category_nobody_knows_is_no_word_on_the_terminal(capfd: pytest.Captur
     matrix = np.column_stack([codes, random.normal(size=4000)])
     given = Rows(matrix, (codes % 7 == 0).astype(float), ("kind", "x"), ("kind",), "binary_classification")
     short = LightGBM(family="lightgbm", rounds=5, patience=None)
-    fitted = family("lightgbm").fit(given, given, params=short, seed=0, report=lambda *_: None)
+    fitted = short.fit(given, given, seed=0, report=lambda *_: None)
     said = capfd.readouterr()
     assert said.out + said.err == ""
     assert matrix[:, 0].min() == -1  # the rows stay as they were

@@ -1,0 +1,1 @@
+"""The sources that are built in: a module each."""

@@ -1,0 +1,103 @@
+"""What sources of table files share: CSV or Parquet, one table of many files."""
+
+from __future__ import annotations
+
+import io
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import polars as pl
+from pydantic import Field
+
+from expectations.data import Source, SourceContext
+from expectations.errors import SourceError
+from tasks.collection.addresses import file_name
+from tasks.collection.types import plain
+
+
+class TableFiles(Source):
+    """Files that hold one table together."""
+
+    path: Annotated[str, Field(min_length=1)]
+    format: Literal["csv", "parquet"] | None = None
+    """Read off the file name where not given."""
+    missing: tuple[str, ...] = ("", "NA")
+    """Texts that stand for a missing value in a CSV file."""
+    max_megabytes: Annotated[int, Field(ge=1)] = 4096
+    """Most that is read, unpacked; a file that is larger is an error."""
+
+    @abstractmethod
+    def locate(self, context: SourceContext) -> Sequence[str]:
+        """Return the addresses of its files, in order.
+
+        Raises
+        ------
+        SourceError
+            If there are none.
+        """
+
+    @abstractmethod
+    def fetch(self, name: str, address: str) -> bytes:
+        """Read all of a file, unpacked.
+
+        Raises
+        ------
+        SourceError
+            If it is absent, no regular file, damaged, refused by its store, or larger than `max_megabytes`.
+        SourceUnreachableError
+            If a store does not answer in time.
+        """
+
+    def read(self, context: SourceContext) -> pl.DataFrame:
+        """Read all files, and put them one below the other."""
+        frames = []
+        for address in self.locate(context):
+            frame = _table(context.name, self, address, self.fetch(context.name, address), context)
+            if frame.is_empty():
+                raise SourceError(
+                    f"rows in the source {context.name!r}",
+                    f"none in {file_name(address)}",
+                    "Correct the source, or take the file away",
+                )
+            frames.append(frame)
+        return _stack(context.name, frames)
+
+
+def _stack(name: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
+    first = set(frames[0].columns)
+    for frame in frames[1:]:
+        if set(frame.columns) != first:
+            odd = ", ".join(sorted(first ^ set(frame.columns)))
+            raise SourceError(
+                f"the same columns in every file of the source {name!r}",
+                f"{odd} not in all of them",
+                "Correct the files, or declare two sources",
+            )
+    return pl.concat([frame.select(frames[0].columns) for frame in frames], how="vertical_relaxed")
+
+
+def _table(name: str, source: TableFiles, address: str, content: bytes, context: SourceContext) -> pl.DataFrame:
+    if not content.strip():
+        raise SourceError(f"rows in the source {name!r}", f"{file_name(address)} is empty", "Fetch the file again")
+    kind = source.format or ("parquet" if ".parquet" in file_name(address) else "csv")
+    try:
+        if kind == "parquet":
+            return plain(pl.read_parquet(io.BytesIO(content)), context.clock)
+        texts = pl.read_csv(io.BytesIO(content), null_values=list(source.missing), infer_schema=False)
+        return texts.with_columns(_guess(texts[column]) for column in texts.columns if column not in context.declared)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise SourceError(
+            f"{kind} in the source {name!r}",
+            f"{file_name(address)}: {str(error).splitlines()[0]}",
+            "Fetch the file again, or declare its format",
+        ) from error
+
+
+def _guess(texts: pl.Series) -> pl.Series:
+    """Read an undeclared column as the narrowest of integer, number and text that holds all of it."""
+    for dtype in (pl.Int64(), pl.Float64()):
+        numbers = texts.cast(dtype, strict=False)
+        if numbers.null_count() == texts.null_count():
+            return numbers
+    return texts

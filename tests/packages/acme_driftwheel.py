@@ -1,0 +1,131 @@
+"""What a company might add of its own: a source, a feature step and a model family, in a package of theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import polars as pl
+
+from expectations.data import Source, SourceContext
+from expectations.families import Family, Matrix, Report, Rows, Vector
+from expectations.fields import Columns
+from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
+from tasks.modelling.predictors import BatchPredictor
+
+
+class Shifts(Source):
+    """Shifts of a plant, made up: an hour each, by three machines."""
+
+    examples: ClassVar = ({"kind": "acme.shifts", "hours": 24},)
+    kind: Literal["acme.shifts"]
+    hours: int
+
+    def read(self, context: SourceContext) -> pl.DataFrame:
+        """Return one row for each machine and hour."""
+        del context
+        random = np.random.default_rng(0)
+        hours = pl.datetime_range(
+            pl.datetime(2024, 1, 1), pl.datetime(2024, 1, 1) + pl.duration(hours=self.hours - 1), "1h", eager=True
+        )
+        load = random.normal(10, 3, (self.hours, 3))
+        return pl.DataFrame(
+            {
+                "time": hours.repeat_by(3).explode().dt.replace_time_zone("UTC"),
+                "machine": ["a", "b", "c"] * self.hours,
+                "load": load.ravel().astype(np.float32),
+                "wear": (2 * load + random.normal(0, 1, load.shape)).ravel(),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Halved(FittedStep):
+    """What `Halve` does."""
+
+    step: ClassVar[str] = "halve"
+    column: str
+
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """Its column."""
+        return (self.column,)
+
+    def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Halve the column."""
+        return frame.with_columns(pl.col(self.column) * 0.5)
+
+    def row(self, out: RowWriter) -> None:
+        """Halve the value."""
+        name = out.variable(self.column)
+        out.line(f"if {name} is not None: {name} = {name} * 0.5")
+
+
+class Halve(FeatureStep):
+    """Halve numbers."""
+
+    examples: ClassVar = ({"halve": ["x"]},)
+    fitted: ClassVar = Halved
+    halve: Columns
+
+    def reads(self, held: Mapping[str, Kind]) -> dict[str, Kind]:
+        """Return its columns, as numbers."""
+        del held
+        return dict.fromkeys(self.halve, "number")
+
+    def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
+        """Learn nothing."""
+        del frame, context
+        return Learnt([Halved(column) for column in self.halve])
+
+
+class Straight(BatchPredictor):
+    """Runs a straight line."""
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        self._weights = np.asarray(weights)
+
+    def predict(self, matrix: Matrix) -> Vector:
+        """Predict rows of shape (n_rows, n_features)."""
+        return np.asarray(matrix @ self._weights[:-1] + self._weights[-1])
+
+
+class FittedLine(Straight):
+    """A line that has learnt."""
+
+    def __init__(self, weights: Vector, recipe: Line, features: tuple[str, ...]) -> None:
+        super().__init__(weights.tolist())
+        self.recipe, self._features = recipe, features
+
+    def save(self, folder: Path) -> None:
+        """Write its weights."""
+        (folder / "line.json").write_text(json.dumps(self._weights.tolist()))
+
+    def importance(self) -> dict[str, float]:
+        """Share of the sizes of the weights."""
+        sizes = np.abs(self._weights[:-1])
+        return dict(zip(self._features, (sizes / sizes.sum()).tolist(), strict=True))
+
+
+class Line(Family):
+    """Ordinary least squares."""
+
+    examples: ClassVar = ({"family": "acme.line"},)
+    family: Literal["acme.line"]
+
+    def fit(
+        self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
+    ) -> FittedLine:
+        """Learn in one step."""
+        del valid, seed, report, start_from
+        known = np.column_stack([train.matrix, np.ones(len(train.matrix))])
+        return FittedLine(np.linalg.lstsq(known, train.label, rcond=None)[0], self, train.features)
+
+    @classmethod
+    def load(cls, folder: Path) -> Straight:
+        """Return a predictor of the weights in `folder`."""
+        return Straight(json.loads((folder / "line.json").read_text()))
