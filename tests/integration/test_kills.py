@@ -16,7 +16,7 @@ from typing import Any, get_args
 import polars as pl
 import pytest
 
-from expectations.errors import TurnTakenError
+from expectations.errors import ReleaseError, TurnTakenError
 from infra.settings import Addresses, Settings
 from tasks.stores.lake import Lake, Table
 from tests.conftest import instant
@@ -137,6 +137,10 @@ def finish(flow: str, folder: Path, as_of: str, rest: Sequence[str]) -> None:
             if "Nothing to do" in str(error):  # it had ended before it was killed
                 return
             time.sleep(0.5)
+        except ReleaseError as error:
+            if "an open turn" in str(error):  # as above: the turn is in the stage that follows, or over
+                return
+            raise
         else:
             return
     raise AssertionError("nobody could take it over")
@@ -167,11 +171,11 @@ def test_killed_again_and_again(flow: str, stack: Addresses, make_use_case: Make
         for number in range(min(KILLS_IN_A_ROW, KILLS - kills)):
             point, when = points[kills % len(points)] if number == 0 else (f"{chance.uniform(0, seconds):.3f}", "")
             died = crash(point, when, flow, str(folder), f"{tell}T00:00:00+00:00", *rest)
-            if ":" in point:
-                assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
-            else:
-                assert died.returncode in (-signal.SIGKILL, 0, 1), died.stderr[-2000:]
+            if died.returncode != -signal.SIGKILL:
+                assert ":" not in point, died.stderr[-2000:]
+                break  # it had ended before that instant
             kills += 1
         finish(flow, folder, tell, rest)
         assert left(where + suffix, folder) == expected
         assert_no_orphans(where + suffix, folder)
+    print(f"{flow}: {kills} kills in {round_} rounds")
