@@ -57,7 +57,7 @@ _FORGOTTEN = {"delta.setTransactionRetentionDuration": "interval 90 days"}
 """A segment is removed once it is committed; that it was is known so long, in case it was not removed after all."""
 
 
-def _settings_of(table: Table) -> dict[str, str | None]:
+def _settings_of(table: Table) -> dict[str, str]:
     return {**_RETENTION, **(_FORGOTTEN if table in _JOURNALED else {})}
 
 
@@ -263,6 +263,9 @@ class Lake:
             handle = self._create(table, frame, properties)
             if handle is None:
                 return True
+        kept = handle.metadata().configuration
+        if lacking := {key: value for key, value in _settings_of(table).items() if kept.get(key) != value}:
+            handle.alter.set_table_properties(lacking)  # of a table made before they were kept
         # the table was opened before this check: the commit fails if another one of the application comes between
         committed = {name: handle.transaction_version(name) or 0 for name in transactions}
         if follows is not None and any(number != follows for number in committed.values()):

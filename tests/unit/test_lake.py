@@ -114,6 +114,19 @@ def test_a_correction_may_move_a_row_in_time(lake: Lake, bikes: LoadedUseCase) -
     assert known.rows(since=instant("2011-03-08")).is_empty()
 
 
+def test_a_table_made_before_is_kept_as_one_made_now(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(lake_module, "_FORGOTTEN", {})
+        lake.append("predictions", pl.DataFrame({"a": [1]}), transactions={"segment-1": 1})
+    for number in (2, 3):
+        assert lake.append("predictions", pl.DataFrame({"a": [number]}), transactions={f"segment-{number}": 1})
+    table = lake.open("predictions")
+    assert table is not None
+    assert table.metadata().configuration == lake_module._settings_of("predictions")
+    assert table.version() == 3  # three appends, and that once
+    assert lake.scan("predictions").collect()["a"].sort().to_list() == [1, 2, 3]
+
+
 def test_that_a_segment_was_harvested_is_not_kept_for_ever(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(lake_module._FORGOTTEN, "delta.setTransactionRetentionDuration", "interval 1 second")
     for table in ("predictions", "raw"):
