@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -50,6 +51,8 @@ from tasks.stores.database import Database
 SCHEDULED = ("collect", "monitor")
 _SIGN_SECONDS = 1.0
 _KEEP_UP_SECONDS = 10.0
+_LOOKS_PER_REPAIR = 6
+"""Looks at what piled up until automations are looked at, too."""
 _MAX_RUNS_A_LOOK = 200
 _SCHEDULED_TAG = "auto-scheduled"
 """What Prefect marks runs with that a schedule made."""
@@ -278,11 +281,11 @@ def _run() -> None:
         return
     print(f"running the flows of {', '.join(names)}", flush=True)  # noqa: T201
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(runner, alive))
+        asyncio.run(_serve(runner, names, alive))
 
 
-async def _serve(runner: Runner, alive: Path) -> None:
-    beside = [asyncio.create_task(each) for each in (_show_life(runner, alive), _keep_up())]
+async def _serve(runner: Runner, usecases: Sequence[str], alive: Path) -> None:
+    beside = [asyncio.create_task(each) for each in (_show_life(runner, alive), _keep_up(usecases))]
     try:
         await runner.start()
     finally:
@@ -300,17 +303,22 @@ async def _show_life(runner: Runner, alive: Path) -> None:
         await asyncio.sleep(_SIGN_SECONDS)
 
 
-async def _keep_up() -> None:
-    """Let no runs of schedules pile up."""
+async def _keep_up(usecases: Sequence[str]) -> None:
+    """Let no runs of schedules pile up, and bring back automations that were deleted."""
 
-    def look() -> None:
+    def look(number: int) -> None:
         with get_client(sync_client=True) as client:
             skip_superseded(client)
+            if number % _LOOKS_PER_REPAIR == 0:
+                for usecase in usecases:
+                    automate(client, usecase)
 
-    while True:
+    for number in itertools.count(1):
         await asyncio.sleep(_KEEP_UP_SECONDS)
         try:
-            await asyncio.to_thread(look)
+            await asyncio.to_thread(look, number)
+        except ObjectNotFound as error:
+            print(f"a deployment is gone; driftwheel up brings it back: {error}", flush=True)  # noqa: T201
         except (httpx.HTTPError, RuntimeError) as error:  # Prefect's own, where its server is away
             print(f"whether runs pile up could not be seen: {type(error).__name__}", flush=True)  # noqa: T201
 
