@@ -35,6 +35,7 @@ from tasks.evaluation.metrics import Scored, score
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.progress import say
+from tasks.stores.registry import REPLAY_KEPT_DAYS
 from tasks.stores.stopwatch import spent, timed
 from tasks.training.learning import labels, learn, training_window
 from tasks.training.packing import training_rows
@@ -156,7 +157,9 @@ def artifact_id(created: object) -> UUID:
 
 def reset(job: Job) -> None:
     """Remove what an earlier replay of this use case left; the live one has another name."""
-    job.registry().forget()
+    registry = job.registry()
+    registry.forget()
+    registry.retire_runs(REPLAY_KEPT_DAYS)
     job.database.forget(job.name)
     job.releases.forget(job.name)
     with job.places.open_service() as service:

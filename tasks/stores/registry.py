@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 LOADER = "tasks.bundles.pyfunc"
 CHAMPION, CHALLENGER = "champion", "challenger"
+KEPT_DAYS, REPLAY_KEPT_DAYS = 365, 30
+"""How long MLflow keeps the runs that made no version."""
+_RETIRED_AT_ONCE = 1000
 _AWAY = {
     "INTERNAL_ERROR",
     "TEMPORARILY_UNAVAILABLE",
@@ -217,6 +220,22 @@ class Registry:
                 self._client.set_terminated(run.info.run_id, "FAILED")
         return len(found)
 
+    def retire_runs(self, days: float) -> int:
+        """Delete runs that began so many days ago and made no version; returns how many.
+
+        MLflow can restore what is deleted until it collects its garbage.
+        """
+        experiment, before = self.experiment(), time.time() - days * 86400
+        kept = {version.run for version in self.versions()}
+        with self._reach():
+            found = self._client.search_runs(
+                [experiment], f"attributes.start_time < {int(before * 1000)}", max_results=_RETIRED_AT_ONCE
+            )
+            retired = [run.info.run_id for run in found if run.info.run_id not in kept]
+            for run in retired:
+                self._client.delete_run(run)
+        return len(retired)
+
     def run_link(self, run: str) -> str:
         """Address of a run's page."""
         return f"{self.uri}/#/experiments/{self.experiment()}/runs/{run}?{MODEL_PAGES}"
@@ -358,9 +377,12 @@ class Registry:
         return next(Path(path).iterdir())
 
     def forget(self) -> None:
-        """Delete the registered model; for replays. The runs of earlier replays stay in the experiment."""
-        with self._reach(), self._ignore("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            self._client.delete_registered_model(self.usecase)
+        """Delete the registered model and its versions; for replays. The runs of earlier replays stay for a while."""
+        with self._reach():
+            with self._ignore("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                self._client.delete_registered_model(self.usecase)
+            for model in self._client.search_logged_models([self.experiment()]):
+                self._client.delete_logged_model(model.model_id)
 
 
 def _reason(error: Exception) -> str:

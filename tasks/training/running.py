@@ -18,6 +18,7 @@ from tasks.evaluation.gates import GateResult
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import Version
 from tasks.stores.places import Job
+from tasks.stores.registry import KEPT_DAYS
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
 from tasks.training.packing import pack, training_rows
 
@@ -153,6 +154,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         status = "FINISHED"
     finally:
         registry.end_run(run, status)
+    registry.retire_runs(KEPT_DAYS)
     return challenger
 
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from expectations.errors import BundleError, UnreachableError
-from infra.settings import Addresses
+from infra.settings import Addresses, Settings
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
 
 pytestmark = pytest.mark.flow
@@ -76,3 +76,30 @@ def test_a_bundle_that_mlflow_has_lost_too_is_told(home: Path, stack: Addresses,
 def test_without_an_address_nothing_is_asked() -> None:
     with pytest.raises(UnreachableError, match="driftwheel up"):
         Registry("", "x")
+
+
+def test_old_runs_go_and_what_made_a_version_stays(stack: Addresses, bundle: Path) -> None:
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+
+    from infra.pages import collect_garbage
+
+    registry = Registry(stack.mlflow, "aging")
+    version = registered(registry, bundle)
+    idle = registry.start_run("refused", {})
+    registry.log_figures(idle, {"empty": Figure()})
+    registry.end_run(idle)
+    client = MlflowClient(stack.mlflow)
+    plots = Settings().folder / "artifacts" / registry.experiment() / idle
+
+    def known() -> list[str]:
+        return [run.info.run_id for run in client.search_runs([registry.experiment()], run_view_type=ViewType.ALL)]
+
+    assert registry.retire_runs(1) == 0
+    assert registry.retire_runs(-1) == 1  # of a day to come
+    assert set(known()) == {version.run, idle}
+    assert plots.exists()
+    assert collect_garbage(Settings(), int(stack.mlflow.rpartition(":")[2]), "0d") == 0
+    assert known() == [version.run]
+    assert not plots.exists()
+    assert registry.find("abc") == version
