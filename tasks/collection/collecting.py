@@ -16,6 +16,8 @@ from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import BATCH, COLLECTED, Lake
 
 _APPLICATION = "collect"
+_DEFINITION = "driftwheel.definition"
+"""Note of a commit: what its rows were collected with."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     spec = usecase.spec
     version = lake.version("raw")  # all that follows is about this one
     raw = None if version is None else lake.scan("raw", version)
+    if raw is not None:
+        _refuse_changed(usecase, lake)
     compared = None if raw is None else _compared_since(raw, spec, as_of)
     since, held = compared, None
     if raw is not None and compared is not None:
@@ -117,6 +121,29 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         read=joined.read,
         coverage=joined.coverage,
     )
+
+
+def _definition(spec: UseCase) -> dict[str, str]:
+    """Return what all rows of a table must have been collected with: under another, they could not be compared."""
+    label, clock = spec.label, spec.clock
+    return {
+        "label": f"{label.column} = {label.expression.text}" if label.expression else label.column,
+        "keys": ", ".join(sorted(spec.keys)),
+        "clock": f"{clock.column} in {clock.timezone}",
+        "personal": ", ".join(f"{column}: {how}" for column, how in sorted(spec.personal.items())),
+    }
+
+
+def _refuse_changed(usecase: LoadedUseCase, lake: Lake) -> None:
+    noted, now = json.loads(lake.note("raw", _DEFINITION) or "{}"), _definition(usecase.spec)
+    changed = [name for name in now if noted.get(name, now[name]) != now[name]]
+    if changed:
+        raise SourceError(
+            f"what the rows of {usecase.name} were collected with: "
+            + "; ".join(f"{name} {noted[name] or 'none'}" for name in changed),
+            "; ".join(f"{name} {now[name] or 'none'}" for name in changed),
+            "Set it back; or give the use case another `name`, under which all is collected anew",
+        )
 
 
 def _minute(moment: object) -> str:
@@ -171,6 +198,7 @@ def _write(
     )
     notes = {
         "driftwheel.digest": usecase.digest,
+        _DEFINITION: json.dumps(_definition(usecase.spec)),
         "driftwheel.read": json.dumps(joined.read),
         "driftwheel.coverage": json.dumps(joined.coverage),
     }

@@ -19,6 +19,7 @@ from tasks.collection.reading import read_source
 from tasks.collection.types import cast_column
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import evaluate
+from tasks.stores.lake import RESERVED
 
 _MAX_NAMED = 20
 
@@ -96,6 +97,7 @@ def join_sources(
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
         raise _absent(astray, rows.columns, "the joined sources (named under `personal`)")
+    _refuse_names(rows.columns)
     rows = _protect(rows, spec, secret)
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
     if missing:
@@ -203,6 +205,19 @@ def needed_columns(spec: UseCase) -> list[str]:
     return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
 
 
+def _refuse_names(columns: Sequence[str]) -> None:
+    """Refuse what a table cannot hold, or keeps something of its own under."""
+    kept = [column for column in columns if column.lower() in RESERVED]
+    seen: dict[str, str] = {}
+    alike = [f"{seen[key]} and {name}" for name in columns if seen.setdefault(key := name.lower(), name) != name]
+    if kept or alike:
+        raise SourceError(
+            f"columns that differ in more than capitals, and none of {', '.join(sorted(RESERVED))}",
+            ", ".join(kept + alike),
+            "Rename them in the source, or give the source a `prefix`",
+        )
+
+
 def _absent(columns: Sequence[str], present: Sequence[str], where: str) -> SourceError:
     hints = []
     for column in columns:
@@ -242,7 +257,11 @@ def _with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
         numbers = [pl.col(name).cast(pl.Float64) for name in formula.columns if rows.schema[name].is_numeric()]
         rows = rows.with_columns(evaluate(rows.with_columns(numbers), formula.root, column))
     elif rows.schema[column] == pl.Boolean or rows.schema[column].is_numeric():
-        rows = rows.with_columns(pl.col(column).cast(pl.Float64))
+        rows = rows.with_columns(pl.col(column).cast(pl.Float64).fill_nan(None))
+        if endless := int(rows[column].is_infinite().sum()):
+            raise SourceError(
+                f"finite numbers in the label {column!r}", f"{endless} that are not", "Correct the source"
+            )
     else:
         raise SourceError(
             f"numbers in the label {column!r}",

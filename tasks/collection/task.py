@@ -6,12 +6,21 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from expectations.errors import LakeError
+from expectations.masking import mask
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.stores.places import Job
 from tasks.stores.stopwatch import timed
 
 
 def _collect(job: Job) -> Collected:
+    desired = job.releases.desired(job.name)
+    if desired is not None and desired.champion is not None and job.lake.version("raw") is None:
+        raise LakeError(
+            f"the rows that the champion of {job.name} learnt from in {mask(job.lake.root)}",
+            "no table of it there",
+            "Bring the lake back, from a backup or by DRIFTWHEEL_LAKE; to begin anew, give the use case another name",
+        )
     found = collect_sources(job.usecase, job.lake, job.as_of, job.places.secret)
     create_table_artifact(
         key=f"collected-{job.name}".replace("_", "-"),

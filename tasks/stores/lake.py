@@ -41,6 +41,10 @@ Table = Literal["raw", "clean", "quarantine", "predictions", "labels", "shadows"
 BATCH = "_batch"
 COLLECTED = "_collected"
 TECHNICAL = (BATCH, COLLECTED)
+RESERVED = frozenset(
+    {*TECHNICAL, "_hash", "_known", "_position", "_found", "_newest", "_count", "_prediction", "_reasons", "_sent"}
+)
+"""Names of columns that no source may have."""
 
 #: Columns a table may lack that was made before they were kept: they are missing in its rows, and appending adds them.
 _ADDED: dict[Table, dict[str, pl.DataType]] = {"labels": {"sender": pl.String()}}
@@ -51,6 +55,7 @@ _RETENTION = {
     "delta.deletedFileRetentionDuration": "interval 3650 days",
 }
 
+_COMMITS_READ = 20
 _JOURNALED: tuple[Table, ...] = ("predictions", "labels", "shadows")
 """Tables brought in from journals: each segment is an application of its own."""
 _FORGOTTEN = {"delta.setTransactionRetentionDuration": "interval 90 days"}
@@ -200,6 +205,12 @@ class Lake:
         found = self.open(table, version)
         return 0 if found is None else found.transaction_version(application) or 0
 
+    def note(self, table: Table, name: str) -> str | None:
+        """Return what the newest commits that note something under a name note; None where none of them does."""
+        found = self.open(table)
+        history = [] if found is None else found.history(_COMMITS_READ)
+        return next((str(commit[name]) for commit in history if name in commit), None)
+
     def append(
         self,
         table: Table,
@@ -328,13 +339,14 @@ class Lake:
         wrong = [
             f"{name} is {dtype}, was {schema[name]}"
             for name, dtype in frame.schema.items()
-            if dtype not in (schema[name], pl.Null) and not (dtype.is_integer() and schema[name].is_integer())
+            if dtype != pl.Null and not _holds(schema[name], frame[name])
         ]
         if wrong:
             raise LakeError(
                 f"the types of the table {table}",
                 "; ".join(wrong),
-                "Declare the types under `columns`, or correct the source",
+                "Correct the source. Where these types are right, declare them under `columns` and give the use case "
+                "another `name`: the table of this one was begun with others",
             )
         return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
@@ -358,6 +370,18 @@ class Lake:
         return rows.with_columns(
             pl.lit(None, dtype).alias(name) for name, dtype in added.items() if name not in present
         )
+
+
+def _holds(kept: pl.DataType, values: pl.Series) -> bool:
+    """Whether a column of a table can take values as they are: whole numbers are integers and floats alike."""
+    dtype = values.dtype
+    if dtype == kept or (dtype.is_integer() and kept.is_integer()):
+        return True
+    if dtype.is_integer() and kept.is_float():
+        return bool((values.cast(kept).cast(pl.Int64) == values).all())
+    return (
+        dtype.is_float() and kept.is_integer() and bool((values.cast(kept, strict=False).cast(dtype) == values).all())
+    )
 
 
 @dataclass(frozen=True)

@@ -205,3 +205,104 @@ def test_join_columns_of_other_types_are_told(make_use_case: Make, lake: Lake) -
     folder = make_use_case(changes={"sources.weather.join": {"on": {"casual": "hum"}}, "columns.hum": ...})
     with pytest.raises(JoinError, match="the same type on both sides"):
         collect(folder, lake, "2011-02-01")
+
+
+PUMPS = """
+name: pumps
+title: Pumps
+task: regression
+clock: {column: time}
+keys: [time, k]
+sources: {readings: {kind: file, path: readings.csv}}
+label: {column: y, available_after: 1h}
+features: [{numeric: [x]}]
+model: {candidates: [{family: lightgbm}]}
+gates: [{metric: r2, min: 0.5}]
+monitoring: {every: 1w, performance: [{metric: rmse, drop: 0.3}], policy: {cooldown: 1w}}
+"""
+HEADER = "time,k,x,y\n"
+
+
+@pytest.fixture
+def pumps(tmp_path: Path) -> Callable[..., Collected]:
+    """Deliver a CSV file to a small use case, written as it stands or with changes, and collect it."""
+    lake = Lake(str(tmp_path / "lake"), "pumps")
+    (tmp_path / "suite.yaml").write_text("[]")
+
+    def deliver(content: str, *changes: tuple[str, str]) -> Collected:
+        written = PUMPS
+        for before, after in changes:
+            assert before in written
+            written = written.replace(before, after)
+        (tmp_path / "usecase.yaml").write_text(written)
+        (tmp_path / "readings.csv").write_text(content)
+        return collect(tmp_path, lake, "2024-03-01")
+
+    deliver.lake = lake  # type: ignore[attr-defined]
+    return deliver
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("{column: y,", '{column: z, expression: "y > 1",', "label y; found label z = y > 1"),
+        ("keys: [time, k]", "keys: [time]", "keys k, time; found keys time"),
+        ("{column: time}", "{column: time, timezone: America/New_York}", "clock time in UTC; found clock time in Am"),
+        ("features:", "personal: {k: hash}\nfeatures:", "personal none; found personal k: hash"),
+    ],
+)
+def test_what_rows_mean_does_not_change_unnoticed(pumps, before: str, after: str, says: str) -> None:
+    content = f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n2024-01-01T01:00:00Z,b,7,2\n"
+    assert pumps(content).new == 2
+    with pytest.raises(SourceError, match=says):
+        pumps(content, (before, after))
+    assert pumps(content, ("title: Pumps", "title: The pumps")).new == 0
+    assert pumps.lake.scan("raw").collect()["k"].sort().to_list() == ["a", "b"]
+
+
+def test_what_a_number_would_not_give_back_stays_a_text(pumps) -> None:
+    big = 18446744073709551617
+    keys = ["007", "7", str(big), str(big + 1)]
+    assert pumps(HEADER + "".join(f"2024-01-01T00:00:00Z,{key},6,1\n" for key in keys)).new == 4
+    assert pumps.lake.scan("raw").collect()["k"].sort().to_list() == sorted(keys)
+
+
+def test_whole_numbers_and_others_are_one_kind_of_number(pumps) -> None:
+    assert pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6.5,1\n").new == 1
+    assert pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6.5,1\n2024-01-01T01:00:00Z,a,7,2\n").new == 1
+    assert pumps.lake.scan("raw").collect()["x"].sort().to_list() == [6.5, 7.0]
+
+
+def test_a_type_that_a_table_was_not_begun_with_says_what_helps(pumps) -> None:
+    assert pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n").new == 1
+    more = f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n2024-01-01T01:00:00Z,a,7.5,2\n"
+    for changes in ([], [("features:", "columns: {x: {type: number}}\nfeatures:")]):
+        with pytest.raises(SourceError, match=r"x is Float64, was Int64.*another `name`"):
+            pumps(more, *changes)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("time,k,x,y,X", "x and X"),
+        ("time,k,x,y,_batch", "_batch"),
+        ("time,k,x,y,_Hash", "_Hash"),
+        ("time,k,x,y,x", "x several times in the first line of readings.csv"),
+    ],
+)
+def test_columns_that_a_table_cannot_hold_are_refused_before_anything_is_written(pumps, header: str, says: str) -> None:
+    with pytest.raises(SourceError, match=says):
+        pumps(f"{header}\n2024-01-01T00:00:00Z,a,6,1,2\n")
+    assert pumps.lake.version("raw") is None
+
+
+def test_a_blank_line_is_no_row(pumps) -> None:
+    found = pumps(f"{HEADER}\n2024-01-01T00:00:00Z,a,6,1\n\n\n2024-01-01T01:00:00Z,b,7,2\n\n")
+    assert (found.new, found.lost) == (2, 0)
+
+
+def test_a_label_is_a_finite_number_or_missing(pumps) -> None:
+    with pytest.raises(SourceError, match="finite numbers in the label 'y'; found 1"):
+        pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6,inf\n")
+    assert pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6,nan\n2024-01-01T01:00:00Z,a,6,1.5\n").new == 2
+    assert pumps.lake.scan("raw").collect()["y"].null_count() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -14,6 +15,10 @@ from expectations.data import Source, SourceContext
 from expectations.errors import SourceError
 from tasks.collection.addresses import file_name
 from tasks.collection.types import plain
+
+_PADDED, _ROUNDED = r"^[+-]?0[0-9]", r"^[+-]?[0-9]{16,}$"
+_TWICE = re.compile(r"(.+)_duplicated_[0-9]+$")
+"""How Polars names a column whose name was there before."""
 
 
 class TableFiles(Source):
@@ -85,6 +90,14 @@ def _table(name: str, source: TableFiles, address: str, content: bytes, context:
         if kind == "parquet":
             return plain(pl.read_parquet(io.BytesIO(content)), context.clock)
         texts = pl.read_csv(io.BytesIO(content), null_values=list(source.missing), infer_schema=False)
+        if twice := [match[1] for match in map(_TWICE.match, texts.columns) if match and match[1] in texts.columns]:
+            raise SourceError(
+                f"each column once in the source {name!r}",
+                f"{', '.join(sorted(set(twice)))} several times in the first line of {file_name(address)}",
+                "Correct the source",
+            )
+        if texts.width > 1:  # a blank line is no row
+            texts = texts.filter(~pl.all_horizontal(pl.all().is_null()))
         return texts.with_columns(_guess(texts[column]) for column in texts.columns if column not in context.declared)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise SourceError(
@@ -95,9 +108,14 @@ def _table(name: str, source: TableFiles, address: str, content: bytes, context:
 
 
 def _guess(texts: pl.Series) -> pl.Series:
-    """Read an undeclared column as the narrowest of integer, number and text that holds all of it."""
+    """Read an undeclared column as the narrowest of integer, number and text that holds all of it.
+
+    What a number would not give back is a text: 007, which is an identifier, and whole numbers that a float rounds.
+    """
+    if texts.str.contains(_PADDED).any():
+        return texts
     for dtype in (pl.Int64(), pl.Float64()):
         numbers = texts.cast(dtype, strict=False)
         if numbers.null_count() == texts.null_count():
-            return numbers
+            return texts if dtype == pl.Float64() and texts.str.contains(_ROUNDED).any() else numbers
     return texts
