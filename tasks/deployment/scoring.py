@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from glob import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,7 @@ from tasks.stores.releases import Served
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
+_OTHER_FORMATS = frozenset({".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".arrow", ".feather", ".db"})
 BATCH_ROWS = 65_536
 PREDICTION = "prediction"
 _LAKE = "lake:"
@@ -69,6 +70,9 @@ def score_table(job: Job, source: str, output: str) -> ScoredTable:
         If the output cannot be written; then nothing of it is left.
     """
     started = time.perf_counter()
+    if not source:
+        raise SourceError("the address of a table to predict", "none", "Name a Parquet file, or lake:clean")
+    output = _target(job, source, output)
     served = _champion(job)
     bundle = load_bundle(job.releases.bundle(job.name, served.bundle), served.bundle)
     table = _open(job, source)
@@ -243,6 +247,37 @@ def _boolean(values: pl.Series) -> pl.Series:
     return numbers.cast(pl.Boolean)
 
 
+def _target(job: Job, source: str, output: str) -> str:
+    """Return the address that predictions may be written to; of a link, what it leads to.
+
+    Raises
+    ------
+    SourceError
+        If it is what is read, of the platform's own, of another format, or no regular file.
+    """
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(output)
+    expected = "a Parquet file to write predictions to"
+    if not output or filesystem.isdir(path):
+        raise SourceError(expected, f"a folder, {output or 'this one'}", "Name a file in it")
+    if (suffix := PurePosixPath(path).suffix.lower()) in _OTHER_FORMATS:
+        raise SourceError(expected, f"the name of a {suffix} file, {output}", "Name a .parquet file")
+    if "file" not in filesystem.protocol:
+        return output
+    file = Path(path).resolve()
+    if file.exists() and not file.is_file():
+        raise SourceError(expected, f"{file}, which is no regular file", "Name a file, or one that is not there yet")
+    own = (job.places.journal.parent, job.releases.root, job.places.reports)
+    if any(file.is_relative_to(folder.resolve()) for folder in own):
+        raise SourceError(expected, f"{file}, where the platform keeps its own files", "Name a file elsewhere")
+    if not source.startswith(_LAKE):
+        origin, read = fsspec.core.url_to_fs(source)
+        if "file" in origin.protocol and file.is_relative_to(Path(read).resolve()):
+            raise SourceError(expected, f"{file}, which is read", "Name another file")
+    return str(file)
+
+
 def _write(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], output: str) -> int:
     with storing("write predictions to", output):
         return _write_file(bundle, version, frames, output)
@@ -253,8 +288,6 @@ def _write_file(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], ou
     import pyarrow.parquet as parquet
 
     filesystem, path = fsspec.core.url_to_fs(output)
-    if filesystem.isdir(path):
-        raise SourceError("a file to write predictions to", f"a folder, {output}", "Name a file in it")
     folder, _, name = path.rpartition("/")
     filesystem.makedirs(folder, exist_ok=True)
     # of two at once each writes its own, and the last one stays; hidden, so that nobody takes it for a part of a table

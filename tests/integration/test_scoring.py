@@ -7,6 +7,7 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -125,6 +126,7 @@ class Job:
     def __init__(self, made, folder: Path, as_of: datetime) -> None:
         self.name, self.usecase, self.as_of = "rentals", made[0], as_of
         self.releases, self.lake = Releases(folder / "releases"), Lake(str(folder / "lake"), "rentals")
+        self.places = SimpleNamespace(journal=folder / "home" / "journal", reports=folder / "home" / "reports")
         self.releases.add("rentals", made[1].folder, made[1].digest)
         self.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
 
@@ -152,6 +154,22 @@ def test_where_predictions_cannot_go_is_told(made, tmp_path: Path) -> None:
     pl.DataFrame(sample(made, 3)).write_parquet(tmp_path / "in.parquet")
     with pytest.raises(SourceError, match="a folder"):
         score_table(job, str(tmp_path / "in.parquet"), str(tmp_path))  # type: ignore[arg-type]
+    own = tmp_path / "releases" / "out.parquet"
+    (tmp_path / "link.parquet").symlink_to(tmp_path / "in.parquet")
+    (tmp_path / "device.parquet").symlink_to("/dev/null")
+    for output, says in (
+        (tmp_path / "in.parquet", "which is read"),
+        (tmp_path / "link.parquet", "which is read"),
+        (tmp_path / "out.csv", "a .csv file"),
+        (own, "its own files"),
+        ("/dev/null", "no regular file"),
+        (tmp_path / "device.parquet", "no regular file"),
+        ("", "this one"),
+    ):
+        with pytest.raises(SourceError, match=says):
+            score_table(job, str(tmp_path / "in.parquet"), str(output))  # type: ignore[arg-type]
+    assert Path("/dev/null").is_char_device()
+    assert len(pl.read_parquet(tmp_path / "in.parquet")) == 3
     wrong = pl.DataFrame(sample(made, 3)).with_columns(pl.lit("soon").alias(made[1].manifest.clock))
     wrong.write_parquet(tmp_path / "wrong.parquet")
     with pytest.raises(SourceError, match=f"column {made[1].manifest.clock} needs an ISO 8601 instant"):
