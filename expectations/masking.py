@@ -1,4 +1,4 @@
-"""Addresses without what is secret in them: logins, and values of a query, which may be tokens or signatures."""
+"""Texts without what is secret in them: logins, values of a query, which may be tokens or signatures, and keys."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 MASK = "***"
+_KEY = re.compile(r"((?:Bearer|Basic) )[\w.~+/=-]{8,}")
 # of a password that was not percent-encoded, everything up to the last @ of the word
 _LOGIN = re.compile(r"(?<=://)(?:[^\s/?#'\"<>]*|[^\s/?#'\"<>@:]*:[^\s'\"<>]*)@")
 _VALUE = re.compile(r"([?&;][\w.~%\[\]-]+=)[^\s&;'\"<>)]+")
 
 
 def mask(text: str) -> str:
-    """Hide logins and values of queries in whatever addresses a text holds.
+    """Hide logins and values of queries in whatever addresses a text holds, and what is shown as a key.
 
     Examples
     --------
     >>> mask("no answer from https://ann:pass@host:8080/rows.csv?user=7&sig=ab%2F (timeout)")
     'no answer from https://***@host:8080/rows.csv?user=***&sig=*** (timeout)'
     """
+    text = _KEY.sub(rf"\1{MASK}", text)
     return _VALUE.sub(rf"\1{MASK}", _LOGIN.sub(f"{MASK}@", text)) if "://" in text or "?" in text else text
 
 

@@ -7,6 +7,7 @@ called one.
 from __future__ import annotations
 
 import errno
+import io
 import sys
 import traceback
 from typing import Any
@@ -29,6 +30,9 @@ class Commands(click.Group):
         """Run a command, and say what went wrong."""
         from expectations.errors import DriftwheelError
 
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to end
+                stream.reconfigure(errors="backslashreplace")
         try:
             try:
                 return super().invoke(ctx)

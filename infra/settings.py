@@ -15,11 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from expectations.errors import StateError, StorageError
-from expectations.loading import LoadedUseCase, load_use_case
+from expectations.loading import FILE, LoadedUseCase, load_use_case
 from expectations.production import placeholders
 from tasks.stores.database import Database
 from tasks.stores.files import storing
@@ -31,6 +31,14 @@ from tasks.stores.retries import SECONDS
 Port = Annotated[int, Field(ge=0, le=65535)]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SECRET_BYTES = 32
+
+
+def _one_word(value: str) -> str:
+    if not re.fullmatch(r"[!-~]*", value):
+        raise ValueError(
+            "holds a blank, a line end or what is no ASCII; it is one word (a file may end its line by \\r\\n)"
+        )
+    return value
 
 
 class Addresses(BaseModel):
@@ -50,7 +58,7 @@ class Settings(BaseSettings):
     Without any setting everything lives under one folder and listens on loopback.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DRIFTWHEEL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DRIFTWHEEL_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     home: Path = Path("~/.driftwheel")
     lake: str | None = None
@@ -60,7 +68,7 @@ class Settings(BaseSettings):
     mlflow: str | None = Field(None, validation_alias=AliasChoices("DRIFTWHEEL_MLFLOW", "MLFLOW_TRACKING_URI"))
     service: str | None = None
     reports_ui: str | None = None
-    service_key: str = ""
+    service_key: Annotated[str, AfterValidator(_one_word)] = ""
     """API key the platform shows the service; the one `driftwheel keys add` made for it where not set."""
     service_keys: Path | None = None
     """File of API keys the service checks; ``keys.json`` in the home where not set."""
@@ -136,8 +144,23 @@ class Settings(BaseSettings):
         return Database(self.database or f"sqlite:///{self.folder / 'platform.db'}")
 
     def use_case(self, reference: str, namespace: str | None = None) -> LoadedUseCase:
-        """Load a use case by registered or shipped name or by path; under another name in a namespace."""
-        loaded = load_use_case(reference, self.platform().use_cases())
+        """Load a use case by registered or shipped name or by path; under another name in a namespace.
+
+        Raises
+        ------
+        UseCaseError, UseCaseNotFoundError
+            If it is not valid, or there is none.
+        StateError
+            If it was registered under another name than it has now: nobody would find what it collects.
+        """
+        registered = self.platform().use_cases()
+        loaded = load_use_case(reference, registered)
+        if reference in registered and loaded.name != reference:
+            raise StateError(
+                f"the use case registered as {reference} to have that name",
+                f"{loaded.name} in {loaded.folder / FILE}",
+                f"Set it back; or `driftwheel remove {reference}`, then add the folder again under its new name",
+            )
         return loaded.renamed(namespace) if namespace else loaded
 
     def places(self) -> Places:

@@ -33,6 +33,8 @@ def back_up_home(target: str) -> None:
     from expectations.errors import BackupError
     from infra.backup import back_up
 
+    if not target:
+        raise click.UsageError("TARGET is empty: name the folder that backups go into")
     settings = read_settings()
     if settings.database or settings.lake:
         raise BackupError(

@@ -9,7 +9,7 @@ from flows.commands.shared import print_json, read_settings
 
 @click.command()
 @click.argument("usecase")
-@click.option("--last", default=10, show_default=True, help="How many entries.")
+@click.option("--last", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="How many entries.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all evidence.")
 def why(usecase: str, last: int, as_json: bool) -> None:
     """Read the ledger: what was decided, when, and why. For a replay, USECASE-replay."""

@@ -13,10 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from expectations.errors import BusyError, DatabaseError, DriftwheelError, StorageError, UnreachableError
+from expectations.masking import mask
 from tasks.stores.files import storing
 
 _WRITERS = 4_820_001
@@ -48,8 +49,28 @@ def close_engines() -> None:
     _engines.clear()
 
 
+def _parsed(url: str) -> URL:
+    """Parse an address, and find its driver.
+
+    Raises
+    ------
+    DatabaseError
+        If it is no address of a database, or what speaks to it is not installed.
+    """
+    expected = "the address of the platform database (DRIFTWHEEL_DATABASE)"
+    remedy = "Write sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise DatabaseError(expected, mask(str(error)), remedy) from error
+    except ImportError as error:
+        raise DatabaseError(expected, f"one whose driver is not installed ({error.name})", remedy) from error
+    return parsed
+
+
 def _make_engine(url: str, tables: MetaData) -> Engine:
-    parsed = make_url(url)
+    parsed = _parsed(url)
     file = _file(parsed)
     if file is not None:
         with storing("make the folder of the platform database,", file.parent):
@@ -95,7 +116,7 @@ def _file(url: URL) -> Path | None:
 
 def engine_to_read(url: str, tables: MetaData) -> Engine:
     """Return an engine for what only reads, also where nothing can be written."""
-    file = _file(make_url(url))
+    file = _file(_parsed(url))
     if file is None or _can_be_written(file):
         return engine_to_write(url, tables)
     if not file.exists() or not file.stat().st_size:

@@ -46,6 +46,11 @@ def test_what_is_secret_in_an_address_is_hidden_and_the_rest_is_told(address: st
     assert SECRET not in str(Problem("usecase.yaml", 3, "sources.a.path", address))
 
 
+def test_a_key_in_a_header_is_hidden() -> None:
+    assert SECRET not in mask(f"Illegal header value b'Bearer dw_{SECRET}\\r'")
+    assert mask("Bearer of news") == "Bearer of news"
+
+
 def test_a_path_of_a_failed_request_is_hidden_too() -> None:
     text = f"HTTPSConnectionPool(host='h', port=443): Max retries exceeded with url: /a?token={SECRET} (Caused by x)"
     assert SECRET not in mask(text)
