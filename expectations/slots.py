@@ -181,5 +181,24 @@ FAMILIES = Slot(
     "driftwheel.families",
     tag="family",
 )
-SLOTS = {"sources": SOURCES, "cleaning": CLEANING, "features": FEATURES, "candidates": FAMILIES}
-"""Each slot by the key of a use case it fills."""
+METRICS = Slot(
+    "metric",
+    "expectations.metrics:Metric",
+    {
+        "roc_auc": "tasks.evaluation.scores.ranking:RocAuc",
+        "average_precision": "tasks.evaluation.scores.ranking:AveragePrecision",
+        "accuracy": "tasks.evaluation.scores.classification:Accuracy",
+        "precision": "tasks.evaluation.scores.classification:Precision",
+        "recall": "tasks.evaluation.scores.classification:Recall",
+        "f1": "tasks.evaluation.scores.classification:F1",
+        "log_loss": "tasks.evaluation.scores.classification:LogLoss",
+        "brier": "tasks.evaluation.scores.classification:Brier",
+        "rmse": "tasks.evaluation.scores.regression:Rmse",
+        "mae": "tasks.evaluation.scores.regression:Mae",
+        "r2": "tasks.evaluation.scores.regression:R2",
+    },
+    "driftwheel.metrics",
+    tag="metric",
+)
+SLOTS = {"sources": SOURCES, "cleaning": CLEANING, "features": FEATURES, "candidates": FAMILIES, "metrics": METRICS}
+"""Each slot by what a use case fills it under."""

@@ -15,30 +15,18 @@ from pydantic import (
 )
 
 from expectations.data import Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
-from expectations.families import Model
+from expectations.errors import PartError
+from expectations.families import Model, Task
 from expectations.fields import Columns, Strict
 from expectations.gates import Evaluation, Gate
+from expectations.metrics import Metric
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.production import Monitoring, Release, Schedule
-from expectations.slots import CLEANING, FEATURES, SOURCES
+from expectations.slots import CLEANING, FEATURES, METRICS, SOURCES
 
 REPLAY = "-replay"
 """Ending of the names replays are kept under."""
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
-#: Metrics by task, and whether more is better.
-METRICS: dict[str, dict[str, bool]] = {
-    "binary_classification": {
-        "roc_auc": True,
-        "average_precision": True,
-        "accuracy": True,
-        "precision": True,
-        "recall": True,
-        "f1": True,
-        "log_loss": False,
-        "brier": False,
-    },
-    "regression": {"rmse": False, "mae": False, "r2": True},
-}
 
 
 class UseCase(Strict):
@@ -46,7 +34,7 @@ class UseCase(Strict):
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     title: str
-    task: Literal["binary_classification", "regression"]
+    task: Task
     clock: Clock
     keys: Columns
     """Columns that identify a row together."""
@@ -106,17 +94,20 @@ class UseCase(Strict):
         return problems
 
     def _impossible_metrics(self) -> list[str]:
-        known = METRICS[self.task]
         used = [(f"gates.{index}.metric", gate.metric) for index, gate in enumerate(self.gates)]
         used += [
             (f"monitoring.performance.{index}.metric", rule.metric)
             for index, rule in enumerate(self.monitoring.performance)
         ]
-        problems = [
-            f"{path}: {self.task} has no metric {metric!r}; it has {', '.join(known)}"
-            for path, metric in used
-            if metric not in known
-        ]
+        known, problems = metrics_of(self.task), []
+        for path, name in used:
+            try:
+                part = METRICS.find(name)
+            except PartError as error:
+                problems.append(f"{path}: {error}")
+                continue
+            if part is None or not issubclass(part, Metric) or self.task not in part.tasks:
+                problems.append(f"{path}: {self.task} has no metric {name!r}; it has {', '.join(known)}")
         for index, candidate in enumerate(self.model.candidates):
             misfits = candidate.misfits(self.task)
             problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]
@@ -139,5 +130,21 @@ class UseCase(Strict):
 
     @property
     def greater_is_better(self) -> dict[str, bool]:
-        """Metric -> whether more is better, for this task."""
-        return METRICS[self.task]
+        """Metric -> whether more is better: all built in for this task, and those of packages that it names."""
+        named = (*(gate.metric for gate in self.gates), *(rule.metric for rule in self.monitoring.performance))
+        return {**metrics_of(self.task), **{name: better for name in named if (better := _better(name)) is not None}}
+
+
+def metrics_of(task: Task) -> dict[str, bool]:
+    """Return the metrics that are built in for a task, and whether more is better."""
+    parts = {name: METRICS.find(name) for name in METRICS.built_in}
+    return {
+        name: part.greater_is_better
+        for name, part in parts.items()
+        if part is not None and issubclass(part, Metric) and task in part.tasks
+    }
+
+
+def _better(metric: str) -> bool | None:
+    part = METRICS.find(metric)
+    return part.greater_is_better if part is not None and issubclass(part, Metric) else None

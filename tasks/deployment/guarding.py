@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 
 from expectations.families import Vector
+from expectations.metrics import Blocks, Scored
 from expectations.production import Release
 from expectations.usecase import UseCase
 from tasks.evaluation.drift import profile_column, score_window
 from tasks.evaluation.interval import paired_interval, unpaired_interval
-from tasks.evaluation.metrics import Blocks, Scored
 
 Status = Literal["good", "violated", "unknown"]
 FindingStatus = Literal["good", "violated", "unknown", "undefined"]

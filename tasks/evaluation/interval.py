@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.evaluation.metrics import Array, Blocks, Scored, resampled
+from expectations.metrics import Array, Blocks, Scored
+from tasks.evaluation.metrics import resampled
 
 MIN_BLOCKS = 10
 

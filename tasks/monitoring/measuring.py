@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from expectations.usecase import METRICS, UseCase
+from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.feedback import FeedbackUse
@@ -129,7 +129,9 @@ def measure(
         rows = decode_rows(predictions, champion.manifest.columns)
         labels, feedback = true_labels(predictions, rows, known, lake, window, champion.manifest)
         everything = _scored(predictions["prediction"], labels, spec)
-        served = {metric: score(metric, everything) for metric in METRICS[spec.task]} if len(everything.label) else {}
+        served = (
+            {metric: score(metric, everything) for metric in spec.greater_is_better} if len(everything.label) else {}
+        )
         own = predictions["bundle"] == champion.digest
         scored = _scored(mine["prediction"], labels.filter(own), spec)
         labelled = len(scored.label)

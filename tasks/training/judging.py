@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from expectations.gates import ChampionGate
-from expectations.usecase import METRICS, UseCase
+from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle
 from tasks.evaluation.gates import GateResult, check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval, time_blocks
@@ -131,7 +131,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
     scored = {"challenger": Scored(truth, prediction, threshold)}
     if champion is not None:
         scored["champion"] = Scored(truth, champion.predict(holdout, repaired=True), threshold)
-    metrics = {name: {m: score(m, each) for m in METRICS[spec.task]} for name, each in scored.items()}
+    metrics = {name: {m: score(m, each) for m in spec.greater_is_better} for name, each in scored.items()}
     gains = _gains(spec, holdout, scored) if champion is not None else None
     gates = tuple(check_gate(gate, metrics["challenger"], gains) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]

@@ -29,7 +29,7 @@ features:
   - halve: [load]
   - numeric: [load]
 model: {candidates: [{family: acme.line}]}
-gates: [{metric: r2, min: 0.5}]
+gates: [{metric: r2, min: 0.5}, {metric: acme.worst, max: 10}]
 monitoring:
   every: 1w
   performance: [{metric: rmse, drop: 0.3}]
@@ -54,6 +54,7 @@ def test_a_model_of_another_package_is_served(installed: Path, tmp_path: Path, m
     bundle, judged, _ = released(usecase, collected, tmp_path / "bundle")
     assert judged.judgement.outcome == "passed"
     assert bundle.manifest.family == "acme.line"
+    assert 0 < bundle.manifest.metrics["acme.worst"] < 10
     bundle.prove()
 
     service = Running(tmp_path)

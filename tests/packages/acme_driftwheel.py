@@ -1,4 +1,4 @@
-"""What a company might add of its own: a source, a feature step and a model family, in a package of theirs."""
+"""What a company might add of its own: a source, a feature step, a metric and a model family, in one package."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import polars as pl
 from expectations.data import Source, SourceContext
 from expectations.families import Family, Matrix, Report, Rows, Vector
 from expectations.fields import Columns
+from expectations.metrics import Blocks, Metric, Prepared, Scored
 from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 from tasks.modelling.predictors import BatchPredictor
 
@@ -81,6 +82,21 @@ class Halve(FeatureStep):
         """Learn nothing."""
         del frame, context
         return Learnt([Halved(column) for column in self.halve])
+
+
+class WorstMistake(Metric):
+    """Largest error of any row."""
+
+    examples: ClassVar = ({"metric": "acme.worst"},)
+    tasks: ClassVar = ("regression",)
+    greater_is_better: ClassVar = False
+    metric: Literal["acme.worst"]
+
+    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Find the largest error of each block."""
+        errors = np.abs(rows.prediction - rows.label)
+        worst = np.array([errors[blocks == block].max(initial=0.0) for block in range(n_blocks)])
+        return lambda weights: ((weights > 0) * worst).max(axis=1)
 
 
 class Straight(BatchPredictor):

@@ -7,11 +7,10 @@ import pytest
 from sklearn import metrics as reference
 
 from expectations.gates import AbsoluteGate, ChampionGate
-from expectations.usecase import METRICS
-from tasks.evaluation import metrics as metrics_module
+from expectations.usecase import metrics_of
 from tasks.evaluation.gates import check_gate, passed
 from tasks.evaluation.interval import Interval, paired_interval, time_blocks
-from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.metrics import Scored, resampled, score
 
 RANDOM = np.random.default_rng(3)
 LABEL = (RANDOM.random(4000) < 0.3).astype(float)
@@ -56,13 +55,13 @@ def test_the_worked_examples_follow_the_mathematics() -> None:
     assert score("log_loss", two_thirds) == pytest.approx(0.431, abs=5e-4)
 
 
-@pytest.mark.parametrize("metric", METRICS["binary_classification"])
+@pytest.mark.parametrize("metric", metrics_of("binary_classification"))
 def test_a_weighted_resample_is_the_metric_of_the_repeated_rows(metric: str) -> None:
     rows = Scored(LABEL[:300], CHANCE[:300])
     blocks = np.arange(300) // 30
     weights = np.array([[2, 0, 1, 1, 0, 3, 1, 0, 1, 1]], dtype=float)
     repeated = np.concatenate([np.flatnonzero(blocks == b) for b in range(10) for _ in range(int(weights[0, b]))])
-    by_weight = metrics_module.METRICS[metric](rows, blocks, 10)(weights)[0]
+    by_weight = resampled(metric, rows, blocks, 10, weights)[0]
     assert by_weight == pytest.approx(score(metric, Scored(LABEL[repeated], CHANCE[repeated])), rel=1e-9)
 
 

@@ -133,6 +133,13 @@ def test_a_package_that_cannot_be_imported_is_a_problem_with_a_line(
         FeatureProgram.from_json(json.dumps(program))
 
 
+@pytest.mark.parametrize("slot", SLOTS.values())
+def test_a_name_that_nothing_has_is_none(slot: Slot) -> None:
+    assert slot.find("nothing") is None
+    assert slot.part_of({slot.tag or "nothing": "nothing"}) is None
+    assert slot.part_of({slot.tag: ["file"]} if slot.tag else {7: 1}) is None
+
+
 def test_the_program_of_the_format_before_is_read() -> None:
     before = {
         "format": 1,

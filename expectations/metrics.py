@@ -1,0 +1,90 @@
+"""What a metric is: a function of sums over blocks of rows, so that a resampled metric costs no pass over the rows.
+
+Weighting the blocks gives the metric of a resample.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from expectations.families import Task, Vector
+from expectations.parts import Part
+
+Array = npt.NDArray[np.float64]
+Blocks = npt.NDArray[np.int64]
+
+#: Block weights of shape (n_resamples, n_blocks) -> metric of shape (n_resamples,); NaN where it is not defined.
+Prepared = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows with their truth and their prediction."""
+
+    label: Vector
+    prediction: Vector
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.label.shape != self.prediction.shape:
+            raise ValueError(f"{self.label.shape} labels against {self.prediction.shape} predictions")
+
+
+class Metric(Part):
+    """A measure of predictions against the truth.
+
+    Attributes
+    ----------
+    tasks : tuple of str
+        Those it is a metric of.
+    greater_is_better : bool
+    """
+
+    metric: str
+    tasks: ClassVar[tuple[Task, ...]]
+    greater_is_better: ClassVar[bool]
+
+    @abstractmethod
+    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Sum up scored rows.
+
+        Parameters
+        ----------
+        blocks : ndarray of shape (n_rows,)
+            The block each row lies in, 0 to `n_blocks` - 1.
+        """
+
+
+class MeanOfRows(Metric):
+    """The mean of a loss of each row."""
+
+    @abstractmethod
+    def loss(self, rows: Scored) -> Array:
+        """Return the loss of each row, shape (n_rows,)."""
+
+    def finish(self, means: Array) -> Array:
+        """Return the metric of means of the loss."""
+        return means
+
+    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Sum up losses and rows."""
+        total = sums(self.loss(rows), blocks, n_blocks)
+        count = sums(np.ones(len(blocks)), blocks, n_blocks)
+        return lambda weights: self.finish(ratio(weights @ total, weights @ count))
+
+
+def ratio(numerator: Array, denominator: Array) -> Array:
+    """Divide, and return NaN where the denominator is zero."""
+    out: Array = np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator != 0)
+    return out
+
+
+def sums(values: Array, blocks: Blocks, n_blocks: int) -> Array:
+    """Sum values up in each block, shape (n_blocks,)."""
+    return np.bincount(blocks, weights=values, minlength=n_blocks).astype(np.float64)

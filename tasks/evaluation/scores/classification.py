@@ -1,0 +1,109 @@
+"""How right a classifier is: its probabilities, and what is called positive at the threshold."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from expectations.metrics import Array, Blocks, MeanOfRows, Metric, Prepared, Scored, ratio, sums
+
+_CLIP = 1e-15
+
+
+class LogLoss(MeanOfRows):
+    """Mean negative logarithm of the probability that was given to what was."""
+
+    examples: ClassVar = ({"metric": "log_loss"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = False
+    metric: Literal["log_loss"] = "log_loss"
+
+    def loss(self, rows: Scored) -> Array:
+        """Return the negative logarithm of the probability of what was."""
+        chance = np.clip(rows.prediction, _CLIP, 1 - _CLIP)
+        return np.asarray(-(rows.label * np.log(chance) + (1 - rows.label) * np.log1p(-chance)))
+
+
+class Brier(MeanOfRows):
+    """Mean squared distance of the probability to 0 or 1 (Brier 1950)."""
+
+    examples: ClassVar = ({"metric": "brier"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = False
+    metric: Literal["brier"] = "brier"
+
+    def loss(self, rows: Scored) -> Array:
+        """Return the squared distance to 0 or 1."""
+        return np.asarray((rows.prediction - rows.label) ** 2)
+
+
+class Accuracy(MeanOfRows):
+    """Share of rows that are called rightly at the threshold."""
+
+    examples: ClassVar = ({"metric": "accuracy"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = True
+    metric: Literal["accuracy"] = "accuracy"
+
+    def loss(self, rows: Scored) -> Array:
+        """Return 1 for a row that is called rightly."""
+        return np.asarray((rows.prediction >= rows.threshold) == (rows.label == 1), dtype=np.float64)
+
+
+class _Counted(Metric):
+    """A share of rows called positive, or truly so."""
+
+    @abstractmethod
+    def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:
+        """Return what is counted, and of how many."""
+
+    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Count hits, false alarms and misses in each block."""
+        called, true = rows.prediction >= rows.threshold, rows.label == 1
+        hits, false_alarms, misses = (
+            sums(part.astype(np.float64), blocks, n_blocks) for part in (called & true, called & ~true, ~called & true)
+        )
+        return lambda weights: ratio(*self.share(weights @ hits, weights @ false_alarms, weights @ misses))
+
+
+class Precision(_Counted):
+    """Share of the rows called positive that are."""
+
+    examples: ClassVar = ({"metric": "precision"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = True
+    metric: Literal["precision"] = "precision"
+
+    def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:
+        """Return hits, of all that are called."""
+        del misses
+        return hits, hits + false_alarms
+
+
+class Recall(_Counted):
+    """Share of the positive rows that are called."""
+
+    examples: ClassVar = ({"metric": "recall"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = True
+    metric: Literal["recall"] = "recall"
+
+    def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:
+        """Return hits, of all that are positive."""
+        del false_alarms
+        return hits, hits + misses
+
+
+class F1(_Counted):
+    """Harmonic mean of precision and recall."""
+
+    examples: ClassVar = ({"metric": "f1"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = True
+    metric: Literal["f1"] = "f1"
+
+    def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:
+        """Return what is counted, and of how many."""
+        return 2 * hits, 2 * hits + false_alarms + misses

@@ -1,0 +1,61 @@
+"""How well a classifier ranks: whatever the threshold."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from expectations.metrics import Array, Blocks, Metric, Prepared, Scored, ratio, sums
+
+
+class RocAuc(Metric):
+    """Probability that a positive row is ranked above a negative one (Mann-Whitney), ties counting one half."""
+
+    examples: ClassVar = ({"metric": "roc_auc"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = True
+    metric: Literal["roc_auc"] = "roc_auc"
+
+    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Count the pairs that are ranked rightly, for each pair of blocks."""
+        positive = rows.label == 1
+        wins = np.zeros((n_blocks, n_blocks))
+        ranked, owners = rows.prediction[positive], blocks[positive]
+        for block in range(n_blocks):
+            negatives = np.sort(rows.prediction[~positive & (blocks == block)])
+            below = np.searchsorted(negatives, ranked, "left") + np.searchsorted(negatives, ranked, "right")
+            wins[:, block] = sums(below / 2.0, owners, n_blocks)
+        positives = sums(positive.astype(np.float64), blocks, n_blocks)
+        negatives_count = sums((~positive).astype(np.float64), blocks, n_blocks)
+        return lambda weights: ratio(
+            np.einsum("rb,bc,rc->r", weights, wins, weights, optimize=True),
+            (weights @ positives) * (weights @ negatives_count),
+        )
+
+
+class AveragePrecision(Metric):
+    """Mean precision over the recalled positives (the step-wise area, as scikit-learn defines it)."""
+
+    examples: ClassVar = ({"metric": "average_precision"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = True
+    metric: Literal["average_precision"] = "average_precision"
+
+    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Rank the rows once."""
+        del n_blocks
+        order = np.argsort(-rows.prediction, kind="stable")
+        label, block = rows.label[order], blocks[order]
+        last = np.append(np.flatnonzero(np.diff(rows.prediction[order])), len(label) - 1)
+
+        def resampled(weights: Array) -> Array:
+            out = np.empty(len(weights))
+            for index, weight in enumerate(weights):
+                row_weight = weight[block]
+                hits = np.cumsum(row_weight * label)[last]
+                precision = ratio(hits, np.cumsum(row_weight)[last])
+                out[index] = np.nansum(np.diff(hits, prepend=0.0) * precision) / hits[-1] if hits[-1] else np.nan
+            return out
+
+        return resampled
