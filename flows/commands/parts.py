@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 from pydantic_core import PydanticUndefined
 
@@ -11,12 +13,16 @@ from flows.commands.shared import print_json, print_table
 
 @click.command()
 @click.argument("slot", required=False, type=click.Choice([*SLOTS]))
+@click.option("--check", is_flag=True, help="Hold each against the laws of its kind; yours too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with fields and defaults.")
 @click.option("--reference", is_flag=True, help="Print the page docs/parts.md, of those that are built in.")
-def parts(slot: str | None, as_json: bool, reference: bool) -> None:
+def parts(slot: str | None, check: bool, as_json: bool, reference: bool) -> None:
     """List the parts that a use case may name, those of installed packages too."""
     if reference:
         click.echo(write_reference(), nl=False)
+        return
+    if check:
+        _check([slot] if slot else list(SLOTS))
         return
     found = []
     for name in [slot] if slot else SLOTS:
@@ -34,6 +40,25 @@ def parts(slot: str | None, as_json: bool, reference: bool) -> None:
     else:
         rows: list[tuple[str, ...]] = [(str(each["slot"]), str(each["name"]), str(each["summary"])) for each in found]
         print_table("Parts", ("slot", "name", "what for"), rows)
+
+
+def _check(slots: list[str]) -> None:
+    from expectations.errors import PartError
+    from flows.commands.shared import console
+    from tasks.checking import check_part
+
+    broken = 0
+    for slot in slots:
+        for name in SLOTS[slot].names():
+            try:
+                check_part(slot, name)
+            except PartError as error:
+                broken += 1
+                console().print(f"✗ {slot} {name}: {error}", markup=False, soft_wrap=True)
+            else:
+                console().print(f"✓ {slot} {name}", markup=False)
+    if broken:
+        sys.exit(1)
 
 
 def write_reference() -> str:

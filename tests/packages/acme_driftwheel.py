@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from expectations.data import Source, SourceContext
-from expectations.families import Family, Matrix, Report, Rows, Vector
+from expectations.families import Family, Matrix, Report, Rows, Task, Vector
 from expectations.fields import Columns
 from expectations.metrics import Blocks, Metric, Prepared, Scored
 from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
@@ -132,6 +132,10 @@ class Line(Family):
 
     examples: ClassVar = ({"family": "acme.line"},)
     family: Literal["acme.line"]
+
+    def misfits(self, task: Task) -> dict[str, str]:
+        """Return that it is none for a classification."""
+        return {"family": "a line gives no probabilities"} if task != "regression" else {}
 
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None

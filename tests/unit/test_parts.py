@@ -16,13 +16,14 @@ import pytest
 from click.testing import CliRunner
 from pydantic import TypeAdapter, ValidationError
 
-from expectations import parts
 from expectations.errors import BundleError, PartError, TrainingError, UseCaseError
 from expectations.loading import load_use_case
 from expectations.parts import FeatureStep, FitContext
 from expectations.slots import CLEANING, FEATURES, SLOTS, Slot
+from tasks.checking import check_part
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
+from tests.conftest import needs_torch
 
 NAMES = [(key, name) for key, slot in SLOTS.items() for name in slot.built_in]
 STEPS = TypeAdapter(tuple[Annotated[FeatureStep, FEATURES], ...])
@@ -30,18 +31,49 @@ PACKAGES = Path(__file__).parents[1] / "packages"
 HEAVY = ["torch", "sklearn", "prefect", "mlflow", "evidently", "great_expectations", "lightgbm"]
 
 
-@pytest.mark.parametrize(("key", "name"), NAMES)
-def test_a_part_is_what_its_examples_say(key: str, name: str) -> None:
-    slot = SLOTS[key]
-    part = slot.find(name)
-    assert part is not None
-    assert part.summary().endswith(".")
-    assert part.examples
-    declared = TypeAdapter(Annotated[parts.Part, slot])
-    for example in part.examples:
-        made = declared.validate_json(json.dumps(example))
-        assert type(made) is part
-        assert declared.validate_json(declared.dump_json(made, by_alias=True)) == made
+@pytest.mark.parametrize(
+    ("key", "name"), [pytest.param(*each, marks=needs_torch if "torch" in each[1] else ()) for each in NAMES]
+)
+def test_a_part_keeps_the_laws_of_its_kind(key: str, name: str) -> None:
+    check_part(key, name)
+
+
+def test_parts_of_another_package_are_held_against_the_same(package: Path) -> None:
+    assert package.exists()
+    for key, name in (("sources", "acme.shifts"), ("features", "halve"), ("candidates", "acme.line")):
+        check_part(key, name)
+
+
+WRONG = """
+import polars as pl
+from acme_driftwheel import Halve, Halved
+from expectations.parts import Learnt
+
+class Rounded(Halved):
+    def row(self, out):
+        name = out.variable(self.column)
+        out.line(f"if {name} is not None: {name} = round({name} * 0.5, 6)")
+
+class Shifted(Halved):
+    def frame(self, frame):
+        return frame.with_columns(pl.col(self.column) - pl.col(self.column).mean())
+    def row(self, out):
+        name = out.variable(self.column)
+        out.line(f"if {name} is not None: {name} = {name} * 1.0")
+
+class Wrong(Halve):
+    '''Halve numbers, wrongly.'''
+    def fit(self, frame, context):
+        return Learnt([FITTED(column) for column in self.halve])
+"""
+
+
+@pytest.mark.parametrize("fitted", ["Rounded", "Shifted"])
+def test_a_step_that_breaks_a_law_is_said_to(package: Path, monkeypatch: pytest.MonkeyPatch, fitted: str) -> None:
+    (package / f"acme_{fitted.lower()}.py").write_text(WRONG.replace("FITTED", fitted))
+    monkeypatch.setitem(FEATURES.built_in, "halve", f"acme_{fitted.lower()}:Wrong")
+    with pytest.raises(PartError, match="halve to keep this: rows are treated as a frame is"):
+        check_part("features", "halve")
 
 
 def test_parts_are_read_without_what_is_heavy() -> None:

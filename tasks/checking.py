@@ -1,0 +1,198 @@
+"""`check_part`: hold a part against the laws of its kind, ours and those of other packages alike."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from expectations.errors import DriftwheelError, PartError
+from expectations.families import Family, Rows, Task
+from expectations.metrics import Metric, Scored
+from expectations.parts import CleaningStep, FeatureStep, FitContext, Part
+from expectations.slots import FEATURES, SLOTS, Slot
+from tasks.cleaning.repair import repair
+from tasks.preprocessing.fitting import fit_program
+from tasks.preprocessing.program import FeatureProgram
+
+_ROWS, _BLOCKS = 240, 8
+_TASKS: tuple[Task, ...] = ("binary_classification", "regression")
+_PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"})
+_TOLERANCE = 1e-5
+
+
+def check_part(slot: str, name: str) -> None:
+    """Hold an installed part against what every part of its kind keeps.
+
+    Every part has a summary and examples, and is read from what it writes. A feature step does the same to a frame, to
+    rows and to one row, to the last bit, and so again from its JSON; a cleaning step does to a request what it did to
+    the rows that were learnt from. A family predicts after it was saved as before, row by row as together, without a
+    pickle; a metric of weighted blocks is that of repeated rows. Sources are not read: theirs need not be there.
+
+    Parameters
+    ----------
+    slot : str
+        A key of `expectations.slots.SLOTS`.
+
+    Raises
+    ------
+    PartError
+        If there is no such part, or it breaks one of these; it says which.
+    """
+    part = SLOTS[slot].find(name)
+    if part is None:
+        raise PartError(f"a {SLOTS[slot].what} {name!r}", "none that is installed", "Install its package")
+    law, broken = "", False
+    try:
+        for each, kept in _laws(SLOTS[slot], part):
+            law, broken = each, not kept
+            if broken:
+                break
+    except (DriftwheelError, ValidationError, pl.exceptions.PolarsError, ValueError, TypeError) as error:
+        said = str(error).splitlines()[0][:300]
+        raise PartError(f"{name} to work after this: {law}", f"{type(error).__name__}: {said}", "Correct it") from error
+    if broken:
+        raise PartError(f"{name} to keep this: {law}", "that it does not", "Correct it")
+
+
+def _laws(slot: Slot, part: type[Part]) -> Iterator[tuple[str, bool]]:
+    yield "its docstring begins with a sentence", part.summary().endswith(".")
+    yield "it has examples", bool(part.examples)
+    declared = TypeAdapter[Any](Annotated[Part, slot])
+    for example in part.examples:
+        written = json.dumps(example)
+        made = declared.validate_json(written)
+        yield f"{written} is read as it", type(made) is part
+        yield (
+            f"{written} is read again from what it writes",
+            made == declared.validate_json(declared.dump_json(made, by_alias=True)),
+        )
+        if isinstance(made, FeatureStep):
+            yield from _feature_laws(made)
+        elif isinstance(made, CleaningStep):
+            yield from _cleaning_laws(made)
+        elif isinstance(made, Family):
+            for task in _TASKS:
+                if not made.misfits(task):
+                    yield from _family_laws(made, task)
+        elif isinstance(made, Metric):
+            yield from _metric_laws(made)
+
+
+def _frame() -> pl.DataFrame:
+    """Rows of the columns that examples are written over, some of their values missing."""
+    random = np.random.default_rng(0)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    frame = pl.DataFrame(
+        {
+            "x": random.normal(0, 100, _ROWS),
+            "y": random.normal(5, 1, _ROWS),
+            "n": random.integers(-5, 5, _ROWS),
+            "t": random.choice(["a", "b", "ß", "a b", "7"], _ROWS),
+            "when": [start + timedelta(hours=int(hour)) for hour in random.integers(0, 20_000, _ROWS)],
+        }
+    )
+    gaps = random.random((_ROWS, frame.width)) < 0.1
+    return frame.with_columns(
+        pl.when(pl.Series(~gaps[:, position])).then(pl.col(name)).alias(name)
+        for position, name in enumerate(frame.columns)
+    ).with_columns(pl.col("when").dt.cast_time_unit("us"))
+
+
+def _label() -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return (np.random.default_rng(1).random(_ROWS) < 0.4).astype(np.float64)
+
+
+def _agrees(program: FeatureProgram, frame: pl.DataFrame) -> Iterator[tuple[str, bool]]:
+    expected, rows, executor = program.transform(frame), frame.to_dicts(), program.compile()
+    same = np.array_equal(expected, executor.matrix(rows), equal_nan=True)
+    yield "rows are treated as a frame is, to the last bit", same
+    one = np.array([executor.one(row) for row in rows])
+    yield "one row is treated as many are, to the last bit", np.array_equal(expected, one, equal_nan=True)
+    parts = np.concatenate([program.transform(frame[start : start + 1]) for start in range(20)])
+    yield "a row is treated alike whatever stands beside it", np.array_equal(expected[:20], parts, equal_nan=True)
+    yield "what it learnt is read again from its JSON", FeatureProgram.from_json(program.to_json()) == program
+
+
+def _feature_laws(step: FeatureStep) -> Iterator[tuple[str, bool]]:
+    frame, steps = _frame(), [step]
+    if "t" in step.makes() and step.makes_categories is None:  # a text, still
+        steps += TypeAdapter[Any](list[Annotated[FeatureStep, FEATURES]]).validate_json('[{"encode": ["t"]}]')
+    context = FitContext(pl.Series(_label()), "binary_classification")
+    program = fit_program(steps, frame, context=context).program
+    yield "its columns become features", bool(program.features)
+    yield from _agrees(program, _frame()[::-1])
+
+
+def _cleaning_laws(step: CleaningStep) -> Iterator[tuple[str, bool]]:
+    features = '[{"numeric": ["x", "y", "n"]}, {"encode": ["t"]}]'
+    steps = TypeAdapter[Any](list[Annotated[FeatureStep, FEATURES]]).validate_json(features)
+    raw = _frame().with_row_index("_row")
+    clean, _ = repair(raw, [step], ["_row"])
+    program = fit_program(steps, clean, [step]).program
+    kept = raw.join(clean.select("_row"), on="_row", how="semi", maintain_order="left")
+    same = np.array_equal(program.transform(kept), program.transform(clean, repaired=True), equal_nan=True)
+    yield "a request is repaired as the rows that were learnt from", same
+    again, _ = repair(raw, [step], ["_row"])
+    yield "the same rows are repaired the same way", clean.equals(again)
+    yield from _agrees(program, raw.drop("_row"))
+
+
+def _family_laws(family: Family, task: Task) -> Iterator[tuple[str, bool]]:
+    random = np.random.default_rng(2)
+    matrix = random.normal(size=(_ROWS, 3))
+    signal = matrix @ np.array([1.0, -2.0, 0.0])
+    label = (signal > 0).astype(np.float64) if task == "binary_classification" else signal
+    rows = Rows(matrix, label, ("x", "y", "n"), (), task)
+    fitted = family.settled().fit(rows, None, seed=0, report=lambda *_: None)
+    expected = fitted.predict(matrix)
+    yield (
+        f"it predicts a finite number for each row ({task})",
+        bool(expected.shape == (_ROWS,) and np.isfinite(expected).all()),
+    )
+    if task == "binary_classification":
+        yield "probabilities lie from 0 to 1", bool(((expected >= 0) & (expected <= 1)).all())
+    yield "what it learnt is a recipe that needs no validation rows", not fitted.recipe.stops_early
+    with tempfile.TemporaryDirectory() as folder:
+        fitted.save(Path(folder))
+        pickles = sorted(path.name for path in Path(folder).iterdir() if path.suffix in _PICKLES)
+        yield f"it saves no pickle (found {', '.join(pickles) or 'none'})", not pickles
+        predictor = type(family).load(Path(folder))
+        after = predictor.predict(matrix)
+        single = np.array([predictor.predict_row(row) for row in matrix[:20].tolist()])
+        added = predictor.contributions(matrix[:3])
+    scale = _TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    yield "it predicts after it was saved as before", bool(np.allclose(after, expected, rtol=0, atol=scale))
+    yield "one row is predicted as many are", bool(np.allclose(single, after[:20], rtol=0, atol=scale))
+    yield "contributions are one a feature, and one", added.shape == (3, 4)
+    if predictor.explains == "prediction":
+        yield "contributions add up to the prediction", bool(np.allclose(added.sum(axis=1), after[:3], atol=scale))
+    shares = fitted.importance()
+    yield (
+        "importance is of its features, and sums to one",
+        set(shares) == set(rows.features) and bool(np.isclose(sum(shares.values()), 1.0)),
+    )
+
+
+def _metric_laws(metric: Metric) -> Iterator[tuple[str, bool]]:
+    random = np.random.default_rng(3)
+    label, prediction = _label(), random.random(_ROWS)
+    blocks = random.integers(0, _BLOCKS, _ROWS)
+    weights = random.integers(0, 3, (5, _BLOCKS)).astype(np.float64)
+    found = metric.prepare(Scored(label, prediction), blocks, _BLOCKS)(weights)
+    yield "it gives one value a resample", found.shape == (5,)
+    for index, weight in enumerate(weights):
+        repeated = np.concatenate([np.flatnonzero(blocks == b) for b in range(_BLOCKS) for _ in range(int(weight[b]))])
+        rows = Scored(label[repeated], prediction[repeated])
+        alone = metric.prepare(rows, np.zeros(len(repeated), dtype=np.int64), 1)(np.ones((1, 1)))[0]
+        yield (
+            "of weighted blocks it is that of repeated rows",
+            bool(np.isclose(found[index], alone, rtol=1e-9, equal_nan=True)),
+        )
