@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -102,8 +101,3 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
     )
-
-
-def keys_of(value: object) -> Container[str]:
-    """Keys of what Pydantic hands over: a model, or whatever was written in its place."""
-    return value if isinstance(value, dict) else getattr(type(value), "model_fields", ())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import Field
 
 from expectations.durations import Duration
-from expectations.fields import PositiveSpan, Strict, keys_of
+from expectations.fields import PositiveSpan, Strict
+from expectations.parts import Part
 
 
 class Evaluation(Strict):
@@ -35,31 +34,52 @@ class Evaluation(Strict):
     probability for a classifier, in deviations of the label for a regression."""
 
 
-class AbsoluteGate(Strict):
-    """A bound on the challenger's own metric."""
+Outcome = Literal["pass", "fail", "unknown"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate of a gain with its bounds; positive is better, whatever the metric's direction."""
+
+    point: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One gate with what was measured at it; a number that is not finite is missing, and the outcome unknown."""
+
+    name: str
+    outcome: Outcome
+    actual: float | None
+    threshold: float
+    lower: float | None
+    upper: float | None
+    rationale: str
+
+
+class Gate(Part):
+    """A condition a challenger meets or not. A verdict is a value, the same in log, report and ledger.
+
+    Attributes
+    ----------
+    compares : bool
+        Whether it needs the gain over the champion.
+    """
 
     metric: str
-    min: float | None = None
-    max: float | None = None
+    compares: ClassVar[bool] = False
 
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if (self.min is None) == (self.max is None):
-            raise ValueError("a gate needs exactly one of min and max (or versus: champion)")
-        return self
+    @abstractmethod
+    def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
+        """Hold a challenger against it.
 
-
-class ChampionGate(Strict):
-    """A bound on the challenger's gain over the champion, both scored on the same rows."""
-
-    metric: str
-    versus: Literal["champion"]
-    margin: Annotated[float, Field(ge=0)] = 0.0
-    """How much worse still passes, in the metric's own unit."""
-    require: Literal["lower_bound", "point"] = "lower_bound"
-
-
-Gate = Annotated[
-    Annotated[ChampionGate, Tag("versus")] | Annotated[AbsoluteGate, Tag("absolute")],
-    Discriminator(lambda value: "versus" if "versus" in keys_of(value) else "absolute"),
-]
+        Parameters
+        ----------
+        metrics : mapping of str to float
+            The challenger's own metrics on the holdout.
+        gains : mapping of str to Interval, or None
+            Its gain over the champion on the same rows; None where there is no champion, and then a comparison is
+            not asked (the other gates alone decide about a first model).
+        """

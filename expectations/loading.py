@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from expectations import families, gates
+from expectations import families
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
 from expectations.slots import Slot
@@ -190,8 +190,6 @@ def _explain(item: Any, file: str, document: Document) -> list[Problem]:  # noqa
 def _models() -> dict[str, type[BaseModel]]:
     """Union tag -> model."""
     return {
-        "versus": gates.ChampionGate,
-        "absolute": gates.AbsoluteGate,
         "LastWindow": families.LastWindow,
     }
 

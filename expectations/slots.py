@@ -200,5 +200,18 @@ METRICS = Slot(
     "driftwheel.metrics",
     tag="metric",
 )
-SLOTS = {"sources": SOURCES, "cleaning": CLEANING, "features": FEATURES, "candidates": FAMILIES, "metrics": METRICS}
+GATES = Slot(
+    "gate",
+    "expectations.gates:Gate",
+    {"versus": "tasks.evaluation.gates:ChampionGate", "metric": "tasks.evaluation.gates:AbsoluteGate"},
+    "driftwheel.gates",
+)
+SLOTS = {
+    "sources": SOURCES,
+    "cleaning": CLEANING,
+    "features": FEATURES,
+    "candidates": FAMILIES,
+    "metrics": METRICS,
+    "gates": GATES,
+}
 """Each slot by what a use case fills it under."""

@@ -22,7 +22,7 @@ from expectations.gates import Evaluation, Gate
 from expectations.metrics import Metric
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.production import Monitoring, Release, Schedule
-from expectations.slots import CLEANING, FEATURES, METRICS, SOURCES
+from expectations.slots import CLEANING, FEATURES, GATES, METRICS, SOURCES
 
 REPLAY = "-replay"
 """Ending of the names replays are kept under."""
@@ -52,7 +52,7 @@ class UseCase(Strict):
     features: Annotated[tuple[Annotated[FeatureStep, FEATURES], ...], Field(min_length=1)]
     model: Model
     evaluation: Evaluation = Evaluation()
-    gates: Annotated[tuple[Gate, ...], Field(min_length=1)]
+    gates: Annotated[tuple[Annotated[Gate, GATES], ...], Field(min_length=1)]
     monitoring: Monitoring
     release: Release = Release()
     start: datetime | None = None

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from expectations.errors import DriftwheelError, PartError
 from expectations.families import Family, Rows, Task
+from expectations.gates import Gate, Interval
 from expectations.metrics import Metric, Scored
 from expectations.parts import CleaningStep, FeatureStep, FitContext, Part
 from expectations.slots import FEATURES, SLOTS, Slot
@@ -34,7 +35,8 @@ def check_part(slot: str, name: str) -> None:
     Every part has a summary and examples, and is read from what it writes. A feature step does the same to a frame, to
     rows and to one row, to the last bit, and so again from its JSON; a cleaning step does to a request what it did to
     the rows that were learnt from. A family predicts after it was saved as before, row by row as together, without a
-    pickle; a metric of weighted blocks is that of repeated rows. Sources are not read: theirs need not be there.
+    pickle; a metric of weighted blocks is that of repeated rows; a gate never passes what is no number. Sources are not
+    read: theirs need not be there.
 
     Parameters
     ----------
@@ -84,6 +86,8 @@ def _laws(slot: Slot, part: type[Part]) -> Iterator[tuple[str, bool]]:
                     yield from _family_laws(made, task)
         elif isinstance(made, Metric):
             yield from _metric_laws(made)
+        elif isinstance(made, Gate):
+            yield from _gate_laws(made)
 
 
 def _frame() -> pl.DataFrame:
@@ -179,6 +183,21 @@ def _family_laws(family: Family, task: Task) -> Iterator[tuple[str, bool]]:
         "importance is of its features, and sums to one",
         set(shares) == set(rows.features) and bool(np.isclose(sum(shares.values()), 1.0)),
     )
+
+
+def _gate_laws(gate: Gate) -> Iterator[tuple[str, bool]]:
+    outcomes = {"pass", "fail", "unknown"}
+    for value in (-1e9, 0.0, 0.5, 1.0, 1e9, float("nan"), float("inf")):
+        found = gate.check({gate.metric: value}, {gate.metric: Interval(value, value, value)})
+        yield "its verdict is pass, fail or unknown, with a reason", found.outcome in outcomes and bool(found.rationale)
+        numbers = [each for each in (found.actual, found.lower, found.upper) if each is not None]
+        yield (
+            "what is no finite number does not pass, and is not told",
+            np.isfinite(numbers).all() and (np.isfinite(value) or found.outcome != "pass"),
+        )
+    if gate.compares:
+        first = gate.check({gate.metric: 0.5}, None)
+        yield "it lets a first model pass: there is no champion to compare with", first.outcome == "pass"
 
 
 def _metric_laws(metric: Metric) -> Iterator[tuple[str, bool]]:

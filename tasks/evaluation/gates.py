@@ -1,91 +1,88 @@
-"""Gates: declared conditions a challenger meets or not. A verdict is a value, the same in log, report and ledger."""
+"""The gates that are built in: a bound on the challenger's own metric, and one on its gain over the champion."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from expectations.gates import AbsoluteGate, ChampionGate, Gate
-from tasks.evaluation.interval import Interval
+from pydantic import Field, model_validator
 
-Outcome = Literal["pass", "fail", "unknown"]
+from expectations.gates import Gate, GateResult, Interval
 
 
-@dataclass(frozen=True)
-class GateResult:
-    """One gate with what was measured at it; a number that is not finite is missing, and the outcome unknown."""
+class AbsoluteGate(Gate):
+    """A bound on the challenger's own metric."""
 
-    name: str
-    outcome: Outcome
-    actual: float | None
-    threshold: float
-    lower: float | None
-    upper: float | None
-    rationale: str
+    examples: ClassVar = ({"metric": "roc_auc", "min": 0.7}, {"metric": "brier", "max": 0.2})
+    min: float | None = None
+    max: float | None = None
 
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if (self.min is None) == (self.max is None):
+            raise ValueError("a gate needs exactly one of min and max (or versus: champion)")
+        return self
 
-def check_gate(gate: Gate, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
-    """Hold a challenger against a gate.
-
-    Parameters
-    ----------
-    gate : Gate
-    metrics : mapping of str to float
-        The challenger's own metrics on the holdout.
-    gains : mapping of str to Interval, or None
-        Its gain over the champion on the same rows; None where there is no champion, and then a comparison is
-        not asked (the absolute gates alone decide about a first model).
-    """
-    if isinstance(gate, AbsoluteGate):
-        return _absolute(gate, metrics[gate.metric])
-    name = f"{gate.metric} versus champion"
-    if gains is None:
-        return GateResult(name, "pass", None, -gate.margin, None, None, "no champion to compare with")
-    return _comparison(gate, name, gains[gate.metric])
-
-
-def _absolute(gate: AbsoluteGate, actual: float) -> GateResult:
-    floor = gate.min is not None
-    bound = gate.min if gate.min is not None else gate.max
-    if bound is None:
-        raise ValueError("an absolute gate has a bound")
-    name = f"{gate.metric} {'≥' if floor else '≤'} {bound:g}"
-    if not math.isfinite(actual):
-        return GateResult(name, "unknown", None, bound, None, None, _undefined(gate))
-    good = actual >= bound if floor else actual <= bound
-    return GateResult(
-        name,
-        "pass" if good else "fail",
-        actual,
-        bound,
-        None,
-        None,
-        f"{gate.metric} is {actual:.4f}; {'at least' if floor else 'at most'} {bound:g} is required",
-    )
+    def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
+        """Hold the challenger's own metric against the bound."""
+        del gains
+        actual = metrics[self.metric]
+        floor = self.min is not None
+        bound = self.min if self.min is not None else self.max
+        if bound is None:
+            raise ValueError("an absolute gate has a bound")
+        name = f"{self.metric} {'≥' if floor else '≤'} {bound:g}"
+        if not math.isfinite(actual):
+            return GateResult(name, "unknown", None, bound, None, None, _undefined(self.metric))
+        good = actual >= bound if floor else actual <= bound
+        return GateResult(
+            name,
+            "pass" if good else "fail",
+            actual,
+            bound,
+            None,
+            None,
+            f"{self.metric} is {actual:.4f}; {'at least' if floor else 'at most'} {bound:g} is required",
+        )
 
 
-def _comparison(gate: ChampionGate, name: str, gain: Interval) -> GateResult:
-    decisive = gain.lower if gate.require == "lower_bound" else gain.point
-    what = "lower bound of the gain" if gate.require == "lower_bound" else "gain"
-    if not (math.isfinite(decisive) and math.isfinite(gain.point)):
-        return GateResult(name, "unknown", None, -gate.margin, None, None, _undefined(gate))
-    good = decisive >= -gate.margin
-    return GateResult(
-        name,
-        "pass" if good else "fail",
-        gain.point,
-        -gate.margin,
-        gain.lower if math.isfinite(gain.lower) else None,
-        gain.upper if math.isfinite(gain.upper) else None,
-        f"gain over the champion {gain.point:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}]; "
-        f"the {what} must be at least {-gate.margin:g}",
-    )
+class ChampionGate(Gate):
+    """A bound on the challenger's gain over the champion, both scored on the same rows."""
+
+    examples: ClassVar = ({"metric": "roc_auc", "versus": "champion", "margin": 0.01},)
+    compares: ClassVar = True
+    versus: Literal["champion"]
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """How much worse still passes, in the metric's own unit."""
+    require: Literal["lower_bound", "point"] = "lower_bound"
+
+    def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
+        """Hold the gain over the champion against the margin."""
+        del metrics
+        name = f"{self.metric} versus champion"
+        if gains is None:
+            return GateResult(name, "pass", None, -self.margin, None, None, "no champion to compare with")
+        gain = gains[self.metric]
+        decisive = gain.lower if self.require == "lower_bound" else gain.point
+        what = "lower bound of the gain" if self.require == "lower_bound" else "gain"
+        if not (math.isfinite(decisive) and math.isfinite(gain.point)):
+            return GateResult(name, "unknown", None, -self.margin, None, None, _undefined(self.metric))
+        good = decisive >= -self.margin
+        return GateResult(
+            name,
+            "pass" if good else "fail",
+            gain.point,
+            -self.margin,
+            gain.lower if math.isfinite(gain.lower) else None,
+            gain.upper if math.isfinite(gain.upper) else None,
+            f"gain over the champion {gain.point:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}]; "
+            f"the {what} must be at least {-self.margin:g}",
+        )
 
 
-def _undefined(gate: Gate) -> str:
-    return f"{gate.metric} is not defined, or no finite number, on these rows"
+def _undefined(metric: str) -> str:
+    return f"{metric} is not defined, or no finite number, on these rows"
 
 
 def passed(results: tuple[GateResult, ...]) -> bool:

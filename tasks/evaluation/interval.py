@@ -7,23 +7,13 @@ replacement, the same ones for both models: the block bootstrap (Künsch, 1989),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from expectations.gates import Interval
 from expectations.metrics import Array, Blocks, Scored
 from tasks.evaluation.metrics import resampled
 
 MIN_BLOCKS = 10
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A point estimate of a gain with its bounds; positive is better, whatever the metric's direction."""
-
-    point: float
-    lower: float
-    upper: float
 
 
 def time_blocks(seconds: Array, length: float) -> Blocks:

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.evaluation.gates import GateResult
+from expectations.gates import GateResult
 
 
 def _publish(usecase: str, outcome: str, rationale: str, gates: Sequence[GateResult]) -> None:

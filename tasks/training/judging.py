@@ -15,11 +15,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from expectations.gates import ChampionGate
+from expectations.gates import GateResult, Interval
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle
-from tasks.evaluation.gates import GateResult, check_gate, passed
-from tasks.evaluation.interval import Interval, paired_interval, time_blocks
+from tasks.evaluation.gates import passed
+from tasks.evaluation.interval import paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import cut_newest
 from tasks.training.learning import (
@@ -133,7 +133,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
         scored["champion"] = Scored(truth, champion.predict(holdout, repaired=True), threshold)
     metrics = {name: {m: score(m, each) for m in spec.greater_is_better} for name, each in scored.items()}
     gains = _gains(spec, holdout, scored) if champion is not None else None
-    gates = tuple(check_gate(gate, metrics["challenger"], gains) for gate in spec.gates)
+    gates = tuple(gate.check(metrics["challenger"], gains) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
     start: datetime = holdout[clock].min()  # type: ignore[assignment] # an instant column
     judgement = Judgement(
@@ -166,7 +166,7 @@ def _gains(spec: UseCase, holdout: pl.DataFrame, scored: Mapping[str, Scored]) -
             seed=spec.model.seed,
         )
         for gate in spec.gates
-        if isinstance(gate, ChampionGate)
+        if gate.compares
     }
 
 

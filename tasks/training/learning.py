@@ -12,7 +12,6 @@ import polars as pl
 
 from expectations.errors import TrainingError
 from expectations.families import Family, Fitted, LastWindow, Rows, Vector
-from expectations.gates import ChampionGate
 from expectations.parts import FitContext
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
@@ -51,7 +50,7 @@ class Trained:
 
 def decisive_metric(spec: UseCase) -> str:
     """Name the metric that chooses among candidates: that of the first comparison gate, else of the first gate."""
-    return next((gate.metric for gate in spec.gates if isinstance(gate, ChampionGate)), spec.gates[0].metric)
+    return next((gate.metric for gate in spec.gates if gate.compares), spec.gates[0].metric)
 
 
 def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:

@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 
 from expectations.errors import TrainingError
+from expectations.gates import GateResult
 from expectations.masking import mask
 from tasks.bundles.champion import current_champion
-from tasks.evaluation.gates import GateResult
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import Version
 from tasks.stores.places import Job

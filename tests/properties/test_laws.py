@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.durations import Duration
-from expectations.gates import AbsoluteGate, ChampionGate
+from expectations.gates import Interval
 from expectations.windows import window_of, window_start
-from tasks.evaluation.gates import check_gate
-from tasks.evaluation.interval import Interval, time_blocks
+from tasks.evaluation.gates import AbsoluteGate, ChampionGate
+from tasks.evaluation.interval import time_blocks
 from tasks.evaluation.splits import cut_newest, rolling_origin
 
 MOMENTS = st.datetimes(datetime(1800, 1, 1), datetime(2500, 1, 1)).map(lambda m: m.replace(tzinfo=UTC))  # noqa: DTZ001
@@ -63,11 +63,11 @@ def test_a_column_of_instants_falls_into_the_windows_each_falls_into(every: Dura
 
 @given(value=st.floats(-1, 1), bound=st.floats(-1, 1), ease=st.floats(0, 1))
 def test_relaxing_a_gate_never_turns_a_pass_into_a_fail(value: float, bound: float, ease: float) -> None:
-    strict, relaxed = (check_gate(AbsoluteGate(metric="m", min=b), {"m": value}, None) for b in (bound, bound - ease))
+    strict, relaxed = (AbsoluteGate(metric="m", min=b).check({"m": value}, None) for b in (bound, bound - ease))
     assert not (strict.outcome == "pass" and relaxed.outcome == "fail")
     gain = {"m": Interval(value, value - 0.1, value + 0.1)}
     margins = (abs(bound), abs(bound) + ease)
-    tight, wide = (check_gate(ChampionGate(metric="m", versus="champion", margin=m), {}, gain) for m in margins)
+    tight, wide = (ChampionGate(metric="m", versus="champion", margin=m).check({}, gain) for m in margins)
     assert not (tight.outcome == "pass" and wide.outcome == "fail")
 
 

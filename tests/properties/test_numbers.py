@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expectations.durations import Duration
-from expectations.gates import AbsoluteGate, ChampionGate
+from expectations.gates import Interval
 from expectations.production import Policy, Release
 from expectations.slots import METRICS
 from tasks.bundles.bundle import MAX_LABEL, label_bounds
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
 from tasks.evaluation.drift import profile_column, score_window
-from tasks.evaluation.gates import check_gate, passed
-from tasks.evaluation.interval import Interval, paired_interval
+from tasks.evaluation.gates import AbsoluteGate, ChampionGate, passed
+from tasks.evaluation.interval import paired_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.monitoring.measuring import hold_against
 from tasks.monitoring.policy import Seen, Situation, decide
@@ -51,11 +51,11 @@ def test_a_metric_that_is_no_number_never_retrains(
 @given(value=NO_NUMBERS, bound=st.floats(-1e9, 1e9))
 def test_a_gate_on_what_is_no_number_is_unknown(value: float, bound: float) -> None:
     gates = [AbsoluteGate(metric="m", min=bound), AbsoluteGate(metric="m", max=bound)]
-    results = [check_gate(gate, {"m": value}, None) for gate in gates]
+    results = [gate.check({"m": value}, None) for gate in gates]
     for require in ("lower_bound", "point"):
         gate = ChampionGate(metric="m", versus="champion", margin=abs(bound), require=require)
         gains = [Interval(value, value, value), Interval(value, 0.0, 0.0)]
-        results += [check_gate(gate, {}, {"m": gain}) for gain in gains]
+        results += [gate.check({}, {"m": gain}) for gain in gains]
     assert {result.outcome for result in results} == {"unknown"}
     assert not passed(tuple(results))
     json.dumps([vars(result) for result in results], allow_nan=False)
@@ -80,10 +80,7 @@ def test_a_gain_between_values_that_are_no_numbers_is_none(metric: str, bad: flo
     gain = paired_interval(metric, own, theirs, blocks, greater_is_better=True, resamples=100, confidence=0.95, seed=0)
     if not all(map(math.isfinite, scores)):
         assert math.isnan(gain.point)
-        assert (
-            check_gate(ChampionGate(metric=metric, versus="champion", margin=1e9), {}, {metric: gain}).outcome
-            == "unknown"
-        )
+        assert ChampionGate(metric=metric, versus="champion", margin=1e9).check({}, {metric: gain}).outcome == "unknown"
 
 
 @pytest.fixture(scope="module")

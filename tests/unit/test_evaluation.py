@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from expectations.gates import AbsoluteGate, ChampionGate
+from expectations.gates import Interval
 from expectations.usecase import metrics_of
-from tasks.evaluation.gates import check_gate, passed
-from tasks.evaluation.interval import Interval, paired_interval, time_blocks
+from tasks.evaluation.gates import AbsoluteGate, ChampionGate, passed
+from tasks.evaluation.interval import paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, resampled, score
 
 RANDOM = np.random.default_rng(3)
@@ -122,7 +122,7 @@ def test_the_interval_covers_the_truth_when_errors_come_in_days() -> None:
 )
 def test_gates(gate: AbsoluteGate | ChampionGate, expected: str) -> None:
     metrics = {"roc_auc": 0.7, "brier": 0.2, "f1": math.nan}
-    result = check_gate(gate, metrics, {"roc_auc": Interval(0.002, -0.005, 0.01)})
+    result = gate.check(metrics, {"roc_auc": Interval(0.002, -0.005, 0.01)})
     assert result.outcome == expected
     assert result.rationale
     assert passed((result,)) == (expected == "pass")
@@ -130,4 +130,4 @@ def test_gates(gate: AbsoluteGate | ChampionGate, expected: str) -> None:
 
 def test_the_first_model_is_not_compared() -> None:
     gate = ChampionGate(metric="roc_auc", versus="champion")
-    assert check_gate(gate, {"roc_auc": 0.5}, None).outcome == "pass"
+    assert gate.check({"roc_auc": 0.5}, None).outcome == "pass"
