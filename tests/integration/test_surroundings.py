@@ -30,11 +30,13 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
+from expectations.errors import DriftwheelError
 from expectations.loading import load_use_case
 from flows.cli import main
 from infra import backup
 from tasks.stores import engines
 from tasks.stores.database import Database
+from tasks.stores.hashing import hash_file
 from tasks.stores.keys import Keys
 from tasks.stores.lake import BATCH, COLLECTED, Lake
 from tasks.stores.ledger import Entry
@@ -99,8 +101,8 @@ ALWAYS: Says = {  # what holds in every surrounding: no server is up, and none c
 }
 
 
-STACK = ("logs", "stack", "stack/starting")
-"""What a start of the stack leaves that did not come to its end: nothing that counts."""
+UNCOUNTED = ("platform.db", "-wal", "-shm", ".wishing", ".lock", "stack/starting")
+"""Ends of names of locks, and of the platform database, whose rows count."""
 
 
 def test_no_command_is_forgotten() -> None:
@@ -165,6 +167,15 @@ class Place:
     """A port that somebody listens on."""
     full: Path | None = None
     """A disk to fill before each command: SQLite gives room back when it closes its log."""
+    emptied: bool = False
+    """Whether each command finds no home."""
+
+    def begin(self) -> State:
+        """Prepare the home for a command, and return what is there before it."""
+        if self.emptied:
+            engines.close_engines()
+            shutil.rmtree(self.home, ignore_errors=True)
+        return self.state()
 
     def call(self, command: str) -> Result:
         if self.full is not None:
@@ -176,12 +187,49 @@ class Place:
         ports = {f"DRIFTWHEEL_{name}_PORT": port for name in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE")}
         return CliRunner(env=ports).invoke(main, [*command.split(), *arguments], prog_name="driftwheel")
 
-    def files(self) -> set[str]:
-        """Names of what lies in the home, but for what a database keeps beside itself while it is open."""
-        if not self.home.is_dir():
-            return set()
-        found = {str(path.relative_to(self.home)) for path in self.home.rglob("*")}
-        return {name for name in found if not name.endswith(("-wal", "-shm", ".wishing")) and name not in STACK}
+    def state(self) -> State:
+        """Return what a command may leave half-written."""
+        files = {
+            f"{folder.name}/{name}": digest for folder in self._folders() for name, digest in hashes(folder).items()
+        }
+        return State(files, known(self.home / "platform.db", "rentals"))
+
+    def _folders(self) -> list[Path]:
+        return [folder for folder in (self.home, self.outside, self.compose) if folder.is_dir()]
+
+
+@dataclass(frozen=True)
+class State:
+    """Hashes of files by name, and the rows of the platform database."""
+
+    files: dict[str, str]
+    rows: object
+
+    def changes(self, now: State) -> list[str]:
+        """Name what is not as it was."""
+        either = {**self.files, **now.files}
+        changed = sorted(name for name in either if self.files.get(name) != now.files.get(name))
+        return changed + ["rows of the platform database"] * (self.rows != now.rows)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Hash the files in a folder; of what is none, such as a link that leads nowhere, the name counts."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    counted = [path for path in paths if not str(path).endswith(UNCOUNTED)]
+    return {str(path.relative_to(folder)): hash_file(path) if path.is_file() else "" for path in counted}
+
+
+def known(file: Path, usecase: str) -> object:
+    """Return the rows of the platform database; of one that cannot be read, its hash."""
+    try:
+        if not file.is_file():
+            return None
+        database = Database(f"sqlite:///{file}")
+        of_it = [database.entries, database.turns, database.measurements, database.undelivered, database.present]
+        rows = [database.use_cases(), database.unsent(), *(read(usecase) for read in of_it)]
+        return rows if any(rows) else None  # a database without a row is as good as none
+    except (DriftwheelError, OSError):
+        return hash_file(file) if file.is_file() else None
 
 
 @pytest.fixture
@@ -310,6 +358,26 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
     move_home(place, Path("~there-is-no-such-user/home"))
     nobody = dict.fromkeys(ARGUMENTS, "the folder that ~there-is-no-such-user/home stands for")
     yield nobody | WITHOUT_A_HOME
+
+
+@surrounding
+def no_home(place: Place) -> Iterator[Says]:
+    place.emptied = True
+    unknown = ("score", "report", *ASK_SERVERS)
+    yield {
+        **dict.fromkeys(unknown, "a use case: one of bikes, flights, or a folder .*found +'rentals'"),
+        "why": "a use case with decisions",
+        "backup": "a home of driftwheel in .*found +no platform.db",
+        "keys remove": "one of no keys",
+        "remove": "a registered use case",
+        "restore": "",
+    }
+
+
+@surrounding
+def a_dangling_link_in_the_home(place: Place) -> Iterator[Says]:
+    (place.home / "artifacts").symlink_to("a disk that is not mounted")
+    yield {"backup": "the link artifacts, which leads nowhere"}
 
 
 WITHOUT_A_HOME: Says = {
@@ -542,17 +610,54 @@ def test_every_command_ends_with_a_sentence(name: str, place: Place) -> None:
     wrong = []
     with SURROUNDINGS[name](place) as says:
         for command in ARGUMENTS:
-            before = place.files()
+            before = place.begin()
             done = place.call(command)
             expected = (ALWAYS | says).get(command, "")
-            problem = _problem(done, expected)
-            left = place.files() - before if done.exit_code else set()
-            if problem or left:
-                wrong.append(f"{command}: {problem or 'it left ' + ', '.join(sorted(left))}\n{done.output}")
+            problem = problem_of(done, expected)
+            changed = before.changes(place.state()) if done.exit_code else []
+            if problem or changed:
+                wrong.append(f"{command}: {problem or 'it changed ' + ', '.join(changed)}\n{done.output}")
     assert not wrong, "\n".join(wrong)
 
 
-def _problem(done: Result, expected: str) -> str:
+def altered(backup: Path) -> None:
+    file = next(backup.glob("home/lake/rentals/clean/*.parquet"))
+    file.write_bytes(file.read_bytes()[::-1])
+
+
+def linked(backup: Path) -> None:
+    (backup / "home" / "keys.json").unlink()
+    (backup / "home" / "keys.json").symlink_to("a disk that is not mounted")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a file altered": (altered, r"1 missing, altered or added, home/lake/rentals/clean/.*parquet first.*→ Use another"),
+    "a dangling link": (linked, r"1 missing, altered or added, home/keys\.json first.*→ Use another"),
+    "half a list": (lambda backup: cut(backup / "backup.json", 0.5), "the list of the backup's files"),
+    "half a database": (lambda backup: cut(backup / "home" / "platform.db", 0.5), r"home/platform\.db first"),
+    "nothing": (lambda backup: None, ""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_backup_meets_an_empty_home(damage: str, place: Place, tmp_path: Path) -> None:
+    """In the table above `restore` ends at a home that is not empty."""
+    do, expected = DAMAGE[damage]
+    shutil.rmtree(place.home)
+    shutil.copytree(place.backup, tmp_path / "copy")
+    place.backup = tmp_path / "copy"
+    do(place.backup)
+    before = sorted(tmp_path.iterdir())
+    done = place.call("restore")
+    assert problem_of(done, expected) == "", done.output
+    if expected:
+        assert sorted(tmp_path.iterdir()) == before  # no home, and nothing hidden beside it
+    else:
+        assert hashes(place.home) == hashes(place.backup / "home")
+        assert known(place.home / "platform.db", "rentals") is not None
+
+
+def problem_of(done: Result, expected: str) -> str:
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         return f"{type(done.exception).__name__}: {done.exception}"
     if "Traceback" in done.output or "a fault of driftwheel" in done.output:
