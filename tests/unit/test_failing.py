@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import logging
 import os
 import shutil
 import signal
@@ -102,6 +104,24 @@ def test_a_trace_that_cannot_be_kept_is_no_second_fault(home: Path) -> None:
     home.write_text("")
     done = CliRunner().invoke(commands, ["divide"])
     assert done.output.endswith("run again with --debug for the trace\n")
+
+
+def test_what_the_server_keeps_of_a_run_is_not_repeated_at_the_terminal() -> None:
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    from flows.running import quietly
+
+    def work() -> None:
+        logging.getLogger("prefect.engine").error("Traceback of a run")
+        logging.getLogger("tasks.stores").warning("waiting for another")
+
+    handler = PrefectConsoleHandler(stream=io.StringIO())
+    logging.getLogger().addHandler(handler)
+    try:
+        quietly(work)()
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert handler.console.file.getvalue().strip() == "waiting for another"
 
 
 def test_an_interruption_is_one_word() -> None:
