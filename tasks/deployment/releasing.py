@@ -209,15 +209,14 @@ def _await(
 ) -> dict[str, Any] | None:
     """Return None once all are there, else what one that is late says."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    silent_since: float | None = None
+    heard = time.monotonic()
     late: dict[str, Any] = {}
     while time.monotonic() < deadline:
         try:
             answers = service.ask_once("GET", "/version")
-            silent_since = None
+            heard = time.monotonic()
         except httpx.HTTPError as error:  # a service that restarts is back in seconds
-            silent_since = silent_since or time.monotonic()
-            if time.monotonic() - silent_since > (LEAVING_SECONDS if service.several else SILENCE_SECONDS):
+            if time.monotonic() - heard > (LEAVING_SECONDS if service.several else SILENCE_SECONDS):
                 raise service.fault(error) from error
             time.sleep(_POLL_SECONDS)
             continue

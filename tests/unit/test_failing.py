@@ -8,11 +8,14 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -21,11 +24,15 @@ import pytest
 from click.testing import CliRunner
 
 from expectations.errors import AccessError, BusyError, DriftwheelError, StorageError, UnreachableError
+from expectations.loading import load_use_case
 from flows.cli import main
 from flows.failing import Commands
 from infra.settings import Settings, without_proxy
+from tasks.deployment import releasing
+from tasks.stores import service as clients
 from tasks.stores.files import scratch, storage_error_in, storing
 from tasks.stores.locking import alone
+from tasks.stores.places import Job
 from tasks.stores.releases import replace_file
 from tasks.stores.retries import repeated
 from tasks.stores.service import Service
@@ -269,6 +276,49 @@ def test_a_server_that_comes_back_is_not_lost() -> None:
     assert repeated(ask) == "there"
     with pytest.raises(httpx.UnsupportedProtocol):
         repeated(lambda: httpx.get("nonsense://there"))
+
+
+@contextmanager
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Service, list[socket.socket]]]:
+    """A service that takes every connection and answers none; a client of it that gives up soon."""
+    asked: list[socket.socket] = []
+    monkeypatch.setattr(clients, "_SECONDS", 0.3)
+
+    def take() -> None:
+        while True:
+            try:
+                asked.append(listener.accept()[0])
+            except OSError:  # it is closed
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        with Service(f"http://127.0.0.1:{listener.getsockname()[1]}") as service:
+            yield service, asked
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for each in asked:
+        each.close()
+
+
+def test_a_silent_service_is_not_asked_again_where_that_would_take_longer_than_the_patience_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clients, "repeated", lambda request: request())
+    with silent(monkeypatch) as (service, asked):
+        with pytest.raises(UnreachableError, match="no answer in time"):
+            service.ask("GET", "/version", 0.5)
+        assert len(asked) == 1
+
+
+def test_the_silence_of_a_service_begins_when_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releasing, "SILENCE_SECONDS", 0.2)
+    job = Job(load_use_case("bikes"), Settings().places(), datetime.now(UTC))
+    with silent(monkeypatch) as (service, asked):
+        with pytest.raises(UnreachableError, match="no answer in time"):
+            releasing._await(job, service, 1, lambda _: True, "bundle")
+        assert len(asked) == 1
 
 
 # --- proxies ----------------------------------------------------------------------------------------------------------
