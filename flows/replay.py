@@ -32,6 +32,7 @@ from infra.settings import Settings
 from tasks.bundles.bundle import Bundle, jsonable, load_bundle
 from tasks.collection.joining import join_sources
 from tasks.evaluation.metrics import Scored, score
+from tasks.stores.files import storing
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.progress import say
@@ -164,9 +165,13 @@ def reset(job: Job) -> None:
     job.releases.forget(job.name)
     with job.places.open_service() as service:
         service.ask("POST", "/journal/seal", usecase=job.name)
-    shutil.rmtree(job.places.journal / job.name, ignore_errors=True)
+    left = [job.places.journal / job.name]
     if "://" not in job.places.lake:
-        shutil.rmtree(Path(job.places.lake) / job.name, ignore_errors=True)
+        left.append(Path(job.places.lake) / job.name)
+    for folder in left:  # what stays would be taken for rows of this replay
+        with storing("remove what an earlier replay left in", folder):
+            if folder.exists():
+                shutil.rmtree(folder)
 
 
 def read_world(job: Job) -> pl.DataFrame:
