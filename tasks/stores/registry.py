@@ -71,12 +71,13 @@ class Registry:
 
     def __init__(self, uri: str, usecase: str) -> None:
         # MLflow's own default waits four minutes for a server that is away; it reads these when it is asked to. Faults
-        # that pass are asked again after 0, 2 and 4 s.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        # that pass are asked again after 0 and 2 s; a server that is silent is given up after 3 x 4 + 2 s, and the
+        # jitter of two pauses: 15 s.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0.5")
         os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -278,9 +279,8 @@ class Registry:
             logged = self._client.create_logged_model(
                 experiment, name=self.usecase, source_run_id=run, tags={"bundle": bundle}, model_type="pyfunc"
             )
-            status = LoggedModelStatus.FAILED
             try:
-                with scratch() as beside, warnings.catch_warnings():
+                with self._reach(), scratch() as beside, warnings.catch_warnings():
                     warnings.filterwarnings(
                         "ignore", message=".*input example was not provided"
                     )  # the signature is given
@@ -302,9 +302,12 @@ class Registry:
                         ),
                     )
                     self._client.log_model_artifacts(logged.model_id, str(path))
-                status = LoggedModelStatus.READY
-            finally:
-                self._client.finalize_logged_model(logged.model_id, status)
+            except UnreachableError:  # to mark it would wait once more
+                raise
+            except BaseException:
+                self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+                raise
+            self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
             self._client.log_outputs(run, [LoggedModelOutput(model_id=logged.model_id, step=0)])
             now = int(time.time() * 1000)
             self._client.log_batch(
@@ -387,9 +390,14 @@ class Registry:
 
 def _reason(error: Exception) -> str:
     """Say in a few words why a request failed: MLflow's own hold addresses and types of three libraries."""
+    from urllib3.exceptions import ReadTimeoutError
+
     inner = error.__cause__ or error.__context__
     outermost = inner.args[0] if inner is not None and inner.args else None
-    said = str(getattr(outermost, "reason", None) or error).splitlines()[0]
+    reason = getattr(outermost, "reason", None)
+    if isinstance(reason, ReadTimeoutError):
+        return "no answer in time"
+    said = str(reason or error).splitlines()[0]
     return said.rpartition(": ")[2][:300] if inner is not None else said[:300]
 
 

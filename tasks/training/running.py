@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from expectations.errors import TrainingError
+from expectations.errors import TrainingError, UnreachableError
 from expectations.gates import GateResult
 from expectations.masking import mask
 from tasks.bundles.champion import current_champion
@@ -111,7 +111,6 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         },
     )
     on_run(run)
-    status = "FAILED"
     try:
         registry.log_dataset(
             run,
@@ -151,9 +150,12 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
                 job.releases.add(job.name, folder, digest)
         challenger = Challenger(judged.judgement, digest, run, champion.digest if champion else None)
         _record(job, challenger, judged, refitted)
-        status = "FINISHED"
-    finally:
-        registry.end_run(run, status)
+    except UnreachableError:  # to tell MLflow, too, would wait once more; whoever takes the turn next fails the run
+        raise
+    except BaseException:
+        registry.end_run(run, "FAILED")
+        raise
+    registry.end_run(run)
     registry.retire_runs(KEPT_DAYS)
     return challenger
 
