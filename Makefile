@@ -93,8 +93,10 @@ bench-serving: setup ## Measure the trees against LightGBM, the service against 
 soak: setup ## Malformed bodies, kills of the service and of every flow, swaps of models: thousands, for two hours
 	@DRIFTWHEEL_FUZZ=100000 DRIFTWHEEL_KILLS=100 DRIFTWHEEL_EXAMPLES=1000 $(BIN)/python -m pytest --timeout 7200 \
 	  tests/integration/test_hostile_input.py tests/integration/test_service.py -k "whatever or kill_nine or description"
-	@DRIFTWHEEL_FLOW_KILLS=30 DRIFTWHEEL_SWAPS=500 DRIFTWHEEL_TOGETHER_SECONDS=600 $(BIN)/python -m pytest --timeout 7200 -s \
-	  tests/integration/test_kills.py tests/integration/test_loop.py tests/integration/test_swaps.py tests/integration/test_together.py
+	@DRIFTWHEEL_FLOW_KILLS=30 DRIFTWHEEL_SWAPS=500 DRIFTWHEEL_TOGETHER_SECONDS=600 DRIFTWHEEL_SURROUNDINGS=all \
+	  $(BIN)/python -m pytest --timeout 7200 -s \
+	  tests/integration/test_kills.py tests/integration/test_loop.py tests/integration/test_swaps.py tests/integration/test_together.py \
+	  tests/integration/test_surroundings_with_servers.py
 
 lock: ## Resolve the versions and their hashes anew (UPGRADE=--upgrade raises all, UPGRADE="--upgrade-package X" one)
 	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup

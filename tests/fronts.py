@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -40,12 +40,11 @@ class _Handler(BaseHTTPRequestHandler):
         if status:
             self._send(status, {}, b"")
             return
-        behind = HTTPConnection(self.server.behind.netloc, timeout=60)
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-        behind.request(self.command, self.path, body, headers)
-        answer = behind.getresponse()
-        self._send(answer.status, dict(answer.getheaders()), answer.read())
-        behind.close()
+        with closing(HTTPConnection(self.server.behind.netloc, timeout=60)) as behind:
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            behind.request(self.command, self.path, body, headers)
+            answer = behind.getresponse()
+            self._send(answer.status, dict(answer.getheaders()), answer.read())
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - named by the library
 
