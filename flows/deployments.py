@@ -38,11 +38,12 @@ from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
 from prefect.states import Cancelled
 
-from expectations.errors import DriftwheelError
+from expectations.errors import DriftwheelError, StackError
 from expectations.loading import LoadedUseCase
 from expectations.masking import split_login
 from flows.left_out import forget_left_out, note_left_out
 from infra.logs import mask_logs
+from infra.reaching import refuse_strangers
 from infra.settings import Settings
 from infra.vital_signs import RUNNER, show
 from tasks.stores import events
@@ -270,6 +271,10 @@ def _run() -> None:
     alive = settings.folder / "stack" / RUNNER
     alive.unlink(missing_ok=True)  # of a runner before this one
     _await_server(os.environ.get("PREFECT_API_URL", ""), settings.prefect_login)
+    try:
+        refuse_strangers(settings)  # nothing is made known to another home's server
+    except StackError as error:
+        sys.exit(str(error))
     runner = Runner(pause_on_shutdown=False, limit=4)
     with get_client(sync_client=True) as client:
         names = install(client, settings, runner.add_deployment)
@@ -281,11 +286,11 @@ def _run() -> None:
         return
     print(f"running the flows of {', '.join(names)}", flush=True)  # noqa: T201
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(runner, names, alive))
+        asyncio.run(_serve(runner, settings, names, alive))
 
 
-async def _serve(runner: Runner, usecases: Sequence[str], alive: Path) -> None:
-    beside = [asyncio.create_task(each) for each in (_show_life(runner, alive), _keep_up(usecases))]
+async def _serve(runner: Runner, settings: Settings, usecases: Sequence[str], alive: Path) -> None:
+    beside = [asyncio.create_task(each) for each in (_show_life(runner, alive), _keep_up(settings, usecases))]
     try:
         await runner.start()
     finally:
@@ -303,10 +308,11 @@ async def _show_life(runner: Runner, alive: Path) -> None:
         await asyncio.sleep(_SIGN_SECONDS)
 
 
-async def _keep_up(usecases: Sequence[str]) -> None:
+async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
     """Let no runs of schedules pile up, and bring back automations that were deleted."""
 
     def look(number: int) -> None:
+        refuse_strangers(settings)  # its runs are not ours to cancel
         with get_client(sync_client=True) as client:
             skip_superseded(client)
             if number % _LOOKS_PER_REPAIR == 0:
@@ -321,6 +327,8 @@ async def _keep_up(usecases: Sequence[str]) -> None:
             print(f"a deployment is gone; driftwheel up brings it back: {error}", flush=True)  # noqa: T201
         except (httpx.HTTPError, RuntimeError) as error:  # Prefect's own, where its server is away
             print(f"whether runs pile up could not be seen: {type(error).__name__}", flush=True)  # noqa: T201
+        except StackError as error:
+            print(error, flush=True)  # noqa: T201
 
 
 def _await_server(api: str, login: str) -> None:

@@ -32,6 +32,7 @@ from expectations.errors import AccessError, UnreachableError, UseCaseError
 from flows.instants import refuse_future
 from flows.left_out import note_left_out
 from infra.logs import mask_logs
+from infra.reaching import refuse_strangers
 from infra.settings import Settings
 from tasks.stores import events
 from tasks.stores.alerts import deliver
@@ -93,9 +94,12 @@ def open_job(
     ------
     InstantError
         If the instant has not come yet; a turn's own is looked at when the turn is claimed.
+    StackError
+        If another server took the place of one of this home's stack.
     """
     mask_logs()
     settings = Settings()
+    refuse_strangers(settings)
     report_to_prefect()
     try:
         loaded = settings.use_case(usecase, namespace)

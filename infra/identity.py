@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import secrets
 
+from expectations.errors import StackError
+
 PROOF = "/.well-known/driftwheel"
 """Path of the proof, on every port of the local stack."""
 _TIMEOUT = 2.0
@@ -16,19 +18,46 @@ def prove(token: str, program: str, nonce: str) -> str:
     return hmac.new(token.encode(), f"{program}\0{nonce}".encode(), hashlib.sha256).hexdigest()
 
 
+def require_proof(address: str, program: str, token: str) -> None:
+    """Make sure that what listens at an address is the program of the home whose token this is.
+
+    Raises
+    ------
+    StackError
+        If another server answers there.
+    httpx.HTTPError
+        If none answers, or one that is too busy, or broken, to say whose it is.
+    """
+    import httpx  # the service proves itself without it
+
+    nonce = secrets.token_hex(16)
+    with httpx.Client(timeout=_TIMEOUT, trust_env=False) as client:
+        answer = client.get(f"{address}{PROOF}", params={"nonce": nonce})
+    if answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        answer.raise_for_status()
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    said = found.get("proof") if isinstance(found, dict) else None
+    if not isinstance(said, str) or not hmac.compare_digest(said.encode(), prove(token, program, nonce).encode()):
+        raise StackError(
+            f"{program} of this home at {address}",
+            "another server, which took its port",
+            f"Stop what listens there; or `driftwheel down`, set DRIFTWHEEL_{program.upper()}_PORT to another (0 for "
+            "any), and `driftwheel up`",
+        )
+
+
 def proves(address: str, program: str, token: str) -> bool:
     """Whether what listens at an address is the program of the home whose token this is.
 
     False also where nothing listens, or another server does.
     """
-    import httpx  # the service proves itself without it
+    import httpx
 
-    nonce = secrets.token_hex(16)
     try:
-        with httpx.Client(timeout=_TIMEOUT, trust_env=False) as client:
-            answer = client.get(f"{address}{PROOF}", params={"nonce": nonce})
-            found = answer.json() if answer.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, ValueError):  # nothing there, or it is no JSON
+        require_proof(address, program, token)
+    except (httpx.HTTPError, StackError):
         return False
-    said = found.get("proof") if isinstance(found, dict) else None
-    return isinstance(said, str) and hmac.compare_digest(said, prove(token, program, nonce))
+    return True

@@ -62,8 +62,11 @@ def servers(settings: Settings, *, stages: bool = True) -> Iterator[Progress]:
     from infra.stack import stack_to_run
 
     require_home(settings)
-    with Progress("starting servers", stages=stages) as progress, stack_to_run(settings, report=progress.now):
-        await_servers(settings)
+    with (
+        Progress("starting servers", stages=stages) as progress,
+        stack_to_run(settings, report=progress.now) as stack,
+    ):
+        await_servers(settings, stack)
         yield progress
 
 

@@ -11,16 +11,19 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expectations.errors import StackError
 from infra.front import Front, foreign
 from infra.identity import PROOF, prove, proves
 from infra.ports import any_port
-from infra.settings import Settings
+from infra.reaching import await_servers, refuse_strangers
+from infra.settings import Addresses, Settings, write_addresses
 from infra.stack import PortTakenError, Stack
 
 HOST = (b"host", b"127.0.0.1:4200")
@@ -108,7 +111,7 @@ def test_it_proves_whose_it_is() -> None:
 
 
 @contextmanager
-def stranger() -> Iterator[int]:
+def stranger(port: int = 0) -> Iterator[int]:
     """A server that says 200 and {} to everything."""
 
     class Yes(http.server.BaseHTTPRequestHandler):
@@ -121,7 +124,7 @@ def stranger() -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Yes) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Yes) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_port
@@ -148,6 +151,27 @@ def test_who_only_answers_is_not_ours(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(PortTakenError, match=f"port {port} for service"):
             Stack(settings).start(("service",))
     assert not Stack(settings).running()
+
+
+@pytest.mark.parametrize("program", ["prefect", "mlflow", "service"])
+def test_servers_of_the_stack_must_prove_themselves_and_those_named_by_settings_need_not(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    with stranger() as port, stranger() as elsewhere:
+        stack = Addresses(**dict.fromkeys(("prefect", "mlflow", "evidently", "service"), f"http://127.0.0.1:{port}"))
+        write_addresses(Settings(), stack)
+        named = {"prefect": "PREFECT_API_URL", "mlflow": "DRIFTWHEEL_MLFLOW", "service": "DRIFTWHEEL_SERVICE"}
+        for name, variable in named.items():
+            if name != program:
+                monkeypatch.setenv(variable, f"http://127.0.0.1:{elsewhere}")
+        settings = Settings()
+        for refuse in (partial(await_servers, settings, stack), partial(refuse_strangers, settings)):
+            with pytest.raises(StackError, match=f"{program} of this home at .*:{port}; found another server"):
+                refuse()
+        monkeypatch.setenv(named[program], f"http://127.0.0.1:{elsewhere}")
+        await_servers(Settings(), stack)
+        refuse_strangers(Settings())
 
 
 def test_two_homes_that_want_one_port_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
