@@ -112,6 +112,11 @@ class Family(Part):
         """Whether it wants validation rows to find its length."""
         return False
 
+    @property
+    def length(self) -> int | None:
+        """How often it reports while it learns, at most; None where that is not known before."""
+        return None
+
     def settled(self) -> Self:
         """Return it at its declared length: it stops no earlier."""
         return self

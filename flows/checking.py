@@ -10,9 +10,11 @@ import polars as pl
 from expectations.errors import DriftwheelError
 from expectations.usecase import UseCase
 from infra.settings import Settings
-from tasks.stores.progress import doing
+from tasks.stores.progress import doing, part
 
 _SAMPLE = 5000
+_STEPS = 5
+"""What is tried after the sources."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,22 @@ class Finding:
     what: str
     good: bool
     found: str
+
+
+class _Steps:
+    """Counts what is tried."""
+
+    def __init__(self, number: int) -> None:
+        self._number, self._begun = number, 0
+
+    def say(self, text: str) -> str:
+        """Count what is tried now, and return words for it."""
+        self._begun += 1
+        return f"step {self._begun} of {self._number}, {text}"
+
+    def begin(self, text: str) -> None:
+        """Say what is tried now."""
+        doing(self.say(text))
 
 
 def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
@@ -39,15 +57,16 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
     spec = usecase.spec
     yield Finding("use case", True, f"{usecase.name}, {spec.task}, {len(spec.features)} feature steps")
     sound = True
+    steps = _Steps(len(spec.sources) + _STEPS)
     for name, source in spec.sources.items():
-        doing(f"reading source {name}")
+        steps.begin(f"reading source {name}")
         try:
             frame = read_source(name, source, usecase.folder, spec.columns, spec.clock)
             yield Finding(f"source {name}", True, f"{len(frame):,} rows, {len(frame.columns)} columns")
         except DriftwheelError as error:
             sound = False
             yield Finding(f"source {name}", False, str(error))
-    doing("building the suite")
+    steps.begin("building the suite")
     try:
         build_suite(usecase)
         yield Finding("suite", True, f"{len(usecase.suite)} expectations")
@@ -56,12 +75,12 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
         yield Finding("suite", False, str(error))
     if sound:
         try:
-            yield from _try_stages(settings, reference)
+            yield from _try_stages(settings, reference, steps)
         except DriftwheelError as error:
             yield Finding("trial", False, str(error))
 
 
-def _try_stages(settings: Settings, reference: str) -> Iterator[Finding]:
+def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[Finding]:
     from datetime import UTC, datetime, timedelta
 
     from tasks.bundles.bundle import jsonable, load_bundle
@@ -77,7 +96,7 @@ def _try_stages(settings: Settings, reference: str) -> Iterator[Finding]:
     usecase = settings.use_case(reference)
     spec = usecase.spec
     far = datetime.now(UTC) + timedelta(days=36500)
-    doing("joining")
+    steps.begin("joining")
     joined = join_sources(usecase, since=None, until=far, secret=settings.places().secret)
     coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
     undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
@@ -96,18 +115,18 @@ def _try_stages(settings: Settings, reference: str) -> Iterator[Finding]:
     lacking = "" if learnable else f"; at least {least} rows with different values are needed to learn"
     yield Finding("label", learnable, f"{len(known):,} of {len(rows):,} rows have one{share}{lacking}")
     sample = (known if learnable else rows).head(_SAMPLE)
-    doing("holding a sample against the suite")
+    steps.begin("holding a sample against the suite")
     for outcome in validate(usecase, sample):
         if not outcome.success:
             found = outcome.error or f"{len(outcome.failing)} of {len(sample)} sampled rows fail"
             yield Finding(f"expectation {outcome.name}", not outcome.holds, found)
     if not learnable:  # what is left needs labels
         return
-    doing("learning from a sample")
-    cleaned, _ = repair(sample, spec.cleaning, spec.keys)
-    trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
+    with part(steps.say("learning from a sample")):
+        cleaned, _ = repair(sample, spec.cleaning, spec.keys)
+        trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
     yield Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}")
-    doing("packing a bundle, and predicting by it")
+    steps.begin("packing a bundle, and predicting by it")
     with scratch() as folder:
         prediction = trained.predict(cleaned, repaired=True)
         judged = Judged(Judgement("passed", "a trial"), trained, cleaned, {}, prediction)

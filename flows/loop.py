@@ -13,6 +13,7 @@ from flows.monitor import monitor
 from flows.stage import Verdict, open_job, present, run_name
 from flows.train import train
 from tasks.stores.places import Job
+from tasks.stores.progress import part
 from tasks.stores.turns import Turn
 
 
@@ -24,8 +25,10 @@ def loop(usecase: str, as_of: datetime | None = None, namespace: str | None = No
         turn = begun_turn(job)
         if turn is not None:
             return turn_wheel(usecase, turn, namespace)
-        collected = collect(usecase, job.as_of, None, namespace)
-        watched = monitor(usecase, job.as_of, namespace, announce=False)
+        with part("stage 1 of 2, collect"):
+            collected = collect(usecase, job.as_of, None, namespace)
+        with part("stage 2 of 2, monitor"):
+            watched = monitor(usecase, job.as_of, namespace, announce=False)
         if watched.turn is not None:
             verdict = turn_wheel(usecase, job.database.turn(watched.turn), namespace, read=False)
         else:
@@ -61,13 +64,15 @@ def turn_wheel(usecase: str, turn: Turn, namespace: str | None, *, read: bool = 
         Whether its collection reads the sources; not where they were read as of its instant before.
     """
     if turn.state in ("requested", "collecting"):
-        collected = collect(usecase, turn.as_of, turn.id, namespace, announce=False, read=read)
+        with part("stage 1 of 3 of a turn, collect"):
+            collected = collect(usecase, turn.as_of, turn.id, namespace, announce=False, read=read)
         if collected.outcome != "done":
             return collected
         return told_too(turn_wheel(usecase, replace(turn, state="training"), namespace), collected)
     verdict = Verdict("done", "", turn.id)
-    for stage in (train, deploy) if turn.state == "training" else (deploy,):
-        verdict = stage(usecase, turn.as_of, turn.id, namespace, announce=False)
+    for number, stage in ((2, train), (3, deploy)) if turn.state == "training" else ((3, deploy),):
+        with part(f"stage {number} of 3 of a turn, {stage.name}"):
+            verdict = stage(usecase, turn.as_of, turn.id, namespace, announce=False)
         if verdict.outcome != "done":
             break
     return verdict

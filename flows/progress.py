@@ -15,9 +15,17 @@ from tasks.stores.progress import LOGGER, STAGES
 
 if TYPE_CHECKING:
     from rich.status import Status
+    from rich.text import Text
 
 _QUIET_SECONDS = 10.0
 """In a pipe, what is going on is said again after so long without a line."""
+
+
+def _plain(text: str) -> Text:
+    """Return text in which brackets are brackets, no markup."""
+    from rich.text import Text
+
+    return Text(text)
 
 
 class Progress(logging.Handler):
@@ -61,7 +69,7 @@ class Progress(logging.Handler):
         """Say what is going on."""
         self._doing = text
         if self._status is not None:
-            self._status.update(text)
+            self._status.update(_plain(text))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -82,7 +90,7 @@ class Progress(logging.Handler):
         if sys.stderr.isatty():
             from rich.console import Console
 
-            self._status = Console(stderr=True, highlight=False).status(self._doing)
+            self._status = Console(stderr=True, highlight=False).status(_plain(self._doing))
             self._status.start()
         else:
             self._thread.start()

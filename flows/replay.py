@@ -35,7 +35,7 @@ from tasks.evaluation.metrics import Scored, score
 from tasks.stores.files import storing
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
-from tasks.stores.progress import say
+from tasks.stores.progress import Pace, part, say
 from tasks.stores.registry import REPLAY_KEPT_DAYS
 from tasks.stores.stopwatch import spent, timed
 from tasks.training.learning import labels, learn, training_window
@@ -113,7 +113,8 @@ def _walk(
     progress = artifact_id(
         create_progress_artifact(0.0, key=f"replay-{original.name}".replace("_", "-"), description="first model")
     )
-    first = loop(usecase, windows[0].start, namespace)
+    with part("the first model"):
+        first = loop(usecase, windows[0].start, namespace)
     if first.outcome != "done":
         raise SourceError(
             "a first model to begin with",
@@ -122,17 +123,17 @@ def _walk(
         )
     frozen = champion_bundle(job)
     say("the first model is trained; %d windows to walk through", len(windows))
-    traffic, moment, began = Traffic(), windows[0].start, time.monotonic()
+    traffic, moment, pace = Traffic(), windows[0].start, Pace(len(windows))
     for number, window in enumerate(windows, 1):
         due = job.usecase.spec.label.available_after.after(window.end)
-        send(job, world, moment, due, frozen, traffic, batch)
-        verdict = loop(usecase, due, namespace)
+        with part(f"window {number} of {len(windows)}"):
+            send(job, world, moment, due, frozen, traffic, batch)
+            verdict = loop(usecase, due, namespace)
         note(story, job, window, verdict)
         moment = due
-        left = (time.monotonic() - began) / number * (len(windows) - number)
         told = story.windows[-1]
         say(
-            "window %d of %d, %s: %s rows, %s (%s)%s; about %.0f s left",
+            "window %d of %d, %s: %s rows, %s (%s)%s%s",
             number,
             len(windows),
             f"{window.start:%Y-%m-%d}",
@@ -140,7 +141,7 @@ def _walk(
             told["decision"],
             told["cause"],
             f", version {told['promoted']} promoted" if told["promoted"] else "",
-            left,
+            pace.left(number),
         )
         update_progress_artifact(progress, 100.0 * number / len(windows), description=f"{window}: {verdict.outcome}")
     tell_story(story, job, windows, world, frozen, traffic)
@@ -247,7 +248,7 @@ def _send(
                 traffic.failed += 1
 
 
-send = timed("scoring", _send)
+send = timed("scoring", _send, "its rows go through the service")
 
 
 def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
@@ -299,7 +300,7 @@ def _tell(
     story.requests, story.failed_requests = traffic.requests, traffic.failed
 
 
-tell_story = timed("scoring", _tell)
+tell_story = timed("scoring", _tell, "scoring what was served and the first model on each window")
 
 
 def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:
@@ -326,13 +327,14 @@ def _compare(
     spec = job.usecase.spec
     clock, label = spec.clock.column, spec.label.column
     never, every = [], []
-    models = []
-    for window in windows:
+    models, pace = [], Pace(len(windows))
+    for number, window in enumerate(windows, 1):
         rows = _between(world, clock, window.start, window.end).filter(pl.col(label).is_not_null())
         truth = labels(rows, spec)
         never.append(score(metric, Scored(truth, frozen.predict(rows), spec.evaluation.threshold)))
         known = training_rows(job.moved(window.start).known.labelled())
-        models.append(learn(training_window(known, spec), spec))
+        with part(f"comparison, window {number} of {len(windows)}"):
+            models.append(learn(training_window(known, spec), spec))
         # the model of the window before answers until this one's labels are ripe
         turned = spec.label.available_after.after(window.start)
         parts = [
@@ -342,13 +344,23 @@ def _compare(
         prediction = np.concatenate([model.predict(part, repaired=False) for part, model in parts if len(part)])
         ordered = np.concatenate([labels(part, spec) for part, _ in parts if len(part)])
         every.append(score(metric, Scored(ordered, prediction, spec.evaluation.threshold)))
+        say(
+            "comparison, window %d of %d, %s: %s %.3f never retraining, %.3f retrained before it%s",
+            number,
+            len(windows),
+            f"{window.start:%Y-%m-%d}",
+            metric,
+            never[-1],
+            every[-1],
+            pace.left(number),
+        )
     return {
         "never": {"mean": float(np.nanmean(never)), "retrains": 0},
         "every window": {"mean": float(np.nanmean(every)), "retrains": len(windows)},
     }
 
 
-compare_policies = timed("comparison", _compare)
+compare_policies = timed("comparison", _compare, "comparing with other policies")
 
 
 def account(story: Story, started: float, servers: float, before: dict[str, float]) -> None:

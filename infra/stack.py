@@ -260,7 +260,8 @@ class Stack:
                     f"silence; the last words of {waiting[0]}: {self.tail(waiting[0])}",
                     f"See {self.logs}; `driftwheel doctor` looks for the usual troubles",
                 )
-            report(f"waiting for {', '.join(waiting)} (given up after {limit:.0f} s)")
+            up = f"{len(programs) - len(waiting)} of {len(programs)} servers answer"
+            report(f"{up}, waiting for {', '.join(waiting)} (given up after {limit:.0f} s)")
             time.sleep(_LOOK_SECONDS)
 
     def _require_alive(self) -> None:

@@ -63,10 +63,11 @@ def servers(settings: Settings, *, stages: bool = True) -> Iterator[Progress]:
 
     require_home(settings)
     with (
-        Progress("starting servers", stages=stages) as progress,
+        Progress("looking for servers", stages=stages) as progress,
         stack_to_run(settings, report=progress.now) as stack,
     ):
         await_servers(settings, stack)
+        progress.now("loading what is to run")
         yield progress
 
 

@@ -37,4 +37,6 @@ def _clean(job: Job) -> Cleaned:
     return found
 
 
-clean = task(name="validate and repair", cache_policy=NO_CACHE, persist_result=False)(timed("validation", _clean))
+clean = task(name="validate and repair", cache_policy=NO_CACHE, persist_result=False)(
+    timed("validation", _clean, "step 2 of 2, validating and repairing")
+)

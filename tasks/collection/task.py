@@ -34,4 +34,6 @@ def _collect(job: Job) -> Collected:
     return found
 
 
-collect = task(name="collect sources", cache_policy=NO_CACHE, persist_result=False)(timed("collection", _collect))
+collect = task(name="collect sources", cache_policy=NO_CACHE, persist_result=False)(
+    timed("collection", _collect, "step 1 of 2, reading the sources")
+)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import polars as pl
@@ -22,7 +22,7 @@ from tasks.deployment.releasing import await_candidate, take_back
 from tasks.deployment.sharing import entity_columns, place_of
 from tasks.stores.harvest import harvest
 from tasks.stores.places import Job
-from tasks.stores.progress import say
+from tasks.stores.progress import doing, duration, say
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served, overtaken
 
@@ -44,8 +44,7 @@ class Step:
     verdict: StepVerdict
 
     def __str__(self) -> str:
-        name = "in the shadow" if self.mode == "shadow" else f"with {self.share:.0%} of the entities"
-        return f"{name}: {self.verdict.summary}"
+        return f"{_name(self.mode, self.share)}: {self.verdict.summary}"
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,7 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
     if champion is None or champion.bundle == version.bundle:
         return Rollout(())
     steps, done = _plan(plan), []
+    planned = len(steps)
     if plan.strategy == "canary":
         bundle = load_bundle(job.releases.bundle(job.name, version.bundle), version.bundle)
         _require_entities(job, bundle.manifest, plan.steps[0])
@@ -106,7 +106,7 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
         reached = [at for at, step in enumerate(steps) if step == (begun.mode, begun.share)]
         steps = steps[reached[0] :] if reached else steps
     generation = desired.generation if desired else 0
-    for mode, share in steps:
+    for number, (mode, share) in enumerate(steps, planned - len(steps) + 1):
         candidate = CandidateState(bundle=version.bundle, version=version.version, mode=mode, share=share)
         wish = job.releases.set_desired(
             job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation
@@ -115,7 +115,8 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
         try:
             with _watching(job):
                 await_candidate(job, wish.generation, version)
-                done.append(Step(mode, share, _watch(job, champion, candidate, plan, wish.generation)))
+                where = f"step {number} of {planned}, {_name(mode, share)}"
+                done.append(Step(mode, share, _watch(job, champion, candidate, plan, wish.generation, where)))
         except BaseException:  # nobody would watch it: it must not go on answering
             take_back(job, champion, wish.generation)
             raise
@@ -123,6 +124,10 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
             take_back(job, champion, wish.generation)
             break
     return Rollout(tuple(done))
+
+
+def _name(mode: Literal["shadow", "canary"], share: float) -> str:
+    return "in the shadow" if mode == "shadow" else f"with {share:.0%} of the entities"
 
 
 def _plan(plan: Release) -> list[tuple[Literal["shadow", "canary"], float]]:
@@ -152,8 +157,15 @@ def _require_entities(job: Job, manifest: Manifest, share: float) -> None:
         )
 
 
-def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release, generation: int) -> StepVerdict:
+def _watch(
+    job: Job, champion: Served, candidate: CandidateState, plan: Release, generation: int, where: str
+) -> StepVerdict:
     """Look at a step until it ends, or until a guardrail breaks.
+
+    Parameters
+    ----------
+    where : str
+        Which step it is, for a person who waits.
 
     Raises
     ------
@@ -163,6 +175,8 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
     began, counting = datetime.now(UTC), _Counting(job)
     length = plan.step.approximate_seconds
     end = time.monotonic() + length
+    until = f"until {began + timedelta(seconds=length):%H:%M:%S} UTC"
+    doing(f"{where}: {until}")
     while True:
         time.sleep(max(0.0, min(length / _LOOKS, _MAX_NAP, end - time.monotonic())))
         evidence = _gather(job, champion, candidate, began, counting)
@@ -170,13 +184,8 @@ def _watch(job: Job, champion: Served, candidate: CandidateState, plan: Release,
         if desired is None or desired.generation != generation:
             raise overtaken(job.name, generation, desired.generation if desired else 0)
         verdict = judge_step(evidence, job.usecase.spec, plan)
-        say(
-            "%s: %s; %.0f s of %.0f left",
-            candidate.mode if candidate.mode == "shadow" else f"canary, {candidate.share:.0%}",
-            verdict.summary,
-            max(0.0, end - time.monotonic()),
-            length,
-        )
+        left = duration(max(0.0, end - time.monotonic()))
+        say("%s: %s; %s, %s left", where, verdict.summary, until, left)
         if verdict.status == "violated" or time.monotonic() >= end:
             return verdict
 

@@ -61,6 +61,11 @@ class LightGBM(Family):
         """Whether rounds without progress end it."""
         return self.patience is not None
 
+    @property
+    def length(self) -> int:
+        """Its rounds."""
+        return self.rounds
+
     def settled(self) -> Self:
         """Return it with all its rounds."""
         return self.model_copy(update={"patience": None})
@@ -93,13 +98,13 @@ class LightGBM(Family):
         data = lightgbm.Dataset(
             _without_negative(train.matrix, codes), train.label, feature_name=names, categorical_feature=codes
         )
-        callbacks, sets, set_names = [], [], []
+        sets, set_names = [], []
+        callbacks = [
+            lambda env: report(env.iteration, {f"{s}_{m}": v for s, m, v, *_ in env.evaluation_result_list or ()})
+        ]
         if valid is not None:
             known = _without_negative(valid.matrix, codes)
             sets, set_names = [lightgbm.Dataset(known, valid.label, reference=data)], ["valid"]
-            callbacks.append(
-                lambda env: report(env.iteration, {f"{s}_{m}": v for s, m, v, *_ in env.evaluation_result_list})
-            )
             if self.patience:
                 callbacks.append(lightgbm.early_stopping(self.patience, verbose=False))
         try:

@@ -43,6 +43,11 @@ class TorchMLP(Family):
         """Whether epochs without progress end it."""
         return self.patience is not None
 
+    @property
+    def length(self) -> int:
+        """Its epochs."""
+        return self.epochs
+
     def settled(self) -> Self:
         """Return it with all its epochs."""
         return self.model_copy(update={"patience": None})

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 LOGGER = "driftwheel.progress"
 STAGES = f"{LOGGER}.stages"
 _log = logging.getLogger(LOGGER)
 _stages = logging.getLogger(STAGES)
+_parts: ContextVar[tuple[str, ...]] = ContextVar("parts", default=())
 
 
 def say(text: str, *values: object) -> None:
@@ -21,5 +26,38 @@ def say_stage(text: str, *values: object) -> None:
 
 
 def doing(text: str) -> None:
-    """Report what is begun."""
-    _stages.debug("%s", text)
+    """Report what is begun, after what it is a part of."""
+    _stages.debug("%s", ": ".join((*_parts.get(), text)))
+
+
+@contextmanager
+def part(text: str) -> Iterator[None]:
+    """Report what is begun, and that all that is done while the block lasts is a part of it."""
+    doing(text)
+    token = _parts.set((*_parts.get(), text))
+    try:
+        yield
+    finally:
+        _parts.reset(token)
+
+
+class Pace:
+    """Says how long the rest of some steps takes, from how long those done took."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._began = steps, time.monotonic()
+
+    def left(self, done: int) -> str:
+        """Return words to add to what is said; none where no step is done yet."""
+        if not done:
+            return ""
+        return f"; about {duration((time.monotonic() - self._began) / done * (self._steps - done))} left"
+
+
+def duration(seconds: float) -> str:
+    """Say seconds as a person would."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

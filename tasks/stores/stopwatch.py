@@ -15,12 +15,12 @@ R = TypeVar("R")
 _spent: dict[str, float] = {}
 
 
-def timed(stage: str, function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that reports that a stage is begun, and adds the wall time of its calls to it."""
+def timed(stage: str, function: Callable[P, R], work: str = "") -> Callable[P, R]:
+    """Return a function that reports that its work (or stage) is begun, and adds the wall time of its calls to it."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        doing(stage)
+        doing(work or stage)
         started = time.perf_counter()
         try:
             return function(*args, **kwargs)

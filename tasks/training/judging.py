@@ -22,6 +22,7 @@ from tasks.evaluation.gates import passed
 from tasks.evaluation.interval import paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import cut_newest
+from tasks.stores.progress import doing, part
 from tasks.training.learning import (
     Trained,
     cross_validate,
@@ -125,6 +126,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
     trained = learn(learnable, spec)
     asked = spec.evaluation.cross_validation
     folds = cross_validate(learnable, spec, trained.recipe, asked) if asked else {}
+    doing("judging on the newest rows")
     truth = labels(holdout, spec)
     threshold = spec.evaluation.threshold
     prediction = trained.predict(holdout, repaired=True)
@@ -189,7 +191,8 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
     if judged.trained is None or judged.holdout is None or judged.prediction is None:
         raise ValueError("only a judged recipe can be refitted")
     learnt = training_window(rows, spec)
-    trained = fit_recipe(learnt, spec, judged.trained.recipe)
+    with part("refitting on all ripe rows"):
+        trained = fit_recipe(learnt, spec, judged.trained.recipe)
     with np.errstate(over="ignore", invalid="ignore"):
         scale = 1.0 if spec.task == "binary_classification" else float(np.std(labels(judged.holdout, spec))) or 1.0
         distance = float(np.abs(trained.predict(judged.holdout, repaired=True) - judged.prediction).mean())

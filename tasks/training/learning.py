@@ -6,12 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 import polars as pl
 
 from expectations.errors import TrainingError
-from expectations.families import Family, Fitted, LastWindow, Rows, Vector
+from expectations.families import Family, Fitted, LastWindow, Report, Rows, Vector
 from expectations.parts import FitContext
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
@@ -19,6 +20,7 @@ from tasks.evaluation.splits import cut_newest, rolling_origin
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
+from tasks.stores.progress import Pace, doing, part
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,7 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     for position, candidate in enumerate(candidates):
         name = candidate.family if candidate.family not in contest else f"{candidate.family}-{position}"
 
-        def report(_: int, values: Mapping[str, float], name: str = name) -> None:
-            for key, value in values.items():
-                curves[f"{name}/{key}"].append(value)
-
+        report = _follow(candidate, curves, name, f"candidate {position + 1} of {len(candidates)}, {name}")
         fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
         value = score(metric, Scored(valid.label, fitted.predict(valid.matrix), spec.evaluation.threshold))
         contest[name] = value
@@ -136,21 +135,33 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
             "none",
             "Is the label the same in all of them? Raise `model.validation`, or declare one candidate",
         )
-    trained = fit_recipe(frame, spec, best[1])
+    with part("the best on all rows"):
+        trained = fit_recipe(frame, spec, best[1])
     return Trained(trained.program, trained.fitted, dict(curves), contest)
 
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     """Fit one recipe of settled length on all rows given."""
     curves: dict[str, list[float]] = defaultdict(list)
+    program, train = _fit_features(frame, spec)
+    settled = recipe.settled()
+    report = _follow(settled, curves, recipe.family, recipe.family)
+    fitted = settled.fit(train, None, seed=spec.model.seed, report=report)
+    return Trained(program, fitted, dict(curves))
+
+
+def _follow(recipe: Family, curves: Mapping[str, list[float]], name: str, what: str) -> Report:
+    """Return what keeps the curves of a fit, and says how far it is."""
+    done, rounds = count(1), recipe.length
+    pace, most = Pace(rounds or 0), "at most " if recipe.stops_early else ""
 
     def report(_: int, values: Mapping[str, float]) -> None:
         for key, value in values.items():
-            curves[f"{recipe.family}/{key}"].append(value)
+            curves[f"{name}/{key}"].append(value)
+        number = next(done)
+        doing(f"{what}, round {number}" + (f" of {most}{rounds}{pace.left(number)}" if rounds else ""))
 
-    program, train = _fit_features(frame, spec)
-    fitted = recipe.settled().fit(train, None, seed=spec.model.seed, report=report)
-    return Trained(program, fitted, dict(curves))
+    return report
 
 
 def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Family, folds: int) -> dict[str, list[float]]:
@@ -167,9 +178,10 @@ def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Family, folds: in
         Metric -> one value a fold, oldest first.
     """
     scores: dict[str, list[float]] = defaultdict(list)
-    for train, test in rolling_origin(len(frame), folds):
+    for number, (train, test) in enumerate(rolling_origin(len(frame), folds), 1):
         fold = frame[test]
-        prediction = fit_recipe(frame[train], spec, recipe).predict(fold, repaired=True)
+        with part(f"fold {number} of {folds}"):
+            prediction = fit_recipe(frame[train], spec, recipe).predict(fold, repaired=True)
         for metric in spec.greater_is_better:
             scores[metric].append(score(metric, Scored(labels(fold, spec), prediction, spec.evaluation.threshold)))
     return dict(scores)

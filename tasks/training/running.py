@@ -18,6 +18,7 @@ from tasks.bundles.champion import current_champion
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import Version
 from tasks.stores.places import Job
+from tasks.stores.progress import doing
 from tasks.stores.registry import KEPT_DAYS
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
 from tasks.training.packing import pack, training_rows
@@ -134,6 +135,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         if refitted is not None and judged.judgement.outcome == "passed":
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "bundle"
+                doing("packing a bundle, and proving it")
                 digest = pack(
                     folder,
                     job.usecase,
@@ -148,6 +150,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
                     name=job.name,
                 )
                 job.releases.add(job.name, folder, digest)
+        doing("recording the run in MLflow")
         challenger = Challenger(judged.judgement, digest, run, champion.digest if champion else None)
         _record(job, challenger, judged, refitted)
     except UnreachableError:  # to tell MLflow, too, would wait once more; whoever takes the turn next fails the run

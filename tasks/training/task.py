@@ -26,6 +26,8 @@ def _train(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Ch
 
 
 select_rows = task(name="select rows", cache_policy=NO_CACHE, persist_result=False)(
-    timed("training", running.select_rows)
+    timed("training", running.select_rows, "step 1 of 2, selecting rows")
 )
-train_challenger = task(name="train and judge", cache_policy=NO_CACHE, persist_result=False)(timed("training", _train))
+train_challenger = task(name="train and judge", cache_policy=NO_CACHE, persist_result=False)(
+    timed("training", _train, "step 2 of 2, training and judging")
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Releases, Served
 from tests.integration.test_service import Running, made, rows, sample
+from tests.unit.test_progress import reported
 from tests.unit.test_training import released
 
 __all__ = ["made"]
@@ -90,10 +92,13 @@ def plan(strategy: str, **changes: object) -> Release:
 @pytest.mark.parametrize(("strategy", "steps"), [("canary", 2), ("shadow", 1), ("replace", 0)])
 def test_a_good_candidate_goes_through_every_step(job: Job, made, strategy: str, steps: int) -> None:
     loose = {"max_drift": 2.0, "min_agreement": 0.3, "max_latency": 50.0}
-    with traffic(job, made) as statuses:
+    with traffic(job, made) as statuses, reported() as lines:
         done = roll_out(job, ModelVersion("2", made[2].digest, "run"), plan(strategy, guardrails=loose))
     assert done.kept, done.summary
     assert len(done.steps) == steps
+    said = re.compile(r"step ([0-9]) of ([0-9]), (?:with|in the) .*until [0-9:]{8} UTC, [0-9]+ s left")
+    told = {found.groups() for found in map(said.match, lines) if found}
+    assert told == {(str(each + 1), str(steps)) for each in range(steps)}
     assert set(statuses) <= {200}
     assert job.releases.desired("rentals").champion.bundle == made[1].digest  # the release itself is the next stage's
 
