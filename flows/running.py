@@ -64,9 +64,9 @@ def quietly(function: Callable[P, R]) -> Callable[P, R]:
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         mask_logs()
-        for handler in logging.getLogger().handlers:  # where Prefect puts its own
+        for handler in (*logging.getLogger().handlers, *logging.getLogger("prefect").handlers):
             if isinstance(handler, PrefectConsoleHandler):
-                handler.addFilter(_is_for_the_terminal)
+                handler.addFilter(_is_not_prefects)
         logging.raiseExceptions = debugging()  # a server that is away takes no lines: that is told once, here
         try:
             with temporary_settings(_SETTINGS), tags(process_tag()):
@@ -86,9 +86,9 @@ def quietly(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _is_for_the_terminal(record: logging.LogRecord) -> bool:
-    """Whether a line is not of a run: the server keeps those, and the command shows the error itself."""
-    return not record.name.startswith("prefect.")
+def _is_not_prefects(record: logging.LogRecord) -> bool:
+    """Keep lines of Prefect, traces among them, out of the terminal: its server has them, and the error is shown."""
+    return not record.name.startswith("prefect")
 
 
 def _is_ours(error: httpx.HTTPStatusError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pty
 import re
@@ -34,6 +35,16 @@ def test_in_a_pipe_a_run_says_how_far_it_is(stack: Addresses, make_use_case: Cal
         "stage 3 of 3 of a turn, deploy: step . of 5, ",
     ):
         assert [line for line in lines if re.match(text, line)], done.stderr
+
+
+def test_a_flow_that_fails_shows_a_sentence_and_no_trace(stack: Addresses, make_use_case: Callable[..., Path]) -> None:
+    folder = make_use_case("failingrun")
+    (folder / "data" / "rides.csv.gz").write_bytes(gzip.compress(b""))
+    command = [Path(sys.executable).parent / "driftwheel", "run", "collect", str(folder), "--as-of", "2011-03-01"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(r"^Expected .*\nfound .*is empty", done.stderr, re.MULTILINE)
 
 
 def test_in_a_terminal_the_line_changes(home: Path, make_use_case: Callable[..., Path]) -> None:
