@@ -38,6 +38,7 @@ from tasks.deployment.rollout import Rollout
 from tasks.stores.ledger import Entry
 from tasks.stores.outbox import Alert, Severity
 from tasks.stores.places import Job
+from tasks.stores.progress import doing
 from tasks.stores.registry import ModelVersion
 from tasks.stores.retries import TRANSIENT_STATUSES, is_transient, server_error
 from tasks.stores.turns import State
@@ -179,6 +180,7 @@ def deploy_version(usecase: str, wanted: str | None, plan: Release | None, *, ne
     job = _job(usecase)
     version = releasing.choose_version(job, wanted)
     with _refusals_told(job, version):
+        doing(f"proving version {version.version} in the service")
         releasing.bless(job, version, new_signature=new_signature)
         steps = rollout.roll_out(job, version, plan or job.usecase.spec.release, new_signature=new_signature)
         if steps.kept:
@@ -238,6 +240,7 @@ def roll_back(usecase: str) -> str:
     version = ModelVersion(last["version"], last["bundle"], last["run"])
     releasing.restore_bundle(job, version)
     with _refusals_told(job, version):
+        doing(f"proving version {version.version} in the service")
         # back to inputs that were served before, so they may differ from today's
         releasing.bless(job, version, new_signature=True)
         cause = f"from version {now.version}, asked for by hand"
@@ -262,6 +265,7 @@ def _champions(entries: Iterable[Entry]) -> list[Entry]:
 def _settle(
     job: Job, version: ModelVersion, action: str, cause: str, steps: Rollout, *, new_signature: bool = False
 ) -> str:
+    doing(f"releasing version {version.version}")
     generation = releasing.release(job, version, new_signature=new_signature)
     summary = (
         f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation}): {cause}"
