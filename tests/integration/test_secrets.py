@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import os
+import re
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,19 +23,21 @@ import pytest
 from expectations.errors import DriftwheelError, SourceError, UnreachableError
 from expectations.loading import SHIPPED
 from flows import replay
+from infra.backup import USE_CASES
 from infra.settings import Addresses, Settings
 from infra.stack import PROGRAMS, Stack
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
-from tests.conftest import instant
+from tests.conftest import forget_prefect_services, instant
+from tests.e2e.conftest import point, wait
 
-pytestmark = pytest.mark.flow
+pytestmark = pytest.mark.system
 Make = Callable[..., Path]
-Run = Callable[[str, str, str], object]
 FIRST, LATER = "2011-03-01", "2011-05-02"
 NAME = "guarded"
 KEPT_IN = {"privacy.key", "service.key", "stack.key"}
 """Files that are to hold a secret, for their owner alone."""
+TABLES = ("raw", "clean", "quarantine", "predictions", "labels")
 
 
 def planted(what: str) -> str:
@@ -73,6 +78,65 @@ def source() -> Iterator[tuple[str, dict[str, int]]]:
     thread.join()
 
 
+@dataclass(frozen=True)
+class Planted:
+    """A whole stack at work, with secrets wherever one may be."""
+
+    home: Path
+    folder: Path
+    stack: Addresses
+    source: str
+    answers: dict[str, int]
+
+
+@pytest.fixture
+def planted_stack(
+    source: tuple[str, dict[str, int]], make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Planted]:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    address, answers = source
+    point(monkeypatch, tmp_path / "home")
+    for name, value in {
+        "CHAT_TOKEN": SECRETS["alert"],
+        "ANOTHER_PASSWORD": SECRETS["other"],
+        "DRIFTWHEEL_PREFECT_LOGIN": f"admin:{SECRETS['prefect']}",
+        "DRIFTWHEEL_SERVICE_KEY": f"dw_platform_{SECRETS['service']}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    token = "${CHAT_TOKEN}"
+    alerts = [f"json://bot:{token}@127.0.0.1:9/{token}?to={token}", token, f"slack://{token}", f"odd://{token}@x"]
+    folder = make_use_case(NAME, {"sources.rides.path": address, "alerts": alerts, "personal": {"registered": "hash"}})
+    settings = Settings()
+    settings.platform().add_use_case(NAME, folder, settings.use_case(str(folder)).digest)
+    stack = Stack(settings)
+    addresses = stack.start()
+    try:
+        for name, value in settings.child_environment(addresses).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("DRIFTWHEEL_SERVICE", with_login(addresses.service, "gate", SECRETS["gate"]))
+        monkeypatch.setenv("DRIFTWHEEL_MLFLOW", with_login(addresses.mlflow, "mlops", SECRETS["mlflow"]))
+        forget_prefect_services()
+        with temporary_settings({PREFECT_API_URL: f"{addresses.prefect}/api"}):
+            yield Planted(settings.folder, folder, addresses, address, answers)
+        forget_prefect_services()
+    finally:
+        stack.stop()
+
+
+def run_by_deployment(flow: str, as_of: str) -> str:
+    """Let the runner run a flow; returns what its state says."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(f"{flow}/{NAME}").id
+        given = {"usecase": NAME, "as_of": f"{as_of}T00:00:00Z"}
+        made = client.create_flow_run_from_deployment(deployment, parameters=given).id
+        wait(lambda: client.read_flow_run(made).state.is_final() is True)
+        state = client.read_flow_run(made).state
+    return f"{state.name}: {state.message}"
+
+
 def with_login(address: str, user: str, password: str) -> str:
     parts = urlsplit(address)
     return parts._replace(netloc=f"{user}:{password}@{parts.netloc}").geturl()
@@ -89,24 +153,29 @@ def texts_of(path: Path) -> Iterator[str]:
 
 
 def found_in(home: Path, secrets: dict[str, str]) -> list[str]:
-    """Where a secret stands in what a home holds."""
+    """Where a secret stands in what a home, or a backup of one, holds."""
     found = []
     for path in sorted(home.rglob("*")):
-        if not path.is_file() or path.name in KEPT_IN or "ui" in path.relative_to(home).parts:
+        apart = {"ui", USE_CASES} & set(path.relative_to(home).parts)  # use cases are their owner's
+        if not path.is_file() or path.name in KEPT_IN or apart:
             continue
         content = "\n".join(texts_of(path)) if path.suffix == ".db" else path.read_bytes().decode("latin-1")
         found += [f"{what} in {path.relative_to(home)}" for what, secret in secrets.items() if secret in content]
-    for table in ("raw", "clean", "quarantine", "predictions", "labels"):
-        lake = Lake(Settings().places().lake, NAME)
-        if lake.version(table) is not None:
+    return found
+
+
+def found_in_lake(secrets: dict[str, str]) -> list[str]:
+    """Where a secret stands in the tables: their files are compressed."""
+    found = []
+    for name in (NAME, f"{NAME}-replay"):
+        lake = Lake(Settings().places().lake, name)
+        for table in [each for each in TABLES if lake.version(each) is not None]:
             content = lake.scan(table).select(pl.all().cast(pl.String)).collect().write_csv()
             found += [f"{what} in {table}" for what, secret in secrets.items() if secret in content]
     return found
 
 
 def driftwheel(*arguments: str, **environment: str) -> str:
-    import os
-
     done = subprocess.run(
         [Path(sys.executable).parent / "driftwheel", *arguments],
         capture_output=True,
@@ -118,28 +187,15 @@ def driftwheel(*arguments: str, **environment: str) -> str:
 
 
 def test_no_secret_is_written_anywhere(
-    stack: Addresses,
-    home: Path,
-    make_use_case: Make,
-    run: Run,
-    source: tuple[str, dict[str, int]],
+    planted_stack: Planted,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    address, answers = source
-    token = "${CHAT_TOKEN}"
-    alerts = [f"json://bot:{token}@127.0.0.1:9/{token}?to={token}", token, f"slack://{token}", f"odd://{token}@x"]
-    folder = make_use_case(NAME, {"sources.rides.path": address, "alerts": alerts, "personal": {"registered": "hash"}})
-    for name, value in {
-        "CHAT_TOKEN": SECRETS["alert"],
-        "ANOTHER_PASSWORD": SECRETS["other"],
-        "DRIFTWHEEL_PREFECT_LOGIN": f"admin:{SECRETS['prefect']}",
-        "DRIFTWHEEL_SERVICE_KEY": f"dw_platform_{SECRETS['service']}",
-        "DRIFTWHEEL_SERVICE": with_login(stack.service, "gate", SECRETS["gate"]),
-        "DRIFTWHEEL_MLFLOW": with_login(stack.mlflow, "mlops", SECRETS["mlflow"]),
-    }.items():
-        monkeypatch.setenv(name, value)
+    from flows.running import run_flow
+
+    home, folder, stack, address, answers = vars(planted_stack).values()
     secrets = dict(SECRETS)
     dead = {name: with_login("http://127.0.0.1:9", name, SECRETS[name]) for name in ("mlflow", "gate")}
     told = []
@@ -149,12 +205,12 @@ def test_no_secret_is_written_anywhere(
             for name, value in environment.items():
                 patch.setenv(name, value)
             with pytest.raises(kind) as error:
-                run(flow, str(folder), as_of)
+                run_flow(flow, str(folder), instant(as_of))
         told.append(f"{error.value!r} {error.value}")
 
     # the wheel turns, and each server is away once
     fails("loop", FIRST, UnreachableError, DRIFTWHEEL_MLFLOW=dead["mlflow"])
-    assert run("loop", str(folder), FIRST).outcome == "done"
+    assert run_flow("loop", str(folder), instant(FIRST)).outcome == "done"
     job = Job(Settings().use_case(str(folder)), Settings().places(), instant(LATER))
     world, bundle, traffic = replay.read_world(job), replay.champion_bundle(job), replay.Traffic()
     replay.send(job, world, instant("2011-03-02"), instant("2011-05-01"), bundle, traffic, 200)
@@ -162,22 +218,30 @@ def test_no_secret_is_written_anywhere(
     sent = httpx.post(f"{stack.service}/{NAME}/feedback", json={"id": "nobody", "label": 5}, timeout=30)
     assert sent.status_code == 200
     fails("monitor", LATER, UnreachableError, DRIFTWHEEL_SERVICE=dead["gate"])
-    assert run("loop", str(folder), LATER).outcome == "done"
+    assert run_flow("loop", str(folder), instant(LATER)).outcome == "done"
     assert job.database.undelivered(NAME)  # no channel took any
     answers["status"] = 404
     fails("collect", "2011-06-01", SourceError)
     answers["status"] = 500
-    fails("collect", "2011-06-02", SourceError)
+    said = run_by_deployment("collect", "2011-06-02")
+    assert "SourceUnreachableError" in said
+    told.append(said)
+    answers["status"] = 200
 
     # what people see
     database = f"postgresql+psycopg://wheel:{SECRETS['database']}@127.0.0.1:9/platform"
+    secrets["app"] = re.findall(r"^dw_app_\S+$", driftwheel("keys", "add", "app"), re.MULTILINE)[0]
     told += [
+        driftwheel("replay", str(folder), "--to", "2011-04-01", DRIFTWHEEL_SERVICE=stack.service),  # by the key
+        driftwheel("backup", str(tmp_path / "backups")),
         driftwheel("why", NAME, "--last", "50", "--json"),
         driftwheel("check", str(folder)),
         driftwheel("why", NAME, DRIFTWHEEL_DATABASE=database),
         driftwheel("score", str(folder), "--input", address, "--output", f"{address}.parquet"),
     ]
     assert "unmatched" in told[-4]
+    assert "0 failed" in told[-6], told[-6]
+    assert "every one with its hash" in told[-5]
     written = capfd.readouterr()
     seen = "\n".join((*told, caplog.text, written.out, written.err))
     # what is kept
@@ -187,7 +251,7 @@ def test_no_secret_is_written_anywhere(
 
     APILogWorker.drain_all()
     assert [what for what, secret in secrets.items() if secret in seen] == []
-    assert found_in(home, secrets) == []
+    assert found_in(home, secrets) == found_in(tmp_path / "backups", secrets) == found_in_lake(secrets) == []
 
     # what all users of the machine see
     commands = []
@@ -198,5 +262,5 @@ def test_no_secret_is_written_anywhere(
         except (psutil.Error, OSError):
             continue
     commands.append(Stack(Settings())._config(PROGRAMS, stack))
-    assert len(commands) > 3
+    assert len(commands) > len(PROGRAMS)
     assert [what for what, secret in secrets.items() if any(secret in command for command in commands)] == []
