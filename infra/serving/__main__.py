@@ -21,6 +21,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
+from expectations.errors import StorageError
 from infra.serving.access import Access, is_loopback
 from infra.serving.app import Service
 from infra.serving.board import Board
@@ -34,6 +35,8 @@ _SWITCH_SECONDS = 0.0005
 """A large request is scored in a thread, which may hold the interpreter no longer than this while others wait."""
 _GRACE_SECONDS = 10
 _RESTART_SECONDS = 1.0
+_NOT_STARTED = 3
+"""Exit code; uvicorn's own where it cannot listen."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's `mallopt`."""
 _KEPT_BYTES, _MAPPED_BYTES = 8 << 20, 1 << 20
@@ -154,7 +157,11 @@ def _keep_freed_memory() -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    journal = Journal(options.journal, options.durability)
+    try:
+        journal = Journal(options.journal, options.durability)
+    except StorageError as error:
+        _log.error("%s", error)
+        sys.exit(_NOT_STARTED)
     board = Board(options.board, options.worker) if options.board else None
     service = Service(
         Mounts(Releases(options.releases), board, options.most_rows),
@@ -223,7 +230,7 @@ def _supervise(options: argparse.Namespace) -> int:
         reserved = _bind(options.host, options.port)  # never listens: it keeps the port ours while workers come and go
     except OSError as error:
         _log.error("cannot listen on %s:%d: %s; is another --port free?", options.host, options.port, error.strerror)
-        return 3  # as with one worker
+        return _NOT_STARTED
     stopping = False
 
     def stop(*_: object) -> None:

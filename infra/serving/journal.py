@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tasks.stores.files import storing
 from tasks.stores.journal import CLOSED_SUFFIX, OPEN_SUFFIX
 
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -156,6 +157,11 @@ class Journal:
     ----------
     trouble : str
         Why nothing can be written at present; empty when all is well.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be made, or nothing be written there.
     """
 
     def __init__(self, root: Path, durability: Durability = "process") -> None:
@@ -165,11 +171,12 @@ class Journal:
         self.instance = f"{int(time.time()):x}-{uuid.uuid4().hex[:8]}"
         self._streams: dict[tuple[str, str], _Stream] = {}
         locks = root / _LOCKS
-        locks.mkdir(parents=True, exist_ok=True)
-        unnamed = locks / f".{self.instance}"  # locked before it has its name, so nobody takes it for a dead one's
-        self._lock = os.open(unnamed, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        unnamed.rename(locks / self.instance)
+        with storing("keep the journal in", root):
+            locks.mkdir(parents=True, exist_ok=True)
+            unnamed = locks / f".{self.instance}"  # locked before it has its name, so nobody takes it for a dead one's
+            self._lock = os.open(unnamed, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            unnamed.rename(locks / self.instance)
         self.adopt()
 
     @property

@@ -8,6 +8,7 @@ it ends, and whether it is what was written, before it looks inside, and finds t
 from __future__ import annotations
 
 import argparse
+import signal
 import struct
 import sys
 import zlib
@@ -19,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from expectations.errors import StorageError
 from tasks.stores.files import storing
 
 OPEN_SUFFIX = ".open"
@@ -261,7 +263,10 @@ def main() -> None:
     for path in parser.parse_args().segments:
         if not path.is_file() or Segment(path).kind not in KINDS:
             parser.error(f"{path}: a segment is a file named KIND-NUMBER, with KIND one of {', '.join(KINDS)}")
-        records, odd = read_records(Segment(path))
+        try:
+            records, odd = read_records(Segment(path))
+        except StorageError as error:
+            parser.exit(1, f"{error}\n")
         for record in records:
             sys.stdout.buffer.write(msgspec.json.encode(msgspec.structs.asdict(record)) + b"\n")
         if odd:
@@ -269,4 +274,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that goes (`| head`) ends it, as it ends any filter
     main()

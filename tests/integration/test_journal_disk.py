@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from infra.ports import any_port
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import unreadable
 from tasks.stores.lake import Lake
@@ -60,3 +62,14 @@ def test_a_journal_on_another_disk_loses_nothing(service: Running, made) -> None
     assert len(unreadable(service.journal, "rentals")) == 1
     assert not list(service.journal.glob("rentals/*/predictions-*.msgpack"))
     assert harvest(service.journal, "rentals", lake).predictions == 0
+
+
+def test_a_journal_that_cannot_be_kept_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("in the way")
+    command = [sys.executable, "-m", "infra.serving", "--port", str(any_port())]
+    command += ["--releases", str(tmp_path), "--journal", str(tmp_path / "journal")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert "to keep the journal in" in done.stderr
+    assert "Move what is in the way" in done.stderr
+    assert "Traceback" not in done.stderr

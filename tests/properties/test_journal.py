@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +176,11 @@ def test_a_segment_can_be_read_by_a_person(
     with pytest.raises(SystemExit):
         main()
     assert b"KIND one of predictions" in capsysbinary.readouterr().err
+
+
+def test_a_reader_of_a_segment_that_goes_is_told_nothing(tmp_path: Path) -> None:
+    records = pack(Feedback("2026-01-01T00:00:00Z", ["a"] * 10_000, [1.0] * 10_000)) * 100
+    path = segment(tmp_path, records, "feedback").path
+    command = f'"{sys.executable}" -m tasks.stores.journal "{path}" | head -c 1'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{", "")
