@@ -58,6 +58,14 @@ def entries(name: str) -> list[Entry]:
     return Settings().platform().entries(name)
 
 
+def names_in_prefect(stack: Addresses, name: str) -> set[str | None]:
+    """Return what Prefect's pages call the flow runs of a use case, and what they left there."""
+    asked = {"flow_runs": {"name": {"like_": f"{name} as of"}}}
+    runs = httpx.post(f"{stack.prefect}/api/flow_runs/filter", json=asked).raise_for_status().json()
+    left = httpx.post(f"{stack.prefect}/api/artifacts/filter", json=asked).raise_for_status().json()
+    return {each["name"] for each in runs} | {each["key"] for each in left}  # one without a key is listed by a hash
+
+
 def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, make_use_case: Make, run: Run) -> None:
     folder = make_use_case("turning")
     first = run("loop", str(folder), FIRST)
@@ -70,6 +78,10 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
     newest = httpx.post(f"{stack.prefect}/api/logs/filter", json={"sort": "TIMESTAMP_DESC"}).json()  # 200 of them
     logged = [each["message"] for each in newest]
     assert [line for line in logged if line.startswith("deploy: promoted: version 2 is the champion")]
+    assert names_in_prefect(stack, "turning") == {
+        *(f"turning as of {day} 00:00" for day in (FIRST, LATER)),
+        *(f"{each}-turning" for each in ("collected", "quality", "gates", "mlflow", "decision", "report")),
+    }
     served = httpx.get(f"{stack.service}/version").json()["usecases"]["turning"]
     registry = job("turning", folder).registry()
     champion = registry.alias("champion")

@@ -63,6 +63,16 @@ def test_every_operation_leaves_the_folder_it_is_called_in_empty(
     registry.forget()
 
 
+def test_mlflow_opens_an_experiment_as_machine_learning_an_older_one_too(stack: Addresses) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(stack.mlflow)
+    client.create_experiment("older")  # as an earlier version made it: its page was of language models
+    for name in ("newer", "older"):
+        Registry(stack.mlflow, name).experiment()
+        assert client.get_experiment_by_name(name).tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_a_bundle_that_mlflow_has_lost_too_is_told(home: Path, stack: Addresses, bundle: Path, tmp_path: Path) -> None:
     registry = Registry(stack.mlflow, "lost")
     version = registered(registry, bundle)

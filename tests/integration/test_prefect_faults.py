@@ -1,0 +1,44 @@
+"""A Prefect that is busy when a flow begins, and in the middle: it is asked again, and nobody sees a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.settings import Addresses
+from tests.conftest import forget_prefect_services, instant
+from tests.fronts import front
+
+pytestmark = pytest.mark.flow
+BUSY = {"/api/flows/": 2, "/api/artifacts/": 1}
+"""Path -> how often it is answered 503: the first thing a run asks for, and one that a task asks for."""
+
+
+def test_a_busy_prefect_is_asked_again_and_the_run_succeeds(
+    stack: Addresses, make_use_case: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.running import run_flow
+
+    left = dict(BUSY)
+
+    def busy(method: str, path: str) -> int:
+        if method != "POST" or not left.get(path):
+            return 0
+        left[path] -= 1
+        return 503
+
+    folder = make_use_case("busy")
+    with front(stack.prefect, busy) as server:
+        with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
+            verdict = run_flow("collect", str(folder), instant("2011-03-01"))
+        forget_prefect_services()  # they know the address of a front that goes
+    assert (verdict.outcome, verdict.summary.partition(",")[0]) == ("done", "1337 new rows")
+    asked = {path: [status for _, each, status in server.asked if each == path] for path in BUSY}
+    assert asked["/api/flows/"] == [503, 503, 0]
+    assert asked["/api/artifacts/"] == [503, 0, 0]  # what came, and how good it is
+    said = capfd.readouterr()
+    assert "Traceback" not in said.out + said.err
