@@ -79,6 +79,7 @@ RUN: dict[str, str | tuple[int, str]] = {
     "driftwheel keys remove platform": "the platform made itself another",
     "driftwheel remove pumps": "goes on answering /pumps with version 2",
     "driftwheel schema > usecase.schema.json": "",
+    "driftwheel parts --check": "✓ gates metric",
     "driftwheel down": "stopped",
     ALONE: '"predictions":[0.',
     "python -m tasks.stores.journal SEGMENT": '"ids":[',
