@@ -37,7 +37,7 @@ def test_every_place_it_names_exists() -> None:
 
 
 READING = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-NAMED = {"kill -9", "mlflow models serve", "curl --cacert", "restic forget"}
+NAMED = {"mlflow gc", "kill -9", "mlflow models serve", "curl --cacert", "restic forget"}
 """What is named in a sentence, and is no command that a reader types."""
 CANARY = "driftwheel deploy pumps --version 2 --strategy canary --steps 0.5 --step 10m"
 TRAFFIC = (
@@ -54,7 +54,7 @@ RUN: dict[str, str | tuple[int, str]] = {
     "python pumps/make_data.py": "",
     "driftwheel check pumps": "one prediction",
     "driftwheel replay pumps --compare": "0 failed",
-    "driftwheel why flights-replay": "version 1 is the champion",
+    "driftwheel why flights-replay": "  decision ",
     "driftwheel add pumps && driftwheel up --detach": "driftwheel is up",
     "driftwheel run loop pumps --as-of 2024-02-01": "version 1 is the champion",
     ASK: '"predictions":[0.',
@@ -145,6 +145,8 @@ ELSEWHERE = {
     "docker compose up --detach nginx": (STACK, 'compose.run("up", "--detach", "mlflow")'),
     "docker compose exec worker driftwheel why flights": (STACK, 'stack.driftwheel("why", NAME'),
     "docker compose exec nginx nginx -s reload": (STACK, '"nginx", "nginx", "-s", "reload"'),
+    # the same, by MLflow of the local stack
+    "docker compose exec mlflow mlflow gc --older-than 30d": ("tests/integration/test_registry.py", "collect_garbage("),
     "driftwheel stack init --flows-in docker": (STACK, '"localhost", PORT, (), "docker")'),
     "driftwheel stack backup /vault": (STACK, "compose.back_up(tmp_path"),
     "driftwheel stack restore …": (STACK, "compose.restore(taken)"),
