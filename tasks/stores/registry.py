@@ -71,13 +71,13 @@ class Registry:
 
     def __init__(self, uri: str, usecase: str) -> None:
         # MLflow's own default waits four minutes for a server that is away; it reads these when it is asked to. Faults
-        # that pass are asked again after 0 and 2 s; a server that is silent is given up after 3 x 4 + 2 s, and the
-        # jitter of two pauses: 15 s.
+        # that pass are asked again after 0 and 2 s; a server that is silent is given up after 3 x 5 + 2 s, and the
+        # jitter of two pauses: 18 s.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0.5")
         os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
