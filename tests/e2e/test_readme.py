@@ -37,7 +37,7 @@ def test_every_place_it_names_exists() -> None:
 
 
 READING = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-NAMED = {"mlflow gc", "kill -9", "mlflow models serve", "curl --cacert", "restic forget"}
+NAMED = {"kill -9", "mlflow models serve", "curl --cacert", "restic forget"}
 """What is named in a sentence, and is no command that a reader types."""
 CANARY = "driftwheel deploy pumps --version 2 --strategy canary --steps 0.5 --step 10m"
 TRAFFIC = (
@@ -145,8 +145,6 @@ ELSEWHERE = {
     "docker compose up --detach nginx": (STACK, 'compose.run("up", "--detach", "mlflow")'),
     "docker compose exec worker driftwheel why flights": (STACK, 'stack.driftwheel("why", NAME'),
     "docker compose exec nginx nginx -s reload": (STACK, '"nginx", "nginx", "-s", "reload"'),
-    # the same, by MLflow of the local stack
-    "docker compose exec mlflow mlflow gc --older-than 30d": ("tests/integration/test_registry.py", "collect_garbage("),
     "driftwheel stack init --flows-in docker": (STACK, '"localhost", PORT, (), "docker")'),
     "driftwheel stack backup /vault": (STACK, "compose.back_up(tmp_path"),
     "driftwheel stack restore …": (STACK, "compose.restore(taken)"),
