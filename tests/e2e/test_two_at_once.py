@@ -25,7 +25,7 @@ ONE_DID_IT = (["Completed", "taken"], ["done", "taken"])
 
 def test_by_prefect_and_by_hand(whole: Whole, make_use_case: Callable[..., Path], tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, DeploymentFilterName
     from prefect.client.schemas.objects import StateType
 
     from flows.collect import collect
@@ -85,7 +85,8 @@ def test_by_prefect_and_by_hand(whole: Whole, make_use_case: Callable[..., Path]
         looped = beside(made("collect"), "loop", LATER)
         print(trained, deployed, monitored, looped)
         wait(lambda: database.open_turn(NAME) is None)
-        wait(lambda: not [each for each in client.read_flow_runs() if not each.state.is_final()])
+        ours = DeploymentFilter(name=DeploymentFilterName(any_=[NAME]))
+        wait(lambda: all(each.state.is_final() for each in client.read_flow_runs(deployment_filter=ours)))
 
     # as one run alone leaves it: test_events.py, test_loop.py
     assert_versions(whole, folder, "1", "2")
