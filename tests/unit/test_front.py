@@ -163,6 +163,7 @@ def test_servers_of_the_stack_must_prove_themselves_and_those_named_by_settings_
         write_addresses(Settings(), stack)
         named = {"prefect": "PREFECT_API_URL", "mlflow": "DRIFTWHEEL_MLFLOW", "service": "DRIFTWHEEL_SERVICE"}
         for name, variable in named.items():
+            monkeypatch.delenv(variable, raising=False)  # of a stack that other tests have up
             if name != program:
                 monkeypatch.setenv(variable, f"http://127.0.0.1:{elsewhere}")
         settings = Settings()
