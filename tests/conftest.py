@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,15 @@ BIKES = SHIPPED / "bikes"
 needs_torch = pytest.mark.skipif(
     "DRIFTWHEEL_WITHOUT_TORCH" in os.environ, reason="torch is left out where make test-pythons tries other Pythons"
 )
+
+
+ENDS_WITHIN = 120
+"""Seconds after which a session that is over and does not end has something left that runs."""
+
+
+def pytest_unconfigure() -> None:
+    """Say what holds the session, and end it, where a test left a thread that would hold it for ever."""
+    faulthandler.dump_traceback_later(ENDS_WITHIN, exit=True, file=sys.__stderr__)
 
 
 def instant(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""A real HTTP server in front of another one, which fails as it is told."""
+"""Real HTTP servers for tests: any for as long as a block lasts, and one in front of another that fails as told."""
 
 from __future__ import annotations
 
@@ -8,11 +8,29 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseServer
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 Fault = Callable[[str, str], int]
 """Method and path of a request -> the status to answer instead of the server behind; 0 to let it through."""
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
+
+
+Server = TypeVar("Server", bound=BaseServer)
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """Let a server answer for as long as the block lasts, however that ends."""
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 class Front(ThreadingHTTPServer):
@@ -85,10 +103,8 @@ def _pour(source: socket.socket, target: socket.socket) -> None:
 @contextmanager
 def front(behind: str = "http://127.0.0.1:9", fault: Fault = lambda _method, _path: 0) -> Iterator[Front]:
     """Run one for as long as the block lasts."""
-    with Front(behind, fault) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(Front(behind, fault)) as server:
         yield server
-        server.shutdown()
 
 
 def times(status: int, count: int, *, but: str = "/health") -> Fault:

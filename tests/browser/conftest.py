@@ -7,12 +7,13 @@ import json
 import queue
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.fronts import serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 REBOUND = "rebound.example"
@@ -68,9 +69,7 @@ def visit(chromium: list[str], tmp_path: Path) -> Iterator[Callable[[str], Any]]
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Evil) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Evil)) as server:
 
         def open_page(code: str, host: str = "127.0.0.1") -> Any:
             nonlocal script
@@ -87,5 +86,3 @@ def visit(chromium: list[str], tmp_path: Path) -> Iterator[Callable[[str], Any]]
                 browser.wait(20)
 
         yield open_page
-        server.shutdown()
-        thread.join()

@@ -70,7 +70,7 @@ def traffic(job: Job, made) -> Iterator[list[int]]:
                 at += 10
                 time.sleep(0.005)
 
-    thread = threading.Thread(target=load)
+    thread = threading.Thread(target=load, daemon=True)
     thread.start()
     try:
         yield statuses
@@ -166,7 +166,7 @@ def test_what_an_operator_does_meanwhile_stands(job: Job, made) -> None:
         time.sleep(1.5)
         job.releases.set_desired("rentals", champion=Served(bundle=job.third, version="3"))  # type: ignore[attr-defined]
 
-    thread = threading.Thread(target=operate)
+    thread = threading.Thread(target=operate, daemon=True)
     thread.start()
     with traffic(job, made), pytest.raises(ReleaseError, match="meanwhile"):
         roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary", step=Duration.parse("5s")))

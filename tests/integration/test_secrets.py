@@ -8,7 +8,6 @@ import re
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +29,7 @@ from tasks.stores.lake import Lake
 from tasks.stores.places import Job
 from tests.conftest import forget_prefect_services, instant
 from tests.e2e.conftest import point, wait
+from tests.fronts import serving
 
 pytestmark = pytest.mark.system
 Make = Callable[..., Path]
@@ -69,13 +69,8 @@ def source() -> Iterator[tuple[str, dict[str, int]]]:
         def log_message(self, *_: object) -> None:
             """Nothing: a server of somebody else's."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Rides)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/rides.csv?token={SECRETS['source']}", answers
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Rides)) as server:
+        yield f"http://127.0.0.1:{server.server_port}/rides.csv?token={SECRETS['source']}", answers
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ def test_a_new_version_is_swapped_in_under_load_without_a_failed_request(service
             while not stop.is_set():
                 answers.append(client.post("/invocations", json=record))
 
-    threads = [threading.Thread(target=load) for _ in range(3)]
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     for swap in range(6):
@@ -269,7 +269,7 @@ def test_nothing_acknowledged_is_lost_to_kill_nine(service: Running, made, round
             except httpx.HTTPError:
                 return
 
-    threads = [threading.Thread(target=load) for _ in range(3)]
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     time.sleep(0.2 + random.random())

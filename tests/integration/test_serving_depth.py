@@ -401,7 +401,7 @@ def test_power_durability_groups_writes_and_loses_nothing(idle: Running, made) -
             except httpx.HTTPError:
                 return
 
-    threads = [threading.Thread(target=load) for _ in range(4)]
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     time.sleep(1)
@@ -465,7 +465,7 @@ def test_workers_swap_together_seal_together_and_count_together(idle: Running, m
                     answer = client.post("/invocations", content=body, headers=headers)
                     seen.append((time.monotonic(), answer.raise_for_status().json()["version"]))
 
-    threads = [threading.Thread(target=load) for _ in range(4)]
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     time.sleep(1)
@@ -561,7 +561,7 @@ def test_twenty_swaps_in_a_row_fail_nothing_and_memory_comes_back(service: Runni
                 if answer.status_code != 200 or answer.json()["predictions"][0] != expected[answer.json()["version"]]:
                     wrong.append(answer.text)
 
-    threads = [threading.Thread(target=load) for _ in range(2)]
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
     assert service.process is not None

@@ -18,7 +18,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from tasks.stores.lake import BATCH, COLLECTED, Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.releases import Releases, Served
 from tests.conftest import instant, make_use_case
+from tests.fronts import serving
 from tests.unit.test_training import released, rows
 
 Home = Path
@@ -532,11 +532,10 @@ class Failing(BaseHTTPRequestHandler):
 
 @contextmanager
 def failing_server() -> Iterator[tuple[int, list[str]]]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
-        server.asked = []  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Failing)
+    server.asked = []  # type: ignore[attr-defined]
+    with serving(server):
         yield server.server_port, server.asked  # type: ignore[attr-defined]
-        server.shutdown()
 
 
 @surrounding

@@ -22,6 +22,7 @@ from expectations.loading import load_use_case
 from expectations.slots import SOURCES
 from tasks.collection.addresses import file_name
 from tasks.collection.sources.tables import TableFiles
+from tests.fronts import serving
 
 Make = Callable[..., Path]
 CSV = b"a,b\n1,2\n"
@@ -170,10 +171,8 @@ def server() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Odd)
     server.daemon_threads = True
     server.left = threading.Event()  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from sqlalchemy import update
@@ -19,6 +18,7 @@ from tasks.stores.ledger import Entry
 from tasks.stores.outbox import Alert
 from tasks.stores.releases import Releases, Served
 from tests.conftest import instant
+from tests.fronts import serving
 
 NOW = instant("2013-03-01")
 
@@ -138,12 +138,8 @@ class _Receiver(BaseHTTPRequestHandler):
 def receiver() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), _Receiver)
     _Receiver.status, _Receiver.received = 200, []
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"json://127.0.0.1:{server.server_port}/hook"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield f"json://127.0.0.1:{server.server_port}/hook"
 
 
 def test_an_alert_is_heard_once_and_tried_again_while_it_is_refused(database: Database, receiver: str) -> None:

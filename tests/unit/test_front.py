@@ -7,7 +7,6 @@ import http.server
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from infra.ports import any_port
 from infra.reaching import await_servers, refuse_strangers
 from infra.settings import Addresses, Settings, write_addresses
 from infra.stack import PortTakenError, Stack
+from tests.fronts import serving
 
 HOST = (b"host", b"127.0.0.1:4200")
 OWN = (b"origin", b"http://127.0.0.1:4200")
@@ -124,12 +124,8 @@ def stranger(port: int = 0) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Yes) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", port), Yes)) as server:
         yield server.server_port
-        server.shutdown()
-        thread.join()
 
 
 def settings_of(folder: Path, monkeypatch: pytest.MonkeyPatch, port: int) -> Settings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,6 +18,7 @@ from flows.left_out import forget_left_out, note_left_out, trouble_of
 from flows.stage import open_job
 from infra.settings import Settings
 from infra.vital_signs import FRESH_SECONDS, show, shows
+from tests.fronts import serving
 
 Make = Callable[..., Path]
 
@@ -52,11 +52,8 @@ def heard() -> Iterator[tuple[str, list[dict]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Listener)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"json://127.0.0.1:{server.server_address[1]}", told
-    server.shutdown()
-    server.server_close()
+    with serving(HTTPServer(("127.0.0.1", 0), Listener)) as server:
+        yield f"json://127.0.0.1:{server.server_port}", told
 
 
 def spoil(folder: Path, text: str, *, later: int = 1) -> UseCaseError:
