@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from expectations import families
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
+from expectations.families import LastWindow
 from expectations.slots import Slot
 from expectations.usecase import REPLAY, UseCase
 
@@ -169,9 +169,6 @@ def _explain(item: Any, file: str, document: Document) -> list[Problem]:  # noqa
         allowed = _fields_at(item["loc"][:-1], document.data)
         near = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
         message = f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known: {', '.join(allowed)}"
-    elif item["type"] == "union_tag_invalid":
-        near = difflib.get_close_matches(str(item["ctx"]["tag"]), item["ctx"]["expected_tags"].split("'"), n=1)
-        message += f" (did you mean {near[0]!r}?)" if near else ""
     elif item["type"] == "unknown_part" and item["ctx"]["found"]:
         found, known = item["ctx"]["found"], item["ctx"]["known"]
         near = [match for name in found for match in difflib.get_close_matches(name, known, n=1)]
@@ -187,17 +184,10 @@ def _explain(item: Any, file: str, document: Document) -> list[Problem]:  # noqa
     return problems
 
 
-def _models() -> dict[str, type[BaseModel]]:
-    """Union tag -> model."""
-    return {
-        "LastWindow": families.LastWindow,
-    }
-
-
 def _fields_at(location: tuple[str | int, ...], written: Any) -> list[str]:  # noqa: ANN401 - whatever the file holds
     """Keys the schema knows at a Pydantic error location."""
     model: type[BaseModel] = UseCase
-    slot: Slot | None = None  # of the list whose element comes next
+    slot: Slot[Any] | None = None  # of the list whose element comes next
     for part in location:
         if isinstance(written, dict):
             written = written.get(part, written)  # a location also names what no file contains
@@ -210,8 +200,8 @@ def _fields_at(location: tuple[str | int, ...], written: Any) -> list[str]:  # n
         if part in names:
             slot = _slot_of(names[str(part)])
             model = _first_model(names[str(part)]) or model
-        elif part in _models():
-            model = _models()[str(part)]
+        elif part == LastWindow.__name__:  # a member of a union, which no file contains
+            model = LastWindow
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -221,7 +211,7 @@ def _first_model(annotation: object) -> type[BaseModel] | None:
     return next(filter(None, (_first_model(argument) for argument in typing.get_args(annotation))), None)
 
 
-def _slot_of(annotation: object) -> Slot | None:
+def _slot_of(annotation: object) -> Slot[Any] | None:
     """Return the slot that the elements of a field are parts of."""
     if isinstance(annotation, Slot):
         return annotation

@@ -13,19 +13,25 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from expectations.errors import PartError
+from expectations.errors import BundleError, PartError
 
 if TYPE_CHECKING:
-    from expectations.parts import Part
+    from expectations.data import Source
+    from expectations.families import Family
+    from expectations.gates import Gate
+    from expectations.metrics import Metric
+    from expectations.parts import CleaningStep, FeatureStep, Part
+
+P = TypeVar("P", bound="Part")
 
 
-class Slot:
+class Slot(Generic[P]):
     """A table of parts, told by the key that stands for each: ``{impute: …}`` is the part `impute`.
 
     As the metadata of an annotation it is a Pydantic type: ``Annotated[FeatureStep, FEATURES]``. Where several of the
@@ -53,18 +59,25 @@ class Slot:
         others = sorted(self._others().keys() - self.built_in.keys())
         return (*self.built_in, *others)
 
-    def find(self, name: str) -> type[Part] | None:
+    def find(self, name: str) -> type[P] | None:
         """Return the part of a name; None where there is none.
 
         Raises
         ------
         PartError
-            If what an installed package has under this name cannot be imported, or is no such part.
+            If what an installed package has under this name cannot be imported, or is no such part, or if two have one.
         """
         address = self.built_in.get(name)
         if address is not None:
-            return _load(address)
-        if point := self._others().get(name):
+            built_in: type[P] = _load(address)
+            return built_in
+        points = self._others().get(name, ())
+        if len(points) > 1:
+            several = ", ".join(sorted(point.value for point in points))
+            raise PartError(
+                f"one {self.what} {name!r}", f"{len(points)}: {several}", "Remove all of these packages but one"
+            )
+        for point in points:
             expected = f"a {self.what} {name!r} in the package {point.dist.name if point.dist else point.value}"
             try:
                 found = point.load()
@@ -72,13 +85,31 @@ class Slot:
                 raise PartError(expected, f"{error}", f"Repair or remove that package ({point.value})") from error
             if not (isinstance(found, type) and issubclass(found, _load(self.base))):
                 raise PartError(expected, f"{point.value}, which extends no {self.base}", "Correct its entry point")
-            return found
+            part: type[P] = found
+            return part
         return None
 
-    def _others(self) -> dict[str, EntryPoint]:
+    def released(self, name: str) -> type[P]:
+        """Return the part that a bundle names.
+
+        Raises
+        ------
+        BundleError
+            If it is not installed, or its package is broken.
+        """
+        try:
+            part = self.find(name)
+        except PartError as error:
+            raise BundleError(error.expected, error.found, error.remedy) from error
+        if part is None:
+            remedy = f"Install the package that has it (entry points {self.group}), or train again"
+            raise BundleError(f"a {self.what} that is installed", repr(name), remedy)
+        return part
+
+    def _others(self) -> dict[str, tuple[EntryPoint, ...]]:
         return _entry_points(self.group, tuple(sys.path))
 
-    def part_of(self, written: object) -> type[Part] | None:
+    def part_of(self, written: object) -> type[P] | None:
         """Return the part that what was written names."""
         return next(filter(None, map(self.find, self._named(written))), None)
 
@@ -91,9 +122,10 @@ class Slot:
         names = [name for name in found if isinstance(name, str)]
         return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
-    def _validate(self, value: Any, info: core_schema.ValidationInfo) -> Part:  # noqa: ANN401 - whatever was written
+    def _validate(self, value: Any, info: core_schema.ValidationInfo) -> P:  # noqa: ANN401 - whatever was written
         if isinstance(value, _load(self.base)):
-            return value
+            made: P = value
+            return made
         try:
             part = self.part_of(value)
         except PartError as error:
@@ -128,19 +160,21 @@ def _dump(value: Part, info: core_schema.SerializationInfo) -> dict[str, Any]:
 
 
 @cache
-def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, tuple[EntryPoint, ...]]:
     """Return those of packages that are installed now: to look takes as long as to read a whole use case."""
     del path
-    return {point.name: point for point in entry_points(group=group)}
-
-
-def _load(address: str) -> type[Part]:
-    module, _, name = address.partition(":")
-    found: type[Part] = getattr(import_module(module), name)
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=group):
+        found[point.name] = (*found.get(point.name, ()), point)
     return found
 
 
-FEATURES = Slot(
+def _load(address: str) -> Any:  # noqa: ANN401 - whatever class lies there
+    module, _, name = address.partition(":")
+    return getattr(import_module(module), name)
+
+
+FEATURES: Slot[FeatureStep] = Slot(
     "feature step",
     "expectations.parts:FeatureStep",
     {
@@ -155,7 +189,7 @@ FEATURES = Slot(
     },
     "driftwheel.feature_steps",
 )
-CLEANING = Slot(
+CLEANING: Slot[CleaningStep] = Slot(
     "cleaning step",
     "expectations.parts:CleaningStep",
     {
@@ -167,21 +201,21 @@ CLEANING = Slot(
     },
     "driftwheel.cleaning_steps",
 )
-SOURCES = Slot(
+SOURCES: Slot[Source] = Slot(
     "source",
     "expectations.data:Source",
     {"file": "tasks.collection.sources.file:FileSource", "package": "tasks.collection.sources.package:PackageSource"},
     "driftwheel.sources",
     tag="kind",
 )
-FAMILIES = Slot(
+FAMILIES: Slot[Family] = Slot(
     "model family",
     "expectations.families:Family",
     {"lightgbm": "tasks.modelling.boosted_trees:LightGBM", "torch.mlp": "tasks.modelling.torch_mlp:TorchMLP"},
     "driftwheel.families",
     tag="family",
 )
-METRICS = Slot(
+METRICS: Slot[Metric] = Slot(
     "metric",
     "expectations.metrics:Metric",
     {
@@ -200,13 +234,13 @@ METRICS = Slot(
     "driftwheel.metrics",
     tag="metric",
 )
-GATES = Slot(
+GATES: Slot[Gate] = Slot(
     "gate",
     "expectations.gates:Gate",
     {"versus": "tasks.evaluation.gates:ChampionGate", "metric": "tasks.evaluation.gates:AbsoluteGate"},
     "driftwheel.gates",
 )
-SLOTS = {
+SLOTS: dict[str, Slot[Any]] = {
     "sources": SOURCES,
     "cleaning": CLEANING,
     "features": FEATURES,

@@ -19,7 +19,6 @@ from expectations.errors import PartError
 from expectations.families import Model, Task
 from expectations.fields import Columns, Strict
 from expectations.gates import Evaluation, Gate
-from expectations.metrics import Metric
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.production import Monitoring, Release, Schedule
 from expectations.slots import CLEANING, FEATURES, GATES, METRICS, SOURCES
@@ -106,7 +105,7 @@ class UseCase(Strict):
             except PartError as error:
                 problems.append(f"{path}: {error}")
                 continue
-            if part is None or not issubclass(part, Metric) or self.task not in part.tasks:
+            if part is None or self.task not in part.tasks:
                 problems.append(f"{path}: {self.task} has no metric {name!r}; it has {', '.join(known)}")
         for index, candidate in enumerate(self.model.candidates):
             misfits = candidate.misfits(self.task)
@@ -132,19 +131,11 @@ class UseCase(Strict):
     def greater_is_better(self) -> dict[str, bool]:
         """Metric -> whether more is better: all built in for this task, and those of packages that it names."""
         named = (*(gate.metric for gate in self.gates), *(rule.metric for rule in self.monitoring.performance))
-        return {**metrics_of(self.task), **{name: better for name in named if (better := _better(name)) is not None}}
+        parts = {name: METRICS.find(name) for name in named}
+        return {**metrics_of(self.task), **{name: part.greater_is_better for name, part in parts.items() if part}}
 
 
 def metrics_of(task: Task) -> dict[str, bool]:
     """Return the metrics that are built in for a task, and whether more is better."""
     parts = {name: METRICS.find(name) for name in METRICS.built_in}
-    return {
-        name: part.greater_is_better
-        for name, part in parts.items()
-        if part is not None and issubclass(part, Metric) and task in part.tasks
-    }
-
-
-def _better(metric: str) -> bool | None:
-    part = METRICS.find(metric)
-    return part.greater_is_better if part is not None and issubclass(part, Metric) else None
+    return {name: part.greater_is_better for name, part in parts.items() if part and task in part.tasks}

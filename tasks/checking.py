@@ -64,7 +64,7 @@ def check_part(slot: str, name: str) -> None:
         raise PartError(f"{name} to keep this: {law}", "that it does not", "Correct it")
 
 
-def _laws(slot: Slot, part: type[Part]) -> Iterator[tuple[str, bool]]:
+def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
     yield "its docstring begins with a sentence", part.summary().endswith(".")
     yield "it has examples", bool(part.examples)
     declared = TypeAdapter[Any](Annotated[Part, slot])

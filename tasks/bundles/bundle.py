@@ -26,8 +26,8 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from expectations.errors import BundleError, PartError
-from expectations.families import Family, Predictor, Vector
+from expectations.errors import BundleError
+from expectations.families import Predictor, Vector
 from expectations.slots import FAMILIES
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
@@ -274,18 +274,4 @@ def _load_bundle(folder: Path, expected: str | None) -> Bundle:
                 f"{name} as it was sealed in the bundle {digest[:12]}", "another content", "Deploy it again"
             )
     program = FeatureProgram.from_json((folder / "features.json").read_text(encoding="utf-8"))
-    return Bundle(digest, folder, manifest, program, _family(manifest.family).load(folder))
-
-
-def _family(name: str) -> type[Family]:
-    try:
-        found = FAMILIES.find(name)
-    except PartError as error:
-        raise BundleError(error.expected, error.found, error.remedy) from error
-    if found is None or not issubclass(found, Family):
-        raise BundleError(
-            f"a {FAMILIES.what} that is installed",
-            repr(name),
-            f"Install the package that has it (entry points {FAMILIES.group}), or train again",
-        )
-    return found
+    return Bundle(digest, folder, manifest, program, FAMILIES.released(manifest.family).load(folder))

@@ -15,7 +15,7 @@ __all__ = ["Scored", "resampled", "score"]
 @cache
 def _metric(name: str) -> Metric:
     found = METRICS.find(name)
-    if found is None or not issubclass(found, Metric):
+    if found is None:
         raise KeyError(name)
     return found(metric=name)
 

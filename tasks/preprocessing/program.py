@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from expectations.errors import BundleError, PartError
+from expectations.errors import BundleError
 from expectations.parts import FittedStep
 from expectations.slots import CLEANING, FEATURES, Slot
 from tasks.preprocessing.formulas import NAMESPACE
@@ -179,20 +179,13 @@ def matrix_of(frame: pl.DataFrame, features: Sequence[str]) -> Matrix:
     return np.ascontiguousarray(selected.to_numpy(), dtype=np.float64)
 
 
-def _steps(slot: Slot, written: Sequence[dict[str, Any]]) -> tuple[FittedStep, ...]:
+def _steps(slot: Slot[Any], written: Sequence[dict[str, Any]]) -> tuple[FittedStep, ...]:
     steps = []
     for fields in written:
         name = str(fields.pop("step", None))
-        try:
-            part = slot.find(name)
-        except PartError as error:
-            raise BundleError(error.expected, error.found, error.remedy) from error
-        if part is None or part.fitted is None:
-            raise BundleError(
-                f"a {slot.what} that is installed",
-                repr(name),
-                f"Install the package that has it (entry points {slot.group}), or train again",
-            )
+        part = slot.released(name)
+        if part.fitted is None:
+            raise BundleError(f"a {slot.what} that does something to a row", f"{name}, which does not", "Train again")
         steps.append(part.fitted.from_dict(fields))
     return tuple(steps)
 

@@ -153,6 +153,15 @@ def test_what_is_no_part_is_said_to_be_none(package: Path) -> None:
         STEPS.validate_json('[{"impude": ["x"]}]')
 
 
+def test_a_name_that_two_packages_have_is_taken_from_neither(package: Path) -> None:
+    other = package / "other-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[driftwheel.feature_steps]\nhalve = other:Halve\n")
+    with pytest.raises(PartError, match=r"one feature step 'halve'; found 2: acme_driftwheel:Halve, other:Halve"):
+        FEATURES.find("halve")
+
+
 def test_a_package_that_cannot_be_imported_is_a_problem_with_a_line(
     package: Path, make_use_case: Callable[..., Path]
 ) -> None:
