@@ -149,6 +149,22 @@ class Family(Part):
         """
 
 
+class StopsEarly(Family):
+    """A family that may end before its declared length, where nothing gets better."""
+
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """How long without progress until training stops; null trains to the declared length."""
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether a lack of progress ends it."""
+        return self.patience is not None
+
+    def settled(self) -> Self:
+        """Return it without patience."""
+        return self.model_copy(update={"patience": None})
+
+
 class LastWindow(Strict):
     """Train on the newest rows only."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from expectations.errors import TrainingError
-from expectations.families import Family, Matrix, Report, Rows, Vector
+from expectations.families import Matrix, Report, Rows, StopsEarly, Vector
 from expectations.fields import Positive
 from tasks.modelling.importance import shares
 from tasks.modelling.predictors import TreePredictor
@@ -38,7 +38,7 @@ class FittedTrees:
         return shares(dict(zip(self.booster.feature_name(), map(float, gains), strict=True)))
 
 
-class LightGBM(Family):
+class LightGBM(StopsEarly):
     """Gradient-boosted trees of LightGBM, its ideas in plain words; `params` passes its own on."""
 
     examples: ClassVar = (
@@ -57,18 +57,9 @@ class LightGBM(Family):
     params: dict[str, float | int | str | bool] = Field({})
 
     @property
-    def stops_early(self) -> bool:
-        """Whether rounds without progress end it."""
-        return self.patience is not None
-
-    @property
     def length(self) -> int:
         """Its rounds."""
         return self.rounds
-
-    def settled(self) -> Self:
-        """Return it with all its rounds."""
-        return self.model_copy(update={"patience": None})
 
     def shortened(self) -> Self:
         """Return it with ten rounds."""

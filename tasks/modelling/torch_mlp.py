@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from expectations.families import Family, Report, Rows, Task
+from expectations.families import Report, Rows, StopsEarly, Task
 from expectations.fields import Positive
 from tasks.modelling.predictors import OnnxPredictor
 
@@ -18,7 +18,7 @@ MODEL = "model.onnx"
 _LOSSES = {"binary_classification": ("auto", "cross_entropy"), "regression": ("auto", "mse", "mae")}
 
 
-class TorchMLP(Family):
+class TorchMLP(StopsEarly):
     """A multi-layer perceptron. Its inputs must be numbers without gaps: impute, encode and scale them."""
 
     examples: ClassVar = ({"family": "torch.mlp", "hidden": [16], "epochs": 3, "batch_size": 64},)
@@ -39,18 +39,9 @@ class TorchMLP(Family):
         return {} if self.loss in _LOSSES[task] else {"loss": f"{self.loss} does not fit {task}"}
 
     @property
-    def stops_early(self) -> bool:
-        """Whether epochs without progress end it."""
-        return self.patience is not None
-
-    @property
     def length(self) -> int:
         """Its epochs."""
         return self.epochs
-
-    def settled(self) -> Self:
-        """Return it with all its epochs."""
-        return self.model_copy(update={"patience": None})
 
     def shortened(self) -> Self:
         """Return it with two epochs."""
