@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Set
 from pathlib import Path
@@ -14,32 +13,6 @@ from pydantic import Field
 from expectations.durations import Duration
 from expectations.fields import Formula, Span, Strict, Zone
 from expectations.parts import Part
-
-
-def top_level(value: str) -> str:
-    """Return the name of a package.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or lies inside one.
-    """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        raise ValueError(f"{value!r} is no name of a package; write the first part alone, and the rest as its path")
-    return value
-
-
-def inside(value: str) -> str:
-    """Return a path from a package's folder.
-
-    Raises
-    ------
-    ValueError
-        If it leads out of it.
-    """
-    if not value or value.startswith("/") or ".." in value.split("/"):
-        raise ValueError(f"{value!r} does not lie inside the package; write a path from its folder")
-    return value
 
 
 class Join(Strict):
