@@ -377,11 +377,9 @@ def _holds(kept: pl.DataType, values: pl.Series) -> bool:
     dtype = values.dtype
     if dtype == kept or (dtype.is_integer() and kept.is_integer()):
         return True
-    if dtype.is_integer() and kept.is_float():
-        return bool((values.cast(kept).cast(pl.Int64) == values).all())
-    return (
-        dtype.is_float() and kept.is_integer() and bool((values.cast(kept, strict=False).cast(dtype) == values).all())
-    )
+    if not ((dtype.is_integer() and kept.is_float()) or (dtype.is_float() and kept.is_integer())):
+        return False
+    return bool(values.cast(kept, strict=False).cast(dtype, strict=False).eq_missing(values).all())
 
 
 @dataclass(frozen=True)

@@ -281,6 +281,17 @@ def test_a_type_that_a_table_was_not_begun_with_says_what_helps(pumps) -> None:
             pumps(more, *changes)
 
 
+@pytest.mark.parametrize("odd", ["7.5", "nan", "inf", "9007199254740993.0"])
+def test_what_whole_numbers_cannot_hold_is_refused_in_a_sentence(pumps, odd: str) -> None:
+    assert pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n").new == 1
+    more = f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n2024-01-01T01:00:00Z,a,{odd},2\n"
+    if odd.endswith(".0"):
+        assert pumps(more).new == 1
+    else:
+        with pytest.raises(SourceError, match="x is Float64, was Int64"):
+            pumps(more)
+
+
 @pytest.mark.parametrize(
     ("header", "says"),
     [
