@@ -99,6 +99,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
     registry = job.registry()
     if job.turn is not None:  # this process holds the turn: whoever began a run for it is dead
         registry.fail_orphans(job.turn)
+    registry.retire_runs(KEPT_DAYS)  # here, where nothing is done yet that would be done again
     run = registry.start_run(
         f"as of {job.as_of:%Y-%m-%d}",
         {
@@ -159,7 +160,6 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         registry.end_run(run, "FAILED")
         raise
     registry.end_run(run)
-    registry.retire_runs(KEPT_DAYS)
     return challenger
 
 
