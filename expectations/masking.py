@@ -6,7 +6,7 @@ import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 MASK = "***"
-_KEY = re.compile(r"((?:Bearer|Basic) )[\w.~+/=-]{8,}")
+_KEY = re.compile(r"((?:Bearer|Basic) )(?=[a-z.~-]*[^a-z.~\s-])[\w.~+/=-]{8,}")  # a word of small letters is a word
 # of a password that was not percent-encoded, everything up to the last @ of the word
 _LOGIN = re.compile(r"(?<=://)(?:[^\s/?#'\"<>]*|[^\s/?#'\"<>@:]*:[^\s'\"<>]*)@")
 _VALUE = re.compile(r"([?&;][\w.~%\[\]-]+=)[^\s&;'\"<>)]+")
