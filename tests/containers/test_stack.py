@@ -130,8 +130,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory, usecase_folder: Path) -> Ite
     shutil.copytree(usecase_folder, folder / "usecases" / NAME)
     (folder / "usecases").chmod(0o755)
     running = Stack(folder)
-    running.compose.run("up", "--detach")
+    running.compose.run(
+        "down", "--volumes", "--remove-orphans"
+    )  # of a run that was killed: its volumes know other passwords
     try:
+        running.compose.run("up", "--detach")
         running.compose.wait()
         yield running
     finally:
