@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -98,8 +98,15 @@ class Fitted(Protocol):
 
 
 class Family(Part):
-    """A model family, as declared among the candidates."""
+    """A model family, as declared among the candidates.
 
+    Attributes
+    ----------
+    dear : bool
+        Whether fitting it takes long enough that a trial takes a small twin in its place.
+    """
+
+    dear: ClassVar[bool] = False
     family: str
 
     def misfits(self, task: Task) -> Mapping[str, str]:

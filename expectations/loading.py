@@ -196,10 +196,12 @@ def _fields_at(location: tuple[str | int, ...], written: Any) -> list[str]:  # n
         if slot is not None:
             model, slot = slot.part_of(written) or model, None
             continue
-        names = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-        if part in names:
-            slot = _slot_of(names[str(part)])
-            model = _first_model(names[str(part)]) or model
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        if part in fields:
+            field = fields[str(part)]
+            slot = _slot_of(field.annotation)
+            own = next((each for each in field.metadata if isinstance(each, Slot)), None)  # it is a part itself
+            model = (own.part_of(written) if own else _first_model(field.annotation)) or model
         elif part == LastWindow.__name__:  # a member of a union, which no file contains
             model = LastWindow
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -50,6 +50,13 @@ class Metric(Part):
     tasks: ClassVar[tuple[Task, ...]]
     greater_is_better: ClassVar[bool]
 
+    def losses(self, values: Array) -> Array:
+        """Return what is lost at values of the metric: positive, and zero at the best there is.
+
+        Of two losses the ratio is told. One less a metric that is better the greater it is, else the metric itself.
+        """
+        return 1.0 - values if self.greater_is_better else values
+
     @abstractmethod
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Sum up scored rows.

@@ -10,8 +10,10 @@ from pydantic import (
     model_validator,
 )
 
+from expectations.deciding import Policy
 from expectations.durations import Duration
-from expectations.fields import Columns, Cron, PositiveSpan, Share, Span, Strict
+from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict
+from expectations.slots import DEFAULT_TRIGGER, POLICIES
 
 
 class Drift(Strict):
@@ -37,22 +39,11 @@ class Performance(Strict):
     """Share of predictions whose true label must be known."""
 
 
-class Policy(Strict):
-    """When the wheel turns."""
-
-    violations: Annotated[int, Field(ge=1)] = 2
-    of: Annotated[int, Field(ge=1)] = 3
-    """Retrain when this many of the last `of` windows violate and the latest does."""
-    cooldown: Span
-    """Data time between two retrainings at least."""
-    min_rows: Annotated[int, Field(ge=1)] = 100
-    """New labelled rows a retraining needs."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.violations > self.of:
-            raise ValueError(f"violations: {self.violations} of: {self.of} can never be reached")
-        return self
+def _default_policy() -> Policy:
+    part = POLICIES.find(DEFAULT_TRIGGER)
+    if part is None:
+        raise LookupError(DEFAULT_TRIGGER)
+    return part.model_validate({"trigger": DEFAULT_TRIGGER})
 
 
 class Monitoring(Strict):
@@ -61,7 +52,9 @@ class Monitoring(Strict):
     every: PositiveSpan
     drift: Drift = Drift()
     performance: tuple[Performance, ...]
-    policy: Policy
+    policy: Annotated[Policy, POLICIES] = Field(default_factory=_default_policy)
+    """When the wheel turns. Without a `trigger` it is the trial of each window, or, where it says `violations`, the
+    champion's performance."""
     min_rows: Annotated[int, Field(ge=2)] = 100
     """Fewest rows in a window worth a number; fewer are unknown."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -23,6 +23,7 @@ from expectations.errors import BundleError, PartError
 
 if TYPE_CHECKING:
     from expectations.data import Source
+    from expectations.deciding import Policy
     from expectations.families import Family
     from expectations.gates import Gate
     from expectations.metrics import Metric
@@ -49,10 +50,21 @@ class Slot(Generic[P]):
         Entry points of other packages.
     tag : str, optional
         The key whose value names the part, where no key does so itself: ``{kind: file, …}`` is the part `file`.
+    untagged : callable, optional
+        Names the part of what was written without its tag.
     """
 
-    def __init__(self, what: str, base: str, built_in: Mapping[str, str], group: str, tag: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        base: str,
+        built_in: Mapping[str, str],
+        group: str,
+        tag: str | None = None,
+        untagged: Callable[[Mapping[str, object]], str] | None = None,
+    ) -> None:
         self.what, self.base, self.built_in, self.group, self.tag = what, base, dict(built_in), group, tag
+        self.untagged = untagged
 
     def names(self) -> tuple[str, ...]:
         """Names that are built in, and then those of installed packages."""
@@ -118,6 +130,8 @@ class Slot(Generic[P]):
         if not isinstance(written, dict):
             return []
         found = [written.get(self.tag)] if self.tag else list(written)
+        if self.untagged is not None and self.tag not in written:
+            found = [self.untagged(written)]
         order = list(self.built_in)
         names = [name for name in found if isinstance(name, str)]
         return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
@@ -240,6 +254,20 @@ GATES: Slot[Gate] = Slot(
     {"versus": "tasks.evaluation.gates:ChampionGate", "metric": "tasks.evaluation.gates:AbsoluteGate"},
     "driftwheel.gates",
 )
+DEFAULT_TRIGGER = "trial"
+POLICIES: Slot[Policy] = Slot(
+    "policy",
+    "expectations.deciding:Policy",
+    {
+        "trial": "tasks.deciding.triggers.trial:Trial",
+        "performance": "tasks.deciding.triggers.performance:Performance",
+        "drift": "tasks.deciding.triggers.drift:Drift",
+        "schedule": "tasks.deciding.triggers.schedule:Schedule",
+    },
+    "driftwheel.policies",
+    tag="trigger",
+    untagged=lambda written: "performance" if {"violations", "of"} & written.keys() else DEFAULT_TRIGGER,
+)
 SLOTS: dict[str, Slot[Any]] = {
     "sources": SOURCES,
     "cleaning": CLEANING,
@@ -247,5 +275,6 @@ SLOTS: dict[str, Slot[Any]] = {
     "candidates": FAMILIES,
     "metrics": METRICS,
     "gates": GATES,
+    "policies": POLICIES,
 }
 """Each slot by what a use case fills it under."""

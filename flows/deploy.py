@@ -8,6 +8,7 @@ from prefect import flow
 
 from expectations.production import Release
 from expectations.usecase import REPLAY
+from flows.approving import refused_by_a_person
 from flows.conclusions import conclude_deployment, conclude_withdrawal
 from flows.stage import Verdict, at_work, open_job, run_name
 from tasks.deployment.task import bless, register, release, roll_out, settle
@@ -32,6 +33,9 @@ def deploy(
         bundle, run = stage.product("bundle"), stage.product("run")
         version = register(stage.job, bundle, run)
         bless(stage.job, version)
+        refused = refused_by_a_person(stage, version.version)
+        if refused is not None:
+            return refused
         steps = roll_out(stage.job, version, planned(stage.job))
         if not steps.kept:
             return conclude_withdrawal(stage, version, steps)

@@ -1,13 +1,27 @@
-"""Monitor: harvest what was served, measure the windows that are due, decide."""
+"""Monitor: harvest what was served, measure windows that are due, try a challenger, decide; roll back what is worse."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from prefect import flow
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
 
 from flows.stage import Verdict, open_job, present, run_name, tell
+from flows.versions import roll_back_job
+from tasks.monitoring import watching
 from tasks.monitoring.task import announce_stalled, decide, draw_report, harvest_journal, measure_windows
+from tasks.stores.places import Job
+from tasks.training.task import try_challenger
+
+roll_back = task(name="roll back", cache_policy=NO_CACHE, persist_result=False)(roll_back_job)
+
+
+def take_back_release(job: Job) -> None:
+    """Roll back to the champion before, where that was decided: now, or by a run that was killed before it did."""
+    why = watching.release_to_take_back(job)
+    if why is not None:
+        roll_back(job, "release", why)
 
 
 @flow(name="monitor", flow_run_name=run_name, persist_result=False)
@@ -21,9 +35,12 @@ def monitor(
     job = open_job(usecase, as_of, None, namespace, announce=announce)
     with present(job):
         try:
+            take_back_release(job)
             harvest_journal(job)
             measure_windows(job)
+            try_challenger(job)
             watched = decide(job)
+            take_back_release(job)
             announce_stalled(job)
         finally:  # what was found is told, also where something else fails
             tell(job)

@@ -33,6 +33,7 @@ from tasks.bundles.bundle import Bundle, jsonable, load_bundle
 from tasks.collection.joining import join_sources
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.files import storing
+from tasks.stores.ledger import TRIAL
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.progress import Pace, part, say
@@ -64,6 +65,7 @@ class Story:
     metric: str
     windows: list[dict[str, Any]] = field(default_factory=list)
     mean: dict[str, float] = field(default_factory=dict)
+    trials: int = 0
     retrains: int = 0
     promotions: int = 0
     refused: int = 0
@@ -107,8 +109,8 @@ def _walk(
 ) -> Story:
     job = open_job(usecase, datetime.now(UTC), None, namespace)
     reset(job)
-    world = read_world(job)
-    windows = plan_windows(job, world, start, end)
+    world = read_history(job.usecase, job.places.secret)
+    windows = plan_windows(job.usecase, world, start, end)
     story = Story(original.name, job.usecase.spec.monitoring.performance[0].metric)
     progress = artifact_id(
         create_progress_artifact(0.0, key=f"replay-{original.name}".replace("_", "-"), description="first model")
@@ -175,15 +177,17 @@ def reset(job: Job) -> None:
                 shutil.rmtree(folder)
 
 
-def read_world(job: Job) -> pl.DataFrame:
+def read_history(usecase: LoadedUseCase, secret: bytes) -> pl.DataFrame:
     """Read the whole history once: it plays the outside world, which sends rows as time goes by."""
     far = datetime.now(UTC) + timedelta(days=36500)
-    return join_sources(job.usecase, since=None, until=far, secret=job.places.secret).rows.sort(
-        job.usecase.spec.clock.column, maintain_order=True
+    return join_sources(usecase, since=None, until=far, secret=secret).rows.sort(
+        usecase.spec.clock.column, maintain_order=True
     )
 
 
-def plan_windows(job: Job, world: pl.DataFrame, start: datetime | None, end: datetime | None) -> list[Window]:
+def plan_windows(
+    usecase: LoadedUseCase, world: pl.DataFrame, start: datetime | None, end: datetime | None
+) -> list[Window]:
     """Lay the windows of a replay over a history.
 
     Raises
@@ -191,7 +195,7 @@ def plan_windows(job: Job, world: pl.DataFrame, start: datetime | None, end: dat
     SourceError
         If there is no window between start and end.
     """
-    spec = job.usecase.spec
+    spec = usecase.spec
     every, clock = spec.monitoring.every, spec.clock.column
     first: datetime = world[clock].min()  # type: ignore[assignment] # an instant column
     last: datetime = world[clock].max()  # type: ignore[assignment]
@@ -262,6 +266,7 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     )
     turned = decision is not None and decision.action == "retrain" and decision.turn is not None
     promoted = turned and verdict.outcome == "done"
+    story.trials = sum(entry.kind == TRIAL for entry in entries)
     story.retrains += turned
     story.promotions += promoted
     story.refused += turned and not promoted

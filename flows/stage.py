@@ -43,7 +43,9 @@ from tasks.stores.pulses import Presence
 from tasks.stores.turning import Stage
 from tasks.stores.turns import State
 
-Outcome = Literal["done", "held", "refused", "unknown", "unchanged", "retrain", "warn", "hold", "keep", "taken"]
+Outcome = Literal[
+    "done", "held", "refused", "unknown", "unchanged", "retrain", "rollback", "warn", "hold", "keep", "taken"
+]
 _log = logging.getLogger("driftwheel.flows")
 
 _ACCEPTS: dict[str, tuple[State, ...]] = {

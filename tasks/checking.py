@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
+from expectations.deciding import History, Policy, Seen, Trial
+from expectations.durations import Duration
 from expectations.errors import DriftwheelError, PartError
 from expectations.families import Family, Rows, Task
 from expectations.gates import Gate, Interval
@@ -35,8 +37,8 @@ def check_part(slot: str, name: str) -> None:
     Every part has a summary and examples, and is read from what it writes. A feature step does the same to a frame, to
     rows and to one row, to the last bit, and so again from its JSON; a cleaning step does to a request what it did to
     the rows that were learnt from. A family predicts after it was saved as before, row by row as together, without a
-    pickle; a metric of weighted blocks is that of repeated rows; a gate never passes what is no number. Sources are not
-    read: theirs need not be there.
+    pickle; a metric of weighted blocks is that of repeated rows; a gate never passes what is no number; of a policy the
+    same history has the same answer. Sources are not read: theirs need not be there.
 
     Parameters
     ----------
@@ -88,6 +90,8 @@ def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
             yield from _metric_laws(made)
         elif isinstance(made, Gate):
             yield from _gate_laws(made)
+        elif isinstance(made, Policy):
+            yield from _policy_laws(made)
 
 
 def _frame() -> pl.DataFrame:
@@ -196,6 +200,18 @@ def _gate_laws(gate: Gate) -> Iterator[tuple[str, bool]]:
     if gate.compares:
         first = gate.check({gate.metric: 0.5}, None)
         yield "it lets a first model pass: there is no champion to compare with", first.outcome == "pass"
+
+
+def _policy_laws(policy: Policy) -> Iterator[tuple[str, bool]]:
+    week = Duration.parse("1w")
+    trial = Trial(0.2, 0.001, 0.1, 0)
+    for status in ("good", "violated", "unknown"):
+        seen = Seen(status, 100, ("x",), "a window", trial=None if status == "unknown" else trial)
+        history = History((seen,) * 3, 0.2, (trial,), week)
+        found = policy.asks(history)
+        yield "it says why", bool(found.summary and found.cause)
+        yield "the same history gives the same answer", found == policy.asks(History.from_dict(history.to_dict()))
+    yield "it names what each window is to be tried with, or nothing", policy.tries in (None, "auto", "recipe", "twin")
 
 
 def _metric_laws(metric: Metric) -> Iterator[tuple[str, bool]]:

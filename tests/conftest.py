@@ -53,7 +53,10 @@ def bikes() -> LoadedUseCase:
 
 @pytest.fixture
 def make_use_case(tmp_path: Path) -> Callable[..., Path]:
-    """Copy `bikes` under a name of its own, LightGBM alone, with keys of the YAML replaced by dotted path."""
+    """Copy `bikes` under a name of its own, LightGBM alone and retrained where its own error grows.
+
+    Keys of the YAML are replaced by dotted path.
+    """
 
     def make(name: str = "rentals", changes: dict[str, object] | None = None) -> Path:
         folder = tmp_path / name
@@ -61,6 +64,13 @@ def make_use_case(tmp_path: Path) -> Callable[..., Path]:
         data = yaml.safe_load((folder / "usecase.yaml").read_text().replace("{on:", "{'on':"))
         data["name"] = name
         data["model"]["candidates"] = [{"family": "lightgbm", "rounds": 60, "leaves": 15, "patience": None}]
+        data["monitoring"]["policy"] = {
+            "trigger": "performance",
+            "violations": 1,
+            "of": 1,
+            "cooldown": "1mo",
+            "min_rows": 300,
+        }
         for path, value in (changes or {}).items():
             target, *rest = data, *path.split(".")
             for key in rest[:-1]:

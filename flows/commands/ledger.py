@@ -10,8 +10,9 @@ from flows.commands.shared import print_json, read_settings
 @click.command()
 @click.argument("usecase")
 @click.option("--last", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="How many entries.")
+@click.option("--trials", is_flag=True, help="Also the trials, which decisions tell in a few words.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all evidence.")
-def why(usecase: str, last: int, as_json: bool) -> None:
+def why(usecase: str, last: int, trials: bool, as_json: bool) -> None:
     """Read the ledger: what was decided, when, and why. For a replay, USECASE-replay."""
     from expectations.errors import UseCaseNotFoundError
 
@@ -26,7 +27,7 @@ def why(usecase: str, last: int, as_json: bool) -> None:
                 repr(usecase),
                 "See `driftwheel list`; of a replay, add -replay to the name",
             ) from None
-    entries = settings.platform().entries(name, last=last)
+    entries = settings.platform().entries(name, last=last, trials=trials)
     if as_json:
         print_json([vars(entry) for entry in entries])
         return
@@ -36,6 +37,7 @@ def why(usecase: str, last: int, as_json: bool) -> None:
             "promoted": "green",
             "hold": "red",
             "held": "red",
+            "rollback": "red",
             "failed": "red",
             "lost": "red",
             "late": "yellow",

@@ -17,7 +17,7 @@ def promote(usecase: str, version: str | None) -> None:
     settings = read_settings()
     settings.use_case(usecase)
     with servers(settings):
-        from flows.running import promote_version
+        from flows.versions import promote_version
 
         click.echo(promote_version(usecase, version))
 
@@ -58,7 +58,7 @@ def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool
     if planned.strategy == "replace" and asked.keys() - {"strategy"}:
         raise click.UsageError("a release without steps replaces at once: say --strategy canary, or shadow")
     with servers(settings):
-        from flows.running import deploy_version
+        from flows.versions import deploy_version
 
         verdict = deploy_version(usecase, version, planned, new_signature=new_signature)
     conclude(verdict, as_json=as_json)
@@ -71,6 +71,6 @@ def rollback(usecase: str) -> None:
     settings = read_settings()
     settings.use_case(usecase)
     with servers(settings):
-        from flows.running import roll_back
+        from flows.versions import roll_back
 
         click.echo(roll_back(usecase))

@@ -27,7 +27,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from expectations.errors import BundleError
-from expectations.families import Predictor, Vector
+from expectations.families import Family, Predictor, Vector
 from expectations.slots import FAMILIES
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
@@ -138,6 +138,21 @@ class Bundle:
     manifest: Manifest
     program: FeatureProgram
     predictor: Predictor
+
+    @property
+    def cutoff(self) -> datetime:
+        """Rows up to this event time were learnt from."""
+        return self.manifest.cutoff
+
+    @property
+    def learnt_rows(self) -> int:
+        """How many rows were learnt from."""
+        return self.manifest.rows
+
+    @property
+    def recipe(self) -> Family:
+        """The recipe at its settled length."""
+        return FAMILIES.released(self.manifest.family).model_validate_json(json.dumps(self.manifest.recipe))
 
     def predict(self, frame: pl.DataFrame, *, repaired: bool = False) -> Vector:
         """Predict rows, raw or of the clean table; probability of the positive class or the value, shape (n_rows,)."""

@@ -9,7 +9,7 @@ import numpy as np
 from expectations.metrics import Array, Blocks, Metric, Scored
 from expectations.slots import METRICS
 
-__all__ = ["Scored", "resampled", "score"]
+__all__ = ["Scored", "losses", "resampled", "score"]
 
 
 @cache
@@ -32,3 +32,8 @@ def resampled(metric: str, rows: Scored, blocks: Blocks, n_blocks: int, weights:
     """Value of a metric with the blocks weighted, for each row of weights, shape (n_resamples,)."""
     with np.errstate(over="ignore", invalid="ignore"):  # told by the value
         return _metric(metric).prepare(rows, blocks, n_blocks)(weights)
+
+
+def losses(metric: str, values: Array) -> Array:
+    """Return what is lost at values of a metric; see `Metric.losses`."""
+    return _metric(metric).losses(values)

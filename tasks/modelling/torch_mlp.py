@@ -22,6 +22,7 @@ class TorchMLP(StopsEarly):
     """A multi-layer perceptron. Its inputs must be numbers without gaps: impute, encode and scale them."""
 
     examples: ClassVar = ({"family": "torch.mlp", "hidden": [16], "epochs": 3, "batch_size": 64},)
+    dear: ClassVar = True
     family: Literal["torch.mlp"]
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64, 64)
     activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"

@@ -39,17 +39,17 @@ def _report(job: Job, watched: Watched) -> str | None:
 
 
 harvest_journal = task(name="harvest the journal", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", watching.harvest_journal, "step 1 of 5, harvesting the journal")
+    timed("monitoring", watching.harvest_journal, "step 1 of 6, harvesting the journal")
 )
 measure_windows = task(name="measure windows", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", watching.measure_windows, "step 2 of 5, measuring windows")
+    timed("monitoring", watching.measure_windows, "step 2 of 6, measuring windows")
 )
 decide = task(name="decide", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", _decide, "step 3 of 5, deciding")
+    timed("monitoring", _decide, "step 4 of 6, deciding")
 )
 announce_stalled = task(name="announce a stalled turn", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", watching.announce_stalled, "step 4 of 5, looking for a stalled turn")
+    timed("monitoring", watching.announce_stalled, "step 5 of 6, looking for a stalled turn")
 )
 draw_report = task(name="draw the report", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", _report, "step 5 of 5, drawing the report")
+    timed("monitoring", _report, "step 6 of 6, drawing the report")
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import polars as pl
 from sqlalchemy import Connection
 
+from expectations.deciding import History, Seen, Trial
 from expectations.errors import BundleError, ReportError
 from expectations.usecase import UseCase
 from expectations.windows import Window
@@ -20,16 +22,16 @@ from tasks.bundles.bundle import PREDICTION, Bundle, load_bundle, read_manifest
 from tasks.bundles.champion import current_champion
 from tasks.bundles.feedback import find_unmatched
 from tasks.bundles.served_rows import decode_rows, window_predictions
+from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
 from tasks.monitoring.findings import note, note_strays, note_unmatched, note_unusable
 from tasks.monitoring.measuring import Measurement, measure
-from tasks.monitoring.policy import Decision, Seen, Situation, decide
 from tasks.monitoring.report import ReportRef, draw_report
 from tasks.monitoring.served import find_served
 from tasks.stores.database import HELD
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.harvest import Harvested, harvest
 from tasks.stores.journal import unreadable
-from tasks.stores.ledger import Entry
+from tasks.stores.ledger import TRIAL, Entry
 from tasks.stores.outbox import Alert
 from tasks.stores.places import Job
 from tasks.stores.service import Answers, Service
@@ -42,10 +44,14 @@ SILENCE = timedelta(minutes=2)
 """How long an open turn may lie untouched before it is announced again."""
 MAX_ANNOUNCEMENTS = 5
 """How often a stage is asked for before its turn is given up."""
+HISTORY = 100
+"""Windows of its champion, and trials of those before, that a decision is made by: the newest."""
 _SEVERITIES: dict[str, Literal["info", "warning", "failure"]] = {
+    "keep": "warning",
     "warn": "warning",
     "hold": "failure",
     "retrain": "info",
+    "rollback": "warning",
 }
 
 
@@ -245,20 +251,91 @@ def decide_now(job: Job) -> Watched:
     else:
         nothing = Decision("keep", "unchanged", "no window to decide about that was not decided already")
         return Watched(nothing, None, None)
-    turns = database.turns(job.name)
-    situation = Situation(
-        as_of=job.as_of,
-        # one from later is no turn before this instant: a clock was ahead, or somebody looks back
-        last_turn=max((turn.as_of for turn in turns if turn.as_of <= job.as_of), default=None),
-        new_labelled=_new_labelled(job, champion),
-        open_turn=database.open_turn(job.name) is not None,
-        held=held,
-    )
-    decision = decide([_seen(each) for each in history], spec.monitoring.policy, situation)
-    recorded, turn = _record(job, decision, f"{job.name}/decision/{key}", {"window": content})
+    situation = _situation(job, champion, held)
+    past = _history(job, champion, history, measured, situation.new_labelled)
+    policy = spec.monitoring.policy
+    bounds = Bounds.of(spec.monitoring.every, spec.evaluation)
+    decision = decide(past, policy, situation, bounds)
+    evidence = {
+        "window": content,
+        "history": past.to_dict(),
+        "situation": situation.to_dict(),
+        "bounds": bounds.to_dict(),
+        "policy": policy.model_dump(mode="json"),
+    }
+    recorded, turn = _record(job, decision, f"{job.name}/decision/{key}", evidence | {"answer": decision.evidence})
     if not recorded and not held:  # what is held stays held, however often somebody looks
         return Watched(Decision("keep", "unchanged", "another run decided about this window just now"), None, None)
     return Watched(decision, content, turn)
+
+
+def release_to_take_back(job: Job) -> str | None:
+    """Return why the champion is to be rolled back, where that is what was decided last and was not done yet."""
+    champion = current_champion(job)
+    decisions = job.database.entries(job.name, last=1, kind="decision")
+    if champion is None or not decisions or decisions[-1].action != "rollback":
+        return None
+    return decisions[-1].summary if decisions[-1].evidence["window"]["champion"] == champion.digest else None
+
+
+def _situation(job: Job, champion: Bundle | None, held: tuple[str, ...]) -> Situation:
+    turns = job.database.turns(job.name)
+    ended = (turn for turn in turns if turn.state in ("done", "refused") and turn.cause != "bootstrap")
+    return Situation(
+        as_of=job.as_of,
+        # one from later is no turn before this instant: a clock was ahead, or somebody looks back
+        last_turn=max((turn.as_of for turn in turns if turn.as_of <= job.as_of), default=None),
+        new_labelled=len(_labelled_clocks(job, champion)),
+        open_turn=job.database.open_turn(job.name) is not None,
+        held=held,
+        ended=tuple(Ended(turn.as_of, turn.state == "done") for turn in ended if turn.as_of <= job.as_of),
+    )
+
+
+def _history(
+    job: Job,
+    champion: Bundle | None,
+    windows: Sequence[dict[str, Any]],
+    measured: Sequence[dict[str, Any]],
+    new: int,
+) -> History:
+    """Put together what a decision is made by.
+
+    Parameters
+    ----------
+    windows, measured : sequences of dict
+        Measurements of the champion that count, and all there are.
+    new : int
+        Ripe labelled rows the champion has not learnt from.
+    """
+    if champion is None:
+        return History()
+    known = [each for each in measured if each["status"] != "unknown"]
+    numbers = {(each["start"], each["end"]): number for number, each in enumerate(known)}
+    tried = {
+        (each.evidence["bundle"], each.evidence["window"]["start"], each.evidence["window"]["end"]): each.evidence
+        for each in job.database.entries(job.name, last=2 * HISTORY, kind=TRIAL)
+    }
+    trials = {
+        key: Trial(
+            found["gap"],
+            found["variance"],
+            found["grown"],
+            numbers.get(key[1:], len(known)),
+            found["back"],
+            found["back_variance"],
+        )
+        for key, found in tried.items()
+    }
+    clocks, learnt = _labelled_clocks(job, champion), max(champion.manifest.rows, 1)
+    seen = []
+    for each in windows[-HISTORY:]:
+        span = (each["start"], each["end"])
+        begun = int(clocks.search_sorted(datetime.fromisoformat(each["start"]), "right"))
+        number = numbers.get(span, len(known))
+        seen.append(_seen(each, number, math.log1p(begun / learnt), trials.get((champion.digest, *span))))
+    past = [trial for key, trial in trials.items() if key[0] != champion.digest]
+    return History(tuple(seen), math.log1p(new / learnt), tuple(past[-HISTORY:]), job.usecase.spec.monitoring.every)
 
 
 def _decided(job: Job, key: str) -> bool:
@@ -288,7 +365,7 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
                 {"turn_id": turn, "as_of": job.as_of.isoformat(), "decision": key},
                 deliver=job.announce,
             )
-        if decision.action != "keep":
+        if decision.alert:
             severity = _SEVERITIES[decision.action]
             database.alert(
                 connection,
@@ -394,7 +471,7 @@ def _give_up(job: Job, connection: Connection, turn: Turn) -> None:
         job.database.alert(connection, Alert(key, job.name, f"{job.name}: turn given up", summary, "failure"))
 
 
-def _seen(content: dict[str, Any]) -> Seen:
+def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | None) -> Seen:
     parts = [
         f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}"
         if each["value"] is not None
@@ -403,12 +480,8 @@ def _seen(content: dict[str, Any]) -> Seen:
         else f"{each['metric']} unknown (labels of {content['coverage']:.0%} of {content['champion_rows']} predictions)"
         for each in content["realised"]
     ]
-    return Seen(
-        content["status"],
-        content["rows"],
-        tuple(_named(each) for each in content["drift"] if each["drifted"]),
-        ", ".join(parts),
-    )
+    drifted = tuple(_named(each) for each in content["drift"] if each["drifted"])
+    return Seen(content["status"], content["rows"], drifted, ", ".join(parts), number, grown, trial)
 
 
 def _named(drift: dict[str, Any]) -> str:
@@ -416,9 +489,12 @@ def _named(drift: dict[str, Any]) -> str:
     return f"{name} (100 % missing)" if drift["missing_share"] == 1 else name
 
 
-def _new_labelled(job: Job, champion: Bundle | None) -> int:
+def _labelled_clocks(job: Job, champion: Bundle | None) -> pl.Series:
+    """Event times of the ripe labelled rows that the champion has not learnt from, in order."""
+    clock = job.usecase.spec.clock.column
     if job.lake.version("clean") is None:
-        return 0
-    since = champion.manifest.cutoff if champion else None
-    rows = job.known.labelled(columns=[job.usecase.spec.clock.column, job.usecase.spec.label.column], since=since)
-    return len(rows)
+        return pl.Series(clock, [], pl.Datetime("us", "UTC"))
+    rows = job.known.labelled(columns=[clock, job.usecase.spec.label.column])
+    if champion is not None:
+        rows = rows.filter(pl.col(clock) > champion.manifest.cutoff)
+    return rows[clock].sort()

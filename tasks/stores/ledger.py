@@ -13,6 +13,9 @@ from tasks.stores import tables
 from tasks.stores.plain import to_json
 from tasks.stores.transactions import Transactions
 
+TRIAL = "trial"
+"""Kind of the entries that say what a trial found; decisions tell it too."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -81,11 +84,15 @@ class Ledger(Transactions):
         )
         return True
 
-    def entries(self, usecase: str, *, last: int | None = None, kind: str | None = None) -> list[Entry]:
+    def entries(
+        self, usecase: str, *, last: int | None = None, kind: str | None = None, trials: bool = True
+    ) -> list[Entry]:
         """Read the ledger, oldest first; the newest `last` where given."""
         query = select(tables.ledger).where(tables.ledger.c.usecase == usecase).order_by(tables.ledger.c.id.desc())
         if kind is not None:
             query = query.where(tables.ledger.c.kind == kind)
+        if not trials:
+            query = query.where(tables.ledger.c.kind != TRIAL)
         if last is not None:
             query = query.limit(last)
         with self.reading() as connection:

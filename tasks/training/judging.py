@@ -17,13 +17,13 @@ import polars as pl
 
 from expectations.gates import GateResult, Interval
 from expectations.usecase import UseCase
-from tasks.bundles.bundle import Bundle
 from tasks.evaluation.gates import passed
 from tasks.evaluation.interval import paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import cut_newest
 from tasks.stores.progress import doing, part
 from tasks.training.learning import (
+    Incumbent,
     Trained,
     cross_validate,
     fit_recipe,
@@ -92,14 +92,14 @@ def split_rows(
     return rows.filter(pl.col(clock) < start), holdout, new
 
 
-def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
+def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judged:
     """Train the recipes on the older rows and judge the best on the newest.
 
     Parameters
     ----------
     rows : polars.DataFrame of shape (n_rows, any)
         All ripe labelled rows, cleaned.
-    champion : Bundle or None
+    champion : Incumbent or None
         Scored again on exactly the holdout rows.
 
     Raises
@@ -110,7 +110,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Bundle | None) -> Judged:
     require_trainable(rows, spec)
     clock = spec.clock.column
     cutoff: datetime = rows[clock].max()  # type: ignore[assignment] # an instant column
-    known = champion.manifest.cutoff if champion else None
+    known = champion.cutoff if champion else None
     if known is not None and cutoff <= known:
         return Judged(Judgement("unchanged", f"no ripe rows after the champion's cutoff {known:%Y-%m-%d %H:%M}"))
     before, holdout, new = split_rows(rows, spec, known)

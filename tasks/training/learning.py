@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -48,6 +52,51 @@ class Trained:
     def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Vector:
         """Predict rows, raw or of the clean table."""
         return self.fitted.predict(self.program.transform(frame, repaired=repaired))
+
+
+class Incumbent(Protocol):
+    """A champion, as far as challengers are held against it: a bundle, or a model that was never packed."""
+
+    @property
+    def cutoff(self) -> datetime:
+        """Rows up to this event time were learnt from."""
+
+    @property
+    def learnt_rows(self) -> int:
+        """How many rows were learnt from."""
+
+    @property
+    def recipe(self) -> Family:
+        """The recipe at its settled length."""
+
+    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Vector:
+        """Predict rows, raw or of the clean table."""
+
+
+#: What was learnt before in a `remembering` block, by recipe, number of rows, first and last event time.
+_Memory = dict[tuple[object, ...], "Trained"]
+_memory: ContextVar[_Memory | None] = ContextVar("_memory", default=None)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Learn nothing twice in this block: for many looks at one history, whose rows their number and time tell."""
+    token = _memory.set({})
+    try:
+        yield
+    finally:
+        _memory.reset(token)
+
+
+def _remembered(what: str, frame: pl.DataFrame, spec: UseCase, learning: Callable[[], Trained]) -> Trained:
+    memory = _memory.get()
+    if memory is None:
+        return learning()
+    clock = frame[spec.clock.column]
+    key = (what, len(frame), clock.min(), clock.max())
+    if key not in memory:
+        memory[key] = learning()
+    return memory[key]
 
 
 def decisive_metric(spec: UseCase) -> str:
@@ -102,6 +151,10 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     frame : polars.DataFrame of shape (n_rows, any)
         Raw labelled rows, nothing of the holdout among them.
     """
+    return _remembered("learn", frame, spec, lambda: _learn(frame, spec))
+
+
+def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     require_trainable(frame, spec)
     candidates = spec.model.candidates
     if len(candidates) == 1 and not candidates[0].stops_early:
@@ -142,6 +195,10 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     """Fit one recipe of settled length on all rows given."""
+    return _remembered(recipe.model_dump_json(), frame, spec, lambda: _fit_recipe(frame, spec, recipe))
+
+
+def _fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     curves: dict[str, list[float]] = defaultdict(list)
     program, train = _fit_features(frame, spec)
     settled = recipe.settled()

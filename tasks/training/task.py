@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.stores.places import Job
 from tasks.stores.stopwatch import timed
-from tasks.training import running
+from tasks.training import running, trying
 from tasks.training.running import Challenger, TrainingSet
 
 
@@ -27,6 +27,9 @@ def _train(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Ch
 
 select_rows = task(name="select rows", cache_policy=NO_CACHE, persist_result=False)(
     timed("training", running.select_rows, "step 1 of 2, selecting rows")
+)
+try_challenger = task(name="try a challenger", cache_policy=NO_CACHE, persist_result=False)(
+    timed("monitoring", trying.try_now, "step 3 of 6, trying a challenger")
 )
 train_challenger = task(name="train and judge", cache_policy=NO_CACHE, persist_result=False)(
     timed("training", _train, "step 2 of 2, training and judging")

@@ -33,7 +33,7 @@ def test_decayed_traffic_turns_the_wheel_by_events(whole: Whole, make_use_case: 
     job = Job(settings.use_case("events"), settings.places(), instant("2012-01-01"))
     assert run_flow("loop", "events", instant("2011-03-01")).outcome == "done"
     traffic = replay.Traffic()
-    world = replay.read_world(job)
+    world = replay.read_history(job.usecase, job.places.secret)
     replay.send(job, world, instant("2011-03-01"), instant("2011-05-01"), replay.champion_bundle(job), traffic, 200)
     assert traffic.failed == 0
     run_flow("collect", "events", instant("2011-05-02"))

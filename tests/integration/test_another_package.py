@@ -33,7 +33,7 @@ gates: [{metric: r2, min: 0.5}, {metric: acme.worst, max: 10}]
 monitoring:
   every: 1w
   performance: [{metric: rmse, drop: 0.3}]
-  policy: {violations: 1, of: 1, cooldown: 1w}
+  policy: {trigger: acme.impatient, cooldown: 1w}
 """
 
 

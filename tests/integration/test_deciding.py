@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from expectations.errors import BundleError
+from flows.deciding import decide_again
 from infra.settings import Settings
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.monitoring import watching
 from tasks.stores.database import HELD
+from tasks.stores.ledger import Entry
 from tasks.stores.places import Job, Places
 from tasks.stores.releases import Served
+from tasks.training.trying import try_now
 from tests.conftest import instant
 from tests.unit.test_training import released, rows
 
@@ -24,9 +28,20 @@ Make = Callable[..., Path]
 @pytest.fixture
 def job(tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A use case with data and a champion, and no server."""
+    return begun(tmp_path, make_use_case("deciding"), monkeypatch)
+
+
+@pytest.fixture
+def trying(tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """The same with the trial of each window."""
+    policy = {"trigger": "trial", "release_cost": 0.1}
+    return begun(tmp_path, make_use_case("deciding", {"monitoring.policy": policy}), monkeypatch)
+
+
+def begun(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
     settings = Settings()
-    usecase = settings.use_case(str(make_use_case("deciding")))
+    usecase = settings.use_case(str(folder))
     base = settings.places()
     job = Job(usecase, Places(**{**vars(base), "reports_ui": "http://reports"}), instant("2011-06-02"))
     collect_sources(usecase, job.lake, job.as_of, b"k")
@@ -106,6 +121,73 @@ def test_data_that_is_held_is_decided_once_and_frees_the_window_when_healed(job:
     assert len(job.database.undelivered(job.name)) == 1
     job.database.mark(job.name, HELD, "[]")
     assert watching.decide_now(job).decision.action == "retrain"
+
+
+def test_a_trial_is_made_once_and_decides(trying: Job) -> None:
+    assert try_now(trying) is None  # no window was measured yet
+    measured(trying, "2011-04-01", "2011-05-01", "good")
+    tried = try_now(trying)
+    assert tried is not None
+    assert tried.gap > 0.1  # May's spring rides were beyond what January and February know
+    assert tried.variance > 0
+    assert tried.start == instant("2011-04-22")
+    assert tried.rows == 216
+    assert try_now(trying) is None
+    found = watching.decide_now(trying)
+    assert found.decision.action == "retrain"
+    assert "saved" in found.decision.summary
+    assert [entry.kind for entry in trying.database.entries(trying.name)] == ["trial", "decision"]
+    assert [entry.kind for entry in trying.database.entries(trying.name, trials=False)] == ["decision"]
+    assert not [each for each in trying.database.undelivered(trying.name) if each.severity != "info"]
+
+    settings = Settings()
+    (same,) = decide_again(settings, trying.name, {}, 5)
+    assert (same["action"], same["summary"]) == ("retrain", found.decision.summary)
+    (shy,) = decide_again(settings, trying.name, {"shy": {"trigger": "trial", "release_cost": 50.0}}, 5)
+    assert (shy["policy"], shy["decided"], shy["action"] != "retrain") == ("shy", "retrain", True)
+
+
+def test_a_window_with_few_labels_has_no_trial(trying: Job) -> None:
+    measured(trying, "2011-07-01", "2011-08-01", "good")  # its rows were not collected yet
+    assert try_now(trying) is None
+    decision = watching.decide_now(trying).decision
+    assert decision.action == "keep"
+    assert "no trial: too few labels" in decision.summary
+
+
+def test_a_twin_stands_in_where_training_is_dear(
+    tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = {"trigger": "trial", "challenger": "twin"}
+    job = begun(tmp_path, make_use_case("deciding", {"monitoring.policy": policy}), monkeypatch)
+    measured(job, "2011-04-01", "2011-05-01", "good")
+    tried = try_now(job)
+    assert tried is not None
+    assert (tried.kind, tried.gap > 0) == ("twin", True)
+    assert "small twins of both" in str(tried)
+
+
+def test_a_release_that_its_predecessor_beats_is_taken_back(trying: Job) -> None:
+    measured(trying, "2011-04-01", "2011-05-01", "good")
+    tried = try_now(trying)
+    assert tried is not None
+    assert tried.back is None  # the first champion replaced none
+    champion = trying.releases.desired(trying.name).champion.bundle
+    evidence = {**tried.to_dict(), "bundle": champion, "back": 0.3, "back_variance": 0.001}
+    window = {"start": instant("2011-05-01").isoformat(), "end": instant("2011-06-01").isoformat()}
+    entry = Entry("worse", trying.name, trying.as_of, "trial", "better", "window", "", {**evidence, "window": window})
+    with trying.database.transaction() as connection:
+        trying.database.write(connection, entry)
+    measured(trying, "2011-05-01", "2011-06-01", "good")
+    assert watching.release_to_take_back(trying) is None
+    decision = watching.decide_now(trying).decision
+    assert (decision.action, decision.cause) == ("rollback", "release")
+    assert "25.9 % of the loss" in decision.summary
+    assert watching.release_to_take_back(trying) == decision.summary
+    other = Served(bundle="0" * 64, version="0")
+    trying.releases.set_desired(trying.name, champion=other)
+    with pytest.raises(BundleError):  # done: another champion answers (here one that is not there)
+        watching.release_to_take_back(trying)
 
 
 def test_a_turn_of_a_clock_that_was_ahead_delays_no_other(job: Job) -> None:

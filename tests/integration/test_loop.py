@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,7 +51,15 @@ def job(name: str, folder: Path) -> Job:
 def send(name: str, folder: Path, start: str, end: str) -> replay.Traffic:
     at = job(name, folder)
     traffic = replay.Traffic()
-    replay.send(at, replay.read_world(at), instant(start), instant(end), replay.champion_bundle(at), traffic, 200)
+    replay.send(
+        at,
+        replay.read_history(at.usecase, at.places.secret),
+        instant(start),
+        instant(end),
+        replay.champion_bundle(at),
+        traffic,
+        200,
+    )
     return traffic
 
 
@@ -117,17 +126,32 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
         mlflow.set_tracking_uri(stack.mlflow)
         loaded = mlflow.pyfunc.load_model("models:/turning@champion")
     bundle = replay.champion_bundle(job("turning", folder))
-    rows = replay.read_world(job("turning", folder)).head(5)
+    turning = job("turning", folder)
+    rows = replay.read_history(turning.usecase, turning.places.secret).head(5)
     columns = [column.name for column in bundle.manifest.columns]
     inner = loaded._model_impl
     assert inner.predict(rows.select(columns).to_pandas()).tolist() == bundle.predict(rows).tolist()
 
-    from flows.running import roll_back
+    from flows.versions import roll_back
 
     at = job("turning", folder)
     first_bundle = at.releases.bundle("turning", registry.versions()[0].bundle)
     (first_bundle / "model.txt").write_text("tree\n")
-    assert roll_back(str(folder)).startswith("version 1 is the champion")
+    decided = Entry(
+        "turning/decision/taking-back",
+        "turning",
+        at.as_of,
+        "decision",
+        "rollback",
+        "release",
+        "it is worse",
+        {"window": {**decision.evidence["window"], "champion": champion.bundle}},
+    )
+    with at.database.transaction() as connection:  # as a run leaves it that is killed right after it decided
+        at.database.write(connection, decided)
+    run("monitor", str(folder), LATER)
+    assert entries("turning")[-1].summary.endswith("from version 2, it is worse")
+    assert (entries("turning")[-1].action, entries("turning")[-1].cause) == ("rolled back", "release")
     assert registry.alias("champion").version == "1"
     assert load_bundle(first_bundle, first_bundle.name).digest == first_bundle.name  # brought back from MLflow
     with pytest.raises(ReleaseError, match="none in the ledger"):  # again does not go forward to what was bad
@@ -141,6 +165,33 @@ def test_a_challenger_that_is_no_better_is_refused(make_use_case: Make, run: Run
     assert "at least 0.999" in verdict.summary
     assert Settings().platform().open_turn("refusing") is None
     assert "refusing" not in httpx.get(f"{stack.service}/version").json()["usecases"]
+
+
+def answer(stack: Addresses, name: str, said: dict[str, object]) -> None:
+    """Say a word in Prefect to the flow run that waits for it, as its page does."""
+    asked = {"flow_runs": {"name": {"like_": f"{name} as of"}, "state": {"type": {"any_": ["PAUSED"]}}}}
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        waiting = httpx.post(f"{stack.prefect}/api/flow_runs/filter", json=asked).raise_for_status().json()
+        for each in waiting:
+            resumed = httpx.post(f"{stack.prefect}/api/flow_runs/{each['id']}/resume", json={"run_input": said})
+            assert resumed.json()["status"] == "ACCEPT", resumed.text
+            return
+        time.sleep(0.5)
+    raise AssertionError("nobody was asked")
+
+
+def test_a_person_allows_a_release_or_does_not(make_use_case: Make, run: Run, stack: Addresses) -> None:
+    folder = make_use_case("asking", {"monitoring.policy": {"trigger": "trial", "approval": "10m"}})
+    for day, said, outcome in ((FIRST, False, "refused"), ("2011-03-02", True, "done")):
+        with ThreadPoolExecutor(1) as pool:
+            answering = pool.submit(answer, stack, "asking", {"release": said, "name": "Anna"})
+            verdict = run("loop", str(folder), day)
+            answering.result()
+        assert verdict.outcome == outcome, verdict.summary
+        last = entries("asking")[-1]
+        assert ("Anna did not allow version 1: the champion stays" in last.summary) is not said
+    assert httpx.get(f"{stack.service}/version").json()["usecases"]["asking"]["champion"]["version"] == "2"
 
 
 def test_bad_data_is_held_trains_nothing_and_heals(make_use_case: Make, run: Run) -> None:
@@ -329,7 +380,7 @@ def test_a_run_nobody_could_note_is_closed_by_the_turns_rerun(stack: Addresses, 
 def test_a_lost_bundle_comes_back_from_mlflow_by_deploying_its_version(
     make_use_case: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.running import deploy_version
+    from flows.versions import deploy_version
 
     folder = make_use_case("losing")
     run("loop", str(folder), FIRST)

@@ -467,7 +467,7 @@ def test_of_wishes_at_once_none_is_lost(tmp_path: Path) -> None:
 def test_a_rollback_goes_to_the_champion_before(
     job: Job, monkeypatch: pytest.MonkeyPatch, history: str, present: str, expected: str | None
 ) -> None:
-    from flows import running
+    from flows import versions
     from tasks.stores.ledger import Entry
 
     for at, step in enumerate(history.split()):
@@ -479,49 +479,49 @@ def test_a_rollback_goes_to_the_champion_before(
             )
     job.releases.set_desired("rentals", champion=Served(bundle=present, version=present))
     chosen = []
-    monkeypatch.setattr(running, "_job", lambda _: job)
-    monkeypatch.setattr(running.releasing, "restore_bundle", lambda *_: None)
-    monkeypatch.setattr(running.releasing, "bless", lambda *_, **__: None)
-    monkeypatch.setattr(running, "_settle", lambda _, version, *__, **___: chosen.append(version.bundle))
+    monkeypatch.setattr(versions, "_job", lambda _: job)
+    monkeypatch.setattr(versions.releasing, "restore_bundle", lambda *_: None)
+    monkeypatch.setattr(versions.releasing, "bless", lambda *_, **__: None)
+    monkeypatch.setattr(versions, "_settle", lambda _, version, *__, **___: chosen.append(version.bundle))
     if expected is None:
         with pytest.raises(ReleaseError, match="none in the ledger"):
-            running.roll_back("rentals")
+            versions.roll_back("rentals")
     else:
-        running.roll_back("rentals")
+        versions.roll_back("rentals")
         assert chosen == [expected]
 
 
 def test_a_version_the_service_refuses_by_hand_is_in_the_ledger(
     job: Job, made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import running
+    from flows import versions
 
     version = ModelVersion("2", made[2].digest, "run")
     model = job.releases.bundle("rentals", made[2].digest) / "model.txt"
     model.write_text(model.read_text()[:5000])
-    monkeypatch.setattr(running, "_job", lambda _: job)
-    monkeypatch.setattr(running, "tell", lambda _: None)
-    monkeypatch.setattr(running.releasing, "choose_version", lambda *_: version)
+    monkeypatch.setattr(versions, "_job", lambda _: job)
+    monkeypatch.setattr(versions, "tell", lambda _: None)
+    monkeypatch.setattr(versions.releasing, "choose_version", lambda *_: version)
     with pytest.raises(ReleaseError, match="as it was sealed"):
-        running.deploy_version("rentals", "2", None)
+        versions.deploy_version("rentals", "2", None)
     (entry,) = job.database.entries("rentals")
     assert (entry.action, entry.evidence["bundle"]) == ("refused", made[2].digest)
     assert len(job.database.undelivered("rentals")) == 1
 
 
 def test_that_somebody_was_quicker_is_no_refusal(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows import running
+    from flows import versions
 
     third = Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
-    monkeypatch.setattr(running, "_job", lambda _: job)
-    monkeypatch.setattr(running.releasing, "choose_version", lambda *_: ModelVersion("2", made[2].digest, "run"))
+    monkeypatch.setattr(versions, "_job", lambda _: job)
+    monkeypatch.setattr(versions.releasing, "choose_version", lambda *_: ModelVersion("2", made[2].digest, "run"))
 
     def overtaken(*_: object, **__: object) -> Rollout:
         job.releases.set_desired("rentals", champion=third)
         return Rollout(())
 
-    monkeypatch.setattr(running.rollout, "roll_out", overtaken)
+    monkeypatch.setattr(versions.rollout, "roll_out", overtaken)
     with pytest.raises(ReleaseError, match="meanwhile"):
-        running.deploy_version("rentals", "2", None)
+        versions.deploy_version("rentals", "2", None)
     assert job.database.entries("rentals") == []
     assert job.releases.desired("rentals").champion == third

@@ -207,7 +207,11 @@ def test_no_secret_is_written_anywhere(
     fails("loop", FIRST, UnreachableError, DRIFTWHEEL_MLFLOW=dead["mlflow"])
     assert run_flow("loop", str(folder), instant(FIRST)).outcome == "done"
     job = Job(Settings().use_case(str(folder)), Settings().places(), instant(LATER))
-    world, bundle, traffic = replay.read_world(job), replay.champion_bundle(job), replay.Traffic()
+    world, bundle, traffic = (
+        replay.read_history(job.usecase, job.places.secret),
+        replay.champion_bundle(job),
+        replay.Traffic(),
+    )
     replay.send(job, world, instant("2011-03-02"), instant("2011-05-01"), bundle, traffic, 200)
     assert traffic.failed == 0
     sent = httpx.post(f"{stack.service}/{NAME}/feedback", json={"id": "nobody", "label": 5}, timeout=30)

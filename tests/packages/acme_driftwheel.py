@@ -1,4 +1,4 @@
-"""What a company might add of its own: a source, a feature step, a metric and a model family, in one package."""
+"""What a company might add of its own, in one package: a source, a feature step, a metric, a family and a policy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from expectations.data import Source, SourceContext
+from expectations.deciding import Answer, History, Policy
 from expectations.families import Family, Matrix, Report, Rows, Task, Vector
 from expectations.fields import Columns
 from expectations.metrics import Blocks, Metric, Prepared, Scored
@@ -149,3 +150,15 @@ class Line(Family):
     def load(cls, folder: Path) -> Straight:
         """Return a predictor of the weights in `folder`."""
         return Straight(json.loads((folder / "line.json").read_text()))
+
+
+class Impatient(Policy):
+    """Retrains after each window that is not good."""
+
+    examples: ClassVar = ({"trigger": "acme.impatient"},)
+    trigger: Literal["acme.impatient"]
+
+    def asks(self, history: History) -> Answer:
+        """Ask where the latest window violates."""
+        latest = history.windows[-1]
+        return Answer(retrain=latest.status == "violated", cause="decay", summary=f"the window is {latest.status}")

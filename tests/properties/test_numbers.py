@@ -13,24 +13,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expectations.deciding import History, Seen
 from expectations.durations import Duration
 from expectations.gates import Interval
-from expectations.production import Policy, Release
+from expectations.production import Release
 from expectations.slots import METRICS
 from tasks.bundles.bundle import MAX_LABEL, label_bounds
+from tasks.deciding.policy import Bounds, Situation, decide
+from tasks.deciding.triggers.performance import Performance
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
 from tasks.evaluation.drift import profile_column, score_window
 from tasks.evaluation.gates import AbsoluteGate, ChampionGate, passed
 from tasks.evaluation.interval import paired_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.monitoring.measuring import hold_against
-from tasks.monitoring.policy import Seen, Situation, decide
 from tasks.stores.plain import plain, to_json
 from tests.conftest import instant
 
 NUMBERS = st.floats(width=64)
 NO_NUMBERS = st.sampled_from([math.nan, math.inf, -math.inf])
-POLICY = Policy(violations=1, of=1, cooldown=Duration.parse("0d"), min_rows=1)
+POLICY = Performance(violations=1, of=1, min_rows=1)
+BOUNDS = Bounds(Duration.parse("1w"), 1)
 NOW = Situation(as_of=instant("2013-06-01"), last_turn=None, new_labelled=10**6, open_turn=False)
 
 
@@ -42,7 +45,7 @@ def test_a_metric_that_is_no_number_never_retrains(
     known = all(each is not None and math.isfinite(each) for each in (value, reference))
     if not known:
         assert found.status == "unknown"
-        assert decide([Seen(found.status, 500)], POLICY, NOW).action == "keep"
+        assert decide(History((Seen(found.status, 500),)), POLICY, NOW, BOUNDS).action == "keep"
     assert all(each is None or math.isfinite(each) for each in (found.value, found.reference))
     assert (found.status == "unknown") == (found.value is None)
     assert found.undefined == (value is not None and found.status == "unknown")

@@ -40,7 +40,12 @@ def test_a_part_keeps_the_laws_of_its_kind(key: str, name: str) -> None:
 
 def test_parts_of_another_package_are_held_against_the_same(package: Path) -> None:
     assert package.exists()
-    for key, name in (("sources", "acme.shifts"), ("features", "halve"), ("candidates", "acme.line")):
+    for key, name in (
+        ("sources", "acme.shifts"),
+        ("features", "halve"),
+        ("candidates", "acme.line"),
+        ("policies", "acme.impatient"),
+    ):
         check_part(key, name)
 
 

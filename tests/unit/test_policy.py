@@ -1,26 +1,61 @@
 """The policy is a function: what it is given, what it says."""
 
-import pytest
+from __future__ import annotations
 
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expectations.deciding import Budget, History, Policy, Seen, Trial
 from expectations.durations import Duration
-from expectations.production import Policy
+from expectations.gates import Evaluation
+from expectations.production import Monitoring
 from expectations.windows import Window, window_of
-from tasks.monitoring.policy import Seen, Situation, decide
+from tasks.deciding.gaps import forecast, loss_is_certain
+from tasks.deciding.policy import Bounds, Ended, Situation, decide
+from tasks.deciding.triggers.drift import Drift
+from tasks.deciding.triggers.performance import Performance
+from tasks.deciding.triggers.schedule import Schedule
+from tasks.deciding.triggers.trial import Trial as TrialPolicy
 from tests.conftest import instant
 
-POLICY = Policy(violations=2, of=3, cooldown=Duration.parse("14d"), min_rows=100)
-NOW = instant("2013-06-01")
+POLICY = Performance(violations=2, of=3, cooldown=Duration.parse("14d"), min_rows=100)
+NOW, WEEK = instant("2013-06-01"), Duration.parse("1w")
+BOUNDS = Bounds(WEEK, 100)
 GOOD, BAD, UNKNOWN = Seen("good", 500), Seen("violated", 500), Seen("unknown", 3)
 DRIFTED = Seen("good", 500, ("temp",))
 
 
 def situation(**changes: object) -> Situation:
-    facts = {"as_of": NOW, "last_turn": instant("2013-03-01"), "new_labelled": 1000, "open_turn": False, "held": ()}
+    facts = {"as_of": NOW, "last_turn": instant("2013-03-01"), "new_labelled": 1000}
     return Situation(**{**facts, **changes})
 
 
+def history(*seen: Seen) -> History:
+    return History(tuple(seen), every=WEEK)
+
+
+def lived(gaps: list[float | None], *, deviation: float = 0.02, grown: float = 0.1) -> History:
+    """A champion's windows with trials that found these gaps; rows grow by a tenth of those learnt from."""
+    seen = [
+        Seen(
+            "good",
+            500,
+            number=place,
+            grown=math.log1p(grown * place),
+            trial=None if gap is None else Trial(gap, deviation**2, math.log1p(grown * (place + 0.7)), place),
+        )
+        for place, gap in enumerate(gaps)
+    ]
+    return History(tuple(seen), math.log1p(grown * len(gaps)), every=WEEK)
+
+
 @pytest.mark.parametrize(
-    ("history", "facts", "action", "cause"),
+    ("windows", "facts", "action", "cause"),
     [
         ([BAD, BAD], {}, "retrain", "decay"),
         ([BAD, GOOD, BAD], {}, "retrain", "decay"),
@@ -39,10 +74,179 @@ def situation(**changes: object) -> Situation:
         ([Seen("unknown", 500, ("temp",))], {}, "warn", "unknown"),
     ],
 )
-def test_decisions(history: list[Seen], facts: dict[str, object], action: str, cause: str) -> None:
-    decision = decide(history, POLICY, situation(**facts))
+def test_performance(windows: list[Seen], facts: dict[str, object], action: str, cause: str) -> None:
+    decision = decide(history(*windows), POLICY, situation(**facts), BOUNDS)
     assert (decision.action, decision.cause) == (action, cause)
     assert decision.summary
+
+
+@pytest.mark.parametrize(
+    ("gaps", "action"),
+    [
+        ([0.0, 0.01, -0.01], "keep"),  # a fresh model is no better
+        ([1.2], "retrain"),  # more than two thirds of the loss would be saved, for one release
+        ([0.5], "warn"),  # much, and yet once: a person hears of it, and the next trial tells
+        ([0.5, 0.5], "retrain"),
+        ([0.1, 0.1], "keep"),  # a tenth in each window: not paid for yet
+        ([0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.24], "retrain"),
+        ([-0.3, -0.3], "keep"),  # a fresh model is worse: a season that returns
+        ([None, None], "keep"),  # few labels: what rows grow by alone is no reason yet
+    ],
+)
+def test_a_trial_decides_by_what_a_release_is_worth(gaps: list[float | None], action: str) -> None:
+    decision = decide(lived(gaps), TrialPolicy(), situation(), BOUNDS)
+    assert decision.action == action, decision.summary
+    assert "release costs 0.4" in decision.summary
+
+
+def test_a_jump_is_answered_and_then_all_is_quiet() -> None:
+    assert decide(lived([0.0, 0.0, 0.6]), TrialPolicy(), situation(), BOUNDS).action == "retrain"
+    after = lived([0.01, -0.01, 0.0, 0.01])
+    assert (
+        decide(replace(after, past=(Trial(0.6, 0.0004, 0.3, -1),)), TrialPolicy(), situation(), BOUNDS).action == "keep"
+    )
+
+
+@pytest.mark.parametrize("growth", [0.02, 0.05, 0.1])
+def test_even_growth_is_answered_as_often_as_pays(growth: float) -> None:
+    """The economic order quantity: with a gap that grows by b a window, a release every sqrt(2 cost / b) windows."""
+    age = 1
+    while (
+        decide(
+            lived([growth * (place + 0.7) for place in range(age)], grown=0.5, deviation=0.001),
+            TrialPolicy(),
+            situation(),
+            BOUNDS,
+        ).action
+        != "retrain"
+    ):
+        age += 1
+        assert age < 30
+    assert abs(age - math.sqrt(2 * 0.4 / growth)) <= 1.5
+
+
+def test_a_release_cost_is_told_in_any_span() -> None:
+    month = TrialPolicy(release_cost=0.4, per=Duration.parse("28d"))
+    assert month.cost(WEEK) == pytest.approx(1.6)
+    assert TrialPolicy(release_cost=0.4).cost(WEEK) == 0.4
+
+
+def test_a_person_hears_of_a_loss_that_is_certain_once() -> None:
+    certain, before = lived([0.3, 0.3]), lived([0.3])
+    assert loss_is_certain([seen.trial for seen in before.windows if seen.trial])
+    shy = TrialPolicy(release_cost=10)
+    assert decide(before, shy, situation(), BOUNDS).action == "warn"
+    assert decide(certain, shy, situation(), BOUNDS).action == "keep"
+    assert not decide(lived([0.01, 0.03]), shy, situation(), BOUNDS).alert
+
+
+def test_schedule_and_drift() -> None:
+    assert decide(history(GOOD, GOOD), Schedule(windows=2), situation(), BOUNDS).action == "retrain"
+    assert decide(history(GOOD, UNKNOWN), Schedule(windows=2), situation(), BOUNDS).action == "keep"
+    drift = Drift(columns=1, violations=2, of=2)
+    assert decide(history(DRIFTED, DRIFTED), drift, situation(), BOUNDS).action == "retrain"
+    assert decide(history(DRIFTED, GOOD), drift, situation(), BOUNDS).action == "keep"
+    assert not decide(history(DRIFTED), drift, situation(), BOUNDS).alert
+
+
+def test_a_budget_a_breaker_and_a_dry_run_hold_back() -> None:
+    asking, always = history(GOOD), Schedule(windows=1)
+    week_ago, weeks_ago = NOW - timedelta(days=7), NOW - timedelta(days=20)
+    paid = situation(ended=(Ended(weeks_ago, released=True), Ended(week_ago, released=True)))
+    held = decide(
+        asking, always.model_copy(update={"budget": Budget(releases=2, per=Duration.parse("30d"))}), paid, BOUNDS
+    )
+    assert held.action == "keep"
+    assert "2 releases in the last 30d" in held.summary
+    refused = tuple(Ended(NOW - timedelta(days=7 * back), released=False) for back in (3, 2, 1))
+    assert "3 challengers in a row were refused" in decide(asking, always, situation(ended=refused), BOUNDS).summary
+    later = situation(as_of=NOW + timedelta(days=14), ended=refused)
+    assert decide(asking, always, later, BOUNDS).action == "retrain"
+    assert (
+        decide(asking, always, situation(ended=(*refused[:2], Ended(week_ago, released=True))), BOUNDS).action
+        == "retrain"
+    )
+    dry = decide(asking, always.model_copy(update={"dry_run": True}), situation(), BOUNDS)
+    assert (dry.action, "nothing is done" in dry.summary) == ("keep", True)
+
+
+def test_as_many_rows_are_needed_as_give_a_holdout_to_judge_by() -> None:
+    bounds = Bounds.of(WEEK, Evaluation(holdout=0.3, min_rows=200))
+    assert bounds.min_rows == 667
+    assert "667 are needed" in decide(history(GOOD), Schedule(windows=1), situation(new_labelled=666), bounds).summary
+
+
+POLICIES = st.sampled_from(
+    [TrialPolicy(), TrialPolicy(release_cost=0.05), POLICY, Schedule(windows=1), Drift(violations=1, of=1)]
+)
+SPANS = st.sampled_from([Duration.parse(text) for text in ("0d", "1d", "2w", "1mo")])
+STATUSES = st.sampled_from(["good", "violated", "unknown"])
+TRIALS = st.none() | st.builds(Trial, st.floats(-2, 2), st.floats(0, 1), st.floats(0, 3), st.integers(0, 50))
+WINDOWS = st.lists(
+    st.builds(
+        Seen,
+        STATUSES,
+        st.integers(0, 1000),
+        st.sampled_from([(), ("temp",)]),
+        st.just(""),
+        st.integers(0, 50),
+        st.floats(0, 3),
+        TRIALS,
+    ),
+    max_size=12,
+)
+ENDED = st.lists(
+    st.builds(
+        Ended,
+        st.datetimes(instant("2013-01-01").replace(tzinfo=None), NOW.replace(tzinfo=None)).map(
+            lambda at: at.replace(tzinfo=NOW.tzinfo)
+        ),
+        st.booleans(),
+    ),
+    max_size=6,
+).map(lambda found: tuple(sorted(found, key=lambda each: each.as_of)))
+
+
+@given(
+    policy=POLICIES,
+    cooldown=SPANS,
+    windows=WINDOWS,
+    ended=ENDED,
+    rows=st.integers(0, 2000),
+    budget=st.none() | st.integers(1, 3),
+)
+def test_whatever_the_history(
+    policy: Policy, cooldown: Duration, windows: list[Seen], ended: tuple[Ended, ...], rows: int, budget: int | None
+) -> None:
+    """Never on an empty or unknown history, within a cooldown or beyond a budget; and the same again from its JSON."""
+    month = Duration.parse("30d")
+    bounded = policy.model_copy(
+        update={"cooldown": cooldown, "budget": Budget(releases=budget, per=month) if budget else None}
+    )
+    last = ended[-1].as_of if ended else None
+    now = situation(last_turn=last, ended=ended, new_labelled=rows)
+    past = History(tuple(windows), 0.5, (Trial(0.1, 0.01, 0.4, 0),), WEEK)
+    decision = decide(past, bounded, now, BOUNDS)
+    if decision.action == "retrain":
+        assert windows
+        assert any(seen.status != "unknown" for seen in windows) or isinstance(policy, Drift)
+        assert last is None or now.as_of >= cooldown.after(last)
+        assert rows >= (bounded.min_rows or BOUNDS.min_rows)
+        paid = sum(each.released and each.as_of > month.after(NOW, -1) for each in ended)
+        assert budget is None or paid < budget
+    again = decide(History.from_dict(past.to_dict()), bounded, Situation.from_dict(now.to_dict()), BOUNDS)
+    assert again == decision
+    if any(seen.status != "unknown" for seen in windows):
+        assert math.isfinite(forecast(past).gap)
+
+
+def test_a_policy_that_says_no_trigger_is_told_by_its_fields() -> None:
+    def read(policy: object) -> Policy:
+        return Monitoring.model_validate({"every": "1w", "performance": (), "policy": policy}).policy
+
+    assert Monitoring.model_validate({"every": "1w", "performance": ()}).policy == TrialPolicy()
+    assert read({"cooldown": "1w"}) == TrialPolicy(cooldown=WEEK)
+    assert read({"violations": 1, "of": 2}) == Performance(violations=1, of=2)
 
 
 def test_windows_are_half_open() -> None:

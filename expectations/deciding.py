@@ -1,0 +1,164 @@
+"""When to retrain: what a policy sees of the past, and what it may answer.
+
+A policy is declared under ``monitoring.policy`` and told by its `trigger`. It is a pure function of the history: the
+same history gives the same answer, live, in a replay and in a backtest.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from expectations.durations import Duration
+from expectations.fields import PositiveSpan, Span, Strict
+from expectations.parts import Part
+
+Action = Literal["keep", "warn", "hold", "retrain", "rollback"]
+Status = Literal["good", "violated", "unknown"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A fresh challenger against the champion on the newest rows of a window, which neither had seen.
+
+    Attributes
+    ----------
+    gap : float
+        Logarithm of the champion's loss over the challenger's: 0.05 is a challenger 5 % better.
+    variance : float
+        Of the gap, over blocks of time.
+    grown : float
+        ln(1 + rows that became ripe since the champion learnt / rows it learnt from), where the tried rows begin.
+    number : int
+        The window's place among all windows of the use case whose performance is known.
+    back, back_variance : float or None
+        As `gap` and `variance`, of the champion that this one replaced, over all rows of the window; None where there
+        is none, or this one has answered longer.
+    """
+
+    gap: float
+    variance: float
+    grown: float
+    number: int
+    back: float | None = None
+    back_variance: float | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One window as a policy sees it.
+
+    Attributes
+    ----------
+    number : int
+        As for `Trial`.
+    grown : float
+        As for `Trial`, where the window begins.
+    trial : Trial, optional
+        None where there were too few labels for one, or the policy asks for none.
+    """
+
+    status: Status
+    rows: int
+    drifted: tuple[str, ...] = ()
+    detail: str = ""
+    number: int = 0
+    grown: float = 0.0
+    trial: Trial | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """What a policy decides by.
+
+    Attributes
+    ----------
+    windows : tuple of Seen
+        Of the current champion, oldest first; the one to decide about last.
+    grown : float
+        As for `Trial`, at the decision.
+    past : tuple of Trial
+        Trials of champions before this one.
+    every : Duration, optional
+        Length of a window.
+    """
+
+    windows: tuple[Seen, ...] = ()
+    grown: float = 0.0
+    past: tuple[Trial, ...] = ()
+    every: Duration | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can carry; `from_dict` makes it again."""
+        return {**asdict(self), "every": str(self.every) if self.every else None}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> History:
+        """Make it of what JSON kept."""
+        windows = tuple(
+            Seen(
+                **{
+                    **each,
+                    "drifted": tuple(each["drifted"]),
+                    "trial": Trial(**each["trial"]) if each["trial"] else None,
+                }
+            )
+            for each in content["windows"]
+        )
+        past = tuple(Trial(**each) for each in content["past"])
+        return cls(windows, content["grown"], past, Duration.parse(content["every"]) if content["every"] else None)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a policy asks for, before what bounds every policy.
+
+    Attributes
+    ----------
+    alert : bool
+        Whether a person is to hear of it: something is being lost, or cannot be helped by retraining.
+    """
+
+    retrain: bool
+    cause: str
+    summary: str
+    alert: bool = False
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Budget(Strict):
+    """How many releases there may be in a period."""
+
+    releases: Annotated[int, Field(ge=1)]
+    per: PositiveSpan
+
+
+class Policy(Part):
+    """When the wheel turns: a trigger, and the bounds that every trigger keeps to."""
+
+    trigger: str
+    cooldown: Span = Duration.parse("0d")
+    """Data time between two retrainings at least."""
+    min_rows: Annotated[int, Field(ge=1)] | None = None
+    """New labelled rows a retraining needs; null for as many as give a holdout of `evaluation.min_rows`."""
+    budget: Budget | None = None
+    """Releases that may be paid in a period; null for no bound."""
+    breaker: Annotated[int, Field(ge=1)] = 3
+    """Refused challengers in a row after which it waits as many windows as were refused before it asks for another."""
+    approval: PositiveSpan | None = None
+    """How long a release waits for a person to allow it in Prefect before it is refused; null asks nobody."""
+    dry_run: bool = False
+    """Say what would be decided, and do nothing."""
+
+    @property
+    def tries(self) -> Literal["auto", "recipe", "twin"] | None:
+        """What each window is to be tried with; None for no trials."""
+        return None
+
+    @abstractmethod
+    def asks(self, history: History) -> Answer:
+        """Answer what is to be done after the last window of a history that has one."""

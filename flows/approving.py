@@ -1,0 +1,51 @@
+"""A person's word before a release: the deploy flow pauses in Prefect, whose page asks for it."""
+
+from __future__ import annotations
+
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+
+from expectations.usecase import REPLAY
+from flows.stage import Verdict, tell
+from tasks.stores.outbox import Alert
+from tasks.stores.progress import doing
+from tasks.stores.turning import Stage
+
+
+class Approval(RunInput):
+    """What the page asks: whether the version may be released, and who says so."""
+
+    release: bool
+    name: str = ""
+
+
+def refused_by_a_person(stage: Stage, version: str) -> Verdict | None:
+    """Wait for a person where the policy wants one; returns how the turn ended where the release is not allowed.
+
+    A replay has nobody to ask. A run that is killed while it waits asks again when its turn is taken up.
+    """
+    job = stage.job
+    patience = job.usecase.spec.monitoring.policy.approval
+    if patience is None or job.name.endswith(REPLAY):
+        return None
+    waiting = f"version {version} waits for a person: open the flow run {flow_run.name!r} in Prefect, and resume it"
+    key = f"{job.name}/{job.turn}/approval"
+    with job.database.transaction() as connection:
+        job.database.alert(connection, Alert(key, job.name, f"{job.name}: approval wanted", waiting, "warning"))
+    tell(job)
+    doing(waiting)
+    try:
+        said = pause_flow_run(Approval, timeout=round(patience.approximate_seconds), poll_interval=2)
+    except FlowPauseTimeout:
+        return _refuse(stage, "nobody", f"nobody allowed version {version} within {patience}: the champion stays")
+    by = said.name or "a person"
+    return (
+        None if said.release else _refuse(stage, "person", f"{by} did not allow version {version}: the champion stays")
+    )
+
+
+def _refuse(stage: Stage, cause: str, summary: str) -> Verdict:
+    stage.finish("refused", "refused", cause, summary, {}, alert="info")
+    return Verdict("refused", summary, stage.job.turn)

@@ -1,0 +1,177 @@
+"""Move versions by hand, or back where a release turned out worse: promote, deploy, roll back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from expectations.errors import OvertakenError, ReleaseError
+from expectations.production import Release
+from flows.stage import Verdict, tell
+from infra.settings import Settings
+from tasks.deployment import releasing, rollout
+from tasks.deployment.rollout import Rollout
+from tasks.stores.ledger import Entry
+from tasks.stores.outbox import Alert, Severity
+from tasks.stores.places import Job
+from tasks.stores.progress import doing
+from tasks.stores.registry import ModelVersion
+
+
+def _job(usecase: str) -> Job:
+    settings = Settings()
+    return Job(settings.use_case(usecase), settings.places(), datetime.now(UTC))
+
+
+def promote_version(usecase: str, wanted: str | None) -> str:
+    """Bless a registered version in the service and make it the champion.
+
+    Raises
+    ------
+    ReleaseError
+        If there is no such version, or the service refuses it.
+    """
+    return deploy_version(usecase, wanted, Release()).summary
+
+
+def deploy_version(usecase: str, wanted: str | None, plan: Release | None, *, new_signature: bool = False) -> Verdict:
+    """Bless a registered version, roll it out as planned and make it the champion, or withdraw it.
+
+    Parameters
+    ----------
+    wanted : str, optional
+        The challenger where not given.
+    plan : Release, optional
+        The use case's own where not given.
+    new_signature : bool
+        Whether its inputs may differ from those served today.
+
+    Raises
+    ------
+    ReleaseError
+        If there is no such version, or the service refuses it.
+    """
+    job = _job(usecase)
+    version = releasing.choose_version(job, wanted)
+    with _refusals_told(job, version):
+        doing(f"proving version {version.version} in the service")
+        releasing.bless(job, version, new_signature=new_signature)
+        steps = rollout.roll_out(job, version, plan or job.usecase.spec.release, new_signature=new_signature)
+        if steps.kept:
+            return Verdict(
+                "done", _settle(job, version, "promoted", "asked for by hand", steps, new_signature=new_signature)
+            )
+    summary = f"version {version.version} was withdrawn {steps.summary}"
+    key = f"{job.name}/withdrawn/{version.version}/{job.as_of.isoformat()}"
+    cause = "guardrail" if steps.steps[-1].verdict.status == "violated" else "too few rows"
+    _note(job, key, "withdrawn", cause, summary, "warning", {**asdict(version), **steps.to_dict()})
+    return Verdict("refused", summary)
+
+
+@contextmanager
+def _refusals_told(job: Job, version: ModelVersion) -> Iterator[None]:
+    """Put into the ledger, and tell, that the service (or its image) would not take a version.
+
+    That somebody else was quicker is no refusal: what they did is in the ledger.
+    """
+    try:
+        yield
+    except OvertakenError:
+        raise
+    except ReleaseError as error:
+        key = f"{job.name}/refused/{version.bundle}/{job.as_of.isoformat()}"
+        _note(job, key, "refused", "service", f"version {version.version}: {error}", "failure", asdict(version))
+        raise
+
+
+def _note(
+    job: Job, key: str, action: str, cause: str, summary: str, severity: Severity, evidence: dict[str, Any]
+) -> None:
+    with job.database.transaction() as connection:
+        job.database.write(connection, Entry(key, job.name, job.as_of, "deploy", action, cause, summary, evidence))
+        job.database.alert(connection, Alert(key, job.name, f"{job.name}: deploy {action}", summary, severity))
+    tell(job)
+
+
+def roll_back(usecase: str) -> str:
+    """Make the champion before the present one champion again; the ledger says which that was.
+
+    Raises
+    ------
+    ReleaseError
+        If there was none before.
+    """
+    return roll_back_job(_job(usecase), "manual", "asked for by hand")
+
+
+def roll_back_job(job: Job, cause: str, why: str) -> str:
+    """Make the champion before the present one champion again, and write down why; as `roll_back`."""
+    desired = job.releases.desired(job.name)
+    now = desired.champion if desired else None
+    stood = _champions(job.database.entries(job.name))
+    # what is served and lies below the top was a rollback that did not get to its end: finish it
+    unfinished = [each for each in stood[:-1] if now is not None and each.evidence["bundle"] == now.bundle]
+    before = unfinished or [each for each in stood if now is not None and each.evidence["bundle"] != now.bundle]
+    if now is None or not before:
+        raise ReleaseError("a champion before the present one", "none in the ledger", "See `driftwheel why`")
+    last = before[-1].evidence
+    version = ModelVersion(last["version"], last["bundle"], last["run"])
+    releasing.restore_bundle(job, version)
+    with _refusals_told(job, version):
+        doing(f"proving version {version.version} in the service")
+        # back to inputs that were served before, so they may differ from today's
+        releasing.bless(job, version, new_signature=True)
+        words = f"from version {now.version}, {why}"
+        return _settle(job, version, "rolled back", words, Rollout(()), cause=cause, new_signature=True)
+
+
+def _champions(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the promotions that stand, the present champion's last: each bundle once, where it was promoted last.
+
+    A rollback takes away those above the one it goes back to.
+    """
+    stood: list[Entry] = []
+    for entry in entries:
+        bundles = [each.evidence["bundle"] for each in stood]
+        if entry.action == "promoted":
+            stood = [each for each in stood if each.evidence["bundle"] != entry.evidence["bundle"]] + [entry]
+        elif entry.action == "rolled back" and entry.evidence["bundle"] in bundles:
+            del stood[bundles.index(entry.evidence["bundle"]) + 1 :]
+    return stood
+
+
+def _settle(
+    job: Job,
+    version: ModelVersion,
+    action: str,
+    words: str,
+    steps: Rollout,
+    *,
+    cause: str = "manual",
+    new_signature: bool = False,
+) -> str:
+    doing(f"releasing version {version.version}")
+    generation = releasing.release(job, version, new_signature=new_signature)
+    summary = (
+        f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation}): {words}"
+    )
+    with job.database.transaction() as connection:
+        job.database.write(
+            connection,
+            Entry(
+                f"{job.name}/{action}/{generation}",
+                job.name,
+                job.as_of,
+                "deploy",
+                action,
+                cause,
+                summary,
+                {**asdict(version), "generation": generation, **steps.to_dict()},
+            ),
+        )
+    releasing.settle(job, version)  # after the ledger: a registry that is away must not hide what is served
+    tell(job)
+    return summary

@@ -1,0 +1,266 @@
+"""Trials: a fresh challenger against the champion, on the newest rows of a window that neither had seen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from expectations.errors import BundleError
+from expectations.families import Family, Vector
+from expectations.slots import FAMILIES
+from expectations.usecase import UseCase
+from expectations.windows import Window
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.champion import current_champion
+from tasks.deciding.gaps import ROLLBACK_WINDOWS
+from tasks.evaluation.gaps import gap_of, log_loss_of
+from tasks.evaluation.interval import time_blocks
+from tasks.evaluation.metrics import Scored, score
+from tasks.stores.ledger import TRIAL, Entry
+from tasks.stores.places import Job
+from tasks.stores.progress import part
+from tasks.training.learning import Incumbent, fit_recipe, labels, training_window
+from tasks.training.packing import training_rows
+
+NEWEST = 0.3
+"""Share of a window's blocks of time that is tried on: the newest."""
+_FEWEST_BLOCKS = 4
+"""Blocks of `evaluation.block` a window must have; with fewer it is cut into runs of equal rows."""
+_FEWEST_ROWS, _FEWEST_OF_CLASS = 15, 5
+_TWIN = {
+    "family": "lightgbm",
+    "rounds": 25,
+    "leaves": 7,
+    "learning_rate": 0.2,
+    "patience": None,
+    "params": {"max_bin": 63},
+}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a trial found.
+
+    Attributes
+    ----------
+    gap, variance : float
+        As for `expectations.deciding.Trial`.
+    grown : float
+        As for `expectations.deciding.Trial`.
+    rows : int
+        Rows it was judged on.
+    start : datetime
+        Event time of the first of them.
+    champion, challenger : float
+        The metric of either on these rows (of their twins, where these were tried).
+    """
+
+    gap: float
+    variance: float
+    grown: float
+    rows: int
+    start: datetime
+    metric: str
+    champion: float
+    challenger: float
+    kind: Literal["recipe", "twin"]
+    back: float | None = None
+    back_variance: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        return {**asdict(self), "start": self.start.isoformat()}
+
+    def __str__(self) -> str:
+        twins = " (small twins of both)" if self.kind == "twin" else ""
+        return (
+            f"a fresh model's {self.metric} is {self.challenger:.4f}, the champion's {self.champion:.4f}{twins}, on "
+            f"{self.rows} rows since {self.start:%Y-%m-%d %H:%M} that neither had seen"
+        )
+
+
+def _twin() -> Family:
+    """Return a small recipe that every use case's features can learn by."""
+    return FAMILIES.released("lightgbm").model_validate(_TWIN)
+
+
+def growth(learnt: int, new: int) -> float:
+    """Return how far rows have grown beyond those learnt from: ln(1 + new / learnt)."""
+    return math.log1p(new / max(learnt, 1))
+
+
+def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame | None:
+    """Return the newest rows of a window, whole blocks of time; None where they are too few to tell anything by."""
+    clock = spec.clock.column
+    inside = rows.filter((pl.col(clock) >= window.start) & (pl.col(clock) < window.end)).sort(
+        clock, maintain_order=True
+    )
+    if len(inside) < _FEWEST_ROWS:
+        return None
+    seconds = _seconds(inside, clock)
+    blocks = np.unique(np.floor_divide(seconds, spec.evaluation.block.approximate_seconds), return_inverse=True)[1]
+    if blocks.max() + 1 < _FEWEST_BLOCKS:
+        blocks = time_blocks(seconds, spec.evaluation.block.approximate_seconds)
+    first = int(np.flatnonzero(blocks >= math.floor((1 - NEWEST) * (blocks.max() + 1)))[0])
+    newest = inside.filter(pl.col(clock) >= inside[clock][first])
+    if len(newest) < _FEWEST_ROWS:
+        return None
+    if spec.task == "binary_classification":
+        positive = int((newest[spec.label.column].cast(pl.Float64) > 0.5).sum())
+        if min(positive, len(newest) - positive) < _FEWEST_OF_CLASS:
+            return None
+    return newest
+
+
+def known_before(rows: pl.DataFrame, spec: UseCase, start: datetime) -> pl.DataFrame:
+    """Rows whose label was ripe when tried rows begin, within the declared training window."""
+    ripe = spec.label.available_after.after(start, -1)
+    return training_window(rows.filter(pl.col(spec.clock.column) <= ripe), spec)
+
+
+def try_challenger(
+    rows: pl.DataFrame,
+    spec: UseCase,
+    window: Window,
+    champion: Incumbent,
+    asked: Literal["auto", "recipe", "twin"],
+    predecessor: Incumbent | None = None,
+) -> Tried | None:
+    """Fit a challenger on what was known before the newest rows of a window, and score both on these.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame of shape (n_rows, any)
+        Ripe labelled rows of the clean table, in time order.
+    predecessor : Incumbent, optional
+        The champion before, where this one is still to be held against it: over all rows of the window.
+
+    Returns
+    -------
+    Tried or None
+        None where there is too little to tell anything by, or a loss has no logarithm.
+    """
+    newest = tried_rows(rows, spec, window)
+    if newest is None:
+        return None
+    clock, metric = spec.clock.column, spec.monitoring.performance[0].metric
+    start: datetime = newest[clock].min()  # type: ignore[assignment] # an instant column
+    before = known_before(rows, spec, start)
+    if champion.cutoff >= start or len(before) < _FEWEST_ROWS or before[spec.label.column].n_unique() < 2:
+        return None
+    settled = champion.recipe
+    twin = asked == "twin" or (asked == "auto" and settled.dear)
+    recipe = _twin() if twin else settled
+    challenger = fit_recipe(before, spec, recipe).predict(newest, repaired=True)
+    if twin:
+        learnt = training_window(rows.filter(pl.col(clock) <= champion.cutoff), spec)
+        old = fit_recipe(learnt, spec, recipe).predict(newest, repaired=True)
+    else:
+        old = champion.predict(newest, repaired=True)
+    truth = labels(newest, spec)
+    incumbent = Scored(truth, old, spec.evaluation.threshold)
+    fresh = Scored(truth, challenger, spec.evaluation.threshold)
+    gap, variance = _gap(metric, incumbent, fresh, _seconds(newest, clock), spec)
+    if not (math.isfinite(gap) and math.isfinite(variance)):
+        return None
+    ripe = spec.label.available_after.after(start, -1)
+    new = rows.select(((pl.col(clock) > champion.cutoff) & (pl.col(clock) <= ripe)).sum()).item()
+    back = (None, None) if predecessor is None else _back(rows, spec, window, champion, predecessor)
+    return Tried(
+        gap,
+        variance,
+        growth(champion.learnt_rows, new),
+        len(newest),
+        start,
+        metric,
+        score(metric, incumbent),
+        score(metric, fresh),
+        "twin" if twin else "recipe",
+        *back,
+    )
+
+
+def _back(
+    rows: pl.DataFrame, spec: UseCase, window: Window, champion: Incumbent, predecessor: Incumbent
+) -> tuple[float | None, float | None]:
+    """Return how much better the champion before is in a window, and the variance of that."""
+    clock = spec.clock.column
+    inside = rows.filter(
+        (pl.col(clock) >= window.start) & (pl.col(clock) < window.end) & (pl.col(clock) > champion.cutoff)
+    )
+    if len(inside) < _FEWEST_ROWS:
+        return None, None
+    truth, threshold = labels(inside, spec), spec.evaluation.threshold
+    now = Scored(truth, champion.predict(inside, repaired=True), threshold)
+    before = Scored(truth, predecessor.predict(inside, repaired=True), threshold)
+    gap, variance = _gap(spec.monitoring.performance[0].metric, now, before, _seconds(inside, clock), spec)
+    return (gap, variance) if math.isfinite(gap) and math.isfinite(variance) else (None, None)
+
+
+def try_now(job: Job) -> Tried | None:
+    """Try a challenger on the newest window of the champion whose performance is known, once, if the policy asks so.
+
+    What was found goes into the ledger, where the decision about the window reads it.
+    """
+    asked = job.usecase.spec.monitoring.policy.tries
+    champion = current_champion(job) if asked else None
+    if asked is None or champion is None:
+        return None
+    known = [
+        each
+        for each in job.database.measurements(job.name)
+        if each["champion"] == champion.digest and each["status"] != "unknown"
+    ]
+    if not known or job.lake.version("clean") is None:
+        return None
+    window = Window(datetime.fromisoformat(known[-1]["start"]), datetime.fromisoformat(known[-1]["end"]))
+    key = f"{job.name}/{TRIAL}/{champion.digest[:12]}/{window.end.isoformat()}"
+    with job.database.reading() as connection:
+        if job.database.stands(connection, key):
+            return None
+    rows = training_rows(job.known.labelled())
+    before = _predecessor(job, champion) if len(known) <= ROLLBACK_WINDOWS else None
+    with part("a challenger for a trial"):
+        tried = try_challenger(rows, job.usecase.spec, window, champion, asked, before)
+    if tried is None:
+        return None
+    evidence = {
+        **tried.to_dict(),
+        "bundle": champion.digest,
+        "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+    }
+    action = "better" if tried.gap > 0 else "no better"
+    entry = Entry(key, job.name, job.as_of, TRIAL, action, "window", str(tried), evidence)
+    with job.database.transaction() as connection:
+        job.database.write(connection, entry)
+    return tried
+
+
+def _predecessor(job: Job, champion: Bundle) -> Bundle | None:
+    """Load the champion that this one was judged against and replaced; None where it is gone."""
+    parent = champion.manifest.parent
+    if not parent:
+        return None
+    try:
+        return load_bundle(job.releases.bundle(job.name, parent), parent)
+    except BundleError:  # damaged or removed: nothing can be rolled back to then
+        return None
+
+
+def _gap(metric: str, old: Scored, fresh: Scored, seconds: Vector, spec: UseCase) -> tuple[float, float]:
+    """Return gap and variance; of blocks of time and runs of equal rows those count that are the less certain."""
+    days = np.unique(np.floor_divide(seconds, spec.evaluation.block.approximate_seconds), return_inverse=True)[1]
+    found = [
+        gap_of(log_loss_of(metric, old, blocks), log_loss_of(metric, fresh, blocks))
+        for blocks in (days.astype(np.int64), time_blocks(seconds, math.inf))
+    ]
+    return found[0][0], max(variance for _, variance in found)
+
+
+def _seconds(rows: pl.DataFrame, clock: str) -> Vector:
+    return rows[clock].dt.epoch("us").to_numpy().astype(np.float64) / 1e6
