@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import click
 
-from flows.commands import backups, containers, flow_runs, keys, ledger, local_stack, parts, use_cases, versions
+from flows.commands import (
+    backups,
+    containers,
+    deciding,
+    flow_runs,
+    keys,
+    ledger,
+    local_stack,
+    parts,
+    use_cases,
+    versions,
+)
 from flows.failing import Commands
 
 
@@ -32,6 +43,7 @@ for _command in (
     *(local_stack.up, local_stack.down, local_stack.status, local_stack.doctor),
     *(containers.stack, backups.back_up_home, backups.restore),
     *(flow_runs.run, flow_runs.replay, flow_runs.score, flow_runs.report),
+    *(deciding.backtest, deciding.decide),
     *(versions.promote, versions.deploy, versions.rollback),
     *(keys.keys, ledger.why),
 ):

@@ -18,8 +18,11 @@ from tasks.stores.files import storing
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from flows.backtest import Backtest
+    from tasks.backtesting.advice import Walked
+
 _FROZEN, _LOOP, _QUIET = "#9aa0a8", "#1f6feb", "#c9ced6"
-_MARKS = {"retrain": ("v", "#1a7f37"), "hold": ("X", "#cf222e"), "warn": (".", "#bf8700")}
+_MARKS = {"retrain": ("v", "#1a7f37"), "hold": ("X", "#cf222e"), "warn": (".", "#bf8700"), "rollback": ("^", "#cf222e")}
 
 
 def draw(story: Story) -> Figure:
@@ -55,10 +58,101 @@ def draw(story: Story) -> Figure:
     top.legend(frameon=False, loc="best")
     bottom.set_ylabel("columns\ndrifted")
     bottom.set_xticks(list(places), _ticks([told["start"] for told in story.windows]))
-    bottom.set_xlabel("decision after each window:  ▾ retrain   • warn   ✕ hold;  dotted line: a new version answers")
+    bottom.set_xlabel(
+        "after each window:  ▾ retrain   ▴ rollback   • warn   ✕ hold;  dotted line: a new version answers"
+    )
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def draw_backtest(found: Backtest) -> Figure:
+    """Draw what each policy kept of the gain of retraining every window, by its releases, with the frontier."""
+    figure = Figure(figsize=(9.5, 5.0), layout="constrained")
+    axes = figure.subplots()
+    never = found.curve[0][1]
+    count = len(found.table)
+
+    def kept(lost: float) -> float:
+        return 100 * (never - lost) / never if never > 0 else 0.0
+
+    axes.plot(
+        [releases for releases, _ in found.curve],
+        [kept(lost) for _, lost in found.curve],
+        "-",
+        color=_FROZEN,
+        label="every k-th window, mean over phases",
+    )
+    places = {each.name: (each.releases, kept(each.lost / count)) for each in found.policies}
+    axes.plot(*zip(*places.values(), strict=True), "o", color=_QUIET, markersize=5, label="policies")
+    front = [places[each.name] for each in found.frontier()]
+    axes.plot(
+        *zip(*front, strict=True),
+        "o--",
+        color="#1a7f37",
+        markersize=5,
+        linewidth=1,
+        label="none loses less with as few",
+    )
+    own = found.policies[0]
+    axes.plot(*places[own.name], "D", color=_LOOP, markersize=9, label="the use case's policy")
+    cost, placed = found.oracle
+    best = cost - found.release_cost * len(placed)
+    axes.plot(
+        len(placed), kept(best / count), "*", color="#bf8700", markersize=13, label="the best placement, in hindsight"
+    )
+    axes.set_xlabel(f"releases in {count} windows")
+    axes.set_ylabel("% of the gain of retraining every window")
+    axes.set_title(f"{found.usecase}: policies walked through its past ({found.metric})", loc="left")
+    axes.legend(frameon=False, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def backtest_table(found: Backtest, most: int = 10) -> Table:
+    """Return the policies that cost least as a table, the use case's own always among them."""
+    from rich.table import Table
+
+    own = found.policies[0]
+    shown = Table(
+        title=f"{found.usecase}: policies walked through {len(found.table)} windows ({found.metric})",
+        title_justify="left",
+        caption=f"cost: windows of relative loss beyond a fresh model in each, and {found.release_cost:g} for each "
+        f"release; the best placement in hindsight costs {found.oracle[0]:.2f} with {len(found.oracle[1])} releases. "
+        "(+3): three others decide alike",
+        caption_justify="left",
+    )
+    for head in (
+        "policy",
+        f"mean {found.metric}",
+        "releases",
+        "trainings",
+        "alerts",
+        "cost",
+        "regret",
+        "vs yours, 95 %",
+    ):
+        shown.add_column(head, justify="left" if head == "policy" else "right")
+    alike: dict[tuple[str, ...], list[Walked]] = {}
+    for each in sorted(found.policies, key=lambda one: (one.cost, one is not own)):
+        alike.setdefault(each.actions, []).append(each)
+    for place, (first, *others) in enumerate(alike.values()):
+        mine = own in (first, *others)
+        if place >= most and not mine:
+            continue
+        low, high = first.interval
+        named = "yours" if mine else first.name
+        shown.add_row(
+            f"{named} (+{len(others)})" if others else named,
+            f"{first.mean:.4f}",
+            str(first.releases),
+            str(first.trainings),
+            str(first.alerts),
+            f"{first.cost:.2f}",
+            f"{first.regret:.2f}",
+            "" if mine else f"{low:+.2f} to {high:+.2f}",
+        )
+    return shown
 
 
 def _when(instant: str) -> str:
@@ -143,7 +237,8 @@ def _rows(story: Story) -> list[tuple[str, ...]]:
 def _sentence(story: Story) -> str:
     return (
         f"Mean {story.metric} of the loop {story.mean['loop']:.3f}, of the frozen model {story.mean['static']:.3f}, "
-        f"over {len(story.windows)} windows: {story.retrains} retrainings, {story.promotions} promoted, "
+        f"over {len(story.windows)} windows: {story.trials} trials, {story.retrains} retrainings, "
+        f"{story.promotions} promoted, "
         f"{story.refused} refused; {story.requests} requests, {story.failed_requests} failed."
     )
 

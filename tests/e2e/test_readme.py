@@ -45,6 +45,7 @@ TRAFFIC = (
 )
 ASK = """curl -s http://127.0.0.1:8080/pumps/invocations -H 'content-type: application/json' -d '{"dataframe_records":
   [{"time": "2024-02-01T10:00:00Z", "pump": "north", "pressure": 5.1, "vibration": 1.9}]}'"""
+DECIDE = "driftwheel decide flights-replay --dry-run --policy mine.yaml"
 ALONE = (
     "python -m infra.serving --releases ~/.driftwheel/releases --journal ~/.driftwheel/journal --port 8080 --workers 2"
 )
@@ -54,6 +55,9 @@ RUN: dict[str, str | tuple[int, str]] = {
     "python pumps/make_data.py": "",
     "driftwheel check pumps": "one prediction",
     "driftwheel replay pumps --compare": "0 failed",
+    "driftwheel backtest pumps": "advice: ",
+    "driftwheel backtest pumps --policy mine.yaml --json found.json": "advice: ",
+    DECIDE: "would be",
     "driftwheel why flights-replay": "  decision ",
     "driftwheel add pumps && driftwheel up --detach": "driftwheel is up",
     "driftwheel run loop pumps --as-of 2024-02-01": "version 1 is the champion",
@@ -91,6 +95,7 @@ RUN: dict[str, str | tuple[int, str]] = {
 """Commands in the order a reader types them, and what each must say; one that is refused, with its exit code."""
 GIVEN: dict[str, dict[str, str]] = {
     "driftwheel why flights-replay": {"flights": "pumps"},
+    DECIDE: {"flights": "pumps"},
     "driftwheel promote USECASE --version N": {"USECASE": "pumps", "--version N": "--version 1"},
     "driftwheel deploy USECASE --version N": {"USECASE": "pumps", "--version N": "--version 2"},
     "driftwheel deploy USECASE --strategy canary --steps 0.05,0.25 --step 10m": {"USECASE": "pumps --version 2"},
@@ -112,6 +117,9 @@ SUBSTITUTED = {
 """What is typed otherwise in the test, so that it ends soon and writes nowhere else."""
 AS = {
     "driftwheel check USECASE": "driftwheel check pumps",
+    "driftwheel backtest flights": "driftwheel backtest pumps",
+    "driftwheel decide pumps --dry-run --policy mine.yaml": DECIDE,
+    "driftwheel why --trials": "driftwheel why pumps",
     "driftwheel rollback USECASE": "driftwheel rollback pumps",
     "driftwheel why USECASE": "driftwheel why pumps",
     "driftwheel keys add NAME --scope predict": "driftwheel keys add my-app --scope predict",
@@ -157,7 +165,7 @@ ELSEWHERE = {
     ),  # built, not applied
 }
 """Commands that need an engine, a registry or an hour: the test (or what CI runs) that runs them, and its words."""
-BY_HAND = {"make bench", "make bench-serving"}
+BY_HAND = {"make bench", "make bench-policies", "make bench-serving"}
 """Measurements, of minutes; that make knows them, and that what they run is there, is all that is tested."""
 
 
@@ -263,6 +271,7 @@ def shell(tmp_path: Path) -> Iterator[Callable[[str], subprocess.CompletedProces
     home.mkdir()
     shutil.copy(ROOT / "docker-compose.yml", tmp_path)
     environment |= {"HOME": str(home)}
+    (tmp_path / "mine.yaml").write_text("{trigger: trial, release_cost: 0.2}\n")
     port = str(any_port())
     environment |= {f"DRIFTWHEEL_{name}_PORT": "0" for name in ("PREFECT", "MLFLOW", "EVIDENTLY")}
     environment |= {"DRIFTWHEEL_SERVICE_PORT": port}

@@ -10,15 +10,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 pytestmark = pytest.mark.system
 
 
+def _policies(folder: Path) -> Path:
+    file = folder / "policies.yaml"
+    file.write_text("never: {trigger: trial, release_cost: 1000}\nmonthly: {trigger: schedule, windows: 1}\n")
+    return file
+
+
 def test_a_replay_tells_what_the_loop_gained_and_stops_what_it_started(
     make_use_case: Callable[..., Path], tmp_path: Path
 ) -> None:
-    folder = make_use_case("small")
+    folder = make_use_case("small", {"monitoring.policy": {"trigger": "trial", "release_cost": 0.2}})
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))
     }
@@ -46,6 +53,24 @@ def test_a_replay_tells_what_the_loop_gained_and_stops_what_it_started(
         assert re.search(rf"s\] comparison, window {number} of 4, 2011-.*; about [0-9]+ (s|min) left", done.stderr)
 
     story = json.loads((tmp_path / "story.json").read_text())
+    walked = tmp_path / "backtest.json"
+    command = [*command[:1], "backtest", *command[2:5], "--policy", str(_policies(tmp_path)), "--json", str(walked)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "4 windows cannot tell policies apart" in done.stdout
+    found = json.loads(walked.read_text())
+    own, never, monthly = found["policies"]
+    assert (own["name"], never["releases"], monthly["name"]) == ("default", 0, "monthly")
+    assert own["decisions"] == [window["decision"] for window in story["windows"]]
+    assert own["mean"] == pytest.approx(story["mean"]["loop"], rel=1e-9)
+    assert never["mean"] == pytest.approx(story["mean"]["static"], rel=1e-9)
+    assert own["trials"] == story["trials"] == 4
+    assert monthly["trainings"] == 4
+    assert found["oracle"]["cost"] <= min(each["cost"] for each in found["policies"])
+    assert (tmp_path / "home" / "backtests" / "small.png").stat().st_size > 10_000
+    table = pl.read_parquet(tmp_path / "home" / "backtests" / "small.parquet")
+    assert len(table) == 4 * 5 // 2
+
     assert set(story) >= {
         "usecase",
         "metric",

@@ -1,0 +1,49 @@
+"""Decide again from what the ledger keeps: the same history and bounds, another policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from expectations.deciding import History
+from expectations.errors import UseCaseNotFoundError
+from infra.settings import Settings
+from tasks.backtesting.advice import policy_of
+from tasks.deciding.policy import Bounds, Situation, decide
+
+
+def decide_again(
+    settings: Settings, usecase: str, policies: Mapping[str, Mapping[str, Any]], last: int
+) -> list[dict[str, Any]]:
+    """Return each decision of the ledger beside what policies would have decided; that of then, where none is given.
+
+    Raises
+    ------
+    UseCaseNotFoundError
+        If nothing was decided under this name.
+    """
+    entries = settings.platform().entries(usecase, kind="decision", last=last)
+    if not entries:
+        raise UseCaseNotFoundError(
+            "a use case with decisions", repr(usecase), "See `driftwheel list`; of a replay, add -replay to the name"
+        )
+    found = []
+    for entry in entries:
+        kept = entry.evidence
+        if "history" not in kept:  # of a version before decisions kept what they were made by
+            continue
+        history, situation = History.from_dict(kept["history"]), Situation.from_dict(kept["situation"])
+        bounds = Bounds.from_dict(kept["bounds"])
+        for name, spec in (policies or {"as it was": kept["policy"]}).items():
+            decision = decide(history, policy_of(spec), situation, bounds)
+            found.append(
+                {
+                    "as_of": entry.as_of,
+                    "policy": name,
+                    "decided": entry.action,
+                    "action": decision.action,
+                    "cause": decision.cause,
+                    "summary": decision.summary,
+                }
+            )
+    return found

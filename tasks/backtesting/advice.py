@@ -1,0 +1,241 @@
+"""What the walks of many policies say: cost, regret against the best placement in hindsight, and which to take.
+
+A policy's cost is counted in windows of relative loss: what its models lost beyond a fresh one in every window, and
+`release_cost` for each release. The best placement is found by dynamic programming.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from expectations.deciding import Policy
+from expectations.slots import POLICIES
+
+Array = npt.NDArray[np.float64]
+_RESAMPLES = 2000
+_BLOCK = 3
+"""Windows resampled together: what is lost in one is lost in the next."""
+FEWEST = 12
+"""Windows a past needs before a policy is advised by it."""
+
+
+def triangle(losses: Callable[[int, int], float], windows: int) -> Array:
+    """Return the logarithm of the loss of each window's model in it and in each later window, NaN below the diagonal.
+
+    Parameters
+    ----------
+    losses : callable
+        (model, window) -> logarithm of the loss.
+    """
+    found = np.full((windows, windows), np.nan)
+    for model in range(windows):
+        for window in range(model, windows):
+            found[model, window] = losses(model, window)
+    return found
+
+
+def excess(table: Array, charge: Sequence[int]) -> Array:
+    """Return what a placement lost in each window beyond a fresh model, shape (n_windows,); 0 where nobody can tell."""
+    fresh = np.diagonal(table)
+    return np.nan_to_num(table[list(charge), range(len(charge))] - fresh)
+
+
+def charge_of(windows: int, released: Sequence[int]) -> list[int]:
+    """Return the model in charge of each window, released before these; the first model is 0."""
+    charge, current, at = [], 0, set(released)
+    for window in range(windows):
+        current = window if window in at else current
+        charge.append(current)
+    return charge
+
+
+def best_placement(table: Array, release_cost: float, releases: int | None = None) -> tuple[float, list[int]]:
+    """Find the windows before which to release at the least cost in hindsight, by dynamic programming.
+
+    Parameters
+    ----------
+    releases : int, optional
+        Exactly so many; as many as pay where not given.
+    """
+    windows = len(table)
+    spent = np.nan_to_num(table - np.diagonal(table))
+    ahead = np.zeros((windows, windows + 1))  # [model, end): what it loses from its own window on
+    for model in range(windows):
+        ahead[model, model + 1 :] = np.cumsum(spent[model, model:])
+    most = windows - 1 if releases is None else releases
+    # least[n][j]: the least lost in the windows before j, model j released there, n releases before it
+    least = np.full((most + 1, windows + 1), math.inf)
+    came = np.zeros((most + 1, windows + 1), dtype=np.int64)
+    least[0, 1:] = ahead[0, 1:]
+    for count in range(1, most + 1):
+        for end in range(count + 1, windows + 1):
+            options = [least[count - 1, model] + ahead[model, end] for model in range(count, end)]
+            found = int(np.argmin(options))
+            least[count, end], came[count, end] = options[found], found + count
+    counts = range(most + 1) if releases is None else [releases]
+    count = min(counts, key=lambda each: least[each, windows] + release_cost * each)
+    cost, placed, end = float(least[count, windows]) + release_cost * count, [], windows
+    for step in range(count, 0, -1):
+        end = int(came[step, end])
+        placed.append(end)
+    return cost, placed[::-1]
+
+
+def schedule_curve(table: Array) -> list[tuple[float, float]]:
+    """Return (releases, excess loss a window) of every k-th window, each a mean over its phases; rarest first."""
+    windows = len(table)
+    curve = [(0.0, float(excess(table, charge_of(windows, [])).mean()))]
+    for every in range(windows - 1, 0, -1):
+        placed = [list(range(phase, windows, every)) for phase in range(1, every + 1)]
+        lost = [float(excess(table, charge_of(windows, each)).mean()) for each in placed]
+        curve.append((float(np.mean([len(each) for each in placed])), float(np.mean(lost))))
+    return curve
+
+
+def on_curve(curve: Sequence[tuple[float, float]], releases: float) -> float:
+    """Return the excess loss of schedules at a number of releases, between their points."""
+    return float(np.interp(releases, [each for each, _ in curve], [lost for _, lost in curve]))
+
+
+def beaten_placements(table: Array, releases: int, lost: float, *, draws: int = 300, seed: int = 0) -> float:
+    """Return the share of random placements of as many releases that lose more, ties counting one half."""
+    random, windows = np.random.default_rng(seed), len(table)
+    found = [
+        float(excess(table, charge_of(windows, (1 + random.permutation(windows - 1)[:releases]).tolist())).mean())
+        for _ in range(draws)
+    ]
+    return float(np.mean([(each > lost) + 0.5 * (each == lost) for each in found]))
+
+
+def interval(differences: Array, *, seed: int = 0, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a sum over windows, by resampling blocks of them (circular; Politis and Romano 1992)."""
+    count = len(differences)
+    random = np.random.default_rng(seed)
+    starts = random.integers(0, count, (_RESAMPLES, math.ceil(count / _BLOCK)))
+    places = (starts[:, :, None] + np.arange(_BLOCK)).reshape(_RESAMPLES, -1)[:, :count] % count
+    sums = differences[places].sum(axis=1)
+    tail = (1 - confidence) / 2
+    lower, upper = np.quantile(sums, [tail, 1 - tail])
+    return float(lower), float(upper)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A policy with what its walk came to.
+
+    Attributes
+    ----------
+    name : str
+    spec : dict
+        As it is written under `monitoring.policy`.
+    mean : float
+        The metric's mean over windows, of what would have been answered.
+    trainings : int
+        Full ones, the refused too; trials are not.
+    lost, cost, regret : float
+        Windows of relative loss beyond a fresh model in each; with what releases cost; and beyond the best placement.
+    interval : tuple of float
+        Of its cost beyond the default policy's, 95 %.
+    by_window : ndarray of shape (n_windows,)
+        Its cost.
+    actions : tuple of str
+        One decision a window.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    mean: float
+    trials: int
+    trainings: int
+    releases: int
+    refused: int
+    alerts: int
+    lost: float
+    cost: float
+    regret: float
+    interval: tuple[float, float]
+    by_window: Array
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Which policy to take.
+
+    Attributes
+    ----------
+    chosen : str
+        Name of a policy: the default's wherever the past cannot tell another to be better.
+    """
+
+    chosen: str
+    why: str
+
+
+def advise(walked: Sequence[Walked], default: Walked) -> Advice:
+    """Choose on the first half of a past, and hold the choice against the second.
+
+    Another policy is advised only where it is better than the default beyond doubt on the first half, for all that
+    were looked at (Bonferroni), and no worse on the second.
+    """
+    windows = len(default.by_window)
+    if windows < FEWEST:
+        return Advice(default.name, f"{windows} windows cannot tell policies apart ({FEWEST} are needed)")
+    half = windows // 2
+    others = [each for each in walked if each is not default]
+    confidence = 1 - 0.05 / max(len(others), 1)
+    best = min(others, key=lambda each: float(each.by_window[:half].sum()), default=None)
+    if best is None:
+        return Advice(default.name, "no other policy was walked")
+    first, second = (best.by_window - default.by_window)[:half], (best.by_window - default.by_window)[half:]
+    _, upper = interval(first, confidence=confidence)
+    if upper >= 0:
+        return Advice(
+            default.name,
+            f"the first {half} windows cannot tell the {len(others)} others from the default: {best.name} cost "
+            f"{first.sum():+.2f} there, at most {upper:+.2f} beyond chance, and {second.sum():+.2f} in the rest",
+        )
+    if second.sum() > 0:
+        return Advice(
+            default.name,
+            f"{best.name} was better in the first {half} windows ({first.sum():+.2f}) and worse in the rest "
+            f"({second.sum():+.2f})",
+        )
+    return Advice(
+        best.name,
+        f"beside the default it cost {first.sum():+.2f} windows of loss in the first {half} windows, where it was "
+        f"chosen, and {second.sum():+.2f} in the rest, which had no say",
+    )
+
+
+def candidates(windows: int) -> dict[str, dict[str, Any]]:
+    """Return the policies that are walked where none is named: some fifty, told by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for cost in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0):
+        found[f"trial {cost:g}"] = {"trigger": "trial", "release_cost": cost}
+    for cost in (0.1, 0.2, 0.3, 0.4, 0.6, 0.8):
+        found[f"trial {cost:g}, twin"] = {"trigger": "trial", "release_cost": cost, "challenger": "twin"}
+    for violations, of in ((1, 1), (1, 2), (2, 2), (1, 3), (2, 3), (3, 3), (2, 4), (3, 4), (3, 5), (4, 5)):
+        for releases in (None, 2):
+            spec = {"trigger": "performance", "violations": violations, "of": of}
+            bound = "" if releases is None else f", {releases} a year"
+            budget = {} if releases is None else {"budget": {"releases": releases, "per": "1y"}}
+            found[f"drop {violations} of {of}{bound}"] = {**spec, **budget}
+    for every in range(1, max(2, windows)):
+        if every <= 24:
+            found[f"every {every}"] = {"trigger": "schedule", "windows": every}
+    return found
+
+
+def policy_of(spec: Mapping[str, Any]) -> Policy:
+    """Make the policy that is written so."""
+    part = POLICIES.part_of(dict(spec))
+    if part is None:
+        raise LookupError(str(spec.get("trigger")))
+    return part.model_validate(dict(spec))
