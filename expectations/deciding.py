@@ -85,12 +85,15 @@ class History:
         Trials of champions before this one.
     every : Duration, optional
         Length of a window.
+    release_cost : float, optional
+        What a release costs in windows of relative loss, where the use case's `costs` say so.
     """
 
     windows: tuple[Seen, ...] = ()
     grown: float = 0.0
     past: tuple[Trial, ...] = ()
     every: Duration | None = None
+    release_cost: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry; `from_dict` makes it again."""
@@ -110,7 +113,8 @@ class History:
             for each in content["windows"]
         )
         past = tuple(Trial(**each) for each in content["past"])
-        return cls(windows, content["grown"], past, Duration.parse(content["every"]) if content["every"] else None)
+        every = Duration.parse(content["every"]) if content["every"] else None
+        return cls(windows, content["grown"], past, every, content["release_cost"])
 
 
 @dataclass(frozen=True)

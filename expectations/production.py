@@ -59,6 +59,27 @@ class Monitoring(Strict):
     """Fewest rows in a window worth a number; fewer are unknown."""
 
 
+class Costs(Strict):
+    """What things cost, in the user's own currency."""
+
+    release: Annotated[float, Field(ge=0)] | None = None
+    """A release: the work and the risk of it."""
+    training: Annotated[float, Field(ge=0)] = 0.0
+    """A full training."""
+    error: Annotated[float, Field(gt=0)] | None = None
+    """The errors of one window, as the champion makes them: a model that is 10 % better saves a tenth of it."""
+
+    @property
+    def release_in_windows(self) -> float | None:
+        """What a release with its training costs in windows of relative loss; None where that is not said.
+
+        With `error` and `release` given it takes the place of a policy's `release_cost`.
+        """
+        if self.release is None or self.error is None:
+            return None
+        return (self.release + self.training) / self.error
+
+
 class Schedule(Strict):
     """When flows run by themselves (cron, UTC)."""
 

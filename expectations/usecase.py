@@ -20,7 +20,7 @@ from expectations.families import Model, Task
 from expectations.fields import Columns, Strict
 from expectations.gates import Evaluation, Gate
 from expectations.parts import CleaningStep, FeatureStep
-from expectations.production import Monitoring, Release, Schedule
+from expectations.production import Costs, Monitoring, Release, Schedule
 from expectations.slots import CLEANING, FEATURES, GATES, METRICS, SOURCES
 
 REPLAY = "-replay"
@@ -53,6 +53,7 @@ class UseCase(Strict):
     evaluation: Evaluation = Evaluation()
     gates: Annotated[tuple[Annotated[Gate, GATES], ...], Field(min_length=1)]
     monitoring: Monitoring
+    costs: Costs = Costs()
     release: Release = Release()
     start: datetime | None = None
     """Instant of the first model in a replay; without it the first window after a fifth of the history."""

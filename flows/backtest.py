@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from expectations.deciding import Policy
+from expectations.deciding import History, Policy
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from flows.replay import plan_windows, read_history
@@ -162,7 +162,7 @@ def backtest(past: Past, asked: Mapping[str, Mapping[str, Any]] | None = None) -
     for number, (name, spec) in enumerate(specs.items(), 1):
         with part(f"policy {number} of {len(specs)}, {name}{pace.left(number - 1)}"):
             policy = policy_of(spec)
-            walks[name] = (policy, walk(past, policy))
+            walks[name] = (policy, walk(past, policy, costs=name == DEFAULT))
     lost = {name: _lost(done, past, table) for name, (_, done) in walks.items()}
     costs = {name: lost[name] + _paid(done, len(table), release_cost) for name, (_, done) in walks.items()}
     walked = tuple(
@@ -199,7 +199,7 @@ def _triangle(past: Past) -> Array:
 def _release_cost(policy: Policy, past: Past) -> float:
     """Return what a release costs: what the use case's policy says, or what the default one does."""
     cost = getattr(policy, "cost", None) or policy_of({"trigger": "trial"}).cost  # type: ignore[attr-defined]
-    return float(cost(past.spec.monitoring.every))
+    return float(cost(History(every=past.spec.monitoring.every, release_cost=past.spec.costs.release_in_windows)))
 
 
 def _lost(done: Walk, past: Past, table: Array) -> Array:

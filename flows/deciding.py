@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from expectations.deciding import History
-from expectations.errors import UseCaseNotFoundError
 from infra.settings import Settings
 from tasks.backtesting.advice import policy_of
 from tasks.deciding.policy import Bounds, Situation, decide
@@ -20,13 +19,12 @@ def decide_again(
     Raises
     ------
     UseCaseNotFoundError
-        If nothing was decided under this name.
+        If there is no such use case, and nothing was decided under this name.
     """
     entries = settings.platform().entries(usecase, kind="decision", last=last)
     if not entries:
-        raise UseCaseNotFoundError(
-            "a use case with decisions", repr(usecase), "See `driftwheel list`; of a replay, add -replay to the name"
-        )
+        name = settings.use_case(usecase).name  # a path, or a name about which nothing was decided yet
+        entries = settings.platform().entries(name, kind="decision", last=last)
     found = []
     for entry in entries:
         kept = entry.evidence

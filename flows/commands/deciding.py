@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,11 @@ def backtest(
     asked = _read_policies(policy_files) if policy_files else None
     if applied and not (loaded.folder / "usecase.yaml").is_file():
         raise DriftwheelError(f"a usecase.yaml in {loaded.folder} to write to", "none", "Leave --apply out")
+    # a home's key is made where something is kept: without one the hashes are of this backtest alone
+    secret = settings.places().secret if (settings.folder / "privacy.key").exists() else secrets.token_bytes(32)
     with (
         Progress("reading the whole history"),
-        backtesting.past_of(loaded, settings.places().secret, start, end) as past,
+        backtesting.past_of(loaded, secret, start, end) as past,
     ):
         found = backtesting.backtest(past, asked)
         table, picture = backtesting.write(found, settings.folder / "backtests")
@@ -128,6 +131,9 @@ def decide(usecase: str, dry_run: bool, policy_files: tuple[Path, ...], last: in
     found = decide_again(settings, usecase, _read_policies(policy_files), last)
     if as_json:
         print_json(found)
+        return
+    if not found:
+        click.echo(f"Nothing was decided about {usecase} yet.")
         return
     print_table(
         f"{usecase}: decided, and what would be",

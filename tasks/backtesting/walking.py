@@ -55,8 +55,13 @@ class Walk:
         return [past.loss(model, number) for number, model in enumerate(self.charge)]
 
 
-def walk(past: Past, policy: Policy) -> Walk:
+def walk(past: Past, policy: Policy, *, costs: bool = True) -> Walk:
     """Walk a policy through a past, as the loop would have: first model, windows, decisions, judgements.
+
+    Parameters
+    ----------
+    costs : bool
+        Whether the use case's `costs` take the place of the policy's own, as they do live.
 
     Raises
     ------
@@ -109,6 +114,7 @@ def walk(past: Past, policy: Policy) -> Walk:
             growth(champion.learnt_rows, new),
             tuple(each for model, each in earlier if model is not champion)[-HISTORY:],
             past.spec.monitoring.every,
+            past.spec.costs.release_in_windows if costs else None,
         )
         situation = Situation(now, last_turn, new, ended=tuple(ended))
         decision = decide(history, policy, situation, bounds)

@@ -335,7 +335,14 @@ def _history(
         number = numbers.get(span, len(known))
         seen.append(_seen(each, number, math.log1p(begun / learnt), trials.get((champion.digest, *span))))
     past = [trial for key, trial in trials.items() if key[0] != champion.digest]
-    return History(tuple(seen), math.log1p(new / learnt), tuple(past[-HISTORY:]), job.usecase.spec.monitoring.every)
+    spec = job.usecase.spec
+    return History(
+        tuple(seen),
+        math.log1p(new / learnt),
+        tuple(past[-HISTORY:]),
+        spec.monitoring.every,
+        spec.costs.release_in_windows,
+    )
 
 
 def _decided(job: Job, key: str) -> bool:

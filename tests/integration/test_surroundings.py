@@ -66,7 +66,9 @@ ARGUMENTS: dict[str, list[str]] = {
     "doctor": [],
     "why": ["rentals"],
     "keys list": [],
+    "decide": ["rentals", "--dry-run"],
     "check": ["{usecase}"],
+    "backtest": ["{usecase}"],
     "score": ["rentals", "--input", "lake:clean", "--output", "{home}-predicted.parquet"],
     "report": ["rentals", "2011-02-15"],
     "restore": ["{backup}"],
@@ -88,13 +90,27 @@ ARGUMENTS: dict[str, list[str]] = {
     "down": [],
 }
 ASK_SERVERS = ("run", "replay", "promote", "deploy", "rollback")
-ASK_DATABASE = ("list", "status", "why", "check", "score", "report", *ASK_SERVERS, "up", "add", "remove")
+ASK_DATABASE = (
+    "list",
+    "status",
+    "why",
+    "decide",
+    "check",
+    "backtest",
+    "score",
+    "report",
+    *ASK_SERVERS,
+    "up",
+    "add",
+    "remove",
+)
 """Commands that cannot go on without the platform database; `doctor` says so and goes on, `backup` copies it."""
 WRITE = ("score", *ASK_SERVERS, "up", "keys add", "keys remove", "add", "remove")
 """Commands that write into the home."""
 ALWAYS: Says = {  # what holds in every surrounding: no server is up, and none can be started
     **dict.fromkeys(ASK_SERVERS, "the Prefect server at .* to answer"),
     "up": "free ports",
+    "backtest": "windows after a history to learn from",
     "report": "harvested predictions",
     "restore": "an empty home",
     **dict.fromkeys(("stack wait", "stack backup", "stack restore"), "docker compose, or docker-compose"),
@@ -369,6 +385,7 @@ def no_home(place: Place) -> Iterator[Says]:
     yield {
         **dict.fromkeys(unknown, "a use case: one of bikes, flights, or a folder .*found +'rentals'"),
         "why": "a use case with decisions",
+        "decide": "a use case: one of bikes, flights",
         "backup": "a home of driftwheel in .*found +no platform.db",
         "keys remove": "one of no keys",
         "remove": "a registered use case",
@@ -492,7 +509,9 @@ def half_a_desired_state(place: Place) -> Iterator[Says]:
 @surrounding
 def addresses_of_garbage(place: Place) -> Iterator[Says]:
     (place.home / "stack.json").write_text('{"prefect":')
-    yield dict.fromkeys(("check", "score", "report", *ASK_SERVERS, "status", "doctor"), "addresses of (the|a) stack")
+    yield dict.fromkeys(
+        ("check", "backtest", "score", "report", *ASK_SERVERS, "status", "doctor"), "addresses of (the|a) stack"
+    )
 
 
 @surrounding
@@ -513,7 +532,9 @@ def keys_of_garbage(place: Place) -> Iterator[Says]:
 @surrounding
 def half_a_privacy_key(place: Place) -> Iterator[Says]:
     cut(place.home / "privacy.key", 0.5)
-    yield dict.fromkeys(("check", "score", "report", *ASK_SERVERS), "64 hexadecimal digits in .*privacy.key")
+    yield dict.fromkeys(
+        ("check", "backtest", "score", "report", *ASK_SERVERS), "64 hexadecimal digits in .*privacy.key"
+    )
 
 
 class Failing(BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from expectations.errors import TurnTakenError
+from expectations.errors import TurnTakenError, UnreachableError
 from infra.settings import Addresses, Settings
 from tasks.stores.lake import Lake
 from tests.conftest import instant
@@ -52,6 +52,10 @@ def test_five_flows_at_once(
                 except TurnTakenError:  # the other one is at work on it
                     outcome = "taken"
                     time.sleep(0.2)
+                except UnreachableError as error:  # Prefect's SQLite was busy for longer than it is asked again
+                    if "found status 503" not in str(error):
+                        raise
+                    outcome = "told to come again"
                 ended[f"{name} {flow}: {outcome}"] += 1
 
     with ThreadPoolExecutor(len(WORK)) as pool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from expectations.deciding import Budget, History, Policy, Seen, Trial
 from expectations.durations import Duration
 from expectations.gates import Evaluation
-from expectations.production import Monitoring
+from expectations.production import Costs, Monitoring
 from expectations.windows import Window, window_of
 from tasks.deciding.gaps import forecast, loss_is_certain
 from tasks.deciding.policy import Bounds, Ended, Situation, decide
@@ -127,8 +127,17 @@ def test_even_growth_is_answered_as_often_as_pays(growth: float) -> None:
 
 def test_a_release_cost_is_told_in_any_span() -> None:
     month = TrialPolicy(release_cost=0.4, per=Duration.parse("28d"))
-    assert month.cost(WEEK) == pytest.approx(1.6)
-    assert TrialPolicy(release_cost=0.4).cost(WEEK) == 0.4
+    assert month.cost(history()) == pytest.approx(1.6)
+    assert TrialPolicy(release_cost=0.4).cost(history()) == 0.4
+
+
+def test_costs_in_money_take_the_place_of_the_release_cost() -> None:
+    costs = Costs(release=150.0, training=50.0, error=1000.0)
+    assert costs.release_in_windows == 0.2
+    assert Costs(release=150.0).release_in_windows is None
+    dear = replace(lived([1.2]), release_cost=5.0)
+    assert decide(dear, TrialPolicy(), situation(), BOUNDS).action != "retrain"
+    assert "release costs 5" in decide(dear, TrialPolicy(), situation(), BOUNDS).summary
 
 
 def test_a_person_hears_of_a_loss_that_is_certain_once() -> None:

@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from expectations.deciding import Answer, History, Policy, Seen
-from expectations.durations import Duration
 from expectations.fields import PositiveSpan
 from tasks.deciding.gaps import Forecast, forecast, loss_is_certain
 from tasks.deciding.policy import say_drift
@@ -42,11 +41,13 @@ class Trial(Policy):
         """Each window has a trial of this challenger."""
         return self.challenger
 
-    def cost(self, every: Duration) -> float:
-        """Return what a release costs, in windows of relative loss."""
-        if self.per is None:
+    def cost(self, history: History) -> float:
+        """Return what a release costs, in windows of relative loss: as `costs` say, else as the policy does."""
+        if history.release_cost is not None:
+            return history.release_cost
+        if self.per is None or history.every is None:
             return self.release_cost
-        return self.release_cost * self.per.approximate_seconds / every.approximate_seconds
+        return self.release_cost * self.per.approximate_seconds / history.every.approximate_seconds
 
     def asks(self, history: History) -> Answer:
         """Ask by the marginal value rule; a person hears of a loss that is certain, once."""
@@ -56,7 +57,7 @@ class Trial(Policy):
             summary = f"performance is not known yet ({latest.detail}); {drift or 'no drift'}"
             return Answer(retrain=False, cause="unknown", summary=summary)
         found = forecast(history)
-        cost = self.cost(history.every) if history.every else self.release_cost
+        cost = self.cost(history)
         worth = found.gap > 0 and found.gap * found.age >= cost + max(found.cost, 0.0)
         trials = [seen.trial for seen in history.windows if seen.trial is not None]
         certain = latest.trial is not None and loss_is_certain(trials)
