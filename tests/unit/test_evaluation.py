@@ -8,9 +8,10 @@ from sklearn import metrics as reference
 
 from expectations.gates import Interval
 from expectations.usecase import metrics_of
+from tasks.evaluation.floors import least_loss
 from tasks.evaluation.gates import AbsoluteGate, ChampionGate, passed
 from tasks.evaluation.interval import paired_interval, time_blocks
-from tasks.evaluation.metrics import Scored, resampled, score
+from tasks.evaluation.metrics import Scored, losses, resampled, score
 
 RANDOM = np.random.default_rng(3)
 LABEL = (RANDOM.random(4000) < 0.3).astype(float)
@@ -131,3 +132,27 @@ def test_gates(gate: AbsoluteGate | ChampionGate, expected: str) -> None:
 def test_the_first_model_is_not_compared() -> None:
     gate = ChampionGate(metric="roc_auc", versus="champion")
     assert gate.check({"roc_auc": 0.5}, None).outcome == "pass"
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision", "accuracy", "precision", "log_loss", "brier"])
+def test_a_classifier_shows_no_less_than_half_a_row(metric: str) -> None:
+    assert least_loss(metric, LABEL) == 1 / 8000
+    assert least_loss(metric, LABEL[:0]) > 0
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_a_regression_shows_no_less_than_a_millionth_of_the_labels_spread(scale: float) -> None:
+    for metric in ("rmse", "mae"):
+        assert least_loss(metric, scale * TRUTH) == pytest.approx(scale * 1e-6 * TRUTH.std(), rel=1e-9)
+        assert least_loss(metric, np.append(TRUTH, math.nan)) == least_loss(metric, TRUTH)
+        assert least_loss(metric, np.full(30, scale * 0.1)) == pytest.approx(1e-7 * scale)  # no spread but rounding
+        for nothing in (np.zeros(30), np.empty(0), np.full(3, math.nan)):
+            assert least_loss(metric, nothing) > 0
+    assert least_loss("r2", scale * TRUTH) == pytest.approx((least_loss("rmse", TRUTH) / TRUTH.std()) ** 2)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "accuracy", "f1", "log_loss", "brier"])
+def test_the_least_loss_lies_below_what_one_wrong_row_shows(metric: str) -> None:
+    wrong = LABEL.copy()
+    wrong[0] = 1 - wrong[0]
+    assert least_loss(metric, LABEL) <= losses(metric, np.array([score(metric, Scored(LABEL, wrong))]))[0]
