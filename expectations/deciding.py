@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -17,6 +17,8 @@ from expectations.durations import Duration
 from expectations.fields import PositiveSpan, Span, Strict
 from expectations.parts import Part
 
+HISTORY = 1000
+"""Windows of its champion, and trials of those before, that a decision is made by: the newest."""
 Action = Literal["keep", "warn", "hold", "retrain", "rollback"]
 Status = Literal["good", "violated", "unknown"]
 
@@ -35,17 +37,26 @@ class Trial:
         ln(1 + rows that became ripe since the champion learnt / rows it learnt from), where the tried rows begin.
     number : int
         The window's place among all windows of the use case whose performance is known.
-    back, back_variance : float or None
-        As `gap` and `variance`, of the champion that this one replaced, over all rows of the window; None where there
-        is none, or this one has answered longer.
     """
 
     gap: float
     variance: float
     grown: float
     number: int
-    back: float | None = None
-    back_variance: float | None = None
+
+
+@dataclass(frozen=True)
+class Back:
+    """The champion that this one replaced against this one, over all rows of a window.
+
+    Attributes
+    ----------
+    gap, variance : float
+        As for `Trial`: 0.05 is a predecessor that would have lost 5 % less.
+    """
+
+    gap: float
+    variance: float
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ class Seen:
         As for `Trial`, where the window begins.
     trial : Trial, optional
         None where there were too few labels for one, or the policy asks for none.
+    back : Back, optional
+        None where this champion replaced none, has answered longer than a release is watched, or labels were too few.
     """
 
     status: Status
@@ -69,6 +82,7 @@ class Seen:
     number: int = 0
     grown: float = 0.0
     trial: Trial | None = None
+    back: Back | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,8 @@ class History:
         Length of a window.
     release_cost : float, optional
         What a release costs in windows of relative loss, where the use case's `costs` say so.
+    older : int
+        Windows of the champion whose performance is known and that lie before `windows`, which are the newest 1,000.
     """
 
     windows: tuple[Seen, ...] = ()
@@ -94,27 +110,55 @@ class History:
     past: tuple[Trial, ...] = ()
     every: Duration | None = None
     release_cost: float | None = None
+    older: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can carry; `from_dict` makes it again."""
-        return {**asdict(self), "every": str(self.every) if self.every else None}
+        """Return what JSON can carry, without what is not set; `from_dict` makes it again."""
+        content = {
+            **_brief(asdict(self)),
+            "windows": [
+                _brief(asdict(each if each is self.windows[-1] else replace(each, detail=""))) for each in self.windows
+            ],
+            "past": [asdict(each) for each in self.past],
+        }
+        return content | ({"every": str(self.every)} if self.every else {})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> History:
         """Make it of what JSON kept."""
-        windows = tuple(
-            Seen(
-                **{
-                    **each,
-                    "drifted": tuple(each["drifted"]),
-                    "trial": Trial(**each["trial"]) if each["trial"] else None,
-                }
-            )
-            for each in content["windows"]
+        return cls(
+            tuple(_seen(each) for each in content["windows"]),
+            content.get("grown", 0.0),
+            tuple(_trial(each) for each in content["past"]),
+            Duration.parse(content["every"]) if content.get("every") else None,
+            content.get("release_cost"),
+            content.get("older", 0),
         )
-        past = tuple(Trial(**each) for each in content["past"])
-        every = Duration.parse(content["every"]) if content["every"] else None
-        return cls(windows, content["grown"], past, every, content["release_cost"])
+
+
+def _brief(content: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is not set: a ledger keeps a history for each decision."""
+    return {key: value for key, value in content.items() if value not in (None, "", 0, ())}
+
+
+def _seen(content: Mapping[str, Any]) -> Seen:
+    trial, back = content.get("trial"), content.get("back")
+    if trial and trial.get("back") is not None:  # of decisions from before a release was watched by every policy
+        back = {"gap": trial["back"], "variance": trial["back_variance"]}
+    return Seen(
+        content["status"],
+        content.get("rows", 0),
+        tuple(content.get("drifted", ())),
+        content.get("detail", ""),
+        content.get("number", 0),
+        content.get("grown", 0.0),
+        _trial(trial) if trial else None,
+        Back(**back) if back else None,
+    )
+
+
+def _trial(content: Mapping[str, Any]) -> Trial:
+    return Trial(content["gap"], content["variance"], content["grown"], content["number"])
 
 
 @dataclass(frozen=True)

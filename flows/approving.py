@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 
 from expectations.usecase import REPLAY
 from flows.stage import Verdict, tell
+from tasks.deployment.releasing import take_back
 from tasks.stores.outbox import Alert
 from tasks.stores.progress import doing
 from tasks.stores.turning import Stage
@@ -47,5 +48,8 @@ def refused_by_a_person(stage: Stage, version: str) -> Verdict | None:
 
 
 def _refuse(stage: Stage, cause: str, summary: str) -> Verdict:
+    desired = stage.job.releases.desired(stage.job.name)
+    if desired is not None and desired.candidate is not None:  # it need not lie beside the champion any more
+        take_back(stage.job, desired.champion, desired.generation)
     stage.finish("refused", "refused", cause, summary, {}, alert="info")
     return Verdict("refused", summary, stage.job.turn)

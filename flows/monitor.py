@@ -8,20 +8,23 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.stage import Verdict, open_job, present, run_name, tell
-from flows.versions import roll_back_job
+from flows.versions import take_back
 from tasks.monitoring import watching
 from tasks.monitoring.task import announce_stalled, decide, draw_report, harvest_journal, measure_windows
 from tasks.stores.places import Job
 from tasks.training.task import try_challenger
 
-roll_back = task(name="roll back", cache_policy=NO_CACHE, persist_result=False)(roll_back_job)
+roll_back = task(name="roll back", cache_policy=NO_CACHE, persist_result=False)(take_back)
 
 
 def take_back_release(job: Job) -> None:
-    """Roll back to the champion before, where that was decided: now, or by a run that was killed before it did."""
-    why = watching.release_to_take_back(job)
-    if why is not None:
-        roll_back(job, "release", why)
+    """Roll back to the champion before, where that was decided: now, or by a run that was killed before it did.
+
+    Where that cannot be, a person is told once, and monitoring goes on.
+    """
+    decision = watching.release_to_take_back(job)
+    if decision is not None:
+        roll_back(job, decision)
 
 
 @flow(name="monitor", flow_run_name=run_name, persist_result=False)

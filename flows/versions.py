@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from expectations.errors import OvertakenError, ReleaseError
+from expectations.errors import BundleError, OvertakenError, ReleaseError
 from expectations.production import Release
 from flows.stage import Verdict, tell
 from infra.settings import Settings
 from tasks.deployment import releasing, rollout
 from tasks.deployment.rollout import Rollout
-from tasks.stores.ledger import Entry
+from tasks.monitoring.watching import NOT_TAKEN_BACK
+from tasks.stores.ledger import Entry, champions
 from tasks.stores.outbox import Alert, Severity
 from tasks.stores.places import Job
 from tasks.stores.progress import doing
@@ -104,43 +105,55 @@ def roll_back(usecase: str) -> str:
     ReleaseError
         If there was none before.
     """
-    return roll_back_job(_job(usecase), "manual", "asked for by hand")
+    job = _job(usecase)
+    version, now = _before(job, None)
+    with _refusals_told(job, version):
+        return _go_back(job, version, f"from version {now}, asked for by hand", "manual")
 
 
-def roll_back_job(job: Job, cause: str, why: str) -> str:
-    """Make the champion before the present one champion again, and write down why; as `roll_back`."""
+def take_back(job: Job, decision: Entry) -> str:
+    """Roll back to the champion that a decision holds the present one against, and write down why.
+
+    That it cannot be is told once and returned: it is not tried again, for the same would come of it.
+
+    Raises
+    ------
+    UnreachableError
+        If the service or the registry does not answer; the next run tries again.
+    """
+    try:
+        version, _ = _before(job, decision.evidence.get("predecessor"))
+        worse = decision.evidence["window"]["version"]
+        return _go_back(job, version, f"from version {worse}, {decision.summary}", "release")
+    except (ReleaseError, BundleError) as error:
+        summary = f"{decision.summary}, and cannot be taken back: {error}"
+        _note(job, f"{decision.entry}/{NOT_TAKEN_BACK}", NOT_TAKEN_BACK, "release", summary, "failure", {})
+        return summary
+
+
+def _before(job: Job, wanted: str | None) -> tuple[ModelVersion, str]:
+    """Return the version to go back to, the champion before where none is wanted, and the number of the present one."""
     desired = job.releases.desired(job.name)
     now = desired.champion if desired else None
-    stood = _champions(job.database.entries(job.name))
-    # what is served and lies below the top was a rollback that did not get to its end: finish it
-    unfinished = [each for each in stood[:-1] if now is not None and each.evidence["bundle"] == now.bundle]
-    before = unfinished or [each for each in stood if now is not None and each.evidence["bundle"] != now.bundle]
+    stood = champions(job.database.entries(job.name, trials=False))
+    if wanted is not None:
+        before = [each for each in stood if each.evidence["bundle"] == wanted]
+    else:
+        # what is served and lies below the top was a rollback that did not get to its end: finish it
+        unfinished = [each for each in stood[:-1] if now is not None and each.evidence["bundle"] == now.bundle]
+        before = unfinished or [each for each in stood if now is not None and each.evidence["bundle"] != now.bundle]
     if now is None or not before:
         raise ReleaseError("a champion before the present one", "none in the ledger", "See `driftwheel why`")
     last = before[-1].evidence
-    version = ModelVersion(last["version"], last["bundle"], last["run"])
+    return ModelVersion(last["version"], last["bundle"], last["run"]), now.version
+
+
+def _go_back(job: Job, version: ModelVersion, words: str, cause: str) -> str:
     releasing.restore_bundle(job, version)
-    with _refusals_told(job, version):
-        doing(f"proving version {version.version} in the service")
-        # back to inputs that were served before, so they may differ from today's
-        releasing.bless(job, version, new_signature=True)
-        words = f"from version {now.version}, {why}"
-        return _settle(job, version, "rolled back", words, Rollout(()), cause=cause, new_signature=True)
-
-
-def _champions(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the promotions that stand, the present champion's last: each bundle once, where it was promoted last.
-
-    A rollback takes away those above the one it goes back to.
-    """
-    stood: list[Entry] = []
-    for entry in entries:
-        bundles = [each.evidence["bundle"] for each in stood]
-        if entry.action == "promoted":
-            stood = [each for each in stood if each.evidence["bundle"] != entry.evidence["bundle"]] + [entry]
-        elif entry.action == "rolled back" and entry.evidence["bundle"] in bundles:
-            del stood[bundles.index(entry.evidence["bundle"]) + 1 :]
-    return stood
+    doing(f"proving version {version.version} in the service")
+    # back to inputs that were served before, so they may differ from today's
+    releasing.bless(job, version, new_signature=True)
+    return _settle(job, version, "rolled back", words, Rollout(()), cause=cause, new_signature=True)
 
 
 def _settle(

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from expectations.deciding import Back
 from expectations.families import Family, Vector
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
@@ -26,7 +27,7 @@ from tasks.stores.lake import Known, Lake
 from tasks.training.judging import Judged, judge, refit
 from tasks.training.learning import Trained, labels, learn, training_window
 from tasks.training.packing import training_rows
-from tasks.training.trying import Tried, try_challenger
+from tasks.training.trying import Tried, hold_against_predecessor, try_challenger
 
 Mask = npt.NDArray[np.bool_]
 
@@ -57,6 +58,11 @@ class Model:
         """The recipe at its settled length."""
         return self.trained.recipe
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns it needs."""
+        return tuple(column.name for column in self.trained.program.inputs)
+
     def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Vector:
         """Predict rows, raw or of the clean table."""
         return self.trained.predict(frame, repaired=repaired)
@@ -84,6 +90,7 @@ class Past:
         self._predictions: dict[tuple[Model, int], Vector] = {}
         self._losses: dict[tuple[Model, int], float] = {}
         self._trials: dict[tuple[Model, int, str], Tried | None] = {}
+        self._backs: dict[tuple[Model, int], Back | None] = {}
         self._judged: dict[tuple[Model | None, int], tuple[Model | None, str]] = {}
         self._blind: dict[int, Model] = {}
         self._known: tuple[int, pl.DataFrame] | None = None
@@ -151,14 +158,25 @@ class Past:
         model = Model(number, refitted.trained, _newest(rows, self.spec), refitted.rows, metrics, champion)
         return model, found.judgement.rationale
 
-    def tried(self, champion: Model, number: int, asked: Any, *, fresh: bool) -> Tried | None:  # noqa: ANN401 - a word
-        """Try a challenger on a ripe window; a fresh champion is held against the one before it, too."""
-        before = champion.parent if fresh else None
-        key = (champion, number, f"{asked} {fresh}")
+    def tried(self, champion: Model, number: int, asked: Any) -> Tried | None:  # noqa: ANN401 - a word
+        """Try a challenger on a ripe window."""
+        key = (champion, number, asked)
         if key not in self._trials:
             rows = self.known(number + 1)
-            self._trials[key] = try_challenger(rows, self.spec, self.windows[number], champion, asked, before)
+            self._trials[key] = try_challenger(rows, self.spec, self.windows[number], champion, asked)
         return self._trials[key]
+
+    def held_against_parent(self, champion: Model, number: int) -> Back | None:
+        """Hold a champion against the one before it on a ripe window."""
+        if champion.parent is None:
+            return None
+        key = (champion, number)
+        if key not in self._backs:
+            rows = self.known(number + 1)
+            self._backs[key] = hold_against_predecessor(
+                rows, self.spec, self.windows[number], champion, champion.parent
+            )
+        return self._backs[key]
 
     def predictions(self, model: Model, number: int) -> Vector:
         """Return what a model answers to the rows of a window, in their order."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from expectations.deciding import History, Policy, Seen, Status, Trial
+from expectations.deciding import HISTORY, History, Policy, Seen, Status, Trial
 from expectations.errors import TrainingError
 from expectations.families import Vector
 from tasks.backtesting.past import Mask, Model, Past
@@ -14,9 +14,6 @@ from tasks.deciding.gaps import ROLLBACK_WINDOWS
 from tasks.deciding.policy import Bounds, Ended, Situation, decide
 from tasks.monitoring.measuring import hold_against
 from tasks.training.trying import growth
-
-HISTORY = 100
-"""Windows a decision is made by, as in monitoring."""
 
 
 @dataclass
@@ -92,29 +89,31 @@ def walk(past: Past, policy: Policy, *, costs: bool = True) -> Walk:
             continue
         mine = by_later if owner is champion else ~by_later
         look = _look(past, owner, number, prediction, mine, best.setdefault(owner, {}), known)
-        trial = None
-        if owner is champion and look.status != "unknown" and asked:
-            young = sum(each.status != "unknown" for each in seen.get(champion, [])) < ROLLBACK_WINDOWS
-            found = past.tried(champion, number, asked, fresh=young)
+        trial = back = None
+        if owner is champion and look.status != "unknown":
+            found = past.tried(champion, number, asked) if asked else None
             if found is not None:
-                trial = Trial(found.gap, found.variance, found.grown, known, found.back, found.back_variance)
+                trial = Trial(found.gap, found.variance, found.grown, known)
                 earlier.append((champion, trial))
                 done.trials += 1
+            if sum(each.status != "unknown" for each in seen.get(champion, [])) < ROLLBACK_WINDOWS:
+                back = past.held_against_parent(champion, number)
         known += look.status != "unknown"
-        seen.setdefault(owner, []).append(Seen(look.status, look.rows, (), look.detail, look.number, look.grown, trial))
+        seen.setdefault(owner, []).append(replace(look, trial=trial, back=back))
         if owner is not champion:
             done.actions.append("keep")
             done.alerts.append(False)
             continue
         ripe = past.spec.label.available_after.after(now, -1)
         new = past.new_rows(champion, ripe)
-        own = [each for each in seen[champion] if each.status != "unknown" or each is seen[champion][-1]]
+        own = seen[champion]
         history = History(
             tuple(own[-HISTORY:]),
             growth(champion.learnt_rows, new),
             tuple(each for model, each in earlier if model is not champion)[-HISTORY:],
             past.spec.monitoring.every,
             past.spec.costs.release_in_windows if costs else None,
+            sum(each.status != "unknown" for each in own[:-HISTORY]),
         )
         situation = Situation(now, last_turn, new, ended=tuple(ended))
         decision = decide(history, policy, situation, bounds)
@@ -162,7 +161,8 @@ def _look(
             best[rule.metric] = better(best.get(rule.metric, found.value), found.value)
             words.append(f"{rule.metric} {found.value:.4f} against {found.reference:.4f}")
     status: Status = "violated" if "violated" in statuses else "unknown" if "unknown" in statuses else "good"
-    grown = growth(owner.learnt_rows, past.new_rows(owner, past.windows[number].start))
+    begun = spec.label.available_after.after(past.windows[number].start, -1)
+    grown = growth(owner.learnt_rows, past.new_rows(owner, begun))
     return Seen(status, rows, (), ", ".join(words), known, grown)
 
 

@@ -154,6 +154,11 @@ class Bundle:
         """The recipe at its settled length."""
         return FAMILIES.released(self.manifest.family).model_validate_json(json.dumps(self.manifest.recipe))
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns it needs."""
+        return tuple(column.name for column in self.program.inputs)
+
     def predict(self, frame: pl.DataFrame, *, repaired: bool = False) -> Vector:
         """Predict rows, raw or of the clean table; probability of the positive class or the value, shape (n_rows,)."""
         return self.predictor.predict(self.program.transform(frame, repaired=repaired))

@@ -7,9 +7,10 @@ learnt from; each trial sees it with noise. A Kalman filter (Kalman 1960; Harvey
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from expectations.deciding import History, Trial
+from expectations.deciding import History, Seen, Trial
 
 STEP = 0.1
 """Standard deviation of the gap's own steps, a window."""
@@ -77,7 +78,9 @@ def forecast(history: History) -> Forecast:
         weight = variance / (variance + seen.trial.variance + NOISE**2)
         gap += weight * (seen.trial.gap - gap)
         variance *= 1 - weight
-    return Forecast(gap + growth * (history.grown - at), math.sqrt(variance), cost, len(windows), growth)
+    older = history.older
+    cost *= (older + len(windows)) / len(windows)  # those that are not looked at any more cost what these do
+    return Forecast(gap + growth * (history.grown - at), math.sqrt(variance), cost, older + len(windows), growth)
 
 
 def _growth(trials: tuple[Trial, ...], newest: int) -> float:
@@ -92,13 +95,13 @@ def _growth(trials: tuple[Trial, ...], newest: int) -> float:
     return max(0.0, weighted / total)
 
 
-def worse_than_before(trials: list[Trial]) -> float | None:
+def worse_than_before(windows: Sequence[Seen]) -> float | None:
     """Return by how much a champion's predecessor is better in its first windows, where that is beyond doubt."""
-    held = [each for each in trials if each.back is not None and each.back_variance is not None][:ROLLBACK_WINDOWS]
-    if not held or held[-1] is not trials[-1]:
+    held = [each.back for each in windows if each.back is not None][:ROLLBACK_WINDOWS]
+    if not held or held[-1] is not windows[-1].back:
         return None
-    better = sum(each.back or 0.0 for each in held)
-    spread = math.sqrt(sum((each.back_variance or 0.0) + ROLLBACK_NOISE**2 for each in held))
+    better = sum(each.gap for each in held)
+    spread = math.sqrt(sum(each.variance + ROLLBACK_NOISE**2 for each in held))
     mean = better / len(held)
     return mean if mean > ROLLBACK_LEAST and better > ROLLBACK_SPREADS * spread else None
 

@@ -163,9 +163,9 @@ def decide(history: History, policy: Policy, situation: Situation, bounds: Bound
 
 def _back(history: History, policy: Policy, situation: Situation) -> Decision | None:
     """Take a release back whose predecessor is better on rows that neither had seen, as soon as that is certain."""
-    if history.windows[-1].trial is None or situation.open_turn:
+    if history.windows[-1].back is None or situation.open_turn:
         return None
-    worse = worse_than_before([seen.trial for seen in history.windows if seen.trial is not None])
+    worse = worse_than_before(history.windows)
     if worse is None:
         return None
     summary = (

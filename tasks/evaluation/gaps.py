@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expectations.metrics import Array, Blocks, Scored
+from tasks.evaluation.floors import least_loss
 from tasks.evaluation.interval import MIN_BLOCKS
 from tasks.evaluation.metrics import losses, resampled
 
@@ -28,7 +29,8 @@ class LogLoss:
     Attributes
     ----------
     value : float
-        NaN where the metric is not defined, or nothing is lost.
+        NaN where the metric is not defined. A model that loses nothing is taken to lose the least that its rows can
+        tell from nothing.
     influence : ndarray of shape (n_blocks,)
     """
 
@@ -42,7 +44,9 @@ def log_loss_of(metric: str, rows: Scored, blocks: Blocks) -> LogLoss:
     weights = np.ones((2 * n_blocks + 1, n_blocks))
     weights[1 : n_blocks + 1] += _STEP * np.eye(n_blocks)
     weights[n_blocks + 1 :] -= _STEP * np.eye(n_blocks)
-    lost = losses(metric, resampled(metric, rows, blocks, n_blocks, weights))
+    lost = np.maximum(
+        losses(metric, resampled(metric, rows, blocks, n_blocks, weights)), least_loss(metric, rows.label)
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         logs = np.log(lost)
         value = float(logs[0]) if np.isfinite(logs[0]) else float("nan")

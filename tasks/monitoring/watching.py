@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import polars as pl
 from sqlalchemy import Connection
 
-from expectations.deciding import History, Seen, Trial
+from expectations.deciding import HISTORY, Back, History, Seen, Trial
 from expectations.errors import BundleError, ReportError
 from expectations.usecase import UseCase
 from expectations.windows import Window
@@ -44,8 +44,8 @@ SILENCE = timedelta(minutes=2)
 """How long an open turn may lie untouched before it is announced again."""
 MAX_ANNOUNCEMENTS = 5
 """How often a stage is asked for before its turn is given up."""
-HISTORY = 100
-"""Windows of its champion, and trials of those before, that a decision is made by: the newest."""
+NOT_TAKEN_BACK = "not taken back"
+"""What the ledger says of a release that was to be rolled back, where that could not be."""
 _SEVERITIES: dict[str, Literal["info", "warning", "failure"]] = {
     "keep": "warning",
     "warn": "warning",
@@ -245,9 +245,10 @@ def decide_now(job: Job) -> Watched:
     if held:
         key, history, content = f"held/{hashlib.sha256(repr(held).encode()).hexdigest()[:16]}", known, None
     elif known and not _decided(job, f"{known[-1]['end']}/known"):
-        key, history, content = f"{known[-1]['end']}/known", known, known[-1]
+        key, content = f"{known[-1]['end']}/known", known[-1]
+        history = own[: own.index(content) + 1]
     elif own and own[-1]["status"] == "unknown" and not _decided(job, f"{own[-1]['end']}/unknown"):
-        key, history, content = f"{own[-1]['end']}/unknown", [*known, own[-1]], own[-1]
+        key, history, content = f"{own[-1]['end']}/unknown", own, own[-1]
     else:
         nothing = Decision("keep", "unchanged", "no window to decide about that was not decided already")
         return Watched(nothing, None, None)
@@ -256,26 +257,48 @@ def decide_now(job: Job) -> Watched:
     policy = spec.monitoring.policy
     bounds = Bounds.of(spec.monitoring.every, spec.evaluation)
     decision = decide(past, policy, situation, bounds)
-    evidence = {
+    evidence: dict[str, Any] = {
         "window": content,
         "history": past.to_dict(),
         "situation": situation.to_dict(),
         "bounds": bounds.to_dict(),
         "policy": policy.model_dump(mode="json"),
     }
+    if decision.action == "rollback" and champion is not None:
+        evidence["predecessor"] = _predecessor_of(job, champion)
     recorded, turn = _record(job, decision, f"{job.name}/decision/{key}", evidence | {"answer": decision.evidence})
     if not recorded and not held:  # what is held stays held, however often somebody looks
         return Watched(Decision("keep", "unchanged", "another run decided about this window just now"), None, None)
     return Watched(decision, content, turn)
 
 
-def release_to_take_back(job: Job) -> str | None:
-    """Return why the champion is to be rolled back, where that is what was decided last and was not done yet."""
-    champion = current_champion(job)
+def release_to_take_back(job: Job) -> Entry | None:
+    """Return the decision to roll the champion back, where that is what was decided last and nothing came of it yet.
+
+    Whatever was promoted or rolled back since then is the answer to it, by whomever: one who promotes the version again
+    knows better. So is that it could not be.
+    """
+    desired = job.releases.desired(job.name)
     decisions = job.database.entries(job.name, last=1, kind="decision")
-    if champion is None or not decisions or decisions[-1].action != "rollback":
+    if desired is None or desired.champion is None or not decisions or decisions[-1].action != "rollback":
         return None
-    return decisions[-1].summary if decisions[-1].evidence["window"]["champion"] == champion.digest else None
+    decision = decisions[-1]
+    concerned = (decision.evidence["window"]["champion"], decision.evidence.get("predecessor"))
+    if desired.champion.bundle not in concerned:  # of a run that was killed between the release and its entry
+        return None
+    since = job.database.entries(job.name, after=decision.entry)
+    answers = ("promoted", "rolled back", NOT_TAKEN_BACK)
+    return None if any(each.action in answers for each in since) else decision
+
+
+def _predecessor_of(job: Job, champion: Bundle) -> str | None:
+    """Return the bundle that a champion is held against, as its trials say."""
+    found = [
+        each.evidence.get("predecessor")
+        for each in job.database.entries(job.name, last=HISTORY, kind=TRIAL)
+        if each.evidence["bundle"] == champion.digest
+    ]
+    return next((each for each in reversed(found) if each), None)
 
 
 def _situation(job: Job, champion: Bundle | None, held: tuple[str, ...]) -> Situation:
@@ -317,32 +340,41 @@ def _history(
         for each in job.database.entries(job.name, last=2 * HISTORY, kind=TRIAL)
     }
     trials = {
-        key: Trial(
-            found["gap"],
-            found["variance"],
-            found["grown"],
-            numbers.get(key[1:], len(known)),
-            found["back"],
-            found["back_variance"],
-        )
+        key: Trial(found["gap"], found["variance"], found["grown"], numbers.get(key[1:], len(known)))
         for key, found in tried.items()
+        if found.get("gap") is not None
     }
-    clocks, learnt = _labelled_clocks(job, champion), max(champion.manifest.rows, 1)
-    seen = []
-    for each in windows[-HISTORY:]:
-        span = (each["start"], each["end"])
-        begun = int(clocks.search_sorted(datetime.fromisoformat(each["start"]), "right"))
-        number = numbers.get(span, len(known))
-        seen.append(_seen(each, number, math.log1p(begun / learnt), trials.get((champion.digest, *span))))
-    past = [trial for key, trial in trials.items() if key[0] != champion.digest]
     spec = job.usecase.spec
+    clocks, learnt = _labelled_clocks(job, champion), max(champion.manifest.rows, 1)
+    older, newest = windows[:-HISTORY], windows[-HISTORY:]
+    seen = []
+    for each in newest:
+        span = (champion.digest, each["start"], each["end"])
+        ripe = spec.label.available_after.after(datetime.fromisoformat(each["start"]), -1)
+        begun = int(clocks.search_sorted(ripe, "right"))
+        seen.append(
+            _seen(
+                each,
+                numbers.get(span[1:], len(known)),
+                math.log1p(begun / learnt),
+                trials.get(span),
+                _back(tried, span),
+            )
+        )
+    past = [trial for key, trial in trials.items() if key[0] != champion.digest]
     return History(
         tuple(seen),
         math.log1p(new / learnt),
         tuple(past[-HISTORY:]),
         spec.monitoring.every,
         spec.costs.release_in_windows,
+        sum(each["status"] != "unknown" for each in older),
     )
+
+
+def _back(tried: Mapping[tuple[str, str, str], dict[str, Any]], span: tuple[str, str, str]) -> Back | None:
+    found = tried.get(span, {})
+    return Back(found["back"], found["back_variance"]) if found.get("back") is not None else None
 
 
 def _decided(job: Job, key: str) -> bool:
@@ -478,7 +510,7 @@ def _give_up(job: Job, connection: Connection, turn: Turn) -> None:
         job.database.alert(connection, Alert(key, job.name, f"{job.name}: turn given up", summary, "failure"))
 
 
-def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | None) -> Seen:
+def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | None, back: Back | None) -> Seen:
     parts = [
         f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}"
         if each["value"] is not None
@@ -488,7 +520,7 @@ def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | Non
         for each in content["realised"]
     ]
     drifted = tuple(_named(each) for each in content["drift"] if each["drifted"])
-    return Seen(content["status"], content["rows"], drifted, ", ".join(parts), number, grown, trial)
+    return Seen(content["status"], content["rows"], drifted, ", ".join(parts), number, grown, trial, back)
 
 
 def _named(drift: dict[str, Any]) -> str:

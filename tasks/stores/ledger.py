@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +32,21 @@ class Entry:
     evidence: dict[str, Any]
     turn: str | None = None
     recorded_at: datetime | None = None
+
+
+def champions(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the promotions that stand, the present champion's last: each bundle once, where it was promoted last.
+
+    A rollback takes away those above the one it goes back to.
+    """
+    stood: list[Entry] = []
+    for entry in entries:
+        bundles = [each.evidence["bundle"] for each in stood]
+        if entry.action == "promoted":
+            stood = [each for each in stood if each.evidence["bundle"] != entry.evidence["bundle"]] + [entry]
+        elif entry.action == "rolled back" and entry.evidence["bundle"] in bundles:
+            del stood[bundles.index(entry.evidence["bundle"]) + 1 :]
+    return stood
 
 
 class Ledger(Transactions):
@@ -85,14 +101,23 @@ class Ledger(Transactions):
         return True
 
     def entries(
-        self, usecase: str, *, last: int | None = None, kind: str | None = None, trials: bool = True
+        self,
+        usecase: str,
+        *,
+        last: int | None = None,
+        kind: str | None = None,
+        trials: bool = True,
+        after: str | None = None,
     ) -> list[Entry]:
-        """Read the ledger, oldest first; the newest `last` where given."""
+        """Read the ledger, oldest first; the newest `last` where given, those written after the entry `after`."""
         query = select(tables.ledger).where(tables.ledger.c.usecase == usecase).order_by(tables.ledger.c.id.desc())
         if kind is not None:
             query = query.where(tables.ledger.c.kind == kind)
         if not trials:
             query = query.where(tables.ledger.c.kind != TRIAL)
+        if after is not None:
+            written = select(tables.ledger.c.id).where(tables.ledger.c.entry == after)
+            query = query.where(tables.ledger.c.id > written.scalar_subquery())
         if last is not None:
             query = query.limit(last)
         with self.reading() as connection:

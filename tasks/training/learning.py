@@ -69,6 +69,10 @@ class Incumbent(Protocol):
     def recipe(self) -> Family:
         """The recipe at its settled length."""
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns it needs."""
+
     def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Vector:
         """Predict rows, raw or of the clean table."""
 

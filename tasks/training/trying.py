@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from expectations.deciding import Back
 from expectations.errors import BundleError
 from expectations.families import Family, Vector
 from expectations.slots import FAMILIES
@@ -21,14 +22,14 @@ from tasks.deciding.gaps import ROLLBACK_WINDOWS
 from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import time_blocks
 from tasks.evaluation.metrics import Scored, score
-from tasks.stores.ledger import TRIAL, Entry
+from tasks.stores.ledger import TRIAL, Entry, champions
 from tasks.stores.places import Job
 from tasks.stores.progress import part
 from tasks.training.learning import Incumbent, fit_recipe, labels, training_window
 from tasks.training.packing import training_rows
 
-NEWEST = 0.3
-"""Share of a window's blocks of time that is tried on: the newest."""
+NEWEST = 3
+"""Tenths of a window's blocks of time that are tried on: the newest."""
 _FEWEST_BLOCKS = 4
 """Blocks of `evaluation.block` a window must have; with fewer it is cut into runs of equal rows."""
 _FEWEST_ROWS, _FEWEST_OF_CLASS = 15, 5
@@ -69,8 +70,6 @@ class Tried:
     champion: float
     challenger: float
     kind: Literal["recipe", "twin"]
-    back: float | None = None
-    back_variance: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
@@ -106,7 +105,7 @@ def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFram
     blocks = np.unique(np.floor_divide(seconds, spec.evaluation.block.approximate_seconds), return_inverse=True)[1]
     if blocks.max() + 1 < _FEWEST_BLOCKS:
         blocks = time_blocks(seconds, spec.evaluation.block.approximate_seconds)
-    first = int(np.flatnonzero(blocks >= math.floor((1 - NEWEST) * (blocks.max() + 1)))[0])
+    first = int(np.flatnonzero(blocks >= (10 - NEWEST) * (blocks.max() + 1) // 10)[0])
     newest = inside.filter(pl.col(clock) >= inside[clock][first])
     if len(newest) < _FEWEST_ROWS:
         return None
@@ -120,7 +119,8 @@ def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFram
 def known_before(rows: pl.DataFrame, spec: UseCase, start: datetime) -> pl.DataFrame:
     """Rows whose label was ripe when tried rows begin, within the declared training window."""
     ripe = spec.label.available_after.after(start, -1)
-    return training_window(rows.filter(pl.col(spec.clock.column) <= ripe), spec)
+    clock = pl.col(spec.clock.column)
+    return training_window(rows.filter((clock <= ripe) & (clock < start)), spec)
 
 
 def try_challenger(
@@ -129,7 +129,6 @@ def try_challenger(
     window: Window,
     champion: Incumbent,
     asked: Literal["auto", "recipe", "twin"],
-    predecessor: Incumbent | None = None,
 ) -> Tried | None:
     """Fit a challenger on what was known before the newest rows of a window, and score both on these.
 
@@ -137,13 +136,12 @@ def try_challenger(
     ----------
     rows : polars.DataFrame of shape (n_rows, any)
         Ripe labelled rows of the clean table, in time order.
-    predecessor : Incumbent, optional
-        The champion before, where this one is still to be held against it: over all rows of the window.
 
     Returns
     -------
     Tried or None
-        None where there is too little to tell anything by, or a loss has no logarithm.
+        None where there is too little to tell anything by, a loss has no logarithm, or the champion needs a column that
+        the use case has no more.
     """
     newest = tried_rows(rows, spec, window)
     if newest is None:
@@ -155,6 +153,8 @@ def try_challenger(
         return None
     settled = champion.recipe
     twin = asked == "twin" or (asked == "auto" and settled.dear)
+    if not twin and not _can_answer(champion, rows):
+        return None
     recipe = _twin() if twin else settled
     challenger = fit_recipe(before, spec, recipe).predict(newest, repaired=True)
     if twin:
@@ -170,7 +170,6 @@ def try_challenger(
         return None
     ripe = spec.label.available_after.after(start, -1)
     new = rows.select(((pl.col(clock) > champion.cutoff) & (pl.col(clock) <= ripe)).sum()).item()
-    back = (None, None) if predecessor is None else _back(rows, spec, window, champion, predecessor)
     return Tried(
         gap,
         variance,
@@ -181,35 +180,42 @@ def try_challenger(
         score(metric, incumbent),
         score(metric, fresh),
         "twin" if twin else "recipe",
-        *back,
     )
 
 
-def _back(
+def _can_answer(model: Incumbent, rows: pl.DataFrame) -> bool:
+    return set(model.inputs) <= set(rows.columns)
+
+
+def hold_against_predecessor(
     rows: pl.DataFrame, spec: UseCase, window: Window, champion: Incumbent, predecessor: Incumbent
-) -> tuple[float | None, float | None]:
-    """Return how much better the champion before is in a window, and the variance of that."""
+) -> Back | None:
+    """Return how much better the champion before is on all rows of a window that neither had seen.
+
+    None where there are too few, a loss has no logarithm, or either needs a column that the use case has no more.
+    """
     clock = spec.clock.column
     inside = rows.filter(
         (pl.col(clock) >= window.start) & (pl.col(clock) < window.end) & (pl.col(clock) > champion.cutoff)
     )
-    if len(inside) < _FEWEST_ROWS:
-        return None, None
+    if len(inside) < _FEWEST_ROWS or not (_can_answer(champion, rows) and _can_answer(predecessor, rows)):
+        return None
     truth, threshold = labels(inside, spec), spec.evaluation.threshold
     now = Scored(truth, champion.predict(inside, repaired=True), threshold)
     before = Scored(truth, predecessor.predict(inside, repaired=True), threshold)
     gap, variance = _gap(spec.monitoring.performance[0].metric, now, before, _seconds(inside, clock), spec)
-    return (gap, variance) if math.isfinite(gap) and math.isfinite(variance) else (None, None)
+    return Back(gap, variance) if math.isfinite(gap) and math.isfinite(variance) else None
 
 
 def try_now(job: Job) -> Tried | None:
     """Try a challenger on the newest window of the champion whose performance is known, once, if the policy asks so.
 
-    What was found goes into the ledger, where the decision about the window reads it.
+    In its first windows the champion is held against the one before it, whatever the policy. What was found, or that
+    nothing could be, goes into the ledger, where the decision about the window reads it.
     """
-    asked = job.usecase.spec.monitoring.policy.tries
-    champion = current_champion(job) if asked else None
-    if asked is None or champion is None:
+    spec = job.usecase.spec
+    asked, champion = spec.monitoring.policy.tries, current_champion(job)
+    if champion is None:
         return None
     known = [
         each
@@ -223,32 +229,42 @@ def try_now(job: Job) -> Tried | None:
     with job.database.reading() as connection:
         if job.database.stands(connection, key):
             return None
-    rows = training_rows(job.known.labelled())
     before = _predecessor(job, champion) if len(known) <= ROLLBACK_WINDOWS else None
-    with part("a challenger for a trial"):
-        tried = try_challenger(rows, job.usecase.spec, window, champion, asked, before)
-    if tried is None:
+    if asked is None and before is None:
         return None
-    evidence = {
-        **tried.to_dict(),
+    rows = training_rows(job.known.labelled())
+    tried = None
+    if asked is not None:
+        with part("a challenger for a trial"):
+            tried = try_challenger(rows, spec, window, champion, asked)
+    back = None if before is None else hold_against_predecessor(rows, spec, window, champion, before)
+    evidence: dict[str, Any] = {
         "bundle": champion.digest,
         "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
     }
-    action = "better" if tried.gap > 0 else "no better"
-    entry = Entry(key, job.name, job.as_of, TRIAL, action, "window", str(tried), evidence)
+    if before is not None and back is not None:
+        evidence |= {"predecessor": before.digest, "back": back.gap, "back_variance": back.variance}
+    if tried is not None:
+        action, words = "better" if tried.gap > 0 else "no better", str(tried)
+        evidence |= tried.to_dict()
+    else:
+        action, words = "untold", "no fresh model was tried" if asked is None else "too little to try a fresh model by"
+    if back is not None:
+        words += f"; the champion before would have lost {100 * math.expm1(-back.gap):+.1f} %"
+    entry = Entry(key, job.name, job.as_of, TRIAL, action, "window", words, evidence)
     with job.database.transaction() as connection:
         job.database.write(connection, entry)
     return tried
 
 
 def _predecessor(job: Job, champion: Bundle) -> Bundle | None:
-    """Load the champion that this one was judged against and replaced; None where it is gone."""
-    parent = champion.manifest.parent
-    if not parent:
+    """Load the champion that this one replaced, as the ledger says; None where there was none, or it is gone."""
+    stood = [each.evidence["bundle"] for each in champions(job.database.entries(job.name, trials=False))]
+    if len(stood) < 2 or stood[-1] != champion.digest:
         return None
     try:
-        return load_bundle(job.releases.bundle(job.name, parent), parent)
-    except BundleError:  # damaged or removed: nothing can be rolled back to then
+        return load_bundle(job.releases.bundle(job.name, stood[-2]), stood[-2])
+    except BundleError:  # damaged or removed: nothing can be held against it
         return None
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import polars as pl
 import pytest
 
-from expectations.errors import BundleError
+from expectations.deciding import Back, History
+from expectations.durations import Duration
+from expectations.windows import Window
 from flows.deciding import decide_again
 from infra.settings import Settings
+from tasks.bundles.champion import current_champion
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.monitoring import watching
@@ -18,7 +23,8 @@ from tasks.stores.database import HELD
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job, Places
 from tasks.stores.releases import Served
-from tasks.training.trying import try_now
+from tasks.training.packing import training_rows
+from tasks.training.trying import hold_against_predecessor, known_before, try_challenger, try_now
 from tests.conftest import instant
 from tests.unit.test_training import released, rows
 
@@ -155,6 +161,60 @@ def test_a_window_with_few_labels_has_no_trial(trying: Job) -> None:
     assert "no trial: too few labels" in decision.summary
 
 
+def test_that_nothing_could_be_tried_is_kept_and_not_tried_again(trying: Job) -> None:
+    measured(trying, "2011-07-01", "2011-08-01", "good")
+    assert try_now(trying) is None
+    (entry,) = trying.database.entries(trying.name)
+    assert (entry.kind, entry.action) == ("trial", "untold")
+    assert try_now(trying) is None
+    assert len(trying.database.entries(trying.name)) == 1
+
+
+def test_a_champion_that_needs_a_column_of_before_is_not_tried_against(
+    trying: Job, make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(trying, "2011-04-01", "2011-05-01", "good")
+    champion = current_champion(trying)
+    assert champion is not None
+    frame = training_rows(trying.known.labelled()).drop("temp")
+    window = Window(instant("2011-04-01"), instant("2011-05-01"))
+    assert try_challenger(frame, trying.usecase.spec, window, champion, "recipe") is None
+    assert hold_against_predecessor(frame, trying.usecase.spec, window, champion, champion) is None
+
+
+def test_the_champion_before_is_held_against_this_one_whatever_the_policy(job: Job, tmp_path: Path) -> None:
+    usecase = job.usecase
+    later, _, _ = released(usecase, rows(usecase, "2011-03-20"), tmp_path / "later")
+    job.releases.add(job.name, later.folder, later.digest)
+    before = job.releases.desired(job.name).champion.bundle
+    with job.database.transaction() as connection:
+        for number, bundle in enumerate((before, later.digest), 1):
+            said = {"bundle": bundle, "version": str(number), "run": ""}
+            job.database.write(
+                connection, Entry(str(number), job.name, job.as_of, "deploy", "promoted", "passed", "", said)
+            )
+    job.releases.set_desired(job.name, champion=Served(bundle=later.digest, version="2"))
+    measured(job, "2011-04-01", "2011-05-01", "good")
+    assert try_now(job) is None
+    trial = job.database.entries(job.name)[-1]
+    assert (trial.kind, trial.action, trial.evidence["predecessor"]) == ("trial", "untold", before)
+    assert trial.evidence["back"] < 0  # it has seen less
+    watching.decide_now(job)
+    kept = History.from_dict(job.database.entries(job.name)[-1].evidence["history"])
+    assert kept.windows[-1].back == Back(trial.evidence["back"], trial.evidence["back_variance"])
+
+
+def test_nothing_at_the_instant_itself_is_learnt_from_where_labels_are_known_at_once() -> None:
+    spec = SimpleNamespace(
+        clock=SimpleNamespace(column="time"),
+        label=SimpleNamespace(available_after=Duration.parse("0d")),
+        model=SimpleNamespace(window=None),
+    )
+    start = instant("2011-04-01")
+    frame = pl.DataFrame({"time": [start - timedelta(hours=1), start, start + timedelta(hours=1)]})
+    assert len(known_before(frame, spec, start)) == 1  # type: ignore[arg-type] # all it looks at
+
+
 def test_a_twin_stands_in_where_training_is_dear(
     tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,9 +231,15 @@ def test_a_release_that_its_predecessor_beats_is_taken_back(trying: Job) -> None
     measured(trying, "2011-04-01", "2011-05-01", "good")
     tried = try_now(trying)
     assert tried is not None
-    assert tried.back is None  # the first champion replaced none
     champion = trying.releases.desired(trying.name).champion.bundle
-    evidence = {**tried.to_dict(), "bundle": champion, "back": 0.3, "back_variance": 0.001}
+    before = "1" * 64
+    evidence = {
+        **tried.to_dict(),
+        "bundle": champion,
+        "predecessor": before,
+        "back": 0.3,
+        "back_variance": 0.001,
+    }
     window = {"start": instant("2011-05-01").isoformat(), "end": instant("2011-06-01").isoformat()}
     entry = Entry("worse", trying.name, trying.as_of, "trial", "better", "window", "", {**evidence, "window": window})
     with trying.database.transaction() as connection:
@@ -183,11 +249,19 @@ def test_a_release_that_its_predecessor_beats_is_taken_back(trying: Job) -> None
     decision = watching.decide_now(trying).decision
     assert (decision.action, decision.cause) == ("rollback", "release")
     assert "25.9 % of the loss" in decision.summary
-    assert watching.release_to_take_back(trying) == decision.summary
+    decided = watching.release_to_take_back(trying)
+    assert decided is not None
+    assert (decided.summary, decided.evidence["predecessor"]) == (decision.summary, before)
     other = Served(bundle="0" * 64, version="0")
     trying.releases.set_desired(trying.name, champion=other)
-    with pytest.raises(BundleError):  # done: another champion answers (here one that is not there)
-        watching.release_to_take_back(trying)
+    assert watching.release_to_take_back(trying) is None  # somebody released another
+    trying.releases.set_desired(trying.name, champion=Served(bundle=before, version="1"))
+    assert watching.release_to_take_back(trying) == decided  # killed before it was written down
+    trying.releases.set_desired(trying.name, champion=Served(bundle=champion, version="2"))
+    promoted = Entry("again", trying.name, trying.as_of, "deploy", "promoted", "manual", "", {"bundle": champion})
+    with trying.database.transaction() as connection:
+        trying.database.write(connection, promoted)
+    assert watching.release_to_take_back(trying) is None  # whoever promotes it again knows better
 
 
 def test_a_turn_of_a_clock_that_was_ahead_delays_no_other(job: Job) -> None:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tasks.bundles.bundle import load_bundle
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
+from tasks.stores.releases import Releases
 from tests.conftest import instant
 from tests.integration.crashing import crash
 from tests.unit.test_collection import edit
@@ -132,7 +134,7 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
     inner = loaded._model_impl
     assert inner.predict(rows.select(columns).to_pandas()).tolist() == bundle.predict(rows).tolist()
 
-    from flows.versions import roll_back
+    from flows.versions import promote_version, roll_back
 
     at = job("turning", folder)
     first_bundle = at.releases.bundle("turning", registry.versions()[0].bundle)
@@ -145,7 +147,7 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
         "rollback",
         "release",
         "it is worse",
-        {"window": {**decision.evidence["window"], "champion": champion.bundle}},
+        {"window": {**decision.evidence["window"], "champion": champion.bundle, "version": "2"}},
     )
     with at.database.transaction() as connection:  # as a run leaves it that is killed right after it decided
         at.database.write(connection, decided)
@@ -156,6 +158,20 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
     assert load_bundle(first_bundle, first_bundle.name).digest == first_bundle.name  # brought back from MLflow
     with pytest.raises(ReleaseError, match="none in the ledger"):  # again does not go forward to what was bad
         roll_back(str(folder))
+
+    promote_version(str(folder), "2")  # a person knows better
+    assert run("monitor", str(folder), LATER).outcome != "rollback"
+    assert registry.alias("champion").version == "2"
+    gone = replace(
+        decided,
+        entry="turning/decision/gone",
+        evidence={"window": decided.evidence["window"], "predecessor": "0" * 64},
+    )
+    with at.database.transaction() as connection:
+        at.database.write(connection, gone)
+    for _ in range(2):  # told once, and monitoring goes on
+        run("monitor", str(folder), LATER)
+    assert [each.action for each in entries("turning")].count("not taken back") == 1
 
 
 def test_a_challenger_that_is_no_better_is_refused(make_use_case: Make, run: Run, stack: Addresses) -> None:
@@ -170,15 +186,16 @@ def test_a_challenger_that_is_no_better_is_refused(make_use_case: Make, run: Run
 def answer(stack: Addresses, name: str, said: dict[str, object]) -> None:
     """Say a word in Prefect to the flow run that waits for it, as its page does."""
     asked = {"flow_runs": {"name": {"like_": f"{name} as of"}, "state": {"type": {"any_": ["PAUSED"]}}}}
-    end = time.monotonic() + 300
+    end, heard = time.monotonic() + 300, "nobody was asked"
     while time.monotonic() < end:
         waiting = httpx.post(f"{stack.prefect}/api/flow_runs/filter", json=asked).raise_for_status().json()
         for each in waiting:
             resumed = httpx.post(f"{stack.prefect}/api/flow_runs/{each['id']}/resume", json={"run_input": said})
-            if resumed.json()["status"] == "ACCEPT":
+            if resumed.json().get("status") == "ACCEPT":
                 return  # refused for a moment: the run is paused already, and what it asks is not stored yet
+            heard = resumed.text
         time.sleep(0.5)
-    raise AssertionError(f"nobody was asked: {waiting}")
+    raise AssertionError(heard)
 
 
 def test_a_person_allows_a_release_or_does_not(make_use_case: Make, run: Run, stack: Addresses) -> None:
@@ -191,6 +208,7 @@ def test_a_person_allows_a_release_or_does_not(make_use_case: Make, run: Run, st
         assert verdict.outcome == outcome, verdict.summary
         last = entries("asking")[-1]
         assert ("Anna did not allow version 1: the champion stays" in last.summary) is not said
+        assert Releases(Settings().places().releases).desired("asking").candidate is None
     assert httpx.get(f"{stack.service}/version").json()["usecases"]["asking"]["champion"]["version"] == "2"
 
 

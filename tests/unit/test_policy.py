@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expectations.deciding import Budget, History, Policy, Seen, Trial
+from expectations.deciding import Back, Budget, History, Policy, Seen, Trial
 from expectations.durations import Duration
 from expectations.gates import Evaluation
 from expectations.production import Costs, Monitoring
@@ -179,6 +179,37 @@ def test_a_budget_a_breaker_and_a_dry_run_hold_back() -> None:
     assert (dry.action, "nothing is done" in dry.summary) == ("keep", True)
 
 
+@pytest.mark.parametrize("policy", [TrialPolicy(), POLICY, Schedule(windows=9)])
+def test_a_release_that_is_worse_is_taken_back_whatever_the_policy(policy: Policy) -> None:
+    worse = replace(GOOD, back=Back(0.2, 0.001))
+    assert decide(history(worse), policy, situation(), BOUNDS).action == "rollback"
+    assert decide(history(replace(GOOD, back=Back(0.2, 0.1))), policy, situation(), BOUNDS).action != "rollback"
+    assert decide(history(worse), policy, situation(open_turn=True), BOUNDS).action != "rollback"
+    late = history(*[replace(GOOD, back=Back(0.0, 0.001))] * 2, worse)
+    assert decide(late, policy, situation(), BOUNDS).action != "rollback"  # a release is watched for two windows
+
+
+def test_windows_without_labels_between_do_not_hide_what_violates() -> None:
+    assert decide(history(BAD, UNKNOWN, UNKNOWN, BAD), POLICY, situation(), BOUNDS).action == "retrain"
+    drifted = replace(UNKNOWN, drifted=("temp",))
+    assert decide(history(drifted, drifted), Drift(violations=2, of=2), situation(), BOUNDS).action == "retrain"
+
+
+def test_windows_that_are_too_old_to_be_listed_count_as_age_and_cost_what_the_others_do() -> None:
+    whole = lived([0.05] * 40, deviation=0.01, grown=0.0)
+    short = replace(whole, windows=whole.windows[20:], older=20)
+    assert forecast(short).age == forecast(whole).age == 40
+    assert forecast(short).cost == pytest.approx(forecast(whole).cost, rel=0.1)
+
+
+def test_a_ledger_keeps_little_of_a_history() -> None:
+    assert len(str(lived([None] * 100).to_dict())) < 8000
+    old = {"gap": 0.1, "variance": 0.01, "grown": 0.2, "number": 0, "back": 0.3, "back_variance": 0.001}
+    seen = {"status": "good", "rows": 5, "drifted": [], "detail": "", "number": 0, "grown": 0.0, "trial": old}
+    kept = History.from_dict({"windows": [seen], "grown": 0.1, "past": [], "every": None})
+    assert kept.windows[0].back == Back(0.3, 0.001)  # as releases before this one wrote it
+
+
 def test_as_many_rows_are_needed_as_give_a_holdout_to_judge_by() -> None:
     bounds = Bounds.of(WEEK, Evaluation(holdout=0.3, min_rows=200))
     assert bounds.min_rows == 667
@@ -201,6 +232,7 @@ WINDOWS = st.lists(
         st.integers(0, 50),
         st.floats(0, 3),
         TRIALS,
+        st.none() | st.builds(Back, st.floats(-2, 2), st.floats(0, 1)),
     ),
     max_size=12,
 )
@@ -234,7 +266,7 @@ def test_whatever_the_history(
     )
     last = ended[-1].as_of if ended else None
     now = situation(last_turn=last, ended=ended, new_labelled=rows)
-    past = History(tuple(windows), 0.5, (Trial(0.1, 0.01, 0.4, 0),), WEEK)
+    past = History(tuple(windows), 0.5, (Trial(0.1, 0.01, 0.4, 0),), WEEK, older=3)
     decision = decide(past, bounded, now, BOUNDS)
     if decision.action == "retrain":
         assert windows

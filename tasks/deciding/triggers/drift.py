@@ -11,9 +11,9 @@ from tasks.deciding.policy import say_drift
 
 
 class Drift(Policy):
-    """Retrains where columns drifted in enough of the newest windows; for where labels never come.
+    """Retrains where columns drifted in enough of the newest windows; for where labels come late.
 
-    Drift alone does not say that a fresh model would be better.
+    Drift alone does not say that a fresh model would be better, and there must be new labelled rows to learn from.
     """
 
     examples: ClassVar = ({"trigger": "drift", "columns": 3, "violations": 2, "of": 2},)

@@ -36,7 +36,8 @@ class Performance(Policy):
             summary = f"performance is not known yet ({latest.detail}); {drift or 'no drift'}"
             return Answer(retrain=False, cause="unknown", summary=summary, alert=bool(drift))
         if latest.status == "violated":
-            violating = sum(seen.status == "violated" for seen in history.windows[-self.of :])
+            known = [seen.status for seen in history.windows if seen.status != "unknown"]
+            violating = known[-self.of :].count("violated")
             loss = latest.detail + (f"; {drift}" if drift else "")
             if violating >= self.violations:
                 return Answer(retrain=True, cause="decay", summary=loss, alert=True)
