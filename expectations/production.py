@@ -12,8 +12,9 @@ from pydantic import (
 
 from expectations.deciding import Policy
 from expectations.durations import Duration
-from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict
+from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict, Zone
 from expectations.slots import DEFAULT_TRIGGER, POLICIES
+from expectations.windows import Weekday
 
 
 class Drift(Strict):
@@ -50,6 +51,11 @@ class Monitoring(Strict):
     """What is watched in production."""
 
     every: PositiveSpan
+    """How long a window is. Days, weeks and months are those of `timezone`; shorter spans count in UTC."""
+    timezone: Zone | None = None
+    """Whose midnights windows begin at; the clock's zone where not given."""
+    week: Weekday = "monday"
+    """The day that windows of whole weeks begin at."""
     drift: Drift = Drift()
     performance: tuple[Performance, ...]
     policy: Annotated[Policy, POLICIES] = Field(default_factory=_default_policy)

@@ -22,6 +22,7 @@ from expectations.gates import Evaluation, Gate
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.production import Costs, Monitoring, Release, Schedule
 from expectations.slots import CLEANING, FEATURES, GATES, METRICS, SOURCES
+from expectations.windows import Grid
 
 REPLAY = "-replay"
 """Ending of the names replays are kept under."""
@@ -120,6 +121,12 @@ class UseCase(Strict):
             path = "monitoring.policy.cooldown"
             return [f"{path}: {cooldown} is shorter than a window ({every}), so it would never hold; write 0d for none"]
         return []
+
+    @property
+    def windows(self) -> Grid:
+        """The windows that production is measured by."""
+        monitoring = self.monitoring
+        return Grid(monitoring.every, monitoring.timezone or self.clock.timezone, monitoring.week)
 
     def compared_since(self, newest: datetime) -> datetime:
         """Return from which event time on rows that are known are compared again, for corrections.

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.stage import Verdict, open_job, present, run_name, tell
 from flows.versions import take_back
-from tasks.monitoring import watching
+from tasks.monitoring import deciding
 from tasks.monitoring.task import announce_stalled, decide, draw_report, harvest_journal, measure_windows
 from tasks.stores.places import Job
 from tasks.training.task import try_challenger
@@ -22,7 +22,7 @@ def take_back_release(job: Job) -> None:
 
     Where that cannot be, a person is told once, and monitoring goes on.
     """
-    decision = watching.release_to_take_back(job)
+    decision = deciding.release_to_take_back(job)
     if decision is not None:
         roll_back(job, decision)
 

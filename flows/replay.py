@@ -196,14 +196,14 @@ def plan_windows(
         If there is no window between start and end.
     """
     spec = usecase.spec
-    every, clock = spec.monitoring.every, spec.clock.column
+    grid, clock = spec.windows, spec.clock.column
     first: datetime = world[clock].min()  # type: ignore[assignment] # an instant column
     last: datetime = world[clock].max()  # type: ignore[assignment]
-    begin = every.floor(start or spec.start or first + (last - first) / 5)
+    begin = grid.window_of(start or spec.start or first + (last - first) / 5).start
     stop = min(end, last) if end else last
     windows = []
-    while end is None or every.after(begin) <= end:
-        window = Window(begin, every.after(begin))
+    while end is None or grid.after(begin) <= end:
+        window = grid.window_of(begin)
         if (stop - window.start) / (window.end - window.start) < MIN_COVERED:
             break
         windows.append(window)

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from expectations.errors import LakeError, UseCaseNotFoundError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
-from expectations.windows import window_of
 from infra.settings import Settings
-from tasks.monitoring.watching import draw_window
+from tasks.monitoring.reporting import draw_window
 from tasks.stores.places import Job
 
 
@@ -22,7 +21,7 @@ def report_window(settings: Settings, name: str, moment: datetime) -> str:
         If nothing was served in that window, or nothing is served at all.
     """
     usecase = _use_case(settings, name)
-    window = window_of(usecase.spec.monitoring.every, moment)
+    window = usecase.spec.windows.window_of(moment)
     job = Job(usecase, settings.places(), datetime.now(UTC))
     drawn = draw_window(job, window)
     if drawn is None:

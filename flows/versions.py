@@ -14,7 +14,7 @@ from flows.stage import Verdict, tell
 from infra.settings import Settings
 from tasks.deployment import releasing, rollout
 from tasks.deployment.rollout import Rollout
-from tasks.monitoring.watching import NOT_TAKEN_BACK
+from tasks.monitoring.deciding import NOT_TAKEN_BACK
 from tasks.stores.ledger import Entry, champions
 from tasks.stores.outbox import Alert, Severity
 from tasks.stores.places import Job

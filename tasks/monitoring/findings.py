@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from expectations.windows import Window
@@ -48,6 +49,33 @@ def note_strays(job: Job, strays: Sequence[Strays]) -> None:
         evidence = {"rows": each.rows, "why": each.why, "first": each.first, "last": each.last, "bundle": each.bundle}
         key = f"stray/{each.bundle}/{each.version}/{each.why}/{magnitude(each.rows)}"
         note(job, key, "stray", summary, kind="monitor", severity="warning", evidence=evidence)
+
+
+def note_silence(job: Job, served: Sequence[Window]) -> None:
+    """Report that nothing is asked any more: whole windows without a row, more of them in a row than ever before.
+
+    Reported once, and again when there are ten times as many. Windows without rows before those of now say what is
+    usual: a shop that is closed on Sundays is reported on its first.
+
+    Parameters
+    ----------
+    served : sequence of Window
+        Closed windows with predictions, oldest first.
+    """
+    if not served:
+        return
+    grid, last = job.usecase.spec.windows, served[-1].end
+    empty = grid.between(last, job.as_of)
+    usual = max((grid.between(before.end, after.start) for before, after in pairwise(served)), default=0)
+    if empty > usual:
+        summary = (
+            f"no prediction was asked for since {last:%Y-%m-%d %H:%M}: {empty} windows of {grid.every} without a row, "
+            f"after {usual} at most before"
+        )
+        key = f"silent/{last.isoformat()}/{magnitude(empty)}"
+        note(
+            job, key, "silent", summary, kind="monitor", severity="warning", evidence={"windows": empty, "since": last}
+        )
 
 
 def note_unmatched(job: Job, unmatched: Unmatched) -> None:

@@ -9,8 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from expectations.durations import Duration
-from expectations.windows import Window, window_start
+from expectations.windows import Grid, Window
 from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.lake import Lake
 
@@ -48,7 +47,7 @@ class Strays:
 
 
 def find_served(
-    lake: Lake, every: Duration, cutoffs: Mapping[str, datetime], as_of: datetime
+    lake: Lake, grid: Grid, cutoffs: Mapping[str, datetime], as_of: datetime
 ) -> tuple[list[ServedWindow], list[Strays]]:
     """Find the closed windows that have predictions, oldest first, and what lies in none.
 
@@ -77,7 +76,7 @@ def find_served(
     counted = (
         rows.join(known, on="bundle", how="left")
         .with_columns(why.alias("why"))
-        .with_columns(pl.when(pl.col("why").is_null()).then(window_start(every, "event_time")).alias("start"))
+        .with_columns(pl.when(pl.col("why").is_null()).then(grid.start("event_time")).alias("start"))
         .group_by("start", "bundle", "version", "why")
         .agg(
             pl.len().alias("rows"),
@@ -100,8 +99,8 @@ def find_served(
         .sort("bundle", "version", "why")
     )
     windows = [
-        ServedWindow(Window(start, every.after(start)), bundle, version)
+        ServedWindow(Window(start, grid.after(start)), bundle, version)
         for start, bundle, version in found.iter_rows()
-        if every.after(start) <= as_of
+        if grid.after(start) <= as_of
     ]
     return windows, [Strays(*row) for row in strays.iter_rows()]

@@ -6,15 +6,15 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.monitoring import watching
-from tasks.monitoring.watching import Watched
+from tasks.monitoring import deciding, harvesting, reporting, stalled, watching
+from tasks.monitoring.deciding import Watched
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
 from tasks.stores.stopwatch import timed
 
 
 def _decide(job: Job) -> Watched:
-    watched = watching.decide_now(job)
+    watched = deciding.decide_now(job)
     decision = watched.decision
     say_stage("monitor: %s (%s): %s", decision.action, decision.cause, decision.summary)
     create_markdown_artifact(
@@ -26,8 +26,8 @@ def _decide(job: Job) -> Watched:
 
 
 def _report(job: Job, watched: Watched) -> str | None:
-    due = watching.due_for_report(job, watched)
-    link = watching.report_decision(job, due) if due else None
+    due = reporting.due_for_report(job, watched)
+    link = reporting.report_decision(job, due) if due else None
     if due and link:
         create_link_artifact(
             key=f"report-{job.name}".replace("_", "-"),
@@ -39,7 +39,7 @@ def _report(job: Job, watched: Watched) -> str | None:
 
 
 harvest_journal = task(name="harvest the journal", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", watching.harvest_journal, "step 1 of 6, harvesting the journal")
+    timed("monitoring", harvesting.harvest_journal, "step 1 of 6, harvesting the journal")
 )
 measure_windows = task(name="measure windows", cache_policy=NO_CACHE, persist_result=False)(
     timed("monitoring", watching.measure_windows, "step 2 of 6, measuring windows")
@@ -48,7 +48,7 @@ decide = task(name="decide", cache_policy=NO_CACHE, persist_result=False)(
     timed("monitoring", _decide, "step 4 of 6, deciding")
 )
 announce_stalled = task(name="announce a stalled turn", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", watching.announce_stalled, "step 5 of 6, looking for a stalled turn")
+    timed("monitoring", stalled.announce_stalled, "step 5 of 6, looking for a stalled turn")
 )
 draw_report = task(name="draw the report", cache_policy=NO_CACHE, persist_result=False)(
     timed("monitoring", _report, "step 6 of 6, drawing the report")

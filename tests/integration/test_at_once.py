@@ -21,7 +21,7 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.cleaning.task import validate_and_repair
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import score_table
-from tasks.monitoring import watching
+from tasks.monitoring import deciding
 from tasks.monitoring.report import draw_report
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
@@ -158,7 +158,7 @@ def served(folder: Path) -> Path:
 def test_monitors_decide_once(served: Path) -> None:
     at = job(served, "2011-06-02")
     measured(at, "2011-04-01", "2011-05-01", "violated")
-    found = in_threads(lambda: watching.decide_now(at))
+    found = in_threads(lambda: deciding.decide_now(at))
     (turn,) = at.database.turns(at.name)
     said = [(each.decision.action, each.turn) for each in found]
     assert sorted(said) == [("keep", None), ("keep", None), ("retrain", turn.id)]

@@ -18,7 +18,7 @@ from infra.settings import Settings
 from tasks.bundles.champion import current_champion
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
-from tasks.monitoring import watching
+from tasks.monitoring import deciding, stalled
 from tasks.stores.database import HELD
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job, Places
@@ -87,18 +87,18 @@ def measured(job: Job, start: str, end: str, status: str) -> None:
 
 def test_a_crash_between_measuring_and_deciding_loses_no_decision(job: Job) -> None:
     measured(job, "2011-04-01", "2011-05-01", "violated")
-    first = watching.decide_now(job)
+    first = deciding.decide_now(job)
     assert (first.decision.action, first.turn is not None) == ("retrain", True)
-    again = watching.decide_now(job)
+    again = deciding.decide_now(job)
     assert (again.decision.cause, again.turn) == ("unchanged", None)
     assert len(job.database.turns(job.name)) == 1
 
 
 def test_labels_that_come_late_are_decided_about_when_they_come(job: Job) -> None:
     measured(job, "2011-04-01", "2011-05-01", "unknown")
-    assert watching.decide_now(job).decision.action == "keep"
+    assert deciding.decide_now(job).decision.action == "keep"
     measured(job, "2011-04-01", "2011-05-01", "violated")
-    assert watching.decide_now(job).decision.action == "retrain"
+    assert deciding.decide_now(job).decision.action == "retrain"
 
 
 def test_a_metric_that_is_no_number_is_named_and_decides_nothing(job: Job) -> None:
@@ -106,7 +106,7 @@ def test_a_metric_that_is_no_number_is_named_and_decides_nothing(job: Job) -> No
     (content,) = job.database.measurements(job.name)
     content["realised"][0]["undefined"] = True
     job.database.put_measurement(job.name, instant("2011-04-01"), instant("2011-05-01"), content)
-    decision = watching.decide_now(job).decision
+    decision = deciding.decide_now(job).decision
     assert (decision.action, decision.cause) == ("keep", "unknown")
     assert "rmse or its reference is no finite number (700 labels)" in decision.summary
 
@@ -114,19 +114,19 @@ def test_a_metric_that_is_no_number_is_named_and_decides_nothing(job: Job) -> No
 def test_newer_windows_without_labels_do_not_hide_a_loss(job: Job) -> None:
     measured(job, "2011-03-01", "2011-04-01", "violated")
     measured(job, "2011-04-01", "2011-05-01", "unknown")
-    assert watching.decide_now(job).decision.action == "retrain"
-    assert watching.decide_now(job).decision.cause == "unknown"
+    assert deciding.decide_now(job).decision.action == "retrain"
+    assert deciding.decide_now(job).decision.cause == "unknown"
 
 
 def test_data_that_is_held_is_decided_once_and_frees_the_window_when_healed(job: Job) -> None:
     measured(job, "2011-04-01", "2011-05-01", "violated")
     job.database.mark(job.name, HELD, '["rows failed"]')
-    assert watching.decide_now(job).decision.action == "hold"
-    watching.decide_now(job)
+    assert deciding.decide_now(job).decision.action == "hold"
+    deciding.decide_now(job)
     assert len(job.database.entries(job.name)) == 1
     assert len(job.database.undelivered(job.name)) == 1
     job.database.mark(job.name, HELD, "[]")
-    assert watching.decide_now(job).decision.action == "retrain"
+    assert deciding.decide_now(job).decision.action == "retrain"
 
 
 def test_a_trial_is_made_once_and_decides(trying: Job) -> None:
@@ -139,7 +139,7 @@ def test_a_trial_is_made_once_and_decides(trying: Job) -> None:
     assert tried.start == instant("2011-04-22")
     assert tried.rows == 216
     assert try_now(trying) is None
-    found = watching.decide_now(trying)
+    found = deciding.decide_now(trying)
     assert found.decision.action == "retrain"
     assert "saved" in found.decision.summary
     assert [entry.kind for entry in trying.database.entries(trying.name)] == ["trial", "decision"]
@@ -156,7 +156,7 @@ def test_a_trial_is_made_once_and_decides(trying: Job) -> None:
 def test_a_window_with_few_labels_has_no_trial(trying: Job) -> None:
     measured(trying, "2011-07-01", "2011-08-01", "good")  # its rows were not collected yet
     assert try_now(trying) is None
-    decision = watching.decide_now(trying).decision
+    decision = deciding.decide_now(trying).decision
     assert decision.action == "keep"
     assert "no trial: too few labels" in decision.summary
 
@@ -199,7 +199,7 @@ def test_the_champion_before_is_held_against_this_one_whatever_the_policy(job: J
     trial = job.database.entries(job.name)[-1]
     assert (trial.kind, trial.action, trial.evidence["predecessor"]) == ("trial", "untold", before)
     assert trial.evidence["back"] < 0  # it has seen less
-    watching.decide_now(job)
+    deciding.decide_now(job)
     kept = History.from_dict(job.database.entries(job.name)[-1].evidence["history"])
     assert kept.windows[-1].back == Back(trial.evidence["back"], trial.evidence["back_variance"])
 
@@ -245,23 +245,23 @@ def test_a_release_that_its_predecessor_beats_is_taken_back(trying: Job) -> None
     with trying.database.transaction() as connection:
         trying.database.write(connection, entry)
     measured(trying, "2011-05-01", "2011-06-01", "good")
-    assert watching.release_to_take_back(trying) is None
-    decision = watching.decide_now(trying).decision
+    assert deciding.release_to_take_back(trying) is None
+    decision = deciding.decide_now(trying).decision
     assert (decision.action, decision.cause) == ("rollback", "release")
     assert "25.9 % of the loss" in decision.summary
-    decided = watching.release_to_take_back(trying)
+    decided = deciding.release_to_take_back(trying)
     assert decided is not None
     assert (decided.summary, decided.evidence["predecessor"]) == (decision.summary, before)
     other = Served(bundle="0" * 64, version="0")
     trying.releases.set_desired(trying.name, champion=other)
-    assert watching.release_to_take_back(trying) is None  # somebody released another
+    assert deciding.release_to_take_back(trying) is None  # somebody released another
     trying.releases.set_desired(trying.name, champion=Served(bundle=before, version="1"))
-    assert watching.release_to_take_back(trying) == decided  # killed before it was written down
+    assert deciding.release_to_take_back(trying) == decided  # killed before it was written down
     trying.releases.set_desired(trying.name, champion=Served(bundle=champion, version="2"))
     promoted = Entry("again", trying.name, trying.as_of, "deploy", "promoted", "manual", "", {"bundle": champion})
     with trying.database.transaction() as connection:
         trying.database.write(connection, promoted)
-    assert watching.release_to_take_back(trying) is None  # whoever promotes it again knows better
+    assert deciding.release_to_take_back(trying) is None  # whoever promotes it again knows better
 
 
 def test_a_turn_of_a_clock_that_was_ahead_delays_no_other(job: Job) -> None:
@@ -269,18 +269,18 @@ def test_a_turn_of_a_clock_that_was_ahead_delays_no_other(job: Job) -> None:
     with job.database.transaction() as connection:
         ahead = job.database.request_turn(connection, job.name, "decay", instant("2031-01-01"))
         job.database.put_state(connection, ahead, "failed")
-    assert watching.decide_now(job).decision.action == "retrain"
+    assert deciding.decide_now(job).decision.action == "retrain"
 
 
 def test_a_turn_that_never_moves_is_given_up_and_the_next_one_may_begin(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "SILENCE", timedelta(seconds=-1))
+    monkeypatch.setattr(stalled, "SILENCE", timedelta(seconds=-1))
     with job.database.transaction() as connection:
         turn = job.database.request_turn(connection, job.name, "drift", job.as_of)
-    asked = [watching.announce_stalled(job) for _ in range(watching.MAX_ANNOUNCEMENTS)]
-    assert asked == [turn] * watching.MAX_ANNOUNCEMENTS
-    assert watching.announce_stalled(job) is None
+    asked = [stalled.announce_stalled(job) for _ in range(stalled.MAX_ANNOUNCEMENTS)]
+    assert asked == [turn] * stalled.MAX_ANNOUNCEMENTS
+    assert stalled.announce_stalled(job) is None
     assert job.database.turn(turn).state == "failed"
     (entry,) = job.database.entries(job.name)
     assert "stood at requested and did not move in 5 attempts" in entry.summary

@@ -25,7 +25,7 @@ from tasks.bundles.bundle import Bundle, Manifest, load_bundle
 from tasks.deployment import releasing, rollout
 from tasks.deployment.guarding import StepVerdict
 from tasks.deployment.rollout import Rollout, roll_out
-from tasks.monitoring.watching import note_troubles
+from tasks.monitoring.harvesting import note_troubles
 from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Releases, Served
@@ -306,7 +306,7 @@ def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monke
 
 def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.deployment.rollout import _Counting
-    from tasks.monitoring.watching import harvest_journal
+    from tasks.monitoring.harvesting import harvest_journal
 
     first = httpx.URL(job.places.service)
     second = Running(tmp_path)

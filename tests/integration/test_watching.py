@@ -18,10 +18,11 @@ from expectations.durations import Duration
 from expectations.loading import LoadedUseCase
 from infra.settings import Settings
 from tasks.bundles.bundle import jsonable
+from tasks.bundles.champion import current_champion
 from tasks.bundles.feedback import find_unmatched
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
-from tasks.monitoring import watching
+from tasks.monitoring import deciding, harvesting, reporting, watching
 from tasks.monitoring.findings import note_unmatched
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
@@ -92,14 +93,14 @@ def served(
     job: Job, start: str, end: str, change: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame
 ) -> list[str]:
     """Let the champion answer the rows of a time, each at its own; returns their ids."""
-    champion = watching.current_champion(job)
+    champion = current_champion(job)
     names = [column.name for column in champion.manifest.columns]
     frame = rows(job.usecase, end).filter(pl.col("time") >= instant(start)).sort("time")
     return answered(job, change(frame.select(names)))
 
 
 def answered(job: Job, frame: pl.DataFrame, at: datetime | None = None) -> list[str]:
-    champion = watching.current_champion(job)
+    champion = current_champion(job)
     names = tuple(frame.columns)
     origin = Origin("1", champion.digest, names, names.index("time"))
     asked = [tuple(row.values()) for row in jsonable(frame)]
@@ -152,7 +153,7 @@ def test_a_half_hourly_row_falls_into_the_half_hour_it_belongs_to(job: Job) -> N
 def test_rows_of_other_times_are_in_no_window_and_are_reported_once(job: Job) -> None:
     ids = served(job, "2011-04-01", "2011-05-01")
     spread = rows(job.usecase, CUTOFF).head(1)
-    champion = watching.current_champion(job)
+    champion = current_champion(job)
     names = [column.name for column in champion.manifest.columns]
     weeks = pl.Series("time", [instant("1840-01-01") + timedelta(weeks=at) for at in range(3000)]).cast(
         pl.Datetime("us", "UTC")
@@ -173,7 +174,7 @@ def test_rows_of_other_times_are_in_no_window_and_are_reported_once(job: Job) ->
     ]
     assert {alert.severity for alert in job.database.undelivered(job.name)} == {"warning"}
     watching.measure_windows(job)
-    assert len(job.database.entries(job.name)) == len(entries)
+    assert [entry for entry in job.database.entries(job.name) if entry.action == "stray"] == entries
 
 
 def test_rows_of_after_this_run_are_the_next_ones_and_no_finding(job: Job) -> None:
@@ -183,8 +184,31 @@ def test_rows_of_after_this_run_are_the_next_ones_and_no_finding(job: Job) -> No
     assert job.database.entries(job.name) == []
 
 
+def test_that_nothing_is_asked_any_more_is_reported_once_and_again_when_it_lasts(job: Job) -> None:
+    daily = changed(job, monitoring__every=Duration.parse("1d"))
+    served(daily, "2011-04-01", "2011-04-04")
+    served(daily, "2011-04-06", "2011-04-08")  # two days without a row, which is usual here
+
+    def silent(day: str) -> list[str]:
+        watching.measure_windows(daily.moved(instant(day)))
+        return [each.summary for each in job.database.entries(job.name) if each.action == "silent"]
+
+    assert silent("2011-04-10") == []
+    (said,) = silent("2011-04-11")
+    assert "since 2011-04-08 00:00: 3 windows of 1d without a row, after 2 at most before" in said
+    assert len(silent("2011-04-12")) == 1
+    assert len(silent("2011-04-18")) == 2
+
+
+def test_days_are_measured_from_midnight_where_the_use_case_is(job: Job) -> None:
+    daily = changed(job, monitoring__every=Duration.parse("1d"), monitoring__timezone="Asia/Tokyo")
+    served(daily, "2011-04-01", "2011-04-02")
+    starts = [each.window.start for each in watching.measure_windows(daily)]
+    assert starts == [instant("2011-03-31T15:00:00"), instant("2011-04-01T15:00:00")]
+
+
 def test_rows_the_champion_has_learnt_from_do_not_count_in_a_window_it_ends_in(job: Job) -> None:
-    manifest = watching.current_champion(job).manifest
+    manifest = current_champion(job).manifest
     month = changed(job, monitoring__every=Duration.parse("1y"))
     served(month, "2011-02-20", "2011-04-01")
     (found,) = watching.measure_windows(month.moved(instant("2012-02-01")))
@@ -203,30 +227,30 @@ def test_a_sensor_that_died_is_called_and_the_rest_is_measured(job: Job) -> None
     assert (temp["drifted"], temp["missing_share"]) == (True, 1.0)
     assert len(content["drift"]) > 5
     assert content["realised"][0]["status"] != "unknown"
-    decided = watching.decide_now(job)
+    decided = deciding.decide_now(job)
     assert "temp (100 % missing)" in decided.decision.summary
-    assert watching.report_decision(job, decided) is not None
+    assert reporting.report_decision(job, decided) is not None
     assert watched[0].rows == content["rows"]
 
 
 def test_a_report_whose_run_was_killed_is_drawn_by_the_next_one_and_once(job: Job) -> None:
     served(job, "2011-04-01", "2011-05-01", lambda frame: frame.with_columns(pl.lit(None, pl.Float64).alias("temp")))
     watching.measure_windows(job)
-    decided = watching.decide_now(job)
+    decided = deciding.decide_now(job)
     assert decided.decision.action != "keep"
 
-    again = watching.due_for_report(job, watching.decide_now(job))
+    again = reporting.due_for_report(job, deciding.decide_now(job))
 
     assert again is not None
     told = ("action", "cause", "summary")
     assert [getattr(again.decision, each) for each in told] == [getattr(decided.decision, each) for each in told]
     assert (again.measurement, again.turn) == (decided.measurement, decided.turn)
-    assert watching.report_decision(job, again) is not None
-    assert watching.due_for_report(job, watching.decide_now(job)) is None
+    assert reporting.report_decision(job, again) is not None
+    assert reporting.due_for_report(job, deciding.decide_now(job)) is None
 
 
 def test_rows_without_any_value_are_measured_and_the_report_says_why_there_is_none(job: Job) -> None:
-    inputs = [column.name for column in watching.current_champion(job).manifest.columns if column.role == "input"]
+    inputs = [column.name for column in current_champion(job).manifest.columns if column.role == "input"]
     nothing = [column for column in inputs if column != "time"]
     served(
         job,
@@ -235,12 +259,12 @@ def test_rows_without_any_value_are_measured_and_the_report_says_why_there_is_no
         lambda frame: frame.with_columns(pl.lit(None).cast(frame.schema[c]).alias(c) for c in nothing),
     )
     watching.measure_windows(job)
-    decided = watching.decide_now(job)
+    decided = deciding.decide_now(job)
     assert decided.decision.action != "keep"
-    report = watching.report_decision(job, decided)
+    report = reporting.report_decision(job, decided)
     entry = job.database.entries(job.name)[-1]
     assert (report is None) == (entry.action == "undrawn")
-    assert watching.due_for_report(job, watching.decide_now(job)) is None
+    assert reporting.due_for_report(job, deciding.decide_now(job)) is None
     assert all(each["drifted"] for each in kept(job)[0]["drift"] if each["column"] in nothing)
 
 
@@ -282,7 +306,7 @@ def test_which_label_counts_is_declared_and_recorded(job: Job, rules: dict[str, 
     labelled(job, {ids[0]: 5.0}, "2011-05-02", "early")
     labelled(job, {ids[0]: 7.0, ids[9]: 8.0}, "2011-05-03", "late")
     labelled(job, {ids[9]: 9.0}, "2011-08-01")  # not known yet
-    champion, window = watching.current_champion(job), Window(instant("2011-04-01"), instant("2011-05-01"))
+    champion, window = current_champion(job), Window(instant("2011-04-01"), instant("2011-05-01"))
     predictions = window_predictions(job.lake, window, {})
     asked = decode_rows(predictions, champion.manifest.columns)
     labels, use = true_labels(predictions, asked, job.known, job.lake, window, champion.manifest)
@@ -336,17 +360,17 @@ def test_the_monitor_holds_labels_against_what_the_service_answered(
     try:
         monkeypatch.setenv("DRIFTWHEEL_SERVICE", service.url)
         job = Job(job.usecase, Settings().places(), job.as_of)
-        champion = watching.current_champion(job)
+        champion = current_champion(job)
         names = [column.name for column in champion.manifest.columns]
         asked = jsonable(rows(job.usecase, "2011-04-02").select(names).tail(3))
         ids = service.ask({"dataframe_records": asked}).json()["ids"]
         labels = [{"id": one, "label": 5} for one in (*ids, "nobody", "never")]
         assert service.ask({"feedback": labels}, "/feedback").json() == {"accepted": 5}
-        assert watching.harvest_journal(job).labels == 5
+        assert harvesting.harvest_journal(job).labels == 5
         (entry,) = job.database.entries(job.name)
         assert (entry.kind, entry.action, entry.evidence["labels"]) == ("monitor", "unmatched", 2)
         assert service.ask({"id": "again", "label": 5}, "/feedback").status_code == 200
-        assert watching.harvest_journal(job).labels == 1
+        assert harvesting.harvest_journal(job).labels == 1
         assert len(job.database.entries(job.name)) == len(job.database.undelivered(job.name)) == 1
     finally:
         service.stop()

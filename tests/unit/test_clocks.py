@@ -14,7 +14,7 @@ import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
 from expectations.durations import Duration
-from expectations.windows import window_of
+from expectations.windows import Grid
 from flows import stage
 from flows.deployments import utc_schedule
 from infra.vital_signs import show, shows
@@ -97,13 +97,13 @@ def test_every_hour_of_a_year_is_in_one_window_wherever_its_clock_is(
     utc = there.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
     served = pl.DataFrame({"id": [str(each) for each in range(len(utc))], "event_time": utc, "served_at": utc})
     lake.append("predictions", served.with_columns(bundle=pl.lit("b"), version=pl.lit("1")), transactions={"served": 1})
-    span = Duration.parse(every)
-    windows, strays = find_served(lake, span, {"b": datetime(2026, 1, 1, tzinfo=UTC)}, datetime(2027, 1, 1, tzinfo=UTC))
+    grid, begun = Grid(Duration.parse(every)), datetime(2026, 1, 1, tzinfo=UTC)
+    windows, strays = find_served(lake, grid, {"b": begun}, datetime(2027, 1, 1, tzinfo=UTC))
     starts = [each.window.start for each in windows]
     ends = [each.window.end for each in windows]
     assert not strays
     assert starts[1:] == ends[:-1]  # none is left out, none is there twice
-    assert {window_of(span, each) for each in utc} == {each.window for each in windows}
+    assert {grid.window_of(each) for each in utc} == {each.window for each in windows}
 
 
 @pytest.mark.parametrize("zone", ZONES)

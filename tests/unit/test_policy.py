@@ -14,7 +14,7 @@ from expectations.deciding import Back, Budget, History, Policy, Seen, Trial
 from expectations.durations import Duration
 from expectations.gates import Evaluation
 from expectations.production import Costs, Monitoring
-from expectations.windows import Window, window_of
+from expectations.windows import Grid, Window
 from tasks.deciding.gaps import forecast, loss_is_certain
 from tasks.deciding.policy import Bounds, Ended, Situation, decide
 from tasks.deciding.triggers.drift import Drift
@@ -291,11 +291,21 @@ def test_a_policy_that_says_no_trigger_is_told_by_its_fields() -> None:
 
 
 def test_windows_are_half_open() -> None:
-    month = Duration.parse("1mo")
+    month = Grid(Duration.parse("1mo"))
     february = Window(instant("2013-02-01"), instant("2013-03-01"))
-    assert window_of(month, instant("2013-02-01")) == february
-    assert window_of(month, instant("2013-02-28T23:59:59")) == february
-    assert window_of(month, instant("2013-03-01")).start == february.end
+    assert month.window_of(instant("2013-02-01")) == february
+    assert month.window_of(instant("2013-02-28T23:59:59")) == february
+    assert month.window_of(instant("2013-03-01")).start == february.end
+
+
+def test_days_are_those_of_the_place_and_weeks_begin_where_they_are_told_to() -> None:
+    tokyo = Grid(Duration.parse("1d"), "Asia/Tokyo").window_of(instant("2013-02-01T16:00:00"))
+    assert (tokyo.start, tokyo.end) == (instant("2013-02-01T15:00:00"), instant("2013-02-02T15:00:00"))
+    spring = Grid(Duration.parse("1d"), "Europe/Berlin").window_of(instant("2013-03-31T12:00:00"))
+    assert spring.end - spring.start == timedelta(hours=23)
+    thursday = Grid(WEEK, week="thursday").window_of(instant("2013-02-01"))
+    assert thursday.start == instant("2013-01-31")
+    assert Grid(Duration.parse("1d"), week="thursday").window_of(NOW).start == NOW
 
 
 def test_a_window_is_ripe_when_its_last_label_may_be_known() -> None:

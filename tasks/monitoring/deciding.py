@@ -1,0 +1,263 @@
+"""Decide about the newest window, once, from what was measured and tried."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import polars as pl
+
+from expectations.deciding import HISTORY, Back, History, Seen, Trial
+from tasks.bundles.bundle import PREDICTION, Bundle
+from tasks.bundles.champion import current_champion
+from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
+from tasks.stores.database import HELD
+from tasks.stores.events import RETRAIN_REQUESTED
+from tasks.stores.ledger import TRIAL, Entry
+from tasks.stores.outbox import Alert
+from tasks.stores.places import Job
+
+NOT_TAKEN_BACK = "not taken back"
+"""What the ledger says of a release that was to be rolled back, where that could not be."""
+_SEVERITIES: dict[str, Literal["info", "warning", "failure"]] = {
+    "keep": "warning",
+    "warn": "warning",
+    "hold": "failure",
+    "retrain": "info",
+    "rollback": "warning",
+}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a look at production came to.
+
+    Attributes
+    ----------
+    measurement : dict or None
+        The window decided about.
+    turn : str or None
+        The turn a decision to retrain opened.
+    """
+
+    decision: Decision
+    measurement: dict[str, Any] | None
+    turn: str | None
+
+
+def decide_now(job: Job) -> Watched:
+    """Decide about the newest window that was not decided about, and record it.
+
+    Performance is judged on the newest window whose labels are known, drift on the newest closed one. Ledger entry,
+    alert, turn and event are one transaction; what was decided once is not decided again, also after a crash between
+    measuring and deciding, because what is due is read from what was measured.
+    """
+    spec, database = job.usecase.spec, job.database
+    champion = current_champion(job)
+    held = tuple(json.loads(database.marked(job.name, HELD) or "[]"))
+    measured = database.measurements(job.name)
+    own = [each for each in measured if champion is not None and each["champion"] == champion.digest]
+    known = [each for each in own if each["status"] != "unknown"]
+    if held:
+        key, history, content = f"held/{hashlib.sha256(repr(held).encode()).hexdigest()[:16]}", known, None
+    elif known and not _decided(job, f"{known[-1]['end']}/known"):
+        key, content = f"{known[-1]['end']}/known", known[-1]
+        history = own[: own.index(content) + 1]
+    elif own and own[-1]["status"] == "unknown" and not _decided(job, f"{own[-1]['end']}/unknown"):
+        key, history, content = f"{own[-1]['end']}/unknown", own, own[-1]
+    else:
+        nothing = Decision("keep", "unchanged", "no window to decide about that was not decided already")
+        return Watched(nothing, None, None)
+    situation = _situation(job, champion, held)
+    past = _history(job, champion, history, measured, situation.new_labelled)
+    policy = spec.monitoring.policy
+    bounds = Bounds.of(spec.monitoring.every, spec.evaluation)
+    decision = decide(past, policy, situation, bounds)
+    evidence: dict[str, Any] = {
+        "window": content,
+        "history": past.to_dict(),
+        "situation": situation.to_dict(),
+        "bounds": bounds.to_dict(),
+        "policy": policy.model_dump(mode="json"),
+    }
+    if decision.action == "rollback" and champion is not None:
+        evidence["predecessor"] = _predecessor_of(job, champion)
+    recorded, turn = _record(job, decision, f"{job.name}/decision/{key}", evidence | {"answer": decision.evidence})
+    if not recorded and not held:  # what is held stays held, however often somebody looks
+        return Watched(Decision("keep", "unchanged", "another run decided about this window just now"), None, None)
+    return Watched(decision, content, turn)
+
+
+def release_to_take_back(job: Job) -> Entry | None:
+    """Return the decision to roll the champion back, where that is what was decided last and nothing came of it yet.
+
+    Whatever was promoted or rolled back since then is the answer to it, by whomever: one who promotes the version again
+    knows better. So is that it could not be.
+    """
+    desired = job.releases.desired(job.name)
+    decisions = job.database.entries(job.name, last=1, kind="decision")
+    if desired is None or desired.champion is None or not decisions or decisions[-1].action != "rollback":
+        return None
+    decision = decisions[-1]
+    concerned = (decision.evidence["window"]["champion"], decision.evidence.get("predecessor"))
+    if desired.champion.bundle not in concerned:  # of a run that was killed between the release and its entry
+        return None
+    since = job.database.entries(job.name, after=decision.entry)
+    answers = ("promoted", "rolled back", NOT_TAKEN_BACK)
+    return None if any(each.action in answers for each in since) else decision
+
+
+def _predecessor_of(job: Job, champion: Bundle) -> str | None:
+    """Return the bundle that a champion is held against, as its trials say."""
+    found = [
+        each.evidence.get("predecessor")
+        for each in job.database.entries(job.name, last=HISTORY, kind=TRIAL)
+        if each.evidence["bundle"] == champion.digest
+    ]
+    return next((each for each in reversed(found) if each), None)
+
+
+def _situation(job: Job, champion: Bundle | None, held: tuple[str, ...]) -> Situation:
+    turns = job.database.turns(job.name)
+    ended = (turn for turn in turns if turn.state in ("done", "refused") and turn.cause != "bootstrap")
+    return Situation(
+        as_of=job.as_of,
+        # one from later is no turn before this instant: a clock was ahead, or somebody looks back
+        last_turn=max((turn.as_of for turn in turns if turn.as_of <= job.as_of), default=None),
+        new_labelled=len(_labelled_clocks(job, champion)),
+        open_turn=job.database.open_turn(job.name) is not None,
+        held=held,
+        ended=tuple(Ended(turn.as_of, turn.state == "done") for turn in ended if turn.as_of <= job.as_of),
+    )
+
+
+def _history(
+    job: Job,
+    champion: Bundle | None,
+    windows: Sequence[dict[str, Any]],
+    measured: Sequence[dict[str, Any]],
+    new: int,
+) -> History:
+    """Put together what a decision is made by.
+
+    Parameters
+    ----------
+    windows, measured : sequences of dict
+        Measurements of the champion that count, and all there are.
+    new : int
+        Ripe labelled rows the champion has not learnt from.
+    """
+    if champion is None:
+        return History()
+    known = [each for each in measured if each["status"] != "unknown"]
+    numbers = {(each["start"], each["end"]): number for number, each in enumerate(known)}
+    tried = {
+        (each.evidence["bundle"], each.evidence["window"]["start"], each.evidence["window"]["end"]): each.evidence
+        for each in job.database.entries(job.name, last=2 * HISTORY, kind=TRIAL)
+    }
+    trials = {
+        key: Trial(found["gap"], found["variance"], found["grown"], numbers.get(key[1:], len(known)))
+        for key, found in tried.items()
+        if found.get("gap") is not None
+    }
+    spec = job.usecase.spec
+    clocks, learnt = _labelled_clocks(job, champion), max(champion.manifest.rows, 1)
+    older, newest = windows[:-HISTORY], windows[-HISTORY:]
+    seen = []
+    for each in newest:
+        span = (champion.digest, each["start"], each["end"])
+        ripe = spec.label.available_after.after(datetime.fromisoformat(each["start"]), -1)
+        begun = int(clocks.search_sorted(ripe, "right"))
+        seen.append(
+            _seen(
+                each,
+                numbers.get(span[1:], len(known)),
+                math.log1p(begun / learnt),
+                trials.get(span),
+                _back(tried, span),
+            )
+        )
+    past = [trial for key, trial in trials.items() if key[0] != champion.digest]
+    return History(
+        tuple(seen),
+        math.log1p(new / learnt),
+        tuple(past[-HISTORY:]),
+        spec.monitoring.every,
+        spec.costs.release_in_windows,
+        sum(each["status"] != "unknown" for each in older),
+    )
+
+
+def _back(tried: Mapping[tuple[str, str, str], dict[str, Any]], span: tuple[str, str, str]) -> Back | None:
+    found = tried.get(span, {})
+    return Back(found["back"], found["back_variance"]) if found.get("back") is not None else None
+
+
+def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | None, back: Back | None) -> Seen:
+    parts = [
+        f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}"
+        if each["value"] is not None
+        else f"{each['metric']} or its reference is no finite number ({content['labelled']} labels)"
+        if each.get("undefined")
+        else f"{each['metric']} unknown (labels of {content['coverage']:.0%} of {content['champion_rows']} predictions)"
+        for each in content["realised"]
+    ]
+    drifted = tuple(_named(each) for each in content["drift"] if each["drifted"])
+    return Seen(content["status"], content["rows"], drifted, ", ".join(parts), number, grown, trial, back)
+
+
+def _named(drift: dict[str, Any]) -> str:
+    name = "the predictions" if drift["column"] == PREDICTION else str(drift["column"])
+    return f"{name} (100 % missing)" if drift["missing_share"] == 1 else name
+
+
+def _decided(job: Job, key: str) -> bool:
+    with job.database.transaction() as connection:
+        return job.database.stands(connection, f"{job.name}/decision/{key}")
+
+
+def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) -> tuple[bool, str | None]:
+    """Write a decision down, once; returns whether this call did, and the turn it opened."""
+    database = job.database
+    turn = None
+    with database.transaction() as connection:
+        if database.stands(connection, key):  # decided before; a turn opened now would be a second one for it
+            return False, None
+        if decision.action == "retrain":
+            turn = database.request_turn(connection, job.name, decision.cause, job.as_of, key)
+        entry = Entry(
+            key, job.name, job.as_of, "decision", decision.action, decision.cause, decision.summary, evidence, turn
+        )
+        database.write(connection, entry)
+        if turn is not None:
+            database.post(
+                connection,
+                job.name,
+                RETRAIN_REQUESTED,
+                {"driftwheel.turn": turn, "driftwheel.cause": decision.cause},
+                {"turn_id": turn, "as_of": job.as_of.isoformat(), "decision": key},
+                deliver=job.announce,
+            )
+        if decision.alert:
+            severity = _SEVERITIES[decision.action]
+            database.alert(
+                connection,
+                Alert(key, job.name, f"{job.name}: {decision.action} ({decision.cause})", decision.summary, severity),
+            )
+    return True, turn
+
+
+def _labelled_clocks(job: Job, champion: Bundle | None) -> pl.Series:
+    """Event times of the ripe labelled rows that the champion has not learnt from, in order."""
+    clock = job.usecase.spec.clock.column
+    if job.lake.version("clean") is None:
+        return pl.Series(clock, [], pl.Datetime("us", "UTC"))
+    rows = job.known.labelled(columns=[clock, job.usecase.spec.label.column])
+    if champion is not None:
+        rows = rows.filter(pl.col(clock) > champion.manifest.cutoff)
+    return rows[clock].sort()

@@ -1,0 +1,77 @@
+"""Bring what the service journaled into the lake, and report what the service says is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tasks.bundles.feedback import find_unmatched
+from tasks.monitoring.findings import note, note_unmatched
+from tasks.stores.harvest import Harvested, harvest
+from tasks.stores.journal import unreadable
+from tasks.stores.places import Job
+from tasks.stores.service import Answers, Service
+
+_MATCHED = "feedback_matched_until"
+"""Mark in the platform database: when the newest label that was held against predictions was received."""
+
+
+def harvest_journal(job: Job) -> Harvested:
+    """Ask the service to close its segments, then bring them into the lake; labels of no prediction are reported.
+
+    Raises
+    ------
+    UnreachableError
+        If the service does not answer: what it journaled cannot be told to be complete.
+    """
+    with job.places.open_service() as service:
+        note_troubles(job, service.ask("GET", "/version"))
+        harvested = _harvest(job, service)
+        checked = job.database.marked(job.name, _MATCHED)
+        after = datetime.fromisoformat(checked) if checked else None
+        if after is not None and harvested.labels_since is not None:  # of a replica that was away meanwhile
+            after = min(after, harvested.labels_since - timedelta(microseconds=1))
+        unmatched = find_unmatched(job.lake, after)
+        if unmatched.labels:  # one of several replicas may have answered after it had closed its segments
+            harvested += _harvest(job, service)
+            unmatched = find_unmatched(job.lake, after, unmatched.checked_until)
+    note_unmatched(job, unmatched)
+    if unmatched.checked_until is not None:
+        job.database.mark(job.name, _MATCHED, unmatched.checked_until.isoformat())
+    for path in unreadable(job.places.journal, job.name):
+        why = f"parts of the journal are no records; they are kept in {path}"
+        note(job, f"unreadable/{path.name}", "unharvested", why)
+    return harvested
+
+
+def _harvest(job: Job, service: Service) -> Harvested:
+    service.ask("POST", "/journal/seal", usecase=job.name)
+    return harvest(job.places.journal, job.name, job.lake)
+
+
+def note_troubles(job: Job, versions: Answers) -> None:
+    """Put into the ledger, and tell, what the replicas of the service say is wrong.
+
+    Each refused bundle and each release given up in the middle is told once, a disk that is away once an hour.
+    """
+    for version in versions:
+        for key, action, summary in _troubles(job, version):
+            note(job, key, action, summary)
+
+
+def _troubles(job: Job, version: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Return what one replica says is wrong: what it is known by, what happened, and the words for it."""
+    mount = version["usecases"].get(job.name, {})
+    hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
+    for bundle, why in mount.get("refused", {}).items():
+        yield f"refused/{bundle}", "refused", f"the service refuses bundle {bundle[:12]}: {why}"
+    candidate = mount.get("candidate")
+    if candidate and not candidate.get("watched", True):
+        why = f"nobody watches version {candidate['version']} any more: it was left out, and the champion answers alone"
+        yield f"unwatched/{mount['generation']}", "unwatched", why
+    if mount.get("trouble"):
+        yield f"releases/{hour}", "unreadable", f"the service cannot read what it should serve: {mount['trouble']}"
+    if version["journal"]["trouble"]:
+        why = f"the service cannot log predictions: {version['journal']['trouble']}"
+        yield f"journal/{hour}", "unlogged", why
