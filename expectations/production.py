@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal, Self
 
@@ -74,6 +75,17 @@ class Costs(Strict):
     """A full training."""
     error: Annotated[float, Field(gt=0)] | None = None
     """The errors of one window, as the champion makes them: a model that is 10 % better saves a tenth of it."""
+
+    @model_validator(mode="after")
+    def _a_release_costs_something(self) -> Self:
+        cost = self.release_in_windows
+        if cost is not None and not 0 < cost < math.inf:
+            raise ValueError(
+                f"release + training over error must be a finite number greater than zero, the windows of loss that a "
+                f"release costs; found ({self.release:g} + {self.training:g}) / {self.error:g} = {cost:g}. "
+                "For a release that costs next to nothing write a small number"
+            )
+        return self
 
     @property
     def release_in_windows(self) -> float | None:

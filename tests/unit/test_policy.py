@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from expectations.deciding import Back, Budget, History, Policy, Seen, Trial
 from expectations.durations import Duration
@@ -138,6 +139,19 @@ def test_costs_in_money_take_the_place_of_the_release_cost() -> None:
     dear = replace(lived([1.2]), release_cost=5.0)
     assert decide(dear, TrialPolicy(), situation(), BOUNDS).action != "retrain"
     assert "release costs 5" in decide(dear, TrialPolicy(), situation(), BOUNDS).summary
+
+
+@pytest.mark.parametrize("costs", [{"release": 0.0, "error": 5.0}, {"release": 1e300, "error": 1e-300}])
+def test_costs_that_are_no_price_are_refused(costs: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="finite number greater than zero"):
+        Costs.model_validate(costs)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, -1.0, 0.0])
+def test_an_error_costs_a_finite_amount(value: float) -> None:
+    with pytest.raises(ValidationError):
+        Costs(release=1.0, error=value)
+    assert Costs(release=0.0, training=5.0, error=100.0).release_in_windows == 0.05
 
 
 def test_a_person_hears_of_a_loss_that_is_certain_once() -> None:
