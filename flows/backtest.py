@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from flows.replay import plan_windows, read_history
 from tasks.backtesting.advice import (
+    DEFAULT,
     Advice,
     Array,
     Walked,
@@ -33,12 +34,10 @@ from tasks.backtesting.past import Past
 from tasks.backtesting.walking import Walk, walk
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
+from tasks.stores.files import storing
 from tasks.stores.lake import Lake
 from tasks.stores.progress import Pace, doing, part
 from tasks.training.learning import remembering
-
-DEFAULT = "default"
-"""Name of the policy that the use case has."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ class Backtest:
         (releases, lost a window) of every k-th window, mean over phases.
     release_cost : float
         What a release costs the use case, in windows of relative loss.
+    untrainable : dict of int to str
+        Window -> why no model could be learnt for it: the one before it stands in.
     """
 
     usecase: str
@@ -64,6 +65,7 @@ class Backtest:
     release_cost: float
     oracle: tuple[float, tuple[int, ...]]
     advice: Advice
+    untrainable: Mapping[int, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON carries."""
@@ -95,7 +97,18 @@ class Backtest:
             "oracle": {"cost": self.oracle[0], "before": list(self.oracle[1])},
             "chosen": self.advice.chosen,
             "why": self.advice.why,
+            "untrainable": [{"window": window, "why": why} for window, why in sorted(self.untrainable.items())],
         }
+
+    def notes(self) -> list[str]:
+        """Return what else is to be known of it, a line each."""
+        if not self.untrainable:
+            return []
+        windows = sorted(self.untrainable)
+        starts = ", ".join(self.windows[window][0][:10] for window in windows[:3])
+        more = f" and {len(windows) - 3} more" if len(windows) > 3 else ""
+        stands = f"no model could be learnt for {len(windows)} of {len(self.windows)} windows ({starts}{more})"
+        return [f"{stands}; the one before stands in. The first: {self.untrainable[windows[0]]}"]
 
     def frontier(self) -> list[Walked]:
         """Return the policies of which no other loses less with as few releases, fewest releases first."""
@@ -130,6 +143,8 @@ def past_of(usecase: LoadedUseCase, secret: bytes, start: Any = None, end: Any =
     """
     doing("reading the whole history")
     world = read_history(usecase, secret)
+    if world.is_empty():
+        raise SourceError("a history", "no rows", "Check the sources of the use case")
     clock = usecase.spec.clock.column
     windows = plan_windows(usecase, world, start, end)
     with tempfile.TemporaryDirectory() as folder, remembering():
@@ -153,7 +168,12 @@ def backtest(past: Past, asked: Mapping[str, Mapping[str, Any]] | None = None) -
         Policies by name, as written; some fifty where not given. The use case's own is walked too.
     """
     own = past.spec.monitoring.policy
-    specs = {DEFAULT: own.model_dump(mode="json"), **(candidates(len(past.windows)) if asked is None else asked)}
+    if asked is None:
+        priced = past.spec.costs.release_in_windows is not None
+        asked = candidates(len(past.windows), own, priced=priced)
+    specs = {DEFAULT: own.model_dump(mode="json"), **asked}
+    doing("judging the first model")
+    past.first()  # whether there is one is said now, not once all are learnt
     table = _triangle(past)
     release_cost = _release_cost(own, past)
     oracle = best_placement(table, release_cost)
@@ -162,7 +182,8 @@ def backtest(past: Past, asked: Mapping[str, Mapping[str, Any]] | None = None) -
     for number, (name, spec) in enumerate(specs.items(), 1):
         with part(f"policy {number} of {len(specs)}, {name}{pace.left(number - 1)}"):
             policy = policy_of(spec)
-            walks[name] = (policy, walk(past, policy, costs=name == DEFAULT))
+            acting = policy.model_copy(update={"dry_run": False})  # what it would come to is the question
+            walks[name] = (policy, walk(past, acting))
     lost = {name: _lost(done, past, table) for name, (_, done) in walks.items()}
     costs = {name: lost[name] + _paid(done, len(table), release_cost) for name, (_, done) in walks.items()}
     walked = tuple(
@@ -179,6 +200,7 @@ def backtest(past: Past, asked: Mapping[str, Mapping[str, Any]] | None = None) -
         release_cost,
         (oracle[0], tuple(oracle[1])),
         advise(walked, walked[0]),
+        dict(past.untrainable),
     )
 
 
@@ -238,7 +260,6 @@ def _walked(name: str, policy: Policy, done: Walk, lost: float, cost: Array, def
 def write(found: Backtest, folder: Path) -> tuple[Path, Path]:
     """Write the triangle and the picture of gain against releases; returns both paths."""
     from flows.story import draw_backtest
-    from tasks.stores.files import storing
 
     table, picture = folder / f"{found.usecase}.parquet", folder / f"{found.usecase}.png"
     with storing("write the backtest to", folder):
@@ -246,33 +267,3 @@ def write(found: Backtest, folder: Path) -> tuple[Path, Path]:
         found.frame().write_parquet(table)
         draw_backtest(found).savefig(picture, format="png", dpi=130)
     return table, picture
-
-
-def apply_policy(path: Path, spec: dict[str, Any]) -> None:
-    """Write a policy into a use case's YAML, its comments and order kept.
-
-    Raises
-    ------
-    DriftwheelError
-        If `monitoring` is not written as a block of its own, which is where it goes.
-    """
-    import re
-
-    import yaml
-
-    from expectations.errors import DriftwheelError
-    from tasks.stores.files import storing
-
-    text = path.read_text(encoding="utf-8")
-    given = {key: value for key, value in spec.items() if value is not None}
-    line = f"  policy: {yaml.safe_dump(given, default_flow_style=True, width=1000, sort_keys=False).strip()}\n"
-    block = re.search(r"^monitoring:[ \t]*(?:#.*)?\n((?:[ \t]+.*\n|[ \t]*\n)+)", text + "\n", re.MULTILINE)
-    if block is None:
-        raise DriftwheelError(
-            "a block `monitoring:` to write the policy to", "none of its own lines", f"Write it there: {line.strip()}"
-        )
-    body = block[1]
-    old = re.search(r"^  policy:.*\n(?:   +.*\n)*", body, re.MULTILINE)
-    changed = body[: old.start()] + line + body[old.end() :] if old else body.rstrip("\n") + "\n" + line
-    with storing("write the policy to", path):
-        path.write_text(text[: block.start(1)] + changed + text[block.end(1) :], encoding="utf-8")

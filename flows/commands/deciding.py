@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from datetime import datetime
 from pathlib import Path
@@ -21,38 +22,70 @@ _POLICY = click.option(
 
 
 def _read_policies(files: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
-    """Read policies from YAML files.
+    """Read policies from YAML files: one under the name of its file, or several by name.
 
     Raises
     ------
     DriftwheelError
-        If one is no policy; it says where and why.
+        If one is no policy, or two have one name; it says where and why.
     """
-    import yaml
+    from expectations.documents import read_document
+    from expectations.errors import DriftwheelError, Problem
+    from tasks.backtesting.advice import DEFAULT
+
+    found: dict[str, dict[str, Any]] = {}
+    origin = {DEFAULT: "the policy of the use case"}
+    for file in files:
+        problems: list[Problem] = []
+        written = read_document(file, problems).data
+        if problems:
+            raise DriftwheelError(f"YAML in {file}", "; ".join(map(str, problems)), "Correct it")
+        if not isinstance(written, dict) or not written:
+            raise DriftwheelError(
+                f"a policy in {file}, as under `monitoring.policy`, or several by name",
+                "nothing" if not written else f"a {type(written).__name__}",
+                "Write for example `{trigger: trial, release_cost: 0.4}`",
+            )
+        for name, spec in (written if _several(written) else {file.stem: written}).items():
+            if name in origin:
+                raise DriftwheelError(
+                    f"a name of its own for each policy, also {name!r} in {file}",
+                    f"it is that of {origin[name]}",
+                    "Give it another name" if _several(written) else "Name the file otherwise",
+                )
+            found[name], origin[name] = _read_policy(name, spec, file), f"another in {file}"
+    return found
+
+
+def _several(written: dict[str, Any]) -> bool:
+    """Whether a file holds policies by name, and not one: no key of it is a field of any policy."""
+    from expectations.deciding import Policy
+    from expectations.slots import POLICIES
+
+    fields = set(Policy.model_fields)
+    for name in POLICIES.names():
+        part = POLICIES.find(name)
+        fields |= part.model_fields.keys() if part else set()
+    return not written.keys() & fields and any(each is None or isinstance(each, dict) for each in written.values())
+
+
+def _read_policy(name: str, spec: object, file: Path) -> dict[str, Any]:
+    """Read what would be written under `monitoring.policy`."""
     from pydantic import ValidationError
 
     from expectations.errors import DriftwheelError
     from expectations.production import Monitoring
+    from tasks.backtesting.advice import say_faults
 
-    found: dict[str, dict[str, Any]] = {}
-    for file in files:
-        try:
-            written = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DriftwheelError(f"YAML in {file}", str(error), "Correct it") from error
-        several = isinstance(written, dict) and written and all(isinstance(each, dict) for each in written.values())
-        for name, spec in (written if several else {file.stem: written}).items():
-            try:
-                made = Monitoring.model_validate({"every": "1d", "performance": (), "policy": spec})
-            except ValidationError as error:
-                wrong = "; ".join(
-                    f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)
-                )
-                raise DriftwheelError(
-                    f"a policy {name!r} in {file}", wrong, "See `driftwheel parts policies`"
-                ) from error
-            found[str(name)] = made.policy.model_dump(mode="json")
-    return found
+    if not isinstance(spec, dict) or not spec:
+        raise DriftwheelError(f"a policy {name!r} in {file}", "nothing" if not spec else repr(spec), "Write its fields")
+    try:
+        made = Monitoring.model_validate({"every": "1d", "performance": (), "policy": spec})
+    except ValidationError as error:
+        raise DriftwheelError(
+            f"a policy {name!r} in {file}", say_faults(error), "See `driftwheel parts policies`"
+        ) from error
+    return made.policy.model_dump(mode="json")
 
 
 @click.command()
@@ -75,18 +108,26 @@ def backtest(
     A model is learnt for each window and scored on each later one; a policy then costs what its models lost beyond a
     fresh one, and what its releases cost.
     """
-    from expectations.errors import DriftwheelError
+    from expectations.errors import StorageError
     from flows import backtest as backtesting
     from flows import story as telling
     from flows.progress import Progress
+    from tasks.backtesting.applying import apply_policy, changed
     from tasks.stores.files import storing
     from tasks.stores.plain import to_json
 
     settings = read_settings()
     loaded = settings.use_case(usecase)
     asked = _read_policies(policy_files) if policy_files else None
-    if applied and not (loaded.folder / "usecase.yaml").is_file():
-        raise DriftwheelError(f"a usecase.yaml in {loaded.folder} to write to", "none", "Leave --apply out")
+    if json_file is not None and not os.access(json_file.absolute().parent, os.W_OK):  # said now, not in minutes
+        raise StorageError(
+            f"to write the findings to {json_file}", "no folder that this user may write to", "Give another path"
+        )
+    file = loaded.folder / "usecase.yaml"
+    if applied:
+        if not os.access(file.resolve().parent, os.W_OK):
+            raise StorageError(f"to write the policy to {file}", "a folder that is read-only", "Leave --apply out")
+        changed(file, loaded.spec.monitoring.policy.model_dump(mode="json"))  # whether another can be written there
     # a home's key is made where something is kept: without one the hashes are of this backtest alone
     secret = settings.places().secret if (settings.folder / "privacy.key").exists() else secrets.token_bytes(32)
     with (
@@ -96,6 +137,8 @@ def backtest(
         found = backtesting.backtest(past, asked)
         table, picture = backtesting.write(found, settings.folder / "backtests")
     console().print(telling.backtest_table(found))
+    for note in found.notes():
+        click.echo(note)
     click.echo(f"advice: {found.advice.chosen}. {found.advice.why}")
     click.echo(f"triangle: {table}\npicture:  {picture}")
     if json_file is not None:
@@ -106,8 +149,8 @@ def backtest(
         if chosen is found.policies[0]:
             click.echo("nothing is written: the policy stays as it is")
         else:
-            backtesting.apply_policy(loaded.folder / "usecase.yaml", dict(chosen.spec))
-            click.echo(f"monitoring.policy in {loaded.folder / 'usecase.yaml'} is {chosen.name} now")
+            apply_policy(file, chosen.spec)
+            click.echo(f"monitoring.policy in {file} is {chosen.name} now")
 
 
 @click.command()

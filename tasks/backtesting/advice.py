@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from expectations.deciding import Policy
+from expectations.errors import DriftwheelError
 from expectations.slots import POLICIES
 
 Array = npt.NDArray[np.float64]
+DEFAULT = "default"
+"""Name of the use case's own policy among those that are walked."""
 _RESAMPLES = 2000
 _BLOCK = 3
 """Windows resampled together: what is lost in one is lost in the next."""
@@ -55,46 +59,61 @@ def charge_of(windows: int, released: Sequence[int]) -> list[int]:
     return charge
 
 
+def _ahead(table: Array) -> Array:
+    """Return [model, end]: what a model loses beyond fresh ones from its own window up to another, not included."""
+    windows = len(table)
+    ahead = np.zeros((windows, windows + 1))
+    np.cumsum(np.nan_to_num(np.triu(table - np.diagonal(table))), axis=1, out=ahead[:, 1:])
+    return ahead
+
+
 def best_placement(table: Array, release_cost: float, releases: int | None = None) -> tuple[float, list[int]]:
     """Find the windows before which to release at the least cost in hindsight, by dynamic programming.
 
     Parameters
     ----------
     releases : int, optional
-        Exactly so many; as many as pay where not given.
+        Exactly so many, in O(releases × n_windows²); as many as pay where not given, in O(n_windows²).
     """
-    windows = len(table)
-    spent = np.nan_to_num(table - np.diagonal(table))
-    ahead = np.zeros((windows, windows + 1))  # [model, end): what it loses from its own window on
-    for model in range(windows):
-        ahead[model, model + 1 :] = np.cumsum(spent[model, model:])
-    most = windows - 1 if releases is None else releases
-    # least[n][j]: the least lost in the windows before j, model j released there, n releases before it
-    least = np.full((most + 1, windows + 1), math.inf)
-    came = np.zeros((most + 1, windows + 1), dtype=np.int64)
-    least[0, 1:] = ahead[0, 1:]
-    for count in range(1, most + 1):
-        for end in range(count + 1, windows + 1):
-            options = [least[count - 1, model] + ahead[model, end] for model in range(count, end)]
-            found = int(np.argmin(options))
-            least[count, end], came[count, end] = options[found], found + count
-    counts = range(most + 1) if releases is None else [releases]
-    count = min(counts, key=lambda each: least[each, windows] + release_cost * each)
-    cost, placed, end = float(least[count, windows]) + release_cost * count, [], windows
-    for step in range(count, 0, -1):
-        end = int(came[step, end])
+    windows, ahead = len(table), _ahead(table)
+    # least[model]: the least that is lost before a model's own window, releases before it paid; the end counts as one
+    if releases is None:
+        least = np.zeros(windows + 1)
+        came = np.zeros(windows + 1, dtype=np.int64)
+        for end in range(1, windows + 1):
+            options = least[:end] + ahead[:end, end]
+            came[end] = np.argmin(options)
+            least[end] = options[came[end]] + (release_cost if end < windows else 0.0)
+        placed, end = [], int(came[windows])
+        while end:
+            placed.append(end)
+            end = int(came[end])
+        return float(least[windows]), placed[::-1]
+    least = np.full(windows + 1, np.inf)
+    least[0] = 0.0
+    earlier = []
+    later = np.tril_indices(windows, -1, windows + 1)  # a model answers one window at least: none ends where it begins
+    steps = ahead.copy()
+    steps[np.diag_indices(windows)] = steps[later] = np.inf
+    for _ in range(releases + 1):
+        options = least[:windows, None] + steps
+        earlier.append(np.argmin(options, axis=0))
+        least = options.min(axis=0)
+    placed, end = [], windows
+    for came in earlier[:0:-1]:
+        end = int(came[end])
         placed.append(end)
-    return cost, placed[::-1]
+    return float(least[windows]) + release_cost * releases, placed[::-1]
 
 
 def schedule_curve(table: Array) -> list[tuple[float, float]]:
     """Return (releases, excess loss a window) of every k-th window, each a mean over its phases; rarest first."""
-    windows = len(table)
-    curve = [(0.0, float(excess(table, charge_of(windows, [])).mean()))]
-    for every in range(windows - 1, 0, -1):
-        placed = [list(range(phase, windows, every)) for phase in range(1, every + 1)]
-        lost = [float(excess(table, charge_of(windows, each)).mean()) for each in placed]
-        curve.append((float(np.mean([len(each) for each in placed])), float(np.mean(lost))))
+    windows, ahead = len(table), _ahead(table)
+    curve = [(0.0, float(ahead[0, windows]) / windows)]
+    placed = np.arange(1, windows)
+    for every in range(windows - 1, 0, -1):  # over all phases each window is released before once
+        lost = ahead[placed, np.minimum(placed + every, windows)].sum() + ahead[0, 1 : every + 1].sum()
+        curve.append(((windows - 1) / every, float(lost) / every / windows))
     return curve
 
 
@@ -214,13 +233,25 @@ def advise(walked: Sequence[Walked], default: Walked) -> Advice:
     )
 
 
-def candidates(windows: int) -> dict[str, dict[str, Any]]:
-    """Return the policies that are walked where none is named: some fifty, told by name."""
+def candidates(windows: int, own: Policy, *, priced: bool = False) -> dict[str, dict[str, Any]]:
+    """Return the policies that are walked where none is named: some fifty, told by name.
+
+    Parameters
+    ----------
+    own : Policy
+        The use case's: its bounds (a cooldown, a budget, …) are kept to by each, where it declares no others.
+    priced : bool
+        Whether the use case's `costs` say what a release costs: then no policy says so itself.
+    """
     found: dict[str, dict[str, Any]] = {}
-    for cost in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0):
-        found[f"trial {cost:g}"] = {"trigger": "trial", "release_cost": cost}
-    for cost in (0.1, 0.2, 0.3, 0.4, 0.6, 0.8):
-        found[f"trial {cost:g}, twin"] = {"trigger": "trial", "release_cost": cost, "challenger": "twin"}
+    if priced:
+        found["trial"] = {"trigger": "trial"}
+        found["trial, twin"] = {"trigger": "trial", "challenger": "twin"}
+    else:
+        for cost in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0):
+            found[f"trial {cost:g}"] = {"trigger": "trial", "release_cost": cost}
+        for cost in (0.1, 0.2, 0.3, 0.4, 0.6, 0.8):
+            found[f"trial {cost:g}, twin"] = {"trigger": "trial", "release_cost": cost, "challenger": "twin"}
     for violations, of in ((1, 1), (1, 2), (2, 2), (1, 3), (2, 3), (3, 3), (2, 4), (3, 4), (3, 5), (4, 5)):
         for releases in (None, 2):
             spec = {"trigger": "performance", "violations": violations, "of": of}
@@ -230,12 +261,51 @@ def candidates(windows: int) -> dict[str, dict[str, Any]]:
     for every in range(1, max(2, windows)):
         if every <= 24:
             found[f"every {every}"] = {"trigger": "schedule", "windows": every}
-    return found
+    return {name: {**bounds_of(own), **spec} for name, spec in found.items()}
+
+
+def bounds_of(policy: Policy) -> dict[str, Any]:
+    """Return the bounds that a policy declares, as written; not those that it leaves at their defaults."""
+    declared = policy.model_dump(mode="json", exclude_defaults=True)
+    return {key: declared[key] for key in Policy.model_fields if key in declared and key != "trigger"}
+
+
+def written(policy: Policy) -> dict[str, Any]:
+    """Return a policy as a person would write it: what its trigger is told by, and the bounds it declares."""
+    own = {
+        key: each
+        for key, each in policy.model_dump(mode="json").items()
+        if key == "trigger" or (key not in Policy.model_fields and each is not None)
+    }
+    return {"trigger": policy.trigger, **own, **bounds_of(policy)}
 
 
 def policy_of(spec: Mapping[str, Any]) -> Policy:
-    """Make the policy that is written so."""
+    """Make the policy that is written so.
+
+    Raises
+    ------
+    DriftwheelError
+        If its trigger is not installed, or it is none that this version knows.
+    """
     part = POLICIES.part_of(dict(spec))
     if part is None:
-        raise LookupError(str(spec.get("trigger")))
-    return part.model_validate(dict(spec))
+        raise DriftwheelError(
+            f"a policy that is installed (one of {', '.join(POLICIES.names())})",
+            f"the trigger {spec.get('trigger')!r}",
+            f"Install the package that has it (entry points {POLICIES.group}), or choose another policy",
+        )
+    try:
+        return part.model_validate(dict(spec))
+    except ValidationError as error:
+        raise DriftwheelError(
+            f"a policy {spec.get('trigger', '')!r} as this version knows it",
+            say_faults(error),
+            "See `driftwheel parts policies`",
+        ) from error
+
+
+def say_faults(error: ValidationError) -> str:
+    """Say what Pydantic found, each with its place."""
+    faults = error.errors(include_url=False)
+    return "; ".join(": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"]))) for each in faults)

@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from expectations.deciding import Back
+from expectations.errors import TrainingError
 from expectations.families import Family, Vector
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from expectations.windows import Window
+from tasks.evaluation.floors import least_loss
 from tasks.evaluation.metrics import Scored, losses, score
 from tasks.stores.lake import Known, Lake
 from tasks.training.judging import Judged, judge, refit
@@ -68,6 +70,54 @@ class Model:
         return self.trained.predict(frame, repaired=repaired)
 
 
+class Release(NamedTuple):
+    """A model that answers from an instant on."""
+
+    at: datetime
+    model: Model
+
+
+class Verdict(NamedTuple):
+    """What came of a turn.
+
+    Attributes
+    ----------
+    model : Model or None
+        The champion to be; None where there is none.
+    failed : bool
+        Whether nothing could be learnt at all: such a turn counts neither as a release nor as a refusal.
+    """
+
+    model: Model | None
+    why: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What was answered in a window.
+
+    Attributes
+    ----------
+    prediction : ndarray of shape (n_labelled,)
+        Of the rows whose label is known, in order of time.
+    owner : Model or None
+        Who answered most of all rows, labelled or not; None without any.
+    mine : ndarray of bool of shape (n_labelled,)
+        Where the owner answered.
+    rows : int
+        All rows of the window, labelled or not.
+    coverage : float
+        Share of the owner's rows whose label is known.
+    """
+
+    prediction: Vector
+    owner: Model | None
+    mine: Mask
+    rows: int
+    coverage: float
+
+
 class Past:
     """The windows of a history, the rows each brought, and the models that could have answered them.
 
@@ -84,16 +134,20 @@ class Past:
     def __init__(self, usecase: LoadedUseCase, lake: Lake, world: pl.DataFrame, windows: Sequence[Window]) -> None:
         self.usecase, self.lake, self.windows = usecase, lake, tuple(windows)
         clock, label = self.spec.clock.column, self.spec.label.column
-        world = world.filter(pl.col(label).is_not_null())
-        self._rows = [world.filter((pl.col(clock) >= each.start) & (pl.col(clock) < each.end)) for each in self.windows]
-        self._truth = [labels(rows, self.spec) for rows in self._rows]
+        rows = [world.filter((pl.col(clock) >= each.start) & (pl.col(clock) < each.end)) for each in self.windows]
+        self._clocks = [each[clock].cast(pl.Datetime("us", "UTC")) for each in rows]
+        self._labelled = [each[label].is_not_null().to_numpy() for each in rows]
+        self._rows = [each.filter(pl.col(label).is_not_null()) for each in rows]
+        self._truth = [labels(each, self.spec) for each in self._rows]
         self._predictions: dict[tuple[Model, int], Vector] = {}
         self._losses: dict[tuple[Model, int], float] = {}
         self._trials: dict[tuple[Model, int, str], Tried | None] = {}
         self._backs: dict[tuple[Model, int], Back | None] = {}
-        self._judged: dict[tuple[Model | None, int], tuple[Model | None, str]] = {}
+        self._judged: dict[tuple[Model | None, int], Verdict] = {}
         self._blind: dict[int, Model] = {}
         self._known: tuple[int, pl.DataFrame] | None = None
+        self.untrainable: dict[int, str] = {}
+        """Window -> why no model could be learnt for it: the one before it stands in."""
 
     @property
     def spec(self) -> UseCase:
@@ -125,73 +179,122 @@ class Past:
         column = self.spec.clock.column
         return Known(self.lake, self.spec, end).labelled(columns=[column, self.spec.label.column])[column].sort()
 
-    def new_rows(self, model: Model, until: datetime) -> int:
-        """Labelled rows with event times after what a model has learnt, up to an instant."""
-        return max(0, int(self.clocks.search_sorted(until, "right") - self.clocks.search_sorted(model.cutoff, "right")))
+    def new_rows(self, model: Model, now: datetime) -> int:
+        """Ripe labelled rows at an instant with event times after what a model has learnt."""
+        ripe = self.spec.label.available_after.after(now, -1)
+        # a row of this very instant is not known yet, also where labels are known at once
+        until = self.clocks.search_sorted(ripe, "right" if ripe < now else "left")
+        return max(0, int(until - self.clocks.search_sorted(model.cutoff, "right")))
+
+    def rows_until(self, model: Model, instant: datetime) -> int:
+        """Labelled rows with event times after what a model has learnt, up to an instant that is ripe."""
+        until = self.clocks.search_sorted(instant, "right")
+        return max(0, int(until - self.clocks.search_sorted(model.cutoff, "right")))
 
     def blind(self, number: int) -> Model:
-        """Learn the model of a number without a judgement: what a calendar would release."""
+        """Learn the model of a number without a judgement: what a calendar would release.
+
+        Where nothing can be learnt then, it is the model before; `untrainable` says why.
+        """
         if number not in self._blind:
             rows = self.known(number)
-            learnt = training_window(rows, self.spec)
-            self._blind[number] = Model(number, learn(learnt, self.spec), _newest(rows, self.spec), len(learnt))
+            try:
+                learnt = training_window(rows, self.spec)
+                self._blind[number] = Model(number, learn(learnt, self.spec), _newest(rows, self.spec), len(learnt))
+            except TrainingError as error:
+                self.untrainable[number] = str(error)
+                self._blind[number] = self.blind(number - 1) if number else self.first()
         return self._blind[number]
 
-    def judged(self, champion: Model | None, number: int) -> tuple[Model | None, str]:
-        """Judge a challenger of a number against a champion; returns it if it passes, and why it does or not."""
+    def first(self) -> Model:
+        """Return the model that a walk begins with.
+
+        Raises
+        ------
+        TrainingError
+            If none passes the gates.
+        """
+        model, why, _ = self.judged(None, 0)
+        if model is None:
+            raise TrainingError("a first model that passes its gates", why, "Begin later, or correct what it names")
+        return model
+
+    def judged(self, champion: Model | None, number: int) -> Verdict:
+        """Judge a challenger of a number against a champion; says what passes, and why it does or not."""
         key = (champion, number)
         if key not in self._judged:
             rows = self.known(number)
-            found = judge(rows, self.spec, champion)
-            self._judged[key] = self._released(rows, found, number, champion)
+            try:
+                self._judged[key] = self._released(rows, judge(rows, self.spec, champion), number, champion)
+            except TrainingError as error:
+                self._judged[key] = Verdict(None, str(error), failed=True)
         return self._judged[key]
 
-    def _released(
-        self, rows: pl.DataFrame, found: Judged, number: int, champion: Model | None
-    ) -> tuple[Model | None, str]:
+    def _released(self, rows: pl.DataFrame, found: Judged, number: int, champion: Model | None) -> Verdict:
         if found.judgement.outcome != "passed":
-            return None, found.judgement.rationale
+            return Verdict(None, found.judgement.rationale)
         refitted = refit(rows, self.spec, found)
         if not refitted.disagreement <= self.spec.evaluation.agreement:
-            return None, f"the refit differs by {refitted.disagreement:.4f} from the model that was judged"
+            return Verdict(None, f"the refit differs by {refitted.disagreement:.4f} from the model that was judged")
         metrics = {name: value for name, value in found.judgement.metrics.items() if math.isfinite(value)}
         model = Model(number, refitted.trained, _newest(rows, self.spec), refitted.rows, metrics, champion)
-        return model, found.judgement.rationale
+        return Verdict(model, found.judgement.rationale)
 
-    def tried(self, champion: Model, number: int, asked: Any) -> Tried | None:  # noqa: ANN401 - a word
-        """Try a challenger on a ripe window."""
+    def tried(self, champion: Model, number: int, asked: Any, step: int) -> Tried | None:  # noqa: ANN401 - a word
+        """Try a challenger on a ripe window.
+
+        Parameters
+        ----------
+        step : int
+            The window after which that is done; its labels are ripe, too.
+        """
         key = (champion, number, asked)
         if key not in self._trials:
-            rows = self.known(number + 1)
+            rows = self.known(step + 1)
             self._trials[key] = try_challenger(rows, self.spec, self.windows[number], champion, asked)
         return self._trials[key]
 
-    def held_against_parent(self, champion: Model, number: int) -> Back | None:
-        """Hold a champion against the one before it on a ripe window."""
+    def held_against_parent(self, champion: Model, number: int, step: int) -> Back | None:
+        """Hold a champion against the one before it on a ripe window; `step` as for `tried`."""
         if champion.parent is None:
             return None
         key = (champion, number)
         if key not in self._backs:
-            rows = self.known(number + 1)
-            self._backs[key] = hold_against_predecessor(
-                rows, self.spec, self.windows[number], champion, champion.parent
-            )
+            rows, window = self.known(step + 1), self.windows[number]
+            self._backs[key] = hold_against_predecessor(rows, self.spec, window, champion, champion.parent)
         return self._backs[key]
 
     def predictions(self, model: Model, number: int) -> Vector:
-        """Return what a model answers to the rows of a window, in their order."""
+        """Return what a model answers to the labelled rows of a window, in their order."""
         key = (model, number)
         if key not in self._predictions:
             rows = self._rows[number]
             self._predictions[key] = model.predict(rows, repaired=False) if len(rows) else np.empty(0)
         return self._predictions[key]
 
-    def answered(self, before: Model, model: Model, number: int) -> tuple[Vector, Mask]:
-        """Return what was answered in a window in which one model follows another, and where by the later one."""
-        later = (self._rows[number][self.spec.clock.column] >= self.begins(number)).to_numpy()
-        if before is model:
-            return self.predictions(model, number), np.ones(len(later), dtype=bool)
-        return np.where(later, self.predictions(model, number), self.predictions(before, number)), later
+    def answered(self, releases: Sequence[Release], number: int) -> Answered:
+        """Return what was answered in a window: each row by the newest model released at its time or before.
+
+        Parameters
+        ----------
+        releases : sequence of Release
+            Oldest first; the first of them answers whatever is earlier, too.
+        """
+        clocks, known = self._clocks[number], self._labelled[number]
+        instants = pl.Series([each.at for each in releases], dtype=clocks.dtype).dt.epoch("us").to_numpy()
+        newest = np.searchsorted(instants, clocks.dt.epoch("us").to_numpy(), "right") - 1
+        models = list(dict.fromkeys(each.model for each in releases))  # one may be released again, after a rollback
+        who = np.array([models.index(each.model) for each in releases])[np.maximum(newest, 0)]
+        if not len(who):
+            return Answered(np.empty(0), None, np.empty(0, dtype=np.bool_), 0, 0.0)
+        counts = np.bincount(who, minlength=len(models))
+        owner = int(np.argmax(counts))
+        labelled = who[known]
+        prediction = np.empty(len(labelled))
+        for place in np.unique(labelled):
+            prediction[labelled == place] = self.predictions(models[place], number)[labelled == place]
+        mine = labelled == owner
+        return Answered(prediction, models[owner], mine, len(who), float(mine.sum() / counts[owner]))
 
     def score(self, number: int, prediction: Vector, only: Mask | None = None, metric: str | None = None) -> float:
         """Score a window's rows, or some of them, by the metric that is told or by another."""
@@ -205,14 +308,11 @@ class Past:
         key = (model, number)
         if key not in self._losses:
             value = np.array([self.score(number, self.predictions(model, number))])
-            with np.errstate(divide="ignore", invalid="ignore"):
-                found = float(np.log(losses(self.metric, value))[0])
+            # what is better than any row could show counts as that: nothing lost has no logarithm
+            lost = np.maximum(losses(self.metric, value), least_loss(self.metric, self._truth[number]))
+            found = float(np.log(lost)[0])
             self._losses[key] = found if math.isfinite(found) else math.nan
         return self._losses[key]
-
-    def rows_of(self, number: int) -> int:
-        """Labelled rows of a window."""
-        return len(self._rows[number])
 
 
 def _newest(rows: pl.DataFrame, spec: UseCase) -> datetime:

@@ -8,13 +8,11 @@ import numpy as np
 
 from expectations.deciding import HISTORY, History, Policy, Seen, Status, Trial
 from expectations.errors import TrainingError
-from expectations.families import Vector
-from tasks.backtesting.past import Mask, Model, Past
+from tasks.backtesting.past import Answered, Model, Past, Release
 from tasks.deciding.gaps import ROLLBACK_WINDOWS
-from tasks.deciding.policy import Bounds, Ended, Situation, decide
+from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
 from tasks.monitoring.measuring import hold_against
 from tasks.training.trying import growth
-
 
 @dataclass
 class Walk:
@@ -27,8 +25,12 @@ class Walk:
     values : list of float
         The metric over each window, of what was answered.
     charge : list of Model
-        Whose window each is: the one in charge once the labels of the window before were ripe.
-    releases, refused, trials : int
+        Whose window each is: the newest that was released once the labels of the window before were ripe. Where these
+        take long, it answers a later one: all policies are told by the same shift.
+    released : list of int
+        Windows whose model was released.
+    refused, failed, rollbacks, trials : int
+        Failed are turns in which nothing could be learnt.
     alerts : list of bool
         Whether a person was told of a loss, a window.
     """
@@ -38,6 +40,7 @@ class Walk:
     charge: list[Model] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     refused: int = 0
+    failed: int = 0
     rollbacks: int = 0
     trials: int = 0
     alerts: list[bool] = field(default_factory=list)
@@ -45,114 +48,166 @@ class Walk:
     @property
     def mean(self) -> float:
         """The metric's mean over windows, as `replay` tells it."""
-        return float(np.nanmean(self.values))
+        known = [value for value in self.values if not np.isnan(value)]
+        return float(np.mean(known)) if known else float("nan")
 
     def losses(self, past: Past) -> list[float]:
         """Logarithm of the loss of the model in charge of each window."""
         return [past.loss(model, number) for number, model in enumerate(self.charge)]
 
 
-def walk(past: Past, policy: Policy, *, costs: bool = True) -> Walk:
-    """Walk a policy through a past, as the loop would have: first model, windows, decisions, judgements.
+@dataclass
+class _Measured:
+    """A window of a model's, and whether a challenger was tried on it and it was decided about."""
 
-    Parameters
-    ----------
-    costs : bool
-        Whether the use case's `costs` take the place of the policy's own, as they do live.
+    number: int
+    seen: Seen
+    tried: bool = False
+    decided: bool = False
+
+    @property
+    def known(self) -> bool:
+        return self.seen.status != "unknown"
+
+
+def walk(past: Past, policy: Policy) -> Walk:
+    """Walk a policy through a past, as the loop would have: first model, windows, decisions, judgements.
 
     Raises
     ------
     TrainingError
         If no first model passes the gates.
     """
-    first, why = past.judged(None, 0)
-    if first is None:
-        raise TrainingError("a first model that passes its gates", why, "Begin later, or correct what it names")
-    bounds = Bounds.of(past.spec.monitoring.every, past.spec.evaluation)
-    done, champion, before = Walk(), first, first
-    seen: dict[Model, list[Seen]] = {}
-    best: dict[Model, dict[str, float]] = {}
-    ended: list[Ended] = []
-    earlier: list[tuple[Model, Trial]] = []
-    last_turn = past.begins(0)
-    known = 0
-    for number in range(len(past.windows)):
-        prediction, by_later = past.answered(before, champion, number)
-        done.values.append(past.score(number, prediction))
-        done.charge.append(champion)
-        before = champion
-        now, asked = past.begins(number + 1), policy.tries
-        owner = champion if 2 * int(by_later.sum()) > len(by_later) or len(done.charge) < 2 else done.charge[-2]
-        if not past.rows_of(number):
-            done.actions.append("keep")
-            done.alerts.append(False)
-            continue
-        mine = by_later if owner is champion else ~by_later
-        look = _look(past, owner, number, prediction, mine, best.setdefault(owner, {}), known)
-        trial = back = None
-        if owner is champion and look.status != "unknown":
-            found = past.tried(champion, number, asked) if asked else None
-            if found is not None:
-                trial = Trial(found.gap, found.variance, found.grown, known)
-                earlier.append((champion, trial))
-                done.trials += 1
-            if sum(each.status != "unknown" for each in seen.get(champion, [])) < ROLLBACK_WINDOWS:
-                back = past.held_against_parent(champion, number)
-        known += look.status != "unknown"
-        seen.setdefault(owner, []).append(replace(look, trial=trial, back=back))
-        if owner is not champion:
-            done.actions.append("keep")
-            done.alerts.append(False)
-            continue
-        ripe = past.spec.label.available_after.after(now, -1)
-        new = past.new_rows(champion, ripe)
-        own = seen[champion]
-        history = History(
-            tuple(own[-HISTORY:]),
-            growth(champion.learnt_rows, new),
-            tuple(each for model, each in earlier if model is not champion)[-HISTORY:],
-            past.spec.monitoring.every,
-            past.spec.costs.release_in_windows if costs else None,
-            sum(each.status != "unknown" for each in own[:-HISTORY]),
-        )
-        situation = Situation(now, last_turn, new, ended=tuple(ended))
-        decision = decide(history, policy, situation, bounds)
-        done.actions.append(decision.action)
-        done.alerts.append(decision.alert)
-        if decision.action == "rollback" and champion.parent is not None:
-            champion = champion.parent
-            done.rollbacks += 1
-        if decision.action != "retrain":
-            continue
-        last_turn = now
-        model, _ = past.judged(champion, number + 1)
-        ended.append(Ended(now, model is not None))
-        if model is None:
-            done.refused += 1
+    return _Walking(past, policy).through()
+
+
+class _Walking:
+    """The loop's state, as its database holds it: who answers, what was measured, tried and decided."""
+
+    def __init__(self, past: Past, policy: Policy) -> None:
+        self.past, self.policy, self.done = past, policy, Walk()
+        self.champion = past.first()
+        self.bounds = Bounds.of(past.spec.monitoring.every, past.spec.evaluation)
+        self.releases = [Release(past.begins(0), self.champion)]
+        self.last_turn = past.begins(0)
+        self.measured: dict[Model, list[_Measured]] = {}
+        self.best: dict[Model, dict[str, float]] = {}
+        self.tried: list[tuple[Model, Trial]] = []
+        self.ended: list[Ended] = []
+        self.known = 0
+
+    def through(self) -> Walk:
+        """Walk from the first window to the last."""
+        for number in range(len(self.past.windows)):
+            self.done.charge.append(self.champion)
+            self._measure(number)
+            decision = self._decide(number)
+            self.done.actions.append(decision.action if decision else "keep")
+            self.done.alerts.append(decision is not None and decision.alert)
+            if decision is not None and decision.action == "rollback" and self.champion.parent is not None:
+                self._release(number, self.champion.parent)
+                self.done.rollbacks += 1
+            elif decision is not None and decision.action == "retrain":
+                self._turn(number)
+        return self.done
+
+    def _measure(self, number: int) -> None:
+        """Score what was answered in a window, and measure it for the model that answered most of it."""
+        answered = self.past.answered(self.releases, number)
+        self.done.values.append(self.past.score(number, answered.prediction))
+        if answered.owner is None:  # nobody asked: there is no window to measure
+            return
+        seen = _look(self.past, answered, number, self.best.setdefault(answered.owner, {}), self.known)
+        self.known += seen.status != "unknown"
+        self.measured.setdefault(answered.owner, []).append(_Measured(number, seen))
+
+    def _decide(self, number: int) -> Decision | None:
+        """Decide about the champion's newest window that was not decided about; None where there is none."""
+        own = self.measured.get(self.champion, [])
+        known = [each for each in own if each.known]
+        try:
+            self._try(number, known)
+        except TrainingError:  # monitoring fails then, before it decides
+            return None
+        if known and not known[-1].decided:
+            due = known[-1]
+        elif own and not own[-1].known and not own[-1].decided:
+            due = own[-1]
         else:
-            champion = model
-            done.released.append(number + 1)
-    return done
+            return None
+        due.decided = True
+        now, spec = self.past.begins(number + 1), self.past.spec
+        new = self.past.new_rows(self.champion, now)
+        windows = [each.seen for each in own[: own.index(due) + 1]]
+        history = History(
+            tuple(windows[-HISTORY:]),
+            growth(self.champion.learnt_rows, new),
+            tuple(trial for model, trial in self.tried if model is not self.champion)[-HISTORY:],
+            spec.monitoring.every,
+            spec.costs.release_in_windows,
+            sum(each.status != "unknown" for each in windows[:-HISTORY]),
+        )
+        return decide(history, self.policy, Situation(now, self.last_turn, new, ended=tuple(self.ended)), self.bounds)
+
+    def _try(self, number: int, known: list[_Measured]) -> None:
+        """Try a challenger on the champion's newest known window, once, if the policy asks so.
+
+        In its first windows the champion is held against the one before it, whatever the policy.
+        """
+        if not known or known[-1].tried:
+            return
+        newest = known[-1]
+        found = self.past.tried(self.champion, newest.number, self.policy.tries, number) if self.policy.tries else None
+        young = len(known) <= ROLLBACK_WINDOWS
+        back = self.past.held_against_parent(self.champion, newest.number, number) if young else None
+        newest.tried, newest.seen = True, replace(newest.seen, back=back)
+        if found is None:
+            return
+        trial = Trial(found.gap, found.variance, found.grown, newest.seen.number)
+        newest.seen = replace(newest.seen, trial=trial)
+        self.tried.append((self.champion, trial))
+        self.done.trials += 1
+
+    def _turn(self, number: int) -> None:
+        """Judge a challenger, and release what passes."""
+        self.last_turn = self.past.begins(number + 1)
+        model, _, failed = self.past.judged(self.champion, number + 1)
+        if failed:
+            self.done.failed += 1
+            return
+        self.ended.append(Ended(self.last_turn, model is not None))
+        if model is None:
+            self.done.refused += 1
+        else:
+            self._release(number, model)
+            self.done.released.append(number + 1)
+
+    def _release(self, number: int, model: Model) -> None:
+        self.champion = model
+        self.releases.append(Release(self.past.begins(number + 1), model))
 
 
-def _look(
-    past: Past, owner: Model, number: int, prediction: Vector, mine: Mask, best: dict[str, float], known: int
-) -> Seen:
+def _look(past: Past, answered: Answered, number: int, best: dict[str, float], known: int) -> Seen:
     """Measure a window as monitoring does: its owner's performance on the rows that it answered.
 
     Parameters
     ----------
     best : dict of str to float
         Metric -> best value the owner has shown so far; what is found here goes into it.
+    known : int
+        Windows before it whose performance is known.
     """
-    spec, rows = past.spec, int(mine.sum())
-    words, statuses = [], set()
+    spec, owner, labelled = past.spec, answered.owner, int(answered.mine.sum())
+    if owner is None:
+        raise ValueError("a window that nobody answered is not measured")
+    words, statuses, shown = [], set(), dict(best)
     for rule in spec.monitoring.performance:
         better = max if spec.greater_is_better[rule.metric] else min
         reference = owner.metrics.get(rule.metric)
-        if rule.versus == "best" and rule.metric in best:
-            reference = best[rule.metric] if reference is None else better(reference, best[rule.metric])
-        value = past.score(number, prediction, mine, rule.metric) if rows >= spec.monitoring.min_rows else None
+        if rule.versus == "best" and rule.metric in shown:
+            reference = shown[rule.metric] if reference is None else better(reference, shown[rule.metric])
+        enough = labelled >= spec.monitoring.min_rows and answered.coverage >= rule.min_coverage
+        value = past.score(number, answered.prediction, answered.mine, rule.metric) if enough else None
         found = hold_against(
             rule.metric, value, reference, rule.drop, greater_is_better=spec.greater_is_better[rule.metric]
         )
@@ -162,19 +217,5 @@ def _look(
             words.append(f"{rule.metric} {found.value:.4f} against {found.reference:.4f}")
     status: Status = "violated" if "violated" in statuses else "unknown" if "unknown" in statuses else "good"
     begun = spec.label.available_after.after(past.windows[number].start, -1)
-    grown = growth(owner.learnt_rows, past.new_rows(owner, begun))
-    return Seen(status, rows, (), ", ".join(words), known, grown)
-
-
-def blind_walk(past: Past, released: list[int]) -> Walk:
-    """Walk a calendar: models are released before these windows, whatever they are worth, without a judgement."""
-    done, champion, before = Walk(released=list(released)), past.blind(0), past.blind(0)
-    for number in range(len(past.windows)):
-        if number in released:
-            champion = past.blind(number)
-        prediction, _ = past.answered(before, champion, number)
-        done.values.append(past.score(number, prediction))
-        done.charge.append(champion)
-        done.actions.append("retrain" if number + 1 in released else "keep")
-        before = champion
-    return done
+    grown = growth(owner.learnt_rows, past.rows_until(owner, begun))
+    return Seen(status, answered.rows, (), ", ".join(words), known, grown)
