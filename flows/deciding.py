@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from expectations.deciding import History
@@ -16,10 +17,14 @@ def decide_again(
 ) -> list[dict[str, Any]]:
     """Return each decision of the ledger beside what policies would have decided; that of then, where none is given.
 
+    The use case's `costs` stand in for the release cost of the policy of then, and not for those of policies given.
+
     Raises
     ------
     UseCaseNotFoundError
         If there is no such use case, and nothing was decided under this name.
+    DriftwheelError
+        If a policy is not installed.
     """
     entries = settings.platform().entries(usecase, kind="decision", last=last)
     if not entries:
@@ -32,6 +37,8 @@ def decide_again(
             continue
         history, situation = History.from_dict(kept["history"]), Situation.from_dict(kept["situation"])
         bounds = Bounds.from_dict(kept["bounds"])
+        if policies:  # `costs` stood in for what a policy says: of others it is that which is asked
+            history = replace(history, release_cost=None)
         for name, spec in (policies or {"as it was": kept["policy"]}).items():
             decision = decide(history, policy_of(spec), situation, bounds)
             found.append(

@@ -14,6 +14,7 @@ from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
 from tasks.monitoring.measuring import hold_against
 from tasks.training.trying import growth
 
+
 @dataclass
 class Walk:
     """What a policy did, and what came of it.

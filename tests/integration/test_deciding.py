@@ -12,6 +12,7 @@ import pytest
 
 from expectations.deciding import Back, History
 from expectations.durations import Duration
+from expectations.errors import DriftwheelError
 from expectations.windows import Window
 from flows.deciding import decide_again
 from infra.settings import Settings
@@ -151,6 +152,28 @@ def test_a_trial_is_made_once_and_decides(trying: Job) -> None:
     assert (same["action"], same["summary"]) == ("retrain", found.decision.summary)
     (shy,) = decide_again(settings, trying.name, {"shy": {"trigger": "trial", "release_cost": 50.0}}, 5)
     assert (shy["policy"], shy["decided"], shy["action"] != "retrain") == ("shy", "retrain", True)
+
+
+def test_costs_stand_in_for_the_policy_of_then_and_not_for_those_that_are_asked_about(
+    tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"monitoring.policy": {"trigger": "trial"}, "costs": {"release": 5e4, "error": 1e3}}
+    job = begun(tmp_path, make_use_case("deciding", changes), monkeypatch)
+    measured(job, "2011-04-01", "2011-05-01", "good")
+    try_now(job)
+    assert watching.decide_now(job).decision.action != "retrain"
+    (same,) = decide_again(Settings(), job.name, {}, 5)
+    assert (same["action"] != "retrain", "a release costs 50" in str(same["summary"])) == (True, True)
+    eager = {"trigger": "trial", "release_cost": 0.01}
+    (asked,) = decide_again(Settings(), job.name, {"eager": eager}, 5)
+    assert (asked["action"], "a release costs 0.01" in str(asked["summary"])) == ("retrain", True)
+
+
+def test_a_policy_that_was_uninstalled_is_said(trying: Job) -> None:
+    measured(trying, "2011-04-01", "2011-05-01", "good")
+    watching.decide_now(trying)
+    with pytest.raises(DriftwheelError, match=r"the trigger 'moon'.*Install the package"):
+        decide_again(Settings(), trying.name, {"mine": {"trigger": "moon"}}, 5)
 
 
 def test_a_window_with_few_labels_has_no_trial(trying: Job) -> None:
