@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +33,8 @@ from tasks.backtesting.past import Past
 from tasks.backtesting.walking import Walk, walk
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
-from tasks.stores.files import storing
+from tasks.deciding.triggers.trial import Trial
+from tasks.stores.files import scratch, storing
 from tasks.stores.lake import Lake
 from tasks.stores.progress import Pace, doing, part
 from tasks.training.learning import remembering
@@ -147,8 +147,8 @@ def past_of(usecase: LoadedUseCase, secret: bytes, start: Any = None, end: Any =
         raise SourceError("a history", "no rows", "Check the sources of the use case")
     clock = usecase.spec.clock.column
     windows = plan_windows(usecase, world, start, end)
-    with tempfile.TemporaryDirectory() as folder, remembering():
-        lake = Lake(folder, usecase.name)
+    with scratch() as folder, remembering():
+        lake = Lake(str(folder), usecase.name)
         last: Any = world[clock].max()
         collect_sources(usecase, lake, last + timedelta(days=36500), secret)
         cleaned = clean_batches(usecase, lake)
@@ -220,8 +220,8 @@ def _triangle(past: Past) -> Array:
 
 def _release_cost(policy: Policy, past: Past) -> float:
     """Return what a release costs: what the use case's policy says, or what the default one does."""
-    cost = getattr(policy, "cost", None) or policy_of({"trigger": "trial"}).cost  # type: ignore[attr-defined]
-    return float(cost(History(every=past.spec.monitoring.every, release_cost=past.spec.costs.release_in_windows)))
+    trial = policy if isinstance(policy, Trial) else Trial()
+    return float(trial.cost(History(every=past.spec.monitoring.every, release_cost=past.spec.costs.release_in_windows)))
 
 
 def _lost(done: Walk, past: Past, table: Array) -> Array:
