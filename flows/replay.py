@@ -266,7 +266,7 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     )
     turned = decision is not None and decision.action == "retrain" and decision.turn is not None
     promoted = turned and verdict.outcome == "done"
-    story.trials = sum(entry.kind == TRIAL for entry in entries)
+    story.trials = sum(entry.kind == TRIAL and entry.action != "untold" for entry in entries)
     story.retrains += turned
     story.promotions += promoted
     story.refused += turned and not promoted

@@ -161,7 +161,7 @@ def test_costs_stand_in_for_the_policy_of_then_and_not_for_those_that_are_asked_
     job = begun(tmp_path, make_use_case("deciding", changes), monkeypatch)
     measured(job, "2011-04-01", "2011-05-01", "good")
     try_now(job)
-    assert watching.decide_now(job).decision.action != "retrain"
+    assert deciding.decide_now(job).decision.action != "retrain"
     (same,) = decide_again(Settings(), job.name, {}, 5)
     assert (same["action"] != "retrain", "a release costs 50" in str(same["summary"])) == (True, True)
     eager = {"trigger": "trial", "release_cost": 0.01}
@@ -171,7 +171,7 @@ def test_costs_stand_in_for_the_policy_of_then_and_not_for_those_that_are_asked_
 
 def test_a_policy_that_was_uninstalled_is_said(trying: Job) -> None:
     measured(trying, "2011-04-01", "2011-05-01", "good")
-    watching.decide_now(trying)
+    deciding.decide_now(trying)
     with pytest.raises(DriftwheelError, match=r"the trigger 'moon'.*Install the package"):
         decide_again(Settings(), trying.name, {"mine": {"trigger": "moon"}}, 5)
 
