@@ -65,11 +65,16 @@ class Gate(Part):
     Attributes
     ----------
     compares : bool
-        Whether it needs the gain over the champion.
+        Whether it needs the gain over another.
     """
 
     metric: str
     compares: ClassVar[bool] = False
+
+    @property
+    def against(self) -> Literal["champion", "baseline"]:
+        """Whose gain a comparison needs: the champion's, or the best baseline's (`tasks.evaluation.baselines`)."""
+        return "champion"
 
     @abstractmethod
     def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
@@ -80,6 +85,6 @@ class Gate(Part):
         metrics : mapping of str to float
             The challenger's own metrics on the holdout.
         gains : mapping of str to Interval, or None
-            Its gain over the champion on the same rows; None where there is no champion, and then a comparison is
-            not asked (the other gates alone decide about a first model).
+            Its gain over the champion (or the best baseline) on the same rows; None where there is none, and then a
+            comparison is not asked (the other gates alone decide about a first model).
         """

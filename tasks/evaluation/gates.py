@@ -1,4 +1,4 @@
-"""The gates that are built in: a bound on the challenger's own metric, and one on its gain over the champion."""
+"""The gates that are built in: a bound on the challenger's own metric, and one on its gain over another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AbsoluteGate(Gate):
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if (self.min is None) == (self.max is None):
-            raise ValueError("a gate needs exactly one of min and max (or versus: champion)")
+            raise ValueError("a gate needs exactly one of min and max (or versus: champion, or versus: baseline)")
         return self
 
     def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
@@ -47,24 +47,37 @@ class AbsoluteGate(Gate):
         )
 
 
-class ChampionGate(Gate):
-    """A bound on the challenger's gain over the champion, both scored on the same rows."""
+class ComparisonGate(Gate):
+    """A bound on the challenger's gain over the champion or the best baseline, both scored on the same rows.
 
-    examples: ClassVar = ({"metric": "roc_auc", "versus": "champion", "margin": 0.01},)
+    Baselines need no model: the mean label, the label that was known last, that of the same hour of the week. The best
+    of them on these rows is the one to beat; the champion is not compared with where there is none yet.
+    """
+
+    examples: ClassVar = (
+        {"metric": "roc_auc", "versus": "champion", "margin": 0.01},
+        {"metric": "brier", "versus": "baseline", "require": "point"},
+    )
     compares: ClassVar = True
-    versus: Literal["champion"]
+    versus: Literal["champion", "baseline"]
     margin: Annotated[float, Field(ge=0)] = 0.0
     """How much worse still passes, in the metric's own unit."""
     require: Literal["lower_bound", "point"] = "lower_bound"
 
+    @property
+    def against(self) -> Literal["champion", "baseline"]:
+        """Whose gain it needs."""
+        return self.versus
+
     def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
-        """Hold the gain over the champion against the margin."""
+        """Hold the gain over the other against the margin."""
         del metrics
-        name = f"{self.metric} versus champion"
+        name = f"{self.metric} versus {self.versus}"
         if gains is None:
-            return GateResult(name, "pass", None, -self.margin, None, None, "no champion to compare with")
+            return GateResult(name, "pass", None, -self.margin, None, None, f"no {self.versus} to compare with")
         gain = gains[self.metric]
         decisive = gain.lower if self.require == "lower_bound" else gain.point
+        other = "champion" if self.versus == "champion" else "best baseline"
         what = "lower bound of the gain" if self.require == "lower_bound" else "gain"
         if not (math.isfinite(decisive) and math.isfinite(gain.point)):
             return GateResult(name, "unknown", None, -self.margin, None, None, _undefined(self.metric))
@@ -76,7 +89,7 @@ class ChampionGate(Gate):
             -self.margin,
             gain.lower if math.isfinite(gain.lower) else None,
             gain.upper if math.isfinite(gain.upper) else None,
-            f"gain over the champion {gain.point:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}]; "
+            f"gain over the {other} {gain.point:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}]; "
             f"the {what} must be at least {-self.margin:g}",
         )
 

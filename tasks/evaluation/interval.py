@@ -62,6 +62,15 @@ def paired_interval(
     return _interval(_difference(*draws), confidence, greater_is_better=greater_is_better)
 
 
+def value_interval(
+    metric: str, rows: Scored, blocks: Blocks, *, resamples: int = 200, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Return the bounds of a metric's value, by resampling blocks; infinite where it is not defined on some of them."""
+    values = _difference(drawn := _resampled(metric, rows, blocks, resamples, seed), np.zeros_like(drawn))
+    found = _interval(values, confidence, greater_is_better=True)
+    return found.lower, found.upper
+
+
 def unpaired_interval(
     metric: str,
     challenger: Scored,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import polars as pl
 
 from expectations.deciding import HISTORY, Back, History, Seen, Trial
+from expectations.slots import METRICS
 from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.champion import current_champion
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
@@ -24,6 +25,11 @@ from tasks.stores.places import Job
 
 NOT_TAKEN_BACK = "not taken back"
 """What the ledger says of a release that was to be rolled back, where that could not be."""
+_BASELINES = {
+    "constant": "always saying the mean label",
+    "last": "saying the label that was known last",
+    "season": "saying the mean of the same hour of the week",
+}
 _SEVERITIES: dict[str, Literal["info", "warning", "failure"]] = {
     "keep": "warning",
     "warn": "warning",
@@ -200,7 +206,7 @@ def _back(tried: Mapping[tuple[str, str, str], dict[str, Any]], span: tuple[str,
 
 def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | None, back: Back | None) -> Seen:
     parts = [
-        f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}"
+        f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}{_beaten(each)}"
         if each["value"] is not None
         else f"{each['metric']} or its reference is no finite number ({content['labelled']} labels)"
         if each.get("undefined")
@@ -209,6 +215,21 @@ def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | Non
     ]
     drifted = tuple(_named(each) for each in content["drift"] if each["drifted"])
     return Seen(content["status"], content["rows"], drifted, ", ".join(parts), number, grown, trial, back)
+
+
+def _beaten(realised: dict[str, Any]) -> str:
+    """Say which of what needs no model is better than the champion, where one is."""
+    metric, low, high = realised["metric"], realised.get("low"), realised.get("high")
+    if low is None or high is None:
+        return ""
+    greater = METRICS.released(metric).greater_is_better
+    better = {
+        name: value for name, value in realised["baselines"].items() if (value > high if greater else value < low)
+    }
+    if not better:
+        return ""
+    best = (max if greater else min)(better, key=lambda name: better[name])
+    return f", worse than {_BASELINES[best]} ({better[best]:.4f})"
 
 
 def _named(drift: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -16,7 +16,9 @@ from expectations.windows import Window
 from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.feedback import FeedbackUse
 from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
+from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.drift import Drifted, Profile, score_window
+from tasks.evaluation.interval import time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.lake import Known, Lake
 
@@ -31,6 +33,10 @@ class Realised:
         Violated where it is worse than `reference` by more than the declared drop.
     undefined : bool
         Whether it is unknown though there are labels enough, as the metric or its reference is no finite number.
+    low, high : float or None
+        Bounds of `value`, 95 %, by resampling blocks of time.
+    baselines : dict of str to float
+        What each baseline (`tasks.evaluation.baselines`) reaches on the same rows.
     """
 
     metric: str
@@ -39,6 +45,9 @@ class Realised:
     drop: float
     status: Literal["good", "violated", "unknown"]
     undefined: bool = False
+    low: float | None = None
+    high: float | None = None
+    baselines: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,7 @@ def measure(
     drift: list[Drifted] = []
     served: dict[str, float] = {}
     labelled, coverage, scored, feedback = 0, 0.0, None, FeedbackUse()
+    times = predictions["event_time"].clear()
     if len(predictions):
         rows = decode_rows(predictions, champion.manifest.columns)
         labels, feedback = true_labels(predictions, rows, known, lake, window, champion.manifest)
@@ -134,18 +144,25 @@ def measure(
         )
         own = predictions["bundle"] == champion.digest
         scored = _scored(mine["prediction"], labels.filter(own), spec)
+        times = mine["event_time"].filter(labels.filter(own).is_finite().fill_null(value=False))
         labelled = len(scored.label)
         coverage = labelled / len(mine) if len(mine) else 0.0
         if len(predictions) >= spec.monitoring.min_rows:
             drift = _drift(rows, predictions["prediction"], labels if ripe else None, champion, spec)
     realised = tuple(
-        _realise(
-            rule.metric,
-            rule.drop,
-            _reference(rule.metric, rule.versus, champion, best, spec),
+        _beside(
+            _realise(
+                rule.metric,
+                rule.drop,
+                _reference(rule.metric, rule.versus, champion, best, spec),
+                scored,
+                spec,
+                enough=ripe and coverage >= rule.min_coverage and labelled >= spec.monitoring.min_rows,
+            ),
             scored,
+            times,
+            known,
             spec,
-            enough=ripe and coverage >= rule.min_coverage and labelled >= spec.monitoring.min_rows,
         )
         for rule in spec.monitoring.performance
     )
@@ -188,6 +205,28 @@ def _realise(
 ) -> Realised:
     value = score(metric, scored) if scored is not None and enough else None
     return hold_against(metric, value, reference, drop, greater_is_better=spec.greater_is_better[metric])
+
+
+def _beside(realised: Realised, scored: Scored | None, times: pl.Series, known: Known, spec: UseCase) -> Realised:
+    """Put its interval and what needs no model beside a value that is known."""
+    if scored is None or realised.value is None:
+        return realised
+    clock = spec.clock.column
+    blocks = time_blocks(
+        times.dt.epoch("us").to_numpy().astype(np.float64) / 1e6, spec.evaluation.block.approximate_seconds
+    )
+    low, high = value_interval(realised.metric, scored, blocks, seed=spec.model.seed)
+    labelled = known.labelled(columns=[clock, spec.label.column])
+    said = predict_baselines(labelled, times.alias(clock).to_frame(), spec)
+    reached = {
+        name: score(realised.metric, Scored(scored.label, each, scored.threshold)) for name, each in said.items()
+    }
+    return replace(
+        realised,
+        low=_finite(low),
+        high=_finite(high),
+        baselines={name: value for name, value in reached.items() if math.isfinite(value)},
+    )
 
 
 def hold_against(

@@ -17,6 +17,7 @@ import polars as pl
 
 from expectations.gates import GateResult, Interval
 from expectations.usecase import UseCase
+from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.gates import passed
 from tasks.evaluation.interval import paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
@@ -134,8 +135,11 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     if champion is not None:
         scored["champion"] = Scored(truth, champion.predict(holdout, repaired=True), threshold)
     metrics = {name: {m: score(m, each) for m in spec.greater_is_better} for name, each in scored.items()}
-    gains = _gains(spec, holdout, scored) if champion is not None else None
-    gates = tuple(gate.check(metrics["challenger"], gains) for gate in spec.gates)
+    gains = {
+        "champion": _gains(spec, holdout, scored) if champion is not None else None,
+        "baseline": _gains_over_baselines(spec, before, holdout, scored["challenger"]),
+    }
+    gates = tuple(gate.check(metrics["challenger"], gains[gate.against]) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
     start: datetime = holdout[clock].min()  # type: ignore[assignment] # an instant column
     judgement = Judgement(
@@ -153,23 +157,44 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
 
 
 def _gains(spec: UseCase, holdout: pl.DataFrame, scored: Mapping[str, Scored]) -> dict[str, Interval]:
+    compared = {gate.metric for gate in spec.gates if gate.compares and gate.against == "champion"}
+    return {
+        metric: _gain(spec, holdout, metric, scored["challenger"], scored["champion"]) for metric in sorted(compared)
+    }
+
+
+def _gains_over_baselines(
+    spec: UseCase, before: pl.DataFrame, holdout: pl.DataFrame, challenger: Scored
+) -> dict[str, Interval] | None:
+    """Return the gain over the best baseline in each metric a gate asks for; None where no label was known in time."""
+    compared = {gate.metric for gate in spec.gates if gate.against == "baseline"}
+    if not compared:
+        return None
+    said = predict_baselines(pl.concat([before, holdout]), holdout, spec)
+    scored = [Scored(challenger.label, each, challenger.threshold) for each in said.values()]
+    if not scored:
+        return None
+    gains = {}
+    for metric in sorted(compared):
+        sign = 1.0 if spec.greater_is_better[metric] else -1.0
+        best = max(scored, key=lambda each: np.nan_to_num(sign * score(metric, each), nan=-math.inf))
+        gains[metric] = _gain(spec, holdout, metric, challenger, best)
+    return gains
+
+
+def _gain(spec: UseCase, holdout: pl.DataFrame, metric: str, challenger: Scored, other: Scored) -> Interval:
     rules = spec.evaluation
     seconds = holdout[spec.clock.column].dt.epoch("s").to_numpy().astype(np.float64)
-    blocks = time_blocks(seconds, rules.block.approximate_seconds)
-    return {
-        gate.metric: paired_interval(
-            gate.metric,
-            scored["challenger"],
-            scored["champion"],
-            blocks,
-            greater_is_better=spec.greater_is_better[gate.metric],
-            resamples=rules.resamples,
-            confidence=rules.confidence,
-            seed=spec.model.seed,
-        )
-        for gate in spec.gates
-        if gate.compares
-    }
+    return paired_interval(
+        metric,
+        challenger,
+        other,
+        time_blocks(seconds, rules.block.approximate_seconds),
+        greater_is_better=spec.greater_is_better[metric],
+        resamples=rules.resamples,
+        confidence=rules.confidence,
+        seed=spec.model.seed,
+    )
 
 
 @dataclass(frozen=True)

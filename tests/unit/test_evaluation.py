@@ -9,7 +9,7 @@ from sklearn import metrics as reference
 from expectations.gates import Interval
 from expectations.usecase import metrics_of
 from tasks.evaluation.floors import least_loss
-from tasks.evaluation.gates import AbsoluteGate, ChampionGate, passed
+from tasks.evaluation.gates import AbsoluteGate, ComparisonGate, passed
 from tasks.evaluation.interval import paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, losses, resampled, score
 
@@ -116,12 +116,12 @@ def test_the_interval_covers_the_truth_when_errors_come_in_days() -> None:
         (AbsoluteGate(metric="roc_auc", min=0.8), "fail"),
         (AbsoluteGate(metric="brier", max=0.1), "fail"),
         (AbsoluteGate(metric="f1", min=0.1), "unknown"),
-        (ChampionGate(metric="roc_auc", versus="champion", margin=0.01), "pass"),
-        (ChampionGate(metric="roc_auc", versus="champion", margin=0.001), "fail"),
-        (ChampionGate(metric="roc_auc", versus="champion", margin=0.001, require="point"), "pass"),
+        (ComparisonGate(metric="roc_auc", versus="champion", margin=0.01), "pass"),
+        (ComparisonGate(metric="roc_auc", versus="champion", margin=0.001), "fail"),
+        (ComparisonGate(metric="roc_auc", versus="champion", margin=0.001, require="point"), "pass"),
     ],
 )
-def test_gates(gate: AbsoluteGate | ChampionGate, expected: str) -> None:
+def test_gates(gate: AbsoluteGate | ComparisonGate, expected: str) -> None:
     metrics = {"roc_auc": 0.7, "brier": 0.2, "f1": math.nan}
     result = gate.check(metrics, {"roc_auc": Interval(0.002, -0.005, 0.01)})
     assert result.outcome == expected
@@ -130,7 +130,7 @@ def test_gates(gate: AbsoluteGate | ChampionGate, expected: str) -> None:
 
 
 def test_the_first_model_is_not_compared() -> None:
-    gate = ChampionGate(metric="roc_auc", versus="champion")
+    gate = ComparisonGate(metric="roc_auc", versus="champion")
     assert gate.check({"roc_auc": 0.5}, None).outcome == "pass"
 
 

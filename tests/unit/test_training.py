@@ -113,6 +113,21 @@ def test_equal_cutoffs_are_unchanged_and_too_few_rows_unknown(make_use_case: Mak
     assert "100 are needed" in few.rationale
 
 
+def test_a_model_is_held_against_what_needs_none(make_use_case: Make) -> None:
+    usecase = load_use_case(str(make_use_case(changes={"gates.0": {"metric": "rmse", "versus": "baseline"}})))
+    frame = rows(usecase, "2011-04-01")
+    (gate, *_) = judge(frame, usecase.spec, None).judgement.gates
+    assert (gate.name, gate.outcome, gate.actual is not None and gate.actual > 0) == (
+        "rmse versus baseline",
+        "pass",
+        True,
+    )
+    assert "gain over the best baseline" in gate.rationale
+    noise = frame.with_columns(bikers=pl.Series(np.random.default_rng(0).integers(1, 900, len(frame))))
+    (gate, *_) = judge(noise, usecase.spec, None).judgement.gates
+    assert gate.outcome == "fail"
+
+
 def test_the_champion_is_scored_on_the_same_rows(make_use_case: Make, tmp_path: Path) -> None:
     usecase = load_use_case(str(make_use_case()))
     champion, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "b")

@@ -1,0 +1,69 @@
+"""What needs no model: the predictions that every model is to beat, on the same rows.
+
+Each knows at a row's event time only the labels that were known then.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+
+from expectations.families import Vector
+from expectations.usecase import UseCase
+
+BASELINES = ("constant", "last", "season")
+_SEASON = timedelta(weeks=2)
+"""History that a week must have been seen twice in."""
+
+
+def predict_baselines(known: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) -> dict[str, Vector]:
+    """Return what the baselines say to rows.
+
+    ``constant`` is the mean label of before the first row; ``last`` the label that was known last (the mean, of several
+    rows at one event time); ``season`` the mean label of the same hour of the week. One that would know nothing at some
+    row is left out; the season, too, where fewer than two weeks are known.
+
+    Parameters
+    ----------
+    known : polars.DataFrame of shape (n_known, any)
+        Labelled rows, later ones than `rows` among them or not.
+    rows : polars.DataFrame of shape (n_rows, any)
+        With the clock's column alone, in any order.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_rows,)
+        For a classifier the probability of the positive class.
+    """
+    clock, delay = spec.clock.column, spec.label.available_after
+    label = pl.col(spec.label.column).cast(pl.Float64)
+    if rows.is_empty():
+        return {}
+    labelled = known.select(pl.col(clock).alias("at"), label.alias("value")).filter(pl.col("value").is_finite())
+    before = labelled.filter(pl.col("at") <= delay.after(rows[clock].min(), -1))  # type: ignore[arg-type]
+    if before.is_empty():
+        return {}
+    times = rows.select(pl.col(clock).alias("time"))
+    mean = float(before["value"].mean())  # type: ignore[arg-type] # there are some
+    found = {"constant": np.full(len(rows), mean)}
+    moments = labelled.group_by("at").agg(pl.col("value").mean()).sort("at")
+    ripe = moments["at"].to_list()
+    moments = moments.with_columns(pl.Series("ripe", [delay.after(each) for each in ripe], moments.schema["at"]))
+    order = times.with_row_index("row").sort("time")
+    last = order.join_asof(moments.sort("ripe"), left_on="time", right_on="ripe", strategy="backward").sort("row")
+    if not last["value"].null_count():
+        found["last"] = last["value"].to_numpy().astype(np.float64)
+    span: timedelta = before["at"].max() - before["at"].min()  # type: ignore[operator, assignment] # instants
+    if span >= _SEASON:
+        zone = spec.clock.timezone
+        weekly = before.group_by(_hour_of_week("at", zone)).agg(pl.col("value").mean())
+        season = times.select(_hour_of_week("time", zone)).join(weekly, on="hour", how="left", maintain_order="left")
+        found["season"] = season["value"].fill_null(mean).to_numpy().astype(np.float64)
+    return found
+
+
+def _hour_of_week(column: str, zone: str) -> pl.Expr:
+    local = pl.col(column).dt.convert_time_zone(zone)
+    return (local.dt.weekday().cast(pl.Int32) * 24 + local.dt.hour()).alias("hour")
