@@ -642,6 +642,7 @@ def _density(share: float) -> float:
 
 def _dependent(reference: Array) -> npt.NDArray[np.bool_]:
     """Say of which streams the values follow on those before: the autocorrelation of their ranks is beyond chance."""
-    ranks = reference.argsort(0, kind="stable").argsort(0, kind="stable").astype(np.float64)
+    ranks = np.stack([np.unique(values, return_inverse=True)[1] for values in reference.T], axis=1)
     away = ranks - ranks.mean(0)
-    return np.asarray((away[1:] * away[:-1]).sum(0) / (away**2).sum(0) * math.sqrt(len(ranks)) > _DEPENDENT)
+    following, square = (away[1:] * away[:-1]).sum(0), (away**2).sum(0)
+    return np.asarray(following * math.sqrt(len(ranks)) > _DEPENDENT * square)

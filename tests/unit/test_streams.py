@@ -102,6 +102,8 @@ def test_a_stream_that_is_always_the_same_never_rings(every: str) -> None:
     seen = followed(stream, [4.0] * 1800, times[200:])
     assert max(verdict.odds for verdict in seen) <= 1
     assert not any(verdict.rung for verdict in seen)
+    assert all(verdict.judged for verdict in seen)
+    assert followed(stream, [9.0] * 20, [times[-1] + step * (1 + at) for at in range(20)])[-1].rung
 
 
 def test_an_alarm_says_since_when_and_by_how_much_and_stays() -> None:
