@@ -215,7 +215,7 @@ def missing_by_day(streams: int) -> list[str]:
 
 
 def by_day(values: Array, days: int) -> tuple[str, str, str]:
-    """Return what rang, what cannot be judged, and the delay after the shares have trebled and gained a point."""
+    """Return what rang, what cannot be judged, and the delay after the shares have doubled and gained a point."""
     rules, streams = Rules(every="day"), values.shape[1]
     found = []
     for changed in (values, values + (np.arange(len(values)) >= days + 100)[:, None] * (0.01 + values)):
