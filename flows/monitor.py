@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.stage import Verdict, open_job, present, run_name, tell
 from flows.versions import take_back
 from tasks.monitoring import deciding
-from tasks.monitoring.task import announce_stalled, decide, draw_report, harvest_journal, measure_windows
+from tasks.monitoring.task import announce_stalled, decide, draw_report, harvest_journal, measure_windows, watch_loss
 from tasks.stores.places import Job
 from tasks.training.task import try_challenger
 
@@ -41,6 +41,7 @@ def monitor(
             take_back_release(job)
             harvest_journal(job)
             measure_windows(job)
+            watch_loss(job)
             try_challenger(job)
             watched = decide(job)
             take_back_release(job)

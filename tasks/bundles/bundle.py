@@ -168,6 +168,17 @@ class Bundle:
         loaded: dict[str, Any] = json.loads((self.folder / "reference.json").read_text(encoding="utf-8"))
         return loaded
 
+    def holdout_losses(self) -> tuple[list[float], list[float]]:
+        """Return hours (seconds since 1970) and the mean squared error of the judged model in each, on its holdout.
+
+        Empty for a bundle from before this was kept.
+        """
+        path = self.folder / "losses.json"
+        if not path.is_file():
+            return [], []
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return kept["hours"], kept["losses"]
+
     def golden(self) -> tuple[list[dict[str, Any]], Vector]:
         """Return the golden rows and the predictions they must give."""
         data = json.loads((self.folder / "golden.json").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.monitoring import deciding, harvesting, reporting, stalled, watching
+from tasks.monitoring import deciding, harvesting, reporting, rising, stalled, watching
 from tasks.monitoring.deciding import Watched
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
@@ -39,17 +39,20 @@ def _report(job: Job, watched: Watched) -> str | None:
 
 
 harvest_journal = task(name="harvest the journal", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", harvesting.harvest_journal, "step 1 of 6, harvesting the journal")
+    timed("monitoring", harvesting.harvest_journal, "step 1 of 7, harvesting the journal")
 )
 measure_windows = task(name="measure windows", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", watching.measure_windows, "step 2 of 6, measuring windows")
+    timed("monitoring", watching.measure_windows, "step 2 of 7, measuring windows")
+)
+watch_loss = task(name="look at the loss", cache_policy=NO_CACHE, persist_result=False)(
+    timed("monitoring", rising.watch_loss, "step 3 of 7, looking at the loss by the hour")
 )
 decide = task(name="decide", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", _decide, "step 4 of 6, deciding")
+    timed("monitoring", _decide, "step 5 of 7, deciding")
 )
 announce_stalled = task(name="announce a stalled turn", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", stalled.announce_stalled, "step 5 of 6, looking for a stalled turn")
+    timed("monitoring", stalled.announce_stalled, "step 6 of 7, looking for a stalled turn")
 )
 draw_report = task(name="draw the report", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", _report, "step 6 of 6, drawing the report")
+    timed("monitoring", _report, "step 7 of 7, drawing the report")
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from tasks.stores import tables
 from tasks.stores.ledger import Ledger
@@ -68,9 +68,13 @@ class Database(Turns, Ledger, Outbox, Presences):
     def mark(self, usecase: str, name: str, value: str) -> None:
         """Remember a value."""
         with self.transaction() as connection:
-            where = (tables.marks.c.usecase == usecase) & (tables.marks.c.name == name)
-            if not connection.execute(update(tables.marks).where(where).values(value=value)).rowcount:
-                connection.execute(insert(tables.marks).values(usecase=usecase, name=name, value=value))
+            self.put_mark(connection, usecase, name, value)
+
+    def put_mark(self, connection: Connection, usecase: str, name: str, value: str) -> None:
+        """Remember a value inside a transaction."""
+        where = (tables.marks.c.usecase == usecase) & (tables.marks.c.name == name)
+        if not connection.execute(update(tables.marks).where(where).values(value=value)).rowcount:
+            connection.execute(insert(tables.marks).values(usecase=usecase, name=name, value=value))
 
     def marked(self, usecase: str, name: str) -> str | None:
         """Return a remembered value."""

@@ -22,6 +22,7 @@ from tasks.bundles.bundle import (
     seal,
 )
 from tasks.evaluation.drift import profile_column, profile_frame
+from tasks.evaluation.losses import hourly_losses
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
@@ -105,6 +106,15 @@ def pack(
     (folder / "reference.json").write_text(
         to_json({column: profile.to_dict() for column, profile in profiles.items()}), encoding="utf-8"
     )
+    if judged.holdout is not None and judged.prediction is not None:
+        by_hour = hourly_losses(
+            judged.holdout[spec.clock.column],
+            judged.holdout[spec.label.column].cast(pl.Float64),
+            pl.Series(judged.prediction),
+        )
+        (folder / "losses.json").write_text(
+            to_json({"hours": by_hour["hour"].to_list(), "losses": by_hour["loss"].to_list()}), encoding="utf-8"
+        )
     golden = jsonable(
         raw.select([column.name for column in columns]).gather_every(max(1, len(raw) // GOLDEN_ROWS)).head(GOLDEN_ROWS)
     )

@@ -22,7 +22,7 @@ from tasks.bundles.champion import current_champion
 from tasks.bundles.feedback import find_unmatched
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
-from tasks.monitoring import deciding, harvesting, reporting, watching
+from tasks.monitoring import deciding, harvesting, reporting, rising, watching
 from tasks.monitoring.findings import note_unmatched
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
@@ -198,6 +198,28 @@ def test_that_nothing_is_asked_any_more_is_reported_once_and_again_when_it_lasts
     assert "since 2011-04-08 00:00: 3 windows of 1d without a row, after 2 at most before" in said
     assert len(silent("2011-04-12")) == 1
     assert len(silent("2011-04-18")) == 2
+
+
+def test_a_loss_that_rises_is_found_by_the_hour_and_looked_at_once(job: Job) -> None:
+    def harder(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(temp=pl.lit(0.9), hum=pl.lit(0.1))
+
+    champion = current_champion(job)
+    hours, losses = champion.holdout_losses()
+    assert len(hours) == len(losses) > 168
+    assert hours[-1] < champion.cutoff.timestamp() + 1
+    served(job, "2011-03-02", "2011-03-20")
+    calm = rising.watch_loss(job.moved(instant("2011-03-20")))
+    served(job, "2011-03-20", "2011-05-01", harder)
+    for day in ("2011-04-01", "2011-04-20", "2011-05-01", "2011-05-01"):
+        last = rising.watch_loss(job.moved(instant(day)))
+    found = [each for each in job.database.entries(job.name) if each.action == "rising"]
+    assert calm is not None
+    assert last is None  # nothing is looked at twice
+    assert len(found) == 1
+    assert "the loss by the hour rises since about 2011-0" in found[0].summary
+    assert found[0].evidence["odds"] >= 20
+    assert not job.database.undelivered(job.name)
 
 
 def test_days_are_measured_from_midnight_where_the_use_case_is(job: Job) -> None:
