@@ -23,8 +23,10 @@ class Drift(Strict):
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Share of windows without drift in which any column may be called drifted (false alarms)."""
-    min_effect: Annotated[float, Field(ge=0)] = 0.1
-    """Smallest score worth telling, however certain."""
+    min_effect: Annotated[float, Field(ge=0)] = 0.0
+    """Least distance of values that is called, however certain: Wasserstein in standard deviations of the reference for
+    numbers, Jensen-Shannon for categories. Shares missing, out of range and of new categories are called whatever it
+    says."""
     columns: Literal["all"] | Columns = "all"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 import json
 import re
 import shlex
@@ -118,20 +117,22 @@ def openapi(served: Mapping[str, Model], most_rows: int, *, needs_key: bool) -> 
 
 def example(bundle: Bundle) -> dict[str, Any]:
     """Make up a plausible row from what the training rows looked like as a whole; no row of theirs."""
-    profiles = bundle.reference()
-    return {column.name: _typical(column, profiles.get(column.name), bundle) for column in bundle.manifest.columns}
+    reference = bundle.reference()
+    known = {
+        name: each["middle"]
+        for table in reference.get("tables", ())
+        for name, each in (table.get("columns") or table["values"]).items()
+    }
+    return {column.name: _typical(column, known.get(column.name), bundle) for column in bundle.manifest.columns}
 
 
-def _typical(column: BundleColumn, profile: dict[str, Any] | None, bundle: Bundle) -> Any:  # noqa: ANN401 - JSON
+def _typical(column: BundleColumn, middle: object, bundle: Bundle) -> object:
     if column.type == "instant":
         return bundle.manifest.cutoff.isoformat()
-    if profile and profile["kind"] == "category" and profile["categories"] and column.type == "text":
-        return profile["categories"][0]
-    if profile and profile["kind"] == "number" and profile["centres"]:
-        half = sum(profile["counts"]) / 2
-        position = next(at for at, seen in enumerate(itertools.accumulate(profile["counts"])) if seen >= half)
-        centre = float(profile["centres"][position])
-        return round(centre) if column.type == "integer" else round(centre, 3)
+    if isinstance(middle, str) and column.type == "text":
+        return middle
+    if isinstance(middle, float) and column.type in ("number", "integer"):
+        return round(middle) if column.type == "integer" else round(middle, 3)
     return {"number": 1.0, "integer": 1, "boolean": True}.get(column.type, "text")
 
 

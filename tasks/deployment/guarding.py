@@ -14,8 +14,9 @@ from expectations.families import Vector
 from expectations.metrics import Blocks, Scored
 from expectations.production import Release
 from expectations.usecase import UseCase
-from tasks.evaluation.drift import profile_column, score_window
+from tasks.evaluation.drift import Compared, judge
 from tasks.evaluation.interval import paired_interval, unpaired_interval
+from tasks.evaluation.sketches import sketch
 
 Status = Literal["good", "violated", "unknown"]
 FindingStatus = Literal["good", "violated", "unknown", "undefined"]
@@ -141,6 +142,7 @@ def judge_step(evidence: Evidence, spec: UseCase, plan: Release) -> StepVerdict:
 
 _MIN_REQUESTS = 100
 _RESAMPLES, _RUNS = 400, 100
+_DRIFT_ALPHA = 0.001
 _CONFIDENCE = 0.98
 """Of the interval of a loss, both ends together: a step is looked at several times."""
 
@@ -162,12 +164,9 @@ def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[F
         ratio = (own.seconds / own.expected) / (theirs.seconds / theirs.expected)
         name = "scoring time against the champion's"
         yield _hold(name, ratio, rails.max_latency, violated=ratio > rails.max_latency)
-    profile = profile_column(pl.Series("prediction", evidence.champion))
-    window = pl.DataFrame({"prediction": evidence.candidate})
-    drifted = score_window({"prediction": profile}, window, alpha=0.001, min_effect=rails.max_drift)[0]
-    whole = np.isfinite(evidence.champion).all() and np.isfinite(evidence.candidate).all()
-    distance = drifted.score if drifted.score is not None and whole else math.nan
-    yield _hold("distance of the predictions", distance, drifted.threshold, violated=distance > drifted.threshold)
+    distance = _distance(evidence.champion, evidence.candidate)
+    far = distance > rails.max_drift and (evidence.paired or _differ(evidence.champion, evidence.candidate))
+    yield _hold("distance of the predictions", distance, rails.max_drift, violated=far)
     if evidence.paired:
         share = agreement(evidence.champion, evidence.candidate, spec)
         if own.skipped:  # told, and no fault: what it did score is what it is judged by
@@ -175,6 +174,28 @@ def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[F
             yield Finding("share of requests it was too slow for", left_out, 1.0, "good")
         yield _hold("agreement", share, rails.min_agreement, violated=share < rails.min_agreement)
     yield _loss(evidence, spec, plan)
+
+
+def _distance(champion: Vector, candidate: Vector) -> float:
+    """Wasserstein distance of two sets of predictions in standard deviations of the first; NaN where one is no number."""
+    from scipy.stats import wasserstein_distance
+
+    if not (np.isfinite(champion).all() and np.isfinite(candidate).all()):
+        return math.nan
+    spread = float(np.std(champion))
+    distance = float(wasserstein_distance(champion, candidate))
+    return distance / spread if spread > 0 else math.inf if distance > 0 else 0.0
+
+
+def _differ(champion: Vector, candidate: Vector) -> bool:
+    """Whether predictions for different entities differ by more than chance.
+
+    Both answered in the same minutes, so that rows of one are no more alike than those of both: in random order.
+    """
+    random = np.random.default_rng(0)
+    both = [pl.DataFrame({"prediction": random.permutation(each)}) for each in (champion, candidate)]
+    (found,) = judge([Compared(sketch(both[0]), both[1])], alpha=_DRIFT_ALPHA)
+    return found.drifted
 
 
 def agreement(champion: Vector, candidate: Vector, spec: UseCase) -> float:

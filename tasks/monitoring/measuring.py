@@ -17,9 +17,10 @@ from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.feedback import FeedbackUse
 from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
-from tasks.evaluation.drift import Drifted, Profile, score_window
+from tasks.evaluation.drift import Compared, Drifted, cannot_tell, judge
 from tasks.evaluation.interval import time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.sketches import references_from_dict
 from tasks.stores.lake import Known, Lake
 
 
@@ -148,7 +149,7 @@ def measure(
         labelled = len(scored.label)
         coverage = labelled / len(mine) if len(mine) else 0.0
         if len(predictions) >= spec.monitoring.min_rows:
-            drift = _drift(rows, predictions["prediction"], labels if ripe else None, champion, spec)
+            drift = _drift(rows, predictions, labels if ripe else None, champion, spec)
     realised = tuple(
         _beside(
             _realise(
@@ -247,14 +248,23 @@ def _finite(value: float | None) -> float | None:
 
 
 def _drift(
-    rows: pl.DataFrame, prediction: pl.Series, labels: pl.Series | None, champion: Bundle, spec: UseCase
+    rows: pl.DataFrame, predictions: pl.DataFrame, labels: pl.Series | None, champion: Bundle, spec: UseCase
 ) -> list[Drifted]:
-    rules = spec.monitoring.drift
-    profiles = {name: Profile.from_dict(data) for name, data in champion.reference().items()}
-    window = rows.with_columns(prediction.alias(PREDICTION))
-    if labels is not None and labels.null_count() < len(labels):
-        window = window.with_columns(labels.alias(spec.label.column))
-    if rules.columns != "all":
-        kept = {*rules.columns, PREDICTION, spec.label.column}
-        profiles = {name: profile for name, profile in profiles.items() if name in kept}
-    return score_window(profiles, window, alpha=rules.alpha, min_effect=rules.min_effect, seed=spec.model.seed)
+    """Hold the inputs, the predictions and the known labels of a window against what the champion learnt from."""
+    rules, label = spec.monitoring.drift, spec.label.column
+    references = references_from_dict(champion.reference())
+    window = rows.with_columns(predictions["prediction"].alias(PREDICTION))
+    times = predictions["event_time"]
+    watched = None if rules.columns == "all" else {*rules.columns, PREDICTION, label}
+    if not references:
+        older = [name for name in champion.reference() if watched is None or name in watched]
+        return [cannot_tell(name, "the champion was packed by an older version: train it again") for name in older]
+    compared = []
+    for reference in references:
+        kept = reference if watched is None else reference.only(watched)
+        if label not in reference.columns:
+            compared.append(Compared(kept, window, times))
+        elif labels is not None and labels.null_count() < len(labels):
+            known = labels.is_not_null()  # a label that is not there is not known yet, and not missing
+            compared.append(Compared(kept, labels.alias(label).filter(known).to_frame(), times.filter(known)))
+    return judge(compared, alpha=rules.alpha, min_effect=rules.min_effect)

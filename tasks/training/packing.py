@@ -21,8 +21,8 @@ from tasks.bundles.bundle import (
     rows_to_frame,
     seal,
 )
-from tasks.evaluation.drift import profile_column, profile_frame
 from tasks.evaluation.losses import hourly_losses
+from tasks.evaluation.sketches import Reference, references_to_dict, sketch
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
@@ -100,12 +100,9 @@ def pack(
     refitted.trained.fitted.save(folder)
     (folder / "features.json").write_text(program.to_json(), encoding="utf-8")
     columns = bundle_columns(spec, program, rows)
-    profiles = profile_frame(raw.select(inputs_in_order(program)))
-    profiles[PREDICTION] = profile_column(pl.Series(PREDICTION, judged.prediction))
-    profiles[spec.label.column] = profile_column(rows[spec.label.column])
-    (folder / "reference.json").write_text(
-        to_json({column: profile.to_dict() for column, profile in profiles.items()}), encoding="utf-8"
-    )
+    inputs = raw.select(list(dict.fromkeys((*inputs_in_order(program), spec.clock.column))))
+    references = _references(spec, inputs, rows, judged)
+    (folder / "reference.json").write_text(to_json(references_to_dict(references)), encoding="utf-8")
     if judged.holdout is not None and judged.prediction is not None:
         by_hour = hourly_losses(
             judged.holdout[spec.clock.column],
@@ -126,6 +123,16 @@ def pack(
     )
     load_bundle(folder, digest).prove()
     return digest
+
+
+def _references(spec: UseCase, raw: pl.DataFrame, rows: pl.DataFrame, judged: Judged) -> list[Reference]:
+    """Sketch the inputs, the predictions of the holdout and the label, each with the times of its rows."""
+    clock, zone = spec.clock.column, spec.clock.timezone
+    references = [sketch(raw.drop(clock), raw[clock], timezone=zone)]
+    if judged.holdout is not None and judged.prediction is not None:
+        predictions = pl.DataFrame({PREDICTION: judged.prediction})
+        references.append(sketch(predictions, judged.holdout[clock], timezone=zone))
+    return [*references, sketch(rows.select(spec.label.column), rows[clock], timezone=zone)]
 
 
 def _manifest(
