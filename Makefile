@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-policies bench-streams lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -82,9 +82,11 @@ up: setup ## Start Prefect, MLflow, Evidently, the runner and the service
 down: setup ## Stop them
 	@$(BIN)/driftwheel down
 
-bench: setup ## Measure what the engine costs, and how often drift is called where there is none
+bench: setup ## Measure what the engine costs
 	@$(BIN)/python tests/benchmarks/turn_overhead.py
-	@$(BIN)/python tests/benchmarks/false_alarms.py --windows 100
+
+bench-judgement: setup ## Measure how often drift is called where there is none, and where there is (five minutes)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/judgement.py
 
 OPEN_SETS := build/open-sets
 bench-policies: setup ## Hold the default policy against the calendar, on the pasts of open data sets (an hour)

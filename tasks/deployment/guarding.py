@@ -177,7 +177,7 @@ def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[F
 
 
 def _distance(champion: Vector, candidate: Vector) -> float:
-    """Wasserstein distance of two sets of predictions in standard deviations of the first; NaN where one is no number."""
+    """Wasserstein distance of predictions in standard deviations of the champion's; NaN where one is no number."""
     from scipy.stats import wasserstein_distance
 
     if not (np.isfinite(champion).all() and np.isfinite(candidate).all()):

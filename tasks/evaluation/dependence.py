@@ -2,8 +2,8 @@
 
 Rows that are neighbours in time are alike, so a window of a thousand of them says less than a thousand rows. Everything
 here works on sums over *units* (a day, or a run of rows) and never on single rows: the variance of a mean is that of an
-AR(1) process over units, with its coefficient not estimated but integrated over a grid (restricted likelihood, reference
-prior), so that the doubt about it is part of the answer.
+AR(1) process over units, with its coefficient not estimated but integrated over a grid (restricted likelihood,
+reference prior), so that the doubt about it is part of the answer.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ GRID: Array = np.sin(np.linspace(-0.2, 1.535, 20))
 _LEAST_UNITS = 3
 _BISECTIONS = 30
 _TINY = 1e-300
-TOGETHER_UNITS = 300.0
-"""Over how many units a column weighs as much as the whole table, where its memory is told."""
 _COARSE, _FINE = 5, 20
-_CLEARLY = 2.0
+_CLEARLY = 2.5
 _MOST_TOGETHER = 20
-_SHORT = 100
 
 
 @dataclass(frozen=True)
@@ -182,20 +179,22 @@ def _block_variance(series: Array, blocks: int) -> Array:
     return np.asarray((means.var(2, ddof=1) * length).sum(1))
 
 
-def memory_of(traces: Traces) -> Array:
+def memory_of(traces: Traces, together: float, *, resolved: bool, short: bool) -> Array:
     """Integrated autocorrelation time of columns in units, shape (n_columns,): how many units count as one.
 
     What a column shows is drawn towards what all show together (they share a clock), as much as if these had been seen
-    over 300 units. Of Geyer's initial positive sequence, corrected for the mean that was taken away, and the variance of
-    long blocks, which a cycle does not hide memory from, the larger. Infinite where the mean of a fifth of the series
-    varies clearly more, times its length, than that of a twentieth: the end of the memory is then not in sight, and any
-    number for it would be too small. Infinite too where fewer than 100 units show any memory at all.
+    over `together` units. Of Geyer's initial positive sequence, corrected for the mean that was taken away, and the
+    variance of long blocks, which a cycle does not hide memory from, the larger.
+
+    Unless units are `resolved` (days: the noise of rows is gone from them, and what is left is memory), it is infinite
+    where the mean of a fifth of the series varies clearly more, times its length, than that of a twentieth: the end of
+    the memory is then not in sight, and any number for it too small. Likewise where a sample is `short` and shows any.
     """
     units = traces.correlation.shape[1]
     live = traces.live
     if units < _LEAST_UNITS or not live.any():
         return np.ones(len(live))
-    own = units / (units + TOGETHER_UNITS)
+    own = units / (units + together)
     weight = np.where(live, own, 0.0)
     correlation = weight[:, None] * traces.correlation + (1 - weight)[:, None] * traces.correlation[live].mean(0)
     found = np.ones(len(live))
@@ -206,14 +205,15 @@ def memory_of(traces: Traces) -> Array:
         positive = np.logical_and.accumulate(pairs > 0, axis=1)
         falling = np.minimum.accumulate(pairs, axis=1)
         found = np.clip(2 * np.where(positive, falling, 0).sum(1) - 1, 0.0, units)
-    together = math.sqrt(own**2 + (1 - own**2) / min(int(live.sum()), _MOST_TOGETHER))
+    doubt = math.sqrt(own**2 + (1 - own**2) / min(int(live.sum()), _MOST_TOGETHER))
     if units >= _FINE:
         coarse, fine = (weight * each + (1 - weight) * each[live].mean() for each in (traces.coarse, traces.fine))
-        error = together * math.sqrt(2 / (_COARSE - 1) + 2 / (_FINE - 1))
+        error = doubt * math.sqrt(2 / (_COARSE - 1) + 2 / (_FINE - 1))
         found = np.maximum(found, coarse)
-        found = np.where(coarse > (1 + _CLEARLY * error) * fine, np.inf, found)
-    if units < _SHORT:
-        lags = max(1, units // 6)
-        error = together / math.sqrt(units * lags)
-        found = np.where(correlation[:, 1 : lags + 1].mean(1) + 1 / units > _CLEARLY * error, np.inf, found)
+        if not resolved:
+            found = np.where(coarse > (1 + _CLEARLY * error) * fine, np.inf, found)
+    if short and not resolved:
+        for lags in (2, max(2, units // 6)):
+            error = doubt / math.sqrt(units * lags)
+            found = np.where(correlation[:, 1 : lags + 1].mean(1) + 1 / units > _CLEARLY * error, np.inf, found)
     return np.maximum(found, 1.0)

@@ -1,4 +1,4 @@
-"""Drift of a table's columns: does a window differ from the reference by more than chance can do?
+"""Drift of a table's columns: whether a window differs from the reference by more than chance can do.
 
 Windows and reference are sketches: counts by unit of time (`sketches`). Of a column of numbers four scores are compared
 (place, spread, and two of shape), of categories the share of each; the share missing, and the share outside of what was
@@ -56,12 +56,19 @@ _INDEPENDENT = 1.3
 _DOMINATED = 1.5
 _FEW_UNITS = 4
 _FEW_DRAWS = 30.0
+_TOGETHER = {"rows": 300.0, "day": 30.0}
+"""Units over which a column's own memory weighs as much as the table's: runs of rows are short, and days have seasons,
+which some columns have and others not."""
+_SHORT = 400
+"""Fewer rows of a reference are judged if they are independent, or not at all."""
 _RARE = 10.0
+_FEW_CLUSTERS = 10
 _FULL_DAY = 0.9
 _CYCLE = 2.0
 _LARGEST_DIFFERENCE = 2.5
 _CHUNK = 200
 _TINY = 1e-12
+_NO_REACH = "window and reference are too short for any difference to be beyond chance"
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,8 @@ class Drifted:
     effect : float or None
         How much: for place and spread in standard deviations of the reference, else in points of share.
     score : float or None
-        Distance of the distributions, for reading: Wasserstein over the reference's deviation for numbers, Jensen-Shannon
-        for categories. None where it is not finite, or there are no values to compare.
+        Distance of the distributions, for reading: Wasserstein over the reference's deviation for numbers,
+        Jensen-Shannon for categories. None where it is not finite, or there are no values to compare.
     reason : str
         Why it cannot be told.
     """
@@ -228,8 +235,9 @@ def _judge_columns(
     pair: _Pair, names: list[str], stretches: Mapping[str, _Stretches], level: float, min_effect: float
 ) -> Iterator[Drifted]:
     enough = np.array([stretches[name].number >= MIN_STRETCHES for name in names])
-    values = _values(pair, names, enough)
-    parts = [values, *_shares(pair, names, enough, level)]
+    values = _values(pair, names, enough, level)
+    dependent = np.array([not stretches[name].independent for name in names])
+    parts = [values, *_shares(pair, names, enough, dependent, level)]
     for index, name in enumerate(names):
         score = _distance(pair, name)
         best: tuple[float, str, float] | None = None
@@ -273,7 +281,7 @@ def _say(
         score,
         float(shares[0]),
         float(shares[1]),
-        reason if status == "cannot be told" else "",
+        (reason or _NO_REACH) if status == "cannot be told" else "",
     )
 
 
@@ -286,7 +294,7 @@ def _odds(p: float | None) -> float | None:
 
 
 def _padded(pair: Sample, names: list[str], bins: int) -> Array:
-    """Counts of columns, shape (n_columns, n_units, n_bins)."""
+    """Gather the counts of columns, shape (n_columns, n_units, n_bins)."""
     found = np.zeros((len(names), len(pair.rows), bins))
     for index, name in enumerate(names):
         counts = pair.tallies[name].counts
@@ -346,7 +354,7 @@ def _series(pair: _Pair, sums: tuple[Array, Array], rows: tuple[Array, Array], r
     if spread is not None:
         variances = tuple(
             variance_of_mean(spread, length, total, in_unit, row) for length, total in zip(lengths, totals, strict=True)
-        )  # type: ignore[assignment]
+        )
     return _Series(means[1] - means[0], deviations, totals, row, spread, variances)  # type: ignore[arg-type]
 
 
@@ -365,7 +373,7 @@ def _covered(pair: _Pair) -> float:
     return float(hours[pair.now.hours > 0].sum() / max(hours.sum(), 1)) if hours.sum() else 1.0
 
 
-def _values(pair: _Pair, names: list[str], enough: npt.NDArray[np.bool_]) -> _Parts:
+def _values(pair: _Pair, names: list[str], enough: npt.NDArray[np.bool_], level: float) -> _Parts:
     """Compare the values of columns: four scores of numbers, the shares of categories."""
     columns = [pair.columns[name] for name in names]
     bins = max(column.bins for column in columns)
@@ -384,12 +392,14 @@ def _values(pair: _Pair, names: list[str], enough: npt.NDArray[np.bool_]) -> _Pa
     present = np.repeat((totals[0] > 0) & (totals[1] > 0), width)
     live = present & (row > _TINY)
     if numeric:
-        chance = _chance_of_scores(found, width, pair) / np.tile(_WEIGHTS, len(names)) / _VALUES
+        shares = np.tile(_WEIGHTS, len(names)) * _VALUES
+        chance, furthest = (each / shares for each in _chance_of_scores(found, width, pair))
+        enough = enough & (furthest.reshape(-1, width)[:, 0] <= level)
         labels = [_NAMES[at % width] for at in range(len(owner))]
     else:
         size = np.repeat(np.array([max(column.bins - 1, 1) for column in columns], dtype=float), width)
-        chance = _chance_of_shares(found, sums, pair) * size / _VALUES  # type: ignore[arg-type]
-        labels = [f"share of {_category(columns[at // width], at % width)}" for at in range(len(owner))]
+        chance = _chance_of_shares(found, sums, pair) * size / _VALUES
+        labels = [_category(columns[at // width], at % width) for at in range(len(owner))]
     effect = _effects(pair, names, width, found) if numeric else found.difference
     told = np.repeat(enough, width) | ~live
     never = np.zeros(len(owner), dtype=bool)
@@ -397,7 +407,9 @@ def _values(pair: _Pair, names: list[str], enough: npt.NDArray[np.bool_]) -> _Pa
 
 
 def _category(column: Column, at: int) -> str:
-    return column.categories[at] if at < len(column.categories) else "other categories"
+    if at < len(column.categories):
+        return f"share of {column.categories[at]}"
+    return "new category" if len(column.known) == len(column.categories) else "share of other categories"
 
 
 def _effects(pair: _Pair, names: list[str], width: int, found: _Series) -> Array:
@@ -415,16 +427,21 @@ def _effects(pair: _Pair, names: list[str], width: int, found: _Series) -> Array
     return effect.ravel()
 
 
-def _chance_of_scores(found: _Series, width: int, pair: _Pair) -> Array:
+def _chance_of_scores(found: _Series, width: int, pair: _Pair) -> tuple[Array, Array]:
+    """Chance of the differences that were found, and of the largest there can be."""
     if found.spread is None:
-        return np.full(len(found.row), np.inf)
+        return (np.full(len(found.row), np.inf),) * 2
     variance = found.variances[0] + found.variances[1]
     expected = (found.spread.weight * variance).sum(1).reshape(-1, width)
     plain = (1 / np.maximum(found.rows[0], 1) + 1 / np.maximum(found.rows[1], 1)).reshape(-1, width)[:, :1]
     dependent = expected[:, :1] > _DOMINATED * plain
     floor = np.repeat(np.where(dependent, variance.reshape(-1, width, variance.shape[1])[:, 0], 0.0), width, axis=0)
     variance = np.maximum(variance, floor)
-    return chance_of(_tempered(found, pair), variance, found.spread)
+    furthest = replace(found, difference=np.full(len(found.row), _LARGEST_DIFFERENCE))
+    return (
+        chance_of(_tempered(found, pair), variance, found.spread),
+        chance_of(_tempered(furthest, pair), variance, found.spread),
+    )
 
 
 def _tempered(found: _Series, pair: _Pair) -> Array:
@@ -445,7 +462,9 @@ def _tempered(found: _Series, pair: _Pair) -> Array:
     return np.where(few, found.difference / np.maximum(furthest / expected, 1.0), found.difference)
 
 
-def _chance_of_shares(found: _Series, sums: tuple[Array, Array], pair: _Pair) -> Array:
+def _chance_of_shares(
+    found: _Series, sums: tuple[Array, Array], pair: _Pair, dependent: npt.NDArray[np.bool_] | None = None
+) -> Array:
     """Chance of a difference of shares; of rare ones by their counts, as no t has their tail."""
     seen, before = sums[1].sum(1), sums[0].sum(1)
     rows = found.rows[1] + found.rows[0]
@@ -458,6 +477,10 @@ def _chance_of_shares(found: _Series, sums: tuple[Array, Array], pair: _Pair) ->
         variance = np.maximum(found.variances[0] + found.variances[1], plain[:, None])
         clustered = np.maximum((found.spread.weight * variance).sum(1) / np.maximum(plain, _TINY), 1.0)
         by_t = chance_of(_tempered(found, pair), variance, found.spread)
+    if dependent is not None:  # what came in few stretches of the reference does not show how many rows come together
+        units = [(each > 0).sum(1) for each in sums]
+        clusters = np.where(dependent & (units[0] < _FEW_CLUSTERS), seen / np.maximum(units[1], 1), 1.0)
+        clustered = np.maximum(clustered, clusters)
     # of what is the rarer: it, or its absence
     flip = pooled > 0.5
     seen = np.where(flip, found.rows[1] - seen, seen)
@@ -474,6 +497,8 @@ class _Stretches:
     """How many stretches of the reference are independent of each other, and what to say where they are too few."""
 
     number: float
+    independent: bool
+    """Whether rows are so, and not only stretches of them."""
     reason: str
 
 
@@ -481,12 +506,11 @@ def _stretches(pair: _Pair) -> dict[str, _Stretches]:
     own = pair.own
     names = list(pair.columns)
     memory, inflation = _memory(pair, own, names)
-    number = len(own.rows) / memory
     independent = memory * inflation <= _INDEPENDENT
+    number = np.where(independent, own.size / (memory * inflation), len(own.rows) / memory)
     if own.unit == "rows" and pair.now.size > pair.before.size:  # it may show what the reference is too short to show
         length, times = _memory(pair, pair.now, names)
         number = np.minimum(number, own.size / np.maximum(length * times, 1.0))
-    number = np.where(independent, np.maximum(number, own.size / (memory * inflation)), number)
     covered = _covered(pair) if own.unit == "day" else 1.0
     found = {}
     for at, name in enumerate(names):
@@ -496,10 +520,10 @@ def _stretches(pair: _Pair) -> dict[str, _Stretches]:
         elif number[at] < MIN_STRETCHES:
             many, what = (len(own.rows) * own.length, "days") if own.unit == "day" else (own.size, "rows")
             reason = (
-                f"neighbouring rows are alike: the {many:,} {what} of the reference hold {number[at]:.0f} stretches that "
-                f"are independent of each other, and {MIN_STRETCHES} are needed"
+                f"neighbouring rows are alike: the {many:,} {what} of the reference hold {number[at]:.0f} stretches "
+                f"that are independent of each other, and {MIN_STRETCHES} are needed"
             )
-        found[name] = _Stretches(float(number[at]), reason)
+        found[name] = _Stretches(float(number[at]), bool(independent[at]), reason)
     return found
 
 
@@ -533,7 +557,10 @@ def _memory(pair: _Pair, sample: Sample, names: list[str]) -> tuple[Array, Array
         order += chunk
     if first is None or second is None:
         return np.ones(0), np.ones(0)
-    memory = dict(zip(order, np.maximum(memory_of(first), memory_of(second)), strict=True))
+    together = _TOGETHER[sample.unit]
+    resolved, short = sample.unit == "day", sample.size < _SHORT
+    memories = [memory_of(traces, together, resolved=resolved, short=short) for traces in (first, second)]
+    memory = dict(zip(order, np.maximum(*memories), strict=True))
     times = dict(zip(order, inflation, strict=True))
     return np.array([memory[name] for name in names]), np.array([times[name] for name in names])
 
@@ -550,7 +577,13 @@ def _chunks(pair: _Pair) -> Iterator[list[str]]:
             yield names[start : start + _CHUNK]
 
 
-def _shares(pair: _Pair, names: list[str], enough: npt.NDArray[np.bool_], level: float) -> Iterator[_Parts]:
+def _shares(
+    pair: _Pair,
+    names: list[str],
+    enough: npt.NDArray[np.bool_],
+    dependent: npt.NDArray[np.bool_],
+    level: float,
+) -> Iterator[_Parts]:
     """Compare what is missing, and what is outside of all that was seen."""
     for kind, weight in (("missing", _MISSING), ("outside", _OUTSIDE)):
         all_rows = tuple(each.rows for each in (pair.before, pair.now))
@@ -571,11 +604,12 @@ def _shares(pair: _Pair, names: list[str], enough: npt.NDArray[np.bool_], level:
         held = (rows[0][live], rows[1][live])
         pooled = (sums[0].sum(1) + sums[1].sum(1)) / (held[0].sum(1) + held[1].sum(1))
         found = _series(pair, sums, held, pooled * (1 - pooled))
-        chance = _chance_of_shares(found, sums, pair)
+        chance = _chance_of_shares(found, sums, pair, dependent[live])
         share = sums[1].sum(1) / held[1].sum(1)
         never = sums[0].sum(1) == 0
         plain = chance_of_counts(sums[1].sum(1), found.rows[1], sums[0].sum(1), found.rows[0])
-        rule = never & (share > RULE_SHARE) & (plain / weight <= level)
+        ruled = np.array([kind == "missing" or pair.columns[names[at]].kind == "category" for at in live])
+        rule = ruled & never & (share > RULE_SHARE) & (plain / weight <= level)
         chance = np.where(rule, np.minimum(chance, plain), chance) / weight
         labels = [_label(pair.columns[names[at]], kind) for at in live]
         yield _Parts(live, chance, labels, found.difference, enough[live], rule)

@@ -436,7 +436,7 @@ def _quantiles(numbers: Array, shares: Array) -> Array:
 
 def finite(values: pl.Series) -> Array:
     """Finite numbers of a column, in its order."""
-    numbers = values.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
+    numbers: Array = values.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
     return numbers[np.isfinite(numbers)]
 
 
@@ -467,7 +467,7 @@ def _count_numbers(column: Column, values: pl.Series, units: _Units, count: int,
     if not len(column.edges):
         return Tally(counts, missing, np.zeros(count, dtype=np.int64), np.zeros(column.bins))
     measured = column.measure(numbers)
-    sums = np.bincount(bins, weights=measured, minlength=column.bins)
+    sums = np.asarray(np.bincount(bins, weights=measured, minlength=column.bins), dtype=np.float64)
     square = float(measured @ measured)
     if reference:
         outside = _extreme(numbers, of_row, count)
@@ -490,7 +490,7 @@ def _extreme(numbers: Array, of_row: Counts, count: int) -> Counts:
         top = int(extremes.argmax())
         others = np.delete(extremes, top)
         mine = sign * numbers[of_row == units[top]]
-        outside[units[top]] += int((mine > others.max()).sum()) if len(others) else 1
+        outside[units[top]] += max(1, int((mine > others.max()).sum())) if len(others) else 1
     return outside
 
 
@@ -507,6 +507,7 @@ def _count_categories(column: Column, values: pl.Series, units: _Units, count: i
     of_row, bins = units.of_row[~unknown], codes[~unknown]
     counts = np.bincount(of_row * column.bins + bins, minlength=count * column.bins).reshape(count, column.bins)
     outside = np.zeros(count, dtype=np.int64)
+    none = np.zeros(column.bins)
     if column.known and reference:
         single = (
             pl.DataFrame({"value": texts, "unit": units.of_row})
@@ -524,7 +525,7 @@ def _count_categories(column: Column, values: pl.Series, units: _Units, count: i
         outside = np.bincount(units.of_row[new], minlength=count)
     hour = None if units.hour is None else units.hour[~unknown]
     common = (bins == 0).astype(np.float64)
-    return Tally(counts, missing, outside, np.zeros(column.bins), 0.0, _cycle(common, hour))
+    return Tally(counts, missing, outside, none, 0.0, _cycle(common, hour))
 
 
 def _cycle(values: Array, hour: Counts | None) -> float:

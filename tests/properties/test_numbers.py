@@ -22,10 +22,11 @@ from tasks.bundles.bundle import MAX_LABEL, label_bounds
 from tasks.deciding.policy import Bounds, Situation, decide
 from tasks.deciding.triggers.performance import Performance
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
-from tasks.evaluation.drift import profile_column, score_window
+from tasks.evaluation.drift import Compared, judge
 from tasks.evaluation.gates import AbsoluteGate, ChampionGate, passed
 from tasks.evaluation.interval import paired_interval
 from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.sketches import references_from_dict, references_to_dict, sketch
 from tasks.monitoring.measuring import hold_against
 from tasks.stores.plain import plain, to_json
 from tests.conftest import instant
@@ -120,13 +121,11 @@ VALUES = st.lists(st.none() | NUMBERS, min_size=1, max_size=60)
 def test_a_score_is_a_number_or_not_known(
     reference: list[float | None], window: list[float | None], min_effect: float
 ) -> None:
-    profile = profile_column(pl.Series("x", reference, dtype=pl.Float64))
-    numbers = [profile.spread, *profile.edges, *profile.centres]
-    assert all(map(math.isfinite, numbers))
-    values = pl.Series("x", window, dtype=pl.Float64)
-    (found,) = score_window({"x": profile}, values.to_frame(), alpha=0.05, min_effect=min_effect)
-    assert found.score is None or math.isfinite(found.score)
-    assert math.isfinite(found.threshold)
+    known, seen = (pl.DataFrame({"x": pl.Series("x", each, dtype=pl.Float64)}) for each in (reference, window))
+    written = to_json(references_to_dict([sketch(known)]))
+    (found,) = judge([Compared(references_from_dict(json.loads(written))[0], seen)], alpha=0.05, min_effect=min_effect)
+    numbers = (found.score, found.p, found.odds, found.effect)
+    assert all(each is None or math.isfinite(each) for each in numbers)
     assert type(found.drifted) is bool
     json.dumps({**vars(found), "drifted": found.drifted}, allow_nan=False)
 
