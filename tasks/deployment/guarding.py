@@ -194,7 +194,7 @@ def _differ(champion: Vector, candidate: Vector) -> bool:
     """
     random = np.random.default_rng(0)
     both = [pl.DataFrame({"prediction": random.permutation(each)}) for each in (champion, candidate)]
-    (found,) = judge([Compared(sketch(both[0]), both[1])], alpha=_DRIFT_ALPHA)
+    (found,) = judge([Compared(sketch(both[0]), both[1], independent=True)], alpha=_DRIFT_ALPHA)
     return found.drifted
 
 

@@ -123,11 +123,14 @@ class Compared:
     ----------
     times : polars.Series of shape (n_rows,), optional
         Event times of the window's rows.
+    independent : bool
+        Whether rows are known to be independent of each other, as their order was drawn.
     """
 
     reference: Reference
     window: pl.DataFrame
     times: pl.Series | None = None
+    independent: bool = False
 
 
 def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) -> list[Drifted]:
@@ -213,7 +216,7 @@ def _judge_table(table: Compared, level: float, min_effect: float) -> Iterator[D
     pair = _pair(table)
     if not pair.now.size or not pair.before.size:
         return
-    stretches = _stretches(pair)
+    stretches = dict.fromkeys(pair.columns, _Stretches(math.inf, True, "")) if table.independent else _stretches(pair)
     for names in _chunks(pair):
         yield from _judge_columns(pair, names, stretches, level, min_effect)
 
@@ -347,15 +350,16 @@ def _series(pair: _Pair, sums: tuple[Array, Array], rows: tuple[Array, Array], r
         for each, count, mean in zip(sums, rows, means, strict=True)
     )
     spread = spread_of(*deviations)
-    variances: tuple[Array, Array] = (np.zeros((len(row), 1)),) * 2
+    variances = [np.zeros((len(row), 1))] * 2
     lengths = _lengths(pair)
     longest = 0 if lengths[0] >= lengths[1] else 1
     in_unit = totals[longest] / max(lengths[longest], _TINY)
     if spread is not None:
-        variances = tuple(
+        variances = [
             variance_of_mean(spread, length, total, in_unit, row) for length, total in zip(lengths, totals, strict=True)
-        )
-    return _Series(means[1] - means[0], deviations, totals, row, spread, variances)  # type: ignore[arg-type]
+        ]
+    before, now = variances
+    return _Series(means[1] - means[0], deviations, totals, row, spread, (before, now))
 
 
 def _lengths(pair: _Pair) -> tuple[float, float]:

@@ -127,7 +127,7 @@ def pack(
 
 def _references(spec: UseCase, raw: pl.DataFrame, rows: pl.DataFrame, judged: Judged) -> list[Reference]:
     """Sketch the inputs, the predictions of the holdout and the label, each with the times of its rows."""
-    clock, zone = spec.clock.column, spec.clock.timezone
+    clock, zone = spec.clock.column, spec.windows.timezone
     references = [sketch(raw.drop(clock), raw[clock], timezone=zone)]
     if judged.holdout is not None and judged.prediction is not None:
         predictions = pl.DataFrame({PREDICTION: judged.prediction})

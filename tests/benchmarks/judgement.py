@@ -270,9 +270,7 @@ def speed() -> None:
     begun = time.process_time()
     judge([Compared(sketch(frame), frame)], alpha=ALPHA)
     mine = time.process_time() - begun
-    print(
-        f"\n100,000 x 20, both sides: {mine:.2f} s, Evidently's preset {theirs:.2f} s: {theirs / mine:.0f} times as fast"
-    )
+    print(f"\n100,000 x 20, both sides: {mine:.2f} s, Evidently's preset {theirs:.2f} s: {theirs / mine:.0f} x")
 
 
 def main() -> None:

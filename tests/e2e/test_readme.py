@@ -90,7 +90,7 @@ RUN: dict[str, str | tuple[int, str]] = {
     "driftwheel stack init --use-case flights": "made .stack/nginx/certificate.pem",
     "DRIFTWHEEL_SERVICE_KEYS=.stack/keys/keys.json driftwheel keys add NAME": "dw_my-app_",
     "driftwheel stack init --domain example.org --port 443": "kept DRIFTWHEEL_DOMAIN=localhost of .env",
-    "python tests/benchmarks/false_alarms.py --windows 100": "51,801 reference rows",
+    "python tests/benchmarks/judgement.py --only speed": "Processor seconds",
 }
 """Commands in the order a reader types them, and what each must say; one that is refused, with its exit code."""
 GIVEN: dict[str, dict[str, str]] = {

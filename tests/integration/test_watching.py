@@ -17,7 +17,7 @@ from expectations.data import FeedbackRules
 from expectations.durations import Duration
 from expectations.loading import LoadedUseCase
 from infra.settings import Settings
-from tasks.bundles.bundle import jsonable
+from tasks.bundles.bundle import jsonable, load_bundle, seal
 from tasks.bundles.champion import current_champion
 from tasks.bundles.feedback import find_unmatched
 from tasks.cleaning.cleaning import clean_batches
@@ -253,6 +253,25 @@ def test_a_sensor_that_died_is_called_and_the_rest_is_measured(job: Job) -> None
     assert "temp (100 % missing)" in decided.decision.summary
     assert reporting.report_decision(job, decided) is not None
     assert watched[0].rows == content["rows"]
+
+
+def test_a_champion_packed_before_sketches_is_measured_and_its_drift_cannot_be_told(job: Job, tmp_path: Path) -> None:
+    champion = current_champion(job)
+    assert champion is not None
+    folder = Path(shutil.copytree(champion.folder, tmp_path / "older"))
+    (folder / "reference.json").write_text(json.dumps({"temp": {"kind": "number", "counts": [1.0], "edges": []}}))
+    digest = seal(folder, champion.manifest)
+    job.releases.add(job.name, load_bundle(folder, digest).folder, digest)
+    job.releases.set_desired(job.name, champion=Served(bundle=digest, version="1"))
+    served(job, "2011-04-01", "2011-05-01")
+
+    watching.measure_windows(job)
+
+    (content,) = kept(job)
+    (temp,) = content["drift"]
+    assert (temp["column"], temp["status"], temp["drifted"]) == ("temp", "cannot be told", False)
+    assert "older version" in temp["reason"]
+    assert content["realised"][0]["status"] != "unknown"
 
 
 def test_a_report_whose_run_was_killed_is_drawn_by_the_next_one_and_once(job: Job) -> None:
