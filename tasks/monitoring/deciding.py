@@ -234,7 +234,8 @@ def _beaten(realised: dict[str, Any]) -> str:
 
 def _named(drift: dict[str, Any]) -> str:
     name = "the predictions" if drift["column"] == PREDICTION else str(drift["column"])
-    return f"{name} (100 % missing)" if drift["missing_share"] == 1 else name
+    missing = drift.get("what") == "missing" or drift["missing_share"] == 1
+    return f"{name} ({drift['missing_share']:.0%} missing)" if missing else name
 
 
 def _decided(job: Job, key: str) -> bool:

@@ -250,7 +250,7 @@ def test_a_sensor_that_died_is_called_and_the_rest_is_measured(job: Job) -> None
     assert len(content["drift"]) > 5
     assert content["realised"][0]["status"] != "unknown"
     decided = deciding.decide_now(job)
-    assert "temp (100 % missing)" in decided.decision.summary
+    assert "temp (100% missing)" in decided.decision.summary
     assert reporting.report_decision(job, decided) is not None
     assert watched[0].rows == content["rows"]
 

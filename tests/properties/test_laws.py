@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from expectations.durations import Duration
 from expectations.gates import Interval
 from expectations.windows import Grid, Weekday
-from tasks.evaluation.gates import AbsoluteGate, ChampionGate
+from tasks.evaluation.gates import AbsoluteGate, ComparisonGate
 from tasks.evaluation.interval import time_blocks
 from tasks.evaluation.splits import cut_newest, rolling_origin
 
@@ -77,7 +77,7 @@ def test_relaxing_a_gate_never_turns_a_pass_into_a_fail(value: float, bound: flo
     assert not (strict.outcome == "pass" and relaxed.outcome == "fail")
     gain = {"m": Interval(value, value - 0.1, value + 0.1)}
     margins = (abs(bound), abs(bound) + ease)
-    tight, wide = (ChampionGate(metric="m", versus="champion", margin=m).check({}, gain) for m in margins)
+    tight, wide = (ComparisonGate(metric="m", versus="champion", margin=m).check({}, gain) for m in margins)
     assert not (tight.outcome == "pass" and wide.outcome == "fail")
 
 

@@ -23,7 +23,7 @@ from tasks.deciding.policy import Bounds, Situation, decide
 from tasks.deciding.triggers.performance import Performance
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
 from tasks.evaluation.drift import Compared, judge
-from tasks.evaluation.gates import AbsoluteGate, ChampionGate, passed
+from tasks.evaluation.gates import AbsoluteGate, ComparisonGate, passed
 from tasks.evaluation.interval import paired_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.sketches import references_from_dict, references_to_dict, sketch
@@ -57,7 +57,7 @@ def test_a_gate_on_what_is_no_number_is_unknown(value: float, bound: float) -> N
     gates = [AbsoluteGate(metric="m", min=bound), AbsoluteGate(metric="m", max=bound)]
     results = [gate.check({"m": value}, None) for gate in gates]
     for require in ("lower_bound", "point"):
-        gate = ChampionGate(metric="m", versus="champion", margin=abs(bound), require=require)
+        gate = ComparisonGate(metric="m", versus="champion", margin=abs(bound), require=require)
         gains = [Interval(value, value, value), Interval(value, 0.0, 0.0)]
         results += [gate.check({}, {"m": gain}) for gain in gains]
     assert {result.outcome for result in results} == {"unknown"}
@@ -84,7 +84,8 @@ def test_a_gain_between_values_that_are_no_numbers_is_none(metric: str, bad: flo
     gain = paired_interval(metric, own, theirs, blocks, greater_is_better=True, resamples=100, confidence=0.95, seed=0)
     if not all(map(math.isfinite, scores)):
         assert math.isnan(gain.point)
-        assert ChampionGate(metric=metric, versus="champion", margin=1e9).check({}, {metric: gain}).outcome == "unknown"
+        gate = ComparisonGate(metric=metric, versus="champion", margin=1e9)
+        assert gate.check({}, {metric: gain}).outcome == "unknown"
 
 
 @pytest.fixture(scope="module")
