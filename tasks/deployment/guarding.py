@@ -14,8 +14,9 @@ from expectations.families import Vector
 from expectations.metrics import Blocks, Scored
 from expectations.production import Release
 from expectations.usecase import UseCase
-from tasks.evaluation.drift import Compared, judge
+from tasks.evaluation.drift import judge
 from tasks.evaluation.interval import paired_interval, unpaired_interval
+from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import sketch
 
 Status = Literal["good", "violated", "unknown"]

@@ -20,54 +20,45 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 from tasks.evaluation.dependence import (
-    Spread,
-    Traces,
     chance_of,
     chance_of_counts,
-    memory_of,
-    spread_of,
-    variance_of_mean,
+)
+from tasks.evaluation.distances import jensen_shannon, wasserstein
+from tasks.evaluation.pairs import (
+    TINY,
+    Compared,
+    Pair,
+    Series,
+    chunks_of,
+    is_numeric,
+    lengths_of,
+    padded,
+    pair_of,
+    scores_of,
+    series_of,
 )
 from tasks.evaluation.sketches import (
-    RUNS,
     Column,
-    Reference,
-    Sample,
-    describe,
-    in_order,
-    settle,
 )
+from tasks.evaluation.stretches import MIN_STRETCHES, Stretches, stretches_of
 
 Array = npt.NDArray[np.float64]
 Status = Literal["drifted", "same", "cannot be told"]
 
-MIN_STRETCHES = 20
-"""Fewest stretches of the reference that are independent of each other, for a test to be honest."""
 RULE_SHARE = 0.01
 """What never was in the reference is called by rule where more than this share of the window has it."""
 _WEIGHTS = np.array([0.6, 0.3, 0.05, 0.05])
 _VALUES, _MISSING, _OUTSIDE = 0.8, 0.1, 0.1
 _NAMES = ("place", "spread", "shape", "shape")
-_INDEPENDENT = 1.3
 _DOMINATED = 1.5
 _FEW_UNITS = 4
 _FEW_DRAWS = 30.0
-_TOGETHER = {"rows": 300.0, "day": 30.0}
-"""Units over which a column's own memory weighs as much as the table's: runs of rows are short, and days have seasons,
-which some columns have and others not."""
-_SHORT = 400
-"""Fewer rows of a reference are judged if they are independent, or not at all."""
 _RARE = 10.0
 _FEW_CLUSTERS = 10
-_FULL_DAY = 0.9
-_CYCLE = 2.0
 _LARGEST_DIFFERENCE = 2.5
-_CHUNK = 200
-_TINY = 1e-12
 _NO_REACH = "window and reference are too short for any difference to be beyond chance"
 
 
@@ -115,24 +106,6 @@ def cannot_tell(column: str, reason: str) -> Drifted:
     return Drifted(column, "cannot be told", None, None, "", None, None, 0.0, 0.0, reason)
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A reference with the window to hold against it.
-
-    Attributes
-    ----------
-    times : polars.Series of shape (n_rows,), optional
-        Event times of the window's rows.
-    independent : bool
-        Whether rows are known to be independent of each other, as their order was drawn.
-    """
-
-    reference: Reference
-    window: pl.DataFrame
-    times: pl.Series | None = None
-    independent: bool = False
-
-
 def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) -> list[Drifted]:
     """Hold windows against their references, the most certain change first.
 
@@ -159,65 +132,12 @@ def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) 
     return sorted(found, key=lambda each: (ranks[each.status], 1.0 if each.p is None else each.p, -(each.score or 0)))
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Reference and window counted alike."""
-
-    columns: dict[str, Column]
-    before: Sample
-    now: Sample
-    own: Sample
-    """The reference in units of its own length, by which its memory is told."""
-
-
-def _pair(table: Compared) -> _Pair:
-    reference = table.reference
-    window, times = in_order(table.window, table.times)
-    names = [name for name in reference.columns if name in window.columns]
-    kept = {name: reference.columns[name] for name in names}
-    own = reference.sample
-    if reference.values is None:
-        length = own.length
-        if own.unit == "rows":
-            length *= max(1, -(-len(window) // (RUNS * own.length)))
-        now = replace(reference, columns=kept).count(window, times, length=length)
-        before = own.coarsen(length // own.length) if length > own.length else own
-        return _Pair(kept, before, now, own)
-    values, moments = reference.values, reference.moments
-    both = {
-        name: describe(values[name], window[name])
-        if column.kind == "number" and len(column.edges) and window[name].dtype.is_numeric()
-        else column
-        for name, column in kept.items()
-    }
-    length = own.length if own.unit == "day" else max(1, -(-max(len(values), len(window)) // RUNS))
-    rebuilt = replace(reference, columns=both)
-    counted = rebuilt.count(values, moments, length=length)
-    both = {name: settle(column, counted.tallies[name]) for name, column in both.items()}
-    samples = (counted, rebuilt.count(window, times, length=length))
-    before = _with_outside(samples[0], own)
-    finer = before if length == own.length else rebuilt.count(values, moments, length=own.length)
-    return _Pair(both, before, samples[1], finer)
-
-
-def _with_outside(counted: Sample, own: Sample) -> Sample:
-    """Take what no other unit has from the sketch: counted against itself, nothing of a reference is outside."""
-    tallies = {}
-    for name, tally in counted.tallies.items():
-        outside = np.zeros(len(counted.rows), dtype=np.int64)
-        for unit in np.flatnonzero(own.tallies[name].outside):
-            at = min(int(unit * len(outside) / len(own.rows)), len(outside) - 1)
-            outside[at] += own.tallies[name].outside[unit]
-        tallies[name] = replace(tally, outside=outside)
-    return replace(counted, tallies=tallies)
-
-
 def _judge_table(table: Compared, level: float, min_effect: float) -> Iterator[Drifted]:
-    pair = _pair(table)
+    pair = pair_of(table)
     if not pair.now.size or not pair.before.size:
         return
-    stretches = dict.fromkeys(pair.columns, _Stretches(math.inf, True, "")) if table.independent else _stretches(pair)
-    for names in _chunks(pair):
+    stretches = dict.fromkeys(pair.columns, Stretches(math.inf, True, "")) if table.independent else stretches_of(pair)
+    for names in chunks_of(pair):
         yield from _judge_columns(pair, names, stretches, level, min_effect)
 
 
@@ -235,7 +155,7 @@ class _Parts:
 
 
 def _judge_columns(
-    pair: _Pair, names: list[str], stretches: Mapping[str, _Stretches], level: float, min_effect: float
+    pair: Pair, names: list[str], stretches: Mapping[str, Stretches], level: float, min_effect: float
 ) -> Iterator[Drifted]:
     enough = np.array([stretches[name].number >= MIN_STRETCHES for name in names])
     values = _values(pair, names, enough, level)
@@ -259,7 +179,7 @@ def _judge_columns(
 
 
 def _say(
-    pair: _Pair,
+    pair: Pair,
     name: str,
     best: tuple[float, str, float] | None,
     rest: tuple[float, str, float],
@@ -296,105 +216,24 @@ def _odds(p: float | None) -> float | None:
     return 1 / (-math.e * p * math.log(p)) if p < 1 / math.e else 1.0
 
 
-def _padded(pair: Sample, names: list[str], bins: int) -> Array:
-    """Gather the counts of columns, shape (n_columns, n_units, n_bins)."""
-    found = np.zeros((len(names), len(pair.rows), bins))
-    for index, name in enumerate(names):
-        counts = pair.tallies[name].counts
-        found[index, :, : counts.shape[1]] = counts
-    return found
-
-
-def _scores(share: Array) -> Array:
-    """Orthonormal scores of bins under pooled shares, shape (n_columns, 4, n_bins); zero where a column has too few."""
-    middle = np.cumsum(share, axis=1) - share / 2
-    middle = np.clip(middle, 1e-9, 1 - 1e-9)
-    centred = 2 * middle - 1
-    made: list[Array] = [np.ones_like(share)]
-    for raw in (ndtri(middle), centred**2, centred**3, centred**4):
-        value = raw.copy()
-        for _ in range(2):
-            for earlier in made:
-                value = value - (value * earlier * share).sum(1, keepdims=True) * earlier
-        length = np.sqrt((value**2 * share).sum(1, keepdims=True))
-        made.append(np.where(length > 1e-6, value / np.maximum(length, 1e-6), 0))
-    return np.stack(made[1:], axis=1)
-
-
-@dataclass(frozen=True)
-class _Series:
-    """Sums over units of series in both samples, and what follows from them."""
-
-    difference: Array
-    deviations: tuple[Array, Array]
-    rows: tuple[Array, Array]
-    row: Array
-    spread: Spread | None
-    variances: tuple[Array, Array]
-
-
-def _series(pair: _Pair, sums: tuple[Array, Array], rows: tuple[Array, Array], row: Array) -> _Series:
-    """Compare means of series.
-
-    Parameters
-    ----------
-    sums, rows : tuple of ndarray of shape (n_series, n_units)
-        Of the reference and of the window.
-    row : ndarray of shape (n_series,)
-        Variance of one row.
-    """
-    totals = tuple(each.sum(1) for each in rows)
-    means = [each.sum(1) / np.maximum(total, 1) for each, total in zip(sums, totals, strict=True)]
-    deviations = tuple(
-        (each - count * mean[:, None]) / np.maximum(count.mean(1), _TINY)[:, None]
-        for each, count, mean in zip(sums, rows, means, strict=True)
-    )
-    spread = spread_of(*deviations)
-    variances = [np.zeros((len(row), 1))] * 2
-    lengths = _lengths(pair)
-    longest = 0 if lengths[0] >= lengths[1] else 1
-    in_unit = totals[longest] / max(lengths[longest], _TINY)
-    if spread is not None:
-        variances = [
-            variance_of_mean(spread, length, total, in_unit, row) for length, total in zip(lengths, totals, strict=True)
-        ]
-    before, now = variances
-    return _Series(means[1] - means[0], deviations, totals, row, spread, (before, now))
-
-
-def _lengths(pair: _Pair) -> tuple[float, float]:
-    """Return how many units the samples are long, with fractions."""
-    if pair.before.unit == "rows":
-        return pair.before.size / pair.now.length, pair.now.size / pair.now.length
-    covered = _covered(pair)
-    now = float(len(pair.now.rows)) if len(pair.now.rows) > 1 or covered >= _FULL_DAY else covered
-    return float(len(pair.before.rows)), now
-
-
-def _covered(pair: _Pair) -> float:
-    """Return which share of the reference's rows lies in hours of day that the window has."""
-    hours = pair.before.hours
-    return float(hours[pair.now.hours > 0].sum() / max(hours.sum(), 1)) if hours.sum() else 1.0
-
-
-def _values(pair: _Pair, names: list[str], enough: npt.NDArray[np.bool_], level: float) -> _Parts:
+def _values(pair: Pair, names: list[str], enough: npt.NDArray[np.bool_], level: float) -> _Parts:
     """Compare the values of columns: four scores of numbers, the shares of categories."""
     columns = [pair.columns[name] for name in names]
     bins = max(column.bins for column in columns)
-    counts = tuple(_padded(each, names, bins) for each in (pair.before, pair.now))
+    counts = tuple(padded(each, names, bins) for each in (pair.before, pair.now))
     rows = tuple(each.sum(2) for each in counts)
     totals = [each.sum((1, 2)) for each in counts]
     share = sum(each.sum(1) for each in counts) / np.maximum(totals[0] + totals[1], 1)[:, None]
-    numeric = _is_numeric(columns[0])
-    scores = _scores(share) if numeric else np.broadcast_to(np.eye(bins), (len(names), bins, bins))
+    numeric = is_numeric(columns[0])
+    scores = scores_of(share) if numeric else np.broadcast_to(np.eye(bins), (len(names), bins, bins))
     width = scores.shape[1]
     owner = np.repeat(np.arange(len(names)), width)
     row = np.where((scores**2).sum(2) > 0, 1.0, 0.0).ravel() if numeric else (share * (1 - share)).ravel()
     sums = tuple(np.einsum("cuk,cjk->cju", each, scores, optimize=True).reshape(len(owner), -1) for each in counts)
     spread_rows = tuple(np.repeat(each, width, axis=0) for each in rows)
-    found = _series(pair, sums, spread_rows, row)  # type: ignore[arg-type]
+    found = series_of(pair, sums, spread_rows, row)  # type: ignore[arg-type]
     present = np.repeat((totals[0] > 0) & (totals[1] > 0), width)
-    live = present & (row > _TINY)
+    live = present & (row > TINY)
     if numeric:
         shares = np.tile(_WEIGHTS, len(names)) * _VALUES
         chance, furthest = (each / shares for each in _chance_of_scores(found, width, pair))
@@ -416,7 +255,7 @@ def _category(column: Column, at: int) -> str:
     return "new category" if len(column.known) == len(column.categories) else "share of other categories"
 
 
-def _effects(pair: _Pair, names: list[str], width: int, found: _Series) -> Array:
+def _effects(pair: Pair, names: list[str], width: int, found: Series) -> Array:
     """Shift and change of spread in deviations of the reference, for reading."""
     effect = found.difference.copy().reshape(len(names), width)
     for index, name in enumerate(names):
@@ -431,7 +270,7 @@ def _effects(pair: _Pair, names: list[str], width: int, found: _Series) -> Array
     return effect.ravel()
 
 
-def _chance_of_scores(found: _Series, width: int, pair: _Pair) -> tuple[Array, Array]:
+def _chance_of_scores(found: Series, width: int, pair: Pair) -> tuple[Array, Array]:
     """Chance of the differences that were found, and of the largest there can be."""
     if found.spread is None:
         return (np.full(len(found.row), np.inf),) * 2
@@ -448,7 +287,7 @@ def _chance_of_scores(found: _Series, width: int, pair: _Pair) -> tuple[Array, A
     )
 
 
-def _tempered(found: _Series, pair: _Pair) -> Array:
+def _tempered(found: Series, pair: Pair) -> Array:
     """Shrink differences of a window of few units, where units of the reference lie further out than a t has them.
 
     A day is one draw, and days have storms: the t's tail is then calibrated by the reference's most extreme unit.
@@ -456,18 +295,18 @@ def _tempered(found: _Series, pair: _Pair) -> Array:
     spread = found.spread
     units = found.deviations[0]
     count = units.shape[1]
-    if spread is None or _lengths(pair)[1] >= _FEW_UNITS or count < _FEW_UNITS:
+    if spread is None or lengths_of(pair)[1] >= _FEW_UNITS or count < _FEW_UNITS:
         return found.difference
     own = (spread.weight * found.variances[1]).sum(1)
-    few = 1 / np.maximum(own, _TINY) * np.maximum(found.row, _TINY) < _FEW_DRAWS
-    scale = np.sqrt(np.maximum((units**2).sum(1) / (count - 1), _TINY))
+    few = 1 / np.maximum(own, TINY) * np.maximum(found.row, TINY) < _FEW_DRAWS
+    scale = np.sqrt(np.maximum((units**2).sum(1) / (count - 1), TINY))
     furthest = np.abs(units).max(1) / scale
     expected = stdtrit(spread.freedom, 1 - 0.5 / (count + 1))
     return np.where(few, found.difference / np.maximum(furthest / expected, 1.0), found.difference)
 
 
 def _chance_of_shares(
-    found: _Series, sums: tuple[Array, Array], pair: _Pair, dependent: npt.NDArray[np.bool_] | None = None
+    found: Series, sums: tuple[Array, Array], pair: Pair, dependent: npt.NDArray[np.bool_] | None = None
 ) -> Array:
     """Chance of a difference of shares; of rare ones by their counts, as no t has their tail."""
     seen, before = sums[1].sum(1), sums[0].sum(1)
@@ -479,7 +318,7 @@ def _chance_of_shares(
         by_t = np.ones(len(plain))
     else:
         variance = np.maximum(found.variances[0] + found.variances[1], plain[:, None])
-        clustered = np.maximum((found.spread.weight * variance).sum(1) / np.maximum(plain, _TINY), 1.0)
+        clustered = np.maximum((found.spread.weight * variance).sum(1) / np.maximum(plain, TINY), 1.0)
         by_t = chance_of(_tempered(found, pair), variance, found.spread)
     if dependent is not None:  # what came in few stretches of the reference does not show how many rows come together
         units = [(each > 0).sum(1) for each in sums]
@@ -496,93 +335,8 @@ def _chance_of_shares(
     return np.where(least < _RARE, by_counts, by_t)
 
 
-@dataclass(frozen=True)
-class _Stretches:
-    """How many stretches of the reference are independent of each other, and what to say where they are too few."""
-
-    number: float
-    independent: bool
-    """Whether rows are so, and not only stretches of them."""
-    reason: str
-
-
-def _stretches(pair: _Pair) -> dict[str, _Stretches]:
-    own = pair.own
-    names = list(pair.columns)
-    memory, inflation = _memory(pair, own, names)
-    independent = memory * inflation <= _INDEPENDENT
-    number = np.where(independent, own.size / (memory * inflation), len(own.rows) / memory)
-    if own.unit == "rows" and pair.now.size > pair.before.size:  # it may show what the reference is too short to show
-        length, times = _memory(pair, pair.now, names)
-        number = np.minimum(number, own.size / np.maximum(length * times, 1.0))
-    covered = _covered(pair) if own.unit == "day" else 1.0
-    found = {}
-    for at, name in enumerate(names):
-        reason = ""
-        if covered < _FULL_DAY and (own.tallies[name].cycle > _CYCLE or not independent[at]):
-            number[at], reason = 0.0, "the window is shorter than a day, and hours of a day differ"
-        elif number[at] < MIN_STRETCHES:
-            many, what = (len(own.rows) * own.length, "days") if own.unit == "day" else (own.size, "rows")
-            reason = (
-                f"neighbouring rows are alike: the {many:,} {what} of the reference hold {number[at]:.0f} stretches "
-                f"that are independent of each other, and {MIN_STRETCHES} are needed"
-            )
-        found[name] = _Stretches(float(number[at]), bool(independent[at]), reason)
-    return found
-
-
-def _memory(pair: _Pair, sample: Sample, names: list[str]) -> tuple[Array, Array]:
-    """Memory of columns in units, and how much more the mean of a unit varies than that of independent rows."""
-    order, first, second, inflation = [], None, None, []
-    for chunk in _chunks(pair):
-        columns = [pair.columns[name] for name in chunk]
-        counts = _padded(sample, chunk, max(column.bins for column in columns))
-        rows = counts.sum(2)
-        share = counts.sum(1) / np.maximum(rows.sum(1), 1)[:, None]
-        numeric = _is_numeric(columns[0])
-        scores = (
-            _scores(share)[:, :2]
-            if numeric
-            else np.broadcast_to(np.eye(share.shape[1]), (*share.shape, share.shape[1]))
-        )
-        mean = np.einsum("ck,cjk->cj", share, scores)
-        row = np.einsum("ck,cjk->cj", share, scores**2) - mean**2
-        mean_rows = np.maximum(rows.mean(1), _TINY)[:, None]
-        sums = np.einsum("cuk,cjk->cju", counts, scores, optimize=True)
-        deviations = (sums - rows[:, None] * mean[:, :, None]) / mean_rows[:, :, None]
-        deviations[row <= _TINY] = 0.0
-        each = (deviations**2).mean(2)
-        parts = (deviations[:, :1], deviations[:, 1:]) if numeric else (deviations, deviations)
-        traces = [Traces.of(part) for part in parts]
-        first = traces[0] if first is None else first + traces[0]
-        second = traces[1] if second is None else second + traces[1]
-        ratio = (each * mean_rows).max(1) if numeric else each.sum(1) * mean_rows[:, 0] / np.maximum(row.sum(1), _TINY)
-        inflation += list(np.where(row.sum(1) > _TINY, np.maximum(ratio, 1.0), 1.0))
-        order += chunk
-    if first is None or second is None:
-        return np.ones(0), np.ones(0)
-    together = _TOGETHER[sample.unit]
-    resolved, short = sample.unit == "day", sample.size < _SHORT
-    memories = [memory_of(traces, together, resolved=resolved, short=short) for traces in (first, second)]
-    memory = dict(zip(order, np.maximum(*memories), strict=True))
-    times = dict(zip(order, inflation, strict=True))
-    return np.array([memory[name] for name in names]), np.array([times[name] for name in names])
-
-
-def _is_numeric(column: Column) -> bool:
-    return column.kind == "number" and len(column.edges) > 0
-
-
-def _chunks(pair: _Pair) -> Iterator[list[str]]:
-    """Columns that are judged together: of numbers, and of categories."""
-    for numeric in (True, False):
-        names = [name for name, column in pair.columns.items() if _is_numeric(column) == numeric]
-        for start in range(0, len(names), _CHUNK):
-            yield names[start : start + _CHUNK]
-
-
 def _shares(
-    pair: _Pair,
+    pair: Pair,
     names: list[str],
     enough: npt.NDArray[np.bool_],
     dependent: npt.NDArray[np.bool_],
@@ -607,7 +361,7 @@ def _shares(
         sums = (counts[0][live], counts[1][live])
         held = (rows[0][live], rows[1][live])
         pooled = (sums[0].sum(1) + sums[1].sum(1)) / (held[0].sum(1) + held[1].sum(1))
-        found = _series(pair, sums, held, pooled * (1 - pooled))
+        found = series_of(pair, sums, held, pooled * (1 - pooled))
         chance = _chance_of_shares(found, sums, pair, dependent[live])
         share = sums[1].sum(1) / held[1].sum(1)
         never = sums[0].sum(1) == 0
@@ -625,7 +379,7 @@ def _label(column: Column, kind: str) -> str:
     return "new category" if column.kind == "category" else "out of range"
 
 
-def _distance(pair: _Pair, name: str) -> float | None:
+def _distance(pair: Pair, name: str) -> float | None:
     """Distance of the distributions, for reading."""
     column, before, now = pair.columns[name], pair.before.tallies[name], pair.now.tallies[name]
     p, q = before.counts.sum(0).astype(np.float64), now.counts.sum(0).astype(np.float64)
@@ -639,33 +393,3 @@ def _distance(pair: _Pair, name: str) -> float | None:
     else:
         value = float(np.abs(p / p.sum() - q / q.sum()).sum() / 2)
     return value if math.isfinite(value) else None
-
-
-def wasserstein(p: Array, q: Array, p_centres: Array, q_centres: Array, spread: float) -> float:
-    """Wasserstein-1 distance of two discrete distributions over the reference's deviation.
-
-    Parameters
-    ----------
-    p, q : ndarray of shape (n_bins,)
-        Counts of reference and window.
-    p_centres, q_centres : ndarray of shape (n_bins,)
-        Where their mass lies.
-    """
-    places = np.concatenate([p_centres, q_centres])
-    order = np.argsort(places, kind="stable")
-    mass = np.concatenate([p / p.sum(), -q / q.sum()])[order]
-    with np.errstate(over="ignore", invalid="ignore"):
-        gaps = np.diff(places[order] / spread)
-        return float(np.abs(np.cumsum(mass)[:-1] * gaps).sum())
-
-
-def jensen_shannon(p: Array, q: Array) -> float:
-    """Jensen-Shannon distance (square root of the divergence, natural logarithm) of counts."""
-    p, q = p / p.sum(), q / q.sum()
-    middle = (p + q) / 2
-
-    def relative(a: Array) -> float:
-        ratio = np.divide(a, middle, out=np.ones_like(middle), where=(a > 0) & (middle > 0))
-        return float((a * np.log(ratio)).sum())
-
-    return math.sqrt(max(relative(p) + relative(q), 0) / 2)

@@ -17,9 +17,10 @@ from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.feedback import FeedbackUse
 from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
-from tasks.evaluation.drift import Compared, Drifted, cannot_tell, judge
+from tasks.evaluation.drift import Drifted, cannot_tell, judge
 from tasks.evaluation.interval import time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import references_from_dict
 from tasks.stores.lake import Known, Lake
 

@@ -22,10 +22,11 @@ from tasks.bundles.bundle import MAX_LABEL, label_bounds
 from tasks.deciding.policy import Bounds, Situation, decide
 from tasks.deciding.triggers.performance import Performance
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
-from tasks.evaluation.drift import Compared, judge
+from tasks.evaluation.drift import judge
 from tasks.evaluation.gates import AbsoluteGate, ComparisonGate, passed
 from tasks.evaluation.interval import paired_interval
 from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import references_from_dict, references_to_dict, sketch
 from tasks.monitoring.measuring import hold_against
 from tasks.stores.plain import plain, to_json
