@@ -85,8 +85,8 @@ down: setup ## Stop them
 bench: setup ## Measure what the engine costs
 	@$(BIN)/python tests/benchmarks/turn_overhead.py
 
-bench-judgement: setup ## Measure how often drift is called where there is none, and where there is (five minutes)
-	@PYTHONPATH=. $(BIN)/python tests/benchmarks/judgement.py
+bench-judgement: setup ## Measure how often drift is called where there is none, and where there is (FULL=--full: all sizes, hours)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/judgement.py $(FULL)
 
 OPEN_SETS := build/open-sets
 bench-policies: setup ## Hold the default policy against the calendar, on the pasts of open data sets (an hour)
