@@ -10,6 +10,8 @@ golden.json
     Rows with the predictions they must give, wherever the bundle is loaded.
 reference.json
     What the training rows looked like, column by column, for drift.
+expected.json
+    How labels follow from predictions and features, for metrics without labels; bundles from before it was have none.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file
 
 MANIFEST = "bundle.json"
+EXPECTED = "expected.json"
 FORMAT: Literal[1] = 1
 GOLDEN_TOLERANCE = 1e-6
 PREDICTION = "_prediction"
@@ -178,6 +181,13 @@ class Bundle:
             return [], []
         kept = json.loads(path.read_text(encoding="utf-8"))
         return kept["hours"], kept["losses"]
+
+    def expected(self) -> dict[str, Any] | None:
+        """Return what was learnt of labels that are not known; None in a bundle from before that was kept."""
+        if EXPECTED not in self.manifest.files:
+            return None
+        loaded: dict[str, Any] = json.loads((self.folder / EXPECTED).read_text(encoding="utf-8"))
+        return loaded
 
     def golden(self) -> tuple[list[dict[str, Any]], Vector]:
         """Return the golden rows and the predictions they must give."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from tasks.bundles.feedback import FeedbackUse
 from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.drift import Drifted, cannot_tell, judge
+from tasks.evaluation.expected import Earlier, Estimate, Expectation, estimate
 from tasks.evaluation.interval import time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
@@ -64,6 +65,8 @@ class Measurement:
         Share of the champion's predictions whose label is known.
     served : dict of str to float
         Every metric over all labelled predictions of the window, whichever version made them.
+    estimated : tuple of Estimate
+        What each metric is expected to be, labels or not; empty where the champion's bundle is from before that was.
     """
 
     window: Window
@@ -78,6 +81,7 @@ class Measurement:
     drift: tuple[Drifted, ...]
     served: dict[str, float]
     feedback: FeedbackUse
+    estimated: tuple[Estimate, ...] = ()
 
     @property
     def status(self) -> Literal["good", "violated", "unknown"]:
@@ -107,6 +111,7 @@ class Measurement:
             "drift": [{**vars(each), "drifted": each.drifted} for each in self.drift],
             "served": {name: value for name, value in self.served.items() if math.isfinite(value)},
             "feedback": vars(self.feedback),
+            "estimated": [each.to_dict() for each in self.estimated],
         }
 
 
@@ -119,6 +124,7 @@ def measure(
     as_of: datetime,
     best: Mapping[str, float],
     cutoffs: Mapping[str, datetime],
+    past: Sequence[Mapping[str, Any]] = (),
 ) -> Measurement:
     """Measure one window.
 
@@ -128,12 +134,15 @@ def measure(
         Metric -> best value the champion has shown in ripe windows so far.
     cutoffs : mapping of str to datetime
         As for `window_predictions`.
+    past : sequence of mappings
+        What was measured before, by window, this one's own measurement too: how far estimates were off.
     """
     predictions = window_predictions(lake, window, cutoffs)
     mine = predictions.filter(pl.col("bundle") == champion.digest)
     ripe = window.ripe(spec.label.available_after, as_of)
     known = Known(lake, spec, as_of)
     drift: list[Drifted] = []
+    estimated: tuple[Estimate, ...] = ()
     served: dict[str, float] = {}
     labelled, coverage, scored, feedback = 0, 0.0, None, FeedbackUse()
     times = predictions["event_time"].clear()
@@ -147,6 +156,7 @@ def measure(
         own = predictions["bundle"] == champion.digest
         scored = _scored(mine["prediction"], labels.filter(own), spec)
         times = mine["event_time"].filter(labels.filter(own).is_finite().fill_null(value=False))
+        estimated = _estimate(window, spec, champion, rows.filter(own), mine, labels.filter(own), past)
         labelled = len(scored.label)
         coverage = labelled / len(mine) if len(mine) else 0.0
         if len(predictions) >= spec.monitoring.min_rows:
@@ -181,6 +191,7 @@ def measure(
         tuple(drift),
         served,
         feedback,
+        estimated,
     )
 
 
@@ -191,6 +202,67 @@ def _scored(prediction: pl.Series, labels: pl.Series, spec: UseCase) -> Scored:
         prediction.filter(known).to_numpy().astype(np.float64),
         spec.evaluation.threshold,
     )
+
+
+def _estimate(
+    window: Window,
+    spec: UseCase,
+    champion: Bundle,
+    rows: pl.DataFrame,
+    predictions: pl.DataFrame,
+    labels: pl.Series,
+    past: Sequence[Mapping[str, Any]],
+) -> tuple[Estimate, ...]:
+    """Estimate the watched metrics over the champion's own predictions; nothing is decided by it."""
+    learnt = champion.expected()
+    if learnt is None or rows.is_empty():
+        return ()
+    expected, matrix = Expectation.from_dict(learnt), champion.program.transform(rows)
+    truth = labels.cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
+    start = window.start.isoformat()
+    own = [each for each in past if each["start"] < start and each["champion"] == champion.digest]
+    found = []
+    for rule in spec.monitoring.performance:
+        earlier = _earlier(rule.metric, [each for each in past if each["end"] <= start])
+        known = [each for each in own if _earlier(rule.metric, [each])]
+        behind = 1 + sum(each["start"] > (known[-1]["start"] if known else "") for each in own)
+        made = estimate(
+            rule.metric,
+            expected,
+            predictions["prediction"].to_numpy().astype(np.float64),
+            matrix,
+            truth,
+            threshold=spec.evaluation.threshold,
+            champion=champion.digest,
+            earlier=earlier,
+            behind=behind,
+            seed=spec.model.seed,
+        )
+        found.append(made.keeping(_first_estimate(rule.metric, window, champion.digest, past)))
+    return tuple(found)
+
+
+def _earlier(metric: str, past: Sequence[Mapping[str, Any]]) -> list[Earlier]:
+    """Windows of which both is known what a metric was expected to be without labels, and what it was."""
+    return [
+        Earlier(each["champion"], expected["drawn"], rule["value"])
+        for each in past
+        for expected in each.get("estimated", ())
+        for rule in each["realised"]
+        if rule["metric"] == expected["metric"] == metric
+        if expected["drawn"] is not None and rule["value"] is not None
+    ]
+
+
+def _first_estimate(
+    metric: str, window: Window, champion: str, past: Sequence[Mapping[str, Any]]
+) -> Mapping[str, float] | None:
+    """Return what was first expected of a window without its labels."""
+    span = (window.start.isoformat(), window.end.isoformat(), champion)
+    for each in past:
+        if (each["start"], each["end"], each["champion"]) == span:
+            return next((made["before"] for made in each.get("estimated", ()) if made["metric"] == metric), None)
+    return None
 
 
 def _reference(metric: str, versus: str, champion: Bundle, best: Mapping[str, float], spec: UseCase) -> float | None:

@@ -7,11 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import (
+    EXPECTED,
     PREDICTION,
     BundleColumn,
     Manifest,
@@ -21,14 +23,18 @@ from tasks.bundles.bundle import (
     rows_to_frame,
     seal,
 )
+from tasks.evaluation.expected import Expectation, learn_expectation
 from tasks.evaluation.losses import hourly_losses
 from tasks.evaluation.sketches import Reference, references_to_dict, sketch
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
 from tasks.training.judging import Judged, Judgement, Refit
+from tasks.training.learning import labels
 
 GOLDEN_ROWS = 20
+RANGE_ROWS = 20_000
+"""Rows before the holdout that say, at most twice as many, which range of features was learnt from."""
 
 
 def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) -> tuple[BundleColumn, ...]:
@@ -117,6 +123,9 @@ def pack(
     )
     seen = refitted.trained.predict(rows_to_frame(golden, columns), repaired=False)
     (folder / "golden.json").write_text(to_json({"rows": golden, "predictions": seen}, indent=1), encoding="utf-8")
+    expected = expectation_of(spec, rows, judged, program)
+    if expected is not None:
+        (folder / EXPECTED).write_text(to_json(expected.to_dict()), encoding="utf-8")
     digest = seal(
         folder,
         _manifest(spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name, usecase.digest),
@@ -133,6 +142,35 @@ def _references(spec: UseCase, raw: pl.DataFrame, rows: pl.DataFrame, judged: Ju
         predictions = pl.DataFrame({PREDICTION: judged.prediction})
         references.append(sketch(predictions, judged.holdout[clock], timezone=zone))
     return [*references, sketch(rows.select(spec.label.column), rows[clock], timezone=zone)]
+
+
+def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, program: FeatureProgram) -> Expectation | None:
+    """Learn from the holdout, which the judged model had not seen, what a metric is to be without labels.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        All that the released model learnt from: its rows before the holdout are within the known range.
+    program : FeatureProgram
+        That of the released model: windows are seen through it.
+    """
+    holdout, prediction, clock = judged.holdout, judged.prediction, spec.clock.column
+    if holdout is None or prediction is None:
+        return None
+    older = rows.filter(pl.col(clock) < holdout[clock].min())
+    return learn_expectation(
+        spec.task,
+        prediction,
+        labels(holdout, spec),
+        program.transform(holdout, repaired=True),
+        holdout[clock].dt.epoch("s").to_numpy().astype(np.float64),
+        metrics=list(spec.greater_is_better),
+        threshold=spec.evaluation.threshold,
+        block=spec.evaluation.block.approximate_seconds,
+        categorical=[at for at, name in enumerate(program.features) if name in program.categorical],
+        learnt=program.transform(older.gather_every(max(1, len(older) // RANGE_ROWS)), repaired=True),
+        seed=spec.model.seed,
+    )
 
 
 def _manifest(

@@ -1,0 +1,125 @@
+"""What a metric is without labels: right where labels follow as they did, and not trusted where they do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from expectations.loading import load_use_case
+from expectations.metrics import Array
+from tasks.bundles.bundle import EXPECTED, load_bundle, seal
+from tasks.evaluation.expected import Earlier, Expectation, estimate, learn_expectation
+from tasks.evaluation.metrics import Scored, score
+from tasks.stores.plain import to_json
+from tests.unit.test_training import released, rows
+
+HOUR = 3600.0
+
+
+def chances(matrix: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-1.5 * matrix[:, 0] + 0.5)))
+
+
+def classified(number: int, seed: int, *, shift: float = 0.0) -> tuple[Array, Array, Array]:
+    """Rows with a true chance, what an overconfident model says of them, and labels."""
+    random = np.random.default_rng(seed)
+    matrix = random.normal(shift, 1.0, (number, 2))
+    chance = chances(matrix)
+    said = 1 / (1 + np.exp(-2 * np.log(chance / (1 - chance))))
+    return said, (random.random(number) < chance).astype(float), matrix
+
+
+def measured(number: int, seed: int, *, shift: float = 0.0, worse: float = 1.0) -> tuple[Array, Array, Array]:
+    """Rows of a regression whose error grows with the first feature."""
+    random = np.random.default_rng(seed)
+    matrix = random.normal(shift, 1.0, (number, 2))
+    said = 10 * matrix[:, 1]
+    return said, said + worse * np.exp(matrix[:, 0] / 2) * random.normal(size=number), matrix
+
+
+def learnt(task: str, said: Array, label: Array, matrix: Array) -> Expectation:
+    metrics = ["brier", "roc_auc", "accuracy"] if task == "binary_classification" else ["rmse", "mae", "r2"]
+    found = learn_expectation(task, said, label, matrix, np.arange(len(label)) * HOUR, metrics=metrics)
+    assert found is not None
+    return Expectation.from_dict(json.loads(to_json(found.to_dict())))  # as a bundle keeps it
+
+
+BINARY = learnt("binary_classification", *classified(4000, 0))
+NUMBERS = learnt("regression", *measured(4000, 0))
+
+
+@pytest.mark.parametrize("metric", ["brier", "log_loss", "roc_auc", "accuracy", "f1", "average_precision"])
+@pytest.mark.parametrize("shift", [0.0, 0.7])
+def test_drawn_labels_give_the_metric_whatever_it_is(metric: str, shift: float) -> None:
+    said, label, matrix = classified(20_000, 1, shift=shift)
+    found = estimate(metric, BINARY, said, matrix, np.full(len(label), np.nan))
+    truth = score(metric, Scored(label, said))
+    assert found.value == pytest.approx(truth, rel=0.08)
+    assert found.low < truth < found.high
+    assert (found.trusted, found.labels, found.why) == (True, 0, "")
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "r2"])
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_the_size_of_errors_is_learnt_from_the_features(metric: str, shift: float) -> None:
+    said, label, matrix = measured(20_000, 1, shift=shift)
+    found = estimate(metric, NUMBERS, said, matrix, np.full(len(label), np.nan))
+    truth = score(metric, Scored(label, said))
+    assert found.value == pytest.approx(truth, rel=0.15)
+    assert found.low < truth < found.high
+
+
+def test_few_labels_move_the_estimate_towards_the_truth_and_all_of_them_are_it() -> None:
+    said, label, matrix = measured(2000, 2, worse=1.5)
+    truth = score("rmse", Scored(label, said))
+    apart, wide = [], []
+    for known in (0, 40, 400, 2000):
+        seen = np.where(np.arange(2000) < known, label, np.nan)
+        found = estimate("rmse", NUMBERS, said, matrix, seen)
+        assert found.labels == known
+        apart.append(abs(np.log(found.value / truth)))
+        wide.append(found.high - found.low)
+    assert apart[0] > apart[1] > apart[2] > apart[3]
+    assert apart[3] == pytest.approx(0.0, abs=1e-9)
+    assert wide[0] > wide[1] > wide[2] > wide[3]
+    assert found.before["value"] == estimate("rmse", NUMBERS, said, matrix, np.full(2000, np.nan)).value
+
+
+def test_windows_that_came_set_the_level_and_the_width() -> None:
+    said, _, matrix = measured(1000, 3)
+    unknown = np.full(1000, np.nan)
+    plain = estimate("rmse", NUMBERS, said, matrix, unknown, champion="b")
+    steady = [Earlier("b", 1.0, 1.5)] * 12
+    moved = estimate("rmse", NUMBERS, said, matrix, unknown, champion="b", earlier=steady)
+    assert moved.drawn == plain.drawn
+    assert moved.value / plain.value == pytest.approx(1.5, rel=0.1)
+    jumping = [Earlier("b", 1.0, 3.0 ** (-1) ** place) for place in range(12)]
+    assert _width(estimate("rmse", NUMBERS, said, matrix, unknown, champion="b", earlier=jumping)) > _width(plain)
+    assert _width(moved) < _width(plain)
+
+
+def _width(found: object) -> float:
+    return float(np.log(found.high / found.low))  # type: ignore[attr-defined]
+
+
+def test_the_same_seed_gives_the_same_and_another_a_little_else() -> None:
+    said, label, matrix = classified(500, 4)
+    one, same, other = (estimate("brier", BINARY, said, matrix, label * np.nan, seed=seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one.value != other.value
+    assert one.value == pytest.approx(other.value, rel=0.05)
+
+
+def test_a_bundle_keeps_it_and_one_from_before_has_none(make_use_case: Callable[..., Path], tmp_path: Path) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    bundle, judged, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "b")
+    content = bundle.expected()
+    assert content is not None
+    assert Expectation.from_dict(content).rows == len(judged.holdout)
+    (bundle.folder / EXPECTED).unlink()
+    older = load_bundle(bundle.folder, seal(bundle.folder, bundle.manifest))
+    assert older.expected() is None
