@@ -28,6 +28,8 @@ from tasks.evaluation.metrics import Scored, losses, score
 
 MIN_ROWS = 15
 """Rows with a label that there must be to learn from."""
+MAX_LEARNT = 20_000
+"""Rows that are learnt from; of more, as many evenly spread ones."""
 MAX_ROWS = 4000
 """Rows of a window that labels are drawn for; of more, as many evenly spread ones stand for all."""
 DRAWS = 200
@@ -55,10 +57,12 @@ DAMPING = 0.7
 """Share of the drift that is taken to go on."""
 CONFIDENCE = 0.95
 """Of the interval, by a t distribution; the promise is 0.9."""
-DOUBT = 0.01
-"""Level of the test by which labels contradict an estimate."""
 MIN_CONTRADICTING = 30
 """Labels of a window that can contradict its estimate."""
+MIN_EXCESS, DOUBT, CHANGED, LARGER = 0.12, 1.3, 0.005, 1.8
+"""An estimate is contradicted by a logarithm of the loss so much larger than expected of the same rows, if it is so
+many deviations of drawn labels away, or labels go another way along a feature (level of that test over all features),
+or errors are larger (deviations)."""
 MAX_BEYOND = 0.25
 """Share of rows beyond the range that was learnt from, in excess of what the holdout had."""
 
@@ -123,11 +127,13 @@ class Expectation:
     Attributes
     ----------
     line : tuple of float
-        Intercept and slope over the logit of a prediction; of a regression the logarithm of the mean error, and 0.
+        Intercept and slope over the logit of a prediction; of a regression the logarithm of the root mean square error,
+        and 0.
     covariance : tuple of float
         Of the line: variance of the intercept, covariance, variance of the slope.
     trees : str
-        LightGBM's text of what is added to the line by the features; empty where nothing is.
+        LightGBM's text of what is added to the line by the features (of a regression, to its double); empty where
+        nothing is.
     categorical : tuple of int
         Features that are codes of categories.
     residuals : tuple of float
@@ -178,7 +184,8 @@ class Expectation:
     def linear(self, prediction: Vector, matrix: Matrix) -> Array:
         """Return the log-odds of a positive label, or the logarithm of the error's size, shape (n_rows,)."""
         found = self.line[0] + self.line[1] * _axis(self.task, prediction)
-        return found + _tree_scores(self.trees, _columns(prediction, matrix, self.categorical))
+        added = _tree_scores(self.trees, _columns(prediction, matrix, self.categorical))
+        return found + (added if self.task == "binary_classification" else added / 2)  # those of a square
 
     def draw(self, prediction: Vector, matrix: Matrix, random: np.random.Generator, draws: int) -> Array:
         """Draw labels, shape (draws, n_rows); what is not certain of the line varies from draw to draw."""
@@ -231,12 +238,13 @@ def learn_expectation(
     """
     order = np.argsort(seconds, kind="stable")
     order = order[np.isfinite(prediction[order]) & np.isfinite(label[order]) & (np.abs(label[order]) < 1e100)]
+    order = order[:: max(1, math.ceil(len(order) / MAX_LEARNT))]
     prediction, label, matrix, seconds = prediction[order], label[order], matrix[order], seconds[order]
     if len(label) < MIN_ROWS or (task == "regression" and not np.any(label != prediction)):
         return None
     codes = tuple(categorical)
     columns = _columns(prediction, matrix, codes)
-    folds = np.arange(len(label)) * _FOLDS // len(label)  # runs of time, as windows are
+    folds = np.arange(len(label)) % _FOLDS
     rounds, held = _choose_rounds(task, prediction, label, columns, codes, folds, seed)
     line, covariance = _fit_line(task, prediction, label)
     trees = _fit_trees(task, line, prediction, label, columns, codes, rounds, seed) if rounds else ""
@@ -308,20 +316,26 @@ def estimate(
     if beyond > expected.beyond + MAX_BEYOND:
         reasons.append(f"{beyond:.0%} of the rows lie beyond the range that was learnt from")
     centre, deviation = everything.mean + level, math.sqrt(spread**2 + everything.variance)
-    if labels:
-        seen = _Drawn.of(metric, expected, prediction[known], matrix[known], threshold, scale, seed)
-        truth = scale.of(score(metric, Scored(label[known], prediction[known], threshold)))
-        if seen is not None and math.isfinite(truth):
-            off = truth - seen.mean - level
-            share = labels / rows
-            noise = seen.variance * expected.dependence
-            left = noise * (1 - share)
-            weight = spread**2 / (spread**2 + left)
-            centre += weight * off
-            deviation = math.sqrt((1 - weight) * spread**2 + (1 - share) * everything.variance)
-            if labels >= MIN_CONTRADICTING:
-                said = _contradiction(off, noise, spread, freedom)
-                reasons += [said] if said else []
+    seen = _Drawn.of(metric, expected, prediction[known], matrix[known], threshold, scale, seed) if labels else None
+    truth = scale.of(score(metric, Scored(label[known], prediction[known], threshold))) if labels else math.nan
+    if seen is not None and math.isfinite(truth):
+        off, unknown = truth - seen.mean - level, 1 - labels / rows
+        first, last = np.flatnonzero(known)[[0, -1]]
+        apart = 1 - float(last - first + 1) / rows  # labels of a part of the window alone depend on each other
+        noise = unknown * seen.variance * (1 + apart * (expected.dependence - 1))
+        weight = spread**2 / (spread**2 + noise)
+        centre += weight * off
+        deviation = math.sqrt((1 - weight) * spread**2 + unknown * everything.variance)
+        certain = off / math.sqrt(seen.variance) if seen.variance else math.inf
+        if (
+            labels >= MIN_CONTRADICTING
+            and off > MIN_EXCESS
+            and (certain > DOUBT or _concept_changed(expected, prediction[known], matrix[known], label[known], seed))
+        ):
+            excess = math.expm1(min(off, 100.0))
+            reasons.append(
+                f"the {labels} labels that came say a loss {excess:.0%} above what is expected of their rows"
+            )
     value, low, high = scale.interval(centre, deviation, freedom)
     return Estimate(
         metric, value, low, high, labels, not reasons, "; ".join(reasons), scale.back(everything.mean), before
@@ -436,13 +450,32 @@ def _forecast(runs: Sequence[Sequence[float]], own: Sequence[float], behind: int
     return level + DAMPING * drift * (behind if own else behind - 1)
 
 
-def _contradiction(off: float, noise: float, spread: float, freedom: float) -> str:
-    from scipy.special import stdtr
+def _concept_changed(expected: Expectation, prediction: Vector, matrix: Matrix, label: Vector, seed: int) -> bool:
+    """Whether labels differ from those that would be drawn: in level, along a feature, or in the size of errors.
 
-    doubt = float(stdtr(freedom, -off / math.sqrt(noise + spread**2)))
-    if doubt >= DOUBT:
-        return ""
-    return f"the labels that came say a loss {math.expm1(off):+.0%} beside what is expected of the same rows"
+    Score tests (Rao 1948) of what is left of the labels against the prediction and each feature, their null that of
+    drawn labels; a change shows there sooner than in the metric.
+    """
+    from scipy.special import ndtri
+
+    linear = expected.linear(prediction, matrix)
+    columns = np.column_stack([prediction, matrix])
+    finite = np.isfinite(columns)
+    centre = np.where(finite, columns, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
+    columns = np.where(finite, columns - centre, 0.0)
+    columns = np.column_stack([np.ones(len(label)), columns / (np.abs(columns).max(axis=0, initial=0.0) + 1e-300)])
+    drawn = expected.draw(prediction, matrix, np.random.default_rng(seed), DRAWS)
+    if expected.task == "binary_classification":
+        left = np.vstack([label, drawn]) - _logistic(linear)
+        size = np.logaddexp(0.0, linear) - np.vstack([label, drawn]) * linear
+    else:
+        left = np.clip((np.vstack([label, drawn]) - prediction) * np.exp(-linear), -6.0, 6.0)
+        size = np.log(np.abs(left) + 0.1)
+    scores = np.column_stack([left @ columns, size.mean(axis=1)])
+    spread = scores[1:].std(axis=0)
+    far = (scores[0] - scores[1:].mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+    along = float(np.abs(far[:-1]).max())
+    return along > float(ndtri(1 - CHANGED / (2 * (len(far) - 1)))) or float(far[-1]) > LARGER
 
 
 def _axis(task: Task, prediction: Vector) -> Array:
@@ -451,6 +484,10 @@ def _axis(task: Task, prediction: Vector) -> Array:
         return np.zeros(len(prediction))
     chance = np.clip(prediction, _CLIP, 1 - _CLIP)
     return np.asarray(np.log(chance) - np.log1p(-chance))
+
+
+def _root_mean_square(errors: Array) -> float:
+    return max(float(np.sqrt(np.square(errors).mean())), 1e-100)
 
 
 def _logistic(values: Array) -> Array:
@@ -468,9 +505,9 @@ def _columns(prediction: Vector, matrix: Matrix, categorical: Sequence[int]) -> 
 def _fit_line(task: Task, prediction: Vector, label: Vector) -> tuple[tuple[float, float], tuple[float, float, float]]:
     """Fit intercept and slope by Newton's method, with a prior towards 0 and 1; returns them and their covariance."""
     if task != "binary_classification":
-        size = np.abs(label - prediction)
-        variance = float(size.var()) / float(size.mean()) ** 2 / len(size)
-        return (math.log(float(size.mean())), 0.0), (variance, 0.0, 0.0)
+        scale = _root_mean_square(label - prediction)
+        variance = float(np.square((label - prediction) / scale).var()) / (4 * len(label))  # of its logarithm
+        return (math.log(scale), 0.0), (variance, 0.0, 0.0)
     rows = np.column_stack([np.ones(len(label)), _axis(task, prediction)])
     target, precision = np.array([0.0, 1.0]), np.eye(2) * _PRIOR / 4
     line = target.copy()
@@ -513,10 +550,11 @@ def _train(
 ) -> Any:  # noqa: ANN401 - lightgbm ships no types
     import lightgbm
 
-    size = np.abs(label - prediction)
-    target = label if task == "binary_classification" else np.maximum(size, 1e-6 * float(size.mean()))
-    if task != "binary_classification":  # gamma's gradients are those of a ratio: scaled, so that floats suffice
-        target, start = target / float(size.mean()), start - math.log(float(size.mean()))
+    target = label
+    if task != "binary_classification":  # squares, scaled so that floats suffice: gamma's gradients are of a ratio
+        scale = _root_mean_square(label - prediction)
+        target = np.maximum(np.square((label - prediction) / scale), 1e-12)
+        start = 2 * (start - math.log(scale))
     data = lightgbm.Dataset(
         columns,
         target,
@@ -558,7 +596,7 @@ def _choose_rounds(
     folds: Blocks,
     seed: int,
 ) -> tuple[int, Array]:
-    """Choose the number of trees by folds of time; returns it and what each row was held to be by the others."""
+    """Choose the number of trees by cross-validation; returns it and what each row was held to be by the others."""
     held = np.zeros((len(_ROUNDS), len(label)))
     for fold in range(_FOLDS):
         test, rest = folds == fold, folds != fold
@@ -569,11 +607,12 @@ def _choose_rounds(
             continue
         booster = _train(task, start[rest], prediction[rest], label[rest], columns[rest], codes, _ROUNDS[-1], seed)
         for place, rounds in enumerate(_ROUNDS[1:], 1):
-            held[place, test] += booster.predict(columns[test], raw_score=True, num_iteration=rounds)
+            found = booster.predict(columns[test], raw_score=True, num_iteration=rounds)
+            held[place, test] += found if task == "binary_classification" else found / 2
     if task == "binary_classification":
         deviance = np.logaddexp(0.0, held) - label * held
     else:
-        deviance = np.abs(label - prediction) * np.exp(-held) + held
+        deviance = np.square((label - prediction) * np.exp(-held)) / 2 + held
     gain = (deviance[0] - deviance).reshape(len(_ROUNDS), -1)
     best = int(np.argmax(gain.mean(axis=1)))
     noise = float(gain[best].std()) / math.sqrt(len(label))

@@ -219,7 +219,7 @@ def _estimate(
         return ()
     expected, matrix = Expectation.from_dict(learnt), champion.program.transform(rows)
     truth = labels.cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
-    start = window.start.isoformat()
+    start, past = window.start.isoformat(), sorted(past, key=lambda each: str(each["start"]))
     own = [each for each in past if each["start"] < start and each["champion"] == champion.digest]
     found = []
     for rule in spec.monitoring.performance:
@@ -240,6 +240,18 @@ def _estimate(
         )
         found.append(made.keeping(_first_estimate(rule.metric, window, champion.digest, past)))
     return tuple(found)
+
+
+def say_unknown(metric: str, content: Mapping[str, Any]) -> str:
+    """Say what is known of a metric whose labels have not come: the estimate, where there is one."""
+    made = next((each for each in content.get("estimated", ()) if each["metric"] == metric), None)
+    if made is None or made["value"] is None:
+        return f"{metric} unknown (labels of {content['coverage']:.0%} of {content['champion_rows']} predictions)"
+    doubt = "" if made["trusted"] else f", not to be trusted: {made['why']}"
+    return (
+        f"{metric} estimated {made['value']:.4g} ({made['low']:.4g} to {made['high']:.4g}), "
+        f"labels of {content['coverage']:.0%} known{doubt}"
+    )
 
 
 def _earlier(metric: str, past: Sequence[Mapping[str, Any]]) -> list[Earlier]:

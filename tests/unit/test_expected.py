@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +124,58 @@ def test_a_bundle_keeps_it_and_one_from_before_has_none(make_use_case: Callable[
     (bundle.folder / EXPECTED).unlink()
     older = load_bundle(bundle.folder, seal(bundle.folder, bundle.manifest))
     assert older.expected() is None
+
+
+def test_a_planted_concept_is_not_trusted_and_rows_as_before_are() -> None:
+    trusted = []
+    for worse in (1.0, 1.5):
+        said, label, matrix = measured(1000, 5, worse=worse)
+        seen = np.where(np.arange(1000) % 5 == 0, label, np.nan)  # 200 of them
+        trusted.append(estimate("rmse", NUMBERS, said, matrix, seen))
+    assert [each.trusted for each in trusted] == [True, False]
+    assert "labels that came" in trusted[1].why
+    said, label, matrix = classified(1000, 6)
+    seen = np.where(np.arange(1000) % 5 == 0, 1 - label, np.nan)
+    assert not estimate("brier", BINARY, said, matrix, seen).trusted
+
+
+def test_rows_beyond_the_known_range_are_not_trusted() -> None:
+    said, _, matrix = measured(500, 7)
+    matrix[:, 0] += 50
+    found = estimate("rmse", NUMBERS, said, matrix, np.full(500, np.nan))
+    assert not found.trusted
+    assert "beyond the range" in found.why
+    assert math.isfinite(found.value)
+
+
+@pytest.mark.parametrize("task", ["binary_classification", "regression"])
+def test_what_is_no_number_is_said_and_never_written(task: str) -> None:
+    rare = learnt(task, np.full(200, 0.001), np.arange(200) % 200 == 7, np.zeros((200, 1)))
+    for said in (np.full(20, 0.001), np.full(20, np.nan), np.empty(0), np.full(20, 1e300)):
+        found = estimate(
+            "roc_auc" if task == "binary_classification" else "r2", rare, said, np.zeros((len(said), 1)), said
+        )
+        json.dumps(found.to_dict(), allow_nan=False)
+        assert found.value is not None or found.why
+
+
+@pytest.mark.parametrize(
+    ("task", "label"),
+    [
+        ("binary_classification", np.zeros(14)),
+        ("regression", np.full(100, np.nan)),
+        ("regression", np.full(100, 0.25)),
+    ],
+)
+def test_where_there_is_nothing_to_learn_from_there_is_no_expectation(task: str, label: Array) -> None:
+    said = np.full(len(label), 0.25)
+    assert (
+        learn_expectation(task, said, label, np.zeros((len(label), 1)), np.arange(len(label)) * HOUR, metrics=[])
+        is None
+    )
+
+
+def test_a_holdout_of_one_class_expects_mostly_that_class() -> None:
+    only = learnt("binary_classification", np.full(100, 0.3), np.zeros(100), np.zeros((100, 1)))
+    found = estimate("brier", only, np.full(50, 0.3), np.zeros((50, 1)), np.full(50, np.nan))
+    assert 0.09 < found.value < 0.15

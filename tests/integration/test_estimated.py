@@ -1,0 +1,84 @@
+"""The metric of a window is estimated when it closes, and the estimate stands beside what it turned out to be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from expectations.durations import Duration
+from expectations.windows import Window
+from tasks.bundles.bundle import EXPECTED, Bundle, load_bundle, seal
+from tasks.monitoring import watching
+from tasks.monitoring.measuring import measure, say_unknown
+from tasks.stores.places import Job
+from tests.conftest import instant
+from tests.integration.test_watching import changed, home, job, served  # noqa: F401 - fixtures
+
+START, END = "2011-04-01", "2011-04-15"
+
+
+def looked_at(job: Job, champion: Bundle, as_of: str, past: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: F811
+    found = measure(
+        Window(instant(START), instant(END)), job.usecase.spec, champion, "1", job.lake, instant(as_of), {}, {}, past
+    )
+    content: dict[str, Any] = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    return content
+
+
+@pytest.fixture
+def late(job: Job) -> Job:  # noqa: F811
+    """A use case whose labels come ten days late."""
+    label = job.usecase.spec.label.model_copy(update={"available_after": Duration.parse("10d")})
+    return changed(job, label=label)
+
+
+def test_an_estimate_is_there_before_the_labels_and_kept_beside_them(late: Job) -> None:
+    served(late, START, END)
+    champion = watching.current_champion(late)
+    early = looked_at(late, champion, END, [])
+    ripe = looked_at(late, champion, "2011-04-25", [early])
+    (first,), (then,) = early["estimated"], ripe["estimated"]
+    assert (early["status"], early["realised"][0]["value"]) == ("unknown", None)
+    assert 0 < first["labels"] < early["champion_rows"]
+    assert first["low"] < first["value"] < first["high"]
+    assert then["before"] == first["before"]
+    truth = ripe["realised"][0]["value"]
+    assert then["value"] == pytest.approx(truth)
+    assert first["before"]["low"] < truth < first["before"]["high"]
+    assert "estimated" in say_unknown(first["metric"], early)
+
+
+def test_windows_before_set_the_level_of_the_next(late: Job) -> None:
+    served(late, START, END)
+    champion = watching.current_champion(late)
+    plain = looked_at(late, champion, END, [])["estimated"][0]
+    past = []
+    for back in range(8, 0, -1):
+        start = instant(START) - timedelta(days=14 * back)
+        past.append(
+            {
+                "start": start.isoformat(),
+                "end": (start + timedelta(days=14)).isoformat(),
+                "champion": champion.digest,
+                "estimated": [{"metric": plain["metric"], "drawn": 10.0, "before": {}}],
+                "realised": [{"metric": plain["metric"], "value": 20.0}],
+            }
+        )
+    moved = looked_at(late, champion, END, past)["estimated"][0]
+    assert moved["drawn"] == plain["drawn"]
+    assert moved["before"]["value"] / plain["before"]["value"] == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_bundle_of_before_estimates_nothing_and_is_measured_as_ever(late: Job) -> None:
+    served(late, START, END)
+    champion = watching.current_champion(late)
+    (champion.folder / EXPECTED).unlink()
+    older = load_bundle(champion.folder, seal(champion.folder, champion.manifest))
+    found = looked_at(late, replace(older, digest=champion.digest), "2011-04-25", [])
+    assert found["champion_rows"]
+    assert found["estimated"] == []
+    assert "unknown" in say_unknown("rmse", found)
