@@ -12,7 +12,7 @@ import pytest
 from expectations.durations import Duration
 from expectations.windows import Window
 from tasks.bundles.bundle import EXPECTED, Bundle, load_bundle, seal
-from tasks.monitoring import watching
+from tasks.bundles.champion import current_champion
 from tasks.monitoring.measuring import measure, say_unknown
 from tasks.stores.places import Job
 from tests.conftest import instant
@@ -38,7 +38,7 @@ def late(job: Job) -> Job:  # noqa: F811
 
 def test_an_estimate_is_there_before_the_labels_and_kept_beside_them(late: Job) -> None:
     served(late, START, END)
-    champion = watching.current_champion(late)
+    champion = current_champion(late)
     early = looked_at(late, champion, END, [])
     ripe = looked_at(late, champion, "2011-04-25", [early])
     (first,), (then,) = early["estimated"], ripe["estimated"]
@@ -54,7 +54,7 @@ def test_an_estimate_is_there_before_the_labels_and_kept_beside_them(late: Job) 
 
 def test_windows_before_set_the_level_of_the_next(late: Job) -> None:
     served(late, START, END)
-    champion = watching.current_champion(late)
+    champion = current_champion(late)
     plain = looked_at(late, champion, END, [])["estimated"][0]
     past = []
     for back in range(8, 0, -1):
@@ -75,7 +75,7 @@ def test_windows_before_set_the_level_of_the_next(late: Job) -> None:
 
 def test_a_bundle_of_before_estimates_nothing_and_is_measured_as_ever(late: Job) -> None:
     served(late, START, END)
-    champion = watching.current_champion(late)
+    champion = current_champion(late)
     (champion.folder / EXPECTED).unlink()
     older = load_bundle(champion.folder, seal(champion.folder, champion.manifest))
     found = looked_at(late, replace(older, digest=champion.digest), "2011-04-25", [])
