@@ -210,7 +210,7 @@ def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | Non
         if each["value"] is not None
         else f"{each['metric']} or its reference is no finite number ({content['labelled']} labels)"
         if each.get("undefined")
-        else f"{each['metric']} unknown (labels of {content['coverage']:.0%} of {content['champion_rows']} predictions)"
+        else say_unknown(each["metric"], content)
         for each in content["realised"]
     ]
     drifted = tuple(_named(each) for each in content["drift"] if each["drifted"])
