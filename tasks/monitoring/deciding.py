@@ -17,6 +17,7 @@ from expectations.slots import METRICS
 from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.champion import current_champion
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
+from tasks.monitoring.measuring import say_unknown
 from tasks.stores.database import HELD
 from tasks.stores.events import RETRAIN_REQUESTED
 from tasks.stores.ledger import TRIAL, Entry

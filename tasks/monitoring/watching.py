@@ -32,6 +32,7 @@ def measure_windows(job: Job) -> list[Measurement]:
     note_strays(job, strays)
     note_silence(job, [each.window for each in windows])
     known = {(each["start"], each["end"]): each for each in job.database.measurements(job.name)}
+    past = dict(known)
     due = [each for each in windows if not _is_final(job, each.window, known.get(_span(each.window)))]
     for each in due:
         known.pop(_span(each.window), None)
@@ -52,7 +53,9 @@ def measure_windows(job: Job) -> list[Measurement]:
             job.as_of,
             best.get(each.bundle, {}),
             cutoffs,
+            tuple(past.values()),
         )
+        past[_span(each.window)] = found.to_dict()
         job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
         _improve(best, found.to_dict(), spec)
         note_unusable(job, each.window, found.feedback, bundles[each.bundle].manifest)
