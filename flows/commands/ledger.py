@@ -47,6 +47,10 @@ def why(usecase: str, last: int, trials: bool, as_json: bool) -> None:
         click.echo(f"{entry.as_of:%Y-%m-%d %H:%M}  {entry.kind:<9}", nl=False)
         click.secho(f"{entry.action:<12}", fg=colour, nl=False, bold=True)
         click.echo(f"{entry.cause:<10} {entry.summary}")
+        causes = (entry.evidence.get("window") or {}).get("causes") if entry.kind == "decision" else None
+        if causes:
+            for note in (f"causes: {causes['words']} ({causes['remedy']})", *causes["notes"]):
+                click.echo(f"{'':18}{note}")
         if entry.evidence.get("report"):
             click.echo(f"{'':18}report: {entry.evidence['report']}")
     if not entries:

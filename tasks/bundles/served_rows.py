@@ -49,6 +49,25 @@ def window_predictions(lake: Lake, window: Window, cutoffs: Mapping[str, datetim
     return found
 
 
+def answers_of(lake: Lake, bundle: str, window: Window, cutoffs: Mapping[str, datetime], max_rows: int) -> pl.DataFrame:
+    """Return what one bundle answered with event time in a window, in order of time; of too many, every k-th.
+
+    Parameters
+    ----------
+    cutoffs : mapping of str to datetime
+        As for `window_predictions`.
+    """
+    since = pl.col("event_time") >= window.start
+    if bundle in cutoffs and cutoffs[bundle] >= window.start:
+        since = pl.col("event_time") > cutoffs[bundle]
+    asked = lake.scan("predictions").filter((pl.col("bundle") == bundle) & since & (pl.col("event_time") < window.end))
+    rows = int(asked.select(pl.len()).collect().item())
+    if rows > max_rows:
+        kept = asked.select("id", "event_time").collect().sort("event_time", "id").gather_every(-(-rows // max_rows))
+        asked = asked.join(kept.lazy().select("id"), on="id", how="semi")
+    return asked.collect().sort("event_time", "id")
+
+
 def true_labels(
     predictions: pl.DataFrame, rows: pl.DataFrame, known: Known, lake: Lake, window: Window, manifest: Manifest
 ) -> tuple[pl.Series, FeedbackUse]:

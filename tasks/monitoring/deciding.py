@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -84,7 +84,7 @@ def decide_now(job: Job) -> Watched:
     past = _history(job, champion, history, measured, situation.new_labelled)
     policy = spec.monitoring.policy
     bounds = Bounds.of(spec.monitoring.every, spec.evaluation)
-    decision = decide(past, policy, situation, bounds)
+    decision = _with_causes(decide(past, policy, situation, bounds), content)
     evidence: dict[str, Any] = {
         "window": content,
         "history": past.to_dict(),
@@ -237,6 +237,14 @@ def _named(drift: dict[str, Any]) -> str:
     name = "the predictions" if drift["column"] == PREDICTION else str(drift["column"])
     missing = drift.get("what") == "missing" or drift["missing_share"] == 1
     return f"{name} ({drift['missing_share']:.0%} missing)" if missing else name
+
+
+def _with_causes(decision: Decision, content: dict[str, Any] | None) -> Decision:
+    """Say beside a decision why the window lost more than those before, where that was found."""
+    causes = (content or {}).get("causes")
+    if causes is None or causes["status"] != "named" or decision.action not in ("keep", "warn", "retrain"):
+        return decision
+    return replace(decision, summary=f"{decision.summary}; why: {causes['words']}")
 
 
 def _decided(job: Job, key: str) -> bool:

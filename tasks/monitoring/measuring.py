@@ -17,6 +17,7 @@ from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.feedback import FeedbackUse
 from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
+from tasks.evaluation.causes import Causes
 from tasks.evaluation.drift import Drifted, cannot_tell, judge
 from tasks.evaluation.expected import Earlier, Estimate, Expectation, estimate
 from tasks.evaluation.interval import time_blocks, value_interval
@@ -67,6 +68,8 @@ class Measurement:
         Every metric over all labelled predictions of the window, whichever version made them.
     estimated : tuple of Estimate
         What each metric is expected to be, labels or not; empty where the champion's bundle is from before that was.
+    causes : Causes or None
+        Why the champion loses more than in its earlier windows, where it does.
     """
 
     window: Window
@@ -82,6 +85,7 @@ class Measurement:
     served: dict[str, float]
     feedback: FeedbackUse
     estimated: tuple[Estimate, ...] = ()
+    causes: Causes | None = None
 
     @property
     def status(self) -> Literal["good", "violated", "unknown"]:
@@ -112,6 +116,7 @@ class Measurement:
             "served": {name: value for name, value in self.served.items() if math.isfinite(value)},
             "feedback": vars(self.feedback),
             "estimated": [each.to_dict() for each in self.estimated],
+            "causes": self.causes.to_dict() if self.causes else None,
         }
 
 

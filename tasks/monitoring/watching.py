@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from expectations.errors import BundleError
 from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle, read_manifest
+from tasks.monitoring.explaining import explain_window
 from tasks.monitoring.findings import note_silence, note_strays, note_unusable
 from tasks.monitoring.measuring import Measurement, measure
 from tasks.monitoring.served import find_served
@@ -55,6 +57,10 @@ def measure_windows(job: Job) -> list[Measurement]:
             cutoffs,
             tuple(past.values()),
         )
+        explained = explain_window(
+            found, tuple(past.values()), spec, bundles[each.bundle], job.lake, job.as_of, cutoffs
+        )
+        found = replace(found, causes=explained)
         past[_span(each.window)] = found.to_dict()
         job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
         _improve(best, found.to_dict(), spec)

@@ -12,14 +12,18 @@ from typing import Any
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from expectations.data import FeedbackRules
 from expectations.durations import Duration
 from expectations.loading import LoadedUseCase
+from expectations.windows import Window
+from flows.commands.ledger import why
 from infra.settings import Settings
 from tasks.bundles.bundle import jsonable, load_bundle, seal
 from tasks.bundles.champion import current_champion
 from tasks.bundles.feedback import find_unmatched
+from tasks.bundles.served_rows import answers_of
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.monitoring import deciding, harvesting, reporting, rising, watching
@@ -415,3 +419,51 @@ def test_the_monitor_holds_labels_against_what_the_service_answered(
         assert len(job.database.entries(job.name)) == len(job.database.undelivered(job.name)) == 1
     finally:
         service.stop()
+
+
+# --- why more is lost -------------------------------------------------------------------------------------------------
+
+
+def broken(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(temp=pl.lit(-999.0), atemp=pl.lit(-999.0), hum=pl.col("hum") * 1000)
+
+
+def test_what_a_loss_comes_from_is_measured_decided_with_and_shown(job: Job) -> None:
+    weekly = changed(job, monitoring__every=Duration.parse("1w")).moved(instant("2011-04-12"))
+    served(weekly, "2011-03-07", "2011-04-04")
+    served(weekly, "2011-04-04", "2011-04-11", broken)
+
+    watching.measure_windows(weekly)
+
+    causes = kept(job)[-1]["causes"]
+    assert causes["status"] == "named"
+    assert sum(part["value"] for part in causes["parts"]) == pytest.approx(causes["total"])
+    assert (causes["parts"][0]["kind"], causes["remedy"]) == ("broken", "hold and alert")
+    assert all(f"{name} " in causes["words"] for name in ("temp out of range", "atemp out of range", "hum times 1000"))
+    decided = deciding.decide_now(weekly)
+    assert f"; why: {causes['words']}" in decided.decision.summary
+    shown = CliRunner().invoke(why, [job.name])
+    assert f"causes: {causes['words']} (hold and alert)" in shown.output
+    (entry,) = json.loads(CliRunner().invoke(why, [job.name, "--last", "1", "--json"]).output)
+    assert entry["evidence"]["window"]["causes"] == causes
+
+
+def test_the_first_windows_of_a_champion_have_nothing_to_be_held_against(job: Job) -> None:
+    served(job, "2011-04-01", "2011-05-01")
+    watching.measure_windows(job)
+    (content,) = kept(job)
+    assert content["causes"]["words"] == "cannot be told: no earlier window of this champion with known labels"
+    assert "why:" not in deciding.decide_now(job).decision.summary
+
+
+def test_no_rows_of_other_bundles_of_unknown_windows_or_learnt_from_are_the_reference(job: Job) -> None:
+    champion = current_champion(job)
+    served(job, "2011-02-20", "2011-05-01")
+    window = Window(instant("2011-02-01"), instant("2011-05-01"))
+    whole = answers_of(job.lake, champion.digest, window, cutoffs := watching.cutoffs_of(job), 1_000_000)
+    assert whole["event_time"].min() > champion.cutoff
+    assert whole["event_time"].is_sorted()
+    some = answers_of(job.lake, champion.digest, window, cutoffs, 100)
+    assert 50 <= len(some) <= 100
+    assert some["event_time"].max() - some["event_time"].min() > timedelta(days=55)
+    assert answers_of(job.lake, "another", window, cutoffs, 100).is_empty()

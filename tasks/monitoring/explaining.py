@@ -1,0 +1,92 @@
+"""Why a window loses more than those the champion answered before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from expectations.usecase import UseCase
+from expectations.windows import Window
+from tasks.bundles.bundle import Bundle
+from tasks.bundles.served_rows import answers_of, decode_rows, true_labels
+from tasks.evaluation.causes import Causes, Rows, explain, row_loss, unknown
+from tasks.monitoring.measuring import Measurement
+from tasks.stores.lake import Known, Lake
+
+MAX_ROWS = 50_000
+"""Rows of either period that are looked at; of more, every k-th in time."""
+_REFERENCE = timedelta(days=400)
+"""How far back earlier windows are taken from: a year, and the same season in it."""
+
+
+def explain_window(
+    found: Measurement,
+    earlier: Sequence[Mapping[str, Any]],
+    spec: UseCase,
+    champion: Bundle,
+    lake: Lake,
+    as_of: datetime,
+    cutoffs: Mapping[str, datetime],
+) -> Causes | None:
+    """Find why the champion loses more in a window than in those before; None where it does not, or nothing is known.
+
+    Parameters
+    ----------
+    earlier : sequence of mapping
+        Measurements as they were kept, of any bundle and time.
+    """
+    rule = next((each for each in found.realised if each.value is not None), None)
+    if found.status == "unknown" or rule is None or rule.value is None:
+        return None
+    since, start = found.window.start - _REFERENCE, found.window.start
+    values, weights, windows = [], [], []
+    for content in earlier:
+        window = Window(datetime.fromisoformat(content["start"]), datetime.fromisoformat(content["end"]))
+        if content["champion"] != champion.digest or not since <= window.start < window.end <= start:
+            continue
+        value = next((each["value"] for each in content["realised"] if each["metric"] == rule.metric), None)
+        if value is not None:
+            values.append(value)
+            weights.append(content["labelled"])
+            windows.append(window)
+    if not windows:
+        return unknown(rule.metric, "no earlier window of this champion with known labels")
+    usual = float(np.average(values, weights=weights))
+    if (rule.value <= usual) if spec.greater_is_better[rule.metric] is False else (rule.value >= usual):
+        return None
+    known = Known(lake, spec, as_of)
+    before, now = (_rows(each, champion, known, lake, cutoffs) for each in (windows, [found.window]))
+    zone = spec.monitoring.timezone or spec.clock.timezone
+    block = spec.evaluation.block.approximate_seconds
+    return explain(before, now, row_loss(rule.metric, spec.task), block=block, seed=spec.model.seed, timezone=zone)
+
+
+def _rows(
+    windows: Sequence[Window], champion: Bundle, known: Known, lake: Lake, cutoffs: Mapping[str, datetime]
+) -> Rows:
+    """Read what the champion answered in windows, with what is known of it."""
+    ordered = sorted(windows, key=lambda window: window.start)
+    whole = Window(ordered[0].start, max(each.end for each in ordered))
+    predictions = answers_of(lake, champion.digest, whole, cutoffs, MAX_ROWS)
+    if len(windows) > 1:
+        bounds = pl.DataFrame(
+            {"_start": [each.start for each in ordered], "_end": [each.end for each in ordered]},
+            schema={"_start": pl.Datetime("us", "UTC"), "_end": pl.Datetime("us", "UTC")},
+        )
+        predictions = predictions.join_asof(bounds, left_on="event_time", right_on="_start").filter(
+            pl.col("event_time") < pl.col("_end")
+        )
+    decoded = decode_rows(predictions, champion.manifest.columns)
+    labels, _ = true_labels(predictions, decoded, known, lake, whole, champion.manifest)
+    types = {column.name: column.type for column in champion.manifest.columns}
+    looked_at = [name for name in champion.inputs if types.get(name) in ("number", "integer", "text", "boolean")]
+    return Rows(
+        decoded.select(looked_at),
+        labels.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64),
+        predictions["prediction"].cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64),
+        predictions["event_time"].dt.epoch("us").to_numpy().astype(np.float64) / 1e6,
+    )
