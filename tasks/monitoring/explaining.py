@@ -17,7 +17,7 @@ from tasks.evaluation.causes import Causes, Rows, explain, row_loss, unknown
 from tasks.monitoring.measuring import Measurement
 from tasks.stores.lake import Known, Lake
 
-MAX_ROWS = 50_000
+MAX_ROWS = 20_000
 """Rows of either period that are looked at; of more, every k-th in time."""
 _REFERENCE = timedelta(days=400)
 """How far back earlier windows are taken from: a year, and the same season in it."""
