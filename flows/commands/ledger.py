@@ -48,7 +48,7 @@ def why(usecase: str, last: int, trials: bool, as_json: bool) -> None:
         click.secho(f"{entry.action:<12}", fg=colour, nl=False, bold=True)
         click.echo(f"{entry.cause:<10} {entry.summary}")
         causes = (entry.evidence.get("window") or {}).get("causes") if entry.kind == "decision" else None
-        if causes:
+        if causes and causes["status"] == "named":  # the rest is in --json
             for note in (f"causes: {causes['words']} ({causes['remedy']})", *causes["notes"]):
                 click.echo(f"{'':18}{note}")
         if entry.evidence.get("report"):
