@@ -113,7 +113,10 @@ class History:
     older: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can carry, without what is not set; `from_dict` makes it again."""
+        """Return what JSON can carry; `from_dict` makes it again, but for the words about windows before the last.
+
+        What is not set is left out: a ledger keeps a history for each decision.
+        """
         content = {
             **_brief(asdict(self)),
             "windows": [

@@ -57,7 +57,7 @@ class UseCase(Strict):
     costs: Costs = Costs()
     release: Release = Release()
     start: datetime | None = None
-    """Instant of the first model in a replay; without it the first window after a fifth of the history."""
+    """Instant of the first model in a replay; without it the window that a fifth of the history ends in."""
     alerts: tuple[str, ...] = ()
     """Apprise addresses; ``${NAME}`` is filled in from the environment."""
     schedule: Schedule = Schedule()

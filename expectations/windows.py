@@ -13,6 +13,8 @@ from expectations.durations import Duration
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _DAY = 86400
+_LATE = (0, 30, 60, 120, 180, 1440)
+"""Minutes that clocks were put forward at midnight, a day where the date line was crossed."""
 _EPOCH_DAYS = date(1970, 1, 1).toordinal() - 1
 """Days from Monday 0001-01-01, which windows count from, to where Polars counts from."""
 
@@ -79,12 +81,12 @@ class Grid:
             count = days.cast(pl.Int32).cast(pl.Int64)
             first = (count - (count + _EPOCH_DAYS - self._shift) % self._days).cast(pl.Int32).cast(pl.Date)
         midnight = first.cast(pl.Datetime("us"))
-        # where a clock is put forward at midnight, the day begins with what comes after it
+        # where a clock is put forward at midnight, or leaves a day out, the day begins with what comes after it
         local = [
             (midnight + timedelta(minutes=late)).dt.replace_time_zone(
                 self.timezone, ambiguous="earliest", non_existent="null"
             )
-            for late in (0, 30, 60)
+            for late in _LATE
         ]
         return pl.coalesce(local).dt.convert_time_zone("UTC")
 
@@ -102,10 +104,8 @@ class Grid:
         return get_args(Weekday).index(self.week) if self._days % 7 == 0 else 0
 
     def _first_day(self, day: date) -> date:
-        if self.every.months:
-            index = (day.year * 12 + day.month - 1) // self.every.months * self.every.months
-            return date(index // 12, index % 12 + 1, 1)
-        return day - timedelta(days=(day.toordinal() - 1 - self._shift) % self._days)
+        shift = timedelta(days=0 if self.every.months else self._shift)
+        return (self.every.floor(datetime.combine(day, time()) - shift) + shift).date()
 
     def _next_day(self, day: date) -> date:
         return self.every.after(datetime.combine(day, time())).date()

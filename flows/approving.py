@@ -49,7 +49,9 @@ def refused_by_a_person(stage: Stage, version: str) -> Verdict | None:
 
 def _refuse(stage: Stage, cause: str, summary: str) -> Verdict:
     desired = stage.job.releases.desired(stage.job.name)
-    if desired is not None and desired.candidate is not None:  # it need not lie beside the champion any more
+    asked = stage.product("bundle")
+    # it need not lie beside the champion any more; another that somebody put there meanwhile stays
+    if desired is not None and desired.candidate is not None and desired.candidate.bundle == asked:
         take_back(stage.job, desired.champion, desired.generation)
     stage.finish("refused", "refused", cause, summary, {}, alert="info")
     return Verdict("refused", summary, stage.job.turn)

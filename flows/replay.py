@@ -257,16 +257,16 @@ send = timed("scoring", _send, "its rows go through the service")
 
 def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     """Keep what was decided about a window."""
-    entries = job.database.entries(job.name)
+    decisions, reports = (job.database.entries(job.name, kind=kind, last=20) for kind in ("decision", "report"))
     due = job.usecase.spec.label.available_after.after(window.end)
-    decision = next((entry for entry in reversed(entries) if entry.kind == "decision" and entry.as_of == due), None)
-    report = next((entry for entry in reversed(entries) if entry.kind == "report" and entry.as_of == due), None)
+    decision = next((entry for entry in reversed(decisions) if entry.as_of == due), None)
+    report = next((entry for entry in reversed(reports) if entry.as_of == due), None)
     measured: dict[str, Any] = next(
         (m for m in reversed(job.database.measurements(job.name)) if m["start"] == window.start.isoformat()), {}
     )
     turned = decision is not None and decision.action == "retrain" and decision.turn is not None
     promoted = turned and verdict.outcome == "done"
-    story.trials = sum(entry.kind == TRIAL and entry.action != "untold" for entry in entries)
+    story.trials = sum(entry.action != "untold" for entry in job.database.entries(job.name, kind=TRIAL))
     story.retrains += turned
     story.promotions += promoted
     story.refused += turned and not promoted

@@ -114,17 +114,21 @@ def roll_back(usecase: str) -> str:
 def take_back(job: Job, decision: Entry) -> str:
     """Roll back to the champion that a decision holds the present one against, and write down why.
 
-    That it cannot be is told once and returned: it is not tried again, for the same would come of it.
+    That it cannot be is told once and returned: it is not tried again, for the same would come of it. Where somebody
+    else was quicker, the next run looks again.
 
     Raises
     ------
     UnreachableError
-        If the service or the registry does not answer; the next run tries again.
+        If the service does not answer (the next run tries again), or MLflow does not take the aliases (the version
+        answers all the same).
     """
     try:
         version, _ = _before(job, decision.evidence.get("predecessor"))
         worse = decision.evidence["window"]["version"]
         return _go_back(job, version, f"from version {worse}, {decision.summary}", "release")
+    except OvertakenError as error:
+        return str(error)
     except (ReleaseError, BundleError) as error:
         summary = f"{decision.summary}, and cannot be taken back: {error}"
         _note(job, f"{decision.entry}/{NOT_TAKEN_BACK}", NOT_TAKEN_BACK, "release", summary, "failure", {})
@@ -135,7 +139,7 @@ def _before(job: Job, wanted: str | None) -> tuple[ModelVersion, str]:
     """Return the version to go back to, the champion before where none is wanted, and the number of the present one."""
     desired = job.releases.desired(job.name)
     now = desired.champion if desired else None
-    stood = champions(job.database.entries(job.name, trials=False))
+    stood = champions(job.database.entries(job.name, kind="deploy"))
     if wanted is not None:
         before = [each for each in stood if each.evidence["bundle"] == wanted]
     else:

@@ -118,10 +118,11 @@ def openapi(served: Mapping[str, Model], most_rows: int, *, needs_key: bool) -> 
 def example(bundle: Bundle) -> dict[str, Any]:
     """Make up a plausible row from what the training rows looked like as a whole; no row of theirs."""
     reference = bundle.reference()
+    tables = reference["tables"] if isinstance(reference.get("format"), int) else ()  # before sketches: none
     known = {
         name: each["middle"]
-        for table in reference.get("tables", ())
-        for name, each in (table.get("columns") or table["values"]).items()
+        for table in tables
+        for name, each in (table["columns"] if "columns" in table else table["values"]).items()
     }
     return {column.name: _typical(column, known.get(column.name), bundle) for column in bundle.manifest.columns}
 

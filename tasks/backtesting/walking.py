@@ -7,12 +7,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from expectations.deciding import HISTORY, History, Policy, Seen, Status, Trial
-from expectations.errors import TrainingError
 from tasks.backtesting.past import Answered, Model, Past, Release
-from tasks.deciding.gaps import ROLLBACK_WINDOWS
+from tasks.deciding.gaps import ROLLBACK_WINDOWS, growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
 from tasks.monitoring.measuring import hold_against
-from tasks.training.trying import growth
 
 
 @dataclass
@@ -126,10 +124,7 @@ class _Walking:
         """Decide about the champion's newest window that was not decided about; None where there is none."""
         own = self.measured.get(self.champion, [])
         known = [each for each in own if each.known]
-        try:
-            self._try(number, known)
-        except TrainingError:  # monitoring fails then, before it decides
-            return None
+        self._try(number, known)
         if known and not known[-1].decided:
             due = known[-1]
         elif own and not own[-1].known and not own[-1].decided:

@@ -38,6 +38,7 @@ from tasks.stores.hashing import hash_file
 
 MANIFEST = "bundle.json"
 EXPECTED = "expected.json"
+LOSSES = "losses.json"
 FORMAT: Literal[1] = 1
 GOLDEN_TOLERANCE = 1e-6
 PREDICTION = "_prediction"
@@ -176,10 +177,9 @@ class Bundle:
 
         Empty for a bundle from before this was kept.
         """
-        path = self.folder / "losses.json"
-        if not path.is_file():
+        if LOSSES not in self.manifest.files:
             return [], []
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = json.loads((self.folder / LOSSES).read_text(encoding="utf-8"))
         return kept["hours"], kept["losses"]
 
     def expected(self) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 import polars as pl
 
@@ -49,23 +50,32 @@ def window_predictions(lake: Lake, window: Window, cutoffs: Mapping[str, datetim
     return found
 
 
-def answers_of(lake: Lake, bundle: str, window: Window, cutoffs: Mapping[str, datetime], max_rows: int) -> pl.DataFrame:
-    """Return what one bundle answered with event time in a window, in order of time; of too many, every k-th.
+def answers_of(
+    lake: Lake,
+    bundle: str,
+    window: Window,
+    cutoffs: Mapping[str, datetime] = MappingProxyType({}),
+    max_rows: int | None = None,
+) -> pl.DataFrame:
+    """Return what one bundle answered with event time in a window, in order of time.
 
     Parameters
     ----------
     cutoffs : mapping of str to datetime
         As for `window_predictions`.
+    max_rows : int, optional
+        Of more, every k-th.
     """
     since = pl.col("event_time") >= window.start
     if bundle in cutoffs and cutoffs[bundle] >= window.start:
         since = pl.col("event_time") > cutoffs[bundle]
     asked = lake.scan("predictions").filter((pl.col("bundle") == bundle) & since & (pl.col("event_time") < window.end))
-    rows = int(asked.select(pl.len()).collect().item())
-    if rows > max_rows:
-        kept = asked.select("id", "event_time").collect().sort("event_time", "id").gather_every(-(-rows // max_rows))
-        asked = asked.join(kept.lazy().select("id"), on="id", how="semi")
-    return asked.collect().sort("event_time", "id")
+    if max_rows is not None:
+        ids = asked.select("id", "event_time").collect(engine="streaming").sort("event_time", "id")
+        if len(ids) > max_rows:
+            kept = ids.gather_every(-(-len(ids) // max_rows))
+            asked = asked.join(kept.lazy().select("id"), on="id", how="semi")
+    return asked.collect(engine="streaming").sort("event_time", "id")
 
 
 def true_labels(

@@ -52,6 +52,11 @@ class Forecast:
     growth: float
 
 
+def growth(learnt: int, new: int) -> float:
+    """Return how far rows have grown beyond those learnt from: ln(1 + new / learnt)."""
+    return math.log1p(new / max(learnt, 1))
+
+
 def forecast(history: History) -> Forecast:
     """Filter the trials of the current champion; those of champions before it say how gaps grow.
 

@@ -144,6 +144,8 @@ def judge_step(evidence: Evidence, spec: UseCase, plan: Release) -> StepVerdict:
 _MIN_REQUESTS = 100
 _RESAMPLES, _RUNS = 400, 100
 _DRIFT_ALPHA = 0.001
+_LEAST_SPREAD = 0.001
+"""Of a champion's predictions, so that whatever leaves a constant lies far from it."""
 _CONFIDENCE = 0.98
 """Of the interval of a loss, both ends together: a step is looked at several times."""
 
@@ -185,7 +187,7 @@ def _distance(champion: Vector, candidate: Vector) -> float:
         return math.nan
     spread = float(np.std(champion))
     distance = float(wasserstein_distance(champion, candidate))
-    return distance / spread if spread > 0 else math.inf if distance > 0 else 0.0
+    return distance / max(spread, _LEAST_SPREAD)
 
 
 def _differ(champion: Vector, candidate: Vector) -> bool:

@@ -10,6 +10,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
+from expectations.durations import Duration
 from expectations.families import Vector
 from expectations.usecase import UseCase
 
@@ -49,10 +50,9 @@ def predict_baselines(known: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) ->
     mean = float(before["value"].mean())  # type: ignore[arg-type] # there are some
     found = {"constant": np.full(len(rows), mean)}
     moments = labelled.group_by("at").agg(pl.col("value").mean()).sort("at")
-    ripe = moments["at"].to_list()
-    moments = moments.with_columns(pl.Series("ripe", [delay.after(each) for each in ripe], moments.schema["at"]))
-    order = times.with_row_index("row").sort("time")
-    last = order.join_asof(moments.sort("ripe"), left_on="time", right_on="ripe", strategy="backward").sort("row")
+    known_at = times.unique().with_columns(ripe=pl.col("time").dt.offset_by(f"-{_offset(delay)}")).sort("ripe")
+    by_time = known_at.join_asof(moments, left_on="ripe", right_on="at", strategy="backward").select("time", "value")
+    last = times.join(by_time, on="time", how="left", maintain_order="left")
     if not last["value"].null_count():
         found["last"] = last["value"].to_numpy().astype(np.float64)
     span: timedelta = before["at"].max() - before["at"].min()  # type: ignore[operator, assignment] # instants
@@ -62,6 +62,11 @@ def predict_baselines(known: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) ->
         season = times.select(_hour_of_week("time", zone)).join(weekly, on="hour", how="left", maintain_order="left")
         found["season"] = season["value"].fill_null(mean).to_numpy().astype(np.float64)
     return found
+
+
+def _offset(delay: Duration) -> str:
+    """Return a span as polars has it."""
+    return f"{delay.months}mo" if delay.months else f"{delay.seconds}s"
 
 
 def _hour_of_week(column: str, zone: str) -> pl.Expr:

@@ -90,20 +90,27 @@ class RowLoss:
     task: Task
     part: MeanOfRows
     note: str = ""
+    threshold: float = 0.5
 
     def of(self, label: Array, prediction: Array) -> Array:
         """Return the loss of each row."""
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self.part.loss(Scored(label, prediction))
-        return 1.0 - found if self.part.greater_is_better else found
+            found = self.part.loss(Scored(label, prediction, self.threshold))
+        return self.part.losses(found)
 
 
-def row_loss(metric: str, task: Task) -> RowLoss:
-    """Return the loss whose mean a metric is; the logarithmic or squared one where it is no mean of rows."""
+def row_loss(metric: str, task: Task, threshold: float = 0.5) -> RowLoss:
+    """Return the loss whose mean a metric is; the logarithmic or squared one where it is no mean of rows.
+
+    Parameters
+    ----------
+    threshold : float
+        Probability from which a row counts as positive.
+    """
     found = METRICS.find(metric)
     part = found(metric=metric) if found is not None else None
     if isinstance(part, MeanOfRows):
-        return RowLoss(metric, task, part)
+        return RowLoss(metric, task, part, threshold=threshold)
     other = "log_loss" if task == "binary_classification" else "rmse"
     instead = METRICS.find(other)
     chosen = instead(metric=other) if instead is not None else None

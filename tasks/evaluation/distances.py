@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-Status = Literal["drifted", "same", "cannot be told"]
 
 
 def wasserstein(p: Array, q: Array, p_centres: Array, q_centres: Array, spread: float) -> float:

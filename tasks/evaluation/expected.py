@@ -270,7 +270,7 @@ def learn_expectation(
         natural,
     )
     spread = {metric: _spread(metric, found, held, Scored(label, prediction, threshold), seed) for metric in metrics}
-    return Expectation(**{**vars(found), "spread": spread})
+    return replace(found, spread=spread)
 
 
 def estimate(
@@ -304,7 +304,7 @@ def estimate(
     rows, labels = len(label), int(known.sum())
     if not rows:
         return Estimate(metric, why="no predictions to estimate it of")
-    scale = _Scale(metric, label[known], prediction)
+    scale = _Scale(metric, prediction)  # by all rows, whatever labels have come
     everything = _Drawn.of(metric, expected, prediction, matrix, threshold, scale, seed)
     if everything is None:
         return Estimate(metric, labels=labels, why=f"{metric} is not defined on labels as they are expected")
@@ -316,8 +316,9 @@ def estimate(
     if beyond > expected.beyond + MAX_BEYOND:
         reasons.append(f"{beyond:.0%} of the rows lie beyond the range that was learnt from")
     centre, deviation = everything.mean + level, math.sqrt(spread**2 + everything.variance)
-    seen = _Drawn.of(metric, expected, prediction[known], matrix[known], threshold, scale, seed) if labels else None
-    truth = scale.of(score(metric, Scored(label[known], prediction[known], threshold))) if labels else math.nan
+    few = _Scale(metric, label[known] if labels > 1 else prediction)
+    seen = _Drawn.of(metric, expected, prediction[known], matrix[known], threshold, few, seed) if labels else None
+    truth = few.of(score(metric, Scored(label[known], prediction[known], threshold))) if labels else math.nan
     if seen is not None and math.isfinite(truth):
         off, unknown = truth - seen.mean - level, 1 - labels / rows
         first, last = np.flatnonzero(known)[[0, -1]]
@@ -343,13 +344,19 @@ def estimate(
 
 
 class _Scale:
-    """The logarithm of a metric's loss, and back."""
+    """The logarithm of a metric's loss on some rows, and back.
 
-    def __init__(self, metric: str, label: Vector, prediction: Vector) -> None:
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+        Their labels, or predictions where these are not known: how small a loss they can show.
+    """
+
+    def __init__(self, metric: str, values: Vector) -> None:
         self.metric = metric
         start, end = losses(metric, np.array([0.0, 1.0]))
         self.start, self.slope = float(start), float(end - start)  # losses are straight in the metric
-        self.least = least_loss(metric, label if len(label) > 1 else prediction)
+        self.least = least_loss(metric, values)
 
     def of(self, value: float) -> float:
         """Return the logarithm of the loss."""
@@ -458,6 +465,8 @@ def _concept_changed(expected: Expectation, prediction: Vector, matrix: Matrix, 
     """
     from scipy.special import ndtri
 
+    step = max(1, math.ceil(len(prediction) / MAX_ROWS))
+    prediction, matrix, label = prediction[::step], matrix[::step], label[::step]
     linear = expected.linear(prediction, matrix)
     columns = np.column_stack([prediction, matrix])
     finite = np.isfinite(columns)
@@ -642,7 +651,7 @@ def _dependence(values: Array, blocks: Blocks) -> float:
 
 def _spread(metric: str, expected: Expectation, held: Array, rows: Scored, seed: int) -> float:
     """Return how far realised and expected loss lie apart over blocks, as logarithms, beyond what chance does."""
-    scale = _Scale(metric, rows.label, rows.prediction)
+    scale = _Scale(metric, rows.label)
     random = np.random.default_rng(seed)
     apart, chance = [], []
     for part in np.array_split(np.arange(len(rows.label)), min(_BLOCKS, len(rows.label) // MIN_ROWS)):

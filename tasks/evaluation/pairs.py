@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,6 @@ from tasks.evaluation.sketches import (
 )
 
 Array = npt.NDArray[np.float64]
-Status = Literal["drifted", "same", "cannot be told"]
 
 FULL_DAY = 0.9
 _CHUNK = 200
@@ -61,6 +59,8 @@ class Pair:
     now: Sample
     own: Sample
     """The reference in units of its own length, by which its memory is told."""
+    units: float
+    """How many units of time the window is long, with fractions."""
 
 
 def pair_of(table: Compared) -> Pair:
@@ -76,7 +76,7 @@ def pair_of(table: Compared) -> Pair:
             length *= max(1, -(-len(window) // (RUNS * own.length)))
         now = replace(reference, columns=kept).count(window, times, length=length)
         before = own.coarsen(length // own.length) if length > own.length else own
-        return Pair(kept, before, now, own)
+        return Pair(kept, before, now, own, _units_of(now, own, times, reference.timezone))
     values, moments = reference.values, reference.moments
     both = {
         name: describe(values[name], window[name])
@@ -91,7 +91,7 @@ def pair_of(table: Compared) -> Pair:
     samples = (counted, rebuilt.count(window, times, length=length))
     before = _with_outside(samples[0], own)
     finer = before if length == own.length else rebuilt.count(values, moments, length=own.length)
-    return Pair(both, before, samples[1], finer)
+    return Pair(both, before, samples[1], finer, _units_of(samples[1], own, times, reference.timezone))
 
 
 def _with_outside(counted: Sample, own: Sample) -> Sample:
@@ -174,11 +174,27 @@ def series_of(pair: Pair, sums: tuple[Array, Array], rows: tuple[Array, Array], 
 
 def lengths_of(pair: Pair) -> tuple[float, float]:
     """Return how many units the samples are long, with fractions."""
-    if pair.before.unit == "rows":
-        return pair.before.size / pair.now.length, pair.now.size / pair.now.length
-    covered = covered_by(pair)
-    now = float(len(pair.now.rows)) if len(pair.now.rows) > 1 or covered >= FULL_DAY else covered
-    return float(len(pair.before.rows)), now
+    before = pair.before.size / pair.now.length if pair.before.unit == "rows" else float(len(pair.before.rows))
+    return before, pair.units
+
+
+def _units_of(now: Sample, own: Sample, times: pl.Series | None, timezone: str) -> float:
+    """Return how many units a window is long: of its first and last day the hours it reaches into, weighed by rows.
+
+    A day that is begun late is no whole one, and one of several days that make a unit is no whole unit.
+    """
+    if now.unit == "rows" or times is None:
+        return now.size / now.length
+    local = times.drop_nulls().dt.convert_time_zone(timezone)
+    if local.is_empty() or not own.hours.sum():
+        return float(len(now.rows))
+    share = own.hours / own.hours.sum()
+    days, hours = local.dt.date(), local.dt.hour()
+    first, last = int(hours[0]), int(hours[-1])
+    parts = [slice(first, last + 1)] if days[0] == days[-1] else [slice(first, None), slice(last + 1)]
+    ends = [float(share[part].sum()) for part in parts]
+    between = days.n_unique() - len(ends)
+    return float(between + sum(1.0 if each >= FULL_DAY else each for each in ends)) / now.length
 
 
 def covered_by(pair: Pair) -> float:

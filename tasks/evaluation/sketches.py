@@ -1,4 +1,4 @@
-"""Sketches: a table reduced to counts by unit of time, so that rows are read once and a year is the sum of its days.
+"""Sketches: a table reduced to counts by unit of time, that add up: a year is the sum of its days.
 
 A unit is a local day of event time where the reference has at least eight of them, else a run of rows. Of each column a
 unit keeps how many values lie in each of 32 bins (edges at the reference's quantiles, equally far apart in normal
@@ -98,7 +98,7 @@ class Tally:
     square : float
         Sum of their squares.
     cycle : float
-        How much more the hour of day says about the values than it would by chance (1: nothing).
+        How much more the hour of day says about the values than it would by chance (1: nothing); of a reference.
     """
 
     counts: Counts
@@ -475,7 +475,8 @@ def _count_numbers(column: Column, values: pl.Series, units: _Units, count: int,
         beyond = (numbers < column.least) | (numbers > column.greatest)
         outside = np.bincount(of_row[beyond], minlength=count)
     hour = units.hour if units.hour is None or whole else units.hour[known]
-    return Tally(counts, missing, outside, sums, square, _cycle(bins.astype(np.float64), hour))
+    cycle = _cycle(bins.astype(np.float64), hour) if reference else 1.0
+    return Tally(counts, missing, outside, sums, square, cycle)
 
 
 def _extreme(numbers: Array, of_row: Counts, count: int) -> Counts:
@@ -524,8 +525,8 @@ def _count_categories(column: Column, values: pl.Series, units: _Units, count: i
         new = ~texts.is_in(list(column.known)).fill_null(value=True).to_numpy()
         outside = np.bincount(units.of_row[new], minlength=count)
     hour = None if units.hour is None else units.hour[~unknown]
-    common = (bins == 0).astype(np.float64)
-    return Tally(counts, missing, outside, none, 0.0, _cycle(common, hour))
+    cycle = _cycle((bins == 0).astype(np.float64), hour) if reference else 1.0
+    return Tally(counts, missing, outside, none, 0.0, cycle)
 
 
 def _cycle(values: Array, hour: Counts | None) -> float:
@@ -557,7 +558,7 @@ def references_from_dict(data: Mapping[str, Any]) -> list[Reference]:
     BundleError
         If a newer driftwheel wrote it.
     """
-    if "format" not in data:
+    if not isinstance(data.get("format"), int):  # before, a column's name led to what was kept of it
         return []
     if data["format"] != FORMAT:
         raise BundleError(

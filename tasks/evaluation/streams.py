@@ -39,7 +39,7 @@ Every = Literal["hour", "day", "batch"]
 
 _NORMAL = NormalDist()
 _ROOT = 1 / math.sqrt(2 * math.pi)
-_FORMAT = 1
+FORMAT = 1
 
 _BINS = 512
 _FINE, _WIDEST = 0.05, 12.0
@@ -276,7 +276,7 @@ class Bank:
         state, cadence = self.state, self.rules.cadence
         if state.looked >= cadence.life:
             state.looked = 0
-            state.odds[:], state.track[:] = 0.0, 0.0
+            state.odds[:], state.track[:], state.total[:] = 0.0, 0.0, 0.0
         normal = self._normal(values)
         scores = self._scored(normal, index, slot)
         if scores is None:
@@ -465,6 +465,11 @@ def every_for(measure: Literal["loss", "place", "spread", "missing"], shares: Se
     return "hour"
 
 
+def joined_looks(indices: Counts) -> int:
+    """Return how many looks of a reference follow the one before, of which it needs `Cadence.least`."""
+    return int((np.diff(indices) == 1).sum()) + 1 if len(indices) else 0
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What one look says.
@@ -533,7 +538,7 @@ class Stream:
             self.time = time
         indices, slots = np.array(placed, dtype=np.int64).reshape(-1, 2).T
         reference, least = np.array(values, dtype=np.float64)[:, None], rules.cadence.least
-        joined = int((np.diff(indices) == 1).sum()) + 1 if len(indices) else 0
+        joined = joined_looks(indices)
         if joined < least:
             raise SeriesError(
                 f"a reference of at least {least} looks, each by the {rules.every} and following the one before",
@@ -578,7 +583,7 @@ class Stream:
         bank = self._bank
         state = {field.name: getattr(bank.state, field.name) for field in fields(_State)}
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "rules": asdict(self.rules),
             "zone": self.zone.key,
             "time": self.time,
@@ -592,9 +597,9 @@ class Stream:
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Stream:
         """Return the stream that `to_dict` was asked of."""
-        if kept.get("format") != _FORMAT:
+        if kept.get("format") != FORMAT:
             raise SeriesError(
-                f"the state of a stream in format {_FORMAT}", f"format {kept.get('format')!r}", "Begin it anew"
+                f"the state of a stream in format {FORMAT}", f"format {kept.get('format')!r}", "Begin it anew"
             )
         stream = cls.__new__(cls)
         stream.rules, stream.zone = Rules(**kept["rules"]), ZoneInfo(kept["zone"])

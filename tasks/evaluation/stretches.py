@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,6 @@ from tasks.evaluation.sketches import (
 )
 
 Array = npt.NDArray[np.float64]
-Status = Literal["drifted", "same", "cannot be told"]
 
 MIN_STRETCHES = 20
 """Fewest stretches of the reference that are independent of each other, for a test to be honest."""

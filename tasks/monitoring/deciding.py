@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +15,7 @@ from expectations.deciding import HISTORY, Back, History, Seen, Trial
 from expectations.slots import METRICS
 from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.champion import current_champion
+from tasks.deciding.gaps import growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
 from tasks.monitoring.measuring import say_unknown
 from tasks.stores.database import HELD
@@ -80,8 +80,10 @@ def decide_now(job: Job) -> Watched:
     else:
         nothing = Decision("keep", "unchanged", "no window to decide about that was not decided already")
         return Watched(nothing, None, None)
-    situation = _situation(job, champion, held)
-    past = _history(job, champion, history, measured, situation.new_labelled)
+    clocks = _labelled_clocks(job, champion)
+    tried = _tried(job)
+    situation = _situation(job, len(clocks), held)
+    past = _history(job, champion, history, measured, clocks, tried)
     policy = spec.monitoring.policy
     bounds = Bounds.of(spec.monitoring.every, spec.evaluation)
     decision = _with_causes(decide(past, policy, situation, bounds), content)
@@ -93,7 +95,7 @@ def decide_now(job: Job) -> Watched:
         "policy": policy.model_dump(mode="json"),
     }
     if decision.action == "rollback" and champion is not None:
-        evidence["predecessor"] = _predecessor_of(job, champion)
+        evidence["predecessor"] = _predecessor_of(champion, tried)
     recorded, turn = _record(job, decision, f"{job.name}/decision/{key}", evidence | {"answer": decision.evidence})
     if not recorded and not held:  # what is held stays held, however often somebody looks
         return Watched(Decision("keep", "unchanged", "another run decided about this window just now"), None, None)
@@ -119,24 +121,31 @@ def release_to_take_back(job: Job) -> Entry | None:
     return None if any(each.action in answers for each in since) else decision
 
 
-def _predecessor_of(job: Job, champion: Bundle) -> str | None:
+_Tried = Mapping[tuple[str, str, str], dict[str, Any]]
+
+
+def _tried(job: Job) -> _Tried:
+    """Return what was found in the newest trials, by bundle and window."""
+    return {
+        (each.evidence["bundle"], each.evidence["window"]["start"], each.evidence["window"]["end"]): each.evidence
+        for each in job.database.entries(job.name, last=2 * HISTORY, kind=TRIAL)
+    }
+
+
+def _predecessor_of(champion: Bundle, tried: _Tried) -> str | None:
     """Return the bundle that a champion is held against, as its trials say."""
-    found = [
-        each.evidence.get("predecessor")
-        for each in job.database.entries(job.name, last=HISTORY, kind=TRIAL)
-        if each.evidence["bundle"] == champion.digest
-    ]
+    found = [each.get("predecessor") for key, each in tried.items() if key[0] == champion.digest]
     return next((each for each in reversed(found) if each), None)
 
 
-def _situation(job: Job, champion: Bundle | None, held: tuple[str, ...]) -> Situation:
+def _situation(job: Job, new_labelled: int, held: tuple[str, ...]) -> Situation:
     turns = job.database.turns(job.name)
     ended = (turn for turn in turns if turn.state in ("done", "refused") and turn.cause != "bootstrap")
     return Situation(
         as_of=job.as_of,
         # one from later is no turn before this instant: a clock was ahead, or somebody looks back
         last_turn=max((turn.as_of for turn in turns if turn.as_of <= job.as_of), default=None),
-        new_labelled=len(_labelled_clocks(job, champion)),
+        new_labelled=new_labelled,
         open_turn=job.database.open_turn(job.name) is not None,
         held=held,
         ended=tuple(Ended(turn.as_of, turn.state == "done") for turn in ended if turn.as_of <= job.as_of),
@@ -148,7 +157,8 @@ def _history(
     champion: Bundle | None,
     windows: Sequence[dict[str, Any]],
     measured: Sequence[dict[str, Any]],
-    new: int,
+    clocks: pl.Series,
+    tried: _Tried,
 ) -> History:
     """Put together what a decision is made by.
 
@@ -156,24 +166,19 @@ def _history(
     ----------
     windows, measured : sequences of dict
         Measurements of the champion that count, and all there are.
-    new : int
-        Ripe labelled rows the champion has not learnt from.
+    clocks : polars.Series
+        Event times of the ripe labelled rows the champion has not learnt from, in order.
     """
     if champion is None:
         return History()
     known = [each for each in measured if each["status"] != "unknown"]
     numbers = {(each["start"], each["end"]): number for number, each in enumerate(known)}
-    tried = {
-        (each.evidence["bundle"], each.evidence["window"]["start"], each.evidence["window"]["end"]): each.evidence
-        for each in job.database.entries(job.name, last=2 * HISTORY, kind=TRIAL)
-    }
     trials = {
         key: Trial(found["gap"], found["variance"], found["grown"], numbers.get(key[1:], len(known)))
         for key, found in tried.items()
         if found.get("gap") is not None
     }
     spec = job.usecase.spec
-    clocks, learnt = _labelled_clocks(job, champion), max(champion.manifest.rows, 1)
     older, newest = windows[:-HISTORY], windows[-HISTORY:]
     seen = []
     for each in newest:
@@ -184,7 +189,7 @@ def _history(
             _seen(
                 each,
                 numbers.get(span[1:], len(known)),
-                math.log1p(begun / learnt),
+                growth(champion.learnt_rows, begun),
                 trials.get(span),
                 _back(tried, span),
             )
@@ -192,7 +197,7 @@ def _history(
     past = [trial for key, trial in trials.items() if key[0] != champion.digest]
     return History(
         tuple(seen),
-        math.log1p(new / learnt),
+        growth(champion.learnt_rows, len(clocks)),
         tuple(past[-HISTORY:]),
         spec.monitoring.every,
         spec.costs.release_in_windows,
@@ -200,7 +205,7 @@ def _history(
     )
 
 
-def _back(tried: Mapping[tuple[str, str, str], dict[str, Any]], span: tuple[str, str, str]) -> Back | None:
+def _back(tried: _Tried, span: tuple[str, str, str]) -> Back | None:
     found = tried.get(span, {})
     return Back(found["back"], found["back_variance"]) if found.get("back") is not None else None
 
@@ -248,7 +253,7 @@ def _with_causes(decision: Decision, content: dict[str, Any] | None) -> Decision
 
 
 def _decided(job: Job, key: str) -> bool:
-    with job.database.transaction() as connection:
+    with job.database.reading() as connection:
         return job.database.stands(connection, f"{job.name}/decision/{key}")
 
 

@@ -56,13 +56,14 @@ def explain_window(
     if not windows:
         return unknown(rule.metric, "no earlier window of this champion with known labels")
     usual = float(np.average(values, weights=weights))
-    if (rule.value <= usual) if spec.greater_is_better[rule.metric] is False else (rule.value >= usual):
+    if rule.value >= usual if spec.greater_is_better[rule.metric] else rule.value <= usual:
         return None
     known = Known(lake, spec, as_of)
     before, now = (_rows(each, champion, known, lake, cutoffs) for each in (windows, [found.window]))
-    zone = spec.monitoring.timezone or spec.clock.timezone
+    zone = spec.windows.timezone
     block = spec.evaluation.block.approximate_seconds
-    return explain(before, now, row_loss(rule.metric, spec.task), block=block, seed=spec.model.seed, timezone=zone)
+    loss = row_loss(rule.metric, spec.task, spec.evaluation.threshold)
+    return explain(before, now, loss, block=block, seed=spec.model.seed, timezone=zone)
 
 
 def _rows(

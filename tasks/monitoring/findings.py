@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -51,26 +52,28 @@ def note_strays(job: Job, strays: Sequence[Strays]) -> None:
         note(job, key, "stray", summary, kind="monitor", severity="warning", evidence=evidence)
 
 
-def note_silence(job: Job, served: Sequence[Window]) -> None:
-    """Report that nothing is asked any more: whole windows without a row, more of them in a row than ever before.
+def note_silence(job: Job, asked: Sequence[datetime]) -> None:
+    """Report that nothing is asked any more: whole windows without a request, more of them in a row than ever before.
 
-    Reported once, and again when there are ten times as many. Windows without rows before those of now say what is
+    Reported once, and again when there are ten times as many. Windows without requests before those of now say what is
     usual: a shop that is closed on Sundays is reported on its first.
 
     Parameters
     ----------
-    served : sequence of Window
-        Closed windows with predictions, oldest first.
+    asked : sequence of datetime
+        Beginnings of the windows in which a prediction was asked for, oldest first. By when it was answered, and not by
+        event times: whoever asks about yesterday every morning is not silent in between.
     """
-    if not served:
+    if not asked:
         return
-    grid, last = job.usecase.spec.windows, served[-1].end
+    grid = job.usecase.spec.windows
+    last = grid.after(asked[-1])
     empty = grid.between(last, job.as_of)
-    usual = max((grid.between(before.end, after.start) for before, after in pairwise(served)), default=0)
+    usual = max((grid.between(grid.after(before), after) for before, after in pairwise(asked)), default=0)
     if empty > usual:
         summary = (
-            f"no prediction was asked for since {last:%Y-%m-%d %H:%M}: {empty} windows of {grid.every} without a row, "
-            f"after {usual} at most before"
+            f"no prediction was asked for since {last:%Y-%m-%d %H:%M}: {empty} windows of {grid.every} without a "
+            f"request, after {usual} at most before"
         )
         key = f"silent/{last.isoformat()}/{magnitude(empty)}"
         note(

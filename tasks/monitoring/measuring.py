@@ -167,22 +167,18 @@ def measure(
         if len(predictions) >= spec.monitoring.min_rows:
             drift = _drift(rows, predictions, labels if ripe else None, champion, spec)
     realised = tuple(
-        _beside(
-            _realise(
-                rule.metric,
-                rule.drop,
-                _reference(rule.metric, rule.versus, champion, best, spec),
-                scored,
-                spec,
-                enough=ripe and coverage >= rule.min_coverage and labelled >= spec.monitoring.min_rows,
-            ),
+        _realise(
+            rule.metric,
+            rule.drop,
+            _reference(rule.metric, rule.versus, champion, best, spec),
             scored,
-            times,
-            known,
             spec,
+            enough=ripe and coverage >= rule.min_coverage and labelled >= spec.monitoring.min_rows,
         )
         for rule in spec.monitoring.performance
     )
+    if scored is not None and any(each.value is not None for each in realised):
+        realised = _beside(realised, scored, times, known, spec)
     return Measurement(
         window,
         champion.digest,
@@ -298,26 +294,26 @@ def _realise(
     return hold_against(metric, value, reference, drop, greater_is_better=spec.greater_is_better[metric])
 
 
-def _beside(realised: Realised, scored: Scored | None, times: pl.Series, known: Known, spec: UseCase) -> Realised:
-    """Put its interval and what needs no model beside a value that is known."""
-    if scored is None or realised.value is None:
-        return realised
+def _beside(
+    realised: Sequence[Realised], scored: Scored, times: pl.Series, known: Known, spec: UseCase
+) -> tuple[Realised, ...]:
+    """Put its interval and what needs no model beside each value that is known."""
     clock = spec.clock.column
-    blocks = time_blocks(
-        times.dt.epoch("us").to_numpy().astype(np.float64) / 1e6, spec.evaluation.block.approximate_seconds
-    )
-    low, high = value_interval(realised.metric, scored, blocks, seed=spec.model.seed)
+    seconds = times.dt.epoch("us").to_numpy().astype(np.float64) / 1e6
+    blocks = time_blocks(seconds, spec.evaluation.block.approximate_seconds)
     labelled = known.labelled(columns=[clock, spec.label.column])
     said = predict_baselines(labelled, times.alias(clock).to_frame(), spec)
-    reached = {
-        name: score(realised.metric, Scored(scored.label, each, scored.threshold)) for name, each in said.items()
-    }
-    return replace(
-        realised,
-        low=_finite(low),
-        high=_finite(high),
-        baselines={name: value for name, value in reached.items() if math.isfinite(value)},
-    )
+    found = []
+    for each in realised:
+        if each.value is not None:
+            low, high = value_interval(each.metric, scored, blocks, seed=spec.model.seed)
+            reached = {
+                name: score(each.metric, Scored(scored.label, value, scored.threshold)) for name, value in said.items()
+            }
+            baselines = {name: value for name, value in reached.items() if math.isfinite(value)}
+            each = replace(each, low=_finite(low), high=_finite(high), baselines=baselines)  # noqa: PLW2901
+        found.append(each)
+    return tuple(found)
 
 
 def hold_against(

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import polars as pl
 
-from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.champion import current_champion
-from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
+from tasks.bundles.served_rows import answers_of, decode_rows, true_labels
 from tasks.evaluation.losses import hourly_losses
-from tasks.evaluation.streams import Rules, Stream, Verdict
-from tasks.monitoring.watching import cutoffs_of
+from tasks.evaluation.streams import FORMAT, Rules, Stream, Verdict, joined_looks
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 
@@ -26,41 +23,56 @@ _STATE = "loss_stream"
 _HOUR = timedelta(hours=1)
 _READ = timedelta(days=31)
 _RULES = Rules()
+_GATHERED = 8 * _RULES.cadence.least
+"""Hours that are kept of a champion that has not answered a week of them in a row yet: the newest."""
 
 
 def watch_loss(job: Job) -> Verdict | None:
-    """Look at every hour of the champion whose labels are ripe and that was not looked at; a rise goes into the ledger.
+    """Look at each hour of the champion whose labels have come, once; a rise goes into the ledger.
 
-    What was lost on the holdout it was judged on is the reference, or its own first week where that is too short. State
-    and finding are one transaction, so an hour is looked at once, and a replay sees what was seen live. The finding is
+    What was lost on the holdout it was judged on is the reference, or its own first week where that is too short. An
+    hour waits, and all after it, until enough of its labels are there, a window's length at most after they are ripe;
+    one without a label is left out. State and finding are one transaction, so an hour is looked at once. The finding is
     evidence, and no alert: a loss that rises is no proof that a fresh model would lose less.
     """
     champion = current_champion(job)
     if champion is None or job.lake.version("predictions") is None:
         return None
     spec = job.usecase.spec
+    zone = spec.windows.timezone
     kept: dict[str, Any] = json.loads(job.database.marked(job.name, _STATE) or "{}")
-    if kept.get("bundle") != champion.digest:
-        kept = {"bundle": champion.digest, "until": None, "stream": None, "hours": [], "losses": []}
-    stream = Stream.from_dict(kept["stream"]) if kept["stream"] else _begun(*champion.holdout_losses(), spec)
+    if (kept.get("bundle"), kept.get("format")) != (champion.digest, FORMAT):
+        learnt = champion.cutoff.replace(minute=0, second=0, microsecond=0) + _HOUR
+        hours, losses = champion.holdout_losses()
+        kept = {"bundle": champion.digest, "format": FORMAT, "until": learnt.isoformat(), "stream": None}
+        kept |= {"hours": hours, "losses": losses}
+    begin = until = datetime.fromisoformat(kept["until"])
+    stream = Stream.from_dict(kept["stream"]) if kept["stream"] else _begun(kept, zone)
     ripe = spec.label.available_after.after(job.as_of, -1).replace(minute=0, second=0, microsecond=0)
-    learnt = champion.cutoff.replace(minute=0, second=0, microsecond=0) + _HOUR
-    begin = datetime.fromisoformat(kept["until"]) if kept["until"] else learnt
+    needed = max((rule.min_coverage for rule in spec.monitoring.performance), default=0.0)
     verdict, finding = None, None
-    for hour, loss in _losses(job, champion, begin, ripe):
+    for hour, loss, coverage in _losses(job, champion, begin, ripe):
+        start = datetime.fromtimestamp(hour, UTC)
+        late = spec.monitoring.every.after(spec.label.available_after.after(start + _HOUR)) <= job.as_of
+        if coverage < needed and not late:
+            break
+        until = start + _HOUR
+        if loss is None:
+            continue
         if stream is None:
             kept["hours"].append(hour)
             kept["losses"].append(loss)
-            stream = _begun(kept["hours"], kept["losses"], spec)
             continue
         before = stream.rang_at
         verdict = stream.look(loss, hour)
         if verdict.rung and verdict.rang_at != before:
             finding = _finding(job, champion, verdict)
-    if ripe > begin:
-        kept |= {"until": ripe.isoformat(), "stream": stream.to_dict() if stream else None}
-        if stream:
-            kept |= {"hours": [], "losses": []}
+    else:
+        until = max(until, ripe)
+    if until > begin:
+        kept |= {"until": until.isoformat(), "stream": stream.to_dict() if stream else None}
+        for name in ("hours", "losses"):
+            kept[name] = [] if stream else kept[name][-_GATHERED:]
         with job.database.transaction() as connection:
             if finding is not None:
                 job.database.write(connection, finding)
@@ -68,18 +80,19 @@ def watch_loss(job: Job) -> Verdict | None:
     return verdict
 
 
-def _begun(hours: Sequence[float], losses: Sequence[float], spec: UseCase) -> Stream | None:
-    """Begin a stream with a reference; None where that is too short to begin with."""
-    joined = int((np.diff(np.asarray(hours)) == _HOUR.total_seconds()).sum()) + 1 if hours else 0
-    return Stream(losses, hours, _RULES, spec.clock.timezone) if joined >= _RULES.cadence.least else None
+def _begun(kept: dict[str, Any], zone: str) -> Stream | None:
+    """Begin a stream with the hours that were kept; None where they are too few to begin with."""
+    hours = np.asarray(kept["hours"], dtype=np.float64)
+    if joined_looks((hours // _HOUR.total_seconds()).astype(np.int64)) < _RULES.cadence.least:
+        return None
+    return Stream(kept["losses"], kept["hours"], _RULES, zone)
 
 
-def _losses(job: Job, champion: Bundle, begin: datetime, end: datetime) -> Iterator[tuple[float, float]]:
-    """Hours of a champion with labelled rows, read a month at a time."""
-    cutoffs = cutoffs_of(job)
+def _losses(job: Job, champion: Bundle, begin: datetime, end: datetime) -> Iterator[tuple[float, float | None, float]]:
+    """Hours of a champion with rows, their loss and the share that has a label, read a month at a time."""
     while begin < end:
         window = Window(begin, min(begin + _READ, end))
-        found = window_predictions(job.lake, window, cutoffs).filter(pl.col("bundle") == champion.digest)
+        found = answers_of(job.lake, champion.digest, window)
         if len(found):
             rows = decode_rows(found, champion.manifest.columns)
             labels, _ = true_labels(found, rows, job.known, job.lake, window, champion.manifest)

@@ -46,6 +46,13 @@ class Strays:
     last: datetime
 
 
+def find_asked(lake: Lake, grid: Grid) -> list[datetime]:
+    """Return the beginnings of all windows in which a prediction was asked for, by when it was answered, in order."""
+    rows = lake.scan("predictions").select(grid.start("served_at").alias("start").unique())
+    starts: list[datetime] = rows.collect(engine="streaming")["start"].drop_nulls().sort().to_list()
+    return starts
+
+
 def find_served(
     lake: Lake, grid: Grid, cutoffs: Mapping[str, datetime], as_of: datetime
 ) -> tuple[list[ServedWindow], list[Strays]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -16,7 +19,7 @@ from tasks.bundles.bundle import Bundle, load_bundle, read_manifest
 from tasks.monitoring.explaining import explain_window
 from tasks.monitoring.findings import note_silence, note_strays, note_unusable
 from tasks.monitoring.measuring import Measurement, measure
-from tasks.monitoring.served import find_served
+from tasks.monitoring.served import ServedWindow, find_asked, find_served
 from tasks.stores.places import Job
 
 
@@ -25,6 +28,8 @@ def measure_windows(job: Job) -> list[Measurement]:
 
     A window belongs to the bundle that answered most of it, also after that was replaced. It is final once all its
     rules are known, or once it has been ripe for another window's length. Rows that are in no window are reported.
+    What was measured stays: where windows are cut otherwise since (another length, zone or first day of the week), the
+    new ones begin after the last known one.
     """
     desired = job.releases.desired(job.name)
     if desired is None or desired.champion is None or job.lake.version("predictions") is None:
@@ -32,10 +37,11 @@ def measure_windows(job: Job) -> list[Measurement]:
     spec, cutoffs = job.usecase.spec, cutoffs_of(job)
     windows, strays = find_served(job.lake, spec.windows, cutoffs, job.as_of)
     note_strays(job, strays)
-    note_silence(job, [each.window for each in windows])
+    note_silence(job, find_asked(job.lake, spec.windows))
     known = {(each["start"], each["end"]): each for each in job.database.measurements(job.name)}
     past = dict(known)
     due = [each for each in windows if not _is_final(job, each.window, known.get(_span(each.window)))]
+    due = _not_cut_otherwise(due, known)
     for each in due:
         known.pop(_span(each.window), None)
     best: dict[str, dict[str, float]] = {}
@@ -67,6 +73,26 @@ def measure_windows(job: Job) -> list[Measurement]:
         note_unusable(job, each.window, found.feedback, bundles[each.bundle].manifest)
         measured.append(found)
     return measured
+
+
+def _not_cut_otherwise(
+    due: Sequence[ServedWindow], known: Mapping[tuple[str, str], dict[str, Any]]
+) -> list[ServedWindow]:
+    """Leave out windows that overlap one of another span whose performance is known: no row counts twice."""
+    spans = [
+        (datetime.fromisoformat(start), datetime.fromisoformat(end))
+        for (start, end), content in known.items()
+        if content["status"] != "unknown"
+    ]
+    spans.sort(key=lambda span: span[1])
+    ends = [end for _, end in spans]
+    begins = list(accumulate((start for start, _ in reversed(spans)), min))[::-1]  # of all that end so late or later
+    kept = []
+    for each in due:
+        window, at = each.window, bisect_right(ends, each.window.start)
+        if _span(window) in known or at == len(spans) or begins[at] >= window.end:
+            kept.append(each)
+    return kept
 
 
 def cutoffs_of(job: Job) -> dict[str, datetime]:

@@ -14,6 +14,7 @@ from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import (
     EXPECTED,
+    LOSSES,
     PREDICTION,
     BundleColumn,
     Manifest,
@@ -115,8 +116,9 @@ def pack(
             judged.holdout[spec.label.column].cast(pl.Float64),
             pl.Series(judged.prediction),
         )
-        (folder / "losses.json").write_text(
-            to_json({"hours": by_hour["hour"].to_list(), "losses": by_hour["loss"].to_list()}), encoding="utf-8"
+        known = by_hour.drop_nulls("loss")
+        (folder / LOSSES).write_text(
+            to_json({"hours": known["hour"].to_list(), "losses": known["loss"].to_list()}), encoding="utf-8"
         )
     golden = jsonable(
         raw.select([column.name for column in columns]).gather_every(max(1, len(raw) // GOLDEN_ROWS)).head(GOLDEN_ROWS)

@@ -11,18 +11,19 @@ import numpy as np
 import polars as pl
 
 from expectations.deciding import Back
-from expectations.errors import BundleError
+from expectations.errors import BundleError, TrainingError
 from expectations.families import Family, Vector
 from expectations.slots import FAMILIES
 from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import current_champion
-from tasks.deciding.gaps import ROLLBACK_WINDOWS
+from tasks.deciding.gaps import ROLLBACK_WINDOWS, growth
 from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.ledger import TRIAL, Entry, champions
+from tasks.stores.outbox import Alert
 from tasks.stores.places import Job
 from tasks.stores.progress import part
 from tasks.training.learning import Incumbent, fit_recipe, labels, training_window
@@ -88,11 +89,6 @@ def _twin() -> Family:
     return FAMILIES.released("lightgbm").model_validate(_TWIN)
 
 
-def growth(learnt: int, new: int) -> float:
-    """Return how far rows have grown beyond those learnt from: ln(1 + new / learnt)."""
-    return math.log1p(new / max(learnt, 1))
-
-
 def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame | None:
     """Return the newest rows of a window, whole blocks of time; None where they are too few to tell anything by."""
     clock = spec.clock.column
@@ -140,8 +136,8 @@ def try_challenger(
     Returns
     -------
     Tried or None
-        None where there is too little to tell anything by, a loss has no logarithm, or the champion needs a column that
-        the use case has no more.
+        None where there is too little to tell anything by or to learn from, a loss has no logarithm, or the champion
+        needs a column that the use case has no more.
     """
     newest = tried_rows(rows, spec, window)
     if newest is None:
@@ -156,12 +152,15 @@ def try_challenger(
     if not twin and not _can_answer(champion, rows):
         return None
     recipe = _twin() if twin else settled
-    challenger = fit_recipe(before, spec, recipe).predict(newest, repaired=True)
-    if twin:
-        learnt = training_window(rows.filter(pl.col(clock) <= champion.cutoff), spec)
-        old = fit_recipe(learnt, spec, recipe).predict(newest, repaired=True)
-    else:
-        old = champion.predict(newest, repaired=True)
+    try:
+        challenger = fit_recipe(before, spec, recipe).predict(newest, repaired=True)
+        if twin:
+            learnt = training_window(rows.filter(pl.col(clock) <= champion.cutoff), spec)
+            old = fit_recipe(learnt, spec, recipe).predict(newest, repaired=True)
+        else:
+            old = champion.predict(newest, repaired=True)
+    except TrainingError:  # the same would come of it again; the trial is written down as untold, and deciding goes on
+        return None
     truth = labels(newest, spec)
     incumbent = Scored(truth, old, spec.evaluation.threshold)
     fresh = Scored(truth, challenger, spec.evaluation.threshold)
@@ -196,7 +195,9 @@ def hold_against_predecessor(
     """
     clock = spec.clock.column
     inside = rows.filter(
-        (pl.col(clock) >= window.start) & (pl.col(clock) < window.end) & (pl.col(clock) > champion.cutoff)
+        (pl.col(clock) >= window.start)
+        & (pl.col(clock) < window.end)
+        & (pl.col(clock) > max(champion.cutoff, predecessor.cutoff))
     )
     if len(inside) < _FEWEST_ROWS or not (_can_answer(champion, rows) and _can_answer(predecessor, rows)):
         return None
@@ -229,9 +230,10 @@ def try_now(job: Job) -> Tried | None:
     with job.database.reading() as connection:
         if job.database.stands(connection, key):
             return None
-    before = _predecessor(job, champion) if len(known) <= ROLLBACK_WINDOWS else None
-    if asked is None and before is None:
+    predecessor = _predecessor(job, champion) if len(known) <= ROLLBACK_WINDOWS else None
+    if asked is None and predecessor is None:
         return None
+    before, lost = _load(job, predecessor)
     rows = training_rows(job.known.labelled())
     tried = None
     if asked is not None:
@@ -251,21 +253,30 @@ def try_now(job: Job) -> Tried | None:
         action, words = "untold", "no fresh model was tried" if asked is None else "too little to try a fresh model by"
     if back is not None:
         words += f"; the champion before would have lost {100 * math.expm1(-back.gap):+.1f} %"
+    if lost:
+        words += f"; nothing is held against the champion before: {lost}"
     entry = Entry(key, job.name, job.as_of, TRIAL, action, "window", words, evidence)
     with job.database.transaction() as connection:
-        job.database.write(connection, entry)
+        if job.database.write(connection, entry) and lost:
+            alert = Alert(key, job.name, f"{job.name}: a release is not watched", words, "warning")
+            job.database.alert(connection, alert)
     return tried
 
 
-def _predecessor(job: Job, champion: Bundle) -> Bundle | None:
-    """Load the champion that this one replaced, as the ledger says; None where there was none, or it is gone."""
-    stood = [each.evidence["bundle"] for each in champions(job.database.entries(job.name, trials=False))]
-    if len(stood) < 2 or stood[-1] != champion.digest:
-        return None
+def _predecessor(job: Job, champion: Bundle) -> str | None:
+    """Return the bundle that this champion replaced, as the ledger says."""
+    stood = [each.evidence["bundle"] for each in champions(job.database.entries(job.name, kind="deploy"))]
+    return stood[-2] if len(stood) > 1 and stood[-1] == champion.digest else None
+
+
+def _load(job: Job, digest: str | None) -> tuple[Bundle | None, str]:
+    """Load a bundle of before; where it is damaged or removed, say why."""
+    if digest is None:
+        return None, ""
     try:
-        return load_bundle(job.releases.bundle(job.name, stood[-2]), stood[-2])
-    except BundleError:  # damaged or removed: nothing can be held against it
-        return None
+        return load_bundle(job.releases.bundle(job.name, digest), digest), ""
+    except BundleError as error:
+        return None, str(error)
 
 
 def _gap(metric: str, old: Scored, fresh: Scored, seconds: Vector, spec: UseCase) -> tuple[float, float]:

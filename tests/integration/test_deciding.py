@@ -227,6 +227,33 @@ def test_the_champion_before_is_held_against_this_one_whatever_the_policy(job: J
     assert kept.windows[-1].back == Back(trial.evidence["back"], trial.evidence["back_variance"])
 
 
+def test_a_predecessor_is_held_against_nobody_on_rows_that_it_has_learnt(trying: Job, tmp_path: Path) -> None:
+    """A person may have gone back to an older version: the newer one, which is its predecessor then, has seen more."""
+    spec, frame = trying.usecase.spec, training_rows(trying.known.labelled())
+    older = current_champion(trying)
+    newer, _, _ = released(trying.usecase, rows(trying.usecase, "2011-05-10"), tmp_path / "newer")
+    assert older is not None
+    seen = Window(instant("2011-04-01"), instant("2011-05-01"))
+    assert hold_against_predecessor(frame, spec, seen, older, newer) is None
+    new = Window(instant("2011-05-01"), instant("2011-06-01"))
+    assert hold_against_predecessor(frame, spec, new, older, newer) is not None
+
+
+def test_a_predecessor_that_is_lost_is_told_once(job: Job) -> None:
+    champion = job.releases.desired(job.name).champion.bundle
+    with job.database.transaction() as connection:
+        for number, bundle in enumerate(("0" * 64, champion), 1):
+            said = {"bundle": bundle, "version": str(number), "run": ""}
+            job.database.write(
+                connection, Entry(str(number), job.name, job.as_of, "deploy", "promoted", "passed", "", said)
+            )
+    measured(job, "2011-04-01", "2011-05-01", "good")
+    for _ in range(2):
+        assert try_now(job) is None
+    (alert,) = job.database.undelivered(job.name)
+    assert "nothing is held against the champion before" in alert.body
+
+
 def test_nothing_at_the_instant_itself_is_learnt_from_where_labels_are_known_at_once() -> None:
     spec = SimpleNamespace(
         clock=SimpleNamespace(column="time"),

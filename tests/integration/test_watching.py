@@ -177,8 +177,9 @@ def test_rows_of_other_times_are_in_no_window_and_are_reported_once(job: Job) ->
         ("learnt", 3000),
     ]
     assert {alert.severity for alert in job.database.undelivered(job.name)} == {"warning"}
+    every = job.database.entries(job.name)
     watching.measure_windows(job)
-    assert [entry for entry in job.database.entries(job.name) if entry.action == "stray"] == entries
+    assert job.database.entries(job.name) == every
 
 
 def test_rows_of_after_this_run_are_the_next_ones_and_no_finding(job: Job) -> None:
@@ -199,7 +200,7 @@ def test_that_nothing_is_asked_any_more_is_reported_once_and_again_when_it_lasts
 
     assert silent("2011-04-10") == []
     (said,) = silent("2011-04-11")
-    assert "since 2011-04-08 00:00: 3 windows of 1d without a row, after 2 at most before" in said
+    assert "since 2011-04-08 00:00: 3 windows of 1d without a request, after 2 at most before" in said
     assert len(silent("2011-04-12")) == 1
     assert len(silent("2011-04-18")) == 2
 
@@ -224,6 +225,50 @@ def test_a_loss_that_rises_is_found_by_the_hour_and_looked_at_once(job: Job) -> 
     assert "the loss by the hour rises since about 2011-0" in found[0].summary
     assert found[0].evidence["odds"] >= 20
     assert not job.database.undelivered(job.name)
+
+
+def test_a_loss_waits_for_labels_that_come_late(job: Job) -> None:
+    served(
+        job, "2011-03-02", "2011-03-20", lambda frame: frame.with_columns(time=pl.col("time") + pl.duration(minutes=1))
+    )
+    early = job.moved(instant("2011-03-20"))  # no source knows these event times, and no feedback came
+    assert rising.watch_loss(early) is None
+    assert "rising" not in [each.action for each in job.database.entries(job.name)]
+    assert job.database.marked(job.name, "loss_stream") is None  # nothing was looked at: the first hour waits
+
+
+def test_a_baseline_that_is_better_is_said(job: Job) -> None:
+    served(job, "2011-04-01", "2011-05-01", lambda frame: frame.with_columns(temp=pl.lit(0.0), hum=pl.lit(1.0)))
+    (found,) = watching.measure_windows(job)
+    (rule,) = found.realised
+    assert rule.low < rule.value < rule.high
+    assert set(rule.baselines) == {"constant", "last", "season"}
+    worst = {**found.to_dict(), "realised": [{**vars(rule), "low": 500.0, "value": 510.0, "high": 520.0}]}
+    job.database.put_measurement(job.name, found.window.start, found.window.end, worst)
+    said = deciding.decide_now(job).decision.summary
+    assert any(words in said for words in (", worse than saying the mean", ", worse than saying the label"))
+
+
+def test_whoever_asks_about_yesterday_every_morning_is_not_silent_at_night(job: Job) -> None:
+    daily = changed(job, monitoring__every=Duration.parse("1d"))
+    champion = current_champion(job)
+    names = [column.name for column in champion.manifest.columns]
+    for day in (2, 3):
+        about = rows(job.usecase, f"2011-04-0{day}").filter(pl.col("time") >= instant(f"2011-04-0{day - 1}"))
+        answered(job, about.select(names), at=instant(f"2011-04-0{day}T06:00:00"))
+    watching.measure_windows(daily.moved(instant("2011-04-04T01:00:00")))
+    assert [each for each in job.database.entries(job.name) if each.action == "silent"] == []
+
+
+def test_windows_that_are_cut_otherwise_begin_after_what_is_known(job: Job) -> None:
+    served(job, "2011-04-01", "2011-05-20")
+    (april, *_) = watching.measure_windows(job.moved(instant("2011-05-10")))
+    assert april.status != "unknown"
+    there = changed(job, monitoring__timezone="America/New_York").moved(instant("2011-07-02"))
+    served(job, "2011-05-20", "2011-07-01")
+    found = watching.measure_windows(there)
+    # there, April begins in what is known of April here: its rows do not count twice
+    assert [each.window.start for each in found] == [instant("2011-05-01T04:00:00"), instant("2011-06-01T04:00:00")]
 
 
 def test_days_are_measured_from_midnight_where_the_use_case_is(job: Job) -> None:
@@ -456,7 +501,7 @@ def test_the_first_windows_of_a_champion_have_nothing_to_be_held_against(job: Jo
     assert "why:" not in deciding.decide_now(job).decision.summary
 
 
-def test_no_rows_of_other_bundles_of_unknown_windows_or_learnt_from_are_the_reference(job: Job) -> None:
+def test_no_rows_of_other_bundles_or_learnt_from_are_the_reference(job: Job) -> None:
     champion = current_champion(job)
     served(job, "2011-02-20", "2011-05-01")
     window = Window(instant("2011-02-01"), instant("2011-05-01"))

@@ -46,8 +46,10 @@ def test_rolling_origin_never_looks_ahead_and_tests_each_row_once(n: int, folds:
     assert tested == list(range(n // (folds + 1), n))
 
 
-# Lord Howe moves its clock by half an hour, Santiago at midnight, Kathmandu lies 5:45 off, Apia once left out a day
+# Lord Howe moves its clock by half an hour, Santiago at midnight; Kathmandu lies 5:45 off; Apia once left out a day,
+# and Casey went on by three hours at midnight
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Asia/Kathmandu"]
+ZONES += ["Pacific/Apia", "Antarctica/Casey"]
 GRIDS = st.builds(Grid, SPANS, st.sampled_from(ZONES), st.sampled_from(get_args(Weekday)))
 
 

@@ -91,13 +91,13 @@ def test_every_hour_of_a_year_is_in_one_window_wherever_its_clock_is(
     lake: Lake, zone: str, every: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", zone)
-    monday, sunday = (datetime(2026, *day, tzinfo=UTC) for day in ((1, 5), (12, 27, 23)))
+    monday, sunday = (datetime(2026, *day, tzinfo=UTC) for day in ((1, 5), (12, 26, 23)))
     times = pl.datetime_range(monday, sunday, "1h", eager=True)
     there = times.dt.convert_time_zone(zone)
     utc = there.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
     served = pl.DataFrame({"id": [str(each) for each in range(len(utc))], "event_time": utc, "served_at": utc})
     lake.append("predictions", served.with_columns(bundle=pl.lit("b"), version=pl.lit("1")), transactions={"served": 1})
-    grid, begun = Grid(Duration.parse(every)), datetime(2026, 1, 1, tzinfo=UTC)
+    grid, begun = Grid(Duration.parse(every), zone), datetime(2026, 1, 1, tzinfo=UTC)
     windows, strays = find_served(lake, grid, {"b": begun}, datetime(2027, 1, 1, tzinfo=UTC))
     starts = [each.window.start for each in windows]
     ends = [each.window.end for each in windows]

@@ -1,8 +1,10 @@
 """Metrics agree with scikit-learn; intervals and gates follow their laws."""
 
 import math
+from datetime import UTC, datetime
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn import metrics as reference
 
@@ -11,6 +13,7 @@ from expectations.usecase import metrics_of
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.gates import AbsoluteGate, ComparisonGate, passed
 from tasks.evaluation.interval import paired_interval, time_blocks
+from tasks.evaluation.losses import hourly_losses
 from tasks.evaluation.metrics import Scored, losses, resampled, score
 
 RANDOM = np.random.default_rng(3)
@@ -156,3 +159,11 @@ def test_the_least_loss_lies_below_what_one_wrong_row_shows(metric: str) -> None
     wrong = LABEL.copy()
     wrong[0] = 1 - wrong[0]
     assert least_loss(metric, LABEL) <= losses(metric, np.array([score(metric, Scored(LABEL, wrong))]))[0]
+
+
+def test_an_error_that_cannot_be_squared_is_no_loss() -> None:
+    times = pl.Series([datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (0, 0, 1, 2)])
+    label = pl.Series([1.0, None, 1e200, None], dtype=pl.Float64)
+    found = hourly_losses(times, label, pl.Series([0.5, 0.5, 0.0, 0.0]))
+    assert found["loss"].to_list() == [0.25, None, None]
+    assert found["coverage"].to_list() == [0.5, 1.0, 0.0]

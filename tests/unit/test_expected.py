@@ -90,6 +90,18 @@ def test_few_labels_move_the_estimate_towards_the_truth_and_all_of_them_are_it()
     assert found.before["value"] == estimate("rmse", NUMBERS, said, matrix, np.full(2000, np.nan)).value
 
 
+@pytest.mark.parametrize("metric", ["brier", "roc_auc"])
+def test_a_handful_of_labels_does_not_move_what_is_drawn(metric: str) -> None:
+    said, label, matrix = classified(4000, 2)
+    without = estimate(metric, BINARY, said, matrix, np.full(4000, np.nan))
+    for known in (1, 2, 3, 5):
+        seen = np.where(np.arange(4000) < known, label, np.nan)
+        found = estimate(metric, BINARY, said, matrix, seen)
+        assert found.drawn == pytest.approx(without.drawn)
+        assert found.before == pytest.approx(without.before)
+        assert found.value == pytest.approx(without.value, rel=0.2)
+
+
 def test_windows_that_came_set_the_level_and_the_width() -> None:
     said, _, matrix = measured(1000, 3)
     unknown = np.full(1000, np.nan)

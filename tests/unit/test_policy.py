@@ -216,6 +216,12 @@ def test_windows_that_are_too_old_to_be_listed_count_as_age_and_cost_what_the_ot
     assert forecast(short).cost == pytest.approx(forecast(whole).cost, rel=0.1)
 
 
+def test_a_schedule_counts_windows_that_are_too_old_to_be_listed() -> None:
+    policy = Schedule(windows=2160)
+    assert not policy.asks(History((GOOD,) * 1000, older=1159)).retrain
+    assert policy.asks(History((GOOD,) * 1000, older=1160)).retrain
+
+
 def test_a_ledger_keeps_little_of_a_history() -> None:
     assert len(str(lived([None] * 100).to_dict())) < 8000
     old = {"gap": 0.1, "variance": 0.01, "grown": 0.2, "number": 0, "back": 0.3, "back_variance": 0.001}
@@ -242,7 +248,7 @@ WINDOWS = st.lists(
         STATUSES,
         st.integers(0, 1000),
         st.sampled_from([(), ("temp",)]),
-        st.just(""),
+        st.sampled_from(["", "rmse 3 against 2"]),
         st.integers(0, 50),
         st.floats(0, 3),
         TRIALS,

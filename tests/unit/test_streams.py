@@ -216,3 +216,15 @@ def test_rare_missing_shares_and_spreads_are_looked_at_by_the_day() -> None:
     assert every_for("missing", [0.2, 0.0, 0.1]) == "hour"
     assert every_for("missing") == every_for("spread") == "day"
     assert every_for("loss") == every_for("place") == "hour"
+
+
+def test_the_size_of_a_change_is_that_of_its_own_life() -> None:
+    random = np.random.default_rng(4)
+    times = [86400.0 * at for at in range(90 + 365 + 182)]
+    values = random.normal(size=len(times))
+    values[90 + 91 : 90 + 182] += 2.0  # in the first life; it goes back
+    values[90 + 365 + 91 :] += 1.0
+    stream = Stream(values[:90], times[:90], Rules(every="day"))
+    verdicts = [stream.look(value, time) for value, time in zip(values[90:], times[90:], strict=True)]
+    assert verdicts[182].size == pytest.approx(2.0, abs=0.3)
+    assert verdicts[-1].size == pytest.approx(1.0, abs=0.3)

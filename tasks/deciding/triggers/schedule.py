@@ -20,6 +20,6 @@ class Schedule(Policy):
     def asks(self, history: History) -> Answer:
         """Ask once the champion has answered for so many windows."""
         latest = history.windows[-1]
-        age = sum(seen.status != "unknown" for seen in history.windows)
+        age = history.older + sum(seen.status != "unknown" for seen in history.windows)
         summary = f"the champion's window {age} of {self.windows}; {latest.detail}"
         return Answer(retrain=latest.status != "unknown" and age >= self.windows, cause="schedule", summary=summary)
