@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -172,6 +173,12 @@ def test_costs_stand_in_for_the_policy_of_then_and_not_for_those_that_are_asked_
 def test_a_policy_that_was_uninstalled_is_said(trying: Job) -> None:
     measured(trying, "2011-04-01", "2011-05-01", "good")
     deciding.decide_now(trying)
+    kept = trying.database.entries(trying.name, kind="decision")[-1]
+    gone = replace(kept, entry="gone", evidence={**kept.evidence, "policy": {"trigger": "moon"}})
+    with trying.database.transaction() as connection:
+        trying.database.write(connection, gone)
+    with pytest.raises(DriftwheelError, match=r"the trigger 'moon'.*Install the package"):
+        decide_again(Settings(), trying.name, {}, 5)
     with pytest.raises(DriftwheelError, match=r"the trigger 'moon'.*Install the package"):
         decide_again(Settings(), trying.name, {"mine": {"trigger": "moon"}}, 5)
 

@@ -196,7 +196,9 @@ def answer(stack: Addresses, name: str, said: dict[str, object]) -> None:
         for each in waiting:
             resumed = httpx.post(f"{stack.prefect}/api/flow_runs/{each['id']}/resume", json={"run_input": said})
             if resumed.json().get("status") == "ACCEPT":
-                return  # refused for a moment: the run is paused already, and what it asks is not stored yet
+                return
+            # for a moment the run is paused already, and what it asks is not stored yet; or Prefect's database is busy
+            assert resumed.status_code == 503 or "Run input schema not found" in resumed.text, resumed.text
             heard = resumed.text
         time.sleep(0.5)
     raise AssertionError(heard)
