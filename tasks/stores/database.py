@@ -1,4 +1,4 @@
-"""The platform database: use cases, turns of the wheel, measurements, the ledger, the outbox, alerts.
+"""The platform database: use cases, turns of the wheel, measurements, the ledger, findings, the outbox.
 
 Unique constraints make a repeat harmless; what belongs together is one transaction. What only reads waits for no
 writer, and needs no disk that can be written.
@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tasks.stores import tables
+from tasks.stores.findings import Findings
 from tasks.stores.ledger import Ledger
 from tasks.stores.outbox import Outbox
 from tasks.stores.presences import Presences
@@ -20,7 +21,7 @@ HELD = "held"
 """Mark: what the newest data broke, as JSON."""
 
 
-class Database(Turns, Ledger, Outbox, Presences):
+class Database(Turns, Ledger, Outbox, Presences, Findings):
     """What outlives a run, as rows.
 
     Parameters
@@ -57,6 +58,7 @@ class Database(Turns, Ledger, Outbox, Presences):
             for table in (
                 tables.ledger,
                 tables.alerts,
+                tables.findings,
                 tables.outbox,
                 tables.measurements,
                 tables.marks,
