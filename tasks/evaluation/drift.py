@@ -1,10 +1,11 @@
 """Drift of a table's columns: whether a window differs from the reference by more than chance can do.
 
-Windows and reference are sketches: counts by unit of time (`sketches`). Of a column of numbers four scores are compared
-(place, spread, and two of shape), of categories the share of each; the share missing, and the share outside of what was
-ever seen, are scores of their own beside the values, never conditional on them. A difference is held against the
-variance of a mean over *dependent* rows (`dependence`), its chance multiplied by its share of the column and by the
-number of columns (Bonferroni), so that `alpha` is the share of unchanged windows in which any column is called.
+Windows and reference are sketches: counts by unit of time (`counting`, `sketches`). Of a column of numbers four scores
+are compared (place, spread, and two of shape), of categories the share of each; the share missing, and the share
+outside of what was ever seen, are scores of their own beside the values, never conditional on them. A difference is
+held against the variance of a mean over *dependent* rows (`dependence`), its chance multiplied by its share of the
+column and by the number of columns (Bonferroni), so that `alpha` is the share of unchanged windows in which any column
+is called.
 
 Where that cannot be promised the answer is "cannot be told": with fewer than 20 stretches of the reference that are
 independent of each other, or a window shorter than the cycle of a day. What needs no test is called all the same: a
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
+from tasks.evaluation.columns import Column
 from tasks.evaluation.dependence import (
     chance_of,
     chance_of_counts,
@@ -39,9 +41,6 @@ from tasks.evaluation.pairs import (
     pair_of,
     scores_of,
     series_of,
-)
-from tasks.evaluation.sketches import (
-    Column,
 )
 from tasks.evaluation.stretches import MIN_STRETCHES, Stretches, stretches_of
 

@@ -10,20 +10,14 @@ import numpy.typing as npt
 import polars as pl
 from scipy.special import ndtri
 
+from tasks.evaluation.columns import Column, describe, settle
+from tasks.evaluation.counting import Sample, in_order
 from tasks.evaluation.dependence import (
     Spread,
     spread_of,
     variance_of_mean,
 )
-from tasks.evaluation.sketches import (
-    RUNS,
-    Column,
-    Reference,
-    Sample,
-    describe,
-    in_order,
-    settle,
-)
+from tasks.evaluation.sketches import RUNS, Reference
 
 Array = npt.NDArray[np.float64]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tasks.evaluation.counting import Sample
 from tasks.evaluation.dependence import (
     Traces,
     memory_of,
@@ -20,9 +21,6 @@ from tasks.evaluation.pairs import (
     is_numeric,
     padded,
     scores_of,
-)
-from tasks.evaluation.sketches import (
-    Sample,
 )
 
 Array = npt.NDArray[np.float64]

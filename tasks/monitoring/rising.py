@@ -13,8 +13,9 @@ from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.champion import current_champion
 from tasks.bundles.served_rows import answers_of, decode_rows, true_labels
+from tasks.evaluation.cadences import Rules, joined_looks
 from tasks.evaluation.losses import hourly_losses
-from tasks.evaluation.streams import FORMAT, Rules, Stream, Verdict, joined_looks
+from tasks.evaluation.streams import FORMAT, Stream, Verdict
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 

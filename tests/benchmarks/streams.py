@@ -18,7 +18,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from tasks.evaluation.streams import Bank, Rules, Stream, season_of
+from tasks.evaluation.cadences import Rules
+from tasks.evaluation.e_processes import Bank, season_of
+from tasks.evaluation.streams import Stream
 
 Array = npt.NDArray[np.float64]
 
@@ -154,7 +156,7 @@ def said(found: tuple[float, float]) -> str:
 
 def expected(evidence: Array) -> str:
     """Say the median of what the formula expects at the moment of the change."""
-    from tasks.evaluation.streams import looks_needed
+    from tasks.evaluation.e_processes import looks_needed
 
     needed = [looks_needed(float(each), REFERENCE + CHANGE, Rules()) or NEVER for each in evidence]
     median = float(np.median(needed))

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expectations.errors import SeriesError
-from tasks.evaluation.streams import Bank, Rules, Stream, every_for, looks_needed, season_of
+from tasks.evaluation.cadences import Rules, every_for
+from tasks.evaluation.e_processes import Bank, looks_needed, season_of
+from tasks.evaluation.streams import Stream
 
 HOURS = [3600.0 * hour for hour in range(3000)]
 
