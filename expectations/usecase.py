@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from expectations.data import Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
+from expectations.durations import Duration
 from expectations.errors import PartError
 from expectations.families import Model, Task
 from expectations.fields import Columns, Strict
@@ -123,17 +124,31 @@ class UseCase(Strict):
         return []
 
     @property
+    def time_column(self) -> str:
+        """The column that says when a row was: all that comes after collection reads this one."""
+        return self.clock.column
+
+    @property
+    def local_zone(self) -> str:
+        """Whose days are meant where production is looked at by days."""
+        return self.monitoring.timezone or self.clock.timezone
+
+    @property
+    def label_delay(self) -> Duration:
+        """How long after its time a collected row's label may be known."""
+        return self.label.available_after
+
+    @property
     def windows(self) -> Grid:
         """The windows that production is measured by."""
-        monitoring = self.monitoring
-        return Grid(monitoring.every, monitoring.timezone or self.clock.timezone, monitoring.week)
+        return Grid(self.monitoring.every, self.local_zone, self.monitoring.week)
 
     def compared_since(self, newest: datetime) -> datetime:
         """Return from which event time on rows that are known are compared again, for corrections.
 
         A label comes `available_after` its row, so the lookback counts from there.
         """
-        return self.collection.lookback.after(self.label.available_after.after(newest, -1), -1)
+        return self.collection.lookback.after(self.label_delay.after(newest, -1), -1)
 
     @property
     def greater_is_better(self) -> dict[str, bool]:

@@ -145,7 +145,7 @@ def past_of(usecase: LoadedUseCase, secret: bytes, start: Any = None, end: Any =
     world = read_history(usecase, secret)
     if world.is_empty():
         raise SourceError("a history", "no rows", "Check the sources of the use case")
-    clock = usecase.spec.clock.column
+    clock = usecase.spec.time_column
     windows = plan_windows(usecase, world, start, end)
     with scratch() as folder, remembering():
         lake = Lake(str(folder), usecase.name)

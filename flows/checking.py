@@ -102,7 +102,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
     yield Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}")
     yield Finding("lookback", True, _say_lookback(spec))
-    rows = joined.rows.sort(spec.clock.column)
+    rows = joined.rows.sort(spec.time_column)
     known = rows.filter(pl.col(spec.label.column).is_not_null())
     share = (
         f", {float(known[spec.label.column].sum()) / len(known):.1%} positive"

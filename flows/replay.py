@@ -181,7 +181,7 @@ def read_history(usecase: LoadedUseCase, secret: bytes) -> pl.DataFrame:
     """Read the whole history once: it plays the outside world, which sends rows as time goes by."""
     far = datetime.now(UTC) + timedelta(days=36500)
     return join_sources(usecase, since=None, until=far, secret=secret).rows.sort(
-        usecase.spec.clock.column, maintain_order=True
+        usecase.spec.time_column, maintain_order=True
     )
 
 
@@ -196,7 +196,7 @@ def plan_windows(
         If there is no window between start and end.
     """
     spec = usecase.spec
-    grid, clock = spec.windows, spec.clock.column
+    grid, clock = spec.windows, spec.time_column
     first: datetime = world[clock].min()  # type: ignore[assignment] # an instant column
     last: datetime = world[clock].max()  # type: ignore[assignment]
     begin = grid.window_of(start or spec.start or first + (last - first) / 5).start
@@ -233,7 +233,7 @@ def _send(
     job: Job, world: pl.DataFrame, start: datetime, end: datetime, shape: Bundle, traffic: Traffic, batch: int
 ) -> None:
     columns = [column.name for column in shape.manifest.columns]
-    rows = _between(world, job.usecase.spec.clock.column, start, end).select(columns)
+    rows = _between(world, job.usecase.spec.time_column, start, end).select(columns)
     with job.places.open_service() as service:
         for part in rows.iter_slices(batch):
             values = pl.DataFrame(jsonable(part), schema=dict.fromkeys(columns), infer_schema_length=None).rows()
@@ -295,7 +295,7 @@ def _tell(
     spec = job.usecase.spec
     served = served_predictions(job, world)
     for window, told in zip(windows, story.windows, strict=True):
-        rows = _between(served, spec.clock.column, window.start, window.end).filter(
+        rows = _between(served, spec.time_column, window.start, window.end).filter(
             pl.col(spec.label.column).is_not_null() & pl.col("_served").is_not_null()
         )
         truth = labels(rows, spec)
@@ -330,7 +330,7 @@ def _compare(
     The second is fitted here, plainly, without gates: what a blind schedule would have served.
     """
     spec = job.usecase.spec
-    clock, label = spec.clock.column, spec.label.column
+    clock, label = spec.time_column, spec.label.column
     never, every = [], []
     models, pace = [], Pace(len(windows))
     for number, window in enumerate(windows, 1):

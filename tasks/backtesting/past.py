@@ -133,7 +133,7 @@ class Past:
 
     def __init__(self, usecase: LoadedUseCase, lake: Lake, world: pl.DataFrame, windows: Sequence[Window]) -> None:
         self.usecase, self.lake, self.windows = usecase, lake, tuple(windows)
-        clock, label = self.spec.clock.column, self.spec.label.column
+        clock, label = self.spec.time_column, self.spec.label.column
         rows = [world.filter((pl.col(clock) >= each.start) & (pl.col(clock) < each.end)) for each in self.windows]
         self._clocks = [each[clock].cast(pl.Datetime("us", "UTC")) for each in rows]
         self._labelled = [each[label].is_not_null().to_numpy() for each in rows]
@@ -176,12 +176,12 @@ class Past:
     def clocks(self) -> pl.Series:
         """Event times of all labelled rows of the clean table, in order."""
         end = self.begins(len(self.windows))
-        column = self.spec.clock.column
+        column = self.spec.time_column
         return Known(self.lake, self.spec, end).labelled(columns=[column, self.spec.label.column])[column].sort()
 
     def new_rows(self, model: Model, now: datetime) -> int:
         """Ripe labelled rows at an instant with event times after what a model has learnt."""
-        ripe = self.spec.label.available_after.after(now, -1)
+        ripe = self.spec.label_delay.after(now, -1)
         # a row of this very instant is not known yet, also where labels are known at once
         until = self.clocks.search_sorted(ripe, "right" if ripe < now else "left")
         return max(0, int(until - self.clocks.search_sorted(model.cutoff, "right")))
@@ -316,5 +316,5 @@ class Past:
 
 
 def _newest(rows: pl.DataFrame, spec: UseCase) -> datetime:
-    newest: datetime = rows[spec.clock.column].max()  # type: ignore[assignment] # an instant column
+    newest: datetime = rows[spec.time_column].max()  # type: ignore[assignment] # an instant column
     return newest

@@ -212,6 +212,6 @@ def _look(past: Past, answered: Answered, number: int, best: dict[str, float], k
             best[rule.metric] = better(best.get(rule.metric, found.value), found.value)
             words.append(f"{rule.metric} {found.value:.4f} against {found.reference:.4f}")
     status: Status = "violated" if "violated" in statuses else "unknown" if "unknown" in statuses else "good"
-    begun = spec.label.available_after.after(past.windows[number].start, -1)
+    begun = spec.label_delay.after(past.windows[number].start, -1)
     grown = growth(owner.learnt_rows, past.rows_until(owner, begun))
     return Seen(status, answered.rows, (), ", ".join(words), known, grown)

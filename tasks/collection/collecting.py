@@ -96,12 +96,12 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     since, held = compared, None
     if raw is not None and compared is not None:
         with lake.reading("raw"):
-            since = min(compared, _oldest_waiting(raw, lake, spec.clock.column) or compared)
+            since = min(compared, _oldest_waiting(raw, lake, spec.time_column) or compared)
             held = _held(raw, spec, since)
     joined = join_sources(usecase, since=since, until=as_of, secret=secret, held=held)
     _refuse_unusable(joined, spec, as_of)
     if raw is None:
-        news = _News(_once(joined.rows, list(spec.keys)), 0, joined.rows[spec.clock.column].head(0))
+        news = _News(_once(joined.rows, list(spec.keys)), 0, joined.rows[spec.time_column].head(0))
     else:
         with lake.reading("raw"):
             news = _news(joined.rows, raw, spec, since, compared)
@@ -155,7 +155,7 @@ def _compared_since(raw: pl.LazyFrame, spec: UseCase, as_of: datetime) -> dateti
 
     Not by an instant somebody asked for: of a source that falls silent, and of a clock that jumps, nothing is lost.
     """
-    clock = pl.col(spec.clock.column)
+    clock = pl.col(spec.time_column)
     newest: datetime | None = raw.filter(clock < as_of).select(clock.max()).collect().item()
     return None if newest is None else spec.compared_since(newest)
 
@@ -169,7 +169,7 @@ def _oldest_waiting(raw: pl.LazyFrame, lake: Lake, clock: str) -> datetime | Non
 
 def _held(raw: pl.LazyFrame, spec: UseCase, since: datetime) -> Held:
     """Keys of rows from before `since`; of those that have their label nothing more is expected."""
-    old = raw.filter(pl.col(spec.clock.column) < since).select(*spec.keys, pl.col(spec.label.column)).collect()
+    old = raw.filter(pl.col(spec.time_column) < since).select(*spec.keys, pl.col(spec.label.column)).collect()
     known = old[spec.label.column].is_not_null()
     return Held(*(old.filter(which).select(spec.keys) for which in (known, ~known)))
 
@@ -226,7 +226,7 @@ def _once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 def _news(
     rows: pl.DataFrame, raw: pl.LazyFrame, spec: UseCase, since: datetime | None, compared: datetime | None
 ) -> _News:
-    keys, clock = list(spec.keys), spec.clock.column
+    keys, clock = list(spec.keys), spec.time_column
     latest = _latest(raw, rows, spec, since)
     columns = [column for column in latest.columns if column in rows.columns]
     if set(rows.columns) != set(columns):  # the append will say which
@@ -247,8 +247,8 @@ def _news(
 
 def _latest(raw: pl.LazyFrame, rows: pl.DataFrame, spec: UseCase, since: datetime | None) -> pl.DataFrame:
     """Read the newest versions of the rows that new ones may be versions of."""
-    keys, clock = list(spec.keys), pl.col(spec.clock.column)
-    if since is not None and spec.clock.column in keys:  # else a correction may move a row in time, from anywhere
+    keys, clock = list(spec.keys), pl.col(spec.time_column)
+    if since is not None and spec.time_column in keys:  # else a correction may move a row in time, from anywhere
         known = clock >= since
         if len(rows.filter(clock < since)):
             known |= pl.col(spec.label.column).is_null()

@@ -77,7 +77,7 @@ def join_sources(
         frames[name] = read_source(name, source, folder, spec.columns, spec.clock)
     read = {name: len(frame) for name, frame in frames.items()}
     (first, rows), *others = frames.items()
-    clock = spec.clock.column
+    clock = spec.time_column
     if clock not in rows.columns:
         raise _absent([clock], rows.columns, f"the source {first!r}")
     if rows.schema[clock] != pl.Datetime("us", "UTC"):
@@ -109,14 +109,14 @@ def join_sources(
 
 
 def _identity(spec: UseCase) -> list[str]:
-    return list(dict.fromkeys((*spec.keys, spec.clock.column)))
+    return list(dict.fromkeys((*spec.keys, spec.time_column)))
 
 
 def _wanted(
     rows: pl.DataFrame, identity: pl.DataFrame, spec: UseCase, since: datetime, held: Held
 ) -> tuple[pl.DataFrame, pl.Series]:
     """Leave out the rows from before `since` that are complete; returns which of the others are known, too."""
-    keys, clock, position = list(spec.keys), pl.col(spec.clock.column), "_position"
+    keys, clock, position = list(spec.keys), pl.col(spec.time_column), "_position"
     numbered = identity.with_row_index(position)
     old = numbered.filter(clock < since)
     old = old.join(match_types(held.complete, old, keys), on=keys, how="anti")
@@ -197,7 +197,7 @@ def join_one(
 
 def needed_columns(spec: UseCase) -> list[str]:
     """Columns the joined table must have, by everything the use case says."""
-    needed = [*spec.keys, spec.clock.column, *spec.forbidden, *input_kinds(spec.features)]
+    needed = [*spec.keys, spec.time_column, *spec.forbidden, *input_kinds(spec.features)]
     needed += list(spec.label.expression.columns) if spec.label.expression else [spec.label.column]
     for step in spec.cleaning:
         needed += step.reads()

@@ -147,7 +147,7 @@ class _Latest:
 
     def __init__(self, job: Job, table: Dataset) -> None:
         spec = job.usecase.spec
-        self._keys, self._clock, self._as_of = list(spec.keys), spec.clock.column, job.as_of
+        self._keys, self._clock, self._as_of = list(spec.keys), spec.time_column, job.as_of
         self.columns = (*dict.fromkeys((*self._keys, self._clock, BATCH)),)
         versions = pl.scan_pyarrow_dataset(table).select(self.columns)
         if self._clock in self._keys:  # else a correction may move a row in time, and the newest is sought first

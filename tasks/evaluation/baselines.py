@@ -38,7 +38,7 @@ def predict_baselines(known: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) ->
     dict of str to ndarray of shape (n_rows,)
         For a classifier the probability of the positive class.
     """
-    clock, delay = spec.clock.column, spec.label.available_after
+    clock, delay = spec.time_column, spec.label_delay
     label = pl.col(spec.label.column).cast(pl.Float64)
     if rows.is_empty():
         return {}

@@ -183,7 +183,7 @@ def _history(
     seen = []
     for each in newest:
         span = (champion.digest, each["start"], each["end"])
-        ripe = spec.label.available_after.after(datetime.fromisoformat(each["start"]), -1)
+        ripe = spec.label_delay.after(datetime.fromisoformat(each["start"]), -1)
         begun = int(clocks.search_sorted(ripe, "right"))
         seen.append(
             _seen(
@@ -290,7 +290,7 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
 
 def _labelled_clocks(job: Job, champion: Bundle | None) -> pl.Series:
     """Event times of the ripe labelled rows that the champion has not learnt from, in order."""
-    clock = job.usecase.spec.clock.column
+    clock = job.usecase.spec.time_column
     if job.lake.version("clean") is None:
         return pl.Series(clock, [], pl.Datetime("us", "UTC"))
     rows = job.known.labelled(columns=[clock, job.usecase.spec.label.column])

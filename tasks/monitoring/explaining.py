@@ -60,7 +60,7 @@ def explain_window(
         return None
     known = Known(lake, spec, as_of)
     before, now = (_rows(each, champion, known, lake, cutoffs) for each in (windows, [found.window]))
-    zone = spec.windows.timezone
+    zone = spec.local_zone
     block = spec.evaluation.block.approximate_seconds
     loss = row_loss(rule.metric, spec.task, spec.evaluation.threshold)
     return explain(before, now, loss, block=block, seed=spec.model.seed, timezone=zone)

@@ -298,7 +298,7 @@ def _beside(
     realised: Sequence[Realised], scored: Scored, times: pl.Series, known: Known, spec: UseCase
 ) -> tuple[Realised, ...]:
     """Put its interval and what needs no model beside each value that is known."""
-    clock = spec.clock.column
+    clock = spec.time_column
     seconds = times.dt.epoch("us").to_numpy().astype(np.float64) / 1e6
     blocks = time_blocks(seconds, spec.evaluation.block.approximate_seconds)
     labelled = known.labelled(columns=[clock, spec.label.column])

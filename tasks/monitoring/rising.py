@@ -40,7 +40,7 @@ def watch_loss(job: Job) -> Verdict | None:
     if champion is None or job.lake.version("predictions") is None:
         return None
     spec = job.usecase.spec
-    zone = spec.windows.timezone
+    zone = spec.local_zone
     kept: dict[str, Any] = json.loads(job.database.marked(job.name, _STATE) or "{}")
     if (kept.get("bundle"), kept.get("format")) != (champion.digest, FORMAT):
         learnt = champion.cutoff.replace(minute=0, second=0, microsecond=0) + _HOUR

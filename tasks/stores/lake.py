@@ -402,7 +402,7 @@ class Known:
 
     def ripe_until(self) -> datetime:
         """Event times up to this instant (inclusive) have their label by `as_of`."""
-        return self.spec.label.available_after.after(self.as_of, -1)
+        return self.spec.label_delay.after(self.as_of, -1)
 
     def rows(
         self,
@@ -438,7 +438,7 @@ class Known:
         *,
         latest: bool,
     ) -> pl.DataFrame:
-        clock, keys = self.spec.clock.column, list(self.spec.keys)
+        clock, keys = self.spec.time_column, list(self.spec.keys)
         moving = latest and clock not in keys  # a correction may move a row in time: the newest version is sought first
         if moving:
             frame = frame.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)

@@ -84,7 +84,7 @@ def split_rows(
         What the recipe may learn from, what judges it, and all rows the champion has not learnt from. `holdout` is
         the newest part of `new`, so neither model was trained on it.
     """
-    clock = spec.clock.column
+    clock = spec.time_column
     new = rows if champion_cutoff is None else rows.filter(pl.col(clock) > champion_cutoff)
     _, holdout = cut_newest(new, clock, spec.evaluation.holdout)
     if holdout.is_empty():
@@ -109,7 +109,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         If there is nothing sound to learn from.
     """
     require_trainable(rows, spec)
-    clock = spec.clock.column
+    clock = spec.time_column
     cutoff: datetime = rows[clock].max()  # type: ignore[assignment] # an instant column
     known = champion.cutoff if champion else None
     if known is not None and cutoff <= known:
@@ -184,7 +184,7 @@ def _gains_over_baselines(
 
 def _gain(spec: UseCase, holdout: pl.DataFrame, metric: str, challenger: Scored, other: Scored) -> Interval:
     rules = spec.evaluation
-    seconds = holdout[spec.clock.column].dt.epoch("s").to_numpy().astype(np.float64)
+    seconds = holdout[spec.time_column].dt.epoch("s").to_numpy().astype(np.float64)
     return paired_interval(
         metric,
         challenger,

@@ -96,7 +96,7 @@ def _remembered(what: str, frame: pl.DataFrame, spec: UseCase, learning: Callabl
     memory = _memory.get()
     if memory is None:
         return learning()
-    clock = frame[spec.clock.column]
+    clock = frame[spec.time_column]
     key = (what, len(frame), clock.min(), clock.max())
     if key not in memory:
         memory[key] = learning()
@@ -111,7 +111,7 @@ def decisive_metric(spec: UseCase) -> str:
 def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
     """Rows the declared window lets a recipe learn from."""
     if isinstance(spec.model.window, LastWindow) and not frame.is_empty():
-        clock = spec.clock.column
+        clock = spec.time_column
         newest = frame[clock].max()
         return frame.filter(pl.col(clock) > spec.model.window.last.after(newest, -1))  # type: ignore[arg-type]
     return frame
@@ -163,7 +163,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     candidates = spec.model.candidates
     if len(candidates) == 1 and not candidates[0].stops_early:
         return fit_recipe(frame, spec, candidates[0])
-    older, newest = cut_newest(frame, spec.clock.column, spec.model.validation)
+    older, newest = cut_newest(frame, spec.time_column, spec.model.validation)
     require_trainable(older, spec)
     metric = decisive_metric(spec)
     better = spec.greater_is_better[metric]

@@ -42,7 +42,7 @@ def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) 
     """Columns a request carries: what the program reads, then keys and clock."""
     inputs = {column.name: column.kind for column in program.inputs}
     columns = []
-    for name in dict.fromkeys((*inputs_in_order(program), *spec.keys, spec.clock.column)):
+    for name in dict.fromkeys((*inputs_in_order(program), *spec.keys, spec.time_column)):
         known = spec.columns.get(name)
         # what the program reads as an instant is checked as one, also where the source holds texts
         guessed = "instant" if inputs.get(name) == "instant" else _kind(frame.schema[name])
@@ -107,12 +107,12 @@ def pack(
     refitted.trained.fitted.save(folder)
     (folder / "features.json").write_text(program.to_json(), encoding="utf-8")
     columns = bundle_columns(spec, program, rows)
-    inputs = raw.select(list(dict.fromkeys((*inputs_in_order(program), spec.clock.column))))
+    inputs = raw.select(list(dict.fromkeys((*inputs_in_order(program), spec.time_column))))
     references = _references(spec, inputs, rows, judged)
     (folder / "reference.json").write_text(to_json(references_to_dict(references)), encoding="utf-8")
     if judged.holdout is not None and judged.prediction is not None:
         by_hour = hourly_losses(
-            judged.holdout[spec.clock.column],
+            judged.holdout[spec.time_column],
             judged.holdout[spec.label.column].cast(pl.Float64),
             pl.Series(judged.prediction),
         )
@@ -138,7 +138,7 @@ def pack(
 
 def _references(spec: UseCase, raw: pl.DataFrame, rows: pl.DataFrame, judged: Judged) -> list[Reference]:
     """Sketch the inputs, the predictions of the holdout and the label, each with the times of its rows."""
-    clock, zone = spec.clock.column, spec.windows.timezone
+    clock, zone = spec.time_column, spec.local_zone
     references = [sketch(raw.drop(clock), raw[clock], timezone=zone)]
     if judged.holdout is not None and judged.prediction is not None:
         predictions = pl.DataFrame({PREDICTION: judged.prediction})
@@ -156,7 +156,7 @@ def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, program: F
     program : FeatureProgram
         That of the released model: windows are seen through it.
     """
-    holdout, prediction, clock = judged.holdout, judged.prediction, spec.clock.column
+    holdout, prediction, clock = judged.holdout, judged.prediction, spec.time_column
     if holdout is None or prediction is None:
         return None
     older = rows.filter(pl.col(clock) < holdout[clock].min())
@@ -188,7 +188,7 @@ def _manifest(
     name: str,
     digest: str,
 ) -> Manifest:
-    cutoff: datetime = rows[spec.clock.column].max()  # type: ignore[assignment] # an instant column
+    cutoff: datetime = rows[spec.time_column].max()  # type: ignore[assignment] # an instant column
     recipe = refitted.trained.recipe
     return Manifest(
         usecase=name,
@@ -196,7 +196,7 @@ def _manifest(
         task=spec.task,
         label=spec.label.column,
         unit=spec.label.unit,
-        clock=spec.clock.column,
+        clock=spec.time_column,
         timezone=spec.clock.timezone,
         keys=spec.keys,
         columns=columns,

@@ -81,7 +81,7 @@ def _rows(job: Job, version: int) -> pl.DataFrame:
 
 def _raw_rows(job: Job, rows: pl.DataFrame) -> pl.DataFrame:
     """Raw rows of the time the training rows span."""
-    clock = job.usecase.spec.clock.column
+    clock = job.usecase.spec.time_column
     first, last = rows[clock].min(), rows[clock].max()
     return job.known.rows("raw").filter(pl.col(clock).is_between(first, last))
 

@@ -91,7 +91,7 @@ def _twin() -> Family:
 
 def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame | None:
     """Return the newest rows of a window, whole blocks of time; None where they are too few to tell anything by."""
-    clock = spec.clock.column
+    clock = spec.time_column
     inside = rows.filter((pl.col(clock) >= window.start) & (pl.col(clock) < window.end)).sort(
         clock, maintain_order=True
     )
@@ -114,8 +114,8 @@ def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFram
 
 def known_before(rows: pl.DataFrame, spec: UseCase, start: datetime) -> pl.DataFrame:
     """Rows whose label was ripe when tried rows begin, within the declared training window."""
-    ripe = spec.label.available_after.after(start, -1)
-    clock = pl.col(spec.clock.column)
+    ripe = spec.label_delay.after(start, -1)
+    clock = pl.col(spec.time_column)
     return training_window(rows.filter((clock <= ripe) & (clock < start)), spec)
 
 
@@ -142,7 +142,7 @@ def try_challenger(
     newest = tried_rows(rows, spec, window)
     if newest is None:
         return None
-    clock, metric = spec.clock.column, spec.monitoring.performance[0].metric
+    clock, metric = spec.time_column, spec.monitoring.performance[0].metric
     start: datetime = newest[clock].min()  # type: ignore[assignment] # an instant column
     before = known_before(rows, spec, start)
     if champion.cutoff >= start or len(before) < _FEWEST_ROWS or before[spec.label.column].n_unique() < 2:
@@ -167,7 +167,7 @@ def try_challenger(
     gap, variance = _gap(metric, incumbent, fresh, _seconds(newest, clock), spec)
     if not (math.isfinite(gap) and math.isfinite(variance)):
         return None
-    ripe = spec.label.available_after.after(start, -1)
+    ripe = spec.label_delay.after(start, -1)
     new = rows.select(((pl.col(clock) > champion.cutoff) & (pl.col(clock) <= ripe)).sum()).item()
     return Tried(
         gap,
@@ -193,7 +193,7 @@ def hold_against_predecessor(
 
     None where there are too few, a loss has no logarithm, or either needs a column that the use case has no more.
     """
-    clock = spec.clock.column
+    clock = spec.time_column
     inside = rows.filter(
         (pl.col(clock) >= window.start)
         & (pl.col(clock) < window.end)

@@ -100,9 +100,9 @@ def ground(name: str, path: str, most: tuple[int, int]) -> Ground:
     """Read a set and fit its own recipe on half of its days."""
     usecase = load_use_case(path)
     spec = usecase.spec
-    frame = read_history(usecase, b"benchmark").sort(spec.clock.column)
+    frame = read_history(usecase, b"benchmark").sort(spec.time_column)
     frame = frame.filter(pl.col(spec.label.column).is_not_null()).with_columns(
-        (pl.col(spec.clock.column).dt.epoch("s") // 86_400).alias("_day")
+        (pl.col(spec.time_column).dt.epoch("s") // 86_400).alias("_day")
     )
     days = frame["_day"].unique().sort().to_numpy()
     learnt = np.random.default_rng(1).choice(days, len(days) // 2, replace=False)
@@ -123,7 +123,7 @@ def ground(name: str, path: str, most: tuple[int, int]) -> Ground:
     return Ground(
         name,
         frame.filter(~training),
-        spec.clock.column,
+        spec.time_column,
         spec.label.column,
         plain,
         lambda rows: trained.predict(rows, repaired=False),

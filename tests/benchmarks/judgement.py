@@ -134,7 +134,7 @@ def null(windows: int, references: tuple[int, ...], sizes: tuple[int, ...], colu
 def flights() -> tuple[pl.DataFrame, str]:
     """Read a year of flights with its weather, raw."""
     usecase = load_use_case("flights")
-    clock = usecase.spec.clock.column
+    clock = usecase.spec.time_column
     rows = join_sources(usecase, since=None, until=datetime(2014, 1, 1, tzinfo=UTC), secret=b"none").rows
     columns = [name for name in input_kinds(usecase.spec.features) if name != clock]
     return rows.select(clock, *columns).sort(clock), clock

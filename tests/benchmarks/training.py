@@ -34,7 +34,7 @@ def train(
 def some_rows(usecase: LoadedUseCase, bundle: Bundle, until: str) -> list[dict[str, object]]:
     """Take rows the model has not learnt from."""
     end = datetime.fromisoformat(until).replace(tzinfo=UTC)
-    clock = usecase.spec.clock.column
+    clock = usecase.spec.time_column
     rows = join_sources(usecase, since=end - timedelta(days=40), until=end, secret=b"k").rows
     rows = rows.filter(rows[clock] >= rows[clock].max() - timedelta(days=20))  # type: ignore[operator]
     return jsonable(

@@ -135,7 +135,7 @@ def test_of_a_row_that_was_corrected_the_newest_version_counts(made, tmp_path: P
     from tests.unit.test_training import rows
 
     job = Job(made, tmp_path, datetime(2011, 2, 3, tzinfo=UTC))
-    keys, clock = list(made[0].spec.keys), made[0].spec.clock.column
+    keys, clock = list(made[0].spec.keys), made[0].spec.time_column
     first = rows(made[0], "2011-02-05").filter(pl.col(clock) >= datetime(2011, 2, 1, tzinfo=UTC))
     first = first.with_columns(pl.lit(1, pl.Int64).alias("_batch"))
     corrected = first.head(10).with_columns(pl.col("temp") + 0.3, pl.lit(2, pl.Int64).alias("_batch"))
