@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -30,9 +28,9 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from expectations.errors import BackupError, BusyError
+from expectations.errors import BackupError
 from expectations.loading import SHIPPED
-from tasks.stores.engines import connect_to_read
+from infra.copying import copy_file, copy_tree, dump_sqlite, files_of, reading_database, walk_tree
 from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.hashing import hash_file
 from tasks.stores.tables import metadata
@@ -47,7 +45,6 @@ _SECRETS = ("privacy.key", "service.key", "keys.json")
 _RELATIVE_TO_HOME = "home"
 USE_CASES = "usecases"
 """Folder of a restored home that holds use cases whose own folders are gone."""
-_BUSY_SECONDS = 10.0
 MAX_VERSION = 40
 """Characters of what a foreign backup says of itself that are shown."""
 
@@ -106,7 +103,7 @@ def back_up(home: Path, target: Path) -> Backup:
     made = datetime.now(UTC)
     with new_folder(target, "driftwheel", made) as folder:
         _copy_home(home, folder.beside / _RELATIVE_TO_HOME)
-        files = {str(path.relative_to(folder.beside)): hash_file(path) for path in _files(folder.beside)}
+        files = {str(path.relative_to(folder.beside)): hash_file(path) for path in files_of(folder.beside)}
         size = sum((folder.beside / name).stat().st_size for name in files)
         manifest = {
             "format": FORMAT,
@@ -164,22 +161,22 @@ def new_folder(target: Path, name: str, made: datetime) -> Iterator[NewFolder]:
 
 def _copy_home(home: Path, copy: Path) -> None:
     copy.mkdir(mode=0o700)
-    _copy_tree(home / "journal", copy / "journal")
+    copy_tree(home / "journal", copy / "journal")
     for name in _DATABASES_FIRST:
-        _dump_sqlite(home / name, copy / name)
+        dump_sqlite(home / name, copy / name)
     for desired in sorted((home / "releases").glob("*/desired.json")):
-        _copy(desired, copy / desired.relative_to(home))
+        copy_file(desired, copy / desired.relative_to(home))
     for name in _DATABASES_LATER:
-        _dump_sqlite(home / name, copy / name)
-    for log in sorted(root for root, _ in _walk(home / "lake") if root.name == "_delta_log"):
-        _copy_tree(log, copy / log.relative_to(home))
-    _copy_tree(home / "lake", copy / "lake", but="_delta_log")
-    _copy_tree(home / "releases", copy / "releases", but="desired.json")
+        dump_sqlite(home / name, copy / name)
+    for log in sorted(root for root, _ in walk_tree(home / "lake") if root.name == "_delta_log"):
+        copy_tree(log, copy / log.relative_to(home))
+    copy_tree(home / "lake", copy / "lake", but="_delta_log")
+    copy_tree(home / "releases", copy / "releases", but="desired.json")
     for name in ("artifacts", "reports", "replays"):
-        _copy_tree(home / name, copy / name)
+        copy_tree(home / name, copy / name)
     for name in _SECRETS:
         if (home / name).exists():
-            _copy(home / name, copy / name)
+            copy_file(home / name, copy / name)
     _copy_use_cases(copy)
 
 
@@ -187,17 +184,17 @@ def _copy_use_cases(copy: Path) -> None:
     """Copy the folders of use cases, which may lie anywhere; those shipped with us are in every checkout."""
     for name, folder in _use_cases(copy / _PLATFORM).items():
         if folder.is_dir() and not folder.resolve().is_relative_to(SHIPPED.resolve()):
-            _copy_tree(folder, copy / USE_CASES / name, but="__pycache__")
+            copy_tree(folder, copy / USE_CASES / name, but="__pycache__")
 
 
 def _use_cases(platform: Path) -> dict[str, Path]:
-    with _database(platform), closing(sqlite3.connect(platform)) as database:
+    with reading_database(platform), closing(sqlite3.connect(platform)) as database:
         return {name: Path(folder) for name, folder in database.execute("select name, folder from use_cases")}
 
 
 def _bring_back_use_cases(beside: Path, home: Path) -> None:
     """Let use cases whose folder is no more be read from the copy in the home."""
-    with _database(beside / _PLATFORM), closing(sqlite3.connect(beside / _PLATFORM)) as database, database:
+    with reading_database(beside / _PLATFORM), closing(sqlite3.connect(beside / _PLATFORM)) as database, database:
         for name, folder in _use_cases(beside / _PLATFORM).items():
             if (beside / USE_CASES / name).is_dir() and not (folder / "usecase.yaml").exists():
                 there = str(home / USE_CASES / name)
@@ -219,7 +216,7 @@ def verify(folder: Path, kind: str) -> Backup:
     """
     with storing("read the backup in", folder):
         manifest = read_manifest(folder, kind)
-        there = {str(each.relative_to(folder)): each.is_file() and not each.is_symlink() for each in _files(folder)}
+        there = {str(each.relative_to(folder)): each.is_file() and not each.is_symlink() for each in files_of(folder)}
         known = manifest.files
         odd = {name for name, plain in there.items() if not plain}
         wrong = sorted((set(there) - {MANIFEST}) ^ set(known) | odd) or sorted(
@@ -284,7 +281,7 @@ def _check_tables(platform: Path) -> None:
     BackupError
         If a table lacks a column.
     """
-    with _database(platform), closing(sqlite3.connect(platform)) as database:
+    with reading_database(platform), closing(sqlite3.connect(platform)) as database:
         for table in metadata.sorted_tables:
             known = {name for _, name, *_ in database.execute(f"pragma table_info({table.name})")}
             absent = [column.name for column in table.columns if column.name not in known]
@@ -327,108 +324,3 @@ def restore(folder: Path, home: Path) -> Backup:
             shutil.rmtree(beside, ignore_errors=True)
             raise
     return found
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Everything in a folder but folders; also what is no file, which a backup never holds."""
-    return (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(source, target)
-
-
-def _copy_tree(source: Path, target: Path, but: str = "") -> None:
-    """Copy files, not what is hidden; those that go meanwhile (a harvest removes segments) are left out.
-
-    Links are followed: what they stand for is in the backup.
-
-    Raises
-    ------
-    BackupError
-        If there is a link that leads nowhere, or in a circle.
-    """
-    for root, names in _walk(source, but):
-        for name in names:
-            path = root / name
-            try:
-                _copy(path, target / path.relative_to(source))
-            except FileNotFoundError:
-                if path.is_symlink():
-                    raise _astray(path, "nowhere") from None
-
-
-def _walk(source: Path, but: str = "") -> Iterator[tuple[Path, list[str]]]:
-    """Walk a tree and the links in it; what cannot be read is an error, not left out."""
-    if source.is_symlink() and not source.exists():
-        raise _astray(source, "nowhere")
-    for root, folders, names in os.walk(source, onerror=_raise, followlinks=True):
-        path = Path(root)
-        if path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve()):
-            raise _astray(path, "to a folder it lies in")
-        folders[:] = [name for name in folders if name != but and not name.startswith(".")]
-        yield path, [name for name in names if name != but and not name.startswith(".")]
-
-
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # gone meanwhile, or never there
-        raise error
-
-
-def _astray(link: Path, where: str) -> BackupError:
-    return BackupError(
-        f"files and folders below {link.parent}",
-        f"the link {link.name}, which leads {where}",
-        "Put in its place what it stands for, or remove it, and back up again",
-    )
-
-
-@contextmanager
-def _database(path: Path) -> Iterator[None]:
-    """Turn what SQLite says about a database into a `BackupError`."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise _busy(path) from error
-        damaged = code in (0, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-        raise BackupError(
-            f"a database in {path} that can be copied",
-            f"{'it is damaged' if damaged else 'a fault of its disk'}: {error}",
-            "Restore an earlier backup elsewhere and compare; this home cannot be saved as it is"
-            if damaged
-            else "Free some room on its disk and where the backup goes, or look at the system's log",
-        ) from error
-
-
-def _busy(path: Path) -> BusyError:
-    return BusyError(
-        f"the database {path} free within {_BUSY_SECONDS:g} s",
-        "another process that holds it locked",
-        f"Wait until it ends, or find it (`fuser {path}`), then back up again",
-    )
-
-
-def _dump_sqlite(source: Path, target: Path) -> None:
-    """Dump a database that is in use by SQLite's online backup, and look at the copy: a damaged one is none."""
-    if not source.exists():
-        if source.is_symlink():
-            raise _astray(source, "nowhere")
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + _BUSY_SECONDS
-
-    def watch(status: int, *_: int) -> None:
-        nonlocal deadline
-        if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            deadline = time.monotonic() + _BUSY_SECONDS
-        elif time.monotonic() > deadline:  # SQLite itself would try for ever
-            raise _busy(source)
-
-    with _database(source), closing(connect_to_read(source)) as live, closing(sqlite3.connect(target)) as copy:
-        live.backup(copy, progress=watch)
-        found = copy.execute("pragma quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(found.splitlines()[-1])

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from expectations.families import Matrix
+from infra.serving.bad_requests import BadRequestError
 from infra.serving.faults import trace
 from infra.serving.mounts import Model
 from infra.serving.noise import random_texts
-from infra.serving.protocol import BadRequestError, Media, Reader, Row
+from infra.serving.protocol import Media, Reader, Row
 from infra.serving.stamps import present_instant
 from infra.serving.steps import Steps
 from tasks.stores.journal import Origin, Predictions, Shadows, pack

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.identity import PROOF, prove
 from infra.serving import documentation
 from infra.serving.access import OPEN_PATHS, Access
+from infra.serving.bad_requests import BadRequestError
 from infra.serving.beside import Beside, BusyError
 from infra.serving.board import POLL_SECONDS as BOARD_SECONDS
 from infra.serving.board import Board
@@ -34,11 +35,11 @@ from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Mount, Mounts
-from infra.serving.predicting import (
+from infra.serving.predicting import Limits, Predictions
+from infra.serving.protocol import MEDIA, Media
+from infra.serving.replies import (
     RETRY_SECONDS,
     SAFE_HEADERS,
-    Limits,
-    Predictions,
     Reply,
     check,
     coding_of,
@@ -51,7 +52,6 @@ from infra.serving.predicting import (
     unavailable,
     unwritable,
 )
-from infra.serving.protocol import MEDIA, BadRequestError, Media
 from infra.serving.stamps import present_instant
 from infra.serving.steps import in_turn
 from infra.serving.tallies import BOUNDS, exposition

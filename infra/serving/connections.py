@@ -20,15 +20,8 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from infra.serving.access import OPEN_PATHS
-from infra.serving.predicting import (
-    SAFE_HEADERS,
-    Admitted,
-    Predictions,
-    Reply,
-    error_body,
-    request_id_of,
-    unavailable,
-)
+from infra.serving.predicting import Admitted, Predictions
+from infra.serving.replies import SAFE_HEADERS, Reply, error_body, request_id_of, unavailable
 
 MAX_HEADER_BYTES = 32 * 1024
 HEAD_SECONDS = 10.0

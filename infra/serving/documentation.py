@@ -11,9 +11,10 @@ from typing import Any
 
 from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
+from infra.serving.forms import MAX_PARAMS_BYTES
 from infra.serving.mounts import Model
 from infra.serving.pieces import MAX_ROW_BYTES
-from infra.serving.protocol import MAX_PARAMS_BYTES, MEDIA
+from infra.serving.protocol import MEDIA
 from tasks.bundles.bundle import Bundle, BundleColumn, Manifest
 
 _JSON_TYPES = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from infra.serving.bad_requests import BadRequestError
 from infra.serving.mounts import Model
-from infra.serving.protocol import BadRequestError, Row
+from infra.serving.protocol import Row
 
 MAX_ROWS = 100
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from infra.serving.protocol import BadRequestError, why_no_json
+from infra.serving.bad_requests import BadRequestError, why_no_json
 from tasks.bundles.bundle import Manifest
 
 MAX_LABELS = 10_000

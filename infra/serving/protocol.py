@@ -29,28 +29,27 @@ Reading holds the interpreter, so a body that is not small is read in steps, and
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import csv
-import io
 import json
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json, wrong_value
+from infra.serving.csv_lines import CsvLines
+from infra.serving.forms import FORMS, form_of, lists_of, read_params, records_of, rows_by_column
 from infra.serving.pieces import MAX_HEAD_BYTES, MAX_ROW_BYTES, PIECE_BYTES, Place, find_cuts, find_rows, trim
 from infra.serving.steps import Steps, finish
+from infra.serving.values import CHECKS, FROM_TEXT, TYPES, settler_of
 from tasks.bundles.bundle import BundleColumn
 from tasks.preprocessing.instants import Instants
 from tasks.preprocessing.program import FeatureProgram
 
 MAX_ROWS = 10_000
-MAX_PARAMS_BYTES = 16 * 1024
-"""Of `params`, of which `output` alone is read."""
 Media = Literal["json", "csv", "parquet", "arrow stream", "arrow file", "other"]
 MEDIA: dict[bytes, Media] = {
     b"application/json": "json",
@@ -62,114 +61,6 @@ MEDIA: dict[bytes, Media] = {
 }
 """Content type -> how a body is read."""
 _UNSET = msgspec.UNSET
-_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-
-
-class BadRequestError(Exception):
-    """The request cannot be answered; the message names columns and rows, never values."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-_LARGEST_INTEGER = 2**63 - 1
-
-
-def _number(value: Any) -> float | None:  # noqa: ANN401 - whatever the request holds
-    if value is None:
-        return None
-    if isinstance(value, float | int):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
-        if math.isnan(number):
-            return None
-    raise TypeError("a finite number" if isinstance(value, float | int) else "a number")
-
-
-def _integer(value: Any) -> int | None:  # noqa: ANN401
-    if value is None or value != value:
-        return None
-    if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
-        whole = int(value)
-        if abs(whole) <= _LARGEST_INTEGER:
-            return whole
-    raise TypeError("a whole number of 64 bits")
-
-
-def _text(value: Any) -> str | None:  # noqa: ANN401
-    if value is None:
-        return None
-    if isinstance(value, str):
-        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise TypeError("a text of whole characters, without NUL")
-        return value
-    if value != value:
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int) and abs(value) <= _LARGEST_INTEGER:
-        return str(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return str(int(value)) if value.is_integer() else str(value)
-    raise TypeError("a text")
-
-
-def _boolean(value: Any) -> bool | None:  # noqa: ANN401
-    if value is None or isinstance(value, bool):
-        return value
-    if value != value:
-        return None
-    if value in (0, 1) and isinstance(value, int | float):
-        return bool(value)
-    raise TypeError("true or false")
-
-
-def _settler(instants: Mapping[str, Instants]) -> Callable[[Sequence[Any]], None]:
-    """Return what brings the instants of decoded rows, by attribute, into their one form.
-
-    It is written as source, as it runs over every row of every request.
-    """
-    if not instants:
-        return lambda rows: None  # noqa: ARG005
-    lines = ["def settle(rows):", "    for row in rows:"]
-    namespace: dict[str, Any] = {}
-    for field, each in instants.items():
-        lines += [
-            f"        text = row.{field}",
-            "        if text is not None:",
-            f"            row.{field} = known_{field}.get(text) or read_{field}(text)",
-        ]
-        namespace |= {f"known_{field}": each.known, f"read_{field}": each.read}
-    exec("\n".join(lines), namespace)  # noqa: S102 - names of ours alone, nothing of the request
-    found: Callable[[Sequence[Any]], None] = namespace.pop("settle")  # no cycle, see `FeatureProgram.compile`
-    return found
-
-
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "number": _number,
-    "integer": _integer,
-    "text": _text,
-    "boolean": _boolean,
-}
-
-
-_FROM_TEXT: dict[str, Callable[[str], Any]] = {
-    "number": lambda text: float(text.replace("_", "?")),  # Python alone reads 1_000 as a number
-    "integer": lambda text: int(text) if text.lstrip("+-").isdecimal() else float(text.replace("_", "?")),
-    "boolean": lambda text: {"true": True, "false": False, "1": True, "0": False}[text.lower()],
-}
-_TYPES: dict[str, Any] = {
-    "number": float | None,
-    "integer": Annotated[int, msgspec.Meta(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)] | None,
-    "text": str | None,
-    "boolean": bool | None,
-    "instant": str | None,
-}
 _NUL = rb"\u0000"
 _MAX_ORDERS = 32
 _MAX_UNKNOWN = 64
@@ -240,7 +131,7 @@ class Reader:
     ) -> None:
         self.columns, self.most_rows = tuple(columns), most_rows
         self.fields = {column.name: f"c{position}" for position, column in enumerate(columns)}
-        self._types = {column.name: _TYPES[column.type] for column in columns}
+        self._types = {column.name: TYPES[column.type] for column in columns}
         self._needed = {column.name for column in columns if column.role == "input"}
         instants = {
             column.name: Instants(ZoneInfo(timezone if column.name == clock else "UTC"))
@@ -248,10 +139,10 @@ class Reader:
             if column.type == "instant"
         }
         self._instants = [(name, self.fields[name], each) for name, each in instants.items()]
-        self._settle = _settler({field: each for _, field, each in self._instants})
+        self._settle = settler_of({field: each for _, field, each in self._instants})
         checks = {name: each.check for name, each in instants.items()}
         self._checks = [
-            (column.name, self.fields[column.name], checks.get(column.name) or _CHECKS[column.type])
+            (column.name, self.fields[column.name], checks.get(column.name) or CHECKS[column.type])
             for column in columns
         ]
         self.row_type: type[Row] = msgspec.defstruct(
@@ -339,7 +230,7 @@ class Reader:
             self._read_json(body) if len(body) <= PIECE_BYTES else (yield from self._read_pieces(body, most_rows))
         )
         if len(rows) > most_rows:
-            raise _too_many(len(rows), most_rows)
+            raise too_many_rows(len(rows), most_rows)
         return rows, params
 
     def _read_json(self, body: bytes, first: int = 0) -> Read:
@@ -354,7 +245,7 @@ class Reader:
         found = self._read_exact(body, first) if exact else None
         rows, params = self._read_leniently(body, first) if found is None else found
         if len(rows) > self.most_rows:
-            raise _too_many(len(rows), self.most_rows)
+            raise too_many_rows(len(rows), self.most_rows)
         return rows, params
 
     def _read_exact(self, body: bytes, first: int) -> Read | None:
@@ -376,7 +267,7 @@ class Reader:
         except TypeError:
             self._explain(rows, first)
             raise
-        return rows, {} if request.params is _UNSET else _params(request.params)
+        return rows, {} if request.params is _UNSET else read_params(request.params)
 
     def _settled(self, rows: list[Row], first: int) -> list[Row]:
         """Bring the instants of decoded rows into their one form, or say which cannot be read."""
@@ -394,7 +285,7 @@ class Reader:
                 try:
                     instants.check(getattr(row, field))
                 except TypeError as error:
-                    raise _needs(name, error, position) from None
+                    raise wrong_value(name, error, position) from None
 
     def _split_rows(self, order: tuple[str, ...], data: bytes | msgspec.Raw) -> list[Row] | None:
         if len(order) > len(self.fields) + _MAX_UNKNOWN or sum(map(len, order)) > _MAX_NAMES:
@@ -433,13 +324,13 @@ class Reader:
     def _read_leniently(self, body: bytes, first: int) -> Read:
         members = self._members(body)
         if members is None:
-            raise BadRequestError(f"the body must be an object with one of {', '.join(_FORMS)}")
-        form = _form(members)
-        raw = _records(form, self._decoded(members[form]), first)
+            raise BadRequestError(f"the body must be an object with one of {', '.join(FORMS)}")
+        form = form_of(members)
+        raw = records_of(form, self._decoded(members[form]), first)
         if len(raw) > self.most_rows:
-            raise _too_many(len(raw), self.most_rows)
+            raise too_many_rows(len(raw), self.most_rows)
         rows = [self._row(position, row) for position, row in enumerate(raw, first)]
-        return rows, _params(members.get("params"))
+        return rows, read_params(members.get("params"))
 
     # --- in pieces ----------------------------------------------------------------------------------------------------
 
@@ -451,7 +342,7 @@ class Reader:
             return self._read_json(body)
         if place is None:
             raise BadRequestError(
-                f"the body is no JSON object with one of {', '.join(_FORMS)}, or its rows begin behind its first "
+                f"the body is no JSON object with one of {', '.join(FORMS)}, or its rows begin behind its first "
                 f"{MAX_HEAD_BYTES} bytes"
             )
         found = _CutOut()
@@ -492,7 +383,7 @@ class Reader:
             else:
                 found.rows += yield from self._read_values(place, order, piece, len(found))
             if len(found) > most_rows:
-                raise _too_many(None, most_rows)
+                raise too_many_rows(None, most_rows)
         return at
 
     def _order_of(self, body: bytes, place: Place) -> tuple[str, ...] | None:
@@ -546,7 +437,7 @@ class Reader:
             some = elements[at : at + _STEP_ROWS]
             position = first + at
             data = {"columns": list(order or ()), "data": some} if place.form == "dataframe_split" else some
-            raw = _records(place.form, data, position)
+            raw = records_of(place.form, data, position)
             rows += [self._row(place_of_row, row) for place_of_row, row in enumerate(raw, position)]
             yield
         return rows
@@ -554,7 +445,7 @@ class Reader:
     def _read_columns(self, columns: dict[str, Any], rest: bytes, most_rows: int) -> Steps[Read]:
         """Read rows that come by column; each column is decoded by itself."""
         members = self._members(rest) or {}
-        last = members[_form(members)]
+        last = members[form_of(members)]
         if isinstance(last, msgspec.Raw):
             last = self._members(bytes(last)) or {}
         values: dict[str, Any] = {}
@@ -569,21 +460,21 @@ class Reader:
                         raise BadRequestError(f"the column {name} must be a list of plain values") from None
                     values[name] = self._decoded(column)
         yield
-        lists, number = _lists(values)
+        lists, number = lists_of(values)
         if number > most_rows:
-            raise _too_many(number, most_rows)
+            raise too_many_rows(number, most_rows)
         rows: list[Row] = []
         for at in range(0, number, _STEP_ROWS):
-            some = _by_column({name: each[at : at + _STEP_ROWS] for name, each in lists.items()})
+            some = rows_by_column({name: each[at : at + _STEP_ROWS] for name, each in lists.items()})
             rows += [self._row(position, row) for position, row in enumerate(some, at)]
             yield
-        return rows, _params(members.get("params"))
+        return rows, read_params(members.get("params"))
 
     # --- CSV ----------------------------------------------------------------------------------------------------------
 
     def _read_csv(self, body: bytes, most_rows: int) -> Steps[list[Row]]:
         """Read rows below a line of names; here every value is a text, so numbers are read from theirs."""
-        text, rows = _Lines(body, most_rows), list[Row]()
+        text, rows = CsvLines(body, most_rows), list[Row]()
         try:
             lines = csv.reader(text, strict=True)
             names = next(lines, [])
@@ -594,7 +485,7 @@ class Reader:
                     yield
                 if line:
                     if len(rows) >= most_rows:
-                        raise _too_many(None, most_rows)
+                        raise too_many_rows(None, most_rows)
                     rows.append(self._csv_row(len(rows), names, readings, line))
         except UnicodeDecodeError:
             raise BadRequestError("the body is not UTF-8") from None
@@ -614,7 +505,7 @@ class Reader:
         if lacking:
             raise BadRequestError(f"the column {lacking[0]} is missing; leave its values empty where unknown")
         types = {column.name: column.type for column in self.columns}
-        return [_FROM_TEXT.get(types.get(name, "text"), str) for name in names]
+        return [FROM_TEXT.get(types.get(name, "text"), str) for name in names]
 
     def _csv_row(
         self, position: int, names: Sequence[str], readings: Sequence[Callable[[str], Any]], line: Sequence[str]
@@ -664,135 +555,5 @@ class Reader:
             try:
                 checked[field] = check(row.get(name))
             except TypeError as error:
-                raise _needs(name, error, position) from None
+                raise wrong_value(name, error, position) from None
         return self.row_type(**checked)
-
-
-def why_no_json(error: Exception) -> str:
-    """Say where a body is no JSON; what is wrong with its letters would name one."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"the body is not UTF-8 at byte {error.start}"
-    return f"the body is not JSON: {error}" if isinstance(error, msgspec.DecodeError) else "the body is not JSON"
-
-
-def _form(members: Mapping[str, Any]) -> str:
-    given = [form for form in _FORMS if form in members]
-    if len(given) != 1:
-        raise BadRequestError(f"the body must hold exactly one of {', '.join(_FORMS)}; it holds {len(given)}")
-    return given[0]
-
-
-def _params(given: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    """Read the parameters of a request, unless they are more than anybody could mean."""
-    if isinstance(given, msgspec.Raw):
-        if len(given) > MAX_PARAMS_BYTES:
-            raise BadRequestError(f"`params` has {len(given)} bytes; at most {MAX_PARAMS_BYTES} are read")
-        try:
-            given = msgspec.json.decode(given)
-        except (ValueError, RecursionError) as error:
-            raise BadRequestError(why_no_json(error)) from None
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise BadRequestError("`params` must be an object")
-    return given
-
-
-class _Lines:
-    """The lines of a CSV body, one by one.
-
-    Parameters
-    ----------
-    most_rows : int
-        So many lines may be blank.
-    """
-
-    def __init__(self, body: bytes, most_rows: int) -> None:
-        self._body, self._most_rows = memoryview(body), most_rows
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._lines: Iterator[str] = iter(())
-        self._at = self._row_bytes = 0
-        self._left = ""
-        self.blank_lines = 0
-
-    def begin_row(self) -> None:
-        """Forget how long the last row was."""
-        self._row_bytes = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines, None)
-        while line is None:
-            if self._at >= len(self._body) and not self._left:
-                raise StopIteration
-            line = self._more()
-        self._row_bytes += len(line)
-        if self._row_bytes > MAX_ROW_BYTES:
-            raise BadRequestError(f"a row is larger than {MAX_ROW_BYTES} bytes")
-        if len(line) <= len("\r\n") and not line.strip("\r\n"):
-            self.blank_lines += 1
-            if self.blank_lines > self._most_rows:
-                raise BadRequestError(f"at most {self._most_rows} lines may be blank")
-        return line
-
-    def _more(self) -> str | None:
-        """Decode some more of the body; the last line may go on."""
-        part = self._body[self._at : self._at + PIECE_BYTES]
-        self._at += len(part)
-        last = self._at >= len(self._body)
-        lines = list(io.StringIO(self._left + self._decoder.decode(part, last), newline=""))
-        self._left = "" if last else lines.pop() if lines else ""
-        if len(self._left) > MAX_ROW_BYTES:
-            raise BadRequestError(f"a row is larger than {MAX_ROW_BYTES} bytes")
-        self._lines = iter(lines)
-        return next(self._lines, None)
-
-
-def _needs(column: str, what: TypeError, position: int) -> BadRequestError:
-    return BadRequestError(f"the column {column} needs {what} in row {position}")
-
-
-def _too_many(found: int | None, most: int) -> BadRequestError:
-    return BadRequestError(f"at most {most} rows in a request; it has {found or 'more'}")
-
-
-def _records(form: str, data: Any, first: int = 0) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401
-    if form == "dataframe_split":
-        return _by_position(data, first)
-    if form == "inputs" and isinstance(data, dict):
-        return _by_column(data)
-    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-        raise BadRequestError(f"`{form}` must be a list of objects, one for each row")
-    return data
-
-
-def _by_position(data: Any, first: int) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401
-    if not isinstance(data, dict):
-        raise BadRequestError("`dataframe_split` must be an object with `columns` and `data`")
-    columns, rows = data.get("columns"), data.get("data")
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-        raise BadRequestError("`dataframe_split.columns` must be a list of names")
-    if len(set(columns)) < len(columns):
-        raise BadRequestError("`dataframe_split.columns` names a column twice")
-    if not isinstance(rows, list):
-        raise BadRequestError("`dataframe_split.data` must be a list of rows")
-    for position, row in enumerate(rows, first):
-        if not isinstance(row, list) or len(row) != len(columns):
-            raise BadRequestError(f"row {position} must be a list of {len(columns)} values")
-    return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def _lists(data: Mapping[str, Any]) -> tuple[dict[str, list[Any]], int]:
-    """Return the values of each column, and how many there are."""
-    lists = {name: values if isinstance(values, list) else [values] for name, values in data.items()}
-    lengths = {len(values) for values in lists.values()}
-    if len(lengths) > 1:
-        raise BadRequestError("`inputs` must hold lists of one length")
-    return lists, max(lengths, default=0)
-
-
-def _by_column(data: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    lists, number = _lists(data)
-    return [{name: values[position] for name, values in lists.items()} for position in range(number)]

@@ -20,7 +20,8 @@ from typing import IO, Literal
 
 import msgspec
 
-from infra.serving.protocol import BadRequestError, Media
+from infra.serving.bad_requests import BadRequestError
+from infra.serving.protocol import Media
 from infra.serving.tables import READY, SECONDS, Asked, TableMedia
 
 Coding = Literal["", "gzip", "deflate", "other"]

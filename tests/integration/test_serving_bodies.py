@@ -29,7 +29,8 @@ from infra.serving.beside import Beside, BusyError
 from infra.serving.documentation import address_of
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
-from infra.serving.predicting import Admitted, Reply
+from infra.serving.predicting import Admitted
+from infra.serving.replies import Reply
 from tasks.stores.journal import Segment, read_records
 from tasks.stores.releases import Releases, Served
 from tests.integration.test_hostile_input import service

@@ -24,12 +24,13 @@ from infra.serving import beside, predicting
 from infra.serving.access import Access
 from infra.serving.answering import present
 from infra.serving.app import Service
+from infra.serving.bad_requests import BadRequestError
 from infra.serving.board import Board
 from infra.serving.journal import Journal
 from infra.serving.mounts import Model, Mounts, make_ready
 from infra.serving.noise import random_texts
-from infra.serving.predicting import Limits, Predictions, Reply
-from infra.serving.protocol import BadRequestError
+from infra.serving.predicting import Limits, Predictions
+from infra.serving.replies import Reply
 from infra.serving.stamps import present_instant
 from tasks.bundles.bundle import Bundle, load_bundle, seal
 from tasks.stores.keys import Keys

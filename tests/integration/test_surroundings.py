@@ -32,7 +32,7 @@ from click.testing import CliRunner, Result
 from expectations.errors import DriftwheelError
 from expectations.loading import load_use_case
 from flows.cli import main
-from infra import backup
+from infra import backup, copying
 from tasks.stores import engines
 from tasks.stores.database import Database
 from tasks.stores.hashing import hash_file
@@ -262,7 +262,7 @@ def place(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in [name for name in os.environ if name.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(engines, "_BUSY_SECONDS", 0)
-    monkeypatch.setattr(backup, "_BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(copying, "_BUSY_SECONDS", 0.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

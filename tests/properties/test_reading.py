@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.serving import pieces, protocol
-from infra.serving.protocol import BadRequestError, Media, Reader
+from infra.serving.bad_requests import BadRequestError
+from infra.serving.protocol import Media, Reader
 from tasks.bundles.bundle import BundleColumn
 
 COLUMNS = [

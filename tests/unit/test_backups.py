@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from expectations.errors import BackupError, BusyError, StorageError
-from infra import backup
+from infra import backup, copying
 from infra.backup import FORMAT, MANIFEST, back_up, restore, verify
 from tasks.stores.database import Database
 from tasks.stores.engines import close_engines
@@ -127,7 +127,7 @@ def test_a_database_that_is_damaged_in_its_middle_is_not_saved_as_sound(home: Pa
 def test_a_locked_database_is_not_waited_for_for_ever(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup, "_BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(copying, "_BUSY_SECONDS", 0.0)
     with closing(sqlite3.connect(home / "mlflow.db", isolation_level=None)) as database:
         database.execute("create table runs (id text)")
         database.execute("PRAGMA locking_mode=EXCLUSIVE")

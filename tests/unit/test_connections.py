@@ -25,7 +25,8 @@ from infra.serving.connections import (
     connection_class,
     cut_late,
 )
-from infra.serving.predicting import Admitted, Limits, Reply
+from infra.serving.predicting import Admitted, Limits
+from infra.serving.replies import Reply
 
 
 class Echo:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from infra.serving.bad_requests import BadRequestError
 from infra.serving.feedback import MAX_LABELS, read_feedback
-from infra.serving.protocol import BadRequestError
 from tasks.bundles.bundle import MAX_LABEL, Manifest
 
 REGRESSION = Manifest(

@@ -154,7 +154,7 @@ def test_too_large_a_table_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     text = learn(objective="binary").model_to_string()
     table = QuickScorer.of(text)
     assert table is not None
-    monkeypatch.setattr(quickscorer, "_MAX_BYTES", table._table.nbytes // 2)
+    monkeypatch.setattr(quickscorer, "MAX_BYTES", table._table.nbytes // 2)
     assert QuickScorer.of(text) is None
 
 

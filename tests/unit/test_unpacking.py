@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.serving import tables, unpacking
-from infra.serving.protocol import BadRequestError, Media, Reader
+from infra.serving.bad_requests import BadRequestError
+from infra.serving.protocol import Media, Reader
 from infra.serving.tables import Asked, as_json
 from infra.serving.unpacking import Coding, Unpacker, decompress
 from tasks.bundles.bundle import BundleColumn, jsonable
