@@ -7,7 +7,9 @@ import re
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    Discriminator,
     Field,
+    Tag,
     model_validator,
 )
 
@@ -50,11 +52,25 @@ def _default_policy() -> Policy:
     return part.model_validate({"trigger": DEFAULT_TRIGGER})
 
 
+class Rows(Strict):
+    """Windows by count."""
+
+    rows: Annotated[int, Field(ge=2)]
+    """Rows in a window, in the order of their event times (without a clock, in which they were answered)."""
+
+
+def _kind_of_window(written: object) -> str:
+    return "rows" if isinstance(written, dict | Rows) else "span"
+
+
 class Monitoring(Strict):
     """What is watched in production."""
 
-    every: PositiveSpan
-    """How long a window is. Days, weeks and months are those of `timezone`; shorter spans count in UTC."""
+    every: Annotated[
+        Annotated[PositiveSpan, Tag("span")] | Annotated[Rows, Tag("rows")], Discriminator(_kind_of_window)
+    ]
+    """How long a window is: a span, or a number of rows (`{rows: 500}`). Days, weeks and months are those of
+    `timezone`; shorter spans count in UTC. A window of rows is closed once it is full."""
     timezone: Zone | None = None
     """Whose midnights windows begin at; the clock's zone where not given."""
     week: Weekday = "monday"
@@ -66,6 +82,11 @@ class Monitoring(Strict):
     champion's performance."""
     min_rows: Annotated[int, Field(ge=2)] = 100
     """Fewest rows in a window worth a number; fewer are unknown."""
+
+    @property
+    def span(self) -> Duration | None:
+        """How long a window is; None where it is so many rows."""
+        return None if isinstance(self.every, Rows) else self.every
 
 
 class Costs(Strict):

@@ -21,12 +21,13 @@ from expectations.families import Model, Task
 from expectations.fields import Columns, Strict
 from expectations.gates import Evaluation, Gate
 from expectations.parts import CleaningStep, FeatureStep
-from expectations.production import Costs, Monitoring, Release, Schedule
+from expectations.production import Costs, Monitoring, Release, Rows, Schedule
 from expectations.slots import CLEANING, FEATURES, GATES, METRICS, SOURCES
-from expectations.windows import Grid
+from expectations.windows import Count, Grid
 
 REPLAY = "-replay"
 """Ending of the names replays are kept under."""
+_DAY = Duration.parse("1d")
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 
 
@@ -116,12 +117,29 @@ class UseCase(Strict):
         return problems
 
     def _impossible_policy(self) -> list[str]:
-        every, cooldown = self.monitoring.every, self.monitoring.policy.cooldown
+        every, policy = self.monitoring.every, self.monitoring.policy
+        if isinstance(every, Rows):
+            return self._impossible_count(every.rows)
+        cooldown = policy.cooldown
         shortest = 28 * 86400 * every.months or every.seconds
         if cooldown.approximate_seconds and cooldown.approximate_seconds < shortest * 0.99:
             path = "monitoring.policy.cooldown"
             return [f"{path}: {cooldown} is shorter than a window ({every}), so it would never hold; write 0d for none"]
         return []
+
+    def _impossible_count(self, rows: int) -> list[str]:
+        problems, monitoring = [], self.monitoring
+        if rows < monitoring.min_rows:
+            problems.append(
+                f"monitoring.every.rows: windows of {rows} rows would all be unknown, as monitoring.min_rows is "
+                f"{monitoring.min_rows}; raise one or lower the other"
+            )
+        if getattr(monitoring.policy, "per", None) is not None:
+            problems.append(
+                "monitoring.policy.per: what a release costs in a span of time cannot be said in windows of rows; "
+                "leave `per` out, and give `release_cost` in windows"
+            )
+        return problems
 
     @property
     def time_column(self) -> str:
@@ -139,9 +157,15 @@ class UseCase(Strict):
         return self.label.available_after
 
     @property
-    def windows(self) -> Grid:
+    def windows(self) -> Grid | Count:
         """The windows that production is measured by."""
-        return Grid(self.monitoring.every, self.local_zone, self.monitoring.week)
+        every = self.monitoring.every
+        return Count(every.rows) if isinstance(every, Rows) else self.grid
+
+    @property
+    def grid(self) -> Grid:
+        """Windows of time: those of production, or days where these are by count."""
+        return Grid(self.monitoring.span or _DAY, self.local_zone, self.monitoring.week)
 
     def compared_since(self, newest: datetime) -> datetime:
         """Return from which event time on rows that are known are compared again, for corrections.

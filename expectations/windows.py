@@ -1,10 +1,11 @@
-"""Windows of event time: half-open, and the same whenever somebody looks."""
+"""Windows of event time, by the calendar or by count: half-open, and the same whenever somebody looks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -21,17 +22,87 @@ _EPOCH_DAYS = date(1970, 1, 1).toordinal() - 1
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """[start, end) in event time."""
+    """[start, end) in event time.
+
+    Attributes
+    ----------
+    counted : tuple of int, optional
+        Of a window by count, the numbers of its first and its last row when it was closed.
+    """
 
     start: datetime
     end: datetime
+    counted: tuple[int, int] | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Window:
+        """Make it of what JSON kept, with more beside it or not."""
+        first, last = content.get("counted") or (0, 0)
+        bounds = datetime.fromisoformat(content["start"]), datetime.fromisoformat(content["end"])
+        return cls(*bounds, (first, last) if last else None)
+
+    @property
+    def name(self) -> str:
+        """What to call it in a table: by its rows, else by its start, to the minute where that begins no day."""
+        if self.counted:
+            return str(self)
+        day = (self.start.hour, self.start.minute) == (0, 0)
+        return f"{self.start:%Y-%m-%d}" if day else f"{self.start:%Y-%m-%d %H:%M}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        content: dict[str, Any] = {"start": self.start.isoformat(), "end": self.end.isoformat()}
+        return {**content, "counted": list(self.counted)} if self.counted else content
 
     def ripe(self, available_after: Duration, as_of: datetime) -> bool:
         """Whether every label of the window may be known at `as_of`."""
         return available_after.after(self.end) <= as_of
 
     def __str__(self) -> str:
+        if self.counted:
+            return "rows {}-{}".format(*self.counted)
         return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M}"
+
+
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Windows of so many rows, in the order of their event times; rows of one instant stay together.
+
+    A window is closed as soon as it is full, and its bounds never move: what comes late lies in one that is closed.
+    """
+
+    rows: int
+
+    def cut(self, times: pl.Series, after: Window | None = None, begin: datetime | None = None) -> list[Window]:
+        """Cut rows into windows that are full; those left over at the end are in none yet.
+
+        Parameters
+        ----------
+        times : polars.Series of datetime
+            When rows were, in order.
+        after : Window, optional
+            The newest that is closed: the next one begins where it ends.
+        begin : datetime, optional
+            Where the first of all begins; the first row where that is earlier.
+        """
+        if after is not None:
+            start, number = after.end, after.counted[1] if after.counted else 0
+            times = times.filter(times >= start)
+        elif times.is_empty():
+            return []
+        else:
+            first: datetime = times[0]
+            start, number = min(begin or first, first), 0
+        found, at = [], 0
+        while at + self.rows <= len(times):
+            last: datetime = times[at + self.rows - 1]
+            until = int(times.search_sorted(last, "right"))
+            found.append(Window(start, last + _TICK, (number + at + 1, number + until)))
+            start, at = last + _TICK, until
+        return found
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import polars as pl
 from expectations.deciding import History, Policy
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
+from expectations.windows import Window
 from flows.replay import plan_windows, read_history
 from tasks.backtesting.advice import (
     DEFAULT,
@@ -58,7 +59,7 @@ class Backtest:
 
     usecase: str
     metric: str
-    windows: tuple[tuple[str, str], ...]
+    windows: tuple[Window, ...]
     table: Array
     policies: tuple[Walked, ...]
     curve: tuple[tuple[float, float], ...]
@@ -72,7 +73,7 @@ class Backtest:
         return {
             "usecase": self.usecase,
             "metric": self.metric,
-            "windows": [{"start": start, "end": end} for start, end in self.windows],
+            "windows": [each.to_dict() for each in self.windows],
             "triangle": [[None if np.isnan(value) else float(value) for value in row] for row in self.table],
             "policies": [
                 {
@@ -105,7 +106,7 @@ class Backtest:
         if not self.untrainable:
             return []
         windows = sorted(self.untrainable)
-        starts = ", ".join(self.windows[window][0][:10] for window in windows[:3])
+        starts = ", ".join(self.windows[window].name for window in windows[:3])
         more = f" and {len(windows) - 3} more" if len(windows) > 3 else ""
         stands = f"no model could be learnt for {len(windows)} of {len(self.windows)} windows ({starts}{more})"
         return [f"{stands}; the one before stands in. The first: {self.untrainable[windows[0]]}"]
@@ -126,7 +127,7 @@ class Backtest:
             {
                 "model": [model for model, _ in places],
                 "window": [window for _, window in places],
-                "start": [self.windows[window][0] for _, window in places],
+                "start": [self.windows[window].start.isoformat() for _, window in places],
                 "log_loss": [float(self.table[place]) for place in places],
             }
         )
@@ -193,7 +194,7 @@ def backtest(past: Past, asked: Mapping[str, Mapping[str, Any]] | None = None) -
     return Backtest(
         past.usecase.name,
         past.metric,
-        tuple((each.start.isoformat(), each.end.isoformat()) for each in past.windows),
+        past.windows,
         table,
         walked,
         tuple(schedule_curve(table)),
@@ -221,7 +222,7 @@ def _triangle(past: Past) -> Array:
 def _release_cost(policy: Policy, past: Past) -> float:
     """Return what a release costs: what the use case's policy says, or what the default one does."""
     trial = policy if isinstance(policy, Trial) else Trial()
-    return float(trial.cost(History(every=past.spec.monitoring.every, release_cost=past.spec.costs.release_in_windows)))
+    return float(trial.cost(History(every=past.spec.monitoring.span, release_cost=past.spec.costs.release_in_windows)))
 
 
 def _lost(done: Walk, past: Past, table: Array) -> Array:

@@ -25,7 +25,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
-from expectations.windows import Window
+from expectations.windows import Count, Grid, Window
 from flows.loop import loop
 from flows.stage import Verdict, open_job
 from infra.settings import Settings
@@ -138,7 +138,7 @@ def _walk(
             "window %d of %d, %s: %s rows, %s (%s)%s%s",
             number,
             len(windows),
-            f"{window.start:%Y-%m-%d}",
+            window.name,
             f"{told['rows']:,}",
             told["decision"],
             told["cause"],
@@ -196,24 +196,33 @@ def plan_windows(
         If there is no window between start and end.
     """
     spec = usecase.spec
-    grid, clock = spec.windows, spec.time_column
+    clock = spec.time_column
     first: datetime = world[clock].min()  # type: ignore[assignment] # an instant column
     last: datetime = world[clock].max()  # type: ignore[assignment]
-    begin = grid.window_of(start or spec.start or first + (last - first) / 5).start
-    stop = min(end, last) if end else last
-    windows = []
-    while end is None or grid.after(begin) <= end:
-        window = grid.window_of(begin)
-        if (stop - window.start) / (window.end - window.start) < MIN_COVERED:
-            break
-        windows.append(window)
-        begin = window.end
+    begin = start or spec.start or first + (last - first) / 5
+    if isinstance(spec.windows, Count):
+        times = world.filter(pl.col(clock) >= begin)[clock].sort()
+        windows = spec.windows.cut(times.filter(times < end) if end else times, begin=begin)
+    else:
+        windows = _covered(spec.windows, begin, min(end, last) if end else last, end)
     if not windows or windows[0].start <= first:
         raise SourceError(
             f"windows after a history to learn from, {first:%Y-%m-%d} to {last:%Y-%m-%d}",
             f"{len(windows)} from {start or spec.start}",
             "Choose --from and --to inside the history",
         )
+    return windows
+
+
+def _covered(grid: Grid, begin: datetime, stop: datetime, end: datetime | None) -> list[Window]:
+    """Return the windows of time from one on that a history covers up to an instant, none beyond `end`."""
+    windows: list[Window] = []
+    window = grid.window_of(begin)
+    while end is None or window.end <= end:
+        if (stop - window.start) / (window.end - window.start) < MIN_COVERED:
+            break
+        windows.append(window)
+        window = grid.window_of(window.end)
     return windows
 
 
@@ -261,9 +270,8 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     due = job.usecase.spec.label.available_after.after(window.end)
     decision = next((entry for entry in reversed(decisions) if entry.as_of == due), None)
     report = next((entry for entry in reversed(reports) if entry.as_of == due), None)
-    measured: dict[str, Any] = next(
-        (m for m in reversed(job.database.measurements(job.name)) if m["start"] == window.start.isoformat()), {}
-    )
+    found = reversed(job.database.measurements(job.name))
+    measured: dict[str, Any] = next((m for m in found if window.start < Window.of(m).end <= window.end), {})
     turned = decision is not None and decision.action == "retrain" and decision.turn is not None
     promoted = turned and verdict.outcome == "done"
     story.trials = sum(entry.action != "untold" for entry in job.database.entries(job.name, kind=TRIAL))
@@ -273,8 +281,7 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     desired = job.releases.desired(job.name)
     story.windows.append(
         {
-            "start": window.start.isoformat(),
-            "end": window.end.isoformat(),
+            **window.to_dict(),
             "rows": measured.get("rows", 0),
             "static": None,
             "loop": None,
@@ -353,7 +360,7 @@ def _compare(
             "comparison, window %d of %d, %s: %s %.3f never retraining, %.3f retrained before it%s",
             number,
             len(windows),
-            f"{window.start:%Y-%m-%d}",
+            window.name,
             metric,
             never[-1],
             every[-1],

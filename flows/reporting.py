@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from expectations.errors import LakeError, UseCaseNotFoundError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
+from expectations.windows import Grid, Window
 from infra.settings import Settings
 from tasks.monitoring.reporting import draw_window
 from tasks.stores.places import Job
@@ -21,8 +22,8 @@ def report_window(settings: Settings, name: str, moment: datetime) -> str:
         If nothing was served in that window, or nothing is served at all.
     """
     usecase = _use_case(settings, name)
-    window = usecase.spec.windows.window_of(moment)
     job = Job(usecase, settings.places(), datetime.now(UTC))
+    window = _window_at(job, moment)
     drawn = draw_window(job, window)
     if drawn is None:
         raise LakeError(
@@ -32,6 +33,24 @@ def report_window(settings: Settings, name: str, moment: datetime) -> str:
         )
     ui = job.places.reports_ui
     return drawn.link(ui) if ui else f"drawn into {job.places.reports}; `driftwheel up` shows it under {usecase.name}"
+
+
+def _window_at(job: Job, moment: datetime) -> Window:
+    windows = job.usecase.spec.windows
+    if isinstance(windows, Grid):
+        return windows.window_of(moment)
+    found = [Window.of(each) for each in job.database.measurements(job.name)]
+    inside = next((each for each in found if each.start <= moment < each.end), None)
+    if inside is None:
+        spans = (
+            f"{len(found)}, from {found[0].start:%Y-%m-%d %H:%M} to {found[-1].end:%Y-%m-%d %H:%M}" if found else "none"
+        )
+        raise LakeError(
+            f"a window of {job.name} of {windows.rows} rows that was measured and holds {moment:%Y-%m-%d %H:%M}",
+            spans,
+            "Run the monitor flow first, or choose a moment in which it served",
+        )
+    return inside
 
 
 def _use_case(settings: Settings, name: str) -> LoadedUseCase:

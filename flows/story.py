@@ -6,12 +6,12 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from expectations.windows import Window
 from flows.replay import Story
 from tasks.stores.files import storing
 
@@ -57,7 +57,7 @@ def draw(story: Story) -> Figure:
     top.set_title(f"{story.usecase}: a frozen model and the loop", loc="left", pad=16)
     top.legend(frameon=False, loc="best")
     bottom.set_ylabel("columns\ndrifted")
-    bottom.set_xticks(list(places), _ticks([told["start"] for told in story.windows]))
+    bottom.set_xticks(list(places), _ticks([Window.of(told) for told in story.windows]))
     bottom.set_xlabel(
         "after each window:  ▾ retrain   ▴ rollback   • warn   ✕ hold;  dotted line: a new version answers"
     )
@@ -155,15 +155,11 @@ def backtest_table(found: Backtest, most: int = 10) -> Table:
     return shown
 
 
-def _when(instant: str) -> str:
-    """Name a window by its start, to the minute where it does not begin with a day."""
-    start = datetime.fromisoformat(instant)
-    return f"{start:%Y-%m-%d}" if (start.hour, start.minute) == (0, 0) else f"{start:%Y-%m-%d %H:%M}"
-
-
-def _ticks(instants: Sequence[str]) -> list[str]:
-    """Name windows in little room: a year stands where it begins."""
-    starts = [datetime.fromisoformat(instant) for instant in instants]
+def _ticks(windows: Sequence[Window]) -> list[str]:
+    """Name windows in little room: a year stands where it begins, and of rows the last one."""
+    if all(each.counted for each in windows):
+        return [f"to {each.counted[1]:,}" for each in windows if each.counted]
+    starts = [each.start for each in windows]
     days = all((start.hour, start.minute) == (0, 0) for start in starts)
     named = []
     for before, start in zip([None, *starts], starts, strict=False):
@@ -196,7 +192,7 @@ def _page(story: Story, picture: str) -> str:
     )
     heads = "".join(f"<th>{html.escape(head)}</th>" for head in _HEADS)
     notes = "".join(
-        f"<li><b>{html.escape(_when(told['start']))}</b>: {html.escape(told['summary'])}</li>" for told in story.windows
+        f"<li><b>{html.escape(Window.of(told).name)}</b>: {html.escape(told['summary'])}</li>" for told in story.windows
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(story.usecase)}: replay</title>
@@ -221,7 +217,7 @@ _HEADS = ("window", "rows", "frozen", "loop", "drifted", "decision", "cause", "n
 def _rows(story: Story) -> list[tuple[str, ...]]:
     return [
         (
-            _when(told["start"]),
+            Window.of(told).name,
             f"{told['rows']:,}",
             f"{told['static']:.3f}",
             f"{told['loop']:.3f}",

@@ -86,7 +86,7 @@ class _Walking:
     def __init__(self, past: Past, policy: Policy) -> None:
         self.past, self.policy, self.done = past, policy, Walk()
         self.champion = past.first()
-        self.bounds = Bounds.of(past.spec.monitoring.every, past.spec.evaluation)
+        self.bounds = Bounds.of(past.spec.monitoring.span, past.spec.evaluation)
         self.releases = [Release(past.begins(0), self.champion)]
         self.last_turn = past.begins(0)
         self.measured: dict[Model, list[_Measured]] = {}
@@ -139,11 +139,14 @@ class _Walking:
             tuple(windows[-HISTORY:]),
             growth(self.champion.learnt_rows, new),
             tuple(trial for model, trial in self.tried if model is not self.champion)[-HISTORY:],
-            spec.monitoring.every,
+            spec.monitoring.span,
             spec.costs.release_in_windows,
             sum(each.status != "unknown" for each in windows[:-HISTORY]),
         )
-        return decide(history, self.policy, Situation(now, self.last_turn, new, ended=tuple(self.ended)), self.bounds)
+        ends = [each.end for each in self.past.windows[: number + 1]]
+        since = sum(end > self.ended[-1].as_of for end in ends) if self.ended else 0
+        situation = Situation(now, self.last_turn, new, ended=tuple(self.ended), since_ended=since)
+        return decide(history, self.policy, situation, self.bounds)
 
     def _try(self, number: int, known: list[_Measured]) -> None:
         """Try a challenger on the champion's newest known window, once, if the policy asks so.

@@ -46,6 +46,8 @@ class Situation:
         Expectations the newest data broke; while there are any, nothing is trained.
     ended : tuple of Ended
         Turns that were released or refused, oldest first; not the first model's.
+    since_ended : int
+        Windows that ended after the last of these was asked for.
     """
 
     as_of: datetime
@@ -54,6 +56,7 @@ class Situation:
     open_turn: bool = False
     held: tuple[str, ...] = ()
     ended: tuple[Ended, ...] = ()
+    since_ended: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry; `from_dict` makes it again."""
@@ -74,6 +77,7 @@ class Situation:
             content["open_turn"],
             tuple(content["held"]),
             tuple(Ended(datetime.fromisoformat(each["as_of"]), each["released"]) for each in content["ended"]),
+            content.get("since_ended", 0),
         )
 
 
@@ -100,28 +104,28 @@ class Bounds:
 
     Attributes
     ----------
-    every : Duration
-        Length of a window.
+    every : Duration or None
+        Length of a window; None where it is so many rows.
     min_rows : int
         New labelled rows a retraining needs, where the policy does not say.
     """
 
-    every: Duration
+    every: Duration | None
     min_rows: int
 
     @classmethod
-    def of(cls, every: Duration, evaluation: Evaluation) -> Bounds:
+    def of(cls, every: Duration | None, evaluation: Evaluation) -> Bounds:
         """Return those of a use case: as many rows as give a holdout that may be judged by."""
         return cls(every, math.ceil(evaluation.min_rows / evaluation.holdout))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry; `from_dict` makes it again."""
-        return {"every": str(self.every), "min_rows": self.min_rows}
+        return {"every": str(self.every) if self.every else None, "min_rows": self.min_rows}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Bounds:
         """Make it of what JSON kept."""
-        return cls(Duration.parse(content["every"]), content["min_rows"])
+        return cls(Duration.parse(content["every"]) if content["every"] else None, content["min_rows"])
 
 
 def decide(history: History, policy: Policy, situation: Situation, bounds: Bounds) -> Decision:
@@ -194,7 +198,11 @@ def _against(policy: Policy, situation: Situation, bounds: Bounds) -> str:
         if paid >= policy.budget.releases:
             return f"{paid} releases in the last {policy.budget.per}, which is the budget"
     refused = _refused_in_a_row(situation.ended)
-    if refused >= policy.breaker:
+    if refused >= policy.breaker and bounds.every is None:
+        left = refused - situation.since_ended
+        if left > 0:
+            return f"{refused} challengers in a row were refused: none is tried in the next {left} windows"
+    elif refused >= policy.breaker and bounds.every is not None:
         until = bounds.every.after(situation.ended[-1].as_of, refused)
         if now < until:
             return f"{refused} challengers in a row were refused: none is tried before {until:%Y-%m-%d %H:%M}"

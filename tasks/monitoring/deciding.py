@@ -13,6 +13,7 @@ import polars as pl
 
 from expectations.deciding import HISTORY, Back, History, Seen, Trial
 from expectations.slots import METRICS
+from expectations.windows import Window
 from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.champion import current_champion
 from tasks.deciding.gaps import growth
@@ -82,10 +83,10 @@ def decide_now(job: Job) -> Watched:
         return Watched(nothing, None, None)
     clocks = _labelled_clocks(job, champion)
     tried = _tried(job)
-    situation = _situation(job, len(clocks), held)
+    situation = _situation(job, len(clocks), held, measured)
     past = _history(job, champion, history, measured, clocks, tried)
     policy = spec.monitoring.policy
-    bounds = Bounds.of(spec.monitoring.every, spec.evaluation)
+    bounds = Bounds.of(spec.monitoring.span, spec.evaluation)
     decision = _with_causes(decide(past, policy, situation, bounds), content)
     evidence: dict[str, Any] = {
         "window": content,
@@ -138,9 +139,10 @@ def _predecessor_of(champion: Bundle, tried: _Tried) -> str | None:
     return next((each for each in reversed(found) if each), None)
 
 
-def _situation(job: Job, new_labelled: int, held: tuple[str, ...]) -> Situation:
+def _situation(job: Job, new_labelled: int, held: tuple[str, ...], measured: Sequence[Mapping[str, Any]]) -> Situation:
     turns = job.database.turns(job.name)
-    ended = (turn for turn in turns if turn.state in ("done", "refused") and turn.cause != "bootstrap")
+    came = (turn for turn in turns if turn.state in ("done", "refused") and turn.cause != "bootstrap")
+    ended = tuple(Ended(turn.as_of, turn.state == "done") for turn in came if turn.as_of <= job.as_of)
     return Situation(
         as_of=job.as_of,
         # one from later is no turn before this instant: a clock was ahead, or somebody looks back
@@ -148,7 +150,8 @@ def _situation(job: Job, new_labelled: int, held: tuple[str, ...]) -> Situation:
         new_labelled=new_labelled,
         open_turn=job.database.open_turn(job.name) is not None,
         held=held,
-        ended=tuple(Ended(turn.as_of, turn.state == "done") for turn in ended if turn.as_of <= job.as_of),
+        ended=ended,
+        since_ended=sum(Window.of(each).end > ended[-1].as_of for each in measured) if ended else 0,
     )
 
 
@@ -199,7 +202,7 @@ def _history(
         tuple(seen),
         growth(champion.learnt_rows, len(clocks)),
         tuple(past[-HISTORY:]),
-        spec.monitoring.every,
+        spec.monitoring.span,
         spec.costs.release_in_windows,
         sum(each["status"] != "unknown" for each in older),
     )

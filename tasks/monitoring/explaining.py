@@ -45,7 +45,7 @@ def explain_window(
     since, start = found.window.start - _REFERENCE, found.window.start
     values, weights, windows = [], [], []
     for content in earlier:
-        window = Window(datetime.fromisoformat(content["start"]), datetime.fromisoformat(content["end"]))
+        window = Window.of(content)
         if content["champion"] != champion.digest or not since <= window.start < window.end <= start:
             continue
         value = next((each["value"] for each in content["realised"] if each["metric"] == rule.metric), None)

@@ -66,7 +66,7 @@ def note_silence(job: Job, asked: Sequence[datetime]) -> None:
     """
     if not asked:
         return
-    grid = job.usecase.spec.windows
+    grid = job.usecase.spec.grid
     last = grid.after(asked[-1])
     empty = grid.between(last, job.as_of)
     usual = max((grid.between(grid.after(before), after) for before, after in pairwise(asked)), default=0)

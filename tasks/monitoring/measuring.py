@@ -101,8 +101,7 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
         return {
-            "start": self.window.start.isoformat(),
-            "end": self.window.end.isoformat(),
+            **self.window.to_dict(),
             "champion": self.champion,
             "version": self.version,
             "rows": self.rows,

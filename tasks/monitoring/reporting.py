@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -65,7 +64,7 @@ def report_decision(job: Job, watched: Watched) -> str | None:
     if watched.measurement is None or watched.decision.action == "keep":
         return None
     span = watched.measurement
-    window = Window(datetime.fromisoformat(span["start"]), datetime.fromisoformat(span["end"]))
+    window = Window.of(span)
     try:
         drawn = draw_window(job, window, span["champion"])
     except (BundleError, ReportError) as error:  # a picture for people: what was measured and decided stands without it
@@ -92,7 +91,7 @@ def report_decision(job: Job, watched: Watched) -> str | None:
                 "drawn",
                 watched.decision.cause,
                 f"drift over {window}",
-                {"report": link, "start": span["start"], "end": span["end"]},
+                {"report": link, **window.to_dict()},
             ),
         )
     return link

@@ -54,7 +54,7 @@ def watch_loss(job: Job) -> Verdict | None:
     verdict, finding = None, None
     for hour, loss, coverage in _losses(job, champion, begin, ripe):
         start = datetime.fromtimestamp(hour, UTC)
-        late = spec.monitoring.every.after(spec.label.available_after.after(start + _HOUR)) <= job.as_of
+        late = spec.grid.every.after(spec.label.available_after.after(start + _HOUR)) <= job.as_of
         if coverage < needed and not late:
             break
         until = start + _HOUR

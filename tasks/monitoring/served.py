@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import polars as pl
 
-from expectations.windows import Grid, Window
+from expectations.windows import Count, Grid, Window
 from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.lake import Lake
 
@@ -18,7 +18,7 @@ Why = Literal["learnt", "ahead"]
 
 @dataclass(frozen=True, order=True)
 class ServedWindow:
-    """A closed window with predictions, and the bundle and version that answered most of it."""
+    """A window that is closed and has predictions, and the bundle and version that answered most of it."""
 
     window: Window
     bundle: str
@@ -54,12 +54,18 @@ def find_asked(lake: Lake, grid: Grid) -> list[datetime]:
 
 
 def find_served(
-    lake: Lake, grid: Grid, cutoffs: Mapping[str, datetime], as_of: datetime
+    lake: Lake,
+    windows: Grid | Count,
+    cutoffs: Mapping[str, datetime],
+    as_of: datetime,
+    closed: Sequence[Window] = (),
 ) -> tuple[list[ServedWindow], list[Strays]]:
     """Find the closed windows that have predictions, oldest first, and what lies in none.
 
     Parameters
     ----------
+    closed : sequence of Window
+        Those that were closed before. Windows by count begin after them: a row that comes late lies in one of them.
     cutoffs : mapping of str to datetime
         Bundle -> up to when it has learnt. Where a client's clock is wrong, or somebody asks about the past, event
         times may lie anywhere; windows lie between here and `as_of`, so their number does not grow with such rows.
@@ -80,11 +86,15 @@ def find_served(
         .when(later)
         .then(pl.lit("later"))  # a later run's: every one meets some that were served after its instant
     )
+    told = rows.join(known, on="bundle", how="left").with_columns(why.alias("why"))
+    if isinstance(windows, Grid):
+        found_in = {}
+        placed = told.with_columns(pl.when(pl.col("why").is_null()).then(windows.start("event_time")).alias("start"))
+    else:
+        found_in = {each.start: each for each in _counted(told, windows, cutoffs, closed)}
+        placed = _placed(told, list(found_in.values()))
     counted = (
-        rows.join(known, on="bundle", how="left")
-        .with_columns(why.alias("why"))
-        .with_columns(pl.when(pl.col("why").is_null()).then(grid.start("event_time")).alias("start"))
-        .group_by("start", "bundle", "version", "why")
+        placed.group_by("start", "bundle", "version", "why")
         .agg(
             pl.len().alias("rows"),
             pl.col("event_time").min().alias("first"),
@@ -105,9 +115,39 @@ def find_served(
         .select("bundle", "version", "why", "rows", "first", "last")
         .sort("bundle", "version", "why")
     )
-    windows = [
-        ServedWindow(Window(start, grid.after(start)), bundle, version)
-        for start, bundle, version in found.iter_rows()
-        if grid.after(start) <= as_of
+    served = [
+        ServedWindow(
+            Window(start, windows.after(start)) if isinstance(windows, Grid) else found_in[start], bundle, version
+        )
+        for start, bundle, version in found.drop_nulls("start").iter_rows()
     ]
-    return windows, [Strays(*row) for row in strays.iter_rows()]
+    return [each for each in served if each.window.end <= as_of], [Strays(*row) for row in strays.iter_rows()]
+
+
+def _counted(
+    told: pl.LazyFrame, windows: Count, cutoffs: Mapping[str, datetime], closed: Sequence[Window]
+) -> list[Window]:
+    """Return the windows that were closed before and those that are full now, oldest first."""
+    newest = max(closed, key=lambda each: each.end, default=None)
+    times = told.filter(pl.col("why").is_null()).select("event_time")
+    if newest is not None:
+        times = times.filter(pl.col("event_time") >= newest.end)
+    learnt = min(cutoffs.values(), default=None)
+    begin = None if learnt is None else learnt + timedelta(microseconds=1)
+    came = times.collect(engine="streaming")["event_time"].drop_nulls().sort()
+    return [*sorted(closed), *windows.cut(came, newest, begin)]
+
+
+def _placed(told: pl.LazyFrame, windows: Sequence[Window]) -> pl.LazyFrame:
+    """Say of rows in which window they lie; nothing of those that lie in none, or in one that is not full yet."""
+    instants = pl.Datetime("us", "UTC")
+    bounds = pl.LazyFrame(
+        {"start": [each.start for each in windows], "_end": [each.end for each in windows]},
+        schema={"start": instants, "_end": instants},
+    )
+    inside = pl.col("why").is_null() & (pl.col("event_time") < pl.col("_end"))
+    return (
+        told.sort("event_time")
+        .join_asof(bounds.sort("start"), left_on="event_time", right_on="start", coalesce=False)
+        .with_columns(pl.when(inside).then("start").alias("start"))
+    )

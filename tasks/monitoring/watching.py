@@ -22,25 +22,30 @@ from tasks.monitoring.measuring import Measurement, measure
 from tasks.monitoring.served import ServedWindow, find_asked, find_served
 from tasks.stores.places import Job
 
+_PATIENCE = 10
+"""Later windows by count that are ripe, after which the labels of one are not waited for."""
+
 
 def measure_windows(job: Job) -> list[Measurement]:
     """Measure every closed window with predictions that is not final yet, oldest first.
 
     A window belongs to the bundle that answered most of it, also after that was replaced. It is final once all its
-    rules are known, or once it has been ripe for another window's length. Rows that are in no window are reported.
-    What was measured stays: where windows are cut otherwise since (another length, zone or first day of the week), the
-    new ones begin after the last known one.
+    rules are known, or once it has been ripe for another window's length (by count: once ten later ones are ripe). Rows
+    that are in no window are reported. What was measured stays: where windows are cut otherwise since (another length,
+    zone or first day of the week, or by count), the new ones begin after the last known one.
     """
     desired = job.releases.desired(job.name)
     if desired is None or desired.champion is None or job.lake.version("predictions") is None:
         return []
     spec, cutoffs = job.usecase.spec, cutoffs_of(job)
-    windows, strays = find_served(job.lake, spec.windows, cutoffs, job.as_of)
-    note_strays(job, strays)
-    note_silence(job, find_asked(job.lake, spec.windows))
     known = {(each["start"], each["end"]): each for each in job.database.measurements(job.name)}
+    closed = [Window.of(each) for each in known.values()]
+    windows, strays = find_served(job.lake, spec.windows, cutoffs, job.as_of, closed)
+    note_strays(job, strays)
+    note_silence(job, find_asked(job.lake, spec.grid))
     past = dict(known)
-    due = [each for each in windows if not _is_final(job, each.window, known.get(_span(each.window)))]
+    over = _over_until(job, [each.window for each in windows])
+    due = [each for each in windows if not _is_final(job, each.window, known.get(_span(each.window)), over)]
     due = _not_cut_otherwise(due, known)
     for each in due:
         known.pop(_span(each.window), None)
@@ -111,13 +116,22 @@ def _span(window: Window) -> tuple[str, str]:
     return window.start.isoformat(), window.end.isoformat()
 
 
-def _is_final(job: Job, window: Window, content: dict[str, Any] | None) -> bool:
+def _over_until(job: Job, windows: Sequence[Window]) -> datetime | None:
+    """Return up to which end windows by count have waited long enough for their labels; None where none has."""
+    delay = job.usecase.spec.label.available_after
+    ripe = sorted(each.end for each in windows if each.ripe(delay, job.as_of))
+    return ripe[-1 - _PATIENCE] if len(ripe) > _PATIENCE else None
+
+
+def _is_final(job: Job, window: Window, content: dict[str, Any] | None, over: datetime | None) -> bool:
     if content is None:
         return False
     spec = job.usecase.spec
-    known = content["ripe"] and all(rule["status"] != "unknown" for rule in content["realised"])
-    ripe = spec.label.available_after.after(window.end)
-    return known or spec.monitoring.every.after(ripe) <= job.as_of
+    if content["ripe"] and all(rule["status"] != "unknown" for rule in content["realised"]):
+        return True
+    if spec.monitoring.span is None:
+        return over is not None and window.end <= over
+    return spec.monitoring.span.after(spec.label.available_after.after(window.end)) <= job.as_of
 
 
 def _improve(best: dict[str, dict[str, float]], content: dict[str, Any], spec: UseCase) -> None:

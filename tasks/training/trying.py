@@ -225,7 +225,7 @@ def try_now(job: Job) -> Tried | None:
     ]
     if not known or job.lake.version("clean") is None:
         return None
-    window = Window(datetime.fromisoformat(known[-1]["start"]), datetime.fromisoformat(known[-1]["end"]))
+    window = Window.of(known[-1])
     key = f"{job.name}/{TRIAL}/{champion.digest[:12]}/{window.end.isoformat()}"
     with job.database.reading() as connection:
         if job.database.stands(connection, key):
@@ -242,7 +242,7 @@ def try_now(job: Job) -> Tried | None:
     back = None if before is None else hold_against_predecessor(rows, spec, window, champion, before)
     evidence: dict[str, Any] = {
         "bundle": champion.digest,
-        "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+        "window": window.to_dict(),
     }
     if before is not None and back is not None:
         evidence |= {"predecessor": before.digest, "back": back.gap, "back_variance": back.variance}
