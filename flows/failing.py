@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 FAILED, INTERRUPTED = 1, 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Commands(click.Group):
@@ -51,8 +52,30 @@ class Commands(click.Group):
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # click's own: nobody is there who would read a sentence
             _trace(error)
-            _tell_fault(error, ctx)
+            if isinstance(error, OSError) and error.errno in _FULL and _is_output_stuck():
+                _tell(_unwritable_output(error))
+            else:
+                _tell_fault(error, ctx)
         sys.exit(FAILED)
+
+
+def _is_output_stuck() -> bool:
+    """Whether nothing more can be printed, tried with the end of a line."""
+    try:
+        print(flush=True)  # noqa: T201 - what `click.echo` does, without a look at the terminal
+    except OSError:
+        return True
+    return False
+
+
+def _unwritable_output(error: OSError) -> Exception:
+    from expectations.errors import StorageError
+
+    return StorageError(
+        "room for what is printed, where standard output goes",
+        str(error),
+        "Print it elsewhere; what the command did is done",
+    )
 
 
 def _trace(error: Exception) -> None:

@@ -88,6 +88,15 @@ def talk() -> None:
         print("many words")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_output_that_has_no_room_is_no_fault_of_ours() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        ended = subprocess.run([BIN, "parts"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "room for what is printed" in ended.stderr
+    assert "No space left on device" in ended.stderr
+
+
 def test_a_fault_of_ours_is_one_line_and_its_trace_is_kept(home: Path) -> None:
     done = CliRunner().invoke(commands, ["divide"])
     assert done.exit_code == 1
