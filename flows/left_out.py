@@ -26,7 +26,7 @@ def note_left_out(settings: Settings, name: str, folder: Path, error: Driftwheel
 
     The alert goes to the addresses of its own YAML where these can be read at least.
     """
-    database, why = settings.platform(), _reason(error)
+    database, why = settings.platform(), reason_of(error)
     _log.error("%s is left out: %s", name, why)
     key = f"{name}/{_MARK}/{_state(folder, why)}"
     summary = f"none of its flows runs: {why}"
@@ -50,7 +50,7 @@ def unreadable(settings: Settings, name: str) -> str | None:
     try:
         settings.use_case(name)
     except DriftwheelError as error:
-        return _reason(error)
+        return reason_of(error)
     return None
 
 
@@ -64,7 +64,8 @@ def trouble_of(settings: Settings, name: str) -> str | None:
     return None
 
 
-def _reason(error: DriftwheelError) -> str:
+def reason_of(error: DriftwheelError) -> str:
+    """Say in few words why a use case cannot be read."""
     if not isinstance(error, UseCaseError):
         return mask(str(error)[:_MAX_CHARACTERS])
     more = len(error.problems) - _SHOWN_PROBLEMS

@@ -86,23 +86,34 @@ def main() -> None:
     parser.add_argument("page", choices=_PAGES)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", options.port))
-    except OSError as error:
-        print(f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}", file=sys.stderr)  # noqa: T201 - the log
-        sys.exit(_CANNOT_LISTEN)
-    import uvicorn
-
+    listener = listen(options.port)
     from infra.front import Front
     from infra.settings import Settings
 
     settings = Settings()
     if options.page == "mlflow":
         threading.Thread(target=_collect_daily, args=(settings, listener.getsockname()[1]), daemon=True).start()
+    serve(Front(_PAGES[options.page](settings), options.page, settings.token), listener)
+
+
+def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """Take a port, or end this process with a line that says why it cannot be had."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        print(f"cannot listen on {host}:{port}: {error.strerror}", file=sys.stderr)  # noqa: T201 - the log
+        sys.exit(_CANNOT_LISTEN)
+    return listener
+
+
+def serve(application: Application, listener: socket.socket) -> None:
+    """Serve an application until SIGTERM."""
+    import uvicorn
+
     config = uvicorn.Config(
-        Front(_PAGES[options.page](settings), options.page, settings.token),
+        application,
         log_level="warning",
         access_log=False,
         backlog=_BACKLOG,

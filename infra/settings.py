@@ -50,6 +50,8 @@ class Addresses(BaseModel):
     mlflow: str
     evidently: str
     service: str
+    page: str = ""
+    """Empty in what a version without it noted."""
 
 
 class Settings(BaseSettings):
@@ -83,6 +85,7 @@ class Settings(BaseSettings):
     mlflow_port: Port = 5000
     evidently_port: Port = 8011
     service_port: Port = 8080
+    page_port: Port = 8070
     """A port of 0 takes any free one."""
 
     @property

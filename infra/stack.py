@@ -1,4 +1,4 @@
-"""The local stack: Prefect, MLflow, Evidently, the runner and the service as supervised processes on loopback."""
+"""The local stack: the page, Prefect, MLflow, Evidently, the runner and the service, supervised, on loopback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from infra.ports import any_port, port_free
 from infra.settings import Addresses, Settings, write_addresses
 from infra.vital_signs import RUNNER, shows
 
-PROGRAMS = ("prefect", "mlflow", "evidently", "service", "runner")
+PROGRAMS = ("page", "prefect", "mlflow", "evidently", "service", "runner")
 NEEDED_TO_RUN = ("prefect", "mlflow", "service")
 MARKER = "DRIFTWHEEL_STACK"
 FIRST_START_SECONDS = 160.0
@@ -176,7 +176,7 @@ class Stack:
 
     def _addresses(self, programs: Sequence[str], *, fixed_ports: bool) -> Addresses:
         chosen, taken = {}, []
-        for name in ("prefect", "mlflow", "evidently", "service"):
+        for name in Addresses.model_fields:
             port = getattr(self.settings, f"{name}_port")
             if port and name in programs and not port_free(port):
                 if fixed_ports:
@@ -200,6 +200,7 @@ class Stack:
             "service": f"{python} -m infra.serving --releases {_quoted(home / 'releases')} "
             f"--journal {_quoted(home / 'journal')} --port {_port(addresses.service)} {self._service_options()}",
             "runner": f"{python} -m flows.deployments",
+            "page": f"{python} -m flows.page --port {_port(addresses.page)}",
         }
         parts = [
             "[unix_http_server]",

@@ -107,7 +107,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTWHEEL_HOME", str(folder))
-        for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE"):
+        for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE", "PAGE"):
             patch.setenv(f"DRIFTWHEEL_{program}_PORT", "0")
         for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)

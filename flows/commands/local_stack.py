@@ -13,7 +13,7 @@ from flows.failing import FAILED
 @click.command()
 @click.option("--detach", is_flag=True, help="Return when everything answers; stop with `driftwheel down`.")
 def up(detach: bool) -> None:
-    """Start Prefect, MLflow, Evidently, the runner and the service, and wait until each answers."""
+    """Start the page, Prefect, MLflow, Evidently, the runner and the service, and wait until each answers."""
     import signal
 
     from flows.left_out import unreadable
@@ -34,6 +34,7 @@ def up(detach: bool) -> None:
             "driftwheel is up",
             ("what", "address", "there"),
             [
+                ("the page", addresses.page, "look here first: every use case, what it found, what to do"),
                 ("Prefect", addresses.prefect, "flows, schedules, decisions"),
                 ("MLflow", f"{addresses.mlflow}/#/experiments?{MODEL_PAGES}", "experiments, models, plots"),
                 ("Evidently", addresses.evidently, "drift reports"),

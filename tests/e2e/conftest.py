@@ -14,7 +14,7 @@ from infra.settings import Addresses, Settings
 from infra.stack import Stack
 from tests.conftest import forget_prefect_services
 
-PROGRAMS = ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE")
+PROGRAMS = ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE", "PAGE")
 
 
 def wait(done: Callable[[], object], seconds: float = 120) -> object:

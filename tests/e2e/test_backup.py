@@ -36,7 +36,7 @@ def test_all_is_lost_and_comes_back(
 
     home = tmp_path / "home"
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(home))
-    for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE"):
+    for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE", "PAGE"):
         monkeypatch.setenv(f"DRIFTWHEEL_{program}_PORT", "0")
     for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_"))]:
         monkeypatch.delenv(name)

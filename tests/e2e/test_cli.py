@@ -26,7 +26,7 @@ def call(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         key: value for key, value in os.environ.items() if not key.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))
     }
     environment |= {"DRIFTWHEEL_HOME": str(tmp_path / "home")}
-    for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE"):
+    for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE", "PAGE"):
         environment[f"DRIFTWHEEL_{program}_PORT"] = "0"
 
     def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -127,6 +127,7 @@ def test_up_status_down_leave_no_process_also_after_kill_nine(call, tmp_path: Pa
         "evidently",
         "service",
         "runner",
+        "page",
     }
     assert call("up", "--detach").returncode == 1
     assert call("doctor").returncode == 0

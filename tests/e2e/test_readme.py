@@ -276,7 +276,7 @@ def shell(tmp_path: Path) -> Iterator[Callable[[str], subprocess.CompletedProces
     environment |= {"HOME": str(home)}
     (tmp_path / "mine.yaml").write_text("{trigger: trial, release_cost: 0.2}\n")
     port = str(any_port())
-    environment |= {f"DRIFTWHEEL_{name}_PORT": "0" for name in ("PREFECT", "MLFLOW", "EVIDENTLY")}
+    environment |= {f"DRIFTWHEEL_{name}_PORT": "0" for name in ("PREFECT", "MLFLOW", "EVIDENTLY", "PAGE")}
     environment |= {"DRIFTWHEEL_SERVICE_PORT": port}
 
     def call(command: str) -> subprocess.CompletedProcess[str]:

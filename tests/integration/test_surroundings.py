@@ -200,7 +200,7 @@ class Place:
         names = {name: str(value) for name, value in vars(self).items()}
         arguments = [argument.format(**names) for argument in ARGUMENTS[command]]
         port = self.taken if command == "up" else "0"  # nothing is to be started here
-        ports = {f"DRIFTWHEEL_{name}_PORT": port for name in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE")}
+        ports = {f"DRIFTWHEEL_{name}_PORT": port for name in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE", "PAGE")}
         return CliRunner(env=ports).invoke(main, [*command.split(), *arguments], prog_name="driftwheel")
 
     def state(self) -> State:

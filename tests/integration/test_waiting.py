@@ -27,7 +27,7 @@ time.sleep(600)
 def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """The stack of a home whose MLflow takes its port and never answers."""
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
-    for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE"):
+    for program in ("PREFECT", "MLFLOW", "EVIDENTLY", "SERVICE", "PAGE"):
         monkeypatch.setenv(f"DRIFTWHEEL_{program}_PORT", "0")
     monkeypatch.setattr(identity, "_TIMEOUT", 0.1)
     (tmp_path / "page.py").write_text(PAGE)

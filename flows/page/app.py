@@ -1,0 +1,285 @@
+"""The page as an application: addresses, what is read for each, and the templates it is shown by."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from expectations.errors import DriftwheelError
+from flows.page import charts, reading
+from flows.page.known import UseCases
+from flows.page.measured import Drifted, Measured
+from flows.page.servers import Answers, Run, Servers, model_link, per_minute, run_link
+from infra.settings import Settings
+from tasks.stores.plain import to_json
+
+HERE = Path(__file__).parent
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Page:
+    """What the handlers share.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.use_cases, self.servers = UseCases(settings), Servers(settings)
+        self.database = settings.platform()
+        self._templates = _environment()
+
+    def show(self, template: str, answers: Answers, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401
+        """Render a page."""
+        shared = {
+            "addresses": self.servers.addresses,
+            "away": answers.away,
+            "home": str(self.settings.folder),
+            "stamp": _stamp(),
+        }
+        text = self._templates.get_template(template).render(**shared, **values)
+        return HTMLResponse(text, status, HEADERS)
+
+    # --- pages ----------------------------------------------------------------------------------------------------
+
+    async def overview(self, request: Request) -> Response:
+        """Show all use cases; of `/cards` the part alone that is asked for again."""
+        answers = await self.servers.answers()
+        cards = await asyncio.to_thread(reading.overview, self.use_cases, self.database, reading.now())
+        tally = Counter((card.state.word, card.state.tone) for card in cards)
+        latest: dict[str, Run] = {}
+        for run in reversed(answers.runs):
+            if run.start is not None:
+                latest[run.usecase] = run
+        return self.show(
+            "cards.html" if request.url.path == "/cards" else "overview.html",
+            answers,
+            cards=cards,
+            live=[card for card in cards if not card.replay],
+            replays=[card for card in cards if card.replay],
+            tally=[(word, tone, count) for (word, tone), count in tally.most_common()],
+            attention=sum(card.state.tone in ("bad", "worse") and not card.replay for card in cards),
+            going=any(card.busy for card in cards) or any(run.going for run in answers.runs),
+            runs=latest,
+            coming={card.name: answers.next_of(card.name) for card in cards},
+        )
+
+    async def as_json(self, _: Request) -> Response:
+        """Say of all use cases what their cards say."""
+        cards = await asyncio.to_thread(reading.overview, self.use_cases, self.database, reading.now())
+        return Response(to_json(cards), media_type="application/json", headers=HEADERS)
+
+    async def use_case(self, request: Request) -> Response:
+        """Show a use case; of `/usecases/NAME/live` the part alone that is asked for again."""
+        name = request.path_params["name"]
+        live = request.url.path.endswith("/live")
+        most = _number(request.query_params.get("windows"), reading.WINDOWS, reading.MAX_WINDOWS)
+        kind = request.query_params.get("kind", "")
+        before = _number(request.query_params.get("before"), 0, 2**62) or None
+        answers = await self.servers.answers()
+        now = reading.now()
+        view = await asyncio.to_thread(reading.view, self.use_cases, self.database, name, now, most)
+        if view is None:
+            raise HTTPException(404, f"No use case is called {name}. See the overview for those there are.")
+        lines, older = (
+            ([], False)
+            if live
+            else await asyncio.to_thread(
+                reading.ledger, self.database, name, kind if kind in reading.KINDS else "", before
+            )
+        )
+        runs = answers.runs_of(name)
+        latest: dict[str, Run] = {}
+        for run in runs:
+            latest.setdefault(run.flow, run)
+        wanted = [latest[flow] for flow in ("collect", "train", "deploy", "monitor") if flow in latest]
+        seconds = await self.servers.stage_seconds(wanted) if wanted else {}
+        experiment = None if live else await self.servers.experiment(name)
+        mlflow = self.servers.addresses.get("MLflow", "")
+        return self.show(
+            "live.html" if live else "use_case.html",
+            answers,
+            view=view,
+            card=view.card,
+            seconds=seconds,
+            latest=latest,
+            going=view.card.busy or any(run.going for run in runs),
+            runs=[(run, run_link(self.servers.addresses, run)) for run in runs[:8]],
+            deployed=answers.deployed_of(name),
+            coming=answers.next_of(name),
+            counts=answers.counts.get(name),
+            pace=per_minute(self.servers.history, name),
+            errors={kind: seen for (usecase, kind), seen in self.servers.errors.items() if usecase == name},
+            lines=lines,
+            older=older,
+            kind=kind,
+            kinds=reading.KINDS,
+            drift_columns=_by_column(view.windows),
+            model=lambda version: model_link(self.servers.addresses, name, version),
+            tracking=lambda run: f"{mlflow}/#/experiments/{experiment}/runs/{run}" if experiment and mlflow else "",
+        )
+
+    async def entry(self, request: Request) -> Response:
+        """Show one entry of the ledger with its evidence."""
+        name, answers = request.path_params["name"], await self.servers.answers()
+        found = await asyncio.to_thread(reading.entry, self.database, name, request.path_params["number"])
+        if found is None:
+            raise HTTPException(404, "The ledger has no such entry.")
+        line, evidence = found
+        report = str(evidence.get("report") or "")
+        report = report if report.startswith(("http://", "https://")) else ""
+        text = to_json(evidence, indent=1)
+        return self.show("entry.html", answers, name=name, line=line, evidence=text, report=report)
+
+    # --- what goes wrong --------------------------------------------------------------------------------------------
+
+    async def not_found(self, _: Request, error: Exception) -> Response:
+        """Say that there is no such page, or what is wrong with a request."""
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        said = error.detail if isinstance(error, HTTPException) else str(error)
+        title = "Not here" if status == 404 else "Not done"
+        return self.show("problem.html", Answers(), status, title=title, said=said)
+
+    async def trouble(self, _: Request, error: Exception) -> Response:
+        """Say what the platform itself says is wrong."""
+        return self.show("problem.html", Answers(), 503, title="This cannot be read now", said=str(error))
+
+
+def application(settings: Settings) -> Starlette:
+    """Return the page of a home."""
+    page = Page(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await page.servers.close()
+
+    return Starlette(
+        routes=[
+            Route("/", page.overview),
+            Route("/cards", page.overview),
+            Route("/usecases.json", page.as_json),
+            Route("/usecases", lambda _: RedirectResponse("/")),
+            Route("/usecases/{name}", page.use_case),
+            Route("/usecases/{name}/live", page.use_case),
+            Route("/usecases/{name}/entries/{number:int}", page.entry),
+            Mount("/static", StaticFiles(directory=HERE / "static")),
+        ],
+        exception_handlers={HTTPException: page.not_found, DriftwheelError: page.trouble},
+        lifespan=lifespan,
+    )
+
+
+def _by_column(windows: Sequence[Measured]) -> list[tuple[str, list[Drifted | None]]]:
+    """Return what was found of each column of the newest window over time, those that drifted last first."""
+    by_window = [{each.column: each for each in window.drift} for window in windows]
+    newest = by_window[-1] if by_window else {}
+    order = sorted(newest, key=lambda column: (not newest[column].drifted, -(newest[column].score or 0.0)))
+    return [(column, [found.get(column) for found in by_window]) for column in order]
+
+
+def _number(text: str | None, otherwise: int, most: int) -> int:
+    return min(int(text), most) if text and text.isdecimal() and len(text) < 20 and int(text) else otherwise
+
+
+@cache
+def _stamp() -> str:
+    """Return what changes when a static file does, so that browsers ask for it again."""
+    digest = hashlib.sha256()
+    for path in sorted((HERE / "static").iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: Mapping[str, Callable[..., str]] = {
+        "number": charts.number,
+        "seconds": charts.seconds,
+        "ago": ago,
+        "exact": exact,
+        "span": span,
+        "sentence": sentence,
+    }
+    made.filters.update(filters)
+    made.globals.update(
+        spark=charts.spark,
+        course=charts.course,
+        drift_chart=charts.drift,
+        arrivals_chart=charts.arrivals,
+        causes_parts=charts.parts,
+        beam=charts.beam,
+    )
+    return made
+
+
+def exact(moment: datetime) -> str:
+    """Write an instant in full.
+
+    Examples
+    --------
+    >>> exact(datetime(2013, 6, 2, tzinfo=UTC))
+    '2013-06-02 00:00 UTC'
+    """
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def span(time: timedelta) -> str:
+    """Write how long something is, as a person would.
+
+    Examples
+    --------
+    >>> span(timedelta(days=3, hours=7))
+    '3 days'
+    """
+    seconds = time.total_seconds()
+    for unit, size in (("year", 365.25 * 86400), ("month", 30.44 * 86400), ("day", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            count = int(seconds / size)
+            return f"{count} {unit}{'s' if len(unit) > 3 or unit == 'day' else ''}"
+    return f"{seconds:.0f} s"
+
+
+def ago(moment: datetime) -> str:
+    """Write an instant by how long ago it was, or is to come."""
+    apart = reading.now() - moment
+    if abs(apart) < timedelta(seconds=2):
+        return "now"
+    return f"{span(apart)} ago" if apart > timedelta() else f"in {span(-apart)}"
+
+
+def sentence(text: str) -> str:
+    """Let a text begin with a capital letter and end with a full stop."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?', '`')) else '.'}" if text else ""

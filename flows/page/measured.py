@@ -1,0 +1,142 @@
+"""What was measured over a window, as far as the page shows it: decoded without what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What a metric was expected to be before its labels were known."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Estimated(msgspec.Struct, frozen=True):
+    """What a metric is expected to be, labels or not."""
+
+    metric: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    trusted: bool = True
+    why: str = ""
+    before: Expected | None = None
+
+    @property
+    def first(self) -> Expected:
+        """The estimate that was made without the window's own labels, where one was; else the one there is."""
+        return self.before if self.before is not None else Expected(self.value, self.low, self.high)
+
+
+class Realised(msgspec.Struct, frozen=True):
+    """A metric that is known."""
+
+    metric: str
+    value: float | None = None
+    reference: float | None = None
+    drop: float = 0.0
+    status: str = "unknown"
+    low: float | None = None
+    high: float | None = None
+    baselines: dict[str, float] = {}
+
+
+class Drifted(msgspec.Struct, frozen=True):
+    """A column held against the champion's training rows."""
+
+    column: str
+    status: str = ""
+    what: str = ""
+    odds: float | None = None
+    effect: float | None = None
+    score: float | None = None
+    missing_share: float = 0.0
+    missing_reference: float = 0.0
+    reason: str = ""
+    drifted: bool = False
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of the difference in loss."""
+
+    kind: str
+    what: str
+    value: float
+    remedy: str = ""
+    named: bool = False
+    lower: float | None = None
+    upper: float | None = None
+
+
+class Causes(msgspec.Struct, frozen=True):
+    """Why a window lost more than those before it."""
+
+    metric: str
+    status: str
+    reason: str = ""
+    before: float | None = None
+    now: float | None = None
+    total: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    parts: list[Part] = []
+    remedy: str = ""
+    notes: list[str] = []
+    words: str = ""
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """A window."""
+
+    start: str | None = None
+    end: str | None = None
+    champion: str = ""
+    version: str = ""
+    rows: int = 0
+    labelled: int = 0
+    coverage: float = 0.0
+    ripe: bool = False
+    status: str = "unknown"
+    realised: list[Realised] = []
+    estimated: list[Estimated] = []
+    drift: list[Drifted] = []
+    causes: Causes | None = None
+
+    @property
+    def name(self) -> str:
+        """How the window is called: by the day it begins, to the minute where that is no midnight."""
+        return named(self.start)
+
+    @property
+    def drifted(self) -> list[Drifted]:
+        """Columns that drifted, worst first."""
+        return [each for each in self.drift if each.drifted]
+
+    def known(self, metric: str) -> Realised | None:
+        """Return a metric where its value is known."""
+        return next((each for each in self.realised if each.metric == metric and each.value is not None), None)
+
+    def expected(self, metric: str) -> Estimated | None:
+        """Return the estimate of a metric where there is one."""
+        return next((each for each in self.estimated if each.metric == metric and each.value is not None), None)
+
+
+_decoder = msgspec.json.Decoder(Measured)
+
+
+def decode(contents: Sequence[str]) -> list[Measured]:
+    """Decode measurements as the database keeps them."""
+    return [_decoder.decode(each) for each in contents]
+
+
+def named(instant: str | None) -> str:
+    """Write an instant (ISO 8601) in little room."""
+    if instant is None:
+        return "–"
+    moment = datetime.fromisoformat(instant)
+    return f"{moment:%Y-%m-%d}" if (moment.hour, moment.minute) == (0, 0) else f"{moment:%Y-%m-%d %H:%M}"

@@ -1,0 +1,558 @@
+"""What the page says, read from the platform database and the folder of releases; nothing here knows HTML."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from flows.page.known import Known, UseCases, greater_is_better
+from flows.page.measured import Causes, Measured, decode
+from tasks.stores.database import HELD, Database
+from tasks.stores.glances import Glances, Line, Working
+from tasks.stores.ledger import TRIAL
+from tasks.stores.presences import PRESENCE
+
+Tone = Literal["good", "worse", "bad", "busy", "unknown", "none"]
+CARD_WINDOWS = 24
+"""Windows whose metric a card shows."""
+WINDOWS = 120
+"""Windows that a use case's page shows, where no more are asked for."""
+MAX_WINDOWS = 1200
+LINES = 40
+"""Entries of the ledger on a page."""
+MARKS = ("retrain", "rollback", "hold", "warn", "promoted", "rolled back", "withdrawn")
+"""What was decided or done that is marked over time; that nothing was to do is not."""
+KINDS = ("decision", "trial", "collect", "train", "deploy", "monitor", "service", "report", "usecase", "person")
+_MAX_MARKS = 400
+_TRIALS = 12
+_COLLECTS = 60
+
+
+@dataclass(frozen=True)
+class State:
+    """How a use case does: a word, a tone that a sign stands for, and a sentence."""
+
+    word: str
+    tone: Tone
+    why: str = ""
+    todo: str = ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The newest value of the metric that a use case is judged by.
+
+    Attributes
+    ----------
+    estimated : bool
+        Whether it is an estimate, as labels are not known yet.
+    bar : float or None
+        What it may not be worse than.
+    baseline : (str, float) or None
+        The best of what needs no model, on the same rows.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    window: str
+    estimated: bool
+    bar: float | None
+    baseline: tuple[str, float] | None
+    greater: bool | None
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Who answers, and since when."""
+
+    version: str
+    bundle: str
+    since: datetime | None
+    age: timedelta | None
+    cutoff: datetime | None
+    rows: int | None
+    family: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A use case on the overview."""
+
+    name: str
+    title: str
+    replay: bool
+    registered: bool
+    state: State
+    metric: Metric | None
+    champion: Champion | None
+    spark: tuple[float | None, ...]
+    busy: bool
+    findings: int
+    last_entry: datetime | None
+
+
+BASELINES = {
+    "constant": "the mean label",
+    "last": "the last known label",
+    "season": "the same hour of the week",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the eight stages of the ring, and how it went last."""
+
+    name: str
+    flow: str
+    task: str
+    tone: Tone
+    word: str
+    when: datetime | None
+    said: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A decision, or what came of one, at a place in time."""
+
+    number: int
+    at: datetime
+    action: str
+    said: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A fresh model held against the champion on the same rows."""
+
+    number: int
+    at: datetime
+    action: str
+    metric: str
+    champion: float | None
+    challenger: float | None
+    rows: int
+    since: str
+    gap: float | None
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What one collection brought."""
+
+    number: int
+    at: datetime
+    new: int
+    corrected: int
+    clean: int
+    quarantined: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """What came in, and what did not go on."""
+
+    arrivals: tuple[Arrival, ...] = ()
+    reasons: tuple[tuple[str, int], ...] = ()
+    held: tuple[str, ...] = ()
+
+    @property
+    def newest(self) -> datetime | None:
+        """When rows last came in."""
+        return next((each.at for each in reversed(self.arrivals) if each.new or each.corrected), None)
+
+
+@dataclass(frozen=True)
+class Releasing:
+    """A candidate beside the champion, while it is judged."""
+
+    version: str
+    mode: str
+    share: float
+    watched: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """All that the page of a use case shows of what is kept here."""
+
+    known: Known
+    card: Card
+    turn: Working | None
+    windows: tuple[Measured, ...]
+    marks: tuple[Mark, ...]
+    stages: tuple[Stage, ...]
+    causes: tuple[Measured, Causes] | None
+    trials: tuple[Trial, ...]
+    data: Data
+    releasing: Releasing | None
+    gates: tuple[dict[str, Any], ...] = ()
+    runs: dict[str, str] = field(default_factory=dict)
+    """MLflow runs by version, of those that were promoted."""
+    more: bool = False
+
+
+# --- the overview -----------------------------------------------------------------------------------------------------
+
+
+def overview(use_cases: UseCases, database: Database, now: datetime) -> list[Card]:
+    """Return a card of each use case, those that need somebody first."""
+    glances, registered = Glances(database.url), database.use_cases()
+    known = [use_cases.known(name, registered) for name in use_cases.names(registered)]
+    with glances.reading() as connection:
+        busy, held = glances.at_work(connection, now, PRESENCE), glances.marks(connection, HELD)
+        cards = [
+            _card(glances, connection, each, now, busy.get(each.name, 0) > 0, held.get(each.name, "[]"))
+            for each in known
+        ]
+    order: Mapping[Tone, int] = {"bad": 0, "worse": 1, "busy": 2, "unknown": 3, "good": 4, "none": 5}
+    return sorted(cards, key=lambda card: (card.replay, order[card.state.tone], card.name))
+
+
+def _card(glances: Glances, connection: Connection, known: Known, now: datetime, busy: bool, held: str) -> Card:
+    windows = decode(glances.newest_contents(connection, known.name, CARD_WINDOWS))
+    turn = glances.turn_of(connection, known.name)
+    newest = glances.lines(connection, known.name, 1)
+    return card_of(known, windows, turn, newest, _promoted(glances, connection, known), now, busy=busy, held=held)
+
+
+def _promoted(glances: Glances, connection: Connection, known: Known) -> Line | None:
+    if known.desired is None or known.desired.champion is None:
+        return None
+    found = glances.lines(connection, known.name, 1, kinds=("deploy",), actions=("promoted", "rolled back"))
+    return found[0] if found else None
+
+
+def card_of(
+    known: Known,
+    windows: Sequence[Measured],
+    turn: Working | None,
+    newest: Sequence[Line],
+    promoted: Line | None,
+    now: datetime,
+    *,
+    busy: bool,
+    held: str,
+    findings: int = 0,
+) -> Card:
+    """Put a card together from what was read."""
+    metric = known.metric or next((each.metric for each in (windows[-1].realised if windows else ())), None)
+    spark = tuple(_value(each, metric) for each in windows) if metric else ()
+    return Card(
+        name=known.name,
+        title=known.title,
+        replay=known.replay,
+        registered=known.registered,
+        state=state_of(known, windows, turn, tuple(json.loads(held)), busy=busy),
+        metric=metric_now(windows, metric) if metric else None,
+        champion=_champion(known, windows, promoted, now),
+        spark=spark if any(each is not None for each in spark) else (),
+        busy=busy or bool(turn and turn.open),
+        findings=findings,
+        last_entry=newest[0].recorded_at if newest else None,
+    )
+
+
+def _value(measured: Measured, metric: str) -> float | None:
+    found = measured.known(metric)
+    return found.value if found else None
+
+
+def metric_now(windows: Sequence[Measured], metric: str) -> Metric | None:
+    """Return the newest known value of a metric; where none is known yet, the newest estimate."""
+    greater = greater_is_better(metric)
+    for each in reversed(windows):
+        known = each.known(metric)
+        if known is not None and known.value is not None:
+            bar = None
+            if known.reference is not None and greater is not None:
+                bar = known.reference - known.drop if greater else known.reference + known.drop
+            return Metric(
+                metric,
+                known.value,
+                known.low,
+                known.high,
+                each.name,
+                False,
+                bar,
+                _best(known.baselines, greater),
+                greater,
+            )
+    for each in reversed(windows):
+        made = each.expected(metric)
+        if made is not None and made.value is not None:
+            return Metric(metric, made.value, made.low, made.high, each.name, True, None, None, greater)
+    return None
+
+
+def _best(baselines: Mapping[str, float], greater: bool | None) -> tuple[str, float] | None:
+    finite = {name: value for name, value in baselines.items() if math.isfinite(value)}
+    if not finite or greater is None:
+        return None
+    name = (max if greater else min)(finite, key=lambda each: finite[each])
+    return BASELINES.get(name, name), finite[name]
+
+
+def _champion(known: Known, windows: Sequence[Measured], promoted: Line | None, now: datetime) -> Champion | None:
+    served = known.desired.champion if known.desired else None
+    if served is None:
+        return None
+    since = promoted.as_of if promoted else None
+    last = windows[-1].end if windows and windows[-1].end else None
+    until = (datetime.fromisoformat(last) if last else since) if known.replay else now  # a replay has no now
+    packed = known.packed
+    return Champion(
+        served.version,
+        served.bundle,
+        since,
+        until - since if since and until and until > since else None,
+        packed.cutoff if packed else None,
+        packed.rows if packed else None,
+        packed.family if packed else "",
+    )
+
+
+_WORKS = {"requested": "collecting", "collecting": "collecting", "training": "training", "deploying": "releasing"}
+
+
+def state_of(
+    known: Known, windows: Sequence[Measured], turn: Working | None, held: Sequence[str], *, busy: bool
+) -> State:
+    """Say in a word how a use case does."""
+    name = known.name
+    if known.trouble:
+        return State("left out", "bad", known.trouble, f"Correct it, then `driftwheel add {name}`")
+    if held:
+        words = "; ".join(held)
+        return State("held", "bad", f"the newest rows are held: {words}", "Correct the source; it is judged again then")
+    if turn is not None and turn.open:
+        return State(_WORKS.get(turn.state, turn.state), "busy", f"a turn of {turn.cause} is under way")
+    if busy:
+        return State("at work", "busy", "a flow of it runs")
+    if known.desired is not None and known.desired.candidate is not None and known.desired.candidate.mode != "prove":
+        return State("releasing", "busy", f"version {known.desired.candidate.version} is tried beside the champion")
+    if turn is not None and turn.state == "failed":
+        return State("failed", "bad", "the last turn ended with an error", "Read the ledger below, then run it again")
+    if known.desired is None or known.desired.champion is None:
+        return State("no model yet", "none", "nothing was trained", f"Run the loop, or `driftwheel run loop {name}`")
+    if not windows:
+        return State("not measured", "unknown", "the champion answers; no window is over yet", "Wait, or run monitor")
+    last = next((each for each in reversed(windows) if each.status != "unknown"), None)
+    if last is None:
+        return State("unknown", "unknown", "labels are not known yet", "Nothing: they ripen by themselves")
+    if last.status == "violated":
+        return State("worse", "worse", f"its metric fell below the bar in {last.name}")
+    return State("good", "good", f"within its bar in {last.name}")
+
+
+# --- a use case -------------------------------------------------------------------------------------------------------
+
+
+def view(use_cases: UseCases, database: Database, name: str, now: datetime, most: int = WINDOWS) -> View | None:
+    """Return what the page of a use case shows; None where there is none of that name."""
+    registered = database.use_cases()
+    if name not in use_cases.names(registered):
+        return None
+    known, glances = use_cases.known(name, registered), Glances(database.url)
+    with glances.reading() as connection:
+        windows = decode(glances.newest_contents(connection, name, most + 1))
+        more, windows = len(windows) > most, windows[-most:]
+        turn = glances.turn_of(connection, name)
+        busy = glances.at_work(connection, now, PRESENCE).get(name, 0) > 0
+        held = glances.marks(connection, HELD).get(name, "[]")
+        newest = glances.lines(connection, name, 1)
+        marked = glances.lines(connection, name, _MAX_MARKS, kinds=("decision", "deploy"), actions=MARKS)
+        card = card_of(known, windows, turn, newest, _promoted(glances, connection, known), now, busy=busy, held=held)
+        stages = _stages(glances, connection, name, windows)
+        trials = _trials(glances, connection, name)
+        data = _data(glances, connection, name, tuple(json.loads(held)))
+        gates = _gates(glances, connection, name)
+        runs = _runs(glances, connection, name)
+    begun = next((each.start for each in windows if each.start), None)
+    since = datetime.fromisoformat(begun) if begun else None
+    return View(
+        known=known,
+        card=card,
+        turn=turn,
+        windows=tuple(windows),
+        marks=tuple(_mark(line) for line in reversed(marked) if since is None or line.as_of >= since),
+        stages=stages,
+        causes=next(
+            ((each, each.causes) for each in reversed(windows) if each.causes and each.causes.status == "named"), None
+        ),
+        trials=trials,
+        data=data,
+        releasing=_releasing(use_cases, known),
+        gates=gates,
+        runs=runs,
+        more=more,
+    )
+
+
+_MARK_TONES: Mapping[str, Tone] = {
+    "retrain": "busy",
+    "promoted": "good",
+    "rollback": "bad",
+    "rolled back": "bad",
+    "withdrawn": "worse",
+    "hold": "bad",
+    "warn": "worse",
+}
+
+
+def _mark(line: Line) -> Mark:
+    return Mark(line.number, line.as_of, line.action, line.summary, _MARK_TONES.get(line.action, "none"))
+
+
+_ENDED: Mapping[str, tuple[Tone, str]] = {
+    "done": ("good", "done"),
+    "promoted": ("good", "promoted"),
+    "rolled back": ("bad", "rolled back"),
+    "held": ("bad", "held"),
+    "failed": ("bad", "failed"),
+    "refused": ("worse", "refused"),
+    "withdrawn": ("worse", "withdrawn"),
+    "unknown": ("unknown", "unknown"),
+    "late": ("worse", "late rows"),
+    "lost": ("bad", "rows lost"),
+}
+STAGES = (
+    ("collect", "collect", "collect sources"),
+    ("clean", "collect", "validate and repair"),
+    ("prepare", "train", "select rows"),
+    ("train", "train", "train and judge"),
+    ("evaluate", "train", "publish gates"),
+    ("deploy", "deploy", ""),
+    ("monitor", "monitor", "measure windows"),
+    ("decide", "monitor", "decide"),
+)
+"""The ring: each stage with its flow and the task in Prefect whose time is its own; all of the flow where none is."""
+
+
+def _stages(glances: Glances, connection: Connection, name: str, windows: Sequence[Measured]) -> tuple[Stage, ...]:
+    last = {}
+    for kind in ("collect", "train", "deploy", "decision"):
+        found = glances.lines(connection, name, 1, kinds=(kind,))
+        if found:
+            last[kind] = found[0]
+    of = {"collect": "collect", "clean": "collect", "prepare": "train", "train": "train", "evaluate": "train"}
+    stages = []
+    for stage, flow, task in STAGES:
+        line = last.get(of.get(stage, {"deploy": "deploy", "decide": "decision"}.get(stage, "")))
+        tone: Tone = "none"
+        word, when, said = "not yet", None, ""
+        if stage == "monitor" and windows:
+            newest = windows[-1]
+            tones: Mapping[str, Tone] = {"good": "good", "violated": "worse"}
+            tone = tones.get(newest.status, "unknown")
+            word, said = f"{newest.rows:,} rows", f"window {newest.name}: {newest.status}"
+        elif line is not None:
+            tone, word = _ENDED.get(line.action, ("good", line.action))
+            when, said = line.recorded_at, line.summary
+            if stage == "decide":
+                tone, word = _MARK_TONES.get(line.action, "good"), line.action
+            elif stage in ("prepare", "train") and line.action != "failed":
+                tone, word = "good", "done"
+        stages.append(Stage(stage, flow, task, tone, word, when, said))
+    return tuple(stages)
+
+
+def _trials(glances: Glances, connection: Connection, name: str) -> tuple[Trial, ...]:
+    found = []
+    for line in glances.lines(connection, name, _TRIALS, kinds=(TRIAL,)):
+        whole = glances.evidence(connection, name, line.number)
+        evidence = whole[1] if whole else {}
+        variance = evidence.get("variance")
+        found.append(
+            Trial(
+                line.number,
+                line.as_of,
+                line.action,
+                str(evidence.get("metric", "")),
+                evidence.get("champion"),
+                evidence.get("challenger"),
+                int(evidence.get("rows") or 0),
+                str(evidence.get("start", "")),
+                evidence.get("gap"),
+                math.sqrt(variance) if isinstance(variance, float) and variance >= 0 else None,
+            )
+        )
+    return tuple(found)
+
+
+def _data(glances: Glances, connection: Connection, name: str, held: tuple[str, ...]) -> Data:
+    arrivals, reasons = [], dict[str, int]()
+    for line in glances.lines(connection, name, _COLLECTS, kinds=("collect",), actions=("done", "held")):
+        whole = glances.evidence(connection, name, line.number)
+        evidence = whole[1] if whole else {}
+        cleaned, collected = evidence.get("cleaned") or {}, evidence.get("collected") or {}
+        came = evidence.get("arrived") or collected
+        apart: Mapping[str, int] = cleaned.get("quarantined") or {}
+        for reason, rows in apart.items():
+            reasons[reason] = reasons.get(reason, 0) + rows
+        arrivals.append(
+            Arrival(
+                line.number,
+                line.as_of,
+                int(came.get("new") or 0),
+                int(came.get("corrected") or 0),
+                int(came.get("clean") or cleaned.get("clean") or 0),
+                int(came.get("quarantined") or sum(apart.values())),
+            )
+        )
+    return Data(tuple(reversed(arrivals)), tuple(sorted(reasons.items(), key=lambda each: -each[1])), held)
+
+
+def _gates(glances: Glances, connection: Connection, name: str) -> tuple[dict[str, Any], ...]:
+    found = glances.lines(connection, name, 1, kinds=("train",), actions=("done", "refused"))
+    whole = glances.evidence(connection, name, found[0].number) if found else None
+    return tuple(whole[1].get("gates", ())) if whole else ()
+
+
+def _runs(glances: Glances, connection: Connection, name: str) -> dict[str, str]:
+    runs: dict[str, str] = {}
+    for line in glances.lines(connection, name, _TRIALS, kinds=("deploy",)):
+        whole = glances.evidence(connection, name, line.number)
+        if whole and whole[1].get("version") and whole[1].get("run"):
+            runs.setdefault(str(whole[1]["version"]), str(whole[1]["run"]))
+    return runs
+
+
+def _releasing(use_cases: UseCases, known: Known) -> Releasing | None:
+    candidate = known.desired.candidate if known.desired else None
+    if candidate is None:
+        return None
+    return Releasing(candidate.version, candidate.mode, candidate.share, use_cases.releases.watched(known.name))
+
+
+# --- the ledger -------------------------------------------------------------------------------------------------------
+
+
+def ledger(database: Database, name: str, kind: str = "", before: int | None = None) -> tuple[list[Line], bool]:
+    """Return a page of the ledger, newest first, and whether there is more."""
+    glances = Glances(database.url)
+    with glances.reading() as connection:
+        found = glances.lines(connection, name, LINES + 1, kinds=(kind,) if kind else (), before=before)
+    return found[:LINES], len(found) > LINES
+
+
+def entry(database: Database, name: str, number: int) -> tuple[Line, dict[str, Any]] | None:
+    """Return one entry of the ledger with its evidence."""
+    glances = Glances(database.url)
+    with glances.reading() as connection:
+        return glances.evidence(connection, name, number)
+
+
+def now() -> datetime:
+    """Return the instant that ages count to."""
+    return datetime.now(UTC)

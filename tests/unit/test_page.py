@@ -1,0 +1,462 @@
+"""The page: what it reads from a real database, what it shows of it, and that it degrades instead of failing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.page import charts, reading
+from flows.page.app import HEADERS, application, span
+from flows.page.known import UseCases
+from flows.page.measured import decode
+from flows.page.servers import Counts, per_minute, read_counts
+from infra.front import Front
+from infra.settings import Settings
+from tasks.stores.database import HELD
+from tasks.stores.ledger import Entry
+from tasks.stores.presences import Process
+from tasks.stores.releases import CandidateState, Releases, Served
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script>&\"'é价 " + "w" * 400
+
+
+class Client:
+    """Asks an application as a browser on this machine would."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return self.ask("GET", path, **more)
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        async def asked() -> httpx.Response:
+            transport = httpx.ASGITransport(self._application)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(asked())
+
+
+def window(day: int, **changes: Any) -> dict[str, Any]:
+    start = START + timedelta(days=day)
+    return {
+        "start": start.isoformat(),
+        "end": (start + timedelta(days=1)).isoformat(),
+        "champion": "a" * 64,
+        "version": "1",
+        "rows": 1000 + day,
+        "champion_rows": 1000,
+        "labelled": 990,
+        "coverage": 0.99,
+        "ripe": True,
+        "status": "good",
+        "realised": [
+            {
+                "metric": "rmse",
+                "value": 40.0 + day,
+                "reference": 45.0,
+                "drop": 10.0,
+                "status": "good",
+                "undefined": False,
+                "low": 38.0,
+                "high": 60.5,
+                "baselines": {"constant": 180.0, "last": 90.0, "season": 75.25},
+            }
+        ],
+        "drift": [
+            {
+                "column": "temp",
+                "status": "drifted",
+                "p": 0.001,
+                "odds": 20.0,
+                "what": "place",
+                "effect": 1.0,
+                "score": 1.2,
+                "missing_share": 0.0,
+                "missing_reference": 0.0,
+                "reason": "",
+                "drifted": True,
+            }
+        ],
+        "served": {},
+        "feedback": {},
+        "estimated": [
+            {
+                "metric": "rmse",
+                "value": 43.0,
+                "low": 41.0,
+                "high": 46.0,
+                "labels": 0,
+                "trusted": True,
+                "why": "",
+                "drawn": None,
+                "before": None,
+            }
+        ],
+        "causes": None,
+        **changes,
+    }
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "hö me"))
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return Settings()
+
+
+@pytest.fixture
+def page(settings: Settings) -> Client:
+    return Client(application(settings))
+
+
+class Home:
+    """Writes into a home what flows would."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.database = settings, settings.platform()
+        self.releases = Releases(settings.folder / "releases")
+
+    def add(self, folder: Path) -> str:
+        loaded = self.settings.use_case(str(folder))
+        self.database.add_use_case(loaded.name, folder, loaded.digest)
+        return loaded.name
+
+    def measure(self, name: str, *contents: dict[str, Any]) -> None:
+        for each in contents:
+            begin, end = datetime.fromisoformat(each["start"]), datetime.fromisoformat(each["end"])
+            self.database.put_measurement(name, begin, end, each)
+
+    def write(self, name: str, kind: str, action: str, summary: str, day: int = 0, **evidence: Any) -> None:
+        at = START + timedelta(days=day)
+        key = f"{name}/{kind}/{action}/{day}"
+        with self.database.transaction() as connection:
+            self.database.write(connection, Entry(key, name, at, kind, action, "test", summary, evidence))
+
+    def promote(self, name: str, version: str = "1", title: str = "What is it?", day: int = 0) -> None:
+        bundle = version * 64
+        folder = self.releases.bundle(name, bundle)
+        folder.mkdir(parents=True)
+        manifest = {"title": title, "task": "regression", "label": "y", "cutoff": START.isoformat(), "rows": 5000}
+        (folder / "bundle.json").write_text(json.dumps(manifest))
+        self.releases.set_desired(name, champion=Served(bundle=bundle, version=version))
+        self.write(
+            name,
+            "deploy",
+            "promoted",
+            f"version {version} is the champion",
+            day,
+            version=version,
+            bundle=bundle,
+            run="r1",
+        )
+
+
+@pytest.fixture
+def home(settings: Settings) -> Home:
+    return Home(settings)
+
+
+def cards(settings: Settings) -> dict[str, reading.Card]:
+    found = reading.overview(UseCases(settings), settings.platform(), START + timedelta(days=90))
+    return {card.name: card for card in found}
+
+
+# --- nothing is there -------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_home_says_what_to_do_first(page: Client) -> None:
+    shown = page.get("/")
+    assert shown.status_code == 200
+    assert "No use case yet" in shown.text
+    assert "driftwheel add flights" in shown.text
+
+
+def test_a_use_case_without_a_model_says_what_comes_next(
+    page: Client, home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    assert cards(home.settings)[name].state.word == "no model yet"
+    assert f"driftwheel run loop {name}" in page.get("/").text
+    whole = page.get(f"/usecases/{name}").text
+    for said in (
+        "Nothing was measured yet",
+        "Nothing was collected yet",
+        "No version answers yet",
+        "Nothing was decided",
+    ):
+        assert said in whole
+    assert "The service is away" in whole
+    assert "Prefect is away" in whole
+
+
+@pytest.mark.parametrize("path", ["/usecases/nobody", "/usecases/nobody/live", "/nowhere", "/usecases/x/entries/7"])
+def test_what_is_not_there_is_404_and_leads_back(page: Client, path: str) -> None:
+    shown = page.get(path)
+    assert shown.status_code == 404
+    assert 'href="/"' in shown.text
+
+
+def test_a_database_that_is_damaged_is_said_in_words(page: Client, settings: Settings) -> None:
+    (settings.folder / "platform.db").write_bytes(b"no database at all, but long enough to be looked at" * 100)
+    shown = page.get("/")
+    assert shown.status_code == 503
+    assert "platform.db" in shown.text
+
+
+# --- what a card says -------------------------------------------------------------------------------------------------
+
+
+def test_a_card_tells_the_metric_beside_its_interval_its_bar_and_what_needs_no_model(
+    page: Client, home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name)
+    home.measure(name, *(window(day) for day in range(30)))
+    card = cards(home.settings)[name]
+    assert card.metric is not None
+    assert (card.metric.value, card.metric.low, card.metric.high) == (69.0, 38.0, 60.5)
+    assert card.metric.bar == 55.0
+    assert card.metric.baseline == ("the same hour of the week", 75.25)
+    assert len(card.spark) == reading.CARD_WINDOWS
+    assert card.champion is not None
+    assert card.champion.age == timedelta(days=90)
+    shown = page.get("/").text
+    assert "75.25 without a model" in shown
+    assert "within its bar in 2024-01-30" not in shown  # the card says it in a word
+    assert ">good<" in shown
+
+
+def test_states_in_their_order(home: Home, make_use_case: Callable[..., Path]) -> None:
+    name = home.add(make_use_case())
+    home.promote(name)
+
+    def word() -> str:
+        return cards(home.settings)[name].state.word
+
+    assert word() == "not measured"
+    unknown = window(0, status="unknown", realised=[{**window(0)["realised"][0], "value": None}])
+    home.measure(name, unknown)
+    assert word() == "unknown"
+    card = cards(home.settings)[name]
+    assert card.metric is not None
+    assert card.metric.estimated
+    assert card.metric.value == 43.0
+    home.measure(name, window(1, status="violated"))
+    assert word() == "worse"
+    home.measure(name, window(2))
+    assert word() == "good"
+    candidate = CandidateState(bundle="2" * 64, version="2", mode="canary", share=0.25)
+    home.releases.set_desired(name, champion=Served(bundle="1" * 64, version="1"), candidate=candidate)
+    assert word() == "releasing"
+    with home.database.transaction() as connection:
+        turn = home.database.request_turn(connection, name, "decay", START)
+    assert word() == "collecting"
+    home.database.mark(name, HELD, json.dumps(["row_count: 3"]))
+    assert word() == "held"
+    (home.settings.platform().use_cases()[name] / "usecase.yaml").write_text("name: [")
+    assert word() == "left out"
+    assert turn is not None
+
+
+def test_a_turn_that_failed_needs_somebody_and_comes_first(home: Home, make_use_case: Callable[..., Path]) -> None:
+    good, bad = home.add(make_use_case("aaa")), home.add(make_use_case("zzz"))
+    for name in (good, bad):
+        home.promote(name)
+        home.measure(name, window(0))
+    with home.database.transaction() as connection:
+        turn = home.database.request_turn(connection, bad, "decay", START)
+        assert turn is not None
+        home.database.put_state(connection, turn, "failed")
+    found = cards(home.settings)
+    assert list(found) == [bad, good]
+    assert found[bad].state.word == "failed"
+
+
+def test_a_flow_that_runs_is_looked_at_more_often(page: Client, home: Home, make_use_case: Callable[..., Path]) -> None:
+    name = home.add(make_use_case())
+    assert 'hx-trigger="every 15s"' in page.get("/cards").text
+    home.database.enter("run", name, Process("host", 1, 1.0))
+    assert 'hx-trigger="every 3s"' in page.get("/cards").text
+    assert 'hx-trigger="every 3s"' in page.get(f"/usecases/{name}/live").text
+
+
+def test_a_replay_has_a_card_of_its_own_and_its_own_time(home: Home, page: Client) -> None:
+    home.promote("flights-replay")
+    home.measure("flights-replay", window(0), window(59))
+    card = cards(home.settings)["flights-replay"]
+    assert card.replay
+    assert card.champion is not None
+    assert card.champion.age == timedelta(days=60)
+    assert "Replays" in page.get("/").text
+
+
+# --- a use case -------------------------------------------------------------------------------------------------------
+
+
+def test_a_use_case_shows_course_decisions_drift_and_ledger(
+    page: Client, home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name)
+    home.measure(name, *(window(day) for day in range(40)))
+    home.write(name, "decision", "retrain", "it is worth it", 20, window={})
+    home.write(name, "decision", "keep", "nothing to do", 30, window={})
+    shown = page.get(f"/usecases/{name}").text
+    assert shown.count('class="hover"') == 40
+    assert "2024-01-21 retrain: it is worth it" in shown
+    assert "2024-01-31 keep" not in shown  # no mark: nothing was done
+    assert "<td>nothing to do</td>" in shown  # but a line of the ledger
+    assert "temp: distance from the training rows over 40 windows, beyond chance in 40" in shown
+    only = page.get(f"/usecases/{name}?kind=deploy").text
+    assert "version 1 is the champion" in only
+    assert "<td>nothing to do</td>" not in only
+
+
+def test_no_more_windows_are_read_than_are_shown(home: Home, make_use_case: Callable[..., Path]) -> None:
+    name = home.add(make_use_case())
+    home.measure(name, *(window(day) for day in range(12)))
+    view = reading.view(UseCases(home.settings), home.database, name, START, most=5)
+    assert view is not None
+    assert [each.name for each in view.windows] == [f"2024-01-{day:02}" for day in range(8, 13)]
+    assert view.more
+
+
+def test_the_ledger_goes_on_page_by_page_and_an_entry_shows_its_evidence(page: Client, home: Home) -> None:
+    home.promote("flights-replay")
+    for day in range(1, 60):
+        home.write("flights-replay", "decision", "keep", f"day {day} was quiet", day, odd={"x": HOSTILE})
+    shown = page.get("/usecases/flights-replay").text
+    assert "day 59 was quiet" in shown
+    assert "day 19 was quiet" not in shown
+    older = re.search(r'href="([^"]*before=\d+)#ledger"', shown)
+    assert older is not None
+    assert "day 19 was quiet" in page.get(older[1]).text
+    number = re.search(r"/entries/(\d+)", shown)
+    assert number is not None
+    entry = page.get(f"/usecases/flights-replay/entries/{number[1]}").text
+    assert "<script>" not in entry.replace('<script src="/static/', "")
+    assert "&lt;script&gt;alert(1)" in entry
+    assert page.get(f"/usecases/other/entries/{number[1]}").status_code == 404
+
+
+def test_the_causes_add_up_to_the_difference(page: Client, home: Home) -> None:
+    causes = {
+        "metric": "log_loss", "status": "named", "reason": "", "before": 0.4, "now": 0.5, "total": 0.1, "lower": 0.05,
+        "upper": 0.15, "parts": [
+            {"kind": "broken", "what": "temp is missing", "value": 0.07, "lower": 0.05, "upper": 0.09, "named": True,
+             "remedy": "hold and alert", "within": []},
+            {"kind": "rest", "what": "the rest", "value": 0.03, "lower": -0.1, "upper": 0.1, "named": False,
+             "remedy": "do nothing", "within": []},
+        ], "remedy": "hold and alert", "notes": ["one note"], "words": "of +0.1 log_loss: …",
+    }  # fmt: skip
+    home.promote("flights-replay")
+    home.measure("flights-replay", window(0), window(1, causes=causes), window(2))
+    (told,) = decode([json.dumps(window(1, causes=causes))])
+    assert told.causes is not None
+    rows = charts.parts(told.causes)
+    assert [row[0] for row in rows] == ["temp is missing", "not told apart"]
+    assert sum(row[2] for row in rows) == pytest.approx(0.1)
+    shown = page.get("/usecases/flights-replay").text
+    assert "Why it lost more in 2024-01-02" in shown
+    assert "hold and alert" in shown
+
+
+def test_hostile_words_stay_words(page: Client, home: Home) -> None:
+    home.promote("flights-replay", title=HOSTILE)
+    home.measure("flights-replay", window(0, drift=[{**window(0)["drift"][0], "column": HOSTILE}]))
+    home.write("flights-replay", "decision", "retrain", HOSTILE, 1, window={})
+    home.write(
+        "flights-replay",
+        "train",
+        "done",
+        HOSTILE,
+        1,
+        gates=[{"name": HOSTILE, "outcome": "pass", "rationale": HOSTILE}],
+    )
+    for path in ("/", "/usecases/flights-replay", "/usecases/flights-replay/live"):
+        shown = page.get(path).text
+        assert "<script>alert" not in shown
+        assert "&lt;script&gt;alert" in shown
+        assert "价" in shown
+
+
+@pytest.mark.parametrize(
+    "query", ["windows=-1", "windows=9e9", "windows=" + "9" * 400, "before=x", "kind=<b>", "kind=%00"]
+)
+def test_odd_queries_are_as_none(page: Client, home: Home, query: str) -> None:
+    home.promote("flights-replay")
+    assert page.get(f"/usecases/flights-replay?{query}").status_code == 200
+
+
+# --- what may be loaded, and by whom ----------------------------------------------------------------------------------
+
+
+def test_nothing_is_loaded_from_elsewhere_and_no_script_or_style_stands_in_the_page(page: Client, home: Home) -> None:
+    home.promote("flights-replay")
+    home.measure("flights-replay", window(0), window(1))
+    for path in ("/", "/usecases/flights-replay"):
+        shown = page.get(path)
+        assert {name: shown.headers[name] for name in HEADERS} == HEADERS
+        assert not re.search(r"\sstyle=|\son\w+=|<style|javascript:", shown.text)
+        assert re.findall(r"<script[^>]*>", shown.text) == re.findall(
+            r'<script src="/static/htmx.min.js[^>]*>', shown.text
+        )
+        for address in re.findall(r'(?:src|href)="([^"]+)"', shown.text):
+            assert address.startswith(("/", "#", "?"))
+            if address.startswith("/static/"):
+                assert page.get(address).status_code == 200
+
+
+def test_a_page_from_elsewhere_gets_nothing(settings: Settings) -> None:
+    fronted = Client(Front(application(settings), "page", settings.token))
+    assert fronted.get("/").status_code == 200
+    assert fronted.get("/", headers={"host": "evil.example"}).status_code == 403
+    assert fronted.get("/", headers={"origin": "https://evil.example"}).status_code == 403
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_service_is_told_of_by_its_own_metrics() -> None:
+    text = """# TYPE driftwheel_requests counter
+driftwheel_requests_total{usecase="a"} 200.0
+# TYPE driftwheel_errors counter
+driftwheel_errors_total{usecase="a",kind="column"} 3.0
+driftwheel_errors_total{usecase="a",kind="bytes"} 0.0
+# TYPE driftwheel_latency_seconds histogram
+driftwheel_latency_seconds_bucket{usecase="a",le="0.001"} 120.0
+driftwheel_latency_seconds_bucket{usecase="a",le="0.01"} 199.0
+driftwheel_latency_seconds_bucket{usecase="a",le="+Inf"} 200.0
+"""
+    counts = read_counts(text)["a"]
+    assert (counts.requests, counts.errors) == (200, {"column": 3})
+    assert (counts.quantile(0.5), counts.quantile(0.99)) == (0.001, 0.01)
+    history = [(0.0, {"a": Counts(requests=100)}), (30.0, {"a": counts}), (60.0, {"a": Counts(requests=5)})]
+    assert per_minute(history, "a") == [(30.0, 200.0, 6.0), (0.0, 0.0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [(timedelta(seconds=5), "5 s"), (timedelta(minutes=90), "90 min"), (timedelta(hours=47), "47 h"),
+     (timedelta(days=59), "59 days"), (timedelta(days=95), "3 months"), (timedelta(days=800), "2 years")],
+)  # fmt: skip
+def test_spans_read_as_a_person_says_them(time: timedelta, words: str) -> None:
+    assert span(time) == words
+
+
+def test_a_line_of_values_with_gaps_and_without_any() -> None:
+    assert charts.spark([None, 1.0], "x") == ""
+    assert charts.spark([1.0, None, 1.0], "x").count("<circle") == 3
+    assert 'points="4.0,30.0 128.0,4.0"' in charts.spark([0.0, 1.0], "x")
