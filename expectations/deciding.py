@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -73,6 +73,8 @@ class Seen:
         None where there were too few labels for one, or the policy asks for none.
     back : Back, optional
         None where this champion replaced none, has answered longer than a release is watched, or labels were too few.
+    expected : {"good", "violated"} or None
+        What `status` is expected to be before the labels come; None where that is not estimated, or not to be trusted.
     """
 
     status: Status
@@ -83,6 +85,7 @@ class Seen:
     grown: float = 0.0
     trial: Trial | None = None
     back: Back | None = None
+    expected: Literal["good", "violated"] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ def _seen(content: Mapping[str, Any]) -> Seen:
         content.get("grown", 0.0),
         _trial(trial) if trial else None,
         Back(**back) if back else None,
+        content.get("expected"),
     )
 
 
@@ -191,6 +195,8 @@ class Budget(Strict):
 class Policy(Part):
     """When the wheel turns: a trigger, and the bounds that every trigger keeps to."""
 
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What it sees of a window that only a live one has: a backtest says that it has not."""
     trigger: str
     cooldown: Span = Duration.parse("0d")
     """Data time between two retrainings at least."""

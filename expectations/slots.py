@@ -261,6 +261,7 @@ POLICIES: Slot[Policy] = Slot(
     {
         "trial": "tasks.deciding.triggers.trial:Trial",
         "performance": "tasks.deciding.triggers.performance:Performance",
+        "estimated": "tasks.deciding.triggers.estimated:Estimated",
         "drift": "tasks.deciding.triggers.drift:Drift",
         "schedule": "tasks.deciding.triggers.schedule:Schedule",
     },

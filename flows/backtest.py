@@ -103,13 +103,19 @@ class Backtest:
 
     def notes(self) -> list[str]:
         """Return what else is to be known of it, a line each."""
+        notes = [
+            f"{each.name}: {' and '.join(needed)} of a window are not measured here, so it never retrains: it is told "
+            "by live windows alone"
+            for each in self.policies
+            if (needed := policy_of(each.spec).needs)
+        ]
         if not self.untrainable:
-            return []
+            return notes
         windows = sorted(self.untrainable)
         starts = ", ".join(self.windows[window].name for window in windows[:3])
         more = f" and {len(windows) - 3} more" if len(windows) > 3 else ""
         stands = f"no model could be learnt for {len(windows)} of {len(self.windows)} windows ({starts}{more})"
-        return [f"{stands}; the one before stands in. The first: {self.untrainable[windows[0]]}"]
+        return [*notes, f"{stands}; the one before stands in. The first: {self.untrainable[windows[0]]}"]
 
     def frontier(self) -> list[Walked]:
         """Return the policies of which no other loses less with as few releases, fewest releases first."""

@@ -18,7 +18,7 @@ from tasks.bundles.bundle import PREDICTION, Bundle
 from tasks.bundles.champion import current_champion
 from tasks.deciding.gaps import growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
-from tasks.monitoring.measuring import say_unknown
+from tasks.monitoring.measuring import hold_against, say_unknown
 from tasks.stores.database import HELD
 from tasks.stores.events import RETRAIN_REQUESTED
 from tasks.stores.ledger import TRIAL, Entry
@@ -223,7 +223,23 @@ def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | Non
         for each in content["realised"]
     ]
     drifted = tuple(_named(each) for each in content["drift"] if each["drifted"])
-    return Seen(content["status"], content["rows"], drifted, ", ".join(parts), number, grown, trial, back)
+    detail = ", ".join(parts)
+    return Seen(
+        content["status"], content["rows"], drifted, detail, number, grown, trial, back, expected_status(content)
+    )
+
+
+def expected_status(content: dict[str, Any]) -> Literal["good", "violated"] | None:
+    """Say what the watched metrics are expected to be by estimates that are to be trusted, their whole intervals."""
+    made = {each["metric"]: each for each in content.get("estimated", ()) if each["trusted"]}
+    found: set[str] = set()
+    for rule in content["realised"]:
+        estimate, greater = made.get(rule["metric"]), METRICS.released(rule["metric"]).greater_is_better
+        if estimate is None or estimate["value"] is None:
+            return None
+        best = estimate["high"] if greater else estimate["low"]
+        found.add(hold_against(rule["metric"], best, rule["reference"], rule["drop"], greater_is_better=greater).status)
+    return "violated" if "violated" in found else "good" if found == {"good"} else None
 
 
 def _beaten(realised: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from expectations.durations import Duration
 from expectations.windows import Window
 from tasks.bundles.bundle import EXPECTED, Bundle, load_bundle, seal
 from tasks.bundles.champion import current_champion
+from tasks.monitoring.deciding import expected_status
 from tasks.monitoring.measuring import measure, say_unknown
 from tasks.stores.places import Job
 from tests.conftest import instant
@@ -50,6 +51,22 @@ def test_an_estimate_is_there_before_the_labels_and_kept_beside_them(late: Job) 
     assert then["value"] == pytest.approx(truth)
     assert first["before"]["low"] < truth < first["before"]["high"]
     assert "estimated" in say_unknown(first["metric"], early)
+
+
+def test_what_is_expected_is_held_against_the_reference_with_the_whole_interval(late: Job) -> None:
+    served(late, START, END)
+    content = json.loads(json.dumps(looked_at(late, current_champion(late), END, []), default=str))
+    (made,), (rule,) = content["estimated"], content["realised"]
+    rule["drop"] = 0.0
+    for reference, expected in (
+        (made["high"] * 1.01, "good"),
+        (made["value"], "good"),
+        (made["low"] / 1.01, "violated"),
+    ):
+        rule["reference"] = reference  # of an error: less is better
+        assert expected_status(content) == expected
+    made["trusted"] = False
+    assert expected_status(content) is None
 
 
 def test_windows_before_set_the_level_of_the_next(late: Job) -> None:

@@ -344,6 +344,13 @@ def test_windows_that_teach_nothing_stop_neither_backtest_nor_walk(make_use_case
         json.dumps(found.to_dict())
 
 
+def test_a_policy_that_needs_what_a_backtest_does_not_measure_is_said(make_use_case: Make) -> None:
+    with walked(make_use_case) as past:
+        found = backtest(past, {"inputs": {"trigger": "drift"}, "every": {"trigger": "schedule", "windows": 1}})
+    (note,) = found.notes()
+    assert note.startswith("inputs: drift of a window")
+
+
 def test_a_first_model_that_is_refused_is_said_before_any_other_is_learnt(make_use_case: Make) -> None:
     gates = [{"metric": "rmse", "max": 0.001}, {"metric": "rmse", "versus": "champion", "margin": 2.0}]
     with walked(make_use_case, gates=gates) as past:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from expectations.windows import Grid, Window
 from tasks.deciding.gaps import forecast, loss_is_certain
 from tasks.deciding.policy import Bounds, Ended, Situation, decide
 from tasks.deciding.triggers.drift import Drift
+from tasks.deciding.triggers.estimated import Estimated
 from tasks.deciding.triggers.performance import Performance
 from tasks.deciding.triggers.schedule import Schedule
 from tasks.deciding.triggers.trial import Trial as TrialPolicy
@@ -38,6 +40,33 @@ def situation(**changes: object) -> Situation:
 
 def history(*seen: Seen) -> History:
     return History(tuple(seen), every=WEEK)
+
+
+LATE = Seen("unknown", 500, expected="violated", drifted=("temp",))
+
+
+@pytest.mark.parametrize(
+    ("windows", "retrains"),
+    [
+        ((LATE, LATE), True),
+        ((BAD, LATE), True),
+        ((LATE,), False),  # one of three
+        ((LATE, UNKNOWN), False),  # nothing is known of the latest
+        ((LATE, replace(LATE, drifted=())), False),  # an estimate alone is no reason
+        ((LATE, replace(LATE, expected=None)), False),  # not to be trusted
+        ((LATE, LATE, replace(LATE, status="good")), False),  # its labels came, and it is good
+        ((BAD, BAD), True),
+    ],
+)
+def test_an_estimate_retrains_where_inputs_drifted_and_no_labels_say_otherwise(
+    windows: tuple[Seen, ...], retrains: bool
+) -> None:
+    assert decide(history(*windows), Estimated(), situation(), BOUNDS).action == ("retrain" if retrains else "keep")
+
+
+def test_what_is_expected_is_kept_with_a_history() -> None:
+    kept = history(LATE, GOOD)
+    assert History.from_dict(json.loads(json.dumps(kept.to_dict()))) == kept
 
 
 def lived(gaps: list[float | None], *, deviation: float = 0.02, grown: float = 0.1) -> History:

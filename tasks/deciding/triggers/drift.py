@@ -17,6 +17,7 @@ class Drift(Policy):
     """
 
     examples: ClassVar = ({"trigger": "drift", "columns": 3, "violations": 2, "of": 2},)
+    needs: ClassVar = ("drift",)
     trigger: Literal["drift"] = "drift"
     columns: Annotated[int, Field(ge=1)] = 1
     """Columns that must have drifted for a window to count."""
