@@ -16,6 +16,7 @@ from flows.commands import (
     keys,
     ledger,
     local_stack,
+    new,
     parts,
     use_cases,
     versions,
@@ -39,7 +40,8 @@ def main(debug: bool) -> None:
 
 
 for _command in (
-    *(use_cases.add, use_cases.remove, use_cases.list_use_cases, use_cases.schema, use_cases.check, parts.parts),
+    *(new.new, use_cases.check, use_cases.add, use_cases.remove, use_cases.list_use_cases),
+    *(use_cases.schema, parts.parts),
     *(local_stack.up, local_stack.down, local_stack.status, local_stack.doctor),
     *(containers.stack, backups.back_up_home, backups.restore),
     *(flow_runs.run, flow_runs.replay, flow_runs.score, flow_runs.report),

@@ -52,7 +52,7 @@ def locate_files(name: str, path: str, folder: Path) -> list[str]:
     """
     if is_elsewhere(name, path):
         return [path]
-    local = _local(path)
+    local = local_path(path)
     if (folder / local).is_file():  # its name may hold a bracket
         return [str(folder / local)]
     # only what the use case says is a pattern, not the name of its folder
@@ -115,7 +115,8 @@ def is_elsewhere(name: str, address: str) -> bool:
     return bool(inside) or protocol in _ELSEWHERE
 
 
-def _local(address: str) -> str:
+def local_path(address: str) -> str:
+    """Return the path of a file of this machine, without its protocol, `~` filled in."""
     protocol, separator, path = address.partition("://")
     local = path if separator and protocol in _HERE else address
     return os.path.expanduser(local)  # noqa: PTH111 - unlike Path's, leaves ~nobody as it is
@@ -185,7 +186,7 @@ def read_elsewhere(name: str, address: str, timeout: Duration, max_megabytes: in
     def read() -> None:
         try:
             if "://" not in last or last.startswith(tuple(f"{here}://" for here in _HERE)):
-                open_regular(_local(last)).close()  # what is looked into lies here
+                open_regular(local_path(last)).close()  # what is looked into lies here
             with fsspec.open(address, "rb", compression="infer") as file:
                 answer.set_result(_read_whole(name, address, max_megabytes, file, given_up.is_set))
         except Exception as error:  # noqa: BLE001 - raised below; each client of a store has errors of its own

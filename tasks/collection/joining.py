@@ -97,7 +97,7 @@ def join_sources(
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
         raise _absent(astray, rows.columns, "the joined sources (named under `personal`)")
-    _refuse_names(rows.columns)
+    refuse_names(rows.columns)
     rows = _protect(rows, spec, secret)
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
     if missing:
@@ -205,8 +205,13 @@ def needed_columns(spec: UseCase) -> list[str]:
     return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
 
 
-def _refuse_names(columns: Sequence[str]) -> None:
-    """Refuse what a table cannot hold, or keeps something of its own under."""
+def refuse_names(columns: Sequence[str]) -> None:
+    """Refuse names of columns that a table cannot hold, or keeps something of its own under.
+
+    Raises
+    ------
+    SourceError
+    """
     kept = [column for column in columns if column.lower() in RESERVED]
     seen: dict[str, str] = {}
     alike = [f"{seen[key]} and {name}" for name in columns if seen.setdefault(key := name.lower(), name) != name]

@@ -15,6 +15,8 @@ _TYPES: dict[str, pl.DataType] = {
     "instant": pl.Datetime("us", "UTC"),
 }
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
+TRUE_OR_FALSE = ("true", "false")
+"""Texts that are read as booleans where nothing is declared."""
 
 
 def plain(frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
@@ -55,6 +57,8 @@ def cast_column(values: pl.Series, wanted: str, source: str, clock: Clock) -> pl
     elif wanted == "integer" and values.dtype in (pl.String, pl.Float64, pl.Float32):
         numbers = values.cast(pl.Float64, strict=False)
         out = pl.select(pl.when(numbers == numbers.floor()).then(numbers)).to_series().cast(pl.Int64, strict=False)
+        if values.dtype == pl.String:  # a float rounds whole numbers of more than 15 digits: two orders would be one
+            out = pl.select(pl.coalesce(values.cast(pl.Int64, strict=False), out)).to_series()
     else:
         out = values.cast(target, strict=False)
     bad = values.is_not_null() & out.is_null()

@@ -75,6 +75,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "stack wait": ["--folder", "{compose}", "--seconds", "1"],
     "stack backup": ["{outside}", "--folder", "{compose}"],
     "stack restore": ["{backup}", "--folder", "{compose}"],
+    "new": ["found", "--from", "{usecase}/data/rides.csv.gz", "--target", "bikers"],
     "run": ["loop", "rentals", "--as-of", "2011-03-05"],
     "replay": ["rentals", "--to", "2011-04-01"],
     "promote": ["rentals", "--version", "1"],
@@ -96,6 +97,7 @@ ASK_DATABASE = (
     "why",
     "decide",
     "check",
+    "new",
     "backtest",
     "score",
     "report",
@@ -205,6 +207,10 @@ class Place:
 
     def state(self) -> State:
         """Return what a command may leave half-written."""
+        if (here := Path.cwd() / "found").exists():  # whole, or not at all
+            assert sorted(path.name for path in here.iterdir()) == ["profile.html", "suite.yaml", "usecase.yaml"]
+            shutil.rmtree(here)
+        assert list(Path.cwd().iterdir()) == []
         files = {
             f"{folder.name}/{name}": digest for folder in self._folders() for name, digest in hashes(folder).items()
         }
@@ -258,6 +264,8 @@ def place(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     compose.mkdir()
     (compose / "docker-compose.yml").write_text("services: {}\n")
     (tmp_path / "no programs").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
     for name in [name for name in os.environ if name.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))]:
         monkeypatch.delenv(name)

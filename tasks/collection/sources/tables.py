@@ -90,12 +90,7 @@ def _table(name: str, source: TableFiles, address: str, content: bytes, context:
         if kind == "parquet":
             return plain(pl.read_parquet(io.BytesIO(content)), context.clock)
         texts = pl.read_csv(io.BytesIO(content), null_values=list(source.missing), infer_schema=False)
-        if twice := [match[1] for match in map(_TWICE.match, texts.columns) if match and match[1] in texts.columns]:
-            raise SourceError(
-                f"each column once in the source {name!r}",
-                f"{', '.join(sorted(set(twice)))} several times in the first line of {file_name(address)}",
-                "Correct the source",
-            )
+        refuse_repeated(name, texts.columns, address)
         if texts.width > 1:  # a blank line is no row
             texts = texts.filter(~pl.all_horizontal(pl.all().is_null()))
         return texts.with_columns(_guess(texts[column]) for column in texts.columns if column not in context.declared)
@@ -105,6 +100,21 @@ def _table(name: str, source: TableFiles, address: str, content: bytes, context:
             f"{file_name(address)}: {str(error).splitlines()[0]}",
             "Fetch the file again, or declare its format",
         ) from error
+
+
+def refuse_repeated(name: str, columns: Sequence[str], address: str) -> None:
+    """Refuse columns of which Polars says that their name was there before.
+
+    Raises
+    ------
+    SourceError
+    """
+    if twice := {match[1] for match in map(_TWICE.match, columns) if match and match[1] in columns}:
+        raise SourceError(
+            f"each column once in the source {name!r}",
+            f"{', '.join(sorted(twice))} several times in the first line of {file_name(address)}",
+            "Correct the source",
+        )
 
 
 def _guess(texts: pl.Series) -> pl.Series:

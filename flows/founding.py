@@ -1,0 +1,79 @@
+"""Write the folder of a new use case: whole, or not at all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+
+from expectations.errors import DriftwheelError, StorageError
+from expectations.loading import FILE, SUITE, load_use_case, shipped_use_cases
+from expectations.usecase import NAME_PATTERN, REPLAY
+from tasks.profiling.choosing import Choices, choose
+from tasks.profiling.page import write_page
+from tasks.profiling.profile import Profile
+from tasks.profiling.writing import write_suite, write_use_case
+from tasks.stores.files import storing
+from tasks.stores.progress import doing
+
+PAGE = "profile.html"
+
+
+def refuse_name(name: str, folder: Path, registered: Mapping[str, Path]) -> None:
+    """Refuse a name that no use case may have, that another one has, or whose folder is there already.
+
+    Raises
+    ------
+    DriftwheelError, StorageError
+    """
+    if not re.match(NAME_PATTERN, name) or name.endswith(REPLAY):
+        raise DriftwheelError(
+            f"a name of small letters, digits, - and _ that begins with a letter and does not end in {REPLAY}",
+            repr(name),
+            "Choose another name",
+        )
+    known = {**shipped_use_cases(), **registered}
+    if name in known:
+        raise DriftwheelError("a name that no use case has", f"{name!r}, which is {known[name]}", "Choose another name")
+    if folder.exists() or folder.is_symlink():
+        raise StorageError(
+            f"no folder {name!r} yet",
+            f"{folder}, which is there",
+            "Choose another name, or move it away: nothing is overwritten",
+        )
+
+
+def found_use_case(
+    folder: Path, profile: Profile, target: str, *, clock: str | None, keys: Sequence[str]
+) -> tuple[Profile, Choices]:
+    """Choose what the use case begins with and write its folder.
+
+    Raises
+    ------
+    SourceError
+        If the table allows no use case.
+    StorageError
+        If the folder cannot be written, or is there by now.
+    """
+    choices = choose(profile, folder.name, target, clock=clock, keys=keys)
+    doing("writing the use case")
+    files = {
+        FILE: write_use_case(profile, choices),
+        SUITE: write_suite(profile, choices),
+        PAGE: write_page(profile, choices),
+    }
+    with storing("write the use case to", folder):
+        temporary = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            for file, text in files.items():
+                (temporary / file).write_text(text, encoding="utf-8")
+            load_use_case(str(temporary))  # whatever the table holds, what was written is valid
+            temporary.chmod(0o755)
+            if folder.exists():
+                raise StorageError(f"no folder {folder.name!r} yet", "one that is new", "Choose another name")
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return profile, choices

@@ -1,0 +1,378 @@
+"""What the columns of a table are: decided once over all of its rows, whatever their order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import polars as pl
+
+from expectations.data import Clock
+from tasks.collection.types import TRUE_OR_FALSE, instants
+from tasks.profiling.reading import Table, collect
+from tasks.stores.progress import doing
+
+Kind = Literal["number", "integer", "boolean", "text", "instant", "empty"]
+
+SPELLINGS = frozenset(
+    {"na", "n/a", "#n/a", "nan", "null", "#null!", "none", "nil", "-", "--", "?", ".", "*", "unknown", "missing"}
+)
+"""Texts, in small letters, that stand for a missing value where all others of a column are numbers or instants."""
+PLAIN_SPELLINGS = frozenset({"N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null"})
+"""Those that stand for one among texts, too. `NA` does unless all else there are words of two capitals: Namibia."""
+LEADING_ZEROS = "leading zeros: kept as text, so that nothing of them is lost"
+MAX_SET = 50
+"""Most distinct values that are all kept."""
+_AT_ONCE = 20
+_EXACT_ROWS = 200_000
+"""Rows up to which distinct values are counted, not estimated."""
+_EXACT_DISTINCT = 5000
+_BINS = 24
+_PADDED, _ROUNDED = r"^[+-]?0[0-9]", r"^[+-]?[0-9]{16,}$"
+_DATES = {
+    "date": r"^\d{4}[-/]\d{2}[-/]\d{2}$",
+    "instant": r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?$",
+    "instant with an offset": r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})$",
+}
+_DAY_OR_MONTH = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})([T ]\d{1,2}:\d{2}(:\d{2})?)?$"
+_DECIMAL_COMMA = r"^[+-]?\d{1,3}([.\x{a0} ]?\d{3})*,\d+$"
+_THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
+_WITH_SIGN = r"^\s*[$€£¥]?\s*[+-]?[\d.,]+\s*[%$€£¥]?\s*$"
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is known of a column, over all rows but where it says otherwise.
+
+    Attributes
+    ----------
+    kind : {"number", "integer", "boolean", "text", "instant", "empty"}
+    missing, distinct : int
+        Rows without a value, and different values; estimated beyond some thousands in a long table.
+    least, most : float or datetime, optional
+        Of numbers and instants.
+    quantiles : tuple of float
+        At 1, 25, 50, 75 and 99 % of the sample; empty but for numbers.
+    values : tuple of (str, int)
+        All of them, most frequent first, where they are at most 50; else empty. Counts are those of the sample.
+    bins : tuple of int
+        Rows of the sample in each of 24 equal parts between the 1 % and the 99 % quantile.
+    words, length : float
+        Of a text, as a mean over the sample.
+    notes : tuple of str
+        What is odd about how its values are written.
+    """
+
+    name: str
+    kind: Kind
+    rows: int
+    missing: int
+    distinct: int
+    least: float | datetime | None = None
+    most: float | datetime | None = None
+    quantiles: tuple[float, ...] = ()
+    values: tuple[tuple[str, int], ...] = ()
+    bins: tuple[int, ...] = ()
+    words: float = 0.0
+    length: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> int:
+        """Rows that have a value."""
+        return self.rows - self.missing
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a model can take it as it is."""
+        return self.kind in ("number", "integer", "boolean")
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A table, and what its columns are.
+
+    Attributes
+    ----------
+    missing : tuple of str
+        Texts that stand for a missing value.
+    sample : polars.DataFrame
+        Some of its rows, in order, with the types decided.
+    scan : polars.LazyFrame
+        All of them.
+    """
+
+    address: str
+    rows: int
+    texts: bool
+    missing: tuple[str, ...]
+    columns: Mapping[str, Column]
+    sample: pl.DataFrame
+    scan: pl.LazyFrame
+
+    def exact_distinct(self, *sets: Sequence[str]) -> list[int]:
+        """Count the different rows of each of some sets of columns."""
+        counts = [pl.struct(each).n_unique().alias(str(number)) for number, each in enumerate(sets)]
+        return list(collect(self.scan.select(counts)).row(0)) if counts else []
+
+
+@dataclass(frozen=True)
+class _Written:
+    """How the texts of a column are written: what all of them are, spellings of missing left out."""
+
+    kind: Kind
+    spelled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def profile_table(table: Table) -> Profile:
+    """Decide what every column is.
+
+    Raises
+    ------
+    SourceError
+        If the table cannot be read to its end.
+    """
+    found = dict(_read_texts(table))
+    written = {name: found[name] for name in table.columns}
+    missing = _spellings(table, written) if table.texts else ()
+    scan, sample = (_typed(frame, written, missing) for frame in (table.scan, table.sample.lazy()))
+    rows = sample.collect()
+    columns = dict(_describe(table, written, scan, rows))
+    return Profile(table.address, table.rows, table.texts, missing, columns, rows, scan)
+
+
+# --- how values are written -------------------------------------------------------------------------------------------
+
+
+def _read_texts(table: Table) -> Iterator[tuple[str, _Written]]:
+    kinds: dict[Any, Kind] = {pl.Float64: "number", pl.Int64: "integer", pl.Boolean: "boolean", pl.String: "text"}
+    texts = []
+    for name, dtype in table.sample.schema.items():
+        if dtype == pl.String:
+            texts.append(name)
+        else:
+            yield name, _Written("instant" if isinstance(dtype, pl.Datetime) else kinds[dtype.base_type()])
+    for begin in range(0, len(texts), _AT_ONCE):
+        doing(f"reading the values of columns {begin + 1} to {min(begin + _AT_ONCE, len(texts))} of {len(texts)}")
+        part = texts[begin : begin + _AT_ONCE]
+        found = collect(table.scan.select(each for name in part for each in _counts(name, table))).row(0, named=True)
+        for name in part:
+            own = {key.rpartition("\0")[2]: value for key, value in found.items() if key.rpartition("\0")[0] == name}
+            yield name, _decide(own, table)
+
+
+def _counts(name: str, table: Table) -> Iterator[pl.Expr]:
+    """Count how the texts of a column are written; what the sample excludes is not looked for in all rows."""
+    column = pl.col(name)
+    spelled = column.str.to_lowercase().str.strip_chars().is_in(list(SPELLINGS))
+    real = pl.when(~spelled).then(column)
+    sampled = table.sample.select(real.alias("value"))["value"].drop_nulls()
+    yield real.count().alias(f"{name}\0present")
+    yield column.filter(spelled).unique().implode().alias(f"{name}\0spelled")
+    numbers = sampled.cast(pl.Float64, strict=False)
+    if table.texts and len(sampled) and 2 * numbers.count() >= len(numbers):
+        yield real.cast(pl.Float64, strict=False).count().alias(f"{name}\0floats")
+        yield real.cast(pl.Int64, strict=False).count().alias(f"{name}\0integers")
+        yield real.str.contains(_PADDED).any().alias(f"{name}\0padded")
+        yield real.str.contains(_ROUNDED).any().alias(f"{name}\0rounded")
+    if len(sampled) and sampled.str.to_lowercase().is_in(TRUE_OR_FALSE).all():
+        yield real.str.to_lowercase().is_in(TRUE_OR_FALSE).sum().alias(f"{name}\0booleans")
+    for shape, pattern in _DATES.items():
+        if len(sampled) and sampled.str.contains(pattern).all():
+            yield real.str.contains(pattern).sum().alias(f"{name}\0{shape}")
+            dates = real.map_batches(_as_instants, return_dtype=pl.Datetime("us", "UTC"), is_elementwise=True)
+            yield dates.count().alias(f"{name}\0read {shape}")
+    if len(sampled) and sampled.str.contains(_DAY_OR_MONTH).all():
+        groups = real.str.extract_groups(_DAY_OR_MONTH)
+        yield real.str.contains(_DAY_OR_MONTH).sum().alias(f"{name}\0slashed")
+        for field, place in (("1", "first"), ("2", "second")):
+            yield groups.struct.field(field).cast(pl.Int64, strict=False).max().alias(f"{name}\0{place}")
+    if table.texts:
+        for said, pattern in (("comma", _DECIMAL_COMMA), ("thousands", _THOUSANDS), ("sign", _WITH_SIGN)):
+            if len(sampled) and sampled.str.contains(pattern).all():
+                yield real.str.contains(pattern).sum().alias(f"{name}\0{said}")
+        if len(sampled) and sampled.str.strip_chars().cast(pl.Float64, strict=False).is_not_null().all():
+            yield real.str.strip_chars().cast(pl.Float64, strict=False).count().alias(f"{name}\0padded with spaces")
+
+
+def _as_instants(values: pl.Series) -> pl.Series:
+    return instants(values, Clock(column=""))
+
+
+def _decide(found: Mapping[str, Any], table: Table) -> _Written:
+    present, spelled = found["present"], tuple(sorted(found["spelled"]))
+    if not present:
+        return _Written("empty", spelled)
+    floats = found.get("floats", 0)
+    if floats == present and not found["padded"]:
+        if found["integers"] == present:
+            return _Written("integer", spelled)
+        if not found["rounded"]:
+            return _Written("number", spelled)
+    if found.get("padded") and floats == present:
+        return _Written("text", (), (LEADING_ZEROS,))
+    if found.get("booleans") == present:
+        return _Written("boolean", spelled if table.texts else ())
+    for shape in _DATES:
+        if found.get(shape) == present and found[f"read {shape}"] == present:
+            return _Written("instant", spelled)
+    return _Written("text", (), tuple(_oddities(found, present)))
+
+
+def _oddities(found: Mapping[str, Any], present: int) -> Iterator[str]:
+    """Say why texts that look like numbers or dates are none."""
+    if found.get("slashed") == present:
+        first, second = found["first"], found["second"]
+        if first > 12 >= second:
+            yield "dates with the day first: write them as 2024-01-31"
+        elif second > 12 >= first:
+            yield "dates with the month first: write them as 2024-01-31"
+        else:
+            yield "dates of which nobody can tell day and month apart: write them as 2024-01-31"
+    elif found.get("thousands") == present:
+        yield "numbers with a separator of thousands: write them without"
+    elif found.get("comma") == present:
+        yield "numbers with a decimal comma: write them with a point"
+    elif found.get("padded with spaces") == present:
+        yield "numbers with spaces around them: write them without"
+    elif found.get("sign") == present and found.get("floats", 0) < present:
+        yield "numbers with a sign such as % or $, or separators: write the number alone"
+    elif present > found.get("floats", 0) >= 0.9 * present:
+        odd = present - found["floats"]
+        yield f"{odd:,} of {present:,} values are no numbers: correct them, or name them under `missing`"
+    elif any(0.9 * present <= found.get(shape, 0) < present for shape in _DATES):
+        yield "dates, but not all of them: correct the others, or name them under `missing`"
+
+
+def _spellings(table: Table, written: Mapping[str, _Written]) -> tuple[str, ...]:
+    """Return the texts that stand for missing values in this table: an empty one, and those found."""
+    spelled = {text for each in written.values() for text in each.spelled}
+    missing, country = {"", "NA", *spelled}, False
+    for name in (name for name, each in written.items() if each.kind == "text"):
+        values = table.scan.select(pl.col(name).drop_nulls())
+        found = set(collect(values.filter(pl.col(name).is_in([*PLAIN_SPELLINGS, "NA"])).unique())[name])
+        missing |= found
+        if "NA" in found:
+            others = values.filter(pl.col(name) != "NA").select(pl.col(name).str.contains("^[A-Z]{2}$").all())
+            country |= bool(collect(others).item())
+    if country and "NA" not in spelled:
+        missing.discard("NA")
+    return tuple(sorted(missing))
+
+
+def _typed(frame: pl.LazyFrame, written: Mapping[str, _Written], missing: Sequence[str]) -> pl.LazyFrame:
+    """Bring every column to what it is, as the platform's reader does."""
+    schema, columns = frame.collect_schema(), []
+    for name, each in written.items():
+        column = pl.col(name)
+        if schema[name] == pl.String:
+            column = pl.when(~column.is_in(list(missing))).then(column)
+            if each.kind == "instant":
+                column = column.map_batches(_as_instants, return_dtype=pl.Datetime("us", "UTC"), is_elementwise=True)
+            elif each.kind == "boolean":
+                column = column.str.to_lowercase() == "true"
+            elif each.kind in ("number", "integer"):
+                column = column.cast(pl.Float64 if each.kind == "number" else pl.Int64)
+        if each.kind == "number":
+            column = column.fill_nan(None)
+        columns.append(column.alias(name))
+    return frame.select(columns)
+
+
+# --- what values there are --------------------------------------------------------------------------------------------
+
+
+def _describe(
+    table: Table, written: Mapping[str, _Written], scan: pl.LazyFrame, sample: pl.DataFrame
+) -> Iterator[tuple[str, Column]]:
+    names, exact = list(written), table.rows <= _EXACT_ROWS
+    for begin in range(0, len(names), _AT_ONCE):
+        doing(f"counting the values of columns {begin + 1} to {min(begin + _AT_ONCE, len(names))} of {len(names)}")
+        part = names[begin : begin + _AT_ONCE]
+        asked = []
+        for name in part:
+            column = pl.col(name)
+            known = column.drop_nulls()
+            asked += [column.null_count().alias(f"{name}\0missing")]
+            asked += [(known.n_unique() if exact else known.approx_n_unique()).alias(f"{name}\0distinct")]
+            if written[name].kind in ("number", "integer", "instant"):
+                asked += [column.min().alias(f"{name}\0least"), column.max().alias(f"{name}\0most")]
+        found = collect(scan.select(asked)).row(0, named=True)
+        few = [name for name in part if not exact and found[f"{name}\0distinct"] <= _EXACT_DISTINCT]
+        if few:
+            counts = (pl.col(name).drop_nulls().n_unique().alias(f"{name}\0distinct") for name in few)
+            found |= collect(scan.select(counts)).row(0, named=True)
+        small = [name for name in part if 0 < found[f"{name}\0distinct"] <= MAX_SET]
+        sets = pl.DataFrame()
+        if small:
+            sets = collect(scan.select(pl.col(name).drop_nulls().unique().implode() for name in small))
+        for name in part:
+            own = {key: found.get(f"{name}\0{key}") for key in ("missing", "distinct", "least", "most")}
+            own["values"] = _values(sample[name], sets[name].item()) if name in small else ()
+            yield name, _column(name, written[name], table.rows, own, sample[name])
+
+
+def _values(sample: pl.Series, all_of_them: pl.Series) -> tuple[tuple[str, int], ...]:
+    """Return all values as texts with how often the sample holds them, the most frequent first."""
+    counted = sample.drop_nulls().value_counts()
+    counts = dict(zip(counted[sample.name].to_list(), counted["count"].to_list(), strict=True))
+    found = [(as_text(value), counts.get(value, 0)) for value in all_of_them.to_list()]
+    return tuple(sorted(found, key=lambda each: (-each[1], each[0])))
+
+
+def as_text(value: object) -> str:
+    """Write a value as the reader of a page, or a category, has it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value)
+
+
+def _column(name: str, written: _Written, rows: int, own: Mapping[str, Any], sample: pl.Series) -> Column:
+    known = sample.drop_nulls()
+    least, most = own["least"], own["most"]
+    quantiles: tuple[float, ...] = ()
+    bins: tuple[int, ...] = ()
+    words = length = 0.0
+    if written.kind == "text" and len(known):
+        length = float(known.str.len_chars().mean() or 0)  # type: ignore[arg-type]
+        words = float((known.str.count_matches(r"\S+")).mean() or 0)  # type: ignore[arg-type]
+    if written.kind in ("number", "integer") and len(known):
+        least, most = float(least), float(most)
+        finite = known.cast(pl.Float64)
+        finite = finite.filter(finite.is_finite())
+        quantiles = tuple(float(finite.quantile(each) or 0.0) for each in (0.01, 0.25, 0.5, 0.75, 0.99))
+        bins = _histogram(finite, quantiles[0], quantiles[-1])
+    elif written.kind == "instant" and len(known):
+        epochs = known.dt.epoch("us").cast(pl.Float64)
+        bins = _histogram(epochs, float(epochs.min()), float(epochs.max()))  # type: ignore[arg-type]
+    kind: Kind = "empty" if own["missing"] == rows else written.kind
+    return Column(
+        name, kind, rows, own["missing"], own["distinct"], least, most, quantiles, own["values"], bins, words, length,
+        written.notes,
+    )  # fmt: skip
+
+
+def _histogram(values: pl.Series, least: float, most: float) -> tuple[int, ...]:
+    if not most > least:
+        return ()
+    places = ((values - least) / (most - least) * _BINS).floor().cast(pl.Int64, strict=False).clip(0, _BINS - 1)
+    counts = dict(places.value_counts().iter_rows())
+    return tuple(counts.get(place, 0) for place in range(_BINS))
+
+
+def split_name(name: str) -> tuple[str, ...]:
+    """Return the words of a column's name, in small letters.
+
+    Examples
+    --------
+    >>> split_name("customerID_2")
+    ('customer', 'id', '2')
+    """
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return tuple(re.findall(r"[^\W_]+", parted.lower()))

@@ -1,0 +1,201 @@
+"""Read a table nobody has described: lazily, in passes whose memory does not grow with its rows."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from expectations.data import Clock, SourceContext
+from expectations.errors import SourceError
+from tasks.collection.addresses import file_name, is_elsewhere, local_path
+from tasks.collection.joining import refuse_names
+from tasks.collection.sources.file import FileSource
+from tasks.collection.sources.tables import refuse_repeated
+from tasks.stores.progress import doing
+
+SOURCE = "data"
+"""Name of the source in the use case."""
+SAMPLE = 20_000
+"""Rows that are looked at closely, spread over the whole."""
+_ROW = "\0row"
+_SIGNS = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: export its sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: export its sheet as CSV",
+    b"\xff\xfe": "UTF-16 text: save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text: save it as UTF-8",
+    b"SQLite format 3": "a SQLite database: export the table as CSV",
+    b"%PDF": "a PDF: export its table as CSV",
+    b"<": "a page or XML: fetch the table itself",
+    b"{": "JSON: write its records as CSV or Parquet",
+    b"[": "JSON: write its records as CSV or Parquet",
+}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table as its source holds it.
+
+    Attributes
+    ----------
+    address : str
+        As a use case in any folder names it: a path is absolute.
+    scan : polars.LazyFrame
+        All rows; every column of a CSV file as text, missing only where it is empty.
+    sample : polars.DataFrame
+        Every n-th row of it, in order.
+    texts : bool
+        Whether it comes from CSV.
+    """
+
+    address: str
+    scan: pl.LazyFrame
+    sample: pl.DataFrame
+    rows: int
+    texts: bool
+
+    @property
+    def columns(self) -> list[str]:
+        """Its columns, in order."""
+        return self.sample.columns
+
+
+def read_table(address: str, folder: Path) -> Table:
+    """Read a CSV or Parquet table, or several files that hold one together.
+
+    Parameters
+    ----------
+    address : str
+        A path, a glob or an address that `kind: file` reads.
+    folder : Path
+        Where relative paths start.
+
+    Raises
+    ------
+    SourceError
+        If there is none, it is no table, has no rows, or changes while it is read.
+    SourceUnreachableError
+        If a store does not answer.
+    """
+    if not is_elsewhere(SOURCE, address):
+        address = os.path.normpath(folder / local_path(address))
+    source = FileSource(kind="file", path=address, missing=("",))
+    context = SourceContext(SOURCE, folder, frozenset(), Clock(column=""))
+    scans, texts = [], False
+    for found in source.locate(context):
+        doing(f"reading {file_name(found)}")
+        with _unchanged(found):
+            content = source.fetch(SOURCE, found)
+        is_csv = ".parquet" not in file_name(found)
+        texts |= is_csv
+        with reading(found):
+            scans.append(_scan_csv(content, found) if is_csv else _scan_parquet(content, found))
+    if len({tuple(scan.collect_schema().items()) for scan in scans}) > 1:
+        raise SourceError(
+            "the same columns in every file",
+            f"{len(scans)} files that differ at {address}",
+            "Name files that are alike",
+        )
+    with reading(address):
+        scan = pl.concat(scans)
+        doing("counting rows")
+        rows = int(collect(scan.select(pl.len())).item())
+        if not rows:
+            raise SourceError(
+                "rows below the names of the columns", f"none in {file_name(address)}", "Name another file"
+            )
+        refuse_names(scan.collect_schema().names())
+        doing(f"taking a sample of {rows:,} rows")
+        step = -(-rows // SAMPLE)
+        chosen = scan.with_row_index(_ROW).filter(pl.col(_ROW) % step == 0).drop(_ROW) if step > 1 else scan
+        return Table(address, scan, collect(chosen), rows, texts)
+
+
+def collect(scan: pl.LazyFrame) -> pl.DataFrame:
+    """Run a pass over a table, a part of it in memory at a time."""
+    return scan.collect(engine="streaming")
+
+
+@contextmanager
+def reading(address: str) -> Iterator[None]:
+    """Say what a file holds that cannot be read as a table."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        said = str(error).splitlines()[0]
+        what = "bytes that are no UTF-8 (Latin-1?): save it as UTF-8" if "utf-8" in said.lower() else said
+        raise _no_table(address, what) from error
+
+
+def _no_table(address: str, found: str) -> SourceError:
+    found, _, remedy = found.partition(": ")
+    remedy = f"{remedy[:1].upper()}{remedy[1:]}" if remedy else "Export the table again"
+    return SourceError(f"a table in CSV or Parquet at {file_name(address)}", found, remedy)
+
+
+def _scan_csv(content: bytes, address: str) -> pl.LazyFrame:
+    head = content[:4096].lstrip()
+    if not head:
+        raise _no_table(address, "nothing: the file is empty")
+    if sign := next((found for sign, found in _SIGNS.items() if head.startswith(sign)), None):
+        raise _no_table(address, sign)
+    if b"\0" in head:
+        raise _no_table(address, "bytes that are no text")
+    scan = pl.scan_csv(io.BytesIO(content), infer_schema=False, null_values=[""])
+    names = scan.collect_schema().names()
+    refuse_repeated(SOURCE, names, address)
+    for separator, said in _SEPARATORS.items():
+        if len(names) == 1 and separator in names[0]:
+            raise _no_table(address, f"columns parted by {said}: Write it with commas")
+    # a blank line is no row
+    return scan.filter(~pl.all_horizontal(pl.all().is_null())) if len(names) > 1 else scan
+
+
+def _scan_parquet(content: bytes, address: str) -> pl.LazyFrame:
+    scan = pl.scan_parquet(io.BytesIO(content))
+    columns = []
+    for name, dtype in scan.collect_schema().items():
+        column = pl.col(name)
+        if isinstance(dtype, pl.Categorical | pl.Enum):
+            column = column.cast(pl.String)
+        elif isinstance(dtype, pl.Decimal) or dtype == pl.Float32:
+            column = column.cast(pl.Float64)
+        elif dtype.is_integer() or dtype == pl.Null:
+            column = column.cast(pl.Int64 if dtype.is_integer() else pl.String)
+        elif dtype == pl.Date or isinstance(dtype, pl.Datetime):
+            column = column.cast(pl.Datetime("us", getattr(dtype, "time_zone", None)))
+            zoned = getattr(dtype, "time_zone", None) is not None
+            column = column.dt.convert_time_zone("UTC") if zoned else column.dt.replace_time_zone("UTC")
+        elif dtype not in (pl.Float64, pl.String, pl.Boolean):
+            raise _no_table(
+                address, f"{dtype} in the column {name}, which no table here holds: Write it as text or number"
+            )
+        columns.append(column)
+    return scan.select(columns)
+
+
+@contextmanager
+def _unchanged(address: str) -> Iterator[None]:
+    """Refuse a file of this machine that is written while it is read: its end may be of another state."""
+    before = _state(address)
+    yield
+    if _state(address) != before:
+        raise SourceError(
+            f"{file_name(address)} to stay as it is while it is read",
+            "that it changed meanwhile",
+            "Run again once it is written",
+        )
+
+
+def _state(address: str) -> tuple[int, int] | None:
+    try:
+        found = Path(address).stat()
+    except OSError:  # elsewhere; or gone, which reading it says
+        return None
+    return found.st_size, found.st_mtime_ns

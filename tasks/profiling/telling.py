@@ -1,0 +1,74 @@
+"""Say what was found and chosen: lines for a terminal, and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.profiling.choosing import Choices
+from tasks.profiling.profile import Profile
+from tasks.profiling.writing import column_type
+
+
+def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str, str]]:
+    """Return a line for each thing that was found or chosen, and what it is about."""
+    target, clock, trial = choices.target, choices.clock, choices.trial
+    yield "read", f"{profile.rows:,} rows, {len(profile.columns)} columns"
+    share = f", {target.share:.1%} of them {target.positive or 1}" if target.share is not None else ""
+    yield "target", f"{target.column}: {target.task}{share}"
+    others = f"; --clock takes another: {', '.join(clock.others)}" if clock.others else ""
+    yield "clock", f"{clock.column}: {clock.said}{others}"
+    shared = (
+        f"; {choices.shared_keys:,} rows share theirs with another, and the last one counts"
+        if choices.shared_keys
+        else ""
+    )
+    yield "keys", ", ".join(choices.keys) + shared
+    calendar = f", {' and '.join(choices.calendar)} of {clock.column}" if choices.calendar else ""
+    yield "features", f"{len(choices.numeric)} numbers, {len(choices.encoded)} categories{calendar}"
+    for each in choices.suspicions:
+        yield "suspected", f"{each.column}: {each.what} {each.said}"
+    if trial is not None:
+        yield "tried", f"{trial.metric} {trial.value:.3f} on the newest {trial.rows:,} of the rows looked at"
+    yield "windows", f"{choices.every}, about {choices.window_rows:,} rows in each"
+    yield "written", f"{folder}"
+    yield "next", f"driftwheel check {choices.name}"
+
+
+def to_dict(profile: Profile, choices: Choices, folder: Path) -> dict[str, Any]:
+    """Return what JSON carries; values of personal columns are not in it."""
+    suspected: dict[str, list[str]] = {}
+    for each in choices.suspicions:
+        suspected.setdefault(each.column, []).append(f"{each.what} {each.said}")
+    columns = [
+        {
+            "name": name,
+            "type": column_type(column, choices),
+            "missing": column.missing,
+            "distinct": column.distinct,
+            "least": None if name in choices.personal else column.least,
+            "most": None if name in choices.personal else column.most,
+            "values": [] if name in choices.personal else [value for value, _ in column.values],
+            "suspected": suspected.get(name, []),
+        }
+        for name, column in profile.columns.items()
+    ]
+    target, trial = choices.target, choices.trial
+    return {
+        "folder": folder,
+        "rows": profile.rows,
+        "missing": profile.missing,
+        "columns": columns,
+        "target": {"column": target.column, "task": target.task, "positive": target.positive},
+        "clock": {"column": choices.clock.column, "why": choices.clock.said, "others": choices.clock.others},
+        "keys": choices.keys,
+        "shared_keys": choices.shared_keys,
+        "numeric": choices.numeric,
+        "encoded": choices.encoded,
+        "left_out": choices.left_out,
+        "personal": choices.personal,
+        "leaks": [{"columns": each.columns, "score": each.score} for each in choices.leaks],
+        "every": choices.every,
+        "trial": None if trial is None else {"metric": trial.metric, "value": trial.value, "rows": trial.rows},
+    }
