@@ -263,8 +263,8 @@ def test_a_predecessor_that_is_lost_is_told_once(job: Job) -> None:
 
 def test_nothing_at_the_instant_itself_is_learnt_from_where_labels_are_known_at_once() -> None:
     spec = SimpleNamespace(
-        clock=SimpleNamespace(column="time"),
-        label=SimpleNamespace(available_after=Duration.parse("0d")),
+        time_column="time",
+        label_delay=Duration.parse("0d"),
         model=SimpleNamespace(window=None),
     )
     start = instant("2011-04-01")

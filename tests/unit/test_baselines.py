@@ -18,7 +18,9 @@ MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 def spec(delay: str) -> Any:
     return SimpleNamespace(
         clock=SimpleNamespace(column="at", timezone="UTC"),
-        label=SimpleNamespace(column="y", available_after=Duration.parse(delay)),
+        time_column="at",
+        label_delay=Duration.parse(delay),
+        label=SimpleNamespace(column="y"),
     )
 
 
