@@ -14,6 +14,9 @@ from expectations.durations import Duration
 from expectations.fields import Formula, Span, Strict, Zone
 from expectations.parts import Part
 
+EVENT_TIME = "_event_time"
+"""Where there is no clock, the column that the order of rows is kept in: when each was first collected."""
+
 
 class Join(Strict):
     """How a source is attached to the first one: left join, at most one row for each row on the left."""
@@ -49,13 +52,14 @@ class SourceContext(NamedTuple):
     declared : set of str
         Its columns, by its own names, that have a declared type: they are brought to it afterwards, and are best left
         as the source has them.
-    clock : Clock
+    clock : Clock, optional
+        None in a use case without one.
     """
 
     name: str
     folder: Path
     declared: Set[str]
-    clock: Clock
+    clock: Clock | None
 
 
 class Source(Part):
@@ -93,7 +97,9 @@ class Label(Strict):
     column: str
     expression: Formula | None = None
     """Computed from other columns; without it the column is taken as it is."""
-    available_after: Span
+    available_after: Span = Duration.parse("0d")
+    """How long after the event time of a row (without a clock, after a window of predictions is full) its label is
+    there; to be given where there is a clock."""
     unit: str = ""
 
 

@@ -54,7 +54,13 @@ class LoadedUseCase:
 
     def renamed(self, name: str) -> LoadedUseCase:
         """Return the same use case under another name: a namespace of its own in every store."""
-        return LoadedUseCase(self.spec.model_copy(update={"name": name}), self.folder, self.suite, self.digest)
+        spec = self.spec.walked() if name.endswith(REPLAY) else self.spec
+        return LoadedUseCase(spec.model_copy(update={"name": name}), self.folder, self.suite, self.digest)
+
+    @property
+    def walked(self) -> bool:
+        """Whether its past is walked through by the order of its rows, as it has no clock."""
+        return self.spec.clock is None and self.name.endswith(REPLAY)
 
 
 def shipped_use_cases() -> dict[str, Path]:

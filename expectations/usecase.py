@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from expectations.data import Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
+from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
 from expectations.durations import Duration
 from expectations.errors import PartError
 from expectations.families import Model, Task
@@ -27,7 +27,7 @@ from expectations.windows import Count, Grid
 
 REPLAY = "-replay"
 """Ending of the names replays are kept under."""
-_DAY = Duration.parse("1d")
+_DAY, _AT_ONCE = Duration.parse("1d"), Duration.parse("0d")
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 
 
@@ -37,7 +37,8 @@ class UseCase(Strict):
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     title: str
     task: Task
-    clock: Clock
+    clock: Clock | None = None
+    """When a row was. Without one rows are ordered by when they were first collected, and windows are by count."""
     keys: Columns
     """Columns that identify a row together."""
     sources: Annotated[dict[str, Annotated[Source, SOURCES]], Field(min_length=1)]
@@ -66,7 +67,12 @@ class UseCase(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*self._impossible_columns(), *self._impossible_metrics(), *self._impossible_policy()]
+        problems = [
+            *self._impossible_columns(),
+            *self._impossible_times(),
+            *self._impossible_metrics(),
+            *self._impossible_policy(),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -94,6 +100,34 @@ class UseCase(Strict):
         gone = sorted(column for column, how in self.personal.items() if how == "drop" and column in self.keys)
         if gone:
             problems.append(f"personal: {', '.join(gone)} identifies rows and cannot be dropped; hash it")
+        return problems
+
+    def _impossible_times(self) -> list[str]:
+        """Say what needs a clock, where there is none."""
+        if self.clock is not None:
+            given = "available_after" in self.label.model_fields_set
+            why = "say when the label of a row may be known, counted from its `clock`; 0d where that is at once"
+            return [] if given else [f"label.available_after: {why}"]
+        or_clock = "or name the column of event times under `clock`"
+        problems = []
+        if self.monitoring.span is not None:
+            why = "without a clock windows are by count; write {rows: 500} (as many predictions as you like)"
+            problems.append(f"monitoring.every: {why}, {or_clock}")
+        if self.model.window != "expanding":
+            problems.append(f"model.window: `last` counts in time; write expanding, {or_clock}")
+        if self.start is not None:
+            problems.append(f"start: an instant; leave it out, {or_clock}")
+        if "block" in self.evaluation.model_fields_set:
+            problems.append(f"evaluation.block: without a clock each row counts for itself; leave it out, {or_clock}")
+        if "lookback" in self.collection.model_fields_set:
+            problems.append(f"collection.lookback: without a clock all rows are compared; leave it out, {or_clock}")
+        read = {column: f"features.{index}" for index, step in enumerate(self.features) for column in step.reads({})}
+        read |= dict.fromkeys(self.forbidden, "forbidden") | dict.fromkeys(self.keys, "keys")
+        if EVENT_TIME in read:
+            problems.append(
+                f"{read[EVENT_TIME]}: {EVENT_TIME} says when a row was collected, which no request has; what reads the "
+                "time of a row needs a `clock`"
+            )
         return problems
 
     def _impossible_metrics(self) -> list[str]:
@@ -144,17 +178,17 @@ class UseCase(Strict):
     @property
     def time_column(self) -> str:
         """The column that says when a row was: all that comes after collection reads this one."""
-        return self.clock.column
+        return self.clock.column if self.clock else EVENT_TIME
 
     @property
     def local_zone(self) -> str:
         """Whose days are meant where production is looked at by days."""
-        return self.monitoring.timezone or self.clock.timezone
+        return self.monitoring.timezone or (self.clock.timezone if self.clock else "UTC")
 
     @property
     def label_delay(self) -> Duration:
-        """How long after its time a collected row's label may be known."""
-        return self.label.available_after
+        """How long after its time a collected row's label may be known; without a clock it is there with the row."""
+        return self.label.available_after if self.clock else _AT_ONCE
 
     @property
     def windows(self) -> Grid | Count:
@@ -166,6 +200,19 @@ class UseCase(Strict):
     def grid(self) -> Grid:
         """Windows of time: those of production, or days where these are by count."""
         return Grid(self.monitoring.span or _DAY, self.local_zone, self.monitoring.week)
+
+    def walked(self) -> Self:
+        """Return what holds where the past of a use case without a clock is walked through, in the order of its rows.
+
+        A label is known when its window closes, and nothing counts in time.
+        """
+        if self.clock is not None:
+            return self
+        policy = self.monitoring.policy.model_copy(update={"cooldown": _AT_ONCE, "budget": None})
+        label = self.label.model_copy(update={"available_after": _AT_ONCE})
+        return self.model_copy(
+            update={"label": label, "monitoring": self.monitoring.model_copy(update={"policy": policy})}
+        )
 
     def compared_since(self, newest: datetime) -> datetime:
         """Return from which event time on rows that are known are compared again, for corrections.

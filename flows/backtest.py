@@ -15,6 +15,7 @@ import polars as pl
 from expectations.deciding import History, Policy
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
+from expectations.usecase import REPLAY
 from expectations.windows import Window
 from flows.replay import plan_windows, read_history
 from tasks.backtesting.advice import (
@@ -148,6 +149,8 @@ def past_of(usecase: LoadedUseCase, secret: bytes, start: Any = None, end: Any =
     SourceError
         If there are no windows in it, or its data are held by an expectation.
     """
+    if usecase.spec.clock is None:
+        usecase = usecase.renamed(usecase.name + REPLAY)
     doing("reading the whole history")
     world = read_history(usecase, secret)
     if world.is_empty():
@@ -198,7 +201,7 @@ def backtest(past: Past, asked: Mapping[str, Mapping[str, Any]] | None = None) -
         for name, (policy, done) in walks.items()
     )
     return Backtest(
-        past.usecase.name,
+        past.usecase.name.removesuffix(REPLAY),
         past.metric,
         past.windows,
         table,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from expectations.errors import DriftwheelError
-from expectations.usecase import UseCase
+from expectations.usecase import REPLAY, UseCase
 from infra.settings import Settings
 from tasks.stores.progress import doing, part
 
@@ -94,6 +94,8 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     from tasks.training.packing import pack
 
     usecase = settings.use_case(reference)
+    if usecase.spec.clock is None:  # what is tried is kept nowhere: rows are in the order of the source
+        usecase = usecase.renamed(usecase.name + REPLAY)
     spec = usecase.spec
     far = datetime.now(UTC) + timedelta(days=36500)
     steps.begin("joining")
@@ -101,7 +103,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
     undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
     yield Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}")
-    yield Finding("lookback", True, _say_lookback(spec))
+    yield Finding("lookback" if spec.clock else "order", True, _say_lookback(spec))
     rows = joined.rows.sort(spec.time_column)
     known = rows.filter(pl.col(spec.label.column).is_not_null())
     share = (
@@ -141,7 +143,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
             data_hash="",
             commit="",
             parent="",
-            name=usecase.name,
+            name=usecase.name.removesuffix(REPLAY),
         )
         bundle = load_bundle(folder / "b", digest)
         value = float(bundle.predict(cleaned.head(1), repaired=True)[0])
@@ -155,6 +157,11 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
 
 
 def _say_lookback(spec: UseCase) -> str:
+    if spec.clock is None:
+        return (
+            "no clock: rows are ordered by when they were first collected; corrected rows and missing labels are found "
+            "however late they come"
+        )
     return (
         f"corrected rows are found for {spec.collection.lookback} after their label is due "
         f"({spec.label.available_after} after their time); new rows and missing labels however late they come"

@@ -96,6 +96,8 @@ def _report_findings(job: Job, collected: Collected) -> tuple[int, str]:
             "measured and models that were trained before are without them"
         )
         _report(job, f"late/{collected.batch}", "late", summary, asdict(collected), "warning")
+    if collected.ahead:
+        words += f"; {collected.ahead} of them known to later runs only, as a run as of a later instant came before"
     if collected.lost:
         words += f"; {collected.lost} rows lost: they have no event time"
         summary = f"{collected.lost} rows of the first source have no event time: they are not taken"

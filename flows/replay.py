@@ -111,6 +111,9 @@ def _walk(
     reset(job)
     world = read_history(job.usecase, job.places.secret)
     windows = plan_windows(job.usecase, world, start, end)
+    own = original.spec.monitoring.policy
+    if job.usecase.walked and (own.cooldown.approximate_seconds or own.budget):
+        say("without a clock no time goes by between windows: cooldown and budget do not bind in this replay")
     story = Story(original.name, job.usecase.spec.monitoring.performance[0].metric)
     progress = artifact_id(
         create_progress_artifact(0.0, key=f"replay-{original.name}".replace("_", "-"), description="first model")
@@ -121,7 +124,7 @@ def _walk(
         raise SourceError(
             "a first model to begin with",
             f"{first.outcome}: {first.summary}",
-            "Start the replay later (--from), or correct what the message names",
+            "Correct what the message names" + ("" if job.usecase.walked else ", or start the replay later (--from)"),
         )
     frozen = champion_bundle(job)
     say("the first model is trained; %d windows to walk through", len(windows))
@@ -197,6 +200,8 @@ def plan_windows(
     """
     spec = usecase.spec
     clock = spec.time_column
+    if spec.clock is None:
+        return _plan_by_order(usecase, world, given=bool(start or end))
     first: datetime = world[clock].min()  # type: ignore[assignment] # an instant column
     last: datetime = world[clock].max()  # type: ignore[assignment]
     begin = start or spec.start or first + (last - first) / 5
@@ -212,6 +217,30 @@ def plan_windows(
             "Choose --from and --to inside the history",
         )
     return windows
+
+
+def _plan_by_order(usecase: LoadedUseCase, world: pl.DataFrame, *, given: bool) -> list[Window]:
+    """Lay windows by count over what follows the first third of a history without a clock."""
+    windows = usecase.spec.windows
+    name = usecase.name.removesuffix(REPLAY)
+    if given:
+        raise SourceError(
+            f"no --from and no --to: {name} has no clock",
+            "an instant",
+            "Leave them out: the first third of its rows is learnt from, and the rest walked through in their order",
+        )
+    if not isinstance(windows, Count):
+        raise TypeError("without a clock windows are by count")
+    left = len(world) - -(-len(world) // 3)
+    number = left // windows.rows
+    if not number:
+        raise SourceError(
+            f"a window of {windows.rows} rows after the first third of the history, which is learnt from",
+            f"{len(world)} rows in all",
+            f"Lower `monitoring.every` of {name}: {{rows: {max(2, left // 10)}}} makes ten of them",
+        )
+    times = world[usecase.spec.time_column]
+    return windows.cut(times[len(times) - number * windows.rows :])
 
 
 def _covered(grid: Grid, begin: datetime, stop: datetime, end: datetime | None) -> list[Window]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import polars as pl
@@ -13,6 +13,7 @@ from tasks.bundles.bundle import BundleColumn, Manifest
 from tasks.bundles.feedback import FeedbackUse, sent_labels
 from tasks.stores.lake import Known, Lake
 
+_TICK = timedelta(microseconds=1)
 _JSON_TYPES: dict[str, pl.DataType] = {
     "number": pl.Float64(),
     "integer": pl.Int64(),
@@ -83,6 +84,9 @@ def true_labels(
 ) -> tuple[pl.Series, FeedbackUse]:
     """Find the label of each prediction: by feedback with its id, and from the sources by the same keys once ripe.
 
+    Without a clock a row of the sources may come at any time, before it is asked about or after; one that the bundle
+    has learnt from is no test of it.
+
     Which of the two counts where both are there is declared under `feedback`.
 
     Returns
@@ -93,7 +97,8 @@ def true_labels(
     """
     spec = known.spec
     keys, label = list(spec.keys), spec.label.column
-    truth = known.rows("raw", columns=[*keys, label], since=window.start, until=window.end)
+    since, until = (window.start, window.end) if spec.clock else (manifest.cutoff + _TICK, None)
+    truth = known.rows("raw", columns=[*keys, label], since=since, until=until)
     asked = rows.select(_as(rows, key, truth.schema[key]) for key in keys)
     found = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label].cast(pl.Float64)
     sent, unusable = sent_labels(lake, predictions, spec.feedback, manifest, known.as_of)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
@@ -14,8 +14,10 @@ from expectations.usecase import UseCase
 from tasks.collection.joining import Held, Joined, join_sources, match_types
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.stamps import stamps
 
 _APPLICATION = "collect"
+_NO_TIMES = pl.Series([], dtype=pl.Datetime("us", "UTC"))
 _DEFINITION = "driftwheel.definition"
 """Note of a commit: what its rows were collected with."""
 
@@ -39,6 +41,8 @@ class Collected:
         Rows of the first source without an event time. They cannot be taken.
     lost_digest : str
         Hash of their keys, so that the same ones are reported once.
+    ahead : int
+        Rows that are known to later runs only: there is no clock, and a run as of a later instant came before this one.
     coverage : dict of str to float
         Share of the rows read that found a partner in each joined source.
     """
@@ -53,6 +57,7 @@ class Collected:
     lost_digest: str
     read: dict[str, int]
     coverage: dict[str, float]
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ def collect_sources(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret:
     delivery heals it whole. A row that has no label yet is compared however old it is. A row whose key is known but
     whose values differ is appended as its newer version; the earlier one stays.
 
+    Without a clock all rows are compared, and each is stamped with when it was first collected (`stamps`).
+
     Of two at once on one machine the second waits; elsewhere it is told that the first one won.
 
     Raises
@@ -92,7 +99,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     raw = None if version is None else lake.scan("raw", version)
     if raw is not None:
         _refuse_changed(usecase, lake)
-    compared = None if raw is None else _compared_since(raw, spec, as_of)
+    compared = None if raw is None or spec.clock is None else _compared_since(raw, spec, as_of)
     since, held = compared, None
     if raw is not None and compared is not None:
         with lake.reading("raw"):
@@ -101,10 +108,13 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     joined = join_sources(usecase, since=since, until=as_of, secret=secret, held=held)
     _refuse_unusable(joined, spec, as_of)
     if raw is None:
-        news = _News(_once(joined.rows, list(spec.keys)), 0, joined.rows[spec.time_column].head(0))
+        news = _News(_once(joined.rows, list(spec.keys)), 0, _NO_TIMES)
     else:
         with lake.reading("raw"):
             news = _news(joined.rows, raw, spec, since, compared)
+    if spec.clock is None and not usecase.walked:
+        with lake.reading("raw"):
+            news = replace(news, rows=_stamped(news.rows, raw, spec, as_of))
     before = batch = lake.transaction("raw", _APPLICATION, version) if version is not None else 0
     if len(news.rows):
         batch += 1
@@ -120,7 +130,28 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         lost_digest=hash_frame(joined.undated)[:16] if len(joined.undated) else "",
         read=joined.read,
         coverage=joined.coverage,
+        ahead=news.rows.filter(pl.col(spec.time_column) >= as_of).height,
     )
+
+
+def _stamped(rows: pl.DataFrame, raw: pl.LazyFrame | None, spec: UseCase, as_of: datetime) -> pl.DataFrame:
+    """Say when rows were first collected: a correction keeps its time, unless it brings the first label.
+
+    A row whose label comes later is new when that comes: else it would lie before the end of what a champion learnt,
+    which had not learnt from it, and nobody would ever judge by it.
+    """
+    keys, column, known = list(spec.keys), spec.time_column, "_known"
+    if raw is None:
+        return rows.with_columns(stamps(len(rows), None, as_of).alias(column))
+    labelled = pl.col(spec.label.column).is_not_null()
+    held = raw.select(*keys, column, BATCH, labelled.alias(known)).collect()
+    newest: datetime | None = held[column].max()  # type: ignore[assignment] # an instant column
+    latest = held.sort(BATCH, column).unique(keys, keep="last", maintain_order=True).drop(BATCH)
+    beside = rows.join(match_types(latest, rows, keys), on=keys, how="left", maintain_order="left")
+    first = beside[column].is_null() | (~beside[known] & beside[spec.label.column].is_not_null())
+    fresh = beside.filter(first)
+    fresh = fresh.with_columns(stamps(len(fresh), newest, as_of).alias(column))
+    return pl.concat([beside.filter(~first), fresh]).drop(known)
 
 
 def _definition(spec: UseCase) -> dict[str, str]:
@@ -129,7 +160,7 @@ def _definition(spec: UseCase) -> dict[str, str]:
     return {
         "label": f"{label.column} = {label.expression.text}" if label.expression else label.column,
         "keys": ", ".join(sorted(spec.keys)),
-        "clock": f"{clock.column} in {clock.timezone}",
+        "clock": f"{clock.column} in {clock.timezone}" if clock else "",
         "personal": ", ".join(f"{column}: {how}" for column, how in sorted(spec.personal.items())),
     }
 
@@ -177,9 +208,9 @@ def _held(raw: pl.LazyFrame, spec: UseCase, since: datetime) -> Held:
 def _refuse_unusable(joined: Joined, spec: UseCase, as_of: datetime) -> None:
     if not joined.asked:
         raise SourceError(
-            f"rows before {as_of:%Y-%m-%d %H:%M}",
+            f"rows before {as_of:%Y-%m-%d %H:%M}" if spec.clock else "rows",
             "none in the first source",
-            "Check `clock` and the instant this run was asked for",
+            "Check `clock` and the instant this run was asked for" if spec.clock else "Check the source",
         )
     lacking = joined.rows.filter(pl.any_horizontal(pl.col(key).is_null() for key in spec.keys))
     if len(lacking):
@@ -230,7 +261,7 @@ def _news(
     latest = _latest(raw, rows, spec, since)
     columns = [column for column in latest.columns if column in rows.columns]
     if set(rows.columns) != set(columns):  # the append will say which
-        return _News(rows, 0, rows[clock].head(0))
+        return _News(rows, 0, _NO_TIMES)
     ordered = rows.select(pl.col(column).cast(latest.schema[column], strict=False) for column in columns)
     hashes = latest.select(*keys, latest.select(columns).hash_rows().alias("_known"))
     versions = rows.with_columns(ordered.hash_rows().alias("_hash")).join(
@@ -241,7 +272,7 @@ def _news(
     changed = last.filter(pl.col("_known").is_null() | (pl.col("_known") != pl.col("_hash")))
     fresh = versions.join(changed.select(keys), on=keys, how="semi", maintain_order="left")
     unseen = changed.filter(pl.col("_known").is_null())
-    late = unseen[clock].head(0) if compared is None else unseen.filter(pl.col(clock) < compared)[clock]
+    late = _NO_TIMES if compared is None else unseen.filter(pl.col(clock) < compared)[clock]
     return _News(_once(fresh.drop("_hash", "_known"), keys), len(changed) - len(unseen), late)
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import polars as pl
 
-from expectations.data import Join
+from expectations.data import EVENT_TIME, Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
@@ -20,6 +20,7 @@ from tasks.collection.types import cast_column
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import evaluate
 from tasks.stores.lake import RESERVED
+from tasks.stores.stamps import places
 
 _MAX_NAMED = 20
 
@@ -55,7 +56,9 @@ def join_sources(
     secret: bytes,
     held: Held | None = None,
 ) -> Joined:
-    """Read and join the sources for rows with event time before `until`.
+    """Read and join the sources for rows with event time before `until`; all of them where there is no clock.
+
+    Where a past without a clock is walked through, rows count as having come one after the other.
 
     Parameters
     ----------
@@ -78,12 +81,7 @@ def join_sources(
     read = {name: len(frame) for name, frame in frames.items()}
     (first, rows), *others = frames.items()
     clock = spec.time_column
-    if clock not in rows.columns:
-        raise _absent([clock], rows.columns, f"the source {first!r}")
-    if rows.schema[clock] != pl.Datetime("us", "UTC"):
-        rows = rows.with_columns(cast_column(rows[clock], "instant", first, spec.clock))
-    undated = rows.filter(pl.col(clock).is_null())
-    rows = rows.filter(pl.col(clock) < until)
+    rows, undated = _until(rows, usecase, first, until)
     asked = len(rows)
     first_has_keys = set(spec.keys) <= set(rows.columns)  # else another source brings some: all rows must be joined
     again = pl.Series([False]).new_from_index(0, len(rows))
@@ -97,7 +95,9 @@ def join_sources(
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
         raise _absent(astray, rows.columns, "the joined sources (named under `personal`)")
-    refuse_names(rows.columns)
+    refuse_names(
+        [column for column in rows.columns if not (usecase.walked and column == clock)], clock=bool(spec.clock)
+    )
     rows = _protect(rows, spec, secret)
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
     if missing:
@@ -106,6 +106,26 @@ def join_sources(
         rows, _ = _wanted(rows, rows.select(_identity(spec)), spec, since, held)
     keys = _protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
     return Joined(_with_label(rows, spec), read, coverage, asked, keys)
+
+
+def _until(
+    rows: pl.DataFrame, usecase: LoadedUseCase, first: str, until: datetime
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows of the first source from before an instant, and those that have no event time.
+
+    Without a clock these are all rows, or, where a past is walked through, those that came by then.
+    """
+    clock, declared = usecase.spec.time_column, usecase.spec.clock
+    if declared is None:
+        refuse_names(rows.columns, clock=False)
+        if not usecase.walked:
+            return rows, rows.head(0)
+        rows = rows.with_columns(places(len(rows)).alias(clock))
+    if clock not in rows.columns:
+        raise _absent([clock], rows.columns, f"the source {first!r}")
+    if rows.schema[clock] != pl.Datetime("us", "UTC"):
+        rows = rows.with_columns(cast_column(rows[clock], "instant", first, declared))
+    return rows.filter(pl.col(clock) < until), rows.filter(pl.col(clock).is_null())
 
 
 def _identity(spec: UseCase) -> list[str]:
@@ -197,7 +217,8 @@ def join_one(
 
 def needed_columns(spec: UseCase) -> list[str]:
     """Columns the joined table must have, by everything the use case says."""
-    needed = [*spec.keys, spec.time_column, *spec.forbidden, *input_kinds(spec.features)]
+    clock = [spec.clock.column] if spec.clock is not None else []
+    needed = [*spec.keys, *clock, *spec.forbidden, *input_kinds(spec.features)]
     needed += list(spec.label.expression.columns) if spec.label.expression else [spec.label.column]
     for step in spec.cleaning:
         needed += step.reads()
@@ -205,19 +226,25 @@ def needed_columns(spec: UseCase) -> list[str]:
     return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
 
 
-def refuse_names(columns: Sequence[str]) -> None:
+def refuse_names(columns: Sequence[str], *, clock: bool = True) -> None:
     """Refuse names of columns that a table cannot hold, or keeps something of its own under.
+
+    Parameters
+    ----------
+    clock : bool
+        Whether the use case has one.
 
     Raises
     ------
     SourceError
     """
-    kept = [column for column in columns if column.lower() in RESERVED]
+    reserved = RESERVED if clock else RESERVED | {EVENT_TIME}
+    kept = [column for column in columns if column.lower() in reserved]
     seen: dict[str, str] = {}
     alike = [f"{seen[key]} and {name}" for name in columns if seen.setdefault(key := name.lower(), name) != name]
     if kept or alike:
         raise SourceError(
-            f"columns that differ in more than capitals, and none of {', '.join(sorted(RESERVED))}",
+            f"columns that differ in more than capitals, and none of {', '.join(sorted(reserved))}",
             ", ".join(kept + alike),
             "Rename them in the source, or give the source a `prefix`",
         )

@@ -12,7 +12,7 @@ from tasks.collection.types import cast_column, plain
 
 
 def read_source(
-    name: str, source: Source, folder: Path, columns: Mapping[str, ColumnSpec], clock: Clock
+    name: str, source: Source, folder: Path, columns: Mapping[str, ColumnSpec], clock: Clock | None
 ) -> pl.DataFrame:
     """Read a source; its columns get their prefix and their declared types.
 

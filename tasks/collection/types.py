@@ -19,7 +19,7 @@ TRUE_OR_FALSE = ("true", "false")
 """Texts that are read as booleans where nothing is declared."""
 
 
-def plain(frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
+def plain(frame: pl.DataFrame, clock: Clock | None) -> pl.DataFrame:
     """Bring the types a source may hold to those the lake keeps."""
     columns = []
     for name, dtype in frame.schema.items():
@@ -36,7 +36,7 @@ def plain(frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def cast_column(values: pl.Series, wanted: str, source: str, clock: Clock) -> pl.Series:
+def cast_column(values: pl.Series, wanted: str, source: str, clock: Clock | None) -> pl.Series:
     """Bring a column to a declared type.
 
     Raises
@@ -71,9 +71,9 @@ def cast_column(values: pl.Series, wanted: str, source: str, clock: Clock) -> pl
     return out.alias(values.name)
 
 
-def instants(values: pl.Series, clock: Clock) -> pl.Series:
+def instants(values: pl.Series, clock: Clock | None) -> pl.Series:
     """Read a column as instants; those of the clock in its zone where they carry none, what is none as missing."""
-    zone = clock.timezone if values.name == clock.column else "UTC"
+    zone = clock.timezone if clock is not None and values.name == clock.column else "UTC"
     if values.dtype == pl.String:
         sample = values.drop_nulls().head(1)
         offset = len(sample) and (sample[0].endswith("Z") or "+" in sample[0][10:] or "-" in sample[0][10:])

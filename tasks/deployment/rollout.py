@@ -215,7 +215,7 @@ def _gather(job: Job, champion: Served, candidate: CandidateState, began: dateti
     """Bring the journal in and lay out what both bundles did since the step began."""
     with job.places.open_service() as service:
         service.ask("POST", "/journal/seal", _PATIENCE, usecase=job.name)
-    harvest(job.places.journal, job.name, job.lake)
+    harvest(job.places.journal, job.name, job.lake, job.as_of if job.usecase.walked else None)
     answered = _since(job, "predictions", began)
     labelled = answered.with_columns(_labels(job, champion, answered, began))
     theirs = labelled.filter(pl.col("bundle") == champion.bundle)

@@ -24,7 +24,8 @@ def predict_baselines(known: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) ->
 
     ``constant`` is the mean label of before the first row; ``last`` the label that was known last (the mean, of several
     rows at one event time); ``season`` the mean label of the same hour of the week. One that would know nothing at some
-    row is left out; the season, too, where fewer than two weeks are known.
+    row is left out; the season, too, where fewer than two weeks are known. Without a clock there is ``constant`` alone,
+    the mean label of all that is known.
 
     Parameters
     ----------
@@ -42,6 +43,9 @@ def predict_baselines(known: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) ->
     label = pl.col(spec.label.column).cast(pl.Float64)
     if rows.is_empty():
         return {}
+    if spec.clock is None:
+        values = known.select(label.alias("value")).filter(pl.col("value").is_finite())["value"]
+        return {"constant": np.full(len(rows), float(values.mean()))} if len(values) else {}  # type: ignore[arg-type]
     labelled = known.select(pl.col(clock).alias("at"), label.alias("value")).filter(pl.col("value").is_finite())
     before = labelled.filter(pl.col("at") <= delay.after(rows[clock].min(), -1))  # type: ignore[arg-type]
     if before.is_empty():

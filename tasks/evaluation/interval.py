@@ -8,12 +8,29 @@ replacement, the same ones for both models: the block bootstrap (Künsch, 1989),
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 
 from expectations.gates import Interval
 from expectations.metrics import Array, Blocks, Scored
+from expectations.usecase import UseCase
 from tasks.evaluation.metrics import resampled
 
 MIN_BLOCKS = 10
+_MAX_RUNS = 200
+"""Blocks that independent rows are gathered into, at most: more would tell no more."""
+_INSTANT = 1e-3
+
+
+def in_time(times: pl.Series, spec: UseCase) -> tuple[Array, float]:
+    """Return when rows were, and how long a block of time is in which they share their causes, both in seconds.
+
+    Without a clock rows are taken as independent of each other, in the order they came: a thousandth of a second each,
+    so that blocks are rows (runs of them, where there are many) and no part of the calendar differs between them.
+    """
+    if spec.clock is not None:
+        return times.dt.epoch("us").to_numpy().astype(np.float64) / 1e6, spec.evaluation.block.approximate_seconds
+    place = (times.rank("ordinal") - 1).to_numpy().astype(np.float64)
+    return place * _INSTANT, _INSTANT * max(1.0, np.ceil(len(times) / _MAX_RUNS)) * (1 - 1e-9)
 
 
 def time_blocks(seconds: Array, length: float) -> Blocks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.served_rows import answers_of, decode_rows, true_labels
 from tasks.evaluation.causes import Causes, Rows, explain, row_loss, unknown
+from tasks.evaluation.interval import in_time
 from tasks.monitoring.measuring import Measurement
 from tasks.stores.lake import Known, Lake
 
@@ -62,8 +64,17 @@ def explain_window(
     before, now = (_rows(each, champion, known, lake, cutoffs) for each in (windows, [found.window]))
     zone = spec.local_zone
     block = spec.evaluation.block.approximate_seconds
+    if spec.clock is None:
+        before, now, block = _in_order(before, now, spec)
     loss = row_loss(rule.metric, spec.task, spec.evaluation.threshold)
     return explain(before, now, loss, block=block, seed=spec.model.seed, timezone=zone)
+
+
+def _in_order(before: Rows, now: Rows, spec: UseCase) -> tuple[Rows, Rows, float]:
+    """Let rows that have no time follow each other: earlier windows, then the one that is looked at."""
+    order = pl.Series(range(len(before) + len(now)), dtype=pl.Int64)
+    seconds, block = in_time(order, spec)
+    return replace(before, seconds=seconds[: len(before)]), replace(now, seconds=seconds[len(before) :]), block
 
 
 def _rows(

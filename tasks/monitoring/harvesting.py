@@ -47,7 +47,7 @@ def harvest_journal(job: Job) -> Harvested:
 
 def _harvest(job: Job, service: Service) -> Harvested:
     service.ask("POST", "/journal/seal", usecase=job.name)
-    return harvest(job.places.journal, job.name, job.lake)
+    return harvest(job.places.journal, job.name, job.lake, job.as_of if job.usecase.walked else None)
 
 
 def note_troubles(job: Job, versions: Answers) -> None:

@@ -20,7 +20,7 @@ from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.causes import Causes
 from tasks.evaluation.drift import Drifted, cannot_tell, judge
 from tasks.evaluation.expected import Earlier, Estimate, Expectation, estimate
-from tasks.evaluation.interval import time_blocks, value_interval
+from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import references_from_dict
@@ -177,7 +177,7 @@ def measure(
         for rule in spec.monitoring.performance
     )
     if scored is not None and any(each.value is not None for each in realised):
-        realised = _beside(realised, scored, times, known, spec)
+        realised = _beside(realised, scored, times, known, spec, champion.manifest.cutoff)
     return Measurement(
         window,
         champion.digest,
@@ -294,13 +294,14 @@ def _realise(
 
 
 def _beside(
-    realised: Sequence[Realised], scored: Scored, times: pl.Series, known: Known, spec: UseCase
+    realised: Sequence[Realised], scored: Scored, times: pl.Series, known: Known, spec: UseCase, cutoff: datetime
 ) -> tuple[Realised, ...]:
     """Put its interval and what needs no model beside each value that is known."""
     clock = spec.time_column
-    seconds = times.dt.epoch("us").to_numpy().astype(np.float64) / 1e6
-    blocks = time_blocks(seconds, spec.evaluation.block.approximate_seconds)
+    blocks = time_blocks(*in_time(times, spec))
     labelled = known.labelled(columns=[clock, spec.label.column])
+    if spec.clock is None:  # of a row that is asked about it may be there already; what the champion learnt, was
+        labelled = labelled.filter(pl.col(clock) <= cutoff)
     said = predict_baselines(labelled, times.alias(clock).to_frame(), spec)
     found = []
     for each in realised:
@@ -345,11 +346,13 @@ def _drift(
         older = [name for name in champion.reference() if watched is None or name in watched]
         return [cannot_tell(name, "the champion was packed by an older version: train it again") for name in older]
     compared = []
+    drawn = spec.clock is None  # rows without a time are taken as independent of each other
     for reference in references:
         kept = reference if watched is None else reference.only(watched)
         if label not in reference.columns:
-            compared.append(Compared(kept, window, times))
+            compared.append(Compared(kept, window, None if drawn else times, drawn))
         elif labels is not None and labels.null_count() < len(labels):
             known = labels.is_not_null()  # a label that is not there is not known yet, and not missing
-            compared.append(Compared(kept, labels.alias(label).filter(known).to_frame(), times.filter(known)))
+            came = None if drawn else times.filter(known)
+            compared.append(Compared(kept, labels.alias(label).filter(known).to_frame(), came, drawn))
     return judge(compared, alpha=rules.alpha, min_effect=rules.min_effect)

@@ -34,12 +34,13 @@ def watch_loss(job: Job) -> Verdict | None:
     What was lost on the holdout it was judged on is the reference, or its own first week where that is too short. An
     hour waits, and all after it, until enough of its labels are there, a window's length at most after they are ripe;
     one without a label is left out. State and finding are one transaction, so an hour is looked at once. The finding is
-    evidence, and no alert: a loss that rises is no proof that a fresh model would lose less.
+    evidence, and no alert: a loss that rises is no proof that a fresh model would lose less. Without a clock there are
+    no hours to look at.
     """
     champion = current_champion(job)
-    if champion is None or job.lake.version("predictions") is None:
-        return None
     spec = job.usecase.spec
+    if champion is None or spec.clock is None or job.lake.version("predictions") is None:
+        return None
     zone = spec.local_zone
     kept: dict[str, Any] = json.loads(job.database.marked(job.name, _STATE) or "{}")
     if (kept.get("bundle"), kept.get("format")) != (champion.digest, FORMAT):

@@ -24,6 +24,7 @@ from tasks.stores.journal import (
 )
 from tasks.stores.lake import Lake, Table
 from tasks.stores.locking import alone
+from tasks.stores.stamps import in_turn, stamps
 
 _INSTANT = pl.Datetime("us", "UTC")
 _MAX_SEGMENTS = 4
@@ -57,18 +58,23 @@ class Harvested:
         )
 
 
-def harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
+def harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None = None) -> Harvested:
     """Commit every closed segment to `predictions`, `labels` or `shadows` and remove it.
 
     A segment is one Delta application transaction: killed between the commit and the removal, the next run sees that
     it is committed and only removes it. What nobody can read is set aside, and told by `harvest_journal`.
+
+    Parameters
+    ----------
+    walked_to : datetime, optional
+        Where a past without a clock is walked through, when predictions count as answered.
     """
     # a release and the monitor may look at the same time
     with alone(journal / usecase / ".harvest", f"another harvest of {usecase}"):
-        return _harvest(journal, usecase, lake)
+        return _harvest(journal, usecase, lake, walked_to)
 
 
-def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
+def _harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None) -> Harvested:
     counts: dict[str, int] = {}
     segments = 0
     since: datetime | None = None
@@ -87,6 +93,8 @@ def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
                     set_aside(segment, odd)
             if records:
                 frame = _frame(records)
+                if table == "predictions" and all(_unclocked(record) for record in records):
+                    frame = _in_order(frame, lake, walked_to)
                 lake.append(table, frame, transactions={segment.transaction: 1 for segment in fresh})
                 counts[table] += len(frame)
                 if table == "labels":
@@ -94,6 +102,21 @@ def _harvest(journal: Path, usecase: str, lake: Lake) -> Harvested:
                     since = min(filter(None, (since, oldest)), default=None)
             clear(some)
     return Harvested(counts["predictions"], counts["labels"], segments, since)
+
+
+def _unclocked(record: Record) -> bool:
+    return isinstance(record, Predictions) and record.origin.clock is None
+
+
+def _in_order(frame: pl.DataFrame, lake: Lake, walked_to: datetime | None) -> pl.DataFrame:
+    """Bring predictions about rows without a time into the order they were answered in, no two at one instant."""
+    frame = frame.sort("served_at", maintain_order=True)
+    if walked_to is None:
+        return frame.with_columns(in_turn(frame["served_at"]).alias("event_time"))
+    newest: datetime | None = None
+    if lake.version("predictions") is not None:
+        newest = lake.collect("predictions", lake.scan("predictions").select(pl.col("event_time").max())).item()
+    return frame.with_columns(stamps(len(frame), newest, walked_to).alias("event_time"))
 
 
 def _frame(records: Sequence[Record]) -> pl.DataFrame:

@@ -19,9 +19,9 @@ from expectations.gates import GateResult, Interval
 from expectations.usecase import UseCase
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.gates import passed
-from tasks.evaluation.interval import paired_interval, time_blocks
+from tasks.evaluation.interval import in_time, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
-from tasks.evaluation.splits import cut_newest
+from tasks.evaluation.splits import hold_back
 from tasks.stores.progress import doing, part
 from tasks.training.learning import (
     Incumbent,
@@ -82,15 +82,21 @@ def split_rows(
     -------
     before, holdout, new : polars.DataFrame
         What the recipe may learn from, what judges it, and all rows the champion has not learnt from. `holdout` is
-        the newest part of `new`, so neither model was trained on it.
+        the newest part of `new` (without a clock, a part that is drawn), so neither model was trained on it.
     """
     clock = spec.time_column
     new = rows if champion_cutoff is None else rows.filter(pl.col(clock) > champion_cutoff)
-    _, holdout = cut_newest(new, clock, spec.evaluation.holdout)
+    _, holdout = hold_back(new, spec, spec.evaluation.holdout)
     if holdout.is_empty():
         return rows, holdout, new
-    start = holdout[clock].min()
-    return rows.filter(pl.col(clock) < start), holdout, new
+    return rows_before(rows, holdout, spec), holdout, new
+
+
+def rows_before(rows: pl.DataFrame, holdout: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+    """Rows from before a holdout; without a clock, all that are not in it."""
+    times = holdout[spec.time_column]
+    earlier = pl.col(spec.time_column) < times.min() if spec.clock else ~pl.col(spec.time_column).is_in(times.implode())
+    return rows.filter(earlier)
 
 
 def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judged:
@@ -113,7 +119,8 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     cutoff: datetime = rows[clock].max()  # type: ignore[assignment] # an instant column
     known = champion.cutoff if champion else None
     if known is not None and cutoff <= known:
-        return Judged(Judgement("unchanged", f"no ripe rows after the champion's cutoff {known:%Y-%m-%d %H:%M}"))
+        after = f"after the champion's cutoff {known:%Y-%m-%d %H:%M}" if spec.clock else "that came since the champion"
+        return Judged(Judgement("unchanged", f"no ripe rows {after}"))
     before, holdout, new = split_rows(rows, spec, known)
     if len(holdout) < spec.evaluation.min_rows:
         return Judged(
@@ -127,7 +134,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     trained = learn(learnable, spec)
     asked = spec.evaluation.cross_validation
     folds = cross_validate(learnable, spec, trained.recipe, asked) if asked else {}
-    doing("judging on the newest rows")
+    doing("judging on the newest rows" if spec.clock else "judging on rows that neither has learnt")
     truth = labels(holdout, spec)
     threshold = spec.evaluation.threshold
     prediction = trained.predict(holdout, repaired=True)
@@ -141,7 +148,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     }
     gates = tuple(gate.check(metrics["challenger"], gains[gate.against]) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
-    start: datetime = holdout[clock].min()  # type: ignore[assignment] # an instant column
+    start: datetime | None = holdout[clock].min() if spec.clock else None  # type: ignore[assignment] # an instant column
     judgement = Judgement(
         "passed" if passed(gates) else "refused" if any(gate.outcome == "fail" for gate in gates) else "unknown",
         "; ".join(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
@@ -170,7 +177,7 @@ def _gains_over_baselines(
     compared = {gate.metric for gate in spec.gates if gate.against == "baseline"}
     if not compared:
         return None
-    said = predict_baselines(pl.concat([before, holdout]), holdout, spec)
+    said = predict_baselines(pl.concat([before, holdout]) if spec.clock else before, holdout, spec)
     scored = [Scored(challenger.label, each, challenger.threshold) for each in said.values()]
     if not scored:
         return None
@@ -184,12 +191,12 @@ def _gains_over_baselines(
 
 def _gain(spec: UseCase, holdout: pl.DataFrame, metric: str, challenger: Scored, other: Scored) -> Interval:
     rules = spec.evaluation
-    seconds = holdout[spec.time_column].dt.epoch("s").to_numpy().astype(np.float64)
+    seconds, block = in_time(holdout[spec.time_column], spec)
     return paired_interval(
         metric,
         challenger,
         other,
-        time_blocks(seconds, rules.block.approximate_seconds),
+        time_blocks(seconds, block),
         greater_is_better=spec.greater_is_better[metric],
         resamples=rules.resamples,
         confidence=rules.confidence,

@@ -20,7 +20,7 @@ from expectations.families import Family, Fitted, LastWindow, Report, Rows, Vect
 from expectations.parts import FitContext
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
-from tasks.evaluation.splits import cut_newest, rolling_origin
+from tasks.evaluation.splits import folds_of, hold_back
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
@@ -97,7 +97,7 @@ def _remembered(what: str, frame: pl.DataFrame, spec: UseCase, learning: Callabl
     if memory is None:
         return learning()
     clock = frame[spec.time_column]
-    key = (what, len(frame), clock.min(), clock.max())
+    key = (what, len(frame), clock.min(), clock.max(), int(clock.hash().sum()) if spec.clock is None else 0)
     if key not in memory:
         memory[key] = learning()
     return memory[key]
@@ -163,7 +163,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     candidates = spec.model.candidates
     if len(candidates) == 1 and not candidates[0].stops_early:
         return fit_recipe(frame, spec, candidates[0])
-    older, newest = cut_newest(frame, spec.time_column, spec.model.validation)
+    older, newest = hold_back(frame, spec, spec.model.validation)
     require_trainable(older, spec)
     metric = decisive_metric(spec)
     better = spec.greater_is_better[metric]
@@ -228,6 +228,8 @@ def _follow(recipe: Family, curves: Mapping[str, list[float]], name: str, what: 
 def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Family, folds: int) -> dict[str, list[float]]:
     """Score a settled recipe by rolling origin: every fold is judged by a model of the rows before it.
 
+    Without a clock folds are drawn, and each is judged by a model of all others.
+
     Parameters
     ----------
     frame : polars.DataFrame of shape (n_rows, any)
@@ -239,10 +241,9 @@ def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Family, folds: in
         Metric -> one value a fold, oldest first.
     """
     scores: dict[str, list[float]] = defaultdict(list)
-    for number, (train, test) in enumerate(rolling_origin(len(frame), folds), 1):
-        fold = frame[test]
+    for number, (train, fold) in enumerate(folds_of(frame, spec, folds), 1):
         with part(f"fold {number} of {folds}"):
-            prediction = fit_recipe(frame[train], spec, recipe).predict(fold, repaired=True)
+            prediction = fit_recipe(train, spec, recipe).predict(fold, repaired=True)
         for metric in spec.greater_is_better:
             scores[metric].append(score(metric, Scored(labels(fold, spec), prediction, spec.evaluation.threshold)))
     return dict(scores)

@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import polars as pl
 
 from expectations.loading import LoadedUseCase
@@ -25,12 +24,13 @@ from tasks.bundles.bundle import (
     seal,
 )
 from tasks.evaluation.expected import Expectation, learn_expectation
+from tasks.evaluation.interval import in_time
 from tasks.evaluation.losses import hourly_losses
 from tasks.evaluation.sketches import Reference, references_to_dict, sketch
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
-from tasks.training.judging import Judged, Judgement, Refit
+from tasks.training.judging import Judged, Judgement, Refit, rows_before
 from tasks.training.learning import labels
 
 GOLDEN_ROWS = 20
@@ -42,7 +42,8 @@ def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) 
     """Columns a request carries: what the program reads, then keys and clock."""
     inputs = {column.name: column.kind for column in program.inputs}
     columns = []
-    for name in dict.fromkeys((*inputs_in_order(program), *spec.keys, spec.time_column)):
+    clock = (spec.clock.column,) if spec.clock is not None else ()
+    for name in dict.fromkeys((*inputs_in_order(program), *spec.keys, *clock)):
         known = spec.columns.get(name)
         # what the program reads as an instant is checked as one, also where the source holds texts
         guessed = "instant" if inputs.get(name) == "instant" else _kind(frame.schema[name])
@@ -110,7 +111,7 @@ def pack(
     inputs = raw.select(list(dict.fromkeys((*inputs_in_order(program), spec.time_column))))
     references = _references(spec, inputs, rows, judged)
     (folder / "reference.json").write_text(to_json(references_to_dict(references)), encoding="utf-8")
-    if judged.holdout is not None and judged.prediction is not None:
+    if spec.clock is not None and judged.holdout is not None and judged.prediction is not None:
         by_hour = hourly_losses(
             judged.holdout[spec.time_column],
             judged.holdout[spec.label.column].cast(pl.Float64),
@@ -137,13 +138,17 @@ def pack(
 
 
 def _references(spec: UseCase, raw: pl.DataFrame, rows: pl.DataFrame, judged: Judged) -> list[Reference]:
-    """Sketch the inputs, the predictions of the holdout and the label, each with the times of its rows."""
+    """Sketch the inputs, the predictions of the holdout and the label, each with the times of its rows (if any)."""
     clock, zone = spec.time_column, spec.local_zone
-    references = [sketch(raw.drop(clock), raw[clock], timezone=zone)]
+
+    def times(frame: pl.DataFrame) -> pl.Series | None:
+        return frame[clock] if spec.clock is not None else None
+
+    references = [sketch(raw.drop(clock), times(raw), timezone=zone)]
     if judged.holdout is not None and judged.prediction is not None:
         predictions = pl.DataFrame({PREDICTION: judged.prediction})
-        references.append(sketch(predictions, judged.holdout[clock], timezone=zone))
-    return [*references, sketch(rows.select(spec.label.column), rows[clock], timezone=zone)]
+        references.append(sketch(predictions, times(judged.holdout), timezone=zone))
+    return [*references, sketch(rows.select(spec.label.column), times(rows), timezone=zone)]
 
 
 def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, program: FeatureProgram) -> Expectation | None:
@@ -159,16 +164,17 @@ def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, program: F
     holdout, prediction, clock = judged.holdout, judged.prediction, spec.time_column
     if holdout is None or prediction is None:
         return None
-    older = rows.filter(pl.col(clock) < holdout[clock].min())
+    older = rows_before(rows, holdout, spec)
+    seconds, block = in_time(holdout[clock], spec)
     return learn_expectation(
         spec.task,
         prediction,
         labels(holdout, spec),
         program.transform(holdout, repaired=True),
-        holdout[clock].dt.epoch("s").to_numpy().astype(np.float64),
+        seconds,
         metrics=list(spec.greater_is_better),
         threshold=spec.evaluation.threshold,
-        block=spec.evaluation.block.approximate_seconds,
+        block=block,
         categorical=[at for at, name in enumerate(program.features) if name in program.categorical],
         learnt=program.transform(older.gather_every(max(1, len(older) // RANGE_ROWS)), repaired=True),
         seed=spec.model.seed,
@@ -197,7 +203,7 @@ def _manifest(
         label=spec.label.column,
         unit=spec.label.unit,
         clock=spec.time_column,
-        timezone=spec.clock.timezone,
+        timezone=spec.clock.timezone if spec.clock is not None else "UTC",
         keys=spec.keys,
         columns=columns,
         family=recipe.family,

@@ -12,15 +12,15 @@ import polars as pl
 
 from expectations.deciding import Back
 from expectations.errors import BundleError, TrainingError
-from expectations.families import Family, Vector
+from expectations.families import Family
 from expectations.slots import FAMILIES
 from expectations.usecase import UseCase
-from expectations.windows import Window
+from expectations.windows import Count, Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import current_champion
 from tasks.deciding.gaps import ROLLBACK_WINDOWS, growth
 from tasks.evaluation.gaps import gap_of, log_loss_of
-from tasks.evaluation.interval import time_blocks
+from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.ledger import TRIAL, Entry, champions
 from tasks.stores.outbox import Alert
@@ -56,8 +56,8 @@ class Tried:
         As for `expectations.deciding.Trial`.
     rows : int
         Rows it was judged on.
-    start : datetime
-        Event time of the first of them.
+    start : datetime or None
+        Event time of the first of them; None without a clock.
     champion, challenger : float
         The metric of either on these rows (of their twins, where these were tried).
     """
@@ -66,7 +66,7 @@ class Tried:
     variance: float
     grown: float
     rows: int
-    start: datetime
+    start: datetime | None
     metric: str
     champion: float
     challenger: float
@@ -74,13 +74,14 @@ class Tried:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
-        return {**asdict(self), "start": self.start.isoformat()}
+        return {**asdict(self), "start": self.start.isoformat() if self.start else None}
 
     def __str__(self) -> str:
         twins = " (small twins of both)" if self.kind == "twin" else ""
+        since = f" since {self.start:%Y-%m-%d %H:%M}" if self.start else ", the newest,"
         return (
             f"a fresh model's {self.metric} is {self.challenger:.4f}, the champion's {self.champion:.4f}{twins}, on "
-            f"{self.rows} rows since {self.start:%Y-%m-%d %H:%M} that neither had seen"
+            f"{self.rows} rows{since} that neither had seen"
         )
 
 
@@ -89,18 +90,29 @@ def _twin() -> Family:
     return FAMILIES.released("lightgbm").model_validate(_TWIN)
 
 
+def rows_of(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame:
+    """Return the rows of a window in order of time.
+
+    Without a clock, where a row of the sources comes after it was asked about, they are those that came since the
+    window began, the newest of them, as many as a window has.
+    """
+    clock = pl.col(spec.time_column)
+    until = clock < window.end if spec.clock is not None else pl.lit(value=True)
+    inside = rows.filter((clock >= window.start) & until).sort(spec.time_column, maintain_order=True)
+    counted = spec.windows
+    return inside.tail(counted.rows) if spec.clock is None and isinstance(counted, Count) else inside
+
+
 def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame | None:
     """Return the newest rows of a window, whole blocks of time; None where they are too few to tell anything by."""
     clock = spec.time_column
-    inside = rows.filter((pl.col(clock) >= window.start) & (pl.col(clock) < window.end)).sort(
-        clock, maintain_order=True
-    )
+    inside = rows_of(rows, spec, window)
     if len(inside) < _FEWEST_ROWS:
         return None
-    seconds = _seconds(inside, clock)
-    blocks = np.unique(np.floor_divide(seconds, spec.evaluation.block.approximate_seconds), return_inverse=True)[1]
+    seconds, block = in_time(inside[clock], spec)
+    blocks = np.unique(np.floor_divide(seconds, block), return_inverse=True)[1]
     if blocks.max() + 1 < _FEWEST_BLOCKS:
-        blocks = time_blocks(seconds, spec.evaluation.block.approximate_seconds)
+        blocks = time_blocks(seconds, block)
     first = int(np.flatnonzero(blocks >= (10 - NEWEST) * (blocks.max() + 1) // 10)[0])
     newest = inside.filter(pl.col(clock) >= inside[clock][first])
     if len(newest) < _FEWEST_ROWS:
@@ -164,7 +176,7 @@ def try_challenger(
     truth = labels(newest, spec)
     incumbent = Scored(truth, old, spec.evaluation.threshold)
     fresh = Scored(truth, challenger, spec.evaluation.threshold)
-    gap, variance = _gap(metric, incumbent, fresh, _seconds(newest, clock), spec)
+    gap, variance = _gap(metric, incumbent, fresh, newest[clock], spec)
     if not (math.isfinite(gap) and math.isfinite(variance)):
         return None
     ripe = spec.label_delay.after(start, -1)
@@ -174,7 +186,7 @@ def try_challenger(
         variance,
         growth(champion.learnt_rows, new),
         len(newest),
-        start,
+        start if spec.clock is not None else None,
         metric,
         score(metric, incumbent),
         score(metric, fresh),
@@ -194,17 +206,13 @@ def hold_against_predecessor(
     None where there are too few, a loss has no logarithm, or either needs a column that the use case has no more.
     """
     clock = spec.time_column
-    inside = rows.filter(
-        (pl.col(clock) >= window.start)
-        & (pl.col(clock) < window.end)
-        & (pl.col(clock) > max(champion.cutoff, predecessor.cutoff))
-    )
+    inside = rows_of(rows, spec, window).filter(pl.col(clock) > max(champion.cutoff, predecessor.cutoff))
     if len(inside) < _FEWEST_ROWS or not (_can_answer(champion, rows) and _can_answer(predecessor, rows)):
         return None
     truth, threshold = labels(inside, spec), spec.evaluation.threshold
     now = Scored(truth, champion.predict(inside, repaired=True), threshold)
     before = Scored(truth, predecessor.predict(inside, repaired=True), threshold)
-    gap, variance = _gap(spec.monitoring.performance[0].metric, now, before, _seconds(inside, clock), spec)
+    gap, variance = _gap(spec.monitoring.performance[0].metric, now, before, inside[clock], spec)
     return Back(gap, variance) if math.isfinite(gap) and math.isfinite(variance) else None
 
 
@@ -279,15 +287,12 @@ def _load(job: Job, digest: str | None) -> tuple[Bundle | None, str]:
         return None, str(error)
 
 
-def _gap(metric: str, old: Scored, fresh: Scored, seconds: Vector, spec: UseCase) -> tuple[float, float]:
+def _gap(metric: str, old: Scored, fresh: Scored, times: pl.Series, spec: UseCase) -> tuple[float, float]:
     """Return gap and variance; of blocks of time and runs of equal rows those count that are the less certain."""
-    days = np.unique(np.floor_divide(seconds, spec.evaluation.block.approximate_seconds), return_inverse=True)[1]
+    seconds, block = in_time(times, spec)
+    days = np.unique(np.floor_divide(seconds, block), return_inverse=True)[1]
     found = [
         gap_of(log_loss_of(metric, old, blocks), log_loss_of(metric, fresh, blocks))
         for blocks in (days.astype(np.int64), time_blocks(seconds, math.inf))
     ]
     return found[0][0], max(variance for _, variance in found)
-
-
-def _seconds(rows: pl.DataFrame, clock: str) -> Vector:
-    return rows[clock].dt.epoch("us").to_numpy().astype(np.float64) / 1e6
