@@ -67,6 +67,7 @@ _DESCRIPTIONS = {
     "train": "Train a challenger, judge it against the champion on the same rows, refit what passes.",
     "deploy": "Register, bless in the running service, release.",
     "monitor": "Harvest, measure the windows that are due, decide.",
+    "loop": "Look at production and, where it asks for it, turn the wheel once, all in one process.",
     "score": "Predict a whole table with the champion; give its address, and where to.",
 }
 

@@ -20,18 +20,18 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from expectations.errors import DriftwheelError, ReleaseError
+from expectations.errors import DriftwheelError
 from flows.collect import collect
 from flows.deploy import deploy
 from flows.instants import refuse_future
 from flows.loop import loop
 from flows.monitor import monitor
+from flows.open_turns import turn_for
 from flows.stage import Verdict, process_tag
 from flows.train import train
 from infra.logs import mask_logs
 from infra.settings import Settings, debugging
 from tasks.stores.retries import TRANSIENT_STATUSES, is_transient, server_error
-from tasks.stores.turns import State
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ _SETTINGS: dict[Any, Any] = {  # Prefect's type of a setting is private
     PREFECT_CLIENT_RETRY_EXTRA_CODES: TRANSIENT_STATUSES,
     PREFECT_API_REQUEST_TIMEOUT: 15.0,  # longer than its database waits for a lock, and then it says so
 }
-_STAGES: dict[str, tuple[Any, State]] = {"train": (train, "training"), "deploy": (deploy, "deploying")}
+_STAGES: dict[str, Any] = {"train": train, "deploy": deploy}
 
 
 def quietly(function: Callable[P, R]) -> Callable[P, R]:
@@ -108,27 +108,6 @@ def run_flow(name: str, usecase: str, as_of: datetime | None) -> Verdict:
         return monitor(usecase, instant)
     if name == "loop":
         return loop(usecase, instant)
-    flow, state = _STAGES[name]
-    turn = _turn_in(usecase, state, instant, may_open=name == "train")
-    verdict: Verdict = flow(usecase, instant, turn)
+    turn = turn_for(Settings(), name, usecase, instant)
+    verdict: Verdict = _STAGES[name](usecase, instant, turn)
     return verdict
-
-
-def _turn_in(usecase: str, state: State, as_of: datetime, *, may_open: bool) -> str:
-    settings = Settings()
-    name, database = settings.use_case(usecase).name, settings.platform()
-    left = database.open_turn(name)
-    if left is None and may_open:
-        with database.transaction() as connection:
-            opened = database.request_turn(connection, name, "manual", as_of)
-            if opened is not None:
-                database.put_state(connection, opened, state)
-                return opened
-        left = database.open_turn(name)
-    if left is None or left.state != state:
-        raise ReleaseError(
-            f"an open turn of {name} in {state}",
-            f"one in {left.state}" if left else "none",
-            f"Run `driftwheel run loop {usecase}` to do what comes before",
-        )
-    return left.id

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
+from urllib.parse import parse_qs, quote
 
+import httpx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,9 +24,10 @@ from starlette.staticfiles import StaticFiles
 
 from expectations.errors import DriftwheelError
 from flows.page import charts, reading
+from flows.page.doing import ACTIONS, FLOWS, Action, Doing, person, said
 from flows.page.known import UseCases
 from flows.page.measured import Drifted, Measured
-from flows.page.servers import Answers, Run, Servers, model_link, per_minute, run_link
+from flows.page.servers import Answers, Deployed, Run, Servers, model_link, per_minute, run_link
 from infra.settings import Settings
 from tasks.stores.plain import to_json
 
@@ -36,8 +39,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-P = ParamSpec("P")
-R = TypeVar("R")
+MAX_FORM = 16_384
 
 
 class Page:
@@ -46,11 +48,14 @@ class Page:
     Parameters
     ----------
     settings : Settings
+    behind_login : bool
+        Whether a login in front says who asks.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, *, behind_login: bool = False) -> None:
+        self.settings, self._behind_login = settings, behind_login
         self.use_cases, self.servers = UseCases(settings), Servers(settings)
+        self.doing = Doing(settings, self.servers)
         self.database = settings.platform()
         self._templates = _environment()
 
@@ -113,7 +118,7 @@ class Page:
                 reading.ledger, self.database, name, kind if kind in reading.KINDS else "", before
             )
         )
-        runs = answers.runs_of(name)
+        runs, errands = answers.runs_of(name), self.doing.errands(name)
         latest: dict[str, Run] = {}
         for run in runs:
             latest.setdefault(run.flow, run)
@@ -128,14 +133,17 @@ class Page:
             card=view.card,
             seconds=seconds,
             latest=latest,
-            going=view.card.busy or any(run.going for run in runs),
+            going=view.card.busy or any(run.going for run in runs) or any(each.going for each in errands),
             runs=[(run, run_link(self.servers.addresses, run)) for run in runs[:8]],
             deployed=answers.deployed_of(name),
             coming=answers.next_of(name),
             counts=answers.counts.get(name),
             pace=per_minute(self.servers.history, name),
+            errands=errands,
             errors={kind: seen for (usecase, kind), seen in self.servers.errors.items() if usecase == name},
             lines=lines,
+            found=[] if live else await asyncio.to_thread(reading.findings, self.database, name),
+            tones=reading.SEVERITY_TONES,
             older=older,
             kind=kind,
             kinds=reading.KINDS,
@@ -156,6 +164,80 @@ class Page:
         text = to_json(evidence, indent=1)
         return self.show("entry.html", answers, name=name, line=line, evidence=text, report=report)
 
+    async def finding(self, request: Request) -> Response:
+        """Show a finding: what, since when, why, what was done, what to do, and how it was resolved."""
+        name, key = request.path_params["name"], request.path_params["key"]
+        number = _number(request.query_params.get("id"), 0, 2**62) or None
+        answers = await self.servers.answers()
+        found = await asyncio.to_thread(reading.finding, self.database, name, key, number)
+        if found is None:
+            raise HTTPException(404, f"Nothing of that kind was found of {name}.")
+        registered = await asyncio.to_thread(self.database.use_cases)
+        return self.show(
+            "finding.html",
+            answers,
+            name=name,
+            finding=found,
+            lines=reading.told(found.body),
+            tones=reading.SEVERITY_TONES,
+            evidence=to_json(found.evidence, indent=1),
+            doable=name in registered,
+        )
+
+    # --- doing --------------------------------------------------------------------------------------------------------
+
+    async def ask(self, request: Request) -> Response:
+        """Ask once whether something is to be done; where that is confirmed, do it."""
+        name, action = request.path_params["name"], ACTIONS.get(request.path_params["action"])
+        registered = await asyncio.to_thread(self.database.use_cases)
+        if action is None or name not in registered:
+            raise HTTPException(404, "There is nothing of that name to do for a use case that is registered.")
+        answers = await self.servers.answers()
+        deployed = answers.deployed_of(name)
+        who, wrong = person(request.headers, behind_login=self._behind_login), ""
+        if request.method == "POST":
+            given = await _form(request)
+            told, wrong = given.get("told", ""), ""
+            if not self.doing.takes(request.url.path, given.get("token", "")):
+                wrong = "This form is from before the page was started again, or of another page. Ask once more."
+            else:
+                wrong = self._refusal(action, told, deployed)
+            if not wrong:
+                try:
+                    await self.doing.do(action, name, told, who, deployed)
+                except (DriftwheelError, httpx.HTTPError) as error:
+                    wrong = said(error)
+                else:
+                    return RedirectResponse(f"/usecases/{name}", 303, HEADERS)
+        else:
+            told = request.query_params.get("told", "")
+        versions = await self.servers.versions(name) or [] if action.takes == "version" else None
+        return self.show(
+            "confirm.html",
+            answers,
+            409 if wrong else 200,
+            name=name,
+            action=action,
+            told=told,
+            back=f"/usecases/{name}" + (f"/findings/{quote(told)}" if action.takes == "finding" else ""),
+            wrong=wrong,
+            versions=versions,
+            who=who,
+            path=request.url.path,
+            token=self.doing.token(request.url.path),
+        )
+
+    def _refusal(self, action: Action, told: str, deployed: Mapping[str, Deployed]) -> str:
+        """Say why something cannot be asked for; empty where it can."""
+        if action.takes == "version" and not (told.isascii() and told.isdecimal()):
+            return "Choose a version."
+        flow = action.name if action.name in FLOWS else told if action.takes == "flow" else ""
+        if flow and flow not in deployed:
+            return f"Prefect knows no {flow} of it: is it up, and the runner? `driftwheel status` shows that."
+        if action.takes == "flow" and not deployed[flow].schedule:
+            return f"{flow} has no schedule."
+        return ""
+
     # --- what goes wrong --------------------------------------------------------------------------------------------
 
     async def not_found(self, _: Request, error: Exception) -> Response:
@@ -170,13 +252,14 @@ class Page:
         return self.show("problem.html", Answers(), 503, title="This cannot be read now", said=str(error))
 
 
-def application(settings: Settings) -> Starlette:
+def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
     """Return the page of a home."""
-    page = Page(settings)
+    page = Page(settings, behind_login=behind_login)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
+        await page.doing.close()
         await page.servers.close()
 
     return Starlette(
@@ -188,11 +271,23 @@ def application(settings: Settings) -> Starlette:
             Route("/usecases/{name}", page.use_case),
             Route("/usecases/{name}/live", page.use_case),
             Route("/usecases/{name}/entries/{number:int}", page.entry),
+            Route("/usecases/{name}/findings/{key:path}", page.finding),
+            Route("/usecases/{name}/do/{action}", page.ask, methods=["GET", "POST"]),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ],
         exception_handlers={HTTPException: page.not_found, DriftwheelError: page.trouble},
         lifespan=lifespan,
     )
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """Read a form; the last of each name."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_FORM:
+            raise HTTPException(413, "That is no form of this page: it is too large.")
+    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
 
 
 def _by_column(windows: Sequence[Measured]) -> list[tuple[str, list[Drifted | None]]]:

@@ -107,9 +107,8 @@ def course(windows: Sequence[Measured], metric: Metric, marks: Sequence[Mark]) -
             f'height="{_HEIGHT - _TOP - _BOTTOM}"><title>{escape(_tell(each, metric))}</title></rect>'
             for index, each in enumerate(windows)
         ]
-    ends = [datetime.fromisoformat(each.end) for each in windows if each.end]
-    if len(ends) == len(windows):
-        drawn += [_mark(each, place(bisect_right(ends, each.at) - 0.5)) for each in marks]
+    ends = [datetime.fromisoformat(each.end) for each in windows]
+    drawn += [_mark(each, place(bisect_right(ends, each.at) - 0.5)) for each in marks]
     label = f"{metric.name} over {len(windows)} windows; the table below says the same"
     return Markup(
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">'

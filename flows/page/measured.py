@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
+
+from expectations.windows import Window
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -93,8 +94,9 @@ class Causes(msgspec.Struct, frozen=True):
 class Measured(msgspec.Struct, frozen=True):
     """A window."""
 
-    start: str | None = None
-    end: str | None = None
+    start: str
+    end: str
+    counted: tuple[int, int] | None = None
     champion: str = ""
     version: str = ""
     rows: int = 0
@@ -109,8 +111,8 @@ class Measured(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """How the window is called: by the day it begins, to the minute where that is no midnight."""
-        return named(self.start)
+        """How the window is called, as everywhere else."""
+        return Window.of({"start": self.start, "end": self.end, "counted": self.counted}).name
 
     @property
     def drifted(self) -> list[Drifted]:
@@ -132,11 +134,3 @@ _decoder = msgspec.json.Decoder(Measured)
 def decode(contents: Sequence[str]) -> list[Measured]:
     """Decode measurements as the database keeps them."""
     return [_decoder.decode(each) for each in contents]
-
-
-def named(instant: str | None) -> str:
-    """Write an instant (ISO 8601) in little room."""
-    if instant is None:
-        return "–"
-    moment = datetime.fromisoformat(instant)
-    return f"{moment:%Y-%m-%d}" if (moment.hour, moment.minute) == (0, 0) else f"{moment:%Y-%m-%d %H:%M}"

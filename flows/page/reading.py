@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 from flows.page.known import Known, UseCases, greater_is_better
 from flows.page.measured import Causes, Measured, decode
 from tasks.stores.database import HELD, Database
+from tasks.stores.findings import Finding
 from tasks.stores.glances import Glances, Line, Working
 from tasks.stores.ledger import TRIAL
 from tasks.stores.presences import PRESENCE
@@ -208,11 +210,15 @@ class View:
 def overview(use_cases: UseCases, database: Database, now: datetime) -> list[Card]:
     """Return a card of each use case, those that need somebody first."""
     glances, registered = Glances(database.url), database.use_cases()
+    standing = Counter(each.usecase for each in database.open_findings())
     known = [use_cases.known(name, registered) for name in use_cases.names(registered)]
     with glances.reading() as connection:
         busy, held = glances.at_work(connection, now, PRESENCE), glances.marks(connection, HELD)
         cards = [
-            _card(glances, connection, each, now, busy.get(each.name, 0) > 0, held.get(each.name, "[]"))
+            replace(
+                _card(glances, connection, each, now, busy.get(each.name, 0) > 0, held.get(each.name, "[]")),
+                findings=standing[each.name],
+            )
             for each in known
         ]
     order: Mapping[Tone, int] = {"bad": 0, "worse": 1, "busy": 2, "unknown": 3, "good": 4, "none": 5}
@@ -243,7 +249,6 @@ def card_of(
     *,
     busy: bool,
     held: str,
-    findings: int = 0,
 ) -> Card:
     """Put a card together from what was read."""
     metric = known.metric or next((each.metric for each in (windows[-1].realised if windows else ())), None)
@@ -258,7 +263,7 @@ def card_of(
         champion=_champion(known, windows, promoted, now),
         spark=spark if any(each is not None for each in spark) else (),
         busy=busy or bool(turn and turn.open),
-        findings=findings,
+        findings=0,
         last_entry=newest[0].recorded_at if newest else None,
     )
 
@@ -308,7 +313,7 @@ def _champion(known: Known, windows: Sequence[Measured], promoted: Line | None, 
     if served is None:
         return None
     since = promoted.as_of if promoted else None
-    last = windows[-1].end if windows and windows[-1].end else None
+    last = windows[-1].end if windows else None
     until = (datetime.fromisoformat(last) if last else since) if known.replay else now  # a replay has no now
     packed = known.packed
     return Champion(
@@ -378,8 +383,7 @@ def view(use_cases: UseCases, database: Database, name: str, now: datetime, most
         data = _data(glances, connection, name, tuple(json.loads(held)))
         gates = _gates(glances, connection, name)
         runs = _runs(glances, connection, name)
-    begun = next((each.start for each in windows if each.start), None)
-    since = datetime.fromisoformat(begun) if begun else None
+    since = datetime.fromisoformat(windows[0].start) if windows else None
     return View(
         known=known,
         card=card,
@@ -533,6 +537,41 @@ def _releasing(use_cases: UseCases, known: Known) -> Releasing | None:
     if candidate is None:
         return None
     return Releasing(candidate.version, candidate.mode, candidate.share, use_cases.releases.watched(known.name))
+
+
+# --- findings ---------------------------------------------------------------------------------------------------------
+
+SEVERITY_TONES: Mapping[str, Tone] = {"info": "unknown", "warning": "worse", "failure": "bad"}
+_LABELS = ("Likely cause", "What was done", "What you can do")
+_FINDINGS = 30
+
+
+def findings(database: Database, name: str) -> list[Finding]:
+    """Return what stands, the worst first, and then the newest of what was."""
+    past = [each for each in database.findings(name, _FINDINGS) if not each.open]
+    return [*database.open_findings(name), *past]
+
+
+def finding(database: Database, name: str, key: str, number: int | None = None) -> Finding | None:
+    """Return the finding of a key: the open one, else the newest that was; or the one of a number."""
+    if number is None:
+        return database.finding(name, key)
+    return next((each for each in database.findings(name, 1000) if (each.id, each.key) == (number, key)), None)
+
+
+def told(body: str) -> list[tuple[str, str]]:
+    r"""Return the lines of a finding, each with what it is about.
+
+    Examples
+    --------
+    >>> told("Nobody asks.\nLikely cause: a key.")
+    [('What', 'Nobody asks.'), ('Likely cause', 'a key.')]
+    """
+    lines: list[tuple[str, str]] = []
+    for line in filter(None, body.split("\n")):
+        label, colon, rest = line.partition(": ")
+        lines.append((label, rest) if colon and label in _LABELS else ("What" if not lines else "Also", line))
+    return lines
 
 
 # --- the ledger -------------------------------------------------------------------------------------------------------

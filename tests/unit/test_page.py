@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import re
 from collections.abc import Callable
@@ -15,12 +16,14 @@ import pytest
 
 from flows.page import charts, reading
 from flows.page.app import HEADERS, application, span
+from flows.page.doing import person
 from flows.page.known import UseCases
 from flows.page.measured import decode
 from flows.page.servers import Counts, per_minute, read_counts
 from infra.front import Front
 from infra.settings import Settings
 from tasks.stores.database import HELD
+from tasks.stores.findings import Found
 from tasks.stores.ledger import Entry
 from tasks.stores.presences import Process
 from tasks.stores.releases import CandidateState, Releases, Served
@@ -460,3 +463,107 @@ def test_a_line_of_values_with_gaps_and_without_any() -> None:
     assert charts.spark([None, 1.0], "x") == ""
     assert charts.spark([1.0, None, 1.0], "x").count("<circle") == 3
     assert 'points="4.0,30.0 128.0,4.0"' in charts.spark([0.0, 1.0], "x")
+
+
+# --- findings ---------------------------------------------------------------------------------------------------------
+
+
+def find(home: Home, name: str, key: str = "silent", **more: Any) -> None:
+    body = (
+        "No prediction was asked for.\nLikely cause: a key.\nWhat was done: nothing.\nWhat you can do: ask the client."
+    )
+    found = Found(name, key, "silent", "warning", "nobody asks", body, {"windows": 3}, **more)
+    with home.database.transaction() as connection:
+        home.database.record(connection, found, START)
+
+
+def test_a_finding_says_what_why_and_what_to_do_and_how_it_ended(page: Client, home: Home) -> None:
+    home.promote("flights-replay")
+    find(home, "flights-replay")
+    assert cards(home.settings)["flights-replay"].findings == 1
+    assert "1 open" in page.get("/").text
+    assert 'href="/usecases/flights-replay/findings/silent"' in page.get("/usecases/flights-replay").text
+    shown = page.get("/usecases/flights-replay/findings/silent").text
+    for said in (
+        "No prediction was asked for.",
+        "<dt>Likely cause</dt><dd>a key.</dd>",
+        "ask the client.",
+        "It stands",
+    ):
+        assert said in shown
+    with home.database.transaction() as connection:
+        home.database.resolve(connection, "flights-replay", "silent", "somebody asked", START + timedelta(days=1))
+    assert "2024-01-02 00:00 UTC: somebody asked" in page.get("/usecases/flights-replay/findings/silent").text
+    assert "1 resolved" in page.get("/usecases/flights-replay").text
+    assert cards(home.settings)["flights-replay"].findings == 0
+    assert page.get("/usecases/flights-replay/findings/other/x").status_code == 404
+
+
+# --- doing ------------------------------------------------------------------------------------------------------------
+
+
+def fields(shown: str) -> dict[str, str]:
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', shown))
+
+
+def test_what_is_asked_for_is_asked_once_more_and_stands_in_the_ledger_with_who(
+    page: Client, home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    find(home, name)
+    path = f"/usecases/{name}/do/acknowledge"
+    asked = page.get(f"{path}?told=silent")
+    assert "Acknowledge (silent)?" in asked.text
+    assert home.database.entries(name) == []
+    assert home.database.open_findings(name)[0].acknowledged_by is None
+    done = page.ask("POST", path, data=fields(asked.text))
+    assert (done.status_code, done.headers["location"]) == (303, f"/usecases/{name}")
+    (entry,) = home.database.entries(name)
+    (found,) = home.database.open_findings(name)
+    assert (entry.kind, entry.action, entry.cause) == ("person", "asked", "acknowledge")
+    assert entry.evidence["who"] == found.acknowledged_by == getpass.getuser()
+    assert "<b>acknowledge silent</b> done" in page.get(f"/usecases/{name}").text
+
+
+@pytest.mark.parametrize("token", ["", "0" * 64, "é"])
+def test_a_form_that_is_not_ours_does_nothing(
+    page: Client, home: Home, make_use_case: Callable[..., Path], token: str
+) -> None:
+    name = home.add(make_use_case())
+    find(home, name)
+    path = f"/usecases/{name}/do/acknowledge"
+    done = page.ask("POST", path, data={"told": "silent", "token": token})
+    assert done.status_code == 409
+    other = fields(page.get(f"/usecases/{name}/do/collect").text)["token"]
+    assert page.ask("POST", path, data={"told": "silent", "token": other}).status_code == 409
+    assert home.database.entries(name) == []
+    assert page.ask("POST", path, content=b"x" * 20_000).status_code == 413
+
+
+@pytest.mark.parametrize("action", ["collect", "loop", "train", "pause", "promote"])
+def test_without_servers_nothing_is_begun_and_it_says_what_to_do(
+    page: Client, home: Home, make_use_case: Callable[..., Path], action: str
+) -> None:
+    name = home.add(make_use_case())
+    path = f"/usecases/{name}/do/{action}"
+    asked = page.get(f"{path}?told=collect")
+    done = page.ask("POST", path, data={"told": "x", **fields(asked.text)})
+    assert done.status_code == 409
+    assert 'role="alert"' in done.text
+    assert home.database.entries(name) == []
+    assert home.database.open_turn(name) is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/usecases/flights-replay/do/collect", "/usecases/nobody/do/collect", "/usecases/x/do/rm"]
+)
+def test_nothing_can_be_done_with_a_replay_or_what_is_not_there(page: Client, home: Home, path: str) -> None:
+    home.promote("flights-replay")
+    assert page.get(path).status_code == 404
+    assert page.ask("POST", path).status_code == 404
+    assert "/do/" not in page.get("/usecases/flights-replay").text
+
+
+def test_behind_a_login_it_is_who_logged_in() -> None:
+    assert person({"x-user": "ann"}, behind_login=True) == "ann"
+    assert person({"x-user": "ann"}, behind_login=False) == getpass.getuser()

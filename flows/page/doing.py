@@ -1,0 +1,203 @@
+"""What can be done from the page: what the command line can, each asked once, each in the ledger with who."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import hmac
+import secrets
+import sys
+import uuid
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import httpx
+
+from expectations.errors import DriftwheelError
+from flows.open_turns import STATES, turn_for
+from flows.page.servers import Deployed, Servers
+from infra.settings import Settings
+from tasks.stores.ledger import Entry
+from tasks.stores.progress import duration
+
+KIND = "person"
+"""Kind of the ledger's entries of what people ask for here."""
+_KEPT = 50
+_SHOWN = 4
+_MAX_WORDS = 2000
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that can be asked for.
+
+    Attributes
+    ----------
+    button : str
+        What the button says.
+    effect : str
+        What comes of it, in a sentence.
+    takes : str
+        The one thing it must be told; empty where there is none.
+    """
+
+    name: str
+    button: str
+    effect: str
+    takes: str = ""
+
+
+ACTIONS = {
+    each.name: each
+    for each in (
+        Action("loop", "Run the loop", "New data is collected, production is looked at and, where that asks for it, a "
+               "model is trained and released."),
+        Action("collect", "Collect now", "The sources are read, held against their expectations, and repaired."),
+        Action("monitor", "Monitor now", "What was served is harvested, windows that are due are measured and decided "
+               "about. That may start a training."),
+        Action("train", "Train now", "A challenger is trained on all ripe rows and judged against the champion; what "
+               "passes its gates is released."),
+        Action("deploy", "Deploy now", "The release of the open turn goes on from where it stopped."),
+        Action("pause", "Pause its schedule", "No run is started by the clock until somebody resumes it, or the YAML's "
+               "own schedule changes.", "flow"),
+        Action("resume", "Resume its schedule", "Runs are started by the clock again.", "flow"),
+        Action("promote", "Promote", "The service proves the version, and then it is the champion that answers.",
+               "version"),
+        Action("rollback", "Roll back", "The champion before the present one answers again."),
+        Action("acknowledge", "Acknowledge", "It stays open, and nobody is sent another message about it.", "finding"),
+    )
+}  # fmt: skip
+FLOWS = ("loop", "collect", "monitor", "train", "deploy")
+
+
+@dataclass
+class Errand:
+    """Something that was asked for here, and what came of it."""
+
+    usecase: str
+    what: str
+    who: str
+    asked: datetime
+    state: str = "under way"
+    said: str = ""
+    process: asyncio.subprocess.Process | None = field(default=None, repr=False)
+
+    @property
+    def going(self) -> bool:
+        """Whether it has not ended."""
+        return self.state == "under way"
+
+
+class Doing:
+    """Does what is asked for.
+
+    Parameters
+    ----------
+    settings : Settings
+    servers : Servers
+    """
+
+    def __init__(self, settings: Settings, servers: Servers) -> None:
+        self._settings, self._servers = settings, servers
+        self._secret = secrets.token_bytes(32)
+        self._errands: deque[Errand] = deque(maxlen=_KEPT)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def token(self, path: str) -> str:
+        """Return what a form carries: no page from elsewhere can know it, and none lasts past a restart."""
+        return hmac.digest(self._secret, path.encode(), "sha256").hex()
+
+    def takes(self, path: str, token: str) -> bool:
+        """Whether a form was ours."""
+        return hmac.compare_digest(self.token(path).encode(), token.encode())
+
+    def errands(self, usecase: str) -> list[Errand]:
+        """Return what was asked for lately, newest first."""
+        return [each for each in reversed(self._errands) if each.usecase == usecase][:_SHOWN]
+
+    async def close(self) -> None:
+        """End what is under way; as with Ctrl-C, what was committed stays."""
+        for each in self._errands:
+            if each.process is not None and each.process.returncode is None:
+                each.process.terminate()
+        for task in self._tasks:
+            task.cancel()
+
+    async def do(self, action: Action, usecase: str, told: str, who: str, deployed: Mapping[str, Deployed]) -> Errand:
+        """Do something, or begin to; it is in the ledger first.
+
+        Raises
+        ------
+        DriftwheelError
+            If it cannot be.
+        httpx.HTTPError
+            If Prefect does not take it.
+        """
+        words = f"{action.name} {told}".strip()
+        await asyncio.to_thread(self._note, usecase, action.name, words, who)
+        errand = Errand(usecase, words, who, datetime.now(UTC))
+        if action.name in FLOWS:
+            errand.said = await self._run(action.name, usecase, deployed)
+            errand.state = "started"
+        elif action.name in ("pause", "resume"):
+            await self._servers.set_schedule(deployed[told], active=action.name == "resume")
+            errand.state = "done"
+        elif action.name == "acknowledge":
+            done = await asyncio.to_thread(self._settings.platform().acknowledge, usecase, told, who)
+            errand.state, errand.said = ("done", "") if done else ("failed", "it is not open any more")
+        else:
+            arguments = ("promote", usecase, "--version", told) if action.name == "promote" else ("rollback", usecase)
+            task = asyncio.create_task(self._command(errand, arguments))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._errands.append(errand)
+        return errand
+
+    def _note(self, usecase: str, what: str, words: str, who: str) -> None:
+        database, now = self._settings.platform(), datetime.now(UTC)
+        key = f"{usecase}/{KIND}/{uuid.uuid4().hex}"
+        summary = f"{words}: asked for on the page by {who}"
+        with database.transaction() as connection:
+            database.write(connection, Entry(key, usecase, now, KIND, "asked", what, summary, {"who": who}))
+
+    async def _run(self, flow: str, usecase: str, deployed: Mapping[str, Deployed]) -> str:
+        parameters = {"usecase": usecase}
+        if flow in STATES:
+            now = datetime.now(UTC)
+            parameters["turn_id"] = await asyncio.to_thread(turn_for, self._settings, flow, usecase, now)
+        return f"run {await self._servers.start(deployed[flow], parameters)}"
+
+    async def _command(self, errand: Errand, arguments: tuple[str, ...]) -> None:
+        """Do what the command line does, by it: in a process of its own, whose memory and faults are its own."""
+        began = asyncio.get_running_loop().time()
+        command = (sys.executable, "-m", "flows.cli", *arguments)
+        errand.process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, error = await errand.process.communicate()
+        took = duration(asyncio.get_running_loop().time() - began)
+        good = errand.process.returncode == 0
+        said = (out if good or not error else error).decode(errors="replace").strip()
+        errand.said = f"{said[-_MAX_WORDS:]} ({took})"
+        errand.state = "done" if good else "failed"
+
+
+def person(headers: Mapping[str, str], *, behind_login: bool) -> str:
+    """Return who asks: whom the login in front let in; on this machine alone, whoever started the page."""
+    if behind_login:
+        return headers.get("x-user", "")[:100] or "somebody"
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        return "somebody on this machine"
+
+
+def said(error: DriftwheelError | httpx.HTTPError) -> str:
+    """Say why something could not be done."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"Prefect answers {error.response.status_code}: {error.response.text[:300]}"
+    if isinstance(error, httpx.HTTPError):
+        return "Prefect does not answer. Start it (`driftwheel up`), then ask again."
+    return str(error)
