@@ -167,6 +167,22 @@ class Bundle:
         """Predict rows, raw or of the clean table; probability of the positive class or the value, shape (n_rows,)."""
         return self.predictor.predict(self.program.transform(frame, repaired=repaired))
 
+    @classmethod
+    def load(cls, folder: str | Path) -> Bundle:
+        """Load a bundle from its folder, checked by the hashes in it; raises as `load_bundle`."""
+        return load_bundle(Path(folder))
+
+    def explain(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Say what each feature adds to the score of raw rows: log-odds of a tree classifier, else the prediction.
+
+        Returns
+        -------
+        polars.DataFrame of shape (n_rows, n_features + 1)
+            A column for each feature, and last ``base``, the score of a row nothing is known of; together the score.
+        """
+        found = self.predictor.contributions(self.program.transform(frame, repaired=False))
+        return pl.DataFrame(found, schema=[*self.program.features, "base"])
+
     def reference(self) -> dict[str, Any]:
         """Return what the training rows looked like."""
         loaded: dict[str, Any] = json.loads((self.folder / "reference.json").read_text(encoding="utf-8"))
