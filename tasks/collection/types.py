@@ -47,6 +47,8 @@ def cast_column(values: pl.Series, wanted: str, source: str, clock: Clock | None
     target = _TYPES[wanted]
     if values.dtype == target:
         return values
+    if wanted in ("number", "integer") and values.dtype == pl.String:  # some writers fill numbers up with spaces
+        values = values.str.strip_chars()
     if wanted == "instant":
         out = instants(values, clock)
     elif wanted == "boolean" and values.dtype == pl.String:

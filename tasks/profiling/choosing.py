@@ -31,6 +31,7 @@ from tasks.profiling.suspicions import (
 )
 from tasks.stores.progress import doing
 
+ROW_KEY = "row_key"
 WINDOWS = ("1y", "1q", "1mo", "1w", "1d", "1h", "15m", "5m", "1m")
 _PARTS: dict[str, Callable[[pl.Series], pl.Series]] = {
     "hour": lambda times: times.dt.hour(),
@@ -114,6 +115,8 @@ class Choices:
     keys: tuple[str, ...]
     shared_keys: int
     """Rows that share their keys with another one."""
+    row_key: str | None
+    """The key where nothing tells rows apart: a column that the source makes of what a row holds."""
     numeric: tuple[str, ...]
     encoded: tuple[str, ...]
     calendar: tuple[str, ...]
@@ -146,8 +149,7 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
     Raises
     ------
     SourceError
-        If a named column is absent or cannot be what it is named for, nothing tells rows apart or says when they
-        were, or nothing is left to learn from.
+        If a named column is absent or cannot be what it is named for, or nothing is left to learn from.
     """
     for column in (target, *([clock] if clock else []), *keys):
         require_column(column, profile.columns)
@@ -166,13 +168,13 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
         start = sorted_sample[timed.column][int(0.4 * len(sorted_sample))]
         early = int(0.4 * profile.rows)
     numeric, encoded = roles.of("number"), roles.of("category")
-    if not numeric and not encoded:
+    calendar = _calendar(profile, timed)
+    if not numeric and not encoded and not calendar:
         raise SourceError(
             "columns to learn from beside target, clock and keys",
             "; ".join(f"{column}: {why}" for column, why in roles.left_out.items()) or "none",
             "Give a table with more columns",
         )
-    calendar = _calendar(profile, timed)
     features = {name: profile.columns[name] for name in (*numeric, *encoded)}
     times = [_PARTS[part](sorted_sample[timed.column]) for part in calendar]
     trial = _try(sorted_sample, features, times, truth, label.task)
@@ -182,6 +184,7 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
         clock=timed,
         keys=found,
         shared_keys=shared,
+        row_key=None if found[0] in profile.columns else found[0],
         numeric=numeric,
         encoded=encoded,
         calendar=calendar,
@@ -368,11 +371,10 @@ def _keys(profile: Profile, target: Target, clock: Clocked, asked: tuple[str, ..
         for each, distinct in zip(unique, profile.exact_distinct(*unique), strict=True):
             if distinct == profile.rows:
                 return each, 0
-    raise SourceError(
-        "a column that tells rows apart, alone or together with the clock",
-        f"none in {profile.rows:,} rows",
-        "Add one that numbers them; or name columns by --key: of rows that share them the last one counts",
-    )
+    name = ROW_KEY
+    while name.lower() in {each.lower() for each in profile.columns}:
+        name += "_"
+    return (name,), 0
 
 
 def _windows(profile: Profile, clock: Clocked) -> tuple[str, int]:

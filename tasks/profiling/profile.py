@@ -173,12 +173,13 @@ def _counts(name: str, table: Table) -> Iterator[pl.Expr]:
     sampled = table.sample.select(real.alias("value"))["value"].drop_nulls()
     yield real.count().alias(f"{name}\0present")
     yield column.filter(spelled).unique().implode().alias(f"{name}\0spelled")
-    numbers = sampled.cast(pl.Float64, strict=False)
+    bare = real.str.strip_chars()  # as the reader takes numbers
+    numbers = sampled.str.strip_chars().cast(pl.Float64, strict=False)
     if table.texts and len(sampled) and 2 * numbers.count() >= len(numbers):
-        yield real.cast(pl.Float64, strict=False).count().alias(f"{name}\0floats")
-        yield real.cast(pl.Int64, strict=False).count().alias(f"{name}\0integers")
-        yield real.str.contains(_PADDED).any().alias(f"{name}\0padded")
-        yield real.str.contains(_ROUNDED).any().alias(f"{name}\0rounded")
+        yield bare.cast(pl.Float64, strict=False).count().alias(f"{name}\0floats")
+        yield bare.cast(pl.Int64, strict=False).count().alias(f"{name}\0integers")
+        yield bare.str.contains(_PADDED).any().alias(f"{name}\0padded")
+        yield bare.str.contains(_ROUNDED).any().alias(f"{name}\0rounded")
     if len(sampled) and sampled.str.to_lowercase().is_in(TRUE_OR_FALSE).all():
         yield real.str.to_lowercase().is_in(TRUE_OR_FALSE).sum().alias(f"{name}\0booleans")
     for shape, pattern in _DATES.items():
@@ -195,8 +196,6 @@ def _counts(name: str, table: Table) -> Iterator[pl.Expr]:
         for said, pattern in (("comma", _DECIMAL_COMMA), ("thousands", _THOUSANDS), ("sign", _WITH_SIGN)):
             if len(sampled) and sampled.str.contains(pattern).all():
                 yield real.str.contains(pattern).sum().alias(f"{name}\0{said}")
-        if len(sampled) and sampled.str.strip_chars().cast(pl.Float64, strict=False).is_not_null().all():
-            yield real.str.strip_chars().cast(pl.Float64, strict=False).count().alias(f"{name}\0padded with spaces")
 
 
 def _as_instants(values: pl.Series) -> pl.Series:
@@ -237,8 +236,6 @@ def _oddities(found: Mapping[str, Any], present: int) -> Iterator[str]:
         yield "numbers with a separator of thousands: write them without"
     elif found.get("comma") == present:
         yield "numbers with a decimal comma: write them with a point"
-    elif found.get("padded with spaces") == present:
-        yield "numbers with spaces around them: write them without"
     elif found.get("sign") == present and found.get("floats", 0) < present:
         yield "numbers with a sign such as % or $, or separators: write the number alone"
     elif present > found.get("floats", 0) >= 0.9 * present:
@@ -276,7 +273,7 @@ def _typed(frame: pl.LazyFrame, written: Mapping[str, _Written], missing: Sequen
             elif each.kind == "boolean":
                 column = column.str.to_lowercase() == "true"
             elif each.kind in ("number", "integer"):
-                column = column.cast(pl.Float64 if each.kind == "number" else pl.Int64)
+                column = column.str.strip_chars().cast(pl.Float64 if each.kind == "number" else pl.Int64)
         if each.kind == "number":
             column = column.fill_nan(None)
         columns.append(column.alias(name))

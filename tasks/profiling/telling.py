@@ -24,7 +24,8 @@ def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str
         if choices.shared_keys
         else ""
     )
-    yield "keys", ", ".join(choices.keys) + shared
+    content = f"{choices.row_key}: nothing tells all rows apart, so it is made of what a row holds"
+    yield "keys", content if choices.row_key else ", ".join(choices.keys) + shared
     calendar = f", {' and '.join(choices.calendar)} of {clock.column}" if choices.calendar else ""
     yield "features", f"{len(choices.numeric)} numbers, {len(choices.encoded)} categories{calendar}"
     for each in choices.suspicions:
@@ -64,6 +65,7 @@ def to_dict(profile: Profile, choices: Choices, folder: Path) -> dict[str, Any]:
         "clock": {"column": choices.clock.column, "why": choices.clock.said, "others": choices.clock.others},
         "keys": choices.keys,
         "shared_keys": choices.shared_keys,
+        "row_key": choices.row_key,
         "numeric": choices.numeric,
         "encoded": choices.encoded,
         "left_out": choices.left_out,

@@ -81,16 +81,17 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
     yield f"task: {target.task}"
     others = f"; also possible: {', '.join(clock.others)}" if clock.others else ""
     yield f"clock: {{column: {quote(clock.column)}}}  {_comment(f'{clock.said}{others}; UTC where it says no zone')}"
-    shared = (
-        f"  # {choices.shared_keys:,} rows share theirs with another: the last one counts"
-        if choices.shared_keys
-        else ""
-    )
-    yield f"keys: {_list(choices.keys)}{shared or '  # no two rows share them'}"
+    keyed = "no two rows share them"
+    if choices.row_key:
+        keyed = "nothing tells all rows apart: made of what a row holds, so a corrected row is another one"
+    elif choices.shared_keys:
+        keyed = f"{choices.shared_keys:,} rows share theirs with another: the last one counts"
+    yield f"keys: {_list(choices.keys)}  {_comment(keyed)}"
     yield "sources:"
+    key = f", row_key: {choices.row_key}" if choices.row_key else ""
     missing = f", missing: [{', '.join(json.dumps(each, ensure_ascii=False) for each in profile.missing)}]"
     written = missing if profile.texts and set(profile.missing) != {"", "NA"} else ""
-    yield f"  {SOURCE}: {{kind: file, path: {quote(profile.address)}{written}}}"
+    yield f"  {SOURCE}: {{kind: file, path: {quote(profile.address)}{written}{key}}}"
     expression = label_expression(target)
     after = f"available_after: {choices.available_after}"
     yield _comment(f"how long after a row its {target.column} is known: {choices.available_after} is a guess")

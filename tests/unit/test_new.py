@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expectations.errors import DriftwheelError, SourceError
-from expectations.loading import load_use_case
+from expectations.loading import LoadedUseCase, load_use_case
 from flows.backtest import past_of
 from flows.cli import main
 from flows.founding import found_use_case
+from tasks.collection.reading import read_source
 from tasks.profiling.choosing import Choices, choose
 from tasks.profiling.profile import Column, Profile, profile_table, split_name
 from tasks.profiling.reading import read_table
@@ -66,6 +67,7 @@ WRITTEN = {
     "a lone hyphen among numbers is missing": (["1", "-", "3.5"], "number", 1),
     "a question mark among whole numbers": (["1", "?", "3"], "integer", 1),
     "words for missing alone": (["NA", "n/a", ""], "empty", 3),
+    "numbers filled up with spaces": ([" 1", "2.5 ", "3"], "number", 0),
     "leading zeros are no number": (["01234", "02345", "12345"], "text", 0),
     "a hyphen among words is a word": (["a", "-", "b"], "text", 0),
     "NA among words is missing": (["apple", "NA", "pear"], "text", 1),
@@ -92,7 +94,6 @@ def test_how_values_are_written_decides(case: str, tmp_path: Path) -> None:
         (["1,5", "2,5", "3,25"], "decimal comma"),
         (["1,200", "2,500", "13,250"], "thousands"),
         (["1%", "2%", "3.5%"], "sign"),
-        ([" 1", "2 ", "3"], "spaces"),
         (["13/02/2024", "01/02/2024"], "day first"),
         (["02/13/2024", "01/02/2024"], "month first"),
         (["01/02/2024", "02/02/2024"], "nobody can tell"),
@@ -181,6 +182,27 @@ def test_keys_are_an_identifier_or_the_clock_with_as_little_as_does(tmp_path: Pa
     both = pl.concat([pl.DataFrame({"at": HOURS, "pump": "n"}), pl.DataFrame({"at": HOURS, "pump": "s"})])
     both = both.with_columns(x=pl.int_range(1400) * 7 % 13, y=pl.int_range(1400) * 11 % 17)
     assert chosen(profiled(tmp_path, both.write_csv())).keys == ("at", "pump")
+
+
+def test_where_nothing_tells_rows_apart_they_are_keyed_by_what_they_hold(tmp_path: Path) -> None:
+    rows = [
+        *table(tmp_path).sample.with_columns(pl.col("at").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).iter_rows(),
+        *[("2024-01-05T00:00:00Z", 1.0, 2.0)] * 3,
+    ]
+    frame = pl.DataFrame(rows, schema=["at", "x", "y"], orient="row")
+    profile = profiled(tmp_path, frame.write_csv())
+    _, found = found_use_case(tmp_path / "made", profile, "y", clock=None, keys=())
+    assert found.row_key == "row_key"
+    usecase = load_use_case(str(tmp_path / "made"))
+    first = keys_of(usecase)
+    assert first.n_unique() == len(frame)
+    frame.reverse().with_columns(new=1).write_csv(tmp_path / "t.csv")  # another order, and a column nobody declared
+    assert set(keys_of(usecase)) == set(first)
+
+
+def keys_of(usecase: LoadedUseCase) -> pl.Series:
+    spec = usecase.spec
+    return read_source("data", spec.sources["data"], usecase.folder, spec.columns, spec.clock)["row_key"]
 
 
 @pytest.mark.parametrize("target", ["casual", "registered"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from abc import abstractmethod
@@ -29,6 +30,9 @@ class TableFiles(Source):
     """Read off the file name where not given."""
     missing: tuple[str, ...] = ("", "NA")
     """Texts that stand for a missing value in a CSV file."""
+    row_key: Annotated[str, Field(min_length=1)] | None = None
+    """A column to add where no other tells rows apart: a hash of what a row holds in the columns that are declared (in
+    all, where none is), and from the second on its number among equal rows. A corrected row is then another row."""
     max_megabytes: Annotated[int, Field(ge=1)] = 4096
     """Most that is read, unpacked; a file that is larger is an error."""
 
@@ -66,7 +70,8 @@ class TableFiles(Source):
                     "Correct the source, or take the file away",
                 )
             frames.append(frame)
-        return _stack(context.name, frames)
+        table = _stack(context.name, frames)
+        return table if self.row_key is None else _with_row_key(table, self.row_key, context)
 
 
 def _stack(name: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
@@ -80,6 +85,22 @@ def _stack(name: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
                 "Correct the files, or declare two sources",
             )
     return pl.concat([frame.select(frames[0].columns) for frame in frames], how="vertical_relaxed")
+
+
+def _with_row_key(table: pl.DataFrame, key: str, context: SourceContext) -> pl.DataFrame:
+    """Add the hash of each row's content, the same in whatever order the rows come."""
+    if key in table.columns:
+        raise SourceError(
+            f"a column {key!r} that the source {context.name!r} has not",
+            "one of that name",
+            "Give `row_key` another name",
+        )
+    held = sorted(context.declared & set(table.columns)) or sorted(table.columns)
+    texts = table.select(pl.concat_str(pl.col(held).cast(pl.String).fill_null("\0"), separator="\x1f").alias(key))[key]
+    hashes = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts]
+    number = pl.int_range(pl.len()).over(key) + 1
+    again = pl.when(number > 1).then(pl.format("{}-{}", key, number)).otherwise(key)
+    return table.with_columns(pl.Series(key, hashes, dtype=pl.String)).with_columns(again.alias(key))
 
 
 def _table(name: str, source: TableFiles, address: str, content: bytes, context: SourceContext) -> pl.DataFrame:
