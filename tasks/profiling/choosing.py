@@ -80,9 +80,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Clocked:
-    """The column of event times, and others that could be it."""
+    """The column of event times, and others that could be it; None where rows are taken in the order they come."""
 
-    column: str
+    column: str | None
     others: tuple[str, ...]
     said: str
 
@@ -156,7 +156,7 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
     label = _target(profile, target)
     timed = _clock(profile, target, clock)
     found, shared = _keys(profile, label, timed, tuple(keys))
-    sorted_sample = profile.sample.sort(timed.column, maintain_order=True)
+    sorted_sample = profile.sample.sort(timed.column, maintain_order=True) if timed.column else _drawn(profile.sample)
     truth = _truth(sorted_sample[target], profile.columns[target], label)
     roles = _Roles(profile, label, timed, found, sorted_sample)
     leaks = _leaks(roles, truth)
@@ -164,7 +164,7 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
     every, window_rows = _windows(profile, timed)
     early = _early_rows(profile, timed)
     start = None
-    if early < 100 and profile.rows >= 200:
+    if timed.column and early < 100 and profile.rows >= 200:
         start = sorted_sample[timed.column][int(0.4 * len(sorted_sample))]
         early = int(0.4 * profile.rows)
     numeric, encoded = roles.of("number"), roles.of("category")
@@ -176,7 +176,7 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
             "Give a table with more columns",
         )
     features = {name: profile.columns[name] for name in (*numeric, *encoded)}
-    times = [_PARTS[part](sorted_sample[timed.column]) for part in calendar]
+    times = [_PARTS[part](sorted_sample[timed.column]) for part in calendar if timed.column]
     trial = _try(sorted_sample, features, times, truth, label.task)
     return Choices(
         name=name,
@@ -193,7 +193,7 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
         leaks=tuple(leaks) if roles.leaks_are_left_out else (),
         suspicions=tuple(roles.suspicions),
         every=every,
-        available_after="1d" if Duration.parse(every).approximate_seconds > 86400 else every,
+        available_after=_delay(every) if timed.column else "0d",
         window_rows=window_rows,
         min_rows=max(10, min(200, early // 8)),
         start=start,
@@ -327,11 +327,8 @@ def _clock(profile: Profile, target: str, asked: str | None) -> Clocked:
             for name, each in profile.columns.items()
             if each.kind == "instant" and each.missing
         ]
-        raise SourceError(
-            "a column that says when each row was",
-            "; ".join([*odd, *gaps]) or "none with instants such as 2024-01-31 or 2024-01-31T06:00Z",
-            "Add one, or write it so; where rows without a time may be lost, name it by --clock",
-        )
+        said = "no column has an instant, such as 2024-01-31 or 2024-01-31T06:00Z, in every row"
+        return Clocked(None, (), f"none: {'; '.join([*odd, *gaps]) or said}")
     # a row's own time comes before those of what followed
     order = sorted(possible, key=lambda name: (not profile.sample[name].is_sorted(), profile.sample[name].mean()))
     first, *others = order
@@ -364,9 +361,10 @@ def _keys(profile: Profile, target: Target, clock: Clocked, asked: tuple[str, ..
     by_name = [(name,) for name in possible if named_like_key(name)]
     others = sorted((name for name in possible if name != clock.column), key=lambda n: (profile.columns[n].distinct, n))
     singles = [(name,) for name in possible if is_identifier(profile.columns[name])]
-    pairs = [(clock.column, name) for name in others]
-    triples = [(clock.column, *pair) for pair in combinations(others[:10], 2)]
-    for sets in (by_name, [(clock.column,)] if clock.column in possible else [], singles, pairs, triples):
+    timed: list[tuple[str, ...]] = [(clock.column,)] if clock.column in possible and clock.column else []
+    pairs = [(*each, name) for each in timed for name in others]
+    triples = [(*each, *pair) for each in timed for pair in combinations(others[:10], 2)]
+    for sets in (by_name, timed, singles, pairs, triples):
         unique = [each for each in sets if profile.sample.select(each).is_unique().all()][:_PAIRS_LOOKED_AT]
         for each, distinct in zip(unique, profile.exact_distinct(*unique), strict=True):
             if distinct == profile.rows:
@@ -379,6 +377,9 @@ def _keys(profile: Profile, target: Target, clock: Clocked, asked: tuple[str, ..
 
 def _windows(profile: Profile, clock: Clocked) -> tuple[str, int]:
     """Choose how long a window is: long enough for a number, and short enough that there are several."""
+    if clock.column is None:
+        size = max(20, min(500, profile.rows // 10))
+        return f"{{rows: {size}}}", size
     column = profile.columns[clock.column]
     span = (column.most - column.least).total_seconds()  # type: ignore[operator,union-attr] # of an instant
     found: dict[str, tuple[float, float]] = {}
@@ -392,8 +393,20 @@ def _windows(profile: Profile, clock: Clocked) -> tuple[str, int]:
     return WINDOWS[-1], int(found[WINDOWS[-1]][1])
 
 
+def _delay(every: str) -> str:
+    """Guess how long after a row its label is there: a day, or a window where that is shorter."""
+    return "1d" if Duration.parse(every).approximate_seconds > 86400 else every
+
+
+def _drawn(sample: pl.DataFrame) -> pl.DataFrame:
+    """Put rows in an order that says nothing, as a use case without a clock draws those that judge."""
+    return sample.sample(fraction=1.0, shuffle=True, seed=0)
+
+
 def _early_rows(profile: Profile, clock: Clocked) -> int:
-    """Rows in the first fifth of the time, from which a replay learns its first model."""
+    """Rows in the first fifth of the history, from which a replay learns its first model."""
+    if clock.column is None:
+        return profile.rows // 5
     times = profile.sample[clock.column].drop_nulls()
     least, most = times.min(), times.max()
     border = least + (most - least) / 5  # type: ignore[operator]
@@ -402,6 +415,8 @@ def _early_rows(profile: Profile, clock: Clocked) -> int:
 
 def _calendar(profile: Profile, clock: Clocked) -> tuple[str, ...]:
     """Choose parts of the clock that come round at least twice."""
+    if clock.column is None:
+        return ()
     times = profile.sample[clock.column].drop_nulls()
     span: timedelta = times.max() - times.min()  # type: ignore[operator, assignment]
     twice = {"hour": timedelta(days=2), "weekday": timedelta(weeks=2), "month": timedelta(days=730)}

@@ -32,7 +32,7 @@ def write_page(profile: Profile, choices: Choices) -> str:
         suspected.setdefault(each.column, []).append(f"{each.what} {each.said}")
     facts = [
         ("target", f"{choices.target.column}, {choices.target.task.replace('_', ' ')}"),
-        ("clock", f"{choices.clock.column}: {choices.clock.said}"),
+        ("clock", f"{choices.clock.column}: {choices.clock.said}" if choices.clock.column else choices.clock.said),
         ("keys", ", ".join(choices.keys)),
         ("missing", "empty" + "".join(f", {each}" for each in profile.missing if each)),
     ]

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import polars as pl
 
-from expectations.data import Clock
 from tasks.collection.types import TRUE_OR_FALSE, instants
 from tasks.profiling.reading import Table, collect
 from tasks.stores.progress import doing
@@ -199,7 +198,7 @@ def _counts(name: str, table: Table) -> Iterator[pl.Expr]:
 
 
 def _as_instants(values: pl.Series) -> pl.Series:
-    return instants(values, Clock(column=""))
+    return instants(values, None)
 
 
 def _decide(found: Mapping[str, Any], table: Table) -> _Written:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from expectations.data import Clock, SourceContext
+from expectations.data import SourceContext
 from expectations.errors import SourceError
 from tasks.collection.addresses import file_name, is_elsewhere, local_path
 from tasks.collection.joining import refuse_names
@@ -86,7 +86,7 @@ def read_table(address: str, folder: Path) -> Table:
     if not is_elsewhere(SOURCE, address):
         address = os.path.normpath(folder / local_path(address))
     source = FileSource(kind="file", path=address, missing=("",))
-    context = SourceContext(SOURCE, folder, frozenset(), Clock(column=""))
+    context = SourceContext(SOURCE, folder, frozenset(), None)
     scans, texts = [], False
     for found in source.locate(context):
         doing(f"reading {file_name(found)}")
@@ -110,7 +110,7 @@ def read_table(address: str, folder: Path) -> Table:
             raise SourceError(
                 "rows below the names of the columns", f"none in {file_name(address)}", "Name another file"
             )
-        refuse_names(scan.collect_schema().names())
+        refuse_names(scan.collect_schema().names(), clock=False)
         doing(f"taking a sample of {rows:,} rows")
         step = -(-rows // SAMPLE)
         chosen = scan.with_row_index(_ROW).filter(pl.col(_ROW) % step == 0).drop(_ROW) if step > 1 else scan

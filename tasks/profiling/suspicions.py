@@ -183,8 +183,16 @@ def _alone(values: Vector, truth: Vector, train: Mask, test: Mask, task: Task, *
     model = fit_trees(matrix[train], truth[train], task, [0] if categorical else [], learning_rate=0.2, **shape)
     found = score(np.asarray(model.predict(matrix[test])), truth[test], task)
     if task == "regression" and not categorical and np.isfinite(values).all():  # a line goes on where trees end
-        found = max(found, _linear(np.column_stack([values]), truth, train, test, task))
+        found = max(found, _linear(matrix, truth, train, test, task), _orders(values[test], truth[test]))
     return found
+
+
+def _orders(values: Vector, truth: Vector) -> float:
+    """Return the squared rank correlation: 1 for a logarithm of the label, or another scale of it."""
+    if not np.ptp(values) or not np.ptp(truth):
+        return 0.0
+    ranks = [pl.Series(each).rank().to_numpy() for each in (values, truth)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1] ** 2)
 
 
 def _together(numbers: Mapping[str, Vector], truth: Vector, train: Mask, test: Mask, task: Task) -> list[Leak]:

@@ -18,7 +18,7 @@ def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str
     share = f", {target.share:.1%} of them {target.positive or 1}" if target.share is not None else ""
     yield "target", f"{target.column}: {target.task}{share}"
     others = f"; --clock takes another: {', '.join(clock.others)}" if clock.others else ""
-    yield "clock", f"{clock.column}: {clock.said}{others}"
+    yield "clock", f"{clock.column}: {clock.said}{others}" if clock.column else clock.said
     shared = (
         f"; {choices.shared_keys:,} rows share theirs with another, and the last one counts"
         if choices.shared_keys
@@ -32,7 +32,8 @@ def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str
         yield "suspected", f"{each.column}: {each.what} {each.said}"
     if trial is not None:
         yield "tried", f"{trial.metric} {trial.value:.3f} on the newest {trial.rows:,} of the rows looked at"
-    yield "windows", f"{choices.every}, about {choices.window_rows:,} rows in each"
+    about = f"{choices.every}, about {choices.window_rows:,} rows in each"
+    yield "windows", about if clock.column else f"of {choices.window_rows:,} predictions"
     yield "written", f"{folder}"
     yield "next", f"driftwheel check {choices.name}"
 

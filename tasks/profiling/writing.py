@@ -80,7 +80,11 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
     yield f"title: {quote(f'What will {target.column} be?')}"
     yield f"task: {target.task}"
     others = f"; also possible: {', '.join(clock.others)}" if clock.others else ""
-    yield f"clock: {{column: {quote(clock.column)}}}  {_comment(f'{clock.said}{others}; UTC where it says no zone')}"
+    if clock.column is None:
+        yield _comment(f"clock: {clock.said}; so rows count in the order they come, and those that judge are drawn")
+    else:
+        said = f"{clock.said}{others}; UTC where it says no zone"
+        yield f"clock: {{column: {quote(clock.column)}}}  {_comment(said)}"
     keyed = "no two rows share them"
     if choices.row_key:
         keyed = "nothing tells all rows apart: made of what a row holds, so a corrected row is another one"
@@ -93,13 +97,14 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
     written = missing if profile.texts and set(profile.missing) != {"", "NA"} else ""
     yield f"  {SOURCE}: {{kind: file, path: {quote(profile.address)}{written}{key}}}"
     expression = label_expression(target)
-    after = f"available_after: {choices.available_after}"
-    yield _comment(f"how long after a row its {target.column} is known: {choices.available_after} is a guess")
+    after = f", available_after: {choices.available_after}" if clock.column else ""
+    if clock.column:
+        yield _comment(f"how long after a row its {target.column} is known: {choices.available_after} is a guess")
     if expression is None:
-        yield f"label: {{column: {quote(target.column)}, {after}}}"
+        yield f"label: {{column: {quote(target.column)}{after}}}"
     else:
         column = label_column(profile, choices)
-        yield f"label: {{column: {quote(column)}, expression: {json.dumps(expression, ensure_ascii=False)}, {after}}}"
+        yield f"label: {{column: {quote(column)}, expression: {json.dumps(expression, ensure_ascii=False)}{after}}}"
     if choices.forbidden:
         yield "# these tell the label; where you know one before the event, move it to `features`"
         yield from _long_list("forbidden: ", choices.forbidden)
@@ -156,7 +161,7 @@ def _say(column: Column) -> str:
 def _model(choices: Choices) -> Iterator[str]:
     target, trial = choices.target, choices.trial
     yield "features:"
-    if choices.calendar:
+    if choices.calendar and choices.clock.column:
         yield f"  - calendar: {quote(choices.clock.column)}"
         yield f"    parts: {_list(choices.calendar)}"
     if choices.numeric:
@@ -185,7 +190,8 @@ def _model(choices: Choices) -> Iterator[str]:
         yield "  - {metric: roc_auc, versus: champion, margin: 0.02}"
         rule = "{metric: roc_auc, drop: 0.05}"
     yield "monitoring:"
-    yield f"  every: {choices.every}  # a window has about {choices.window_rows:,} rows"
+    window = f"a window has about {choices.window_rows:,} rows" if choices.clock.column else "predictions in a window"
+    yield f"  every: {choices.every}  # {window}"
     least = max(2, min(100, choices.window_rows // 2))
     if least < 100:
         yield f"  min_rows: {least}  # of a window worth a number"
@@ -280,6 +286,8 @@ def _bounds(column: Column) -> tuple[float, float] | None:
 
 def _grows(profile: Profile, choices: Choices, name: str) -> bool:
     """Whether a column goes up or down with time: its next values lie outside of any bounds."""
+    if choices.clock.column is None:
+        return False
     rows = profile.sample.sort(choices.clock.column, maintain_order=True)[name].drop_nulls()
     place = rows.rank().to_numpy()
     if len(place) < _SMALL_SET or not place.std():

@@ -156,8 +156,7 @@ def measure(name: str, wheels: Path, folder: Path) -> list[str]:
         learnt = _learn(load_use_case(str(folder / "tried")), folder)
     except DriftwheelError as error:
         return ["", "", "", "refused", str(error), f"{time.perf_counter() - began:.1f}"]
-    clock = choices.clock.column if choices.clock else ""
-    return [*shape, choices.target.task, clock, check, learnt, f"{made:.1f}"]
+    return [*shape, choices.target.task, choices.clock.column or "", check, learnt, f"{made:.1f}"]
 
 
 def _learn(usecase: LoadedUseCase, folder: Path) -> str:
