@@ -21,16 +21,22 @@ _MAX_RUNS = 200
 _INSTANT = 1e-3
 
 
-def in_time(times: pl.Series, spec: UseCase) -> tuple[Array, float]:
+def in_time(times: pl.Series, spec: UseCase, units: Blocks | None = None) -> tuple[Array, float]:
     """Return when rows were, and how long a block of time is in which they share their causes, both in seconds.
 
     Without a clock rows are taken as independent of each other, in the order they came: a thousandth of a second each,
     so that blocks are rows (runs of them, where there are many) and no part of the calendar differs between them.
+
+    Parameters
+    ----------
+    units : ndarray of shape (n_rows,), optional
+        What of rows without a clock is independent (`splits.units_of`); each row where not given.
     """
     if spec.clock is not None:
         return times.dt.epoch("us").to_numpy().astype(np.float64) / 1e6, spec.evaluation.block.approximate_seconds
-    place = (times.rank("ordinal") - 1).to_numpy().astype(np.float64)
-    return place * _INSTANT, _INSTANT * max(1.0, np.ceil(len(times) / _MAX_RUNS)) * (1 - 1e-9)
+    place = ((times.rank("ordinal") - 1).to_numpy() if units is None else units).astype(np.float64)
+    runs = max(1.0, np.ceil((place.max(initial=0) + 1) / _MAX_RUNS))
+    return place * _INSTANT, _INSTANT * runs * (1 - 1e-9)
 
 
 def time_blocks(seconds: Array, length: float) -> Blocks:

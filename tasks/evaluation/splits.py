@@ -54,7 +54,7 @@ def hold_back(frame: pl.DataFrame, spec: UseCase, share: float) -> tuple[pl.Data
     if spec.clock is not None:
         return cut_newest(frame, spec.time_column, share)
     frame = frame.sort(spec.time_column, maintain_order=True)
-    units, strata = _units(frame, spec)
+    units, strata = units_of(frame, spec)
     sizes = np.bincount(units)
     drawn = np.zeros(len(sizes), dtype=np.bool_)
     for own in _shuffled(strata, spec.model.seed):
@@ -70,7 +70,7 @@ def folds_of(frame: pl.DataFrame, spec: UseCase, folds: int) -> Iterator[tuple[p
         for train, test in rolling_origin(len(frame), folds):
             yield frame[train], frame[test]
         return
-    units, strata = _units(frame, spec)
+    units, strata = units_of(frame, spec)
     fold = np.zeros(len(strata), dtype=np.int64)
     for own in _shuffled(strata, spec.model.seed):
         fold[own] = np.arange(len(own)) % folds
@@ -79,11 +79,19 @@ def folds_of(frame: pl.DataFrame, spec: UseCase, folds: int) -> Iterator[tuple[p
         yield frame.filter(~test_rows), frame.filter(test_rows)
 
 
-def _units(frame: pl.DataFrame, spec: UseCase) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the unit of each row (itself, or its group), and the class of each unit (that of its first row)."""
+def units_of(
+    frame: pl.DataFrame, spec: UseCase, least: int = MIN_GROUPS
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the unit of each row (itself, or its group), and the class of each unit (that of its first row).
+
+    Parameters
+    ----------
+    least : int
+        Fewer values of a key make no groups.
+    """
     units = np.arange(len(frame))
     counts = {key: frame[key].n_unique() for key in spec.keys} if len(spec.keys) > 1 else {}
-    shared = {key: count for key, count in counts.items() if MIN_GROUPS <= count < len(frame)}
+    shared = {key: count for key, count in counts.items() if least <= count < len(frame)}
     if shared:
         group = frame[max(shared, key=lambda key: shared[key])]
         units = (group.rank("dense") - 1).to_numpy().astype(np.int64)

@@ -21,7 +21,7 @@ from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.gates import passed
 from tasks.evaluation.interval import in_time, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
-from tasks.evaluation.splits import hold_back
+from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
 from tasks.training.learning import (
     Incumbent,
@@ -191,7 +191,8 @@ def _gains_over_baselines(
 
 def _gain(spec: UseCase, holdout: pl.DataFrame, metric: str, challenger: Scored, other: Scored) -> Interval:
     rules = spec.evaluation
-    seconds, block = in_time(holdout[spec.time_column], spec)
+    units = None if spec.clock else units_of(holdout, spec, least=2)[0]
+    seconds, block = in_time(holdout[spec.time_column], spec, units)
     return paired_interval(
         metric,
         challenger,

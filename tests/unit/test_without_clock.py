@@ -22,7 +22,7 @@ from tasks.backtesting.walking import walk
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.evaluation.interval import in_time, time_blocks
-from tasks.evaluation.splits import folds_of, hold_back
+from tasks.evaluation.splits import folds_of, hold_back, units_of
 from tasks.stores.lake import Known, Lake
 from tasks.stores.stamps import in_turn, stamps
 from tasks.training.judging import judge, split_rows
@@ -218,6 +218,8 @@ def test_rows_of_one_patient_stay_together(tmp_path: Path) -> None:
     older, held = hold_back(frame, spec, 0.3)
     assert not set(older["patient"]) & set(held["patient"])
     assert 0.2 < len(held) / 600 < 0.4
+    blocks = time_blocks(*in_time(held[EVENT_TIME], spec, units_of(held, spec)[0]))
+    assert pl.DataFrame({"p": held["patient"], "b": blocks}).unique()["p"].is_unique().all()
     for train, test in folds_of(frame, spec, 4):
         assert not set(train["patient"]) & set(test["patient"])
 
