@@ -37,16 +37,19 @@ $(STAMP): pyproject.toml requirements.lock requirements-torch.lock
 demo: setup ## Turn the whole loop on a year of New York flights and show what it gained
 	@$(BIN)/driftwheel replay flights
 	@echo
-	@echo "To look at what it left:    $(BIN)/driftwheel up      (Ctrl-C ends it)"
+	@echo "To look at what it left:    $(BIN)/driftwheel up, then http://127.0.0.1:8070      (Ctrl-C ends it)"
 	@echo "To read every decision:     $(BIN)/driftwheel why flights-replay --last 30"
 
 test: setup ## Run all tests that need neither root nor an engine
 	@$(BIN)/python -m pytest --ignore tests/containers --ignore tests/browser
 
-test-browser: setup ## Attack the local stack from pages in a real Chromium (as root it is installed where there is none)
+# holds axe-core (MPL 2.0), which looks for what people with disabilities could not use; only that test reads it
+AXE := build/axe
+test-browser: setup ## Attack the local stack from pages in a real Chromium, and look at our own page in it (as root it is installed where there is none)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "installing Chromium"; apt-get update -qq \
 	  && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
 	  chromium >/dev/null; }
+	@test -d $(AXE) || $(BIN)/python -m pip download --quiet --no-deps --dest $(AXE) axe-playwright-python==0.1.8
 	@$(BIN)/python -m pytest tests/browser
 
 test-containers: setup ## Run the tests on a real engine, as root (it is installed and started where there is none)

@@ -23,7 +23,9 @@ def stack() -> None:
     default=Path(),
     help="Where docker-compose.yml lies; here where not given.",
 )
-@click.option("--domain", default="localhost", show_default=True, help="Pages are at prefect.DOMAIN and so on.")
+@click.option(
+    "--domain", default="localhost", show_default=True, help="Pages are at page.DOMAIN, prefect.DOMAIN and so on."
+)
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=8443, show_default=True, help="The only one that is published."
 )
@@ -48,7 +50,7 @@ def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...], pool:
     if done.warning:
         click.echo(f"warning: {done.warning}", err=True)
     click.echo(
-        f"the service will be at {done.address}, pages at prefect., mlflow. and reports. of it\n"
+        f"the service will be at {done.address}, pages at page. (first), prefect., mlflow. and reports. of it\n"
         f"log in as {done.user} with DRIFTWHEEL_PASSWORD of .env; the service takes the keys of .stack/keys"
     )
 

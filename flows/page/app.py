@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -264,6 +264,7 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
 
     return Starlette(
         routes=[
+            Route("/livez", lambda _: PlainTextResponse("ok")),
             Route("/", page.overview),
             Route("/cards", page.overview),
             Route("/usecases.json", page.as_json),

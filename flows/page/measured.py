@@ -91,8 +91,8 @@ class Causes(msgspec.Struct, frozen=True):
     words: str = ""
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """A window."""
+class Glimpse(msgspec.Struct, frozen=True):
+    """A window without its columns: all that a card shows of it."""
 
     start: str
     end: str
@@ -106,18 +106,11 @@ class Measured(msgspec.Struct, frozen=True):
     status: str = "unknown"
     realised: list[Realised] = []
     estimated: list[Estimated] = []
-    drift: list[Drifted] = []
-    causes: Causes | None = None
 
     @property
     def name(self) -> str:
         """How the window is called, as everywhere else."""
         return Window.of({"start": self.start, "end": self.end, "counted": self.counted}).name
-
-    @property
-    def drifted(self) -> list[Drifted]:
-        """Columns that drifted, worst first."""
-        return [each for each in self.drift if each.drifted]
 
     def known(self, metric: str) -> Realised | None:
         """Return a metric where its value is known."""
@@ -128,9 +121,26 @@ class Measured(msgspec.Struct, frozen=True):
         return next((each for each in self.estimated if each.metric == metric and each.value is not None), None)
 
 
-_decoder = msgspec.json.Decoder(Measured)
+class Measured(Glimpse, frozen=True):
+    """A window, with what was found of its columns, and why it lost more."""
+
+    drift: list[Drifted] = []
+    causes: Causes | None = None
+
+    @property
+    def drifted(self) -> list[Drifted]:
+        """Columns that drifted, worst first."""
+        return [each for each in self.drift if each.drifted]
+
+
+_glimpses, _whole = msgspec.json.Decoder(Glimpse), msgspec.json.Decoder(Measured)
+
+
+def glimpse(contents: Sequence[str]) -> list[Glimpse]:
+    """Decode measurements as the database keeps them, without their columns."""
+    return [_glimpses.decode(each) for each in contents]
 
 
 def decode(contents: Sequence[str]) -> list[Measured]:
     """Decode measurements as the database keeps them."""
-    return [_decoder.decode(each) for each in contents]
+    return [_whole.decode(each) for each in contents]

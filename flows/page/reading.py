@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from flows.page.known import Known, UseCases, greater_is_better
-from flows.page.measured import Causes, Measured, decode
+from flows.page.measured import Causes, Glimpse, Measured, decode, glimpse
 from tasks.stores.database import HELD, Database
 from tasks.stores.findings import Finding
 from tasks.stores.glances import Glances, Line, Working
@@ -21,7 +21,7 @@ from tasks.stores.ledger import TRIAL
 from tasks.stores.presences import PRESENCE
 
 Tone = Literal["good", "worse", "bad", "busy", "unknown", "none"]
-CARD_WINDOWS = 24
+CARD_WINDOWS = 16
 """Windows whose metric a card shows."""
 WINDOWS = 120
 """Windows that a use case's page shows, where no more are asked for."""
@@ -214,9 +214,18 @@ def overview(use_cases: UseCases, database: Database, now: datetime) -> list[Car
     known = [use_cases.known(name, registered) for name in use_cases.names(registered)]
     with glances.reading() as connection:
         busy, held = glances.at_work(connection, now, PRESENCE), glances.marks(connection, HELD)
+        turns = glances.turns_of(connection)
         cards = [
             replace(
-                _card(glances, connection, each, now, busy.get(each.name, 0) > 0, held.get(each.name, "[]")),
+                _card(
+                    glances,
+                    connection,
+                    each,
+                    now,
+                    turns.get(each.name),
+                    busy.get(each.name, 0) > 0,
+                    held.get(each.name, "[]"),
+                ),
                 findings=standing[each.name],
             )
             for each in known
@@ -225,9 +234,10 @@ def overview(use_cases: UseCases, database: Database, now: datetime) -> list[Car
     return sorted(cards, key=lambda card: (card.replay, order[card.state.tone], card.name))
 
 
-def _card(glances: Glances, connection: Connection, known: Known, now: datetime, busy: bool, held: str) -> Card:
-    windows = decode(glances.newest_contents(connection, known.name, CARD_WINDOWS))
-    turn = glances.turn_of(connection, known.name)
+def _card(
+    glances: Glances, connection: Connection, known: Known, now: datetime, turn: Working | None, busy: bool, held: str
+) -> Card:
+    windows = glimpse(glances.newest_contents(connection, known.name, CARD_WINDOWS))
     newest = glances.lines(connection, known.name, 1)
     return card_of(known, windows, turn, newest, _promoted(glances, connection, known), now, busy=busy, held=held)
 
@@ -241,7 +251,7 @@ def _promoted(glances: Glances, connection: Connection, known: Known) -> Line | 
 
 def card_of(
     known: Known,
-    windows: Sequence[Measured],
+    windows: Sequence[Glimpse],
     turn: Working | None,
     newest: Sequence[Line],
     promoted: Line | None,
@@ -268,12 +278,12 @@ def card_of(
     )
 
 
-def _value(measured: Measured, metric: str) -> float | None:
+def _value(measured: Glimpse, metric: str) -> float | None:
     found = measured.known(metric)
     return found.value if found else None
 
 
-def metric_now(windows: Sequence[Measured], metric: str) -> Metric | None:
+def metric_now(windows: Sequence[Glimpse], metric: str) -> Metric | None:
     """Return the newest known value of a metric; where none is known yet, the newest estimate."""
     greater = greater_is_better(metric)
     for each in reversed(windows):
@@ -308,7 +318,7 @@ def _best(baselines: Mapping[str, float], greater: bool | None) -> tuple[str, fl
     return BASELINES.get(name, name), finite[name]
 
 
-def _champion(known: Known, windows: Sequence[Measured], promoted: Line | None, now: datetime) -> Champion | None:
+def _champion(known: Known, windows: Sequence[Glimpse], promoted: Line | None, now: datetime) -> Champion | None:
     served = known.desired.champion if known.desired else None
     if served is None:
         return None
@@ -331,7 +341,7 @@ _WORKS = {"requested": "collecting", "collecting": "collecting", "training": "tr
 
 
 def state_of(
-    known: Known, windows: Sequence[Measured], turn: Working | None, held: Sequence[str], *, busy: bool
+    known: Known, windows: Sequence[Glimpse], turn: Working | None, held: Sequence[str], *, busy: bool
 ) -> State:
     """Say in a word how a use case does."""
     name = known.name
@@ -372,7 +382,7 @@ def view(use_cases: UseCases, database: Database, name: str, now: datetime, most
     with glances.reading() as connection:
         windows = decode(glances.newest_contents(connection, name, most + 1))
         more, windows = len(windows) > most, windows[-most:]
-        turn = glances.turn_of(connection, name)
+        turn = glances.turns_of(connection, name).get(name)
         busy = glances.at_work(connection, now, PRESENCE).get(name, 0) > 0
         held = glances.marks(connection, HELD).get(name, "[]")
         newest = glances.lines(connection, name, 1)
@@ -473,9 +483,7 @@ def _stages(glances: Glances, connection: Connection, name: str, windows: Sequen
 
 def _trials(glances: Glances, connection: Connection, name: str) -> tuple[Trial, ...]:
     found = []
-    for line in glances.lines(connection, name, _TRIALS, kinds=(TRIAL,)):
-        whole = glances.evidence(connection, name, line.number)
-        evidence = whole[1] if whole else {}
+    for line, evidence in glances.evidence_of(connection, name, TRIAL, _TRIALS):
         variance = evidence.get("variance")
         found.append(
             Trial(
@@ -496,9 +504,7 @@ def _trials(glances: Glances, connection: Connection, name: str) -> tuple[Trial,
 
 def _data(glances: Glances, connection: Connection, name: str, held: tuple[str, ...]) -> Data:
     arrivals, reasons = [], dict[str, int]()
-    for line in glances.lines(connection, name, _COLLECTS, kinds=("collect",), actions=("done", "held")):
-        whole = glances.evidence(connection, name, line.number)
-        evidence = whole[1] if whole else {}
+    for line, evidence in glances.evidence_of(connection, name, "collect", _COLLECTS, ("done", "held")):
         cleaned, collected = evidence.get("cleaned") or {}, evidence.get("collected") or {}
         came = evidence.get("arrived") or collected
         apart: Mapping[str, int] = cleaned.get("quarantined") or {}
@@ -518,17 +524,15 @@ def _data(glances: Glances, connection: Connection, name: str, held: tuple[str, 
 
 
 def _gates(glances: Glances, connection: Connection, name: str) -> tuple[dict[str, Any], ...]:
-    found = glances.lines(connection, name, 1, kinds=("train",), actions=("done", "refused"))
-    whole = glances.evidence(connection, name, found[0].number) if found else None
-    return tuple(whole[1].get("gates", ())) if whole else ()
+    found = glances.evidence_of(connection, name, "train", 1, ("done", "refused"))
+    return tuple(found[0][1].get("gates", ())) if found else ()
 
 
 def _runs(glances: Glances, connection: Connection, name: str) -> dict[str, str]:
     runs: dict[str, str] = {}
-    for line in glances.lines(connection, name, _TRIALS, kinds=("deploy",)):
-        whole = glances.evidence(connection, name, line.number)
-        if whole and whole[1].get("version") and whole[1].get("run"):
-            runs.setdefault(str(whole[1]["version"]), str(whole[1]["run"]))
+    for _, evidence in glances.evidence_of(connection, name, "deploy", _TRIALS):
+        if evidence.get("version") and evidence.get("run"):
+            runs.setdefault(str(evidence["version"]), str(evidence["run"]))
     return runs
 
 

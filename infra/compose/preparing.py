@@ -304,7 +304,7 @@ def _certificate(domain: str, known: bytes | None = None) -> tuple[bytes, bytes]
         raise StackError("a private key of RSA or an elliptic curve in key.pem", type(key).__name__, "Replace it")
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain[:64])])  # no longer one is allowed
     now = datetime.now(UTC)
-    names = [domain, *(f"{each}.{domain}" for each in ("prefect", "mlflow", "reports"))]
+    names = [domain, *(f"{each}.{domain}" for each in ("page", "prefect", "mlflow", "reports"))]
     usage = dict.fromkeys(
         ("content_commitment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign", "encipher_only",
          "decipher_only"), False

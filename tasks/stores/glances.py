@@ -6,9 +6,10 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import combinations
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
 from tasks.stores import tables
 from tasks.stores.transactions import Transactions
@@ -58,18 +59,36 @@ class Working:
         return self.state in OPEN
 
 
+_USECASE: BindParameter[str] = bindparam("usecase")
+_LAST: BindParameter[int] = bindparam("last")
+_CONTENTS = (
+    select(tables.measurements.c.content)
+    .where(tables.measurements.c.usecase == _USECASE)
+    .order_by(tables.measurements.c.window_start.desc(), tables.measurements.c.id.desc())
+    .limit(_LAST)
+)
+_LINES = select(*_LISTED).where(tables.ledger.c.usecase == _USECASE).order_by(tables.ledger.c.id.desc()).limit(_LAST)
+_FILTERS = {
+    "kinds": tables.ledger.c.kind.in_(bindparam("kinds", expanding=True)),
+    "actions": tables.ledger.c.action.in_(bindparam("actions", expanding=True)),
+    "before": tables.ledger.c.id < bindparam("before"),
+}
+_FILTERED = {
+    names: _LINES.where(*(_FILTERS[name] for name in names))
+    for count in range(len(_FILTERS) + 1)
+    for names in combinations(_FILTERS, count)
+}
+_TURN = (tables.turns.c.usecase, tables.turns.c.id, tables.turns.c.cause, tables.turns.c.state, tables.turns.c.as_of)
+"""Statements are made once: a page asks hundreds of times, and making one takes longer than answering it."""
+
+
 class Glances(Transactions):
     """Reads by index and by number only; many within one transaction (`reading`)."""
 
     def newest_contents(self, connection: Connection, usecase: str, last: int) -> list[str]:
         """Return the newest measurements as they are kept (JSON), oldest first: a reader decodes what it shows."""
-        query = (
-            select(tables.measurements.c.content)
-            .where(tables.measurements.c.usecase == usecase)
-            .order_by(tables.measurements.c.window_start.desc(), tables.measurements.c.id.desc())
-            .limit(last)
-        )
-        return [row.content for row in reversed(connection.execute(query).all())]
+        rows = connection.execute(_CONTENTS, {"usecase": usecase, "last": last})
+        return [content for (content,) in rows][::-1]
 
     def lines(
         self,
@@ -90,42 +109,44 @@ class Glances(Transactions):
         before : int, optional
             Those that are older than the entry of this number.
         """
-        query = select(*_LISTED).where(tables.ledger.c.usecase == usecase)
-        if kinds:
-            query = query.where(tables.ledger.c.kind.in_(kinds))
-        if actions:
-            query = query.where(tables.ledger.c.action.in_(actions))
-        if before is not None:
-            query = query.where(tables.ledger.c.id < before)
-        return [_line(row) for row in connection.execute(query.order_by(tables.ledger.c.id.desc()).limit(last))]
+        asked: dict[str, Any] = {"kinds": list(kinds), "actions": list(actions), "before": before}
+        given = {name: value for name, value in asked.items() if value not in ([], None)}
+        rows = connection.execute(_FILTERED[tuple(given)], {"usecase": usecase, "last": last, **given})
+        return [Line(*row) for row in rows]
 
     def evidence(self, connection: Connection, usecase: str, number: int) -> tuple[Line, dict[str, Any]] | None:
         """Return one entry of a use case with its evidence."""
-        return self._whole(
-            connection,
-            select(tables.ledger).where(tables.ledger.c.usecase == usecase, tables.ledger.c.id == number),
+        query = select(*_LISTED, tables.ledger.c.evidence)
+        row = connection.execute(
+            query.where(tables.ledger.c.usecase == usecase, tables.ledger.c.id == number)
+        ).one_or_none()
+        return None if row is None else (Line(*row[:-1]), json.loads(row.evidence))
+
+    def evidence_of(
+        self, connection: Connection, usecase: str, kind: str, last: int, actions: Collection[str] = ()
+    ) -> list[tuple[Line, dict[str, Any]]]:
+        """Return the newest entries of a kind with their evidence, newest first."""
+        query = (
+            select(*_LISTED, tables.ledger.c.evidence)
+            .where(tables.ledger.c.usecase == usecase, tables.ledger.c.kind == kind)
+            .order_by(tables.ledger.c.id.desc())
+            .limit(last)
         )
+        if actions:
+            query = query.where(tables.ledger.c.action.in_(actions))
+        return [(Line(*row[:-1]), json.loads(row.evidence)) for row in connection.execute(query)]
 
-    def entry(self, connection: Connection, usecase: str, entry: str) -> tuple[Line, dict[str, Any]] | None:
-        """Return the entry of this name with its evidence."""
-        return self._whole(
-            connection,
-            select(tables.ledger).where(tables.ledger.c.usecase == usecase, tables.ledger.c.entry == entry),
-        )
-
-    @staticmethod
-    def _whole(connection: Connection, query: Select[Any]) -> tuple[Line, dict[str, Any]] | None:
-        row = connection.execute(query).one_or_none()
-        return None if row is None else (_line(row), json.loads(row.evidence))
-
-    def turn_of(self, connection: Connection, usecase: str) -> Working | None:
-        """Return the open turn; where none is open, the last by its instant."""
-        columns = (tables.turns.c.id, tables.turns.c.cause, tables.turns.c.state, tables.turns.c.as_of)
-        query = select(*columns).where(tables.turns.c.usecase == usecase)
-        row = connection.execute(query.where(tables.turns.c.state.in_(OPEN))).one_or_none()
-        if row is None:
-            row = connection.execute(query.order_by(tables.turns.c.as_of.desc()).limit(1)).one_or_none()
-        return None if row is None else Working(row.id, row.cause, row.state, row.as_of)
+    def turns_of(self, connection: Connection, usecase: str | None = None) -> dict[str, Working]:
+        """Return of each use case, or of one, the open turn; where none is open, the last by its instant."""
+        turns = tables.turns
+        newest = select(turns.c.usecase, func.max(turns.c.as_of).label("as_of")).group_by(turns.c.usecase)
+        opened = select(*_TURN).where(turns.c.state.in_(OPEN))
+        if usecase is not None:
+            newest, opened = newest.where(turns.c.usecase == usecase), opened.where(turns.c.usecase == usecase)
+        last = newest.subquery()
+        query = select(*_TURN).join(last, (turns.c.usecase == last.c.usecase) & (turns.c.as_of == last.c.as_of))
+        rows = [*connection.execute(query), *connection.execute(opened)]
+        return {row.usecase: Working(row.id, row.cause, row.state, row.as_of) for row in rows}
 
     def at_work(self, connection: Connection, now: datetime, heard: timedelta) -> dict[str, int]:
         """Return how many flow runs of each use case were heard of lately."""
@@ -139,7 +160,3 @@ class Glances(Transactions):
         """Return a mark of every use case that has it."""
         query = select(tables.marks.c.usecase, tables.marks.c.value).where(tables.marks.c.name == name)
         return {row.usecase: row.value for row in connection.execute(query)}
-
-
-def _line(row: Any) -> Line:  # noqa: ANN401 - SQLAlchemy's row
-    return Line(row.id, row.entry, row.as_of, row.recorded_at, row.kind, row.action, row.cause, row.summary, row.turn)

@@ -94,6 +94,7 @@ ledger = Table(
     Column("cause", String, nullable=False),
     Column("summary", Text, nullable=False),
     Column("evidence", Text, nullable=False),
+    Index("ledger_by_kind", "usecase", "kind", "id"),  # the newest of a kind, however much was written since
 )
 outbox = Table(
     "outbox",

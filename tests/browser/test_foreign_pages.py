@@ -13,13 +13,14 @@ from infra.stack import Stack
 from tests.browser.conftest import REBOUND
 
 pytestmark = pytest.mark.system
-PAGES = ("prefect", "mlflow", "evidently", "service")
+PAGES = ("prefect", "mlflow", "evidently", "service", "page")
 #: what would run a script of the page's on Prefect's runner, and what leaves a trace in the others
 WRITES = {
     "prefect": ("/api/flows/", {"name": "evil"}),
     "mlflow": ("/api/2.0/mlflow/experiments/create", {"name": "evil"}),
     "evidently": ("/api/projects", {"name": "evil"}),
     "service": ("/feedback", {"id": "evil", "label": 1}),
+    "page": ("/usecases/bikes/do/acknowledge", {"told": "evil"}),
 }
 ATTACK = """
 const found = {};
@@ -70,6 +71,7 @@ def traces(addresses: Addresses) -> str:
             httpx.get(f"{addresses.mlflow}/api/2.0/mlflow/experiments/search?max_results=100").text,
             httpx.get(f"{addresses.evidently}/api/projects").text,
             *(str(path) for path in journal.rglob("*.msgpack")),
+            *(entry.summary for entry in Settings().platform().entries("bikes")),
         ]
     )
 

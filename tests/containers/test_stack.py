@@ -34,7 +34,7 @@ from tests.conftest import instant
 ROOT = Path(__file__).parents[2]
 PORT = 18443
 NAME = "rentals"
-SERVERS = ("postgres", "prefect", "mlflow", "evidently", "service", "worker", "nginx")
+SERVERS = ("postgres", "prefect", "mlflow", "evidently", "service", "worker", "page", "nginx")
 
 pytestmark = [
     pytest.mark.container,
@@ -306,7 +306,7 @@ def test_artifacts_may_lie_in_an_s3_compatible_store(stack: Stack) -> None:
 
 
 def test_strangers_are_refused_everywhere(stack: Stack) -> None:
-    for page in ("prefect", "mlflow", "reports"):
+    for page in ("page", "prefect", "mlflow", "reports"):
         with stack.client(page, login=False) as client:
             assert client.get("/").status_code == 401
         with stack.client(page) as client:

@@ -69,6 +69,7 @@ def test_every_page_asks_for_the_login_and_the_service_for_its_keys() -> None:
     listening = [server for server in SERVERS if ["8443", "ssl"] in [each[:2] for each in values(server, "listen")]]
     pages = {values(server, "server_name")[0][0]: values(server, "include") for server in listening}
     assert pages == {
+        "~^page\\.": [["login.conf"]],
         "~^prefect\\.": [["login.conf"]],
         "~^mlflow\\.": [["login.conf"]],
         "~^reports\\.": [["login.conf"]],

@@ -7,7 +7,7 @@ import getpass
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,9 @@ from flows.page.servers import Counts, per_minute, read_counts
 from infra.front import Front
 from infra.settings import Settings
 from tasks.stores.database import HELD
-from tasks.stores.findings import Found
-from tasks.stores.ledger import Entry
 from tasks.stores.presences import Process
-from tasks.stores.releases import CandidateState, Releases, Served
-
-START = datetime(2024, 1, 1, tzinfo=UTC)
-HOSTILE = "<script>alert(1)</script>&\"'é价 " + "w" * 400
+from tasks.stores.releases import CandidateState, Served
+from tests.pages import HOSTILE, START, Home, find, window
 
 
 class Client:
@@ -50,67 +46,6 @@ class Client:
         return asyncio.run(asked())
 
 
-def window(day: int, **changes: Any) -> dict[str, Any]:
-    start = START + timedelta(days=day)
-    return {
-        "start": start.isoformat(),
-        "end": (start + timedelta(days=1)).isoformat(),
-        "champion": "a" * 64,
-        "version": "1",
-        "rows": 1000 + day,
-        "champion_rows": 1000,
-        "labelled": 990,
-        "coverage": 0.99,
-        "ripe": True,
-        "status": "good",
-        "realised": [
-            {
-                "metric": "rmse",
-                "value": 40.0 + day,
-                "reference": 45.0,
-                "drop": 10.0,
-                "status": "good",
-                "undefined": False,
-                "low": 38.0,
-                "high": 60.5,
-                "baselines": {"constant": 180.0, "last": 90.0, "season": 75.25},
-            }
-        ],
-        "drift": [
-            {
-                "column": "temp",
-                "status": "drifted",
-                "p": 0.001,
-                "odds": 20.0,
-                "what": "place",
-                "effect": 1.0,
-                "score": 1.2,
-                "missing_share": 0.0,
-                "missing_reference": 0.0,
-                "reason": "",
-                "drifted": True,
-            }
-        ],
-        "served": {},
-        "feedback": {},
-        "estimated": [
-            {
-                "metric": "rmse",
-                "value": 43.0,
-                "low": 41.0,
-                "high": 46.0,
-                "labels": 0,
-                "trusted": True,
-                "why": "",
-                "drawn": None,
-                "before": None,
-            }
-        ],
-        "causes": None,
-        **changes,
-    }
-
-
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "hö me"))
@@ -122,48 +57,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 @pytest.fixture
 def page(settings: Settings) -> Client:
     return Client(application(settings))
-
-
-class Home:
-    """Writes into a home what flows would."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.database = settings, settings.platform()
-        self.releases = Releases(settings.folder / "releases")
-
-    def add(self, folder: Path) -> str:
-        loaded = self.settings.use_case(str(folder))
-        self.database.add_use_case(loaded.name, folder, loaded.digest)
-        return loaded.name
-
-    def measure(self, name: str, *contents: dict[str, Any]) -> None:
-        for each in contents:
-            begin, end = datetime.fromisoformat(each["start"]), datetime.fromisoformat(each["end"])
-            self.database.put_measurement(name, begin, end, each)
-
-    def write(self, name: str, kind: str, action: str, summary: str, day: int = 0, **evidence: Any) -> None:
-        at = START + timedelta(days=day)
-        key = f"{name}/{kind}/{action}/{day}"
-        with self.database.transaction() as connection:
-            self.database.write(connection, Entry(key, name, at, kind, action, "test", summary, evidence))
-
-    def promote(self, name: str, version: str = "1", title: str = "What is it?", day: int = 0) -> None:
-        bundle = version * 64
-        folder = self.releases.bundle(name, bundle)
-        folder.mkdir(parents=True)
-        manifest = {"title": title, "task": "regression", "label": "y", "cutoff": START.isoformat(), "rows": 5000}
-        (folder / "bundle.json").write_text(json.dumps(manifest))
-        self.releases.set_desired(name, champion=Served(bundle=bundle, version=version))
-        self.write(
-            name,
-            "deploy",
-            "promoted",
-            f"version {version} is the champion",
-            day,
-            version=version,
-            bundle=bundle,
-            run="r1",
-        )
 
 
 @pytest.fixture
@@ -466,15 +359,6 @@ def test_a_line_of_values_with_gaps_and_without_any() -> None:
 
 
 # --- findings ---------------------------------------------------------------------------------------------------------
-
-
-def find(home: Home, name: str, key: str = "silent", **more: Any) -> None:
-    body = (
-        "No prediction was asked for.\nLikely cause: a key.\nWhat was done: nothing.\nWhat you can do: ask the client."
-    )
-    found = Found(name, key, "silent", "warning", "nobody asks", body, {"windows": 3}, **more)
-    with home.database.transaction() as connection:
-        home.database.record(connection, found, START)
 
 
 def test_a_finding_says_what_why_and_what_to_do_and_how_it_ended(page: Client, home: Home) -> None:

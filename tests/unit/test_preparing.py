@@ -146,7 +146,7 @@ def test_who_trusts_the_certificate_reaches_every_page_and_no_other_name(
         )
         (place / "key.pem").write_bytes(own)
         initialise(folder, "example.org", 8443, ())
-    for name in ("example.org", "prefect.example.org", "mlflow.example.org", "reports.example.org"):
+    for name in ("example.org", "page.example.org", "prefect.example.org", "mlflow.example.org", "reports.example.org"):
         connect(place, place / "certificate.pem", name, flags)
     with pytest.raises(ssl.SSLCertVerificationError, match="not valid for"):
         connect(place, place / "certificate.pem", "evil.example", flags)

@@ -1,0 +1,156 @@
+"""Our own page in a real browser: three widths, light and dark, by keyboard, without scripts, and while things go on.
+
+Where DRIFTWHEEL_PICTURES names a folder, pictures of all of it are kept there, to be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from expectations.loading import SHIPPED
+from infra.settings import Settings
+from infra.stack import Stack
+from tasks.stores.database import HELD
+from tasks.stores.presences import Process
+from tests.browser.devtools import Tab, tab
+from tests.pages import HOSTILE, Home, find, window
+
+pytestmark = pytest.mark.system
+WIDTHS = (360, 820, 1280)
+PATHS = {
+    "overview": "/",
+    "usecase": "/usecases/flights-replay",
+    "empty": "/usecases/bikes",
+    "finding": "/usecases/bikes/findings/silent",
+    "confirm": "/usecases/bikes/do/acknowledge?told=silent",
+    "missing": "/usecases/nobody",
+}
+PARTS = ".card, main > section, .ring li, .multiples li, .numbers p, .actions li"
+OVERLAPS = """
+[...document.querySelectorAll(PARTS)].flatMap(one => {
+  const a = one.getBoundingClientRect();
+  return [...one.parentElement.children].filter(two => two !== one).filter(two => {
+    const b = two.getBoundingClientRect();
+    const beside = a.left >= b.right - 1 || b.left >= a.right - 1 || a.top >= b.bottom - 1 || b.top >= a.bottom - 1;
+    return a.width && b.width && !beside
+  }).map(two => one.className + ' / ' + two.className + ': ' + one.textContent.trim().slice(0, 40))
+})
+""".replace("PARTS", repr(PARTS))
+WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+LATE_CAUSES = {
+    "metric": "log_loss", "status": "named", "reason": "", "before": 0.42, "now": 0.51, "total": 0.09, "lower": 0.05,
+    "upper": 0.13, "parts": [
+        {"kind": "broken", "what": "temp is missing in 31 % of the rows", "value": 0.061, "lower": 0.05, "upper": 0.09,
+         "named": True, "remedy": "hold and alert", "within": []},
+        {"kind": "concept", "what": "concept, most where hour is 7 to 9", "value": 0.02, "lower": 0.01, "upper": 0.03,
+         "named": True, "remedy": "retrain", "within": []},
+    ], "remedy": "hold and alert", "notes": [], "words": "",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFTWHEEL_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("DRIFTWHEEL_PAGE_PORT", "0")
+        made = Home(Settings())
+        made.add(SHIPPED / "bikes")
+        find(made, "bikes")
+        made.promote("flights-replay", title=HOSTILE)
+        drift = [
+            {**window(0)["drift"][0], "column": name, "drifted": name == "temp"} for name in ("temp", HOSTILE, "wind")
+        ]
+        made.measure("flights-replay", *(window(day, drift=drift) for day in range(60)), window(60, causes=LATE_CAUSES))
+        for day, action in ((10, "retrain"), (30, "hold"), (44, "warn"), (50, "rollback")):
+            made.write("flights-replay", "decision", action, HOSTILE, day, window={})
+        made.write(
+            "flights-replay", "collect", "done", "x", 3, cleaned={"quarantined": {HOSTILE: 7}}, arrived={"new": 100}
+        )
+        made.database.mark("flights-replay", HELD, json.dumps([HOSTILE]))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(home: Home) -> Iterator[str]:
+    stack = Stack(home.settings)
+    yield stack.start(("page",)).page
+    stack.stop()
+
+
+@pytest.fixture(scope="module")
+def page(chromium: list[str]) -> Iterator[Tab]:
+    with tab(chromium) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    wheels = sorted(Path("build/axe").glob("axe_playwright_python-*.whl"))
+    assert wheels, "axe-core is needed in build/axe: `make test-browser` fetches it"
+    with zipfile.ZipFile(wheels[-1]) as wheel:
+        return wheel.read("axe_playwright_python/axe.min.js").decode("utf-8")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PATHS)
+def test_it_fits_and_anybody_can_use_it(page: Tab, address: str, axe: str, name: str, width: int, dark: bool) -> None:
+    page.complaints.clear()
+    page.open(address + PATHS[name], width=width, dark=dark)
+    if folder := os.environ.get("DRIFTWHEEL_PICTURES"):
+        page.picture(Path(folder) / f"{name}-{width}-{'dark' if dark else 'light'}.png")
+    assert page.run(WIDE) <= 0
+    assert page.run(OVERLAPS) == []
+    page.run("document.querySelectorAll('details').forEach(each => each.open = true)")
+    page.run(axe + ";0")
+    found = page.run(
+        "axe.run().then(found => found.violations.map(each => [each.id, each.nodes.map(one => one.html)]))"
+    )
+    assert found == []
+    assert [each for each in page.complaints if "404" not in each] == []
+
+
+def test_by_keyboard_the_content_is_one_step_away(page: Tab, address: str) -> None:
+    page.open(address + "/")
+    page.press("Tab")
+    assert page.run("document.activeElement.textContent") == "To the content"
+    page.press("Enter")
+    page.press("Tab")
+    assert page.run("document.activeElement.closest('main') !== null")
+    assert page.run("getComputedStyle(document.activeElement, '::after').outlineStyle") == "solid"
+
+
+def test_it_follows_what_goes_on(page: Tab, address: str, home: Home) -> None:
+    home.database.enter("run", "bikes", Process("host", 1, 1.0))
+    page.open(address + "/")
+    page.await_true("document.querySelector('#card-bikes').closest('.card').textContent.includes('at work')")
+    page.run("document.querySelector('#card-bikes').focus()")
+    home.database.leave("run")
+    page.await_true("document.querySelector('#card-bikes').closest('.card').textContent.includes('no model yet')")
+    assert page.run("document.activeElement.id") == "card-bikes"
+
+
+def test_without_scripts_it_reads_and_does_the_same(page: Tab, address: str, home: Home) -> None:
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        page.open(address + PATHS["finding"])
+        text = page.call("Runtime.evaluate", expression="document.body.innerText", returnByValue=True)["result"][
+            "value"
+        ]
+        assert "No prediction was asked for." in text
+        page.open(address + PATHS["confirm"])
+        document = page.call("DOM.getDocument")["root"]["nodeId"]
+        button = page.call("DOM.querySelector", nodeId=document, selector="button")["nodeId"]
+        page.call("DOM.focus", nodeId=button)
+        page.press("Enter")
+        page.await_true("location.pathname === '/usecases/bikes'")
+    finally:
+        page.call("Emulation.setScriptExecutionDisabled", value=False)
+    (found,) = home.database.open_findings("bikes")
+    assert found.acknowledged_by
