@@ -28,6 +28,7 @@ from flows.page.doing import ACTIONS, FLOWS, Action, Doing, person, said
 from flows.page.known import UseCases
 from flows.page.measured import Drifted, Measured
 from flows.page.servers import Answers, Deployed, Run, Servers, model_link, per_minute, run_link
+from flows.page.shown import Distributions
 from infra.settings import Settings
 from tasks.stores.plain import to_json
 
@@ -164,6 +165,27 @@ class Page:
         text = to_json(evidence, indent=1)
         return self.show("entry.html", answers, name=name, line=line, evidence=text, report=report)
 
+    async def drift(self, request: Request) -> Response:
+        """Show how a column was distributed in training and in a window."""
+        name, column = request.path_params["name"], request.query_params.get("column", "")
+        answers = await self.servers.answers()
+        view = await asyncio.to_thread(reading.view, self.use_cases, self.database, name, reading.now())
+        windows = [each for each in (view.windows if view else ()) if any(one.column == column for one in each.drift)]
+        if not windows:
+            raise HTTPException(404, "No window that is shown knows such a column of it.")
+        asked = request.query_params.get("window", "")
+        window = next((each for each in windows if each.start == asked), windows[-1])
+        return self.show(
+            "drift.html",
+            answers,
+            name=name,
+            column=column,
+            window=window,
+            told=next((each for each in window.drift if each.column == column), None),
+            shown=await asyncio.to_thread(_distributions, self.settings, name, window, column),
+            others=windows[-12:],
+        )
+
     async def finding(self, request: Request) -> Response:
         """Show a finding: what, since when, why, what was done, what to do, and how it was resolved."""
         name, key = request.path_params["name"], request.path_params["key"]
@@ -272,6 +294,7 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
             Route("/usecases/{name}", page.use_case),
             Route("/usecases/{name}/live", page.use_case),
             Route("/usecases/{name}/entries/{number:int}", page.entry),
+            Route("/usecases/{name}/drift", page.drift),
             Route("/usecases/{name}/findings/{key:path}", page.finding),
             Route("/usecases/{name}/do/{action}", page.ask, methods=["GET", "POST"]),
             Mount("/static", StaticFiles(directory=HERE / "static")),
@@ -279,6 +302,12 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
         exception_handlers={HTTPException: page.not_found, DriftwheelError: page.trouble},
         lifespan=lifespan,
     )
+
+
+def _distributions(settings: Settings, name: str, window: Measured, column: str) -> Distributions:
+    from flows.page.distributions import distributions  # numpy, polars and the lake, for those who ask
+
+    return distributions(settings, name, window, column)
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -336,6 +365,8 @@ def _environment() -> Environment:
         arrivals_chart=charts.arrivals,
         causes_parts=charts.parts,
         beam=charts.beam,
+        swatch=charts.swatch,
+        two_distributions=charts.two_distributions,
     )
     return made
 

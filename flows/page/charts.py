@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from flows.page.measured import Causes, Drifted, Measured
 from flows.page.reading import Arrival, Mark, Metric
+from flows.page.shown import Bar
 
 Point = tuple[float, float | None]
 _WIDTH, _HEIGHT = 960, 260
@@ -304,4 +305,35 @@ def arrivals(found: Sequence[Arrival]) -> Markup:
         f'<svg class="chart bars" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
         + "".join(drawn)
         + "</svg>"
+    )
+
+
+def swatch(kind: str) -> Markup:
+    """Draw the sign that a legend has for one of two distributions."""
+    box = f'<rect class="{escape(kind)}" x="1" y="1" width="10" height="10" rx="2"/>'
+    return Markup(f'<svg class="pair" width="12" height="12" aria-hidden="true">{box}</svg>')
+
+
+def two_distributions(column: str, bars: Sequence[Bar]) -> Markup:
+    """Draw both distributions, bar by bar side by side."""
+    width, height, foot = 960, 200, 6
+    most = max((max(each.before, each.now) for each in bars), default=0.0) or 1.0
+    step = width / max(1, len(bars))
+    drawn = []
+    for index, each in enumerate(bars):
+        for place, (kind, share) in enumerate((("before", each.before), ("now", each.now))):
+            tall = share / most * (height - 2 * foot)
+            drawn.append(
+                f'<rect class="{kind}" x="{index * step + step * (0.1 + 0.4 * place):.1f}" '
+                f'y="{height - foot - tall:.1f}" width="{step * 0.38:.1f}" height="{tall:.1f}"/>'
+            )
+        said = f"{each.name}: {each.before:.1%} of the training rows, {each.now:.1%} of the window"
+        drawn.append(
+            f'<rect class="hover" x="{index * step:.1f}" y="0" width="{step:.1f}" height="{height}">'
+            f"<title>{escape(said)}</title></rect>"
+        )
+    label = f"{column}: shares of the training rows and of the window; the table below says the same"
+    return Markup(
+        f'<svg class="chart pair" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+        f'<path class="grid" d="M0 {height - foot} H{width}"/>{"".join(drawn)}</svg>'
     )

@@ -12,16 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flows.page import charts, reading
 from flows.page.app import HEADERS, application, span
+from flows.page.distributions import bars_of
 from flows.page.doing import person
 from flows.page.known import UseCases
 from flows.page.measured import decode
 from flows.page.servers import Counts, per_minute, read_counts
 from infra.front import Front
 from infra.settings import Settings
+from tasks.evaluation.sketches import sketch
 from tasks.stores.database import HELD
 from tasks.stores.presences import Process
 from tasks.stores.releases import CandidateState, Served
@@ -451,3 +456,32 @@ def test_nothing_can_be_done_with_a_replay_or_what_is_not_there(page: Client, ho
 def test_behind_a_login_it_is_who_logged_in() -> None:
     assert person({"x-user": "ann"}, behind_login=True) == "ann"
     assert person({"x-user": "ann"}, behind_login=False) == getpass.getuser()
+
+
+# --- two distributions ------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=2, max_size=60),
+    st.lists(st.one_of(st.none(), st.floats(-2e6, 2e6)), min_size=1, max_size=60),
+)
+def test_bars_are_the_whole_of_either_distribution(training: list[float | None], rows: list[float | None]) -> None:
+    reference = sketch(pl.DataFrame({"x": pl.Series(training, dtype=pl.Float64)}))
+    counted = reference.count(pl.DataFrame({"x": pl.Series(rows, dtype=pl.Float64)})).tallies["x"]
+    own = reference.sample.tallies["x"]
+    shares = own.counts.sum(axis=0) / len(training), counted.counts.sum(axis=0) / len(rows)
+    bars = bars_of(reference.columns["x"], *shares)
+    assert sum(bar.before for bar in bars) == pytest.approx(shares[0].sum())
+    assert sum(bar.now for bar in bars) == pytest.approx(shares[1].sum())
+    assert min(min(bar.before, bar.now) for bar in bars) >= -1e-12
+
+
+def test_a_column_is_shown_or_it_is_said_why_not(page: Client, home: Home) -> None:
+    home.promote("flights-replay")
+    home.measure("flights-replay", window(0), window(1))
+    shown = page.get("/usecases/flights-replay/drift?column=temp")
+    assert shown.status_code == 200
+    assert "Window 2024-01-02: drifted, place by 1.000" in shown.text
+    assert "Both distributions cannot be shown" in shown.text
+    assert page.get("/usecases/flights-replay/drift?column=no").status_code == 404
+    assert page.get("/usecases/nobody/drift?column=temp").status_code == 404

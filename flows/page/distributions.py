@@ -1,0 +1,78 @@
+"""A column's two distributions: the champion's training rows, and what was asked about in a window."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+
+from expectations.errors import DriftwheelError
+from expectations.windows import Window
+from flows.page.measured import Measured
+from flows.page.shown import Bar, Distributions
+from infra.settings import Settings
+from tasks.bundles.bundle import PREDICTION, read_manifest
+from tasks.bundles.served_rows import decode_rows, window_predictions
+from tasks.evaluation.columns import Array, Column
+from tasks.evaluation.sketches import references_from_dict
+from tasks.stores.lake import Lake
+from tasks.stores.releases import Releases
+
+_BARS = 16
+
+
+def distributions(settings: Settings, name: str, window: Measured, column: str) -> Distributions:
+    """Count a column over the training rows of a window's champion and over the window's own rows."""
+    folder = Releases(settings.folder / "releases").bundle(name, window.champion)
+    try:
+        manifest = read_manifest(folder, window.champion)
+        references = references_from_dict(json.loads((folder / "reference.json").read_text(encoding="utf-8")))
+        reference = next((each for each in references if column in each.columns), None)
+        if reference is None or column not in {PREDICTION, *(each.name for each in manifest.columns)}:
+            return Distributions(why="the bundle keeps no reference of it, or it is the label, which requests lack")
+        span = Window.of({"start": window.start, "end": window.end, "counted": window.counted})
+        lake = Lake(settings.places().lake, name)
+        served = window_predictions(lake, span, {window.champion: manifest.cutoff})
+    except OSError as error:
+        return Distributions(why=f"the bundle cannot be read: {error.strerror}")
+    except DriftwheelError as error:
+        return Distributions(why=str(error))
+    if served.is_empty():
+        return Distributions(why="no prediction of that window is in the lake any more")
+    rows = decode_rows(served, manifest.columns).with_columns(served["prediction"].alias(PREDICTION))
+    kept = reference.only({column})
+    before, now = kept.sample.tallies[column], kept.count(rows.select(pl.col(column))).tallies[column]
+    sizes = (kept.sample.size, len(rows))
+    missing = Bar("missing", float(before.missing.sum() / sizes[0]), float(now.missing.sum() / sizes[1]))
+    found = bars_of(kept.columns[column], before.counts.sum(axis=0) / sizes[0], now.counts.sum(axis=0) / sizes[1])
+    return Distributions((*found, *([missing] if missing.before or missing.now else [])), sizes)
+
+
+def bars_of(column: Column, before: Array, now: Array) -> list[Bar]:
+    """Return the bars of shares by bin: categories as they are, numbers in spans of one width."""
+    if column.kind == "category":
+        values = (*column.categories, "any other")
+        return [Bar(*each) for each in zip(values, map(float, before), map(float, now), strict=True)]
+    inner = np.unique(column.edges)
+    if not len(inner):  # never anything but missing
+        return [Bar("any value", float(before.sum()), float(now.sum()))]
+    low, high = float(inner[0]), float(inner[-1])
+    if not high > low:
+        return [Bar(f"below {low:g}", float(before[0]), float(now[0])), Bar(f"{low:g} or more", *_rest(before, now))]
+    grid = np.linspace(low, high, _BARS - 1)
+    spans = [_spread(column.edges, each, grid) for each in (before, now)]
+    names = [f"below {low:.4g}", *(f"{one:.4g} to {two:.4g}" for one, two in pairwise(grid))]
+    return [Bar(*each) for each in zip([*names, f"{high:.4g} or more"], *spans, strict=True)]
+
+
+def _rest(before: Array, now: Array) -> tuple[float, float]:
+    return float(before[1:].sum()), float(now[1:].sum())
+
+
+def _spread(edges: Array, shares: Array, grid: Array) -> list[float]:
+    """Turn shares between edges that lie unevenly into shares between even ones, evenly within each."""
+    inner, last = np.unique(edges[::-1], return_index=True)  # of edges that are one, what lies below all of them
+    below = np.interp(grid, inner, np.cumsum(shares)[:-1][::-1][last])
+    return [float(below[0]), *np.diff(below).tolist(), float(shares.sum() - below[-1])]
