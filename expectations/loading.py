@@ -6,13 +6,15 @@ import difflib
 import hashlib
 import json
 import typing
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from expectations.alerts import Target, Targets
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
 from expectations.families import LastWindow
@@ -137,11 +139,15 @@ def load_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
     return LoadedUseCase(spec, folder, tuple(expected), digest.hexdigest())
 
 
-def readable_alerts(folder: Path) -> tuple[str, ...]:
-    """Return the alert addresses of a use case that may be wrong in all else; none where they cannot be read."""
+def readable_alerts(folder: Path) -> Targets:
+    """Return the alert targets of a use case that may be wrong in all else; those that can be read."""
     data = read_document(folder / FILE, []).data
-    found = data.get("alerts") if isinstance(data, dict) else None
-    return tuple(found) if isinstance(found, list) and all(isinstance(each, str) for each in found) else ()
+    written = data.get("alerts") if isinstance(data, dict) else None
+    found: list[Target] = []
+    for each in written if isinstance(written, list) else []:
+        with suppress(ValidationError):
+            found += TypeAdapter(Targets).validate_python((each,))
+    return tuple(found)
 
 
 def json_schema() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from expectations.alerts import Heartbeat, Targets
 from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
 from expectations.durations import Duration
 from expectations.errors import PartError
@@ -61,8 +62,9 @@ class UseCase(Strict):
     release: Release = Release()
     start: datetime | None = None
     """Instant of the first model in a replay; without it the window that a fifth of the history ends in."""
-    alerts: tuple[str, ...] = ()
-    """Apprise addresses; ``${NAME}`` is filled in from the environment."""
+    alerts: Targets = ()
+    """Addresses that messages go to; an address alone gets warnings and failures."""
+    heartbeat: Heartbeat | None = None
     schedule: Schedule = Schedule()
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from expectations.usecase import REPLAY
 from flows.stage import Verdict, tell
 from tasks.deployment.releasing import take_back
-from tasks.stores.outbox import Alert
+from tasks.stores.finding_kinds import describe
 from tasks.stores.progress import doing
 from tasks.stores.turning import Stage
 
@@ -32,9 +32,8 @@ def refused_by_a_person(stage: Stage, version: str) -> Verdict | None:
     if patience is None or job.name.endswith(REPLAY):
         return None
     waiting = f"version {version} waits for a person: open the flow run {flow_run.name!r} in Prefect, and resume it"
-    key = f"{job.name}/{job.turn}/approval"
     with job.database.transaction() as connection:
-        job.database.alert(connection, Alert(key, job.name, f"{job.name}: approval wanted", waiting, "warning"))
+        job.database.record(connection, describe(job.name, "approval", "warning", waiting), job.as_of)
     tell(job)
     doing(waiting)
     try:
@@ -42,9 +41,10 @@ def refused_by_a_person(stage: Stage, version: str) -> Verdict | None:
     except FlowPauseTimeout:
         return _refuse(stage, "nobody", f"nobody allowed version {version} within {patience}: the champion stays")
     by = said.name or "a person"
-    return (
-        None if said.release else _refuse(stage, "person", f"{by} did not allow version {version}: the champion stays")
-    )
+    if not said.release:
+        return _refuse(stage, "person", f"{by} did not allow version {version}: the champion stays")
+    job.database.end(job.name, ["approval"], f"{by} allowed version {version}", job.as_of)
+    return None
 
 
 def _refuse(stage: Stage, cause: str, summary: str) -> Verdict:
@@ -53,5 +53,5 @@ def _refuse(stage: Stage, cause: str, summary: str) -> Verdict:
     # it need not lie beside the champion any more; another that somebody put there meanwhile stays
     if desired is not None and desired.candidate is not None and desired.candidate.bundle == asked:
         take_back(stage.job, desired.champion, desired.generation)
-    stage.finish("refused", "refused", cause, summary, {}, alert="info")
+    stage.finish("refused", "refused", cause, summary, {}, over=["approval"])
     return Verdict("refused", summary, stage.job.turn)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from expectations.alerts import Severity
 from flows.stage import Verdict
 from tasks.cleaning.cleaning import Cleaned
 from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected
 from tasks.deployment.rollout import Rollout
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED
+from tasks.stores.finding_kinds import SETTLED_BY_RELEASE, describe
 from tasks.stores.ledger import Entry
-from tasks.stores.outbox import Alert, Severity
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 from tasks.stores.turning import Stage
@@ -49,10 +50,11 @@ def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Clea
             "quality",
             summary,
             facts,
-            alert="failure",
+            found=describe(job.name, "held", "failure", summary, {"held": list(cleaned.held), "batch": cleaned.batch}),
             key=None if job.turn else f"collect/held/{cleaned.batch}",
         )
         return Verdict("held", summary + findings, job.turn, lost)
+    job.database.end(job.name, ["held"], "the newest data keeps to its expectations", job.as_of)
     if job.turn is None:
         counts = (collected.new, collected.corrected) if collected else (0, 0)
         summary = _say_arrivals(*counts, cleaned.clean, sum(cleaned.quarantined.values()))
@@ -80,7 +82,7 @@ def _last_turns_batch(job: Job) -> int:
 
 
 def _report_findings(job: Job, collected: Collected) -> tuple[int, str]:
-    """Put into the ledger, and send as alerts, rows that came very late and rows that cannot be taken; each once.
+    """Report rows that came very late and rows that cannot be taken: in the ledger once, and as findings.
 
     Returns
     -------
@@ -88,6 +90,8 @@ def _report_findings(job: Job, collected: Collected) -> tuple[int, str]:
         How many lost rows were not reported before, and words for the summary.
     """
     words, unheard = "", 0
+    gone = [key for key, rows in (("late", collected.late), ("lost", collected.lost)) if not rows]
+    job.database.end(job.name, gone, "the last collection found no such rows", job.as_of)
     if collected.late:
         span = f"{collected.late_from} to {collected.late_to}"
         words += f"; {collected.late} of them older than the lookback ({span})"
@@ -109,11 +113,7 @@ def _report_findings(job: Job, collected: Collected) -> tuple[int, str]:
 def _report(job: Job, key: str, action: str, summary: str, evidence: dict[str, Any], severity: Severity) -> bool:
     entry = Entry(f"{job.name}/collect/{key}", job.name, job.as_of, "collect", action, "rows", summary, evidence)
     with job.database.transaction() as connection:
-        fresh = job.database.write(connection, entry)
-        if fresh:
-            alert = Alert(entry.entry, job.name, f"{job.name}: collect {action}", summary, severity)
-            job.database.alert(connection, alert)
-    return fresh
+        return job.database.report(connection, entry, describe(job.name, action, severity, summary, evidence))
 
 
 def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
@@ -129,16 +129,21 @@ def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
             evidence,
             event=MODEL_PROMOTED,
             product={"bundle": challenger.bundle, "run": challenger.run},
+            over=("refused", "undecided"),
         )
         return Verdict("done", judgement.rationale, turn)
-    undefined = any(gate.outcome == "unknown" for gate in judgement.gates)  # time alone does not heal that
+    found = None
+    if any(gate.outcome == "unknown" for gate in judgement.gates):  # time alone does not heal that
+        found = describe(stage.job.name, "undecided", "warning", judgement.rationale)
+    elif judgement.outcome == "refused":
+        found = describe(stage.job.name, "refused", "info", judgement.rationale)
     stage.finish(
         "refused",
         judgement.outcome,
         judgement.outcome,
         judgement.rationale,
         evidence,
-        alert="warning" if judgement.outcome == "refused" or undefined else None,
+        found=found,
     )
     return Verdict(judgement.outcome, judgement.rationale, turn)
 
@@ -149,7 +154,8 @@ def conclude_deployment(stage: Stage, version: ModelVersion, generation: int, ro
     if rollout.steps:
         summary += f"; {rollout.summary}"
     evidence = {**asdict(version), "generation": generation, **rollout.to_dict()}
-    stage.finish("done", "promoted", "passed", summary, evidence, alert="info")
+    found = describe(stage.job.name, "promoted", "info", summary)
+    stage.finish("done", "promoted", "passed", summary, evidence, found=found, over=("promoted", *SETTLED_BY_RELEASE))
     return Verdict("done", summary, stage.job.turn)
 
 
@@ -158,5 +164,6 @@ def conclude_withdrawal(stage: Stage, version: ModelVersion, rollout: Rollout) -
     summary = f"version {version.version} was withdrawn {rollout.summary}"
     cause = "guardrail" if rollout.steps[-1].verdict.status == "violated" else "unknown"
     evidence = {**asdict(version), **rollout.to_dict()}
-    stage.finish("refused", "withdrawn", cause, summary, evidence, alert="warning")
+    found = describe(stage.job.name, "withdrawn", "warning", summary)
+    stage.finish("refused", "withdrawn", cause, summary, evidence, found=found)
     return Verdict("refused", summary, stage.job.turn)

@@ -12,8 +12,9 @@ from expectations.loading import FILE, SUITE, readable_alerts
 from expectations.masking import mask
 from infra.settings import Settings
 from tasks.stores.alerts import deliver
+from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
-from tasks.stores.outbox import Alert
+from tasks.stores.messages import Calendar
 
 _MARK = "left out"
 _SHOWN_PROBLEMS = 3
@@ -22,27 +23,28 @@ _log = logging.getLogger("driftwheel.flows")
 
 
 def note_left_out(settings: Settings, name: str, folder: Path, error: DriftwheelError) -> None:
-    """Put into the log, the ledger and an alert that a use case cannot be read; once for each state of its folder.
+    """Report that a use case cannot be read: in the log, as a finding, in the ledger once for each state of its folder.
 
-    The alert goes to the addresses of its own YAML where these can be read at least.
+    Messages go to the addresses of its own YAML where these can be read at least.
     """
     database, why = settings.platform(), reason_of(error)
     _log.error("%s is left out: %s", name, why)
     key = f"{name}/{_MARK}/{_state(folder, why)}"
     summary = f"none of its flows runs: {why}"
     evidence = {"folder": str(folder), "error": type(error).__name__}
+    entry = Entry(key, name, datetime.now(UTC), "usecase", "left out", "unreadable", summary, evidence)
     with database.transaction() as connection:
-        now = datetime.now(UTC)
-        if database.write(connection, Entry(key, name, now, "usecase", "left out", "unreadable", summary, evidence)):
-            database.alert(connection, Alert(key, name, f"{name}: left out", summary, "failure"))
+        database.report(connection, entry, describe(name, "left-out", "failure", summary, evidence))
     database.mark(name, _MARK, why)
-    deliver(database, name, settings.filled(readable_alerts(folder)))
+    deliver(database, name, settings.channels(readable_alerts(folder)), Calendar(), settings.page_address)
 
 
 def forget_left_out(settings: Settings, name: str) -> None:
     """Note that a use case has its flows again."""
-    if settings.platform().marked(name, _MARK):
-        settings.platform().mark(name, _MARK, "")
+    database = settings.platform()
+    if database.marked(name, _MARK):
+        database.mark(name, _MARK, "")
+    database.end(name, ["left-out"], "it can be read again", datetime.now(UTC))
 
 
 def unreadable(settings: Settings, name: str) -> str | None:

@@ -31,11 +31,11 @@ from prefect.states import Crashed
 from expectations.errors import AccessError, UnreachableError, UseCaseError
 from flows.instants import refuse_future
 from flows.left_out import note_left_out
+from flows.messenger import send_messages
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
 from tasks.stores import events
-from tasks.stores.alerts import deliver
 from tasks.stores.places import Job
 from tasks.stores.presences import PRESENCE, Process
 from tasks.stores.progress import LOGGER
@@ -226,9 +226,9 @@ def at_work(name: str, job: Job) -> Iterator[Stage]:
 
 
 def tell(job: Job) -> None:
-    """Send waiting events and alerts. A server that is away does not undo what was done: they wait for the next run."""
+    """Send waiting events and messages. A server that is away undoes nothing: they wait for the next run."""
     try:
         events.flush(job.database, job.places.flow_api or None, job.places.flow_login)
     except (UnreachableError, AccessError) as error:
         _log.error("%s", error)
-    deliver(job.database, job.name, Settings().alert_addresses(job.usecase))
+    send_messages(Settings(), job.usecase)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from expectations.alerts import Severity
 from expectations.errors import BundleError, OvertakenError, ReleaseError
 from expectations.production import Release
 from flows.stage import Verdict, tell
@@ -15,8 +16,8 @@ from infra.settings import Settings
 from tasks.deployment import releasing, rollout
 from tasks.deployment.rollout import Rollout
 from tasks.monitoring.deciding import NOT_TAKEN_BACK
+from tasks.stores.finding_kinds import SETTLED_BY_RELEASE, describe
 from tasks.stores.ledger import Entry, champions
-from tasks.stores.outbox import Alert, Severity
 from tasks.stores.places import Job
 from tasks.stores.progress import doing
 from tasks.stores.registry import ModelVersion
@@ -68,7 +69,7 @@ def deploy_version(usecase: str, wanted: str | None, plan: Release | None, *, ne
     summary = f"version {version.version} was withdrawn {steps.summary}"
     key = f"{job.name}/withdrawn/{version.version}/{job.as_of.isoformat()}"
     cause = "guardrail" if steps.steps[-1].verdict.status == "violated" else "too few rows"
-    _note(job, key, "withdrawn", cause, summary, "warning", {**asdict(version), **steps.to_dict()})
+    _note(job, key, "withdrawn", "withdrawn", cause, summary, "warning", {**asdict(version), **steps.to_dict()})
     return Verdict("refused", summary)
 
 
@@ -84,16 +85,25 @@ def _refusals_told(job: Job, version: ModelVersion) -> Iterator[None]:
         raise
     except ReleaseError as error:
         key = f"{job.name}/refused/{version.bundle}/{job.as_of.isoformat()}"
-        _note(job, key, "refused", "service", f"version {version.version}: {error}", "failure", asdict(version))
+        _note(
+            job,
+            key,
+            "not-released",
+            "refused",
+            "service",
+            f"version {version.version}: {error}",
+            "failure",
+            asdict(version),
+        )
         raise
 
 
 def _note(
-    job: Job, key: str, action: str, cause: str, summary: str, severity: Severity, evidence: dict[str, Any]
+    job: Job, key: str, kind: str, action: str, cause: str, summary: str, severity: Severity, evidence: dict[str, Any]
 ) -> None:
+    entry = Entry(key, job.name, job.as_of, "deploy", action, cause, summary, evidence)
     with job.database.transaction() as connection:
-        job.database.write(connection, Entry(key, job.name, job.as_of, "deploy", action, cause, summary, evidence))
-        job.database.alert(connection, Alert(key, job.name, f"{job.name}: deploy {action}", summary, severity))
+        job.database.report(connection, entry, describe(job.name, kind, severity, summary))
     tell(job)
 
 
@@ -131,7 +141,8 @@ def take_back(job: Job, decision: Entry) -> str:
         return str(error)
     except (ReleaseError, BundleError) as error:
         summary = f"{decision.summary}, and cannot be taken back: {error}"
-        _note(job, f"{decision.entry}/{NOT_TAKEN_BACK}", NOT_TAKEN_BACK, "release", summary, "failure", {})
+        key = f"{decision.entry}/{NOT_TAKEN_BACK}"
+        _note(job, key, "not-taken-back", NOT_TAKEN_BACK, "release", summary, "failure", {})
         return summary
 
 
@@ -189,6 +200,11 @@ def _settle(
                 {**asdict(version), "generation": generation, **steps.to_dict()},
             ),
         )
+        if action == "promoted":
+            job.database.record(connection, describe(job.name, "promoted", "info", summary), job.as_of)
+        for over in ("promoted", *SETTLED_BY_RELEASE):
+            if not (action == "rolled back" and over == "rollback"):  # that is what it was decided for
+                job.database.resolve(connection, job.name, over, summary, job.as_of)
     releasing.settle(job, version)  # after the ledger: a registry that is away must not hide what is served
     tell(job)
     return summary

@@ -9,7 +9,6 @@ import re
 import secrets
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +17,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from expectations.alerts import Targets
 from expectations.errors import StateError, StorageError
 from expectations.loading import FILE, LoadedUseCase, load_use_case
 from expectations.production import placeholders
+from tasks.stores.alerts import Channel
 from tasks.stores.database import Database
 from tasks.stores.files import storing
 from tasks.stores.lake import usable
@@ -70,6 +71,8 @@ class Settings(BaseSettings):
     mlflow: str | None = Field(None, validation_alias=AliasChoices("DRIFTWHEEL_MLFLOW", "MLFLOW_TRACKING_URI"))
     service: str | None = None
     reports_ui: str | None = None
+    page_url: str = ""
+    """Address of the page, as those who get messages reach it; their links begin with it."""
     service_key: Annotated[str, AfterValidator(_one_word)] = ""
     """API key the platform shows the service; the one `driftwheel keys add` made for it where not set."""
     service_keys: Path | None = None
@@ -251,20 +254,23 @@ class Settings(BaseSettings):
         """Where the local stack's MLflow keeps its runs."""
         return f"sqlite:///{self.folder / 'mlflow.db'}"
 
-    def alert_addresses(self, usecase: LoadedUseCase) -> list[str]:
-        """Return the alert addresses of a use case with their variables filled in; those unset are left out."""
-        return self.filled(usecase.spec.alerts)
+    @property
+    def page_address(self) -> str:
+        """Where links of messages lead: as it was set, else the page of the local stack; empty where there is none."""
+        stack = self.addresses()
+        return (self.page_url or (stack.page if stack else "")).rstrip("/")
 
-    def filled(self, addresses: Sequence[str]) -> list[str]:
-        """Fill in the variables of alert addresses; those with one that is unset are left out."""
-        filled = []
-        for address in addresses:
-            names = placeholders(address)
-            if all(os.environ.get(name) for name in names):
-                for name in names:
-                    address = address.replace(f"${{{name}}}", os.environ[name])  # noqa: PLW2901 - filled in step by step
-                filled.append(address)
-        return filled
+    def channels(self, targets: Targets) -> list[Channel]:
+        """Fill in the variables of alert addresses from the environment."""
+        channels = []
+        for position, target in enumerate(targets):
+            names = placeholders(target.to)
+            lacking = tuple(name for name in names if not os.environ.get(name))
+            address = "" if lacking else target.to
+            for name in names if address else ():
+                address = address.replace(f"${{{name}}}", os.environ[name])
+            channels.append(Channel(target, position, address, lacking))
+        return channels
 
     def child_environment(self, stack: Addresses | None = None) -> dict[str, str]:
         """Return what processes of the stack and the libraries in this one are told."""

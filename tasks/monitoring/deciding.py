@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 import polars as pl
+from sqlalchemy import Connection
 
+from expectations.alerts import Severity
 from expectations.deciding import HISTORY, Back, History, Seen, Trial
 from expectations.slots import METRICS
 from expectations.windows import Window
@@ -21,8 +23,9 @@ from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
 from tasks.monitoring.measuring import hold_against, say_unknown
 from tasks.stores.database import HELD
 from tasks.stores.events import RETRAIN_REQUESTED
+from tasks.stores.finding_kinds import describe
+from tasks.stores.findings import Found
 from tasks.stores.ledger import TRIAL, Entry
-from tasks.stores.outbox import Alert
 from tasks.stores.places import Job
 
 NOT_TAKEN_BACK = "not taken back"
@@ -32,12 +35,10 @@ _BASELINES = {
     "last": "saying the label that was known last",
     "season": "saying the mean of the same hour of the week",
 }
-_SEVERITIES: dict[str, Literal["info", "warning", "failure"]] = {
-    "keep": "warning",
-    "warn": "warning",
-    "hold": "failure",
-    "retrain": "info",
-    "rollback": "warning",
+_OVER = {
+    "drift": "the newest window has no drift",
+    "loss": "nothing is lost any more that a retraining would save",
+    "held": "the newest data keeps to its expectations",
 }
 
 
@@ -289,6 +290,7 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
             key, job.name, job.as_of, "decision", decision.action, decision.cause, decision.summary, evidence, turn
         )
         database.write(connection, entry)
+        _record_findings(job, connection, decision, evidence.get("window"))
         if turn is not None:
             database.post(
                 connection,
@@ -298,13 +300,38 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
                 {"turn_id": turn, "as_of": job.as_of.isoformat(), "decision": key},
                 deliver=job.announce,
             )
-        if decision.alert:
-            severity = _SEVERITIES[decision.action]
-            database.alert(
-                connection,
-                Alert(key, job.name, f"{job.name}: {decision.action} ({decision.cause})", decision.summary, severity),
-            )
     return True, turn
+
+
+def _record_findings(job: Job, connection: Connection, decision: Decision, content: dict[str, Any] | None) -> None:
+    """Record what a decision finds wrong, and resolve what it no longer finds.
+
+    Drift is worth a message only where a loss is estimated beyond doubt; a loss that a retraining follows is not.
+    """
+    found: Found | None = None
+    evidence: dict[str, Any] = {}
+    if content is not None:
+        evidence = {key: content[key] for key in ("start", "end", "version", "status") if key in content}
+    if decision.action == "hold":
+        found = describe(job.name, "held", "failure", decision.summary)
+    elif decision.cause == "release":
+        found = describe(job.name, "rollback", "warning", decision.summary, evidence)
+    elif decision.cause == "drift" or (decision.cause == "unknown" and decision.alert):
+        lost = content is not None and expected_status(content) == "violated"
+        severity: Severity = "warning" if lost and decision.action != "retrain" else "info"
+        found = describe(job.name, "drift", severity, decision.summary, evidence)
+    elif decision.alert or decision.action == "retrain":
+        found = describe(
+            job.name, "loss", "info" if decision.action == "retrain" else "warning", decision.summary, evidence
+        )
+    if found is not None:
+        job.database.record(connection, found, job.as_of)
+    if decision.action == "hold":  # no window was looked at
+        return
+    for key, how in _OVER.items():
+        # a window whose labels have not come says nothing of a loss
+        if (found is None or key != found.key) and not (key == "loss" and decision.cause == "unknown"):
+            job.database.resolve(connection, job.name, key, how, job.as_of)
 
 
 def _labelled_clocks(job: Job, champion: Bundle | None) -> pl.Series:

@@ -1,4 +1,4 @@
-"""What is found to be wrong with what was served: an entry of the ledger and an alert, once."""
+"""What is found to be wrong with what was served: an entry of the ledger, once, and a finding while it lasts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from expectations.alerts import Severity
 from expectations.windows import Window
 from tasks.bundles.bundle import Manifest
 from tasks.bundles.feedback import FeedbackUse, Unmatched
 from tasks.monitoring.served import Strays
+from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
-from tasks.stores.outbox import Alert, Severity
 from tasks.stores.places import Job
 
 _WHY_STRAY = {
@@ -26,22 +27,30 @@ def note(
     key: str,
     action: str,
     summary: str,
+    found: str,
     *,
     kind: str = "service",
     severity: Severity = "failure",
     evidence: dict[str, Any] | None = None,
+    finding: str | None = None,
 ) -> None:
-    """Write a finding into the ledger and queue an alert; one with this key that stands already is not repeated."""
+    """Write what was found into the ledger, once for each `key`, and record the finding.
+
+    Parameters
+    ----------
+    found : str
+        Kind of the finding.
+    finding : str, optional
+        Its key; the kind where not given.
+    """
     entry = Entry(f"{job.name}/{kind}/{key}", job.name, job.as_of, kind, action, kind, summary, evidence or {})
     with job.database.transaction() as connection:
-        if job.database.write(connection, entry):
-            job.database.alert(
-                connection, Alert(entry.entry, job.name, f"{job.name}: {kind} {action}", summary, severity)
-            )
+        job.database.report(connection, entry, describe(job.name, found, severity, summary, evidence, key=finding))
 
 
 def note_strays(job: Job, strays: Sequence[Strays]) -> None:
     """Report rows that are in no window, of each bundle once, and again when there are ten times as many."""
+    kept = set()
     for each in strays:
         summary = (
             f"{each.rows} predictions of version {each.version} are in no window: their event times, "
@@ -49,7 +58,12 @@ def note_strays(job: Job, strays: Sequence[Strays]) -> None:
         )
         evidence = {"rows": each.rows, "why": each.why, "first": each.first, "last": each.last, "bundle": each.bundle}
         key = f"stray/{each.bundle}/{each.version}/{each.why}/{magnitude(each.rows)}"
-        note(job, key, "stray", summary, kind="monitor", severity="warning", evidence=evidence)
+        finding = f"stray-{each.bundle[:12]}-{each.why}"
+        note(
+            job, key, "stray", summary, "stray", kind="monitor", severity="warning", evidence=evidence, finding=finding
+        )
+        kept.add(finding)
+    job.database.end_all_but(job.name, ["stray"], kept, "no such predictions are left", job.as_of)
 
 
 def note_silence(job: Job, asked: Sequence[datetime]) -> None:
@@ -76,14 +90,16 @@ def note_silence(job: Job, asked: Sequence[datetime]) -> None:
             f"request, after {usual} at most before"
         )
         key = f"silent/{last.isoformat()}/{magnitude(empty)}"
-        note(
-            job, key, "silent", summary, kind="monitor", severity="warning", evidence={"windows": empty, "since": last}
-        )
+        evidence = {"windows": empty, "since": last}
+        note(job, key, "silent", summary, "silent", kind="monitor", severity="warning", evidence=evidence)
+    else:
+        job.database.end(job.name, ["silent"], "predictions are asked for again", job.as_of)
 
 
 def note_unmatched(job: Job, unmatched: Unmatched) -> None:
     """Report labels that name no prediction, once a month, and again when there are ten times as many."""
     if not unmatched.labels:
+        job.database.end(job.name, ["unmatched"], "no such labels came since", job.as_of)
         return
     senders = ", ".join(f"{name or 'without a key'} ({count})" for name, count in unmatched.senders.items())
     summary = (
@@ -91,19 +107,31 @@ def note_unmatched(job: Job, unmatched: Unmatched) -> None:
         f"{unmatched.last:%Y-%m-%d %H:%M} name no prediction that was logged, and are not used; sent by {senders}"
     )
     key = f"unmatched/{unmatched.last:%Y-%m}/{magnitude(unmatched.labels)}"
-    note(job, key, "unmatched", summary, kind="monitor", severity="warning", evidence=vars(unmatched))
+    note(job, key, "unmatched", summary, "unmatched", kind="monitor", severity="warning", evidence=vars(unmatched))
 
 
 def note_unusable(job: Job, window: Window, use: FeedbackUse, manifest: Manifest) -> None:
     """Report labels of a window that cannot be true of what its bundle predicts, once for each window."""
     if not use.unusable:
+        job.database.end(job.name, [f"unusable-{window.start:%Y%m%dT%H%M}"], "its labels are usable now", job.as_of)
         return
     summary = (
         f"{use.unusable} labels of feedback on predictions from {window} are not {manifest.label_words}, and are not "
         "used: from a journal of before labels were checked, or of another model"
     )
     key = f"unusable/{window.start.isoformat()}/{window.end.isoformat()}"
-    note(job, key, "unusable", summary, kind="monitor", severity="warning", evidence=vars(use))
+    finding = f"unusable-{window.start:%Y%m%dT%H%M}"
+    note(
+        job,
+        key,
+        "unusable",
+        summary,
+        "unusable",
+        kind="monitor",
+        severity="warning",
+        evidence=vars(use),
+        finding=finding,
+    )
 
 
 def magnitude(count: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,9 +40,13 @@ def harvest_journal(job: Job) -> Harvested:
     note_unmatched(job, unmatched)
     if unmatched.checked_until is not None:
         job.database.mark(job.name, _MATCHED, unmatched.checked_until.isoformat())
+    kept = set()
     for path in unreadable(job.places.journal, job.name):
         why = f"parts of the journal are no records; they are kept in {path}"
-        note(job, f"unreadable/{path.name}", "unharvested", why)
+        finding = f"unharvested-{hashlib.sha256(path.name.encode()).hexdigest()[:12]}"
+        note(job, f"unreadable/{path.name}", "unharvested", why, "unharvested", finding=finding)
+        kept.add(finding)
+    job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
     return harvested
 
 
@@ -51,13 +56,28 @@ def _harvest(job: Job, service: Service) -> Harvested:
 
 
 def note_troubles(job: Job, versions: Answers) -> None:
-    """Put into the ledger, and tell, what the replicas of the service say is wrong.
+    """Put into the ledger, and record as findings, what the replicas of the service say is wrong.
 
-    Each refused bundle and each release given up in the middle is told once, a disk that is away once an hour.
+    In the ledger each refused bundle and each release given up in the middle stands once, a disk that is away once an
+    hour.
     """
+    standing = set()
     for version in versions:
         for key, action, summary in _troubles(job, version):
-            note(job, key, action, summary)
+            kind = _KINDS[action]
+            finding = f"{kind}-{key.split('/')[1][:12]}" if action == "refused" else kind
+            note(job, key, action, summary, kind, finding=finding)
+            standing.add(finding)
+    over = "the service says it is well again"
+    job.database.end_all_but(job.name, _KINDS.values(), standing, over, job.as_of)
+
+
+_KINDS = {
+    "refused": "bundle-refused",
+    "unwatched": "unwatched",
+    "unreadable": "unreadable",
+    "unlogged": "unlogged",
+}
 
 
 def _troubles(job: Job, version: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

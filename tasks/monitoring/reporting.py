@@ -73,6 +73,7 @@ def report_decision(job: Job, watched: Watched) -> str | None:
             _report_key(span),
             "undrawn",
             f"no report of {window}: {error}",
+            "undrawn",
             kind="monitor",
             severity="warning",
         )
@@ -81,6 +82,7 @@ def report_decision(job: Job, watched: Watched) -> str | None:
         return None
     link = drawn.link(job.places.reports_ui)
     with job.database.transaction() as connection:
+        job.database.resolve(connection, job.name, "undrawn", f"the report of {window} was drawn", job.as_of)
         job.database.write(
             connection,
             Entry(

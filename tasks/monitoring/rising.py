@@ -16,6 +16,7 @@ from tasks.bundles.served_rows import answers_of, decode_rows, true_labels
 from tasks.evaluation.cadences import Rules, joined_looks
 from tasks.evaluation.losses import hourly_losses
 from tasks.evaluation.streams import FORMAT, Stream, Verdict
+from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 
@@ -77,7 +78,12 @@ def watch_loss(job: Job) -> Verdict | None:
             kept[name] = [] if stream else kept[name][-_GATHERED:]
         with job.database.transaction() as connection:
             if finding is not None:
-                job.database.write(connection, finding)
+                words = describe(job.name, "rising", "info", finding.summary, finding.evidence)
+                job.database.report(connection, finding, words)
+            elif verdict is not None and not verdict.rung:
+                job.database.resolve(
+                    connection, job.name, "rising", "it rises no more, or another model answers", job.as_of
+                )
             job.database.put_mark(connection, job.name, _STATE, json.dumps(kept))
     return verdict
 

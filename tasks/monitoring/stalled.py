@@ -7,8 +7,8 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
+from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
-from tasks.stores.outbox import Alert
 from tasks.stores.places import Job
 from tasks.stores.turns import Turn
 
@@ -54,5 +54,4 @@ def _give_up(job: Job, connection: Connection, turn: Turn) -> None:
     )
     key = f"{job.name}/{turn.id}/given-up"
     entry = Entry(key, job.name, job.as_of, "monitor", "failed", turn.cause, summary, {"state": turn.state}, turn.id)
-    if job.database.write(connection, entry):
-        job.database.alert(connection, Alert(key, job.name, f"{job.name}: turn given up", summary, "failure"))
+    job.database.report(connection, entry, describe(job.name, "stalled", "failure", summary))

@@ -1,66 +1,203 @@
-"""Deliver alerts to whatever address Apprise understands."""
+"""Send messages to whatever address Apprise understands, each target for itself."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from tasks.stores.database import Database
-from tasks.stores.outbox import Alert
+from expectations.alerts import Severity, Target
+from tasks.stores.deliveries import Deliveries
+from tasks.stores.messages import Calendar, Message, TargetState, delivered, plan, refused, write
 
-_TALKERS = ("apprise", "urllib3", "requests")
+MAX_SECONDS = 30.0
+"""How long one target may take; Apprise gives up a silent one after 4 s, but not one that sends a byte a second."""
+_TALKERS = ("urllib3", "requests")
 """Loggers that write addresses, whole or in part; of Slack, Teams and many more the path is the secret."""
 _log = logging.getLogger(__name__)
 
 
-def deliver(database: Database, usecase: str, addresses: Sequence[str]) -> list[Alert]:
-    """Send what was not delivered yet; what a channel refuses stays queued and is tried again next time.
+@dataclass(frozen=True)
+class Channel:
+    """A target and where it leads.
+
+    Attributes
+    ----------
+    address : str
+        With its variables filled in; empty where one is not set. It is a password in all but name.
+    lacking : tuple of str
+        Variables that are not set.
+    position : int
+        Where it stands under `alerts`.
+    """
+
+    target: Target = field(repr=False)
+    position: int
+    address: str = field(repr=False)
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Stands for the address as it is written: the same for as long as that is."""
+        return hashlib.sha256(self.target.to.encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """What people are shown: its place and its kind."""
+        scheme, colon, _ = self.target.to.partition("://")
+        kind = f" ({scheme})" if colon and re.fullmatch(r"[a-z][a-z0-9+]{0,15}", scheme) else ""
+        return f"alerts.{self.position}{kind}"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What came of a message to one target; `why` says why it was not taken, empty where it was."""
+
+    label: str
+    title: str
+    why: str = ""
+
+
+def deliver(
+    database: Deliveries,
+    usecase: str,
+    channels: Sequence[Channel],
+    calendar: Calendar,
+    page: str = "",
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[Sent]:
+    """Send each target what it is to be told now; what it does not take is tried again later.
+
+    Several processes may do so at once: a target is claimed before it is sent anything.
 
     Parameters
     ----------
-    addresses : sequence of str
-        Apprise addresses, their variables filled in. Without any, alerts stand in the ledger alone.
-
-    Returns
-    -------
-    list of Alert
-        Those delivered now.
+    channels : sequence of Channel
+        All targets of the use case. Without any, findings stand on the page alone.
+    page : str
+        Base address of the page; empty where there is none.
     """
-    waiting = database.undelivered(usecase)
-    if not waiting or not addresses:
-        return []
-    with _silent():
-        return _deliver(database, usecase, addresses, waiting)
+    database.know_targets(usecase, {each.name: each.label for each in channels})
+    due = []
+    for each in {each.name: each for each in channels}.values():
+        if _planned(database, usecase, each, calendar, clock())[0] and database.claim_target(
+            usecase, each.name, clock()
+        ):
+            # what was planned before the claim may have been sent by whoever had the target
+            message, state = _planned(database, usecase, each, calendar, clock())
+            if message is None:
+                database.free_target(usecase, each.name)
+            else:
+                due.append((each, message, state))
+    sent = send_all([(each, *write(message, usecase, calendar, page), message.severity) for each, message, _ in due])
+    for (each, message, state), outcome in zip(due, sent, strict=True):
+        now = clock()
+        state = refused(state, outcome.why, now) if outcome.why else delivered(state, message, now)  # noqa: PLW2901
+        before = database.told(usecase, each.name)
+        database.note_attempt(usecase, each.name, state, message, taken=not outcome.why, before=before)
+        if outcome.why:
+            _log.error("%s of %s did not take a message (%s); it is sent again later", each.label, usecase, outcome.why)
+    return sent
 
 
-def _deliver(database: Database, usecase: str, addresses: Sequence[str], waiting: Sequence[Alert]) -> list[Alert]:
+def _planned(
+    database: Deliveries, usecase: str, channel: Channel, calendar: Calendar, now: datetime
+) -> tuple[Message | None, TargetState]:
+    state, told = database.target_state(usecase, channel.name), database.told(usecase, channel.name)
+    findings = database.findings_to_tell(usecase, state, told, now)
+    return plan(findings, told, state, channel.target, now, calendar), state
+
+
+def send_all(messages: Sequence[tuple[Channel, str, str, Severity]]) -> list[Sent]:
+    """Send messages side by side: none waits for a target that is slow."""
+    answers: dict[int, str] = {}
+
+    def send(number: int, channel: Channel, title: str, body: str, severity: Severity) -> None:
+        answers[number] = _send(channel, title, body, severity)
+
+    with _silent() as muted:
+        threads = [
+            threading.Thread(target=send, args=(number, *each), daemon=True) for number, each in enumerate(messages)
+        ]
+        deadline = time.monotonic() + MAX_SECONDS
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in threads):
+            muted.clear()  # it still knows an address, and may say so later
+    late = f"it did not answer within {MAX_SECONDS:.0f} s"
+    return [
+        Sent(channel.label, title, answers.get(number, late)) for number, (channel, title, *_) in enumerate(messages)
+    ]
+
+
+def _send(channel: Channel, title: str, body: str, severity: Severity) -> str:
+    """Send one message; says why it was not taken."""
     import apprise
 
-    sender = apprise.Apprise()
-    for position, address in enumerate(addresses):
-        if not sender.add(address):
-            _log.error(
-                "alert address %d of %s is none Apprise understands; see its list of services", position, usecase
-            )
-    delivered = []
-    for alert in waiting:
-        if sender.notify(title=alert.title, body=alert.body, notify_type=apprise.NotifyType(alert.severity)) is True:
-            database.delivered(alert)
-            delivered.append(alert)
-        else:
-            _log.error("an alert of %s was not taken by its channel; it is tried again on the next run", usecase)
-    return delivered
+    if channel.lacking:
+        return f"{' and '.join(channel.lacking)} not set in the environment"
+    heard = _Heard()
+    logger = logging.getLogger("apprise")
+    logger.addHandler(heard)
+    try:
+        sender = apprise.Apprise()
+        if not sender.add(channel.address):
+            return "its address is none Apprise understands; see its list of services"
+        taken = sender.notify(
+            title=title, body=body, notify_type=apprise.NotifyType(severity), body_format=apprise.NotifyFormat.TEXT
+        )
+    finally:
+        logger.removeHandler(heard)
+    return "" if taken is True else heard.why
+
+
+class _Heard(logging.Handler):
+    """What Apprise logs in this thread, down to what cannot hold a part of an address."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.why = "it was not taken"
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread != self._thread:
+            return
+        said = record.getMessage()
+        code = re.search(r"error=(\d{3})\b", said)
+        if code:
+            self.why = f"it answered {code[1]}"
+        elif "Connection error" in said:
+            self.why = "it cannot be reached, or did not answer in time"
+        elif said.startswith("Sending email"):
+            self.why = "the mail server cannot be reached, or did not take it"
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Let nobody log who knows an address: it is a password in all but name."""
+def _silent() -> Iterator[dict[str, int]]:
+    """Let nobody log who knows an address; Apprise is heard by `_Heard` alone.
+
+    Gives the loggers that speak again afterwards, and their levels: none where that was emptied.
+    """
+    apprise = logging.getLogger("apprise")
     former = {name: logging.getLogger(name).level for name in _TALKERS}
+    level, propagate, handlers = apprise.level, apprise.propagate, apprise.handlers[:]
     for name in _TALKERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    apprise.handlers[:], apprise.propagate = [logging.NullHandler()], False
+    apprise.setLevel(logging.WARNING)
     try:
-        yield
+        yield former
     finally:
-        for name, level in former.items():
-            logging.getLogger(name).setLevel(level)
+        if former:
+            for name, each in former.items():
+                logging.getLogger(name).setLevel(each)
+            apprise.handlers[:], apprise.propagate = handlers, propagate
+            apprise.setLevel(level)

@@ -11,8 +11,9 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tasks.stores import tables
-from tasks.stores.findings import Findings
-from tasks.stores.ledger import Ledger
+from tasks.stores.deliveries import Deliveries
+from tasks.stores.findings import Found
+from tasks.stores.ledger import Entry, Ledger
 from tasks.stores.outbox import Outbox
 from tasks.stores.presences import Presences
 from tasks.stores.turns import Turns
@@ -21,7 +22,7 @@ HELD = "held"
 """Mark: what the newest data broke, as JSON."""
 
 
-class Database(Turns, Ledger, Outbox, Presences, Findings):
+class Database(Turns, Ledger, Outbox, Presences, Deliveries):
     """What outlives a run, as rows.
 
     Parameters
@@ -29,6 +30,14 @@ class Database(Turns, Ledger, Outbox, Presences, Findings):
     url : str
         A SQLAlchemy address.
     """
+
+    def report(self, connection: Connection, entry: Entry, found: Found) -> bool:
+        """Write what was found into the ledger, and record it, inside a transaction; False where the entry stands.
+
+        The ledger has it once, the finding is refreshed each time.
+        """
+        self.record(connection, found, entry.as_of)
+        return self.write(connection, entry)
 
     def add_use_case(self, name: str, folder: Path, digest: str) -> None:
         """Register a use case, or its new place and content."""
@@ -57,8 +66,9 @@ class Database(Turns, Ledger, Outbox, Presences, Findings):
         with self.transaction() as connection:
             for table in (
                 tables.ledger,
-                tables.alerts,
                 tables.findings,
+                tables.targets,
+                tables.told,
                 tables.outbox,
                 tables.measurements,
                 tables.marks,

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
+from expectations.alerts import SEVERITIES, Severity, worse
 from expectations.masking import mask
 from tasks.stores import tables
 from tasks.stores.plain import to_json
 from tasks.stores.transactions import Transactions
 
-Severity = Literal["info", "warning", "failure"]
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-"""From the least to the worst."""
 SETTLING = timedelta(minutes=15)
 """How long a condition that often clears by itself may last before somebody is sent a message."""
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -100,11 +99,6 @@ class Finding:
         return self.resolved_at is None
 
 
-def worse(one: Severity, other: Severity) -> bool:
-    """Whether a severity is above another."""
-    return SEVERITIES.index(one) > SEVERITIES.index(other)
-
-
 class Findings(Transactions):
     """What is wrong with each use case, and what was."""
 
@@ -163,14 +157,20 @@ class Findings(Transactions):
         values = {"resolved": as_of, "resolved_at": datetime.now(UTC), "resolved_how": mask(how)}
         return bool(connection.execute(update(tables.findings).where(_is_open(usecase, key)).values(values)).rowcount)
 
-    def resolve_all_but(
-        self, connection: Connection, usecase: str, kind: str, kept: set[str], how: str, as_of: datetime
-    ) -> int:
-        """Close the open findings of a kind whose keys a look did not find again; returns how many."""
-        table = tables.findings
-        where = (table.c.usecase == usecase) & (table.c.kind == kind) & table.c.resolved_at.is_(None)
-        keys = connection.execute(select(table.c.key).where(where)).scalars().all()
-        return sum(self.resolve(connection, usecase, key, how, as_of) for key in keys if key not in kept)
+    def end(self, usecase: str, keys: Iterable[str], how: str, as_of: datetime) -> None:
+        """Close findings, where they are open; nothing is written where none is."""
+        standing = {each.key for each in self.open_findings(usecase)} & set(keys)
+        if standing:
+            with self.transaction() as connection:
+                for key in sorted(standing):
+                    self.resolve(connection, usecase, key, how, as_of)
+
+    def end_all_but(
+        self, usecase: str, kinds: Collection[str], kept: Collection[str], how: str, as_of: datetime
+    ) -> None:
+        """Close the open findings of kinds whose keys a look did not find again."""
+        standing = [each for each in self.open_findings(usecase) if each.kind in kinds and each.key not in kept]
+        self.end(usecase, [each.key for each in standing], how, as_of)
 
     def acknowledge(self, usecase: str, key: str, by: str) -> bool:
         """Note that a person has seen an open finding, so that nobody is sent more of it; False where none is open."""
@@ -185,7 +185,7 @@ class Findings(Transactions):
         if usecase is not None:
             query = query.where(tables.findings.c.usecase == usecase)
         with self.reading() as connection:
-            found = [_finding(row) for row in connection.execute(query).mappings()]
+            found = [finding_of(row) for row in connection.execute(query).mappings()]
         return sorted(found, key=lambda each: -SEVERITIES.index(each.severity))
 
     def findings(self, usecase: str, last: int | None = None) -> list[Finding]:
@@ -193,7 +193,7 @@ class Findings(Transactions):
         table = tables.findings
         query = select(table).where(table.c.usecase == usecase).order_by(table.c.id.desc()).limit(last)
         with self.reading() as connection:
-            return [_finding(row) for row in connection.execute(query).mappings()]
+            return [finding_of(row) for row in connection.execute(query).mappings()]
 
     def finding(self, usecase: str, key: str) -> Finding | None:
         """Return the finding with a key: the open one, else the newest that was."""
@@ -201,7 +201,7 @@ class Findings(Transactions):
         query = select(table).where(table.c.usecase == usecase, table.c.key == key).order_by(table.c.id.desc()).limit(1)
         with self.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return _finding(row) if row else None
+        return finding_of(row) if row else None
 
 
 def _is_open(usecase: str, key: str) -> Any:  # noqa: ANN401 - SQLAlchemy's condition
@@ -209,5 +209,6 @@ def _is_open(usecase: str, key: str) -> Any:  # noqa: ANN401 - SQLAlchemy's cond
     return (table.c.usecase == usecase) & (table.c.key == key) & table.c.resolved_at.is_(None)
 
 
-def _finding(row: RowMapping) -> Finding:
+def finding_of(row: RowMapping) -> Finding:
+    """Make a finding of its row."""
     return Finding(**{**row, "evidence": json.loads(row["evidence"])})

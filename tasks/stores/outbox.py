@@ -1,4 +1,4 @@
-"""Events and alerts on their way: written with what they report, sent afterwards, each once."""
+"""Events on their way: written with what they report, sent afterwards, each once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -27,22 +27,8 @@ class Event:
     occurred: datetime
 
 
-Severity = Literal["info", "warning", "failure"]
-
-
-@dataclass(frozen=True)
-class Alert:
-    """Something a person should hear."""
-
-    entry: str
-    usecase: str
-    title: str
-    body: str
-    severity: Severity
-
-
 class Outbox(Transactions):
-    """Events that wait for the flow server, and alerts that wait for a person."""
+    """Events that wait for the flow server."""
 
     def post(
         self,
@@ -95,34 +81,4 @@ class Outbox(Transactions):
         with self.transaction() as connection:
             connection.execute(
                 update(tables.outbox).where(tables.outbox.c.id == event_id).values(sent=datetime.now(UTC))
-            )
-
-    def alert(self, connection: Connection, alert: Alert) -> None:
-        """Queue an alert inside a transaction, once."""
-        if not connection.execute(select(tables.alerts.c.id).where(tables.alerts.c.entry == alert.entry)).first():
-            connection.execute(
-                insert(tables.alerts).values(
-                    usecase=alert.usecase,
-                    entry=alert.entry,
-                    title=alert.title,
-                    body=alert.body,
-                    severity=alert.severity,
-                )
-            )
-
-    def undelivered(self, usecase: str) -> list[Alert]:
-        """Alerts nobody has heard yet."""
-        with self.reading() as connection:
-            rows = connection.execute(
-                select(tables.alerts)
-                .where(tables.alerts.c.usecase == usecase, tables.alerts.c.delivered.is_(None))
-                .order_by(tables.alerts.c.id)
-            ).all()
-        return [Alert(row.entry, row.usecase, row.title, row.body, row.severity) for row in rows]
-
-    def delivered(self, alert: Alert) -> None:
-        """Note that an alert arrived."""
-        with self.transaction() as connection:
-            connection.execute(
-                update(tables.alerts).where(tables.alerts.c.entry == alert.entry).values(delivered=datetime.now(UTC))
             )

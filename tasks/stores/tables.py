@@ -107,17 +107,6 @@ outbox = Table(
     Column("occurred", _instant, nullable=False),
     Column("sent", _instant),
 )
-alerts = Table(
-    "alerts",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("usecase", String, nullable=False),
-    Column("entry", String, nullable=False, unique=True),
-    Column("title", String, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("severity", String, nullable=False),
-    Column("delivered", _instant),
-)
 findings = Table(
     "findings",
     metadata,
@@ -147,6 +136,31 @@ findings = Table(
         sqlite_where=text("resolved_at IS NULL"),
         postgresql_where=text("resolved_at IS NULL"),
     ),
+)
+targets = Table(
+    "targets",
+    metadata,
+    Column("usecase", String, primary_key=True),
+    Column("target", String, primary_key=True),
+    Column("label", String, nullable=False),
+    Column("since", _instant, nullable=False),
+    Column("posts", Text, nullable=False),
+    Column("digested", _instant),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt", _instant),
+    Column("failing_since", _instant),
+    Column("last_error", Text, nullable=False),
+    Column("last_success", _instant),
+    Column("claimed_until", _instant),
+)
+told = Table(
+    "told",
+    metadata,
+    Column("usecase", String, primary_key=True),
+    Column("target", String, primary_key=True),
+    Column("finding", Integer, primary_key=True),
+    Column("severity", String),
+    Column("resolved", Integer, nullable=False),
 )
 presences = Table(
     "running",

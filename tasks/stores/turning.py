@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
 from expectations.errors import BusyError, DatabaseError, DriftwheelError, TurnTakenError
+from tasks.stores.finding_kinds import describe
+from tasks.stores.findings import Found
 from tasks.stores.ledger import Entry
-from tasks.stores.outbox import Alert
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
 from tasks.stores.pulses import Lease
@@ -85,16 +87,20 @@ class Stage(AbstractContextManager["Stage"]):
         *,
         product: dict[str, Any] | None = None,
         event: str | None = None,
-        alert: str | None = None,
+        found: Found | None = None,
+        over: Sequence[str] = (),
         key: str | None = None,
     ) -> None:
-        """End the stage: the turn's next state, a ledger entry, an event for the next stage, an alert.
+        """End the stage: the turn's next state, a ledger entry, an event for the next stage, findings.
 
         Parameters
         ----------
         state : State
             Where the turn goes.
-        alert : {"info", "warning", "failure"}, optional
+        found : Found, optional
+            What is wrong now.
+        over : sequence of str
+            Keys of findings that this end resolves.
         key : str, optional
             What makes the ledger entry unique; the turn and the stage where not given.
         """
@@ -113,17 +119,11 @@ class Stage(AbstractContextManager["Stage"]):
         with job.database.transaction() as connection:
             if job.turn is not None:
                 job.database.advance(connection, job.turn, self._owner, state, product)
-            if job.database.write(connection, entry) and alert is not None:
-                job.database.alert(
-                    connection,
-                    Alert(
-                        entry.entry,
-                        job.name,
-                        f"{job.name}: {self.name} {action}",
-                        summary,
-                        alert,  # type: ignore[arg-type] # one of the three words
-                    ),
-                )
+            job.database.write(connection, entry)
+            if found is not None:
+                job.database.record(connection, found, job.as_of)
+            for each in (*over, *(["stalled"] if state not in OPEN and state != "failed" else [])):
+                job.database.resolve(connection, job.name, each, summary, job.as_of)
             if event is not None and job.turn is not None and state in OPEN:
                 job.database.post(
                     connection,
@@ -145,6 +145,9 @@ class Stage(AbstractContextManager["Stage"]):
     ) -> None:
         if self._lease is not None:
             self._lease.__exit__(kind, error, trace)
+        job = self.job
+        if error is None:
+            job.database.end(job.name, [f"failed-{self.name}"], "it ran to its end", job.as_of)
         if self._finished or (self.job.turn is None and error is None):
             return
         if isinstance(error, DriftwheelError) and not error.transient and not isinstance(error, DatabaseError):
@@ -155,7 +158,15 @@ class Stage(AbstractContextManager["Stage"]):
                 type(error).__name__,
                 str(error),
                 {"error": type(error).__name__},
-                alert="failure",
+                found=describe(
+                    job.name,
+                    "failed",
+                    "failure",
+                    f"{self.name} failed: {error}",
+                    {"error": type(error).__name__},
+                    key=f"failed-{self.name}",
+                    title=f"{self.name} failed",
+                ),
                 key=None if self.job.turn else f"{self.name}/{self.job.as_of.isoformat()}/failed",
             )
         elif self.job.turn is not None and not isinstance(error, TurnTakenError | DatabaseError | BusyError):

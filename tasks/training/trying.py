@@ -22,8 +22,8 @@ from tasks.deciding.gaps import ROLLBACK_WINDOWS, growth
 from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.metrics import Scored, score
+from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import TRIAL, Entry, champions
-from tasks.stores.outbox import Alert
 from tasks.stores.places import Job
 from tasks.stores.progress import part
 from tasks.training.learning import Incumbent, fit_recipe, labels, training_window
@@ -265,9 +265,11 @@ def try_now(job: Job) -> Tried | None:
         words += f"; nothing is held against the champion before: {lost}"
     entry = Entry(key, job.name, job.as_of, TRIAL, action, "window", words, evidence)
     with job.database.transaction() as connection:
-        if job.database.write(connection, entry) and lost:
-            alert = Alert(key, job.name, f"{job.name}: a release is not watched", words, "warning")
-            job.database.alert(connection, alert)
+        if lost:
+            job.database.report(connection, entry, describe(job.name, "not-compared", "warning", words))
+        else:
+            job.database.write(connection, entry)
+            job.database.resolve(connection, job.name, "not-compared", "nothing is to be compared any more", job.as_of)
     return tried
 
 

@@ -163,7 +163,7 @@ def test_monitors_decide_once(served: Path) -> None:
     said = [(each.decision.action, each.turn) for each in found]
     assert sorted(said) == [("keep", None), ("keep", None), ("retrain", turn.id)]
     assert [entry.action for entry in at.database.entries(at.name)] == ["retrain"]
-    assert len(at.database.unsent()) == len(at.database.undelivered(at.name)) == 1
+    assert len(at.database.unsent()) == len(at.database.findings(at.name)) == 1
 
 
 def test_scores_into_one_file(served: Path) -> None:

@@ -126,9 +126,10 @@ def test_data_that_is_held_is_decided_once_and_frees_the_window_when_healed(job:
     assert deciding.decide_now(job).decision.action == "hold"
     deciding.decide_now(job)
     assert len(job.database.entries(job.name)) == 1
-    assert len(job.database.undelivered(job.name)) == 1
+    assert [each.key for each in job.database.open_findings(job.name)] == ["held"]
     job.database.mark(job.name, HELD, "[]")
     assert deciding.decide_now(job).decision.action == "retrain"
+    assert [(each.key, each.severity) for each in job.database.open_findings(job.name)] == [("loss", "info")]
 
 
 def test_a_trial_is_made_once_and_decides(trying: Job) -> None:
@@ -146,7 +147,7 @@ def test_a_trial_is_made_once_and_decides(trying: Job) -> None:
     assert "saved" in found.decision.summary
     assert [entry.kind for entry in trying.database.entries(trying.name)] == ["trial", "decision"]
     assert [entry.kind for entry in trying.database.entries(trying.name, trials=False)] == ["decision"]
-    assert not [each for each in trying.database.undelivered(trying.name) if each.severity != "info"]
+    assert not [each for each in trying.database.findings(trying.name) if each.severity != "info"]
 
     settings = Settings()
     (same,) = decide_again(settings, trying.name, {}, 5)
@@ -257,8 +258,8 @@ def test_a_predecessor_that_is_lost_is_told_once(job: Job) -> None:
     measured(job, "2011-04-01", "2011-05-01", "good")
     for _ in range(2):
         assert try_now(job) is None
-    (alert,) = job.database.undelivered(job.name)
-    assert "nothing is held against the champion before" in alert.body
+    (found,) = job.database.open_findings(job.name)
+    assert "othing is held against the champion before" in found.body
 
 
 def test_nothing_at_the_instant_itself_is_learnt_from_where_labels_are_known_at_once() -> None:
@@ -341,6 +342,6 @@ def test_a_turn_that_never_moves_is_given_up_and_the_next_one_may_begin(
     assert job.database.turn(turn).state == "failed"
     (entry,) = job.database.entries(job.name)
     assert "stood at requested and did not move in 5 attempts" in entry.summary
-    assert len(job.database.undelivered(job.name)) == 1
+    assert [each.key for each in job.database.open_findings(job.name)] == ["stalled"]
     with job.database.transaction() as connection:
         assert job.database.request_turn(connection, job.name, "drift", job.as_of)

@@ -9,7 +9,6 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -123,7 +122,7 @@ def left(name: str, folder: Path) -> dict[str, object]:
         "turns": [(turn.cause, turn.state, turn.as_of) for turn in database.turns(name)],
         "measurements": [plain(each) for each in database.measurements(name)],
         "events": sorted((event.name, plain(event.payload)) for event in database.unsent() if event.usecase == name),
-        "alerts": [plain(asdict(alert)) for alert in database.undelivered(name)],
+        "findings": sorted(plain((each.key, each.severity, each.open, each.body)) for each in database.findings(name)),
         "scored": [pl.read_parquet(path).hash_rows().sum() for path in folder.parent.glob(f"{name}.parquet")],
         "leftovers": sorted(path.name for path in folder.parent.glob(f".*{name}.parquet*")),
     }

@@ -131,7 +131,13 @@ def test_what_the_service_says_is_wrong_reaches_the_ledger_once(job: Job, made) 
     entries = job.database.entries("rentals")
     assert [entry.action for entry in entries] == ["refused", "unlogged"]
     assert "model.txt as it was sealed" in entries[0].summary
-    assert len(job.database.undelivered("rentals")) == 2
+    assert {each.kind: each.times_seen for each in job.database.open_findings("rentals")} == {
+        "bundle-refused": 4,
+        "unlogged": 4,
+    }
+    version["journal"]["trouble"] = ""
+    note_troubles(job, [version])
+    assert [each.kind for each in job.database.open_findings("rentals")] == ["bundle-refused"]
 
 
 def test_a_share_without_any_known_entity_is_refused_before_it_begins(job: Job, made) -> None:
@@ -506,7 +512,7 @@ def test_a_version_the_service_refuses_by_hand_is_in_the_ledger(
         versions.deploy_version("rentals", "2", None)
     (entry,) = job.database.entries("rentals")
     assert (entry.action, entry.evidence["bundle"]) == ("refused", made[2].digest)
-    assert len(job.database.undelivered("rentals")) == 1
+    assert [each.kind for each in job.database.open_findings("rentals")] == ["not-released"]
 
 
 def test_that_somebody_was_quicker_is_no_refusal(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:

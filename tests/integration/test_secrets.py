@@ -218,7 +218,9 @@ def test_no_secret_is_written_anywhere(
     assert sent.status_code == 200
     fails("monitor", LATER, UnreachableError, DRIFTWHEEL_SERVICE=dead["gate"])
     assert run_flow("loop", str(folder), instant(LATER)).outcome == "done"
-    assert job.database.undelivered(NAME)  # no channel took any
+    tried = job.database.target_reports([NAME])
+    assert len(tried) == len({each.label for each in tried}) == 4
+    assert all(each.attempts and each.last_error and not each.last_success for each in tried)  # no channel took any
     answers["status"] = 404
     fails("collect", "2011-06-01", SourceError)
     answers["status"] = 500

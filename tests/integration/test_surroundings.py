@@ -249,7 +249,7 @@ def known(file: Path, usecase: str) -> object:
         if not file.is_file():
             return None
         database = Database(f"sqlite:///{file}")
-        of_it = [database.entries, database.turns, database.measurements, database.undelivered, database.present]
+        of_it = [database.entries, database.turns, database.measurements, database.findings, database.present]
         rows = [database.use_cases(), database.unsent(), *(read(usecase) for read in of_it)]
         return rows if any(rows) else None  # a database without a row is as good as none
     except (DriftwheelError, OSError):

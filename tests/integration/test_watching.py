@@ -176,7 +176,7 @@ def test_rows_of_other_times_are_in_no_window_and_are_reported_once(job: Job) ->
         ("ahead", 5),
         ("learnt", 3000),
     ]
-    assert {alert.severity for alert in job.database.undelivered(job.name)} == {"warning"}
+    assert {(each.kind, each.severity) for each in job.database.open_findings(job.name)} == {("stray", "warning")}
     every = job.database.entries(job.name)
     watching.measure_windows(job)
     assert job.database.entries(job.name) == every
@@ -224,7 +224,7 @@ def test_a_loss_that_rises_is_found_by_the_hour_and_looked_at_once(job: Job) -> 
     assert len(found) == 1
     assert "the loss by the hour rises since about 2011-0" in found[0].summary
     assert found[0].evidence["odds"] >= 20
-    assert not job.database.undelivered(job.name)
+    assert [(each.key, each.severity) for each in job.database.open_findings(job.name)] == [("rising", "info")]
 
 
 def test_a_loss_waits_for_labels_that_come_late(job: Job) -> None:
@@ -424,8 +424,11 @@ def test_labels_of_no_prediction_are_counted_reported_once_and_never_used(job: J
     (entry,) = job.database.entries(job.name)
     assert "5 labels" in entry.summary
     assert "without a key (3), app (2)" in entry.summary
-    assert len(job.database.undelivered(job.name)) == 1
-    assert find_unmatched(job.lake, found.checked_until).labels == 0
+    assert [each.key for each in job.database.open_findings(job.name)] == ["unmatched"]
+    since = find_unmatched(job.lake, found.checked_until)
+    assert since.labels == 0
+    note_unmatched(job, since)
+    assert job.database.open_findings(job.name) == []
     assert watching.measure_windows(job)[0].feedback.used == 1
 
 
@@ -461,7 +464,7 @@ def test_the_monitor_holds_labels_against_what_the_service_answered(
         assert (entry.kind, entry.action, entry.evidence["labels"]) == ("monitor", "unmatched", 2)
         assert service.ask({"id": "again", "label": 5}, "/feedback").status_code == 200
         assert harvesting.harvest_journal(job).labels == 1
-        assert len(job.database.entries(job.name)) == len(job.database.undelivered(job.name)) == 1
+        assert len(job.database.entries(job.name)) == len(job.database.findings(job.name)) == 1
     finally:
         service.stop()
 

@@ -223,7 +223,7 @@ def alter(folder: Path, *statements: str) -> None:
 
 def test_a_backup_of_an_older_version_is_restored_where_this_one_can_read_it(home: Path, tmp_path: Path) -> None:
     folder = back_up(home, tmp_path / "vault").folder
-    alter(folder, "drop table marks", "alter table alerts add column once_known text")
+    alter(folder, "drop table marks", "alter table findings add column once_known text")
     restore(folder, tmp_path / "new")
     database = Database(f"sqlite:///{tmp_path / 'new' / 'platform.db'}")
     database.mark("pumps", "held", "[]")

@@ -1,24 +1,19 @@
 """Single flight, leases, and what happens once although it is asked twice."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
+from expectations.alerts import Target
 from expectations.errors import TurnTakenError, UnreachableError
-from expectations.loading import LoadedUseCase
 from infra.settings import Settings
 from tasks.stores import events, tables, turns
-from tasks.stores.alerts import deliver
 from tasks.stores.database import Database
 from tasks.stores.ledger import Entry
-from tasks.stores.outbox import Alert
 from tasks.stores.releases import Releases, Served
 from tests.conftest import instant
-from tests.fronts import serving
 
 NOW = instant("2013-03-01")
 
@@ -120,41 +115,6 @@ def test_events_wait_for_a_server_that_is_away(database: Database) -> None:
     assert [event.name for event in database.unsent()] == [events.RETRAIN_REQUESTED]
 
 
-class _Receiver(BaseHTTPRequestHandler):
-    status = 200
-    received: list[bytes] = []  # noqa: RUF012 - shared on purpose, emptied by the fixture
-
-    def do_POST(self) -> None:
-        self.received.append(self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(self.status)
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def receiver() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), _Receiver)
-    _Receiver.status, _Receiver.received = 200, []
-    with serving(server):
-        yield f"json://127.0.0.1:{server.server_port}/hook"
-
-
-def test_an_alert_is_heard_once_and_tried_again_while_it_is_refused(database: Database, receiver: str) -> None:
-    with database.transaction() as connection:
-        for _ in range(2):
-            database.alert(connection, Alert("x/1", "x", "x: hold", "rows failed", "failure"))
-    _Receiver.status = 500
-    assert deliver(database, "x", [receiver]) == []
-    _Receiver.status = 200
-    assert len(deliver(database, "x", [receiver])) == 1
-    assert deliver(database, "x", [receiver]) == []
-    assert b"rows failed" in _Receiver.received[-1]
-    assert len(_Receiver.received) == 2
-
-
 def test_a_wish_is_replaced_whole_and_the_same_wish_is_none(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
     first = releases.set_desired("x", champion=Served(bundle="a", version="1"))
@@ -182,14 +142,16 @@ def test_an_open_turn_nobody_touches_is_found_stalled(database: Database) -> Non
     assert database.stalled_turn("x", timedelta(seconds=0)) is None
 
 
-def test_alert_addresses_are_filled_in_and_those_without_their_variable_left_out(
+def test_alert_addresses_are_filled_in_and_say_which_variables_they_lack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path))
     monkeypatch.setenv("HOOK_TOKEN", "abc")
     monkeypatch.delenv("NOWHERE", raising=False)
     settings = Settings()
-    loaded = settings.use_case("bikes")
-    spec = loaded.spec.model_copy(update={"alerts": ("json://host/${HOOK_TOKEN}?x=${HOOK_TOKEN}", "json://${NOWHERE}")})
-    usecase = LoadedUseCase(spec, loaded.folder, loaded.suite, loaded.digest)
-    assert settings.alert_addresses(usecase) == ["json://host/abc?x=abc"]
+    written = ("json://host/${HOOK_TOKEN}?x=${HOOK_TOKEN}", "json://${NOWHERE}")
+    one, other = settings.channels(tuple(Target(to=each) for each in written))
+    assert (one.address, one.lacking) == ("json://host/abc?x=abc", ())
+    assert (other.address, other.lacking) == ("", ("NOWHERE",))
+    assert one.label == "alerts.0 (json)"
+    assert "abc" not in repr(one)

@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tasks.stores import findings
+from expectations.alerts import Severity
 from tasks.stores.database import Database
-from tasks.stores.findings import SETTLING, Found, Severity
+from tasks.stores.findings import SETTLING, Found
 from tests.conftest import instant
 
 NOW = instant("2026-11-29")
@@ -72,8 +72,7 @@ def test_the_worst_stand_first(database: Database) -> None:
 def test_of_a_kind_what_a_look_no_longer_finds_is_resolved(database: Database) -> None:
     for key in ("stray-a", "stray-b", "silent"):
         record(database, found(key=key))
-    with database.transaction() as connection:
-        assert database.resolve_all_but(connection, "x", "stray", {"stray-b"}, "gone", NOW) == 1
+    database.end_all_but("x", ("stray",), {"stray-b"}, "gone", NOW)
     assert [each.key for each in database.open_findings()] == ["stray-b", "silent"]
 
 
@@ -104,9 +103,3 @@ def test_a_replay_forgets_its_findings(database: Database) -> None:
     record(database, found())
     database.forget("x")
     assert database.findings("x") == []
-
-
-def test_severities_are_ordered() -> None:
-    assert findings.worse("failure", "warning")
-    assert findings.worse("warning", "info")
-    assert not findings.worse("info", "info")

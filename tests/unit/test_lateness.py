@@ -235,8 +235,8 @@ def test_rows_without_an_event_time_are_reported_once(job: Job) -> None:
     assert "2 rows lost" in again.summary
     (entry,) = job.database.entries("pumps")
     assert (entry.action, entry.evidence["lost"]) == ("lost", 2)
-    (alert,) = job.database.undelivered("pumps")
-    assert (alert.severity, alert.title) == ("failure", "pumps: collect lost")
+    (found,) = job.database.open_findings("pumps")
+    assert (found.severity, found.key, found.times_seen) == ("failure", "lost", 2)
     undated(3)
     assert concluded(job, "2024-01-22").lost == 3
 
@@ -267,7 +267,9 @@ def test_rows_that_come_very_late_are_a_finding(job: Job) -> None:
     assert (found.outcome, found.lost) == ("done", 0)
     (entry,) = job.database.entries("pumps")
     assert (entry.action, "2024-01-01 00:00 to 2024-01-01 04:00" in entry.summary) == ("late", True)
-    assert [alert.severity for alert in job.database.undelivered("pumps")] == ["warning"]
+    assert [(each.key, each.severity) for each in job.database.open_findings("pumps")] == [("late", "warning")]
+    concluded(job, "2024-01-22")
+    assert job.database.open_findings("pumps") == []
 
 
 def test_a_turn_says_what_came_since_the_turn_before_however_many_collections_brought_it(job: Job) -> None:

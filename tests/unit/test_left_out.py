@@ -75,24 +75,28 @@ def test_it_is_told_once_for_each_state_of_its_folder(settings: Settings, folder
     for _ in range(3):
         note_left_out(settings, "rentals", folder, error)
     assert told_of(settings) == ["left out"]
-    (alert,) = settings.platform().undelivered("rentals")
-    assert "usecase.yaml:1: title: a key must be a text" in alert.body
+    (finding,) = settings.platform().open_findings("rentals")
+    assert "usecase.yaml:1: title: a key must be a text" in finding.body
+    assert finding.times_seen == 3
+    forget_left_out(settings, "rentals")
+    assert settings.platform().open_findings("rentals") == []
     (folder / "usecase.yaml").write_text(good)
     error = spoil(folder, "title: {{ project }}", later=2)  # corrected, and broken again in the same way
     note_left_out(settings, "rentals", folder, error)
     assert told_of(settings) == ["left out", "left out"]
 
 
-def test_its_alert_goes_where_its_yaml_says_if_that_can_be_read(
+def test_a_message_goes_where_its_yaml_says_if_that_can_be_read(
     settings: Settings, folder: Path, heard: tuple[str, list[dict]]
 ) -> None:
     address, told = heard
-    note_left_out(settings, "rentals", folder, spoil(folder, f"alerts: ['{address}']\ntitle: {{{{ project }}}}"))
-    note_left_out(settings, "rentals", folder, spoil(folder, f"alerts: ['{address}']\nnmae: x", later=2))
-    assert [each["title"] for each in told] == ["rentals: left out"] * 2
-    note_left_out(settings, "rentals", folder, spoil(folder, f"alerts: ['{address}']\n&a [*a]", later=3))
-    assert len(told) == 2
-    assert len(settings.platform().undelivered("rentals")) == 1  # it waits for addresses that can be read
+    note_left_out(settings, "rentals", folder, spoil(folder, "alerts: ['x\n&a [*a]"))
+    assert told == []  # it waits for addresses that can be read
+    note_left_out(
+        settings, "rentals", folder, spoil(folder, f"alerts: ['{address}', 5]\ntitle: {{{{ project }}}}", later=2)
+    )
+    note_left_out(settings, "rentals", folder, spoil(folder, f"alerts: ['{address}', 5]\nnmae: x", later=3))
+    assert [each["title"] for each in told] == ["rentals: the use case cannot be read"]
 
 
 def test_status_says_who_is_left_out_and_why(settings: Settings, folder: Path) -> None:

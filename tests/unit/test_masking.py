@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import pickle
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expectations.alerts import Target
 from expectations.errors import Problem, SourceError, UnreachableError, UseCaseError
 from expectations.masking import mask, split_login
 from infra import vault
 from infra.logs import mask_logs
-from tasks.stores.alerts import deliver
+from tasks.stores.alerts import Channel, deliver
 from tasks.stores.database import Database
 from tasks.stores.events import flush
-from tasks.stores.outbox import Alert
+from tasks.stores.findings import Found
+from tasks.stores.messages import Calendar
 from tasks.stores.registry import Registry
 from tasks.stores.service import Service
 
@@ -117,12 +120,15 @@ def test_nobody_logs_an_alert_address(database: Database, caplog: pytest.LogCapt
     logging.getLogger("apprise").setLevel(logging.DEBUG)
     caplog.set_level(logging.DEBUG)
     with database.transaction() as connection:
-        database.alert(connection, Alert("e", "u", "title", "body", "warning"))
-    assert deliver(database, "u", [address]) == []
-    assert "it is tried again on the next run" in caplog.text
-    assert SECRET not in caplog.text
+        database.record(connection, Found("u", "e", "e", "warning", "title", "body"), datetime.now(UTC))
+    channel = Channel(Target(to=address), 0, address)
+    (sent,) = deliver(database, "u", [channel], Calendar())
+    assert sent.why
+    assert "it is sent again later" in caplog.text
+    kept = repr((sent, channel, database.target_reports(["u"]), database.target_state("u", channel.name)))
+    assert SECRET not in caplog.text + kept
     assert logging.getLogger("apprise").level == logging.DEBUG
-    assert len(database.undelivered("u")) == 1
+    assert database.target_state("u", channel.name).attempts == 1
 
 
 def test_a_repository_is_no_part_of_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,171 @@
+"""How delivery to each target goes, and what each was told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import RowMapping, delete, insert, or_, select, update
+
+from tasks.stores import tables
+from tasks.stores.findings import Finding, Findings, finding_of
+from tasks.stores.messages import Message, Post, TargetState, Told
+from tasks.stores.plain import to_json
+
+CLAIM = timedelta(minutes=2)
+"""How long one process has a target for itself; sending takes less, and one that died gives it back by this."""
+_KEPT = timedelta(days=9)
+"""How long what is over concerns a target that works: a weekly digest tells it."""
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """How delivery to a target goes, for people.
+
+    Attributes
+    ----------
+    target : str
+        Stands for the address, which is not shown.
+    label : str
+        Where it stands in the use case, and what kind of address it is.
+    """
+
+    usecase: str
+    target: str
+    label: str
+    attempts: int
+    failing_since: datetime | None
+    next_attempt: datetime | None
+    last_error: str
+    last_success: datetime | None
+
+
+class Deliveries(Findings):
+    """Targets of messages."""
+
+    def know_targets(self, usecase: str, labels: dict[str, str]) -> None:
+        """Note the targets a use case has now, by what stands for their addresses, and forget others."""
+        table = tables.targets
+        with self.reading() as connection:
+            rows = connection.execute(select(table.c.target, table.c.label).where(table.c.usecase == usecase)).all()
+        known = {row.target: row.label for row in rows}
+        if known == labels:
+            return
+        with self.transaction() as connection:
+            for gone in known.keys() - labels.keys():
+                for each in (table, tables.told):
+                    connection.execute(delete(each).where(each.c.usecase == usecase, each.c.target == gone))
+            for target, label in labels.items():
+                mine = (table.c.usecase == usecase) & (table.c.target == target)
+                if not connection.execute(update(table).where(mine).values(label=label)).rowcount:
+                    connection.execute(
+                        insert(table).values(
+                            usecase=usecase,
+                            target=target,
+                            label=label,
+                            since=datetime.now(UTC),
+                            posts="[]",
+                            attempts=0,
+                            last_error="",
+                        )
+                    )
+
+    def target_state(self, usecase: str, target: str) -> TargetState:
+        """Return how delivery to a known target goes."""
+        table = tables.targets
+        where = (table.c.usecase == usecase) & (table.c.target == target)
+        with self.reading() as connection:
+            return _state(connection.execute(select(table).where(where)).mappings().one())
+
+    def told(self, usecase: str, target: str) -> dict[int, Told]:
+        """Return what a target was told, by finding."""
+        table = tables.told
+        where = (table.c.usecase == usecase) & (table.c.target == target)
+        with self.reading() as connection:
+            rows = connection.execute(select(table).where(where)).all()
+        return {row.finding: Told(row.severity, bool(row.resolved)) for row in rows}
+
+    def findings_to_tell(self, usecase: str, state: TargetState, told: dict[int, Told], now: datetime) -> list[Finding]:
+        """Return the findings a target may have to be told of: what stands, and what ended lately or untold."""
+        table = tables.findings
+        since = (state.failing_since or now) - _KEPT
+        unfinished = [finding for finding, each in told.items() if not each.resolved]
+        where = or_(table.c.resolved_at.is_(None), table.c.resolved_at > since, table.c.id.in_(unfinished))
+        query = select(table).where(table.c.usecase == usecase, where).order_by(table.c.id)
+        with self.reading() as connection:
+            return [finding_of(row) for row in connection.execute(query).mappings()]
+
+    def claim_target(self, usecase: str, target: str, now: datetime) -> bool:
+        """Take a target for this process alone; False where another has it."""
+        table = tables.targets
+        free = or_(table.c.claimed_until.is_(None), ~table.c.claimed_until.between(now, now + 2 * CLAIM))
+        where = (table.c.usecase == usecase) & (table.c.target == target) & free
+        with self.transaction() as connection:
+            return bool(connection.execute(update(table).where(where).values(claimed_until=now + CLAIM)).rowcount)
+
+    def free_target(self, usecase: str, target: str) -> None:
+        """Give a claimed target back as it is."""
+        table = tables.targets
+        where = (table.c.usecase == usecase) & (table.c.target == target)
+        with self.transaction() as connection:
+            connection.execute(update(table).where(where).values(claimed_until=None))
+
+    def note_attempt(
+        self, usecase: str, target: str, state: TargetState, message: Message, *, taken: bool, before: Collection[int]
+    ) -> None:
+        """Keep how an attempt went and what was told by it, and give the target back; all at once.
+
+        Parameters
+        ----------
+        before : collection of int
+            Findings the target was told of, or tried, before.
+        """
+        values = {
+            "posts": to_json([[each.at, each.failures, each.digest] for each in state.posts]),
+            "digested": state.digested,
+            "attempts": state.attempts,
+            "next_attempt": state.next_attempt,
+            "failing_since": state.failing_since,
+            "last_error": state.last_error,
+            "last_success": state.last_success,
+            "claimed_until": None,
+        }
+        table, told = tables.targets, tables.told
+        with self.transaction() as connection:
+            connection.execute(
+                update(table).where(table.c.usecase == usecase, table.c.target == target).values(**values)
+            )
+            for each in message.findings:
+                said = {"severity": each.severity, "resolved": int(not each.open)} if taken else {}
+                if each.id not in before:
+                    key = {"usecase": usecase, "target": target, "finding": each.id}
+                    connection.execute(insert(told).values(**{"severity": None, "resolved": 0, **key, **said}))
+                elif said:
+                    where = (told.c.usecase == usecase) & (told.c.target == target) & (told.c.finding == each.id)
+                    connection.execute(update(told).where(where).values(**said))
+
+    def target_reports(self, usecases: Iterable[str]) -> list[TargetReport]:
+        """Return how delivery to the targets of use cases goes."""
+        table = tables.targets
+        query = select(table).where(table.c.usecase.in_(list(usecases))).order_by(table.c.usecase, table.c.label)
+        names = TargetReport.__dataclass_fields__
+        with self.reading() as connection:
+            return [TargetReport(**{name: row[name] for name in names}) for row in connection.execute(query).mappings()]
+
+
+def _state(row: RowMapping) -> TargetState:
+    posts = tuple(
+        Post(datetime.fromisoformat(at), failures, digest) for at, failures, digest in json.loads(row["posts"])
+    )
+    return TargetState(
+        row["since"],
+        posts,
+        row["digested"],
+        row["attempts"],
+        row["next_attempt"],
+        row["failing_since"],
+        row["last_error"],
+        row["last_success"],
+    )

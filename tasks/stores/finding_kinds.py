@@ -1,0 +1,253 @@
+"""What each kind of finding is in plain words: what usually causes it, what was done about it, what a person can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from expectations.alerts import Severity
+from tasks.stores.findings import Found
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Words about a kind of finding.
+
+    Attributes
+    ----------
+    title : str
+        A few words, without the use case.
+    cause : str
+        What is likely behind it; empty where the finding itself says so.
+    done : str
+        What driftwheel did.
+    advice : str
+        What a person can do.
+    settles : bool
+        Whether it may well clear by itself (see `Found`).
+    """
+
+    title: str
+    cause: str
+    done: str
+    advice: str
+    settles: bool = False
+
+
+_KEPT = "the champion stays"
+_BRING_BACK = (
+    "Damaged or lost: `driftwheel deploy USECASE --version N` brings it back from MLflow. "
+    "Other inputs: let clients send them, then `driftwheel deploy USECASE --new-signature`"
+)
+KINDS: dict[str, Kind] = {
+    "held": Kind(
+        "the newest data broke its expectations",
+        "a source changed, or the suite is wrong",
+        "nothing was trained on that data and nothing is decided by it",
+        "Correct the source, or the suite if it is wrong; the next collection takes corrected rows",
+    ),
+    "late": Kind(
+        "rows came later than the lookback",
+        "a source delivered a backlog",
+        "they were taken; windows and models from before are without them",
+        "If that is usual, set a longer collection.lookback",
+        settles=True,
+    ),
+    "lost": Kind(
+        "rows without an event time were not taken",
+        "the clock column of the source is empty",
+        "they are left out, the others were taken",
+        "Correct the source: the next collection takes them",
+    ),
+    "failed": Kind(
+        "a flow failed",
+        "",
+        "what was committed before stays",
+        "Read the flow run's log in Prefect, correct what it names; the next run goes on",
+    ),
+    "refused": Kind(
+        "a challenger was no better than the champion",
+        "there was nothing to gain from newer data",
+        _KEPT,
+        "Nothing",
+    ),
+    "undecided": Kind(
+        "a gate could not judge a challenger",
+        "a metric is not defined on the holdout",
+        _KEPT,
+        "See `driftwheel why`: the holdout may hold one class alone, or too few rows",
+    ),
+    "promoted": Kind("a new version answers", "", "it was proved in the service and released", "Nothing"),
+    "withdrawn": Kind(
+        "a release was withdrawn",
+        "a guardrail broke, or there was too little traffic to judge by",
+        _KEPT,
+        "Read the steps in `driftwheel why --json`",
+    ),
+    "approval": Kind(
+        "a version waits for a person",
+        "the policy asks for an approval before each release",
+        "the deploy flow is paused",
+        "Open the flow run it names in Prefect, resume it, and say yes or no",
+    ),
+    "drift": Kind(
+        "inputs drifted",
+        "the world, a season or a source changed",
+        "nothing: no loss is seen that a retraining would save",
+        "Nothing, unless a source changed by mistake",
+    ),
+    "loss": Kind(
+        "the champion loses more than it should",
+        "",
+        "see the decision in the first line",
+        "Read `driftwheel why`: it says what is against a retraining, or which one was begun",
+    ),
+    "rollback": Kind(
+        "a release turned out worse than the version before it",
+        "",
+        "the version before answers again, unless the first line says otherwise",
+        "Read the trial behind it in `driftwheel why --trials`",
+    ),
+    "not-taken-back": Kind(
+        "a worse release could not be rolled back",
+        "",
+        "it still answers, and is not rolled back again by itself",
+        "Run `driftwheel rollback` or `driftwheel promote` by hand",
+    ),
+    "not-released": Kind(
+        "the service would not take a version",
+        "its files are damaged, or it needs other inputs",
+        _KEPT,
+        _BRING_BACK,
+    ),
+    "not-compared": Kind(
+        "a release is not compared with the version before it",
+        "the bundle of the version before is lost or damaged",
+        "the release answers; were it worse, nobody would see it",
+        "Watch its metric; `driftwheel deploy USECASE --version N` brings a lost bundle back",
+    ),
+    "rising": Kind(
+        "the loss by the hour rises",
+        "the model ages, or the world became harder",
+        "nothing: that is no proof that a fresh model would lose less",
+        "Read what the next trial finds",
+    ),
+    "silent": Kind(
+        "no predictions are asked for",
+        "a client stopped calling, or calls another address",
+        "nothing",
+        "Is the client still calling? Look at its key, its address, its schedule",
+        settles=True,
+    ),
+    "stray": Kind(
+        "predictions lie in no window",
+        "a client's clock is wrong, or it asks about the past",
+        "they are counted, and judged by nothing",
+        "Look for that client",
+        settles=True,
+    ),
+    "unmatched": Kind(
+        "feedback names no prediction",
+        "a client sends labels to the wrong use case, or with wrong ids",
+        "these labels are not used",
+        "Look at the client of the key it names",
+        settles=True,
+    ),
+    "unusable": Kind(
+        "feedback cannot be true",
+        "labels were meant for another model",
+        "these labels are not used",
+        "Look at the client that sends them",
+        settles=True,
+    ),
+    "undrawn": Kind(
+        "a report could not be drawn",
+        "",
+        "what was measured and decided stands",
+        "See the window in `driftwheel why --json`",
+        settles=True,
+    ),
+    "stalled": Kind(
+        "a turn was given up",
+        "its stage fails before it can say why, or nothing runs it",
+        "the turn ended; the champion stays",
+        "Look at the logs of its flow runs in Prefect; is the runner up? Then `driftwheel run loop USECASE`",
+    ),
+    "bundle-refused": Kind(
+        "the service refuses a bundle",
+        "it is damaged, or needs other inputs",
+        "what was served before is served on",
+        _BRING_BACK,
+    ),
+    "unwatched": Kind(
+        "a release was given up in the middle",
+        "the process that watched it was killed",
+        "the champion answers alone again",
+        "Run the deployment again, or `driftwheel promote USECASE --version N` of the champion to forget the candidate",
+    ),
+    "unreadable": Kind(
+        "the service cannot read what it should serve",
+        "the releases folder is away or damaged",
+        "what was served before is served on; the service tries again by itself",
+        "Repair the disk or the mount",
+    ),
+    "unlogged": Kind(
+        "the service cannot log predictions",
+        "its disk is full or away",
+        "the service answers no predictions that it cannot log, unless it was told to",
+        "Free the disk; the service recovers by itself within a second",
+    ),
+    "unharvested": Kind(
+        "parts of a journal are damaged",
+        "a disk failed",
+        "they are kept, all others were taken",
+        "Look at the file it names; once it is moved away this ends",
+    ),
+    "left-out": Kind(
+        "the use case cannot be read",
+        "",
+        "none of its flows runs; the flows of others do",
+        "Correct the lines it names, then `driftwheel add NAME` (in containers `docker compose up register`)",
+    ),
+    "unmonitored": Kind(
+        "monitoring does not run",
+        "the flow server or the runner is away, or each run ends early",
+        "nothing is measured or decided meanwhile; what was missed is made up by one run",
+        "See `driftwheel status` and the monitor runs in Prefect",
+    ),
+}
+SETTLED_BY_RELEASE = ("withdrawn", "rollback", "not-taken-back", "not-released", "refused", "undecided")
+"""Kinds that another champion ends."""
+
+
+def describe(
+    usecase: str,
+    kind: str,
+    severity: Severity,
+    summary: str,
+    evidence: dict[str, Any] | None = None,
+    *,
+    key: str | None = None,
+    title: str | None = None,
+) -> Found:
+    """Make a finding of a kind: what was found, and the words that go with it.
+
+    Parameters
+    ----------
+    summary : str
+        What was found, and how bad it is.
+    key : str, optional
+        The kind's name where not given.
+    title : str, optional
+        The kind's own where not given.
+    """
+    words = KINDS[kind]
+    lines = [
+        f"{summary[:1].upper()}{summary[1:].rstrip('.')}.",
+        *([f"Likely cause: {words.cause}."] if words.cause else []),
+        f"What was done: {words.done}.",
+        f"What you can do: {words.advice[:1].lower()}{words.advice[1:]}.",
+    ]
+    return Found(
+        usecase, key or kind, kind, severity, title or words.title, "\n".join(lines), evidence or {}, words.settles
+    )

@@ -1,0 +1,355 @@
+"""What to send to one target now: a pure function of what is wrong, what it was told, and the clock.
+
+A message is not queued when something is found. It is the difference between the findings as they stand and what a
+target was told of them, so it is grouped by itself, and nothing is lost while a target is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from expectations.alerts import SEVERITIES, Severity, Target, worse
+from tasks.stores.findings import Finding
+
+MAX_A_DAY = 5
+"""Messages in 24 hours to one target about one use case, its digest among them."""
+_RESERVED = 2
+"""Of these, what is kept for failures: warnings leave it alone."""
+_DAY = timedelta(hours=24)
+_AFTER_FAILURES = tuple(timedelta(minutes=minutes) for minutes in (0, 5, 60, 120, 240))
+"""How long a failure waits after the last message, by the messages about failures in 24 hours; that groups them."""
+_AFTER_ANY = tuple(timedelta(hours=hours) for hours in (0, 1, 2, 4, 8))
+"""How long anything else waits, by all messages in 24 hours."""
+FIRST_RETRY = timedelta(minutes=1)
+MAX_RETRY = timedelta(hours=1)
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a target was told of one finding.
+
+    Attributes
+    ----------
+    severity : str, optional
+        The worst one it was told; None where it was tried in vain.
+    resolved : bool
+        Whether it was told that it is over.
+    """
+
+    severity: Severity | None = None
+    resolved: bool = False
+
+
+@dataclass(frozen=True)
+class Post:
+    """A message that was sent."""
+
+    at: datetime
+    failures: bool = False
+    digest: bool = False
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """How delivery to one target goes, for one use case.
+
+    Attributes
+    ----------
+    since : datetime
+        When it was first known: what was over before does not concern it.
+    posts : tuple of Post
+        What was sent in the last 24 hours.
+    digested : datetime, optional
+        Up to when its digests reach.
+    attempts : int
+        Attempts that failed, one after the other.
+    next_attempt : datetime, optional
+    failing_since : datetime, optional
+    last_error : str
+        Why the last attempt failed; no part of an address.
+    """
+
+    since: datetime
+    posts: tuple[Post, ...] = ()
+    digested: datetime | None = None
+    attempts: int = 0
+    next_attempt: datetime | None = None
+    failing_since: datetime | None = None
+    last_error: str = ""
+    last_success: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message.
+
+    Attributes
+    ----------
+    standing : tuple of Finding
+        What is wrong, and was not told yet.
+    over : tuple of Finding
+        What is over.
+    digest : str, optional
+        "daily" or "weekly".
+    reaches : datetime, optional
+        Up to when a digest reaches.
+    still : int
+        Of a digest: how many other findings stand as before.
+    """
+
+    standing: tuple[Finding, ...] = ()
+    over: tuple[Finding, ...] = ()
+    digest: Literal["daily", "weekly"] | None = None
+    reaches: datetime | None = None
+    still: int = 0
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that it tells."""
+        return self.standing + self.over
+
+    @property
+    def severity(self) -> Severity:
+        """The worst of what stands; what is over is no more than information."""
+        return max((each.severity for each in self.standing), key=SEVERITIES.index, default="info")
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """The time zone of a use case, and the day its weeks begin at."""
+
+    zone: str = "UTC"
+    week: str = "monday"
+
+    def local(self, instant: datetime) -> datetime:
+        """Return an instant as the clock on the wall shows it."""
+        return instant.astimezone(ZoneInfo(self.zone))
+
+    def last_morning(self, target: Target, now: datetime) -> datetime:
+        """Return the newest moment at which a digest of a target is due, up to now."""
+        local = self.local(now)
+        day = local.date()
+        for _ in range(9):
+            morning = datetime.combine(day, target.morning, ZoneInfo(self.zone)).astimezone(UTC)
+            if morning <= now and (target.digest == "daily" or WEEKDAYS[day.weekday()] == self.week):
+                return morning
+            day -= timedelta(days=1)
+        raise AssertionError("a week has each of its days")
+
+
+def plan(
+    findings: Collection[Finding],
+    told: Mapping[int, Told],
+    state: TargetState,
+    target: Target,
+    now: datetime,
+    calendar: Calendar,
+) -> Message | None:
+    """Say what to send now; None where nothing is to be sent, or not yet.
+
+    Parameters
+    ----------
+    findings : collection of Finding
+        Of one use case: what stands, and what was resolved lately.
+    told : mapping of int to Told
+        By the finding's id.
+    """
+    if target.is_quiet(calendar.local(now)) or (state.next_attempt is not None and now < state.next_attempt):
+        return None
+    message = Message(
+        tuple(each for each in findings if _is_news(each, told.get(each.id), target, now)),
+        tuple(each for each in findings if _is_over(each, told.get(each.id), state, target)),
+    )
+    digest = _digest(findings, told, message, state, target, now, calendar)
+    if digest is not None:
+        return digest
+    if not message.findings or now < _earliest(message, state, target, now):
+        return None
+    return message
+
+
+def _is_news(finding: Finding, told: Told | None, target: Target, now: datetime) -> bool:
+    if not finding.open or finding.acknowledged_at is not None or finding.due > now:
+        return False
+    if worse(target.from_severity, finding.severity):
+        return False
+    return not _knows(told, finding)
+
+
+def _is_over(finding: Finding, told: Told | None, state: TargetState, target: Target) -> bool:
+    """Whether a target is to hear that something is over.
+
+    Of what it was told, and of a failure in any case. A warning that cleared before it was told is no message, unless
+    it was tried to tell it.
+    """
+    if finding.resolved_at is None or worse(target.from_severity, finding.severity):
+        return False
+    if told is not None and told.resolved:
+        return False
+    if told is not None and told.severity is not None:
+        return not worse(target.from_severity, told.severity)
+    if finding.acknowledged_at is not None or finding.resolved_at <= state.since:
+        return False
+    return told is not None or finding.severity == "failure" or target.from_severity == "info"
+
+
+def _digest(
+    findings: Collection[Finding],
+    told: Mapping[int, Told],
+    waiting: Message,
+    state: TargetState,
+    target: Target,
+    now: datetime,
+    calendar: Calendar,
+) -> Message | None:
+    """Make the digest that is due: what began or ended since the last one and was not told yet, and what waits."""
+    if target.digest is None:
+        return None
+    reaches, before = calendar.last_morning(target, now), state.digested or state.since
+    if reaches <= before:
+        return None
+    fresh = [each for each in findings if not _knows(told.get(each.id), each)]
+    standing = [each for each in fresh if each.open and before < each.recorded_at <= reaches]
+    over = [each for each in fresh if each.resolved_at is not None and before < each.resolved_at <= reaches]
+    known = {each.id for each in standing + over}
+    standing += [each for each in waiting.standing if each.id not in known]
+    over += [each for each in waiting.over if each.id not in known]
+    if not standing and not over:
+        return None
+    still = sum(each.open for each in findings) - len(standing)
+    return Message(tuple(standing), tuple(over), target.digest, reaches, still)
+
+
+def _knows(told: Told | None, finding: Finding) -> bool:
+    """Whether a target was told of a finding as it stands."""
+    if told is None or told.severity is None:
+        return False
+    return not worse(finding.severity, told.severity) if finding.open else told.resolved
+
+
+def _earliest(message: Message, state: TargetState, target: Target, now: datetime) -> datetime:
+    """Say from when on a message may be sent, which is no digest: few a day, and some of them kept for failures."""
+    posts = [each for each in state.posts if each.at > now - _DAY and not each.digest]
+    limit = MAX_A_DAY - (target.digest is not None)
+    if message.severity == "failure":
+        gap = _AFTER_FAILURES[min(sum(each.failures for each in posts), len(_AFTER_FAILURES) - 1)]
+    else:
+        gap, limit = _AFTER_ANY[min(len(posts), len(_AFTER_ANY) - 1)], limit - _RESERVED
+    if not posts:
+        return now
+    room = posts[-limit].at + _DAY if len(posts) >= limit else now
+    return max(room, posts[-1].at + gap)
+
+
+def delivered(state: TargetState, message: Message, now: datetime) -> TargetState:
+    """Return the state of a target that took a message."""
+    recent = tuple(each for each in state.posts if each.at > now - _DAY)
+    post = Post(now, failures=message.severity == "failure", digest=message.digest is not None)
+    return TargetState(state.since, (*recent, post), digested=message.reaches or state.digested, last_success=now)
+
+
+def refused(state: TargetState, why: str, now: datetime) -> TargetState:
+    """Return the state of a target that did not take a message: it is tried again later and later, up to each hour."""
+    wait = min(FIRST_RETRY * 2 ** min(state.attempts, 10), MAX_RETRY)
+    return TargetState(
+        state.since,
+        state.posts,
+        state.digested,
+        state.attempts + 1,
+        now + wait,
+        state.failing_since or now,
+        why,
+        state.last_success,
+    )
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+MAX_CHARACTERS = 3500
+"""Of a message: ntfy takes 4,096 bytes, Telegram as many characters."""
+_IN_FULL = 5
+"""Findings that a message tells in full; of more it tells the titles."""
+_TITLES = 15
+_SIGNS: dict[Severity, str] = {"info": "note", "warning": "warning", "failure": "failure"}
+
+
+def write(message: Message, usecase: str, calendar: Calendar, page: str) -> tuple[str, str]:
+    """Write a message: its title and its text.
+
+    Parameters
+    ----------
+    page : str
+        Base address of the page; empty where there is none.
+    """
+    standing = sorted(message.standing, key=lambda each: -SEVERITIES.index(each.severity))
+    lines: list[str] = []
+    for each in standing[:_IN_FULL]:
+        began = calendar.local(each.opened)
+        seen = f", seen {each.times_seen} times" if each.times_seen > 1 else ""
+        lines += [
+            f"{_SIGNS[each.severity].upper()}: {each.title}",
+            f"Since {began:%Y-%m-%d %H:%M} {began.tzname()}{seen}.",
+            each.body,
+            *([address(page, each)] if page else []),
+            "",
+        ]
+    lines += [f"{_SIGNS[each.severity]}: {each.title}" for each in standing[_IN_FULL : _IN_FULL + _TITLES]]
+    if len(standing) > _IN_FULL + _TITLES:
+        lines.append(f"and {len(standing) - _IN_FULL - _TITLES} more")
+    if standing[_IN_FULL:]:
+        lines.append("")
+    for each in message.over[:_TITLES]:
+        lines.append(f"RESOLVED: {each.title} ({_lasted(each)}): {each.resolved_how}")
+    if len(message.over) > _TITLES:
+        lines.append(f"and {len(message.over) - _TITLES} more resolved")
+    if message.still:
+        lines.append(
+            f"{_count(message.still, 'finding')} more {'stands' if message.still == 1 else 'stand'} as before."
+        )
+    if page:
+        lines.append(f"All of it: {page}/usecases/{usecase}")
+    text = "\n".join(lines).strip()
+    if len(text) > MAX_CHARACTERS:
+        where = f"; see {page}/usecases/{usecase}" if page else f"; see `driftwheel findings {usecase}`"
+        text = f"{text[: MAX_CHARACTERS - len(where) - 4]} …{where}"
+    return f"{usecase}: {_headline(message, standing)}", text
+
+
+def address(page: str, finding: Finding) -> str:
+    """Return a finding's address on the page."""
+    return f"{page.rstrip('/')}/usecases/{finding.usecase}/findings/{finding.key}"
+
+
+def _headline(message: Message, standing: Sequence[Finding]) -> str:
+    counts = []
+    for severity in reversed(SEVERITIES):
+        found = sum(each.severity == severity for each in standing)
+        if found:
+            counts.append(_count(found, _SIGNS[severity]))
+    if message.over:
+        counts.append(f"{len(message.over)} resolved")
+    said = ", ".join(counts)
+    if message.digest:
+        return f"{message.digest} digest: {said}"
+    if len(message.findings) == 1:
+        return f"{'resolved: ' if message.over else ''}{message.findings[0].title}"
+    return said
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _lasted(finding: Finding) -> str:
+    if finding.resolved is None or finding.resolved <= finding.opened:
+        return "at once"
+    span = finding.resolved - finding.opened
+    if span >= timedelta(days=2):
+        return f"after {span.days} days"
+    hours, minutes = divmod(int(span.total_seconds()) // 60, 60)
+    return f"after {hours} h {minutes} min" if hours else f"after {minutes} min"
