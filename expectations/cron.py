@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -41,6 +42,19 @@ def check_cron(line: str) -> None:
     _, _, days, months, _ = (_values(text, line, *field) for text, field in zip(fields, _FIELDS, strict=True))
     if min(days) > max(_DAYS_OF_MONTH[month - 1] for month in months):
         raise ValueError(f"{line!r} names a day that no month has")
+
+
+def last_due(line: str, until: datetime) -> datetime:
+    """Return the newest moment a cron line names, up to an instant of UTC.
+
+    Examples
+    --------
+    >>> last_due("30 3 * * *", datetime(2026, 3, 1, tzinfo=UTC)).isoformat()
+    '2026-02-28T03:30:00+00:00'
+    """
+    from cronsim import CronSim  # Prefect's own: both name the same moments
+
+    return next(CronSim(line, until.astimezone(UTC) + timedelta(minutes=1), reverse=True))
 
 
 def _values(text: str, line: str, name: str, least: int, most: int, words: tuple[str, ...]) -> set[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from flows.commands import (
+    alert,
     backups,
     containers,
     deciding,
@@ -47,7 +48,7 @@ for _command in (
     *(flow_runs.run, flow_runs.replay, flow_runs.score, flow_runs.report),
     *(deciding.backtest, deciding.decide),
     *(versions.promote, versions.deploy, versions.rollback),
-    *(keys.keys, ledger.why),
+    *(keys.keys, ledger.why, alert.alert),
 ):
     main.add_command(_command)
 

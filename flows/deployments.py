@@ -31,6 +31,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -42,6 +43,7 @@ from expectations.errors import DriftwheelError, StackError
 from expectations.loading import LoadedUseCase
 from expectations.masking import split_login
 from flows.left_out import forget_left_out, note_left_out
+from flows.messenger import Messenger, note_schedules
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
@@ -150,6 +152,13 @@ def automate(client: SyncPrefectClient, usecase: str) -> None:
             client.create_automation(wanted)
         elif found[0].model_dump(exclude={"id"}) != wanted.model_dump():
             client.update_automation(found[0].id, wanted)
+
+
+def cron_lines(client: SyncPrefectClient, usecase: str) -> list[str]:
+    """Return when monitoring of a use case runs, by the schedules Prefect has now; none where it is paused."""
+    deployment = client.read_deployment_by_name(f"monitor/{usecase}")
+    active = [each.schedule for each in deployment.schedules if each.active and not deployment.paused]
+    return sorted(each.cron for each in active if isinstance(each, CronSchedule))
 
 
 def forget(client: SyncPrefectClient, kept: set[str]) -> None:
@@ -279,7 +288,10 @@ def _run() -> None:
     runner = Runner(pause_on_shutdown=False, limit=4)
     with get_client(sync_client=True) as client:
         names = install(client, settings, runner.add_deployment)
+        for name in names:
+            note_schedules(settings.platform(), name, cron_lines(client, name))
         skip_superseded(client)  # what came due while nobody was there
+    Messenger(settings).start()
     if not names:
         print("no use case to run: waiting (driftwheel add NAME)", flush=True)  # noqa: T201 - the runner's log
         while signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, _SIGN_SECONDS) is None:
@@ -319,6 +331,7 @@ async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
             if number % _LOOKS_PER_REPAIR == 0:
                 for usecase in usecases:
                     automate(client, usecase)
+                    note_schedules(settings.platform(), usecase, cron_lines(client, usecase))
 
     for number in itertools.count(1):
         await asyncio.sleep(_KEEP_UP_SECONDS)

@@ -1,12 +1,38 @@
-"""Send what people are to hear."""
+"""Send what people are to hear, also while no flow runs; and notice that monitoring does not run.
+
+A flow sends as it ends. What waits then (quiet hours, a digest, a target that was away) is sent by a thread of the
+runner, and one of the page: so one of two processes still does it, and says so, when the other is gone.
+"""
 
 from __future__ import annotations
 
-from expectations.loading import LoadedUseCase
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+
+from expectations.cron import last_due
+from expectations.errors import DriftwheelError
+from expectations.loading import FILE, SUITE, LoadedUseCase, readable_alerts
 from expectations.usecase import REPLAY
 from infra.settings import Settings
 from tasks.stores.alerts import Sent, deliver
+from tasks.stores.database import Database
+from tasks.stores.finding_kinds import describe
 from tasks.stores.messages import Calendar
+from tasks.stores.presences import PRESENCE
+
+LOOK_SECONDS = 20.0
+GRACE = timedelta(minutes=15)
+"""How late a monitor run may end before it counts as one that did not run, where none is at work."""
+_PING_SECONDS = 5.0
+_SCHEDULE, _MONITORED = "monitor schedule", "monitored"
+"""Marks in the platform database: the schedules Prefect has now, and when the last monitor run ended."""
+_log = logging.getLogger("driftwheel.flows")
 
 
 def send_messages(settings: Settings, usecase: LoadedUseCase) -> list[Sent]:
@@ -16,3 +42,108 @@ def send_messages(settings: Settings, usecase: LoadedUseCase) -> list[Sent]:
         return []
     calendar, channels = Calendar(spec.local_zone, spec.monitoring.week), settings.channels(spec.alerts)
     return deliver(settings.platform(), usecase.name, channels, calendar, settings.page_address)
+
+
+def note_monitored(settings: Settings, usecase: LoadedUseCase) -> None:
+    """Note that a monitor run came to its end, and tell the address outside that waits for it."""
+    if usecase.name.endswith(REPLAY):
+        return
+    database, now = settings.platform(), datetime.now(UTC)
+    database.mark(usecase.name, _MONITORED, now.isoformat())
+    database.end(usecase.name, ["unmonitored"], "a monitor run came to its end", now)
+    heartbeat = usecase.spec.heartbeat
+    if heartbeat is None:
+        return
+    address, lacking = settings.fill(heartbeat.ping)
+    if lacking:
+        _log.error("the heartbeat of %s is not sent: %s not set", usecase.name, " and ".join(lacking))
+        return
+    try:
+        httpx.get(address, timeout=_PING_SECONDS, follow_redirects=True).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:  # its words hold the address, which is a password
+        _log.error("the heartbeat of %s was not taken: %s", usecase.name, type(error).__name__)
+
+
+def note_schedules(database: Database, usecase: str, lines: Sequence[str]) -> None:
+    """Note by which cron lines monitoring runs now; none where it is paused."""
+    known = json.loads(database.marked(usecase, _SCHEDULE) or "{}")
+    if known.get("lines") != list(lines):
+        content = {"lines": list(lines), "since": datetime.now(UTC).isoformat()}
+        database.mark(usecase, _SCHEDULE, json.dumps(content))
+
+
+def watch_monitoring(database: Database, usecase: str, now: datetime, since: datetime) -> bool:
+    """Record that monitoring should have run and did not; returns whether that stands.
+
+    Parameters
+    ----------
+    since : datetime
+        When this process began to look: what was missed before, while all was down, is made up by one run.
+    """
+    known = json.loads(database.marked(usecase, _SCHEDULE) or "{}")
+    if not known.get("lines"):
+        database.end(usecase, ["unmonitored"], "its schedule is paused", now)
+        return False
+    due = max(last_due(line, now - GRACE) for line in known["lines"])
+    ended = database.marked(usecase, _MONITORED)
+    if due <= max(since, datetime.fromisoformat(known["since"])) or (ended and datetime.fromisoformat(ended) >= due):
+        return False
+    if any(abs(now - seen) < PRESENCE for _, seen in database.present(usecase).values()):  # a flow of it is at work
+        return False
+    last = f"the last run ended {datetime.fromisoformat(ended):%Y-%m-%d %H:%M}" if ended else "none has ended yet"
+    summary = f"a monitor run was due at {due:%Y-%m-%d %H:%M} UTC and did not come to its end; {last}"
+    with database.transaction() as connection:
+        database.record(connection, describe(usecase, "unmonitored", "failure", summary, {"due": due}), now)
+    return True
+
+
+class Messenger(threading.Thread):
+    """Sends what is due for every registered use case, again and again, until the process ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(name="messenger", daemon=True)
+        self.settings = settings
+        self._began = datetime.now(UTC)
+        self._stop_asked = threading.Event()
+        self._loaded: dict[str, tuple[object, LoadedUseCase]] = {}
+
+    def stop(self) -> None:
+        """End after the look that is under way."""
+        self._stop_asked.set()
+
+    def run(self) -> None:
+        """Look again and again."""
+        while not self._stop_asked.wait(LOOK_SECONDS):
+            self.look()
+
+    def look(self) -> None:
+        """Send what is due; what goes wrong with one use case is logged, and the others go on."""
+        try:
+            registered = self.settings.platform().use_cases()
+        except DriftwheelError as error:
+            _log.error("messages wait: %s", error)
+            return
+        for name, folder in registered.items():
+            try:
+                self._look_at(name, folder)
+            except DriftwheelError as error:
+                _log.error("messages of %s wait: %s", name, error)
+
+    def _look_at(self, name: str, folder: Path) -> None:
+        database = self.settings.platform()
+        watch_monitoring(database, name, datetime.now(UTC), self._began)
+        try:
+            usecase = self._load(name, folder)
+        except DriftwheelError:  # reported as a finding by whoever ran it
+            channels = self.settings.channels(readable_alerts(folder))
+            deliver(database, name, channels, Calendar(), self.settings.page_address)
+        else:
+            send_messages(self.settings, usecase)
+
+    def _load(self, name: str, folder: Path) -> LoadedUseCase:
+        """Load a use case, where it changed since it was loaded last."""
+        state = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in (folder / FILE, folder / SUITE))
+        known = self._loaded.get(name)
+        if known is None or known[0] != state:
+            known = self._loaded[name] = (state, self.settings.use_case(name))
+        return known[1]

@@ -7,8 +7,10 @@ from datetime import datetime
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.messenger import note_monitored
 from flows.stage import Verdict, open_job, present, run_name, tell
 from flows.versions import take_back
+from infra.settings import Settings
 from tasks.monitoring import deciding
 from tasks.monitoring.task import announce_stalled, decide, draw_report, harvest_journal, measure_windows, watch_loss
 from tasks.stores.places import Job
@@ -49,4 +51,5 @@ def monitor(
         finally:  # what was found is told, also where something else fails
             tell(job)
         draw_report(job, watched)
+        note_monitored(Settings(), job.usecase)
         return Verdict(watched.decision.action, watched.decision.summary, watched.turn)

@@ -18,6 +18,7 @@ from infra.ports import port_free
 from infra.settings import Settings
 from infra.stack import MIN_DISK, PROGRAMS, Health, Stack, disk_free
 from infra.volumes import encrypted, size_of
+from tasks.stores.alerts import DEAD_AFTER
 from tasks.stores.keys import Keys
 from tasks.stores.releases import Releases
 
@@ -81,6 +82,8 @@ def examine(settings: Settings) -> list[Finding]:
         *_home(settings),
     ]
     findings += _room(settings.folder)
+    if all(each.what != "platform database" for each in findings):
+        findings += _targets(settings)
     if running and all(each.what != "addresses of the stack" for each in findings):
         findings += [_program(each, stack.tail(each.program, 2)) for each in stack.health()]
         return findings
@@ -112,6 +115,21 @@ def _room(folder: Path) -> list[Finding]:
         return found
     said = "on an encrypted volume" if locked else "not on an encrypted volume, as far as can be seen"
     return [*found, Finding("encryption", True, f"{folder} is {said}")]
+
+
+def _targets(settings: Settings) -> list[Finding]:
+    """Name the targets of messages that take none."""
+    database = settings.platform()
+    return [
+        Finding(
+            f"{each.label} of {each.usecase}",
+            good=False,
+            found=f"took none of {each.attempts} messages since {each.failing_since:%Y-%m-%d %H:%M}: {each.last_error}",
+            remedy=f"`driftwheel alert test {each.usecase}` tries it",
+        )
+        for each in database.target_reports(database.use_cases())
+        if each.attempts >= DEAD_AFTER
+    ]
 
 
 def _program(health: Health, last_words: str) -> Finding:

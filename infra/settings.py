@@ -262,15 +262,17 @@ class Settings(BaseSettings):
 
     def channels(self, targets: Targets) -> list[Channel]:
         """Fill in the variables of alert addresses from the environment."""
-        channels = []
-        for position, target in enumerate(targets):
-            names = placeholders(target.to)
-            lacking = tuple(name for name in names if not os.environ.get(name))
-            address = "" if lacking else target.to
-            for name in names if address else ():
-                address = address.replace(f"${{{name}}}", os.environ[name])
-            channels.append(Channel(target, position, address, lacking))
-        return channels
+        return [Channel(target, position, *self.fill(target.to)) for position, target in enumerate(targets)]
+
+    def fill(self, address: str) -> tuple[str, tuple[str, ...]]:
+        """Fill in the variables of an address; empty, and the names of those that are not set, where one is not."""
+        names = placeholders(address)
+        lacking = tuple(name for name in names if not os.environ.get(name))
+        if lacking:
+            return "", lacking
+        for name in names:
+            address = address.replace(f"${{{name}}}", os.environ[name])
+        return address, ()
 
     def child_environment(self, stack: Addresses | None = None) -> dict[str, str]:
         """Return what processes of the stack and the libraries in this one are told."""

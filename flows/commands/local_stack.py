@@ -75,6 +75,7 @@ def status(as_json: bool) -> None:
     """Say what runs, and what each use case serves. Exit code 1 where something does not work."""
     from flows.left_out import trouble_of
     from infra.stack import Stack
+    from tasks.stores.alerts import DEAD_AFTER
     from tasks.stores.releases import Releases
 
     settings = read_settings()
@@ -93,8 +94,17 @@ def status(as_json: bool) -> None:
                 "trouble": trouble_of(settings, name) if name in registered else None,
             }
         )
+    targets = settings.platform().target_reports(registered)
+    dead = [each for each in targets if each.attempts >= DEAD_AFTER]
     if as_json:
-        print_json({"up": bool(health), "programs": [vars(each) for each in health], "usecases": served})
+        print_json(
+            {
+                "up": bool(health),
+                "programs": [vars(each) for each in health],
+                "usecases": served,
+                "targets": [vars(each) for each in targets],
+            }
+        )
     else:
         print_table(
             "Programs" if health else "Nothing is up",
@@ -106,7 +116,23 @@ def status(as_json: bool) -> None:
             ("use case", "champion", "bundle", "open turn", "trouble"),
             [tuple(str(value or "") for value in each.values()) for each in served],
         )
-    if not all(each.answers for each in health) or any(each["trouble"] for each in served):
+        if dead:
+            print_table(
+                "Targets that take no messages (`driftwheel alert test USECASE` tries them)",
+                ("use case", "target", "since", "attempts", "next", "why"),
+                [
+                    (
+                        each.usecase,
+                        each.label,
+                        f"{each.failing_since:%Y-%m-%d %H:%M}",
+                        str(each.attempts),
+                        f"{each.next_attempt:%Y-%m-%d %H:%M}",
+                        each.last_error,
+                    )
+                    for each in dead
+                ],
+            )
+    if not all(each.answers for each in health) or any(each["trouble"] for each in served) or dead:
         sys.exit(FAILED)
 
 

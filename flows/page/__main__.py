@@ -22,10 +22,12 @@ def main() -> None:
     if not options.behind_login and not is_loopback(options.host):
         parser.error(f"{options.host} can be reached from elsewhere: put a login in front, and say --behind-login")
     listener = listen(options.port, options.host)
+    from flows.messenger import Messenger
     from flows.page.app import application
 
     settings = Settings()
     settings.tell_libraries()
+    Messenger(settings).start()
     made = application(settings, behind_login=options.behind_login)
     serve(made if options.behind_login else Front(made, "page", settings.token), listener)
 

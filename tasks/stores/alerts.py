@@ -14,8 +14,11 @@ from datetime import UTC, datetime
 
 from expectations.alerts import Severity, Target
 from tasks.stores.deliveries import Deliveries
+from tasks.stores.finding_kinds import describe
 from tasks.stores.messages import Calendar, Message, TargetState, delivered, plan, refused, write
 
+DEAD_AFTER = 3
+"""Attempts in vain, one after the other, until a target is called one that takes nothing."""
 MAX_SECONDS = 30.0
 """How long one target may take; Apprise gives up a silent one after 4 s, but not one that sends a byte a second."""
 _TALKERS = ("urllib3", "requests")
@@ -100,17 +103,35 @@ def deliver(
         now = clock()
         state = refused(state, outcome.why, now) if outcome.why else delivered(state, message, now)  # noqa: PLW2901
         before = database.told(usecase, each.name)
+        _note_health(database, usecase, each, state, now)
         database.note_attempt(usecase, each.name, state, message, taken=not outcome.why, before=before)
         if outcome.why:
             _log.error("%s of %s did not take a message (%s); it is sent again later", each.label, usecase, outcome.why)
     return sent
 
 
+def _note_health(database: Deliveries, usecase: str, channel: Channel, state: TargetState, now: datetime) -> None:
+    """Record that a target takes nothing any more, for the page and for other targets; or that it does again."""
+    key = _health_key(channel)
+    if not state.attempts:
+        database.end(usecase, [key], "it took a message", now)
+    elif state.attempts >= DEAD_AFTER:
+        since = f"{state.attempts} messages since {state.failing_since:%Y-%m-%d %H:%M} UTC were not taken"
+        summary = f"{channel.label}: {since}; {state.last_error}"
+        with database.transaction() as connection:
+            database.record(connection, describe(usecase, "undelivered", "warning", summary, key=key), now)
+
+
+def _health_key(channel: Channel) -> str:
+    return f"undelivered-{channel.name}"
+
+
 def _planned(
     database: Deliveries, usecase: str, channel: Channel, calendar: Calendar, now: datetime
 ) -> tuple[Message | None, TargetState]:
     state, told = database.target_state(usecase, channel.name), database.told(usecase, channel.name)
-    findings = database.findings_to_tell(usecase, state, told, now)
+    every = database.findings_to_tell(usecase, state, told, now)
+    findings = [each for each in every if each.key != _health_key(channel)]  # of itself it knows
     return plan(findings, told, state, channel.target, now, calendar), state
 
 

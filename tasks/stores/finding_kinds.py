@@ -209,6 +209,12 @@ KINDS: dict[str, Kind] = {
         "none of its flows runs; the flows of others do",
         "Correct the lines it names, then `driftwheel add NAME` (in containers `docker compose up register`)",
     ),
+    "undelivered": Kind(
+        "a target takes no messages",
+        "its address is wrong, its variable is not set, or it is away",
+        "its messages wait; they are tried again, at least every hour",
+        "`driftwheel alert test USECASE` says what each target answers",
+    ),
     "unmonitored": Kind(
         "monitoring does not run",
         "the flow server or the runner is away, or each run ends early",

@@ -315,7 +315,7 @@ def write(message: Message, usecase: str, calendar: Calendar, page: str) -> tupl
         lines.append(f"All of it: {page}/usecases/{usecase}")
     text = "\n".join(lines).strip()
     if len(text) > MAX_CHARACTERS:
-        where = f"; see {page}/usecases/{usecase}" if page else f"; see `driftwheel findings {usecase}`"
+        where = f"; see {page}/usecases/{usecase}" if page else f"; see `driftwheel alert list {usecase}`"
         text = f"{text[: MAX_CHARACTERS - len(where) - 4]} …{where}"
     return f"{usecase}: {_headline(message, standing)}", text
 

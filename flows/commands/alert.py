@@ -1,0 +1,91 @@
+"""`driftwheel alert ...`: what is wrong, and who is sent it."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+
+import click
+
+from flows.commands.shared import print_json, print_table, read_settings
+from flows.failing import FAILED
+
+
+@click.group()
+def alert() -> None:
+    """See what is wrong, acknowledge it, and try the targets that messages go to."""
+
+
+@alert.command("list")
+@click.argument("usecase", required=False)
+@click.option("--all", "everything", is_flag=True, help="Also what is over; of one use case.")
+@click.option("--last", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="How many with --all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all evidence.")
+def list_findings(usecase: str | None, everything: bool, last: int, as_json: bool) -> None:
+    """List findings: what is wrong now, the worst first."""
+    if everything and usecase is None:
+        raise click.UsageError("--all needs a USECASE")
+    database = read_settings().platform()
+    found = database.findings(usecase, last) if everything and usecase else database.open_findings(usecase)
+    if as_json:
+        print_json([vars(each) for each in found])
+        return
+    colours = {"failure": "red", "warning": "yellow", "info": "cyan"}
+    for each in found:
+        click.secho(f"{each.severity:<8}", fg=colours[each.severity], nl=False, bold=True)
+        click.echo(f"{each.usecase}  {each.key}  since {each.opened:%Y-%m-%d %H:%M}: ", nl=False)
+        click.secho(each.title, bold=True)
+        for line in each.body.splitlines():
+            click.echo(f"        {line}")
+        if each.acknowledged_by:
+            click.echo(f"        Acknowledged by {each.acknowledged_by}, {each.acknowledged_at:%Y-%m-%d %H:%M}")
+        if each.resolved:
+            click.echo(f"        Resolved {each.resolved:%Y-%m-%d %H:%M}: {each.resolved_how}")
+    if not found:
+        click.echo("Nothing is wrong, as far as any run has seen.")
+
+
+@alert.command()
+@click.argument("usecase")
+@click.argument("key")
+def acknowledge(usecase: str, key: str) -> None:
+    """Say that you know of a finding: nobody is sent more of it, unless it gets worse."""
+    from expectations.errors import DriftwheelError
+
+    if not read_settings().platform().acknowledge(usecase, key, getpass.getuser()):
+        raise DriftwheelError(
+            f"an open finding {key!r} of {usecase}", "none", "See `driftwheel alert list`: it names the keys"
+        )
+    click.echo(f"acknowledged: {key} of {usecase}")
+
+
+@alert.command()
+@click.argument("usecase")
+def test(usecase: str) -> None:
+    """Send a test message to each target of a use case, quiet hours or not. Exit code 1 where one does not take it."""
+    from tasks.stores.alerts import send_all
+
+    settings = read_settings()
+    loaded = settings.use_case(usecase)
+    channels = settings.channels(loaded.spec.alerts)
+    if not channels:
+        click.echo(f"{loaded.name} has no alerts: write addresses under `alerts` of its usecase.yaml")
+        return
+    title, body = f"{loaded.name}: test message", "This is a test: messages about this use case arrive here."
+    sent = send_all([(each, title, body, "info") for each in channels])
+    print_table(
+        f"Targets of {loaded.name}",
+        ("target", "gets messages from", "digest", "quiet", "test message"),
+        [
+            (
+                each.label,
+                channel.target.from_severity,
+                channel.target.digest or "",
+                channel.target.quiet or "",
+                each.why or "taken",
+            )
+            for channel, each in zip(channels, sent, strict=True)
+        ],
+    )
+    if any(each.why for each in sent):
+        sys.exit(FAILED)
