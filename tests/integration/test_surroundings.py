@@ -35,6 +35,7 @@ from flows.cli import main
 from infra import backup, copying
 from tasks.stores import engines
 from tasks.stores.database import Database
+from tasks.stores.finding_kinds import describe
 from tasks.stores.hashing import hash_file
 from tasks.stores.keys import Keys
 from tasks.stores.lake import BATCH, COLLECTED, Lake
@@ -113,7 +114,7 @@ ASK_DATABASE = (
     "remove",
 )
 """Commands that cannot go on without the platform database; `doctor` says so and goes on, `backup` copies it."""
-WRITE = ("score", *ASK_SERVERS, "up", "keys add", "keys remove", "add", "remove")
+WRITE = ("score", *ASK_SERVERS, "up", "keys add", "keys remove", "add", "remove", "alert acknowledge")
 """Commands that write into the home."""
 ALWAYS: Says = {  # what holds in every surrounding: no server is up, and none can be started
     **dict.fromkeys(ASK_SERVERS, "the Prefect server at .* to answer"),
@@ -160,6 +161,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
         evidence = {"bundle": bundle.digest, "version": "1", "run": ""}
         entry = Entry("r/1", "rentals", instant("2011-03-01"), "deploy", "promoted", "passed", "version 1", evidence)
         database.write(connection, entry)
+        database.record(connection, describe("rentals", "held", "failure", "rows failed"), instant("2011-03-01"))
     releases = Releases(home / "releases")
     releases.add("rentals", bundle.folder, bundle.digest)
     releases.set_desired("rentals", champion=Served(bundle=bundle.digest, version="1"))
@@ -335,7 +337,7 @@ def a_full_disk(place: Place) -> Iterator[Says]:
             "score": "no space left",
             **dict.fromkeys((*ASK_SERVERS, "up"), no_room),
             **dict.fromkeys(("keys add", "keys remove"), "no space left"),
-            **dict.fromkeys(("add", "remove"), "no space left on its disk"),
+            **dict.fromkeys(("add", "remove", "alert acknowledge"), "no space left on its disk"),
         }
     finally:
         engines.close_engines()
@@ -365,7 +367,7 @@ def a_home_for_reading_only(place: Place) -> Iterator[Says]:
             "doctor": "cannot be written by this user",
             **dict.fromkeys(("keys add", "keys remove"), denied),
             **dict.fromkeys((*ASK_SERVERS, "up"), "to write to the home"),
-            **dict.fromkeys(("add", "remove"), "no permission to write there"),
+            **dict.fromkeys(("add", "remove", "alert acknowledge"), "no permission to write there"),
             **({"down": denied} if ROOT else {}),
         }
 
@@ -395,7 +397,7 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
 @surrounding
 def no_home(place: Place) -> Iterator[Says]:
     place.emptied = True
-    unknown = ("score", "report", *ASK_SERVERS)
+    unknown = ("score", "report", "alert test", *ASK_SERVERS)
     yield {
         **dict.fromkeys(unknown, "a use case: one of bikes, flights, or a folder .*found +'rentals'"),
         "why": "a use case with decisions",
@@ -403,6 +405,7 @@ def no_home(place: Place) -> Iterator[Says]:
         "backup": "a home of driftwheel in .*found +no platform.db",
         "keys remove": "one of no keys",
         "remove": "a registered use case",
+        "alert acknowledge": "an open finding",
         "restore": "",
     }
 
@@ -441,7 +444,7 @@ def damaged_database(how: str) -> Says:
 def a_database_of_another_version(place: Place) -> Iterator[Says]:
     with contextlib.closing(sqlite3.connect(place.home / "platform.db")) as database, database:
         database.execute("alter table use_cases rename column folder to place")
-    asked = set(ASK_DATABASE) - {"why", "remove"}
+    asked = set(ASK_DATABASE) - {"why", "remove", "alert list", "alert acknowledge"}
     yield dict.fromkeys((*asked, "doctor", "backup"), "no such column: (use_cases.)?folder")
 
 
@@ -449,7 +452,9 @@ def a_database_of_another_version(place: Place) -> Iterator[Says]:
 def a_database_that_is_written(place: Place) -> Iterator[Says]:
     with contextlib.closing(sqlite3.connect(place.home / "platform.db", isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")
-        yield dict.fromkeys(("add", "remove"), "another process that holds it locked")  # who reads does not wait
+        yield dict.fromkeys(
+            ("add", "remove", "alert acknowledge"), "another process that holds it locked"
+        )  # who reads does not wait
 
 
 @surrounding
