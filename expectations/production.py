@@ -60,14 +60,14 @@ class Rows(Strict):
 
 
 def _kind_of_window(written: object) -> str:
-    return "rows" if isinstance(written, dict | Rows) else "span"
+    return "count" if isinstance(written, dict | Rows) else "span"
 
 
 class Monitoring(Strict):
     """What is watched in production."""
 
     every: Annotated[
-        Annotated[PositiveSpan, Tag("span")] | Annotated[Rows, Tag("rows")], Discriminator(_kind_of_window)
+        Annotated[PositiveSpan, Tag("span")] | Annotated[Rows, Tag("count")], Discriminator(_kind_of_window)
     ]
     """How long a window is: a span, or a number of rows (`{rows: 500}`). Days, weeks and months are those of
     `timezone`; shorter spans count in UTC. A window of rows is closed once it is full."""

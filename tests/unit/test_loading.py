@@ -198,7 +198,7 @@ def test_a_bomb_is_a_problem_with_its_line_within_a_second(
         ('"1 if time_hour <= 5 else 0"', f"'{'-' * 5_000}time_hour'", "nested deeper than 100"),
         ('"1 if time_hour <= 5 else 0"', f"'{'9' * 400} + time_hour'", "too large for 64 bits"),
         ('"1 if time_hour <= 5 else 0"', "{text: x, root: {}, columns: [x]}", "an expression is a text"),
-        ("every: 1mo", "every: {text: 1mo, months: 1, seconds: 0}", "a duration is a text"),
+        ("every: 1mo", "every: {text: 1mo, months: 1, seconds: 0}", "known: rows"),
         ("every: 1mo", "every: 99999999999d", "at most 100 years"),
         ("every: 1mo", f"every: '{'9' * 5000}d'", "a duration is"),
         ("- clip:", "- {}\n  - clip:", "step starts with one of"),
