@@ -79,7 +79,7 @@ types: setup ## Check types
 	@echo "mypy: about a minute"
 	@$(BIN)/mypy
 
-up: setup ## Start Prefect, MLflow, Evidently, the runner and the service
+up: setup ## Start the page, Prefect, MLflow, Evidently, the runner and the service
 	@$(BIN)/driftwheel up
 
 down: setup ## Stop them

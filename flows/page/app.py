@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,11 +19,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from expectations.errors import DriftwheelError
+from expectations.usecase import NAME_PATTERN
 from flows.page import charts, reading
 from flows.page.doing import ACTIONS, FLOWS, Action, Doing, person, said
 from flows.page.known import UseCases
@@ -141,6 +143,7 @@ class Page:
             counts=answers.counts.get(name),
             pace=per_minute(self.servers.history, name),
             errands=errands,
+            backtest=self._backtest(name) is not None,
             errors={kind: seen for (usecase, kind), seen in self.servers.errors.items() if usecase == name},
             lines=lines,
             found=[] if live else await asyncio.to_thread(reading.findings, self.database, name),
@@ -185,6 +188,17 @@ class Page:
             shown=await asyncio.to_thread(_distributions, self.settings, name, window, column),
             others=windows[-12:],
         )
+
+    async def backtest(self, request: Request) -> Response:
+        """Give the picture of a use case's last backtest."""
+        picture = self._backtest(request.path_params["name"])
+        if picture is None:
+            raise HTTPException(404, "No backtest of it was walked here.")
+        return FileResponse(picture, headers=HEADERS)
+
+    def _backtest(self, name: str) -> Path | None:
+        picture = self.settings.folder / "backtests" / f"{name}.png"
+        return picture if re.fullmatch(NAME_PATTERN, name) and picture.is_file() else None
 
     async def finding(self, request: Request) -> Response:
         """Show a finding: what, since when, why, what was done, what to do, and how it was resolved."""
@@ -294,6 +308,7 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
             Route("/usecases/{name}", page.use_case),
             Route("/usecases/{name}/live", page.use_case),
             Route("/usecases/{name}/entries/{number:int}", page.entry),
+            Route("/usecases/{name}/backtest.png", page.backtest),
             Route("/usecases/{name}/drift", page.drift),
             Route("/usecases/{name}/findings/{key:path}", page.finding),
             Route("/usecases/{name}/do/{action}", page.ask, methods=["GET", "POST"]),

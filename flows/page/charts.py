@@ -286,7 +286,8 @@ def arrivals(found: Sequence[Arrival]) -> Markup:
     step = width / len(found)
     drawn = []
     for index, each in enumerate(found):
-        x, wide = index * step + step * 0.15, max(step * 0.7, 0.8)
+        wide = min(max(step * 0.7, 0.8), 28.0)
+        x = index * step + (step - wide) / 2
         tall, apart = each.new / most * (height - 6), each.quarantined / most * (height - 6)
         said = f"{each.at:%Y-%m-%d %H:%M}: {each.new:,} new rows, {each.corrected:,} corrected, "
         said += f"{each.quarantined:,} in quarantine"

@@ -14,7 +14,8 @@ from expectations.slots import METRICS
 from expectations.usecase import REPLAY
 from flows.left_out import reason_of
 from infra.settings import Settings
-from tasks.stores.releases import Desired, Releases
+from tasks.stores.glances import Line
+from tasks.stores.releases import Desired, Releases, Served
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -89,6 +90,8 @@ class UseCases:
         self._settings, self.releases = settings, Releases(settings.folder / "releases")
         self._read: dict[str, tuple[object, LoadedUseCase | None, str]] = {}
         self._packed: dict[str, Packed | None] = {}
+        self.promotions: dict[str, tuple[Served, Line]] = {}
+        """Champion and the entry that made it one, by use case."""
 
     def names(self, registered: dict[str, Path]) -> list[str]:
         """Return those that are registered, and then the replays and those of which something is still served."""

@@ -21,7 +21,7 @@ from tasks.stores.ledger import TRIAL
 from tasks.stores.presences import PRESENCE
 
 Tone = Literal["good", "worse", "bad", "busy", "unknown", "none"]
-CARD_WINDOWS = 16
+CARD_WINDOWS = 12
 """Windows whose metric a card shows."""
 WINDOWS = 120
 """Windows that a use case's page shows, where no more are asked for."""
@@ -218,6 +218,7 @@ def overview(use_cases: UseCases, database: Database, now: datetime) -> list[Car
         cards = [
             replace(
                 _card(
+                    use_cases,
                     glances,
                     connection,
                     each,
@@ -235,17 +236,33 @@ def overview(use_cases: UseCases, database: Database, now: datetime) -> list[Car
 
 
 def _card(
-    glances: Glances, connection: Connection, known: Known, now: datetime, turn: Working | None, busy: bool, held: str
+    use_cases: UseCases,
+    glances: Glances,
+    connection: Connection,
+    known: Known,
+    now: datetime,
+    turn: Working | None,
+    busy: bool,
+    held: str,
 ) -> Card:
     windows = glimpse(glances.newest_contents(connection, known.name, CARD_WINDOWS))
     newest = glances.lines(connection, known.name, 1)
-    return card_of(known, windows, turn, newest, _promoted(glances, connection, known), now, busy=busy, held=held)
+    return card_of(
+        known, windows, turn, newest, _promoted(use_cases, glances, connection, known), now, busy=busy, held=held
+    )
 
 
-def _promoted(glances: Glances, connection: Connection, known: Known) -> Line | None:
-    if known.desired is None or known.desired.champion is None:
+def _promoted(use_cases: UseCases, glances: Glances, connection: Connection, known: Known) -> Line | None:
+    """Return the entry that made the champion one; looked for once, as long as it is the champion."""
+    champion = known.desired.champion if known.desired else None
+    if champion is None:
         return None
+    kept = use_cases.promotions.get(known.name)
+    if kept is not None and kept[0] == champion:
+        return kept[1]
     found = glances.lines(connection, known.name, 1, kinds=("deploy",), actions=("promoted", "rolled back"))
+    if found and champion.bundle[:12] in found[0].summary:  # the entry comes a moment after what is served
+        use_cases.promotions[known.name] = champion, found[0]
     return found[0] if found else None
 
 
@@ -387,7 +404,9 @@ def view(use_cases: UseCases, database: Database, name: str, now: datetime, most
         held = glances.marks(connection, HELD).get(name, "[]")
         newest = glances.lines(connection, name, 1)
         marked = glances.lines(connection, name, _MAX_MARKS, kinds=("decision", "deploy"), actions=MARKS)
-        card = card_of(known, windows, turn, newest, _promoted(glances, connection, known), now, busy=busy, held=held)
+        card = card_of(
+            known, windows, turn, newest, _promoted(use_cases, glances, connection, known), now, busy=busy, held=held
+        )
         stages = _stages(glances, connection, name, windows)
         trials = _trials(glances, connection, name)
         data = _data(glances, connection, name, tuple(json.loads(held)))

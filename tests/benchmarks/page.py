@@ -92,14 +92,16 @@ def seed(use_cases: int, days: int) -> list[str]:
                     "kind": kind, "action": action, "cause": "window", "summary": f"day {day}: " + "why " * 40,
                     "evidence": json.dumps(evidence if kind == "decision" else {"cleaned": {}, "metric": "rmse"}),
                 })  # fmt: skip
+        promoted = {"kind": "deploy", "action": "promoted", "summary": f"version 1 is the champion (bundle {'a' * 12})"}
+        entries.append({**entries[0], **promoted, "entry": f"{names[-1]}/promoted", "evidence": "{}"})
         with database.transaction() as connection:
             connection.execute(insert(tables.measurements), measured)
             connection.execute(insert(tables.ledger), entries)
     return names
 
 
-async def ask(names: list[str], rounds: int) -> dict[str, list[float]]:
-    """Time pages, after one of each."""
+async def ask(names: list[str], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Time pages, after one of each: by the wall, and of the processor, in milliseconds."""
     from flows.page.app import application
     from infra.settings import Settings
 
@@ -109,7 +111,7 @@ async def ask(names: list[str], rounds: int) -> dict[str, list[float]]:
         "its live part": f"/usecases/{names[0]}/live",
         "a use case, 1,200 windows": f"/usecases/{names[0]}?windows=1200",
     }
-    took: dict[str, list[float]] = {name: [] for name in paths}
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
     transport = httpx.ASGITransport(application(Settings()))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client:
         for number in range(rounds + 1):
@@ -117,7 +119,9 @@ async def ask(names: list[str], rounds: int) -> dict[str, list[float]]:
                 began = time.perf_counter(), time.process_time()
                 assert (await client.get(path)).status_code == 200
                 if number:
-                    took[name].append((time.perf_counter() - began[0]) * 1000)
+                    took[name].append(
+                        ((time.perf_counter() - began[0]) * 1000, (time.process_time() - began[1]) * 1000)
+                    )
     return took
 
 
@@ -131,11 +135,17 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DRIFTWHEEL_HOME"] = str(options.home or folder)
-        names = seed(options.use_cases, options.days)
+        kept = options.home is not None and options.home.exists()
+        names = sorted(path.name for path in (options.home / "usecases").iterdir()) if kept else None
+        names = names or seed(options.use_cases, options.days)
         size = sum(path.stat().st_size for path in Path(os.environ["DRIFTWHEEL_HOME"]).glob("platform.db*")) / 1e6
         print(f"{len(names)} use cases, {options.days} windows each, a database of {size:,.0f} MB")
         for name, took in asyncio.run(ask(names, options.rounds)).items():
-            print(f"{name}: {statistics.median(took):.0f} ms, slowest of {len(took)} {max(took):.0f} ms")
+            wall, processor = (list(each) for each in zip(*took, strict=True))
+            print(
+                f"{name}: {statistics.median(wall):.0f} ms ({statistics.median(processor):.0f} ms of the processor), "
+                f"slowest of {len(took)} {max(wall):.0f} ms"
+            )
 
 
 if __name__ == "__main__":

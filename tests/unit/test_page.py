@@ -485,3 +485,14 @@ def test_a_column_is_shown_or_it_is_said_why_not(page: Client, home: Home) -> No
     assert "Both distributions cannot be shown" in shown.text
     assert page.get("/usecases/flights-replay/drift?column=no").status_code == 404
     assert page.get("/usecases/nobody/drift?column=temp").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["..%2fflights-replay", "flights-replay", "%2e%2e"])
+def test_a_backtest_is_shown_where_one_was_walked(page: Client, home: Home, name: str) -> None:
+    (home.settings.folder / "flights-replay.png").write_bytes(b"another picture")
+    home.promote("flights-replay")
+    assert page.get(f"/usecases/{name}/backtest.png").status_code == 404
+    (home.settings.folder / "backtests").mkdir()
+    (home.settings.folder / "backtests" / "flights-replay.png").write_bytes(b"a picture")
+    assert page.get(f"/usecases/{name}/backtest.png").status_code == (200 if name == "flights-replay" else 404)
+    assert '<img class="picture"' in page.get("/usecases/flights-replay").text
