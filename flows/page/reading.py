@@ -144,8 +144,11 @@ class Trial:
     challenger: float | None
     rows: int
     since: str
-    gap: float | None
+    saved: float | None
+    """Share of the champion's loss that the fresh model saves."""
     deviation: float | None
+    back: float | None = None
+    """How much more of its loss the champion before would have: whether the last release was worth it."""
 
 
 @dataclass(frozen=True)
@@ -503,7 +506,7 @@ def _stages(glances: Glances, connection: Connection, name: str, windows: Sequen
 def _trials(glances: Glances, connection: Connection, name: str) -> tuple[Trial, ...]:
     found = []
     for line, evidence in glances.evidence_of(connection, name, TRIAL, _TRIALS):
-        variance = evidence.get("variance")
+        variance, gap, back = (evidence.get(name) for name in ("variance", "gap", "back"))
         found.append(
             Trial(
                 line.number,
@@ -514,8 +517,9 @@ def _trials(glances: Glances, connection: Connection, name: str) -> tuple[Trial,
                 evidence.get("challenger"),
                 int(evidence.get("rows") or 0),
                 str(evidence.get("start", "")),
-                evidence.get("gap"),
+                None if gap is None else -math.expm1(-gap),
                 math.sqrt(variance) if isinstance(variance, float) and variance >= 0 else None,
+                None if back is None else math.expm1(-back),
             )
         )
     return tuple(found)

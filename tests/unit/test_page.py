@@ -496,3 +496,12 @@ def test_a_backtest_is_shown_where_one_was_walked(page: Client, home: Home, name
     (home.settings.folder / "backtests" / "flights-replay.png").write_bytes(b"a picture")
     assert page.get(f"/usecases/{name}/backtest.png").status_code == (200 if name == "flights-replay" else 404)
     assert '<img class="picture"' in page.get("/usecases/flights-replay").text
+
+
+def test_a_trial_says_what_a_fresh_model_saves_and_what_the_one_before_would_lose(page: Client, home: Home) -> None:
+    home.promote("flights-replay")
+    evidence = {"metric": "rmse", "champion": 40.0, "challenger": 38.0, "rows": 900, "variance": 0.0009}
+    home.write("flights-replay", "trial", "better", "x", 3, gap=0.241, back=-0.18897, **evidence)
+    shown = page.get("/usecases/flights-replay").text
+    assert "+21.4% ± 3.0%" in shown
+    assert "loses +20.8%" in shown
