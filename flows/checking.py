@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from expectations.data import EVENT_TIME
 from expectations.errors import DriftwheelError
 from expectations.usecase import REPLAY, UseCase
 from infra.settings import Settings
@@ -86,7 +87,7 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
 def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[Finding]:
     from datetime import UTC, datetime, timedelta
 
-    from tasks.bundles.bundle import jsonable, load_bundle
+    from tasks.bundles.bundle import load_bundle
     from tasks.cleaning.repair import repair
     from tasks.cleaning.suite import validate
     from tasks.collection.joining import join_sources
@@ -155,7 +156,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
         "one prediction",
         True,
         f"{value:.4f} for the first row, from a bundle of {size / 1e3:.0f} kB "
-        f"({len(jsonable(cleaned.head(1))[0])} columns in the row)",
+        f"({len([name for name in cleaned.columns if name != EVENT_TIME])} columns in the row)",
     )
 
 

@@ -75,7 +75,7 @@ def test_the_wheel_turns_without_a_clock(stack: Addresses, tmp_path: Path, run: 
     served = httpx.get(f"{stack.service}/version").json()["usecases"]["cells"]
     assert served["champion"]["version"] == "2"
     trained = [each for each in Settings().platform().entries("cells") if each.kind == "train"][-1]
-    assert trained.evidence["holdout_rows"] == 36  # drawn from the 120 that the first champion had not learnt
+    assert 35 <= trained.evidence["holdout_rows"] <= 37  # drawn from the 120 that the first champion had not learnt
 
 
 def test_a_replay_walks_the_order_of_the_rows(stack: Addresses, tmp_path: Path) -> None:

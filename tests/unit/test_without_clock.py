@@ -16,17 +16,23 @@ from hypothesis import strategies as st
 from expectations.data import EVENT_TIME
 from expectations.errors import SourceError, UseCaseError
 from expectations.loading import LoadedUseCase, load_use_case
+from expectations.windows import Window
 from flows.backtest import past_of
 from flows.replay import plan_windows, read_history
 from tasks.backtesting.walking import walk
+from tasks.bundles.served_rows import true_labels
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.splits import folds_of, hold_back, units_of
+from tasks.stores.harvest import harvest
+from tasks.stores.journal import Origin, Predictions, pack
 from tasks.stores.lake import Known, Lake
 from tasks.stores.stamps import in_turn, stamps
 from tasks.training.judging import judge, split_rows
+from tasks.training.trying import known_before, rows_of
 from tests.conftest import instant, write_csv
+from tests.unit.test_feedback import BINARY as MANIFEST
 
 YAML = """
 name: cells
@@ -163,6 +169,55 @@ def test_instants_in_turn_are_all_different_and_moved_no_further_than_they_must(
     for own, moved in zip(given_.to_list(), found, strict=True):
         assert moved == (own if last is None else max(own, last + timedelta(microseconds=1)))
         last = moved
+
+
+def test_predictions_are_in_the_order_they_were_answered_in(tmp_path: Path) -> None:
+    lake, folder = Lake(str(tmp_path / "lake"), "cells"), tmp_path / "journal" / "cells" / "one"
+    folder.mkdir(parents=True)
+    origin = Origin("1", "b", ("patient",), None)
+
+    def answer(segment: int, *records: tuple[str, list[str]]) -> None:
+        packed = [pack(Predictions(at, ids, [0.5] * len(ids), origin, [[each] for each in ids])) for at, ids in records]
+        (folder / f"predictions-{segment:03}.msgpack").write_bytes(b"".join(packed))
+
+    early, late = "2026-01-01T00:00:00.000001+00:00", "2026-01-01T00:00:01.000000+00:00"
+    answer(1, (late, ["d", "e"]), (early, ["a", "b"]))
+    answer(2, (early, ["c"]))
+    harvest(tmp_path / "journal", "cells", lake)
+    found = lake.scan("predictions").collect().sort("event_time")
+    assert found["id"].to_list() == ["a", "b", "c", "d", "e"]
+    assert found["event_time"].is_unique().all()
+    assert (found["event_time"] - found["served_at"]).max() <= timedelta(microseconds=2)
+    answer(3, (early, ["f", "g"]))
+    harvest(tmp_path / "journal", "cells", lake, instant("2027-01-01"))  # of a past that is walked through
+    walked = lake.scan("predictions").collect().sort("event_time").tail(2)
+    assert walked["id"].to_list() == ["f", "g"]
+    assert walked["event_time"].is_between(instant("2026-12-31T23:59:59"), instant("2027-01-01")).all()
+
+
+def test_a_label_counts_whenever_it_came_unless_the_model_had_learnt_it(made: Cells) -> None:
+    made.collect(cells().head(30), "2026-01-01")
+    cutoff: datetime = made.known("2026-01-01")[EVENT_TIME].max()  # type: ignore[assignment]
+    made.collect(cells().head(40), "2026-01-03")  # some were asked about before they came
+    manifest = MANIFEST.model_copy(update={"cutoff": cutoff})
+    asked = ["p029", "p030", "p039", "p040"]
+    predictions = pl.DataFrame({"id": asked, "served_at": [instant("2026-01-02")] * 4})
+    window = Window(instant("2026-01-02"), instant("2026-01-02T01:00:00"))
+    known = Known(made.lake, made.usecase.spec, instant("2026-01-03"))
+    found, _ = true_labels(predictions, pl.DataFrame({"patient": asked}), known, made.lake, window, manifest)
+    truth = cells()["benign"].cast(pl.Float64)
+    assert found.to_list() == [None, truth[30], truth[39], None]
+
+
+def test_a_trial_is_on_the_newest_rows_to_come_since_its_window_began(made: Cells) -> None:
+    made.collect(cells().head(100), "2026-01-01")
+    made.collect(cells().head(160), "2026-01-03")
+    rows, spec = made.known("2026-01-04"), made.usecase.spec
+    window = Window(instant("2026-01-02"), instant("2026-01-02T01:00:00"), (1, 40))
+    assert rows_of(rows, spec, window)["patient"].to_list() == cells()["patient"][120:160].to_list()
+    later = Window(instant("2026-01-03T12:00:00"), instant("2026-01-03T13:00:00"), (41, 80))
+    assert rows_of(rows, spec, later).is_empty()  # the same rows are no new evidence
+    assert known_before(rows, spec, rows[EVENT_TIME][148]).height == 148
 
 
 # --- splits
