@@ -15,35 +15,24 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
 
 import httpx
 from prefect.automations import AutomationCore, EventTrigger, Posture, RunDeployment
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterNextScheduledStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-)
-from prefect.client.schemas.objects import StateType
-from prefect.client.schemas.schedules import CronSchedule
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
-from prefect.states import Cancelled
 
 from expectations.errors import DriftwheelError, StackError
 from expectations.loading import LoadedUseCase
 from expectations.masking import split_login
 from flows.left_out import forget_left_out, note_left_out
 from flows.messenger import Messenger, note_schedules
+from flows.superseded import skip_superseded
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
@@ -56,9 +45,6 @@ _SIGN_SECONDS = 1.0
 _KEEP_UP_SECONDS = 10.0
 _LOOKS_PER_REPAIR = 6
 """Looks at what piled up until automations are looked at, too."""
-_MAX_RUNS_A_LOOK = 200
-_SCHEDULED_TAG = "auto-scheduled"
-"""What Prefect marks runs with that a schedule made."""
 EVENTS = {
     events.RETRAIN_REQUESTED: "collect",
     events.DATASET_READY: "train",
@@ -154,13 +140,6 @@ def automate(client: SyncPrefectClient, usecase: str) -> None:
             client.update_automation(found[0].id, wanted)
 
 
-def cron_lines(client: SyncPrefectClient, usecase: str) -> list[str]:
-    """Return when monitoring of a use case runs, by the schedules Prefect has now; none where it is paused."""
-    deployment = client.read_deployment_by_name(f"monitor/{usecase}")
-    active = [each.schedule for each in deployment.schedules if each.active and not deployment.paused]
-    return sorted(each.cron for each in active if isinstance(each, CronSchedule))
-
-
 def forget(client: SyncPrefectClient, kept: set[str]) -> None:
     """Remove deployments and automations of use cases that are no longer registered."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
@@ -172,31 +151,6 @@ def forget(client: SyncPrefectClient, kept: set[str]) -> None:
                 for automation in client.read_automations_by_name(f"driftwheel: {target} {deployment.name}"):
                     client.delete_automation(automation.id)
             client.delete_deployment(deployment.id)
-
-
-def skip_superseded(client: SyncPrefectClient) -> int:
-    """Cancel runs of schedules that are due and were overtaken by a later one that is due too; returns how many.
-
-    A run does whatever is left to do up to its instant, so the later one does the work of all. After an outage, or
-    where a schedule comes more often than its flow ends, they would pile up without bound.
-    """
-    due = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        tags=FlowRunFilterTags(all_=[_SCHEDULED_TAG, "driftwheel"]),
-        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC)),
-    )
-    waiting: dict[tuple[UUID | None, str], list[UUID]] = {}
-    for run in client.read_flow_runs(
-        flow_run_filter=due, sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, limit=_MAX_RUNS_A_LOOK
-    ):
-        alike = run.deployment_id, json.dumps(run.parameters, sort_keys=True, default=str)
-        waiting.setdefault(alike, []).append(run.id)
-    superseded = [run for runs in waiting.values() for run in runs[:-1]]
-    for run_id in superseded:
-        said = "skipped: a later run of this schedule is due, which does its work too"
-        with suppress(ObjectNotFound):  # somebody removed it meanwhile
-            client.set_flow_run_state(run_id, Cancelled(message=said))
-    return len(superseded)
 
 
 def register(pool: str, kind: str, names: Sequence[str], folder: Path | None) -> list[str]:
@@ -254,6 +208,7 @@ def install(client: SyncPrefectClient, settings: Settings, place: Callable[[Runn
             place(deployment)
         remember(usecase, database)
         automate(client, name)
+        note_schedules(settings, name)
         forget_left_out(settings, name)
         installed.append(name)
     return installed
@@ -288,8 +243,6 @@ def _run() -> None:
     runner = Runner(pause_on_shutdown=False, limit=4)
     with get_client(sync_client=True) as client:
         names = install(client, settings, runner.add_deployment)
-        for name in names:
-            note_schedules(settings.platform(), name, cron_lines(client, name))
         skip_superseded(client)  # what came due while nobody was there
     Messenger(settings).start()
     if not names:
@@ -331,7 +284,6 @@ async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
             if number % _LOOKS_PER_REPAIR == 0:
                 for usecase in usecases:
                     automate(client, usecase)
-                    note_schedules(settings.platform(), usecase, cron_lines(client, usecase))
 
     for number in itertools.count(1):
         await asyncio.sleep(_KEEP_UP_SECONDS)

@@ -18,10 +18,10 @@ import httpx
 from expectations.cron import last_due
 from expectations.errors import DriftwheelError
 from expectations.loading import FILE, SUITE, LoadedUseCase, readable_alerts
+from expectations.masking import split_login
 from expectations.usecase import REPLAY
 from infra.settings import Settings
 from tasks.stores.alerts import Sent, deliver
-from tasks.stores.database import Database
 from tasks.stores.finding_kinds import describe
 from tasks.stores.messages import Calendar
 from tasks.stores.presences import PRESENCE
@@ -51,6 +51,8 @@ def note_monitored(settings: Settings, usecase: LoadedUseCase) -> None:
     database, now = settings.platform(), datetime.now(UTC)
     database.mark(usecase.name, _MONITORED, now.isoformat())
     database.end(usecase.name, ["unmonitored"], "a monitor run came to its end", now)
+    if not json.loads(database.marked(usecase.name, _SCHEDULE) or "{}").get("lines"):
+        note_schedules(settings, usecase.name)  # it may have been switched on since
     heartbeat = usecase.spec.heartbeat
     if heartbeat is None:
         return
@@ -58,21 +60,40 @@ def note_monitored(settings: Settings, usecase: LoadedUseCase) -> None:
     if lacking:
         _log.error("the heartbeat of %s is not sent: %s not set", usecase.name, " and ".join(lacking))
         return
+    talker = logging.getLogger("httpx")  # it would log the address, which is a password
+    former = talker.level
+    talker.setLevel(logging.WARNING)
     try:
         httpx.get(address, timeout=_PING_SECONDS, follow_redirects=True).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:  # its words hold the address, which is a password
+    except (httpx.HTTPError, httpx.InvalidURL) as error:  # its words hold the address, too
         _log.error("the heartbeat of %s was not taken: %s", usecase.name, type(error).__name__)
+    finally:
+        talker.setLevel(former)
 
 
-def note_schedules(database: Database, usecase: str, lines: Sequence[str]) -> None:
-    """Note by which cron lines monitoring runs now; none where it is paused."""
+def note_schedules(settings: Settings, usecase: str) -> list[str]:
+    """Note by which cron lines monitoring runs, as Prefect has them now; returns them, none where it is paused.
+
+    Where Prefect does not answer, or has no such deployment, what is known stays.
+    """
+    database = settings.platform()
     known = json.loads(database.marked(usecase, _SCHEDULE) or "{}")
-    if known.get("lines") != list(lines):
-        content = {"lines": list(lines), "since": datetime.now(UTC).isoformat()}
-        database.mark(usecase, _SCHEDULE, json.dumps(content))
+    api, own = split_login(settings.places().flow_api)
+    login = tuple(settings.prefect_login.split(":", 1)) if settings.prefect_login else own
+    try:
+        auth = httpx.BasicAuth(*login) if login else None
+        answer = httpx.get(f"{api}/deployments/name/monitor/{usecase}", timeout=_PING_SECONDS, auth=auth)
+        found = answer.raise_for_status().json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return list(known.get("lines", ()))
+    active = [] if found["paused"] else [each["schedule"] for each in found["schedules"] if each["active"]]
+    lines = sorted(each["cron"] for each in active if "cron" in each)
+    if known.get("lines") != lines:
+        database.mark(usecase, _SCHEDULE, json.dumps({"lines": lines, "since": datetime.now(UTC).isoformat()}))
+    return lines
 
 
-def watch_monitoring(database: Database, usecase: str, now: datetime, since: datetime) -> bool:
+def watch_monitoring(settings: Settings, usecase: str, now: datetime, since: datetime) -> bool:
     """Record that monitoring should have run and did not; returns whether that stands.
 
     Parameters
@@ -80,21 +101,37 @@ def watch_monitoring(database: Database, usecase: str, now: datetime, since: dat
     since : datetime
         When this process began to look: what was missed before, while all was down, is made up by one run.
     """
+    database = settings.platform()
     known = json.loads(database.marked(usecase, _SCHEDULE) or "{}")
     if not known.get("lines"):
-        database.end(usecase, ["unmonitored"], "its schedule is paused", now)
         return False
-    due = max(last_due(line, now - GRACE) for line in known["lines"])
     ended = database.marked(usecase, _MONITORED)
-    if due <= max(since, datetime.fromisoformat(known["since"])) or (ended and datetime.fromisoformat(ended) >= due):
+    last = datetime.fromisoformat(ended) if ended else None
+    due = missed(known["lines"], last, max(since, datetime.fromisoformat(known["since"])), now)
+    if due is None or any(abs(now - seen) < PRESENCE for _, seen in database.present(usecase).values()):
+        return False  # a flow of it is at work, where one is present
+    if note_schedules(settings, usecase) != known["lines"]:  # somebody paused or changed it: that is no fault
+        database.end(usecase, ["unmonitored"], "its schedule was changed", now)
         return False
-    if any(abs(now - seen) < PRESENCE for _, seen in database.present(usecase).values()):  # a flow of it is at work
-        return False
-    last = f"the last run ended {datetime.fromisoformat(ended):%Y-%m-%d %H:%M}" if ended else "none has ended yet"
-    summary = f"a monitor run was due at {due:%Y-%m-%d %H:%M} UTC and did not come to its end; {last}"
+    said = f"the last run ended {last:%Y-%m-%d %H:%M}" if last else "none has ended yet"
+    summary = f"a monitor run was due at {due:%Y-%m-%d %H:%M} UTC and did not come to its end; {said}"
     with database.transaction() as connection:
         database.record(connection, describe(usecase, "unmonitored", "failure", summary, {"due": due}), now)
     return True
+
+
+def missed(lines: Sequence[str], last: datetime | None, since: datetime, now: datetime) -> datetime | None:
+    """Return the newest moment a run was due at and had time to end; None where one ended since, or none was due.
+
+    Parameters
+    ----------
+    last : datetime, optional
+        When a run ended last.
+    since : datetime
+        From when on runs count.
+    """
+    due = max(last_due(line, now - GRACE) for line in lines)
+    return None if due <= since or (last is not None and last >= due) else due
 
 
 class Messenger(threading.Thread):
@@ -131,7 +168,7 @@ class Messenger(threading.Thread):
 
     def _look_at(self, name: str, folder: Path) -> None:
         database = self.settings.platform()
-        watch_monitoring(database, name, datetime.now(UTC), self._began)
+        watch_monitoring(self.settings, name, datetime.now(UTC), self._began)
         try:
             usecase = self._load(name, folder)
         except DriftwheelError:  # reported as a finding by whoever ran it

@@ -32,6 +32,7 @@ from expectations.errors import AccessError, UnreachableError, UseCaseError
 from flows.instants import refuse_future
 from flows.left_out import note_left_out
 from flows.messenger import send_messages
+from flows.superseded import SCHEDULED_TAG, skip_superseded
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
@@ -103,6 +104,9 @@ def open_job(
     settings = Settings()
     refuse_strangers(settings)
     report_to_prefect()
+    if SCHEDULED_TAG in flow_run.tags:  # workers of a pool have nobody else who does so after an outage
+        with get_client(sync_client=True) as client:
+            skip_superseded(client)
     try:
         loaded = settings.use_case(usecase, namespace)
     except UseCaseError as error:  # it could be read when its flows were started

@@ -53,6 +53,7 @@ def test_automations_and_deployments_removed_by_hand_are_back_with_the_next_star
     from prefect.client.orchestration import get_client
 
     from flows.deployments import EVENTS, install
+    from flows.messenger import note_schedules
 
     folder, settings = make_use_case("unwired"), Settings()
     settings.platform().add_use_case("unwired", folder, settings.use_case(str(folder)).digest)
@@ -72,6 +73,13 @@ def test_automations_and_deployments_removed_by_hand_are_back_with_the_next_star
         assert installed() == wired
         client.delete_deployment(client.read_deployment_by_name("train/unwired").id)
         assert installed() == wired
+        # who watches whether monitoring runs asks for its schedule: as in the YAML, and as a person changes it
+        assert note_schedules(settings, "unwired") == []
+        monitor = client.read_deployment_by_name("monitor/unwired")
+        client.update_deployment_schedule(monitor.id, monitor.schedules[0].id, active=True)
+        assert note_schedules(settings, "unwired") == ["0 * * * *"]
+        client.pause_deployment(monitor.id)
+        assert note_schedules(settings, "unwired") == []
     settings.platform().remove_use_case("unwired")
 
 
@@ -81,7 +89,8 @@ def test_runs_of_a_schedule_that_comes_too_often_do_not_pile_up(stack: Addresses
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
     from prefect.states import Scheduled
 
-    from flows.deployments import install, skip_superseded
+    from flows.deployments import install
+    from flows.superseded import skip_superseded
 
     folder, settings = make_use_case("hasty"), Settings()
     settings.platform().add_use_case("hasty", folder, settings.use_case(str(folder)).digest)

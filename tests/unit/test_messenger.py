@@ -1,0 +1,178 @@
+"""Between flows: what waits is sent, and monitoring that does not run is noticed by somebody else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expectations.cron import last_due
+from expectations.loading import LoadedUseCase
+from flows.messenger import GRACE, Messenger, missed, note_monitored, note_schedules, watch_monitoring
+from infra.settings import Settings
+from tasks.stores.finding_kinds import describe
+from tests.conftest import instant
+from tests.fronts import serving
+
+HOURLY = {"active": True, "schedule": {"cron": "0 * * * *"}}
+
+
+@dataclass
+class World:
+    """Everything outside: Prefect's answer about schedules, and what was asked of a chat and of a heartbeat."""
+
+    url: str = ""
+    schedules: list[dict[str, object]] = field(default_factory=lambda: [HOURLY])
+    paused: bool = False
+    asked: list[str] = field(default_factory=list)
+    status: int = 200
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            world.asked.append(self.path)
+            self.send_response(world.status)
+            self.end_headers()
+            self.wfile.write(json.dumps({"paused": world.paused, "schedules": world.schedules}).encode())
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        world.url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("PREFECT_API_URL", f"{world.url}/api")
+        yield world
+
+
+@pytest.fixture
+def usecase(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_use_case: Callable[..., Path]
+) -> LoadedUseCase:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BEAT", f"{world.url}/beat")
+    changes = {"alerts": [world.url.replace("http", "json") + "/chat"], "heartbeat": {"ping": "${BEAT}"}}
+    folder = make_use_case("rentals", changes)
+    settings = Settings()
+    loaded = settings.use_case(str(folder))
+    settings.platform().add_use_case("rentals", folder, loaded.digest)
+    return loaded
+
+
+def standing() -> list[str]:
+    return [each.key for each in Settings().platform().open_findings("rentals")]
+
+
+def test_a_run_that_was_due_and_did_not_end_is_a_finding_until_one_ends(usecase: LoadedUseCase, world: World) -> None:
+    settings, long_ago = Settings(), datetime.now(UTC) - timedelta(days=1)
+    assert note_schedules(settings, "rentals") == ["0 * * * *"]
+    later = datetime.now(UTC) + timedelta(hours=3)
+    assert watch_monitoring(settings, "rentals", later, long_ago)
+    (finding,) = settings.platform().open_findings("rentals")
+    assert (finding.key, finding.severity) == ("unmonitored", "failure")
+    assert "none has ended yet" in finding.body
+    assert not watch_monitoring(settings, "rentals", later, later)  # all was down: one run makes up for it
+    note_monitored(settings, usecase)
+    assert standing() == []
+    assert not watch_monitoring(settings, "rentals", datetime.now(UTC), long_ago)
+
+
+def test_a_schedule_that_was_paused_or_switched_on_in_prefect_is_asked_for(
+    usecase: LoadedUseCase, world: World
+) -> None:
+    settings, began = Settings(), datetime.now(UTC)
+    note_schedules(settings, "rentals")
+    world.paused = True
+    assert not watch_monitoring(settings, "rentals", began + timedelta(hours=3), began)
+    assert standing() == []
+    world.paused = False
+    assert not watch_monitoring(settings, "rentals", began + timedelta(hours=3), began)
+    note_monitored(settings, usecase)
+    assert watch_monitoring(settings, "rentals", datetime.now(UTC) + timedelta(hours=3), began)
+
+
+def test_that_prefect_is_away_does_not_hide_it(usecase: LoadedUseCase, world: World) -> None:
+    settings, began = Settings(), datetime.now(UTC)
+    note_schedules(settings, "rentals")
+    world.status = 500
+    assert watch_monitoring(settings, "rentals", began + timedelta(hours=3), began)
+
+
+def test_a_flow_that_is_at_work_is_waited_for(usecase: LoadedUseCase, world: World) -> None:
+    from flows.stage import this_process
+    from tasks.stores.pulses import Presence
+
+    settings, began = Settings(), datetime.now(UTC) - timedelta(hours=5)
+    database = settings.platform()
+    note_schedules(settings, "rentals")
+    database.mark("rentals", "monitor schedule", json.dumps({"lines": ["0 * * * *"], "since": began.isoformat()}))
+    with Presence(database, "run", "rentals", this_process()):
+        assert not watch_monitoring(settings, "rentals", datetime.now(UTC), began)
+    assert watch_monitoring(settings, "rentals", datetime.now(UTC), began)
+
+
+def test_the_address_outside_is_asked_as_a_run_ends(
+    usecase: LoadedUseCase, world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    note_monitored(Settings(), usecase)
+    assert world.asked.count("/beat") == 1
+    note_monitored(Settings(), usecase.renamed("rentals-replay"))
+    assert world.asked.count("/beat") == 1
+    world.status = 500
+    note_monitored(Settings(), usecase)
+    assert "the heartbeat of rentals was not taken: HTTPStatusError" in caplog.text
+    monkeypatch.setenv("BEAT", "http://127.0.0.1:9/secret-token")
+    note_monitored(Settings(), usecase)
+    assert "ConnectError" in caplog.text
+    monkeypatch.delenv("BEAT")
+    note_monitored(Settings(), usecase)
+    assert "BEAT not set" in caplog.text
+    assert "secret-token" not in caplog.text
+    assert f"{world.url}/beat" not in caplog.text
+
+
+def test_what_waits_is_sent_while_no_flow_runs(usecase: LoadedUseCase, world: World) -> None:
+    settings = Settings()
+    database = settings.platform()
+    with database.transaction() as connection:
+        database.record(connection, describe("rentals", "held", "failure", "rows failed"), datetime.now(UTC))
+    messenger = Messenger(settings)
+    for _ in range(2):
+        messenger.look()
+    assert world.asked.count("/chat") == 1
+    database.add_use_case("broken", usecase.folder / "nowhere", "digest")
+    (usecase.folder / "usecase.yaml").write_text(f"alerts: ['{world.url.replace('http', 'json')}/chat']\nnmae: x")
+    with database.transaction() as connection:
+        database.record(connection, describe("rentals", "left-out", "failure", "cannot be read"), datetime.now(UTC))
+    database.end("rentals", ["held"], "well", datetime.now(UTC))
+    messenger.look()  # the second failure waits five minutes, the broken use case holds nobody up
+    assert world.asked.count("/chat") == 1
+    messenger.stop()
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from(["0 * * * *", "*/5 * * * *", "30 3 * * mon"]))
+def test_no_run_is_missed_that_had_no_time_to_end_or_that_ended(minutes: int, ago: int, line: str) -> None:
+    now, since = instant("2026-01-01") + timedelta(minutes=minutes), instant("2020-01-01")
+    due = missed([line], None, since, now)
+    assert due is not None
+    assert due <= now - GRACE
+    assert missed([line], due, since, now) is None
+    assert missed([line], None, due, now) is None
+    last = now - timedelta(minutes=ago)
+    assert (missed([line], last, since, now) is None) == (last >= last_due(line, now - GRACE))
