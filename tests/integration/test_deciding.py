@@ -103,6 +103,49 @@ def test_labels_that_come_late_are_decided_about_when_they_come(job: Job) -> Non
     assert deciding.decide_now(job).decision.action == "retrain"
 
 
+DRIFT = [{"column": "temp", "drifted": True, "missing_share": 0.0}]
+LOST = {"metric": "rmse", "value": 90.0, "low": 80.0, "high": 100.0, "trusted": True}
+
+
+@pytest.mark.parametrize(
+    ("status", "estimated", "severity"),
+    [
+        ("good", [], "info"),
+        ("unknown", [], "info"),
+        ("unknown", [LOST], "warning"),
+        ("unknown", [LOST | {"low": 44.0}], "info"),
+        ("unknown", [LOST | {"trusted": False, "why": "few labels"}], "info"),
+    ],
+)
+def test_drift_is_worth_a_message_only_where_a_loss_is_expected_beyond_doubt(
+    job: Job, status: str, estimated: list[dict[str, object]], severity: str
+) -> None:
+    measured(job, "2011-04-01", "2011-05-01", status)
+    (content,) = job.database.measurements(job.name)
+    content |= {"drift": DRIFT, "estimated": estimated}
+    job.database.put_measurement(job.name, instant("2011-04-01"), instant("2011-05-01"), content)
+    assert deciding.decide_now(job).decision.action == "warn"
+    assert [(each.key, each.severity) for each in job.database.open_findings(job.name)] == [("drift", severity)]
+    measured(job, "2011-05-01", "2011-06-01", "good")
+    assert deciding.decide_now(job).decision.action == "keep"
+    assert job.database.open_findings(job.name) == []
+    assert job.database.finding(job.name, "drift").resolved_how == "the newest window has no drift"
+
+
+def test_a_window_without_labels_does_not_end_a_loss(job: Job) -> None:
+    def standing() -> list[str]:
+        return [each.key for each in job.database.open_findings(job.name)]
+
+    measured(job, "2011-04-01", "2011-05-01", "violated")
+    deciding.decide_now(job)
+    measured(job, "2011-05-01", "2011-06-01", "unknown")
+    assert deciding.decide_now(job).decision.cause == "unknown"
+    assert standing() == ["loss"]
+    measured(job, "2011-05-01", "2011-06-01", "good")
+    deciding.decide_now(job)
+    assert standing() == []
+
+
 def test_a_metric_that_is_no_number_is_named_and_decides_nothing(job: Job) -> None:
     measured(job, "2011-04-01", "2011-05-01", "unknown")
     (content,) = job.database.measurements(job.name)
