@@ -16,10 +16,9 @@ from tasks.stores.progress import doing
 
 Kind = Literal["number", "integer", "boolean", "text", "instant", "empty"]
 
-SPELLINGS = frozenset(
-    {"na", "n/a", "#n/a", "nan", "null", "#null!", "none", "nil", "-", "--", "?", ".", "*", "unknown", "missing"}
-)
-"""Texts, in small letters, that stand for a missing value where all others of a column are numbers or instants."""
+_WORDS = ("na", "n/a", "#n/a", "nan", "null", "#null!", "none", "nil", "-", "--", "?", ".", "*", "unknown", "missing")
+SPELLINGS = frozenset({"NaN", *(spell(word) for word in _WORDS for spell in (str.lower, str.upper, str.title))})
+"""Texts that stand for a missing value where all others of a column are numbers or instants."""
 PLAIN_SPELLINGS = frozenset({"N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null"})
 """Those that stand for one among texts, too. `NA` does unless all else there are words of two capitals: Namibia."""
 LEADING_ZEROS = "leading zeros: kept as text, so that nothing of them is lost"
@@ -30,6 +29,7 @@ _EXACT_ROWS = 200_000
 """Rows up to which distinct values are counted, not estimated."""
 _EXACT_DISTINCT = 5000
 _BINS = 24
+_MIN_ROUNDED = 16
 _PADDED, _ROUNDED = r"^[+-]?0[0-9]", r"^[+-]?[0-9]{16,}$"
 _DATES = {
     "date": r"^\d{4}[-/]\d{2}[-/]\d{2}$",
@@ -107,6 +107,7 @@ class Profile:
     address: str
     rows: int
     texts: bool
+    separator: str
     missing: tuple[str, ...]
     columns: Mapping[str, Column]
     sample: pl.DataFrame
@@ -141,7 +142,7 @@ def profile_table(table: Table) -> Profile:
     scan, sample = (_typed(frame, written, missing) for frame in (table.scan, table.sample.lazy()))
     rows = sample.collect()
     columns = dict(_describe(table, written, scan, rows))
-    return Profile(table.address, table.rows, table.texts, missing, columns, rows, scan)
+    return Profile(table.address, table.rows, table.texts, table.separator, missing, columns, rows, scan)
 
 
 # --- how values are written -------------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ def _read_texts(table: Table) -> Iterator[tuple[str, _Written]]:
 def _counts(name: str, table: Table) -> Iterator[pl.Expr]:
     """Count how the texts of a column are written; what the sample excludes is not looked for in all rows."""
     column = pl.col(name)
-    spelled = column.str.to_lowercase().str.strip_chars().is_in(list(SPELLINGS))
+    spelled = column.is_in(sorted(SPELLINGS))
     real = pl.when(~spelled).then(column)
     sampled = table.sample.select(real.alias("value"))["value"].drop_nulls()
     yield real.count().alias(f"{name}\0present")
@@ -178,7 +179,8 @@ def _counts(name: str, table: Table) -> Iterator[pl.Expr]:
         yield bare.cast(pl.Float64, strict=False).count().alias(f"{name}\0floats")
         yield bare.cast(pl.Int64, strict=False).count().alias(f"{name}\0integers")
         yield bare.str.contains(_PADDED).any().alias(f"{name}\0padded")
-        yield bare.str.contains(_ROUNDED).any().alias(f"{name}\0rounded")
+        long = bare.filter(bare.str.len_bytes() >= _MIN_ROUNDED)
+        yield long.str.contains(_ROUNDED).any().alias(f"{name}\0rounded")
     if len(sampled) and sampled.str.to_lowercase().is_in(TRUE_OR_FALSE).all():
         yield real.str.to_lowercase().is_in(TRUE_OR_FALSE).sum().alias(f"{name}\0booleans")
     for shape, pattern in _DATES.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ _SIGNS = {
     b"{": "JSON: write its records as CSV or Parquet",
     b"[": "JSON: write its records as CSV or Parquet",
 }
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATORS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,8 @@ class Table:
         Every n-th row of it, in order.
     texts : bool
         Whether it comes from CSV.
+    separator : str
+        What parts its columns there.
     """
 
     address: str
@@ -59,6 +62,7 @@ class Table:
     sample: pl.DataFrame
     rows: int
     texts: bool
+    separator: str = ","
 
     @property
     def columns(self) -> list[str]:
@@ -87,15 +91,16 @@ def read_table(address: str, folder: Path) -> Table:
         address = os.path.normpath(folder / local_path(address))
     source = FileSource(kind="file", path=address, missing=("",))
     context = SourceContext(SOURCE, folder, frozenset(), None)
-    scans, texts = [], False
+    scans, texts, separator = [], False, ","
     for found in source.locate(context):
         doing(f"reading {file_name(found)}")
         with _unchanged(found):
             content = source.fetch(SOURCE, found)
         is_csv = ".parquet" not in file_name(found)
         texts |= is_csv
+        separator = _separator(content) if is_csv else separator
         with reading(found):
-            scans.append(_scan_csv(content, found) if is_csv else _scan_parquet(content, found))
+            scans.append(_scan_csv(content, found, separator) if is_csv else _scan_parquet(content, found))
     if len({tuple(scan.collect_schema().items()) for scan in scans}) > 1:
         raise SourceError(
             "the same columns in every file",
@@ -114,7 +119,7 @@ def read_table(address: str, folder: Path) -> Table:
         doing(f"taking a sample of {rows:,} rows")
         step = -(-rows // SAMPLE)
         chosen = scan.with_row_index(_ROW).filter(pl.col(_ROW) % step == 0).drop(_ROW) if step > 1 else scan
-        return Table(address, scan, collect(chosen), rows, texts)
+        return Table(address, scan, collect(chosen), rows, texts, separator)
 
 
 def collect(scan: pl.LazyFrame) -> pl.DataFrame:
@@ -139,7 +144,13 @@ def _no_table(address: str, found: str) -> SourceError:
     return SourceError(f"a table in CSV or Parquet at {file_name(address)}", found, remedy)
 
 
-def _scan_csv(content: bytes, address: str) -> pl.LazyFrame:
+def _separator(content: bytes) -> str:
+    """Return what parts the names in the first line: what is there most often, outside of quotes."""
+    line = re.sub(rb'"[^"]*"', b"", content[: 2**16].lstrip().partition(b"\n")[0])
+    return max(_SEPARATORS, key=lambda each: line.count(each.encode()))
+
+
+def _scan_csv(content: bytes, address: str, separator: str) -> pl.LazyFrame:
     head = content[:4096].lstrip()
     if not head:
         raise _no_table(address, "nothing: the file is empty")
@@ -147,12 +158,9 @@ def _scan_csv(content: bytes, address: str) -> pl.LazyFrame:
         raise _no_table(address, sign)
     if b"\0" in head:
         raise _no_table(address, "bytes that are no text")
-    scan = pl.scan_csv(io.BytesIO(content), infer_schema=False, null_values=[""])
+    scan = pl.scan_csv(io.BytesIO(content), separator=separator, infer_schema=False, null_values=[""])
     names = scan.collect_schema().names()
     refuse_repeated(SOURCE, names, address)
-    for separator, said in _SEPARATORS.items():
-        if len(names) == 1 and separator in names[0]:
-            raise _no_table(address, f"columns parted by {said}: Write it with commas")
     # a blank line is no row
     return scan.filter(~pl.all_horizontal(pl.all().is_null())) if len(names) > 1 else scan
 

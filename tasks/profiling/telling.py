@@ -34,7 +34,7 @@ def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str
         yield "tried", f"{trial.metric} {trial.value:.3f} on the newest {trial.rows:,} of the rows looked at"
     about = f"{choices.every}, about {choices.window_rows:,} rows in each"
     yield "windows", about if clock.column else f"of {choices.window_rows:,} predictions"
-    yield "written", f"{folder}"
+    yield "written", f"{folder.name}/: usecase.yaml, suite.yaml, profile.html"
     yield "next", f"driftwheel check {choices.name}"
 
 

@@ -95,7 +95,8 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
     key = f", row_key: {choices.row_key}" if choices.row_key else ""
     missing = f", missing: [{', '.join(json.dumps(each, ensure_ascii=False) for each in profile.missing)}]"
     written = missing if profile.texts and set(profile.missing) != {"", "NA"} else ""
-    yield f"  {SOURCE}: {{kind: file, path: {quote(profile.address)}{written}{key}}}"
+    parted = f", separator: {json.dumps(profile.separator)}" if profile.separator != "," else ""
+    yield f"  {SOURCE}: {{kind: file, path: {quote(profile.address)}{parted}{written}{key}}}"
     expression = label_expression(target)
     after = f", available_after: {choices.available_after}" if clock.column else ""
     if clock.column:

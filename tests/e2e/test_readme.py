@@ -37,7 +37,15 @@ def test_every_place_it_names_exists() -> None:
 
 
 READING = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-NAMED = {"kill -9", "mlflow models serve", "curl --cacert", "restic forget", "monitor rising", "columns / level"}
+NAMED = {
+    "import driftwheel",
+    "kill -9",
+    "mlflow models serve",
+    "curl --cacert",
+    "restic forget",
+    "monitor rising",
+    "columns / level",
+}
 NAMED |= {"cannot be told", "new category", "out of range", "share of"}  # what is said of a column that drifted
 """What is named in a sentence, and is no command that a reader types."""
 CANARY = "driftwheel deploy pumps --version 2 --strategy canary --steps 0.5 --step 10m"
@@ -46,6 +54,11 @@ TRAFFIC = (
 )
 ASK = """curl -s http://127.0.0.1:8080/pumps/invocations -H 'content-type: application/json' -d '{"dataframe_records":
   [{"time": "2024-02-01T10:00:00Z", "pump": "north", "pressure": 5.1, "vibration": 1.9}]}'"""
+ASK_RIDES = (
+    ASK.partition("\n")[0].replace("pumps", "rides")
+    + """
+  [{"time": "2011-10-03T08:00:00Z", "holiday": 0, "workingday": 1}]}'"""
+)
 DECIDE = "driftwheel decide flights-replay --dry-run --policy mine.yaml"
 ALONE = (
     "python -m infra.serving --releases ~/.driftwheel/releases --journal ~/.driftwheel/journal --port 8080 --workers 2"
@@ -53,6 +66,11 @@ ALONE = (
 
 RUN: dict[str, str | tuple[int, str]] = {
     "source .venv/bin/activate": "",
+    "driftwheel new rides --from expectations/bikes/data/rides.csv.gz --target bikers": "together with registered",
+    "driftwheel check rides": "one prediction",
+    "driftwheel add rides && driftwheel up --detach": "driftwheel is up",
+    "driftwheel run loop rides --as-of 2011-10-01": "version 1 is the champion",
+    ASK_RIDES: '"predictions":[',
     "python pumps/make_data.py": "",
     "driftwheel check pumps": "one prediction",
     "driftwheel replay pumps --compare": "0 failed",
@@ -113,10 +131,14 @@ SUBSTITUTED = {
     "--step 10m": "--step 10s",
     "--windows 100": "--windows 1",
     "tests/benchmarks/": f"{ROOT}/tests/benchmarks/",
+    "expectations/bikes/data/": f"{ROOT}/expectations/bikes/data/",
     ".venv/bin/activate": str(BIN.parent / "activate"),
 }
 """What is typed otherwise in the test, so that it ends soon and writes nowhere else."""
 AS = {
+    "driftwheel new NAME --from ADDRESS --target COLUMN": (
+        "driftwheel new rides --from expectations/bikes/data/rides.csv.gz --target bikers"
+    ),
     "driftwheel check USECASE": "driftwheel check pumps",
     "driftwheel backtest flights": "driftwheel backtest pumps",
     "driftwheel decide pumps --dry-run --policy mine.yaml": DECIDE,
@@ -168,7 +190,8 @@ ELSEWHERE = {
 }
 """Commands that need an engine, a registry or an hour: the test (or what CI runs) that runs them, and its words."""
 BY_HAND = {
-    f"make bench{each}" for each in ("", "-causes", "-estimates", "-judgement", "-policies", "-serving", "-streams")
+    f"make bench{each}"
+    for each in ("", "-causes", "-estimates", "-judgement", "-new", "-policies", "-serving", "-streams")
 }
 """Measurements, of minutes; that make knows them, and that what they run is there, is all that is tested."""
 

@@ -160,6 +160,19 @@ def test_parquet_is_what_it_says(tmp_path: Path) -> None:
     assert [each.missing for each in found.columns.values()] == [0, 1, 0, 0, 1]
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_what_parts_columns_is_found_and_written(separator: str, tmp_path: Path) -> None:
+    frame = table(tmp_path).sample.with_columns(pl.lit("p,q").alias("a,b"))
+    (tmp_path / "t.csv").write_text(frame.write_csv(separator=separator))
+    profile = profile_table(read_table("t.csv", tmp_path))
+    assert list(profile.columns) == ["at", "x", "y", "a,b"]
+    found_use_case(tmp_path / "made", profile, "y", clock=None, keys=())
+    usecase = load_use_case(str(tmp_path / "made"))
+    source = usecase.spec.sources["data"]
+    rows = read_source("data", source, usecase.folder, usecase.spec.columns, usecase.spec.clock)
+    assert rows["x"].to_list() == frame["x"].to_list()
+
+
 def test_words_of_a_name() -> None:
     assert split_name("customerID") == ("customer", "id")
     assert split_name("Luftdruck (hPa)") == ("luftdruck", "h", "pa")
@@ -417,8 +430,6 @@ def judged(folder: Path) -> str:
 REFUSED = {
     "an empty file": (b"", "empty"),
     "names alone": (b"a,b\n", "rows below the names"),
-    "semicolons": (b"a;b\n1;2\n", "semicolons"),
-    "tabs": (b"a\tb\n1\t2\n", "tabs"),
     "a workbook": (b"PK\x03\x04\0\0", "Excel"),
     "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
     "Latin-1": ("at,grün\n2024-01-01,ö\n".encode("latin-1"), "UTF-8"),

@@ -28,6 +28,8 @@ class TableFiles(Source):
     path: Annotated[str, Field(min_length=1)]
     format: Literal["csv", "parquet"] | None = None
     """Read off the file name where not given."""
+    separator: Annotated[str, Field(pattern=r"^[,;|\t]$")] = ","
+    """What parts the columns of a CSV file: a comma, a semicolon, a bar or a tab."""
     missing: tuple[str, ...] = ("", "NA")
     """Texts that stand for a missing value in a CSV file."""
     row_key: Annotated[str, Field(min_length=1)] | None = None
@@ -110,7 +112,9 @@ def _table(name: str, source: TableFiles, address: str, content: bytes, context:
     try:
         if kind == "parquet":
             return plain(pl.read_parquet(io.BytesIO(content)), context.clock)
-        texts = pl.read_csv(io.BytesIO(content), null_values=list(source.missing), infer_schema=False)
+        texts = pl.read_csv(
+            io.BytesIO(content), separator=source.separator, null_values=list(source.missing), infer_schema=False
+        )
         refuse_repeated(name, texts.columns, address)
         if texts.width > 1:  # a blank line is no row
             texts = texts.filter(~pl.all_horizontal(pl.all().is_null()))
