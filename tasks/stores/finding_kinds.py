@@ -136,7 +136,7 @@ KINDS: dict[str, Kind] = {
         "no predictions are asked for",
         "a client stopped calling, or calls another address",
         "nothing",
-        "Is the client still calling? Look at its key, its address, its schedule",
+        "See whether the client still calls: its key, its address, its schedule",
         settles=True,
     ),
     "stray": Kind(

@@ -101,7 +101,12 @@ def planted_stack(
         monkeypatch.setenv(name, value)
     token = "${CHAT_TOKEN}"
     alerts = [f"json://bot:{token}@127.0.0.1:9/{token}?to={token}", token, f"slack://{token}", f"odd://{token}@x"]
-    folder = make_use_case(NAME, {"sources.rides.path": address, "alerts": alerts, "personal": {"registered": "hash"}})
+    changes = {
+        "alerts": alerts,
+        "heartbeat": {"ping": f"http://127.0.0.1:9/{token}"},
+        "personal": {"registered": "hash"},
+    }
+    folder = make_use_case(NAME, {"sources.rides.path": address, **changes})
     settings = Settings()
     settings.platform().add_use_case(NAME, folder, settings.use_case(str(folder)).digest)
     stack = Stack(settings)
@@ -218,11 +223,11 @@ def test_no_secret_is_written_anywhere(
     assert sent.status_code == 200
     fails("monitor", LATER, UnreachableError, DRIFTWHEEL_SERVICE=dead["gate"])
     assert run_flow("loop", str(folder), instant(LATER)).outcome == "done"
+    answers["status"] = 404
+    fails("collect", "2011-06-01", SourceError)
     tried = job.database.target_reports([NAME])
     assert len(tried) == len({each.label for each in tried}) == 4
     assert all(each.attempts and each.last_error and not each.last_success for each in tried)  # no channel took any
-    answers["status"] = 404
-    fails("collect", "2011-06-01", SourceError)
     answers["status"] = 500
     said = run_by_deployment("collect", "2011-06-02")
     assert "SourceUnreachableError" in said
