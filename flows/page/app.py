@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, quote
 
 import httpx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -39,7 +40,7 @@ HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # without a referrer browsers send forms with the Origin null, which is refused
     "cache-control": "no-store",
 }
 MAX_FORM = 16_384
@@ -361,6 +362,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,  # of a process that runs, templates and code belong together
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -371,6 +373,7 @@ def _environment() -> Environment:
         "exact": exact,
         "span": span,
         "sentence": sentence,
+        "worded": worded,
     }
     made.filters.update(filters)
     made.globals.update(
@@ -419,6 +422,17 @@ def ago(moment: datetime) -> str:
     if abs(apart) < timedelta(seconds=2):
         return "now"
     return f"{span(apart)} ago" if apart > timedelta() else f"in {span(-apart)}"
+
+
+def worded(text: str) -> Markup:
+    """Show what a text has between backticks as code.
+
+    Examples
+    --------
+    >>> str(worded("run `a < b`"))
+    'run <code>a &lt; b</code>'
+    """
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just now
 
 
 def sentence(text: str) -> str:

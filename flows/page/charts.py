@@ -214,7 +214,7 @@ def nice(least: float, most: float, about: int) -> list[float]:
 def _ticks(windows: Sequence[Measured], place: Callable[[float], float]) -> str:
     drawn, year = [], ""
     every = max(1, math.ceil(len(windows) / 8))
-    for index in range(0, len(windows), every):
+    for number, index in enumerate(range(0, len(windows), every)):
         name = windows[index].name
         if name[:4].isdigit() and name[4:5] == "-":
             text, year = (name[5:] if name[:4] == year else name), name[:4]
@@ -222,7 +222,8 @@ def _ticks(windows: Sequence[Measured], place: Callable[[float], float]) -> str:
             text = name
         anchor = "start" if index == 0 else "middle"
         drawn.append(
-            f'<text class="tick" x="{place(index) if index else _LEFT:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">'
+            f'<text class="tick{" odd" * (number % 2)}" x="{place(index) if index else _LEFT:.1f}" y="{_HEIGHT - 6}" '
+            f'text-anchor="{anchor}">'
             f"{escape(text)}</text>"
         )
     return "".join(drawn)
@@ -238,8 +239,9 @@ def drift(column: str, found: Sequence[Drifted | None]) -> Markup:
     scale = _scale(0.0, max(*known, 0.1), height - 4.0, 5.0)
     step = (width - 10) / max(1, len(values) - 1)
     points = [(5 + index * step, value) for index, value in enumerate(values)]
+    r = 4 if step > 8 else 2
     marks = "".join(
-        f'<path class="shape" transform="translate({x:.1f} {scale(value):.1f})" d="M0 -4 L4 0 L0 4 L-4 0 Z"/>'
+        f'<path class="shape" transform="translate({x:.1f} {scale(value):.1f})" d="M0 -{r} L{r} 0 L0 {r} L-{r} 0 Z"/>'
         for (x, value), each in zip(points, found, strict=True)
         if value is not None and each is not None and each.drifted
     )

@@ -281,7 +281,7 @@ def card_of(
     held: str,
 ) -> Card:
     """Put a card together from what was read."""
-    metric = known.metric or next((each.metric for each in (windows[-1].realised if windows else ())), None)
+    metric = _judged_by(known, windows)
     spark = tuple(_value(each, metric) for each in windows) if metric else ()
     return Card(
         name=known.name,
@@ -296,6 +296,14 @@ def card_of(
         findings=0,
         last_entry=newest[0].recorded_at if newest else None,
     )
+
+
+def _judged_by(known: Known, windows: Sequence[Glimpse]) -> str | None:
+    """Return the metric to show: that of the YAML, or what was measured where that is another since."""
+    measured = {each.metric for window in windows for each in window.realised}
+    if known.metric is not None and (known.metric in measured or not measured):
+        return known.metric
+    return next((each.metric for window in reversed(windows) for each in window.realised), None)
 
 
 def _value(measured: Glimpse, metric: str) -> float | None:

@@ -66,7 +66,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         drift = [
             {**window(0)["drift"][0], "column": name, "drifted": name == "temp"} for name in ("temp", HOSTILE, "wind")
         ]
-        made.measure("flights-replay", *(window(day, drift=drift) for day in range(60)), window(60, causes=LATE_CAUSES))
+        made.measure(
+            "flights-replay",
+            *(window(day, drift=drift) for day in range(60)),
+            window(60, causes=LATE_CAUSES, drift=drift),
+        )
         for day, action in ((10, "retrain"), (30, "hold"), (44, "warn"), (50, "rollback")):
             made.write("flights-replay", "decision", action, HOSTILE, day, window={})
         made.write(

@@ -375,8 +375,8 @@ def test_a_finding_says_what_why_and_what_to_do_and_how_it_ended(page: Client, h
     shown = page.get("/usecases/flights-replay/findings/silent").text
     for said in (
         "No prediction was asked for.",
-        "<dt>Likely cause</dt><dd>a key.</dd>",
-        "ask the client.",
+        "<dt>Likely cause</dt><dd>A key.</dd>",
+        "Ask the client.",
         "It stands",
     ):
         assert said in shown
