@@ -97,6 +97,10 @@ class Label(Strict):
     column: str
     expression: Formula | None = None
     """Computed from other columns; without it the column is taken as it is."""
+    positive: str | None = None
+    """The word for the positive class of a binary classification whose label is two words; without it 0 and 1."""
+    words: dict[str, str] = Field({})
+    """Words of a class that are read as another: spellings of it, or classes too rare to be told apart."""
     available_after: Span = Duration.parse("0d")
     """How long after the event time of a row (without a clock, after a window of predictions is full) its label is
     there; to be given where there is a clock."""

@@ -21,7 +21,12 @@ from expectations.slots import FAMILIES
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
-Task = Literal["binary_classification", "regression"]
+Scores = npt.NDArray[np.float64]
+"""Predictions: shape (n_rows,), or (n_rows, n_classes) where each class has one."""
+Score = float | list[float]
+"""The prediction for a row."""
+Task = str
+"""Name of a problem, see `expectations.problems`."""
 
 #: Receives (step, metric -> value) while a model learns.
 Report = Callable[[int, Mapping[str, float]], None]
@@ -36,9 +41,12 @@ class Rows:
     matrix : ndarray of shape (n_rows, n_features)
         Missing values as NaN.
     label : ndarray of shape (n_rows,)
-        0 and 1 for a classifier, the value itself for a regression.
+        0, 1, … for a classifier, the value itself for a regression.
     features, categorical : tuple of str
         Names of the columns of `matrix`, and those that hold category codes.
+    task : str
+    classes : tuple of str
+        Names of the label's codes, in their order; empty where it is a value.
     """
 
     matrix: Matrix
@@ -46,6 +54,7 @@ class Rows:
     features: tuple[str, ...]
     categorical: tuple[str, ...]
     task: Task
+    classes: tuple[str, ...] = ()
 
 
 class Predictor(Protocol):
@@ -70,14 +79,17 @@ class Predictor(Protocol):
     @property
     def method(self) -> str: ...  # noqa: D102
 
-    def predict(self, matrix: Matrix) -> Vector:
-        """Return one number for each row: the probability of the positive class, or the value."""
+    def predict(self, matrix: Matrix) -> Scores:
+        """Return scores: one number for each row, or one for each class; see `expectations.problems`."""
 
-    def predict_row(self, values: list[float]) -> float:
+    def predict_row(self, values: list[float]) -> Score:
         """Predict one row."""
 
     def contributions(self, matrix: Matrix) -> Matrix:
-        """Return what each feature adds, and last what a row of no features has, shape (n_rows, n_features + 1)."""
+        """Return what each feature adds, and last what a row of no features has.
+
+        Shape (n_rows, n_features + 1), or (n_rows, n_classes, n_features + 1) where each class has a score.
+        """
 
 
 class Fitted(Protocol):
@@ -87,8 +99,8 @@ class Fitted(Protocol):
     def recipe(self) -> Family:
         """The candidate as declared, its length set to the one found best: fitting it needs no validation rows."""
 
-    def predict(self, matrix: Matrix) -> Vector:
-        """Return one number for each row: the probability of the positive class, or the value."""
+    def predict(self, matrix: Matrix) -> Scores:
+        """Return scores: one number for each row, or one for each class; see `expectations.problems`."""
 
     def save(self, folder: Path) -> None:
         """Write the released files into a folder."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from expectations.families import Task, Vector
+from expectations.families import Scores, Task, Vector
 from expectations.parts import Part
 
 Array = npt.NDArray[np.float64]
@@ -25,15 +25,40 @@ Prepared = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows with their truth and their prediction."""
+    """Rows with their truth and their prediction.
+
+    Attributes
+    ----------
+    label : ndarray of shape (n_rows,)
+        0 and 1, the place of a class among several, or the value. The place after the last class is that of classes
+        the model never saw.
+    prediction : ndarray of shape (n_rows,) or (n_rows, n_classes)
+    threshold : float
+        Probability from which a row counts as positive, where there are two classes.
+    """
 
     label: Vector
-    prediction: Vector
+    prediction: Scores
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.label.shape != self.prediction.shape:
+        if self.label.shape != self.prediction.shape[:1]:
             raise ValueError(f"{self.label.shape} labels against {self.prediction.shape} predictions")
+
+    @property
+    def chances(self) -> Scores:
+        """Probabilities of shape (n_rows, n_classes): zero of classes that the model never saw, in a last column."""
+        if self.prediction.ndim == 1:
+            return np.column_stack([1 - self.prediction, self.prediction])
+        unseen = bool((self.label >= self.prediction.shape[1]).any())
+        return np.column_stack([self.prediction, np.zeros(len(self.label))]) if unseen else self.prediction
+
+    @property
+    def called(self) -> npt.NDArray[np.int64]:
+        """The class that is called, of shape (n_rows,): by the threshold, or the most probable of several."""
+        if self.prediction.ndim == 1:
+            return (self.prediction >= self.threshold).astype(np.int64)
+        return np.asarray(np.argmax(self.prediction, axis=1), dtype=np.int64)
 
 
 class Metric(Part):

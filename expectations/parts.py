@@ -107,13 +107,17 @@ class FitContext(NamedTuple):
     ----------
     label : polars.Series of shape (n_rows,), optional
         The truth of each row; None where a program is fitted without one.
+        The value, or the place of its class.
     task : str
     seed : int
+    classes : tuple of str
+        Names of the label's places; none where it is a value.
     """
 
     label: pl.Series | None = None
     task: str = ""
     seed: int = 0
+    classes: tuple[str, ...] = ()
 
 
 class Learnt(NamedTuple):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from expectations.gates import Gate
     from expectations.metrics import Metric
     from expectations.parts import CleaningStep, FeatureStep, Part
+    from expectations.problems import Problem
 
 P = TypeVar("P", bound="Part")
 
@@ -169,6 +170,32 @@ class Slot(Generic[P]):
         return {"oneOf": [handler(part.__pydantic_core_schema__) for part in parts if part is not None]}
 
 
+class NameOf:
+    """As the metadata of an annotation, the name of a part: where a use case says which one, and no more of it."""
+
+    def __init__(self, slot: Slot[Any]) -> None:
+        self.slot = slot
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        """Say how Pydantic reads it."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Say it in JSON schema: one of the names."""
+        return {**handler(schema), "enum": list(self.slot.names())}
+
+    def _check(self, name: str) -> str:
+        try:
+            part = self.slot.find(name)
+        except PartError as error:
+            raise ValueError(str(error)) from error
+        if part is None:
+            known = self.slot.names()
+            words = {"what": f"a {self.slot.what} is one of: {', '.join(known)}", "known": known, "found": [name]}
+            raise PydanticCustomError("unknown_part", "{what}", words)
+        return name
+
+
 def _dump(value: Part, info: core_schema.SerializationInfo) -> dict[str, Any]:
     return value.model_dump(mode=info.mode, by_alias=bool(info.by_alias))
 
@@ -229,6 +256,17 @@ FAMILIES: Slot[Family] = Slot(
     "driftwheel.families",
     tag="family",
 )
+PROBLEMS: Slot[Problem] = Slot(
+    "problem kind",
+    "expectations.problems:Problem",
+    {
+        "binary_classification": "tasks.problems.binary:Binary",
+        "multiclass_classification": "tasks.problems.multiclass:Multiclass",
+        "regression": "tasks.problems.regression:Regression",
+    },
+    "driftwheel.problems",
+    tag="task",
+)
 METRICS: Slot[Metric] = Slot(
     "metric",
     "expectations.metrics:Metric",
@@ -239,6 +277,9 @@ METRICS: Slot[Metric] = Slot(
         "precision": "tasks.evaluation.scores.classification:Precision",
         "recall": "tasks.evaluation.scores.classification:Recall",
         "f1": "tasks.evaluation.scores.classification:F1",
+        "balanced_accuracy": "tasks.evaluation.scores.multiclass:BalancedAccuracy",
+        "f1_macro": "tasks.evaluation.scores.multiclass:F1Macro",
+        "roc_auc_ovr": "tasks.evaluation.scores.multiclass:RocAucOvr",
         "log_loss": "tasks.evaluation.scores.classification:LogLoss",
         "brier": "tasks.evaluation.scores.classification:Brier",
         "rmse": "tasks.evaluation.scores.regression:Rmse",
@@ -273,6 +314,7 @@ SLOTS: dict[str, Slot[Any]] = {
     "sources": SOURCES,
     "cleaning": CLEANING,
     "features": FEATURES,
+    "task": PROBLEMS,
     "candidates": FAMILIES,
     "metrics": METRICS,
     "gates": GATES,

@@ -18,12 +18,13 @@ from expectations.alerts import Heartbeat, Targets
 from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
 from expectations.durations import Duration
 from expectations.errors import PartError
-from expectations.families import Model, Task
+from expectations.families import Model
 from expectations.fields import Columns, Strict
 from expectations.gates import Evaluation, Gate
 from expectations.parts import CleaningStep, FeatureStep
+from expectations.problems import Problem, problem_of
 from expectations.production import Costs, Monitoring, Release, Rows, Schedule
-from expectations.slots import CLEANING, FEATURES, GATES, METRICS, SOURCES
+from expectations.slots import CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES, NameOf
 from expectations.windows import Count, Grid
 
 REPLAY = "-replay"
@@ -37,7 +38,8 @@ class UseCase(Strict):
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     title: str
-    task: Task
+    task: Annotated[str, NameOf(PROBLEMS)]
+    """The kind of problem."""
     clock: Clock | None = None
     """When a row was. Without one rows are ordered by when they were first collected, and windows are by count."""
     keys: Columns
@@ -72,6 +74,7 @@ class UseCase(Strict):
         problems = [
             *self._impossible_columns(),
             *self._impossible_times(),
+            *self._impossible_label(),
             *self._impossible_metrics(),
             *self._impossible_policy(),
         ]
@@ -102,6 +105,13 @@ class UseCase(Strict):
         gone = sorted(column for column, how in self.personal.items() if how == "drop" and column in self.keys)
         if gone:
             problems.append(f"personal: {', '.join(gone)} identifies rows and cannot be dropped; hash it")
+        return problems
+
+    def _impossible_label(self) -> list[str]:
+        label = self.label
+        problems = [f"label.{field}: {why}" for field, why in self.problem.misfits(label).items()]
+        if label.expression is not None and (label.positive is not None or label.words):
+            problems.append("label.expression: it computes numbers, of which `positive` and `words` say nothing")
         return problems
 
     def _impossible_times(self) -> list[str]:
@@ -178,6 +188,11 @@ class UseCase(Strict):
         return problems
 
     @property
+    def problem(self) -> Problem:
+        """What depends on the kind of problem."""
+        return problem_of(self.task)
+
+    @property
     def time_column(self) -> str:
         """The column that says when a row was: all that comes after collection reads this one."""
         return self.clock.column if self.clock else EVENT_TIME
@@ -231,7 +246,7 @@ class UseCase(Strict):
         return {**metrics_of(self.task), **{name: part.greater_is_better for name, part in parts.items() if part}}
 
 
-def metrics_of(task: Task) -> dict[str, bool]:
+def metrics_of(task: str) -> dict[str, bool]:
     """Return the metrics that are built in for a task, and whether more is better."""
     parts = {name: METRICS.find(name) for name in METRICS.built_in}
     return {name: part.greater_is_better for name, part in parts.items() if part and task in part.tasks}

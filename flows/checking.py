@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from expectations.data import EVENT_TIME
@@ -110,16 +111,19 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     yield Finding("lookback" if spec.clock else "order", True, _say_lookback(spec))
     rows = joined.rows.sort(spec.time_column)
     known = rows.filter(pl.col(spec.label.column).is_not_null())
-    share = (
-        f", {float(known[spec.label.column].sum()) / len(known):.1%} positive"
-        if spec.task == "binary_classification" and len(known)
-        else ""
-    )
-    different = known[spec.label.column].n_unique() > 1
+    problem, label = spec.problem, known[spec.label.column]
+    classes = problem.classes(label, spec.label)
+    share = problem.describe(problem.codes(label, classes), classes)
+    share = f", {share}" if share else ""
+    different = label.n_unique() > 1
     least = 2 * spec.evaluation.min_rows
     learnable = different and len(known) >= least
     lacking = "" if learnable else f"; at least {least} rows with different values are needed to learn"
-    yield Finding("label", learnable, f"{len(known):,} of {len(rows):,} rows have one{share}{lacking}")
+    misfit = problem.misfit(label) if learnable else ""
+    lacking = lacking or (f"; {misfit}" if misfit else "")
+    yield Finding("label", learnable and not misfit, f"{len(known):,} of {len(rows):,} rows have one{share}{lacking}")
+    if problem.unwatched:
+        yield Finding("monitoring", True, "; ".join(problem.unwatched.values()))
     sample = (known if learnable else rows).head(_SAMPLE)
     steps.begin("holding a sample against the suite")
     for outcome in validate(usecase, sample):
@@ -150,12 +154,13 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
             name=usecase.name.removesuffix(REPLAY),
         )
         bundle = load_bundle(folder / "b", digest)
-        value = float(bundle.predict(cleaned.head(1), repaired=True)[0])
+        (value,) = bundle.predict(cleaned.head(1), repaired=True).tolist()
+        said = ", ".join(f"{each:.4f}" for each in np.atleast_1d(value))
         size = sum(file.stat().st_size for file in bundle.folder.iterdir())
     yield Finding(
         "one prediction",
         True,
-        f"{value:.4f} for the first row, from a bundle of {size / 1e3:.0f} kB "
+        f"{said} for the first row, from a bundle of {size / 1e3:.0f} kB "
         f"({len([name for name in cleaned.columns if name != EVENT_TIME])} columns in the row)",
     )
 

@@ -24,12 +24,14 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import REPLAY
+from expectations.usecase import REPLAY, UseCase
 from expectations.windows import Count, Grid, Window
 from flows.loop import loop
 from flows.stage import Verdict, open_job
 from infra.settings import Settings
 from tasks.bundles.bundle import Bundle, jsonable, load_bundle
+from tasks.bundles.champion import bundle_classes
+from tasks.bundles.served_rows import scores_of
 from tasks.collection.joining import join_sources
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.files import storing
@@ -39,7 +41,7 @@ from tasks.stores.places import Job
 from tasks.stores.progress import Pace, part, say
 from tasks.stores.registry import REPLAY_KEPT_DAYS
 from tasks.stores.stopwatch import spent, timed
-from tasks.training.learning import labels, learn, training_window
+from tasks.training.learning import classes_of, learn, score_rows, training_window
 from tasks.training.packing import training_rows
 
 BATCH = 500
@@ -263,6 +265,10 @@ def champion_bundle(job: Job) -> Bundle:
     return load_bundle(job.releases.bundle(job.name, desired.champion.bundle), desired.champion.bundle)
 
 
+def _all_classes(world: pl.DataFrame, spec: UseCase) -> tuple[str, ...]:
+    return classes_of(world.filter(pl.col(spec.label.column).is_not_null()), spec)
+
+
 def _between(world: pl.DataFrame, clock: str, start: datetime, end: datetime) -> pl.DataFrame:
     return world.filter((pl.col(clock) >= start) & (pl.col(clock) < end))
 
@@ -329,14 +335,15 @@ def _tell(
     story: Story, job: Job, windows: Sequence[Window], world: pl.DataFrame, frozen: Bundle, traffic: Traffic
 ) -> None:
     spec = job.usecase.spec
-    served = served_predictions(job, world)
+    served, classes = served_predictions(job, world), bundle_classes(job)
+    order = _all_classes(world, spec)
     for window, told in zip(windows, story.windows, strict=True):
         rows = _between(served, spec.time_column, window.start, window.end).filter(
             pl.col(spec.label.column).is_not_null() & pl.col("_served").is_not_null()
         )
-        truth = labels(rows, spec)
-        told["static"] = score(story.metric, Scored(truth, frozen.predict(rows), spec.evaluation.threshold))
-        told["loop"] = score(story.metric, Scored(truth, rows["_served"].to_numpy(), spec.evaluation.threshold))
+        told["static"] = score(story.metric, score_rows(rows, spec, order, frozen.predict(rows), frozen.classes))
+        answered = scores_of(rows["_served"], rows["_bundle"], classes, order, spec.problem)
+        told["loop"] = score(story.metric, score_rows(rows, spec, order, answered))
     story.mean = {name: float(np.nanmean([told[name] for told in story.windows])) for name in ("static", "loop")}
     story.requests, story.failed_requests = traffic.requests, traffic.failed
 
@@ -350,8 +357,12 @@ def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:
 
     keys = list(job.usecase.spec.keys)
     columns = champion_bundle(job).manifest.columns
-    predictions = job.lake.collect("predictions", job.lake.scan("predictions").select("prediction", "row"))
-    rows = decode_rows(predictions, columns).select(keys).with_columns(predictions["prediction"].alias("_served"))
+    predictions = job.lake.collect("predictions", job.lake.scan("predictions").select("bundle", "prediction", "row"))
+    rows = (
+        decode_rows(predictions, columns)
+        .select(keys)
+        .with_columns(predictions["prediction"].alias("_served"), predictions["bundle"].alias("_bundle"))
+    )
     instants = [key for key in keys if isinstance(world.schema[key], pl.Datetime)]
     rows = rows.with_columns(pl.col(instants).str.to_datetime(time_unit="us", time_zone="UTC")) if instants else rows
     rows = rows.cast({key: world.schema[key] for key in keys})
@@ -367,12 +378,12 @@ def _compare(
     """
     spec = job.usecase.spec
     clock, label = spec.time_column, spec.label.column
+    order = _all_classes(world, spec)
     never, every = [], []
     models, pace = [], Pace(len(windows))
     for number, window in enumerate(windows, 1):
         rows = _between(world, clock, window.start, window.end).filter(pl.col(label).is_not_null())
-        truth = labels(rows, spec)
-        never.append(score(metric, Scored(truth, frozen.predict(rows), spec.evaluation.threshold)))
+        never.append(score(metric, score_rows(rows, spec, order, frozen.predict(rows), frozen.classes)))
         known = training_rows(job.moved(window.start).known.labelled())
         with part(f"comparison, window {number} of {len(windows)}"):
             models.append(learn(training_window(known, spec), spec))
@@ -382,9 +393,13 @@ def _compare(
             (rows.filter(pl.col(clock) < turned), models[-2] if len(models) > 1 else models[-1]),
             (rows.filter(pl.col(clock) >= turned), models[-1]),
         ]
-        prediction = np.concatenate([model.predict(part, repaired=False) for part, model in parts if len(part)])
-        ordered = np.concatenate([labels(part, spec) for part, _ in parts if len(part)])
-        every.append(score(metric, Scored(ordered, prediction, spec.evaluation.threshold)))
+        answered = [
+            score_rows(some, spec, order, model.predict(some, repaired=False), model.classes)
+            for some, model in parts
+            if len(some)
+        ]
+        truth, scores = (np.concatenate([getattr(one, each) for one in answered]) for each in ("label", "prediction"))
+        every.append(score(metric, Scored(truth, scores, spec.evaluation.threshold)))
         say(
             "comparison, window %d of %d, %s: %s %.3f never retraining, %.3f retrained before it%s",
             number,

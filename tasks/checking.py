@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,17 +16,17 @@ from pydantic import TypeAdapter, ValidationError
 from expectations.deciding import History, Policy, Seen, Trial
 from expectations.durations import Duration
 from expectations.errors import DriftwheelError, PartError
-from expectations.families import Family, Rows, Task
+from expectations.families import Family, Rows, Scores, Vector
 from expectations.gates import Gate, Interval
 from expectations.metrics import Metric, Scored
 from expectations.parts import CleaningStep, FeatureStep, FitContext, Part
-from expectations.slots import FEATURES, SLOTS, Slot
+from expectations.problems import PREDICTION, Answers, Problem, problem_of, to_column, to_scores
+from expectations.slots import FEATURES, PROBLEMS, SLOTS, Slot
 from tasks.cleaning.repair import repair
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 
 _ROWS, _BLOCKS = 240, 8
-_TASKS: tuple[Task, ...] = ("binary_classification", "regression")
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"})
 _TOLERANCE = 1e-5
 
@@ -38,7 +38,8 @@ def check_part(slot: str, name: str) -> None:
     rows and to one row, to the last bit, and so again from its JSON; a cleaning step does to a request what it did to
     the rows that were learnt from. A family predicts after it was saved as before, row by row as together, without a
     pickle; a metric of weighted blocks is that of repeated rows; a gate never passes what is no number; of a policy the
-    same history has the same answer. Sources are not read: theirs need not be there.
+    same history has the same answer; of a problem kind labels are read again from how they are kept, and a model agrees
+    with itself. Sources are not read: theirs need not be there.
 
     Parameters
     ----------
@@ -83,15 +84,18 @@ def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
         elif isinstance(made, CleaningStep):
             yield from _cleaning_laws(made)
         elif isinstance(made, Family):
-            for task in _TASKS:
+            for task in PROBLEMS.built_in:
                 if not made.misfits(task):
-                    yield from _family_laws(made, task)
+                    yield from _family_laws(made, problem_of(task))
         elif isinstance(made, Metric):
-            yield from _metric_laws(made)
+            for task in made.tasks:
+                yield from _metric_laws(made, problem_of(task))
         elif isinstance(made, Gate):
             yield from _gate_laws(made)
         elif isinstance(made, Policy):
             yield from _policy_laws(made)
+        elif isinstance(made, Problem):
+            yield from _problem_laws(made)
 
 
 def _frame() -> pl.DataFrame:
@@ -153,20 +157,18 @@ def _cleaning_laws(step: CleaningStep) -> Iterator[tuple[str, bool]]:
     yield from _agrees(program, raw.drop("_row"))
 
 
-def _family_laws(family: Family, task: Task) -> Iterator[tuple[str, bool]]:
+def _family_laws(family: Family, problem: Problem) -> Iterator[tuple[str, bool]]:
     random = np.random.default_rng(2)
     matrix = random.normal(size=(_ROWS, 3))
-    signal = matrix @ np.array([1.0, -2.0, 0.0])
-    label = (signal > 0).astype(np.float64) if task == "binary_classification" else signal
-    rows = Rows(matrix, label, ("x", "y", "n"), (), task)
+    label, classes = problem.example(matrix @ np.array([1.0, -2.0, 0.0]))
+    rows = Rows(matrix, label, ("x", "y", "n"), (), problem.task, classes)
     fitted = family.settled().fit(rows, None, seed=0, report=lambda *_: None)
-    expected = fitted.predict(matrix)
+    expected, outputs = fitted.predict(matrix), problem.outputs(classes)
     yield (
-        f"it predicts a finite number for each row ({task})",
-        bool(expected.shape == (_ROWS,) and np.isfinite(expected).all()),
+        f"it predicts {outputs} finite number{'s' if outputs > 1 else ''} for each row ({problem.task})",
+        expected.shape == ((_ROWS,) if outputs == 1 else (_ROWS, outputs)) and bool(np.isfinite(expected).all()),
     )
-    if task == "binary_classification":
-        yield "probabilities lie from 0 to 1", bool(((expected >= 0) & (expected <= 1)).all())
+    yield f"its predictions are such of {problem.task}", problem.sound(expected)
     yield "what it learnt is a recipe that needs no validation rows", not fitted.recipe.stops_early
     with tempfile.TemporaryDirectory() as folder:
         fitted.save(Path(folder))
@@ -179,9 +181,9 @@ def _family_laws(family: Family, task: Task) -> Iterator[tuple[str, bool]]:
     scale = _TOLERANCE * max(1.0, float(np.abs(expected).max()))
     yield "it predicts after it was saved as before", bool(np.allclose(after, expected, rtol=0, atol=scale))
     yield "one row is predicted as many are", bool(np.allclose(single, after[:20], rtol=0, atol=scale))
-    yield "contributions are one a feature, and one", added.shape == (3, 4)
+    yield "contributions are one a feature, and one", added.shape == (*after[:3].shape, 4)
     if predictor.explains == "prediction":
-        yield "contributions add up to the prediction", bool(np.allclose(added.sum(axis=1), after[:3], atol=scale))
+        yield "contributions add up to the prediction", bool(np.allclose(added.sum(axis=-1), after[:3], atol=scale))
     shares = fitted.importance()
     yield (
         "importance is of its features, and sums to one",
@@ -214,9 +216,51 @@ def _policy_laws(policy: Policy) -> Iterator[tuple[str, bool]]:
     yield "it names what each window is to be tried with, or nothing", policy.tries in (None, "auto", "recipe", "twin")
 
 
-def _metric_laws(metric: Metric) -> Iterator[tuple[str, bool]]:
+def _problem_laws(problem: Problem) -> Iterator[tuple[str, bool]]:
+    random = np.random.default_rng(4)
+    codes, classes = problem.example(random.normal(size=_ROWS))
+    kept = problem.words(pl.Series(codes), classes)
+    again = problem.codes(kept, classes)
+    yield "labels are read again from how they are kept", np.array_equal(codes, again)
+    outputs = problem.outputs(classes)
+    truth = problem.targets(codes, classes)
+    yield "there are as many scores as it says", truth.shape == ((_ROWS,) if outputs == 1 else (_ROWS, outputs))
+    yield (
+        "who knows the label predicts soundly, and errs nowhere",
+        problem.sound(truth) and not problem.squares(codes, truth).any(),
+    )
+    scores = _some_scores(problem, codes, classes, random)
+    yield "a missing label has no error", bool(np.isnan(problem.squares(np.full(_ROWS, np.nan), scores)).all())
+    yield "scores are found again in a column", np.array_equal(to_scores(to_column("x", scores)), scores)
+    same = problem.agreement(scores, scores, 0.5) == 1.0 and problem.distance(scores, scores) == 0.0
+    yield "a model agrees with itself", same and problem.disagreement(scores, scores, codes) == 0.0
+    yield "scores in their own order stay", np.array_equal(problem.aligned(scores, classes, classes), scores)
+    yield "what is predicted is one a row", len(problem.decide(scores, Answers("y", "", classes))) == _ROWS
+    columns = problem.columns(scores, classes)
+    yield "columns of predictions are named so", all(name.startswith(PREDICTION) for name in columns.columns)
+    answers = Answers("y", "", classes, 0.5, problem.bounds(kept))
+    sent = [problem.take(each, answers) for each in kept.to_list()]
+    yield (
+        "labels learnt from are taken as feedback",
+        None not in sent
+        and bool(pl.DataFrame({"label": sent}).select(problem.taken(pl.col("label"), answers)).to_series().all()),
+    )
+    said = (problem.label_words(answers), problem.meaning(answers), problem.scale("score"), problem.scale("prediction"))
+    yield "it says what labels, predictions and explanations are", all(said)
+
+
+def _some_scores(problem: Problem, codes: Vector, classes: Sequence[str], random: np.random.Generator) -> Scores:
+    """Return scores that have to do with the label: mixed with those of other rows."""
+    truth = problem.targets(codes, classes)
+    share = random.random(len(codes))
+    share = share if truth.ndim == 1 else share[:, None]
+    return np.asarray(share * truth + (1 - share) * random.permutation(truth))
+
+
+def _metric_laws(metric: Metric, problem: Problem) -> Iterator[tuple[str, bool]]:
     random = np.random.default_rng(3)
-    label, prediction = _label(), random.random(_ROWS)
+    label, classes = problem.example(random.normal(size=_ROWS))
+    prediction = _some_scores(problem, label, classes, random)
     blocks = random.integers(0, _BLOCKS, _ROWS)
     weights = random.integers(0, 3, (5, _BLOCKS)).astype(np.float64)
     found = metric.prepare(Scored(label, prediction), blocks, _BLOCKS)(weights)

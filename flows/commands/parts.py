@@ -75,7 +75,10 @@ def write_reference() -> str:
             lines += ["", f"### {name}", "", part.summary(), "", "```yaml"]
             lead = "name: " if key == "sources" else "- "
             lines += [
-                f"{lead}{yaml.safe_dump(dict(e), default_flow_style=True, width=1000).strip()}" for e in part.examples
+                yaml.safe_dump(dict(e)).strip()
+                if key == "task"
+                else f"{lead}{yaml.safe_dump(dict(e), default_flow_style=True, width=1000).strip()}"
+                for e in part.examples
             ]
             lines += ["```"]
     return "\n".join(lines) + "\n"

@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 
 from expectations.errors import DriftwheelError
+from expectations.problems import PREDICTION
 from expectations.windows import Window
 from flows.page.measured import Measured
 from flows.page.shown import Bar, Distributions
 from infra.settings import Settings
-from tasks.bundles.bundle import PREDICTION, read_manifest
-from tasks.bundles.served_rows import decode_rows, window_predictions
+from tasks.bundles.bundle import read_manifest
+from tasks.bundles.served_rows import decode_rows, scores_of, window_predictions
 from tasks.evaluation.columns import Array, Column
 from tasks.evaluation.sketches import references_from_dict
 from tasks.stores.lake import Lake
@@ -30,7 +31,9 @@ def distributions(settings: Settings, name: str, window: Measured, column: str) 
         manifest = read_manifest(folder, window.champion)
         references = references_from_dict(json.loads((folder / "reference.json").read_text(encoding="utf-8")))
         reference = next((each for each in references if column in each.columns), None)
-        if reference is None or column not in {PREDICTION, *(each.name for each in manifest.columns)}:
+        if reference is None or not (
+            column.startswith(PREDICTION) or column in {each.name for each in manifest.columns}
+        ):
             return Distributions(why="the bundle keeps no reference of it, or it is the label, which requests lack")
         span = Window.of({"start": window.start, "end": window.end, "counted": window.counted})
         lake = Lake(settings.places().lake, name)
@@ -41,7 +44,12 @@ def distributions(settings: Settings, name: str, window: Measured, column: str) 
         return Distributions(why=str(error))
     if served.is_empty():
         return Distributions(why="no prediction of that window is in the lake any more")
-    rows = decode_rows(served, manifest.columns).with_columns(served["prediction"].alias(PREDICTION))
+    problem, own = manifest.problem, {window.champion: manifest.classes}
+    if problem.outputs(manifest.classes) > 1:  # of other bundles the classes are not known here
+        served = served.filter(pl.col("bundle") == window.champion)
+    scores = scores_of(served["prediction"], served["bundle"], own, manifest.classes, problem)
+    said = problem.columns(scores, manifest.classes)
+    rows = decode_rows(served, manifest.columns).with_columns(said.get_columns())
     kept = reference.only({column})
     before, now = kept.sample.tallies[column], kept.count(rows.select(pl.col(column))).tallies[column]
     sizes = (kept.sample.size, len(rows))

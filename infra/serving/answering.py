@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import time
@@ -10,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from expectations.families import Matrix
+from expectations.families import Matrix, Score
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.faults import trace
 from infra.serving.mounts import Model
@@ -67,14 +67,14 @@ class Run(msgspec.Struct, frozen=True):
     """
 
     model: Model
-    values: Sequence[float] | None
+    values: Sequence[Score] | None
     seconds: float
 
 
 class Scored(msgspec.Struct, frozen=True):
     """Predictions, and by which models: in one list a row each where there were two."""
 
-    values: Sequence[float]
+    values: Sequence[Score]
     models: Sequence[Model] | None
     runs: Sequence[Run]
 
@@ -170,6 +170,8 @@ def compose(question: Question, scored: Scored, *, logged: bool = True) -> Answe
         "ids": ids,
         "version": champion.version,
     }
+    if champion.names:
+        said["classes"] = names_of(scored.models or champion)
     if scored.models is not None:
         versions = [model.version for model in scored.models]
         said["versions"] = versions
@@ -206,23 +208,48 @@ def shadow_records(run: Run, champion: Model, ids: Sequence[str]) -> bytes:
     return pack(Shadows(present_instant(), ids, run.values, run.model.version, run.model.bundle.digest))
 
 
-def present(values: Sequence[float], output: str, by: Model | Sequence[Model]) -> Sequence[Any]:
+def present(values: Sequence[Score], output: str, by: Model | Sequence[Model]) -> Sequence[Any]:
     """Bring predictions into the form a request asks for: a regression has one, its value.
+
+    Probabilities are in the order of `names_of`.
 
     Parameters
     ----------
     by : Model or sequence of Model
         Who predicted all, or each: a label is what its own threshold says.
     """
-    if output == "default":
+    if isinstance(by, Model):
+        return _said(values, output, by)
+    if output == "default" and all(model.outputs == 1 for model in by):
         return values
-    models = itertools.repeat(by) if isinstance(by, Model) else by
-    manifests = [model.bundle.manifest for model, _ in zip(models, values, strict=False)]
-    if not manifests or manifests[0].task != "binary_classification":
-        return values
+    found: list[Any] = [_said([value], output, model)[0] for value, model in zip(values, by, strict=True)]
     if output == "label":
-        return [int(value >= manifest.threshold) for value, manifest in zip(values, manifests, strict=True)]
-    return [[1.0 - value, value] for value in values]
+        return found
+    names = names_of(by)  # of two models the classes may differ
+    return [
+        each
+        if model.names in ((), names)
+        else model.bundle.manifest.problem.aligned(np.array([each]), model.names, names)[0].tolist()
+        for each, model in zip(found, by, strict=True)
+    ]
+
+
+def _said(values: Sequence[Score], output: str, model: Model) -> Sequence[Any]:
+    if output == "default" or not values:
+        return values
+    manifest = model.bundle.manifest
+    if output == "probabilities":
+        return manifest.problem.probabilities(values)
+    labels = np.asarray(manifest.problem.decide(np.array(values), manifest.answers))
+    found: list[Any] = (labels.astype(int) if labels.dtype == np.bool_ else labels).tolist()
+    return found
+
+
+def names_of(by: Model | Sequence[Model]) -> tuple[str, ...]:
+    """Return the classes that scores are in the order of: of several models all of theirs."""
+    if isinstance(by, Model):
+        return by.names
+    return tuple(dict.fromkeys(name for model in by for name in model.names))
 
 
 def count(runs: Sequence[Run], champion: Model) -> None:
@@ -243,10 +270,15 @@ def _predict(
 ) -> Run:
     started = time.thread_time() - (prepared.seconds if prepared else 0.0)
     values = model.predict(rows) if prepared is None else model.predict_features(prepared.features)
-    if not all(map(math.isfinite, values)):
-        position = next(at for at, value in enumerate(values) if not math.isfinite(value))
+    if not (_are_finite(values) if model.outputs == 1 else np.isfinite(values).all()):
+        position = next(at for at, value in enumerate(values) if not np.isfinite(value).all())
         raise BadRequestError(f"row {places[position] if places else position} has no finite prediction")
     return Run(model, values, time.thread_time() - started)
+
+
+def _are_finite(values: Sequence[Any]) -> bool:
+    """Whether all are finite, of one number a row: much faster than by numpy."""
+    return all(map(math.isfinite, values))
 
 
 def _try(candidate: Model, question: Question, chosen: Sequence[int]) -> Run:
@@ -274,6 +306,6 @@ def _records(question: Question, scored: Scored, ids: list[str]) -> Iterator[byt
             yield _record(models[part[0]], reader, now, named, predicted, asked)
 
 
-def _record(by: Model, reader: Reader, now: str, ids: list[str], values: Sequence[float], rows: Sequence[Row]) -> bytes:
+def _record(by: Model, reader: Reader, now: str, ids: list[str], values: Sequence[Score], rows: Sequence[Row]) -> bytes:
     origin = Origin(by.version, by.bundle.digest, reader.order, reader.clock)
     return pack(Predictions(now, ids, values, origin, list(map(msgspec.structs.astuple, rows))))

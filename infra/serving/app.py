@@ -419,8 +419,8 @@ class Service:
         try:
             content, media = await self._body(request, mount, self.limits.body, *MEDIA.values())
             champion = mount.champion  # one from here on: it may be swapped while a body arrives
-            rows, _ = await in_turn(champion.reader.read_in_steps(content, media, MAX_EXPLAINED))
-            found = await self.predictions.explaining.result(partial(explain, champion, rows), len(content))
+            rows, params = await in_turn(champion.reader.read_in_steps(content, media, MAX_EXPLAINED))
+            found = await self.predictions.explaining.result(partial(explain, champion, rows, params), len(content))
             return Response(_encode(found))
         except BadRequestError as error:
             mount.tally.error("bad_explain")

@@ -31,7 +31,6 @@ _NOTES = {
     "boolean": "1 and 0 count as true and false; null is a missing value",
     "instant": "ISO 8601, years 1800 to 2500; without a zone in the use case's own; null is a missing value",
 }
-_EXAMPLE_OF_FEEDBACK = '{"id": "…", "label": 1}'
 _OUTCOMES = (
     ("a column of the model is absent", "400, naming it; send null for an unknown value"),
     ("a column the model does not know", "ignored"),
@@ -149,19 +148,25 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
     schemas[f"{name}.row"] = row
     schemas[f"{name}.request"] = _request(name, manifest.columns, most_rows)
     schemas[f"{name}.explain"] = _request(name, manifest.columns, MAX_EXPLAINED)
-    number: dict[str, Any] = {"type": "number"}
+    if model.outputs > 1:
+        for form in schemas[f"{name}.explain"]["oneOf"]:
+            form["properties"]["params"] = {
+                "type": ["object", "null"],
+                "properties": {"class": {"enum": [*model.names], "description": "to explain; else the predicted one"}},
+            }
     schemas[f"{name}.answer"] = {
         "type": "object",
         "required": ["predictions", "ids", "version"],
         "properties": {
             "predictions": {
                 "type": "array",
-                "items": {"anyOf": [number, {"type": "array", "items": number}]},
+                "items": manifest.problem.answer_schema(manifest.answers),
                 "description": _meaning(model),
             },
             "ids": {"type": "array", "items": {"type": "string"}},
             "version": {"type": "string"},
             "versions": {"type": "array", "items": {"type": "string"}},
+            **({"classes": {"type": "array", "items": {"type": "string"}}} if model.names else {}),
         },
     }
     refused = {
@@ -196,12 +201,7 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
 def _describe_feedback(
     name: str, manifest: Manifest, refused: dict[str, Any], paths: dict[str, Any], schemas: dict[str, Any]
 ) -> None:
-    low, high = manifest.label_range
-    label = (
-        {"enum": [0, 1, False, True]}
-        if manifest.task == "binary_classification"
-        else {"type": "number", "minimum": low, "maximum": high}
-    )
+    label = manifest.problem.label_schema(manifest.answers)
     one = {
         "type": "object",
         "required": ["id", "label"],
@@ -278,11 +278,7 @@ def _body(schema: str) -> dict[str, Any]:
 
 def _meaning(model: Model) -> str:
     manifest = model.bundle.manifest
-    if manifest.task == "regression":
-        return f"{manifest.label}" + (f" in {manifest.unit}" if manifest.unit else "")
-    return (
-        f"the probability that {manifest.label} is 1; 0 or 1 where params.output is label (at {manifest.threshold:g})"
-    )
+    return manifest.problem.meaning(manifest.answers)
 
 
 def _column(column: BundleColumn) -> dict[str, Any]:
@@ -369,6 +365,7 @@ def address_of(scheme: str, host: str, port: int) -> str:
 
 def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
     manifest = model.bundle.manifest
+    sent = html.escape(f'{{"id": "…", "label": {json.dumps(model.names[-1] if model.names else 1)}}}', quote=False)
     key = " \\\n  -H 'authorization: Bearer KEY'" if needs_key else ""
     body = shlex.quote(json.dumps({"dataframe_records": [example(model.bundle)]}, ensure_ascii=False))
     curl = f"curl -s {ADDRESS}/{name}/invocations \\\n  -H 'content-type: application/json'{key} \\\n  -d {body}"
@@ -389,8 +386,8 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
         f"<table><tr><th>column<th>type<th>unit<th>meaning{columns}</table>",
         f"<h3><span class=method>POST</span> /{name}/explain</h3><p>The same body; what each feature adds.</p>",
         f"<h3><span class=method>POST</span> /{name}/feedback</h3>",
-        f"<p>The truth, later: <code>{_EXAMPLE_OF_FEEDBACK}</code>, with a label that is {manifest.label_words}; or a "
-        f'list of such, <code>{{"feedback": [{_EXAMPLE_OF_FEEDBACK}, …]}}</code>, which is taken whole or not at all.'
+        f"<p>The truth, later: <code>{sent}</code>, with a label that is {html.escape(manifest.label_words)}; or a "
+        f'list of such, <code>{{"feedback": [{sent}, …]}}</code>, which is taken whole or not at all.'
         + (" It needs a key with the scope <code>feedback</code>." if needs_key else "")
         if manifest.accepts_feedback
         else "<p>Not taken: the use case says so.</p>",

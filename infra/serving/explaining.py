@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.mounts import Model
@@ -12,15 +15,21 @@ from infra.serving.protocol import Row
 MAX_ROWS = 100
 
 
-def explain(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
+def explain(model: Model, rows: Sequence[Row], params: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Explain predictions of checked rows.
+
+    Parameters
+    ----------
+    params : mapping
+        Of several classes ``class`` names the one to explain; without it, of each row, the one that is predicted.
 
     Returns
     -------
     dict
         ``explanations``, one a row: ``base``, the score of a row nothing is known of, and ``contributions``, feature ->
         what it adds; together they are the ``score``. ``scale`` says what the score is: ``log-odds`` (of a tree
-        classifier), ``probability`` or ``value``. ``method`` says whether the shares are exact.
+        classifier), ``score before softmax`` (of one of several classes), ``probability`` or ``value``. ``method`` says
+        whether the shares are exact. Of several classes ``class`` is the one that is explained.
 
     Raises
     ------
@@ -32,19 +41,38 @@ def explain(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
     if len(rows) > MAX_ROWS:
         raise BadRequestError(f"at most {MAX_ROWS} rows to explain in a request; it has {len(rows)}")
     predictor, manifest = model.bundle.predictor, model.bundle.manifest
-    found = predictor.contributions(model.executor.matrix(rows)) if rows else ()
+    chosen = _chosen(model, params)
+    features = model.executor.matrix(rows)
+    found = predictor.contributions(features) if rows else np.empty((0, 0))
+    named: list[dict[str, str]] = [{}] * len(rows)
+    if model.outputs > 1 and rows:
+        places = [chosen] * len(rows) if chosen is not None else np.argmax(predictor.predict(features), axis=1).tolist()
+        found = found[np.arange(len(rows)), places]
+        named = [{"class": model.names[place]} for place in places]
     names = model.bundle.program.features
-    classifies = manifest.task == "binary_classification"
     return {
         "explanations": [
             {
+                **said,
                 "base": float(each[-1]),
                 "score": float(each.sum()),
                 "contributions": dict(zip(names, each[:-1].tolist(), strict=True)),
             }
-            for each in found
+            for said, each in zip(named, found, strict=True)
         ],
-        "scale": "value" if not classifies else "log-odds" if predictor.explains == "score" else "probability",
+        "scale": manifest.problem.scale(predictor.explains),
         "method": predictor.method,
         "version": model.version,
     }
+
+
+def _chosen(model: Model, params: Mapping[str, Any]) -> int | None:
+    """Return the place of the class that is asked for; None where none is."""
+    asked = params.get("class")
+    if asked is None:
+        return None
+    if model.outputs == 1:
+        raise BadRequestError("`params.class` is for models of several classes; this one has one score a row")
+    if asked not in model.names:
+        raise BadRequestError(f"`params.class` is one of {', '.join(model.names)}")
+    return model.names.index(asked)

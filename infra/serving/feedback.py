@@ -10,7 +10,7 @@ from tasks.bundles.bundle import Manifest
 MAX_LABELS = 10_000
 
 
-def read_feedback(body: bytes, manifest: Manifest) -> dict[str, float]:
+def read_feedback(body: bytes, manifest: Manifest) -> dict[str, float | str]:
     """Return the label of each prediction that is named; where one is named twice, the last counts.
 
     Parameters
@@ -32,12 +32,13 @@ def read_feedback(body: bytes, manifest: Manifest) -> dict[str, float]:
         raise BadRequestError('feedback is {"id": …, "label": …} or {"feedback": [{…}, …]}')
     if len(items) > MAX_LABELS:
         raise BadRequestError(f"at most {MAX_LABELS} labels in a request; it has {len(items)}")
-    found: dict[str, float] = {}
+    found: dict[str, float | str] = {}
+    problem, answers = manifest.problem, manifest.answers
     for position, item in enumerate(items):
         if not isinstance(item, dict) or not isinstance(item.get("id"), str):
             raise BadRequestError(f"item {position} needs the `id` of a prediction")
-        label = item.get("label")
-        if not isinstance(label, bool | int | float) or not manifest.takes_label(label):
+        label = problem.take(item.get("label"), answers)
+        if label is None:
             raise BadRequestError(f"item {position} needs a `label`: {manifest.label_words}")
-        found[item["id"]] = float(label)
+        found[item["id"]] = label
     return found

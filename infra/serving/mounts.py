@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from expectations.errors import BundleError, StateError, StorageError
-from expectations.families import Matrix, Vector
+from expectations.families import Matrix, Score, Scores
 from infra.serving.board import SETTLE_SECONDS, Board
 from infra.serving.protocol import Reader, Row
 from infra.serving.tallies import ModelTally, Tally
@@ -71,8 +71,12 @@ class Model:
     """What it takes of the processor, as measured when it was loaded."""
     explainable: bool = True
     """Whether contributions of features add up to its predictions."""
+    outputs: int = 1
+    """Scores of a row."""
+    names: tuple[str, ...] = ()
+    """Classes in the order of its probabilities, where answers name them: not of labels that are 0 and 1."""
 
-    def predict(self, rows: Sequence[Row]) -> list[float]:
+    def predict(self, rows: Sequence[Row]) -> list[Score]:
         """Predict checked rows."""
         predictor = self.bundle.predictor
         if len(rows) == 1:
@@ -81,9 +85,9 @@ class Model:
             return []
         return self.predict_features(self.executor.matrix(rows))
 
-    def predict_features(self, features: Matrix) -> list[float]:
+    def predict_features(self, features: Matrix) -> list[Score]:
         """Predict rows of features, shape (n_rows, n_features)."""
-        found: list[float] = self.bundle.predictor.predict(features).tolist()
+        found: list[Score] = self.bundle.predictor.predict(features).tolist()
         return found
 
     def share(self, row: Row) -> float:
@@ -367,6 +371,8 @@ class Mounts:
             ready.feature_seconds,
             ready.cost,
             ready.explainable,
+            manifest.problem.outputs(manifest.classes),
+            manifest.problem.names(manifest.answers),
         )
 
 
@@ -416,15 +422,15 @@ def make_ready(bundle: Bundle, most_rows: int) -> Ready:
     return Ready(reader, executor, scoring, program, cost, _adds_up(bundle, features[:_FEW_ROWS], expected[:_FEW_ROWS]))
 
 
-def _adds_up(bundle: Bundle, features: Matrix, expected: Vector) -> bool:
+def _adds_up(bundle: Bundle, features: Matrix, expected: Scores) -> bool:
     """Whether contributions are shares of the predictions: not with every objective and kind of trees."""
     if bundle.predictor.explains == "prediction":
         return True  # shares of the difference to a row of zeros, made from predictions
     try:
-        scores = bundle.predictor.contributions(features).sum(axis=1)
+        scores = bundle.predictor.contributions(features).sum(axis=-1)
     except BundleError:  # trees with models in their leaves have none
         return False
-    found = 1 / (1 + np.exp(-scores)) if bundle.manifest.task == "binary_classification" else scores
+    found = bundle.manifest.problem.link(scores)
     return bool(np.allclose(found[: len(expected)], expected, rtol=1e-6, atol=1e-9))
 
 
@@ -442,6 +448,8 @@ def check_signature(now: Manifest, new: Manifest) -> None:
     wrong += [f"{name} was {known[name]}" for name, kind in needed.items() if known.get(name, kind) != kind]
     if (now.task, now.label) != (new.task, new.label):
         wrong.append(f"it predicts {new.label} ({new.task})")
+    elif now.problem.outputs(now.classes) == 1 and now.classes != new.classes:
+        wrong.append(f"it predicts the probability of {new.classes[-1]!r}, and that of {now.classes[-1]!r} is served")
     if wrong:
         raise BundleError(
             "the inputs that are served today",

@@ -19,7 +19,7 @@ import polars as pl
 
 from expectations.deciding import Back
 from expectations.errors import TrainingError
-from expectations.families import Family, Vector
+from expectations.families import Family, Scores
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from expectations.windows import Window
@@ -27,7 +27,7 @@ from tasks.evaluation.floors import least_loss
 from tasks.evaluation.metrics import Scored, losses, score
 from tasks.stores.lake import Known, Lake
 from tasks.training.judging import Judged, judge, refit
-from tasks.training.learning import Trained, labels, learn, training_window
+from tasks.training.learning import Trained, classes_of, labels, learn, training_window
 from tasks.training.packing import training_rows
 from tasks.training.trying import Tried, hold_against_predecessor, try_challenger
 
@@ -65,7 +65,12 @@ class Model:
         """Columns it needs."""
         return tuple(column.name for column in self.trained.program.inputs)
 
-    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Vector:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes in the order of its scores; none of a regression."""
+        return self.trained.classes
+
+    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Scores:
         """Predict rows, raw or of the clean table."""
         return self.trained.predict(frame, repaired=repaired)
 
@@ -99,7 +104,7 @@ class Answered:
 
     Attributes
     ----------
-    prediction : ndarray of shape (n_labelled,)
+    prediction : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
         Of the rows whose label is known, in order of time.
     owner : Model or None
         Who answered most of all rows, labelled or not; None without any.
@@ -111,7 +116,7 @@ class Answered:
         Share of the owner's rows whose label is known.
     """
 
-    prediction: Vector
+    prediction: Scores
     owner: Model | None
     mine: Mask
     rows: int
@@ -138,8 +143,10 @@ class Past:
         self._clocks = [each[clock].cast(pl.Datetime("us", "UTC")) for each in rows]
         self._labelled = [each[label].is_not_null().to_numpy() for each in rows]
         self._rows = [each.filter(pl.col(label).is_not_null()) for each in rows]
-        self._truth = [labels(each, self.spec) for each in self._rows]
-        self._predictions: dict[tuple[Model, int], Vector] = {}
+        self.classes = classes_of(world.filter(pl.col(label).is_not_null()), self.spec)
+        """All there ever are: every model's scores are brought into this order."""
+        self._truth = [labels(each, self.spec, self.classes) for each in self._rows]
+        self._predictions: dict[tuple[Model, int], Scores] = {}
         self._losses: dict[tuple[Model, int], float] = {}
         self._trials: dict[tuple[Model, int, str], Tried | None] = {}
         self._backs: dict[tuple[Model, int], Back | None] = {}
@@ -264,12 +271,20 @@ class Past:
             self._backs[key] = hold_against_predecessor(rows, self.spec, window, champion, champion.parent)
         return self._backs[key]
 
-    def predictions(self, model: Model, number: int) -> Vector:
+    def _predict(self, model: Model, rows: pl.DataFrame) -> Scores:
+        return self.spec.problem.aligned(model.predict(rows, repaired=False), model.classes, self.classes)
+
+    def _none(self, rows: int) -> Scores:
+        """Return scores of so many rows that are to be filled in."""
+        outputs = self.spec.problem.outputs(self.classes)
+        return np.empty(rows if outputs == 1 else (rows, outputs))
+
+    def predictions(self, model: Model, number: int) -> Scores:
         """Return what a model answers to the labelled rows of a window, in their order."""
         key = (model, number)
         if key not in self._predictions:
             rows = self._rows[number]
-            self._predictions[key] = model.predict(rows, repaired=False) if len(rows) else np.empty(0)
+            self._predictions[key] = self._predict(model, rows) if len(rows) else self._none(0)
         return self._predictions[key]
 
     def answered(self, releases: Sequence[Release], number: int) -> Answered:
@@ -286,17 +301,17 @@ class Past:
         models = list(dict.fromkeys(each.model for each in releases))  # one may be released again, after a rollback
         who = np.array([models.index(each.model) for each in releases])[np.maximum(newest, 0)]
         if not len(who):
-            return Answered(np.empty(0), None, np.empty(0, dtype=np.bool_), 0, 0.0)
+            return Answered(self._none(0), None, np.empty(0, dtype=np.bool_), 0, 0.0)
         counts = np.bincount(who, minlength=len(models))
         owner = int(np.argmax(counts))
         labelled = who[known]
-        prediction = np.empty(len(labelled))
+        prediction = self._none(len(labelled))
         for place in np.unique(labelled):
             prediction[labelled == place] = self.predictions(models[place], number)[labelled == place]
         mine = labelled == owner
         return Answered(prediction, models[owner], mine, len(who), float(mine.sum() / counts[owner]))
 
-    def score(self, number: int, prediction: Vector, only: Mask | None = None, metric: str | None = None) -> float:
+    def score(self, number: int, prediction: Scores, only: Mask | None = None, metric: str | None = None) -> float:
         """Score a window's rows, or some of them, by the metric that is told or by another."""
         truth = self._truth[number]
         if only is not None:

@@ -29,7 +29,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from expectations.errors import BundleError
-from expectations.families import Family, Predictor, Vector
+from expectations.families import Family, Predictor, Scores
+from expectations.problems import Answers, Problem, problem_of
 from expectations.slots import FAMILIES
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
@@ -41,12 +42,6 @@ EXPECTED = "expected.json"
 LOSSES = "losses.json"
 FORMAT: Literal[1] = 1
 GOLDEN_TOLERANCE = 1e-6
-PREDICTION = "_prediction"
-"""Column of predictions beside the columns of a row."""
-MAX_LABEL = 1e300
-"""Largest label, either way, where a bundle says no bounds."""
-_LABEL_MARGIN = 10
-"""Times the width of the training labels that a label may lie beyond them."""
 
 
 class BundleColumn(BaseModel):
@@ -69,7 +64,7 @@ class Manifest(BaseModel):
     format: Literal[1] = FORMAT
     usecase: str
     title: str
-    task: Literal["binary_classification", "regression"]
+    task: str
     label: str
     unit: str = ""
     clock: str
@@ -98,39 +93,20 @@ class Manifest(BaseModel):
     """Bundle of the champion it was judged against."""
     files: dict[str, str] = {}
 
-    def takes_label(self, value: float) -> bool:
-        """Whether a label that came by feedback can be true of what this bundle predicts."""
-        if self.task == "binary_classification":
-            return value in (0.0, 1.0)
-        low, high = self.label_range
-        return low <= value <= high
+    @property
+    def problem(self) -> Problem:
+        """What depends on the kind of problem."""
+        return problem_of(self.task)
 
     @property
-    def label_range(self) -> tuple[float, float]:
-        """Least and largest label that is taken, both included."""
-        return (0.0, 1.0) if self.task == "binary_classification" else self.label_bounds or (-MAX_LABEL, MAX_LABEL)
+    def answers(self) -> Answers:
+        """What its scores mean."""
+        return Answers(self.label, self.unit, self.classes, self.threshold, self.label_bounds)
 
     @property
     def label_words(self) -> str:
         """Say which labels are taken."""
-        if self.task == "binary_classification":
-            return "0 or 1 (or false, true)"
-        low, high = self.label_range
-        return f"a number from {low:g} to {high:g}"
-
-
-def label_bounds(labels: pl.Series) -> tuple[float, float] | None:
-    """Return the bounds of a regression's labels: ten times the width of those learnt from, to either side.
-
-    Wide enough for what drifts, and too narrow for what would alone decide a metric. None where none is finite.
-    """
-    values = labels.cast(pl.Float64).drop_nulls()
-    known = values.filter(values.is_finite())
-    least, largest = known.min(), known.max()
-    if not isinstance(least, float) or not isinstance(largest, float):
-        return None
-    margin = _LABEL_MARGIN * (largest - least)
-    return max(least - margin, -MAX_LABEL), min(largest + margin, MAX_LABEL)
+        return self.problem.label_words(self.answers)
 
 
 @dataclass(frozen=True)
@@ -154,6 +130,11 @@ class Bundle:
         return self.manifest.rows
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes in the order of its scores; none of a regression."""
+        return self.manifest.classes
+
+    @property
     def recipe(self) -> Family:
         """The recipe at its settled length."""
         return FAMILIES.released(self.manifest.family).model_validate_json(json.dumps(self.manifest.recipe))
@@ -163,8 +144,8 @@ class Bundle:
         """Columns it needs."""
         return tuple(column.name for column in self.program.inputs)
 
-    def predict(self, frame: pl.DataFrame, *, repaired: bool = False) -> Vector:
-        """Predict rows, raw or of the clean table; probability of the positive class or the value, shape (n_rows,)."""
+    def predict(self, frame: pl.DataFrame, *, repaired: bool = False) -> Scores:
+        """Predict rows, raw or of the clean table; see `expectations.problems` for what scores are."""
         return self.predictor.predict(self.program.transform(frame, repaired=repaired))
 
     @classmethod
@@ -205,7 +186,7 @@ class Bundle:
         loaded: dict[str, Any] = json.loads((self.folder / EXPECTED).read_text(encoding="utf-8"))
         return loaded
 
-    def golden(self) -> tuple[list[dict[str, Any]], Vector]:
+    def golden(self) -> tuple[list[dict[str, Any]], Scores]:
         """Return the golden rows and the predictions they must give."""
         data = json.loads((self.folder / "golden.json").read_text(encoding="utf-8"))
         return data["rows"], np.array(data["predictions"], dtype=np.float64)  # null is NaN, and proves nothing
@@ -330,5 +311,6 @@ def _load_bundle(folder: Path, expected: str | None) -> Bundle:
             raise BundleError(
                 f"{name} as it was sealed in the bundle {digest[:12]}", "another content", "Deploy it again"
             )
+    problem_of(manifest.task)  # refused here where its package is not installed
     program = FeatureProgram.from_json((folder / "features.json").read_text(encoding="utf-8"))
     return Bundle(digest, folder, manifest, program, FAMILIES.released(manifest.family).load(folder))

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
-from tasks.bundles.bundle import Bundle, load_bundle
+from contextlib import suppress
+
+import polars as pl
+
+from expectations.errors import BundleError
+from tasks.bundles.bundle import Bundle, Manifest, load_bundle, read_manifest
 from tasks.stores.places import Job
+
+
+def answering_manifests(job: Job) -> dict[str, Manifest]:
+    """Return what each bundle says that answered a prediction in the lake; one that is gone or damaged is left out."""
+    if job.lake.version("predictions") is None:
+        return {}
+    answered = job.lake.scan("predictions").select(pl.col("bundle").unique()).collect()["bundle"]
+    manifests = {}
+    for digest in answered.drop_nulls():
+        with suppress(BundleError):  # where a window needs it, loading it says what is wrong
+            manifests[digest] = read_manifest(job.releases.bundle(job.name, digest), digest)
+    return manifests
+
+
+def bundle_classes(job: Job) -> dict[str, tuple[str, ...]]:
+    """Return the classes of each bundle that answered, in the order of its scores."""
+    return {digest: manifest.classes for digest, manifest in answering_manifests(job).items()}
 
 
 def current_champion(job: Job) -> Bundle | None:

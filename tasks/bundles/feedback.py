@@ -83,11 +83,7 @@ def sent_labels(
     if isinstance(served, datetime) and not predictions["served_at"].null_count():
         found = found.filter(pl.col("received_at") >= served - CLOCK_MARGIN)
     sent = found.join(predictions.lazy().select("id").unique(), on="id", how="semi").collect(engine="streaming")
-    low, high = manifest.label_range
-    usable = pl.col("label").is_between(low, high)
-    if manifest.task == "binary_classification":
-        usable &= pl.col("label").is_in([low, high])
-    kept = sent.filter(usable)
+    kept = sent.filter(manifest.problem.taken(pl.col("label"), manifest.answers))
     labels = (
         kept.sort("received_at", "label")
         .group_by("id", maintain_order=True)

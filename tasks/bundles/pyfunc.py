@@ -23,11 +23,11 @@ class BundleModel:
 
     def predict(
         self, model_input: pd.DataFrame, params: dict[str, object] | None = None
-    ) -> npt.NDArray[np.float64] | npt.NDArray[np.bool_]:
+    ) -> npt.NDArray[np.float64 | np.bool_ | np.object_]:
         """Return the default output of the service, or labels where ``params`` say ``{"output": "label"}``."""
-        out = self.bundle.predict(pl.from_pandas(model_input))
-        if (params or {}).get("output") == "label" and self.bundle.manifest.task == "binary_classification":
-            return np.asarray(out >= self.bundle.manifest.threshold)
+        out, manifest = self.bundle.predict(pl.from_pandas(model_input)), self.bundle.manifest
+        if (params or {}).get("output") == "label":
+            return np.asarray(manifest.problem.decide(out, manifest.answers))
         return out
 
 

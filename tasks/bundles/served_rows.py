@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+import numpy as np
 import polars as pl
 
+from expectations.families import Scores
+from expectations.problems import Problem, to_scores
 from expectations.windows import Window
 from tasks.bundles.bundle import BundleColumn, Manifest
 from tasks.bundles.feedback import FeedbackUse, sent_labels
@@ -27,6 +30,38 @@ def decode_rows(predictions: pl.DataFrame, columns: tuple[BundleColumn, ...]) ->
     """Turn the journaled JSON of requests back into columns."""
     struct = pl.Struct({column.name: _JSON_TYPES[column.type] for column in columns})
     return predictions.select(pl.col("row").str.json_decode(struct)).unnest("row")
+
+
+def scores_of(
+    predictions: pl.Series,
+    bundles: pl.Series,
+    classes: Mapping[str, tuple[str, ...]],
+    order: Sequence[str],
+    problem: Problem,
+) -> Scores:
+    """Return what several bundles answered as scores in one order of classes.
+
+    Parameters
+    ----------
+    bundles : polars.Series of shape (n_rows,)
+        Which one answered each row.
+    classes : mapping of str to tuple of str
+        Bundle -> its own classes. Rows of one that is not among them are NaN.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), (n_rows, n_classes) or (n_rows, n_classes + 1)
+        The last column, where it is there, is of classes that are none of `order`.
+    """
+    if not isinstance(predictions.dtype, pl.List):
+        return to_scores(predictions)
+    found = np.full((len(predictions), len(order) + 1), np.nan)
+    for bundle in bundles.drop_nulls().unique():
+        if bundle in classes:
+            mine = (bundles == bundle).fill_null(value=False)
+            aligned = problem.aligned(to_scores(predictions.filter(mine)), classes[bundle], order)
+            found[mine.to_numpy()] = np.pad(aligned, ((0, 0), (0, len(order) + 1 - aligned.shape[1])))
+    return found if (found[:, -1] > 0).any() else found[:, :-1]
 
 
 def window_predictions(lake: Lake, window: Window, cutoffs: Mapping[str, datetime]) -> pl.DataFrame:
@@ -87,6 +122,8 @@ def true_labels(
     Without a clock a row of the sources may come at any time, before it is asked about or after; one that the bundle
     has learnt from is no test of it.
 
+    Labels are numbers: values, or places among the classes of `manifest`; see `Problem.codes`.
+
     Which of the two counts where both are there is declared under `feedback`.
 
     Returns
@@ -100,8 +137,10 @@ def true_labels(
     since, until = (window.start, window.end) if spec.clock else (manifest.cutoff + _TICK, None)
     truth = known.rows("raw", columns=[*keys, label], since=since, until=until)
     asked = rows.select(_as(rows, key, truth.schema[key]) for key in keys)
-    found = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label].cast(pl.Float64)
+    kept = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label]
+    found = _codes(kept, manifest)
     sent, unusable = sent_labels(lake, predictions, spec.feedback, manifest, known.as_of)
+    sent = sent.with_columns(_codes(sent["label"], manifest))
     beside = (
         predictions.select("id")
         .join(sent.rename({"label": "_sent"}), on="id", how="left", maintain_order="left")
@@ -119,6 +158,11 @@ def true_labels(
     use = FeedbackUse(**counts, unusable=unusable, senders=dict(senders.iter_rows()))
     chosen = beside.select(pl.when(used).then(pl.col("_sent")).otherwise(pl.col("_found")).alias(label))
     return chosen.to_series(), use
+
+
+def _codes(labels: pl.Series, manifest: Manifest) -> pl.Series:
+    codes = manifest.problem.codes(labels, manifest.classes)
+    return pl.Series(labels.name, codes, dtype=pl.Float64).fill_nan(None)
 
 
 def _as(rows: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:

@@ -288,22 +288,4 @@ def _with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
     if formula is not None:
         numbers = [pl.col(name).cast(pl.Float64) for name in formula.columns if rows.schema[name].is_numeric()]
         rows = rows.with_columns(evaluate(rows.with_columns(numbers), formula.root, column))
-    elif rows.schema[column] == pl.Boolean or rows.schema[column].is_numeric():
-        rows = rows.with_columns(pl.col(column).cast(pl.Float64).fill_nan(None))
-        if endless := int(rows[column].is_infinite().sum()):
-            raise SourceError(
-                f"finite numbers in the label {column!r}", f"{endless} that are not", "Correct the source"
-            )
-    else:
-        raise SourceError(
-            f"numbers in the label {column!r}",
-            str(rows.schema[column]),
-            "Compute the label with an `expression`, for example \"status == 'paid'\"",
-        )
-    if spec.task == "binary_classification":
-        odd = rows.filter(pl.col(column).is_not_null() & ~pl.col(column).is_in([0.0, 1.0]))
-        if len(odd):
-            raise SourceError(
-                f"0 and 1 in the label {column!r}", f"{len(odd)} other values", "Compute the label with an `expression`"
-            )
-    return rows
+    return rows.with_columns(spec.problem.read(rows[column], spec.label).alias(column))

@@ -8,10 +8,10 @@ from dataclasses import astuple, dataclass
 from typing import Literal
 
 import numpy as np
-import polars as pl
 
-from expectations.families import Vector
+from expectations.families import Scores, Vector
 from expectations.metrics import Blocks, Scored
+from expectations.problems import Problem
 from expectations.production import Release
 from expectations.usecase import UseCase
 from tasks.evaluation.drift import judge
@@ -56,16 +56,17 @@ class Evidence:
 
     Attributes
     ----------
-    champion, candidate : ndarray of shape (n_rows,)
-        Predictions; of the same rows in a shadow, of different entities in a canary.
+    champion, candidate : ndarray of shape (n_rows,) or (n_rows, n_classes)
+        Predictions, of either in the order of the champion's classes; of the same rows in a shadow, of different
+        entities in a canary.
     champion_label, candidate_label : ndarray of shape (n_rows,)
         Labels of those rows, NaN where not ripe.
     paired : bool
         Whether both scored the same rows.
     """
 
-    champion: Vector
-    candidate: Vector
+    champion: Scores
+    candidate: Scores
     champion_label: Vector
     candidate_label: Vector
     champion_traffic: Traffic
@@ -144,8 +145,6 @@ def judge_step(evidence: Evidence, spec: UseCase, plan: Release) -> StepVerdict:
 _MIN_REQUESTS = 100
 _RESAMPLES, _RUNS = 400, 100
 _DRIFT_ALPHA = 0.001
-_LEAST_SPREAD = 0.001
-"""Of a champion's predictions, so that whatever leaves a constant lies far from it."""
 _CONFIDENCE = 0.98
 """Of the interval of a loss, both ends together: a step is looked at several times."""
 
@@ -167,11 +166,12 @@ def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[F
         ratio = (own.seconds / own.expected) / (theirs.seconds / theirs.expected)
         name = "scoring time against the champion's"
         yield _hold(name, ratio, rails.max_latency, violated=ratio > rails.max_latency)
-    distance = _distance(evidence.champion, evidence.candidate)
-    far = distance > rails.max_drift and (evidence.paired or _differ(evidence.champion, evidence.candidate))
+    problem = spec.problem
+    distance = problem.distance(evidence.champion, evidence.candidate)
+    far = distance > rails.max_drift and (evidence.paired or _differ(problem, evidence))
     yield _hold("distance of the predictions", distance, rails.max_drift, violated=far)
     if evidence.paired:
-        share = agreement(evidence.champion, evidence.candidate, spec)
+        share = problem.agreement(evidence.champion, evidence.candidate, spec.evaluation.threshold)
         if own.skipped:  # told, and no fault: what it did score is what it is judged by
             left_out = own.skipped / (own.requests + own.failures + own.skipped)
             yield Finding("share of requests it was too slow for", left_out, 1.0, "good")
@@ -179,41 +179,16 @@ def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[F
     yield _loss(evidence, spec, plan)
 
 
-def _distance(champion: Vector, candidate: Vector) -> float:
-    """Wasserstein distance of predictions in standard deviations of the champion's; NaN where one is no number."""
-    from scipy.stats import wasserstein_distance
-
-    if not (np.isfinite(champion).all() and np.isfinite(candidate).all()):
-        return math.nan
-    spread = float(np.std(champion))
-    distance = float(wasserstein_distance(champion, candidate))
-    return distance / max(spread, _LEAST_SPREAD)
-
-
-def _differ(champion: Vector, candidate: Vector) -> bool:
+def _differ(problem: Problem, evidence: Evidence) -> bool:
     """Whether predictions for different entities differ by more than chance.
 
     Both answered in the same minutes, so that rows of one are no more alike than those of both: in random order.
     """
     random = np.random.default_rng(0)
-    both = [pl.DataFrame({"prediction": random.permutation(each)}) for each in (champion, candidate)]
-    (found,) = judge([Compared(sketch(both[0]), both[1], independent=True)], alpha=_DRIFT_ALPHA)
-    return found.drifted
-
-
-def agreement(champion: Vector, candidate: Vector, spec: UseCase) -> float:
-    """Return the share of rows on which two models say the same.
-
-    The same label; for a regression, values within half a standard deviation of the champion's predictions. NaN where
-    a prediction, or that deviation, is not finite.
-    """
-    spread = float(np.std(champion))
-    if not (math.isfinite(spread) and np.isfinite(candidate).all()):
-        return math.nan
-    if spec.task == "binary_classification":
-        threshold = spec.evaluation.threshold
-        return float(np.mean((champion >= threshold) == (candidate >= threshold)))
-    return float(np.mean(np.abs(champion - candidate) <= spread / 2))
+    classes = [str(place) for place in range(evidence.champion.shape[-1])] if evidence.champion.ndim > 1 else ()
+    both = [problem.columns(random.permutation(each), classes) for each in (evidence.champion, evidence.candidate)]
+    found = judge([Compared(sketch(both[0]), both[1], independent=True)], alpha=_DRIFT_ALPHA)
+    return any(each.drifted for each in found)
 
 
 def _loss(evidence: Evidence, spec: UseCase, plan: Release) -> Finding:

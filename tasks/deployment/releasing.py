@@ -34,6 +34,7 @@ def register(job: Job, digest: str, run: str) -> ModelVersion:
         digest,
         {column.name: _MLFLOW_TYPES[column.type] for column in bundle.manifest.columns},
         bundle.manifest.metrics,
+        bundle.manifest.problem.outputs(bundle.classes),
     )
     registry.point(CHALLENGER, version.version)
     return version

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from expectations.errors import ReleaseError, StorageError, UnreachableError
+from expectations.families import Scores
 from expectations.production import Release
 from expectations.windows import Window
-from tasks.bundles.bundle import Manifest, jsonable, load_bundle
-from tasks.bundles.served_rows import decode_rows, true_labels
+from tasks.bundles.bundle import Manifest, jsonable, load_bundle, read_manifest
+from tasks.bundles.served_rows import decode_rows, scores_of, true_labels
 from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
 from tasks.deployment.releasing import await_candidate, take_back
 from tasks.deployment.sharing import entity_columns, place_of
@@ -225,19 +227,33 @@ def _gather(job: Job, champion: Served, candidate: CandidateState, began: dateti
         both = theirs.join(
             shadows.select("id", pl.col("prediction").alias("shadow")), on="id", how="inner", maintain_order="left"
         )
-        theirs, own = both, both.with_columns(pl.col("shadow").alias("prediction"))
+        theirs = both
+        own = both.with_columns(pl.col("shadow").alias("prediction"), pl.lit(candidate.bundle).alias("bundle"))
     else:
         own = labelled.filter(pl.col("bundle") == candidate.bundle)
     counting.look()
+    scores = [_scores(job, each, champion.bundle, candidate.bundle) for each in (theirs, own)]
     return Evidence(
-        champion=theirs["prediction"].to_numpy(),
-        candidate=own["prediction"].to_numpy(),
+        champion=scores[0],
+        candidate=scores[1],
         champion_label=theirs["_label"].to_numpy(),
         candidate_label=own["_label"].to_numpy(),
         champion_traffic=counting.of(champion.bundle),
         candidate_traffic=counting.of(candidate.bundle),
         paired=paired,
     )
+
+
+def _scores(job: Job, answered: pl.DataFrame, champion: str, candidate: str) -> Scores:
+    """Return what was answered in the order of the champion's classes, and in as many columns for either bundle."""
+    own = {
+        digest: read_manifest(job.releases.bundle(job.name, digest), digest).classes for digest in (champion, candidate)
+    }
+    problem, order = job.usecase.spec.problem, own[champion]
+    found = scores_of(answered["prediction"], answered["bundle"], own, order, problem)
+    more = bool(set(own[candidate]) - set(order))
+    width = problem.outputs(order) + more
+    return found if found.ndim == 1 else np.pad(found, ((0, 0), (0, max(0, width - found.shape[1]))))
 
 
 def _since(job: Job, table: Literal["predictions", "shadows"], began: datetime) -> pl.DataFrame:

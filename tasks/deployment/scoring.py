@@ -15,11 +15,13 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from expectations.errors import BundleError, ReleaseError, SourceError
+from expectations.problems import to_column
 from tasks.bundles.bundle import Bundle, BundleColumn, Manifest, load_bundle
 from tasks.preprocessing.instants import Instants
 from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.lake import BATCH, Table
 from tasks.stores.places import Job
+from tasks.stores.plain import to_json
 from tasks.stores.releases import Served
 
 if TYPE_CHECKING:
@@ -86,12 +88,12 @@ def score_table(job: Job, source: str, output: str) -> ScoredTable:
 
 
 def predict_frame(bundle: Bundle, frame: pl.DataFrame, *, repaired: bool = False) -> pl.DataFrame:
-    """Return the keys of a frame, raw or of the clean table, and a column of predictions."""
+    """Return the keys of a frame, raw or of the clean table, and a column of predictions: of several classes lists."""
     manifest = bundle.manifest
     inputs = [column for column in manifest.columns if column.role == "input"]
     typed = frame.select(_typed(frame[column.name], column, manifest) for column in inputs)
     keys = [name for name in manifest.keys if name in frame.columns]
-    return frame.select(keys).with_columns(pl.Series(PREDICTION, bundle.predict(typed, repaired=repaired)))
+    return frame.select(keys).with_columns(to_column(PREDICTION, bundle.predict(typed, repaired=repaired)))
 
 
 def _champion(job: Job) -> Served:
@@ -297,6 +299,8 @@ def _write_file(bundle: Bundle, version: str, frames: Iterator[pl.DataFrame], ou
         remove_abandoned(Path(folder or "/").glob(f".{escape(name)}.*.part"))
     writer: Any = None
     notes = {b"driftwheel.bundle": bundle.digest.encode(), b"driftwheel.version": version.encode()}
+    if bundle.manifest.problem.outputs(bundle.classes) > 1:  # in which order the lists of probabilities are
+        notes[b"driftwheel.classes"] = to_json(bundle.classes).encode()
     try:
         with filesystem.open(beside, "wb") as file, unfinished(Path(beside)) if local else nullcontext():
             for frame in frames:

@@ -5,13 +5,14 @@ Each knows at a row's event time only the labels that were known then.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
 from expectations.durations import Duration
-from expectations.families import Vector
+from expectations.families import Scores, Vector
 from expectations.usecase import UseCase
 
 BASELINES = ("constant", "last", "season")
@@ -19,7 +20,9 @@ _SEASON = timedelta(weeks=2)
 """History that a week must have been seen twice in."""
 
 
-def predict_baselines(known: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) -> dict[str, Vector]:
+def predict_baselines(
+    known: pl.DataFrame, rows: pl.DataFrame, spec: UseCase, classes: Sequence[str] = ()
+) -> dict[str, Scores]:
     """Return what the baselines say to rows.
 
     ``constant`` is the mean label of before the first row; ``last`` the label that was known last (the mean, of several
@@ -33,20 +36,31 @@ def predict_baselines(known: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) ->
         Labelled rows, later ones than `rows` among them or not.
     rows : polars.DataFrame of shape (n_rows, any)
         With the clock's column alone, in any order.
+    classes : sequence of str, optional
+        Of a classifier, in the order of the scores.
 
     Returns
     -------
-    dict of str to ndarray of shape (n_rows,)
-        For a classifier the probability of the positive class.
+    dict of str to ndarray of shape (n_rows,) or (n_rows, n_classes)
+        For a classifier the shares of the classes.
     """
+    targets = spec.problem.targets(spec.problem.codes(known[spec.label.column], classes), classes)
+    columns = [targets] if targets.ndim == 1 else list(targets.T)
+    said = [_predict(known[spec.time_column], pl.Series(each), rows, spec) for each in columns]
+    if targets.ndim == 1:
+        return said[0]
+    return {name: np.column_stack([each[name] for each in said]) for name in said[0]}
+
+
+def _predict(times_known: pl.Series, values: pl.Series, rows: pl.DataFrame, spec: UseCase) -> dict[str, Vector]:
+    """Return what the baselines say of one number a row."""
     clock, delay = spec.time_column, spec.label_delay
-    label = pl.col(spec.label.column).cast(pl.Float64)
     if rows.is_empty():
         return {}
     if spec.clock is None:
-        values = known.select(label.alias("value")).filter(pl.col("value").is_finite())["value"]
-        return {"constant": np.full(len(rows), float(values.mean()))} if len(values) else {}  # type: ignore[arg-type]
-    labelled = known.select(pl.col(clock).alias("at"), label.alias("value")).filter(pl.col("value").is_finite())
+        known = values.filter(values.is_finite())
+        return {"constant": np.full(len(rows), float(known.mean()))} if len(known) else {}  # type: ignore[arg-type]
+    labelled = pl.DataFrame({"at": times_known, "value": values}).filter(pl.col("value").is_finite())
     before = labelled.filter(pl.col("at") <= delay.after(rows[clock].min(), -1))  # type: ignore[arg-type]
     if before.is_empty():
         return {}

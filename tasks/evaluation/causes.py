@@ -30,6 +30,7 @@ import polars as pl
 
 from expectations.families import Task
 from expectations.metrics import Array, Blocks, MeanOfRows, Scored
+from expectations.problems import problem_of
 from expectations.slots import METRICS
 from tasks.evaluation.faults import Fault, Mask, find_faults
 from tasks.evaluation.interval import time_blocks
@@ -82,12 +83,14 @@ class RowLoss:
     ----------
     name : str
         Its metric.
+    classifies : bool
+        Whether labels are 0 and 1, and predictions probabilities.
     note : str
         Why it is not the metric that was asked for, where it is not.
     """
 
     name: str
-    task: Task
+    classifies: bool
     part: MeanOfRows
     note: str = ""
     threshold: float = 0.5
@@ -108,15 +111,15 @@ def row_loss(metric: str, task: Task, threshold: float = 0.5) -> RowLoss:
         Probability from which a row counts as positive.
     """
     found = METRICS.find(metric)
-    part = found(metric=metric) if found is not None else None
+    part, problem = found(metric=metric) if found is not None else None, problem_of(task)
     if isinstance(part, MeanOfRows):
-        return RowLoss(metric, task, part, threshold=threshold)
-    other = "log_loss" if task == "binary_classification" else "rmse"
+        return RowLoss(metric, problem.classifies, part, threshold=threshold)
+    other = problem.stand_in
     instead = METRICS.find(other)
     chosen = instead(metric=other) if instead is not None else None
     if not isinstance(chosen, MeanOfRows):
         raise KeyError(other)
-    return RowLoss(other, task, chosen, f"{metric} is no mean over rows: its causes are those of {other}")
+    return RowLoss(other, problem.classifies, chosen, f"{metric} is no mean over rows: its causes are those of {other}")
 
 
 @dataclass(frozen=True)
@@ -581,7 +584,7 @@ class _Decomposition:
     def only_label(self, new: _Side, kept: npt.NDArray[np.intp]) -> bool:
         """Whether inputs are those of earlier rows once these have the window's label rate."""
         rates = self.old.mean(self.old.rows.label), new.mean(new.rows.label)
-        if self.loss.task != "binary_classification" or not self.chance.beyond(rates[1] - rates[0]):
+        if not self.loss.classifies or not self.chance.beyond(rates[1] - rates[0]):
             return False
         old, now = float(rates[0][0]), float(rates[1][0])
         if not (0 < old < 1 and 0 < now < 1):
@@ -650,7 +653,7 @@ class _Decomposition:
 
         The words for it come second.
         """
-        if self.loss.task == "binary_classification":
+        if self.loss.classifies:
             return self.rate(new, shared, pure=pure)
         rows = new.rows
         error = self.old.rows.label - self.old.rows.prediction, rows.label - rows.prediction

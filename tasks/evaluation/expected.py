@@ -22,6 +22,7 @@ import numpy as np
 
 from expectations.families import Matrix, Task, Vector
 from expectations.metrics import Array, Blocks
+from expectations.problems import problem_of
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.interval import time_blocks
 from tasks.evaluation.metrics import Scored, losses, score
@@ -160,6 +161,11 @@ class Expectation:
     ranges: tuple[tuple[float, float] | None, ...] = ()
     beyond: float = 0.0
 
+    @property
+    def binary(self) -> bool:
+        """Whether labels are 0 and 1; else they are values."""
+        return problem_of(self.task).classifies
+
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
         return {"format": 1, **vars(self)}
@@ -183,19 +189,19 @@ class Expectation:
 
     def linear(self, prediction: Vector, matrix: Matrix) -> Array:
         """Return the log-odds of a positive label, or the logarithm of the error's size, shape (n_rows,)."""
-        found = self.line[0] + self.line[1] * _axis(self.task, prediction)
+        found = self.line[0] + self.line[1] * _axis(self.binary, prediction)
         added = _tree_scores(self.trees, _columns(prediction, matrix, self.categorical))
-        return found + (added if self.task == "binary_classification" else added / 2)  # those of a square
+        return found + (added if self.binary else added / 2)  # those of a square
 
     def draw(self, prediction: Vector, matrix: Matrix, random: np.random.Generator, draws: int) -> Array:
         """Draw labels, shape (draws, n_rows); what is not certain of the line varies from draw to draw."""
-        linear, axis = self.linear(prediction, matrix), _axis(self.task, prediction)
+        linear, axis = self.linear(prediction, matrix), _axis(self.binary, prediction)
         first, both, second = self.covariance
         start, slope = random.standard_normal((2, draws, 1))
         tied = both / first if first > 0 else 0.0
         slope = tied * math.sqrt(first) * start + math.sqrt(max(0.0, second - tied * both)) * slope
         scores = linear + math.sqrt(first) * start + slope * axis
-        if self.task == "binary_classification":
+        if self.binary:
             return np.asarray(random.random(scores.shape) < _logistic(scores), dtype=np.float64)
         drawn = random.choice(np.array(self.residuals), scores.shape)
         return np.asarray(prediction + drawn * np.exp(scores))
@@ -236,23 +242,22 @@ def learn_expectation(
     Expectation or None
         None where there are too few rows, or nothing of them varies.
     """
+    binary = problem_of(task).classifies
     order = np.argsort(seconds, kind="stable")
     order = order[np.isfinite(prediction[order]) & np.isfinite(label[order]) & (np.abs(label[order]) < 1e100)]
     order = order[:: max(1, math.ceil(len(order) / MAX_LEARNT))]
     prediction, label, matrix, seconds = prediction[order], label[order], matrix[order], seconds[order]
-    if len(label) < MIN_ROWS or (task == "regression" and not np.any(label != prediction)):
+    if len(label) < MIN_ROWS or (not binary and not np.any(label != prediction)):
         return None
     codes = tuple(categorical)
     columns = _columns(prediction, matrix, codes)
     folds = np.arange(len(label)) % _FOLDS
-    rounds, held = _choose_rounds(task, prediction, label, columns, codes, folds, seed)
-    line, covariance = _fit_line(task, prediction, label)
-    trees = _fit_trees(task, line, prediction, label, columns, codes, rounds, seed) if rounds else ""
+    rounds, held = _choose_rounds(binary, prediction, label, columns, codes, folds, seed)
+    line, covariance = _fit_line(binary, prediction, label)
+    trees = _fit_trees(binary, line, prediction, label, columns, codes, rounds, seed) if rounds else ""
     size = np.exp(held)
     blocks = time_blocks(seconds, block)
-    dependence = _dependence(
-        label - _logistic(held) if task == "binary_classification" else np.abs(label - prediction) / size, blocks
-    )
+    dependence = _dependence(label - _logistic(held) if binary else np.abs(label - prediction) / size, blocks)
     ranges = _ranges(matrix if learnt is None else np.vstack([learnt, matrix]), codes)
     natural = 0.0 if learnt is None or not len(learnt) else _beyond(matrix, _ranges(learnt, codes))
     first, both, second = (float(each * dependence) for each in covariance)
@@ -263,7 +268,7 @@ def learn_expectation(
         (first, both, second),
         trees,
         codes,
-        () if task == "binary_classification" else _residuals((label - prediction) / size),
+        () if binary else _residuals((label - prediction) / size),
         {},
         dependence,
         ranges,
@@ -474,7 +479,7 @@ def _concept_changed(expected: Expectation, prediction: Vector, matrix: Matrix, 
     columns = np.where(finite, columns - centre, 0.0)
     columns = np.column_stack([np.ones(len(label)), columns / (np.abs(columns).max(axis=0, initial=0.0) + 1e-300)])
     drawn = expected.draw(prediction, matrix, np.random.default_rng(seed), DRAWS)
-    if expected.task == "binary_classification":
+    if expected.binary:
         left = np.vstack([label, drawn]) - _logistic(linear)
         size = np.logaddexp(0.0, linear) - np.vstack([label, drawn]) * linear
     else:
@@ -487,9 +492,9 @@ def _concept_changed(expected: Expectation, prediction: Vector, matrix: Matrix, 
     return along > float(ndtri(1 - CHANGED / (2 * (len(far) - 1)))) or float(far[-1]) > LARGER
 
 
-def _axis(task: Task, prediction: Vector) -> Array:
+def _axis(binary: bool, prediction: Vector) -> Array:
     """Return what the line is drawn over."""
-    if task != "binary_classification":
+    if not binary:
         return np.zeros(len(prediction))
     chance = np.clip(prediction, _CLIP, 1 - _CLIP)
     return np.asarray(np.log(chance) - np.log1p(-chance))
@@ -511,13 +516,15 @@ def _columns(prediction: Vector, matrix: Matrix, categorical: Sequence[int]) -> 
     return columns
 
 
-def _fit_line(task: Task, prediction: Vector, label: Vector) -> tuple[tuple[float, float], tuple[float, float, float]]:
+def _fit_line(
+    binary: bool, prediction: Vector, label: Vector
+) -> tuple[tuple[float, float], tuple[float, float, float]]:
     """Fit intercept and slope by Newton's method, with a prior towards 0 and 1; returns them and their covariance."""
-    if task != "binary_classification":
+    if not binary:
         scale = _root_mean_square(label - prediction)
         variance = float(np.square((label - prediction) / scale).var()) / (4 * len(label))  # of its logarithm
         return (math.log(scale), 0.0), (variance, 0.0, 0.0)
-    rows = np.column_stack([np.ones(len(label)), _axis(task, prediction)])
+    rows = np.column_stack([np.ones(len(label)), _axis(binary, prediction)])
     target, precision = np.array([0.0, 1.0]), np.eye(2) * _PRIOR / 4
     line = target.copy()
     for _ in range(50):
@@ -531,9 +538,9 @@ def _fit_line(task: Task, prediction: Vector, label: Vector) -> tuple[tuple[floa
     return (float(line[0]), float(line[1])), (covariance[0, 0], covariance[0, 1], covariance[1, 1])
 
 
-def _settings(task: Task, rows: int, seed: int) -> dict[str, Any]:
+def _settings(binary: bool, rows: int, seed: int) -> dict[str, Any]:
     return {
-        "objective": "binary" if task == "binary_classification" else "gamma",
+        "objective": "binary" if binary else "gamma",
         "learning_rate": 0.1,
         "num_leaves": 6,
         "min_data_in_leaf": max(20, rows // 50),
@@ -548,7 +555,7 @@ def _settings(task: Task, rows: int, seed: int) -> dict[str, Any]:
 
 
 def _train(
-    task: Task,
+    binary: bool,
     start: Array,
     prediction: Vector,
     label: Vector,
@@ -560,7 +567,7 @@ def _train(
     import lightgbm
 
     target = label
-    if task != "binary_classification":  # squares, scaled so that floats suffice: gamma's gradients are of a ratio
+    if not binary:  # squares, scaled so that floats suffice: gamma's gradients are of a ratio
         scale = _root_mean_square(label - prediction)
         target = np.maximum(np.square((label - prediction) / scale), 1e-12)
         start = 2 * (start - math.log(scale))
@@ -571,11 +578,11 @@ def _train(
         categorical_feature=[code + 1 for code in codes],
         feature_name=[f"f{at}" for at in range(columns.shape[1])],
     )
-    return lightgbm.train(_settings(task, len(label), seed), data, rounds)
+    return lightgbm.train(_settings(binary, len(label), seed), data, rounds)
 
 
 def _fit_trees(
-    task: Task,
+    binary: bool,
     line: tuple[float, float],
     prediction: Vector,
     label: Vector,
@@ -584,8 +591,8 @@ def _fit_trees(
     rounds: int,
     seed: int,
 ) -> str:
-    start = line[0] + line[1] * _axis(task, prediction)
-    return str(_train(task, start, prediction, label, columns, codes, rounds, seed).model_to_string())
+    start = line[0] + line[1] * _axis(binary, prediction)
+    return str(_train(binary, start, prediction, label, columns, codes, rounds, seed).model_to_string())
 
 
 def _tree_scores(trees: str, columns: Matrix) -> Array:
@@ -597,7 +604,7 @@ def _tree_scores(trees: str, columns: Matrix) -> Array:
 
 
 def _choose_rounds(
-    task: Task,
+    binary: bool,
     prediction: Vector,
     label: Vector,
     columns: Matrix,
@@ -609,16 +616,16 @@ def _choose_rounds(
     held = np.zeros((len(_ROUNDS), len(label)))
     for fold in range(_FOLDS):
         test, rest = folds == fold, folds != fold
-        line, _ = _fit_line(task, prediction[rest], label[rest])
-        start = line[0] + line[1] * _axis(task, prediction)
+        line, _ = _fit_line(binary, prediction[rest], label[rest])
+        start = line[0] + line[1] * _axis(binary, prediction)
         held[:, test] = start[test]
         if rest.sum() < 3 * 20:
             continue
-        booster = _train(task, start[rest], prediction[rest], label[rest], columns[rest], codes, _ROUNDS[-1], seed)
+        booster = _train(binary, start[rest], prediction[rest], label[rest], columns[rest], codes, _ROUNDS[-1], seed)
         for place, rounds in enumerate(_ROUNDS[1:], 1):
             found = booster.predict(columns[test], raw_score=True, num_iteration=rounds)
-            held[place, test] += found if task == "binary_classification" else found / 2
-    if task == "binary_classification":
+            held[place, test] += found if binary else found / 2
+    if binary:
         deviance = np.logaddexp(0.0, held) - label * held
     else:
         deviance = np.square((label - prediction) * np.exp(-held)) / 2 + held
@@ -657,7 +664,7 @@ def _spread(metric: str, expected: Expectation, held: Array, rows: Scored, seed:
     for part in np.array_split(np.arange(len(rows.label)), min(_BLOCKS, len(rows.label) // MIN_ROWS)):
         truth = scale.of(score(metric, Scored(rows.label[part], rows.prediction[part], rows.threshold)))
         shape = (DRAWS // 4, len(part))
-        if expected.task == "binary_classification":
+        if expected.binary:
             drawn = (random.random(shape) < _logistic(held[part])).astype(np.float64)
         else:
             drawn = rows.prediction[part] + random.choice(np.array(expected.residuals), shape) * np.exp(held[part])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from expectations.metrics import Array
-from expectations.slots import METRICS
+from expectations.slots import METRICS, PROBLEMS
 
 _REGRESSION = 1e-6
 """Of a regression, in standard deviations of the label: far below what any measured label tells apart."""
@@ -26,7 +26,7 @@ def least_loss(metric: str, truth: Array) -> float:
         that is better the greater it is, such as R²). Labels that are all the same count by their magnitude.
     """
     part = METRICS.released(metric)
-    if "regression" not in part.tasks:
+    if all(PROBLEMS.released(task).classifies for task in part.tasks):
         return 0.5 / max(len(truth), 1)
     if part.greater_is_better:
         return _REGRESSION**2

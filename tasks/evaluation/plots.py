@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from tasks.evaluation.metrics import Scored
 
 _MAX_FEATURES = 20
+_MAX_CURVES, _MAX_WRITTEN = 8, 12
 _CHAMPION, _CHALLENGER = "#8a8f98", "#1f6feb"
 
 
@@ -22,13 +23,15 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def classifier_figures(models: Mapping[str, Scored]) -> dict[str, Figure]:
+def classifier_figures(models: Mapping[str, Scored], classes: Sequence[str]) -> dict[str, Figure]:
     """Draw ROC, precision-recall and calibration of one or two models, and the confusion of the first.
 
     Parameters
     ----------
     models : mapping of str to Scored
         The challenger first; all scored on the same rows.
+    classes : sequence of str
+        The negative one first.
     """
     from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -51,16 +54,57 @@ def classifier_figures(models: Mapping[str, Scored]) -> dict[str, Figure]:
         "roc": roc,
         "precision_recall": pr,
         "calibration": calibration,
-        "confusion": _confusion(next(iter(models.values()))),
+        "confusion": _confusion(
+            next(iter(models.values())), classes, f", threshold {next(iter(models.values())).threshold:g}"
+        ),
     }
 
 
-def _confusion(rows: Scored) -> Figure:
-    called = rows.prediction >= rows.threshold
-    table = np.array([[np.sum((rows.label == t) & (called == c)) for c in (0, 1)] for t in (0, 1)])
-    figure, axes = _figure(f"Confusion on the holdout, threshold {rows.threshold:g}", "predicted", "true")
+def multiclass_figures(models: Mapping[str, Scored], classes: Sequence[str]) -> dict[str, Figure]:
+    """Draw the ROC of each class against the others, calibration over all of them, and confusion.
+
+    Parameters
+    ----------
+    models : mapping of str to Scored
+        The challenger first; all scored on the same rows. ROC and confusion are the first one's.
+    classes : sequence of str
+        In the order of the scores.
+    """
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    first = next(iter(models.values()))
+    roc, roc_axes = _figure("ROC of each class on the holdout", "false positive rate", "true positive rate")
+    calibration, calibration_axes = _figure("Calibration on the holdout, all classes", "predicted", "observed")
+    for axes in (roc_axes, calibration_axes):
+        axes.plot([0, 1], [0, 1], ":", color="#bbbbbb")
+    shown = [at for at in range(len(classes)) if 0 < (first.label == at).sum() < len(first.label)]
+    shown.sort(key=lambda at: -int((first.label == at).sum()))
+    for at in shown[:_MAX_CURVES]:  # the most frequent
+        true, chance = first.label == at, first.prediction[:, at]
+        false_rate, true_rate, _ = roc_curve(true, chance)
+        roc_axes.plot(false_rate, true_rate, label=f"{classes[at]} ({roc_auc_score(true, chance):.3f})")
+    for (name, rows), colour in zip(models.items(), (_CHALLENGER, _CHAMPION), strict=False):
+        chances = rows.chances
+        chance, true = chances.ravel(), (rows.label[:, None] == np.arange(chances.shape[1])).ravel()
+        groups = np.array_split(np.argsort(chance), 20)
+        points = [(chance[group].mean(), true[group].mean()) for group in groups if len(group)]
+        calibration_axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
+    for axes in (roc_axes, calibration_axes):
+        axes.legend(frameon=False, fontsize="small")
+    return {"roc": roc, "calibration": calibration, "confusion": _confusion(first, classes)}
+
+
+def _confusion(rows: Scored, classes: Sequence[str], how: str = "") -> Figure:
+    names = [*classes, *(["unseen"] if rows.label.max(initial=0) >= len(classes) else [])]
+    table = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(table, (rows.label.astype(np.int64), np.minimum(rows.called, len(names) - 1)), 1)
+    figure, axes = _figure(f"Confusion on the holdout{how}", "predicted", "true")
     axes.imshow(table, cmap="Blues")
-    axes.set(xticks=[0, 1], yticks=[0, 1])
+    axes.set(xticks=range(len(names)), yticks=range(len(names)))
+    axes.set_xticklabels(names, rotation=90 if len(names) > 2 and max(map(len, names)) > 4 else 0)
+    axes.set_yticklabels(names)
+    if len(names) > _MAX_WRITTEN:
+        return figure
     for (true, predicted), number in np.ndenumerate(table):
         dark = number > table.max() / 2
         axes.text(
@@ -70,6 +114,7 @@ def _confusion(rows: Scored) -> Figure:
             ha="center",
             va="center",
             color="white" if dark else "black",
+            fontsize="medium" if len(names) < 5 else "x-small",
         )
     return figure
 

@@ -96,7 +96,7 @@ def units_of(
         group = frame[max(shared, key=lambda key: shared[key])]
         units = (group.rank("dense") - 1).to_numpy().astype(np.int64)
     strata = np.zeros(int(units.max(initial=-1)) + 1, dtype=np.int64)
-    if spec.task != "regression":
+    if spec.problem.classifies:
         strata[units[::-1]] = frame[spec.label.column].rank("dense").to_numpy().astype(np.int64)[::-1]
     return units, strata
 

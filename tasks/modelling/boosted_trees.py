@@ -9,12 +9,18 @@ import numpy as np
 from pydantic import Field
 
 from expectations.errors import TrainingError
-from expectations.families import Matrix, Report, Rows, StopsEarly, Vector
+from expectations.families import Matrix, Report, Rows, Scores, StopsEarly, Task
 from expectations.fields import Positive
 from tasks.modelling.importance import shares
 from tasks.modelling.predictors import TreePredictor
 
 MODEL = "model.txt"
+_OF_CLASSES = ("multiclass", "multiclassova")
+_OBJECTIVES = {
+    "binary_classification": {"objective": "binary"},
+    "multiclass_classification": {"objective": "multiclass"},
+    "regression": {"objective": "regression"},
+}
 
 
 class FittedTrees:
@@ -23,8 +29,8 @@ class FittedTrees:
     def __init__(self, booster: Any, recipe: LightGBM, task: str) -> None:  # noqa: ANN401 - lightgbm ships no types
         self.booster, self.recipe, self.task = booster, recipe, task
 
-    def predict(self, matrix: Matrix) -> Vector:
-        """Return the probability of the positive class, or the value, shape (n_rows,)."""
+    def predict(self, matrix: Matrix) -> Scores:
+        """Return scores; see `expectations.problems`."""
         return np.asarray(self.booster.predict(matrix, num_iteration=self.recipe.rounds), dtype=np.float64)
 
     def save(self, folder: Path) -> None:
@@ -56,6 +62,10 @@ class LightGBM(StopsEarly):
     """Rounds without progress before training stops; null trains all rounds."""
     params: dict[str, float | int | str | bool] = Field({})
 
+    def misfits(self, task: Task) -> dict[str, str]:
+        """Return its name where it has no objective for a task."""
+        return {} if task in _OBJECTIVES else {"family": f"lightgbm has no objective for {task}"}
+
     @property
     def length(self) -> int:
         """Its rounds."""
@@ -73,7 +83,7 @@ class LightGBM(StopsEarly):
 
         names = [f"f{index}" for index in range(len(train.features))]  # LightGBM refuses some characters in names
         settings: dict[str, Any] = {
-            "objective": "binary" if train.task == "binary_classification" else "regression",
+            **_OBJECTIVES[train.task],
             "learning_rate": self.learning_rate,
             "num_leaves": self.leaves,
             "min_data_in_leaf": self.min_rows_in_leaf,
@@ -85,6 +95,8 @@ class LightGBM(StopsEarly):
             "verbosity": -1,
             **self.params,
         }
+        if settings["objective"] in _OF_CLASSES:
+            settings["num_class"] = len(train.classes)
         codes = [index for index, name in enumerate(train.features) if name in train.categorical]
         data = lightgbm.Dataset(
             _without_negative(train.matrix, codes), train.label, feature_name=names, categorical_feature=codes
@@ -114,7 +126,7 @@ class LightGBM(StopsEarly):
                 f"its refusal: {error}",
                 "Check `model.candidates` and the label",
             ) from error
-        rounds = booster.best_iteration if booster.best_iteration > 0 else booster.num_trees()
+        rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
         recipe = self.model_copy(update={"rounds": rounds, "patience": None})
         return FittedTrees(_Named(booster, train.features), recipe, train.task)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from expectations.errors import TrainingError
-from expectations.families import Matrix, Report, Rows, Vector
+from expectations.families import Matrix, Report, Rows, Scores
 from tasks.modelling.importance import shares
 from tasks.modelling.torch_mlp import MODEL, TorchMLP
 
@@ -26,6 +27,33 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
 }
+
+
+class _Last(NamedTuple):
+    """What a task ends a network with.
+
+    Attributes
+    ----------
+    node : str
+        The ONNX operator that does what `run` does.
+    several : bool
+        Whether there is an output for each class.
+    scaled : bool
+        Whether the label is a value, which is learnt in deviations.
+    """
+
+    run: Callable[[torch.Tensor], torch.Tensor]
+    node: str
+    loss: Callable[[], nn.Module]
+    several: bool = False
+    scaled: bool = False
+
+
+_LAST = {
+    "binary_classification": _Last(torch.sigmoid, "Sigmoid", nn.BCEWithLogitsLoss),
+    "multiclass_classification": _Last(partial(torch.softmax, dim=1), "Softmax", nn.CrossEntropyLoss, several=True),
+    "regression": _Last(torch.clone, "Identity", nn.MSELoss, scaled=True),
+}
 _ONNX_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "Gelu"}
 
 
@@ -33,14 +61,14 @@ class FittedPerceptron:
     """A perceptron that has learnt; its last layer already speaks the label's own unit."""
 
     def __init__(self, network: nn.Sequential, recipe: TorchMLP, rows: Rows) -> None:
-        self.network, self.recipe, self.task, self.features = network.eval(), recipe, rows.task, rows.features
+        self.network, self.recipe, self.features = network.eval(), recipe, rows.features
+        self.last, self.outputs = _LAST[rows.task], _outputs(rows)
         self._sample = torch.from_numpy(rows.matrix[:2000].astype(np.float32))
 
-    def predict(self, matrix: Matrix) -> Vector:
-        """Return the probability of the positive class, or the value, shape (n_rows,)."""
+    def predict(self, matrix: Matrix) -> Scores:
+        """Return scores; see `expectations.problems`."""
         with torch.inference_mode():
-            out = self.network(torch.from_numpy(matrix.astype(np.float32)))[:, 0]
-            out = torch.sigmoid(out) if self.task == "binary_classification" else out
+            out = self.last.run(_squeezed(self.network(torch.from_numpy(matrix.astype(np.float32)))))
         return out.numpy().astype(np.float64)
 
     def save(self, folder: Path) -> None:
@@ -66,13 +94,12 @@ class FittedPerceptron:
             if layer is not linears[-1]:
                 nodes.append(helper.make_node(_ONNX_ACTIVATIONS[self.recipe.activation], [value], [f"active{index}"]))
                 value = f"active{index}"
-        last = "Sigmoid" if self.task == "binary_classification" else "Identity"
-        nodes.append(helper.make_node(last, [value], ["prediction"]))
+        nodes.append(helper.make_node(self.last.node, [value], ["prediction"]))
         graph = helper.make_graph(
             nodes,
             "perceptron",
             [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", len(self.features)])],
-            [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["rows", 1])],
+            [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["rows", self.outputs])],
             weights,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -80,9 +107,13 @@ class FittedPerceptron:
         return bytes(model.SerializeToString(deterministic=True))
 
     def importance(self) -> dict[str, float]:
-        """Mean absolute gradient of the output times the feature's deviation, over up to 2,000 training rows."""
+        """Mean absolute gradient of the output times the feature's deviation, over up to 2,000 training rows.
+
+        Of several outputs that of the largest one, which is the class that is predicted.
+        """
         inputs = self._sample.clone().requires_grad_()
-        self.network(inputs).sum().backward()
+        out = self.network(inputs)
+        (out.sum() if self.outputs == 1 else out.max(dim=1).values.sum()).backward()
         if inputs.grad is None:
             raise TrainingError("a gradient for every feature", "none", "Check the network's layers")
         sizes = (inputs.grad.abs().mean(0) * self._sample.std(0, correction=0)).numpy()
@@ -95,14 +126,14 @@ def fit(
     """Learn by mini-batches; see `Family.fit`."""
     _refuse_gaps(train)
     generator = torch.Generator().manual_seed(seed)
-    binary = train.task == "binary_classification"
-    centre, spread = (0.0, 1.0) if binary else (float(train.label.mean()), float(train.label.std()) or 1.0)
-    network = _network(len(train.features), params, generator)
+    last = _LAST[train.task]
+    centre, spread = (float(train.label.mean()), float(train.label.std()) or 1.0) if last.scaled else (0.0, 1.0)
+    network = _network(len(train.features), params, generator, _outputs(train))
     if start_from is not None:
         _resume(network, start_from, centre, spread)
     inputs, targets = _tensors(train, centre, spread)
     checks = _tensors(valid, centre, spread) if valid is not None else None
-    loss = _loss(params, binary=binary)
+    loss = last.loss() if params.loss in ("auto", "cross_entropy", "mse") else nn.L1Loss()
     optimizer = _optimizer(params, network)
     best, best_state, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
     for epoch in range(1, params.epochs + 1):
@@ -110,7 +141,7 @@ def fit(
         total = 0.0
         for batch in torch.split(torch.randperm(len(inputs), generator=generator), params.batch_size):
             optimizer.zero_grad()
-            value = loss(network(inputs[batch])[:, 0], targets[batch])
+            value = loss(_squeezed(network(inputs[batch])), targets[batch])
             value.backward()
             optimizer.step()
             total += value.item() * len(batch)
@@ -119,7 +150,7 @@ def fit(
             best_epoch, best_state = epoch, network.state_dict()
         else:
             with torch.inference_mode():
-                curve["valid_loss"] = loss(network.eval()(checks[0])[:, 0], checks[1]).item()
+                curve["valid_loss"] = loss(_squeezed(network.eval()(checks[0])), checks[1]).item()
             if curve["valid_loss"] < best:
                 best, best_epoch = curve["valid_loss"], epoch
                 best_state = copy.deepcopy(network.state_dict())
@@ -143,12 +174,20 @@ def _refuse_gaps(rows: Rows) -> None:
         )
 
 
-def _network(width: int, params: TorchMLP, generator: torch.Generator) -> nn.Sequential:
+def _outputs(rows: Rows) -> int:
+    return len(rows.classes) if _LAST[rows.task].several else 1
+
+
+def _squeezed(out: torch.Tensor) -> torch.Tensor:
+    return out[:, 0] if out.shape[1] == 1 else out
+
+
+def _network(width: int, params: TorchMLP, generator: torch.Generator, outputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for size in params.hidden:
         layers += [nn.Linear(width, size), _ACTIVATIONS[params.activation]()]
         width = size
-    layers.append(nn.Linear(width, 1))
+    layers.append(nn.Linear(width, outputs))
     for layer in layers:
         if isinstance(layer, nn.Linear):  # torch's own initialisation, but from our generator
             bound = layer.in_features**-0.5
@@ -158,14 +197,10 @@ def _network(width: int, params: TorchMLP, generator: torch.Generator) -> nn.Seq
 
 
 def _tensors(rows: Rows, centre: float, spread: float) -> tuple[torch.Tensor, torch.Tensor]:
-    targets = ((rows.label - centre) / spread).astype(np.float32)
-    return torch.from_numpy(rows.matrix.astype(np.float32)), torch.from_numpy(targets)
-
-
-def _loss(params: TorchMLP, *, binary: bool) -> nn.Module:
-    if binary:
-        return nn.BCEWithLogitsLoss()
-    return nn.L1Loss() if params.loss == "mae" else nn.MSELoss()
+    inputs = torch.from_numpy(rows.matrix.astype(np.float32))
+    if _LAST[rows.task].several:  # places of classes
+        return inputs, torch.from_numpy(rows.label.astype(np.int64))
+    return inputs, torch.from_numpy(((rows.label - centre) / spread).astype(np.float32))
 
 
 def _optimizer(params: TorchMLP, network: nn.Module) -> torch.optim.Optimizer:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from expectations.errors import BundleError
-from expectations.families import Matrix, Vector
+from expectations.families import Matrix, Score, Scores, Vector
 from tasks.modelling.quickscorer import QuickScorer
 
 _FLOAT64, _ROW_MAJOR = 1, 1
@@ -134,6 +134,44 @@ class NativeTrees:
             _library().LGBM_BoosterFree(self._handle)
 
 
+class NativeClasses(NativeTrees):
+    """Runs a LightGBM text model of several classes: a score for each."""
+
+    def __init__(self, text: str, classes: int) -> None:
+        super().__init__(text)
+        self._classes = classes
+        self._result = np.zeros(classes)
+        self._arguments = (*self._arguments[:3], self._result.ctypes.data_as(ctypes.c_void_p))
+
+    def predict_row(self, values: list[float]) -> list[float]:  # type: ignore[override] # a score for each class
+        """Predict one row of `width` numbers."""
+        with self._lock:  # the buffers are shared
+            self._pack(self._buffer, 0, *values)
+            _check(_library().LGBM_BoosterPredictForMatSingleRowFast(*self._arguments))
+            found: list[float] = self._result.tolist()
+            return found
+
+    def predict(self, matrix: Matrix) -> Scores:
+        """Predict rows of shape (n_rows, width); returns shape (n_rows, n_classes)."""
+        return self._run(matrix, _NORMAL, self._classes)
+
+    def scores(self, matrix: Matrix) -> Scores:
+        """Return raw scores of rows of shape (n_rows, width); of shape (n_rows, n_classes)."""
+        return self._run(matrix, _RAW, self._classes)
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Return contributions as `NativeTrees` does, of shape (n_rows, n_classes, width + 1)."""
+        found = self._run(matrix, _CONTRIBUTIONS, self._classes * (self.width + 1))
+        return found.reshape(len(found), self._classes, self.width + 1)
+
+
+def native_trees(text: str) -> NativeTrees:
+    """Return what runs a LightGBM text model: its head says of how many classes."""
+    head = text.partition("\n\n")[0]
+    classes = next((int(line[10:]) for line in head.splitlines() if line.startswith("num_class=")), 1)
+    return NativeClasses(text, classes) if classes > 1 else NativeTrees(text)
+
+
 class TreePredictor:
     """Runs a LightGBM text model, equal to the last bit with ``Booster.predict``, by what is faster for it here.
 
@@ -151,11 +189,11 @@ class TreePredictor:
     method = "exact Shapley values of the trees"
 
     def __init__(self, text: str) -> None:
-        self.native = NativeTrees(text)
+        self.native = native_trees(text)
         self.contributions = self.native.contributions
-        self.quick: QuickScorer | None = None
-        self.predict_row: Callable[[list[float]], float] = self.native.predict_row
-        self.predict: Callable[[Matrix], Vector] = self.native.predict
+        self.quick: QuickScorer | None = None  # trees of several classes are LightGBM's own to run
+        self.predict_row: Callable[[list[float]], Score] = self.native.predict_row
+        self.predict: Callable[[Matrix], Scores] = self.native.predict
         quick = QuickScorer.of(text)
         if quick is not None and _agree(quick, self.native, rows := quick.probes(_PROBES)):
             some, ones = rows[:_TIMED], rows[:_TIMED].tolist()
@@ -177,7 +215,7 @@ def _agree(quick: QuickScorer, native: NativeTrees, rows: Matrix) -> bool:
     return False
 
 
-def _one_by_one(trees: QuickScorer | NativeTrees, rows: Sequence[list[float]]) -> list[float]:
+def _one_by_one(trees: QuickScorer | NativeTrees, rows: Sequence[list[float]]) -> list[Score]:
     return [trees.predict_row(row) for row in rows]
 
 
@@ -199,12 +237,13 @@ class BatchPredictor(ABC):
     method = f"Shapley values sampled over {_PERMUTATIONS} permutations"
 
     @abstractmethod
-    def predict(self, matrix: Matrix) -> Vector:
+    def predict(self, matrix: Matrix) -> Scores:
         """Predict rows of shape (n_rows, n_features)."""
 
-    def predict_row(self, values: list[float]) -> float:
+    def predict_row(self, values: list[float]) -> Score:
         """Predict one row."""
-        return float(self.predict(np.array([values]))[0])
+        found: Score = self.predict(np.array([values]))[0].tolist()
+        return found
 
     def contributions(self, matrix: Matrix) -> Matrix:
         """Estimate what each feature adds to the prediction, and last the prediction of a row of zeros.
@@ -215,29 +254,38 @@ class BatchPredictor(ABC):
 
         Returns
         -------
-        ndarray of shape (n_rows, n_features + 1)
+        ndarray of shape (n_rows, n_features + 1), or (n_rows, n_classes, n_features + 1)
             In the unit of the prediction.
         """
         matrix = np.asarray(matrix, dtype=np.float64)
+        if self.predict(matrix[:1]).ndim == 1:
+            return self._contributions(matrix, lambda rows: self.predict(rows)[:, None])[:, 0]
+        return self._contributions(matrix, self.predict)
+
+    def _contributions(self, matrix: Matrix, predict: Callable[[Matrix], Scores]) -> Matrix:
         width = matrix.shape[1]
         random = np.random.default_rng(0)
         half = [random.permutation(width) for _ in range(_PERMUTATIONS // 2)]
         orders = [order for one in half for order in (one, one[::-1])]
-        total = np.zeros((len(matrix), width + 1))
+        outputs = predict(matrix[:1]).shape[1]
+        total = np.zeros((len(matrix), outputs, width + 1))
         for position, row in enumerate(matrix):
             steps = np.zeros((len(orders), width + 1, width))
             for number, order in enumerate(orders):
                 for step, feature in enumerate(order, start=1):
                     steps[number, step:, feature] = row[feature]
-            out = self.predict(steps.reshape(-1, width)).reshape(len(orders), width + 1)
+            out = predict(steps.reshape(-1, width)).reshape(len(orders), width + 1, outputs)
             for number, order in enumerate(orders):
-                total[position, order] += np.diff(out[number]) / len(orders)
-            total[position, width] = out[0, 0]
+                total[position][:, order] += np.diff(out[number], axis=0).T / len(orders)
+            total[position, :, width] = out[0, 0]
         return total
 
 
 class OnnxPredictor(BatchPredictor):
-    """Runs an ONNX model with one input (n_rows, n_features) and one output (n_rows, 1), float32, one thread."""
+    """Runs an ONNX model with one input (n_rows, n_features), float32, one thread.
+
+    Its one output has the shape (n_rows, 1), or (n_rows, n_classes).
+    """
 
     def __init__(self, path: Path) -> None:
         import onnxruntime
@@ -248,7 +296,8 @@ class OnnxPredictor(BatchPredictor):
         (given,), (made,) = self._session.get_inputs(), self._session.get_outputs()
         self._name, self._made = given.name, made.name
         # one row is bound once: naming and checking arrays in every call costs more than a small network does
-        self._row, self._result = np.zeros((1, given.shape[1]), np.float32), np.zeros((1, 1), np.float32)
+        self._row, self._result = np.zeros((1, given.shape[1]), np.float32), np.zeros((1, made.shape[1]), np.float32)
+        self._several = made.shape[1] > 1
         self._binding = self._session.io_binding()
         for bind, name, array in (
             (self._binding.bind_ortvalue_input, given.name, self._row),
@@ -257,14 +306,17 @@ class OnnxPredictor(BatchPredictor):
             bind(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         self._lock = threading.Lock()
 
-    def predict_row(self, values: list[float]) -> float:
+    def predict_row(self, values: list[float]) -> Score:
         """Predict one row."""
         with self._lock:  # the buffers are shared
             self._row[0] = values
             self._session.run_with_iobinding(self._binding)
-            return float(self._result[0, 0])
+            if not self._several:
+                return float(self._result[0, 0])
+            found: list[float] = self._result[0].tolist()
+            return found
 
-    def predict(self, matrix: Matrix) -> Vector:
+    def predict(self, matrix: Matrix) -> Scores:
         """Predict rows of shape (n_rows, n_features)."""
-        out = self._session.run([self._made], {self._name: matrix.astype(np.float32)})[0]
-        return np.asarray(out, dtype=np.float64)[:, 0]
+        out = np.asarray(self._session.run([self._made], {self._name: matrix.astype(np.float32)})[0], dtype=np.float64)
+        return out if self._several else out[:, 0]

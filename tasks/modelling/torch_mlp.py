@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from tasks.modelling.perceptron import FittedPerceptron
 
 MODEL = "model.onnx"
-_LOSSES = {"binary_classification": ("auto", "cross_entropy"), "regression": ("auto", "mse", "mae")}
+_LOSSES = {
+    "binary_classification": ("auto", "cross_entropy"),
+    "multiclass_classification": ("auto", "cross_entropy"),
+    "regression": ("auto", "mse", "mae"),
+}
 
 
 class TorchMLP(StopsEarly):
@@ -37,6 +41,8 @@ class TorchMLP(StopsEarly):
 
     def misfits(self, task: Task) -> dict[str, str]:
         """Return the loss where it is of another task."""
+        if task not in _LOSSES:
+            return {"family": f"torch.mlp has no loss for {task}"}
         return {} if self.loss in _LOSSES[task] else {"loss": f"{self.loss} does not fit {task}"}
 
     @property

@@ -14,9 +14,10 @@ from sqlalchemy import Connection
 
 from expectations.alerts import Severity
 from expectations.deciding import HISTORY, Back, History, Seen, Trial
+from expectations.problems import PREDICTION
 from expectations.slots import METRICS
 from expectations.windows import Window
-from tasks.bundles.bundle import PREDICTION, Bundle
+from tasks.bundles.bundle import Bundle
 from tasks.bundles.champion import current_champion
 from tasks.deciding.gaps import growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
@@ -259,7 +260,10 @@ def _beaten(realised: dict[str, Any]) -> str:
 
 
 def _named(drift: dict[str, Any]) -> str:
-    name = "the predictions" if drift["column"] == PREDICTION else str(drift["column"])
+    name = str(drift["column"])
+    if name.startswith(PREDICTION):
+        each = name.removeprefix(PREDICTION).strip()
+        name = f"the predictions of {each}" if each else "the predictions"
     missing = drift.get("what") == "missing" or drift["missing_share"] == 1
     return f"{name} ({drift['missing_share']:.0%} missing)" if missing else name
 

@@ -113,14 +113,14 @@ def note_unmatched(job: Job, unmatched: Unmatched) -> None:
 def note_unusable(job: Job, window: Window, use: FeedbackUse, manifest: Manifest) -> None:
     """Report labels of a window that cannot be true of what its bundle predicts, once for each window."""
     if not use.unusable:
-        job.database.end(job.name, [f"unusable-{window.start:%Y%m%dT%H%M}"], "its labels are usable now", job.as_of)
+        job.database.end(job.name, [f"unusable-{window.start:%Y%m%d-%H%M}"], "its labels are usable now", job.as_of)
         return
     summary = (
         f"{use.unusable} labels of feedback on predictions from {window} are not {manifest.label_words}, and are not "
         "used: from a journal of before labels were checked, or of another model"
     )
     key = f"unusable/{window.start.isoformat()}/{window.end.isoformat()}"
-    finding = f"unusable-{window.start:%Y%m%dT%H%M}"
+    finding = f"unusable-{window.start:%Y%m%d-%H%M}"
     note(
         job,
         key,
@@ -130,6 +130,31 @@ def note_unusable(job: Job, window: Window, use: FeedbackUse, manifest: Manifest
         kind="monitor",
         severity="warning",
         evidence=vars(use),
+        finding=finding,
+    )
+
+
+def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest) -> None:
+    """Report labels of a window that are classes its bundle never saw, once for each window and tenfold number."""
+    finding = f"unseen-{window.start:%Y%m%d-%H%M}"
+    if not labels:
+        job.database.end(job.name, [finding], "its labels are classes that the model knows", job.as_of)
+        return
+    summary = (
+        f"{labels} labels of predictions from {window} are classes that the model never saw (it knows "
+        f"{', '.join(manifest.classes)}): it gave them no probability, and they count as wholly lost; the next "
+        "training takes them in"
+    )
+    key = f"unseen/{window.start.isoformat()}/{window.end.isoformat()}/{magnitude(labels)}"
+    note(
+        job,
+        key,
+        "unseen",
+        summary,
+        "unseen",
+        kind="monitor",
+        severity="warning",
+        evidence={"labels": labels},
         finding=finding,
     )
 

@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from expectations.families import Scores
 from expectations.usecase import UseCase
 from expectations.windows import Window
-from tasks.bundles.bundle import PREDICTION, Bundle
+from tasks.bundles.bundle import Bundle, Manifest
 from tasks.bundles.feedback import FeedbackUse
-from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
+from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.causes import Causes
 from tasks.evaluation.drift import Drifted, cannot_tell, judge
@@ -70,6 +72,13 @@ class Measurement:
         What each metric is expected to be, labels or not; empty where the champion's bundle is from before that was.
     causes : Causes or None
         Why the champion loses more than in its earlier windows, where it does.
+    unseen : int
+        Labels of classes that the champion never saw, among its own predictions: such rows count as wholly lost.
+    mix : dict of str to dict of str to float
+        Of several classes the predicted mix: class -> `called`, the share of rows that it is predicted for, and `mean`,
+        its mean probability.
+    unwatched : mapping of str to str
+        What is not measured for this kind of problem -> in words (`Problem.unwatched`).
     """
 
     window: Window
@@ -86,6 +95,9 @@ class Measurement:
     feedback: FeedbackUse
     estimated: tuple[Estimate, ...] = ()
     causes: Causes | None = None
+    unseen: int = 0
+    mix: dict[str, dict[str, float]] = field(default_factory=dict)
+    unwatched: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> Literal["good", "violated", "unknown"]:
@@ -116,6 +128,9 @@ class Measurement:
             "feedback": vars(self.feedback),
             "estimated": [each.to_dict() for each in self.estimated],
             "causes": self.causes.to_dict() if self.causes else None,
+            **({"unseen": self.unseen} if self.unseen else {}),
+            **({"mix": self.mix} if self.mix else {}),
+            **({"unwatched": dict(self.unwatched)} if self.unwatched else {}),
         }
 
 
@@ -129,6 +144,7 @@ def measure(
     best: Mapping[str, float],
     cutoffs: Mapping[str, datetime],
     past: Sequence[Mapping[str, Any]] = (),
+    classes: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Measurement:
     """Measure one window.
 
@@ -140,6 +156,8 @@ def measure(
         As for `window_predictions`.
     past : sequence of mappings
         What was measured before, by window, this one's own measurement too: how far estimates were off.
+    classes : mapping of str to tuple of str
+        Bundle -> its classes in the order of its scores, of each that answered.
     """
     predictions = window_predictions(lake, window, cutoffs)
     mine = predictions.filter(pl.col("bundle") == champion.digest)
@@ -149,22 +167,27 @@ def measure(
     estimated: tuple[Estimate, ...] = ()
     served: dict[str, float] = {}
     labelled, coverage, scored, feedback = 0, 0.0, None, FeedbackUse()
+    unseen, mix = 0, dict[str, dict[str, float]]()
     times = predictions["event_time"].clear()
     if len(predictions):
         rows = decode_rows(predictions, champion.manifest.columns)
         labels, feedback = true_labels(predictions, rows, known, lake, window, champion.manifest)
-        everything = _scored(predictions["prediction"], labels, spec)
+        order = champion.classes
+        scores = scores_of(predictions["prediction"], predictions["bundle"], classes, order, spec.problem)
+        everything = _scored(scores, labels, spec)
         served = (
             {metric: score(metric, everything) for metric in spec.greater_is_better} if len(everything.label) else {}
         )
         own = predictions["bundle"] == champion.digest
-        scored = _scored(mine["prediction"], labels.filter(own), spec)
+        scored = _scored(scores[own.to_numpy()], labels.filter(own), spec)
+        unseen = _unseen(labels.filter(own), order)
+        mix = spec.problem.mix(scores[own.to_numpy()], order)
         times = mine["event_time"].filter(labels.filter(own).is_finite().fill_null(value=False))
         estimated = _estimate(window, spec, champion, rows.filter(own), mine, labels.filter(own), past)
         labelled = len(scored.label)
         coverage = labelled / len(mine) if len(mine) else 0.0
         if len(predictions) >= spec.monitoring.min_rows:
-            drift = _drift(rows, predictions, labels if ripe else None, champion, spec)
+            drift = _drift(rows, predictions, scores, labels if ripe else None, champion, spec)
     realised = tuple(
         _realise(
             rule.metric,
@@ -177,7 +200,7 @@ def measure(
         for rule in spec.monitoring.performance
     )
     if scored is not None and any(each.value is not None for each in realised):
-        realised = _beside(realised, scored, times, known, spec, champion.manifest.cutoff)
+        realised = _beside(realised, scored, times, known, spec, champion.manifest)
     return Measurement(
         window,
         champion.digest,
@@ -192,16 +215,23 @@ def measure(
         served,
         feedback,
         estimated,
+        unseen=unseen,
+        mix=mix,
+        unwatched=spec.problem.unwatched,
     )
 
 
-def _scored(prediction: pl.Series, labels: pl.Series, spec: UseCase) -> Scored:
-    known = labels.is_finite().fill_null(value=False)
-    return Scored(
-        labels.filter(known).to_numpy().astype(np.float64),
-        prediction.filter(known).to_numpy().astype(np.float64),
-        spec.evaluation.threshold,
-    )
+def _scored(scores: Scores, labels: pl.Series, spec: UseCase) -> Scored:
+    """Put labels beside scores, where they are known; of several classes also only where the scores are."""
+    known = labels.is_finite().fill_null(value=False).to_numpy()
+    if scores.ndim > 1:  # rows of a bundle that is gone have none
+        known &= np.isfinite(scores).all(axis=1)
+    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.evaluation.threshold)
+
+
+def _unseen(labels: pl.Series, classes: Sequence[str]) -> int:
+    """Count the labels of classes that the model never saw."""
+    return int((labels >= len(classes)).sum()) if classes else 0
 
 
 def _estimate(
@@ -215,7 +245,7 @@ def _estimate(
 ) -> tuple[Estimate, ...]:
     """Estimate the watched metrics over the champion's own predictions; nothing is decided by it."""
     learnt = champion.expected()
-    if learnt is None or rows.is_empty():
+    if learnt is None or rows.is_empty() or "estimates" in spec.problem.unwatched:
         return ()
     expected, matrix = Expectation.from_dict(learnt), champion.program.transform(rows)
     truth = labels.cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
@@ -246,7 +276,11 @@ def say_unknown(metric: str, content: Mapping[str, Any]) -> str:
     """Say what is known of a metric whose labels have not come: the estimate, where there is one."""
     made = next((each for each in content.get("estimated", ()) if each["metric"] == metric), None)
     if made is None or made["value"] is None:
-        return f"{metric} unknown (labels of {content['coverage']:.0%} of {content['champion_rows']} predictions)"
+        why = content.get("unwatched", {}).get("estimates", "")
+        return (
+            f"{metric} unknown (labels of {content['coverage']:.0%} of {content['champion_rows']} predictions"
+            f"{'; ' if why else ''}{why})"
+        )
     doubt = "" if made["trusted"] else f", not to be trusted: {made['why']}"
     return (
         f"{metric} estimated {made['value']:.4g} ({made['low']:.4g} to {made['high']:.4g}), "
@@ -294,15 +328,20 @@ def _realise(
 
 
 def _beside(
-    realised: Sequence[Realised], scored: Scored, times: pl.Series, known: Known, spec: UseCase, cutoff: datetime
+    realised: Sequence[Realised],
+    scored: Scored,
+    times: pl.Series,
+    known: Known,
+    spec: UseCase,
+    manifest: Manifest,
 ) -> tuple[Realised, ...]:
     """Put its interval and what needs no model beside each value that is known."""
     clock = spec.time_column
     blocks = time_blocks(*in_time(times, spec))
     labelled = known.labelled(columns=[clock, spec.label.column])
     if spec.clock is None:  # of a row that is asked about it may be there already; what the champion learnt, was
-        labelled = labelled.filter(pl.col(clock) <= cutoff)
-    said = predict_baselines(labelled, times.alias(clock).to_frame(), spec)
+        labelled = labelled.filter(pl.col(clock) <= manifest.cutoff)
+    said = predict_baselines(labelled, times.alias(clock).to_frame(), spec, manifest.classes)
     found = []
     for each in realised:
         if each.value is not None:
@@ -334,14 +373,20 @@ def _finite(value: float | None) -> float | None:
 
 
 def _drift(
-    rows: pl.DataFrame, predictions: pl.DataFrame, labels: pl.Series | None, champion: Bundle, spec: UseCase
+    rows: pl.DataFrame,
+    predictions: pl.DataFrame,
+    scores: Scores,
+    labels: pl.Series | None,
+    champion: Bundle,
+    spec: UseCase,
 ) -> list[Drifted]:
     """Hold the inputs, the predictions and the known labels of a window against what the champion learnt from."""
     rules, label = spec.monitoring.drift, spec.label.column
     references = references_from_dict(champion.reference())
-    window = rows.with_columns(predictions["prediction"].alias(PREDICTION))
+    said = spec.problem.columns(scores, champion.classes)
+    window = rows.with_columns(said.get_columns())
     times = predictions["event_time"]
-    watched = None if rules.columns == "all" else {*rules.columns, PREDICTION, label}
+    watched = None if rules.columns == "all" else {*rules.columns, *said.columns, label}
     if not references:
         older = [name for name in champion.reference() if watched is None or name in watched]
         return [cannot_tell(name, "the champion was packed by an older version: train it again") for name in older]
@@ -354,5 +399,6 @@ def _drift(
         elif labels is not None and labels.null_count() < len(labels):
             known = labels.is_not_null()  # a label that is not there is not known yet, and not missing
             came = None if drawn else times.filter(known)
-            compared.append(Compared(kept, labels.alias(label).filter(known).to_frame(), came, drawn))
+            found = spec.problem.words(labels.filter(known), champion.classes)
+            compared.append(Compared(kept, found.alias(label).to_frame(), came, drawn))
     return judge(compared, alpha=rules.alpha, min_effect=rules.min_effect)

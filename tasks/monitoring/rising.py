@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import polars as pl
 
+from expectations.problems import to_scores
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.champion import current_champion
@@ -104,7 +107,9 @@ def _losses(job: Job, champion: Bundle, begin: datetime, end: datetime) -> Itera
         if len(found):
             rows = decode_rows(found, champion.manifest.columns)
             labels, _ = true_labels(found, rows, job.known, job.lake, window, champion.manifest)
-            yield from hourly_losses(found["event_time"], labels, found["prediction"]).iter_rows()
+            codes, scores = labels.cast(pl.Float64).fill_null(math.nan).to_numpy(), to_scores(found["prediction"])
+            squares = champion.manifest.problem.squares(codes, scores)
+            yield from hourly_losses(found["event_time"], pl.Series(squares)).iter_rows()
         begin = window.end
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
-import polars as pl
-
-from expectations.errors import BundleError
 from expectations.usecase import UseCase
 from expectations.windows import Window
-from tasks.bundles.bundle import Bundle, load_bundle, read_manifest
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.champion import answering_manifests, bundle_classes
 from tasks.monitoring.explaining import explain_window
-from tasks.monitoring.findings import note_silence, note_strays, note_unusable
+from tasks.monitoring.findings import note_silence, note_strays, note_unseen, note_unusable
 from tasks.monitoring.measuring import Measurement, measure
 from tasks.monitoring.served import ServedWindow, find_asked, find_served
 from tasks.stores.places import Job
@@ -53,6 +50,7 @@ def measure_windows(job: Job) -> list[Measurement]:
     for content in known.values():
         _improve(best, content, spec)
     bundles: dict[str, Bundle] = {}
+    classes = bundle_classes(job)
     measured = []
     for each in due:
         if each.bundle not in bundles:
@@ -67,6 +65,7 @@ def measure_windows(job: Job) -> list[Measurement]:
             best.get(each.bundle, {}),
             cutoffs,
             tuple(past.values()),
+            classes,
         )
         explained = explain_window(
             found, tuple(past.values()), spec, bundles[each.bundle], job.lake, job.as_of, cutoffs
@@ -76,6 +75,7 @@ def measure_windows(job: Job) -> list[Measurement]:
         job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
         _improve(best, found.to_dict(), spec)
         note_unusable(job, each.window, found.feedback, bundles[each.bundle].manifest)
+        note_unseen(job, each.window, found.unseen, bundles[each.bundle].manifest)
         measured.append(found)
     return measured
 
@@ -102,14 +102,7 @@ def _not_cut_otherwise(
 
 def cutoffs_of(job: Job) -> dict[str, datetime]:
     """Return up to when each bundle has learnt that answered; one that is gone or damaged has none."""
-    if job.lake.version("predictions") is None:
-        return {}
-    answered = job.lake.scan("predictions").select(pl.col("bundle").unique()).collect()["bundle"]
-    cutoffs = {}
-    for digest in answered.drop_nulls():
-        with suppress(BundleError):  # where a window needs it, loading it says what is wrong
-            cutoffs[digest] = read_manifest(job.releases.bundle(job.name, digest), digest).cutoff
-    return cutoffs
+    return {digest: manifest.cutoff for digest, manifest in answering_manifests(job).items()}
 
 
 def _span(window: Window) -> tuple[str, str]:

@@ -160,6 +160,13 @@ KINDS: dict[str, Kind] = {
         "Look at the client that sends them",
         settles=True,
     ),
+    "unseen": Kind(
+        "labels are of classes the model never saw",
+        "the data have a new class, or a new spelling of one",
+        "the model gives such rows no probability, and they count as wholly lost",
+        "Retrain to take it in, or read it as another class (`words` under `label`)",
+        settles=True,
+    ),
     "undrawn": Kind(
         "a report could not be drawn",
         "",

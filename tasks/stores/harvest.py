@@ -123,7 +123,17 @@ def _frame(records: Sequence[Record]) -> pl.DataFrame:
     """Lay records of one kind out as columns, a row for each id; the row of a prediction becomes JSON."""
     parts = [_columns(record) for record in records]
     values = {name: list(itertools.chain.from_iterable(part[name] for part in parts)) for name in parts[0]}
-    return _typed(pl.DataFrame(values, schema={name: _TYPES.get(name, pl.String()) for name in values}))
+    return _typed(pl.DataFrame(values, schema={name: _type_of(name, values[name]) for name in values}))
+
+
+def _type_of(name: str, values: Sequence[object]) -> pl.DataType:
+    """Return the type of a column: of several classes a prediction is a list of scores, and a label a text."""
+    first = next(iter(values), None)
+    if name == "prediction" and isinstance(first, list | tuple):
+        return pl.List(pl.Float64())
+    if name == "label" and isinstance(first, str):
+        return pl.String()
+    return _TYPES.get(name, pl.String())
 
 
 def _columns(record: Record) -> dict[str, Iterable[Any]]:

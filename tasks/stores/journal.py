@@ -62,9 +62,15 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
 
 class Predictions(Record, gc=False):
-    """What one model answered, and to which rows."""
+    """What one model answered, and to which rows.
 
-    values: Sequence[float]
+    Attributes
+    ----------
+    values : sequence of float, or of sequences
+        Of several classes a score for each, in the order of the bundle's classes.
+    """
+
+    values: Sequence[float | Sequence[float]]
     origin: Origin
     rows: Sequence[Sequence[Any]]
 
@@ -72,7 +78,7 @@ class Predictions(Record, gc=False):
 class Shadows(Record, gc=False):
     """What a candidate would have answered."""
 
-    values: Sequence[float]
+    values: Sequence[float | Sequence[float]]
     version: str
     bundle: str
 
@@ -82,11 +88,13 @@ class Feedback(Record, gc=False):
 
     Attributes
     ----------
+    values : sequence of float or str
+        Texts where they are classes among several.
     sender : str
         Name of the API key it came with; empty where none was asked for, and in records from before this was kept.
     """
 
-    values: Sequence[float]
+    values: Sequence[float | str]
     sender: str = ""
 
 

@@ -251,7 +251,13 @@ class Registry:
         return _version(min(ready, key=lambda version: int(version.version))) if ready else None
 
     def register(
-        self, run: str, folder: Path, bundle: str, columns: Mapping[str, str], metrics: Mapping[str, float]
+        self,
+        run: str,
+        folder: Path,
+        bundle: str,
+        columns: Mapping[str, str],
+        metrics: Mapping[str, float],
+        outputs: int = 1,
     ) -> ModelVersion:
         """Register a bundle, once: the same one again is the version it already is.
 
@@ -263,11 +269,14 @@ class Registry:
             Its content hash.
         columns : mapping of str to str
             Input column -> MLflow type, the model's signature.
+        outputs : int
+            Scores of a row.
         """
         from mlflow import pyfunc
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
         from mlflow.models import Model, ModelSignature
-        from mlflow.types import ColSpec, Schema
+        from mlflow.types import ColSpec, DataType, Schema
+        from mlflow.types.schema import Array
 
         known = self.find(bundle)
         if known is not None:
@@ -292,7 +301,7 @@ class Registry:
                         pip_requirements=["driftwheel"],
                         signature=ModelSignature(
                             inputs=Schema([ColSpec(kind, name, required=False) for name, kind in columns.items()]),
-                            outputs=Schema([ColSpec("double")]),
+                            outputs=Schema([ColSpec("double" if outputs == 1 else Array(DataType.double))]),
                         ),
                         mlflow_model=Model(
                             artifact_path=logged.artifact_location,

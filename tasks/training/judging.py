@@ -7,7 +7,7 @@ learnt from; what is released is its refit on all ripe rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -31,6 +31,7 @@ from tasks.training.learning import (
     labels,
     learn,
     require_trainable,
+    score_rows,
     training_window,
 )
 
@@ -71,6 +72,11 @@ class Judged:
     prediction: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None = None
     folds: Mapping[str, list[float]] = field(default_factory=dict)
     """Metric -> values of the cross-validation, where it was asked for."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Those of the judged model, in the order of `prediction`."""
+        return self.trained.classes if self.trained is not None else ()
 
 
 def split_rows(
@@ -135,16 +141,15 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     asked = spec.evaluation.cross_validation
     folds = cross_validate(learnable, spec, trained.recipe, asked) if asked else {}
     doing("judging on the newest rows" if spec.clock else "judging on rows that neither has learnt")
-    truth = labels(holdout, spec)
-    threshold = spec.evaluation.threshold
     prediction = trained.predict(holdout, repaired=True)
-    scored = {"challenger": Scored(truth, prediction, threshold)}
+    scored = {"challenger": score_rows(holdout, spec, trained.classes, prediction)}
     if champion is not None:
-        scored["champion"] = Scored(truth, champion.predict(holdout, repaired=True), threshold)
+        theirs = champion.predict(holdout, repaired=True)
+        scored["champion"] = score_rows(holdout, spec, trained.classes, theirs, champion.classes)
     metrics = {name: {m: score(m, each) for m in spec.greater_is_better} for name, each in scored.items()}
     gains = {
         "champion": _gains(spec, holdout, scored) if champion is not None else None,
-        "baseline": _gains_over_baselines(spec, before, holdout, scored["challenger"]),
+        "baseline": _gains_over_baselines(spec, before, holdout, scored["challenger"], trained.classes),
     }
     gates = tuple(gate.check(metrics["challenger"], gains[gate.against]) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
@@ -171,13 +176,13 @@ def _gains(spec: UseCase, holdout: pl.DataFrame, scored: Mapping[str, Scored]) -
 
 
 def _gains_over_baselines(
-    spec: UseCase, before: pl.DataFrame, holdout: pl.DataFrame, challenger: Scored
+    spec: UseCase, before: pl.DataFrame, holdout: pl.DataFrame, challenger: Scored, classes: Sequence[str]
 ) -> dict[str, Interval] | None:
     """Return the gain over the best baseline in each metric a gate asks for; None where no label was known in time."""
     compared = {gate.metric for gate in spec.gates if gate.against == "baseline"}
     if not compared:
         return None
-    said = predict_baselines(pl.concat([before, holdout]) if spec.clock else before, holdout, spec)
+    said = predict_baselines(pl.concat([before, holdout]) if spec.clock else before, holdout, spec, classes)
     scored = [Scored(challenger.label, each, challenger.threshold) for each in said.values()]
     if not scored:
         return None
@@ -226,7 +231,7 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
     learnt = training_window(rows, spec)
     with part("refitting on all ripe rows"):
         trained = fit_recipe(learnt, spec, judged.trained.recipe)
-    with np.errstate(over="ignore", invalid="ignore"):
-        scale = 1.0 if spec.task == "binary_classification" else float(np.std(labels(judged.holdout, spec))) or 1.0
-        distance = float(np.abs(trained.predict(judged.holdout, repaired=True) - judged.prediction).mean())
-    return Refit(trained, len(learnt), distance / scale if math.isfinite(scale) else math.nan)
+    classes = judged.trained.classes
+    again = spec.problem.aligned(trained.predict(judged.holdout, repaired=True), trained.classes, classes)
+    truth = labels(judged.holdout, spec, classes)
+    return Refit(trained, len(learnt), spec.problem.disagreement(again, judged.prediction, truth))

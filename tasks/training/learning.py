@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from typing import Protocol
 
-import numpy as np
 import polars as pl
 
 from expectations.errors import TrainingError
-from expectations.families import Family, Fitted, LastWindow, Report, Rows, Vector
+from expectations.families import Family, Fitted, LastWindow, Report, Rows, Scores, Vector
 from expectations.parts import FitContext
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
@@ -41,6 +40,8 @@ class Trained:
 
     program: FeatureProgram
     fitted: Fitted
+    classes: tuple[str, ...] = ()
+    """In the order of its scores; none of a regression."""
     curves: Mapping[str, list[float]] = field(default_factory=dict)
     contest: Mapping[str, float] = field(default_factory=dict)
 
@@ -49,7 +50,7 @@ class Trained:
         """The candidate at the length found best."""
         return self.fitted.recipe
 
-    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Vector:
+    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Scores:
         """Predict rows, raw or of the clean table."""
         return self.fitted.predict(self.program.transform(frame, repaired=repaired))
 
@@ -73,7 +74,11 @@ class Incumbent(Protocol):
     def inputs(self) -> tuple[str, ...]:
         """Columns it needs."""
 
-    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Vector:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes in the order of its scores; none of a regression."""
+
+    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Scores:
         """Predict rows, raw or of the clean table."""
 
 
@@ -117,9 +122,30 @@ def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
     return frame
 
 
-def labels(frame: pl.DataFrame, spec: UseCase) -> Vector:
-    """Return the label as float64, shape (n_rows,)."""
-    return frame[spec.label.column].cast(pl.Float64).to_numpy().astype(np.float64)
+def classes_of(frame: pl.DataFrame, spec: UseCase) -> tuple[str, ...]:
+    """Return the classes among the labels of rows; none of a regression."""
+    return spec.problem.classes(frame[spec.label.column], spec.label)
+
+
+def labels(frame: pl.DataFrame, spec: UseCase, classes: Sequence[str]) -> Vector:
+    """Return the label as float64, shape (n_rows,): the value, or the place of a class; see `Problem.codes`."""
+    return spec.problem.codes(frame[spec.label.column], classes)
+
+
+def score_rows(
+    frame: pl.DataFrame, spec: UseCase, order: Sequence[str], prediction: Scores, own: Sequence[str] | None = None
+) -> Scored:
+    """Put predictions beside the labels of labelled rows.
+
+    Parameters
+    ----------
+    order : sequence of str
+        Classes that count; what is none of them is one more.
+    own : sequence of str, optional
+        Those of the model that predicted, where they are not `order`.
+    """
+    aligned = prediction if own is None else spec.problem.aligned(prediction, own, order)
+    return Scored(labels(frame, spec, order), aligned, spec.evaluation.threshold)
 
 
 def require_trainable(frame: pl.DataFrame, spec: UseCase) -> None:
@@ -168,7 +194,8 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     metric = decisive_metric(spec)
     better = spec.greater_is_better[metric]
     program, train = _fit_features(older, spec)
-    valid = _rows(program, program.transform(newest, repaired=True), newest, spec)
+    newest = _of_known_classes(newest, spec, train.classes)
+    valid = _rows(program, program.transform(newest, repaired=True), newest, spec, train.classes)
     curves: dict[str, list[float]] = defaultdict(list)
     contest: dict[str, float] = {}
     best: tuple[float, Family] | None = None
@@ -194,7 +221,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
         )
     with part("the best on all rows"):
         trained = fit_recipe(frame, spec, best[1])
-    return Trained(trained.program, trained.fitted, dict(curves), contest)
+    return replace(trained, curves=dict(curves), contest=contest)
 
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
@@ -208,7 +235,7 @@ def _fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     settled = recipe.settled()
     report = _follow(settled, curves, recipe.family, recipe.family)
     fitted = settled.fit(train, None, seed=spec.model.seed, report=report)
-    return Trained(program, fitted, dict(curves))
+    return Trained(program, fitted, train.classes, dict(curves))
 
 
 def _follow(recipe: Family, curves: Mapping[str, list[float]], name: str, what: str) -> Report:
@@ -243,18 +270,30 @@ def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Family, folds: in
     scores: dict[str, list[float]] = defaultdict(list)
     for number, (train, fold) in enumerate(folds_of(frame, spec, folds), 1):
         with part(f"fold {number} of {folds}"):
-            prediction = fit_recipe(train, spec, recipe).predict(fold, repaired=True)
+            trained = fit_recipe(train, spec, recipe)
+            rows = score_rows(fold, spec, trained.classes, trained.predict(fold, repaired=True))
         for metric in spec.greater_is_better:
-            scores[metric].append(score(metric, Scored(labels(fold, spec), prediction, spec.evaluation.threshold)))
+            scores[metric].append(score(metric, rows))
     return dict(scores)
 
 
 def _fit_features(frame: pl.DataFrame, spec: UseCase) -> tuple[FeatureProgram, Rows]:
     """Fit the feature program on rows of the clean table, and return them as the model is to see them."""
-    context = FitContext(frame[spec.label.column].cast(pl.Float64), spec.task, spec.model.seed)
+    classes = classes_of(frame, spec)
+    context = FitContext(pl.Series(labels(frame, spec, classes)), spec.task, spec.model.seed, classes)
     program, matrix = fit_program(spec.features, frame, spec.cleaning, context)
-    return program, _rows(program, matrix, frame, spec)
+    return program, _rows(program, matrix, frame, spec, classes)
 
 
-def _rows(program: FeatureProgram, matrix: Matrix, frame: pl.DataFrame, spec: UseCase) -> Rows:
-    return Rows(matrix, labels(frame, spec), program.features, program.categorical, spec.task)
+def _rows(
+    program: FeatureProgram, matrix: Matrix, frame: pl.DataFrame, spec: UseCase, classes: tuple[str, ...] = ()
+) -> Rows:
+    label = labels(frame, spec, classes)
+    return Rows(matrix, label, program.features, program.categorical, spec.task, classes)
+
+
+def _of_known_classes(frame: pl.DataFrame, spec: UseCase, classes: Sequence[str]) -> pl.DataFrame:
+    """Leave out rows of classes that are not among those learnt from: no candidate can say them."""
+    if not classes:
+        return frame
+    return frame.filter(pl.Series(labels(frame, spec, classes) < len(classes)))

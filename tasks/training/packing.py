@@ -14,11 +14,9 @@ from expectations.usecase import UseCase
 from tasks.bundles.bundle import (
     EXPECTED,
     LOSSES,
-    PREDICTION,
     BundleColumn,
     Manifest,
     jsonable,
-    label_bounds,
     load_bundle,
     rows_to_frame,
     seal,
@@ -112,11 +110,8 @@ def pack(
     references = _references(spec, inputs, rows, judged)
     (folder / "reference.json").write_text(to_json(references_to_dict(references)), encoding="utf-8")
     if spec.clock is not None and judged.holdout is not None and judged.prediction is not None:
-        by_hour = hourly_losses(
-            judged.holdout[spec.time_column],
-            judged.holdout[spec.label.column].cast(pl.Float64),
-            pl.Series(judged.prediction),
-        )
+        squares = spec.problem.squares(labels(judged.holdout, spec, judged.classes), judged.prediction)
+        by_hour = hourly_losses(judged.holdout[spec.time_column], pl.Series(squares))
         known = by_hour.drop_nulls("loss")
         (folder / LOSSES).write_text(
             to_json({"hours": known["hour"].to_list(), "losses": known["loss"].to_list()}), encoding="utf-8"
@@ -146,7 +141,7 @@ def _references(spec: UseCase, raw: pl.DataFrame, rows: pl.DataFrame, judged: Ju
 
     references = [sketch(raw.drop(clock), times(raw), timezone=zone)]
     if judged.holdout is not None and judged.prediction is not None:
-        predictions = pl.DataFrame({PREDICTION: judged.prediction})
+        predictions = spec.problem.columns(judged.prediction, judged.classes)
         references.append(sketch(predictions, times(judged.holdout), timezone=zone))
     return [*references, sketch(rows.select(spec.label.column), times(rows), timezone=zone)]
 
@@ -162,14 +157,14 @@ def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, program: F
         That of the released model: windows are seen through it.
     """
     holdout, prediction, clock = judged.holdout, judged.prediction, spec.time_column
-    if holdout is None or prediction is None:
+    if holdout is None or prediction is None or "estimates" in spec.problem.unwatched:
         return None
     older = rows_before(rows, holdout, spec)
     seconds, block = in_time(holdout[clock], spec)
     return learn_expectation(
         spec.task,
         prediction,
-        labels(holdout, spec),
+        labels(holdout, spec, judged.classes),
         program.transform(holdout, repaired=True),
         seconds,
         metrics=list(spec.greater_is_better),
@@ -208,9 +203,9 @@ def _manifest(
         columns=columns,
         family=recipe.family,
         recipe=recipe.model_dump(mode="json"),
-        classes=("0", "1") if spec.task == "binary_classification" else (),
+        classes=refitted.trained.classes,
         threshold=spec.evaluation.threshold,
-        label_bounds=label_bounds(rows[spec.label.column]) if spec.task == "regression" else None,
+        label_bounds=spec.problem.bounds(rows[spec.label.column]),
         accepts_feedback=spec.feedback.accept,
         cutoff=cutoff,
         rows=refitted.rows,

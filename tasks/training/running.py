@@ -14,6 +14,7 @@ import polars as pl
 from expectations.errors import TrainingError, UnreachableError
 from expectations.gates import GateResult
 from expectations.masking import mask
+from expectations.problems import Answers
 from tasks.bundles.champion import current_champion
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import Version
@@ -204,9 +205,11 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
         tags={"driftwheel.outcome": judgement.outcome, "mlflow.note.content": judgement.rationale},
     )
     if judged.scored and judged.trained is not None:
-        from tasks.evaluation.plots import classifier_figures, importance_figure, regression_figures
+        from tasks.evaluation.plots import importance_figure
 
-        draw = classifier_figures if job.usecase.spec.task == "binary_classification" else regression_figures
+        spec = job.usecase.spec
+        answers = Answers(spec.label.column, spec.label.unit, judged.trained.classes, spec.evaluation.threshold)
         model = refitted.trained if refitted is not None else judged.trained
-        figures = {**draw(judged.scored), "importance": importance_figure(model.fitted.importance())}
+        figures = spec.problem.figures(judged.scored, answers)
+        figures["importance"] = importance_figure(model.fitted.importance())
         registry.log_figures(challenger.run, figures)

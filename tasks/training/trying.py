@@ -26,7 +26,7 @@ from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import TRIAL, Entry, champions
 from tasks.stores.places import Job
 from tasks.stores.progress import part
-from tasks.training.learning import Incumbent, fit_recipe, labels, training_window
+from tasks.training.learning import Incumbent, classes_of, fit_recipe, labels, score_rows, training_window
 from tasks.training.packing import training_rows
 
 NEWEST = 3
@@ -117,11 +117,8 @@ def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFram
     newest = inside.filter(pl.col(clock) >= inside[clock][first])
     if len(newest) < _FEWEST_ROWS:
         return None
-    if spec.task == "binary_classification":
-        positive = int((newest[spec.label.column].cast(pl.Float64) > 0.5).sum())
-        if min(positive, len(newest) - positive) < _FEWEST_OF_CLASS:
-            return None
-    return newest
+    classes = classes_of(newest, spec)
+    return None if spec.problem.lacks(labels(newest, spec, classes), _FEWEST_OF_CLASS) else newest
 
 
 def known_before(rows: pl.DataFrame, spec: UseCase, start: datetime) -> pl.DataFrame:
@@ -165,17 +162,15 @@ def try_challenger(
         return None
     recipe = _twin() if twin else settled
     try:
-        challenger = fit_recipe(before, spec, recipe).predict(newest, repaired=True)
-        if twin:
-            learnt = training_window(rows.filter(pl.col(clock) <= champion.cutoff), spec)
-            old = fit_recipe(learnt, spec, recipe).predict(newest, repaired=True)
-        else:
-            old = champion.predict(newest, repaired=True)
+        challenger = fit_recipe(before, spec, recipe)
+        learnt = training_window(rows.filter(pl.col(clock) <= champion.cutoff), spec)
+        old = fit_recipe(learnt, spec, recipe) if twin else champion
+        fresh, incumbent = (
+            score_rows(newest, spec, challenger.classes, each.predict(newest, repaired=True), each.classes)
+            for each in (challenger, old)
+        )
     except TrainingError:  # the same would come of it again; the trial is written down as untold, and deciding goes on
         return None
-    truth = labels(newest, spec)
-    incumbent = Scored(truth, old, spec.evaluation.threshold)
-    fresh = Scored(truth, challenger, spec.evaluation.threshold)
     gap, variance = _gap(metric, incumbent, fresh, newest[clock], spec)
     if not (math.isfinite(gap) and math.isfinite(variance)):
         return None
@@ -209,9 +204,10 @@ def hold_against_predecessor(
     inside = rows_of(rows, spec, window).filter(pl.col(clock) > max(champion.cutoff, predecessor.cutoff))
     if len(inside) < _FEWEST_ROWS or not (_can_answer(champion, rows) and _can_answer(predecessor, rows)):
         return None
-    truth, threshold = labels(inside, spec), spec.evaluation.threshold
-    now = Scored(truth, champion.predict(inside, repaired=True), threshold)
-    before = Scored(truth, predecessor.predict(inside, repaired=True), threshold)
+    now, before = (
+        score_rows(inside, spec, champion.classes, each.predict(inside, repaired=True), each.classes)
+        for each in (champion, predecessor)
+    )
     gap, variance = _gap(spec.monitoring.performance[0].metric, now, before, inside[clock], spec)
     return Back(gap, variance) if math.isfinite(gap) and math.isfinite(variance) else None
 

@@ -20,6 +20,7 @@ import httpx
 import numpy as np
 import pytest
 
+from expectations.problems import Answers, problem_of
 from infra.serving import beside, predicting
 from infra.serving.access import Access
 from infra.serving.answering import present
@@ -565,8 +566,9 @@ def test_notes_beside_the_pieces_of_a_body_have_an_end(service: Running) -> None
 
 def test_a_label_is_what_the_threshold_of_its_own_model_says() -> None:
     def model(threshold: float) -> SimpleNamespace:
-        manifest = SimpleNamespace(task="binary_classification", threshold=threshold)
-        return SimpleNamespace(bundle=SimpleNamespace(manifest=manifest))
+        answers = Answers("y", "", ("0", "1"), threshold)
+        manifest = SimpleNamespace(problem=problem_of("binary_classification"), answers=answers)
+        return SimpleNamespace(bundle=SimpleNamespace(manifest=manifest), outputs=1, names=())
 
     assert present([0.4, 0.4], "label", [model(0.3), model(0.5)]) == [1, 0]  # type: ignore[list-item]
     assert present([0.25], "probabilities", [model(0.3)]) == [[0.75, 0.25]]  # type: ignore[list-item]

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from expectations.deciding import History, Seen
 from expectations.durations import Duration
 from expectations.gates import Interval
+from expectations.problems import problem_of
 from expectations.production import Release
 from expectations.slots import METRICS
-from tasks.bundles.bundle import MAX_LABEL, label_bounds
 from tasks.deciding.policy import Bounds, Situation, decide
 from tasks.deciding.triggers.performance import Performance
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
@@ -29,6 +29,7 @@ from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import references_from_dict, references_to_dict, sketch
 from tasks.monitoring.measuring import hold_against
+from tasks.problems.regression import MAX_LABEL
 from tasks.stores.plain import plain, to_json
 from tests.conftest import instant
 
@@ -159,7 +160,7 @@ def test_what_has_no_form_in_json_is_refused() -> None:
 
 @given(st.lists(NUMBERS, max_size=20))
 def test_bounds_of_labels_hold_all_that_was_learnt_from_and_are_finite(labels: list[float]) -> None:
-    bounds = label_bounds(pl.Series("y", labels, dtype=pl.Float64))
+    bounds = problem_of("regression").bounds(pl.Series("y", labels, dtype=pl.Float64))
     known = [value for value in labels if math.isfinite(value) and abs(value) <= MAX_LABEL]
     assert (bounds is None) == (not any(map(math.isfinite, labels)))
     if bounds is not None:

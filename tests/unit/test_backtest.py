@@ -221,6 +221,8 @@ def test_what_cannot_be_written_is_said_before_anything_is_learnt(
 class Answering:
     """What a model learnt, as far as it answers: these numbers, row by row."""
 
+    classes: tuple[str, ...] = ()
+
     def __init__(self, values: Sequence[float]) -> None:
         self.values = np.array(values, dtype=np.float64)
 

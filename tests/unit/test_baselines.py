@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from expectations.durations import Duration
+from expectations.problems import problem_of
 from tasks.evaluation.baselines import predict_baselines
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -21,6 +22,7 @@ def spec(delay: str) -> Any:
         time_column="at",
         label_delay=Duration.parse(delay),
         label=SimpleNamespace(column="y"),
+        problem=problem_of("regression"),
     )
 
 

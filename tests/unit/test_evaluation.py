@@ -164,6 +164,6 @@ def test_the_least_loss_lies_below_what_one_wrong_row_shows(metric: str) -> None
 def test_an_error_that_cannot_be_squared_is_no_loss() -> None:
     times = pl.Series([datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (0, 0, 1, 2)])
     label = pl.Series([1.0, None, 1e200, None], dtype=pl.Float64)
-    found = hourly_losses(times, label, pl.Series([0.5, 0.5, 0.0, 0.0]))
+    found = hourly_losses(times, (label - pl.Series([0.5, 0.5, 0.0, 0.0])) ** 2)
     assert found["loss"].to_list() == [0.25, None, None]
     assert found["coverage"].to_list() == [0.5, 1.0, 0.0]

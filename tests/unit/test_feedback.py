@@ -9,7 +9,8 @@ import pytest
 
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.feedback import MAX_LABELS, read_feedback
-from tasks.bundles.bundle import MAX_LABEL, Manifest
+from tasks.bundles.bundle import Manifest
+from tasks.problems.regression import MAX_LABEL
 
 REGRESSION = Manifest(
     usecase="u", title="t", task="regression", label="y", clock="time", keys=("time",), columns=(), family="lightgbm",
@@ -41,7 +42,7 @@ def test_labels_that_can_be_true_are_taken(manifest: Manifest, taken: list[objec
 def test_the_message_says_what_is_allowed() -> None:
     assert BINARY.label_words == "0 or 1 (or false, true)"
     assert REGRESSION.label_words == "a number from -100 to 210"
-    assert FORMER.label_range == (-MAX_LABEL, MAX_LABEL)
+    assert FORMER.label_words == f"a number from {-MAX_LABEL:g} to {MAX_LABEL:g}"
 
 
 def test_of_two_labels_in_a_request_the_last_counts() -> None:

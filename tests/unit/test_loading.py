@@ -43,7 +43,12 @@ def test_a_replay_is_told_to_be_one() -> None:
     ("written", "instead", "line_of", "message"),
     [
         ("collection: {lookback", "collection: {lokback", "lokback", "did you mean 'lookback'?"),
-        ("task: regression", "task: regresion", "task:", "'binary_classification' or 'regression'"),
+        (
+            "task: regression",
+            "task: regresion",
+            "task:",
+            "multiclass_classification, regression; found regresion (did you mean 'regression'?)",
+        ),
         ("  - clip:", "  - clop:", "clop", "did you mean 'clip'?"),
         ("kind: file, path: data/rides", "kind: fiel, path: data/rides", "fiel", "did you mean 'file'?"),
         ("numeric: [temp,", "numeric: [casual,", "numeric: [casual", "casual is known only after the event"),

@@ -16,40 +16,46 @@ class LogLoss(MeanOfRows):
     """Mean negative logarithm of the probability that was given to what was."""
 
     examples: ClassVar = ({"metric": "log_loss"},)
-    tasks: ClassVar = ("binary_classification",)
+    tasks: ClassVar = ("binary_classification", "multiclass_classification")
     greater_is_better: ClassVar = False
     metric: Literal["log_loss"] = "log_loss"
 
     def loss(self, rows: Scored) -> Array:
         """Return the negative logarithm of the probability of what was."""
+        if rows.prediction.ndim > 1:  # a class that was never seen has no chance
+            given = np.take_along_axis(rows.chances, rows.label[:, None].astype(np.int64), axis=1)[:, 0]
+            return -np.log(np.clip(given, _CLIP, 1.0))
         chance = np.clip(rows.prediction, _CLIP, 1 - _CLIP)
         return np.asarray(-(rows.label * np.log(chance) + (1 - rows.label) * np.log1p(-chance)))
 
 
 class Brier(MeanOfRows):
-    """Mean squared distance of the probability to 0 or 1 (Brier 1950)."""
+    """Mean squared distance of the probability to 0 or 1, summed up over several classes (Brier 1950)."""
 
     examples: ClassVar = ({"metric": "brier"},)
-    tasks: ClassVar = ("binary_classification",)
+    tasks: ClassVar = ("binary_classification", "multiclass_classification")
     greater_is_better: ClassVar = False
     metric: Literal["brier"] = "brier"
 
     def loss(self, rows: Scored) -> Array:
         """Return the squared distance to 0 or 1."""
+        if rows.prediction.ndim > 1:
+            chances = rows.chances
+            return np.asarray(((chances - (rows.label[:, None] == np.arange(chances.shape[1]))) ** 2).sum(axis=1))
         return np.asarray((rows.prediction - rows.label) ** 2)
 
 
 class Accuracy(MeanOfRows):
-    """Share of rows that are called rightly at the threshold."""
+    """Share of rows that are called rightly: at the threshold, or the most probable of several classes."""
 
     examples: ClassVar = ({"metric": "accuracy"},)
-    tasks: ClassVar = ("binary_classification",)
+    tasks: ClassVar = ("binary_classification", "multiclass_classification")
     greater_is_better: ClassVar = True
     metric: Literal["accuracy"] = "accuracy"
 
     def loss(self, rows: Scored) -> Array:
         """Return 1 for a row that is called rightly."""
-        return np.asarray((rows.prediction >= rows.threshold) == (rows.label == 1), dtype=np.float64)
+        return np.asarray(rows.called == rows.label, dtype=np.float64)
 
 
 class _Counted(Metric):

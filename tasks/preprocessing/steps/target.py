@@ -77,10 +77,16 @@ class Target(FeatureStep):
         Raises
         ------
         TrainingError
-            If the label is not known.
+            If the label is not known, or has no mean: it is one of several classes.
         """
         if context.label is None:
             raise TrainingError("a label to take the mean of", "none", "Fit this step where the label is known")
+        if len(context.classes) > 2:
+            raise TrainingError(
+                "a label that has a mean",
+                f"{len(context.classes)} classes",
+                "Take `one_hot` or `encode` for these columns",
+            )
         label = context.label.to_numpy().astype(np.float64)
         steps, shown = [], []
         for column in self.target:

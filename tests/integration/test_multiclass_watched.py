@@ -1,0 +1,72 @@
+"""Several classes under watch: the mix that is predicted, a class never seen, and what is not watched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.bundles.champion import current_champion
+from tasks.cleaning.cleaning import clean_batches
+from tasks.collection.collecting import collect_sources
+from tasks.monitoring.deciding import decide_now
+from tasks.monitoring.measuring import say_unknown
+from tasks.monitoring.rising import watch_loss
+from tasks.monitoring.watching import measure_windows
+from tasks.stores.places import Job
+from tasks.stores.releases import Served
+from tasks.training.trying import try_now
+from tests.integration.test_watching import labelled, open_job, served
+from tests.unit.test_problems import write_sky
+from tests.unit.test_training import released, rows
+
+CLASSES = ("clear", "cloudy/misty", "light rain/snow")
+HEAVY = "2011-01-26"
+"""Of the year's only hour of heavy rain or snow."""
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    write_sky(tmp_path / "sky", {"label": {"column": "weathersit", "available_after": "1h"}})
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    job = open_job(tmp_path / "sky")
+    collect_sources(job.usecase, job.lake, job.as_of, b"k")
+    clean_batches(job.usecase, job.lake)
+    bundle, _, _ = released(job.usecase, rows(job.usecase, HEAVY), tmp_path / "bundle")
+    job.releases.add(job.name, bundle.folder, bundle.digest)
+    job.releases.set_desired(job.name, champion=Served(bundle=bundle.digest, version="1"))
+    return job
+
+
+def test_windows_of_several_classes_are_measured_tried_and_decided(job: Job) -> None:
+    champion = current_champion(job)
+    assert champion is not None
+    assert champion.classes == CLASSES
+    ids = served(job, HEAVY, "2011-06-01")
+    labelled(job, {ids[0]: "clear", ids[1]: "hail"}, "2011-02-01")  # type: ignore[dict-item] # classes are texts
+    found = measure_windows(job)
+    first, *later = (each.to_dict() for each in found)
+    json.dumps([first, *later], allow_nan=False)
+    assert first["unseen"] == 1
+    assert first["feedback"]["used"] == 1
+    assert first["feedback"]["unusable"] == 1
+    (finding,) = [entry for entry in job.database.entries(job.name) if entry.action == "unseen"]
+    assert "never saw" in finding.summary
+    for window in later:
+        assert window["status"] in ("good", "violated")
+        assert set(window["mix"]) == set(CLASSES)
+        assert sum(each["called"] for each in window["mix"].values()) == pytest.approx(1)
+        assert sum(each["mean"] for each in window["mix"].values()) == pytest.approx(1)
+        assert set(window["served"]) >= {"log_loss", "brier", "f1_macro", "roc_auc_ovr"}
+        watched = {each["column"] for each in window["drift"]}
+        assert {"_prediction", "_prediction clear", "weathersit"} <= watched
+        assert {"constant", "last"} <= set(window["realised"][0]["baselines"])
+    assert any("not watched" in (window["causes"] or {}).get("words", "") for window in later)
+    assert "not watched for multiclass_classification" in say_unknown("log_loss", later[0])
+    watch_loss(job)
+    tried = try_now(job)
+    assert tried is not None
+    decide_now(job)
+    (decision,) = job.database.entries(job.name, kind="decision")
+    assert "log_loss" in decision.summary

@@ -1,0 +1,211 @@
+"""Kinds of problems: labels as words, scores of several classes, and what becomes of a class never seen."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from expectations.data import Label
+from expectations.errors import DriftwheelError, SourceError, TrainingError, UseCaseError
+from expectations.families import Rows
+from expectations.loading import LoadedUseCase, load_use_case
+from expectations.metrics import Scored
+from expectations.problems import Answers, problem_of, to_column
+from tasks.cleaning.repair import repair
+from tasks.collection.joining import join_sources
+from tasks.deployment.scoring import predict_frame
+from tasks.evaluation.metrics import resampled, score
+from tasks.modelling.boosted_trees import LightGBM
+from tasks.training.judging import judge, refit
+from tasks.training.packing import pack
+from tests.conftest import instant
+
+PAGE = Path(__file__).parents[2] / "docs" / "problems.md"
+BINARY, SEVERAL = problem_of("binary_classification"), problem_of("multiclass_classification")
+METRICS = ("log_loss", "brier", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr")
+RANDOM = np.random.default_rng(0)
+TRUTH = RANDOM.integers(0, 3, 600).astype(np.float64)
+CHANCES = RANDOM.dirichlet([1, 1, 1], 600) * 0.7 + 0.3 * np.eye(3)[TRUTH.astype(int)]
+
+
+def label(**fields: object) -> Label:
+    return Label.model_validate({"column": "y", **fields})
+
+
+def write_sky(folder: Path, changes: dict[str, object] | None = None) -> LoadedUseCase:
+    """Write the use case that the docs show."""
+    shown = re.findall(r"```yaml\n(name: sky.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    data = {**yaml.safe_load(shown), **(changes or {})}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    (folder / "suite.yaml").write_text("[]")
+    return load_use_case(str(folder))
+
+
+def sky_rows(usecase: LoadedUseCase, until: datetime) -> pl.DataFrame:
+    rows = join_sources(usecase, since=None, until=until, secret=b"x").rows.sort("time")
+    return repair(rows, usecase.spec.cleaning, usecase.spec.keys)[0]
+
+
+def test_two_words_are_a_binary_label_the_positive_one_last() -> None:
+    rules = label(positive="Yes")
+    kept = BINARY.read(pl.Series("y", ["No", "Yes", None]), rules)
+    classes = BINARY.classes(kept, rules)
+    assert classes == ("No", "Yes")
+    np.testing.assert_array_equal(BINARY.codes(kept, classes), [0.0, 1.0, np.nan])
+    answers = Answers("y", classes=classes, threshold=0.3)
+    assert list(BINARY.decide(np.array([0.2, 0.4]), answers)) == ["No", "Yes"]
+    assert [BINARY.take(sent, answers) for sent in ("Yes", "No", 1, "yes", 2)] == [1.0, 0.0, 1.0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "rules", "found"),
+    [
+        (["No", "Yes", "Maybe"], {"positive": "Yes"}, "'Maybe', 'No', 'Yes'"),
+        (["No", "Yes"], {"positive": "yes"}, "'No', 'Yes'"),
+        (["No", "Yes"], {}, "the words 'No', 'Yes'"),
+        ([0, 1, 2], {}, "1 other values"),
+    ],
+)
+def test_what_is_no_binary_label_is_refused_with_what_was_seen(values: list, rules: dict, found: str) -> None:
+    with pytest.raises(SourceError, match=found) as caught:
+        BINARY.read(pl.Series("y", values), label(**rules))
+    assert "positive" in str(caught.value)
+
+
+def test_classes_are_in_order_and_numbers_are_read_as_words() -> None:
+    kept = SEVERAL.read(pl.Series("y", [10.0, 2.0, None, 2.0]), label())
+    assert kept.to_list() == ["10", "2", None, "2"]
+    assert SEVERAL.classes(kept, label()) == ("2", "10")
+    assert SEVERAL.read(pl.Series("y", ["a", "b"]), label(words={"b": "a"})).to_list() == ["a", "a"]
+    with pytest.raises(SourceError, match="1 numbers that are not whole"):
+        SEVERAL.read(pl.Series("y", [1.5, 2.0]), label())
+    with pytest.raises(TrainingError, match="at most 100 classes"):
+        SEVERAL.classes(pl.Series("y", [str(each) for each in range(101)]), label())
+
+
+def test_metrics_are_scikit_learns() -> None:
+    from sklearn import metrics
+
+    called = CHANCES.argmax(axis=1)
+    expected = {
+        "log_loss": metrics.log_loss(TRUTH, CHANCES),
+        "brier": ((CHANCES - np.eye(3)[TRUTH.astype(int)]) ** 2).sum(axis=1).mean(),
+        "accuracy": metrics.accuracy_score(TRUTH, called),
+        "balanced_accuracy": metrics.balanced_accuracy_score(TRUTH, called),
+        "f1_macro": metrics.f1_score(TRUTH, called, average="macro"),
+        "roc_auc_ovr": metrics.roc_auc_score(TRUTH, CHANCES, multi_class="ovr"),
+    }
+    assert {name: score(name, Scored(TRUTH, CHANCES)) for name in METRICS} == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_class_never_seen_is_lost_and_one_without_rows_changes_nothing(metric: str) -> None:
+    value = score(metric, Scored(TRUTH, CHANCES))
+    wider = np.column_stack([CHANCES, np.zeros(len(TRUTH))])
+    assert score(metric, Scored(TRUTH, wider)) == pytest.approx(value, rel=1e-12)
+    some = np.where(np.arange(len(TRUTH)) < 30, 3.0, TRUTH)
+    lost = score(metric, Scored(some, CHANCES))
+    assert np.isfinite(lost)
+    assert lost > value if metric in ("log_loss", "brier") else lost < value
+    blocks = (np.arange(len(TRUTH)) // 60).astype(np.int64)
+    drawn = resampled(metric, Scored(some, CHANCES), blocks, 10, np.vstack([np.ones(10), np.eye(10)[0]]))
+    assert drawn[0] == pytest.approx(lost)
+
+
+def test_scores_in_another_order_keep_their_mass() -> None:
+    aligned = SEVERAL.aligned(CHANCES, ("a", "b", "c"), ("c", "a", "d"))
+    np.testing.assert_array_equal(aligned, np.column_stack([CHANCES[:, 2], CHANCES[:, 0], 0 * TRUTH, CHANCES[:, 1]]))
+    assert SEVERAL.aligned(CHANCES, ("a", "b", "c"), ("d", "c", "b", "a")).shape == (600, 4)
+
+
+def test_trees_of_several_classes_are_run_as_lightgbm_runs_them(tmp_path: Path) -> None:
+    matrix = RANDOM.normal(size=(400, 4))
+    codes, classes = SEVERAL.example(matrix[:, 0] + matrix[:, 1])
+    family = LightGBM.model_validate({"family": "lightgbm", "rounds": 12, "leaves": 5, "patience": None})
+    rows = Rows(matrix, codes, ("a", "b", "c", "d"), (), "multiclass_classification", classes)
+    fitted = family.fit(rows, None, seed=0, report=lambda *_: None)
+    assert fitted.recipe.length == 12
+    fitted.save(tmp_path)
+    predictor = LightGBM.load(tmp_path)
+    np.testing.assert_array_equal(predictor.predict(matrix), fitted.predict(matrix))
+    assert [predictor.predict_row(row) for row in matrix[:5].tolist()] == predictor.predict(matrix[:5]).tolist()
+    raw = predictor.contributions(matrix[:5]).sum(axis=-1)
+    np.testing.assert_allclose(SEVERAL.link(raw), predictor.predict(matrix[:5]), rtol=1e-9)
+
+
+def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) -> None:
+    from expectations.families import Family
+    from tasks.bundles.bundle import load_bundle
+    from tasks.stores.lake import Version
+
+    usecase = write_sky(tmp_path / "sky")
+    spec, rows = usecase.spec, sky_rows(usecase, instant("2011-03-01"))
+    judged = judge(rows, spec, None)
+    assert judged.judgement.outcome == "passed"
+    refitted = refit(rows, spec, judged)
+    assert 0 < refitted.disagreement < spec.evaluation.agreement
+    arguments = {"data": Version("clean", 0, len(rows)), "data_hash": "", "commit": "", "parent": "", "name": "sky"}
+    digest = pack(tmp_path / "bundle", usecase, rows, rows, judged, refitted, **arguments)  # type: ignore[arg-type]
+    bundle = load_bundle(tmp_path / "bundle", digest)
+    assert isinstance(bundle.recipe, Family)
+    assert bundle.classes == ("clear", "cloudy/misty", "light rain/snow")
+    assert bundle.expected() is None  # said under `unwatched`
+    written = predict_frame(bundle, rows.head(3))["prediction"]
+    assert written.dtype == pl.List(pl.Float64)
+    assert written.list.sum().to_list() == pytest.approx([1.0] * 3)
+    later = sky_rows(usecase, instant("2011-04-01"))
+    renamed = later.with_columns(
+        pl.when(pl.col("time") > instant("2011-03-25")).then(pl.lit("hail")).otherwise("weathersit").alias("weathersit")
+    )
+    again = judge(renamed, spec, bundle)  # a class that neither has learnt: lost, and no crash
+    assert again.judgement.metrics["log_loss"] > 5
+    assert again.judgement.champion_metrics["log_loss"] > 5
+    assert "hail" in refit(renamed, spec, again).trained.classes
+    figures = spec.problem.figures(again.scored, Answers("weathersit", classes=again.classes))
+    assert set(figures) == {"roc", "calibration", "confusion"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"gates": [{"metric": "roc_auc", "min": 0.6}]}, "multiclass_classification has no metric 'roc_auc'"),
+        ({"label": {"column": "weathersit", "positive": "clear", "available_after": "1h"}}, "label.positive"),
+        ({"task": "multiclas_classification"}, "did you mean 'multiclass_classification'"),
+        ({"model": {"candidates": [{"family": "torch.mlp", "loss": "mse"}]}}, "mse does not fit"),
+    ],
+)
+def test_what_does_not_fit_several_classes_is_a_problem_now(tmp_path: Path, changes: dict, problem: str) -> None:
+    with pytest.raises(UseCaseError, match=problem):
+        write_sky(tmp_path / "sky", changes)
+
+
+def test_a_class_with_too_few_rows_is_named() -> None:
+    found = SEVERAL.misfit(pl.Series("y", ["a"] * 20 + ["b"] * 20 + ["c"] * 3))
+    assert "1 of 3 classes" in found
+    assert "c (3)" in found
+    assert not SEVERAL.misfit(pl.Series("y", ["a"] * 20 + ["b"] * 20))
+
+
+def test_predictions_are_kept_as_lists_and_feedback_as_words() -> None:
+    from tasks.stores.harvest import _frame
+    from tasks.stores.journal import Feedback, Origin, Predictions
+
+    origin = Origin("1", "b", ("x",), None)
+    at = "2026-01-01T00:00:00Z"
+    kept = _frame([Predictions(at, ["i"], [[0.25, 0.75]], origin, [[1.0]])])
+    assert kept["prediction"].to_list() == [[0.25, 0.75]]
+    assert _frame([Feedback(at, ["i"], ["clear"])])["label"].to_list() == ["clear"]
+    assert to_column("p", np.array([[0.25, 0.75]])).to_list() == [[0.25, 0.75]]
+
+
+def test_a_mean_of_a_label_without_one_is_refused(tmp_path: Path) -> None:
+    usecase = write_sky(tmp_path / "sky", {"features": [{"target": ["holiday"]}, {"numeric": ["temp"]}]})
+    with pytest.raises(DriftwheelError, match="one_hot"):
+        judge(sky_rows(usecase, instant("2011-03-01")), usecase.spec, None)
