@@ -15,7 +15,7 @@ from flows.page.shown import Bar
 
 Point = tuple[float, float | None]
 _WIDTH, _HEIGHT = 960, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 26, 24
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 32, 24
 _HOVERS = 200
 """Windows that each have a title of their own; with more of them only marks do."""
 _SHAPES = {
@@ -134,9 +134,10 @@ def _tell(window: Measured, metric: Metric) -> str:
 
 def _mark(mark: Mark, x: float) -> str:
     x = min(max(x, _LEFT), _WIDTH - _RIGHT)
-    line = f'<path d="M0 8 V{_HEIGHT - _TOP - _BOTTOM + 12}" class="stem"/>' if mark.action != "warn" else ""
+    y = 8 if mark.action in ("retrain", "rollback", "hold", "warn") else 20  # a decision, and below it what came of it
+    line = f'<path d="M0 6 V{_HEIGHT - _BOTTOM - y}" class="stem"/>' if mark.action != "warn" else ""
     return (
-        f'<g class="mark {mark.tone}" transform="translate({x:.1f} 12)">{line}'
+        f'<g class="mark {mark.tone}" transform="translate({x:.1f} {y})">{line}'
         f'<path class="shape" d="{_SHAPES.get(mark.action, _SHAPES["warn"])}"/>'
         f"<title>{escape(f'{mark.at:%Y-%m-%d} {mark.action}: {mark.said}')}</title></g>"
     )
