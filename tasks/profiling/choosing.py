@@ -13,11 +13,10 @@ import numpy as np
 import polars as pl
 
 from expectations.durations import Duration
-from expectations.errors import ExpressionError, SourceError
-from expectations.expressions import Column as NamedColumn
-from expectations.expressions import parse_expression
+from expectations.errors import SourceError
 from expectations.families import Task, Vector
-from tasks.profiling.profile import LEADING_ZEROS, Column, Profile, as_text
+from tasks.profiling.profile import LEADING_ZEROS, MAX_SET, Column, Profile, as_text
+from tasks.profiling.reading import collect
 from tasks.profiling.suspicions import (
     Leak,
     encode,
@@ -32,6 +31,7 @@ from tasks.profiling.suspicions import (
 from tasks.stores.progress import doing
 
 ROW_KEY = "row_key"
+METRIC = {"binary_classification": "roc_auc", "regression": "r2"}
 WINDOWS = ("1y", "1q", "1mo", "1w", "1d", "1h", "15m", "5m", "1m")
 _PARTS: dict[str, Callable[[pl.Series], pl.Series]] = {
     "hour": lambda times: times.dt.hour(),
@@ -45,6 +45,9 @@ _MAX_CATEGORIES = 1000
 _MAX_SHARE, _MIN_CATEGORIES = 0.2, 12
 _FREE_TEXT = 5
 """Words from which a text is no name of a category."""
+_MAX_CLASSES = 20
+MIN_OF_CLASS = 10
+"""Rows of a class that can be learnt."""
 _MOSTLY_MISSING, _HEAVILY_MISSING = 0.99, 0.5
 _MAX_NAMED = 20
 _PAIRS_LOOKED_AT = 30
@@ -69,6 +72,10 @@ class Target:
         The value that counts as 1, as the use case writes it; None where the column holds 0 and 1 or amounts.
     share : float or None
         Of the positive rows in the sample.
+    classes : tuple of str
+        Where there are more than two.
+    joined : mapping of str to str
+        Classes too rare to be learnt -> the one they are counted as.
     """
 
     column: str
@@ -76,6 +83,8 @@ class Target:
     positive: str | None = None
     numeric: bool = True
     share: float | None = None
+    classes: tuple[str, ...] = ()
+    joined: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -242,13 +251,43 @@ def _target(profile: Profile, name: str) -> Target:
         )
     if column.distinct == 2:
         return _two_classes(column)
+    few = column.kind == "integer" and len(column.values) <= _MAX_CLASSES and column.present >= 20 * column.distinct
+    if column.values and (column.kind == "text" or few):
+        return _several_classes(profile, column)
     if column.kind == "text":
         raise SourceError(
-            f"numbers, or two different words, in the target {name!r}",
+            f"numbers, or at most {MAX_SET} different words, in the target {name!r}",
             f"{column.distinct:,} different texts" + "".join(f"; {note}" for note in column.notes),
-            "Write numbers, or name a column of two classes",
+            "Write numbers, or name a column of fewer classes",
         )
     return Target(name, "regression")
+
+
+def _several_classes(profile: Profile, column: Column) -> Target:
+    """Return a target of words or of few whole numbers; classes too rare to be learnt become one."""
+    counted = collect(profile.scan.group_by(pl.col(column.name)).len().drop_nulls())
+    counts = {as_text(value): number for value, number in counted.iter_rows()}
+    rare = sorted(value for value, number in counts.items() if number < MIN_OF_CLASS)
+    if rare and column.kind == "integer":
+        return Target(column.name, "regression")
+    if len(counts) - len(rare) < 2:
+        raise SourceError(
+            f"two classes of {MIN_OF_CLASS} rows at least in the target {column.name!r}",
+            f"{len(counts) - len(rare)} of {len(counts)} different words",
+            "Give more rows, or name a column of fewer classes",
+        )
+    other = "other"
+    while other in counts:
+        other += "_"
+    if rare and sum(counts[value] for value in rare) < MIN_OF_CLASS:  # they are too few together, too
+        other = max(counts, key=lambda value: (counts[value], value))
+    return Target(
+        column.name,
+        "multiclass_classification",
+        numeric=column.is_number,
+        classes=tuple(sorted({*(set(counts) - set(rare)), *([other] if rare else [])})),
+        joined=dict.fromkeys(rare, other),
+    )
 
 
 def _two_classes(column: Column) -> Target:
@@ -260,38 +299,20 @@ def _two_classes(column: Column) -> Target:
         return Target(column.name, task, share=share.get("true"))
     if set(values) == {"0", "1"}:
         return Target(column.name, task, share=share.get("1"))
-    if set(values) == {"-1", "1"}:
-        return Target(column.name, task, "1", share=share.get("1"))
+    if column.is_number:  # 1 among numbers is positive where the others are 0 alone: else it would say nothing
+        positive = max((value for value in values if value != "1"), key=float)
+        return Target(column.name, task, positive, share=share[positive])
     known = [value for value in values if value.strip().lower() in _POSITIVE]
     positive = known[0] if len(known) == 1 else min(values, key=lambda value: (counts[value], value))
     return Target(column.name, task, positive, column.is_number, share[positive])
 
 
-def label_expression(target: Target) -> str | None:
-    """Return the expression that makes 0 and 1 of a target's two values; None where it holds them.
-
-    Raises
-    ------
-    SourceError
-        If an expression cannot name the column.
-    """
-    if target.positive is None:
-        return None
-    try:
-        named = parse_expression(target.column).root == NamedColumn(target.column)
-    except ExpressionError:
-        named = False
-    if not named:
-        raise SourceError(
-            "a target of two words, or of 1 and 2, under a name of letters, digits and underscores",
-            repr(target.column),
-            "Rename the column, or write 0 and 1 in it",
-        )
-    value = target.positive if target.numeric else repr(target.positive)
-    return f"{target.column} == {value}"
-
-
 def _truth(values: pl.Series, column: Column, target: Target) -> Vector:
+    if target.classes:
+        places = {name: float(at) for at, name in enumerate(target.classes)}
+        words = [None if value is None else as_text(value) for value in values.to_list()]
+        codes = [None if word is None else places[target.joined.get(word, word)] for word in words]
+        return pl.Series(codes, dtype=pl.Float64).fill_null(math.nan).to_numpy()
     if target.positive is not None:
         texts = [None if value is None else float(as_text(value) == target.positive) for value in values.to_list()]
         return pl.Series(texts, dtype=pl.Float64).fill_null(math.nan).to_numpy()
@@ -443,6 +464,10 @@ class _Roles:
         for name, column in self.columns.items():
             if name not in self._taken:
                 self._place(name, column)
+        if target.joined:
+            into = next(iter(target.joined.values()))
+            said = f"{', '.join(target.joined)} have fewer than {MIN_OF_CLASS} rows and count as {into!r}"
+            self.suspicions.append(Suspicion(target.column, "rare classes", said))
         if target.positive is not None:
             said = f"{target.positive!r} counts as 1; change `label` where another one is meant"
             self.suspicions.append(Suspicion(target.column, "a label of two words", said))
@@ -540,7 +565,7 @@ def _try(
     matrix = np.column_stack(columns)[known]
     truth = truth[known]
     border = int(len(truth) * 0.7)
-    metric = "r2" if task == "regression" else "roc_auc"
+    metric = METRIC.get(task, "balanced_accuracy")
     if border < 20 or len(truth) - border < 10 or not np.ptp(truth[:border]):
         return None
     codes = [index for index, (_, categorical) in enumerate(encoded) if categorical]

@@ -153,8 +153,14 @@ def encode(values: pl.Series, column: Column) -> tuple[Vector, bool]:
 
 
 def score(prediction: Vector, truth: Vector, task: Task) -> float:
-    """Return the area under ROC, or the explained share of the variance; NaN where it is not defined."""
-    from sklearn.metrics import r2_score, roc_auc_score
+    """Return the area under ROC, the mean share of each class that is told rightly, or the explained variance.
+
+    NaN where it is not defined.
+    """
+    from sklearn.metrics import r2_score, recall_score, roc_auc_score
+
+    if prediction.ndim == 2:
+        return float(recall_score(truth, prediction.argmax(axis=1), average="macro", zero_division=0.0))
 
     if task == "regression":
         return float(r2_score(truth, prediction)) if len(truth) > 1 and np.ptp(truth) else math.nan
@@ -166,7 +172,12 @@ def fit_trees(matrix: Matrix, truth: Vector, task: Task, categorical: Sequence[i
     import lightgbm
 
     least = max(2, min(20, len(truth) // 50))
-    params = {"objective": "regression" if task == "regression" else "binary", "min_data_in_leaf": least, "seed": 0}
+    params: dict[str, Any] = {
+        "objective": {"regression": "regression", "binary_classification": "binary"}.get(task, "multiclass")
+    }
+    params |= {"min_data_in_leaf": least, "seed": 0}
+    if params["objective"] == "multiclass":
+        params["num_class"] = int(truth.max()) + 1
     params |= {"verbosity": -1, "num_threads": 1, "deterministic": True, "force_row_wise": True, **settings}
     rounds = params.pop("rounds")
     data = lightgbm.Dataset(matrix, truth, categorical_feature=list(categorical))
@@ -196,6 +207,8 @@ def _orders(values: Vector, truth: Vector) -> float:
 
 
 def _together(numbers: Mapping[str, Vector], truth: Vector, train: Mask, test: Mask, task: Task) -> list[Leak]:
+    if task not in ("regression", "binary_classification"):
+        return []
     whole = {name: values for name, values in numbers.items() if np.isfinite(values).all() and np.ptp(values)}
     found = []
     for one, other in combinations(list(whole)[:_MAX_PAIRED], 2):

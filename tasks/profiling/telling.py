@@ -15,8 +15,9 @@ def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str
     """Return a line for each thing that was found or chosen, and what it is about."""
     target, clock, trial = choices.target, choices.clock, choices.trial
     yield "read", f"{profile.rows:,} rows, {len(profile.columns)} columns"
+    classes = f", {len(target.classes)} classes" if target.classes else ""
     share = f", {target.share:.1%} of them {target.positive or 1}" if target.share is not None else ""
-    yield "target", f"{target.column}: {target.task}{share}"
+    yield "target", f"{target.column}: {target.task}{classes}{share}"
     others = f"; --clock takes another: {', '.join(clock.others)}" if clock.others else ""
     yield "clock", f"{clock.column}: {clock.said}{others}" if clock.column else clock.said
     shared = (

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 import yaml
 
-from tasks.profiling.choosing import Choices, label_expression
+from tasks.profiling.choosing import METRIC, Choices
 from tasks.profiling.profile import Column, Profile, as_text
 from tasks.profiling.reading import SOURCE
 from tasks.profiling.suspicions import is_code
@@ -26,13 +26,7 @@ _PLAIN = re.compile(r"[^\W\d][\w ./-]*")
 
 
 def write_use_case(profile: Profile, choices: Choices) -> str:
-    """Return the text of ``usecase.yaml``.
-
-    Raises
-    ------
-    SourceError
-        If the label cannot be written as an expression.
-    """
+    """Return the text of ``usecase.yaml``."""
     return "\n".join([*_head(profile, choices), *_columns(profile, choices), *_model(choices)]) + "\n"
 
 
@@ -97,15 +91,13 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
     written = missing if profile.texts and set(profile.missing) != {"", "NA"} else ""
     parted = f", separator: {json.dumps(profile.separator)}" if profile.separator != "," else ""
     yield f"  {SOURCE}: {{kind: file, path: {quote(profile.address)}{parted}{written}{key}}}"
-    expression = label_expression(target)
     after = f", available_after: {choices.available_after}" if clock.column else ""
     if clock.column:
         yield _comment(f"how long after a row its {target.column} is known: {choices.available_after} is a guess")
-    if expression is None:
-        yield f"label: {{column: {quote(target.column)}{after}}}"
-    else:
-        column = label_column(profile, choices)
-        yield f"label: {{column: {quote(column)}, expression: {json.dumps(expression, ensure_ascii=False)}{after}}}"
+    positive = f", positive: {_text(target.positive)}" if target.positive is not None else ""
+    joined = ", ".join(f"{_text(rare)}: {_text(other)}" for rare, other in target.joined.items())
+    words = f", words: {{{joined}}}" if joined else ""
+    yield f"label: {{column: {quote(target.column)}{positive}{words}{after}}}"
     if choices.forbidden:
         yield "# these tell the label; where you know one before the event, move it to `features`"
         yield from _long_list("forbidden: ", choices.forbidden)
@@ -115,13 +107,9 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
         yield f"personal: {{{', '.join(entries)}}}"
 
 
-def label_column(profile: Profile, choices: Choices) -> str:
-    """Return a name for the label that is computed, which no column has."""
-    words = re.sub(r"\W+", "_", str(choices.target.positive)).strip("_")
-    name = f"{choices.target.column}_is_{words or 'positive'}"
-    while name.lower() in {each.lower() for each in profile.columns}:
-        name += "_"
-    return name
+def _text(value: str) -> str:
+    """Write a word as a text, whatever YAML would make of it."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _columns(profile: Profile, choices: Choices) -> Iterator[str]:
@@ -187,9 +175,11 @@ def _model(choices: Choices) -> Iterator[str]:
         yield f"  - {{metric: rmse, versus: champion, margin: {_two_digits(0.02 * error)}}}"
         rule = f"{{metric: rmse, drop: {_two_digits(0.1 * error)}}}"
     else:
-        yield "  - {metric: roc_auc, min: 0.5}"
-        yield "  - {metric: roc_auc, versus: champion, margin: 0.02}"
-        rule = "{metric: roc_auc, drop: 0.05}"
+        metric = METRIC.get(target.task, "balanced_accuracy")
+        chance = 0.5 if not target.classes else math.floor(100 / len(target.classes)) / 100
+        yield f"  - {{metric: {metric}, min: {chance:g}}}"
+        yield f"  - {{metric: {metric}, versus: champion, margin: 0.02}}"
+        rule = f"{{metric: {metric}, drop: 0.05}}"
     yield "monitoring:"
     window = f"a window has about {choices.window_rows:,} rows" if choices.clock.column else "predictions in a window"
     yield f"  every: {choices.every}  # {window}"

@@ -145,6 +145,7 @@ AS = {
     "driftwheel decide pumps --dry-run --policy mine.yaml": DECIDE,
     "driftwheel why --trials": "driftwheel why pumps",
     "driftwheel status --json": "driftwheel status",
+    "driftwheel parts task": "driftwheel parts --check",
     "driftwheel rollback USECASE": "driftwheel rollback pumps",
     "driftwheel why USECASE": "driftwheel why pumps",
     "driftwheel keys add NAME --scope predict": "driftwheel keys add my-app --scope predict",

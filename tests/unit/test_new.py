@@ -471,6 +471,29 @@ def test_what_cannot_be_chosen_is_said(case: str, tmp_path: Path) -> None:
         chosen(profile, **{"target": "y", **asked})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("target", "task"),
+    [
+        (["a", "b", "c", "c"], "multiclass_classification"),
+        ([0, 1, 2, 2], "multiclass_classification"),
+        (["yes", "no"], "binary_classification"),
+        ([1, 2], "binary_classification"),
+    ],
+)
+def test_classes_are_learnt_as_they_are_written(target: list[object], task: str, tmp_path: Path) -> None:
+    profile = table(tmp_path, kind=[target[n % len(target)] for n in range(700)])
+    _, found = found_use_case(tmp_path / "made", profile, "kind", clock=None, keys=())
+    assert found.target.task == task
+    assert judged(tmp_path / "made") in ("passed", "refused")  # what follows nothing is not learnt, and yet judged
+
+
+def test_classes_too_rare_to_be_learnt_count_as_one(tmp_path: Path) -> None:
+    kinds = [*"abc" * 220, *["x"] * 9, *["y"] * 9, *["a"] * 22]
+    _, found = found_use_case(tmp_path / "made", table(tmp_path, kind=kinds), "kind", clock=None, keys=())
+    assert found.target.joined == {"x": "other", "y": "other"}
+    assert load_use_case(str(tmp_path / "made")).spec.label.words == {"x": "other", "y": "other"}
+
+
 def test_without_a_clock_it_says_why_and_learns_all_the_same(tmp_path: Path) -> None:
     dates = [f"{1 + n % 12:02d}/{1 + n % 9:02d}/2024" for n in range(700)]
     timed = table(tmp_path).sample
