@@ -119,6 +119,12 @@ def test_a_class_never_seen_is_lost_and_one_without_rows_changes_nothing(metric:
     assert drawn[0] == pytest.approx(lost)
 
 
+@pytest.mark.parametrize("metric", [name for name in METRICS if name != "accuracy"])
+def test_a_label_that_is_not_known_makes_a_metric_undefined(metric: str) -> None:
+    unknown = np.where(np.arange(len(TRUTH)) == 7, np.nan, TRUTH)
+    assert np.isnan(score(metric, Scored(unknown, CHANCES)))
+
+
 def test_scores_in_another_order_keep_their_mass() -> None:
     aligned = SEVERAL.aligned(CHANCES, ("a", "b", "c"), ("c", "a", "d"))
     np.testing.assert_array_equal(aligned, np.column_stack([CHANCES[:, 2], CHANCES[:, 0], 0 * TRUTH, CHANCES[:, 1]]))

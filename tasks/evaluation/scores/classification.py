@@ -23,8 +23,10 @@ class LogLoss(MeanOfRows):
     def loss(self, rows: Scored) -> Array:
         """Return the negative logarithm of the probability of what was."""
         if rows.prediction.ndim > 1:  # a class that was never seen has no chance
-            given = np.take_along_axis(rows.chances, rows.label[:, None].astype(np.int64), axis=1)[:, 0]
-            return -np.log(np.clip(given, _CLIP, 1.0))
+            known = np.isfinite(rows.label)
+            places = np.where(known, rows.label, 0.0)[:, None].astype(np.int64)
+            given = np.take_along_axis(rows.chances, places, axis=1)[:, 0]
+            return np.where(known, -np.log(np.clip(given, _CLIP, 1.0)), np.nan)
         chance = np.clip(rows.prediction, _CLIP, 1 - _CLIP)
         return np.asarray(-(rows.label * np.log(chance) + (1 - rows.label) * np.log1p(-chance)))
 
@@ -40,8 +42,9 @@ class Brier(MeanOfRows):
     def loss(self, rows: Scored) -> Array:
         """Return the squared distance to 0 or 1."""
         if rows.prediction.ndim > 1:
-            chances = rows.chances
-            return np.asarray(((chances - (rows.label[:, None] == np.arange(chances.shape[1]))) ** 2).sum(axis=1))
+            targets = rows.label[:, None] == np.arange(rows.chances.shape[1])
+            found = ((rows.chances - targets) ** 2).sum(axis=1)
+            return np.where(np.isfinite(rows.label), found, np.nan)
         return np.asarray((rows.prediction - rows.label) ** 2)
 
 

@@ -5,6 +5,7 @@ A class that the model never saw has no probability: it is called nowhere, and r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -19,6 +20,17 @@ def _mean(values: Array) -> Array:
     """Return the mean over the classes for which there is a value, shape (n_resamples,)."""
     known = np.isfinite(values)
     return ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
+
+
+def _prepared(rows: Scored, blocks: Blocks, n_blocks: int, prepare: Callable[[Scored], Prepared]) -> Prepared:
+    """Prepare a metric that is not defined over blocks with a label or probability that is no number."""
+    is_class = (rows.label >= 0) & (rows.label < rows.chances.shape[1])
+    broken = ~(is_class & np.isfinite(rows.chances).all(axis=1))
+    if not broken.any():
+        return prepare(rows)
+    known = Scored(np.where(broken, 0.0, rows.label), np.where(broken[:, None], 0.0, rows.chances))
+    whole, lost = prepare(known), sums(broken.astype(np.float64), blocks, n_blocks)
+    return lambda weights: np.where(weights @ lost > 0, np.nan, whole(weights))
 
 
 def _counts(places: Array, kept: Array, blocks: Blocks, n_blocks: int, n_classes: int) -> Array:
@@ -37,6 +49,9 @@ class BalancedAccuracy(Metric):
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Count rows and hits of each class."""
+        return _prepared(rows, blocks, n_blocks, lambda known: self._prepare(known, blocks, n_blocks))
+
+    def _prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         width = rows.chances.shape[1]
         hits = _counts(rows.label, rows.called == rows.label, blocks, n_blocks, width)
         total = _counts(rows.label, np.ones(len(blocks)), blocks, n_blocks, width)
@@ -53,6 +68,9 @@ class F1Macro(Metric):
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Count rows, calls and hits of each class."""
+        return _prepared(rows, blocks, n_blocks, lambda known: self._prepare(known, blocks, n_blocks))
+
+    def _prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         width, ones = rows.chances.shape[1], np.ones(len(blocks))
         called = rows.called.astype(np.float64)
         hits = _counts(rows.label, rows.called == rows.label, blocks, n_blocks, width)
@@ -70,6 +88,9 @@ class RocAucOvr(Metric):
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Count, for each class, the pairs that are ranked rightly."""
+        return _prepared(rows, blocks, n_blocks, lambda known: self._prepare(known, blocks, n_blocks))
+
+    def _prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         area, chances = RocAuc(), rows.chances
         each = [
             area.prepare(Scored((rows.label == at).astype(np.float64), chances[:, at]), blocks, n_blocks)
