@@ -356,11 +356,12 @@ def test_whatever_columns_are_called_the_use_case_is_valid(
     try:
         frame = frame.with_columns(pl.Series(names[1], [("a", "b")[n % 2] for n in range(200)]))
         frame.write_csv(folder / "t.csv")
-        found_use_case(folder / "made", profile_table(read_table("t.csv", folder)), "y", clock="at", keys=("at",))
+        profile = profile_table(read_table("t.csv", folder))
+        found_use_case(folder / "made", profile, "y", clock="at", keys=("at",))
     except SourceError:  # a name that no table can hold is refused
         return
     spec = load_use_case(str(folder / "made")).spec
-    assert set(spec.columns) <= {*frame.columns}
+    assert set(spec.columns) <= set(profile.columns)  # as they are read: quotes in a name stay doubled
 
 
 GOLDEN = """\
