@@ -5,6 +5,7 @@ Weighting the blocks gives the metric of a resample.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,11 +70,14 @@ class Metric(Part):
     tasks : tuple of str
         Those it is a metric of.
     greater_is_better : bool
+    largest_loss : float
+        What can be lost at most, see `losses`; infinite where there is no bound.
     """
 
     metric: str
     tasks: ClassVar[tuple[Task, ...]]
     greater_is_better: ClassVar[bool]
+    largest_loss: ClassVar[float] = math.inf
 
     def losses(self, values: Array) -> Array:
         """Return what is lost at values of the metric: positive, and zero at the best there is.

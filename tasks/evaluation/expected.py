@@ -23,6 +23,7 @@ import numpy as np
 from expectations.families import Matrix, Task, Vector
 from expectations.metrics import Array, Blocks
 from expectations.problems import problem_of
+from expectations.slots import METRICS
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.interval import time_blocks
 from tasks.evaluation.metrics import Scored, losses, score
@@ -362,6 +363,7 @@ class _Scale:
         start, end = losses(metric, np.array([0.0, 1.0]))
         self.start, self.slope = float(start), float(end - start)  # losses are straight in the metric
         self.least = least_loss(metric, values)
+        self.largest = METRICS.released(metric).largest_loss
 
     def of(self, value: float) -> float:
         """Return the logarithm of the loss."""
@@ -371,7 +373,7 @@ class _Scale:
 
     def back(self, log_loss: float) -> float:
         """Return the metric."""
-        return (math.exp(min(log_loss, 690.0)) - self.start) / self.slope
+        return (min(math.exp(min(log_loss, 690.0)), self.largest) - self.start) / self.slope
 
     def interval(self, centre: float, deviation: float, freedom: float) -> tuple[float, float, float]:
         """Return the metric at a logarithm, and at the ends of its interval."""

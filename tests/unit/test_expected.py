@@ -119,6 +119,14 @@ def _width(found: object) -> float:
     return float(np.log(found.high / found.low))  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("metric", ["roc_auc", "accuracy", "f1", "average_precision"])
+def test_a_share_lies_between_nothing_and_all(metric: str) -> None:
+    said, label, matrix = classified(40, 5)
+    jumping = [Earlier("b", 1.0, 9.0 ** (-1) ** place) for place in range(4)]
+    found = estimate(metric, BINARY, said, matrix, label * np.nan, champion="b", earlier=jumping)
+    assert 0.0 <= found.low <= found.value <= found.high <= 1.0
+
+
 def test_the_same_seed_gives_the_same_and_another_a_little_else() -> None:
     said, label, matrix = classified(500, 4)
     one, same, other = (estimate("brier", BINARY, said, matrix, label * np.nan, seed=seed) for seed in (1, 1, 2))

@@ -54,6 +54,7 @@ class Accuracy(MeanOfRows):
     examples: ClassVar = ({"metric": "accuracy"},)
     tasks: ClassVar = ("binary_classification", "multiclass_classification")
     greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
     metric: Literal["accuracy"] = "accuracy"
 
     def loss(self, rows: Scored) -> Array:
@@ -83,6 +84,7 @@ class Precision(_Counted):
     examples: ClassVar = ({"metric": "precision"},)
     tasks: ClassVar = ("binary_classification",)
     greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
     metric: Literal["precision"] = "precision"
 
     def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:
@@ -97,6 +99,7 @@ class Recall(_Counted):
     examples: ClassVar = ({"metric": "recall"},)
     tasks: ClassVar = ("binary_classification",)
     greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
     metric: Literal["recall"] = "recall"
 
     def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:
@@ -111,6 +114,7 @@ class F1(_Counted):
     examples: ClassVar = ({"metric": "f1"},)
     tasks: ClassVar = ("binary_classification",)
     greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
     metric: Literal["f1"] = "f1"
 
     def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:

@@ -45,6 +45,7 @@ class BalancedAccuracy(Metric):
     examples: ClassVar = ({"metric": "balanced_accuracy"},)
     tasks: ClassVar = _TASKS
     greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
     metric: Literal["balanced_accuracy"] = "balanced_accuracy"
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
@@ -64,6 +65,7 @@ class F1Macro(Metric):
     examples: ClassVar = ({"metric": "f1_macro"},)
     tasks: ClassVar = _TASKS
     greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
     metric: Literal["f1_macro"] = "f1_macro"
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
@@ -84,6 +86,7 @@ class RocAucOvr(Metric):
     examples: ClassVar = ({"metric": "roc_auc_ovr"},)
     tasks: ClassVar = _TASKS
     greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
     metric: Literal["roc_auc_ovr"] = "roc_auc_ovr"
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:

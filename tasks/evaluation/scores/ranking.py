@@ -15,6 +15,7 @@ class RocAuc(Metric):
     examples: ClassVar = ({"metric": "roc_auc"},)
     tasks: ClassVar = ("binary_classification",)
     greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
     metric: Literal["roc_auc"] = "roc_auc"
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
@@ -40,6 +41,7 @@ class AveragePrecision(Metric):
     examples: ClassVar = ({"metric": "average_precision"},)
     tasks: ClassVar = ("binary_classification",)
     greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
     metric: Literal["average_precision"] = "average_precision"
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
