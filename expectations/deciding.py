@@ -73,6 +73,8 @@ class Seen:
         None where there were too few labels for one, or the policy asks for none.
     back : Back, optional
         None where this champion replaced none, has answered longer than a release is watched, or labels were too few.
+    inputs : int
+        How many of `drifted` are inputs, and neither predictions nor the label.
     expected : {"good", "violated"} or None
         What `status` is expected to be before the labels come; None where that is not estimated, or not to be trusted.
     """
@@ -86,6 +88,7 @@ class Seen:
     trial: Trial | None = None
     back: Back | None = None
     expected: Literal["good", "violated"] | None = None
+    inputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ def _seen(content: Mapping[str, Any]) -> Seen:
         _trial(trial) if trial else None,
         Back(**back) if back else None,
         content.get("expected"),
+        content.get("inputs", 0),
     )
 
 

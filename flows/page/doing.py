@@ -173,9 +173,14 @@ class Doing:
         """Do what the command line does, by it: in a process of its own, whose memory and faults are its own."""
         began = asyncio.get_running_loop().time()
         command = (sys.executable, "-m", "flows.cli", *arguments)
-        errand.process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
+        pipe = asyncio.subprocess.PIPE
+        try:
+            errand.process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+            )
+        except OSError as fault:  # no memory, no process left: nobody awaits this task
+            errand.state, errand.said = "failed", f"it cannot be begun: {fault}"
+            return
         out, error = await errand.process.communicate()
         took = duration(asyncio.get_running_loop().time() - began)
         good = errand.process.returncode == 0

@@ -74,15 +74,35 @@ def decide_now(job: Job) -> Watched:
     own = [each for each in measured if champion is not None and each["champion"] == champion.digest]
     known = [each for each in own if each["status"] != "unknown"]
     if held:
-        key, history, content = f"held/{hashlib.sha256(repr(held).encode()).hexdigest()[:16]}", known, None
-    elif known and not _decided(job, f"{known[-1]['end']}/known"):
-        key, content = f"{known[-1]['end']}/known", known[-1]
-        history = own[: own.index(content) + 1]
-    elif own and own[-1]["status"] == "unknown" and not _decided(job, f"{own[-1]['end']}/unknown"):
-        key, history, content = f"{own[-1]['end']}/unknown", own, own[-1]
-    else:
-        nothing = Decision("keep", "unchanged", "no window to decide about that was not decided already")
-        return Watched(nothing, None, None)
+        key = f"held/{hashlib.sha256(repr(held).encode()).hexdigest()[:16]}"
+        return _decide_about(job, champion, key, known, None, measured, held)
+    known_key = f"{known[-1]['end']}/known" if known else ""
+    newest_key = f"{own[-1]['end']}/unknown" if own and own[-1]["status"] == "unknown" else ""
+    found = Watched(Decision("keep", "unchanged", "no window to decide about that was not decided already"), None, None)
+    looked = False
+    if known_key and not _decided(job, known_key):
+        history = own[: own.index(known[-1]) + 1]
+        found, looked = _decide_about(job, champion, known_key, history, known[-1], measured), True
+        if found.decision.action not in ("keep", "warn"):
+            return found
+    # where labels come late there is a known window in each run: a policy that needs none would never see the newest
+    if newest_key and not _decided(job, newest_key) and (not looked or spec.monitoring.policy.needs):
+        newest = _decide_about(job, champion, newest_key, own, own[-1], measured)
+        found = newest if not looked or newest.decision.action not in ("keep", "warn") else found
+    return found
+
+
+def _decide_about(
+    job: Job,
+    champion: Bundle | None,
+    key: str,
+    history: Sequence[dict[str, Any]],
+    content: dict[str, Any] | None,
+    measured: Sequence[dict[str, Any]],
+    held: tuple[str, ...] = (),
+) -> Watched:
+    """Decide about a window, the last of a history, and record it under its key."""
+    spec = job.usecase.spec
     clocks = _labelled_clocks(job, champion)
     tried = _tried(job)
     situation = _situation(job, len(clocks), held, measured)
@@ -197,6 +217,7 @@ def _history(
                 growth(champion.learnt_rows, begun),
                 trials.get(span),
                 _back(tried, span),
+                spec.label.column,
             )
         )
     past = [trial for key, trial in trials.items() if key[0] != champion.digest]
@@ -215,7 +236,9 @@ def _back(tried: _Tried, span: tuple[str, str, str]) -> Back | None:
     return Back(found["back"], found["back_variance"]) if found.get("back") is not None else None
 
 
-def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | None, back: Back | None) -> Seen:
+def _seen(
+    content: dict[str, Any], number: int, grown: float, trial: Trial | None, back: Back | None, label: str
+) -> Seen:
     parts = [
         f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}{_beaten(each)}"
         if each["value"] is not None
@@ -225,10 +248,10 @@ def _seen(content: dict[str, Any], number: int, grown: float, trial: Trial | Non
         for each in content["realised"]
     ]
     drifted = tuple(_named(each) for each in content["drift"] if each["drifted"])
-    detail = ", ".join(parts)
-    return Seen(
-        content["status"], content["rows"], drifted, detail, number, grown, trial, back, expected_status(content)
-    )
+    others = (PREDICTION, label)
+    inputs = sum(each["drifted"] and each["column"] not in others for each in content["drift"])
+    detail, expected = ", ".join(parts), expected_status(content)
+    return Seen(content["status"], content["rows"], drifted, detail, number, grown, trial, back, expected, inputs)
 
 
 def expected_status(content: dict[str, Any]) -> Literal["good", "violated"] | None:
@@ -334,7 +357,8 @@ def _record_findings(job: Job, connection: Connection, decision: Decision, conte
         return
     for key, how in _OVER.items():
         # a window whose labels have not come says nothing of a loss
-        if (found is None or key != found.key) and not (key == "loss" and decision.cause == "unknown"):
+        silent = content is None or content["status"] == "unknown"
+        if (found is None or key != found.key) and not (key == "loss" and silent):
             job.database.resolve(connection, job.name, key, how, job.as_of)
 
 

@@ -249,7 +249,7 @@ def _target(profile: Profile, name: str) -> Target:
         raise SourceError(
             f"numbers or classes in the target {name!r}", "instants", "Compute what is to be predicted of them first"
         )
-    if column.distinct == 2:
+    if column.distinct == 2 and column.kind != "number":
         return _two_classes(column)
     few = column.kind == "integer" and len(column.values) <= _MAX_CLASSES and column.present >= 20 * column.distinct
     if column.values and (column.kind == "text" or few):

@@ -121,7 +121,7 @@ def _columns(profile: Profile, choices: Choices) -> Iterator[str]:
     for name, column in profile.columns.items():
         if choices.personal.get(name) == "drop":
             continue
-        remarks = [_say(column), *seen.get(name, ())]
+        remarks = [_say(column, hidden=name in choices.personal), *seen.get(name, ())]
         yield f"  {quote(name)}: {{type: {column_type(column, choices)}}}  {_comment('; '.join(remarks))}"
 
 
@@ -134,11 +134,12 @@ def column_type(column: Column, choices: Choices) -> str:
     return ("integer" if exact else "text") if names else "number"
 
 
-def _say(column: Column) -> str:
+def _say(column: Column, *, hidden: bool) -> str:
+    """Say what was seen of a column; no value of one that may name persons."""
     parts = []
     if column.kind == "empty":
         return "no value yet: whatever comes is kept as text"
-    if column.least is not None:
+    if column.least is not None and not hidden:
         parts.append(f"{as_text(column.least)} to {as_text(column.most)}")
     parts.append(f"{column.distinct:,} different")
     if column.missing:

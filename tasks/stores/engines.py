@@ -106,6 +106,8 @@ def _make_engine(url: str, tables: MetaData) -> Engine:
     if lacking:  # only then: whoever only reads a database that is there must not wait for who writes
         with engine.begin() as connection:
             tables.create_all(connection)
+            for index in (each for table in tables.sorted_tables for each in table.indexes):
+                index.create(connection, checkfirst=True)  # of a table that was there before its index was thought of
     return engine
 
 

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from expectations.data import FeedbackRules
+from expectations.deciding import Policy
 from expectations.durations import Duration
 from expectations.loading import LoadedUseCase
 from expectations.windows import Window
@@ -26,8 +27,12 @@ from tasks.bundles.feedback import find_unmatched
 from tasks.bundles.served_rows import answers_of
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
+from tasks.deciding.triggers.drift import Drift
+from tasks.deciding.triggers.estimated import Estimated
+from tasks.deciding.triggers.schedule import Schedule
 from tasks.monitoring import deciding, harvesting, reporting, rising, watching
 from tasks.monitoring.findings import note_unmatched
+from tasks.stores.finding_kinds import describe
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
 from tasks.stores.lake import Lake
@@ -250,6 +255,40 @@ def test_a_baseline_that_is_better_is_said(job: Job) -> None:
     job.database.put_measurement(job.name, found.window.start, found.window.end, worst)
     said = deciding.decide_now(job).decision.summary
     assert any(words in said for words in (", worse than saying the mean", ", worse than saying the label"))
+
+
+def late_may(job: Job) -> None:
+    """April is known and lost nothing; of May no label has come, and an input drifted."""
+    served(job, "2011-04-01", "2011-05-01")
+    (april,) = watching.measure_windows(job)
+    content = april.to_dict()
+    rules = [{**each, "value": None, "status": "unknown"} for each in content["realised"]]
+    start, end = instant("2011-05-01"), instant("2011-06-01")
+    may = {**content, "start": start.isoformat(), "end": end.isoformat(), "status": "unknown", "realised": rules}
+    drift = [{**each, "drifted": each["column"] == "temp"} for each in content["drift"]]
+    job.database.put_measurement(job.name, start, end, {**may, "drift": drift, "coverage": 0.0, "labelled": 0})
+
+
+@pytest.mark.parametrize(("policy", "windows"), [(Estimated(), 2), (Schedule(windows=99), 1)])
+def test_a_policy_that_needs_no_labels_sees_the_newest_window_beside_a_known_one(
+    job: Job, policy: Policy, windows: int
+) -> None:
+    asked = changed(job, monitoring__policy=policy)
+    late_may(asked)
+    deciding.decide_now(asked)
+    assert len(job.database.entries(job.name, kind="decision")) == windows
+
+
+def test_a_window_without_labels_does_not_end_a_loss(job: Job) -> None:
+    asked = changed(job, monitoring__policy=Drift(violations=1, of=1, columns=99))
+    late_may(asked)
+    deciding.decide_now(asked)  # April and May
+    with job.database.transaction() as connection:
+        job.database.record(connection, describe(job.name, "loss", "warning", "much is lost"), asked.as_of)
+    june = kept(job)[-1] | {"start": "2011-06-01T00:00:00+00:00", "end": "2011-07-01T00:00:00+00:00"}
+    job.database.put_measurement(job.name, instant("2011-06-01"), instant("2011-07-01"), june)
+    assert deciding.decide_now(asked.moved(instant("2011-07-02"))).decision.action == "keep"
+    assert "loss" in [each.key for each in job.database.open_findings(job.name)]
 
 
 def test_whoever_asks_about_yesterday_every_morning_is_not_silent_at_night(job: Job) -> None:

@@ -50,6 +50,11 @@ def table(folder: Path, rows: int = 700, **columns: object) -> Profile:
     return profiled(folder, frame.write_csv())
 
 
+def test_two_numbers_that_are_not_whole_are_a_regression(tmp_path: Path) -> None:
+    profile = table(tmp_path, z=[0.5 + place % 2 for place in range(700)])
+    assert choose(profile, "made", "z").target.task == "regression"
+
+
 # --- what columns are -------------------------------------------------------------------------------------------------
 
 KINDS = {
@@ -274,6 +279,14 @@ def test_what_names_persons_is_dropped_and_shown_nowhere(tmp_path: Path) -> None
         assert "N17" not in file.read_text()
     hashed = chosen(profile, keys=("contact",))
     assert hashed.personal["contact"] == "hash"
+
+
+def test_numbers_of_persons_that_are_keys_are_in_no_file(tmp_path: Path) -> None:
+    profile = table(tmp_path, phone=[4_917_000_000 + 17 * n for n in range(700)])
+    _, found = found_use_case(tmp_path / "made", profile, "y", clock=None, keys=("phone",))
+    assert found.personal == {"phone": "hash"}
+    for file in (tmp_path / "made").iterdir():
+        assert "4917000000" not in file.read_text()
 
 
 def test_what_says_nothing_is_left_out_with_its_reason(tmp_path: Path) -> None:

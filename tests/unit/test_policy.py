@@ -42,7 +42,7 @@ def history(*seen: Seen) -> History:
     return History(tuple(seen), every=WEEK)
 
 
-LATE = Seen("unknown", 500, expected="violated", drifted=("temp",))
+LATE = Seen("unknown", 500, expected="violated", drifted=("temp",), inputs=1)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ LATE = Seen("unknown", 500, expected="violated", drifted=("temp",))
         ((BAD, LATE), True),
         ((LATE,), False),  # one of three
         ((LATE, UNKNOWN), False),  # nothing is known of the latest
-        ((LATE, replace(LATE, drifted=())), False),  # an estimate alone is no reason
+        ((LATE, replace(LATE, drifted=("the predictions",), inputs=0)), False),  # an estimate alone is no reason
         ((LATE, replace(LATE, expected=None)), False),  # not to be trusted
         ((LATE, LATE, replace(LATE, status="good")), False),  # its labels came, and it is good
         ((BAD, BAD), True),

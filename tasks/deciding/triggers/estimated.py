@@ -50,4 +50,4 @@ def _counts(seen: Seen) -> bool:
     """Whether a window speaks for a retraining."""
     if seen.status != "unknown":
         return seen.status == "violated"
-    return seen.expected == "violated" and bool(seen.drifted)
+    return seen.expected == "violated" and seen.inputs > 0
