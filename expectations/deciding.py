@@ -200,7 +200,10 @@ class Policy(Part):
     """When the wheel turns: a trigger, and the bounds that every trigger keeps to."""
 
     needs: ClassVar[tuple[str, ...]] = ()
-    """What it sees of a window that only a live one has: a backtest says that it has not."""
+    """What it sees of a window that only a live one has: a backtest says that it has not.
+
+    `estimates` and `causes` are what some kinds of problems do not watch (`Problem.unwatched`); these refuse it.
+    """
     trigger: str
     cooldown: Span = Duration.parse("0d")
     """Data time between two retrainings at least."""

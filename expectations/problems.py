@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -42,6 +43,8 @@ class Answers(NamedTuple):
         Probability from which a row counts as positive.
     bounds : tuple of float, optional
         Least and largest label that can be true.
+    spellings : mapping of str to str
+        Words of a class that are read as another: `words` under `label`.
     """
 
     label: str = ""
@@ -49,6 +52,7 @@ class Answers(NamedTuple):
     classes: tuple[str, ...] = ()
     threshold: float = 0.5
     bounds: tuple[float, float] | None = None
+    spellings: Mapping[str, str] = MappingProxyType({})
 
 
 class Problem(Part):
@@ -251,6 +255,8 @@ def problem_of(task: str) -> Problem:
 def to_scores(values: pl.Series) -> Scores:
     """Return predictions of a column as scores: shape (n_rows,), or (n_rows, n_classes) of a column of lists.
 
+    A row without a prediction is NaN; where no row has one, in a single column.
+
     Raises
     ------
     ValueError
@@ -260,7 +266,13 @@ def to_scores(values: pl.Series) -> Scores:
         return values.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
     if not len(values):
         return np.empty((0, 0))
-    return np.array(values.to_list(), dtype=np.float64)
+    known = values.is_not_null()
+    if not known.any():
+        return np.full((len(values), 1), np.nan)
+    given = np.array(values.filter(known).to_list(), dtype=np.float64)
+    found = np.full((len(values), given.shape[1]), np.nan)
+    found[known.to_numpy()] = given
+    return found
 
 
 def to_column(name: str, scores: Scores) -> pl.Series:

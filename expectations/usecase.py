@@ -164,6 +164,8 @@ class UseCase(Strict):
 
     def _impossible_policy(self) -> list[str]:
         every, policy = self.monitoring.every, self.monitoring.policy
+        if blind := [self.problem.unwatched[need] for need in policy.needs if need in self.problem.unwatched]:
+            return [f"monitoring.policy.trigger: {policy.trigger} would never ask: {'; '.join(blind)}"]
         if isinstance(every, Rows):
             return self._impossible_count(every.rows)
         cooldown = policy.cooldown

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
+from expectations.data import Label
 from expectations.deciding import History, Policy, Seen, Trial
 from expectations.durations import Duration
 from expectations.errors import DriftwheelError, PartError
@@ -29,6 +30,18 @@ from tasks.preprocessing.program import FeatureProgram
 _ROWS, _BLOCKS = 240, 8
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"})
 _TOLERANCE = 1e-5
+_LABELS: tuple[tuple[list[Any], str], ...] = (
+    (["No", "Yes"], "Yes"),
+    (["1", "2"], "2"),
+    ([1, 2], "2"),
+    ([1.0, 2.0], "2"),
+    ([0, 1], "0"),
+    ([0.0, 1.0], "0"),
+    ([False, True], "true"),
+    ([False, True], "false"),
+    (["false", "true"], "false"),
+)
+"""Labels whose classes are called like the codes of classes, and the positive one where there is one."""
 
 
 def check_part(slot: str, name: str) -> None:
@@ -245,8 +258,31 @@ def _problem_laws(problem: Problem) -> Iterator[tuple[str, bool]]:
         None not in sent
         and bool(pl.DataFrame({"label": sent}).select(problem.taken(pl.col("label"), answers)).to_series().all()),
     )
+    if problem.classifies:
+        yield "feedback of a value is the class that a source's value is read as", all(_taken_as_read(problem))
     said = (problem.label_words(answers), problem.meaning(answers), problem.scale("score"), problem.scale("prediction"))
     yield "it says what labels, predictions and explanations are", all(said)
+
+
+def _taken_as_read(problem: Problem) -> Iterator[bool]:
+    """Read labels whose classes are called like numbers and booleans from a source, and take the same by feedback."""
+    for values, positive in _LABELS:
+        named = Label(column="y", positive=positive)
+        rules = Label(column="y") if problem.misfits(named) else named
+        try:
+            kept = problem.read(pl.Series("y", values), rules)
+            classes = problem.classes(kept, rules)
+        except DriftwheelError:  # no labels of this kind
+            continue
+        answers = Answers("y", "", classes)
+        sent = [problem.take(value, answers) for value in values]
+        yield None not in sent and np.array_equal(
+            problem.codes(pl.Series(sent), classes), problem.codes(kept, classes), equal_nan=True
+        )
+        allowed = problem.label_schema(answers)["enum"]
+        yield all(problem.take(value, answers) is not None for value in allowed)
+        others = [value for value in (0, 1, 2, False, True) if not any(value is each for each in allowed)]
+        yield all(problem.take(value, answers) is None for value in others)
 
 
 def _some_scores(problem: Problem, codes: Vector, classes: Sequence[str], random: np.random.Generator) -> Scores:

@@ -40,15 +40,12 @@ def explain(model: Model, rows: Sequence[Row], params: Mapping[str, Any] = Mappi
         raise BadRequestError("this model cannot be explained: what its trees add is not its prediction")
     if len(rows) > MAX_ROWS:
         raise BadRequestError(f"at most {MAX_ROWS} rows to explain in a request; it has {len(rows)}")
-    predictor, manifest = model.bundle.predictor, model.bundle.manifest
+    predictor = model.bundle.predictor
     chosen = _chosen(model, params)
-    features = model.executor.matrix(rows)
-    found = predictor.contributions(features) if rows else np.empty((0, 0))
-    named: list[dict[str, str]] = [{}] * len(rows)
-    if model.outputs > 1 and rows:
-        places = [chosen] * len(rows) if chosen is not None else np.argmax(predictor.predict(features), axis=1).tolist()
-        found = found[np.arange(len(rows)), places]
-        named = [{"class": model.names[place]} for place in places]
+    found, places = np.empty((0, 0)), list[int]()
+    if rows:
+        found, places = model.bundle.contributions(model.executor.matrix(rows), chosen)
+    named: list[dict[str, str]] = [{"class": model.names[place]} for place in places] or [{}] * len(rows)
     names = model.bundle.program.features
     return {
         "explanations": [
@@ -60,7 +57,7 @@ def explain(model: Model, rows: Sequence[Row], params: Mapping[str, Any] = Mappi
             }
             for said, each in zip(named, found, strict=True)
         ],
-        "scale": manifest.problem.scale(predictor.explains),
+        "scale": model.bundle.manifest.problem.scale(predictor.explains),
         "method": predictor.method,
         "version": model.version,
     }

@@ -448,8 +448,9 @@ def check_signature(now: Manifest, new: Manifest) -> None:
     wrong += [f"{name} was {known[name]}" for name, kind in needed.items() if known.get(name, kind) != kind]
     if (now.task, now.label) != (new.task, new.label):
         wrong.append(f"it predicts {new.label} ({new.task})")
-    elif now.problem.outputs(now.classes) == 1 and now.classes != new.classes:
-        wrong.append(f"it predicts the probability of {new.classes[-1]!r}, and that of {now.classes[-1]!r} is served")
+    elif now.problem.outputs(now.classes) == 1 and now.problem.names(now.answers) != new.problem.names(new.answers):
+        theirs, ours = (f"{each[-1]!r} (and not {each[0]!r})" for each in (new.classes, now.classes))
+        wrong.append(f"it predicts the probability of {theirs}, and that of {ours} is served")
     if wrong:
         raise BundleError(
             "the inputs that are served today",

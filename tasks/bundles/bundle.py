@@ -29,7 +29,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from expectations.errors import BundleError
-from expectations.families import Family, Predictor, Scores
+from expectations.families import Family, Matrix, Predictor, Scores
 from expectations.problems import Answers, Problem, problem_of
 from expectations.slots import FAMILIES
 from tasks.preprocessing.program import FeatureProgram
@@ -79,6 +79,8 @@ class Manifest(BaseModel):
     threshold: float = 0.5
     label_bounds: tuple[float, float] | None = None
     """Least and largest label feedback may carry for a regression; bundles from before this was kept have none."""
+    spellings: dict[str, str] = {}
+    """Words of a class that are read as another; bundles from before this was kept have none."""
     accepts_feedback: bool = True
     cutoff: datetime
     """Rows up to this event time were learnt from."""
@@ -101,7 +103,7 @@ class Manifest(BaseModel):
     @property
     def answers(self) -> Answers:
         """What its scores mean."""
-        return Answers(self.label, self.unit, self.classes, self.threshold, self.label_bounds)
+        return Answers(self.label, self.unit, self.classes, self.threshold, self.label_bounds, self.spellings)
 
     @property
     def label_words(self) -> str:
@@ -153,16 +155,58 @@ class Bundle:
         """Load a bundle from its folder, checked by the hashes in it; raises as `load_bundle`."""
         return load_bundle(Path(folder))
 
-    def explain(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def explain(self, frame: pl.DataFrame, named: str | None = None) -> pl.DataFrame:
         """Say what each feature adds to the score of raw rows: log-odds of a tree classifier, else the prediction.
+
+        Parameters
+        ----------
+        named : str, optional
+            Of several classes the one to explain; without it, of each row, the one that is predicted.
 
         Returns
         -------
-        polars.DataFrame of shape (n_rows, n_features + 1)
-            A column for each feature, and last ``base``, the score of a row nothing is known of; together the score.
+        polars.DataFrame of shape (n_rows, n_features + 1) or (n_rows, n_features + 2)
+            A column for each feature, and ``base``, the score of a row nothing is known of; together the score. Of
+            several classes last ``_class``, the one that is explained.
+
+        Raises
+        ------
+        BundleError
+            If it does not know the class, or has one score a row.
         """
-        found = self.predictor.contributions(self.program.transform(frame, repaired=False))
-        return pl.DataFrame(found, schema=[*self.program.features, "base"])
+        names = self.classes if self.manifest.problem.outputs(self.classes) > 1 else ()
+        if named is not None and named not in names:
+            raise BundleError(
+                f"one of the classes {', '.join(map(repr, names))}" if names else "no class: it has one score a row",
+                repr(named),
+                "Name one of them, or none for the predicted one" if names else "Leave it out",
+            )
+        place = None if named is None else names.index(named)
+        found, places = self.contributions(self.program.transform(frame, repaired=False), place)
+        explained = pl.DataFrame(found, schema=[*self.program.features, "base"])
+        if not names:
+            return explained
+        return explained.with_columns(pl.Series("_class", [names[each] for each in places], dtype=pl.String))
+
+    def contributions(self, matrix: Matrix, place: int | None = None) -> tuple[Matrix, list[int]]:
+        """Return what each feature adds to one score of each row, and last what a row of no features has.
+
+        Parameters
+        ----------
+        place : int, optional
+            Of several classes the place of the one to explain; without it, of each row, the one that is predicted.
+
+        Returns
+        -------
+        contributions : ndarray of shape (n_rows, n_features + 1)
+        places : list of int
+            The place of the class that is explained, of each row; empty where there is one score a row.
+        """
+        found = self.predictor.contributions(matrix)
+        if found.ndim == 2:
+            return found, []
+        called = np.argmax(self.predictor.predict(matrix), axis=1) if place is None else np.full(len(matrix), place)
+        return found[np.arange(len(matrix)), called], called.tolist()
 
     def reference(self) -> dict[str, Any]:
         """Return what the training rows looked like."""

@@ -56,9 +56,10 @@ def scores_of(
     if not isinstance(predictions.dtype, pl.List):
         return to_scores(predictions)
     found = np.full((len(predictions), len(order) + 1), np.nan)
-    for bundle in bundles.drop_nulls().unique():
+    known = predictions.is_not_null()
+    for bundle in bundles.filter(known).drop_nulls().unique():
         if bundle in classes:
-            mine = (bundles == bundle).fill_null(value=False)
+            mine = (bundles == bundle).fill_null(value=False) & known
             aligned = problem.aligned(to_scores(predictions.filter(mine)), classes[bundle], order)
             found[mine.to_numpy()] = np.pad(aligned, ((0, 0), (0, len(order) + 1 - aligned.shape[1])))
     return found if (found[:, -1] > 0).any() else found[:, :-1]

@@ -158,7 +158,9 @@ def _definition(spec: UseCase) -> dict[str, str]:
     """Return what all rows of a table must have been collected with: under another, they could not be compared."""
     label, clock = spec.label, spec.clock
     return {
+        "task": spec.task,
         "label": f"{label.column} = {label.expression.text}" if label.expression else label.column,
+        "words": ", ".join(f"{word} as {name}" for word, name in sorted(label.words.items())),
         "keys": ", ".join(sorted(spec.keys)),
         "clock": f"{clock.column} in {clock.timezone}" if clock else "",
         "personal": ", ".join(f"{column}: {how}" for column, how in sorted(spec.personal.items())),

@@ -44,8 +44,8 @@ def explain_window(
     rule = next((each for each in found.realised if each.value is not None), None)
     if found.status == "unknown" or rule is None or rule.value is None:
         return None
-    if "causes" in spec.problem.unwatched:
-        return unknown(rule.metric, spec.problem.unwatched["causes"])
+    if "causes" in champion.manifest.problem.unwatched:
+        return unknown(rule.metric, champion.manifest.problem.unwatched["causes"])
     since, start = found.window.start - _REFERENCE, found.window.start
     values, weights, windows = [], [], []
     for content in earlier:

@@ -173,7 +173,7 @@ def measure(
         rows = decode_rows(predictions, champion.manifest.columns)
         labels, feedback = true_labels(predictions, rows, known, lake, window, champion.manifest)
         order = champion.classes
-        scores = scores_of(predictions["prediction"], predictions["bundle"], classes, order, spec.problem)
+        scores = scores_of(predictions["prediction"], predictions["bundle"], classes, order, champion.manifest.problem)
         everything = _scored(scores, labels, spec)
         served = (
             {metric: score(metric, everything) for metric in spec.greater_is_better} if len(everything.label) else {}
@@ -181,7 +181,7 @@ def measure(
         own = predictions["bundle"] == champion.digest
         scored = _scored(scores[own.to_numpy()], labels.filter(own), spec)
         unseen = _unseen(labels.filter(own), order)
-        mix = spec.problem.mix(scores[own.to_numpy()], order)
+        mix = champion.manifest.problem.mix(scores[own.to_numpy()], order)
         times = mine["event_time"].filter(labels.filter(own).is_finite().fill_null(value=False))
         estimated = _estimate(window, spec, champion, rows.filter(own), mine, labels.filter(own), past)
         labelled = len(scored.label)
@@ -217,7 +217,7 @@ def measure(
         estimated,
         unseen=unseen,
         mix=mix,
-        unwatched=spec.problem.unwatched,
+        unwatched=champion.manifest.problem.unwatched,
     )
 
 
@@ -245,7 +245,7 @@ def _estimate(
 ) -> tuple[Estimate, ...]:
     """Estimate the watched metrics over the champion's own predictions; nothing is decided by it."""
     learnt = champion.expected()
-    if learnt is None or rows.is_empty() or "estimates" in spec.problem.unwatched:
+    if learnt is None or rows.is_empty() or "estimates" in champion.manifest.problem.unwatched:
         return ()
     expected, matrix = Expectation.from_dict(learnt), champion.program.transform(rows)
     truth = labels.cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
@@ -383,7 +383,7 @@ def _drift(
     """Hold the inputs, the predictions and the known labels of a window against what the champion learnt from."""
     rules, label = spec.monitoring.drift, spec.label.column
     references = references_from_dict(champion.reference())
-    said = spec.problem.columns(scores, champion.classes)
+    said = champion.manifest.problem.columns(scores, champion.classes)
     window = rows.with_columns(said.get_columns())
     times = predictions["event_time"]
     watched = None if rules.columns == "all" else {*rules.columns, *said.columns, label}
@@ -399,6 +399,6 @@ def _drift(
         elif labels is not None and labels.null_count() < len(labels):
             known = labels.is_not_null()  # a label that is not there is not known yet, and not missing
             came = None if drawn else times.filter(known)
-            found = spec.problem.words(labels.filter(known), champion.classes)
+            found = champion.manifest.problem.words(labels.filter(known), champion.classes)
             compared.append(Compared(kept, found.alias(label).to_frame(), came, drawn))
     return judge(compared, alpha=rules.alpha, min_effect=rules.min_effect)

@@ -14,7 +14,7 @@ from expectations.errors import SourceError, TrainingError
 from expectations.families import Scores, Vector
 from expectations.metrics import Scored
 from expectations.problems import Answers
-from tasks.problems.labels import codes_of, read_numbers, read_words, shown
+from tasks.problems.labels import as_sent, as_word, codes_of, read_numbers, read_words, shown
 from tasks.problems.one_score import OneScore
 
 if TYPE_CHECKING:
@@ -126,10 +126,13 @@ class Binary(OneScore):
         return "log-odds" if explains == "score" else "probability"
 
     def take(self, value: object, answers: Answers) -> float | str | None:
-        """Return 0 or 1, of either or of a class's word."""
-        if isinstance(value, str):
-            return float(answers.classes.index(value)) if value in _words(answers) else None
-        return float(value) if isinstance(value, bool | int | float) and value in (0.0, 1.0) else None
+        """Return 0 or 1, of a class's word, or of either where it cannot be taken for a word."""
+        words = _words(answers)
+        word = as_word(value, answers.spellings)
+        if word in words:
+            return float(words.index(word))
+        coded = _takes_codes(words) and isinstance(value, bool | int | float) and value in (0.0, 1.0)
+        return float(value) if coded else None  # type: ignore[arg-type] # a number
 
     def taken(self, label: pl.Expr, answers: Answers) -> pl.Expr:
         """Whether labels are 0 or 1."""
@@ -138,12 +141,14 @@ class Binary(OneScore):
 
     def label_words(self, answers: Answers) -> str:
         """Say the two."""
-        words = "".join(f"{word!r} or " for word in _words(answers))
-        return f"{words}0 or 1 (or false, true)"
+        words = _words(answers)
+        codes = ["0 or 1 (or false, true)"] if _takes_codes(words) else []
+        return " or ".join([*map(repr, words), *codes])
 
     def label_schema(self, answers: Answers) -> dict[str, Any]:
         """Return the schema of the two."""
-        return {"enum": [*_words(answers), 0, 1, False, True]}
+        words = _words(answers)
+        return {"enum": [*as_sent(words, answers.spellings), *((0, 1, False, True) if _takes_codes(words) else ())]}
 
     def answer_schema(self, answers: Answers) -> dict[str, Any]:
         """Return the schema of a probability, of two, or of a class."""
@@ -181,6 +186,19 @@ class Binary(OneScore):
 
 def _words(answers: Answers) -> tuple[str, ...]:
     return () if answers.classes == NUMBERS else answers.classes
+
+
+def _takes_codes(words: Sequence[str]) -> bool:
+    """Whether 0 and 1 (false, true) stand for the places of classes: not where a class is itself called such."""
+    return not any(map(_is_value, words)) or tuple(word.casefold() for word in words) == ("false", "true")
+
+
+def _is_value(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return word.casefold() in ("false", "true")
+    return True
 
 
 def _refuse_more(words: pl.Series, rules: Label, error: type[SourceError | TrainingError]) -> pl.Series:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import polars as pl
 
@@ -59,6 +60,30 @@ def _words(values: pl.Series, rules: Label) -> pl.Series:
             )
         return known.cast(pl.Int64).cast(pl.String)
     raise SourceError(f"words in the label {rules.column!r}", str(values.dtype), "Name a column of words or numbers")
+
+
+def as_word(value: object, words: Mapping[str, str]) -> str | None:
+    """Return one value that a client sent as `read_words` reads it from a source; None where it is no label."""
+    word: str | None = None
+    if isinstance(value, str):
+        word = value
+    elif isinstance(value, bool):
+        word = "true" if value else "false"
+    elif isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and value == math.floor(value)):
+        word = str(int(value))
+    return None if word is None else words.get(word, word)
+
+
+def as_sent(classes: Sequence[str], words: Mapping[str, str]) -> Iterator[str | int | bool]:
+    """Return the JSON values that `as_word` reads as one of the classes."""
+    texts = [*classes, *(word for word, name in words.items() if name in classes and word not in classes)]
+    texts = [word for word in texts if words.get(word, word) in classes]
+    yield from texts
+    for word in texts:
+        if word.removeprefix("-").isdecimal() and word == str(int(word)):
+            yield int(word)
+        elif word in ("false", "true"):
+            yield word == "true"
 
 
 def codes_of(values: pl.Series, classes: Iterable[str], other: int | None) -> pl.Series:

@@ -16,7 +16,7 @@ from expectations.errors import TrainingError
 from expectations.families import Scores, Vector
 from expectations.metrics import Scored
 from expectations.problems import PREDICTION, Answers, Problem
-from tasks.problems.labels import codes_of, read_words, shown
+from tasks.problems.labels import as_sent, as_word, codes_of, read_words, shown
 from tasks.problems.one_score import wasserstein
 
 if TYPE_CHECKING:
@@ -181,9 +181,9 @@ class Multiclass(Problem):
         return "score before softmax" if explains == "score" else "probability"
 
     def take(self, value: object, answers: Answers) -> float | str | None:
-        """Return a word that is one of the classes; a whole number stands for its word."""
-        word = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        return word if isinstance(word, str) and word in answers.classes else None
+        """Return a word that is one of the classes; a whole number and a boolean stand for their words."""
+        word = as_word(value, answers.spellings)
+        return word if word in answers.classes else None
 
     def taken(self, label: pl.Expr, answers: Answers) -> pl.Expr:
         """Whether labels are among the classes."""
@@ -195,7 +195,7 @@ class Multiclass(Problem):
 
     def label_schema(self, answers: Answers) -> dict[str, Any]:
         """Return the schema of the classes."""
-        return {"enum": [*answers.classes, *(int(word) for word in answers.classes if str(word).isdecimal())]}
+        return {"enum": [*as_sent(answers.classes, answers.spellings)]}
 
     def answer_schema(self, answers: Answers) -> dict[str, Any]:
         """Return the schema of a probability for each class, or of a class."""

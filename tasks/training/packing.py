@@ -206,6 +206,7 @@ def _manifest(
         classes=refitted.trained.classes,
         threshold=spec.evaluation.threshold,
         label_bounds=spec.problem.bounds(rows[spec.label.column]),
+        spellings=spec.label.words,
         accepts_feedback=spec.feedback.accept,
         cutoff=cutoff,
         rows=refitted.rows,

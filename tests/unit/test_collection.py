@@ -260,6 +260,26 @@ def test_what_rows_mean_does_not_change_unnoticed(pumps, before: str, after: str
     assert pumps.lake.scan("raw").collect()["k"].sort().to_list() == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("{column: y,", "{column: y, words: {wet: rain},", "words none; found words wet as rain"),
+        ("multiclass_", "binary_", "task multiclass_classification; found task binary_classification"),
+    ],
+)
+def test_what_a_label_means_does_not_change_unnoticed(pumps, before: str, after: str, says: str) -> None:
+    content = f"{HEADER}2024-01-01T00:00:00Z,a,6,rain\n2024-01-01T01:00:00Z,b,7,wet\n"
+    words = (
+        ("regression", "multiclass_classification"),
+        ("metric: r2, min", "metric: accuracy, min"),
+        ("metric: rmse", "metric: accuracy"),
+    )
+    assert pumps(content, *words).new == 2
+    assert pumps(content, *words).new == 0
+    with pytest.raises(SourceError, match=says):
+        pumps(content, *words, (before, after))
+
+
 def test_what_a_number_would_not_give_back_stays_a_text(pumps) -> None:
     big = 18446744073709551617
     keys = ["007", "7", str(big), str(big + 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,14 @@ import pytest
 import yaml
 
 from expectations.data import Label
-from expectations.errors import DriftwheelError, SourceError, TrainingError, UseCaseError
+from expectations.errors import BundleError, DriftwheelError, SourceError, TrainingError, UseCaseError
 from expectations.families import Rows
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.metrics import Scored
-from expectations.problems import Answers, problem_of, to_column
+from expectations.problems import Answers, problem_of, to_column, to_scores
+from infra.serving.mounts import check_signature
+from tasks.bundles.bundle import Manifest
+from tasks.bundles.served_rows import scores_of
 from tasks.cleaning.repair import repair
 from tasks.collection.joining import join_sources
 from tasks.deployment.scoring import predict_frame
@@ -29,6 +32,12 @@ from tests.conftest import instant
 PAGE = Path(__file__).parents[2] / "docs" / "problems.md"
 BINARY, SEVERAL = problem_of("binary_classification"), problem_of("multiclass_classification")
 METRICS = ("log_loss", "brier", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr")
+PERFORMANCE = [{"metric": "log_loss", "drop": 0.1, "versus": "best"}]
+BINARY_BUNDLE = Manifest(
+    usecase="u", title="t", task="binary_classification", label="y", clock="time", keys=("time",), columns=(),
+    family="lightgbm", recipe={}, cutoff=datetime(2024, 1, 1, tzinfo=UTC), rows=1, data_version=0, data_hash="",
+    usecase_digest="", commit="", metrics={},
+)  # fmt: skip
 RANDOM = np.random.default_rng(0)
 TRUTH = RANDOM.integers(0, 3, 600).astype(np.float64)
 CHANCES = RANDOM.dirichlet([1, 1, 1], 600) * 0.7 + 0.3 * np.eye(3)[TRUTH.astype(int)]
@@ -62,6 +71,54 @@ def test_two_words_are_a_binary_label_the_positive_one_last() -> None:
     answers = Answers("y", classes=classes, threshold=0.3)
     assert list(BINARY.decide(np.array([0.2, 0.4]), answers)) == ["No", "Yes"]
     assert [BINARY.take(sent, answers) for sent in ("Yes", "No", 1, "yes", 2)] == [1.0, 0.0, 1.0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("classes", "sent", "taken"),
+    [
+        (("1", "2"), [1, 2, 1.0, 2.0, "1", "2"], [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]),
+        (("1", "2"), [0, False, True, 1.5], [None] * 4),
+        (("2", "3"), [0, 1, 3], [None, None, 1.0]),
+        (("1", "0"), [0, 1, False, True], [1.0, 0.0, None, None]),
+        (("true", "false"), [False, True, "false", 0, 1], [1.0, 0.0, 1.0, None, None]),
+        (("false", "true"), [False, True, 0, 1], [0.0, 1.0, 0.0, 1.0]),
+        (("False", "True"), [False, True, 0, 1], [0.0, 1.0, 0.0, 1.0]),
+        (("True", "False"), [False, True, 0, 1], [None] * 4),
+        (("No", "Yes"), [0, 1, False, True, 2], [0.0, 1.0, 0.0, 1.0, None]),
+    ],
+)
+def test_a_label_that_is_a_class_by_name_is_no_code(classes: tuple[str, str], sent: list, taken: list) -> None:
+    assert [BINARY.take(value, Answers("y", classes=classes)) for value in sent] == taken
+
+
+def test_whole_numbers_booleans_and_spellings_are_taken_as_sources_are_read() -> None:
+    answers = Answers("y", classes=("-1", "2", "true"), spellings={"yes": "true", "3": "2"})
+    sent = [2.0, 2, -1.0, True, "yes", 3, 3.0, False, 1.5, float("nan"), float("inf"), None, [2]]
+    assert [SEVERAL.take(value, answers) for value in sent[:7]] == ["2", "2", "-1", "true", "true", "2", "2"]
+    assert [SEVERAL.take(value, answers) for value in sent[7:]] == [None] * 6
+    assert SEVERAL.label_schema(answers)["enum"] == ["-1", "2", "true", "yes", "3", -1, 2, True, 3]
+    spelt = Answers("y", classes=("No", "Yes"), spellings={"1": "No", "2": "Yes", "y": "Yes"})
+    assert [BINARY.take(value, spelt) for value in (1, 2, "y", 0)] == [0.0, 1.0, 1.0, 0.0]
+
+
+def test_a_row_without_a_prediction_has_no_scores() -> None:
+    some = pl.Series([None, [0.25, 0.75], None], dtype=pl.List(pl.Float64))
+    np.testing.assert_array_equal(to_scores(some), [[np.nan] * 2, [0.25, 0.75], [np.nan] * 2])
+    assert np.isnan(to_scores(some.head(1))).all()
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        to_scores(pl.Series([[0.5, 0.5], [1.0], None]))
+    bundles = pl.Series(["one", "two", "one"])
+    classes = {"one": ("b", "a"), "two": ("a", "b")}
+    found = scores_of(some, bundles, classes, ("a", "b"), SEVERAL)
+    np.testing.assert_array_equal(found, [[np.nan] * 2, [0.25, 0.75], [np.nan] * 2])
+
+
+def test_a_bundle_of_another_positive_or_negative_class_is_refused_by_both() -> None:
+    now = BINARY_BUNDLE.model_copy(update={"classes": ("No", "Yes")})
+    for classes, found in ((("Never", "Yes"), "'Yes' .and not 'Never'."), (("Yes", "No"), "'No' .and not 'Yes'.")):
+        with pytest.raises(BundleError, match=f"probability of {found}, and that of 'Yes' .and not 'No'. is served"):
+            check_signature(now, now.model_copy(update={"classes": classes}))
+    check_signature(now, now)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +223,16 @@ def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) ->
     written = predict_frame(bundle, rows.head(3))["prediction"]
     assert written.dtype == pl.List(pl.Float64)
     assert written.list.sum().to_list() == pytest.approx([1.0] * 3)
+    shares = bundle.explain(rows.head(3))
+    assert shares.columns == [*bundle.program.features, "base", "_class"]
+    assert shares["_class"].to_list() == [bundle.classes[int(np.argmax(each))] for each in written.to_list()]
+    each = [bundle.explain(rows.head(3), name).drop("_class").sum_horizontal() for name in bundle.classes]
+    np.testing.assert_allclose(SEVERAL.link(np.column_stack(each)), to_scores(written), rtol=1e-9)
+    assert bundle.explain(rows.head(0)).is_empty()
+    with pytest.raises(BundleError, match="one of the classes 'clear'"):
+        bundle.explain(rows.head(3), "hail")
+    assert bundle.manifest.spellings == spec.label.words
+    assert SEVERAL.take("heavy rain/snow", bundle.manifest.answers) == "light rain/snow"
     later = sky_rows(usecase, instant("2011-04-01"))
     renamed = later.with_columns(
         pl.when(pl.col("time") > instant("2011-03-25")).then(pl.lit("hail")).otherwise("weathersit").alias("weathersit")
@@ -183,6 +250,10 @@ def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) ->
     [
         ({"gates": [{"metric": "roc_auc", "min": 0.6}]}, "multiclass_classification has no metric 'roc_auc'"),
         ({"label": {"column": "weathersit", "positive": "clear", "available_after": "1h"}}, "label.positive"),
+        (
+            {"monitoring": {"every": "1mo", "performance": PERFORMANCE, "policy": {"trigger": "estimated"}}},
+            "monitoring.policy.trigger: estimated would never ask: metrics are not estimated",
+        ),
         ({"task": "multiclas_classification"}, "did you mean 'multiclass_classification'"),
         ({"model": {"candidates": [{"family": "torch.mlp", "loss": "mse"}]}}, "mse does not fit"),
     ],

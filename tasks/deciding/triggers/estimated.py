@@ -19,7 +19,7 @@ class Estimated(Policy):
     """
 
     examples: ClassVar = ({"trigger": "estimated", "violations": 2, "of": 3, "cooldown": "14d"},)
-    needs: ClassVar = ("metrics estimated without labels", "drift")
+    needs: ClassVar = ("estimates", "drift")
     trigger: Literal["estimated"] = "estimated"
     violations: Annotated[int, Field(ge=1)] = 2
     of: Annotated[int, Field(ge=1)] = 3
