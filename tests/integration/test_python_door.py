@@ -9,6 +9,7 @@ import io
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,12 @@ def run(source: str, namespace: dict[str, Any]) -> str:
 
 def shown(outputs: list[dict[str, Any]]) -> str:
     return "".join("".join(each["text"] if "text" in each else each["data"]["text/plain"]) for each in outputs)
+
+
+def test_a_wheel_holds_the_door_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", tmp_path, NOTEBOOK.parents[1]], check=True)
+    (wheel,) = tmp_path.glob("driftwheel-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "driftwheel/__init__.py" in names
+    assert not [name for name in names if name.startswith("flows/python")]
