@@ -47,14 +47,22 @@ def check_cron(line: str) -> None:
 def last_due(line: str, until: datetime) -> datetime:
     """Return the newest moment a cron line names, up to an instant of UTC.
 
+    Raises
+    ------
+    ValueError
+        If it is no cron line that can be read: somebody may set another kind in Prefect.
+
     Examples
     --------
     >>> last_due("30 3 * * *", datetime(2026, 3, 1, tzinfo=UTC)).isoformat()
     '2026-02-28T03:30:00+00:00'
     """
-    from cronsim import CronSim  # Prefect's own: both name the same moments
+    from cronsim import CronSim, CronSimError  # Prefect's own: both name the same moments
 
-    return next(CronSim(line, until.astimezone(UTC) + timedelta(minutes=1), reverse=True))
+    try:
+        return next(CronSim(line, until.astimezone(UTC) + timedelta(minutes=1), reverse=True))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"{line[:MAX_CHARACTERS]!r} cannot be read as a cron line: {error}") from error
 
 
 def _values(text: str, line: str, name: str, least: int, most: int, words: tuple[str, ...]) -> set[int]:

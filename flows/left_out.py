@@ -44,7 +44,12 @@ def forget_left_out(settings: Settings, name: str) -> None:
     database = settings.platform()
     if database.marked(name, _MARK):
         database.mark(name, _MARK, "")
-    database.end(name, ["left-out"], "it can be read again", datetime.now(UTC))
+    end_left_out(settings, name)
+
+
+def end_left_out(settings: Settings, name: str) -> None:
+    """Resolve the finding that a use case cannot be read; its flows may still have to be started again."""
+    settings.platform().end(name, ["left-out"], "it can be read again", datetime.now(UTC))
 
 
 def unreadable(settings: Settings, name: str) -> str | None:

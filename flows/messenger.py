@@ -20,6 +20,7 @@ from expectations.errors import DriftwheelError
 from expectations.loading import FILE, SUITE, LoadedUseCase, readable_alerts
 from expectations.masking import split_login
 from expectations.usecase import REPLAY
+from flows.left_out import end_left_out
 from infra.settings import Settings
 from tasks.stores.alerts import Sent, deliver
 from tasks.stores.finding_kinds import describe
@@ -84,11 +85,14 @@ def note_schedules(settings: Settings, usecase: str) -> list[str]:
         auth = httpx.BasicAuth(*login) if login else None
         answer = httpx.get(f"{api}/deployments/name/monitor/{usecase}", timeout=_PING_SECONDS, auth=auth)
         found = answer.raise_for_status().json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        active = [] if found["paused"] else [each["schedule"] for each in found["schedules"] if each["active"]]
+        lines = sorted(each["cron"] for each in active if "cron" in each)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):  # no answer, or not Prefect's
         return list(known.get("lines", ()))
-    active = [] if found["paused"] else [each["schedule"] for each in found["schedules"] if each["active"]]
-    lines = sorted(each["cron"] for each in active if "cron" in each)
     if known.get("lines") != lines:
+        for line in lines:
+            if _due(line, datetime.now(UTC)) is None:
+                _log.warning("the monitor schedule %r of %s cannot be read: it is not watched", line, usecase)
         database.mark(usecase, _SCHEDULE, json.dumps({"lines": lines, "since": datetime.now(UTC).isoformat()}))
     return lines
 
@@ -104,6 +108,7 @@ def watch_monitoring(settings: Settings, usecase: str, now: datetime, since: dat
     database = settings.platform()
     known = json.loads(database.marked(usecase, _SCHEDULE) or "{}")
     if not known.get("lines"):
+        database.end(usecase, ["unmonitored"], "it has no active schedule", now)
         return False
     ended = database.marked(usecase, _MONITORED)
     last = datetime.fromisoformat(ended) if ended else None
@@ -130,8 +135,16 @@ def missed(lines: Sequence[str], last: datetime | None, since: datetime, now: da
     since : datetime
         From when on runs count.
     """
-    due = max(last_due(line, now - GRACE) for line in lines)
+    due = max((each for line in lines if (each := _due(line, now - GRACE)) is not None), default=since)
     return None if due <= since or (last is not None and last >= due) else due
+
+
+def _due(line: str, until: datetime) -> datetime | None:
+    """Return the newest moment of a cron line; None for one that cannot be read."""
+    try:
+        return last_due(line, until)
+    except ValueError:
+        return None
 
 
 class Messenger(threading.Thread):
@@ -165,6 +178,8 @@ class Messenger(threading.Thread):
                 self._look_at(name, folder)
             except DriftwheelError as error:
                 _log.error("messages of %s wait: %s", name, error)
+            except Exception as error:  # noqa: BLE001 - this thread serves every use case: a fault of one must not end it
+                _log.error("messages of %s wait: %s", name, type(error).__name__)  # its words may hold an address
 
     def _look_at(self, name: str, folder: Path) -> None:
         database = self.settings.platform()
@@ -182,5 +197,7 @@ class Messenger(threading.Thread):
         state = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in (folder / FILE, folder / SUITE))
         known = self._loaded.get(name)
         if known is None or known[0] != state:
+            self._loaded.pop(name, None)
             known = self._loaded[name] = (state, self.settings.use_case(name))
+            end_left_out(self.settings, name)
         return known[1]

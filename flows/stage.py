@@ -30,7 +30,7 @@ from prefect.states import Crashed
 
 from expectations.errors import AccessError, UnreachableError, UseCaseError
 from flows.instants import refuse_future
-from flows.left_out import note_left_out
+from flows.left_out import end_left_out, note_left_out
 from flows.messenger import send_messages
 from flows.superseded import SCHEDULED_TAG, skip_superseded
 from infra.logs import mask_logs
@@ -114,6 +114,7 @@ def open_job(
         if folder is not None:
             note_left_out(settings, usecase, folder, error)
         raise
+    end_left_out(settings, loaded.name)
     instant = as_of or flow_run.scheduled_start_time
     instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     if turn_id is None:

@@ -262,7 +262,11 @@ class Settings(BaseSettings):
 
     def channels(self, targets: Targets) -> list[Channel]:
         """Fill in the variables of alert addresses from the environment."""
-        return [Channel(target, position, *self.fill(target.to)) for position, target in enumerate(targets)]
+        written = [target.to for target in targets]
+        return [
+            Channel(target, position, *self.fill(target.to), repeat=written[:position].count(target.to))
+            for position, target in enumerate(targets)
+        ]
 
     def fill(self, address: str) -> tuple[str, tuple[str, ...]]:
         """Fill in the variables of an address; empty, and the names of those that are not set, where one is not."""

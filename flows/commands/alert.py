@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 
 import click
@@ -22,11 +21,14 @@ def alert() -> None:
 @click.option("--last", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="How many with --all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all evidence.")
 def list_findings(usecase: str | None, everything: bool, last: int, as_json: bool) -> None:
-    """List findings: what is wrong now, the worst first."""
+    """List findings: what is wrong now, the worst first; of every registered use case where none is named."""
     if everything and usecase is None:
         raise click.UsageError("--all needs a USECASE")
     database = read_settings().platform()
     found = database.findings(usecase, last) if everything and usecase else database.open_findings(usecase)
+    if usecase is None:  # not those of replays
+        registered = database.use_cases()
+        found = [each for each in found if each.usecase in registered]
     if as_json:
         print_json([vars(each) for each in found])
         return
@@ -51,8 +53,9 @@ def list_findings(usecase: str | None, everything: bool, last: int, as_json: boo
 def acknowledge(usecase: str, key: str) -> None:
     """Say that you know of a finding: nobody is sent more of it, unless it gets worse."""
     from expectations.errors import DriftwheelError
+    from flows.page.doing import person
 
-    if not read_settings().platform().acknowledge(usecase, key, getpass.getuser()):
+    if not read_settings().platform().acknowledge(usecase, key, person({}, behind_login=False)):
         raise DriftwheelError(
             f"an open finding {key!r} of {usecase}", "none", "See `driftwheel alert list`: it names the keys"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 
+_UNMATCHED_FOR = timedelta(days=7)
 _WHY_STRAY = {
     "learnt": "lie before the end of what it had learnt from: they are no test of it",
     "ahead": "lie after this run's instant and after the moment they were answered: is a client's clock wrong?",
@@ -97,9 +98,14 @@ def note_silence(job: Job, asked: Sequence[datetime]) -> None:
 
 
 def note_unmatched(job: Job, unmatched: Unmatched) -> None:
-    """Report labels that name no prediction, once a month, and again when there are ten times as many."""
+    """Report labels that name no prediction, once a month, and again when there are ten times as many.
+
+    The finding is over once none came for a week: a client that errs each day is one finding.
+    """
     if not unmatched.labels:
-        job.database.end(job.name, ["unmatched"], "no such labels came since", job.as_of)
+        known = job.database.finding(job.name, "unmatched")
+        if known is not None and known.open and job.as_of - known.last_seen >= _UNMATCHED_FOR:
+            job.database.end(job.name, ["unmatched"], f"no such labels came in {_UNMATCHED_FOR.days} days", job.as_of)
         return
     senders = ", ".join(f"{name or 'without a key'} ({count})" for name, count in unmatched.senders.items())
     summary = (
@@ -110,35 +116,42 @@ def note_unmatched(job: Job, unmatched: Unmatched) -> None:
     note(job, key, "unmatched", summary, "unmatched", kind="monitor", severity="warning", evidence=vars(unmatched))
 
 
-def note_unusable(job: Job, window: Window, use: FeedbackUse, manifest: Manifest) -> None:
-    """Report labels of a window that cannot be true of what its bundle predicts, once for each window."""
+def note_unusable(
+    job: Job, window: Window, use: FeedbackUse, manifest: Manifest, bundle: str, *, answers: bool
+) -> None:
+    """Report labels of a window that cannot be true of what its bundle predicts, once for each window.
+
+    Parameters
+    ----------
+    answers : bool
+        Whether the bundle is the champion's: then it is a finding, until a newer window has no such labels or another
+        version answers.
+    """
+    finding = f"unusable-{bundle[:12]}"
     if not use.unusable:
-        job.database.end(job.name, [f"unusable-{window.start:%Y%m%d-%H%M}"], "its labels are usable now", job.as_of)
+        if answers:
+            job.database.end(job.name, [finding], f"labels of {window} are usable", job.as_of)
         return
     summary = (
         f"{use.unusable} labels of feedback on predictions from {window} are not {manifest.label_words}, and are not "
         "used: from a journal of before labels were checked, or of another model"
     )
     key = f"unusable/{window.start.isoformat()}/{window.end.isoformat()}"
-    finding = f"unusable-{window.start:%Y%m%d-%H%M}"
-    note(
-        job,
-        key,
-        "unusable",
-        summary,
-        "unusable",
-        kind="monitor",
-        severity="warning",
-        evidence=vars(use),
-        finding=finding,
-    )
+    _note_labels(job, key, "unusable", summary, vars(use), finding if answers else None)
 
 
-def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest) -> None:
-    """Report labels of a window that are classes its bundle never saw, once for each window and tenfold number."""
-    finding = f"unseen-{window.start:%Y%m%d-%H%M}"
+def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest, bundle: str, *, answers: bool) -> None:
+    """Report labels of a window that are classes its bundle never saw, once for each window and tenfold number.
+
+    Parameters
+    ----------
+    answers : bool
+        As of `note_unusable`.
+    """
+    finding = f"unseen-{bundle[:12]}"
     if not labels:
-        job.database.end(job.name, [finding], "its labels are classes that the model knows", job.as_of)
+        if answers:
+            job.database.end(job.name, [finding], f"labels of {window} are classes that the model knows", job.as_of)
         return
     summary = (
         f"{labels} labels of predictions from {window} are classes that the model never saw (it knows "
@@ -146,17 +159,16 @@ def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest) -> No
         "training takes them in"
     )
     key = f"unseen/{window.start.isoformat()}/{window.end.isoformat()}/{magnitude(labels)}"
-    note(
-        job,
-        key,
-        "unseen",
-        summary,
-        "unseen",
-        kind="monitor",
-        severity="warning",
-        evidence={"labels": labels},
-        finding=finding,
-    )
+    _note_labels(job, key, "unseen", summary, {"labels": labels}, finding if answers else None)
+
+
+def _note_labels(job: Job, key: str, action: str, summary: str, evidence: dict[str, Any], finding: str | None) -> None:
+    if finding is not None:
+        note(job, key, action, summary, action, kind="monitor", severity="warning", evidence=evidence, finding=finding)
+        return
+    entry = Entry(f"{job.name}/monitor/{key}", job.name, job.as_of, "monitor", action, "monitor", summary, evidence)
+    with job.database.transaction() as connection:  # of a version that answers no more: for the record alone
+        job.database.write(connection, entry)
 
 
 def magnitude(count: int) -> int:

@@ -55,3 +55,4 @@ def _give_up(job: Job, connection: Connection, turn: Turn) -> None:
     key = f"{job.name}/{turn.id}/given-up"
     entry = Entry(key, job.name, job.as_of, "monitor", "failed", turn.cause, summary, {"state": turn.state}, turn.id)
     job.database.report(connection, entry, describe(job.name, "stalled", "failure", summary))
+    job.database.resolve(connection, job.name, "approval", summary, job.as_of)

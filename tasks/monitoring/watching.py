@@ -74,9 +74,13 @@ def measure_windows(job: Job) -> list[Measurement]:
         past[_span(each.window)] = found.to_dict()
         job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
         _improve(best, found.to_dict(), spec)
-        note_unusable(job, each.window, found.feedback, bundles[each.bundle].manifest)
-        note_unseen(job, each.window, found.unseen, bundles[each.bundle].manifest)
+        manifest, answers = bundles[each.bundle].manifest, each.bundle == desired.champion.bundle
+        if found.labelled or found.feedback.unusable or found.unseen:  # without labels it says nothing about them
+            note_unusable(job, each.window, found.feedback, manifest, each.bundle, answers=answers)
+            note_unseen(job, each.window, found.unseen, manifest, each.bundle, answers=answers)
         measured.append(found)
+    kept = {f"{kind}-{desired.champion.bundle[:12]}" for kind in ("unusable", "unseen")}
+    job.database.end_all_but(job.name, ["unusable", "unseen"], kept, "another version answers", job.as_of)
     return measured
 
 

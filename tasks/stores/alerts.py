@@ -9,8 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 from expectations.alerts import Severity, Target
 from tasks.stores.deliveries import Deliveries
@@ -21,6 +21,9 @@ DEAD_AFTER = 3
 """Attempts in vain, one after the other, until a target is called one that takes nothing."""
 MAX_SECONDS = 30.0
 """How long one target may take; Apprise gives up a silent one after 4 s, but not one that sends a byte a second."""
+PATIENCE = timedelta(hours=1)
+"""How long a target whose variables are not set here is left to processes that have them, before that is reported."""
+_NOT_SET = "not set in the environment"
 _TALKERS = ("urllib3", "requests")
 """Loggers that write addresses, whole or in part; of Slack, Teams and many more the path is the secret."""
 _log = logging.getLogger(__name__)
@@ -38,17 +41,21 @@ class Channel:
         Variables that are not set.
     position : int
         Where it stands under `alerts`.
+    repeat : int
+        How many targets before it have the same address: each is served by itself.
     """
 
     target: Target = field(repr=False)
     position: int
     address: str = field(repr=False)
     lacking: tuple[str, ...] = ()
+    repeat: int = 0
 
     @property
     def name(self) -> str:
         """Stands for the address as it is written: the same for as long as that is."""
-        return hashlib.sha256(self.target.to.encode()).hexdigest()[:16]
+        written = f"{self.target.to}\n{self.repeat}" if self.repeat else self.target.to
+        return hashlib.sha256(written.encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:
@@ -86,9 +93,19 @@ def deliver(
     page : str
         Base address of the page; empty where there is none.
     """
-    database.know_targets(usecase, {each.name: each.label for each in channels})
+    began = clock()
+    sendable = database.know_targets(
+        usecase,
+        {each.name: each.label for each in channels},
+        [each.name for each in channels if each.lacking],
+        began,
+    )
+    standing = {_health_key(name) for name in sendable}
+    database.end_all_but(usecase, ["undelivered"], standing, "its address is no longer under alerts", began)
     due = []
-    for each in {each.name: each for each in channels}.values():
+    for each in channels:
+        if each.lacking and began - sendable[each.name] < PATIENCE:
+            continue  # another process may have its variables
         if _planned(database, usecase, each, calendar, clock())[0] and database.claim_target(
             usecase, each.name, clock()
         ):
@@ -112,7 +129,7 @@ def deliver(
 
 def _note_health(database: Deliveries, usecase: str, channel: Channel, state: TargetState, now: datetime) -> None:
     """Record that a target takes nothing any more, for the page and for other targets; or that it does again."""
-    key = _health_key(channel)
+    key = _health_key(channel.name)
     if not state.attempts:
         database.end(usecase, [key], "it took a message", now)
     elif state.attempts >= DEAD_AFTER:
@@ -122,16 +139,18 @@ def _note_health(database: Deliveries, usecase: str, channel: Channel, state: Ta
             database.record(connection, describe(usecase, "undelivered", "warning", summary, key=key), now)
 
 
-def _health_key(channel: Channel) -> str:
-    return f"undelivered-{channel.name}"
+def _health_key(target: str) -> str:
+    return f"undelivered-{target}"
 
 
 def _planned(
     database: Deliveries, usecase: str, channel: Channel, calendar: Calendar, now: datetime
 ) -> tuple[Message | None, TargetState]:
     state, told = database.target_state(usecase, channel.name), database.told(usecase, channel.name)
+    if state.last_error.endswith(_NOT_SET) and not channel.lacking:
+        state = replace(state, next_attempt=None)  # that was another process's environment
     every = database.findings_to_tell(usecase, state, told, now)
-    findings = [each for each in every if each.key != _health_key(channel)]  # of itself it knows
+    findings = [each for each in every if each.key != _health_key(channel.name)]  # of itself it knows
     return plan(findings, told, state, channel.target, now, calendar), state
 
 
@@ -164,7 +183,7 @@ def _send(channel: Channel, title: str, body: str, severity: Severity) -> str:
     import apprise
 
     if channel.lacking:
-        return f"{' and '.join(channel.lacking)} not set in the environment"
+        return f"{' and '.join(channel.lacking)} {_NOT_SET}"
     heard = _Heard()
     logger = logging.getLogger("apprise")
     logger.addHandler(heard)
@@ -175,6 +194,8 @@ def _send(channel: Channel, title: str, body: str, severity: Severity) -> str:
         taken = sender.notify(
             title=title, body=body, notify_type=apprise.NotifyType(severity), body_format=apprise.NotifyFormat.TEXT
         )
+    except Exception as error:  # noqa: BLE001 - services of Apprise raise anything, and its words may hold the address
+        return f"it could not be sent: {type(error).__name__}"
     finally:
         logger.removeHandler(heard)
     return "" if taken is True else heard.why

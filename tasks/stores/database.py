@@ -6,6 +6,7 @@ writer, and needs no disk that can be written.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -49,8 +50,11 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries):
                 connection.execute(insert(tables.use_cases).values(name=name, schedule="{}", **values))
 
     def remove_use_case(self, name: str) -> bool:
-        """Forget that a use case is registered; its rows, models and decisions stay."""
+        """Forget that a use case is registered; its rows, models and decisions stay, and its findings are over."""
+        now = datetime.now(UTC)
         with self.transaction() as connection:
+            for each in self.open_findings(name):
+                self.resolve(connection, name, each.key, "the use case was removed", now)
             return bool(connection.execute(delete(tables.use_cases).where(tables.use_cases.c.name == name)).rowcount)
 
     def use_cases(self) -> dict[str, Path]:
@@ -68,6 +72,7 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries):
                 tables.ledger,
                 tables.findings,
                 tables.targets,
+                tables.target_views,
                 tables.told,
                 tables.outbox,
                 tables.measurements,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import RowMapping, delete, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Table, delete, exists, insert, or_, select, update
 
 from tasks.stores import tables
 from tasks.stores.findings import Finding, Findings, finding_of
@@ -17,7 +18,11 @@ from tasks.stores.plain import to_json
 CLAIM = timedelta(minutes=2)
 """How long one process has a target for itself; sending takes less, and one that died gives it back by this."""
 _KEPT = timedelta(days=9)
-"""How long what is over concerns a target that works: a weekly digest tells it."""
+"""How long what is over concerns a target that works: a weekly digest tells it. So long a target is remembered, too."""
+_UNLISTED = timedelta(minutes=15)
+"""After how long a target that no process lists is gone."""
+_LISTED_EVERY = timedelta(minutes=5)
+"""How often a process writes down that it lists a target."""
 
 
 @dataclass(frozen=True)
@@ -45,39 +50,69 @@ class TargetReport:
 class Deliveries(Findings):
     """Targets of messages."""
 
-    def know_targets(self, usecase: str, labels: dict[str, str]) -> None:
-        """Note the targets a use case has now, by what stands for their addresses, and forget others."""
-        table = tables.targets
+    def know_targets(
+        self, usecase: str, labels: Mapping[str, str], lacking: Collection[str], now: datetime
+    ) -> dict[str, datetime]:
+        """Note the targets a use case has for this process.
+
+        Another process may read an older file, or only parts of one: a target that is not listed here is gone once no
+        process listed it for a while, and what it was told is forgotten days later.
+
+        Parameters
+        ----------
+        labels : mapping of str to str
+            By what stands for the address.
+        lacking : collection of str
+            Those whose variables are not set in this process.
+
+        Returns
+        -------
+        dict of str to datetime
+            The targets that are not gone, and when a process that has their variables looked last (or when they were
+            first known).
+        """
+        table, views, told = tables.targets, tables.target_views, tables.told
         with self.reading() as connection:
-            rows = connection.execute(select(table.c.target, table.c.label).where(table.c.usecase == usecase)).all()
-        known = {row.target: row.label for row in rows}
-        if known == labels:
-            return
-        with self.transaction() as connection:
-            for gone in known.keys() - labels.keys():
-                for each in (table, tables.told):
-                    connection.execute(delete(each).where(each.c.usecase == usecase, each.c.target == gone))
-            for target, label in labels.items():
-                mine = (table.c.usecase == usecase) & (table.c.target == target)
-                if not connection.execute(update(table).where(mine).values(label=label)).rowcount:
-                    connection.execute(
-                        insert(table).values(
-                            usecase=usecase,
-                            target=target,
-                            label=label,
-                            since=datetime.now(UTC),
-                            posts="[]",
-                            attempts=0,
-                            last_error="",
-                        )
-                    )
+            known = dict(
+                connection.execute(select(table.c.target, table.c.label).where(table.c.usecase == usecase))
+                .tuples()
+                .all()
+            )
+            rows = connection.execute(select(views).where(views.c.usecase == usecase)).all()
+        seen = {row.target: (row.listed, row.sendable) for row in rows}
+        due: dict[str, tuple[datetime, datetime]] = {}
+        for target in known.keys() | labels.keys():
+            listed, sendable = seen.get(target, (now, now))
+            if target in labels and abs(now - listed) >= _LISTED_EVERY:
+                listed = now
+            if target in labels and target not in lacking and abs(now - sendable) >= _LISTED_EVERY:
+                sendable = now
+            fresh = (listed, sendable)
+            if seen.get(target) != fresh:
+                due[target] = fresh
+        views_now = seen | due
+        forgotten = [target for target, (listed, _) in views_now.items() if now - listed > _KEPT]
+        renamed = {target: label for target, label in labels.items() if known.get(target) != label}
+        if due or forgotten or renamed:
+            with self.transaction() as connection:
+                for target in forgotten:
+                    for each in (table, views, told):
+                        connection.execute(delete(each).where(each.c.usecase == usecase, each.c.target == target))
+                for target, (listed, sendable) in due.items():
+                    values = {"listed": listed, "sendable": sendable}
+                    _put(connection, views, {"usecase": usecase, "target": target}, values, {})
+                for target, label in renamed.items():
+                    first = {"since": datetime.now(UTC), "posts": "[]", "attempts": 0, "last_error": ""}
+                    _put(connection, table, {"usecase": usecase, "target": target}, {"label": label}, first)
+        return {target: sendable for target, (listed, sendable) in views_now.items() if now - listed <= _UNLISTED}
 
     def target_state(self, usecase: str, target: str) -> TargetState:
-        """Return how delivery to a known target goes."""
+        """Return how delivery to a target goes; as of a new one where another process forgot it just now."""
         table = tables.targets
         where = (table.c.usecase == usecase) & (table.c.target == target)
         with self.reading() as connection:
-            return _state(connection.execute(select(table).where(where)).mappings().one())
+            row = connection.execute(select(table).where(where)).mappings().one_or_none()
+        return TargetState(datetime.now(UTC)) if row is None else _state(row)
 
     def told(self, usecase: str, target: str) -> dict[int, Told]:
         """Return what a target was told, by finding."""
@@ -147,12 +182,27 @@ class Deliveries(Findings):
                     connection.execute(update(told).where(where).values(**said))
 
     def target_reports(self, usecases: Iterable[str]) -> list[TargetReport]:
-        """Return how delivery to the targets of use cases goes."""
-        table = tables.targets
-        query = select(table).where(table.c.usecase.in_(list(usecases))).order_by(table.c.usecase, table.c.label)
+        """Return how delivery to the targets of use cases goes; without those that are gone."""
+        table, views = tables.targets, tables.target_views
+        listed = exists().where(
+            views.c.usecase == table.c.usecase,
+            views.c.target == table.c.target,
+            views.c.listed >= datetime.now(UTC) - _UNLISTED,
+        )
+        named = table.c.usecase.in_(list(usecases))
+        query = select(table).where(named, listed).order_by(table.c.usecase, table.c.label)
         names = TargetReport.__dataclass_fields__
         with self.reading() as connection:
             return [TargetReport(**{name: row[name] for name in names}) for row in connection.execute(query).mappings()]
+
+
+def _put(
+    connection: Connection, table: Table, key: dict[str, str], values: dict[str, Any], first: dict[str, Any]
+) -> None:
+    """Change the row with a key, or make it: with what only a first one is given."""
+    where = [table.c[name] == value for name, value in key.items()]
+    if not connection.execute(update(table).where(*where).values(**values)).rowcount:
+        connection.execute(insert(table).values(**key, **values, **first))
 
 
 def _state(row: RowMapping) -> TargetState:

@@ -229,7 +229,7 @@ KINDS: dict[str, Kind] = {
         "See `driftwheel status` and the monitor runs in Prefect",
     ),
 }
-SETTLED_BY_RELEASE = ("withdrawn", "rollback", "not-taken-back", "not-released", "refused", "undecided")
+SETTLED_BY_RELEASE = ("withdrawn", "rollback", "not-taken-back", "not-released", "refused", "undecided", "approval")
 """Kinds that another champion ends."""
 
 

@@ -216,11 +216,11 @@ def _digest(
     fresh = [each for each in findings if not _knows(told.get(each.id), each)]
     standing = [each for each in fresh if each.open and before < each.recorded_at <= reaches]
     over = [each for each in fresh if each.resolved_at is not None and before < each.resolved_at <= reaches]
+    if not standing and not over:
+        return None  # of nothing there is no digest: what comes later in the day is a message as any other
     known = {each.id for each in standing + over}
     standing += [each for each in waiting.standing if each.id not in known]
     over += [each for each in waiting.over if each.id not in known]
-    if not standing and not over:
-        return None
     still = sum(each.open for each in findings) - len(standing)
     return Message(tuple(standing), tuple(over), target.digest, reaches, still)
 

@@ -122,7 +122,12 @@ class Stage(AbstractContextManager["Stage"]):
             job.database.write(connection, entry)
             if found is not None:
                 job.database.record(connection, found, job.as_of)
-            for each in (*over, *(["stalled"] if state not in OPEN and state != "failed" else [])):
+            ended = state not in OPEN
+            if ended and state != "failed":
+                over = (*over, "stalled")
+            if ended and job.turn is not None:  # nobody waits for a person any more
+                over = (*over, "approval")
+            for each in over:
                 job.database.resolve(connection, job.name, each, summary, job.as_of)
             if event is not None and job.turn is not None and state in OPEN:
                 job.database.post(

@@ -22,6 +22,7 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.monitoring import deciding, stalled
 from tasks.stores.database import HELD
+from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job, Places
 from tasks.stores.releases import Served
@@ -379,6 +380,7 @@ def test_a_turn_that_never_moves_is_given_up_and_the_next_one_may_begin(
     monkeypatch.setattr(stalled, "SILENCE", timedelta(seconds=-1))
     with job.database.transaction() as connection:
         turn = job.database.request_turn(connection, job.name, "drift", job.as_of)
+        job.database.record(connection, describe(job.name, "approval", "warning", "version 2 waits"), job.as_of)
     asked = [stalled.announce_stalled(job) for _ in range(stalled.MAX_ANNOUNCEMENTS)]
     assert asked == [turn] * stalled.MAX_ANNOUNCEMENTS
     assert stalled.announce_stalled(job) is None

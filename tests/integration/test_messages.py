@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from apprise.manager_plugins import NotificationManager
+from apprise.plugins.custom_json import NotifyJSON
 from click.testing import CliRunner
 
 from expectations.alerts import Target
@@ -334,6 +336,86 @@ def test_a_picture_of_an_address_is_nowhere(database: Database, clock: Clock) ->
     assert secret not in repr((sent, channel, database.target_reports(["rentals"]), database.findings("rentals")))
 
 
+def test_one_address_in_two_entries_is_two_targets(settings: Settings, database: Database, clock: Clock) -> None:
+    with running("webhook") as server:
+        both = (Target(to=server.address, from_severity="failure"), Target(to=server.address))
+        channels = settings.channels(both)
+        assert channels[0].name == Channel(both[0], 0, server.address).name  # what was told before stays told
+        find(database, "lost", "warning")
+        assert [each.label for each in deliver(database, "rentals", channels, Calendar(), PAGE, clock)] == [
+            channels[1].label
+        ]
+        find(database)
+        clock.now += timedelta(hours=2)
+        assert len(deliver(database, "rentals", channels, Calendar(), PAGE, clock)) == 2
+
+
+def test_a_target_that_was_taken_out_leaves_no_finding(database: Database, clock: Clock) -> None:
+    find(database)
+    with running("webhook", "down") as server, running("webhook") as other:
+        for _ in range(alerts.DEAD_AFTER):
+            send(database, [other, server], clock)
+            clock.now += timedelta(hours=1)
+        clock.now -= timedelta(minutes=50)  # an older file, maybe
+        send(database, [other], clock)
+        assert "undelivered" in {each.kind for each in database.open_findings("rentals")}
+        clock.now += timedelta(minutes=20)
+        send(database, [other], clock)
+        assert [each.kind for each in database.open_findings("rentals")] == ["held"]
+
+
+def test_a_target_that_one_process_does_not_list_is_not_told_anew(database: Database, clock: Clock) -> None:
+    find(database)
+    with running("webhook") as server:
+        assert len(send(database, [server], clock)) == 1
+        for _ in range(5):
+            send(database, [], clock)
+            clock.now += timedelta(hours=20)
+            assert send(database, [server], clock) == []
+        clock.now += timedelta(days=10)
+        send(database, [], clock)
+        assert len(send(database, [server], clock)) == 1  # it was away for days: a new one
+
+
+def test_a_target_whose_variable_is_not_set_here_is_left_to_who_has_it(database: Database, clock: Clock) -> None:
+    with running("webhook") as server:
+        target = Target(to="${CHAT}")
+        here, there = Channel(target, 0, "", ("CHAT",)), Channel(target, 0, server.address)
+
+        def at(channel: Channel) -> list[Sent]:
+            return deliver(database, "rentals", [channel], Calendar(), PAGE, clock)
+
+        at(there)
+        find(database)
+        assert at(here) == []
+        assert database.target_state("rentals", here.name).attempts == 0
+        assert [each.why for each in at(there)] == [""]
+        find(database, "lost")
+        clock.now += timedelta(minutes=61)
+        assert [each.why for each in at(here)] == ["CHAT not set in the environment"]  # nobody has it
+        assert [each.why for each in at(there)] == [""]  # at once: that was another's environment
+
+
+def test_what_a_service_of_apprise_raises_is_named_by_its_type(
+    database: Database, clock: Clock, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd(NotifyJSON):
+        @staticmethod
+        def parse_url(url: str) -> None:
+            raise LookupError(f"no {url}")
+
+    services = NotificationManager()
+    services.add(Odd, schemas=["oddly"], force=True)
+    try:
+        find(database)
+        channel = Channel(Target(to="oddly://secret"), 0, "oddly://secret")
+        (sent,) = deliver(database, "rentals", [channel], Calendar(), PAGE, clock)
+    finally:
+        services.remove("oddly")
+    assert sent.why == "it could not be sent: LookupError"
+    assert "secret" not in "".join(capfd.readouterr()) + caplog.text
+
+
 def test_every_kind_says_what_to_do() -> None:
     for kind, words in KINDS.items():
         found = describe("x", kind, "warning", "a thing was found")
@@ -372,8 +454,11 @@ def test_a_test_message_says_of_each_target_what_happened(
 
 def test_findings_are_listed_and_acknowledged(settings: Settings) -> None:
     database = settings.platform()
+    assert CliRunner().invoke(main, ["alert", "list"]).output.startswith("Nothing is wrong")
     find(database)
     find(database, "refused", "info")
+    assert "held" not in CliRunner().invoke(main, ["alert", "list"]).output  # as of a replay
+    database.add_use_case("rentals", Path("/nowhere"), "digest")
     listed = CliRunner().invoke(main, ["alert", "list", "rentals"])
     assert listed.output.index("held") < listed.output.index("refused")
     assert "What you can do" in listed.output

@@ -469,7 +469,9 @@ def test_labels_of_no_prediction_are_counted_reported_once_and_never_used(job: J
     assert [each.key for each in job.database.open_findings(job.name)] == ["unmatched"]
     since = find_unmatched(job.lake, found.checked_until)
     assert since.labels == 0
-    note_unmatched(job, since)
+    note_unmatched(job.moved(job.as_of + timedelta(days=6)), since)
+    assert [each.key for each in job.database.open_findings(job.name)] == ["unmatched"]
+    note_unmatched(job.moved(job.as_of + timedelta(days=7)), since)
     assert job.database.open_findings(job.name) == []
     assert watching.measure_windows(job)[0].feedback.used == 1
 

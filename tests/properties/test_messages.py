@@ -142,6 +142,25 @@ def test_nothing_is_lost_and_an_end_is_told_once(
             assert ends[0] > begins[0]
 
 
+def test_where_nothing_happened_by_the_morning_what_comes_later_is_no_digest() -> None:
+    target, state = Target(to="json://host", digest="daily"), TargetState(BEGAN - 72 * HOUR)
+    began = BEGAN + 15 * HOUR
+    finding = Life("warning", 15 * 60, None, settles=False).at(0, began)
+    message = plan([finding], {}, state, target, began, Calendar())
+    assert message is not None
+    assert message.digest is None
+    state = delivered(state, message, began)
+    second = replace(finding, id=1, key="k1", recorded_at=began + LOOK, due=began + LOOK)
+    told = {0: Told("warning")}
+    assert plan([finding, second], told, state, target, began + LOOK, Calendar()) is None  # the usual gap
+    later = plan([finding, second], told, state, target, began + HOUR, Calendar())
+    assert later is not None
+    assert later.digest is None
+    morning = plan([finding, second], told, state, target, BEGAN + 32 * HOUR, Calendar())
+    assert morning is not None
+    assert (morning.digest, morning.standing) == ("daily", (second,))
+
+
 @settings(max_examples=5, deadline=None, phases=PHASES)
 @given(st.lists(st.builds(Life, st.sampled_from(SEVERITIES), st.integers(0, 1439), st.integers(0, 300), st.booleans()),
                 min_size=200, max_size=200), targets)  # fmt: skip

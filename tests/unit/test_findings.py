@@ -1,6 +1,7 @@
 """A finding is one record with a life: opened, refreshed, acknowledged, resolved, and opened anew."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,14 @@ def test_a_login_is_no_part_of_a_finding(database: Database) -> None:
 def test_a_key_is_part_of_an_address(key: str) -> None:
     with pytest.raises(ValueError, match="no key of a finding"):
         found(key=key)
+
+
+def test_a_use_case_that_is_removed_leaves_no_open_finding(database: Database, tmp_path: Path) -> None:
+    database.add_use_case("x", tmp_path, "digest")
+    record(database, found())
+    assert database.remove_use_case("x")
+    assert database.open_findings() == []
+    assert not database.remove_use_case("x")
 
 
 def test_a_replay_forgets_its_findings(database: Database) -> None:

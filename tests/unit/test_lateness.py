@@ -17,9 +17,11 @@ from infra.settings import Settings
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected, collect_sources
+from tasks.stores.finding_kinds import describe
 from tasks.stores.lake import BATCH, Known, Lake
 from tasks.stores.places import Job
 from tasks.stores.turning import Stage
+from tasks.stores.turns import State
 from tests.conftest import instant, write_csv
 
 START = instant("2024-01-01")
@@ -219,6 +221,22 @@ def concluded(job: Job, as_of: str, turn: str | None = None):
     with Stage(at, "collect", ("requested", "collecting"), "collecting") as stage:
         collected = collect_sources(at.usecase, at.lake, at.as_of, b"k")
         return conclude_collection(stage, collected, clean_batches(at.usecase, at.lake))
+
+
+@pytest.mark.parametrize("state", ["failed", "refused"])
+def test_a_turn_that_ends_waits_for_no_person(job: Job, state: State) -> None:
+    def waits() -> bool:
+        return "approval" in {each.key for each in job.database.open_findings(job.name)}
+
+    with job.database.transaction() as connection:
+        turn = job.database.request_turn(connection, job.name, "decay", job.as_of)
+        job.database.record(connection, describe(job.name, "approval", "warning", "version 2 waits"), job.as_of)
+    with Stage(job, "collect", ("requested",), "collecting") as stage:
+        stage.finish("failed", "held", "quality", "this one was of no turn", {}, key="other")
+    assert waits()
+    with Stage(Job(job.usecase, job.places, job.as_of, turn), "collect", ("requested",), "collecting") as stage:
+        stage.finish(state, state, "x", "it ended", {})
+    assert not waits()
 
 
 def test_rows_without_an_event_time_are_reported_once(job: Job) -> None:

@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.cron import last_due
+from expectations.errors import UseCaseError
 from expectations.loading import LoadedUseCase
+from flows.left_out import note_left_out
 from flows.messenger import GRACE, Messenger, missed, note_monitored, note_schedules, watch_monitoring
 from infra.settings import Settings
 from tasks.stores.finding_kinds import describe
@@ -104,6 +106,63 @@ def test_a_schedule_that_was_paused_or_switched_on_in_prefect_is_asked_for(
     assert not watch_monitoring(settings, "rentals", began + timedelta(hours=3), began)
     note_monitored(settings, usecase)
     assert watch_monitoring(settings, "rentals", datetime.now(UTC) + timedelta(hours=3), began)
+
+
+def test_a_schedule_that_is_paused_before_the_next_look_ends_it(usecase: LoadedUseCase, world: World) -> None:
+    settings, began = Settings(), datetime.now(UTC)
+    note_schedules(settings, "rentals")
+    later = began + timedelta(hours=3)
+    assert watch_monitoring(settings, "rentals", later, began)
+    world.paused = True
+    note_schedules(settings, "rentals")
+    assert not watch_monitoring(settings, "rentals", later, began)
+    assert standing() == []
+
+
+def test_a_schedule_that_cannot_be_read_is_said_and_skipped(
+    usecase: LoadedUseCase, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings, began = Settings(), datetime.now(UTC)
+    odd = ["@daily", "0 0 30 2 *"]
+    world.schedules = [{"active": True, "schedule": {"cron": line}} for line in odd]
+    assert note_schedules(settings, "rentals") == sorted(odd)
+    assert "'@daily' of rentals cannot be read" in caplog.text
+    assert not watch_monitoring(settings, "rentals", began + timedelta(days=3), began)
+    world.schedules.append(HOURLY)
+    note_schedules(settings, "rentals")
+    assert watch_monitoring(settings, "rentals", began + timedelta(days=3), began)
+    world.schedules = [{"active": True}]  # no answer of Prefect's: what is known stays
+    assert len(note_schedules(settings, "rentals")) == 3
+
+
+def test_a_fault_of_one_use_case_ends_nothing_for_others(
+    usecase: LoadedUseCase, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Settings().platform()
+    database.add_use_case("another", usecase.folder, "digest")
+    database.mark("another", "monitor schedule", "no JSON, but a secret")
+    with database.transaction() as connection:
+        database.record(connection, describe("rentals", "held", "failure", "rows failed"), datetime.now(UTC))
+    Messenger(Settings()).look()
+    assert world.asked.count("/chat") == 1
+    assert "messages of another wait: JSONDecodeError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_use_case_that_can_be_read_again_is_no_finding(usecase: LoadedUseCase) -> None:
+    settings = Settings()
+    messenger = Messenger(settings)
+    file = usecase.folder / "usecase.yaml"
+    good = file.read_text()
+    file.write_text("nmae: x")
+    with pytest.raises(UseCaseError) as caught:
+        settings.use_case("rentals")
+    note_left_out(settings, "rentals", usecase.folder, caught.value)
+    messenger.look()
+    assert standing() == ["left-out"]
+    file.write_text(good)
+    messenger.look()
+    assert standing() == []
 
 
 def test_that_prefect_is_away_does_not_hide_it(usecase: LoadedUseCase, world: World) -> None:
