@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from expectations.families import Scores
+from expectations.slots import METRICS
 from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, Manifest
@@ -159,6 +160,7 @@ def measure(
     classes : mapping of str to tuple of str
         Bundle -> its classes in the order of its scores, of each that answered.
     """
+    spec, undefined = _as_learnt(spec, champion.manifest)
     predictions = window_predictions(lake, window, cutoffs)
     mine = predictions.filter(pl.col("bundle") == champion.digest)
     ripe = window.ripe(spec.label.available_after, as_of)
@@ -210,7 +212,7 @@ def measure(
         labelled,
         coverage,
         ripe,
-        realised,
+        realised + undefined,
         tuple(drift),
         served,
         feedback,
@@ -219,6 +221,27 @@ def measure(
         mix=mix,
         unwatched=champion.manifest.problem.unwatched,
     )
+
+
+def _as_learnt(spec: UseCase, manifest: Manifest) -> tuple[UseCase, tuple[Realised, ...]]:
+    """Return a use case as the kind of problem that a bundle solves, and the rules that are not defined for that.
+
+    Another may be declared since the bundle was packed: its own predictions stay what they are.
+    """
+    if spec.task == manifest.task:
+        return spec, ()
+    fits = {name: manifest.task in METRICS.released(name).tasks for name in spec.greater_is_better}
+    rules = spec.monitoring.performance
+    kept = tuple(rule for rule in rules if fits[rule.metric])
+    undefined = tuple(
+        Realised(each.metric, None, None, each.drop, "unknown") for each in rules if not fits[each.metric]
+    )
+    changes = {
+        "task": manifest.task,
+        "gates": tuple(gate for gate in spec.gates if fits[gate.metric]),
+        "monitoring": spec.monitoring.model_copy(update={"performance": kept}),
+    }
+    return spec.model_copy(update=changes), undefined
 
 
 def _scored(scores: Scores, labels: pl.Series, spec: UseCase) -> Scored:

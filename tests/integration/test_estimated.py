@@ -99,3 +99,15 @@ def test_a_bundle_of_before_estimates_nothing_and_is_measured_as_ever(late: Job)
     assert found["champion_rows"]
     assert found["estimated"] == []
     assert "unknown" in say_unknown("rmse", found)
+
+
+def test_a_window_is_measured_as_the_kind_of_problem_its_bundle_solves(late: Job) -> None:
+    served(late, START, END)
+    champion = current_champion(late)
+    same = looked_at(late, champion, "2011-04-25", [])
+    other = changed(late, task="multiclass_classification")
+    assert looked_at(other, champion, "2011-04-25", []) == same
+    rule = late.usecase.spec.monitoring.performance[0].model_copy(update={"metric": "log_loss"})
+    found = looked_at(changed(other, monitoring__performance=(rule,)), champion, "2011-04-25", [])
+    assert found["served"] == same["served"]
+    assert [(each["metric"], each["status"]) for each in found["realised"]] == [("log_loss", "unknown")]
