@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from apprise.manager_plugins import NotificationManager
-from apprise.plugins.custom_json import NotifyJSON
+from apprise.plugins import NotifyBase
 from click.testing import CliRunner
 
 from expectations.alerts import Target
@@ -399,7 +399,7 @@ def test_a_target_whose_variable_is_not_set_here_is_left_to_who_has_it(database:
 def test_what_a_service_of_apprise_raises_is_named_by_its_type(
     database: Database, clock: Clock, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Odd(NotifyJSON):
+    class Odd(NotifyBase):
         @staticmethod
         def parse_url(url: str) -> None:
             raise LookupError(f"no {url}")
@@ -469,6 +469,16 @@ def test_findings_are_listed_and_acknowledged(settings: Settings) -> None:
     found = json.loads(CliRunner().invoke(main, ["alert", "list", "rentals", "--all", "--json"]).stdout)
     assert [(each["key"], each["resolved_how"]) for each in found] == [("refused", None), ("held", "it is well")]
     assert CliRunner().invoke(main, ["alert", "list", "--all"]).exit_code == 2
+
+
+def test_a_user_without_a_name_acknowledges(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    find(settings.platform())
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)  # as of a container that is run as any user
+    done = CliRunner().invoke(main, ["alert", "acknowledge", "rentals", "held"])
+    assert done.exit_code == 0, done.output
+    assert settings.platform().finding("rentals", "held").acknowledged_by == "somebody on this machine"
 
 
 def test_status_and_doctor_name_a_target_that_takes_nothing(

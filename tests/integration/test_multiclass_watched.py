@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from tasks.bundles.champion import current_champion
 from tasks.cleaning.cleaning import clean_batches
@@ -16,6 +17,7 @@ from tasks.monitoring.rising import watch_loss
 from tasks.monitoring.watching import measure_windows
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
+from tasks.stores.tables import measurements
 from tasks.training.trying import try_now
 from tests.integration.test_watching import labelled, open_job, served
 from tests.unit.test_problems import write_sky
@@ -37,6 +39,25 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     job.releases.add(job.name, bundle.folder, bundle.digest)
     job.releases.set_desired(job.name, champion=Served(bundle=bundle.digest, version="1"))
     return job
+
+
+def test_labels_never_seen_are_one_finding_until_another_version_answers(job: Job) -> None:
+    champion = current_champion(job)
+    assert champion is not None
+    ids = served(job, HEAVY, "2011-06-01")
+    labelled(job, dict.fromkeys(ids[:: max(1, len(ids) // 400)], "hail"), "2011-06-01")  # type: ignore[arg-type]
+    measure_windows(job)
+
+    def standing() -> list[str]:
+        return [each.key for each in job.database.open_findings(job.name) if each.kind in ("unseen", "unusable")]
+
+    assert standing() == [f"unusable-{champion.digest[:12]}"]
+    with job.database.transaction() as connection:
+        connection.execute(delete(measurements))
+    other = "f" * 64
+    assert job.releases.set_desired(job.name, champion=Served(bundle=other, version="2"))
+    measure_windows(job)
+    assert standing() == []
 
 
 def test_windows_of_several_classes_are_measured_tried_and_decided(job: Job) -> None:
