@@ -40,9 +40,9 @@ demo: setup ## Turn the whole loop on a year of New York flights and show what i
 	@echo "To look at what it left:    $(BIN)/driftwheel up, then http://127.0.0.1:8070      (Ctrl-C ends it)"
 	@echo "To read every decision:     $(BIN)/driftwheel why flights-replay --last 30"
 
-# most of them wait for servers most of the time: three files at once, the longest begin first; `AT_ONCE=0` is one by one
-AT_ONCE ?= 3
-test: setup ## Run all tests that need neither root nor an engine (AT_ONCE=3 files at a time)
+# most of them wait for servers most of the time: two files at once, the longest begin first; `AT_ONCE=0` is one by one
+AT_ONCE ?= 2
+test: setup ## Run all tests that need neither root nor an engine (AT_ONCE=2 files at a time)
 	@$(BIN)/python -m pytest --numprocesses $(AT_ONCE) --dist loadfile --no-loadscope-reorder --ignore tests/containers --ignore tests/browser
 
 # holds axe-core (MPL 2.0), which looks for what people with disabilities could not use; only that test reads it
