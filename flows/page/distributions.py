@@ -22,6 +22,8 @@ from tasks.stores.lake import Lake
 from tasks.stores.releases import Releases
 
 _BARS = 16
+_SAME, _LEAST_SPAN = 1e-12, 1e-280
+"""Share of the span below which edges count as one, and the span below which there are no bars."""
 
 
 def distributions(settings: Settings, name: str, window: Measured, column: str) -> Distributions:
@@ -67,7 +69,7 @@ def bars_of(column: Column, before: Array, now: Array) -> list[Bar]:
     if not len(inner):  # never anything but missing
         return [Bar("any value", float(before.sum()), float(now.sum()))]
     low, high = float(inner[0]), float(inner[-1])
-    if not high > low:
+    if not high - low > _LEAST_SPAN:
         return [Bar(f"below {low:g}", float(before[0]), float(now[0])), Bar(f"{low:g} or more", *_rest(before, now))]
     grid = np.linspace(low, high, _BARS - 1)
     spans = [_spread(column.edges, each, grid) for each in (before, now)]
@@ -82,5 +84,6 @@ def _rest(before: Array, now: Array) -> tuple[float, float]:
 def _spread(edges: Array, shares: Array, grid: Array) -> list[float]:
     """Turn shares between edges that lie unevenly into shares between even ones, evenly within each."""
     inner, last = np.unique(edges[::-1], return_index=True)  # of edges that are one, what lies below all of them
-    below = np.interp(grid, inner, np.cumsum(shares)[:-1][::-1][last])
+    apart = np.diff(inner, prepend=-np.inf) > (inner[-1] - inner[0]) * _SAME  # a line between them has no finite slope
+    below = np.interp(grid, inner[apart], np.cumsum(shares)[:-1][::-1][last][apart])
     return [float(below[0]), *np.diff(below).tolist(), float(shares.sum() - below[-1])]

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flows.page import charts, reading
@@ -465,6 +465,8 @@ def test_behind_a_login_it_is_who_logged_in() -> None:
     st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=2, max_size=60),
     st.lists(st.one_of(st.none(), st.floats(-2e6, 2e6)), min_size=1, max_size=60),
 )
+@example([0.0, 2.2250738585e-313], [None])
+@example([0.0, 1e-313, 1.0, 1.0], [0.5])
 def test_bars_are_the_whole_of_either_distribution(training: list[float | None], rows: list[float | None]) -> None:
     reference = sketch(pl.DataFrame({"x": pl.Series(training, dtype=pl.Float64)}))
     counted = reference.count(pl.DataFrame({"x": pl.Series(rows, dtype=pl.Float64)})).tallies["x"]
