@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import hypothesis
 import polars as pl
 import pytest
 import yaml
@@ -19,6 +20,10 @@ from infra.settings import Addresses, Settings
 from infra.stack import Stack
 from tasks.stores.database import Database
 from tasks.stores.lake import Lake
+
+# how long an example takes is what else the machine does: no example fails for it
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("house")
 
 BIKES = SHIPPED / "bikes"
 needs_torch = pytest.mark.skipif(
