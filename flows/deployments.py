@@ -29,16 +29,16 @@ from prefect.schedules import Cron, Schedule
 
 from expectations.errors import DriftwheelError, StackError
 from expectations.loading import LoadedUseCase
-from expectations.masking import split_login
 from flows.left_out import forget_left_out, note_left_out
 from flows.messenger import Messenger, note_schedules
-from flows.superseded import skip_superseded
+from flows.superseded import skip_superseded, try_to_skip_superseded
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
 from infra.vital_signs import RUNNER, show
 from tasks.stores import events
 from tasks.stores.database import Database
+from tasks.stores.flow_server import flow_server
 
 SCHEDULED = ("collect", "monitor")
 _SIGN_SECONDS = 1.0
@@ -243,7 +243,7 @@ def _run() -> None:
     runner = Runner(pause_on_shutdown=False, limit=4)
     with get_client(sync_client=True) as client:
         names = install(client, settings, runner.add_deployment)
-        skip_superseded(client)  # what came due while nobody was there
+        try_to_skip_superseded(client)  # what came due while nobody was there
     Messenger(settings).start()
     if not names:
         print("no use case to run: waiting (driftwheel add NAME)", flush=True)  # noqa: T201 - the runner's log
@@ -298,8 +298,7 @@ async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
 
 
 def _await_server(api: str, login: str) -> None:
-    api, own = split_login(api)
-    auth = httpx.BasicAuth(*login.split(":", 1)) if login else httpx.BasicAuth(*own) if own else None
+    api, auth = flow_server(api, login)
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         try:

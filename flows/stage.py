@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
+import httpx
 import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -32,7 +33,7 @@ from expectations.errors import AccessError, UnreachableError, UseCaseError
 from flows.instants import refuse_future
 from flows.left_out import end_left_out, note_left_out
 from flows.messenger import send_messages
-from flows.superseded import SCHEDULED_TAG, skip_superseded
+from flows.superseded import SCHEDULED_TAG, try_to_skip_superseded
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
@@ -41,6 +42,7 @@ from tasks.stores.places import Job
 from tasks.stores.presences import PRESENCE, Process
 from tasks.stores.progress import LOGGER
 from tasks.stores.pulses import Presence
+from tasks.stores.retries import reason
 from tasks.stores.turning import Stage
 from tasks.stores.turns import State
 
@@ -106,7 +108,7 @@ def open_job(
     report_to_prefect()
     if SCHEDULED_TAG in flow_run.tags:  # workers of a pool have nobody else who does so after an outage
         with get_client(sync_client=True) as client:
-            skip_superseded(client)
+            try_to_skip_superseded(client)
     try:
         loaded = settings.use_case(usecase, namespace)
     except UseCaseError as error:  # it could be read when its flows were started
@@ -198,8 +200,11 @@ def close_orphans(job: Job) -> None:
 
 @contextmanager
 def present(job: Job) -> Iterator[None]:
-    """Note this flow run as running here, and mark those of processes that died as crashed."""
-    close_orphans(job)
+    """Note this flow run as running here, and mark those of processes that died as crashed, where Prefect answers."""
+    try:
+        close_orphans(job)
+    except httpx.HTTPError as error:  # the next run does it
+        _log.warning("runs whose process died could not be marked as crashed: Prefect: %s", reason(error))
     with Presence(job.database, str(flow_run.id), job.name, this_process()):
         yield
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -20,9 +22,12 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
+from tasks.stores.retries import reason
+
 SCHEDULED_TAG = "auto-scheduled"
 """What Prefect marks runs with that a schedule made."""
 _MAX_RUNS_A_LOOK = 200
+_log = logging.getLogger("driftwheel.flows")
 
 
 def skip_superseded(client: SyncPrefectClient) -> int:
@@ -48,3 +53,11 @@ def skip_superseded(client: SyncPrefectClient) -> int:
         with suppress(ObjectNotFound):  # somebody removed it meanwhile
             client.set_flow_run_state(run_id, Cancelled(message=said))
     return len(superseded)
+
+
+def try_to_skip_superseded(client: SyncPrefectClient) -> None:
+    """Cancel them where Prefect answers; where it does not that is logged, and left to the next look."""
+    try:
+        skip_superseded(client)
+    except httpx.HTTPError as error:
+        _log.warning("whether runs pile up could not be seen: Prefect: %s", reason(error))

@@ -16,6 +16,7 @@ import httpx
 
 from expectations.masking import split_login
 from infra.settings import Settings
+from tasks.stores.flow_server import flow_server
 
 FRESH_SECONDS = 2.0
 """What is younger is not asked for again."""
@@ -246,7 +247,8 @@ class Servers:
         )
 
     async def _post(self, api: str, login: str, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        answer = await self._client.post(_url(api, path), json=body, auth=_auth(api, login))
+        address, auth = flow_server(api, login)
+        answer = await self._client.post(f"{address}{path}", json=body, auth=auth)
         return answer.raise_for_status().json()
 
     async def _pages(self, api: str, login: str, path: str, body: Mapping[str, Any]) -> list[Any]:
@@ -326,8 +328,8 @@ class Servers:
             If Prefect does not take it.
         """
         places = self._settings.places()
-        url = _url(places.flow_api, f"/deployments/{deployed.id}/schedules/{deployed.schedule}")
-        auth = _auth(places.flow_api, places.flow_login)
+        address, auth = flow_server(places.flow_api, places.flow_login)
+        url = f"{address}/deployments/{deployed.id}/schedules/{deployed.schedule}"
         answer = await self._client.patch(url, json={"active": active}, auth=auth)
         answer.raise_for_status()
         self._answers = replace(self._answers, at=self._answers.at - FRESH_SECONDS)
@@ -444,16 +446,6 @@ def per_minute(history: Sequence[tuple[float, Mapping[str, Counts]]], usecase: s
         failed = sum(two.errors.values()) - sum(one.errors.values())
         found.append((history[-1][0] - after, max(0, two.requests - one.requests) / minutes, max(0, failed) / minutes))
     return found
-
-
-def _url(api: str, path: str) -> str:
-    return f"{split_login(api)[0].rstrip('/')}{path}"
-
-
-def _auth(api: str, login: str) -> httpx.Auth:
-    own = split_login(api)[1]
-    user, _, password = login.partition(":")
-    return httpx.BasicAuth(user, password) if login else httpx.BasicAuth(*own) if own else httpx.Auth()
 
 
 def _deployed(told: Mapping[str, Any], coming: datetime | None) -> Deployed:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import httpx
 
-from expectations.masking import split_login
 from tasks.stores.database import Database
+from tasks.stores.flow_server import flow_server
 from tasks.stores.retries import repeated, server_error
 
 RETRAIN_REQUESTED = "driftwheel.retrain.requested"
@@ -56,9 +56,8 @@ def flush(database: Database, api: str | None, login: str = "") -> int:
         }
         for event in waiting
     ]
-    api, own = split_login(api)
+    api, auth = flow_server(api, login)
     try:
-        auth = httpx.BasicAuth(*login.split(":", 1)) if login else httpx.BasicAuth(*own) if own else None
         # an event keeps its id: sent twice, it is the same one
         repeated(lambda: httpx.post(f"{api}/events", json=body, timeout=_TIMEOUT, auth=auth).raise_for_status())
     except httpx.HTTPError as error:

@@ -42,3 +42,24 @@ def test_a_busy_prefect_is_asked_again_and_the_run_succeeds(
     assert asked["/api/artifacts/"] == [503, 0, 0]  # what came, and how good it is
     said = capfd.readouterr()
     assert "Traceback" not in said.out + said.err
+
+
+def test_what_prefect_does_not_answer_about_other_runs_ends_none(
+    stack: Addresses, make_use_case: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    from prefect import tags
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.running import run_flow
+    from flows.superseded import SCHEDULED_TAG
+
+    folder = make_use_case("alone")
+    with front(stack.prefect, lambda _, path: 500 if path == "/api/flow_runs/filter" else 0) as server:
+        with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}), tags(SCHEDULED_TAG):
+            verdict = run_flow("collect", str(folder), instant("2011-03-01"))
+        forget_prefect_services()
+    assert verdict.outcome == "done"
+    assert [record.getMessage() for record in caplog.records if record.name == "driftwheel.flows"] == [
+        "whether runs pile up could not be seen: Prefect: status 500",
+        "runs whose process died could not be marked as crashed: Prefect: status 500",
+    ]
