@@ -145,9 +145,22 @@ def try_challenger(
     Returns
     -------
     Tried or None
-        None where there is too little to tell anything by or to learn from, a loss has no logarithm, or the champion
-        needs a column that the use case has no more.
+        None where there is too little to tell anything by or to learn from, nothing can be learnt from it, a loss has
+        no logarithm, or the champion needs a column that the use case has no more.
     """
+    try:
+        return _try_challenger(rows, spec, window, champion, asked)
+    except TrainingError:  # the same would come of it again; the trial is written down as untold, and deciding goes on
+        return None
+
+
+def _try_challenger(
+    rows: pl.DataFrame,
+    spec: UseCase,
+    window: Window,
+    champion: Incumbent,
+    asked: Literal["auto", "recipe", "twin"],
+) -> Tried | None:
     newest = tried_rows(rows, spec, window)
     if newest is None:
         return None
@@ -161,16 +174,13 @@ def try_challenger(
     if not twin and not _can_answer(champion, rows):
         return None
     recipe = _twin() if twin else settled
-    try:
-        challenger = fit_recipe(before, spec, recipe)
-        learnt = training_window(rows.filter(pl.col(clock) <= champion.cutoff), spec)
-        old = fit_recipe(learnt, spec, recipe) if twin else champion
-        fresh, incumbent = (
-            score_rows(newest, spec, challenger.classes, each.predict(newest, repaired=True), each.classes)
-            for each in (challenger, old)
-        )
-    except TrainingError:  # the same would come of it again; the trial is written down as untold, and deciding goes on
-        return None
+    challenger = fit_recipe(before, spec, recipe)
+    learnt = training_window(rows.filter(pl.col(clock) <= champion.cutoff), spec)
+    old = fit_recipe(learnt, spec, recipe) if twin else champion
+    fresh, incumbent = (
+        score_rows(newest, spec, challenger.classes, each.predict(newest, repaired=True), each.classes)
+        for each in (challenger, old)
+    )
     gap, variance = _gap(metric, incumbent, fresh, newest[clock], spec)
     if not (math.isfinite(gap) and math.isfinite(variance)):
         return None
@@ -215,8 +225,9 @@ def hold_against_predecessor(
 def try_now(job: Job) -> Tried | None:
     """Try a challenger on the newest window of the champion whose performance is known, once, if the policy asks so.
 
-    In its first windows the champion is held against the one before it, whatever the policy. What was found, or that
-    nothing could be, goes into the ledger, where the decision about the window reads it.
+    In its first windows the champion is held against the one before it, whatever the policy. Models of another kind of
+    problem than the use case declares now are held against nothing. What was found, or that nothing could be, goes into
+    the ledger, where the decision about the window reads it.
     """
     spec = job.usecase.spec
     asked, champion = spec.monitoring.policy.tries, current_champion(job)
@@ -239,11 +250,13 @@ def try_now(job: Job) -> Tried | None:
         return None
     before, lost = _load(job, predecessor)
     rows = training_rows(job.known.labelled())
-    tried = None
-    if asked is not None:
+    comparable = champion.manifest.task == spec.task
+    tried = back = None
+    if asked is not None and comparable:
         with part("a challenger for a trial"):
             tried = try_challenger(rows, spec, window, champion, asked)
-    back = None if before is None else hold_against_predecessor(rows, spec, window, champion, before)
+    if before is not None and comparable and before.manifest.task == spec.task:
+        back = hold_against_predecessor(rows, spec, window, champion, before)
     evidence: dict[str, Any] = {
         "bundle": champion.digest,
         "window": window.to_dict(),
@@ -254,7 +267,7 @@ def try_now(job: Job) -> Tried | None:
         action, words = "better" if tried.gap > 0 else "no better", str(tried)
         evidence |= tried.to_dict()
     else:
-        action, words = "untold", "no fresh model was tried" if asked is None else "too little to try a fresh model by"
+        action, words = "untold", _why_untold(asked, champion, spec)
     if back is not None:
         words += f"; the champion before would have lost {100 * math.expm1(-back.gap):+.1f} %"
     if lost:
@@ -267,6 +280,14 @@ def try_now(job: Job) -> Tried | None:
             job.database.write(connection, entry)
             job.database.resolve(connection, job.name, "not-compared", "nothing is to be compared any more", job.as_of)
     return tried
+
+
+def _why_untold(asked: str | None, champion: Bundle, spec: UseCase) -> str:
+    if asked is None:
+        return "no fresh model was tried"
+    if champion.manifest.task != spec.task:
+        return f"no fresh model was tried: the champion is of {champion.manifest.task}, the use case of {spec.task} now"
+    return "too little to try a fresh model by"
 
 
 def _predecessor(job: Job, champion: Bundle) -> str | None:

@@ -29,6 +29,7 @@ from tasks.stores.releases import Served
 from tasks.training.packing import training_rows
 from tasks.training.trying import hold_against_predecessor, known_before, try_challenger, try_now
 from tests.conftest import instant
+from tests.integration.test_watching import changed
 from tests.unit.test_training import released, rows
 
 Make = Callable[..., Path]
@@ -255,6 +256,14 @@ def test_a_champion_that_needs_a_column_of_before_is_not_tried_against(
     window = Window(instant("2011-04-01"), instant("2011-05-01"))
     assert try_challenger(frame, trying.usecase.spec, window, champion, "recipe") is None
     assert hold_against_predecessor(frame, trying.usecase.spec, window, champion, champion) is None
+
+
+def test_a_champion_of_another_kind_of_problem_is_not_tried_against_and_that_is_said(trying: Job) -> None:
+    measured(trying, "2011-04-01", "2011-05-01", "good")
+    assert try_now(changed(trying, task="multiclass_classification")) is None
+    (entry,) = trying.database.entries(trying.name, kind="trial")
+    assert entry.action == "untold"
+    assert "the champion is of regression, the use case of multiclass_classification now" in entry.summary
 
 
 def test_the_champion_before_is_held_against_this_one_whatever_the_policy(job: Job, tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 from sqlalchemy import delete
 
+from expectations.errors import TrainingError
+from expectations.windows import Window
 from tasks.bundles.champion import current_champion
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
@@ -18,7 +21,10 @@ from tasks.monitoring.watching import measure_windows
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
 from tasks.stores.tables import measurements
-from tasks.training.trying import try_now
+from tasks.training.learning import classes_of
+from tasks.training.packing import training_rows
+from tasks.training.trying import try_challenger, try_now
+from tests.conftest import instant
 from tests.integration.test_watching import labelled, open_job, served
 from tests.unit.test_problems import write_sky
 from tests.unit.test_training import released, rows
@@ -97,3 +103,14 @@ def test_windows_of_several_classes_are_measured_tried_and_decided(job: Job) -> 
     decide_now(job)
     (decision,) = job.database.entries(job.name, kind="decision")
     assert "log_loss" in decision.summary
+
+
+def test_a_window_that_nothing_can_be_learnt_of_has_no_trial(job: Job) -> None:
+    champion, spec = current_champion(job), job.usecase.spec
+    assert champion is not None
+    frame = training_rows(job.known.labelled())
+    many = frame.with_columns(pl.int_range(pl.len()).cast(pl.String).alias(spec.label.column))
+    with pytest.raises(TrainingError, match="at most 100 classes"):
+        classes_of(many, spec)
+    window = Window(instant("2011-04-01"), instant("2011-05-01"))
+    assert try_challenger(many, spec, window, champion, "recipe") is None
