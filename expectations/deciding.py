@@ -65,6 +65,8 @@ class Seen:
 
     Attributes
     ----------
+    drifted : tuple of str
+        Columns; all that are watched of the predictions are one.
     number : int
         As for `Trial`.
     grown : float

@@ -247,9 +247,10 @@ def _seen(
         else say_unknown(each["metric"], content)
         for each in content["realised"]
     ]
-    drifted = tuple(_named(each) for each in content["drift"] if each["drifted"])
-    others = (PREDICTION, label)
-    inputs = sum(each["drifted"] and each["column"] not in others for each in content["drift"])
+    found = [each for each in content["drift"] if each["drifted"]]
+    predictions = [each for each in found if each["column"].startswith(PREDICTION)]
+    drifted = tuple(_named(each, len(predictions)) for each in found if each not in predictions[1:])
+    inputs = len(found) - len(predictions) - sum(each["column"] == label for each in found)
     detail, expected = ", ".join(parts), expected_status(content)
     return Seen(content["status"], content["rows"], drifted, detail, number, grown, trial, back, expected, inputs)
 
@@ -282,11 +283,12 @@ def _beaten(realised: dict[str, Any]) -> str:
     return f", worse than {_BASELINES[best]} ({better[best]:.4f})"
 
 
-def _named(drift: dict[str, Any]) -> str:
+def _named(drift: dict[str, Any], predictions: int) -> str:
+    """Name what drifted; all columns of predictions, of which so many drifted, are one."""
     name = str(drift["column"])
     if name.startswith(PREDICTION):
         each = name.removeprefix(PREDICTION).strip()
-        name = f"the predictions of {each}" if each else "the predictions"
+        name = f"the predictions of {each}" if each and predictions == 1 else "the predictions"
     missing = drift.get("what") == "missing" or drift["missing_share"] == 1
     return f"{name} ({drift['missing_share']:.0%} missing)" if missing else name
 

@@ -148,6 +148,19 @@ def test_a_window_without_labels_does_not_end_a_loss(job: Job) -> None:
     assert standing() == []
 
 
+def test_what_drifted_of_the_predictions_is_one_column_and_no_input(job: Job) -> None:
+    measured(job, "2011-04-01", "2011-05-01", "good")
+    (content,) = job.database.measurements(job.name)
+    label = job.usecase.spec.label.column
+    names = ("_prediction gold", "temp", "_prediction", "_prediction silver", label)
+    content["drift"] = [{"column": name, "drifted": True, "missing_share": 0.0} for name in names]
+    job.database.put_measurement(job.name, instant("2011-04-01"), instant("2011-05-01"), content)
+    deciding.decide_now(job)
+    kept = History.from_dict(job.database.entries(job.name)[-1].evidence["history"])
+    assert kept.windows[-1].drifted == ("the predictions", "temp", label)
+    assert kept.windows[-1].inputs == 1
+
+
 def test_a_metric_that_is_no_number_is_named_and_decides_nothing(job: Job) -> None:
     measured(job, "2011-04-01", "2011-05-01", "unknown")
     (content,) = job.database.measurements(job.name)
