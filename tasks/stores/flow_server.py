@@ -7,7 +7,7 @@ import httpx
 from expectations.masking import split_login
 
 
-def flow_server(api: str, login: str = "") -> tuple[str, httpx.BasicAuth | None]:
+def flow_server(api: str, login: str = "") -> tuple[str, httpx.Auth]:
     """Return the address without a login in it, and the login: the one that is set, else the address's own.
 
     Parameters
@@ -17,10 +17,10 @@ def flow_server(api: str, login: str = "") -> tuple[str, httpx.BasicAuth | None]
 
     Examples
     --------
-    >>> flow_server("http://prefect:4200/api/")
-    ('http://prefect:4200/api', None)
+    >>> flow_server("http://ann:pass@prefect:4200/api/")[0]
+    'http://prefect:4200/api'
     """
     address, own = split_login(api)
     user, _, password = login.partition(":")
     given = (user, password) if login else own
-    return address.rstrip("/"), httpx.BasicAuth(*given) if given else None
+    return address.rstrip("/"), httpx.BasicAuth(*given) if given else httpx.Auth()
