@@ -295,9 +295,11 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        await page.doing.close()
-        await page.servers.close()
+        try:
+            yield
+        finally:
+            await page.doing.close()
+            await page.servers.close()
 
     return Starlette(
         routes=[

@@ -171,9 +171,10 @@ class Servers:
         }
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, once nothing asks any more."""
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait({self._task})
         await self._client.aclose()
 
     async def answers(self) -> Answers:

@@ -35,8 +35,11 @@ def test_schedules_and_runs_are_shown_and_started(stack: Addresses, make_use_cas
     base = "/usecases/paged"
 
     async def look() -> None:
-        transport = httpx.ASGITransport(application(settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as page:
+        app = application(settings)
+        async with (
+            app.router.lifespan_context(app),  # closes its connections to the servers
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", timeout=60) as page,
+        ):
 
             async def shown(words: str) -> str:
                 for _ in range(60):
