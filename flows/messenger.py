@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def note_schedules(settings: Settings, usecase: str) -> list[str]:
         answer = httpx.get(f"{api}/deployments/name/monitor/{usecase}", timeout=_PING_SECONDS, auth=auth)
         found = answer.raise_for_status().json()
         active = [] if found["paused"] else [each["schedule"] for each in found["schedules"] if each["active"]]
-        lines = sorted(each["cron"] for each in active if "cron" in each)
+        lines = sorted(_line(each) for each in active if "cron" in each)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):  # no answer, or not Prefect's
         return list(known.get("lines", ()))
     if known.get("lines") != lines:
@@ -95,6 +95,12 @@ def note_schedules(settings: Settings, usecase: str) -> list[str]:
                 _log.warning("the monitor schedule %r of %s cannot be read: it is not watched", line, usecase)
         database.mark(usecase, _SCHEDULE, json.dumps({"lines": lines, "since": datetime.now(UTC).isoformat()}))
     return lines
+
+
+def _line(schedule: Mapping[str, str | None]) -> str:
+    """Return a schedule's cron line, in another zone than UTC with its name behind, which is no line that is read."""
+    zone = schedule.get("timezone") or "UTC"
+    return str(schedule["cron"]) if zone == "UTC" else f"{schedule['cron']} {zone}"
 
 
 def watch_monitoring(settings: Settings, usecase: str, now: datetime, since: datetime) -> bool:

@@ -1,13 +1,13 @@
 """A cron line that is taken is one the scheduler takes, and comes up."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from prefect._vendor.croniter import croniter
 
-from expectations.cron import check_cron
+from expectations.cron import check_cron, last_due
 
 PARTS = st.one_of(
     st.sampled_from(
@@ -30,6 +30,37 @@ def test_what_is_taken_comes_up(line: str) -> None:
     croniter(line, datetime(2026, 1, 1, tzinfo=UTC)).get_next()
 
 
+def field(least: int, most: int) -> st.SearchStrategy[str]:
+    """Draw a field whose values exist, of any form."""
+    value, step = st.integers(least, most), st.sampled_from(["", "", "/2", "/7"])
+    ranges = st.tuples(value, value, step).map(lambda p: f"{p[0]}-{p[1]}{p[2] if p[0] < p[1] else ''}")
+    parts = st.one_of(value.map(str), st.just("*"), step.map("*{}".format), ranges)
+    return st.one_of(st.just("*"), st.lists(parts, min_size=1, max_size=2).map(",".join))
+
+
+@settings(max_examples=500)
+@given(
+    st.tuples(*(field(*ends) for ends in ((0, 59), (0, 23), (1, 28), (1, 12), (0, 7)))).map(" ".join),
+    st.integers(0, 4 * 366 * 24 * 3600),
+)
+def test_the_last_moment_is_that_of_the_scheduler(line: str, seconds: int) -> None:
+    until = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    try:
+        last = last_due(line, until)
+    except ValueError:
+        assume(False)
+    assert last <= until
+    assert croniter(line, last - timedelta(minutes=1)).get_next(datetime) == last
+    assert croniter(line, last).get_next(datetime) > until
+
+
+def test_a_moment_that_has_not_come_is_not_the_last() -> None:
+    due = datetime(2028, 2, 29, 3, 30, tzinfo=UTC)
+    assert last_due("30 3 29 2 *", due) == due
+    assert last_due("30 3 29 2 *", due - timedelta(microseconds=1)) == due.replace(year=2024)
+    assert last_due("0 22-2 * * sat-sun", due) == datetime(2028, 2, 27, 23, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     "line", ["0 3 * * *", "*/15 * * * *", "0 22-2 * * sat-sun", "0 0 1 jan,Jul *", "5,10-20/5 4 1-7 * 7"]
 )
@@ -50,8 +81,13 @@ def test_what_people_write_is_taken(line: str) -> None:
         "a * * * *",
         "- * * * *",
         "@daily",
+        "* * * * 3-wed",
+        "0 0 * * 7-sun",
+        "59/5 * * * *",
+        "* * * * 7/2",
+        "54-46/5 * * * *",
     ],
 )
-def test_what_is_none_or_never_comes_is_refused(line: str) -> None:
-    with pytest.raises(ValueError, match=r"cron line|no month has"):
+def test_what_is_none_or_never_comes_or_is_read_otherwise_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"cron line|no month has|write \w+ alone|in steps"):
         check_cron(line)

@@ -124,15 +124,17 @@ def test_a_schedule_that_cannot_be_read_is_said_and_skipped(
 ) -> None:
     settings, began = Settings(), datetime.now(UTC)
     odd = ["@daily", "0 0 30 2 *"]
-    world.schedules = [{"active": True, "schedule": {"cron": line}} for line in odd]
-    assert note_schedules(settings, "rentals") == sorted(odd)
+    world.schedules = [{"active": True, "schedule": {"cron": line, "timezone": "UTC"}} for line in odd]
+    world.schedules.append({"active": True, "schedule": {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}})
+    assert note_schedules(settings, "rentals") == sorted([*odd, "0 3 * * * Europe/Berlin"])
     assert "'@daily' of rentals cannot be read" in caplog.text
+    assert "'0 3 * * * Europe/Berlin' of rentals cannot be read" in caplog.text
     assert not watch_monitoring(settings, "rentals", began + timedelta(days=3), began)
     world.schedules.append(HOURLY)
     note_schedules(settings, "rentals")
     assert watch_monitoring(settings, "rentals", began + timedelta(days=3), began)
     world.schedules = [{"active": True}]  # no answer of Prefect's: what is known stays
-    assert len(note_schedules(settings, "rentals")) == 3
+    assert len(note_schedules(settings, "rentals")) == 4
 
 
 def test_a_fault_of_one_use_case_ends_nothing_for_others(
