@@ -30,7 +30,7 @@ from prefect.schedules import Cron, Schedule
 from expectations.errors import DriftwheelError, StackError
 from expectations.loading import LoadedUseCase
 from flows.left_out import forget_left_out, note_left_out
-from flows.messenger import Messenger, note_schedules
+from flows.messenger import Messenger, MonitorSchedules, note_schedules
 from flows.superseded import skip_superseded, try_to_skip_superseded
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
@@ -208,9 +208,11 @@ def install(client: SyncPrefectClient, settings: Settings, place: Callable[[Runn
             place(deployment)
         remember(usecase, database)
         automate(client, name)
-        note_schedules(settings, name)
         forget_left_out(settings, name)
         installed.append(name)
+    schedules = MonitorSchedules(settings)
+    for name in installed:
+        note_schedules(settings, name, schedules)
     return installed
 
 

@@ -11,19 +11,21 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from expectations.cron import last_due
 from expectations.errors import DriftwheelError
 from expectations.loading import FILE, SUITE, LoadedUseCase, readable_alerts
-from expectations.masking import split_login
 from expectations.usecase import REPLAY
 from flows.left_out import end_left_out
 from infra.settings import Settings
 from tasks.stores.alerts import Sent, deliver
 from tasks.stores.finding_kinds import describe
+from tasks.stores.flow_server import flow_server
 from tasks.stores.messages import Calendar
 from tasks.stores.presences import PRESENCE
 
@@ -31,6 +33,8 @@ LOOK_SECONDS = 20.0
 GRACE = timedelta(minutes=15)
 """How late a monitor run may end before it counts as one that did not run, where none is at work."""
 _PING_SECONDS = 5.0
+_PAGE = 200
+"""Deployments that Prefect names in one answer."""
 _SCHEDULE, _MONITORED = "monitor schedule", "monitored"
 """Marks in the platform database: the schedules Prefect has now, and when the last monitor run ended."""
 _log = logging.getLogger("driftwheel.flows")
@@ -53,7 +57,7 @@ def note_monitored(settings: Settings, usecase: LoadedUseCase) -> None:
     database.mark(usecase.name, _MONITORED, now.isoformat())
     database.end(usecase.name, ["unmonitored"], "a monitor run came to its end", now)
     if not json.loads(database.marked(usecase.name, _SCHEDULE) or "{}").get("lines"):
-        note_schedules(settings, usecase.name)  # it may have been switched on since
+        note_schedules(settings, usecase.name, MonitorSchedules(settings))  # it may have been switched on since
     heartbeat = usecase.spec.heartbeat
     if heartbeat is None:
         return
@@ -72,22 +76,56 @@ def note_monitored(settings: Settings, usecase: LoadedUseCase) -> None:
         talker.setLevel(former)
 
 
-def note_schedules(settings: Settings, usecase: str) -> list[str]:
+class MonitorSchedules:
+    """By which cron lines monitoring runs: asked of Prefect once for all use cases, when the first is asked for.
+
+    Where it does not answer it is not asked again: a look makes its own.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def lines(self, usecase: str) -> list[str] | None:
+        """Return the lines of a use case, none where it is paused; None where Prefect does not say."""
+        try:
+            found = self._deployments[usecase]
+            active = [] if found["paused"] else [each["schedule"] for each in found["schedules"] if each["active"]]
+            return sorted(_line(each) for each in active if "cron" in each)
+        except (KeyError, TypeError):  # no such deployment, or no answer of Prefect's
+            return None
+
+    @cached_property
+    def _deployments(self) -> dict[str, Any]:
+        places = self._settings.places()
+        api, auth = flow_server(places.flow_api, places.flow_login)
+        wanted = {"flows": {"name": {"any_": ["monitor"]}}, "sort": "NAME_ASC", "limit": _PAGE}
+        found: list[Any] = []
+        try:
+            while len(found) % _PAGE == 0:
+                body = {**wanted, "offset": len(found)}
+                answer = httpx.post(f"{api}/deployments/filter", json=body, timeout=_PING_SECONDS, auth=auth)
+                more = answer.raise_for_status().json()
+                found += more
+                if not more:
+                    break
+            return {each["name"]: each for each in found}
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):  # no answer, or not Prefect's
+            return {}
+
+
+def note_schedules(settings: Settings, usecase: str, schedules: MonitorSchedules) -> list[str]:
     """Note by which cron lines monitoring runs, as Prefect has them now; returns them, none where it is paused.
 
     Where Prefect does not answer, or has no such deployment, what is known stays.
     """
     database = settings.platform()
     known = json.loads(database.marked(usecase, _SCHEDULE) or "{}")
-    api, own = split_login(settings.places().flow_api)
-    login = tuple(settings.prefect_login.split(":", 1)) if settings.prefect_login else own
-    try:
-        auth = httpx.BasicAuth(*login) if login else None
-        answer = httpx.get(f"{api}/deployments/name/monitor/{usecase}", timeout=_PING_SECONDS, auth=auth)
-        found = answer.raise_for_status().json()
-        active = [] if found["paused"] else [each["schedule"] for each in found["schedules"] if each["active"]]
-        lines = sorted(_line(each) for each in active if "cron" in each)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):  # no answer, or not Prefect's
+    lines = schedules.lines(usecase)
+    if lines is None:
         return list(known.get("lines", ()))
     if known.get("lines") != lines:
         for line in lines:
@@ -103,8 +141,10 @@ def _line(schedule: Mapping[str, str | None]) -> str:
     return str(schedule["cron"]) if zone == "UTC" else f"{schedule['cron']} {zone}"
 
 
-def watch_monitoring(settings: Settings, usecase: str, now: datetime, since: datetime) -> bool:
-    """Record that monitoring should have run and did not; returns whether that stands.
+def watch_monitoring(
+    settings: Settings, usecase: str, now: datetime, since: datetime, schedules: MonitorSchedules
+) -> bool:
+    """Record that monitoring should have run and did not, once for each run that was due; returns whether that stands.
 
     Parameters
     ----------
@@ -112,22 +152,28 @@ def watch_monitoring(settings: Settings, usecase: str, now: datetime, since: dat
         When this process began to look: what was missed before, while all was down, is made up by one run.
     """
     database = settings.platform()
-    known = json.loads(database.marked(usecase, _SCHEDULE) or "{}")
+    marks = database.marks_of(usecase, (_SCHEDULE, _MONITORED))
+    known = json.loads(marks.get(_SCHEDULE) or "{}")
     if not known.get("lines"):
         database.end(usecase, ["unmonitored"], "it has no active schedule", now)
         return False
-    ended = database.marked(usecase, _MONITORED)
+    ended = marks.get(_MONITORED)
     last = datetime.fromisoformat(ended) if ended else None
     due = missed(known["lines"], last, max(since, datetime.fromisoformat(known["since"])), now)
     if due is None or any(abs(now - seen) < PRESENCE for _, seen in database.present(usecase).values()):
         return False  # a flow of it is at work, where one is present
-    if note_schedules(settings, usecase) != known["lines"]:  # somebody paused or changed it: that is no fault
+    if (
+        note_schedules(settings, usecase, schedules) != known["lines"]
+    ):  # somebody paused or changed it: that is no fault
         database.end(usecase, ["unmonitored"], "its schedule was changed", now)
         return False
     said = f"the last run ended {last:%Y-%m-%d %H:%M}" if last else "none has ended yet"
     summary = f"a monitor run was due at {due:%Y-%m-%d %H:%M} UTC and did not come to its end; {said}"
-    with database.transaction() as connection:
-        database.record(connection, describe(usecase, "unmonitored", "failure", summary, {"due": due}), now)
+    before = database.finding(usecase, "unmonitored")
+    if before is None or not before.open or before.last_seen < due:
+        with database.transaction() as connection:
+            found = describe(usecase, "unmonitored", "failure", summary, {"due": due})
+            database.record(connection, found, due, once=True)
     return True
 
 
@@ -179,17 +225,18 @@ class Messenger(threading.Thread):
         except DriftwheelError as error:
             _log.error("messages wait: %s", error)
             return
+        schedules = MonitorSchedules(self.settings)
         for name, folder in registered.items():
             try:
-                self._look_at(name, folder)
+                self._look_at(name, folder, schedules)
             except DriftwheelError as error:
                 _log.error("messages of %s wait: %s", name, error)
             except Exception as error:  # noqa: BLE001 - this thread serves every use case: a fault of one must not end it
                 _log.error("messages of %s wait: %s", name, type(error).__name__)  # its words may hold an address
 
-    def _look_at(self, name: str, folder: Path) -> None:
+    def _look_at(self, name: str, folder: Path, schedules: MonitorSchedules) -> None:
         database = self.settings.platform()
-        watch_monitoring(self.settings, name, datetime.now(UTC), self._began)
+        watch_monitoring(self.settings, name, datetime.now(UTC), self._began, schedules)
         try:
             usecase = self._load(name, folder)
         except DriftwheelError:  # reported as a finding by whoever ran it

@@ -6,6 +6,7 @@ writer, and needs no disk that can be written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -98,3 +99,10 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries):
         with self.reading() as connection:
             where = (tables.marks.c.usecase == usecase) & (tables.marks.c.name == name)
             return connection.execute(select(tables.marks.c.value).where(where)).scalar_one_or_none()
+
+    def marks_of(self, usecase: str, names: Sequence[str]) -> dict[str, str]:
+        """Return those of some remembered values that there are."""
+        query = select(tables.marks.c.name, tables.marks.c.value)
+        with self.reading() as connection:
+            rows = connection.execute(query.where(tables.marks.c.usecase == usecase, tables.marks.c.name.in_(names)))
+            return {row.name: row.value for row in rows}

@@ -102,10 +102,16 @@ class Finding:
 class Findings(Transactions):
     """What is wrong with each use case, and what was."""
 
-    def record(self, connection: Connection, found: Found, as_of: datetime) -> bool:
+    def record(self, connection: Connection, found: Found, as_of: datetime, *, once: bool = False) -> bool:
         """Open a finding inside a transaction, or refresh the open one with this key.
 
         A severity that rises counts as news: whoever acknowledged the lesser one has not seen this.
+
+        Parameters
+        ----------
+        once : bool
+            Whether what was found as of an instant is the same look where another process finds it, too: it is counted
+            once.
 
         Returns
         -------
@@ -138,7 +144,7 @@ class Findings(Transactions):
         risen = worse(found.severity, known.severity)
         values: dict[str, Any] = {
             "last_seen": max(as_of, known.last_seen),
-            "times_seen": known.times_seen + 1,
+            "times_seen": known.times_seen + (not once or as_of > known.last_seen),
             "due": min(known.due, now),
         }
         if risen:

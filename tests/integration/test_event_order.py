@@ -53,7 +53,7 @@ def test_automations_and_deployments_removed_by_hand_are_back_with_the_next_star
     from prefect.client.orchestration import get_client
 
     from flows.deployments import EVENTS, install
-    from flows.messenger import note_schedules
+    from flows.messenger import MonitorSchedules, note_schedules
 
     folder, settings = make_use_case("unwired"), Settings()
     settings.platform().add_use_case("unwired", folder, settings.use_case(str(folder)).digest)
@@ -73,13 +73,17 @@ def test_automations_and_deployments_removed_by_hand_are_back_with_the_next_star
         assert installed() == wired
         client.delete_deployment(client.read_deployment_by_name("train/unwired").id)
         assert installed() == wired
+
+        def noted() -> list[str]:
+            return note_schedules(settings, "unwired", MonitorSchedules(settings))
+
         # who watches whether monitoring runs asks for its schedule: as in the YAML, and as a person changes it
-        assert note_schedules(settings, "unwired") == []
+        assert noted() == []
         monitor = client.read_deployment_by_name("monitor/unwired")
         client.update_deployment_schedule(monitor.id, monitor.schedules[0].id, active=True)
-        assert note_schedules(settings, "unwired") == ["0 * * * *"]
+        assert noted() == ["0 * * * *"]
         client.pause_deployment(monitor.id)
-        assert note_schedules(settings, "unwired") == []
+        assert noted() == []
     settings.platform().remove_use_case("unwired")
 
 

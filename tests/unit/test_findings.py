@@ -36,6 +36,14 @@ def test_looking_again_refreshes_the_one_that_stands(database: Database) -> None
     assert (one.evidence, one.title, one.body) == ({"windows": 3}, "no requests", "none since noon")
 
 
+def test_the_same_look_of_two_processes_counts_once_where_that_is_said(database: Database) -> None:
+    for as_of in (NOW, NOW, NOW + HOUR, NOW, NOW + HOUR):
+        with database.transaction() as connection:
+            database.record(connection, found(), as_of, once=True)
+    (one,) = database.open_findings("x")
+    assert (one.opened, one.last_seen, one.times_seen) == (NOW, NOW + HOUR, 2)
+
+
 def test_what_is_gone_is_resolved_once_and_opens_anew(database: Database) -> None:
     record(database, found())
     assert resolve(database, as_of=NOW + HOUR)

@@ -18,7 +18,15 @@ from expectations.cron import last_due
 from expectations.errors import UseCaseError
 from expectations.loading import LoadedUseCase
 from flows.left_out import note_left_out
-from flows.messenger import GRACE, Messenger, missed, note_monitored, note_schedules, watch_monitoring
+from flows.messenger import (
+    GRACE,
+    Messenger,
+    MonitorSchedules,
+    missed,
+    note_monitored,
+    note_schedules,
+    watch_monitoring,
+)
 from infra.settings import Settings
 from tasks.stores.finding_kinds import describe
 from tests.conftest import instant
@@ -29,13 +37,27 @@ HOURLY = {"active": True, "schedule": {"cron": "0 * * * *"}}
 
 @dataclass
 class World:
-    """Everything outside: Prefect's answer about schedules, and what was asked of a chat and of a heartbeat."""
+    """Everything outside: Prefect's answer about schedules, and what was asked of a chat and of a heartbeat.
+
+    Prefect knows the schedule of `rentals`, and of as many others as are named.
+    """
 
     url: str = ""
     schedules: list[dict[str, object]] = field(default_factory=lambda: [HOURLY])
     paused: bool = False
+    others: int = 0
     asked: list[str] = field(default_factory=list)
     status: int = 200
+
+    def deployments(self, offset: int) -> list[dict[str, object]]:
+        """Return a page of what Prefect has, by name."""
+        known = {"paused": self.paused, "schedules": self.schedules}
+        names = sorted(["rentals", *(f"other-{number:03}" for number in range(self.others))])
+        return [{"name": name, **known} for name in names[offset : offset + 200]]
+
+    def questions(self) -> int:
+        """Return how often Prefect was asked."""
+        return self.asked.count("/api/deployments/filter")
 
 
 @pytest.fixture
@@ -44,11 +66,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
             world.asked.append(self.path)
             self.send_response(world.status)
             self.end_headers()
-            self.wfile.write(json.dumps({"paused": world.paused, "schedules": world.schedules}).encode())
+            found = world.deployments(json.loads(body)["offset"]) if self.path == "/api/deployments/filter" else {}
+            self.wfile.write(json.dumps(found).encode())
 
         def do_POST(self) -> None:
             self.do_GET()
@@ -76,65 +99,115 @@ def usecase(
     return loaded
 
 
+def note() -> list[str]:
+    """Note the schedules as Prefect has them now."""
+    return note_schedules(Settings(), "rentals", MonitorSchedules(Settings()))
+
+
+def watch(now: datetime, since: datetime) -> bool:
+    """Look once whether monitoring ran."""
+    return watch_monitoring(Settings(), "rentals", now, since, MonitorSchedules(Settings()))
+
+
 def standing() -> list[str]:
     return [each.key for each in Settings().platform().open_findings("rentals")]
 
 
 def test_a_run_that_was_due_and_did_not_end_is_a_finding_until_one_ends(usecase: LoadedUseCase, world: World) -> None:
     settings, long_ago = Settings(), datetime.now(UTC) - timedelta(days=1)
-    assert note_schedules(settings, "rentals") == ["0 * * * *"]
+    assert note() == ["0 * * * *"]
     later = datetime.now(UTC) + timedelta(hours=3)
-    assert watch_monitoring(settings, "rentals", later, long_ago)
+    assert watch(later, long_ago)
     (finding,) = settings.platform().open_findings("rentals")
     assert (finding.key, finding.severity) == ("unmonitored", "failure")
     assert "none has ended yet" in finding.body
-    assert not watch_monitoring(settings, "rentals", later, later)  # all was down: one run makes up for it
+    assert not watch(later, later)  # all was down: one run makes up for it
     note_monitored(settings, usecase)
     assert standing() == []
-    assert not watch_monitoring(settings, "rentals", datetime.now(UTC), long_ago)
+    assert not watch(datetime.now(UTC), long_ago)
 
 
 def test_a_schedule_that_was_paused_or_switched_on_in_prefect_is_asked_for(
     usecase: LoadedUseCase, world: World
 ) -> None:
     settings, began = Settings(), datetime.now(UTC)
-    note_schedules(settings, "rentals")
+    note()
     world.paused = True
-    assert not watch_monitoring(settings, "rentals", began + timedelta(hours=3), began)
+    assert not watch(began + timedelta(hours=3), began)
     assert standing() == []
     world.paused = False
-    assert not watch_monitoring(settings, "rentals", began + timedelta(hours=3), began)
+    assert not watch(began + timedelta(hours=3), began)
     note_monitored(settings, usecase)
-    assert watch_monitoring(settings, "rentals", datetime.now(UTC) + timedelta(hours=3), began)
+    assert watch(datetime.now(UTC) + timedelta(hours=3), began)
 
 
 def test_a_schedule_that_is_paused_before_the_next_look_ends_it(usecase: LoadedUseCase, world: World) -> None:
-    settings, began = Settings(), datetime.now(UTC)
-    note_schedules(settings, "rentals")
+    began = datetime.now(UTC)
+    note()
     later = began + timedelta(hours=3)
-    assert watch_monitoring(settings, "rentals", later, began)
+    assert watch(later, began)
     world.paused = True
-    note_schedules(settings, "rentals")
-    assert not watch_monitoring(settings, "rentals", later, began)
+    note()
+    assert not watch(later, began)
     assert standing() == []
 
 
 def test_a_schedule_that_cannot_be_read_is_said_and_skipped(
     usecase: LoadedUseCase, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings, began = Settings(), datetime.now(UTC)
+    began = datetime.now(UTC)
     odd = ["@daily", "0 0 30 2 *"]
     world.schedules = [{"active": True, "schedule": {"cron": line, "timezone": "UTC"}} for line in odd]
     world.schedules.append({"active": True, "schedule": {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}})
-    assert note_schedules(settings, "rentals") == sorted([*odd, "0 3 * * * Europe/Berlin"])
+    assert note() == sorted([*odd, "0 3 * * * Europe/Berlin"])
     assert "'@daily' of rentals cannot be read" in caplog.text
     assert "'0 3 * * * Europe/Berlin' of rentals cannot be read" in caplog.text
-    assert not watch_monitoring(settings, "rentals", began + timedelta(days=3), began)
+    assert not watch(began + timedelta(days=3), began)
     world.schedules.append(HOURLY)
-    note_schedules(settings, "rentals")
-    assert watch_monitoring(settings, "rentals", began + timedelta(days=3), began)
+    note()
+    assert watch(began + timedelta(days=3), began)
     world.schedules = [{"active": True}]  # no answer of Prefect's: what is known stays
-    assert len(note_schedules(settings, "rentals")) == 4
+    assert len(note()) == 4
+
+
+def test_a_look_asks_prefect_once_however_many_wait_for_a_run(usecase: LoadedUseCase, world: World) -> None:
+    database, since = Settings().platform(), datetime.now(UTC) - timedelta(hours=5)
+    for name in ("rentals", "other-000", "other-001"):
+        database.add_use_case(name, usecase.folder.parent / name, "digest")
+        database.mark(name, "monitor schedule", json.dumps({"lines": ["0 * * * *"], "since": since.isoformat()}))
+    messenger = Messenger(Settings())
+    messenger._began = since
+    for world.others, world.status, questions in ((1, 200, 1), (1, 500, 1), (250, 200, 2)):
+        before = world.questions()
+        messenger.look()
+        assert world.questions() - before == questions
+        assert [each.usecase for each in database.open_findings() if each.key == "unmonitored"] == [
+            "other-000",
+            "other-001",
+            "rentals",
+        ]
+
+
+def test_the_schedules_of_more_use_cases_than_one_answer_holds_are_known(usecase: LoadedUseCase, world: World) -> None:
+    world.others = 399
+    assert note() == ["0 * * * *"]  # the last one of two full answers
+    assert world.questions() == 3
+
+
+def test_a_missed_run_is_counted_once_however_often_it_is_looked_for(usecase: LoadedUseCase, world: World) -> None:
+    database, since = Settings().platform(), instant("2026-01-01 00:30")
+    database.mark("rentals", "monitor schedule", json.dumps({"lines": ["0 * * * *"], "since": since.isoformat()}))
+
+    def seen(at: str) -> tuple[datetime, datetime, int]:
+        for _ in range(3):
+            assert watch(instant(at), since)
+        (found,) = database.open_findings("rentals")
+        return found.opened, found.last_seen, found.times_seen
+
+    first, second = instant("2026-01-01 01:00"), instant("2026-01-01 02:00")
+    assert seen("2026-01-01 01:16") == (first, first, 1)
+    assert seen("2026-01-01 02:10") == (first, first, 1)
+    assert seen("2026-01-01 02:20") == (first, second, 2)
 
 
 def test_a_fault_of_one_use_case_ends_nothing_for_others(
@@ -168,10 +241,10 @@ def test_a_use_case_that_can_be_read_again_is_no_finding(usecase: LoadedUseCase)
 
 
 def test_that_prefect_is_away_does_not_hide_it(usecase: LoadedUseCase, world: World) -> None:
-    settings, began = Settings(), datetime.now(UTC)
-    note_schedules(settings, "rentals")
+    began = datetime.now(UTC)
+    note()
     world.status = 500
-    assert watch_monitoring(settings, "rentals", began + timedelta(hours=3), began)
+    assert watch(began + timedelta(hours=3), began)
 
 
 def test_a_flow_that_is_at_work_is_waited_for(usecase: LoadedUseCase, world: World) -> None:
@@ -180,11 +253,11 @@ def test_a_flow_that_is_at_work_is_waited_for(usecase: LoadedUseCase, world: Wor
 
     settings, began = Settings(), datetime.now(UTC) - timedelta(hours=5)
     database = settings.platform()
-    note_schedules(settings, "rentals")
+    note()
     database.mark("rentals", "monitor schedule", json.dumps({"lines": ["0 * * * *"], "since": began.isoformat()}))
     with Presence(database, "run", "rentals", this_process()):
-        assert not watch_monitoring(settings, "rentals", datetime.now(UTC), began)
-    assert watch_monitoring(settings, "rentals", datetime.now(UTC), began)
+        assert not watch(datetime.now(UTC), began)
+    assert watch(datetime.now(UTC), began)
 
 
 def test_the_address_outside_is_asked_as_a_run_ends(
