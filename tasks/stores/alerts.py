@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from expectations.alerts import Severity, Target
-from tasks.stores.deliveries import Deliveries
+from tasks.stores.deliveries import Deliveries, ToTell
 from tasks.stores.finding_kinds import describe
 from tasks.stores.messages import Calendar, Message, TargetState, delivered, plan, refused, write
 
@@ -102,7 +102,7 @@ def deliver(
     )
     standing = {_health_key(name) for name in sendable}
     database.end_all_but(usecase, ["undelivered"], standing, "its address is no longer under alerts", began)
-    due = []
+    due: list[tuple[Channel, Message, ToTell]] = []
     for each in channels:
         if each.lacking and began - sendable[each.name] < PATIENCE:
             continue  # another process may have its variables
@@ -110,18 +110,17 @@ def deliver(
             usecase, each.name, clock()
         ):
             # what was planned before the claim may have been sent by whoever had the target
-            message, state = _planned(database, usecase, each, calendar, clock())
+            message, known = _planned(database, usecase, each, calendar, clock())
             if message is None:
                 database.free_target(usecase, each.name)
             else:
-                due.append((each, message, state))
+                due.append((each, message, known))
     sent = send_all([(each, *write(message, usecase, calendar, page), message.severity) for each, message, _ in due])
-    for (each, message, state), outcome in zip(due, sent, strict=True):
+    for (each, message, known), outcome in zip(due, sent, strict=True):
         now = clock()
-        state = refused(state, outcome.why, now) if outcome.why else delivered(state, message, now)  # noqa: PLW2901
-        before = database.told(usecase, each.name)
+        state = refused(known.state, outcome.why, now) if outcome.why else delivered(known.state, message, now)
         _note_health(database, usecase, each, state, now)
-        database.note_attempt(usecase, each.name, state, message, taken=not outcome.why, before=before)
+        database.note_attempt(usecase, each.name, state, message, taken=not outcome.why)
         if outcome.why:
             _log.error("%s of %s did not take a message (%s); it is sent again later", each.label, usecase, outcome.why)
     return sent
@@ -145,13 +144,12 @@ def _health_key(target: str) -> str:
 
 def _planned(
     database: Deliveries, usecase: str, channel: Channel, calendar: Calendar, now: datetime
-) -> tuple[Message | None, TargetState]:
-    state, told = database.target_state(usecase, channel.name), database.told(usecase, channel.name)
-    if state.last_error.endswith(_NOT_SET) and not channel.lacking:
-        state = replace(state, next_attempt=None)  # that was another process's environment
-    every = database.findings_to_tell(usecase, state, told, now)
-    findings = [each for each in every if each.key != _health_key(channel.name)]  # of itself it knows
-    return plan(findings, told, state, channel.target, now, calendar), state
+) -> tuple[Message | None, ToTell]:
+    known = database.to_tell(usecase, channel.name, now)
+    if known.state.last_error.endswith(_NOT_SET) and not channel.lacking:  # that was another process's environment
+        known = replace(known, state=replace(known.state, next_attempt=None))
+    findings = [each for each in known.findings if each.key != _health_key(channel.name)]  # of itself it knows
+    return plan(findings, known.told, known.state, channel.target, now, calendar), known
 
 
 def send_all(messages: Sequence[tuple[Channel, str, str, Severity]]) -> list[Sent]:

@@ -47,6 +47,23 @@ class TargetReport:
     last_success: datetime | None
 
 
+@dataclass(frozen=True)
+class ToTell:
+    """What decides what a target is sent: how delivery to it goes, what it was told, and what it may have to be told.
+
+    Attributes
+    ----------
+    told : dict of int to Told
+        By finding.
+    findings : list of Finding
+        What stands, and what ended lately or untold.
+    """
+
+    state: TargetState
+    told: dict[int, Told]
+    findings: list[Finding]
+
+
 class Deliveries(Findings):
     """Targets of messages."""
 
@@ -108,29 +125,21 @@ class Deliveries(Findings):
 
     def target_state(self, usecase: str, target: str) -> TargetState:
         """Return how delivery to a target goes; as of a new one where another process forgot it just now."""
-        table = tables.targets
-        where = (table.c.usecase == usecase) & (table.c.target == target)
         with self.reading() as connection:
-            row = connection.execute(select(table).where(where)).mappings().one_or_none()
-        return TargetState(datetime.now(UTC)) if row is None else _state(row)
+            return _state_of(connection, usecase, target)
 
-    def told(self, usecase: str, target: str) -> dict[int, Told]:
-        """Return what a target was told, by finding."""
-        table = tables.told
-        where = (table.c.usecase == usecase) & (table.c.target == target)
+    def to_tell(self, usecase: str, target: str, now: datetime) -> ToTell:
+        """Return what decides what a target is sent."""
+        told, findings = tables.told, tables.findings
         with self.reading() as connection:
-            rows = connection.execute(select(table).where(where)).all()
-        return {row.finding: Told(row.severity, bool(row.resolved)) for row in rows}
-
-    def findings_to_tell(self, usecase: str, state: TargetState, told: dict[int, Told], now: datetime) -> list[Finding]:
-        """Return the findings a target may have to be told of: what stands, and what ended lately or untold."""
-        table = tables.findings
-        since = (state.failing_since or now) - _KEPT
-        unfinished = [finding for finding, each in told.items() if not each.resolved]
-        where = or_(table.c.resolved_at.is_(None), table.c.resolved_at > since, table.c.id.in_(unfinished))
-        query = select(table).where(table.c.usecase == usecase, where).order_by(table.c.id)
-        with self.reading() as connection:
-            return [finding_of(row) for row in connection.execute(query).mappings()]
+            state = _state_of(connection, usecase, target)
+            rows = connection.execute(select(told).where(told.c.usecase == usecase, told.c.target == target))
+            known = {row.finding: Told(row.severity, bool(row.resolved)) for row in rows}
+            since = (state.failing_since or now) - _KEPT
+            unfinished = [finding for finding, each in known.items() if not each.resolved]
+            where = or_(findings.c.resolved_at.is_(None), findings.c.resolved_at > since, findings.c.id.in_(unfinished))
+            query = select(findings).where(findings.c.usecase == usecase, where).order_by(findings.c.id)
+            return ToTell(state, known, [finding_of(row) for row in connection.execute(query).mappings()])
 
     def claim_target(self, usecase: str, target: str, now: datetime) -> bool:
         """Take a target for this process alone; False where another has it."""
@@ -147,16 +156,8 @@ class Deliveries(Findings):
         with self.transaction() as connection:
             connection.execute(update(table).where(where).values(claimed_until=None))
 
-    def note_attempt(
-        self, usecase: str, target: str, state: TargetState, message: Message, *, taken: bool, before: Collection[int]
-    ) -> None:
-        """Keep how an attempt went and what was told by it, and give the target back; all at once.
-
-        Parameters
-        ----------
-        before : collection of int
-            Findings the target was told of, or tried, before.
-        """
+    def note_attempt(self, usecase: str, target: str, state: TargetState, message: Message, *, taken: bool) -> None:
+        """Keep how an attempt went and what was told by it, and give the target back; all at once."""
         values = {
             "posts": to_json([[each.at, each.failures, each.digest] for each in state.posts]),
             "digested": state.digested,
@@ -172,14 +173,15 @@ class Deliveries(Findings):
             connection.execute(
                 update(table).where(table.c.usecase == usecase, table.c.target == target).values(**values)
             )
+            own = (told.c.usecase == usecase) & (told.c.target == target)
+            before = set(connection.execute(select(told.c.finding).where(own)).scalars())
             for each in message.findings:
                 said = {"severity": each.severity, "resolved": int(not each.open)} if taken else {}
                 if each.id not in before:
                     key = {"usecase": usecase, "target": target, "finding": each.id}
                     connection.execute(insert(told).values(**{"severity": None, "resolved": 0, **key, **said}))
                 elif said:
-                    where = (told.c.usecase == usecase) & (told.c.target == target) & (told.c.finding == each.id)
-                    connection.execute(update(told).where(where).values(**said))
+                    connection.execute(update(told).where(own, told.c.finding == each.id).values(**said))
 
     def target_reports(self, usecases: Iterable[str]) -> list[TargetReport]:
         """Return how delivery to the targets of use cases goes; without those that are gone."""
@@ -203,6 +205,13 @@ def _put(
     where = [table.c[name] == value for name, value in key.items()]
     if not connection.execute(update(table).where(*where).values(**values)).rowcount:
         connection.execute(insert(table).values(**key, **values, **first))
+
+
+def _state_of(connection: Connection, usecase: str, target: str) -> TargetState:
+    table = tables.targets
+    query = select(table).where(table.c.usecase == usecase, table.c.target == target)
+    row = connection.execute(query).mappings().one_or_none()
+    return TargetState(datetime.now(UTC)) if row is None else _state(row)
 
 
 def _state(row: RowMapping) -> TargetState:

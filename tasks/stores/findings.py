@@ -165,18 +165,21 @@ class Findings(Transactions):
 
     def end(self, usecase: str, keys: Iterable[str], how: str, as_of: datetime) -> None:
         """Close findings, where they are open; nothing is written where none is."""
-        standing = {each.key for each in self.open_findings(usecase)} & set(keys)
-        if standing:
-            with self.transaction() as connection:
-                for key in sorted(standing):
-                    self.resolve(connection, usecase, key, how, as_of)
+        self._close(usecase, {each.key for each in self.open_findings(usecase)} & set(keys), how, as_of)
 
     def end_all_but(
         self, usecase: str, kinds: Collection[str], kept: Collection[str], how: str, as_of: datetime
     ) -> None:
         """Close the open findings of kinds whose keys a look did not find again."""
-        standing = [each for each in self.open_findings(usecase) if each.kind in kinds and each.key not in kept]
-        self.end(usecase, [each.key for each in standing], how, as_of)
+        standing = self.open_findings(usecase)
+        gone = {each.key for each in standing if each.kind in kinds and each.key not in kept}
+        self._close(usecase, gone, how, as_of)
+
+    def _close(self, usecase: str, keys: Collection[str], how: str, as_of: datetime) -> None:
+        if keys:
+            with self.transaction() as connection:
+                for key in sorted(keys):
+                    self.resolve(connection, usecase, key, how, as_of)
 
     def acknowledge(self, usecase: str, key: str, by: str) -> bool:
         """Note that a person has seen an open finding, so that nobody is sent more of it; False where none is open."""

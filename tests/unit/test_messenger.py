@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Engine, event
 
 from expectations.cron import last_due
 from expectations.errors import UseCaseError
@@ -168,6 +170,24 @@ def test_a_schedule_that_cannot_be_read_is_said_and_skipped(
     assert watch(began + timedelta(days=3), began)
     world.schedules = [{"active": True}]  # no answer of Prefect's: what is known stays
     assert len(note()) == 4
+
+
+def test_a_look_at_which_nothing_is_to_do_reads_little_and_writes_nothing(usecase: LoadedUseCase, world: World) -> None:
+    statements: list[str] = []
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement.partition(" ")[0])
+
+    note()
+    note_monitored(Settings(), usecase)
+    messenger = Messenger(Settings())
+    messenger.look()
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        messenger.look()
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    assert Counter(statements) == {"BEGIN": 5, "SELECT": 8}
 
 
 def test_a_look_asks_prefect_once_however_many_wait_for_a_run(usecase: LoadedUseCase, world: World) -> None:
