@@ -11,6 +11,8 @@ from expectations.data import Label
 from expectations.errors import SourceError
 
 _SHOWN = 8
+_MAX_WHOLE = 2.0**63
+"""Whole numbers of a float column are read as words below this: those of 64 bits."""
 
 
 def read_numbers(values: pl.Series, rules: Label, remedy: str) -> pl.Series:
@@ -58,6 +60,12 @@ def _words(values: pl.Series, rules: Label) -> pl.Series:
                 f"{broken} numbers that are not whole",
                 "Name classes, for example by an `expression`, or declare a regression",
             )
+        if large := int(((known < -_MAX_WHOLE) | (known >= _MAX_WHOLE)).sum()):
+            raise SourceError(
+                f"whole numbers of 64 bits in the label {rules.column!r}",
+                f"{large} that are larger",
+                "Name classes, for example by an `expression`, or declare a regression",
+            )
         return known.cast(pl.Int64).cast(pl.String)
     raise SourceError(f"words in the label {rules.column!r}", str(values.dtype), "Name a column of words or numbers")
 
@@ -69,9 +77,13 @@ def as_word(value: object, words: Mapping[str, str]) -> str | None:
         word = value
     elif isinstance(value, bool):
         word = "true" if value else "false"
-    elif isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and value == math.floor(value)):
+    elif isinstance(value, int) or (isinstance(value, float) and _is_whole(value)):
         word = str(int(value))
     return None if word is None else words.get(word, word)
+
+
+def _is_whole(value: float) -> bool:
+    return math.isfinite(value) and value == math.floor(value) and -_MAX_WHOLE <= value < _MAX_WHOLE
 
 
 def as_sent(classes: Sequence[str], words: Mapping[str, str]) -> Iterator[str | int | bool]:

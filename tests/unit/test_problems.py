@@ -143,6 +143,13 @@ def test_classes_are_in_order_and_numbers_are_read_as_words() -> None:
     assert SEVERAL.read(pl.Series("y", ["a", "b"]), label(words={"b": "a"})).to_list() == ["a", "a"]
     with pytest.raises(SourceError, match="1 numbers that are not whole"):
         SEVERAL.read(pl.Series("y", [1.5, 2.0]), label())
+    least = -(2.0**63)
+    assert SEVERAL.read(pl.Series("y", [least]), label()).to_list() == ["-9223372036854775808"]
+    assert SEVERAL.take(least, Answers("y", "", ("-9223372036854775808",))) == "-9223372036854775808"
+    for large in (2.0**63, -1e30):
+        with pytest.raises(SourceError, match=r"of 64 bits.*1 that are larger.*Name classes"):
+            SEVERAL.read(pl.Series("y", [large, 2.0]), label())
+        assert SEVERAL.take(large, Answers("y", "", (str(int(large)),))) is None
     with pytest.raises(TrainingError, match="at most 100 classes"):
         SEVERAL.classes(pl.Series("y", [str(each) for each in range(101)]), label())
 
