@@ -183,10 +183,20 @@ def test_a_class_never_seen_is_lost_and_one_without_rows_changes_nothing(metric:
     assert drawn[0] == pytest.approx(lost)
 
 
-@pytest.mark.parametrize("metric", [name for name in METRICS if name != "accuracy"])
-def test_a_label_that_is_not_known_makes_a_metric_undefined(metric: str) -> None:
-    unknown = np.where(np.arange(len(TRUTH)) == 7, np.nan, TRUTH)
-    assert np.isnan(score(metric, Scored(unknown, CHANCES)))
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_label_or_probability_that_is_not_known_makes_a_metric_undefined(metric: str) -> None:
+    odd = np.arange(len(TRUTH)) == 7
+    assert np.isnan(score(metric, Scored(np.where(odd, np.nan, TRUTH), CHANCES)))
+    assert np.isnan(score(metric, Scored(TRUTH, np.where(odd[:, None], np.nan, CHANCES))))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_accuracy_of_two_classes_is_not_defined_where_a_label_or_probability_is_no_number(bad: float) -> None:
+    odd = np.arange(4) == 1
+    label, chance = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.2, 0.9, 0.4, 0.1])
+    assert score("accuracy", Scored(label, chance)) == 0.75
+    assert np.isnan(score("accuracy", Scored(np.where(odd, bad, label), chance)))
+    assert np.isnan(score("accuracy", Scored(label, np.where(odd, bad, chance))))
 
 
 def test_scores_in_another_order_keep_their_mass() -> None:

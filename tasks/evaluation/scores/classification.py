@@ -58,8 +58,10 @@ class Accuracy(MeanOfRows):
     metric: Literal["accuracy"] = "accuracy"
 
     def loss(self, rows: Scored) -> Array:
-        """Return 1 for a row that is called rightly."""
-        return np.asarray(rows.called == rows.label, dtype=np.float64)
+        """Return 1 for a row that is called rightly; NaN where its label or prediction is no number."""
+        chances = rows.prediction if rows.prediction.ndim > 1 else rows.prediction[:, None]
+        known = np.isfinite(rows.label) & np.isfinite(chances).all(axis=1)
+        return np.where(known, rows.called == rows.label, np.nan)
 
 
 class _Counted(Metric):
