@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ def test_opening_the_door_loads_nothing_heavy() -> None:
     code = f"import driftwheel, sys; print(sorted(set({heavy!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_an_instant_without_a_zone_or_that_has_not_come_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    import driftwheel
+
+    naive = datetime(2011, 6, 1)  # noqa: DTZ001 - what is refused
+    for call in (
+        lambda: driftwheel.fit("nothing-of-this-name", tmp_path / "bundle", naive),
+        lambda: driftwheel.replay("nothing-of-this-name", naive),
+        lambda: driftwheel.replay("nothing-of-this-name", None, naive),
+    ):
+        with pytest.raises(driftwheel.errors.InstantError, match=r"with its time zone; found datetime.*tzinfo=UTC"):
+            call()
+    with pytest.raises(driftwheel.errors.InstantError, match="an instant that has come"):
+        driftwheel.fit("nothing-of-this-name", tmp_path / "bundle", datetime(2999, 1, 1, tzinfo=UTC))
 
 
 def test_the_notebook_prints_what_stands_in_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

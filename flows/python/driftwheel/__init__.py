@@ -112,6 +112,8 @@ def fit(usecase: LoadedUseCase | str | Path, folder: str | Path, as_of: datetime
 
     Raises
     ------
+    InstantError
+        If the instant has no time zone, or has not come yet.
     SourceError
         If there are no rows, or the suite holds them.
     TrainingError
@@ -127,17 +129,16 @@ def fit(usecase: LoadedUseCase | str | Path, folder: str | Path, as_of: datetime
     """
     import secrets
 
-    from expectations.errors import InstantError
     from flows.fitting import fit as fit_bundle
+    from flows.instants import refuse_future
     from infra.settings import Settings, commit
 
-    if as_of is not None and as_of.tzinfo is None:
-        raise InstantError("an instant with its time zone", f"{as_of!r}", "Write datetime(…, tzinfo=UTC)")
+    instant = datetime.now(UTC) if as_of is None else _in_utc(as_of)
+    refuse_future(instant)
     settings = Settings()
     # a home's key is made where something is kept: without one the hashes are of this fit alone
     kept = (settings.folder / "privacy.key").exists()
     secret = settings.places().secret if kept else secrets.token_bytes(32)
-    instant = (as_of or datetime.now(UTC)).astimezone(UTC)
     return fit_bundle(_loaded(usecase), Path(folder), instant, secret, commit())
 
 
@@ -167,10 +168,20 @@ def backtest(usecase: LoadedUseCase | str | Path, policies: Mapping[str, Mapping
 def replay(usecase: LoadedUseCase | str | Path, start: datetime | None = None, end: datetime | None = None) -> Story:
     """Walk a use case's history through the real loop; servers are started where none is up.
 
+    Parameters
+    ----------
+    start, end : datetime, optional
+        Of the first window, and of the last, with their time zones.
+
     Returns
     -------
     Story
         The metric of loop and frozen model by window, with every decision.
+
+    Raises
+    ------
+    InstantError
+        If an instant has no time zone.
 
     Examples
     --------
@@ -182,9 +193,10 @@ def replay(usecase: LoadedUseCase | str | Path, start: datetime | None = None, e
     from flows.running import quietly
     from infra.settings import Settings
 
+    begin, until = (None if each is None else _in_utc(each) for each in (start, end))
     settings = Settings()
     with servers(settings, stages=False):
-        story: Story = quietly(replaying.replay)(_reference(usecase), start, end)
+        story: Story = quietly(replaying.replay)(_reference(usecase), begin, until)
     return story
 
 
@@ -216,6 +228,12 @@ def check_part(slot: str, name: str) -> None:
     from tasks.checking import check_part as hold
 
     hold(slot, name)
+
+
+def _in_utc(instant: datetime) -> datetime:
+    if instant.tzinfo is None:
+        raise errors.InstantError("an instant with its time zone", f"{instant!r}", "Write datetime(…, tzinfo=UTC)")
+    return instant.astimezone(UTC)
 
 
 def _loaded(usecase: LoadedUseCase | str | Path) -> LoadedUseCase:
