@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from tasks.collection.collecting import collect_sources
 from tasks.stores.files import scratch, storing
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import Known, Lake, Version
+from tasks.stores.releases import copied
 from tasks.training.judging import Judgement, judge, refit
 from tasks.training.packing import pack, training_rows
 
@@ -96,10 +96,6 @@ def fit(usecase: LoadedUseCase, folder: Path, as_of: datetime, secret: bytes, co
         )
         with storing("write the bundle to", folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            part = folder.with_name(f".{folder.name}.part")
-            try:
-                shutil.copytree(made, part, dirs_exist_ok=True)
-                part.rename(folder)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
+            with copied(made, folder) as copy:
+                copy.rename(folder)
     return Fitted(load_bundle(folder, digest), judged.judgement)

@@ -29,7 +29,7 @@ _MARK = ".releases"
 """Tells a folder from which everything was removed from one that is not mounted."""
 _COUNT = ".generation"
 """Keeps the last generation of a use case that was forgotten: the service may still tell of it."""
-_BESIDE = re.compile(r"\.[0-9a-f]+\.[0-9a-f]{32}")
+_BESIDE = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{32}")
 """Names of bundles that are being copied in."""
 _LOCK = ".wishing"
 _LOCK_SECONDS = 10.0
@@ -103,7 +103,7 @@ class Releases:
         if not target.exists():
             with storing("copy a bundle to", target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with _copied(folder, target) as copy:
+                with copied(folder, target) as copy:
                     try:
                         copy.rename(target)
                     except OSError:  # another process was quicker
@@ -123,7 +123,7 @@ class Releases:
         damaged = _beside(target)
         with storing("bring back the bundle", target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _copied(folder, target) as copy:
+            with copied(folder, target) as copy:
                 if target.exists():
                     target.rename(damaged)
                 copy.rename(target)
@@ -277,17 +277,22 @@ def _beside(target: Path) -> Path:
 
 
 @contextmanager
-def _copied(folder: Path, target: Path) -> Iterator[Path]:
-    """Copy a bundle beside where it is to be; a copy that is not moved there is removed, if need be by the next one."""
-    remove_abandoned(path for path in target.parent.glob(".*") if _BESIDE.fullmatch(path.name))
-    beside = _beside(target)
-    beside.mkdir()
-    with unfinished(beside):
+def copied(folder: Path, target: Path) -> Iterator[Path]:
+    """Copy a bundle beside where it is to be, for the block to move it there.
+
+    A copy that is not moved is removed, if need be by the next one.
+    """
+    own = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}")
+    beside = (path for path in target.parent.glob(".*") if own.fullmatch(path.name) or _BESIDE.fullmatch(path.name))
+    remove_abandoned(beside)
+    copy = _beside(target)
+    copy.mkdir()
+    with unfinished(copy):
         try:
-            shutil.copytree(folder, beside, dirs_exist_ok=True)
-            yield beside
+            shutil.copytree(folder, copy, dirs_exist_ok=True)
+            yield copy
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(copy, ignore_errors=True)
 
 
 def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:

@@ -28,7 +28,7 @@ from tasks.deployment.rollout import Rollout, roll_out
 from tasks.monitoring.harvesting import note_troubles
 from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
-from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Releases, Served
+from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Releases, Served, copied
 from tests.integration.test_service import Running, made, rows, sample
 from tests.unit.test_progress import reported
 from tests.unit.test_training import released
@@ -440,6 +440,20 @@ def test_a_damaged_wish_is_forgotten_too(tmp_path: Path) -> None:
     assert releases.names() == []
     assert not releases.are_away()
     assert releases.set_desired("rentals", champion=Served(bundle="a", version="1")).champion.version == "1"
+
+
+def test_a_copy_that_was_killed_is_removed_by_the_next_and_nobody_elses_file(tmp_path: Path) -> None:
+    folder, killed = tmp_path / "sealed", tmp_path / "models" / f".mine.{'0' * 32}"
+    other = killed.with_name(f".abc.{'1' * 32}")
+    for each in (folder, killed, other):
+        each.mkdir(parents=True)
+        (each / "bundle.json").write_text("{}")
+    with pytest.raises(OSError, match="full"), copied(folder, killed.with_name("mine")):
+        raise OSError("full")
+    assert [*killed.parent.iterdir()] == [other]
+    with copied(folder, killed.with_name("mine")) as copy:
+        copy.rename(killed.with_name("mine"))
+    assert (killed.with_name("mine") / "bundle.json").read_text() == "{}"
 
 
 def test_of_wishes_at_once_none_is_lost(tmp_path: Path) -> None:
