@@ -112,7 +112,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     else:
         with lake.reading("raw"):
             news = _news(joined.rows, raw, spec, since, compared)
-    if spec.clock is None and not usecase.walked:
+    if spec.clock is None and not usecase.walked and len(news.rows):
         with lake.reading("raw"):
             news = replace(news, rows=_stamped(news.rows, raw, spec, as_of))
     before = batch = lake.transaction("raw", _APPLICATION, version) if version is not None else 0
@@ -130,7 +130,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         lost_digest=hash_frame(joined.undated)[:16] if len(joined.undated) else "",
         read=joined.read,
         coverage=joined.coverage,
-        ahead=news.rows.filter(pl.col(spec.time_column) >= as_of).height,
+        ahead=news.rows.filter(pl.col(spec.time_column) >= as_of).height if len(news.rows) else 0,
     )
 
 

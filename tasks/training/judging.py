@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from expectations.gates import GateResult, Interval
+from expectations.metrics import Blocks
 from expectations.usecase import UseCase
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.gates import passed
@@ -147,9 +148,10 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         theirs = champion.predict(holdout, repaired=True)
         scored["champion"] = score_rows(holdout, spec, trained.classes, theirs, champion.classes)
     metrics = {name: {m: score(m, each) for m in spec.greater_is_better} for name, each in scored.items()}
+    blocks = _blocks(spec, holdout)
     gains = {
-        "champion": _gains(spec, holdout, scored) if champion is not None else None,
-        "baseline": _gains_over_baselines(spec, before, holdout, scored["challenger"], trained.classes),
+        "champion": _gains(spec, blocks, scored) if champion is not None else None,
+        "baseline": _gains_over_baselines(spec, before, holdout, blocks, scored["challenger"], trained.classes),
     }
     gates = tuple(gate.check(metrics["challenger"], gains[gate.against]) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
@@ -168,15 +170,26 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     return Judged(judgement, trained, holdout, scored, prediction, folds)
 
 
-def _gains(spec: UseCase, holdout: pl.DataFrame, scored: Mapping[str, Scored]) -> dict[str, Interval]:
+def _blocks(spec: UseCase, holdout: pl.DataFrame) -> Blocks:
+    """Return the block of time each row of a holdout is resampled with; without a clock, of rows or groups of them."""
+    units = None if spec.clock else units_of(holdout, spec, least=2)[0]
+    return time_blocks(*in_time(holdout[spec.time_column], spec, units))
+
+
+def _gains(spec: UseCase, blocks: Blocks, scored: Mapping[str, Scored]) -> dict[str, Interval]:
     compared = {gate.metric for gate in spec.gates if gate.compares and gate.against == "champion"}
     return {
-        metric: _gain(spec, holdout, metric, scored["challenger"], scored["champion"]) for metric in sorted(compared)
+        metric: _gain(spec, blocks, metric, scored["challenger"], scored["champion"]) for metric in sorted(compared)
     }
 
 
 def _gains_over_baselines(
-    spec: UseCase, before: pl.DataFrame, holdout: pl.DataFrame, challenger: Scored, classes: Sequence[str]
+    spec: UseCase,
+    before: pl.DataFrame,
+    holdout: pl.DataFrame,
+    blocks: Blocks,
+    challenger: Scored,
+    classes: Sequence[str],
 ) -> dict[str, Interval] | None:
     """Return the gain over the best baseline in each metric a gate asks for; None where no label was known in time."""
     compared = {gate.metric for gate in spec.gates if gate.against == "baseline"}
@@ -190,19 +203,17 @@ def _gains_over_baselines(
     for metric in sorted(compared):
         sign = 1.0 if spec.greater_is_better[metric] else -1.0
         best = max(scored, key=lambda each: np.nan_to_num(sign * score(metric, each), nan=-math.inf))
-        gains[metric] = _gain(spec, holdout, metric, challenger, best)
+        gains[metric] = _gain(spec, blocks, metric, challenger, best)
     return gains
 
 
-def _gain(spec: UseCase, holdout: pl.DataFrame, metric: str, challenger: Scored, other: Scored) -> Interval:
+def _gain(spec: UseCase, blocks: Blocks, metric: str, challenger: Scored, other: Scored) -> Interval:
     rules = spec.evaluation
-    units = None if spec.clock else units_of(holdout, spec, least=2)[0]
-    seconds, block = in_time(holdout[spec.time_column], spec, units)
     return paired_interval(
         metric,
         challenger,
         other,
-        time_blocks(seconds, block),
+        blocks,
         greater_is_better=spec.greater_is_better[metric],
         resamples=rules.resamples,
         confidence=rules.confidence,
