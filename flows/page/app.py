@@ -103,10 +103,36 @@ class Page:
         cards = await asyncio.to_thread(reading.overview, self.use_cases, self.database, reading.now())
         return Response(to_json(cards), media_type="application/json", headers=HEADERS)
 
-    async def use_case(self, request: Request) -> Response:
-        """Show a use case; of `/usecases/NAME/live` the part alone that is asked for again."""
+    async def live(self, request: Request) -> Response:
+        """Show of a use case the part alone that is asked for again."""
         name = request.path_params["name"]
-        live = request.url.path.endswith("/live")
+        answers = await self.servers.answers()
+        live = await asyncio.to_thread(reading.live, self.use_cases, self.database, name, reading.now())
+        if live is None:
+            raise _no_use_case(name)
+        return self.show("live.html", answers, **await self._running(name, answers, live))
+
+    async def _running(self, name: str, answers: Answers, live: reading.Live) -> dict[str, Any]:
+        """Return what the part that is asked for again is shown by."""
+        runs, errands = answers.runs_of(name), self.doing.errands(name)
+        latest: dict[str, Run] = {}
+        for run in runs:
+            latest.setdefault(run.flow, run)
+        wanted = [latest[flow] for flow in ("collect", "train", "deploy", "monitor") if flow in latest]
+        return {
+            "name": name,
+            "card": live.card,
+            "stages": live.stages,
+            "latest": latest,
+            "seconds": await self.servers.stage_seconds(wanted) if wanted else {},
+            "errands": errands,
+            "going": live.card.busy or any(run.going for run in runs) or any(each.going for each in errands),
+            "runs": [(run, run_link(self.servers.addresses, run)) for run in runs[:8]],
+        }
+
+    async def use_case(self, request: Request) -> Response:
+        """Show a use case."""
+        name = request.path_params["name"]
         most = _number(request.query_params.get("windows"), reading.WINDOWS, reading.MAX_WINDOWS)
         kind = request.query_params.get("kind", "")
         before = _number(request.query_params.get("before"), 0, 2**62) or None
@@ -114,40 +140,25 @@ class Page:
         now = reading.now()
         view = await asyncio.to_thread(reading.view, self.use_cases, self.database, name, now, most)
         if view is None:
-            raise HTTPException(404, f"No use case is called {name}. See the overview for those there are.")
-        lines, older = (
-            ([], False)
-            if live
-            else await asyncio.to_thread(
-                reading.ledger, self.database, name, kind if kind in reading.KINDS else "", before
-            )
-        )
-        runs, errands = answers.runs_of(name), self.doing.errands(name)
-        latest: dict[str, Run] = {}
-        for run in runs:
-            latest.setdefault(run.flow, run)
-        wanted = [latest[flow] for flow in ("collect", "train", "deploy", "monitor") if flow in latest]
-        seconds = await self.servers.stage_seconds(wanted) if wanted else {}
-        experiment = None if live else await self.servers.experiment(name)
+            raise _no_use_case(name)
+        shown = kind if kind in reading.KINDS else ""
+        lines, older = await asyncio.to_thread(reading.ledger, self.database, name, shown, before)
+        running = await self._running(name, answers, view.live)
+        experiment = await self.servers.experiment(name)
         mlflow = self.servers.addresses.get("MLflow", "")
         return self.show(
-            "live.html" if live else "use_case.html",
+            "use_case.html",
             answers,
+            **running,
             view=view,
-            card=view.card,
-            seconds=seconds,
-            latest=latest,
-            going=view.card.busy or any(run.going for run in runs) or any(each.going for each in errands),
-            runs=[(run, run_link(self.servers.addresses, run)) for run in runs[:8]],
             deployed=answers.deployed_of(name),
             coming=answers.next_of(name),
             counts=answers.counts.get(name),
             pace=per_minute(self.servers.history, name),
-            errands=errands,
             backtest=self._backtest(name) is not None,
             errors={kind: seen for (usecase, kind), seen in self.servers.errors.items() if usecase == name},
             lines=lines,
-            found=[] if live else await asyncio.to_thread(reading.findings, self.database, name),
+            found=await asyncio.to_thread(reading.findings, self.database, name),
             tones=reading.SEVERITY_TONES,
             older=older,
             kind=kind,
@@ -309,7 +320,7 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
             Route("/usecases.json", page.as_json),
             Route("/usecases", lambda _: RedirectResponse("/")),
             Route("/usecases/{name}", page.use_case),
-            Route("/usecases/{name}/live", page.use_case),
+            Route("/usecases/{name}/live", page.live),
             Route("/usecases/{name}/entries/{number:int}", page.entry),
             Route("/usecases/{name}/backtest.png", page.backtest),
             Route("/usecases/{name}/drift", page.drift),
@@ -320,6 +331,10 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
         exception_handlers={HTTPException: page.not_found, DriftwheelError: page.trouble},
         lifespan=lifespan,
     )
+
+
+def _no_use_case(name: str) -> HTTPException:
+    return HTTPException(404, f"No use case is called {name}. See the overview for those there are.")
 
 
 def _distributions(settings: Settings, name: str, window: Measured, column: str) -> Distributions:

@@ -69,18 +69,9 @@ def course(windows: Sequence[Measured], metric: Metric, marks: Sequence[Mark]) -
     known = [each.known(metric.name) for each in windows]
     made = [each.expected(metric.name) for each in windows]
     first = [each.first.value if each else None for each in made]
-    bars = [
-        None
-        if each is None or each.reference is None or metric.greater is None
-        else each.reference + (-each.drop if metric.greater else each.drop)
-        for each in known
-    ]
-    bases = [
-        None
-        if each is None or not each.baselines or metric.greater is None
-        else (max if metric.greater else min)(each.baselines.values())
-        for each in known
-    ]
+    bars = [each.bar(metric.greater) if each else None for each in known]
+    best = [each.best(metric.greater) if each else None for each in known]
+    bases = [each[1] if each else None for each in best]
     values = [each.value if each else None for each in known]
     lows, highs = [each.low if each else None for each in known], [each.high if each else None for each in known]
     shown = [value for line in (values, first, bars, bases, lows, highs) for value in line if value is not None]

@@ -22,14 +22,9 @@ class Packed(msgspec.Struct, frozen=True):
     """What a bundle says of itself, as far as the page shows it."""
 
     title: str
-    task: str
-    label: str
     cutoff: datetime
     rows: int
     family: str = ""
-    unit: str = ""
-    metrics: dict[str, float] = {}
-    parent: str = ""
 
 
 @dataclass(frozen=True)

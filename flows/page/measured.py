@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -41,10 +42,23 @@ class Realised(msgspec.Struct, frozen=True):
     value: float | None = None
     reference: float | None = None
     drop: float = 0.0
-    status: str = "unknown"
     low: float | None = None
     high: float | None = None
     baselines: dict[str, float] = {}
+
+    def bar(self, greater: bool | None) -> float | None:
+        """Return what the value may not be worse than; None where that is not known."""
+        if self.reference is None or greater is None:
+            return None
+        return self.reference - self.drop if greater else self.reference + self.drop
+
+    def best(self, greater: bool | None) -> tuple[str, float] | None:
+        """Return the best of what needs no model and its value; None where that is not known."""
+        finite = {name: value for name, value in self.baselines.items() if math.isfinite(value)}
+        if not finite or greater is None:
+            return None
+        name = (max if greater else min)(finite, key=lambda each: finite[each])
+        return name, finite[name]
 
 
 class Drifted(msgspec.Struct, frozen=True):
@@ -56,8 +70,6 @@ class Drifted(msgspec.Struct, frozen=True):
     odds: float | None = None
     effect: float | None = None
     score: float | None = None
-    missing_share: float = 0.0
-    missing_reference: float = 0.0
     reason: str = ""
     drifted: bool = False
 
@@ -70,8 +82,6 @@ class Part(msgspec.Struct, frozen=True):
     value: float
     remedy: str = ""
     named: bool = False
-    lower: float | None = None
-    upper: float | None = None
 
 
 class Causes(msgspec.Struct, frozen=True):
@@ -79,16 +89,11 @@ class Causes(msgspec.Struct, frozen=True):
 
     metric: str
     status: str
-    reason: str = ""
     before: float | None = None
     now: float | None = None
     total: float | None = None
-    lower: float | None = None
-    upper: float | None = None
     parts: list[Part] = []
-    remedy: str = ""
     notes: list[str] = []
-    words: str = ""
 
 
 class Glimpse(msgspec.Struct, frozen=True):
@@ -100,9 +105,7 @@ class Glimpse(msgspec.Struct, frozen=True):
     champion: str = ""
     version: str = ""
     rows: int = 0
-    labelled: int = 0
     coverage: float = 0.0
-    ripe: bool = False
     status: str = "unknown"
     realised: list[Realised] = []
     estimated: list[Estimated] = []

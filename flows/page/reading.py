@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from tasks.stores.ledger import TRIAL
 from tasks.stores.presences import PRESENCE
 
 Tone = Literal["good", "worse", "bad", "busy", "unknown", "none"]
+SEVERITY_TONES: Mapping[str, Tone] = {"info": "unknown", "warning": "worse", "failure": "bad"}
 CARD_WINDOWS = 12
 """Windows whose metric a card shows."""
 WINDOWS = 120
@@ -98,6 +99,7 @@ class Card:
     spark: tuple[float | None, ...]
     busy: bool
     findings: int
+    """How many stand."""
     last_entry: datetime | None
 
 
@@ -159,7 +161,6 @@ class Arrival:
     at: datetime
     new: int
     corrected: int
-    clean: int
     quarantined: int
 
 
@@ -170,11 +171,6 @@ class Data:
     arrivals: tuple[Arrival, ...] = ()
     reasons: tuple[tuple[str, int], ...] = ()
     held: tuple[str, ...] = ()
-
-    @property
-    def newest(self) -> datetime | None:
-        """When rows last came in."""
-        return next((each.at for each in reversed(self.arrivals) if each.new or each.corrected), None)
 
 
 @dataclass(frozen=True)
@@ -188,15 +184,22 @@ class Releasing:
 
 
 @dataclass(frozen=True)
+class Live:
+    """What changes on the page of a use case while something runs."""
+
+    card: Card
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
 class View:
     """All that the page of a use case shows of what is kept here."""
 
     known: Known
-    card: Card
+    live: Live
     turn: Working | None
     windows: tuple[Measured, ...]
     marks: tuple[Mark, ...]
-    stages: tuple[Stage, ...]
     causes: tuple[Measured, Causes] | None
     trials: tuple[Trial, ...]
     data: Data
@@ -213,29 +216,60 @@ class View:
 def overview(use_cases: UseCases, database: Database, now: datetime) -> list[Card]:
     """Return a card of each use case, those that need somebody first."""
     glances, registered = Glances(database.url), database.use_cases()
-    standing = Counter(each.usecase for each in database.open_findings())
+    standing: dict[str, list[Finding]] = defaultdict(list)
+    for finding in database.open_findings():
+        standing[finding.usecase].append(finding)
     known = [use_cases.known(name, registered) for name in use_cases.names(registered)]
     with glances.reading() as connection:
         busy, held = glances.at_work(connection, now, PRESENCE), glances.marks(connection, HELD)
         turns = glances.turns_of(connection)
-        cards = [
-            replace(
-                _card(
-                    use_cases,
-                    glances,
-                    connection,
-                    each,
-                    now,
-                    turns.get(each.name),
-                    busy.get(each.name, 0) > 0,
-                    held.get(each.name, "[]"),
-                ),
-                findings=standing[each.name],
+        cards = []
+        for each in known:
+            going = Going(
+                turns.get(each.name), busy.get(each.name, 0) > 0, _held(held, each.name), tuple(standing[each.name])
             )
-            for each in known
-        ]
+            windows = newest_windows(glances, connection, each.name)
+            cards.append(_card(use_cases, glances, connection, each, windows, going, now))
     order: Mapping[Tone, int] = {"bad": 0, "worse": 1, "busy": 2, "unknown": 3, "good": 4, "none": 5}
     return sorted(cards, key=lambda card: (card.replay, order[card.state.tone], card.name))
+
+
+@dataclass(frozen=True)
+class Going:
+    """What goes on with a use case now, and what is wrong with it.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether a flow of it runs.
+    held : tuple of str
+        What the newest rows broke, where they are held.
+    standing : tuple of Finding
+        Findings that stand, the worst first.
+    """
+
+    turn: Working | None = None
+    busy: bool = False
+    held: tuple[str, ...] = ()
+    standing: tuple[Finding, ...] = ()
+
+
+def _going(glances: Glances, connection: Connection, name: str, standing: Sequence[Finding], now: datetime) -> Going:
+    busy = glances.at_work(connection, now, PRESENCE).get(name, 0) > 0
+    held = _held(glances.marks(connection, HELD), name)
+    return Going(glances.turns_of(connection, name).get(name), busy, held, tuple(standing))
+
+
+def _held(marks: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(json.loads(marks.get(name, "[]")))
+
+
+def newest_windows(glances: Glances, connection: Connection, name: str) -> list[Glimpse]:
+    """Return the newest windows that a state is told by: more of them where labels of the newest are not known yet."""
+    found = glimpse(glances.newest_contents(connection, name, CARD_WINDOWS))
+    if len(found) == CARD_WINDOWS and all(each.status == "unknown" for each in found):
+        found = glimpse(glances.newest_contents(connection, name, WINDOWS))
+    return found
 
 
 def _card(
@@ -243,16 +277,12 @@ def _card(
     glances: Glances,
     connection: Connection,
     known: Known,
+    windows: Sequence[Glimpse],
+    going: Going,
     now: datetime,
-    turn: Working | None,
-    busy: bool,
-    held: str,
 ) -> Card:
-    windows = glimpse(glances.newest_contents(connection, known.name, CARD_WINDOWS))
     newest = glances.lines(connection, known.name, 1)
-    return card_of(
-        known, windows, turn, newest, _promoted(use_cases, glances, connection, known), now, busy=busy, held=held
-    )
+    return card_of(known, windows, going, newest, _promoted(use_cases, glances, connection, known), now)
 
 
 def _promoted(use_cases: UseCases, glances: Glances, connection: Connection, known: Known) -> Line | None:
@@ -272,28 +302,25 @@ def _promoted(use_cases: UseCases, glances: Glances, connection: Connection, kno
 def card_of(
     known: Known,
     windows: Sequence[Glimpse],
-    turn: Working | None,
+    going: Going,
     newest: Sequence[Line],
     promoted: Line | None,
     now: datetime,
-    *,
-    busy: bool,
-    held: str,
 ) -> Card:
     """Put a card together from what was read."""
     metric = _judged_by(known, windows)
-    spark = tuple(_value(each, metric) for each in windows) if metric else ()
+    spark = tuple(_value(each, metric) for each in windows[-CARD_WINDOWS:]) if metric else ()
     return Card(
         name=known.name,
         title=known.title,
         replay=known.replay,
         registered=known.registered,
-        state=state_of(known, windows, turn, tuple(json.loads(held)), busy=busy),
+        state=state_of(known, windows, going),
         metric=metric_now(windows, metric) if metric else None,
         champion=_champion(known, windows, promoted, now),
         spark=spark if any(each is not None for each in spark) else (),
-        busy=busy or bool(turn and turn.open),
-        findings=0,
+        busy=going.busy or bool(going.turn and going.turn.open),
+        findings=len(going.standing),
         last_entry=newest[0].recorded_at if newest else None,
     )
 
@@ -317,9 +344,7 @@ def metric_now(windows: Sequence[Glimpse], metric: str) -> Metric | None:
     for each in reversed(windows):
         known = each.known(metric)
         if known is not None and known.value is not None:
-            bar = None
-            if known.reference is not None and greater is not None:
-                bar = known.reference - known.drop if greater else known.reference + known.drop
+            best = known.best(greater)
             return Metric(
                 metric,
                 known.value,
@@ -327,8 +352,8 @@ def metric_now(windows: Sequence[Glimpse], metric: str) -> Metric | None:
                 known.high,
                 each.name,
                 False,
-                bar,
-                _best(known.baselines, greater),
+                known.bar(greater),
+                (BASELINES.get(best[0], best[0]), best[1]) if best else None,
                 greater,
             )
     for each in reversed(windows):
@@ -336,14 +361,6 @@ def metric_now(windows: Sequence[Glimpse], metric: str) -> Metric | None:
         if made is not None and made.value is not None:
             return Metric(metric, made.value, made.low, made.high, each.name, True, None, None, greater)
     return None
-
-
-def _best(baselines: Mapping[str, float], greater: bool | None) -> tuple[str, float] | None:
-    finite = {name: value for name, value in baselines.items() if math.isfinite(value)}
-    if not finite or greater is None:
-        return None
-    name = (max if greater else min)(finite, key=lambda each: finite[each])
-    return BASELINES.get(name, name), finite[name]
 
 
 def _champion(known: Known, windows: Sequence[Glimpse], promoted: Line | None, now: datetime) -> Champion | None:
@@ -368,26 +385,45 @@ def _champion(known: Known, windows: Sequence[Glimpse], promoted: Line | None, n
 _WORKS = {"requested": "collecting", "collecting": "collecting", "training": "training", "deploying": "releasing"}
 
 
-def state_of(
-    known: Known, windows: Sequence[Glimpse], turn: Working | None, held: Sequence[str], *, busy: bool
-) -> State:
-    """Say in a word how a use case does."""
-    name = known.name
+def state_of(known: Known, windows: Sequence[Glimpse], going: Going) -> State:
+    """Say in a word how a use case does: nothing that stands is worse than what it says."""
+    name, turn = known.name, going.turn
     if known.trouble:
         return State("left out", "bad", known.trouble, f"Correct it, then `driftwheel add {name}`")
-    if held:
-        words = "; ".join(held)
+    if going.held:
+        words = "; ".join(going.held)
         return State("held", "bad", f"the newest rows are held: {words}", "Correct the source; it is judged again then")
+    if turn is not None and turn.state == "failed":
+        return State("failed", "bad", "the last turn ended with an error", "Read the ledger below, then run it again")
+    wrong = _standing_state(going.standing)
+    if wrong is not None and wrong.tone == "bad":
+        return wrong
     if turn is not None and turn.open:
         return State(_WORKS.get(turn.state, turn.state), "busy", f"a turn of {turn.cause} is under way")
-    if busy:
+    if going.busy:
         return State("at work", "busy", "a flow of it runs")
     if known.desired is not None and known.desired.candidate is not None and known.desired.candidate.mode != "prove":
         return State("releasing", "busy", f"version {known.desired.candidate.version} is tried beside the champion")
-    if turn is not None and turn.state == "failed":
-        return State("failed", "bad", "the last turn ended with an error", "Read the ledger below, then run it again")
+    measured = _measured_state(known, windows)
+    return measured if wrong is None or measured.tone == wrong.tone else wrong
+
+
+def _standing_state(standing: Sequence[Finding]) -> State | None:
+    """Say how a use case does by its findings, the worst first; None where none is more than information."""
+    if not standing or standing[0].severity == "info":
+        return None
+    worst = standing[0]
+    more = sum(each.severity == worst.severity for each in standing) - 1
+    why = f"{worst.title}{f', and {more} more' if more else ''}"
+    return State(worst.severity, SEVERITY_TONES[worst.severity], why, "Read its findings: they say what to do")
+
+
+def _measured_state(known: Known, windows: Sequence[Glimpse]) -> State:
+    """Say how a use case does by what was measured."""
     if known.desired is None or known.desired.champion is None:
-        return State("no model yet", "none", "nothing was trained", f"Run the loop, or `driftwheel run loop {name}`")
+        return State(
+            "no model yet", "none", "nothing was trained", f"Run the loop, or `driftwheel run loop {known.name}`"
+        )
     if not windows:
         return State("not measured", "unknown", "the champion answers; no window is over yet", "Wait, or run monitor")
     last = next((each for each in reversed(windows) if each.status != "unknown"), None)
@@ -401,36 +437,42 @@ def state_of(
 # --- a use case -------------------------------------------------------------------------------------------------------
 
 
+def live(use_cases: UseCases, database: Database, name: str, now: datetime) -> Live | None:
+    """Return what changes on the page of a use case while something runs; None where there is none of that name."""
+    registered = database.use_cases()
+    if name not in use_cases.names(registered):
+        return None
+    known, glances, standing = use_cases.known(name, registered), Glances(database.url), database.open_findings(name)
+    with glances.reading() as connection:
+        windows, going = newest_windows(glances, connection, name), _going(glances, connection, name, standing, now)
+        card = _card(use_cases, glances, connection, known, windows, going, now)
+        return Live(card, _stages(glances, connection, name, windows))
+
+
 def view(use_cases: UseCases, database: Database, name: str, now: datetime, most: int = WINDOWS) -> View | None:
     """Return what the page of a use case shows; None where there is none of that name."""
     registered = database.use_cases()
     if name not in use_cases.names(registered):
         return None
-    known, glances = use_cases.known(name, registered), Glances(database.url)
+    known, glances, standing = use_cases.known(name, registered), Glances(database.url), database.open_findings(name)
     with glances.reading() as connection:
         windows = decode(glances.newest_contents(connection, name, most + 1))
         more, windows = len(windows) > most, windows[-most:]
-        turn = glances.turns_of(connection, name).get(name)
-        busy = glances.at_work(connection, now, PRESENCE).get(name, 0) > 0
-        held = glances.marks(connection, HELD).get(name, "[]")
-        newest = glances.lines(connection, name, 1)
+        going = _going(glances, connection, name, standing, now)
         marked = glances.lines(connection, name, _MAX_MARKS, kinds=("decision", "deploy"), actions=MARKS)
-        card = card_of(
-            known, windows, turn, newest, _promoted(use_cases, glances, connection, known), now, busy=busy, held=held
-        )
+        card = _card(use_cases, glances, connection, known, windows, going, now)
         stages = _stages(glances, connection, name, windows)
         trials = _trials(glances, connection, name)
-        data = _data(glances, connection, name, tuple(json.loads(held)))
+        data = _data(glances, connection, name, going.held)
         gates = _gates(glances, connection, name)
         runs = _runs(glances, connection, name)
     since = datetime.fromisoformat(windows[0].start) if windows else None
     return View(
         known=known,
-        card=card,
-        turn=turn,
+        live=Live(card, stages),
+        turn=going.turn,
         windows=tuple(windows),
         marks=tuple(_mark(line) for line in reversed(marked) if since is None or line.as_of >= since),
-        stages=stages,
         causes=next(
             ((each, each.causes) for each in reversed(windows) if each.causes and each.causes.status == "named"), None
         ),
@@ -470,45 +512,63 @@ _ENDED: Mapping[str, tuple[Tone, str]] = {
     "late": ("worse", "late rows"),
     "lost": ("bad", "rows lost"),
 }
-STAGES = (
-    ("collect", "collect", "collect sources"),
-    ("clean", "collect", "validate and repair"),
-    ("prepare", "train", "select rows"),
-    ("train", "train", "train and judge"),
-    ("evaluate", "train", "publish gates"),
-    ("deploy", "deploy", ""),
-    ("monitor", "monitor", "measure windows"),
-    ("decide", "monitor", "decide"),
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A stage of the ring.
+
+    Attributes
+    ----------
+    task : str
+        The task in Prefect whose time is its own; all of the flow where none is.
+    kind : str
+        Kind of the ledger's entries that say how it went; none of monitor, which the newest window tells.
+    begins : bool
+        Whether it is well where what comes after it in its flow was refused.
+    """
+
+    name: str
+    flow: str
+    task: str
+    kind: str
+    begins: bool = False
+
+
+_RING = (
+    _Part("collect", "collect", "collect sources", "collect"),
+    _Part("clean", "collect", "validate and repair", "collect"),
+    _Part("prepare", "train", "select rows", "train", begins=True),
+    _Part("train", "train", "train and judge", "train", begins=True),
+    _Part("evaluate", "train", "publish gates", "train"),
+    _Part("deploy", "deploy", "", "deploy"),
+    _Part("monitor", "monitor", "measure windows", ""),
+    _Part("decide", "monitor", "decide", "decision"),
 )
-"""The ring: each stage with its flow and the task in Prefect whose time is its own; all of the flow where none is."""
+_MEASURED: Mapping[str, Tone] = {"good": "good", "violated": "worse"}
 
 
-def _stages(glances: Glances, connection: Connection, name: str, windows: Sequence[Measured]) -> tuple[Stage, ...]:
-    last = {}
-    for kind in ("collect", "train", "deploy", "decision"):
-        found = glances.lines(connection, name, 1, kinds=(kind,))
-        if found:
-            last[kind] = found[0]
-    of = {"collect": "collect", "clean": "collect", "prepare": "train", "train": "train", "evaluate": "train"}
-    stages = []
-    for stage, flow, task in STAGES:
-        line = last.get(of.get(stage, {"deploy": "deploy", "decide": "decision"}.get(stage, "")))
-        tone: Tone = "none"
-        word, when, said = "not yet", None, ""
-        if stage == "monitor" and windows:
-            newest = windows[-1]
-            tones: Mapping[str, Tone] = {"good": "good", "violated": "worse"}
-            tone = tones.get(newest.status, "unknown")
-            word, said = f"{newest.rows:,} rows", f"window {newest.name}: {newest.status}"
-        elif line is not None:
-            tone, word = _ENDED.get(line.action, ("good", line.action))
-            when, said = line.recorded_at, line.summary
-            if stage == "decide":
-                tone, word = _MARK_TONES.get(line.action, "good"), line.action
-            elif stage in ("prepare", "train") and line.action != "failed":
-                tone, word = "good", "done"
-        stages.append(Stage(stage, flow, task, tone, word, when, said))
-    return tuple(stages)
+def _stages(glances: Glances, connection: Connection, name: str, windows: Sequence[Glimpse]) -> tuple[Stage, ...]:
+    kinds = ("collect", "train", "deploy", "decision")
+    last = {line.kind: line for kind in kinds for line in glances.lines(connection, name, 1, kinds=(kind,))}
+    return tuple(_stage(part, last.get(part.kind), windows) for part in _RING)
+
+
+def _stage(part: _Part, line: Line | None, windows: Sequence[Glimpse]) -> Stage:
+    tone: Tone = "none"
+    word, when, said = "not yet", None, ""
+    if part.name == "monitor" and windows:
+        newest = windows[-1]
+        tone = _MEASURED.get(newest.status, "unknown")
+        word, said = f"{newest.rows:,} rows", f"window {newest.name}: {newest.status}"
+    elif line is not None:
+        tone, word = _ENDED.get(line.action, ("good", line.action))
+        when, said = line.recorded_at, line.summary
+        if part.name == "decide":
+            tone, word = _MARK_TONES.get(line.action, "good"), line.action
+        elif part.begins and line.action != "failed":
+            tone, word = "good", "done"
+    return Stage(part.name, part.flow, part.task, tone, word, when, said)
 
 
 def _trials(glances: Glances, connection: Connection, name: str) -> tuple[Trial, ...]:
@@ -547,7 +607,6 @@ def _data(glances: Glances, connection: Connection, name: str, held: tuple[str, 
                 line.as_of,
                 int(came.get("new") or 0),
                 int(came.get("corrected") or 0),
-                int(came.get("clean") or cleaned.get("clean") or 0),
                 int(came.get("quarantined") or sum(apart.values())),
             )
         )
@@ -576,7 +635,6 @@ def _releasing(use_cases: UseCases, known: Known) -> Releasing | None:
 
 # --- findings ---------------------------------------------------------------------------------------------------------
 
-SEVERITY_TONES: Mapping[str, Tone] = {"info": "unknown", "warning": "worse", "failure": "bad"}
 _LABELS = ("Likely cause", "What was done", "What you can do")
 _FINDINGS = 30
 
@@ -589,9 +647,7 @@ def findings(database: Database, name: str) -> list[Finding]:
 
 def finding(database: Database, name: str, key: str, number: int | None = None) -> Finding | None:
     """Return the finding of a key: the open one, else the newest that was; or the one of a number."""
-    if number is None:
-        return database.finding(name, key)
-    return next((each for each in database.findings(name, 1000) if (each.id, each.key) == (number, key)), None)
+    return database.finding(name, key, number)
 
 
 def told(body: str) -> list[tuple[str, str]]:

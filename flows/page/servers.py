@@ -85,8 +85,6 @@ class Counts:
     errors: Mapping[str, int] = field(default_factory=dict)
     buckets: tuple[tuple[float, int], ...] = ()
     """Upper bound in seconds -> requests that took no longer."""
-    models: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Version -> rows it scored and requests it failed."""
 
     def quantile(self, share: float) -> float | None:
         """Return by when so large a share of the requests was answered: a bound in seconds."""
@@ -412,14 +410,11 @@ def read_counts(text: str) -> dict[str, Counts]:
     rows: dict[str, int] = {}
     errors: dict[str, dict[str, int]] = defaultdict(dict)
     buckets: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    models: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     counters: dict[str, Callable[[str, Mapping[str, str], int], None]] = {
         "driftwheel_requests_total": lambda name, _, count: requests.__setitem__(name, count),
         "driftwheel_rows_total": lambda name, _, count: rows.__setitem__(name, count),
         "driftwheel_errors_total": lambda name, of, count: errors[name].__setitem__(of.get("kind", ""), count),
         "driftwheel_latency_seconds_bucket": lambda name, of, count: buckets[name].append((float(of["le"]), count)),
-        "driftwheel_model_rows_total": lambda name, of, count: models[name][of["version"]].__setitem__(0, count),
-        "driftwheel_model_failures_total": lambda name, of, count: models[name][of["version"]].__setitem__(1, count),
     }
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -432,7 +427,6 @@ def read_counts(text: str) -> dict[str, Counts]:
             rows.get(name, 0),
             {kind: count for kind, count in errors[name].items() if count},
             tuple(sorted(buckets[name])),
-            {version: (each[0], each[1]) for version, each in models[name].items()},
         )
         for name in sorted({*requests, *errors, *buckets})
     }

@@ -204,10 +204,12 @@ class Findings(Transactions):
         with self.reading() as connection:
             return [finding_of(row) for row in connection.execute(query).mappings()]
 
-    def finding(self, usecase: str, key: str) -> Finding | None:
-        """Return the finding with a key: the open one, else the newest that was."""
+    def finding(self, usecase: str, key: str, number: int | None = None) -> Finding | None:
+        """Return the finding with a key: that of a number (`id`), else the open one, else the newest that was."""
         table = tables.findings
         query = select(table).where(table.c.usecase == usecase, table.c.key == key).order_by(table.c.id.desc()).limit(1)
+        if number is not None:
+            query = query.where(table.c.id == number)
         with self.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return finding_of(row) if row else None

@@ -136,7 +136,7 @@ def test_it_follows_what_goes_on(page: Tab, address: str, home: Home) -> None:
     page.await_true("document.querySelector('#card-bikes').closest('.card').textContent.includes('at work')")
     page.run("document.querySelector('#card-bikes').focus()")
     home.database.leave("run")
-    page.await_true("document.querySelector('#card-bikes').closest('.card').textContent.includes('no model yet')")
+    page.await_true("document.querySelector('#card-bikes').closest('.card').textContent.includes('warning')")
     assert page.run("document.activeElement.id") == "card-bikes"
 
 

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sqlalchemy import Engine, event
 
 from flows.page import charts, reading
 from flows.page.app import HEADERS, application, span
@@ -28,6 +29,7 @@ from infra.front import Front
 from infra.settings import Settings
 from tasks.evaluation.sketches import sketch
 from tasks.stores.database import HELD
+from tasks.stores.findings import Found
 from tasks.stores.presences import Process
 from tasks.stores.releases import CandidateState, Served
 from tests.pages import HOSTILE, START, Home, find, window
@@ -171,6 +173,54 @@ def test_states_in_their_order(home: Home, make_use_case: Callable[..., Path]) -
     assert turn is not None
 
 
+def stand(home: Home, name: str, key: str, severity: str) -> None:
+    with home.database.transaction() as connection:
+        home.database.record(connection, Found(name, key, key, severity, f"{key} is wrong", "It is.", {}), START)
+
+
+def test_no_state_is_better_than_what_stands(home: Home, page: Client, make_use_case: Callable[..., Path]) -> None:
+    good, ill = home.add(make_use_case("aaa")), home.add(make_use_case("zzz"))
+    for name in (good, ill):
+        home.promote(name)
+        home.measure(name, window(0))
+
+    def state() -> reading.State:
+        return cards(home.settings)[ill].state
+
+    stand(home, ill, "a", "info")
+    assert state().word == "good"
+    for key in ("b", "c"):
+        stand(home, ill, key, "warning")
+    advice = "Read its findings: they say what to do"
+    assert state() == reading.State("warning", "worse", "b is wrong, and 1 more", advice)
+    home.measure(ill, window(1, status="violated"))
+    assert state().word == "worse"  # which says more
+    home.database.enter("run", ill, Process("host", 1, 1.0))
+    assert state().word == "at work"
+    stand(home, ill, "d", "failure")
+    assert state() == reading.State("failure", "bad", "d is wrong", advice)
+    assert list(cards(home.settings)) == [ill, good]
+    for path in ("/", f"/usecases/{ill}", f"/usecases/{ill}/live"):
+        assert '<span class="state bad">' in page.get(path).text
+    home.database.acknowledge(ill, "d", "ann")
+    assert state().word == "failure"
+    home.database.end(ill, ["d"], "well", START)
+    assert state().word == "at work"
+
+
+def test_a_state_is_told_by_the_newest_window_that_is_known_however_many_are_not(
+    home: Home, page: Client, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name)
+    unknown = [{**window(0)["realised"][0], "value": None}]
+    home.measure(name, window(0), *(window(day, status="unknown", realised=unknown) for day in range(1, 40)))
+    assert cards(home.settings)[name].state.why == "within its bar in 2024-01-01"
+    assert len(cards(home.settings)[name].spark) == 0  # of the newest none is known
+    for path in (f"/usecases/{name}", f"/usecases/{name}/live"):
+        assert "Within its bar in 2024-01-01" in page.get(path).text
+
+
 def test_a_turn_that_failed_needs_somebody_and_comes_first(home: Home, make_use_case: Callable[..., Path]) -> None:
     good, bad = home.add(make_use_case("aaa")), home.add(make_use_case("zzz"))
     for name in (good, bad):
@@ -223,6 +273,31 @@ def test_a_use_case_shows_course_decisions_drift_and_ledger(
     only = page.get(f"/usecases/{name}?kind=deploy").text
     assert "version 1 is the champion" in only
     assert "<td>nothing to do</td>" not in only
+
+
+def test_what_is_asked_for_again_is_the_same_part_and_reads_no_evidence(
+    page: Client, home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name)
+    home.measure(name, *(window(day) for day in range(40)))
+    home.write(name, "decision", "retrain", "it is worth it", 20, window={})
+    whole = page.get(f"/usecases/{name}").text
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        part = page.get(f"/usecases/{name}/live").text
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert part.strip() in whole
+    assert not any("ledger.evidence" in statement for statement, _ in asked)
+    (read,) = [parameters for statement, parameters in asked if "measurements.content" in statement]
+    assert reading.CARD_WINDOWS in read
+    assert sum(statement.startswith("SELECT") for statement, _ in asked) == 13
 
 
 def test_no_more_windows_are_read_than_are_shown(home: Home, make_use_case: Callable[..., Path]) -> None:
@@ -385,6 +460,12 @@ def test_a_finding_says_what_why_and_what_to_do_and_how_it_ended(page: Client, h
     assert "2024-01-02 00:00 UTC: somebody asked" in page.get("/usecases/flights-replay/findings/silent").text
     assert "1 resolved" in page.get("/usecases/flights-replay").text
     assert cards(home.settings)["flights-replay"].findings == 0
+    find(home, "flights-replay")
+    assert "It stands" in page.get("/usecases/flights-replay/findings/silent").text
+    first = page.get("/usecases/flights-replay/findings/silent?id=1").text
+    assert "2024-01-02 00:00 UTC: somebody asked" in first
+    assert page.get("/usecases/flights-replay/findings/silent?id=3").status_code == 404
+    assert page.get("/usecases/flights-replay/findings/other?id=1").status_code == 404
     assert page.get("/usecases/flights-replay/findings/other/x").status_code == 404
 
 
