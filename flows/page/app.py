@@ -124,7 +124,7 @@ class Page:
             "card": live.card,
             "stages": live.stages,
             "latest": latest,
-            "seconds": await self.servers.stage_seconds(wanted) if wanted else {},
+            "seconds": await self.servers.stage_seconds(name, wanted),
             "errands": errands,
             "going": live.card.busy or any(run.going for run in runs) or any(each.going for each in errands),
             "runs": [(run, run_link(self.servers.addresses, run)) for run in runs[:8]],

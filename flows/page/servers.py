@@ -23,10 +23,14 @@ FRESH_SECONDS = 2.0
 PATIENCE_SECONDS = 0.05
 """How long a page waits for newer answers than those it has; for its first ones it waits `FIRST_SECONDS`."""
 FIRST_SECONDS = 0.5
+LIST_SECONDS = 5.0
+"""How long the form that a version is chosen in waits for the list of them."""
 OLD_SECONDS = 30.0
 """What is older is not shown any more."""
 _TIMEOUT = httpx.Timeout(5.0, connect=1.0)
 _RUNS = 200
+_TIMED = 400
+"""Runs whose tasks' durations are kept."""
 _DEPLOYMENTS = 1000
 _PAGE = 200
 _KEPT = 240
@@ -95,6 +99,14 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Took:
+    """How long each task of a run took, by its name; of one that goes on, up to when it was asked for."""
+
+    seconds: Mapping[str, float]
+    ended: bool
+
+
+@dataclass(frozen=True)
 class Seen:
     """A kind of error, and when this page saw its first and last."""
 
@@ -138,10 +150,10 @@ class Servers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._answers = Answers()
-        self._task: asyncio.Task[None] | None = None
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._flows: dict[str, str] = {}
         self._experiments: dict[str, str] = {}
-        self._tasks: dict[str, dict[str, float]] = {}
+        self._took: dict[str, Took] = {}
         self.history: deque[tuple[float, Mapping[str, Counts]]] = deque(maxlen=_KEPT)
         self.errors: dict[tuple[str, str], Seen] = {}
         self._client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False)
@@ -170,19 +182,29 @@ class Servers:
 
     async def close(self) -> None:
         """Let go of the connections, once nothing asks any more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        left = [task for task in self._asking.values() if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
         await self._client.aclose()
+
+    async def _ask_soon(self, what: str, ask: Callable[[], Coroutine[Any, Any, None]], patience: float) -> None:
+        """Ask for something where that is not under way, and wait a moment; it goes on where that is too short."""
+        task = self._asking.get(what)
+        if task is None or task.done():
+            task = self._asking[what] = asyncio.create_task(ask())
+        await asyncio.wait({task}, timeout=patience)
+
+    def _patience(self, what: str) -> float:
+        return PATIENCE_SECONDS if what in self._asking else FIRST_SECONDS
 
     async def answers(self) -> Answers:
         """Return what the servers said last; ask again where that is not fresh, and wait for it a moment."""
         age = time.monotonic() - self._answers.at
         if age > FRESH_SECONDS:
-            if self._task is None or self._task.done():
-                self._task = asyncio.create_task(self._ask())
-            wait = FIRST_SECONDS if age > OLD_SECONDS else PATIENCE_SECONDS
-            await asyncio.wait({self._task}, timeout=wait)
+            patience = FIRST_SECONDS if age > OLD_SECONDS else PATIENCE_SECONDS
+            await self._ask_soon("what goes on", self._ask, patience)
         if time.monotonic() - self._answers.at > OLD_SECONDS:
             return Answers(away={"Prefect": "no answer yet", "service": "no answer yet"})
         return self._answers
@@ -262,8 +284,6 @@ class Servers:
     def _run(self, told: Mapping[str, Any]) -> Run:
         given = told.get("parameters") or {}
         state = told.get("state") or {}
-        start = _instant(told.get("start_time"))
-        seconds = told.get("total_run_time") or told.get("estimated_run_time")
         return Run(
             told["id"],
             self._flows.get(told.get("flow_id", ""), "flow"),
@@ -271,34 +291,46 @@ class Servers:
             str(told.get("name", "")),
             str(state.get("type", "")),
             str(state.get("name", "")).lower(),
-            start,
-            float(seconds) if seconds else None,
+            _instant(told.get("start_time")),
+            _took(told),
         )
 
-    async def stage_seconds(self, runs: Iterable[Run]) -> dict[str, float]:
-        """Return how long each task of some runs took, and each flow: by the name of the task, or of the flow."""
-        places = self._settings.places()
+    async def stage_seconds(self, usecase: str, runs: Iterable[Run]) -> dict[str, float]:
+        """Return how long each task of some runs took, and each flow: by the name of the task, or of the flow.
+
+        Parameters
+        ----------
+        runs : iterable of Run
+            Of that use case. Those that have ended are asked for once.
+        """
         wanted = list(runs)
-        missing = [each.id for each in wanted if each.id not in self._tasks]
+        missing = [each for each in wanted if each.id not in self._took or not self._took[each.id].ended]
         if missing:
-            body = {"flow_runs": {"id": {"any_": missing}}, "limit": _PAGE}
-            try:
-                told = await self._post(places.flow_api, places.flow_login, "/task_runs/filter", body)
-                found: dict[str, dict[str, float]] = {each: {} for each in missing}
-                for task in told:
-                    name = str(task["name"]).rpartition("-")[0] or str(task["name"])
-                    found[task["flow_run_id"]][name] = float(task.get("total_run_time") or 0.0)
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
-                found = {}
-            for each in wanted:
-                if each.id in found and not each.going:
-                    self._tasks[each.id] = found[each.id]
+            what = f"how long stages of {usecase} took"
+            await self._ask_soon(what, lambda: self._ask_stages(missing), self._patience(what))
         seconds: dict[str, float] = {}
         for each in wanted:
-            seconds |= self._tasks.get(each.id, {})
+            if each.id in self._took:
+                seconds |= self._took[each.id].seconds
             if each.seconds is not None:
                 seconds[each.flow] = each.seconds
         return seconds
+
+    async def _ask_stages(self, runs: Sequence[Run]) -> None:
+        places = self._settings.places()
+        body = {"flow_runs": {"id": {"any_": [each.id for each in runs]}}, "limit": _PAGE}
+        found: dict[str, dict[str, float]] = {each.id: {} for each in runs}
+        try:
+            for task in await self._post(places.flow_api, places.flow_login, "/task_runs/filter", body):
+                name = str(task["name"]).rpartition("-")[0] or str(task["name"])
+                found[task["flow_run_id"]][name] = _took(task) or 0.0
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+            return
+        for each in runs:
+            self._took.pop(each.id, None)  # the newest stand last
+            self._took[each.id] = Took(found[each.id], ended=not each.going)
+        for oldest in list(self._took)[:-_TIMED]:
+            del self._took[oldest]
 
     # --- what is done there ---------------------------------------------------------------------------------------
 
@@ -338,23 +370,29 @@ class Servers:
     async def experiment(self, usecase: str) -> str | None:
         """Return the id of a use case's experiment, which MLflow's links to runs need; None where that is not known."""
         if usecase not in self._experiments:
-            address, login = split_login(self._settings.places().tracking)
-            if not address.startswith("http"):
-                return None
-            try:
-                answer = await self._client.get(
-                    f"{address}/api/2.0/mlflow/experiments/get-by-name",
-                    params={"experiment_name": usecase},
-                    auth=login,
-                    timeout=FIRST_SECONDS,
-                )
-                self._experiments[usecase] = str(answer.raise_for_status().json()["experiment"]["experiment_id"])
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
-                return None
-        return self._experiments[usecase]
+            what = f"which experiment {usecase} has"
+            await self._ask_soon(what, lambda: self._ask_experiment(usecase), self._patience(what))
+        return self._experiments.get(usecase)
+
+    async def _ask_experiment(self, usecase: str) -> None:
+        address, login = split_login(self._settings.places().tracking)
+        if not address.startswith("http"):
+            return
+        path, asked = f"{address}/api/2.0/mlflow/experiments/get-by-name", {"experiment_name": usecase}
+        try:
+            answer = await self._client.get(path, params=asked, auth=login)
+            self._experiments[usecase] = str(answer.raise_for_status().json()["experiment"]["experiment_id"])
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+            return
 
     async def versions(self, usecase: str) -> list[tuple[str, tuple[str, ...]]] | None:
-        """Return the registered versions, newest first, with their aliases; None where MLflow does not say."""
+        """Return the registered versions, newest first, with their aliases; None where MLflow does not say in time."""
+        try:
+            return await asyncio.wait_for(self._ask_versions(usecase), LIST_SECONDS)
+        except TimeoutError:
+            return None
+
+    async def _ask_versions(self, usecase: str) -> list[tuple[str, tuple[str, ...]]] | None:
         address, login = split_login(self._settings.places().tracking)
         if not address.startswith("http"):
             return None
@@ -457,6 +495,12 @@ def _deployed(told: Mapping[str, Any], coming: datetime | None) -> Deployed:
         bool(first.get("active")),
         coming,
     )
+
+
+def _took(told: Mapping[str, Any]) -> float | None:
+    """Return how long a run of a flow or a task took; of one that goes on, up to now."""
+    seconds = told.get("total_run_time") or told.get("estimated_run_time")
+    return float(seconds) if seconds else None
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -6,8 +6,11 @@ import asyncio
 import getpass
 import json
 import re
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,16 @@ from flows.page.distributions import bars_of
 from flows.page.doing import person
 from flows.page.known import UseCases
 from flows.page.measured import decode
-from flows.page.servers import Counts, per_minute, read_counts
+from flows.page.servers import (
+    FIRST_SECONDS,
+    OLD_SECONDS,
+    PATIENCE_SECONDS,
+    Counts,
+    Run,
+    Servers,
+    per_minute,
+    read_counts,
+)
 from infra.front import Front
 from infra.settings import Settings
 from tasks.evaluation.sketches import sketch
@@ -32,6 +44,7 @@ from tasks.stores.database import HELD
 from tasks.stores.findings import Found
 from tasks.stores.presences import Process
 from tasks.stores.releases import CandidateState, Served
+from tests.fronts import serving
 from tests.pages import HOSTILE, START, Home, find, window
 
 
@@ -400,6 +413,89 @@ def test_a_page_from_elsewhere_gets_nothing(settings: Settings) -> None:
     assert fronted.get("/").status_code == 200
     assert fronted.get("/", headers={"host": "evil.example"}).status_code == 403
     assert fronted.get("/", headers={"origin": "https://evil.example"}).status_code == 403
+
+
+# --- servers that are slow --------------------------------------------------------------------------------------------
+
+
+class Prefect(ThreadingHTTPServer):
+    """Says how long tasks of runs took, once it may."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Tasks)
+        self.asked: list[list[str]] = []
+        self.seconds, self.may = 1.5, threading.Event()
+
+
+class _Tasks(BaseHTTPRequestHandler):
+    server: Prefect
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        runs = body["flow_runs"]["id"]["any_"]
+        self.server.asked.append(runs)
+        self.server.may.wait(20)
+        told = {"name": "collect sources-1f", "total_run_time": 0.0, "estimated_run_time": self.server.seconds}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps([{**told, "flow_run_id": run} for run in runs]).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def prefect(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prefect]:
+    with serving(Prefect()) as server:
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
+        yield server
+        server.may.set()
+
+
+def run_of(number: int, state: str) -> Run:
+    return Run(f"run-{number}", "collect", "x", "name", state, state.lower(), START, 9.0)
+
+
+def test_a_run_that_goes_on_is_timed_anew_and_one_that_ended_once(prefect: Prefect) -> None:
+    prefect.may.set()
+    servers, going, ended = Servers(Settings()), run_of(1, "RUNNING"), run_of(1, "COMPLETED")
+
+    async def look() -> None:
+        assert await servers.stage_seconds("x", [going]) == {"collect sources": 1.5, "collect": 9.0}
+        for run in (going, ended, ended):
+            prefect.seconds += 1
+            found = await servers.stage_seconds("x", [run])
+            await asyncio.wait(servers._asking.values())
+        assert found == {"collect sources": 3.5, "collect": 9.0}
+        assert prefect.asked == [["run-1"]] * 3
+        many = [run_of(number, "COMPLETED") for number in range(2, 600)]
+        await servers.stage_seconds("x", many)
+        await asyncio.wait(servers._asking.values())
+        assert list(servers._took) == [f"run-{number}" for number in range(200, 600)]
+        await servers.close()
+
+    asyncio.run(look())
+
+
+def test_a_silent_prefect_is_waited_for_shortly_and_its_answer_is_shown_the_next_time(prefect: Prefect) -> None:
+    servers, ended = Servers(Settings()), [run_of(1, "COMPLETED")]
+
+    async def look() -> list[float]:
+        waited = []
+        for _ in range(3):
+            began = time.monotonic()
+            assert await servers.stage_seconds("x", ended) == {"collect": 9.0}
+            waited.append(time.monotonic() - began)
+        prefect.may.set()
+        await asyncio.wait(servers._asking.values())
+        assert await servers.stage_seconds("x", ended) == {"collect sources": 1.5, "collect": 9.0}
+        await servers.close()
+        return waited
+
+    first, *later = asyncio.run(look())
+    assert FIRST_SECONDS <= first < OLD_SECONDS
+    assert all(PATIENCE_SECONDS <= each < FIRST_SECONDS for each in later)
+    assert prefect.asked == [["run-1"]]  # once, however often somebody looks
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
