@@ -226,6 +226,7 @@ FEATURES: Slot[FeatureStep] = Slot(
         "encode": "tasks.preprocessing.steps.encode:Encode",
         "one_hot": "tasks.preprocessing.steps.one_hot:OneHot",
         "scale": "tasks.preprocessing.steps.scale:Scale",
+        "discretize": "tasks.preprocessing.steps.discretize:Discretize",
         "target": "tasks.preprocessing.steps.target:Target",
     },
     "driftwheel.feature_steps",

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from expectations.parts import Kind
@@ -56,6 +58,14 @@ def to_text(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
             .otherwise(pl.when(~whole).then(finite(values)).map_batches(_written, return_dtype=pl.String))
         )
     return values.cast(pl.String)
+
+
+def numbers_of(frame: pl.DataFrame, column: str) -> npt.NDArray[np.float64]:
+    """Return a column of numbers, missing ones as NaN; one of anything else raises in Polars."""
+    values = frame[column]
+    if not values.dtype.is_numeric():
+        raise pl.exceptions.InvalidOperationError(f"{values.dtype} in {column}, where numbers are needed")
+    return values.cast(pl.Float64).to_numpy()
 
 
 def frequent_categories(frame: pl.DataFrame, column: str, at_most: int) -> list[str]:

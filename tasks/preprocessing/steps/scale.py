@@ -39,14 +39,19 @@ class FittedScale(FittedStep):
 
 
 class Scale(FeatureStep):
-    """Bring numbers to mean 0 and deviation 1 (standard) or to the range 0 to 1 (minmax)."""
+    """Bring numbers to mean 0 and deviation 1, the range 0 to 1 (minmax), or median 0 and quartiles 1 apart."""
 
-    examples: ClassVar = ({"scale": ["x", "y"]}, {"scale": ["x", "y"], "to": "minmax"})
+    examples: ClassVar = (
+        {"scale": ["x", "y"]},
+        {"scale": ["x", "y"], "to": "minmax"},
+        {"scale": ["x", "y"], "to": "robust"},
+    )
     fitted: ClassVar = FittedScale
     makes_categories: ClassVar = False
 
     scale: Columns
-    to: Literal["standard", "minmax"] = "standard"
+    to: Literal["standard", "minmax", "robust"] = "standard"
+    """`robust` is by the median and the distance of the quartiles, which outliers do not move."""
 
     def reads(self, held: Mapping[str, Kind]) -> dict[str, Kind]:
         """Return its columns, as numbers."""
@@ -60,7 +65,7 @@ class Scale(FeatureStep):
 
 
 def _fit(column: str, to: str, frame: pl.DataFrame) -> FittedScale:
-    from sklearn.preprocessing import MinMaxScaler, StandardScaler
+    from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
     values = frame[column].cast(pl.Float64).drop_nulls().to_numpy().reshape(-1, 1)
     if not len(values):
@@ -68,5 +73,8 @@ def _fit(column: str, to: str, frame: pl.DataFrame) -> FittedScale:
     if to == "standard":
         standard = StandardScaler().fit(values)
         return FittedScale(column, float(standard.mean_[0]), 1.0 / float(standard.scale_[0]))
+    if to == "robust":
+        robust = RobustScaler().fit(values)
+        return FittedScale(column, float(robust.center_[0]), 1.0 / float(robust.scale_[0]))
     minmax = MinMaxScaler().fit(values)
     return FittedScale(column, float(minmax.data_min_[0]), float(minmax.scale_[0]))

@@ -1,0 +1,98 @@
+"""Feature steps, one by one: what each learns, and what it makes of rows, alike in both executors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+import pytest
+from pydantic import TypeAdapter
+
+from expectations.errors import TrainingError
+from expectations.parts import FeatureStep, FitContext
+from expectations.slots import FEATURES
+from tasks.preprocessing.fitting import fit_program
+from tasks.preprocessing.program import FeatureProgram
+
+STEPS = TypeAdapter(tuple[Annotated[FeatureStep, FEATURES], ...])
+NAN = float("nan")
+
+
+def learn(
+    steps: Sequence[dict[str, Any]],
+    rows: dict[str, Any],
+    context: FitContext = FitContext(),  # noqa: B008
+) -> FeatureProgram:
+    """Fit a program, and read it again from its JSON."""
+    program = fit_program(STEPS.validate_json(json.dumps(steps)), pl.DataFrame(rows), context=context).program
+    again = FeatureProgram.from_json(program.to_json())
+    assert again == program
+    return again
+
+
+def made(program: FeatureProgram, rows: dict[str, Any], feature: str | None = None) -> list[Any]:
+    """Return the features of rows, or one of them, after both executors gave the same."""
+    frame = pl.DataFrame(rows)
+    found = program.transform(frame)
+    np.testing.assert_array_equal(found, program.compile().matrix(frame.to_dicts()))
+    np.testing.assert_array_equal(found, [program.compile().one(row) for row in frame.to_dicts()])
+    chosen = found if feature is None else found[:, program.features.index(feature)]
+    return list(chosen.tolist())
+
+
+def test_robust_scaling_is_by_median_and_quartiles_and_an_outlier_moves_neither() -> None:
+    program = learn([{"scale": ["x"], "to": "robust"}], {"x": [1.0, 2.0, 3.0, 4.0, 1e6, None]})
+    np.testing.assert_array_equal(made(program, {"x": [3.0, 5.0, 2.0, None]}), [[0.0], [1.0], [-0.5], [NAN]])
+    constant = learn([{"scale": ["x"], "to": "robust"}], {"x": [7.0, 7.0]})
+    assert made(constant, {"x": [7.0, 9.0]}) == [[0.0], [2.0]]
+
+
+@pytest.mark.parametrize(
+    ("by", "bins", "expected"),
+    [("width", 4, [0, 0, 0, 0, 3]), ("quantile", 4, [0, 0, 1, 2, 2]), ("kmeans", 3, [0, 0, 0, 1, 2])],
+)
+def test_bins_lie_between_the_edges_learnt(by: str, bins: int, expected: list[float]) -> None:
+    values = [1.0, 2.0, 3.0, 10.0, 100.0, None, 1.0, 3.0]
+    program = learn([{"discretize": ["x"], "bins": bins, "by": by}], {"x": values})
+    assert made(program, {"x": [1.0, 1.9, 3.0, 10.0, 100.0]}, "x") == expected
+    np.testing.assert_array_equal(made(program, {"x": [-1e300, 1e300, None]}, "x"), [0, max(expected), NAN])
+    assert program.categorical == ()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(("by", "theirs"), [("width", "uniform"), ("quantile", "quantile")])
+def test_bins_are_those_of_scikit_learn(by: str, theirs: str) -> None:
+    from sklearn.preprocessing import KBinsDiscretizer
+
+    values = np.random.default_rng(0).gamma(2.0, 10.0, 5000)
+    program = learn([{"discretize": ["x"], "bins": 7, "by": by}], {"x": values})
+    other = KBinsDiscretizer(
+        7, encode="ordinal", strategy=theirs, subsample=None, quantile_method="averaged_inverted_cdf"
+    ).fit(values.reshape(-1, 1))
+    np.testing.assert_allclose(program.steps[0].edges, other.bin_edges_[0][1:-1], rtol=1e-12)
+
+
+def test_bins_of_k_means_are_those_that_scikit_learn_ends_at() -> None:
+    from sklearn.cluster import KMeans
+
+    values = np.sort(np.random.default_rng(0).gamma(2.0, 10.0, 1000))
+    program = learn([{"discretize": ["x"], "bins": 4, "by": "kmeans"}], {"x": values})
+    start = values[[125, 375, 625, 875]].reshape(-1, 1)
+    means = np.sort(KMeans(4, init=start, n_init=1, tol=0).fit(values.reshape(-1, 1)).cluster_centers_[:, 0])
+    np.testing.assert_allclose(program.steps[0].edges, (means[1:] + means[:-1]) / 2, rtol=1e-12)
+
+
+def test_values_that_are_mostly_the_same_have_fewer_bins() -> None:
+    program = learn([{"discretize": ["x"], "bins": 4}], {"x": [0.0, 0.0, 0.0, 0.0, 5.0]})
+    assert made(program, {"x": [0.0, 4.0, 5.0]}, "x") == [0, 0, 0]
+    for by in ("width", "quantile", "kmeans"):
+        constant = learn([{"discretize": ["x"], "by": by}], {"x": [2.0, 2.0]})
+        assert made(constant, {"x": [2.0, 3.0]}, "x") == [0, 0]
+
+
+def test_texts_have_no_bins() -> None:
+    with pytest.raises(TrainingError, match="numbers are needed"):
+        learn([{"impute": {"columns": ["t"], "with": "most_frequent"}}, {"discretize": ["t"]}], {"t": ["1", "2"]})
