@@ -162,8 +162,7 @@ def conclude_deployment(stage: Stage, version: ModelVersion, generation: int, ro
 def conclude_withdrawal(stage: Stage, version: ModelVersion, rollout: Rollout) -> Verdict:
     """End the turn: a guardrail broke, or there was too little traffic to judge by; the champion stays."""
     summary = f"version {version.version} was withdrawn {rollout.summary}"
-    cause = "guardrail" if rollout.steps[-1].verdict.status == "violated" else "unknown"
     evidence = {**asdict(version), **rollout.to_dict()}
     found = describe(stage.job.name, "withdrawn", "warning", summary)
-    stage.finish("refused", "withdrawn", cause, summary, evidence, found=found)
+    stage.finish("refused", "withdrawn", rollout.cause, summary, evidence, found=found)
     return Verdict("refused", summary, stage.job.turn)

@@ -1,4 +1,8 @@
-"""Deploy: register the bundle, bless it in the running service, roll it out, release it, point the aliases."""
+"""Deploy: register the bundle, bless it in the running service, roll it out, release it, point the aliases.
+
+What a person asks for (`driftwheel deploy`, `promote`, `rollback`, the page, or this flow's form in Prefect) is the
+same flow with a version.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,18 @@ from expectations.production import Release
 from expectations.usecase import REPLAY
 from flows.approving import refused_by_a_person
 from flows.conclusions import conclude_deployment, conclude_withdrawal
-from flows.stage import Verdict, at_work, open_job, run_name
-from tasks.deployment.task import bless, register, release, roll_out, settle
+from flows.stage import Verdict, at_work, open_job, present, run_name
+from flows.versions import Steps, deploy_version
+from tasks.deployment.task import bless, choose, register, release, restore, roll_out, settle
 from tasks.stores.places import Job
 
 
 def planned(job: Job) -> Release:
     """Return how the use case wants it released; a replay's traffic has no clock to wait by, so it replaces."""
     return Release() if job.name.endswith(REPLAY) else job.usecase.spec.release
+
+
+STEPS = Steps(choose, restore, bless, roll_out, release, settle)
 
 
 @flow(name="deploy", flow_run_name=run_name, persist_result=False)
@@ -27,18 +35,35 @@ def deploy(
     turn_id: str | None = None,
     namespace: str | None = None,
     announce: bool = True,
+    version: str | None = None,
+    plan: Release | None = None,
+    new_signature: bool = False,
 ) -> Verdict:
-    """Release the bundle a turn's training left."""
-    with at_work("deploy", open_job(usecase, as_of, turn_id, namespace, announce=announce)) as stage:
+    """Release the bundle a turn's training left, or a version that a person asks for.
+
+    Parameters
+    ----------
+    version : str, optional
+        The number of a registered version, `challenger`, or `previous`: the champion before the present one.
+    plan : Release, optional
+        How a version that was asked for is released; as the use case says where not given.
+    new_signature : bool
+        Whether its inputs may differ from those served today.
+    """
+    job = open_job(usecase, as_of, turn_id, namespace, announce=announce)
+    if version is not None and turn_id is None:
+        with present(job):
+            return deploy_version(job, version, plan, STEPS, new_signature=new_signature)
+    with at_work("deploy", job) as stage:
         bundle, run = stage.product("bundle"), stage.product("run")
-        version = register(stage.job, bundle, run)
-        bless(stage.job, version)
-        refused = refused_by_a_person(stage, version.version)
+        challenger = register(stage.job, bundle, run)
+        bless(stage.job, challenger)
+        refused = refused_by_a_person(stage, challenger.version)
         if refused is not None:
             return refused
-        steps = roll_out(stage.job, version, planned(stage.job))
+        steps = roll_out(stage.job, challenger, planned(stage.job))
         if not steps.kept:
-            return conclude_withdrawal(stage, version, steps)
-        generation = release(stage.job, version)
-        settle(stage.job, version)
-        return conclude_deployment(stage, version, generation, steps)
+            return conclude_withdrawal(stage, challenger, steps)
+        generation = release(stage.job, challenger)
+        settle(stage.job, challenger)
+        return conclude_deployment(stage, challenger, generation, steps)

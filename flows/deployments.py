@@ -53,7 +53,7 @@ EVENTS = {
 _DESCRIPTIONS = {
     "collect": "Bring in what is new, hold it against its expectations, repair it.",
     "train": "Train a challenger, judge it against the champion on the same rows, refit what passes.",
-    "deploy": "Register, bless in the running service, release.",
+    "deploy": "Register, prove in the running service, release: what training left, or the `version` you give.",
     "monitor": "Harvest, measure the windows that are due, decide.",
     "loop": "Look at production and, where it asks for it, turn the wheel once, all in one process.",
     "score": "Predict a whole table with the champion; give its address, and where to.",

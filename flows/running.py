@@ -1,4 +1,4 @@
-"""Run flows in this process, and move versions by hand."""
+"""Run flows in this process."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from prefect.settings import (
 )
 
 from expectations.errors import DriftwheelError
+from expectations.production import Release
 from flows.collect import collect
 from flows.deploy import deploy
 from flows.instants import refuse_future
@@ -110,4 +111,11 @@ def run_flow(name: str, usecase: str, as_of: datetime | None) -> Verdict:
         return loop(usecase, instant)
     turn = turn_for(Settings(), name, usecase, instant)
     verdict: Verdict = _STAGES[name](usecase, instant, turn)
+    return verdict
+
+
+@quietly
+def deploy_by_hand(usecase: str, version: str, plan: Release | None = None, *, new_signature: bool = False) -> Verdict:
+    """Release a version: its number, `challenger`, or `previous`; as `flows.deploy.deploy` says."""
+    verdict: Verdict = deploy(usecase, datetime.now(UTC), version=version, plan=plan, new_signature=new_signature)
     return verdict

@@ -80,7 +80,8 @@ def run_name() -> str:
     as_of = given.get("as_of")
     instant = as_of if isinstance(as_of, datetime) else flow_run.scheduled_start_time
     name = given.get("namespace") or Path(str(given.get("usecase"))).name
-    return f"{name} as of {instant:%Y-%m-%d %H:%M}"
+    asked = f", version {given['version']} by hand" if given.get("version") else ""
+    return f"{name} as of {instant:%Y-%m-%d %H:%M}{asked}"
 
 
 def open_job(

@@ -1,53 +1,52 @@
-"""Move versions by hand, or back where a release turned out worse: promote, deploy, roll back."""
+"""Release versions by hand, and go back where a release turned out worse."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from expectations.alerts import Severity
 from expectations.errors import BundleError, OvertakenError, ReleaseError
 from expectations.production import Release
 from flows.stage import Verdict, tell
-from infra.settings import Settings
 from tasks.deployment import releasing, rollout
 from tasks.deployment.rollout import Rollout
 from tasks.monitoring.deciding import NOT_TAKEN_BACK
 from tasks.stores.finding_kinds import SETTLED_BY_RELEASE, describe
 from tasks.stores.ledger import Entry, champions
 from tasks.stores.places import Job
-from tasks.stores.progress import doing
 from tasks.stores.registry import ModelVersion
 
-
-def _job(usecase: str) -> Job:
-    settings = Settings()
-    return Job(settings.use_case(usecase), settings.places(), datetime.now(UTC))
+CHALLENGER, PREVIOUS = "challenger", "previous"
+"""Names a version may have instead of its number: what is registered as challenger, and the champion before."""
 
 
-def promote_version(usecase: str, wanted: str | None) -> str:
-    """Bless a registered version in the service and make it the champion.
+class Steps(NamedTuple):
+    """What a release does, one after another: plain functions, or Prefect's tasks in a flow."""
 
-    Raises
-    ------
-    ReleaseError
-        If there is no such version, or the service refuses it.
-    """
-    return deploy_version(usecase, wanted, Release()).summary
+    choose: Callable[..., ModelVersion] = releasing.choose_version
+    restore: Callable[..., None] = releasing.restore_bundle
+    bless: Callable[..., None] = releasing.bless
+    roll_out: Callable[..., Rollout] = rollout.roll_out
+    release: Callable[..., int] = releasing.release
+    settle: Callable[..., None] = releasing.settle
 
 
-def deploy_version(usecase: str, wanted: str | None, plan: Release | None, *, new_signature: bool = False) -> Verdict:
+def deploy_version(
+    job: Job, wanted: str, plan: Release | None = None, steps: Steps | None = None, *, new_signature: bool = False
+) -> Verdict:
     """Bless a registered version, roll it out as planned and make it the champion, or withdraw it.
 
     Parameters
     ----------
-    wanted : str, optional
-        The challenger where not given.
+    wanted : str
+        Its number, `challenger`, or `previous`, which is released at once.
     plan : Release, optional
         The use case's own where not given.
+    steps : Steps, optional
+        Plain functions where not given.
     new_signature : bool
         Whether its inputs may differ from those served today.
 
@@ -56,20 +55,24 @@ def deploy_version(usecase: str, wanted: str | None, plan: Release | None, *, ne
     ReleaseError
         If there is no such version, or the service refuses it.
     """
-    job = _job(usecase)
-    version = releasing.choose_version(job, wanted)
+    steps = steps or Steps()
+    if wanted == PREVIOUS:
+        version, now = _before(job, None)
+        with _refusals_told(job, version):
+            words = f"from version {now}, asked for by hand"
+            return Verdict("done", _go_back(job, version, steps, words, "manual"))
+    version = steps.choose(job, None if wanted == CHALLENGER else wanted)
     with _refusals_told(job, version):
-        doing(f"proving version {version.version} in the service")
-        releasing.bless(job, version, new_signature=new_signature)
-        steps = rollout.roll_out(job, version, plan or job.usecase.spec.release, new_signature=new_signature)
-        if steps.kept:
-            return Verdict(
-                "done", _settle(job, version, "promoted", "asked for by hand", steps, new_signature=new_signature)
-            )
-    summary = f"version {version.version} was withdrawn {steps.summary}"
+        steps.bless(job, version, new_signature=new_signature)
+        done = steps.roll_out(job, version, plan or job.usecase.spec.release, new_signature=new_signature)
+        if done.kept:
+            words = "asked for by hand"
+            summary = _settle(job, version, steps, "promoted", words, done, new_signature=new_signature)
+            return Verdict("done", summary)
+    summary = f"version {version.version} was withdrawn {done.summary}"
     key = f"{job.name}/withdrawn/{version.version}/{job.as_of.isoformat()}"
-    cause = "guardrail" if steps.steps[-1].verdict.status == "violated" else "too few rows"
-    _note(job, key, "withdrawn", "withdrawn", cause, summary, "warning", {**asdict(version), **steps.to_dict()})
+    evidence = {**asdict(version), **done.to_dict()}
+    _note(job, key, "withdrawn", "withdrawn", done.cause, summary, "warning", evidence)
     return Verdict("refused", summary)
 
 
@@ -85,16 +88,8 @@ def _refusals_told(job: Job, version: ModelVersion) -> Iterator[None]:
         raise
     except ReleaseError as error:
         key = f"{job.name}/refused/{version.bundle}/{job.as_of.isoformat()}"
-        _note(
-            job,
-            key,
-            "not-released",
-            "refused",
-            "service",
-            f"version {version.version}: {error}",
-            "failure",
-            asdict(version),
-        )
+        summary = f"version {version.version}: {error}"
+        _note(job, key, "not-released", "refused", "service", summary, "failure", asdict(version))
         raise
 
 
@@ -105,20 +100,6 @@ def _note(
     with job.database.transaction() as connection:
         job.database.report(connection, entry, describe(job.name, kind, severity, summary))
     tell(job)
-
-
-def roll_back(usecase: str) -> str:
-    """Make the champion before the present one champion again; the ledger says which that was.
-
-    Raises
-    ------
-    ReleaseError
-        If there was none before.
-    """
-    job = _job(usecase)
-    version, now = _before(job, None)
-    with _refusals_told(job, version):
-        return _go_back(job, version, f"from version {now}, asked for by hand", "manual")
 
 
 def take_back(job: Job, decision: Entry) -> str:
@@ -136,7 +117,7 @@ def take_back(job: Job, decision: Entry) -> str:
     try:
         version, _ = _before(job, decision.evidence.get("predecessor"))
         worse = decision.evidence["window"]["version"]
-        return _go_back(job, version, f"from version {worse}, {decision.summary}", "release")
+        return _go_back(job, version, Steps(), f"from version {worse}, {decision.summary}", "release")
     except OvertakenError as error:
         return str(error)
     except (ReleaseError, BundleError) as error:
@@ -163,48 +144,37 @@ def _before(job: Job, wanted: str | None) -> tuple[ModelVersion, str]:
     return ModelVersion(last["version"], last["bundle"], last["run"]), now.version
 
 
-def _go_back(job: Job, version: ModelVersion, words: str, cause: str) -> str:
-    releasing.restore_bundle(job, version)
-    doing(f"proving version {version.version} in the service")
+def _go_back(job: Job, version: ModelVersion, steps: Steps, words: str, cause: str) -> str:
+    steps.restore(job, version)
     # back to inputs that were served before, so they may differ from today's
-    releasing.bless(job, version, new_signature=True)
-    return _settle(job, version, "rolled back", words, Rollout(()), cause=cause, new_signature=True)
+    steps.bless(job, version, new_signature=True)
+    return _settle(job, version, steps, "rolled back", words, Rollout(()), cause=cause, new_signature=True)
 
 
 def _settle(
     job: Job,
     version: ModelVersion,
+    steps: Steps,
     action: str,
     words: str,
-    steps: Rollout,
+    done: Rollout,
     *,
     cause: str = "manual",
     new_signature: bool = False,
 ) -> str:
-    doing(f"releasing version {version.version}")
-    generation = releasing.release(job, version, new_signature=new_signature)
+    generation = steps.release(job, version, new_signature=new_signature)
     summary = (
         f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation}): {words}"
     )
+    key = f"{job.name}/{action}/{generation}"
+    evidence = {**asdict(version), "generation": generation, **done.to_dict()}
     with job.database.transaction() as connection:
-        job.database.write(
-            connection,
-            Entry(
-                f"{job.name}/{action}/{generation}",
-                job.name,
-                job.as_of,
-                "deploy",
-                action,
-                cause,
-                summary,
-                {**asdict(version), "generation": generation, **steps.to_dict()},
-            ),
-        )
+        job.database.write(connection, Entry(key, job.name, job.as_of, "deploy", action, cause, summary, evidence))
         if action == "promoted":
             job.database.record(connection, describe(job.name, "promoted", "info", summary), job.as_of)
         for over in ("promoted", *SETTLED_BY_RELEASE):
             if not (action == "rolled back" and over == "rollback"):  # that is what it was decided for
                 job.database.resolve(connection, job.name, over, summary, job.as_of)
-    releasing.settle(job, version)  # after the ledger: a registry that is away must not hide what is served
+    steps.settle(job, version)  # after the ledger: a registry that is away must not hide what is served
     tell(job)
     return summary

@@ -17,9 +17,11 @@ def promote(usecase: str, version: str | None) -> None:
     settings = read_settings()
     settings.use_case(usecase)
     with servers(settings):
-        from flows.versions import promote_version
+        from expectations.production import Release
+        from flows.running import deploy_by_hand
+        from flows.versions import CHALLENGER
 
-        click.echo(promote_version(usecase, version))
+        click.echo(deploy_by_hand(usecase, version or CHALLENGER, Release()).summary)
 
 
 @click.command()
@@ -58,9 +60,10 @@ def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool
     if planned.strategy == "replace" and asked.keys() - {"strategy"}:
         raise click.UsageError("a release without steps replaces at once: say --strategy canary, or shadow")
     with servers(settings):
-        from flows.versions import deploy_version
+        from flows.running import deploy_by_hand
+        from flows.versions import CHALLENGER
 
-        verdict = deploy_version(usecase, version, planned, new_signature=new_signature)
+        verdict = deploy_by_hand(usecase, version or CHALLENGER, planned, new_signature=new_signature)
     conclude(verdict, as_json=as_json)
 
 
@@ -71,6 +74,7 @@ def rollback(usecase: str) -> None:
     settings = read_settings()
     settings.use_case(usecase)
     with servers(settings):
-        from flows.versions import roll_back
+        from flows.running import deploy_by_hand
+        from flows.versions import PREVIOUS
 
-        click.echo(roll_back(usecase))
+        click.echo(deploy_by_hand(usecase, PREVIOUS).summary)

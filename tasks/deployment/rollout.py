@@ -65,6 +65,11 @@ class Rollout:
         """Say it in words."""
         return "; ".join(map(str, self.steps))
 
+    @property
+    def cause(self) -> str:
+        """Say why it was withdrawn: a guardrail broke, or too little came to judge by."""
+        return "guardrail" if self.steps[-1].verdict.status == "violated" else "unknown"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the evidence for the ledger."""
         return {

@@ -11,6 +11,12 @@ from tasks.stores.stopwatch import timed
 register = task(name="register version", cache_policy=NO_CACHE, persist_result=False)(
     timed("deployment", releasing.register, "step 1 of 5, registering the version")
 )
+choose = task(name="choose a version", cache_policy=NO_CACHE, persist_result=False)(
+    timed("deployment", releasing.choose_version, "step 1 of 5, choosing the version")
+)
+restore = task(name="restore the bundle", cache_policy=NO_CACHE, persist_result=False)(
+    timed("deployment", releasing.restore_bundle, "step 1 of 5, looking after the bundle")
+)
 bless = task(name="bless in the service", cache_policy=NO_CACHE, persist_result=False)(
     timed("deployment", releasing.bless, "step 2 of 5, proving the bundle in the service")
 )

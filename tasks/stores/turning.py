@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
-from expectations.errors import BusyError, DatabaseError, DriftwheelError, TurnTakenError
+from expectations.errors import BusyError, DatabaseError, DriftwheelError, OvertakenError, ReleaseError, TurnTakenError
 from tasks.stores.finding_kinds import describe
 from tasks.stores.findings import Found
 from tasks.stores.ledger import Entry
@@ -22,6 +22,13 @@ from tasks.stores.turns import OPEN, State, Turn
 def owner_name(flow_run: str | None) -> str:
     """Name this process in a lease."""
     return f"{socket.gethostname()}/{os.getpid()}/{flow_run or 'plain'}"
+
+
+def _cause(error: DriftwheelError) -> str:
+    """Say in the ledger's words why a stage failed; releases by hand have the same."""
+    if isinstance(error, OvertakenError):
+        return "overtaken"
+    return "service" if isinstance(error, ReleaseError) else type(error).__name__
 
 
 class Stage(AbstractContextManager["Stage"]):
@@ -160,7 +167,7 @@ class Stage(AbstractContextManager["Stage"]):
             self.finish(
                 "failed",
                 "failed",
-                type(error).__name__,
+                _cause(error),
                 str(error),
                 {"error": type(error).__name__},
                 found=describe(

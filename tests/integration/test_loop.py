@@ -19,6 +19,7 @@ import pytest
 
 from expectations.errors import InstantError, ReleaseError, SourceError, TurnTakenError, UnreachableError
 from flows import replay
+from flows.stage import Verdict
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
 from tasks.bundles.bundle import load_bundle
@@ -34,6 +35,12 @@ pytestmark = pytest.mark.flow
 Make = Callable[..., Path]
 Run = Callable[[str, str, str], object]
 FIRST, LATER = "2011-03-01", "2011-05-02"
+
+
+def by_hand(folder: Path, version: str) -> Verdict:
+    from flows.running import deploy_by_hand
+
+    return deploy_by_hand(str(folder), version)
 
 
 @pytest.fixture(autouse=True)
@@ -138,8 +145,6 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
     inner = loaded._model_impl
     assert inner.predict(rows.select(columns).to_pandas()).tolist() == bundle.predict(rows).tolist()
 
-    from flows.versions import promote_version, roll_back
-
     at = job("turning", folder)
     first_bundle = at.releases.bundle("turning", registry.versions()[0].bundle)
     (first_bundle / "model.txt").write_text("tree\n")
@@ -161,9 +166,15 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
     assert registry.alias("champion").version == "1"
     assert load_bundle(first_bundle, first_bundle.name).digest == first_bundle.name  # brought back from MLflow
     with pytest.raises(ReleaseError, match="none in the ledger"):  # again does not go forward to what was bad
-        roll_back(str(folder))
+        by_hand(folder, "previous")
 
-    promote_version(str(folder), "2")  # a person knows better
+    by_hand(folder, "2")  # a person knows better
+    asked = {"flow_runs": {"name": {"like_": "by hand"}}, "flows": {"name": {"any_": ["deploy"]}}}
+    runs = httpx.post(f"{stack.prefect}/api/flow_runs/filter", json=asked).json()
+    states = {
+        each["name"].partition(", ")[2]: each["state"]["type"] for each in runs if each["name"].startswith("turning")
+    }
+    assert states == {"version previous by hand": "FAILED", "version 2 by hand": "COMPLETED"}
     assert run("monitor", str(folder), LATER).outcome != "rollback"
     assert registry.alias("champion").version == "2"
     gone = replace(
@@ -404,8 +415,6 @@ def test_a_run_nobody_could_note_is_closed_by_the_turns_rerun(stack: Addresses, 
 def test_a_lost_bundle_comes_back_from_mlflow_by_deploying_its_version(
     make_use_case: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.versions import deploy_version
-
     folder = make_use_case("losing")
     run("loop", str(folder), FIRST)
     at = job("losing", folder)
@@ -414,7 +423,7 @@ def test_a_lost_bundle_comes_back_from_mlflow_by_deploying_its_version(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
 
-    assert deploy_version(str(folder), "1", None).outcome == "done"
+    assert by_hand(folder, "1").outcome == "done"
 
     assert load_bundle(at.releases.bundle("losing", bundle), bundle)
     assert list(Path().iterdir()) == []

@@ -499,15 +499,13 @@ def test_a_rollback_goes_to_the_champion_before(
             )
     job.releases.set_desired("rentals", champion=Served(bundle=present, version=present))
     chosen = []
-    monkeypatch.setattr(versions, "_job", lambda _: job)
-    monkeypatch.setattr(versions.releasing, "restore_bundle", lambda *_: None)
-    monkeypatch.setattr(versions.releasing, "bless", lambda *_, **__: None)
     monkeypatch.setattr(versions, "_settle", lambda _, version, *__, **___: chosen.append(version.bundle))
+    steps = versions.Steps(restore=lambda *_: None, bless=lambda *_, **__: None)
     if expected is None:
         with pytest.raises(ReleaseError, match="none in the ledger"):
-            versions.roll_back("rentals")
+            versions.deploy_version(job, "previous", steps=steps)
     else:
-        versions.roll_back("rentals")
+        versions.deploy_version(job, "previous", steps=steps)
         assert chosen == [expected]
 
 
@@ -519,29 +517,25 @@ def test_a_version_the_service_refuses_by_hand_is_in_the_ledger(
     version = ModelVersion("2", made[2].digest, "run")
     model = job.releases.bundle("rentals", made[2].digest) / "model.txt"
     model.write_text(model.read_text()[:5000])
-    monkeypatch.setattr(versions, "_job", lambda _: job)
     monkeypatch.setattr(versions, "tell", lambda _: None)
-    monkeypatch.setattr(versions.releasing, "choose_version", lambda *_: version)
     with pytest.raises(ReleaseError, match="as it was sealed"):
-        versions.deploy_version("rentals", "2", None)
+        versions.deploy_version(job, "2", steps=versions.Steps(choose=lambda *_: version))
     (entry,) = job.database.entries("rentals")
     assert (entry.action, entry.evidence["bundle"]) == ("refused", made[2].digest)
     assert [each.kind for each in job.database.open_findings("rentals")] == ["not-released"]
 
 
-def test_that_somebody_was_quicker_is_no_refusal(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_somebody_was_quicker_is_no_refusal(job: Job, made) -> None:
     from flows import versions
 
     third = Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
-    monkeypatch.setattr(versions, "_job", lambda _: job)
-    monkeypatch.setattr(versions.releasing, "choose_version", lambda *_: ModelVersion("2", made[2].digest, "run"))
+    version = ModelVersion("2", made[2].digest, "run")
 
     def overtaken(*_: object, **__: object) -> Rollout:
         job.releases.set_desired("rentals", champion=third)
         return Rollout(())
 
-    monkeypatch.setattr(versions.rollout, "roll_out", overtaken)
     with pytest.raises(ReleaseError, match="meanwhile"):
-        versions.deploy_version("rentals", "2", None)
+        versions.deploy_version(job, "2", steps=versions.Steps(choose=lambda *_: version, roll_out=overtaken))
     assert job.database.entries("rentals") == []
     assert job.releases.desired("rentals").champion == third
