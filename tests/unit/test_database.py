@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import inspect, text, update
 
 from expectations.alerts import Target
 from expectations.errors import TurnTakenError, UnreachableError
 from infra.settings import Settings
 from tasks.stores import events, tables, turns
 from tasks.stores.database import Database
+from tasks.stores.engines import close_engines
 from tasks.stores.ledger import Entry
 from tasks.stores.releases import Releases, Served
 from tests.conftest import instant
@@ -104,6 +105,21 @@ def test_what_fails_leaves_nothing_of_its_transaction(database: Database) -> Non
         both()
     assert database.entries("x") == []
     assert database.unsent() == []
+
+
+def test_a_home_without_an_index_gets_it(database: Database) -> None:
+    def indexes(table: str) -> set[str | None]:
+        with database.reading() as connection:
+            return {each["name"] for each in inspect(connection).get_indexes(table)}
+
+    request(database)
+    with database.transaction() as connection:
+        for name in ("ledger_by_kind", "one_open_turn"):
+            connection.execute(text(f"DROP INDEX {name}"))
+    close_engines()
+    assert indexes("ledger") == {"ledger_by_kind", "ix_ledger_usecase"}
+    assert indexes("turns") == {"one_open_turn"}
+    assert request(database) is None
 
 
 def test_events_wait_for_a_server_that_is_away(database: Database) -> None:
