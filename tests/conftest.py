@@ -22,7 +22,7 @@ from tasks.stores.database import Database
 from tasks.stores.lake import Lake
 
 # how long an example takes is what else the machine does: no example fails for it
-hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 BIKES = SHIPPED / "bikes"

@@ -123,7 +123,7 @@ def test_the_service_keeps_to_its_description(service: Running) -> None:
     for found in schema.get_all_operations():
         operation = found.ok()
 
-        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
         @given(case=operation.as_strategy())
         def ask(case: schemathesis.Case) -> None:
             excluded = [negative_data_rejection]  # it takes more than it promises, on purpose

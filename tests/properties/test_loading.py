@@ -57,7 +57,7 @@ def load(folder: Path, usecase: bytes, suite: bytes) -> None:
         load_use_case(str(folder))
 
 
-WRITES = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WRITES = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @WRITES
@@ -97,7 +97,7 @@ EXPRESSIONS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EXPRESSIONS)
 @example("-" * 9000 + "a")
 @example("(" * 5000 + "a" + ")" * 5000)

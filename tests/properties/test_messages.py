@@ -106,7 +106,7 @@ def live(
     return world
 
 
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@settings(max_examples=25, phases=PHASES)
 @given(st.lists(lives, max_size=30), targets, calendars, outages)
 def test_messages_are_few_and_none_is_sent_in_quiet_hours(
     found: list[Life], target: Target, calendar: Calendar, away: list[tuple[int, int]]
@@ -120,7 +120,7 @@ def test_messages_are_few_and_none_is_sent_in_quiet_hours(
     assert not any(target.is_quiet(at.astimezone(ZoneInfo(calendar.zone))) for at, _ in world.got)
 
 
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@settings(max_examples=25, phases=PHASES)
 @given(st.lists(lives, max_size=30), targets, calendars, outages)
 def test_nothing_is_lost_and_an_end_is_told_once(
     found: list[Life], target: Target, calendar: Calendar, away: list[tuple[int, int]]
@@ -161,7 +161,7 @@ def test_where_nothing_happened_by_the_morning_what_comes_later_is_no_digest() -
     assert (morning.digest, morning.standing) == ("daily", (second,))
 
 
-@settings(max_examples=5, deadline=None, phases=PHASES)
+@settings(max_examples=5, phases=PHASES)
 @given(st.lists(st.builds(Life, st.sampled_from(SEVERITIES), st.integers(0, 1439), st.integers(0, 300), st.booleans()),
                 min_size=200, max_size=200), targets)  # fmt: skip
 def test_a_day_of_200_findings_is_at_most_five_messages(found: list[Life], target: Target) -> None:

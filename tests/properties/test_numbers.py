@@ -68,7 +68,7 @@ def test_a_gate_on_what_is_no_number_is_unknown(value: float, bound: float) -> N
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS.built_in))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     bad=st.sampled_from([math.nan, math.inf, -math.inf, 1e300]),
     where=st.sampled_from(["label", "challenger", "champion"]),
@@ -119,7 +119,6 @@ def test_a_step_with_what_is_no_number_is_not_known_to_be_good(
 VALUES = st.lists(st.none() | NUMBERS, min_size=1, max_size=60)
 
 
-@settings(deadline=None)
 @given(reference=VALUES, window=VALUES, min_effect=st.sampled_from([0.0, 0.1]))
 def test_a_score_is_a_number_or_not_known(
     reference: list[float | None], window: list[float | None], min_effect: float

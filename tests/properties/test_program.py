@@ -95,7 +95,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps=STEPS, last=st.sampled_from(LAST), rows=ROWS)
 def test_the_two_executors_agree_to_the_last_bit(
     steps: list[dict[str, object]], last: dict[str, object], rows: list[dict[str, object]]
@@ -127,7 +127,7 @@ SERVED = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cleaning=st.lists(st.sampled_from(SERVED), min_size=1, max_size=4), rows=ROWS)
 def test_a_request_is_repaired_as_the_rows_that_were_learnt_from(
     cleaning: list[dict[str, object]], rows: list[dict[str, object]]
@@ -228,7 +228,6 @@ def test_numbers_beyond_64_bits_are_no_categories() -> None:
     assert program.compile().matrix(frame.to_dicts())[:, 0].tolist() == [0, -1, -1, 1]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e17, 1e17).filter(lambda x: x != 0) | st.floats(1e-12, 1e-3), min_size=3, max_size=30))
 def test_numbers_of_any_size_are_the_same_categories_in_both_executors(numbers: list[float]) -> None:
     frame = pl.DataFrame({"n": numbers})

@@ -130,14 +130,14 @@ def outcome(body: bytes, media: Media, size: int) -> tuple[Any, ...]:
     return repr([msgspec.structs.asdict(row) for row in rows]), dict(params)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 10**9))
 def test_json_in_pieces_is_the_json_at_once(seed: int) -> None:
     body = body_of(random.Random(seed))
     assert outcome(body, "json", 300) == outcome(body, "json", 10**9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 10**9))
 def test_csv_in_pieces_is_the_csv_at_once(seed: int) -> None:
     body = csv_of(random.Random(seed))

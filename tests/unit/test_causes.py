@@ -297,7 +297,7 @@ def test_degenerate_rows_stop_nothing(name: str, both: bool, what: str) -> None:
         assert sum(part.value for part in found.parts) == pytest.approx(found.total, rel=1e-6)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     seed=st.integers(0, 10_000),
     shift=st.floats(-2, 2),

@@ -19,7 +19,7 @@ PARTS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.lists(PARTS, min_size=4, max_size=6).map(" ".join))
 def test_what_is_taken_comes_up(line: str) -> None:
     try:

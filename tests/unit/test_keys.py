@@ -53,7 +53,7 @@ ORDERS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ORDERS)
 @example([("add", "app"), ("remove", "app"), ("remove", "platform")])
 @example([("add", "app"), ("remove", "platform"), ("remove", "app"), ("add", "app")])

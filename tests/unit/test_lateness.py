@@ -180,7 +180,7 @@ def test_a_correction_that_moves_a_row_in_time_is_taken_once(tmp_path: Path) -> 
     assert pumps.known().filter(pl.col("number") == 700)["time"].to_list() == [START + timedelta(hours=700)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_the_instants_and_the_order_of_deliveries_all_before_the_last_instant_is_known(
     tmp_path: Path, data: st.DataObject

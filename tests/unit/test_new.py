@@ -123,7 +123,7 @@ VALUES = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(values=VALUES, seed=st.integers(0, 5))
 def test_what_a_column_is_does_not_depend_on_the_order_of_rows(
     values: list[str], seed: int, tmp_path_factory: pytest.TempPathFactory
@@ -359,7 +359,7 @@ NAMES = st.text(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(names=st.lists(NAMES, min_size=2, max_size=2, unique_by=str.lower))
 def test_whatever_columns_are_called_the_use_case_is_valid(
     names: list[str], tmp_path_factory: pytest.TempPathFactory

@@ -192,7 +192,7 @@ numbers = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.lists(numbers, min_size=1, max_size=40, unique=True), min_size=1, max_size=4), st.data())
 def test_places_are_those_bisection_finds(thresholds: list[list[float]], data: Any) -> None:
     bounds = [np.array([*sorted(each), math.inf]) for each in thresholds]

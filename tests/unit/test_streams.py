@@ -68,7 +68,7 @@ def test_one_stream_is_judged_as_among_many() -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.integers(0, 2**32),
     st.integers(0, 300),

@@ -158,7 +158,7 @@ def test_a_pattern_that_cannot_be_is_a_problem_with_its_line(
         assert caught.value.problems[0].line == 7
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.none() | st.text(max_size=8), min_size=1, max_size=6), st.sampled_from(["a", "^$", "\\d", "é|ß", "."])
 )

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.serving import tables, unpacking
@@ -105,7 +105,6 @@ def read(body: bytes) -> list[tuple[Any, ...]]:
     return [tuple(each.hex() if isinstance(each, float) else each for each in row) for row in values]
 
 
-@settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries(CELLS), max_size=20), st.sampled_from(sorted(WRITERS)))
 def test_a_table_is_what_its_rows_are_in_json(rows: list[dict[str, Any]], media: Media) -> None:
     frame = pl.DataFrame(rows, SCHEMA).with_columns(unknown=pl.lit([1, 2]))

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.data import EVENT_TIME
@@ -234,7 +234,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("splits")
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=200), st.floats(0.05, 0.9), st.integers(0, 5))
 def test_what_is_held_back_has_each_class_in_its_share_and_is_drawn_the_same_again(
     folder: Path, positive: list[bool], share: float, seed: int
