@@ -225,6 +225,8 @@ FEATURES: Slot[FeatureStep] = Slot(
         "impute": "tasks.preprocessing.steps.impute:Impute",
         "encode": "tasks.preprocessing.steps.encode:Encode",
         "one_hot": "tasks.preprocessing.steps.one_hot:OneHot",
+        "frequency": "tasks.preprocessing.steps.frequency:Frequency",
+        "hashed": "tasks.preprocessing.steps.hashed:Hashed",
         "scale": "tasks.preprocessing.steps.scale:Scale",
         "discretize": "tasks.preprocessing.steps.discretize:Discretize",
         "target": "tasks.preprocessing.steps.target:Target",

@@ -96,3 +96,30 @@ def test_values_that_are_mostly_the_same_have_fewer_bins() -> None:
 def test_texts_have_no_bins() -> None:
     with pytest.raises(TrainingError, match="numbers are needed"):
         learn([{"impute": {"columns": ["t"], "with": "most_frequent"}}, {"discretize": ["t"]}], {"t": ["1", "2"]})
+
+
+def test_a_frequency_is_the_share_of_all_training_rows() -> None:
+    program = learn([{"frequency": ["t"]}], {"t": ["b", "a", "b", None, "b", "c", None, "b"]})
+    asked = {"t": ["a", "b", "c", "unseen", None]}
+    assert made(program, asked, "t") == [0.125, 0.5, 0.125, 0.0, 0.0]
+    numbers = learn([{"frequency": ["n"]}], {"n": [1, 1, 2, None]})
+    assert made(numbers, {"n": [1, 2, 3, None]}, "n") == [0.5, 0.25, 0.0, 0.0]
+    assert numbers.compile().one({"n": 1.0}) == [0.5]
+    assert program.compile().one({}) == [0.0]
+
+
+def test_a_category_hashes_alike_in_every_process_and_is_known_without_a_training_row() -> None:
+    program = learn([{"hashed": ["t"], "buckets": 1000}], {"t": ["a"]})
+    # by `echo -n a | b2sum --length 64`, modulo 1,000
+    assert made(program, {"t": ["a", "Köln", "", None]}, "t") == [343, 424, 876, -1]
+    assert program.categorical == ("t",)
+    numbers = learn([{"hashed": ["n"], "buckets": 1000}], {"n": [7]})
+    assert numbers.compile().one({"n": 7.0}) == numbers.compile().one({"n": "7"})
+    assert program.compile().one({}) == [-1.0]
+
+
+def test_hashed_categories_are_spread_evenly() -> None:
+    program = learn([{"hashed": ["t"], "buckets": 16}], {"t": ["a"]})
+    codes = made(program, {"t": [f"{number:04d}-2024" for number in range(16_000)]}, "t")
+    assert set(codes) == set(range(16))
+    assert max(map(codes.count, range(16))) < 1150  # 1,000 each, and five deviations
