@@ -222,6 +222,7 @@ FEATURES: Slot[FeatureStep] = Slot(
         "numeric": "tasks.preprocessing.steps.numeric:Numeric",
         "expression": "tasks.preprocessing.steps.expression:Expression",
         "calendar": "tasks.preprocessing.steps.calendar:Calendar",
+        "cyclic": "tasks.preprocessing.steps.cyclic:Cyclic",
         "impute": "tasks.preprocessing.steps.impute:Impute",
         "encode": "tasks.preprocessing.steps.encode:Encode",
         "one_hot": "tasks.preprocessing.steps.one_hot:OneHot",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
@@ -123,3 +125,26 @@ def test_hashed_categories_are_spread_evenly() -> None:
     codes = made(program, {"t": [f"{number:04d}-2024" for number in range(16_000)]}, "t")
     assert set(codes) == set(range(16))
     assert max(map(codes.count, range(16))) < 1150  # 1,000 each, and five deviations
+
+
+def test_an_instant_lies_on_circles_of_its_own_time_zone() -> None:
+    when = [datetime(2024, 3, 31, 4, tzinfo=UTC), datetime(2023, 12, 31, 20, tzinfo=UTC), None]
+    declared = {"cyclic": "when", "parts": ["hour", "weekday", "month", "day_of_year"], "timezone": "Europe/Paris"}
+    program = learn([declared], {"when": when})
+    assert program.features[:3] == ("when_hour_sin", "when_hour_cos", "when_weekday_sin")
+    found = made(program, {"when": when})
+    root = math.sqrt(0.5)
+    sunday, march, day = (2 * math.pi * share for share in (6 / 7, 2 / 12, 90 / 366))
+    places = [1, 0, *((f(angle)) for angle in (sunday, march, day) for f in (math.sin, math.cos))]
+    assert found[0] == pytest.approx(places, abs=1e-15)  # six in the morning of the day the clock changes
+    assert found[1][:2] == pytest.approx([-root, root])  # and three hours before midnight of another: UTC+1
+    assert np.isnan(found[2]).all()
+    assert program.compile().one({"when": "2024-03-31T06:00:00+02:00"}) == found[0]
+
+
+def test_what_follows_on_a_clock_lies_close_together_however_the_numbers_differ() -> None:
+    hours = [datetime(2024, 1, 1, hour, tzinfo=UTC) for hour in range(24)]
+    program = learn([{"cyclic": "when", "parts": ["hour"]}], {"when": hours})
+    places = np.array(made(program, {"when": hours}))
+    steps = np.linalg.norm(places - np.roll(places, 1, axis=0), axis=1)
+    np.testing.assert_allclose(steps, 2 * math.sin(math.pi / 24))

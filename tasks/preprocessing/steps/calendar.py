@@ -17,7 +17,7 @@ from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt
 from tasks.preprocessing.reading import REMEMBERED_INSTANTS
 
 CalendarPart = Literal["minute", "hour", "day", "weekday", "month", "quarter", "week", "day_of_year", "year", "weekend"]
-_POLARS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+OF_COLUMN: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "minute": lambda t: t.dt.minute(),
     "hour": lambda t: t.dt.hour(),
     "day": lambda t: t.dt.day(),
@@ -29,7 +29,7 @@ _POLARS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "year": lambda t: t.dt.year(),
     "weekend": lambda t: t.dt.weekday() >= 6,
 }
-_PYTHON: dict[str, Callable[[datetime], int]] = {
+OF_INSTANT: dict[str, Callable[[datetime], int]] = {
     "minute": lambda t: t.minute,
     "hour": lambda t: t.hour,
     "day": lambda t: t.day,
@@ -70,7 +70,8 @@ class FittedCalendar(FittedStep):
         """Take the parts of a column."""
         local = pl.col(self.column).dt.convert_time_zone(self.timezone)
         return frame.with_columns(
-            _POLARS[part](local).cast(pl.Float64).alias(name) for part, name in zip(self.parts, self._made, strict=True)
+            OF_COLUMN[part](local).cast(pl.Float64).alias(name)
+            for part, name in zip(self.parts, self._made, strict=True)
         )
 
     def row(self, out: RowWriter) -> None:
@@ -89,7 +90,7 @@ def _parts(parts: Sequence[str], timezone: str) -> Callable[[datetime | str], tu
     It takes an instant's one text in UTC as well: to look that up takes less than to look up what it says first.
     """
     zone = ZoneInfo(timezone)
-    readings = [_PYTHON[part] for part in parts]
+    readings = [OF_INSTANT[part] for part in parts]
 
     @lru_cache(REMEMBERED_INSTANTS)
     def read(instant: datetime | str) -> tuple[float, ...]:
@@ -102,7 +103,7 @@ def _parts(parts: Sequence[str], timezone: str) -> Callable[[datetime | str], tu
 class Calendar(FeatureStep):
     """Parts of an instant in a time zone; weekday counts from Monday = 0, the rest as people count."""
 
-    examples: ClassVar = ({"calendar": "when", "parts": [*_PYTHON], "timezone": "America/New_York"},)
+    examples: ClassVar = ({"calendar": "when", "parts": [*OF_INSTANT], "timezone": "America/New_York"},)
     fitted: ClassVar = FittedCalendar
     makes_categories: ClassVar = False
 
