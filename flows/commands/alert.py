@@ -53,9 +53,10 @@ def list_findings(usecase: str | None, everything: bool, last: int, as_json: boo
 def acknowledge(usecase: str, key: str) -> None:
     """Say that you know of a finding: nobody is sent more of it, unless it gets worse."""
     from expectations.errors import DriftwheelError
-    from flows.page.doing import person
+    from flows import asking
 
-    if not read_settings().platform().acknowledge(usecase, key, person({}, behind_login=False)):
+    database = read_settings().platform()
+    if not asking.acknowledge(database, usecase, key, asking.this_person(), "on the command line"):
         raise DriftwheelError(
             f"an open finding {key!r} of {usecase}", "none", "See `driftwheel alert list`: it names the keys"
         )
@@ -64,31 +65,42 @@ def acknowledge(usecase: str, key: str) -> None:
 
 @alert.command()
 @click.argument("usecase")
-def test(usecase: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def test(usecase: str, as_json: bool) -> None:
     """Send a test message to each target of a use case, quiet hours or not. Exit code 1 where one does not take it."""
     from tasks.stores.alerts import send_all
 
     settings = read_settings()
     loaded = settings.use_case(usecase)
     channels = settings.channels(loaded.spec.alerts)
-    if not channels:
+    if not channels and not as_json:
         click.echo(f"{loaded.name} has no alerts: write addresses under `alerts` of its usecase.yaml")
         return
     title, body = f"{loaded.name}: test message", "This is a test: messages about this use case arrive here."
     sent = send_all([(each, title, body, "info") for each in channels])
-    print_table(
-        f"Targets of {loaded.name}",
-        ("target", "gets messages from", "digest", "quiet", "test message"),
-        [
-            (
-                each.label,
-                channel.target.from_severity,
-                channel.target.digest or "",
-                channel.target.quiet or "",
-                each.why or "taken",
-            )
-            for channel, each in zip(channels, sent, strict=True)
-        ],
-    )
+    both = list(zip([channel.target for channel in channels], sent, strict=True))
+    if as_json:
+        print_json(
+            [
+                {
+                    "target": each.label,
+                    "from_severity": target.from_severity,
+                    "digest": target.digest,
+                    "quiet": target.quiet,
+                    "taken": not each.why,
+                    "why": each.why,
+                }
+                for target, each in both
+            ]
+        )
+    else:
+        print_table(
+            f"Targets of {loaded.name}",
+            ("target", "gets messages from", "digest", "quiet", "test message"),
+            [
+                (each.label, target.from_severity, target.digest or "", target.quiet or "", each.why or "taken")
+                for target, each in both
+            ],
+        )
     if any(each.why for each in sent):
         sys.exit(FAILED)

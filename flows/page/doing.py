@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import hmac
 import secrets
 import sys
-import uuid
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,14 +14,12 @@ from datetime import UTC, datetime
 import httpx
 
 from expectations.errors import DriftwheelError
+from flows.asking import acknowledge, asked, this_person
 from flows.open_turns import STATES, turn_for
 from flows.page.servers import Deployed, Servers
 from infra.settings import Settings
-from tasks.stores.ledger import Entry
 from tasks.stores.progress import duration
 
-KIND = "person"
-"""Kind of the ledger's entries of what people ask for here."""
 _KEPT = 50
 _SHOWN = 4
 _MAX_WORDS = 2000
@@ -126,7 +122,7 @@ class Doing:
             task.cancel()
 
     async def do(self, action: Action, usecase: str, told: str, who: str, deployed: Mapping[str, Deployed]) -> Errand:
-        """Do something, or begin to; it is in the ledger first.
+        """Do something, or begin to; it is in the ledger first, an acknowledgement with what it acknowledges.
 
         Raises
         ------
@@ -136,7 +132,8 @@ class Doing:
             If Prefect does not take it.
         """
         words = f"{action.name} {told}".strip()
-        await asyncio.to_thread(self._note, usecase, action.name, words, who)
+        if action.name != "acknowledge":
+            await asyncio.to_thread(self._note, usecase, action.name, words, who)
         errand = Errand(usecase, words, who, datetime.now(UTC))
         if action.name in FLOWS:
             errand.said = await self._run(action.name, usecase, deployed)
@@ -145,7 +142,8 @@ class Doing:
             await self._servers.set_schedule(deployed[told], active=action.name == "resume")
             errand.state = "done"
         elif action.name == "acknowledge":
-            done = await asyncio.to_thread(self._settings.platform().acknowledge, usecase, told, who)
+            database = self._settings.platform()
+            done = await asyncio.to_thread(acknowledge, database, usecase, told, who, "on the page")
             errand.state, errand.said = ("done", "") if done else ("failed", "it is not open any more")
         else:
             arguments = ("promote", usecase, "--version", told) if action.name == "promote" else ("rollback", usecase)
@@ -156,11 +154,9 @@ class Doing:
         return errand
 
     def _note(self, usecase: str, what: str, words: str, who: str) -> None:
-        database, now = self._settings.platform(), datetime.now(UTC)
-        key = f"{usecase}/{KIND}/{uuid.uuid4().hex}"
-        summary = f"{words}: asked for on the page by {who}"
+        database = self._settings.platform()
         with database.transaction() as connection:
-            database.write(connection, Entry(key, usecase, now, KIND, "asked", what, summary, {"who": who}))
+            database.write(connection, asked(usecase, what, words, who, "on the page"))
 
     async def _run(self, flow: str, usecase: str, deployed: Mapping[str, Deployed]) -> str:
         parameters = {"usecase": usecase}
@@ -193,10 +189,7 @@ def person(headers: Mapping[str, str], *, behind_login: bool) -> str:
     """Return who asks: whom the login in front let in; on this machine alone, whoever started the page."""
     if behind_login:
         return headers.get("x-user", "")[:100] or "somebody"
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user without a name
-        return "somebody on this machine"
+    return this_person()
 
 
 def said(error: DriftwheelError | httpx.HTTPError) -> str:

@@ -181,12 +181,13 @@ class Findings(Transactions):
                 for key in sorted(keys):
                     self.resolve(connection, usecase, key, how, as_of)
 
-    def acknowledge(self, usecase: str, key: str, by: str) -> bool:
-        """Note that a person has seen an open finding, so that nobody is sent more of it; False where none is open."""
+    def acknowledge(self, connection: Connection, usecase: str, key: str, by: str) -> bool:
+        """Note inside a transaction that a person has seen an open finding; False where none is open.
+
+        Nobody is sent more of it, unless it gets worse.
+        """
         values = {"acknowledged_by": by, "acknowledged_at": datetime.now(UTC)}
-        with self.transaction() as connection:
-            done = connection.execute(update(tables.findings).where(_is_open(usecase, key)).values(values))
-        return bool(done.rowcount)
+        return bool(connection.execute(update(tables.findings).where(_is_open(usecase, key)).values(values)).rowcount)
 
     def open_findings(self, usecase: str | None = None) -> list[Finding]:
         """Return what stands, the worst first, then the oldest; of all use cases where none is named."""

@@ -167,6 +167,10 @@ ELSEWHERE = {
     "make wheels": ("Makefile", "images: wheels"),  # what test-containers makes first
     "make lock-images": ("tests/unit/test_setup.py", "lock_images.sh"),
     "driftwheel alert test USECASE": ("tests/integration/test_messages.py", '["alert", "test", str(folder)]'),
+    "driftwheel alert acknowledge USECASE KEY": (
+        "tests/integration/test_messages.py",
+        '["alert", "acknowledge", "rentals", "held"]',
+    ),
     "driftwheel list": ("tests/e2e/test_cli.py", 'call("list", "--json")'),
     "driftwheel parts --reference": ("tests/unit/test_parts.py", "page.read_text() == write_reference()"),
     ".venv/bin/driftwheel up": ("tests/e2e/test_cli.py", 'call("up", "--detach")'),

@@ -448,8 +448,28 @@ def test_a_test_message_says_of_each_target_what_happened(
             assert words in said
         assert str(well.port) not in said
         assert [each["title"] for each in well.got] == ["rentals: test message"]
+        done = CliRunner().invoke(main, ["alert", "test", str(folder), "--json"])
+        assert done.exit_code == 1
+        assert json.loads(done.stdout) == [
+            {
+                "target": label,
+                "from_severity": "warning",
+                "digest": digest,
+                "quiet": quiet,
+                "taken": not why,
+                "why": why,
+            }
+            for label, digest, quiet, why in (
+                ("alerts.0", None, None, ""),
+                ("alerts.1 (ntfy)", "weekly", "00:00-23:59", "it answered 500"),
+                ("alerts.2 (json)", None, None, "NOWHERE not set in the environment"),
+            )
+        ]
         folder = make_use_case("bicycles", {"alerts": ["${CHAT}"]})
         assert CliRunner().invoke(main, ["alert", "test", str(folder)]).exit_code == 0
+        folder = make_use_case("silent")
+        done = CliRunner().invoke(main, ["alert", "test", str(folder), "--json"])
+        assert (done.exit_code, json.loads(done.stdout)) == (0, [])
 
 
 def test_findings_are_listed_and_acknowledged(settings: Settings) -> None:
@@ -464,6 +484,10 @@ def test_findings_are_listed_and_acknowledged(settings: Settings) -> None:
     assert "What you can do" in listed.output
     assert CliRunner().invoke(main, ["alert", "acknowledge", "rentals", "held"]).exit_code == 0
     assert CliRunner().invoke(main, ["alert", "acknowledge", "rentals", "gone"]).exit_code == 1
+    (entry,) = database.entries("rentals")
+    who = database.finding("rentals", "held").acknowledged_by
+    assert (entry.kind, entry.action, entry.cause, entry.evidence) == ("person", "asked", "acknowledge", {"who": who})
+    assert entry.summary == f"acknowledge held: asked for on the command line by {who}"
     assert "Acknowledged by" in CliRunner().invoke(main, ["alert", "list"]).output
     database.end("rentals", ["held"], "it is well", datetime.now(UTC))
     found = json.loads(CliRunner().invoke(main, ["alert", "list", "rentals", "--all", "--json"]).stdout)

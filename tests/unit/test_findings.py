@@ -44,6 +44,11 @@ def test_the_same_look_of_two_processes_counts_once_where_that_is_said(database:
     assert (one.opened, one.last_seen, one.times_seen) == (NOW, NOW + HOUR, 2)
 
 
+def acknowledge(database: Database, key: str = "silent") -> bool:
+    with database.transaction() as connection:
+        return database.acknowledge(connection, "x", key, "ann")
+
+
 def test_what_is_gone_is_resolved_once_and_opens_anew(database: Database) -> None:
     record(database, found())
     assert resolve(database, as_of=NOW + HOUR)
@@ -60,7 +65,7 @@ def test_what_is_gone_is_resolved_once_and_opens_anew(database: Database) -> Non
 
 def test_a_severity_that_rises_is_news_and_takes_the_acknowledgement_away(database: Database) -> None:
     record(database, found("info"))
-    assert database.acknowledge("x", "silent", "ann")
+    assert acknowledge(database)
     assert database.finding("x", "silent").acknowledged_by == "ann"
     assert not record(database, found("info"))
     assert database.finding("x", "silent").acknowledged_by == "ann"
@@ -68,7 +73,7 @@ def test_a_severity_that_rises_is_news_and_takes_the_acknowledgement_away(databa
     assert database.finding("x", "silent").acknowledged_by is None
     assert not record(database, found("warning"))
     assert database.finding("x", "silent").severity == "warning"
-    assert not database.acknowledge("x", "gone", "ann")
+    assert not acknowledge(database, "gone")
 
 
 def test_the_worst_stand_first(database: Database) -> None:

@@ -21,6 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
+from flows.asking import acknowledge
 from flows.page import charts, reading
 from flows.page.app import HEADERS, application, span
 from flows.page.distributions import bars_of
@@ -215,7 +216,7 @@ def test_no_state_is_better_than_what_stands(home: Home, page: Client, make_use_
     assert list(cards(home.settings)) == [ill, good]
     for path in ("/", f"/usecases/{ill}", f"/usecases/{ill}/live"):
         assert '<span class="state bad">' in page.get(path).text
-    home.database.acknowledge(ill, "d", "ann")
+    acknowledge(home.database, ill, "d", "ann", "on the page")
     assert state().word == "failure"
     home.database.end(ill, ["d"], "well", START)
     assert state().word == "at work"
@@ -588,6 +589,7 @@ def test_what_is_asked_for_is_asked_once_more_and_stands_in_the_ledger_with_who(
     (found,) = home.database.open_findings(name)
     assert (entry.kind, entry.action, entry.cause) == ("person", "asked", "acknowledge")
     assert entry.evidence["who"] == found.acknowledged_by == getpass.getuser()
+    assert entry.summary == f"acknowledge silent: asked for on the page by {getpass.getuser()}"
     assert "<b>acknowledge silent</b> done" in page.get(f"/usecases/{name}").text
 
 
