@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -148,3 +149,43 @@ def test_what_follows_on_a_clock_lies_close_together_however_the_numbers_differ(
     places = np.array(made(program, {"when": hours}))
     steps = np.linalg.norm(places - np.roll(places, 1, axis=0), axis=1)
     np.testing.assert_allclose(steps, 2 * math.sin(math.pi / 24))
+
+
+def test_a_text_has_characters_and_words() -> None:
+    program = learn([{"text_length": ["t"]}], {"t": ["a"]})
+    assert program.features == ("t_characters", "t_words")
+    asked = {"t": ["Grüße, Welt!", "", " \t", "don't", "日本 語", None]}
+    expected = [[12, 2], [0, 0], [2, 0], [5, 2], [4, 2], [NAN, NAN]]
+    np.testing.assert_array_equal(made(program, asked), expected)
+
+
+@pytest.mark.parametrize(("of", "theirs", "sizes"), [("words", "word", [1, 2]), ("characters", "char", [3, 4])])
+def test_pieces_are_those_of_scikit_learn_counted_by_their_hash(of: str, theirs: str, sizes: list[int]) -> None:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    texts = ["The cat sat on the mat", "the cat", "a  mat\nand a cat, and ünder it nothing", "", "x"]
+    program = learn([{"ngrams": ["t"], "of": of, "sizes": sizes, "buckets": 7}], {"t": texts})
+    words = {"token_pattern": r"(?u)\b\w+\b"} if of == "words" else {}
+    counter = CountVectorizer(analyzer=theirs, ngram_range=(sizes[0], sizes[-1]), **words)
+    counts = counter.fit_transform(texts).toarray()
+    expected = np.zeros((len(texts), 7))
+    for place, piece in enumerate(counter.get_feature_names_out()):
+        expected[:, zlib.crc32(piece.encode()) % 7] += counts[:, place]
+    np.testing.assert_array_equal(made(program, {"t": texts}), expected)
+    assert made(program, {"t": [None]}) == [[0.0] * 7]
+    assert program.features[0] == f"t_{of}_{sizes[0]}-{sizes[1]}_0"
+
+
+def test_weights_of_words_are_those_of_scikit_learn() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["the cat sat on the mat", "The cat, the cat", "a dog and a cat", "the dog sat", "a cat", ""]
+    program = learn([{"tfidf": ["t"], "words": 5}], {"t": [*texts, None]})
+    assert program.features == ("t_tfidf_a", "t_tfidf_cat", "t_tfidf_dog", "t_tfidf_sat", "t_tfidf_the")
+    theirs = TfidfVectorizer(vocabulary=["a", "cat", "dog", "sat", "the"], token_pattern=r"(?u)\b\w+\b").fit(texts)
+    asked = ["the THE dog", "nothing known", "a cat a mat", *texts]
+    np.testing.assert_allclose(made(program, {"t": asked}), theirs.transform(asked).toarray(), rtol=1e-14)
+    assert made(program, {"t": [None]}) == [[0.0] * 5]
+    assert program.compile().one({}) == [0.0] * 5
+    with pytest.raises(TrainingError, match="words to learn"):
+        learn([{"tfidf": ["t"]}], {"t": ["", "?!"]})
