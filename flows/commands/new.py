@@ -23,6 +23,7 @@ def new(name: str, address: str, target: str | None, clock: str | None, keys: tu
     """Make a use case of a table: look at its columns, choose what to begin with, and write it to the folder NAME."""
     from flows.founding import found_use_case, refuse_name
     from flows.progress import Progress
+    from tasks.profiling.choosing import require_columns
     from tasks.profiling.profile import profile_table
     from tasks.profiling.reading import read_table
     from tasks.profiling.telling import to_dict, told
@@ -36,6 +37,7 @@ def new(name: str, address: str, target: str | None, clock: str | None, keys: tu
                 raise click.UsageError(f"--target is needed: one of {', '.join(table.columns)}")
             with progress.paused():
                 target = click.prompt("Which column is to be predicted?", type=click.Choice(table.columns), err=True)
+        require_columns(table.columns, target, clock, keys)
         profile, choices = found_use_case(folder, profile_table(table), target, clock=clock, keys=keys)
     if as_json:
         print_json(to_dict(profile, choices, folder))

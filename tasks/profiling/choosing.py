@@ -18,6 +18,7 @@ from expectations.families import Task, Vector
 from tasks.profiling.profile import LEADING_ZEROS, MAX_SET, Column, Profile, as_text
 from tasks.profiling.reading import collect
 from tasks.profiling.suspicions import (
+    METRIC,
     Leak,
     encode,
     find_leaks,
@@ -31,7 +32,6 @@ from tasks.profiling.suspicions import (
 from tasks.stores.progress import doing
 
 ROW_KEY = "row_key"
-METRIC = {"binary_classification": "roc_auc", "regression": "r2"}
 WINDOWS = ("1y", "1q", "1mo", "1w", "1d", "1h", "15m", "5m", "1m")
 _PARTS: dict[str, Callable[[pl.Series], pl.Series]] = {
     "hour": lambda times: times.dt.hour(),
@@ -48,6 +48,11 @@ _FREE_TEXT = 5
 _MAX_CLASSES = 20
 MIN_OF_CLASS = 10
 """Rows of a class that can be learnt."""
+MIN_LABELLED = 40
+"""Rows with a label that a first model can be learnt from and judged on."""
+_EXACT_TEXT = 1e10
+"""Whole numbers below this are written with all of their digits (`as_text`)."""
+_SCORED = {"r2": "explains {:.1%}", "roc_auc": "area under ROC {:.3f}", "balanced_accuracy": "balanced accuracy {:.3f}"}
 _MOSTLY_MISSING, _HEAVILY_MISSING = 0.99, 0.5
 _MAX_NAMED = 20
 _PAIRS_LOOKED_AT = 30
@@ -97,13 +102,38 @@ class Clocked:
 
 
 @dataclass(frozen=True)
+class Keyed:
+    """What tells rows apart.
+
+    Attributes
+    ----------
+    shared : int
+        Rows that share their keys with another one.
+    made : bool
+        Whether no column does: the source makes one of what a row holds.
+    """
+
+    columns: tuple[str, ...]
+    shared: int = 0
+    made: bool = False
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How long a window is, as the use case writes it, and about how many rows it has."""
+
+    every: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Trial:
     """A first model: learnt from the older rows of the sample, scored on the newest.
 
     Attributes
     ----------
     metric : str
-        `roc_auc` or `r2`.
+        That of the task (`METRIC`).
     error : float
         Root mean squared error; of a classifier NaN.
     """
@@ -121,11 +151,7 @@ class Choices:
     name: str
     target: Target
     clock: Clocked
-    keys: tuple[str, ...]
-    shared_keys: int
-    """Rows that share their keys with another one."""
-    row_key: str | None
-    """The key where nothing tells rows apart: a column that the source makes of what a row holds."""
+    keyed: Keyed
     numeric: tuple[str, ...]
     encoded: tuple[str, ...]
     calendar: tuple[str, ...]
@@ -134,12 +160,21 @@ class Choices:
     """Column -> drop or hash."""
     leaks: tuple[Leak, ...]
     suspicions: tuple[Suspicion, ...]
-    every: str
+    windows: Windows
     available_after: str
-    window_rows: int
     min_rows: int
     start: datetime | None
     trial: Trial | None = field(default=None)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What tells rows apart."""
+        return self.keyed.columns
+
+    @property
+    def row_key(self) -> str | None:
+        """The key that the source makes of what a row holds, where nothing tells rows apart."""
+        return self.keyed.columns[0] if self.keyed.made else None
 
     @property
     def forbidden(self) -> tuple[str, ...]:
@@ -160,17 +195,16 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
     SourceError
         If a named column is absent or cannot be what it is named for, or nothing is left to learn from.
     """
-    for column in (target, *([clock] if clock else []), *keys):
-        require_column(column, profile.columns)
+    require_columns(profile.columns, target, clock, keys)
     label = _target(profile, target)
     timed = _clock(profile, target, clock)
-    found, shared = _keys(profile, label, timed, tuple(keys))
+    keyed = _keys(profile, label, timed, tuple(keys))
     sorted_sample = profile.sample.sort(timed.column, maintain_order=True) if timed.column else _drawn(profile.sample)
     truth = _truth(sorted_sample[target], profile.columns[target], label)
-    roles = _Roles(profile, label, timed, found, sorted_sample)
+    roles = _Roles(profile, label, timed, keyed.columns, sorted_sample)
     leaks = _leaks(roles, truth)
     roles.forbid(leaks)
-    every, window_rows = _windows(profile, timed)
+    windows = _windows(profile, timed)
     early = _early_rows(profile, timed)
     start = None
     if timed.column and early < 100 and profile.rows >= 200:
@@ -191,9 +225,7 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
         name=name,
         target=label,
         clock=timed,
-        keys=found,
-        shared_keys=shared,
-        row_key=None if found[0] in profile.columns else found[0],
+        keyed=keyed,
         numeric=numeric,
         encoded=encoded,
         calendar=calendar,
@@ -201,13 +233,20 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
         personal=roles.personal,
         leaks=tuple(leaks) if roles.leaks_are_left_out else (),
         suspicions=tuple(roles.suspicions),
-        every=every,
-        available_after=_delay(every) if timed.column else "0d",
-        window_rows=window_rows,
+        windows=windows,
+        available_after=_delay(windows.every) if timed.column else "0d",
         min_rows=max(10, min(200, early // 8)),
         start=start,
         trial=trial,
     )  # fmt: skip
+
+
+def require_columns(
+    columns: Sequence[str] | Mapping[str, Column], target: str, clock: str | None, keys: Sequence[str]
+) -> None:
+    """Refuse names of a target, a clock and keys that no column has, as `require_column` does."""
+    for column in (target, *([clock] if clock else []), *keys):
+        require_column(column, columns)
 
 
 def require_column(column: str, columns: Sequence[str] | Mapping[str, Column]) -> None:
@@ -239,6 +278,12 @@ def _target(profile: Profile, name: str) -> Target:
     column = profile.columns[name]
     if not column.present:
         raise SourceError(f"values in the target {name!r}", f"none in {profile.rows:,} rows", "Name another column")
+    if column.present < MIN_LABELLED:
+        raise SourceError(
+            f"{MIN_LABELLED} rows at least with a value in the target {name!r}, to learn from some and judge on others",
+            f"{column.present} of {profile.rows}",
+            "Give more rows",
+        )
     if column.distinct == 1:
         raise SourceError(
             f"two values at least in the target {name!r}",
@@ -249,7 +294,7 @@ def _target(profile: Profile, name: str) -> Target:
         raise SourceError(
             f"numbers or classes in the target {name!r}", "instants", "Compute what is to be predicted of them first"
         )
-    if column.distinct == 2 and column.kind != "number":
+    if column.distinct == 2 and (column.kind != "number" or _is_whole(column)):
         return _two_classes(column)
     few = column.kind == "integer" and len(column.values) <= _MAX_CLASSES and column.present >= 20 * column.distinct
     if column.values and (column.kind == "text" or few):
@@ -261,6 +306,12 @@ def _target(profile: Profile, name: str) -> Target:
             "Write numbers, or name a column of fewer classes",
         )
     return Target(name, "regression")
+
+
+def _is_whole(column: Column) -> bool:
+    """Whether the least and the largest number of a column are whole: 0.0 and 1.0, as a column with gaps holds them."""
+    ends = [each for each in (column.least, column.most) if isinstance(each, float)]
+    return len(ends) == 2 and all(each.is_integer() and abs(each) < _EXACT_TEXT for each in ends)
 
 
 def _several_classes(profile: Profile, column: Column) -> Target:
@@ -364,7 +415,7 @@ def _clock(profile: Profile, target: str, asked: str | None) -> Clocked:
     return Clocked(first, tuple(others), said)
 
 
-def _keys(profile: Profile, target: Target, clock: Clocked, asked: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+def _keys(profile: Profile, target: Target, clock: Clocked, asked: tuple[str, ...]) -> Keyed:
     if asked:
         if target.column in asked:
             raise SourceError("keys that are known before the target", target.column, "Name other columns by --key")
@@ -372,7 +423,7 @@ def _keys(profile: Profile, target: Target, clock: Clocked, asked: tuple[str, ..
             f"{name} in {profile.columns[name].missing:,} rows" for name in asked if profile.columns[name].missing
         ]:
             raise SourceError("a value in every key", f"none of {', '.join(empty)}", "Name other columns by --key")
-        return asked, profile.rows - profile.exact_distinct(asked)[0]
+        return Keyed(asked, profile.rows - profile.exact_distinct(asked)[0])
     doing("looking for columns that tell rows apart")
     possible = [
         name
@@ -389,18 +440,18 @@ def _keys(profile: Profile, target: Target, clock: Clocked, asked: tuple[str, ..
         unique = [each for each in sets if profile.sample.select(each).is_unique().all()][:_PAIRS_LOOKED_AT]
         for each, distinct in zip(unique, profile.exact_distinct(*unique), strict=True):
             if distinct == profile.rows:
-                return each, 0
+                return Keyed(each)
     name = ROW_KEY
     while name.lower() in {each.lower() for each in profile.columns}:
         name += "_"
-    return (name,), 0
+    return Keyed((name,), made=True)
 
 
-def _windows(profile: Profile, clock: Clocked) -> tuple[str, int]:
+def _windows(profile: Profile, clock: Clocked) -> Windows:
     """Choose how long a window is: long enough for a number, and short enough that there are several."""
     if clock.column is None:
         size = max(20, min(500, profile.rows // 10))
-        return f"{{rows: {size}}}", size
+        return Windows(f"{{rows: {size}}}", size)
     column = profile.columns[clock.column]
     span = (column.most - column.least).total_seconds()  # type: ignore[operator,union-attr] # of an instant
     found: dict[str, tuple[float, float]] = {}
@@ -410,8 +461,8 @@ def _windows(profile: Profile, clock: Clocked) -> tuple[str, int]:
     for least_windows, least_rows in ((12, 300), (8, 200), (8, 50), (6, 0)):
         for every, (windows, rows) in found.items():
             if windows >= least_windows and rows >= least_rows:
-                return every, int(rows)
-    return WINDOWS[-1], int(found[WINDOWS[-1]][1])
+                return Windows(every, int(rows))
+    return Windows(WINDOWS[-1], int(found[WINDOWS[-1]][1]))
 
 
 def _delay(every: str) -> str:
@@ -508,7 +559,7 @@ class _Roles:
         if not self.leaks_are_left_out:
             done = "kept, as nothing else is there to learn from"
         for leak in leaks:
-            how = f"explains {leak.score:.1%}" if self.task == "regression" else f"area under ROC {leak.score:.3f}"
+            how = _SCORED[METRIC[self.task]].format(leak.score)
             for name in leak.columns:
                 others = [each for each in leak.columns if each != name]
                 alone = f"together with {others[0]}" if others else "alone"
@@ -565,11 +616,10 @@ def _try(
     matrix = np.column_stack(columns)[known]
     truth = truth[known]
     border = int(len(truth) * 0.7)
-    metric = METRIC.get(task, "balanced_accuracy")
     if border < 20 or len(truth) - border < 10 or not np.ptp(truth[:border]):
         return None
     codes = [index for index, (_, categorical) in enumerate(encoded) if categorical]
     model = fit_trees(matrix[:border], truth[:border], task, codes, num_leaves=15, learning_rate=0.1, rounds=100)
     prediction, newest = np.asarray(model.predict(matrix[border:])), truth[border:]
     error = float(np.sqrt(np.mean((prediction - newest) ** 2))) if task == "regression" else math.nan
-    return Trial(metric, score(prediction, newest, task), error, len(newest))
+    return Trial(METRIC[task], score(prediction, newest, task), error, len(newest))

@@ -12,12 +12,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from expectations.families import Matrix, Task, Vector
+from expectations.families import Matrix, Scores, Task, Vector
+from tasks.evaluation.metrics import Scored
+from tasks.evaluation.metrics import score as score_by
 from tasks.profiling.profile import Column, split_name
 from tasks.stores.progress import doing
 
+METRIC: dict[Task, str] = {
+    "binary_classification": "roc_auc",
+    "multiclass_classification": "balanced_accuracy",
+    "regression": "r2",
+}
+"""What a first look is scored by."""
 TELLS = 0.99
-"""Area under ROC, or explained share of the variance, on rows not fitted on, from which a column tells the label."""
+"""Score on rows not fitted on from which a column tells the label."""
 _PAIR_TELLS = 0.995
 _ROWS = 5000
 _MIN_ROWS = 60
@@ -51,7 +59,7 @@ _CODES = frozenset({"code", "zip", "zipcode", "postcode", "postal", "type", "cla
 
 @dataclass(frozen=True)
 class Leak:
-    """Columns that tell the label, and how well: the area under ROC, or the explained share of its variance."""
+    """Columns that tell the label, and how well: by the `METRIC` of the task."""
 
     columns: tuple[str, ...]
     score: float
@@ -152,19 +160,9 @@ def encode(values: pl.Series, column: Column) -> tuple[Vector, bool]:
     return values.cast(pl.Float64).fill_null(math.nan).to_numpy(), False
 
 
-def score(prediction: Vector, truth: Vector, task: Task) -> float:
-    """Return the area under ROC, the mean share of each class that is told rightly, or the explained variance.
-
-    NaN where it is not defined.
-    """
-    from sklearn.metrics import r2_score, recall_score, roc_auc_score
-
-    if prediction.ndim == 2:
-        return float(recall_score(truth, prediction.argmax(axis=1), average="macro", zero_division=0.0))
-
-    if task == "regression":
-        return float(r2_score(truth, prediction)) if len(truth) > 1 and np.ptp(truth) else math.nan
-    return float(roc_auc_score(truth, prediction)) if len(np.unique(truth)) == 2 else math.nan
+def score(prediction: Scores, truth: Vector, task: Task) -> float:
+    """Return the `METRIC` of a task as the platform counts it; NaN where it is not defined."""
+    return score_by(METRIC[task], Scored(truth, prediction))
 
 
 def fit_trees(matrix: Matrix, truth: Vector, task: Task, categorical: Sequence[int], **settings: Any) -> Any:  # noqa: ANN401

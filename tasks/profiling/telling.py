@@ -21,8 +21,8 @@ def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str
     others = f"; --clock takes another: {', '.join(clock.others)}" if clock.others else ""
     yield "clock", f"{clock.column}: {clock.said}{others}" if clock.column else clock.said
     shared = (
-        f"; {choices.shared_keys:,} rows share theirs with another, and the last one counts"
-        if choices.shared_keys
+        f"; {choices.keyed.shared:,} rows share theirs with another, and the last one counts"
+        if choices.keyed.shared
         else ""
     )
     content = f"{choices.row_key}: nothing tells all rows apart, so it is made of what a row holds"
@@ -33,8 +33,8 @@ def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str
         yield "suspected", f"{each.column}: {each.what} {each.said}"
     if trial is not None:
         yield "tried", f"{trial.metric} {trial.value:.3f} on the newest {trial.rows:,} of the rows looked at"
-    about = f"{choices.every}, about {choices.window_rows:,} rows in each"
-    yield "windows", about if clock.column else f"of {choices.window_rows:,} predictions"
+    about = f"{choices.windows.every}, about {choices.windows.rows:,} rows in each"
+    yield "windows", about if clock.column else f"of {choices.windows.rows:,} predictions"
     yield "written", f"{folder.name}/: usecase.yaml, suite.yaml, profile.html"
     yield "next", f"driftwheel check {choices.name}"
 
@@ -66,13 +66,13 @@ def to_dict(profile: Profile, choices: Choices, folder: Path) -> dict[str, Any]:
         "target": {"column": target.column, "task": target.task, "positive": target.positive},
         "clock": {"column": choices.clock.column, "why": choices.clock.said, "others": choices.clock.others},
         "keys": choices.keys,
-        "shared_keys": choices.shared_keys,
+        "shared_keys": choices.keyed.shared,
         "row_key": choices.row_key,
         "numeric": choices.numeric,
         "encoded": choices.encoded,
         "left_out": choices.left_out,
         "personal": choices.personal,
         "leaks": [{"columns": each.columns, "score": each.score} for each in choices.leaks],
-        "every": choices.every,
+        "every": choices.windows.every,
         "trial": None if trial is None else {"metric": trial.metric, "value": trial.value, "rows": trial.rows},
     }

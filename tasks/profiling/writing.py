@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 import numpy as np
 import yaml
 
-from tasks.profiling.choosing import METRIC, Choices
+from tasks.profiling.choosing import Choices
 from tasks.profiling.profile import Column, Profile, as_text
 from tasks.profiling.reading import SOURCE
-from tasks.profiling.suspicions import is_code
+from tasks.profiling.suspicions import METRIC, is_code
 
 _WIDTH = 116
 _TYPES = {"number": "number", "boolean": "boolean", "text": "text", "instant": "instant", "empty": "text"}
@@ -82,8 +82,8 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
     keyed = "no two rows share them"
     if choices.row_key:
         keyed = "nothing tells all rows apart: made of what a row holds, so a corrected row is another one"
-    elif choices.shared_keys:
-        keyed = f"{choices.shared_keys:,} rows share theirs with another: the last one counts"
+    elif choices.keyed.shared:
+        keyed = f"{choices.keyed.shared:,} rows share theirs with another: the last one counts"
     yield f"keys: {_list(choices.keys)}  {_comment(keyed)}"
     yield "sources:"
     key = f", row_key: {choices.row_key}" if choices.row_key else ""
@@ -176,15 +176,15 @@ def _model(choices: Choices) -> Iterator[str]:
         yield f"  - {{metric: rmse, versus: champion, margin: {_two_digits(0.02 * error)}}}"
         rule = f"{{metric: rmse, drop: {_two_digits(0.1 * error)}}}"
     else:
-        metric = METRIC.get(target.task, "balanced_accuracy")
+        metric = METRIC[target.task]
         chance = 0.5 if not target.classes else math.floor(100 / len(target.classes)) / 100
         yield f"  - {{metric: {metric}, min: {chance:g}}}"
         yield f"  - {{metric: {metric}, versus: champion, margin: 0.02}}"
         rule = f"{{metric: {metric}, drop: 0.05}}"
     yield "monitoring:"
-    window = f"a window has about {choices.window_rows:,} rows" if choices.clock.column else "predictions in a window"
-    yield f"  every: {choices.every}  # {window}"
-    least = max(2, min(100, choices.window_rows // 2))
+    window = f"a window has about {choices.windows.rows:,} rows" if choices.clock.column else "predictions in a window"
+    yield f"  every: {choices.windows.every}  # {window}"
+    least = max(2, min(100, choices.windows.rows // 2))
     if least < 100:
         yield f"  min_rows: {least}  # of a window worth a number"
     yield f"  performance: [{rule}]"

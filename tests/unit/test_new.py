@@ -26,7 +26,7 @@ from tasks.collection.reading import read_source
 from tasks.profiling.choosing import Choices, choose
 from tasks.profiling.profile import Column, Profile, profile_table, split_name
 from tasks.profiling.reading import read_table
-from tasks.profiling.suspicions import is_personal
+from tasks.profiling.suspicions import is_personal, score
 from tasks.profiling.writing import quote
 from tasks.stores.lake import Known, Lake
 from tasks.training.judging import judge
@@ -340,7 +340,7 @@ def test_windows_are_as_long_as_leaves_a_dozen(days: int, rows: int, every: str,
     profile = profiled(
         tmp_path, pl.DataFrame({"at": at, "x": [i % 5 for i in range(n)], "y": [i % 7 for i in range(n)]}).write_csv()
     )
-    assert chosen(profile).every == every
+    assert chosen(profile).windows.every == every
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
@@ -472,6 +472,7 @@ CHOSEN_WRONG = {
     "one class": ({"target": "same"}, "two values at least"),
     "a target of instants": ({"target": "at"}, "instants"),
     "a target of many words": ({"target": "many"}, "300 different texts"),
+    "a target of few labels": ({"target": "few"}, "40 rows at least with a value in the target 'few'.*39 of 700"),
     "the target as a key": ({"keys": ("at", "y")}, "known before the target"),
     "a key with gaps": ({"keys": ("none",)}, "a value in every key"),
 }
@@ -480,7 +481,9 @@ CHOSEN_WRONG = {
 @pytest.mark.parametrize("case", CHOSEN_WRONG)
 def test_what_cannot_be_chosen_is_said(case: str, tmp_path: Path) -> None:
     asked, said = CHOSEN_WRONG[case]
-    profile = table(tmp_path, none=[None] * 700, same=["a"] * 700, many=[f"w{n % 300}" for n in range(700)])
+    few = [n % 2 if n < 39 else None for n in range(700)]
+    many = [f"w{n % 300}" for n in range(700)]
+    profile = table(tmp_path, none=[None] * 700, same=["a"] * 700, many=many, few=few)
     with pytest.raises(SourceError, match=said):
         chosen(profile, **{"target": "y", **asked})  # type: ignore[arg-type]
 
@@ -492,6 +495,8 @@ def test_what_cannot_be_chosen_is_said(case: str, tmp_path: Path) -> None:
         ([0, 1, 2, 2], "multiclass_classification"),
         (["yes", "no"], "binary_classification"),
         ([1, 2], "binary_classification"),
+        ([0.0, 1.0], "binary_classification"),
+        ([1.0, 2.0, None], "binary_classification"),
     ],
 )
 def test_classes_are_learnt_as_they_are_written(target: list[object], task: str, tmp_path: Path) -> None:
@@ -499,6 +504,30 @@ def test_classes_are_learnt_as_they_are_written(target: list[object], task: str,
     _, found = found_use_case(tmp_path / "made", profile, "kind", clock=None, keys=())
     assert found.target.task == task
     assert judged(tmp_path / "made") in ("passed", "refused")  # what follows nothing is not learnt, and yet judged
+
+
+@pytest.mark.parametrize("target", ["x", "kind"])
+def test_as_few_labels_as_are_taken_are_learnt_from_and_judged_on(target: str, tmp_path: Path) -> None:
+    profile = table(tmp_path, rows=40, kind=["a", "b"] * 20)
+    found_use_case(tmp_path / "made", profile, target, clock=None, keys=())
+    assert judged(tmp_path / "made") in ("passed", "refused")
+
+
+def test_what_tells_one_of_several_classes_is_said_by_the_metric_it_was_found_by(tmp_path: Path) -> None:
+    kinds = [("a", "b", "c")[n % 3] for n in range(700)]
+    found = chosen(table(tmp_path, kind=kinds, code=[10 * (n % 3) for n in range(700)]), "kind")
+    assert found.forbidden == ("code",)
+    (said,) = [each.said for each in found.suspicions if each.what == "tells the label?"]
+    assert said.startswith("alone, balanced accuracy 1.000")
+    assert found.trial is not None
+    assert found.trial.metric == "balanced_accuracy"
+
+
+def test_a_first_look_is_scored_as_the_platform_scores() -> None:
+    truth, called = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0, 2, 1, 1])
+    assert score(np.eye(3)[called], truth, "multiclass_classification") == 0.75  # no row is of the third class
+    assert score(np.array([0.1, 0.9, 0.8, 0.9]), truth, "binary_classification") == 0.625
+    assert score(truth + 0.25, truth, "regression") == 0.75
 
 
 def test_classes_too_rare_to_be_learnt_count_as_one(tmp_path: Path) -> None:
@@ -585,6 +614,23 @@ def test_the_command_says_what_it_chose_and_never_writes_over_a_folder(call: obj
     found = json.loads(call("other", "--from", "t.csv", "--target", "y", "--json").stdout)  # type: ignore[operator]
     assert found["target"] == {"column": "y", "task": "regression", "positive": None}
     assert found["keys"] == ["at"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--target", "Y"), "there is 'y'"),
+        (("--target", "y", "--clock", "att"), "there is 'at'"),
+        (("--target", "y", "--key", "idd"), "a column 'idd'"),
+    ],
+)
+def test_names_are_looked_at_before_the_table_is(
+    arguments: tuple[str, ...], said: str, call: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.profiling.profile.profile_table", lambda _: pytest.fail("the table was looked at"))
+    done = call("made", "--from", "t.csv", *arguments)  # type: ignore[operator]
+    assert done.exit_code == 1
+    assert said in done.output
 
 
 @pytest.mark.parametrize(
