@@ -163,7 +163,7 @@ def test_a_text_has_characters_and_words() -> None:
 def test_pieces_are_those_of_scikit_learn_counted_by_their_hash(of: str, theirs: str, sizes: list[int]) -> None:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    texts = ["The cat sat on the mat", "the cat", "a  mat\nand a cat, and ünder it nothing", "", "x"]
+    texts = ["The cat sat on the mat", "the cat", "a  mat\n and a cat, and ünder it nothing", "", "x"]
     program = learn([{"ngrams": ["t"], "of": of, "sizes": sizes, "buckets": 7}], {"t": texts})
     words = {"token_pattern": r"(?u)\b\w+\b"} if of == "words" else {}
     counter = CountVectorizer(analyzer=theirs, ngram_range=(sizes[0], sizes[-1]), **words)
