@@ -228,6 +228,7 @@ FEATURES: Slot[FeatureStep] = Slot(
         "one_hot": "tasks.preprocessing.steps.one_hot:OneHot",
         "frequency": "tasks.preprocessing.steps.frequency:Frequency",
         "hashed": "tasks.preprocessing.steps.hashed:Hashed",
+        "cross": "tasks.preprocessing.steps.cross:Cross",
         "scale": "tasks.preprocessing.steps.scale:Scale",
         "discretize": "tasks.preprocessing.steps.discretize:Discretize",
         "text_length": "tasks.preprocessing.steps.text_length:TextLength",

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import polars as pl
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from expectations.errors import TrainingError
 from expectations.parts import FeatureStep, FitContext
@@ -189,3 +189,23 @@ def test_weights_of_words_are_those_of_scikit_learn() -> None:
     assert program.compile().one({}) == [0.0] * 5
     with pytest.raises(TrainingError, match="words to learn"):
         learn([{"tfidf": ["t"]}], {"t": ["", "?!"]})
+
+
+def test_what_two_categories_are_together_is_one_category() -> None:
+    rows = {"t": ["b", "a", "a", "b", "b", None, "a"], "n": [1, 2, 1, 1, 2, 1, 2]}
+    program = learn([{"cross": ["t", "n"], "name": "both"}], rows)
+    assert program.features == program.categorical == ("both",)
+    assert made(program, rows, "both") == [2, 1, 0, 2, 3, -1, 1]  # (a, 1), (a, 2), (b, 1), (b, 2)
+    assert made(program, {"t": ["a", "c", "a"], "n": [3, 1, None]}, "both") == [-1, -1, -1]
+    assert program.compile().one({"t": "b", "n": 2.0}) == [3.0]
+    assert program.compile().one({"t": "b"}) == [-1.0]
+    often = learn([{"cross": ["t", "n"], "name": "both", "max_categories": 2}], rows)
+    assert made(often, rows, "both") == [1, 0, -1, 1, -1, -1, 0]
+
+
+def test_texts_that_read_alike_in_a_row_are_told_apart() -> None:
+    rows = {"a": ["x,y", "x", "x,y", "x"], "b": ["z", "y,z", "", "y,z"]}
+    program = learn([{"cross": ["a", "b"], "name": "both"}], rows)
+    assert made(program, rows, "both") == [2, 0, 1, 0]
+    with pytest.raises(ValidationError, match="crossed with itself"):
+        learn([{"cross": ["a", "a"], "name": "both"}], rows)
