@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 
+from expectations.loading import SHIPPED
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
 from tests.browser.conftest import REBOUND
+from tests.pages import Home, find
 
 pytestmark = pytest.mark.system
 PAGES = ("prefect", "mlflow", "evidently", "service", "page")
@@ -20,14 +24,14 @@ WRITES = {
     "mlflow": ("/api/2.0/mlflow/experiments/create", {"name": "evil"}),
     "evidently": ("/api/projects", {"name": "evil"}),
     "service": ("/feedback", {"id": "evil", "label": 1}),
-    "page": ("/usecases/bikes/do/acknowledge", {"told": "evil"}),
 }
+ACKNOWLEDGE = "/usecases/bikes/do/acknowledge"
 ATTACK = """
 const found = {};
 const attempt = async (name, work) => {
   try { found[name] = await work() } catch (error) { found[name] = 'blocked' }
 };
-const url = ADDRESS + PATH, body = JSON.stringify(BODY);
+const url = ADDRESS + PATH, body = BODY;
 const read = async answer => answer.type === 'opaque' ? 'unread' : answer.status + ' ' + await answer.text();
 await attempt('read', async () => read(await fetch(ADDRESS + '/')));
 const post = async (type, more) =>
@@ -41,7 +45,7 @@ await attempt('form', () => new Promise(done => {
   const frame = document.createElement('iframe'); frame.name = 'frame'; document.body.append(frame);
   const form = document.createElement('form');
   Object.assign(form, {action: url, method: 'post', enctype: 'text/plain', target: 'frame'});
-  const field = document.createElement('input'); field.name = body.slice(0, -1) + ',"x":"'; field.value = '"}';
+  const field = document.createElement('input'); [field.name, field.value] = FIELD;
   form.append(field); document.body.append(form); form.submit(); setTimeout(() => done('unread'), 1500);
 }));
 await attempt('socket', () => new Promise((done, fail) => {
@@ -57,6 +61,10 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
         patch.setenv("DRIFTWHEEL_HOME", str(tmp_path_factory.mktemp("home")))
         for page in PAGES:
             patch.setenv(f"DRIFTWHEEL_{page.upper()}_PORT", "0")
+        made = Home(Settings())
+        made.add(SHIPPED / "bikes")
+        for key in ("evil", "ours-page"):
+            find(made, "bikes", key)
         stack = Stack(Settings())
         yield stack.start(PAGES)
         stack.stop()
@@ -64,32 +72,61 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
 
 def traces(addresses: Addresses) -> str:
     """Return everything an attack could have left."""
-    journal = Settings().folder / "journal"
+    journal, database = Settings().folder / "journal", Settings().platform()
     return "".join(
         [
             httpx.post(f"{addresses.prefect}/api/flows/filter", json={}).text,
             httpx.get(f"{addresses.mlflow}/api/2.0/mlflow/experiments/search?max_results=100").text,
             httpx.get(f"{addresses.evidently}/api/projects").text,
             *(str(path) for path in journal.rglob("*.msgpack")),
-            *(entry.summary for entry in Settings().platform().entries("bikes")),
+            *(entry.summary for entry in database.entries("bikes")),
+            *(each.key for each in database.open_findings("bikes") if each.acknowledged_by),
         ]
     )
 
 
+def form(addresses: Addresses, key: str) -> dict[str, str]:
+    """Return the form of our page that acknowledges a finding, with its token: what no other page can read."""
+    shown = httpx.get(f"{addresses.page}{ACKNOWLEDGE}", params={"told": key}).text
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', shown))
+
+
+def write(addresses: Addresses, page: str) -> tuple[str, str, tuple[str, str]]:
+    """Return the path of a page that changes something, the body to post there, and the field of a form with it."""
+    if page == "page":
+        body = urlencode(form(addresses, "evil"))
+        return ACKNOWLEDGE, body, (f"{body}&x", "")
+    path, given = WRITES[page]
+    body = json.dumps(given)
+    return path, body, (f'{body[:-1]},"x":"', '"}')
+
+
 def test_the_traces_of_an_attack_would_be_seen(addresses: Addresses) -> None:
-    for page in ("prefect", "mlflow", "evidently"):
+    pages = ("prefect", "mlflow", "evidently")
+    for page in pages:
         path, body = WRITES[page]
         done = httpx.post(getattr(addresses, page) + path, json={**body, "name": f"ours-{page}"})
         assert done.is_success, (page, done.text)
-    assert all(f"ours-{page}" in traces(addresses) for page in ("prefect", "mlflow", "evidently"))
+    ours = form(addresses, "ours-page")
+    assert httpx.post(f"{addresses.page}{ACKNOWLEDGE}", data=ours).status_code == 303
+    assert all(f"ours-{page}" in traces(addresses) for page in (*pages, "page"))
+
+
+@pytest.mark.parametrize("name", ["origin", "host"])
+def test_not_even_a_form_of_ours_is_taken_from_elsewhere(addresses: Addresses, name: str) -> None:
+    elsewhere = {"origin": "http://evil.example", "host": "evil.example"}
+    before = Settings().platform().entries("bikes")
+    done = httpx.post(f"{addresses.page}{ACKNOWLEDGE}", data=form(addresses, "evil"), headers={name: elsewhere[name]})
+    assert done.status_code == 403
+    assert Settings().platform().entries("bikes") == before
+    assert "evil" not in traces(addresses)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", REBOUND])
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_from_elsewhere_reads_and_changes_nothing(visit, addresses: Addresses, page: str, host: str) -> None:
-    path, body = WRITES[page]
-    address = getattr(addresses, page)
-    names = {"ADDRESS": address, "PATH": path, "BODY": body}
+    path, body, field = write(addresses, page)
+    names = {"ADDRESS": getattr(addresses, page), "PATH": path, "BODY": body, "FIELD": field}
     found = visit("".join(f"const {name} = {json.dumps(value)};\n" for name, value in names.items()) + ATTACK, host)
     assert found.pop("read") == found.pop("json") == found.pop("socket") == "blocked"
     assert set(found.values()) <= {"unread", "blocked"}
