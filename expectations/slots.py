@@ -231,6 +231,7 @@ FEATURES: Slot[FeatureStep] = Slot(
         "cross": "tasks.preprocessing.steps.cross:Cross",
         "scale": "tasks.preprocessing.steps.scale:Scale",
         "discretize": "tasks.preprocessing.steps.discretize:Discretize",
+        "principal_components": "tasks.preprocessing.steps.principal_components:PrincipalComponents",
         "text_length": "tasks.preprocessing.steps.text_length:TextLength",
         "ngrams": "tasks.preprocessing.steps.ngrams:Ngrams",
         "tfidf": "tasks.preprocessing.steps.tfidf:Tfidf",

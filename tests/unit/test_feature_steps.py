@@ -209,3 +209,26 @@ def test_texts_that_read_alike_in_a_row_are_told_apart() -> None:
     assert made(program, rows, "both") == [2, 0, 1, 0]
     with pytest.raises(ValidationError, match="crossed with itself"):
         learn([{"cross": ["a", "a"], "name": "both"}], rows)
+
+
+def test_principal_components_are_those_of_scikit_learn() -> None:
+    from sklearn.decomposition import PCA
+
+    random = np.random.default_rng(0)
+    values = random.normal(size=(500, 2)) @ random.normal(size=(2, 4)) + 0.1 * random.normal(size=(500, 4)) + 7
+    rows = {name: [*column, None] for name, column in zip("abcd", values.T.tolist(), strict=True)}
+    program = learn([{"numeric": [*"abcd"]}, {"principal_components": [*"abcd"], "count": 2}], rows)
+    assert program.features == ("component_1", "component_2")
+    theirs = PCA(2).fit(values)
+    np.testing.assert_allclose(made(program, rows)[:-1], theirs.transform(values), atol=1e-12)
+    np.testing.assert_array_equal(made(program, {"a": [1.0], "b": [None], "c": [1.0], "d": [1.0]}), [[NAN, NAN]])
+
+
+def test_what_has_no_components_is_said() -> None:
+    declared = {"principal_components": ["x", "y"], "count": 2}
+    with pytest.raises(TrainingError, match="at least 2 training rows with all of x, y; found 1"):
+        learn([declared], {"x": [1.0, None, 2.0], "y": [1.0, 2.0, None]})
+    with pytest.raises(TrainingError, match="too large"):
+        learn([declared], {"x": [1.7e308, 1.7e308], "y": [1.0, 2.0]})
+    with pytest.raises(ValidationError, match="2 columns have no 3 components"):
+        learn([{**declared, "count": 3}], {"x": [1.0], "y": [1.0]})
