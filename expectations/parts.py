@@ -112,12 +112,16 @@ class FitContext(NamedTuple):
     seed : int
     classes : tuple of str
         Names of the label's places; none where it is a value.
+    features, categorical : tuple of str
+        Feature columns that the steps before made, and those of them that are codes of categories.
     """
 
     label: pl.Series | None = None
     task: str = ""
     seed: int = 0
     classes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
 
 
 class Learnt(NamedTuple):

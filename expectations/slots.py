@@ -236,6 +236,7 @@ FEATURES: Slot[FeatureStep] = Slot(
         "ngrams": "tasks.preprocessing.steps.ngrams:Ngrams",
         "tfidf": "tasks.preprocessing.steps.tfidf:Tfidf",
         "target": "tasks.preprocessing.steps.target:Target",
+        "select": "tasks.preprocessing.steps.select:Select",
     },
     "driftwheel.feature_steps",
 )

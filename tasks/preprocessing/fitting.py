@@ -87,8 +87,9 @@ def fit_program(
     features: dict[str, None] = {}
     categorical: dict[str, None] = {}
     for declared in steps:
+        before = context._replace(features=tuple(features), categorical=tuple(c for c in categorical if c in features))
         try:
-            learnt = declared.fit(working, context)
+            learnt = declared.fit(working, before)
             for step in learnt.steps:
                 working = step.frame(working)
                 fitted.append(step)

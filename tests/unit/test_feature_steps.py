@@ -19,6 +19,7 @@ from expectations.parts import FeatureStep, FitContext
 from expectations.slots import FEATURES
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
+from tasks.preprocessing.steps.select import mutual_information
 
 STEPS = TypeAdapter(tuple[Annotated[FeatureStep, FEATURES], ...])
 NAN = float("nan")
@@ -232,3 +233,65 @@ def test_what_has_no_components_is_said() -> None:
         learn([declared], {"x": [1.7e308, 1.7e308], "y": [1.0, 2.0]})
     with pytest.raises(ValidationError, match="2 columns have no 3 components"):
         learn([{**declared, "count": 3}], {"x": [1.0], "y": [1.0]})
+
+
+def test_of_all_features_those_stay_that_tell_most_of_the_label() -> None:
+    random = np.random.default_rng(0)
+    noise, line, valley = random.normal(size=(3, 2000))
+    code = random.integers(0, 40, 2000)
+    label = pl.Series((line + 2 * np.abs(valley) + (code % 2) > 2).astype(float))
+    rows = {"noise": noise, "line": line, "valley": valley, "code": code.astype(str)}
+    steps = [{"numeric": ["noise", "line", "valley"]}, {"encode": ["code"]}]
+    known = FitContext(label, "binary_classification", classes=("no", "yes"))
+    most = learn([*steps, {"select": "all", "keep": 3}], rows, known)
+    assert most.features == ("line", "valley", "code")
+    assert most.categorical == ("code",)
+    best = learn([*steps, {"select": "all", "keep": 1}], rows, known)
+    assert best.features == ("valley",)  # which no line shows
+    declared = {"select": ["noise", "line", "valley"], "keep": 1, "by": "correlation"}
+    assert learn([*steps, declared], rows, known).features == ("line", "code")
+    assert learn([declared], rows, known).features == ("line",)
+
+
+def test_what_is_missing_tells_something_too() -> None:
+    label = pl.Series([float(row % 2) for row in range(200)])
+    rows = {"x": [float(row) for row in range(200)], "y": [1.0 if row % 2 else None for row in range(200)]}
+    assert learn([{"select": ["x", "y"], "keep": 1}], rows, FitContext(label)).features == ("y",)
+
+
+def test_a_variance_needs_no_label_and_of_equally_good_ones_the_first_stays() -> None:
+    rows = {"a": [1.0, 2.0, 3.0], "b": [0.0, 5.0, 0.0], "c": [0.0, 5.0, None], "d": [4.0, 4.0, 4.0]}
+    for keep, expected in ((1, ("c",)), (2, ("b", "c")), (9, ("a", "b", "c", "d"))):
+        assert learn([{"select": [*"abcd"], "keep": keep, "by": "variance"}], rows).features == expected
+    equal = {"a": [1.0, 2.0], "b": [2.0, 1.0]}
+    label = FitContext(pl.Series([0.0, 1.0]))
+    assert learn([{"select": ["b", "a"], "keep": 1, "by": "correlation"}], equal, label).features == ("b",)
+
+
+def test_information_is_that_of_scikit_learn_less_its_bias() -> None:
+    from sklearn.metrics import mutual_info_score
+
+    random = np.random.default_rng(0)
+    left, noise = random.integers(0, 5, 300), random.integers(0, 3, 300)
+    right = (left + noise) % 4
+    for one, other, cells in ((left, right, 15), (right, left, 15)):
+        expected = mutual_info_score(one, other) - (cells - 5 - 4 + 1) / 600
+        assert mutual_information(one, other) == pytest.approx(expected, rel=1e-12)
+    chance = [mutual_information(random.integers(0, 9, 500), random.integers(0, 2, 500)) for _ in range(500)]
+    assert np.mean(chance) == pytest.approx(0, abs=4 * np.std(chance) / math.sqrt(500))
+
+
+def test_what_nothing_can_be_selected_by_is_said() -> None:
+    rows = {"x": [1.0, 2.0, 3.0], "t": ["a", "b", "a"]}
+    label = pl.Series([0.0, 1.0, 2.0])
+    with pytest.raises(TrainingError, match="features to select from"):
+        learn([{"select": "all", "keep": 1}, {"numeric": ["x"]}], rows)
+    with pytest.raises(TrainingError, match="a label to compare"):
+        learn([{"select": ["x"], "keep": 1}], rows)
+    of_classes = FitContext(label, "multiclass_classification", classes=("a", "b", "c"))
+    with pytest.raises(TrainingError, match="found 3 classes"):
+        learn([{"select": ["x"], "keep": 1, "by": "correlation"}], rows, of_classes)
+    with pytest.raises(TrainingError, match="codes of categories in t"):
+        learn([{"encode": ["t"]}, {"select": "all", "keep": 1, "by": "variance"}], rows)
+    with pytest.raises(TrainingError, match="numbers are needed"):
+        learn([{"impute": {"columns": ["t"], "with": "most_frequent"}}, {"select": "all", "keep": 1}], rows)
