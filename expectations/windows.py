@@ -64,7 +64,8 @@ class Window:
         return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M}"
 
 
-_TICK = timedelta(microseconds=1)
+TICK = timedelta(microseconds=1)
+"""From an instant to the next one there is."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ class Count:
         while at + self.rows <= len(times):
             last: datetime = times[at + self.rows - 1]
             until = int(times.search_sorted(last, "right"))
-            found.append(Window(start, last + _TICK, (number + at + 1, number + until)))
-            start, at = last + _TICK, until
+            found.append(Window(start, last + TICK, (number + at + 1, number + until)))
+            start, at = last + TICK, until
         return found
 
 

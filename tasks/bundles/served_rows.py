@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 
 import numpy as np
@@ -11,12 +11,11 @@ import polars as pl
 
 from expectations.families import Scores
 from expectations.problems import Problem, to_scores
-from expectations.windows import Window
+from expectations.windows import TICK, Window
 from tasks.bundles.bundle import BundleColumn, Manifest
 from tasks.bundles.feedback import FeedbackUse, sent_labels
 from tasks.stores.lake import Known, Lake
 
-_TICK = timedelta(microseconds=1)
 _JSON_TYPES: dict[str, pl.DataType] = {
     "number": pl.Float64(),
     "integer": pl.Int64(),
@@ -135,7 +134,7 @@ def true_labels(
     """
     spec = known.spec
     keys, label = list(spec.keys), spec.label.column
-    since, until = (window.start, window.end) if spec.clock else (manifest.cutoff + _TICK, None)
+    since, until = (window.start, window.end) if spec.clock else (manifest.cutoff + TICK, None)
     truth = known.rows("raw", columns=[*keys, label], since=since, until=until)
     asked = rows.select(_as(rows, key, truth.schema[key]) for key in keys)
     kept = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label]

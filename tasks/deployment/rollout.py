@@ -22,7 +22,7 @@ from tasks.bundles.served_rows import decode_rows, scores_of, true_labels
 from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
 from tasks.deployment.releasing import await_candidate, take_back
 from tasks.deployment.sharing import entity_columns, place_of
-from tasks.stores.harvest import harvest
+from tasks.stores.harvest import seal_and_harvest
 from tasks.stores.places import Job
 from tasks.stores.progress import doing, duration, say
 from tasks.stores.registry import ModelVersion
@@ -221,8 +221,7 @@ def _watching(job: Job) -> Iterator[None]:
 def _gather(job: Job, champion: Served, candidate: CandidateState, began: datetime, counting: _Counting) -> Evidence:
     """Bring the journal in and lay out what both bundles did since the step began."""
     with job.places.open_service() as service:
-        service.ask("POST", "/journal/seal", _PATIENCE, usecase=job.name)
-    harvest(job.places.journal, job.name, job.lake, job.as_of if job.usecase.walked else None)
+        seal_and_harvest(job, service, _PATIENCE)
     answered = _since(job, "predictions", began)
     labelled = answered.with_columns(_labels(job, champion, answered, began))
     theirs = labelled.filter(pl.col("bundle") == champion.bundle)

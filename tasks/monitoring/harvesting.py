@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
+from expectations.windows import TICK
 from tasks.bundles.feedback import find_unmatched
 from tasks.monitoring.findings import note, note_unmatched
-from tasks.stores.harvest import Harvested, harvest
+from tasks.stores.harvest import Harvested, seal_and_harvest
 from tasks.stores.journal import unreadable
 from tasks.stores.places import Job
-from tasks.stores.service import Answers, Service
+from tasks.stores.service import Answers
 
 _MATCHED = "feedback_matched_until"
 """Mark in the platform database: when the newest label that was held against predictions was received."""
@@ -28,14 +29,14 @@ def harvest_journal(job: Job) -> Harvested:
     """
     with job.places.open_service() as service:
         note_troubles(job, service.ask("GET", "/version"))
-        harvested = _harvest(job, service)
+        harvested = seal_and_harvest(job, service)
         checked = job.database.marked(job.name, _MATCHED)
         after = datetime.fromisoformat(checked) if checked else None
         if after is not None and harvested.labels_since is not None:  # of a replica that was away meanwhile
-            after = min(after, harvested.labels_since - timedelta(microseconds=1))
+            after = min(after, harvested.labels_since - TICK)
         unmatched = find_unmatched(job.lake, after)
         if unmatched.labels:  # one of several replicas may have answered after it had closed its segments
-            harvested += _harvest(job, service)
+            harvested += seal_and_harvest(job, service)
             unmatched = find_unmatched(job.lake, after, unmatched.checked_until)
     note_unmatched(job, unmatched)
     if unmatched.checked_until is not None:
@@ -48,11 +49,6 @@ def harvest_journal(job: Job) -> Harvested:
         kept.add(finding)
     job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
     return harvested
-
-
-def _harvest(job: Job, service: Service) -> Harvested:
-    service.ask("POST", "/journal/seal", usecase=job.name)
-    return harvest(job.places.journal, job.name, job.lake, job.as_of if job.usecase.walked else None)
 
 
 def note_troubles(job: Job, versions: Answers) -> None:

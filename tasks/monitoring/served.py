@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import polars as pl
 
-from expectations.windows import Count, Grid, Window
+from expectations.windows import TICK, Count, Grid, Window
 from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.lake import Lake
 
@@ -133,7 +133,7 @@ def _counted(
     if newest is not None:
         times = times.filter(pl.col("event_time") >= newest.end)
     learnt = min(cutoffs.values(), default=None)
-    begin = None if learnt is None else learnt + timedelta(microseconds=1)
+    begin = None if learnt is None else learnt + TICK
     came = times.collect(engine="streaming")["event_time"].drop_nulls().sort()
     return [*sorted(closed), *windows.cut(came, newest, begin)]
 

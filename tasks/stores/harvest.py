@@ -24,6 +24,8 @@ from tasks.stores.journal import (
 )
 from tasks.stores.lake import Lake, Table
 from tasks.stores.locking import alone
+from tasks.stores.places import Job
+from tasks.stores.service import Service
 from tasks.stores.stamps import in_turn, stamps
 
 _INSTANT = pl.Datetime("us", "UTC")
@@ -56,6 +58,23 @@ class Harvested:
         return Harvested(
             self.predictions + other.predictions, self.labels + other.labels, self.segments + other.segments, since
         )
+
+
+def seal_and_harvest(job: Job, service: Service, patience: float = 0.0) -> Harvested:
+    """Ask the service to close its segments, then bring them into the lake.
+
+    Parameters
+    ----------
+    patience : float
+        Seconds for which it is asked again, where it does not answer.
+
+    Raises
+    ------
+    UnreachableError
+        If the service does not answer: what it journaled cannot be told to be complete.
+    """
+    service.ask("POST", "/journal/seal", patience, usecase=job.name)
+    return harvest(job.places.journal, job.name, job.lake, job.as_of if job.usecase.walked else None)
 
 
 def harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None = None) -> Harvested:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-_TICK = timedelta(microseconds=1)
+from expectations.windows import TICK
+
 _ROOM = timedelta(seconds=1)
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -19,9 +20,9 @@ def stamps(count: int, newest: datetime | None, as_of: datetime) -> pl.Series:
     before this one, as of the same instant, brought is followed; where one as of a later instant brought some, these
     come after that, and are not known yet as of this one: nothing that comes later lies between rows that were there.
     """
-    first = as_of - max(_ROOM, 2 * count * _TICK)
+    first = as_of - max(_ROOM, 2 * count * TICK)
     if newest is not None and newest >= first:
-        first = newest + _TICK
+        first = newest + TICK
     return _instants(first, np.arange(count))
 
 
