@@ -24,7 +24,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import REPLAY, UseCase
+from expectations.usecase import REPLAY
 from expectations.windows import Count, Grid, Window
 from flows.loop import loop
 from flows.stage import Verdict, open_job
@@ -265,10 +265,6 @@ def champion_bundle(job: Job) -> Bundle:
     return load_bundle(job.releases.bundle(job.name, desired.champion.bundle), desired.champion.bundle)
 
 
-def _all_classes(world: pl.DataFrame, spec: UseCase) -> tuple[str, ...]:
-    return classes_of(world.filter(pl.col(spec.label.column).is_not_null()), spec)
-
-
 def _between(world: pl.DataFrame, clock: str, start: datetime, end: datetime) -> pl.DataFrame:
     return world.filter((pl.col(clock) >= start) & (pl.col(clock) < end))
 
@@ -336,7 +332,7 @@ def _tell(
 ) -> None:
     spec = job.usecase.spec
     served, classes = served_predictions(job, world), bundle_classes(job)
-    order = _all_classes(world, spec)
+    order = classes_of(world, spec)
     for window, told in zip(windows, story.windows, strict=True):
         rows = _between(served, spec.time_column, window.start, window.end).filter(
             pl.col(spec.label.column).is_not_null() & pl.col("_served").is_not_null()
@@ -378,7 +374,7 @@ def _compare(
     """
     spec = job.usecase.spec
     clock, label = spec.time_column, spec.label.column
-    order = _all_classes(world, spec)
+    order = classes_of(world, spec)
     never, every = [], []
     models, pace = [], Pace(len(windows))
     for number, window in enumerate(windows, 1):

@@ -143,7 +143,7 @@ class Past:
         self._clocks = [each[clock].cast(pl.Datetime("us", "UTC")) for each in rows]
         self._labelled = [each[label].is_not_null().to_numpy() for each in rows]
         self._rows = [each.filter(pl.col(label).is_not_null()) for each in rows]
-        self.classes = classes_of(world.filter(pl.col(label).is_not_null()), self.spec)
+        self.classes = classes_of(world, self.spec)
         """All there ever are: every model's scores are brought into this order."""
         self._truth = [labels(each, self.spec, self.classes) for each in self._rows]
         self._predictions: dict[tuple[Model, int], Scores] = {}

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -144,8 +143,8 @@ def measure(
     as_of: datetime,
     best: Mapping[str, float],
     cutoffs: Mapping[str, datetime],
+    classes: Mapping[str, tuple[str, ...]],
     past: Sequence[Mapping[str, Any]] = (),
-    classes: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Measurement:
     """Measure one window.
 
@@ -155,10 +154,10 @@ def measure(
         Metric -> best value the champion has shown in ripe windows so far.
     cutoffs : mapping of str to datetime
         As for `window_predictions`.
-    past : sequence of mappings
-        What was measured before, by window, this one's own measurement too: how far estimates were off.
     classes : mapping of str to tuple of str
         Bundle -> its classes in the order of its scores, of each that answered.
+    past : sequence of mappings
+        What was measured before, by window, this one's own measurement too: how far estimates were off.
     """
     spec, undefined = _as_learnt(spec, champion.manifest)
     predictions = window_predictions(lake, window, cutoffs)

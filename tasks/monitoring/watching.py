@@ -12,7 +12,7 @@ from typing import Any
 from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
-from tasks.bundles.champion import answering_manifests, bundle_classes
+from tasks.bundles.champion import answering_manifests
 from tasks.monitoring.explaining import explain_window
 from tasks.monitoring.findings import note_silence, note_strays, note_unseen, note_unusable
 from tasks.monitoring.measuring import Measurement, measure
@@ -34,7 +34,9 @@ def measure_windows(job: Job) -> list[Measurement]:
     desired = job.releases.desired(job.name)
     if desired is None or desired.champion is None or job.lake.version("predictions") is None:
         return []
-    spec, cutoffs = job.usecase.spec, cutoffs_of(job)
+    spec, answered = job.usecase.spec, answering_manifests(job)
+    cutoffs = {digest: manifest.cutoff for digest, manifest in answered.items()}
+    classes = {digest: manifest.classes for digest, manifest in answered.items()}
     known = {(each["start"], each["end"]): each for each in job.database.measurements(job.name)}
     closed = [Window.of(each) for each in known.values()]
     windows, strays = find_served(job.lake, spec.windows, cutoffs, job.as_of, closed)
@@ -50,7 +52,6 @@ def measure_windows(job: Job) -> list[Measurement]:
     for content in known.values():
         _improve(best, content, spec)
     bundles: dict[str, Bundle] = {}
-    classes = bundle_classes(job)
     measured = []
     for each in due:
         if each.bundle not in bundles:
@@ -64,8 +65,8 @@ def measure_windows(job: Job) -> list[Measurement]:
             job.as_of,
             best.get(each.bundle, {}),
             cutoffs,
-            tuple(past.values()),
             classes,
+            tuple(past.values()),
         )
         explained = explain_window(
             found, tuple(past.values()), spec, bundles[each.bundle], job.lake, job.as_of, cutoffs

@@ -123,8 +123,8 @@ def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
 
 
 def classes_of(frame: pl.DataFrame, spec: UseCase) -> tuple[str, ...]:
-    """Return the classes among the labels of rows; none of a regression."""
-    return spec.problem.classes(frame[spec.label.column], spec.label)
+    """Return the classes among the labels of the rows that have one; none of a regression."""
+    return spec.problem.classes(frame[spec.label.column].drop_nulls(), spec.label)
 
 
 def labels(frame: pl.DataFrame, spec: UseCase, classes: Sequence[str]) -> Vector:
@@ -286,7 +286,7 @@ def _fit_features(frame: pl.DataFrame, spec: UseCase) -> tuple[FeatureProgram, R
 
 
 def _rows(
-    program: FeatureProgram, matrix: Matrix, frame: pl.DataFrame, spec: UseCase, classes: tuple[str, ...] = ()
+    program: FeatureProgram, matrix: Matrix, frame: pl.DataFrame, spec: UseCase, classes: tuple[str, ...]
 ) -> Rows:
     label = labels(frame, spec, classes)
     return Rows(matrix, label, program.features, program.categorical, spec.task, classes)

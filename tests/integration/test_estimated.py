@@ -24,7 +24,16 @@ START, END = "2011-04-01", "2011-04-15"
 
 def looked_at(job: Job, champion: Bundle, as_of: str, past: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: F811
     found = measure(
-        Window(instant(START), instant(END)), job.usecase.spec, champion, "1", job.lake, instant(as_of), {}, {}, past
+        Window(instant(START), instant(END)),
+        job.usecase.spec,
+        champion,
+        "1",
+        job.lake,
+        instant(as_of),
+        {},
+        {},
+        {},
+        past,
     )
     content: dict[str, Any] = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     return content

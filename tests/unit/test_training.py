@@ -88,7 +88,7 @@ def test_training_goes_on_from_an_earlier_bundle(
     short = candidate.model_copy(update={**longer, "patience": None})
     first = fit_recipe(frame, bikes.spec, short)
     first.fitted.save(tmp_path)
-    learnt = _rows(first.program, first.program.transform(frame, repaired=True), frame, bikes.spec)
+    learnt = _rows(first.program, first.program.transform(frame, repaired=True), frame, bikes.spec, first.classes)
     warm = short.fit(learnt, None, seed=0, report=lambda *_: None, start_from=tmp_path)
     errors = [np.abs(model.predict(learnt.matrix) - learnt.label).mean() for model in (first.fitted, warm)]
     assert errors[1] < errors[0]
