@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from expectations.families import Vector
 from tasks.evaluation.metrics import Scored
 
 _MAX_FEATURES = 20
@@ -45,9 +47,7 @@ def classifier_figures(models: Mapping[str, Scored], classes: Sequence[str]) -> 
         roc_axes.plot(false_rate, true_rate, color=colour, label=name)
         precision, recall, _ = precision_recall_curve(rows.label, rows.prediction)
         pr_axes.plot(recall, precision, color=colour, label=name)
-        groups = np.array_split(np.argsort(rows.prediction), 10)
-        points = [(rows.prediction[group].mean(), rows.label[group].mean()) for group in groups if len(group)]
-        calibration_axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
+        _draw_calibration(calibration_axes, rows.prediction, rows.label, 10, color=colour, label=name)
     for axes in (roc_axes, pr_axes, calibration_axes):
         axes.legend(frameon=False)
     return {
@@ -86,12 +86,17 @@ def multiclass_figures(models: Mapping[str, Scored], classes: Sequence[str]) -> 
     for (name, rows), colour in zip(models.items(), (_CHALLENGER, _CHAMPION), strict=False):
         chances = rows.chances
         chance, true = chances.ravel(), (rows.label[:, None] == np.arange(chances.shape[1])).ravel()
-        groups = np.array_split(np.argsort(chance), 20)
-        points = [(chance[group].mean(), true[group].mean()) for group in groups if len(group)]
-        calibration_axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
+        _draw_calibration(calibration_axes, chance, true, 20, color=colour, label=name)
     for axes in (roc_axes, calibration_axes):
         axes.legend(frameon=False, fontsize="small")
     return {"roc": roc, "calibration": calibration, "confusion": _confusion(first, classes)}
+
+
+def _draw_calibration(axes: Any, chance: Vector, true: npt.NDArray[Any], number: int, **style: str) -> None:  # noqa: ANN401
+    """Draw how often what was given a chance came true, in as many groups of the same size."""
+    groups = np.array_split(np.argsort(chance), number)
+    points = [(chance[group].mean(), true[group].mean()) for group in groups if len(group)]
+    axes.plot(*zip(*points, strict=True), "o-", **style)
 
 
 def _confusion(rows: Scored, classes: Sequence[str], how: str = "") -> Figure:

@@ -127,17 +127,12 @@ def note_unusable(
         Whether the bundle is the champion's: then it is a finding, until a newer window has no such labels or another
         version answers.
     """
-    finding = f"unusable-{bundle[:12]}"
-    if not use.unusable:
-        if answers:
-            job.database.end(job.name, [finding], f"labels of {window} are usable", job.as_of)
-        return
     summary = (
         f"{use.unusable} labels of feedback on predictions from {window} are not {manifest.label_words}, and are not "
         "used: from a journal of before labels were checked, or of another model"
     )
-    key = f"unusable/{window.start.isoformat()}/{window.end.isoformat()}"
-    _note_labels(job, key, "unusable", summary, vars(use), finding if answers else None)
+    over = f"labels of {window} are usable" if not use.unusable else None
+    _note_labels(job, "unusable", bundle, _place(window), summary, vars(use), over, answers=answers)
 
 
 def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest, bundle: str, *, answers: bool) -> None:
@@ -148,27 +143,45 @@ def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest, bundl
     answers : bool
         As of `note_unusable`.
     """
-    finding = f"unseen-{bundle[:12]}"
-    if not labels:
-        if answers:
-            job.database.end(job.name, [finding], f"labels of {window} are classes that the model knows", job.as_of)
-        return
     summary = (
         f"{labels} labels of predictions from {window} are classes that the model never saw (it knows "
         f"{', '.join(manifest.classes)}): it gave them no probability, and they count as wholly lost; the next "
         "training takes them in"
     )
-    key = f"unseen/{window.start.isoformat()}/{window.end.isoformat()}/{magnitude(labels)}"
-    _note_labels(job, key, "unseen", summary, {"labels": labels}, finding if answers else None)
+    over = f"labels of {window} are classes that the model knows" if not labels else None
+    place, evidence = f"{_place(window)}/{magnitude(labels)}", {"labels": labels}
+    _note_labels(job, "unseen", bundle, place, summary, evidence, over, answers=answers)
 
 
-def _note_labels(job: Job, key: str, action: str, summary: str, evidence: dict[str, Any], finding: str | None) -> None:
-    if finding is not None:
+def _place(window: Window) -> str:
+    return f"{window.start.isoformat()}/{window.end.isoformat()}"
+
+
+def _note_labels(
+    job: Job,
+    action: str,
+    bundle: str,
+    place: str,
+    summary: str,
+    evidence: dict[str, Any],
+    over: str | None,
+    *,
+    answers: bool,
+) -> None:
+    """Report labels of a bundle's window; where it is `over` that there are such, end the finding of one that answers.
+
+    Those of a version that answers no more are for the record alone.
+    """
+    finding, key = f"{action}-{bundle[:12]}", f"{action}/{place}"
+    if over is not None:
+        if answers:
+            job.database.end(job.name, [finding], over, job.as_of)
+    elif answers:
         note(job, key, action, summary, action, kind="monitor", severity="warning", evidence=evidence, finding=finding)
-        return
-    entry = Entry(f"{job.name}/monitor/{key}", job.name, job.as_of, "monitor", action, "monitor", summary, evidence)
-    with job.database.transaction() as connection:  # of a version that answers no more: for the record alone
-        job.database.write(connection, entry)
+    else:
+        entry = Entry(f"{job.name}/monitor/{key}", job.name, job.as_of, "monitor", action, "monitor", summary, evidence)
+        with job.database.transaction() as connection:
+            job.database.write(connection, entry)
 
 
 def magnitude(count: int) -> int:
