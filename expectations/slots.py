@@ -246,7 +246,10 @@ CLEANING: Slot[CleaningStep] = Slot(
     {
         "drop_duplicates": "tasks.cleaning.steps.drop_duplicates:DropDuplicates",
         "clip": "tasks.cleaning.steps.clip:Clip",
+        "bounds": "tasks.cleaning.steps.bounds:WithinBounds",
         "convert": "tasks.cleaning.steps.convert:Convert",
+        "round": "tasks.cleaning.steps.round:Round",
+        "trim": "tasks.cleaning.steps.trim:Trim",
         "map": "tasks.cleaning.steps.map_values:MapValues",
         "drop_missing": "tasks.cleaning.steps.drop_missing:DropMissing",
     },
