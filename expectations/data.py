@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Set
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -13,6 +14,7 @@ from pydantic import Field
 from expectations.durations import Duration
 from expectations.fields import Formula, Span, Strict, Zone
 from expectations.parts import Part
+from expectations.variables import NO_VARIABLES, Variables
 
 EVENT_TIME = "_event_time"
 """Where there is no clock, the column that the order of rows is kept in: when each was first collected."""
@@ -54,12 +56,23 @@ class SourceContext(NamedTuple):
         as the source has them.
     clock : Clock, optional
         None in a use case without one.
+    since : datetime, optional
+        Rows that changed before it are known: the newest event time collected, less the lookback and the time a label
+        takes. None where all rows are wanted: at first, without a clock, and of a source that is joined, as a row of
+        any age may be a partner.
+    until : datetime, optional
+        The instant that is collected as of: what comes after it is not wanted.
+    variables : Variables
+        What ``${NAME}`` stands for.
     """
 
     name: str
     folder: Path
     declared: Set[str]
     clock: Clock | None
+    since: datetime | None = None
+    until: datetime | None = None
+    variables: Variables = NO_VARIABLES
 
 
 class Source(Part):
@@ -70,9 +83,17 @@ class Source(Part):
     prefix: str = ""
     """Put before the names of the columns this source adds (not before join columns)."""
 
+    @property
+    def incremental(self) -> bool:
+        """Whether it returns what changed since `SourceContext.since`, and so perhaps nothing."""
+        return False
+
     @abstractmethod
     def read(self, context: SourceContext) -> pl.DataFrame:
-        """Return all its rows: floats, integers, texts, booleans, and instants in UTC.
+        """Return its rows: floats, integers, texts, booleans, and instants in UTC.
+
+        All of them, or, where it is `incremental`, those that changed since `context.since`: what was collected before
+        is left out, so more rows do no harm.
 
         Raises
         ------
@@ -126,4 +147,4 @@ class Collection(Strict):
 
     lookback: Span = Duration.parse("7d")
     """How far behind the newest row corrected rows are looked for, counted from when the label is due. New rows, and
-    labels of rows that have none yet, are taken however late they come."""
+    labels of rows that have none yet, are taken however late they come, where the source returns them."""

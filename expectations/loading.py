@@ -7,7 +7,7 @@ import hashlib
 import json
 import typing
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
 from expectations.families import LastWindow
 from expectations.slots import Slot
 from expectations.usecase import REPLAY, UseCase
+from expectations.variables import NO_VARIABLES, Variables
 
 FILE = "usecase.yaml"
 SUITE = "suite.yaml"
@@ -48,6 +49,8 @@ class LoadedUseCase:
     suite: tuple[ExpectationSpec, ...]
     digest: str
     """SHA-256 of what the folder says: changes when the YAML or the suite does."""
+    variables: Variables = NO_VARIABLES
+    """Of the environment: what its sources may fill in."""
 
     @cached_property
     def name(self) -> str:
@@ -57,7 +60,7 @@ class LoadedUseCase:
     def renamed(self, name: str) -> LoadedUseCase:
         """Return the same use case under another name: a namespace of its own in every store."""
         spec = self.spec.walked() if name.endswith(REPLAY) else self.spec
-        return LoadedUseCase(spec.model_copy(update={"name": name}), self.folder, self.suite, self.digest)
+        return replace(self, spec=spec.model_copy(update={"name": name}))
 
     @property
     def walked(self) -> bool:

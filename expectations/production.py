@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -162,8 +161,3 @@ class Release(Strict):
         if list(self.steps) != sorted(set(self.steps)):
             raise ValueError(f"steps: {', '.join(map(str, self.steps))} do not grow")
         return self
-
-
-def placeholders(address: str) -> list[str]:
-    """Names of the environment variables an alert address refers to."""
-    return re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", address)

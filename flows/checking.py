@@ -53,7 +53,7 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
         If it cannot even be loaded.
     """
     from tasks.cleaning.suite import build_suite
-    from tasks.collection.reading import read_source
+    from tasks.collection.reading import read_source_of
     from tasks.collection.sources.tables import TableFiles
 
     usecase = settings.use_case(reference)
@@ -64,7 +64,7 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
     for name, source in spec.sources.items():
         steps.begin(f"reading source {name}")
         try:
-            frame = read_source(name, source, usecase.folder, spec.columns, spec.clock)
+            frame = read_source_of(usecase, name)
             key = source.row_key if isinstance(source, TableFiles) else None
             said = f"; {key} is made of what a row holds, so a corrected row is another one" if key else ""
             yield Finding(f"source {name}", True, f"{len(frame):,} rows, {len(frame.columns)} columns{said}")

@@ -9,6 +9,8 @@ import re
 import secrets
 import subprocess
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +21,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from expectations.alerts import Targets
 from expectations.errors import StateError, StorageError
-from expectations.loading import FILE, LoadedUseCase, load_use_case
-from expectations.production import placeholders
+from expectations.loading import FILE, LoadedUseCase, load_use_case, shipped_use_cases
+from expectations.variables import Variables, variable_names
 from tasks.stores.alerts import Channel
 from tasks.stores.database import Database
 from tasks.stores.files import storing
@@ -167,7 +169,16 @@ class Settings(BaseSettings):
                 f"{loaded.name} in {loaded.folder / FILE}",
                 f"Set it back; or `driftwheel remove {reference}`, then add the folder again under its new name",
             )
+        loaded = replace(loaded, variables=self._variables(loaded, registered))
         return loaded.renamed(namespace) if namespace else loaded
+
+    def _variables(self, loaded: LoadedUseCase, registered: Mapping[str, Path]) -> Variables:
+        """Return what sources fill in; nothing where the folder was not added: it may send it to whom it likes."""
+        if loaded.folder not in {*registered.values(), *shipped_use_cases().values()}:
+            return Variables(withheld=True)
+        sources = loaded.spec.sources.values()
+        names = {name for source in sources for name in variable_names(source.model_dump_json())}
+        return Variables({name: os.environ[name] for name in names if os.environ.get(name)})
 
     def places(self) -> Places:
         """Return where everything is kept; servers by setting, else of the local stack."""
@@ -270,7 +281,7 @@ class Settings(BaseSettings):
 
     def fill(self, address: str) -> tuple[str, tuple[str, ...]]:
         """Fill in the variables of an address; empty, and the names of those that are not set, where one is not."""
-        names = placeholders(address)
+        names = variable_names(address)
         lacking = tuple(name for name in names if not os.environ.get(name))
         if lacking:
             return "", lacking

@@ -106,10 +106,13 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
             since = min(compared, _oldest_waiting(raw, lake, spec.time_column) or compared)
             held = _held(raw, spec, since)
     joined = join_sources(usecase, since=since, until=as_of, secret=secret, held=held)
-    _refuse_unusable(joined, spec, as_of)
-    if raw is None:
+    if held is not None and not joined.asked and next(iter(spec.sources.values())).incremental:
+        news = _News(pl.DataFrame(schema={spec.time_column: pl.Datetime("us", "UTC")}), 0, _NO_TIMES)
+    elif raw is None:
+        _refuse_unusable(joined, spec, as_of)
         news = _News(_once(joined.rows, list(spec.keys)), 0, _NO_TIMES)
     else:
+        _refuse_unusable(joined, spec, as_of)
         with lake.reading("raw"):
             news = _news(joined.rows, raw, spec, since, compared)
     if spec.clock is None and not usecase.walked and len(news.rows):

@@ -15,7 +15,7 @@ from expectations.data import EVENT_TIME, Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
-from tasks.collection.reading import read_source
+from tasks.collection.reading import read_source_of
 from tasks.collection.types import cast_column
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import evaluate
@@ -63,7 +63,8 @@ def join_sources(
     Parameters
     ----------
     since, held : datetime, Held, optional
-        Rows from before `since` that are held with their label are left out.
+        Rows from before `since` that are held with their label are left out; a source that can tell is asked only for
+        what changed since.
     secret : bytes
         Key of the hashes that replace personal columns.
 
@@ -74,10 +75,15 @@ def join_sources(
     JoinError
         If a join would multiply rows, or covers fewer rows than declared.
     """
-    spec, folder = usecase.spec, usecase.folder
+    spec = usecase.spec
     frames: dict[str, pl.DataFrame] = {}
     for name, source in spec.sources.items():
-        frames[name] = read_source(name, source, folder, spec.columns, spec.clock)
+        known_since = since if held is not None and source.join is None else None
+        frames[name] = read_source_of(usecase, name, known_since, until)
+        if source.join is None and frames[name].is_empty():
+            if known_since is None or not source.incremental:
+                raise SourceError(f"rows in the source {name!r}", "none", "Check the source")
+            return Joined(frames[name], {name: 0}, {}, 0, frames[name])
     read = {name: len(frame) for name, frame in frames.items()}
     (first, rows), *others = frames.items()
     clock = spec.time_column

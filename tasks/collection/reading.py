@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 from expectations.data import Clock, ColumnSpec, Source, SourceContext
+from expectations.loading import LoadedUseCase
 from tasks.collection.types import cast_column, plain
+
+
+def read_source_of(
+    usecase: LoadedUseCase, name: str, since: datetime | None = None, until: datetime | None = None
+) -> pl.DataFrame:
+    """Read a source of a use case, what changed `since` where it can tell; else, and without, all of it.
+
+    Raises
+    ------
+    SourceError, SourceUnreachableError
+        As `read_source` does.
+    """
+    spec = usecase.spec
+    context = SourceContext(name, usecase.folder, set(), spec.clock, since, until, usecase.variables)
+    return _read(spec.sources[name], context, spec.columns)
 
 
 def read_source(
@@ -23,9 +40,14 @@ def read_source(
     SourceUnreachableError
         If an address does not answer.
     """
+    return _read(source, SourceContext(name, folder, set(), clock), columns)
+
+
+def _read(source: Source, context: SourceContext, columns: Mapping[str, ColumnSpec]) -> pl.DataFrame:
+    name, clock = context.name, context.clock
     joined = set(source.join.pairs.values()) if source.join else set()
     declared = {column.removeprefix(source.prefix) for column in columns if column.startswith(source.prefix)}
-    whole = plain(source.read(SourceContext(name, folder, declared, clock)), clock)
+    whole = plain(source.read(context._replace(declared=declared)), clock)
     whole = whole.rename({column: source.prefix + column for column in whole.columns if column not in joined})
     types = {spec_name: spec for spec_name, spec in columns.items() if spec_name in whole.columns}
     if source.join:  # a join column has its left side's type
