@@ -258,7 +258,11 @@ CLEANING: Slot[CleaningStep] = Slot(
 SOURCES: Slot[Source] = Slot(
     "source",
     "expectations.data:Source",
-    {"file": "tasks.collection.sources.file:FileSource", "package": "tasks.collection.sources.package:PackageSource"},
+    {
+        "file": "tasks.collection.sources.file:FileSource",
+        "package": "tasks.collection.sources.package:PackageSource",
+        "sql": "tasks.collection.sources.sql:SqlSource",
+    },
     "driftwheel.sources",
     tag="kind",
 )

@@ -17,6 +17,13 @@ if ! command -v dockerd mmdebstrap docker-compose restic | wc -l | grep -qx 4; t
     docker.io docker-compose mmdebstrap restic >/dev/null 2>&1
 fi
 
+if ! compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null; then  # a source in a database needs one of its own
+  echo "installing Postgres" >&2
+  apt-get update -qq >&2
+  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
+    postgresql >/dev/null 2>&1
+fi
+
 # Debian 12 has compose of the first generation alone; the next Debian's of the second needs nothing but the C library
 if ! docker compose version >/dev/null 2>&1; then
   next=$root/next
