@@ -325,7 +325,7 @@ def test_a_predecessor_that_is_lost_is_told_once(job: Job) -> None:
     for _ in range(2):
         assert try_now(job) is None
     (found,) = job.database.open_findings(job.name)
-    assert "othing is held against the champion before" in found.body
+    assert "; nothing is held against the champion before: " in found.body
 
 
 def test_nothing_at_the_instant_itself_is_learnt_from_where_labels_are_known_at_once() -> None:

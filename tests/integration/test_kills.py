@@ -122,7 +122,10 @@ def left(name: str, folder: Path) -> dict[str, object]:
         "turns": [(turn.cause, turn.state, turn.as_of) for turn in database.turns(name)],
         "measurements": [plain(each) for each in database.measurements(name)],
         "events": sorted((event.name, plain(event.payload)) for event in database.unsent() if event.usecase == name),
-        "findings": sorted(plain((each.key, each.severity, each.open, each.body)) for each in database.findings(name)),
+        "findings": sorted(
+            plain((each.key, each.kind, each.severity, each.open, each.title, each.body))
+            for each in database.findings(name)
+        ),
         "scored": [pl.read_parquet(path).hash_rows().sum() for path in folder.parent.glob(f"{name}.parquet")],
         "leftovers": sorted(path.name for path in folder.parent.glob(f".*{name}.parquet*")),
     }

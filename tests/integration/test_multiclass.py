@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from flows.page.servers import read_counts
 from tasks.bundles.bundle import jsonable
 from tasks.deployment.scoring import predict_frame
 from tasks.stores.harvest import harvest
@@ -74,7 +75,8 @@ def test_it_answers_probabilities_labels_and_explanations_by_class(serving, tmp_
     described = httpx.get(f"{running.url}/openapi.json").json()["components"]["schemas"]
     assert "classes" in described["sky.answer"]["properties"]
     assert "in the order of" in httpx.get(f"{running.url}/docs").text
-    assert "driftwheel" in httpx.get(f"{running.url}/metrics").text
+    counted = read_counts(httpx.get(f"{running.url}/metrics").text)["sky"]
+    assert (counted.requests, counted.rows, dict(counted.errors)) == (4, 121, {"bad_explain": 1, "bad_feedback": 1})
 
     httpx.post(f"{running.url}/journal/seal", params={"usecase": "sky"})
     lake = Lake(str(tmp_path / "lake"), "sky")

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from expectations.alerts import Target
 from expectations.data import FeedbackRules
 from expectations.deciding import Policy
 from expectations.durations import Duration
@@ -32,10 +33,12 @@ from tasks.deciding.triggers.estimated import Estimated
 from tasks.deciding.triggers.schedule import Schedule
 from tasks.monitoring import deciding, harvesting, reporting, rising, watching
 from tasks.monitoring.findings import note_unmatched
+from tasks.stores.alerts import Channel, deliver
 from tasks.stores.finding_kinds import describe
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
 from tasks.stores.lake import Lake
+from tasks.stores.messages import Calendar
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
 from tests.conftest import instant, make_use_case
@@ -233,6 +236,8 @@ def test_a_loss_that_rises_is_found_by_the_hour_and_looked_at_once(job: Job) -> 
     assert "the loss by the hour rises since about 2011-0" in found[0].summary
     assert found[0].evidence["odds"] >= 20
     assert [(each.key, each.severity) for each in job.database.open_findings(job.name)] == [("rising", "info")]
+    channel = Channel(Target(to="json://127.0.0.1:9"), 0, "json://127.0.0.1:9")
+    assert deliver(job.database, job.name, [channel], Calendar()) == []  # nobody is sent it
 
 
 def test_a_loss_waits_for_labels_that_come_late(job: Job) -> None:

@@ -255,6 +255,7 @@ def test_rows_without_an_event_time_are_reported_once(job: Job) -> None:
     assert (entry.action, entry.evidence["lost"]) == ("lost", 2)
     (found,) = job.database.open_findings("pumps")
     assert (found.severity, found.key, found.times_seen) == ("failure", "lost", 2)
+    assert found.title == "rows without an event time were not taken"
     undated(3)
     assert concluded(job, "2024-01-22").lost == 3
 

@@ -97,6 +97,11 @@ def test_a_message_goes_where_its_yaml_says_if_that_can_be_read(
     )
     note_left_out(settings, "rentals", folder, spoil(folder, f"alerts: ['{address}', 5]\nnmae: x", later=3))
     assert [each["title"] for each in told] == ["rentals: the use case cannot be read"]
+    assert "title: a key must be a text" in told[0]["message"]
+    (finding,) = settings.platform().open_findings("rentals")  # the next fault of what is left out is no news, but said
+    assert "usecase.yaml:1: name: Field required" in finding.body
+    assert "a key must be a text" not in finding.body
+    assert [entry.action for entry in settings.platform().entries("rentals")] == ["left out"] * 3
 
 
 def test_status_says_who_is_left_out_and_why(settings: Settings, folder: Path) -> None:
