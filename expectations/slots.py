@@ -224,6 +224,7 @@ FEATURES: Slot[FeatureStep] = Slot(
         "calendar": "tasks.preprocessing.steps.calendar:Calendar",
         "cyclic": "tasks.preprocessing.steps.cyclic:Cyclic",
         "impute": "tasks.preprocessing.steps.impute:Impute",
+        "outliers": "tasks.preprocessing.steps.outliers:Outliers",
         "encode": "tasks.preprocessing.steps.encode:Encode",
         "one_hot": "tasks.preprocessing.steps.one_hot:OneHot",
         "frequency": "tasks.preprocessing.steps.frequency:Frequency",

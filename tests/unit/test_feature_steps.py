@@ -295,3 +295,22 @@ def test_what_nothing_can_be_selected_by_is_said() -> None:
         learn([{"encode": ["t"]}, {"select": "all", "keep": 1, "by": "variance"}], rows)
     with pytest.raises(TrainingError, match="numbers are needed"):
         learn([{"impute": {"columns": ["t"], "with": "most_frequent"}}, {"select": "all", "keep": 1}], rows)
+
+
+def test_outliers_lie_outside_quantiles_of_the_training_rows() -> None:
+    rows = {"x": [*(float(row) for row in range(101)), None]}
+    asked = {"x": [-1e300, 9.99, 10.0, 50.0, 90.0, 90.5, 1e300, None]}
+    bound = learn([{"outliers": ["x"], "quantiles": [0.1, 0.9]}], rows)
+    np.testing.assert_array_equal(made(bound, asked, "x"), [10, 10, 10, 50, 90, 90, 90, NAN])
+    gaps = learn([{"outliers": ["x"], "quantiles": [0.1, 0.9], "to": "missing"}], rows)
+    np.testing.assert_array_equal(made(gaps, asked, "x"), [NAN, NAN, 10, 50, 90, NAN, NAN, NAN])
+    usual = learn([{"outliers": ["x"]}], rows)
+    np.testing.assert_array_equal(made(usual, asked, "x"), [1, 9.99, 10, 50, 90, 90.5, 99, NAN])
+    with pytest.raises(ValidationError, match=r"quantile 0\.9 is not below quantile 0\.1"):
+        learn([{"outliers": ["x"], "quantiles": [0.9, 0.1]}], rows)
+
+
+def test_an_outlier_of_a_filled_column_is_missing_again() -> None:
+    steps = [{"impute": {"columns": ["x"], "with": 0}}, {"outliers": ["x"], "quantiles": [0, 0.5], "to": "missing"}]
+    program = learn(steps, {"x": [0.0, 0.0, 0.0, 5.0]})
+    np.testing.assert_array_equal(made(program, {"x": [5.0, None]}, "x"), [NAN, 0])
