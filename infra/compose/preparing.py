@@ -10,10 +10,12 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from expectations.errors import DriftwheelError, StackError
+from tasks.stores.engines import STACK
 from tasks.stores.files import storing
 from tasks.stores.keys import PLATFORM, SCOPES, Keys
 from tasks.stores.releases import replace_file
@@ -76,6 +78,7 @@ def _initialise(
         raise DriftwheelError(
             f"docker-compose.yml in {folder}", "none", "Run it in a checkout of driftwheel, or give --folder"
         )
+    _require_cryptography()
     hidden, made = folder / ".stack", []
     environment = read_settings(folder / ".env")
     _check_domain(environment.get("DRIFTWHEEL_DOMAIN", domain))
@@ -219,6 +222,18 @@ def _certify(folder: Path, domain: str) -> bool:
         _replace(key, own)
     _replace(certificate, made)
     return True
+
+
+def _require_cryptography() -> None:
+    """Refuse to make or read certificates without what does so.
+
+    Raises
+    ------
+    StackError
+        If it is not installed.
+    """
+    if find_spec("cryptography") is None:
+        raise StackError("the package cryptography, which makes certificates", "none", f"Install it: {STACK}")
 
 
 def _outdated(path: Path) -> str:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from expectations.errors import DriftwheelError, StackError
+from infra.compose import preparing
 from infra.compose.preparing import RESTORING, initialise, read_settings
 
 PAIR = ("certificate.pem", "key.pem")
@@ -218,3 +219,10 @@ def test_a_domain_as_long_as_domains_may_be(folder: Path) -> None:
     domain = ".".join(["a" * 59] * 4)
     initialise(folder, domain, 8443, ())
     connect(folder / ".stack" / "nginx", folder / ".stack" / "nginx" / "certificate.pem", f"reports.{domain}")
+
+
+def test_without_what_makes_certificates_nothing_is_begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "find_spec", lambda _: None)
+    with pytest.raises(StackError, match=r'cryptography.*pip install "driftwheel\[stack\]"'):
+        initialise(folder, "localhost", 8443, ())
+    assert [each.name for each in folder.iterdir()] == ["docker-compose.yml"]

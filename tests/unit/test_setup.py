@@ -20,6 +20,8 @@ from infra.doctor import _python
 ROOT = Path(__file__).parents[2]
 SETUP = ROOT / "infra" / "setup"
 IMAGES = [ROOT / "infra" / "images" / each / "requirements.txt" for each in ("serving", "platform")]
+OURS = ("dev", "flights", "stack")
+"""Extras that a checkout has."""
 LOCKS = [ROOT / "requirements.lock", *IMAGES]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PYTHONS = re.findall(r"^PYTHONS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
@@ -54,11 +56,15 @@ def test_torch_is_pinned_by_version_alone() -> None:
 
 def test_the_lock_holds_all_that_is_asked_for_and_images_hold_the_same_versions() -> None:
     locked = {name: version for name, (version, _) in pins(LOCKS[0]).items()}
-    extras = PROJECT["optional-dependencies"]
-    asked = [Requirement(each) for each in (*PROJECT["dependencies"], *extras["dev"], *extras["flights"])]
+    extras, platform = PROJECT["optional-dependencies"], pins(IMAGES[1])
+    asked = [
+        Requirement(each) for each in (*PROJECT["dependencies"], *extras["dev"], *extras["flights"], *extras["stack"])
+    ]
+    platform = pins(IMAGES[1])
     for each in asked:
         name = canonicalize_name(each.name)
         assert name in ("torch", "driftwheel") or locked[name] in each.specifier, each
+    assert {canonicalize_name(Requirement(each).name) for each in extras["stack"]} <= platform.keys()
     for path in IMAGES:
         other = {name: version for name, (version, _) in pins(path).items() if name in locked}
         assert other.items() <= locked.items(), path
