@@ -6,7 +6,10 @@ Models are frozen and strict, and an unknown key is an error. A step is tagged b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -248,7 +251,9 @@ class UseCase(Strict):
         return {**metrics_of(self.task), **{name: part.greater_is_better for name, part in parts.items() if part}}
 
 
-def metrics_of(task: str) -> dict[str, bool]:
+@cache
+def metrics_of(task: str) -> Mapping[str, bool]:
     """Return the metrics that are built in for a task, and whether more is better."""
     parts = {name: METRICS.find(name) for name in METRICS.built_in}
-    return {name: part.greater_is_better for name, part in parts.items() if part and task in part.tasks}
+    found = {name: part.greater_is_better for name, part in parts.items() if part and task in part.tasks}
+    return MappingProxyType(found)

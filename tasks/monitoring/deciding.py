@@ -205,16 +205,16 @@ def _history(
     }
     spec = job.usecase.spec
     older, newest = windows[:-HISTORY], windows[-HISTORY:]
+    ripe = [spec.label_delay.after(datetime.fromisoformat(each["start"]), -1) for each in newest]
+    begun = clocks.search_sorted(pl.Series(ripe, dtype=clocks.dtype), "right").to_list()
     seen = []
-    for each in newest:
+    for each, rows in zip(newest, begun, strict=True):
         span = (champion.digest, each["start"], each["end"])
-        ripe = spec.label_delay.after(datetime.fromisoformat(each["start"]), -1)
-        begun = int(clocks.search_sorted(ripe, "right"))
         seen.append(
             _seen(
                 each,
                 numbers.get(span[1:], len(known)),
-                growth(champion.learnt_rows, begun),
+                growth(champion.learnt_rows, rows),
                 trials.get(span),
                 _back(tried, span),
                 spec.label.column,
@@ -369,7 +369,8 @@ def _labelled_clocks(job: Job, champion: Bundle | None) -> pl.Series:
     clock = job.usecase.spec.time_column
     if job.lake.version("clean") is None:
         return pl.Series(clock, [], pl.Datetime("us", "UTC"))
-    rows = job.known.labelled(columns=[clock, job.usecase.spec.label.column])
+    since = None if champion is None else champion.manifest.cutoff
+    rows = job.known.labelled(columns=[clock, job.usecase.spec.label.column], since=since)
     if champion is not None:
         rows = rows.filter(pl.col(clock) > champion.manifest.cutoff)
     return rows[clock].sort()

@@ -9,7 +9,6 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
-from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests
@@ -49,8 +48,9 @@ def measure_windows(job: Job) -> list[Measurement]:
     for each in due:
         known.pop(_span(each.window), None)
     best: dict[str, dict[str, float]] = {}
+    greater = spec.greater_is_better
     for content in known.values():
-        _improve(best, content, spec)
+        _improve(best, content, greater)
     bundles: dict[str, Bundle] = {}
     measured = []
     for each in due:
@@ -74,7 +74,7 @@ def measure_windows(job: Job) -> list[Measurement]:
         found = replace(found, causes=explained)
         past[_span(each.window)] = found.to_dict()
         job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
-        _improve(best, found.to_dict(), spec)
+        _improve(best, found.to_dict(), greater)
         manifest, answers = bundles[each.bundle].manifest, each.bundle == desired.champion.bundle
         if found.labelled or found.feedback.unusable or found.unseen:  # without labels it says nothing about them
             note_unusable(job, each.window, found.feedback, manifest, each.bundle, answers=answers)
@@ -132,10 +132,10 @@ def _is_final(job: Job, window: Window, content: dict[str, Any] | None, over: da
     return spec.monitoring.span.after(spec.label.available_after.after(window.end)) <= job.as_of
 
 
-def _improve(best: dict[str, dict[str, float]], content: dict[str, Any], spec: UseCase) -> None:
+def _improve(best: dict[str, dict[str, float]], content: dict[str, Any], greater: Mapping[str, bool]) -> None:
     """Take the values of a measured window into the best each bundle has shown."""
     own = best.setdefault(content["champion"], {})
     for rule in content["realised"]:
         if rule["value"] is not None:
-            choose = max if spec.greater_is_better[rule["metric"]] else min
+            choose = max if greater[rule["metric"]] else min
             own[rule["metric"]] = choose(own.get(rule["metric"], rule["value"]), rule["value"])
