@@ -12,6 +12,7 @@ from tasks.bundles.feedback import find_unmatched
 from tasks.monitoring.findings import note, note_unmatched
 from tasks.stores.harvest import Harvested, seal_and_harvest
 from tasks.stores.journal import unreadable
+from tasks.stores.lake import JOURNALED
 from tasks.stores.places import Job
 from tasks.stores.service import Answers
 
@@ -21,6 +22,8 @@ _MATCHED = "feedback_matched_until"
 
 def harvest_journal(job: Job) -> Harvested:
     """Ask the service to close its segments, then bring them into the lake; labels of no prediction are reported.
+
+    What many harvests left in small files is merged.
 
     Raises
     ------
@@ -38,6 +41,8 @@ def harvest_journal(job: Job) -> Harvested:
         if unmatched.labels:  # one of several replicas may have answered after it had closed its segments
             harvested += seal_and_harvest(job, service)
             unmatched = find_unmatched(job.lake, after, unmatched.checked_until)
+    for table in JOURNALED:
+        job.lake.compact(table)
     note_unmatched(job, unmatched)
     if unmatched.checked_until is not None:
         job.database.mark(job.name, _MATCHED, unmatched.checked_until.isoformat())

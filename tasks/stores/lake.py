@@ -56,14 +56,22 @@ _RETENTION = {
 }
 
 _COMMITS_READ = 20
-_JOURNALED: tuple[Table, ...] = ("predictions", "labels", "shadows")
+JOURNALED: tuple[Table, ...] = ("predictions", "labels", "shadows")
 """Tables brought in from journals: each segment is an application of its own."""
-_FORGOTTEN = {"delta.setTransactionRetentionDuration": "interval 90 days"}
-"""A segment is removed once it is committed; that it was is known so long, in case it was not removed after all."""
+_FORGOTTEN = {
+    # a segment is removed once it is committed; that it was is known so long, in case it was not removed after all
+    "delta.setTransactionRetentionDuration": "interval 90 days",
+    # no training set refers to a version of such a table; whoever reads one has opened its files long before
+    "delta.deletedFileRetentionDuration": "interval 7 days",
+}
+_MANY, _SMALL, _MERGED = 48, 2**24, 2**26
+"""So many files of less than so many bytes are merged, into files of so many bytes."""
+_ROW_GROUP = 50_000
+"""Rows that are read or left out together, by their event times."""
 
 
 def _settings_of(table: Table) -> dict[str, str]:
-    return {**_RETENTION, **(_FORGOTTEN if table in _JOURNALED else {})}
+    return {**_RETENTION, **(_FORGOTTEN if table in JOURNALED else {})}
 
 
 #: deltalake writes below such a path and then fails to find it; an address of SQLite ends at a question mark.
@@ -264,7 +272,7 @@ class Lake:
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
-        now = int(time.time() * 1000) if table in _JOURNALED else None
+        now = int(time.time() * 1000) if table in JOURNALED else None
         marks = [Transaction(name, number, now) for name, number in transactions.items()]
         properties = CommitProperties(custom_metadata=dict(notes), app_transactions=marks)
         handle = self.open(table)
@@ -349,6 +357,36 @@ class Lake:
                 "another `name`: the table of this one was begun with others",
             )
         return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+
+    def compact(self, table: Table) -> int:
+        """Merge the many small files that harvests leave, and delete those that were merged a week ago.
+
+        Each harvest is a file, and a query opens all of them. Readers keep the version they opened; of two that compact
+        at once one does.
+
+        Returns
+        -------
+        int
+            How many files were merged.
+        """
+        from deltalake import WriterProperties
+        from deltalake.exceptions import CommitFailedError
+
+        with self.reading(table):
+            handle = self.open(table)
+            if handle is None:
+                return 0
+            sizes = pl.DataFrame(handle.get_add_actions(flatten=True))["size_bytes"]
+            if int((sizes < _SMALL).sum()) < _MANY:
+                return 0
+            try:
+                done = handle.optimize.compact(
+                    target_size=_MERGED, writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP)
+                )
+            except CommitFailedError:
+                return 0
+            handle.vacuum(dry_run=False)
+            return int(done["numFilesRemoved"])
 
     def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:
         """Read a table lazily, as it is. Rows come in no particular order.

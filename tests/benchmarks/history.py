@@ -96,6 +96,7 @@ def once(windows: int, rows: int, looks: int) -> dict[str, float]:
         def answer(day: int) -> None:
             _journal(at, champion, data.slice((LEARNT + day) * rows, rows))
             harvest(at.places.journal, at.name, at.lake)
+            at.lake.compact("predictions")  # as the monitor flow does
 
         few = min(windows - 1, 5)
         for day in range(windows - 1):

@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -136,3 +137,31 @@ def test_that_a_segment_was_harvested_is_not_kept_for_ever(lake: Lake, monkeypat
         lake.append(table, pl.DataFrame({"a": [2]}), transactions={"segment-2": 1})
     assert [lake.transaction("predictions", f"segment-{n}") for n in (1, 2)] == [0, 1]
     assert [lake.transaction("raw", f"segment-{n}") for n in (1, 2)] == [1, 1]  # batches are counted by it
+
+
+def test_many_small_files_become_one_and_who_reads_meanwhile_reads_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake_module, "_MANY", 4)
+    lake = Lake(str(tmp_path / "hö me"), "rentals")
+    for at in range(3):
+        lake.append("predictions", rows(lake, 2, f"2011-03-0{at + 1}"), transactions={f"segment-{at}": 1})
+    assert (lake.compact("predictions"), lake.compact("labels")) == (0, 0)  # few files, and none
+    lake.append("predictions", rows(lake, 2, "2011-03-04"), transactions={"segment-3": 1})
+    before, reading = lake.scan("predictions").collect().sort("time"), lake.scan("predictions")
+    assert lake.compact("predictions") == 4
+    assert len(lake.open("predictions").file_uris()) == 1
+    assert lake.scan("predictions").collect().sort("time").equals(before)
+    assert reading.collect().sort("time").equals(before)
+    assert not lake.append("predictions", rows(lake, 2), transactions={"segment-2": 1})
+    assert lake.compact("predictions") == 0
+
+
+def test_what_was_merged_a_week_ago_is_deleted(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake_module, "_MANY", 2)
+    monkeypatch.setitem(lake_module._FORGOTTEN, "delta.deletedFileRetentionDuration", "interval 0 days")
+    for at in range(2):
+        lake.append("shadows", rows(lake, 2), transactions={f"segment-{at}": 1})
+    assert lake.compact("shadows") == 2
+    assert len(list(Path(lake.address("shadows")).glob("*.parquet"))) == 1
+    assert lake.scan("shadows").collect().height == 4
