@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Set
+from collections.abc import Callable, Mapping, Set
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
 import polars as pl
 from pydantic import Field
 
 from expectations.durations import Duration
-from expectations.fields import Formula, Span, Strict, Zone
+from expectations.fields import DateFormat, Formula, Span, Strict, Zone
 from expectations.parts import Part
 from expectations.variables import NO_VARIABLES, Variables
 
@@ -39,7 +40,18 @@ class Clock(Strict):
 
     column: str
     timezone: Zone = "UTC"
-    """Zone of the values where they carry none."""
+    """Zone of the values where they carry none. Of the hour that a clock has twice, a row that comes after one at the
+    same time or later (for the same values of the other keys) is in the second; the hour that is left out is read with
+    the offset before it. Both are counted."""
+    format: DateFormat | None = None
+    """How its texts are written (`%d/%m/%Y %H:%M`), where that is not ISO 8601."""
+
+
+ColumnType = Literal["number", "integer", "text", "boolean", "instant"]
+
+
+def _silent(_: str) -> None:
+    """Report nothing."""
 
 
 class SourceContext(NamedTuple):
@@ -64,6 +76,13 @@ class SourceContext(NamedTuple):
         The instant that is collected as of: what comes after it is not wanted.
     variables : Variables
         What ``${NAME}`` stands for.
+    types : mapping of str to str
+        Types of columns, by its own names: those that are declared, those that the table holds since the first
+        collection, and numbers where a feature reads one.
+    needed : set of str
+        Columns, by its own names, that the use case reads. Others may be lacking.
+    report : callable
+        Takes a sentence about what was read in a way worth knowing.
     """
 
     name: str
@@ -73,6 +92,9 @@ class SourceContext(NamedTuple):
     since: datetime | None = None
     until: datetime | None = None
     variables: Variables = NO_VARIABLES
+    types: Mapping[str, ColumnType] = MappingProxyType({})
+    needed: Set[str] = frozenset()
+    report: Callable[[str], None] = _silent
 
 
 class Source(Part):
@@ -107,9 +129,11 @@ class Source(Part):
 class ColumnSpec(Strict):
     """What is known of a column."""
 
-    type: Literal["number", "integer", "text", "boolean", "instant"]
+    type: ColumnType
     unit: str = ""
     description: str = ""
+    format: DateFormat | None = None
+    """How texts of an instant are written (`%d/%m/%Y %H:%M`), where that is not ISO 8601."""
 
 
 class Label(Strict):

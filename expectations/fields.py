@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -33,6 +34,18 @@ def _known_zone(value: str) -> str:
 
 def _known_cron(value: str) -> str:
     check_cron(value)
+    return value
+
+
+def _known_format(value: str) -> str:
+    directives = set(re.findall(r"%(.)", value))
+    odd = sorted(f"%{each}" for each in directives - set(_DIRECTIVES))
+    dated = directives & {"Y", "y"} and (directives & {"j"} or (directives & {"m", "b", "B"} and directives & {"d"}))
+    if odd or not dated:
+        found = f"{', '.join(odd)} in it" if odd else "no year, month and day in it"
+        raise ValueError(
+            f"{found}; write for example %d/%m/%Y %H:%M, of {', '.join(f'%{each}' for each in _DIRECTIVES)}"
+        )
     return value
 
 
@@ -87,6 +100,8 @@ Formula = Annotated[
     PlainSerializer(lambda value: value.text, return_type=str),
     _ExpressionSchema,
 ]
+_DIRECTIVES = "YymdbBjHIpMSfz"
+DateFormat = Annotated[str, AfterValidator(_known_format)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Cron = Annotated[str, AfterValidator(_known_cron)]
 PositiveSpan = Annotated[Span, AfterValidator(_greater_than_zero)]

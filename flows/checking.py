@@ -53,7 +53,7 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
         If it cannot even be loaded.
     """
     from tasks.cleaning.suite import build_suite
-    from tasks.collection.reading import read_source_of
+    from tasks.collection.reading import expected_of, read_source_of
     from tasks.collection.sources.tables import TableFiles
 
     usecase = settings.use_case(reference)
@@ -64,9 +64,11 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
     for name, source in spec.sources.items():
         steps.begin(f"reading source {name}")
         try:
-            frame = read_source_of(usecase, name)
+            told: list[str] = []
+            frame = read_source_of(usecase, name, expected=expected_of(spec, {}), report=told.append)
             key = source.row_key if isinstance(source, TableFiles) else None
             said = f"; {key} is made of what a row holds, so a corrected row is another one" if key else ""
+            said += "".join(f"; {each.removeprefix(f'{name}: ')}" for each in told)
             yield Finding(f"source {name}", True, f"{len(frame):,} rows, {len(frame.columns)} columns{said}")
         except DriftwheelError as error:
             sound = False

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+import io
 import lzma
 import os
+import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TypeVar
 
 import fsspec
 from fsspec.compression import compr
@@ -35,15 +37,18 @@ _ELSEWHERE = frozenset(
 """Protocols of fsspec that lead to another machine. Its others read memory, folders of this one, or code."""
 _INSIDE = ("zip", "tar")
 """Those that look into a file of another address: ``zip://jan.csv::https://…``."""
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _CHUNK = 2**20
 _MEGABYTE = 10**6
+Found = TypeVar("Found")
+_PATIENCE = Duration.parse("5m")
 _DAMAGED = (EOFError, OSError, ValueError, IndexError, RuntimeError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _REFUSED = frozenset(range(400, 500)) - {408, 425, 429}
 """HTTP's statuses that the same request will get again."""
 
 
-def locate_files(name: str, path: str, folder: Path) -> list[str]:
-    """Return the addresses the path of the source `name` stands for, in order.
+def locate_files(name: str, path: str, folder: Path, timeout: Duration = _PATIENCE) -> list[str]:
+    """Return the addresses the path of the source `name` stands for, in order: a file, all in a folder, or a pattern.
 
     Raises
     ------
@@ -51,13 +56,39 @@ def locate_files(name: str, path: str, folder: Path) -> list[str]:
         If no file matches, or the address is of a kind that is not read.
     """
     if is_elsewhere(name, path):
-        return [path]
+        listed = "*" in path or (path.endswith("/") and not path.startswith("http"))
+        return _some(name, mask(path), _list_elsewhere(name, path, timeout)) if listed and "::" not in path else [path]
     local = local_path(path)
     if (folder / local).is_file():  # its name may hold a bracket
         return [str(folder / local)]
     # only what the use case says is a pattern, not the name of its folder
     found = glob.glob(local, root_dir=folder, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-    return _some(name, path, [str(folder / each) for each in sorted(found)])
+    files = [file for each in sorted(found) for file in _files(folder / each)]
+    lacking = ": it is a folder without files" if found else ""
+    return _some(name, f"{path}{lacking}", list(dict.fromkeys(map(str, files))))
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file itself, and of a folder all files below it that are none of a writer's own."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.rglob("*") if each.is_file())
+    return [each for each in found if not _is_hidden(each.relative_to(path).parts)]
+
+
+def _is_hidden(parts: Sequence[str]) -> bool:
+    return any(part.startswith((".", "_")) and "=" not in part for part in parts)
+
+
+def _list_elsewhere(name: str, address: str, timeout: Duration) -> list[str]:
+    def find() -> list[str]:
+        store, path = fsspec.core.url_to_fs(address)
+        found = store.glob(path) if "*" in path else store.find(path)
+        fixed = path.partition("*")[0].count("/")
+        files = [each for each in sorted(found) if not _is_hidden(each.split("/")[fixed:])]
+        return [store.unstrip_protocol(each) for each in files if not each.endswith("/")]
+
+    return _in_time(name, address, timeout, find)
 
 
 def _some(name: str, path: str, found: list[str]) -> list[str]:
@@ -127,8 +158,78 @@ def file_name(address: str) -> str:
     return PurePosixPath(mask(address).partition("?")[0]).name
 
 
+def members(name: str, address: str, content: bytes, max_megabytes: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of an archive in order of their names, each with its name; a file that is none itself.
+
+    What macOS and Windows put beside them is left out.
+
+    Raises
+    ------
+    SourceError
+        If it is damaged, holds no file, or more than `max_megabytes`.
+    """
+    unpack = _zipped if _is_zip(content) else _tarred if content[257:262] == b"ustar" else None
+    if unpack is None and _packed(address) == "zip":
+        raise _damaged(name, address, ValueError("no zip file"))
+    if unpack is None:
+        yield file_name(address), content
+        return
+    size, found = 0, False
+    try:
+        for member, file in unpack(content):
+            if member.startswith("__MACOSX/") or PurePosixPath(member).name.startswith(
+                ("._", ".DS_Store", "Thumbs.db")
+            ):
+                continue
+            whole = _read_whole(name, address, max_megabytes - size // _MEGABYTE, file)
+            size += len(whole)
+            found = True
+            yield f"{file_name(address)}/{member}", whole
+    except (*_DAMAGED, tarfile.TarError, NotImplementedError) as error:
+        raise _damaged(name, address, error) from error
+    if not found:
+        raise _damaged(name, address, ValueError("no file in it"))
+
+
+def _is_zip(content: bytes) -> bool:
+    """Whether it is an archive of files: what Office writes is one, too, and yet one document."""
+    return (
+        content.startswith(_ZIP)
+        and b"[Content_Types].xml" not in content[:_CHUNK]
+        and zipfile.is_zipfile(io.BytesIO(content))
+    )
+
+
+def _zipped(content: bytes) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for each in sorted(archive.infolist(), key=lambda one: one.filename):
+            if not each.is_dir():
+                with archive.open(each) as file:
+                    yield each.filename, file
+
+
+def _tarred(content: bytes) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for each in sorted(archive.getmembers(), key=lambda one: one.name):
+            file = archive.extractfile(each) if each.isfile() else None
+            if file is not None:
+                yield each.name, file
+
+
+def _packed(address: str) -> str | None:
+    """Return how a file is packed, by its name."""
+    packed: str | None = infer_compression(address.partition("::")[0] if "://" in address else address)
+    return packed
+
+
+def _compression(address: str) -> str | None:
+    """Return how a file is unpacked where it is read; archives are opened by `members`."""
+    packed = _packed(address)
+    return None if packed == "zip" else packed
+
+
 def read_here(name: str, address: str, max_megabytes: int) -> bytes:
-    """Read all of a file of this machine, unpacked.
+    """Read all of a file of this machine, unpacked unless it is an archive.
 
     Raises
     ------
@@ -136,16 +237,20 @@ def read_here(name: str, address: str, max_megabytes: int) -> bytes:
         If it is absent, no regular file, damaged, or larger than `max_megabytes`.
     """
     try:
-        with open_regular(address) as file, compr[infer_compression(address)](file, mode="rb") as unpacked:
+        with open_regular(address) as file, compr[_compression(address)](file, mode="rb") as unpacked:
             return _read_whole(name, address, max_megabytes, unpacked)
     except FileNotFoundError as error:
         raise _absent(name, address) from error
     except _DAMAGED as error:
-        raise SourceError(
-            f"a readable file for the source {name!r}",
-            f"{file_name(address)} is cut short or damaged ({getattr(error, 'strerror', None) or error})",
-            "Fetch the file again",
-        ) from error
+        raise _damaged(name, address, error) from error
+
+
+def _damaged(name: str, address: str, error: Exception) -> SourceError:
+    return SourceError(
+        f"a readable file for the source {name!r}",
+        f"{file_name(address)} is cut short or damaged ({getattr(error, 'strerror', None) or error})",
+        "Fetch the file again",
+    )
 
 
 def _absent(name: str, address: str) -> SourceError:
@@ -169,7 +274,7 @@ def _read_whole(
 
 
 def read_elsewhere(name: str, address: str, timeout: Duration, max_megabytes: int) -> bytes:
-    """Read all that a store holds at an address, unpacked.
+    """Read all that a store holds at an address, unpacked unless it is an archive.
 
     Raises
     ------
@@ -178,29 +283,38 @@ def read_elsewhere(name: str, address: str, timeout: Duration, max_megabytes: in
     SourceUnreachableError
         If the store does not answer, or not in time.
     """
-    # in a thread of its own: few clients of stores can be told how long all of it may take
-    answer: Future[bytes] = Future()
     given_up = threading.Event()
     last = address.rpartition("::")[2]
 
-    def read() -> None:
+    def read() -> bytes:
+        if "://" not in last or last.startswith(tuple(f"{here}://" for here in _HERE)):
+            open_regular(local_path(last)).close()  # what is looked into lies here
+        with fsspec.open(address, "rb", compression=_compression(address)) as file:
+            return _read_whole(name, address, max_megabytes, file, given_up.is_set)
+
+    try:
+        return _in_time(name, address, timeout, read)
+    finally:
+        given_up.set()
+
+
+def _in_time(name: str, address: str, timeout: Duration, work: Callable[[], Found]) -> Found:
+    """Do work at a store in a thread of its own: few clients can be told how long all of it may take."""
+    answer: Future[Found] = Future()
+
+    def run() -> None:
         try:
-            if "://" not in last or last.startswith(tuple(f"{here}://" for here in _HERE)):
-                open_regular(local_path(last)).close()  # what is looked into lies here
-            with fsspec.open(address, "rb", compression="infer") as file:
-                answer.set_result(_read_whole(name, address, max_megabytes, file, given_up.is_set))
+            answer.set_result(work())
         except Exception as error:  # noqa: BLE001 - raised below; each client of a store has errors of its own
             answer.set_exception(error)
 
-    threading.Thread(target=read, name=f"source {name}", daemon=True).start()
+    threading.Thread(target=run, name=f"source {name}", daemon=True).start()
     try:
         return answer.result(timeout.approximate_seconds)
     except SourceError:
         raise
     except Exception as error:  # noqa: BLE001 - of whatever client: its own words and trace may hold the login
         raise _fault(name, address, timeout, error) from None
-    finally:
-        given_up.set()
 
 
 def _fault(name: str, address: str, timeout: Duration, error: BaseException) -> SourceError:

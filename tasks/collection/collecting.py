@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from tasks.collection.joining import Held, Joined, join_sources, match_types
 from tasks.stores.hashing import hash_frame
-from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.lake import BATCH, COLLECTED, TECHNICAL, Lake, holds
 from tasks.stores.stamps import stamps
 
 _APPLICATION = "collect"
@@ -45,6 +46,8 @@ class Collected:
         Rows that are known to later runs only: there is no clock, and a run as of a later instant came before this one.
     coverage : dict of str to float
         Share of the rows read that found a partner in each joined source.
+    said : tuple of str
+        What was read in a way worth knowing, and how the table's columns changed.
     """
 
     batch: int
@@ -58,6 +61,7 @@ class Collected:
     read: dict[str, int]
     coverage: dict[str, float]
     ahead: int = 0
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,8 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         with lake.reading("raw"):
             since = min(compared, _oldest_waiting(raw, lake, spec.time_column) or compared)
             held = _held(raw, spec, since)
-    joined = join_sources(usecase, since=since, until=as_of, secret=secret, held=held)
+    schema = {} if raw is None else dict(raw.collect_schema())
+    joined = join_sources(usecase, since=since, until=as_of, secret=secret, held=held, schema=schema)
     if held is not None and not joined.asked and next(iter(spec.sources.values())).incremental:
         news = _News(pl.DataFrame(schema={spec.time_column: pl.Datetime("us", "UTC")}), 0, _NO_TIMES)
     elif raw is None:
@@ -118,6 +123,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     if spec.clock is None and not usecase.walked and len(news.rows):
         with lake.reading("raw"):
             news = replace(news, rows=_stamped(news.rows, raw, spec, as_of))
+    changes = () if raw is None else _changes(news.rows, schema, spec)
     before = batch = lake.transaction("raw", _APPLICATION, version) if version is not None else 0
     if len(news.rows):
         batch += 1
@@ -134,7 +140,39 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         read=joined.read,
         coverage=joined.coverage,
         ahead=news.rows.filter(pl.col(spec.time_column) >= as_of).height if len(news.rows) else 0,
+        said=(*joined.said, *changes),
     )
+
+
+def _changes(rows: pl.DataFrame, schema: Mapping[str, pl.DataType], spec: UseCase) -> tuple[str, ...]:
+    """Say how the table's columns change by new rows.
+
+    Raises
+    ------
+    SourceError
+        If whole numbers became texts, which nobody declared.
+    """
+    if rows.is_empty():
+        return ()
+    new = [column for column in rows.columns if column not in schema]
+    gone = [column for column in schema if column not in rows.columns and column not in TECHNICAL]
+    said = [f"{', '.join(new)} new: missing in earlier rows"] * bool(new)
+    said += [f"{', '.join(gone)} no longer delivered: missing in new rows"] * bool(gone)
+    for column, dtype in rows.schema.items():
+        kept = schema.get(column)
+        if kept is None or not kept.is_integer() or holds(kept, rows[column]):
+            continue
+        if dtype == pl.String and column not in spec.columns and rows[column].null_count() < len(rows):
+            numbers = rows[column].cast(pl.Int64, strict=False)
+            odd = numbers.is_null() & rows[column].is_not_null()
+            raise SourceError(
+                f"whole numbers in the column {column}, as it has held since the first collection",
+                f"{int(odd.sum()) or len(rows)} of {len(rows)} values that are none",
+                f"Correct the source, name such values under `missing`, or declare `{column}: {{type: text}}` under "
+                "`columns`: what was collected becomes text",
+            )
+        said.append(f"{column} held whole numbers, and from now on {'numbers' if dtype.is_float() else 'texts'}")
+    return tuple(said)
 
 
 def _stamped(rows: pl.DataFrame, raw: pl.LazyFrame | None, spec: UseCase, as_of: datetime) -> pl.DataFrame:
@@ -264,11 +302,8 @@ def _news(
 ) -> _News:
     keys, clock = list(spec.keys), spec.time_column
     latest = _latest(raw, rows, spec, since)
-    columns = [column for column in latest.columns if column in rows.columns]
-    if set(rows.columns) != set(columns):  # the append will say which
-        return _News(rows, 0, _NO_TIMES)
-    ordered = rows.select(pl.col(column).cast(latest.schema[column], strict=False) for column in columns)
-    hashes = latest.select(*keys, latest.select(columns).hash_rows().alias("_known"))
+    ordered, beside = _alike(rows, latest)
+    hashes = latest.select(keys).with_columns(beside.hash_rows().alias("_known"))
     versions = rows.with_columns(ordered.hash_rows().alias("_hash")).join(
         match_types(hashes, rows, keys), on=keys, how="left", maintain_order="left"
     )
@@ -279,6 +314,23 @@ def _news(
     unseen = changed.filter(pl.col("_known").is_null())
     late = _NO_TIMES if compared is None else unseen.filter(pl.col(clock) < compared)[clock]
     return _News(_once(fresh.drop("_hash", "_known"), keys), len(changed) - len(unseen), late)
+
+
+def _alike(rows: pl.DataFrame, latest: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Bring new rows and known ones to the same columns and types, in which both say all they say."""
+    new, known = [], []
+    for column, dtype in rows.schema.items():
+        kept = latest.schema.get(column)
+        common = dtype if kept is None or kept == pl.Null else kept
+        if kept is not None and kept != dtype and ((dtype.is_float() and kept.is_integer()) or dtype == pl.String):
+            common = dtype
+        new.append(rows[column].cast(common, strict=False))
+        known.append(
+            pl.Series(column, [None], dtype=common).new_from_index(0, len(latest))
+            if kept is None
+            else latest[column].cast(common, strict=False)
+        )
+    return pl.DataFrame(new), pl.DataFrame(known)
 
 
 def _latest(raw: pl.LazyFrame, rows: pl.DataFrame, spec: UseCase, since: datetime | None) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 import polars as pl
 
@@ -15,8 +16,8 @@ from expectations.data import EVENT_TIME, Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
-from tasks.collection.reading import read_source_of
-from tasks.collection.types import cast_column
+from tasks.collection.reading import Expected, expected_of, needed_columns, read_source_of
+from tasks.collection.types import TYPES, cast_column
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import evaluate
 from tasks.stores.lake import RESERVED
@@ -46,6 +47,8 @@ class Joined:
     """Rows of the first source before `until`, those left out among them."""
     undated: pl.DataFrame
     """Keys of the rows of the first source that have no event time: nobody can tell when they may be known."""
+    said: tuple[str, ...] = ()
+    """What was read in a way worth knowing."""
 
 
 def join_sources(
@@ -55,6 +58,7 @@ def join_sources(
     until: datetime,
     secret: bytes,
     held: Held | None = None,
+    schema: Mapping[str, pl.DataType] = MappingProxyType({}),
 ) -> Joined:
     """Read and join the sources for rows with event time before `until`; all of them where there is no clock.
 
@@ -67,6 +71,8 @@ def join_sources(
         what changed since.
     secret : bytes
         Key of the hashes that replace personal columns.
+    schema : mapping of str to polars.DataType
+        Columns of the table that the rows are for; none before the first collection.
 
     Raises
     ------
@@ -77,13 +83,15 @@ def join_sources(
     """
     spec = usecase.spec
     frames: dict[str, pl.DataFrame] = {}
+    said: list[str] = []
+    expected = expected_of(spec, schema)
     for name, source in spec.sources.items():
         known_since = since if held is not None and source.join is None else None
-        frames[name] = read_source_of(usecase, name, known_since, until)
+        frames[name] = read_source_of(usecase, name, known_since, until, expected, said.append)
         if source.join is None and frames[name].is_empty():
             if known_since is None or not source.incremental:
                 raise SourceError(f"rows in the source {name!r}", "none", "Check the source")
-            return Joined(frames[name], {name: 0}, {}, 0, frames[name])
+            return Joined(frames[name], {name: 0}, {}, 0, frames[name], tuple(said))
     read = {name: len(frame) for name, frame in frames.items()}
     (first, rows), *others = frames.items()
     clock = spec.time_column
@@ -101,6 +109,7 @@ def join_sources(
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
         raise _absent(astray, rows.columns, "the joined sources (named under `personal`)")
+    rows = _told_apart(rows, expected, said)
     refuse_names(
         [column for column in rows.columns if not (usecase.walked and column == clock)], clock=bool(spec.clock)
     )
@@ -108,10 +117,44 @@ def join_sources(
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
     if missing:
         raise _absent(missing, rows.columns, "the joined sources")
+    rows = _settled(rows, spec, expected, schema, said)
     if not first_has_keys and since is not None and held is not None:
         rows, _ = _wanted(rows, rows.select(_identity(spec)), spec, since, held)
     keys = _protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
-    return Joined(_with_label(rows, spec), read, coverage, asked, keys)
+    return Joined(_with_label(rows, spec), read, coverage, asked, keys, tuple(said))
+
+
+def _told_apart(rows: pl.DataFrame, expected: Expected, said: list[str]) -> pl.DataFrame:
+    """Leave out a column whose name differs from another's in capitals alone, where nothing reads it."""
+    alike: dict[str, list[str]] = {}
+    for column in rows.columns:
+        alike.setdefault(column.lower(), []).append(column)
+    for names in alike.values():
+        read = [name for name in names if name in expected.needed]
+        if len(names) > 1 and len(read) < len(names):
+            kept = read or names[:1]
+            gone = [name for name in names if name not in kept]
+            said.append(f"{', '.join(gone)} left out: a table cannot tell it from {', '.join(kept)}")
+            rows = rows.drop(gone)
+    return rows
+
+
+def _settled(
+    rows: pl.DataFrame, spec: UseCase, expected: Expected, schema: Mapping[str, pl.DataType], said: list[str]
+) -> pl.DataFrame:
+    """Give columns without any value the type that they are read as; what nothing reads waits for its first value."""
+    kinds = {column: TYPES[kind] for column, kind in input_kinds(spec.features).items()}
+    waiting = []
+    for column in [name for name, dtype in rows.schema.items() if dtype == pl.Null]:
+        read = column in expected.needed or column in spec.personal
+        dtype = schema.get(column) or kinds.get(column) or (pl.Float64() if read else None)
+        if dtype is None:
+            waiting.append(column)
+        else:
+            rows = rows.with_columns(pl.col(column).cast(dtype))
+    if waiting:
+        said.append(f"{', '.join(waiting)} without any value yet: kept from the first value on")
+    return rows.drop(waiting)
 
 
 def _until(
@@ -130,7 +173,7 @@ def _until(
     if clock not in rows.columns:
         raise _absent([clock], rows.columns, f"the source {first!r}")
     if rows.schema[clock] != pl.Datetime("us", "UTC"):
-        rows = rows.with_columns(cast_column(rows[clock], "instant", first, declared))
+        rows = rows.with_columns(cast_column(rows[clock], "instant", first, declared))  # a clock without any value
     return rows.filter(pl.col(clock) < until), rows.filter(pl.col(clock).is_null())
 
 
@@ -219,17 +262,6 @@ def join_one(
             "Correct the source, or lower `min_coverage` if that is right",
         )
     return joined.drop(found), share
-
-
-def needed_columns(spec: UseCase) -> list[str]:
-    """Columns the joined table must have, by everything the use case says."""
-    clock = [spec.clock.column] if spec.clock is not None else []
-    needed = [*spec.keys, *clock, *spec.forbidden, *input_kinds(spec.features)]
-    needed += list(spec.label.expression.columns) if spec.label.expression else [spec.label.column]
-    for step in spec.cleaning:
-        needed += step.reads()
-    dropped = {column for column, how in spec.personal.items() if how == "drop"}
-    return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
 
 
 def refuse_names(columns: Sequence[str], *, clock: bool = True) -> None:

@@ -2,19 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
-from expectations.data import Clock, ColumnSpec, Source, SourceContext
+from expectations.data import Clock, ColumnSpec, ColumnType, Join, Source, SourceContext
+from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
-from tasks.collection.types import cast_column, plain
+from expectations.usecase import UseCase
+from tasks.collection.types import cast_column, holds, plain, type_of
+from tasks.preprocessing.fitting import input_kinds
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is known of the columns of the joined rows beside what is declared.
+
+    Attributes
+    ----------
+    types : mapping of str to str
+        Column -> type: numbers and instants that a feature reads as such, and texts that the table holds since the
+        first collection.
+    needed : set of str
+        Columns that the use case reads.
+    labels : set of str
+        Those that the label is made of: no value of theirs is taken for missing.
+    keys : tuple of str
+    """
+
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
+    needed: Set[str] = frozenset()
+    labels: Set[str] = frozenset()
+    keys: tuple[str, ...] = ()
+
+
+def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> Expected:
+    """Return what a use case, and the table that it has, expect of columns.
+
+    Parameters
+    ----------
+    held : mapping of str to polars.DataType
+        Columns of the table; none before the first collection.
+    """
+    exact = {*spec.keys, *(column for source in spec.sources.values() if source.join for column in source.join.pairs)}
+    types: dict[str, ColumnType] = {
+        column: kind
+        for column, kind in input_kinds(spec.features).items()
+        if kind == "instant" or (kind == "number" and column not in exact)
+    }
+    for column, dtype in held.items():
+        if (kept := type_of(dtype)) in ("text", "instant"):
+            types[column] = kept
+    if spec.clock is not None:
+        types[spec.clock.column] = "instant"
+    label = spec.label
+    labels = {label.column, *(label.expression.columns if label.expression else ())}
+    return Expected(types, set(needed_columns(spec)), labels, spec.keys)
+
+
+def needed_columns(spec: UseCase) -> list[str]:
+    """Columns the joined table must have, by everything the use case says."""
+    clock = [spec.clock.column] if spec.clock is not None else []
+    needed = [*spec.keys, *clock, *spec.forbidden, *input_kinds(spec.features)]
+    needed += list(spec.label.expression.columns) if spec.label.expression else [spec.label.column]
+    for step in spec.cleaning:
+        needed += step.reads()
+    dropped = {column for column, how in spec.personal.items() if how == "drop"}
+    return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
+
+
+def silent(_: str) -> None:
+    """Report nothing."""
 
 
 def read_source_of(
-    usecase: LoadedUseCase, name: str, since: datetime | None = None, until: datetime | None = None
+    usecase: LoadedUseCase,
+    name: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    expected: Expected = Expected(),
+    report: Callable[[str], None] = silent,
 ) -> pl.DataFrame:
     """Read a source of a use case, what changed `since` where it can tell; else, and without, all of it.
 
@@ -25,13 +95,24 @@ def read_source_of(
     """
     spec = usecase.spec
     context = SourceContext(name, usecase.folder, set(), spec.clock, since, until, usecase.variables)
-    return _read(spec.sources[name], context, spec.columns)
+    return _read(spec.sources[name], context, spec.columns, expected, report)
 
 
 def read_source(
-    name: str, source: Source, folder: Path, columns: Mapping[str, ColumnSpec], clock: Clock | None
+    name: str,
+    source: Source,
+    folder: Path,
+    columns: Mapping[str, ColumnSpec],
+    clock: Clock | None,
+    expected: Expected = Expected(),
+    report: Callable[[str], None] = silent,
 ) -> pl.DataFrame:
     """Read a source; its columns get their prefix and their declared types.
+
+    Parameters
+    ----------
+    report : callable
+        Takes a sentence about what was read in a way worth knowing.
 
     Raises
     ------
@@ -40,18 +121,99 @@ def read_source(
     SourceUnreachableError
         If an address does not answer.
     """
-    return _read(source, SourceContext(name, folder, set(), clock), columns)
+    return _read(source, SourceContext(name, folder, set(), clock), columns, expected, report)
 
 
-def _read(source: Source, context: SourceContext, columns: Mapping[str, ColumnSpec]) -> pl.DataFrame:
+def _read(
+    source: Source,
+    context: SourceContext,
+    columns: Mapping[str, ColumnSpec],
+    expected: Expected,
+    report: Callable[[str], None],
+) -> pl.DataFrame:
     name, clock = context.name, context.clock
-    joined = set(source.join.pairs.values()) if source.join else set()
-    declared = {column.removeprefix(source.prefix) for column in columns if column.startswith(source.prefix)}
-    whole = plain(source.read(context._replace(declared=declared)), clock)
-    whole = whole.rename({column: source.prefix + column for column in whole.columns if column not in joined})
-    types = {spec_name: spec for spec_name, spec in columns.items() if spec_name in whole.columns}
-    if source.join:  # a join column has its left side's type
-        types |= {right: columns[left] for left, right in source.join.pairs.items() if left in columns}
-    return whole.with_columns(
-        cast_column(whole[column], spec.type, name, clock) for column, spec in types.items() if column in whole.columns
-    )
+
+    def say(words: str) -> None:
+        report(f"{name}: {words}")
+
+    join, prefix = source.join, source.prefix
+    joined = set(join.pairs.values()) if join else set()
+    declared = {column.removeprefix(prefix) for column in columns if column.startswith(prefix)}
+    known = dict(expected.types) | {column: spec.type for column, spec in columns.items()}
+    types = _own(known, prefix, join)
+    needed = set(_own(dict.fromkeys(expected.needed, "text"), prefix, join)) | joined
+    context = context._replace(declared=declared, types=types, needed=needed, report=say)
+    whole = plain(source.read(context), clock)
+    whole = whole.rename({column: prefix + column for column in whole.columns if column not in joined})
+    whole = _holdable(whole, expected.needed | columns.keys() | joined, name, say)
+    specs = {spec_name: spec for spec_name, spec in columns.items() if spec_name in whole.columns}
+    if join:  # a join column has its left side's type
+        specs |= {right: columns[left] for left, right in join.pairs.items() if left in columns}
+    groups = _groups(whole, clock, join, expected.keys)
+    read = {
+        column: cast_column(whole[column], spec.type, name, clock, spec.format, groups, say)
+        for column, spec in specs.items()
+        if column in whole.columns
+    }
+    for column, kind in _undeclared(whole, expected.types, join, specs):
+        read[column] = cast_column(whole[column], kind, name, clock, None, groups, say)
+    whole = whole.with_columns(read.values())
+    return _finite(whole, expected.labels, say)
+
+
+def _own(of_joined: Mapping[str, ColumnType], prefix: str, join: Join | None) -> dict[str, ColumnType]:
+    """Return what is known of the joined rows' columns by a source's own names."""
+    own = {column.removeprefix(prefix): each for column, each in of_joined.items() if column.startswith(prefix)}
+    if join:
+        own |= {right: of_joined[left] for left, right in join.pairs.items() if left in of_joined}
+    return own
+
+
+def _undeclared(
+    rows: pl.DataFrame, types: Mapping[str, ColumnType], join: Join | None, specs: Mapping[str, ColumnSpec]
+) -> Iterator[tuple[str, ColumnType]]:
+    """Yield the columns that are brought to a type nobody declared, as far as that can lose nothing."""
+    known = dict(types) | ({right: types[left] for left, right in join.pairs.items() if left in types} if join else {})
+    for column, kind in known.items():
+        dtype = rows.schema.get(column)
+        if column in specs or dtype is None or dtype == pl.Null:
+            continue
+        if (kind == "number" and (dtype.is_numeric() or dtype == pl.String)) or (
+            kind == "instant" and (dtype == pl.String or isinstance(dtype, pl.Datetime))
+        ):
+            yield column, kind
+
+
+def _groups(rows: pl.DataFrame, clock: Clock | None, join: Join | None, keys: tuple[str, ...]) -> pl.Series | None:
+    """Return a number for the values of the other keys, of which each time has one row; None where it may have more."""
+    names = tuple(join.pairs.values()) if join else keys
+    if clock is None or clock.column not in names or clock.column not in rows.columns:
+        return None
+    others = [key for key in names if key != clock.column and key in rows.columns]
+    if not others:
+        return pl.Series([0], dtype=pl.UInt64).new_from_index(0, len(rows))
+    return rows.select(others).hash_rows()
+
+
+def _holdable(rows: pl.DataFrame, needed: Set[str], name: str, say: Callable[[str], None]) -> pl.DataFrame:
+    """Leave out columns that no table here holds, where nothing reads them."""
+    odd = [column for column, dtype in rows.schema.items() if not holds(dtype)]
+    if read := [column for column in odd if column in needed]:
+        raise SourceError(
+            f"numbers, texts, booleans or instants in the source {name!r}",
+            f"{rows.schema[read[0]]} in {read[0]}",
+            "Write it as a number or a text, or take it out of the use case",
+        )
+    if odd:
+        say(f"{', '.join(f'{column} ({rows.schema[column]})' for column in odd)} left out: no table here holds such")
+    return rows.drop(odd)
+
+
+def _finite(rows: pl.DataFrame, labels: Set[str], say: Callable[[str], None]) -> pl.DataFrame:
+    """Take what is no finite number for missing."""
+    floats = [column for column, dtype in rows.schema.items() if dtype.is_float() and column not in labels]
+    counts = rows.select(pl.col(floats).is_infinite().sum()).row(0, named=True) if floats else {}
+    for column, count in counts.items():
+        if count:
+            say(f"{count} infinite {'value' if count == 1 else 'values'} of {column} taken for missing")
+    return rows.with_columns(pl.when(pl.col(floats).is_finite()).then(pl.col(floats))) if floats else rows

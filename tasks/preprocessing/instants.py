@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,8 +16,30 @@ _LONGEST = 40
 _REMEMBERED = 4096
 
 
+_ZONED = re.compile(r"(?:[Zz]|[+-]\d\d:?\d\d)$")
+
+
+def parse_instant(text: str, form: str | None = None) -> datetime:
+    """Read an instant as it is written: with its zone where it carries one.
+
+    Where a format is declared, ISO 8601 is read beside it only with a zone: nothing else is surely no other day.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if form is not None:
+        try:
+            return datetime.strptime(text.strip(), form)  # noqa: DTZ007 - the zone is the caller's
+        except ValueError:
+            if not _ZONED.search(text):
+                raise
+    return datetime.fromisoformat(text)
+
+
 class Instants:
-    """Reads ISO 8601 and hands on one form: UTC, to the microsecond.
+    """Reads ISO 8601, or a declared format, and hands on one form: UTC, to the microsecond.
 
     Requests of one moment carry the same few instants, so some thousands are remembered.
 
@@ -25,10 +48,13 @@ class Instants:
     zone : ZoneInfo
         Of instants that carry none. Of the two hours of a clock change such a one means the first; one in the hour
         that is left out is read with the offset before.
+    form : str, optional
+        The declared format.
     """
 
-    def __init__(self, zone: ZoneInfo) -> None:
-        self.zone = zone
+    def __init__(self, zone: ZoneInfo, form: str | None = None) -> None:
+        self.zone, self.form = zone, form
+        self.needed = "an ISO 8601 instant" if form is None else f"an instant like {form}, or ISO 8601 with its zone"
         self.known: dict[str, str] = {}
 
     def check(self, value: Any) -> str | None:  # noqa: ANN401 - whatever a request holds
@@ -42,15 +68,15 @@ class Instants:
         if value is None or value != value:
             return None
         if not isinstance(value, str):
-            raise TypeError("an ISO 8601 instant")
+            raise TypeError(self.needed)
         return self.known.get(value) or self.read(value)
 
     def read(self, text: str) -> str:
         """Read a text that is not remembered."""
         try:
-            instant = datetime.fromisoformat(text)
+            instant = parse_instant(text, self.form)
         except ValueError:
-            raise TypeError("an ISO 8601 instant") from None
+            raise TypeError(self.needed) from None
         if not FIRST_YEAR <= instant.year <= LAST_YEAR:
             raise TypeError(f"an instant between the years {FIRST_YEAR} and {LAST_YEAR}")
         written = self.in_utc(instant).isoformat(timespec="microseconds")[:-6] + "Z"
@@ -84,7 +110,7 @@ class Instants:
         if values.dtype == pl.Date:
             values = values.cast(pl.Datetime("us"))
         if not isinstance(values.dtype, pl.Datetime):
-            raise TypeError("an ISO 8601 instant")
+            raise TypeError(self.needed)
         values = values.dt.cast_time_unit("us")
         if not values.dt.year().drop_nulls().is_between(FIRST_YEAR, LAST_YEAR).all():
             raise TypeError(f"an instant between the years {FIRST_YEAR} and {LAST_YEAR}")

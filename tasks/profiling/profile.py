@@ -249,7 +249,7 @@ def _oddities(found: Mapping[str, Any], present: int) -> Iterator[str]:
 def _spellings(table: Table, written: Mapping[str, _Written]) -> tuple[str, ...]:
     """Return the texts that stand for missing values in this table: an empty one, and those found."""
     spelled = {text for each in written.values() for text in each.spelled}
-    missing, country = {"", "NA", *spelled}, False
+    missing, country = {"", *spelled}, False
     for name in (name for name, each in written.items() if each.kind == "text"):
         values = table.scan.select(pl.col(name).drop_nulls())
         found = set(collect(values.filter(pl.col(name).is_in([*PLAIN_SPELLINGS, "NA"])).unique())[name])

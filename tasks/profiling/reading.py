@@ -14,7 +14,7 @@ import polars as pl
 
 from expectations.data import SourceContext
 from expectations.errors import SourceError
-from tasks.collection.addresses import file_name, is_elsewhere, local_path
+from tasks.collection.addresses import file_name, is_elsewhere, local_path, members
 from tasks.collection.joining import refuse_names
 from tasks.collection.sources.file import FileSource
 from tasks.collection.sources.tables import refuse_repeated
@@ -89,6 +89,8 @@ def read_table(address: str, folder: Path) -> Table:
     """
     if not is_elsewhere(SOURCE, address):
         address = os.path.normpath(folder / local_path(address))
+        if Path(address).is_dir():
+            raise _no_table(address, f"a folder: name its files by a pattern, for example {address}/*.parquet")
     source = FileSource(kind="file", path=address, missing=("",))
     context = SourceContext(SOURCE, folder, frozenset(), None)
     scans, texts, separator = [], False, ","
@@ -96,11 +98,12 @@ def read_table(address: str, folder: Path) -> Table:
         doing(f"reading {file_name(found)}")
         with _unchanged(found):
             content = source.fetch(SOURCE, found)
-        is_csv = ".parquet" not in file_name(found)
-        texts |= is_csv
-        separator = _separator(content) if is_csv else separator
-        with reading(found):
-            scans.append(_scan_csv(content, found, separator) if is_csv else _scan_parquet(content, found))
+        for file, member in members(SOURCE, found, content, source.max_megabytes):
+            is_csv = ".parquet" not in file
+            texts |= is_csv
+            separator = _separator(member) if is_csv else separator
+            with reading(found):
+                scans.append(_scan_csv(member, found, separator) if is_csv else _scan_parquet(member, found))
     if len({tuple(scan.collect_schema().items()) for scan in scans}) > 1:
         raise SourceError(
             "the same columns in every file",

@@ -88,7 +88,7 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
     yield "sources:"
     key = f", row_key: {choices.row_key}" if choices.row_key else ""
     missing = f", missing: [{', '.join(json.dumps(each, ensure_ascii=False) for each in profile.missing)}]"
-    written = missing if profile.texts and set(profile.missing) != {"", "NA"} else ""
+    written = missing if profile.texts and set(profile.missing) != {""} else ""
     parted = f", separator: {json.dumps(profile.separator)}" if profile.separator != "," else ""
     yield f"  {SOURCE}: {{kind: file, path: {quote(profile.address)}{parted}{written}{key}}}"
     after = f", available_after: {choices.available_after}" if clock.column else ""

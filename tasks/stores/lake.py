@@ -55,6 +55,8 @@ _RETENTION = {
     "delta.deletedFileRetentionDuration": "interval 3650 days",
 }
 
+_GROWING: tuple[Table, ...] = ("raw", "clean", "quarantine")
+"""Tables whose columns follow the sources: new ones are added, lacking ones are missing, types become wider."""
 _COMMITS_READ = 20
 JOURNALED: tuple[Table, ...] = ("predictions", "labels", "shadows")
 """Tables brought in from journals: each segment is an application of its own."""
@@ -299,11 +301,13 @@ class Lake:
                 )
             return False
         try:
+            if table in _GROWING:
+                handle = self._grown(table, handle, frame)
             write_deltalake(
                 handle,
                 self._conform(table, frame),
                 mode="append",
-                schema_mode="merge" if table in _ADDED else None,
+                schema_mode="merge" if table in _ADDED or table in _GROWING else None,
                 commit_properties=properties,
             )
         except CommitFailedError:
@@ -330,8 +334,41 @@ class Lake:
             return handle
         return None
 
+    def _grown(self, table: Table, handle: DeltaTable, frame: pl.DataFrame) -> DeltaTable:
+        """Rewrite a table, in a version of its own, where its columns can only hold new values with a wider type.
+
+        Whole numbers become numbers or texts where that changes none of them; a column without a value any type.
+        """
+        from deltalake import write_deltalake
+
+        schema = self.scan(table).collect_schema()
+        misfits = [
+            name
+            for name, dtype in frame.schema.items()
+            if name in schema and dtype != pl.Null and not holds(schema[name], frame[name])
+        ]
+        if not misfits:
+            return handle
+        rows = self.scan(table).collect()
+        wider = {}
+        for name in misfits:
+            kept, dtype = rows[name], frame.schema[name]
+            exact = kept.dtype.is_integer() and (dtype == pl.String or holds(dtype, kept))
+            if exact or kept.null_count() == len(kept):
+                wider[name] = kept.cast(dtype)
+        if not wider:
+            return handle
+        write_deltalake(handle, rows.with_columns(wider.values()), mode="overwrite", schema_mode="overwrite")
+        return self.open(table) or handle
+
     def _conform(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
         schema = self.scan(table).collect_schema()
+        if table in _GROWING:
+            lacking = {name: dtype for name, dtype in schema.items() if name not in frame.columns}
+            frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in lacking.items())
+            new = {name: dtype for name, dtype in frame.schema.items() if name not in schema and dtype != pl.Null}
+            schema = pl.Schema({**schema, **new})
+            frame = frame.select(name for name in schema)
         extra, missing = sorted(set(frame.columns) - set(schema)), sorted(set(schema) - set(frame.columns))
         if extra or missing:
             raise LakeError(
@@ -347,14 +384,14 @@ class Lake:
         wrong = [
             f"{name} is {dtype}, was {schema[name]}"
             for name, dtype in frame.schema.items()
-            if dtype != pl.Null and not _holds(schema[name], frame[name])
+            if dtype != pl.Null and not holds(schema[name], frame[name])
         ]
         if wrong:
             raise LakeError(
                 f"the types of the table {table}",
                 "; ".join(wrong),
                 "Correct the source. Where these types are right, declare them under `columns` and give the use case "
-                "another `name`: the table of this one was begun with others",
+                "another `name`: the table of this one was begun with others that cannot be made wider",
             )
         return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
@@ -410,7 +447,7 @@ class Lake:
         )
 
 
-def _holds(kept: pl.DataType, values: pl.Series) -> bool:
+def holds(kept: pl.DataType, values: pl.Series) -> bool:
     """Whether a column of a table can take values as they are: whole numbers are integers and floats alike."""
     dtype = values.dtype
     if dtype == kept or (dtype.is_integer() and kept.is_integer()):

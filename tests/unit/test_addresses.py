@@ -20,7 +20,7 @@ from expectations.data import Clock, Source, SourceContext
 from expectations.errors import SourceError, SourceUnreachableError, UseCaseError
 from expectations.loading import load_use_case
 from expectations.slots import SOURCES
-from tasks.collection.addresses import file_name
+from tasks.collection.addresses import file_name, members
 from tasks.collection.sources.tables import TableFiles
 from tests.fronts import serving
 
@@ -45,7 +45,8 @@ def locate(declared: TableFiles, folder: Path) -> list[str]:
 
 def read(path: str, folder: Path, **others: object) -> bytes:
     declared = source(path, **others)
-    return b"".join(declared.fetch("rides", address) for address in locate(declared, folder))
+    found = [(address, declared.fetch("rides", address)) for address in locate(declared, folder)]
+    return b"".join(content for each in found for _, content in members("rides", *each, declared.max_megabytes))
 
 
 # --- this machine -------------------------------------------------------------------------------------------------

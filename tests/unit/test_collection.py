@@ -138,11 +138,25 @@ def test_a_broken_source_is_told_and_leaves_no_trace(
     assert "many" not in str(caught.value)
 
 
-def test_a_renamed_column_later_is_refused_and_keeps_what_was(make_use_case: Make, lake: Lake) -> None:
+def test_a_column_that_nothing_reads_may_come_and_go(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     collect(folder, lake, "2011-02-01")
     edit(folder, lambda f: f.with_columns(extra=pl.lit("1")))
-    with pytest.raises(SourceError, match="new extra"):
+    more = collect(folder, lake, "2011-03-01")
+    assert (more.new, "extra new: missing in earlier rows" in more.said) == (649, True)
+    edit(folder, lambda f: f.drop("extra"))
+    less = collect(folder, lake, "2011-04-01")
+    assert (less.corrected, "extra no longer delivered: missing in new rows" in less.said) == (0, True)
+    newest = lake.scan("raw").filter(pl.col("time") >= instant("2011-02-01")).collect()
+    assert newest.filter(pl.col("time") < instant("2011-03-01"))["extra"].to_list() == [1] * 649
+    assert newest.filter(pl.col("time") >= instant("2011-03-01"))["extra"].null_count() == less.new
+
+
+def test_a_column_that_is_read_may_not_go(make_use_case: Make, lake: Lake) -> None:
+    folder = make_use_case()
+    collect(folder, lake, "2011-02-01")
+    edit(folder, lambda f: f.rename({"workingday": "working_day"}))
+    with pytest.raises(SourceError, match=r"no workingday \(there is working_day\)"):
         collect(folder, lake, "2011-03-01")
     assert lake.scan("raw").collect().height == 688
 
@@ -293,29 +307,61 @@ def test_whole_numbers_and_others_are_one_kind_of_number(pumps) -> None:
     assert pumps.lake.scan("raw").collect()["x"].sort().to_list() == [6.5, 7.0]
 
 
-def test_a_type_that_a_table_was_not_begun_with_says_what_helps(pumps) -> None:
-    assert pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n").new == 1
+def test_an_undeclared_number_that_a_feature_reads_is_one_from_the_start(pumps) -> None:
+    assert pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n").said == ()
     more = f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n2024-01-01T01:00:00Z,a,7.5,2\n"
-    for changes in ([], [("features:", "columns: {x: {type: number}}\nfeatures:")]):
-        with pytest.raises(SourceError, match=r"x is Float64, was Int64.*another `name`"):
-            pumps(more, *changes)
+    assert pumps(more).said == ()
+    assert pumps.lake.scan("raw").collect().sort("time")["x"].to_list() == [6.0, 7.5]
 
 
-@pytest.mark.parametrize("odd", ["7.5", "nan", "inf", "9007199254740993.0"])
-def test_what_whole_numbers_cannot_hold_is_refused_in_a_sentence(pumps, odd: str) -> None:
-    assert pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n").new == 1
-    more = f"{HEADER}2024-01-01T00:00:00Z,a,6,1\n2024-01-01T01:00:00Z,a,{odd},2\n"
-    if odd.endswith(".0"):
-        assert pumps(more).new == 1
-    else:
-        with pytest.raises(SourceError, match="x is Float64, was Int64"):
-            pumps(more)
+@pytest.mark.parametrize(
+    ("odd", "value", "said"),
+    [
+        ("7.5", 7.5, "z held whole numbers, and from now on numbers"),
+        ("9007199254740993", 2**53 + 1, ""),
+        ("7.0", 7, ""),
+        ("inf", None, "readings: 1 infinite value of z taken for missing"),
+        ("nan", None, ""),
+        ("NA", None, ""),
+    ],
+)
+def test_whole_numbers_become_numbers_once_and_that_is_said(pumps, odd: str, value: object, said: str) -> None:
+    header = HEADER.replace("y\n", "y,z\n")
+    first = f"{header}2024-01-01T00:00:00Z,a,6,1,6\n"
+    assert pumps(first).new == 1
+    both = f"{first}2024-01-01T01:00:00Z,a,7,2,{odd}\n"
+    found = pumps(both)
+    assert (found.new, found.corrected, list(found.said)) == (1, 0, [said] if said else [])
+    assert pumps(both).said in ((), (said,) if "infinite" in said else ())
+    assert pumps.lake.scan("raw").collect().sort("time")["z"].to_list() == [6, value]
+
+
+@pytest.mark.parametrize("declared", [[], [("features:", "columns: {z: {type: text}}\nfeatures:")]])
+def test_whole_numbers_become_texts_where_that_is_declared(pumps, declared: list[tuple[str, str]]) -> None:
+    header = HEADER.replace("y\n", "y,z\n")
+    first = f"{header}2024-01-01T00:00:00Z,a,6,1,6\n"
+    assert pumps(first).new == 1
+    both = f"{first}2024-01-01T01:00:00Z,a,7,2,x7\n"
+    if not declared:
+        with pytest.raises(SourceError, match=r"z, as .*1 of 1 values that are none.*z: \{type: text\}"):
+            pumps(both)
+    found = pumps(both, ("features:", "columns: {z: {type: text}}\nfeatures:"))
+    assert (found.new, found.corrected) == (1, 0)
+    assert found.said == ("z held whole numbers, and from now on texts",)
+    assert pumps.lake.scan("raw").collect().sort("time")["z"].to_list() == ["6", "x7"]
+
+
+def test_a_number_that_a_table_cannot_take_says_what_helps(pumps) -> None:
+    header = HEADER.replace("y\n", "y,z\n")
+    first = f"{header}2024-01-01T00:00:00Z,a,6,1,6.5\n"
+    assert pumps(first).new == 1
+    with pytest.raises(SourceError, match=r"z is String, was Float64.*another `name`"):
+        pumps(f"{first}2024-01-01T01:00:00Z,a,7,2,x7\n")
 
 
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        ("time,k,x,y,X", "x and X"),
         ("time,k,x,y,_batch", "_batch"),
         ("time,k,x,y,_Hash", "_Hash"),
         ("time,k,x,y,x", "x several times in the first line of readings.csv"),

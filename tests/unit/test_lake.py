@@ -44,17 +44,28 @@ def test_transactions_half_known_are_refused(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("table", "change", "message"),
     [
-        (lambda f: f.rename({"temp": "temperature"}), "new temperature; no temp"),
-        (lambda f: f.with_columns(pl.col("temp").cast(pl.String)), "temp is String, was Float64"),
+        ("predictions", lambda f: f.rename({"temp": "temperature"}), "new temperature; no temp"),
+        ("raw", lambda f: f.with_columns(pl.col("temp").cast(pl.String)), "temp is String, was Float64"),
+        ("predictions", lambda f: f.with_columns(pl.col("temp").cast(pl.String)), "temp is String, was Float64"),
     ],
 )
-def test_other_columns_or_types_are_refused_and_nothing_is_written(lake: Lake, change, message: str) -> None:
-    lake.append("raw", rows(lake, 2), transactions={"collect": 1})
+def test_other_columns_or_types_are_refused_and_nothing_is_written(lake: Lake, table, change, message: str) -> None:
+    lake.append(table, rows(lake, 2), transactions={"collect": 1})
     with pytest.raises(LakeError, match=message):
-        lake.append("raw", change(rows(lake, 2)), transactions={"collect": 2})
-    assert lake.scan("raw").collect().height == 2
+        lake.append(table, change(rows(lake, 2)), transactions={"collect": 2})
+    assert lake.scan(table).collect().height == 2
+
+
+@pytest.mark.parametrize("table", ["raw", "clean", "quarantine"])
+def test_columns_of_the_sources_come_and_go(lake: Lake, table) -> None:
+    lake.append(table, rows(lake, 2), transactions={"collect": 1})
+    lake.append(table, rows(lake, 2).rename({"temp": "temperature"}), transactions={"collect": 2})
+    held = lake.scan(table).collect().sort(pl.col("temp").is_null())
+    assert held["temp"].null_count() == held["temperature"].null_count() == 2
+    assert held.height == 4
+    assert lake.transaction(table, "collect") == 2
 
 
 def test_a_missing_table_says_what_to_do(lake: Lake) -> None:

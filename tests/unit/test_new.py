@@ -386,7 +386,7 @@ task: regression
 clock: {column: at}  # the only column with an instant in every row; UTC where it says no zone
 keys: [at]  # no two rows share them
 sources:
-  data: {kind: file, path: "PATH", missing: ["", "-", "NA"]}
+  data: {kind: file, path: "PATH", missing: ["", "-"]}
 # how long after a row its y is known: 1d is a guess
 label: {column: y, available_after: 1d}
 # what each column is, once for all deliveries and for the service; a value that is none is an error

@@ -12,7 +12,11 @@ from tasks.collection.sources.tables import TableFiles
 
 
 class FileSource(TableFiles):
-    """Files by path or glob, or at an address fsspec reads (https, s3, …); paths start at the use case's folder."""
+    """Files by path, folder, glob or address fsspec reads (https, s3, …); paths start at the use case's folder.
+
+    CSV, Parquet, JSON lines, Arrow or Feather, also in an archive: all its members are read. Folders named as in Hive
+    (``day=2024-01-31``) below a folder or a pattern are a column.
+    """
 
     examples: ClassVar = (
         {"kind": "file", "path": "readings.csv"},
@@ -24,7 +28,7 @@ class FileSource(TableFiles):
 
     def locate(self, context: SourceContext) -> list[str]:
         """Return the address itself where it leads elsewhere, else what its path stands for."""
-        return locate_files(context.name, self.path, context.folder)
+        return locate_files(context.name, self.path, context.folder, self.timeout)
 
     def fetch(self, name: str, address: str) -> bytes:
         """Read a regular file of this machine, or what a store elsewhere holds."""

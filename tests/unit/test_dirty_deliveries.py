@@ -1,0 +1,497 @@
+"""What people really deliver is read right, or refused with a remedy that works; nothing is read silently wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from expectations.errors import SourceError
+from expectations.loading import load_use_case
+from tasks.cleaning.cleaning import clean_batches
+from tasks.collection.collecting import Collected, collect_sources
+from tasks.stores.lake import Lake
+from tests.conftest import instant
+
+YAML = """\
+name: pumps
+title: Will this pump stop within the hour?
+task: binary_classification
+clock: {CLOCK}
+keys: [KEYS]
+sources:
+  readings: {kind: file, path: PATH}
+COLUMNS
+label: {column: stops, available_after: 1h}
+features:
+  - numeric: [pressure]
+  - encode: [ENCODE]
+model: {candidates: [{family: lightgbm}]}
+gates: [{metric: roc_auc, min: 0.1}]
+monitoring:
+  every: 1d
+  performance: [{metric: roc_auc, drop: 0.1}]
+  policy: {cooldown: 1d}
+"""
+HEAD = "time,pump,pressure,stops\n"
+PARIS = "column: time, timezone: Europe/Paris"
+
+
+def row(at: int, pressure: str = "5.1", pump: str = "north", when: str | None = None, more: str = "") -> str:
+    return f"{when or f'2024-01-{1 + at // 24:02d} {at % 24:02d}:00:00'},{pump},{pressure},{at % 5 == 0:d}{more}\n"
+
+
+def rows(number: int, start: int = 0, **options: Any) -> str:
+    return "".join(row(at, **options) for at in range(start, start + number))
+
+
+class Pumps:
+    """A use case whose deliveries are written and collected."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.lake = folder, Lake(str(folder / "lake"), "pumps")
+
+    def put(self, content: str | bytes, name: str = "readings.csv") -> None:
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def collect(
+        self, path: str = "readings.csv", clock: str = "column: time", keys: str = "time, pump", columns: str = "",
+        encode: str = "pump", extra: str = "",
+    ) -> Collected:  # fmt: skip
+        written = YAML.replace("CLOCK", clock).replace("KEYS", keys).replace("PATH", path).replace("ENCODE", encode)
+        (self.folder / "usecase.yaml").write_text(written.replace("COLUMNS", columns) + extra, encoding="utf-8")
+        (self.folder / "suite.yaml").write_text("[]\n")
+        return collect_sources(load_use_case(str(self.folder)), self.lake, instant("2025-01-01"), b"secret")
+
+    def clean(self) -> pl.DataFrame:
+        clean_batches(load_use_case(str(self.folder)), self.lake)
+        return self.lake.scan("clean").collect().sort("time", "_batch").unique("time", keep="last", maintain_order=True)
+
+    def read(self) -> pl.DataFrame:
+        raw = self.lake.scan("raw").collect().sort("_batch", "time", maintain_order=True)
+        return raw.unique(["time", "pump"], keep="last", maintain_order=True).sort("time", maintain_order=True)
+
+    def refuses(self, message: str, **options: str) -> str:
+        with pytest.raises(SourceError, match=message) as raised:
+            self.collect(**options)
+        return str(raised.value)
+
+
+@pytest.fixture
+def pumps(tmp_path: Path) -> Pumps:
+    return Pumps(tmp_path)
+
+
+# --- a table that grows -----------------------------------------------------------------------------------------------
+
+
+def test_case_1_an_undeclared_number_is_a_float_from_the_start(pumps: Pumps) -> None:
+    pumps.put(HEAD + rows(48, pressure="5"))
+    pumps.collect()
+    pumps.clean()
+    pumps.put(HEAD + rows(48, pressure="5") + rows(24, 48, pressure="5.5"))
+    assert (pumps.collect().new, pumps.collect().new) == (24, 0)
+    assert pumps.clean()["pressure"].to_list() == pumps.read()["pressure"].to_list() == [5.0] * 48 + [5.5] * 24
+
+
+def test_case_1_whole_numbers_of_a_table_become_wider_in_all_that_follows(pumps: Pumps) -> None:
+    head = HEAD.replace("\n", ",load\n")
+    pumps.put(head + rows(48, more=",5"))
+    pumps.collect()
+    pumps.clean()
+    version = pumps.lake.version("raw")
+    pumps.put(head + rows(48, more=",5") + rows(24, 48, more=",5.5"))
+    found = pumps.collect()
+    assert (found.new, found.corrected) == (24, 0)
+    assert found.said == ("load held whole numbers, and from now on numbers",)
+    assert pumps.collect().said == ()
+    assert pumps.clean()["load"].to_list() == pumps.read()["load"].to_list() == [5.0] * 48 + [5.5] * 24
+    assert pumps.lake.scan("raw", version).collect()["load"].to_list() == [5] * 48
+
+
+def test_case_2_a_column_has_no_type_until_its_first_value(pumps: Pumps) -> None:
+    head = HEAD.replace("\n", ",note\n")
+    pumps.put(head + rows(48, more=","))
+    assert pumps.collect().said == ("note without any value yet: kept from the first value on",)
+    pumps.put(head + rows(48, more=",") + rows(24, 48, more=",ok"))
+    found = pumps.collect()
+    assert (found.new, found.corrected, found.said) == (24, 0, ("note new: missing in earlier rows",))
+    assert pumps.read()["note"].to_list() == [None] * 48 + ["ok"] * 24
+
+
+def test_case_3_a_new_column_is_kept_and_used_once_it_is_named(pumps: Pumps) -> None:
+    pumps.put(HEAD + rows(300))
+    pumps.collect()
+    pumps.clean()
+    pumps.put(HEAD.replace("\n", ",flow\n") + rows(324, more=",7"))
+    found = pumps.collect()
+    assert (found.new, found.said) == (24, ("flow new: missing in earlier rows",))
+    assert pumps.clean().height == 324
+    assert pumps.collect().corrected == 0
+    pumps.put(HEAD.replace("\n", ",flow\n") + rows(325, more=",7.5"))
+    assert pumps.collect(columns="columns: {flow: {type: number}}", encode="pump, flow").new == 1
+    flow = pumps.read()["flow"]
+    assert pumps.clean()["flow"].equals(flow)
+    assert (flow.head(24).null_count(), flow.tail(1).item(), len(flow)) == (24, 7.5, 325)
+
+
+def test_case_3_a_column_more_in_one_file_of_several(pumps: Pumps) -> None:
+    pumps.put(HEAD + rows(24), "in/a.csv")
+    pumps.put(HEAD.replace("\n", ",flow\n") + rows(24, 24, more=",7"), "in/b.csv")
+    found = pumps.collect(path="in/*.csv")
+    assert found.said == ("readings: flow only in some of the files: missing in the rows of the others",)
+    assert pumps.read()["flow"].to_list() == [None] * 24 + [7] * 24
+    pumps.put(HEAD.replace("pressure", "Pressure") + rows(24, 48), "in/c.csv")
+    pumps.refuses(r"pressure not in all of them \(pressure not in c.csv\)", path="in/*.csv")
+
+
+# --- texts, numbers, instants -----------------------------------------------------------------------------------------
+
+
+def test_case_4_leading_zeros_stay_also_where_only_some_files_have_them(pumps: Pumps) -> None:
+    head = HEAD.replace("\n", ",zip\n")
+    pumps.put(head + rows(24, more=",12345"), "in/a.csv")
+    pumps.put(head + rows(24, 24, more=",01234"), "in/b.csv")
+    pumps.collect(path="in/*.csv", encode="zip")
+    assert pumps.read()["zip"].to_list() == ["12345"] * 24 + ["01234"] * 24
+    pumps.put(head + rows(24, 48, more=",12345"), "in/b.csv")  # a later delivery decides nothing anew
+    pumps.collect(path="in/*.csv", encode="zip")
+    assert pumps.read()["zip"].to_list() == ["12345"] * 24 + ["01234"] * 24 + ["12345"] * 24
+
+
+@pytest.mark.parametrize(
+    ("written", "form", "first"),
+    [
+        ("0{a}/0{b}/2024", "%m/%d/%Y", datetime(2024, 1, 2, tzinfo=UTC)),
+        ("0{a}/0{b}/2024", "%d/%m/%Y", datetime(2024, 2, 1, tzinfo=UTC)),
+        ("0{a}.0{b}.2024 13:30", "%d.%m.%Y %H:%M", datetime(2024, 2, 1, 13, 30, tzinfo=UTC)),
+        ("2024/0{a}/0{b}", "%Y/%m/%d", datetime(2024, 1, 2, tzinfo=UTC)),
+    ],
+)
+def test_case_5_a_date_is_read_as_it_is_declared_alone(pumps: Pumps, written: str, form: str, first: datetime) -> None:
+    pumps.put(HEAD + "".join(row(at, when=written.format(a=1 + at % 9, b=2 + at % 3)) for at in range(9)))
+    said = pumps.refuses("instant in the column 'time'.*9 of 9 values that are none.*declare")
+    assert f'"{form}"' in said
+    pumps.collect(clock=f'column: time, format: "{form}"')
+    assert pumps.read()["time"].min() == first
+    assert len(pumps.read()) == 9
+
+
+def test_case_5_a_day_above_twelve_is_no_proof_where_others_fit_both(pumps: Pumps) -> None:
+    pumps.put(HEAD + row(0, when="01/02/2024") + row(1, when="13/02/2024"))
+    assert '`format: "%d/%m/%Y"`' in pumps.refuses("Declare it")
+    pumps.put(HEAD + row(0, when="01/02/2024") + row(1, when="13/02/2024") + row(2, when="02/13/2024"))
+    pumps.refuses("3 of 3 values that are none")
+
+
+@pytest.mark.parametrize("text", ["2024-02-30", "2024-01-01 25:00:00", "2024-1-1", "soon", "2024-01-01T10:00:60Z"])
+def test_case_5_what_is_no_instant_to_the_service_is_none_to_collection(pumps: Pumps, text: str) -> None:
+    pumps.put(HEAD + rows(5) + row(5, when=text))
+    pumps.refuses("1 of 6 values that are none, the first in row 6")
+
+
+def test_case_5_every_way_of_iso_is_one_instant(pumps: Pumps) -> None:
+    texts = ["2024-01-01T12:00:00Z", "2024-01-01 12:00", "2024-01-01T13:00:00+01:00", "20240101T120000Z",
+             "2024-01-01T12:00:00.000000", "2024-01-01 12:00:00+00:00"]  # fmt: skip
+    pumps.put(HEAD + "".join(row(at, when=text, pump=str(at)) for at, text in enumerate(texts)))
+    pumps.collect(columns="columns: {pump: {type: text}}")
+    assert pumps.read()["time"].to_list() == [datetime(2024, 1, 1, 12, tzinfo=UTC)] * len(texts)
+
+
+def test_case_6_the_hour_that_is_left_out_is_read_as_the_service_reads_it(pumps: Pumps) -> None:
+    pumps.put(HEAD + rows(48) + row(49, when="2024-03-31 02:30:00"))
+    found = pumps.collect(clock=PARIS)
+    assert (found.new, found.lost) == (49, 0)
+    assert "1 times lie in an hour that Europe/Paris leaves out" in found.said[0]
+    assert pumps.read()["time"].max() == datetime(2024, 3, 31, 1, 30, tzinfo=UTC)
+
+
+DOUBLED = [("01:30", 23), ("02:00", 0), ("02:30", 0.5), ("02:00", 1), ("02:30", 1.5), ("03:00", 2)]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_case_7_the_order_of_rows_says_which_of_two_hours_is_meant(pumps: Pumps, *, descending: bool) -> None:
+    written = [
+        row(at, when=f"2024-10-27 {text}:00", pump=pump, pressure=str(hour))
+        for at, (text, hour) in enumerate(DOUBLED)
+        for pump in ("north", "south")
+    ]
+    pumps.put(HEAD + "".join(reversed(written) if descending else written))
+    found = pumps.collect(clock=PARIS)
+    assert (found.new, found.lost) == (12, 0)
+    assert "8 times lie in an hour that Europe/Paris has twice: 4 of them are read as the second" in found.said[0]
+    midnight = datetime(2024, 10, 27, tzinfo=UTC)
+    for pressure, when in pumps.read().select("pressure", "time").rows():
+        assert when == midnight + timedelta(hours=pressure if pressure < 23 else -0.5)
+    assert pumps.collect(clock=PARIS).corrected == 0
+
+
+def test_case_7_without_an_order_the_two_are_set_apart(pumps: Pumps) -> None:
+    times = ["05:00", "01:00", "02:30", "02:30", "02:10", "03:00"]
+    pumps.put(HEAD + "".join(row(at, when=f"2024-10-27 {text}:00") for at, text in enumerate(times)))
+    found = pumps.collect(clock=PARIS)
+    assert (found.new, found.lost) == (4, 2)
+    assert "2 that share theirs with another row, in no order, have no event time" in found.said[0]
+
+
+def test_case_8_whole_numbers_of_64_bits_are_exact(pumps: Pumps) -> None:
+    head = HEAD.replace("\n", ",order\n")
+    numbers = [9007199254740993, 9007199254740992, 2**63 - 1, -(2**63)]
+    pumps.put(head + "".join(row(at, more=f",{number}") for at, number in enumerate(numbers)))
+    assert pumps.collect(keys="order").new == 4
+    assert sorted(pumps.read()["order"]) == sorted(numbers)
+
+
+def test_case_8_orders_beyond_64_bits_are_texts(pumps: Pumps) -> None:
+    frame = pl.read_csv(io.StringIO(HEAD + rows(3))).with_columns(
+        order=pl.Series([2**63, 2**63 + 1, 5], dtype=pl.UInt64)
+    )
+    frame.write_parquet(pumps.folder / "readings.parquet")
+    pumps.collect(path="readings.parquet", keys="order", clock="column: time")
+    assert sorted(pumps.read()["order"]) == sorted(["9223372036854775808", "9223372036854775809", "5"])
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def zipped(**files: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return packed.getvalue()
+
+
+def tarred(**files: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(("name", "pack"), [("readings.zip", zipped), ("readings.tar.gz", tarred)])
+def test_case_9_all_members_of_an_archive_are_read(pumps: Pumps, name: str, pack: Callable[..., bytes]) -> None:
+    pumps.put(pack(**{"jan.csv": HEAD + rows(48), "feb.csv": HEAD + rows(48, 48)}), name)
+    assert pumps.collect(path=name).new == 96
+
+
+@pytest.mark.parametrize("fork", ["__MACOSX/._jan.csv", "._jan.csv", ".DS_Store"])
+def test_case_9_resource_forks_are_left_out(pumps: Pumps, fork: str) -> None:
+    pumps.put(zipped(**{fork: "x", "jan.csv": HEAD + rows(48)}), "readings.zip")
+    assert pumps.collect(path="readings.zip").new == 48
+
+
+@pytest.mark.parametrize(
+    ("separator", "written"), [(";", '";"'), ("\t", r'"\\t"'), ("|", r'"\|"')], ids=["semicolon", "tab", "bar"]
+)
+def test_case_10_another_separator_is_named(pumps: Pumps, separator: str, written: str) -> None:
+    pumps.put((HEAD + rows(48)).replace(",", separator).replace("5.1", "5,1"))
+    pumps.refuses(f'Declare `separator: {written}` .*`decimal: ","`')
+    pumps.collect(path=f"readings.csv, separator: {json.dumps(separator)}, decimal: ','")
+    assert pumps.read()["pressure"].to_list() == [5.1] * 48
+
+
+def test_case_10_a_number_is_read_as_it_is_declared_alone(pumps: Pumps) -> None:
+    pumps.put(
+        (HEAD + rows(1, pressure="1.234,5") + rows(1, 1, pressure="1.234")).replace(",", ";").replace("4;5", "4,5")
+    )
+    options = 'readings.csv, separator: ";", decimal: ","'
+    pumps.refuses('declare `decimal: ","` and `thousands: "."`', path=options)
+    pumps.collect(path=f'{options}, thousands: "."')
+    assert pumps.read()["pressure"].to_list() == [1234.5, 1234.0]
+    pumps.put((HEAD + rows(1, 2, pressure="12.34")).replace(",", ";"))  # no group of three
+    pumps.refuses("1 of 1 values that are none", path=f'{options}, thousands: "."')
+
+
+def test_case_11_an_encoding_is_declared(pumps: Pumps) -> None:
+    pumps.put((HEAD + rows(48, pump="Zürich")).encode("latin-1"))
+    pumps.refuses("another encoding, first in line 2. Declare its `encoding`")
+    pumps.collect(path="readings.csv, encoding: latin-1")
+    assert set(pumps.read()["pump"]) == {"Zürich"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_case_11_an_encoding_that_the_first_bytes_say_is_reported(pumps: Pumps, encoding: str) -> None:
+    pumps.put((HEAD + rows(48, pump="Zürich")).encode(encoding))
+    found = pumps.collect()
+    assert list(found.said) == [f"readings: readings.csv is {encoding.upper()}, by its first bytes"] * (
+        "8" not in encoding
+    )
+    assert set(pumps.read()["pump"]) == {"Zürich"}
+
+
+def test_case_11_utf_16_without_its_first_bytes_is_named(pumps: Pumps) -> None:
+    pumps.put((HEAD + rows(48)).encode("utf-16-le"))
+    pumps.refuses("zero bytes in it, as UTF-16 has. Declare its `encoding`")
+    assert pumps.collect(path="readings.csv, encoding: utf-16-le").new == 48
+
+
+def test_case_11_quotes_in_a_name_are_no_longer_doubled(pumps: Pumps) -> None:
+    pumps.put(HEAD.replace("\n", ',"Tarif: ""Art"", neu"\n') + rows(48, more=",1"))
+    pumps.collect()
+    assert 'Tarif: "Art", neu' in pumps.read().columns
+
+
+@pytest.mark.parametrize("columns", ["columns: {pump: {type: text}}", ""])
+def test_case_12_na_is_a_text_among_texts(pumps: Pumps, columns: str) -> None:
+    pumps.put(HEAD + rows(24, pump="NA") + rows(24, 24, pump="ZA") + rows(1, 48, pump="ZA", pressure="NA"))
+    pumps.collect(columns=columns)
+    found = pumps.read()
+    assert found["pump"].to_list() == ["NA"] * 24 + ["ZA"] * 25
+    assert found["pressure"].to_list() == [5.1] * 48 + [None]
+
+
+def test_case_12_na_is_missing_where_that_is_declared(pumps: Pumps) -> None:
+    pumps.put(HEAD.replace("\n", ",land\n") + rows(24, more=",NA") + rows(24, 24, more=",ZA"))
+    pumps.collect(path='readings.csv, missing: ["", NA]')
+    assert pumps.read()["land"].to_list() == [None] * 24 + ["ZA"] * 24
+
+
+@pytest.mark.parametrize(
+    ("text", "option", "value"),
+    [
+        ("-", 'missing: ["", "-"]', None),
+        ('"1,234.5"', 'thousands: ","', 1234.5),
+        ("5%", 'signs: ["%"]', 5.0),
+        ("€ 5", "signs: [€]", 5.0),
+        ("1 234", 'thousands: " "', 1234.0),
+    ],
+)
+def test_case_13_values_that_are_no_numbers_are_counted(
+    pumps: Pumps, text: str, option: str, value: float | None
+) -> None:
+    pumps.put(HEAD + rows(48) + row(48, pressure=text))
+    said = pumps.refuses("'pressure'.*a feature reads as one; found 1 of 49 values that are none, the first in row 49")
+    assert option.partition(":")[0] in said
+    pumps.collect(path=f"readings.csv, {option}")
+    assert pumps.read()["pressure"].to_list() == [5.1] * 48 + [value]
+
+
+@pytest.mark.parametrize("text", [" 5", "5e0", "+5.0", "5 "])
+def test_case_13_a_number_may_have_spaces_and_an_exponent(pumps: Pumps, text: str) -> None:
+    pumps.put(HEAD + rows(4) + row(4, pressure=text))
+    pumps.collect()
+    assert pumps.read()["pressure"].to_list() == [5.1] * 4 + [5.0]
+
+
+def test_case_14_a_folder_and_its_partitions_are_read(pumps: Pumps) -> None:
+    frame = pl.read_csv(io.StringIO(HEAD + rows(48)))
+    for site, part in (("007", frame.head(24)), ("b", frame.tail(24))):
+        (pumps.folder / f"in/site={site}").mkdir(parents=True)
+        part.write_parquet(pumps.folder / f"in/site={site}/part.parquet")
+    pumps.put("", "in/_SUCCESS")
+    for path in ("in", "in/*/*.parquet", "in/**/*.parquet"):
+        pumps.collect(path=path)
+        assert pumps.read()["site"].to_list() == ["007"] * 24 + ["b"] * 24
+
+
+def test_case_15_a_file_with_a_header_alone_has_no_rows(pumps: Pumps) -> None:
+    pumps.put(HEAD + rows(48), "in/a.csv")
+    pumps.put(HEAD, "in/b.csv")
+    found = pumps.collect(path="in/*.csv")
+    assert (found.new, found.said) == (48, ("readings: no rows in b.csv",))
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+
+def test_case_18_names_that_differ_in_capitals(pumps: Pumps) -> None:
+    pumps.put(HEAD.replace("\n", ",Pressure\n") + rows(48, more=",1"))
+    found = pumps.collect()
+    assert found.said == ("Pressure left out: a table cannot tell it from pressure",)
+    assert pumps.read()["pressure"].to_list() == [5.1] * 48
+    with pytest.raises(SourceError, match="pressure and Pressure"):
+        pumps.collect(encode="pump, Pressure")
+
+
+def test_case_18_kinds_of_parquet_are_read_or_left_out_and_said(pumps: Pumps) -> None:
+    frame = pl.read_csv(io.StringIO(HEAD + rows(2))).with_columns(
+        lasted=pl.Series([timedelta(hours=1)] * 2),
+        opens=pl.Series([time(9)] * 2),
+        huge=pl.Series([2**64 - 1, 1], dtype=pl.UInt64),
+        paid=pl.Series(["1.25", "2.50"]).str.to_decimal(scale=2),
+        small=pl.Series([1, None], dtype=pl.Int8),
+        kind=pl.Series(["a", "b"], dtype=pl.Categorical),
+        parts=pl.Series([[1], [2]]),
+        nothing=pl.Series([None, None], dtype=pl.Null),
+    )
+    frame.write_parquet(pumps.folder / "readings.parquet")
+    found = pumps.collect(path="readings.parquet")
+    assert "lasted (Duration" in found.said[0]
+    assert "parts (List(Int64)) left out: no table here holds such" in found.said[0]
+    read = pumps.read()
+    assert read.select("huge", "paid", "small", "kind").rows() == [
+        ("18446744073709551615", 1.25, 1, "a"),
+        ("1", 2.5, None, "b"),
+    ]
+    assert not {"lasted", "opens", "parts", "nothing"} & set(read.columns)
+    pumps.refuses("Duration.* in lasted. Write it as a number", path="readings.parquet", encode="lasted")
+
+
+def test_case_26_an_infinite_number_is_missing(pumps: Pumps) -> None:
+    pumps.put(
+        HEAD + rows(45) + "".join(row(45 + at, pressure=text) for at, text in enumerate(["inf", "-Infinity", "1e999"]))
+    )
+    found = pumps.collect()
+    assert found.said == ("readings: 3 infinite values of pressure taken for missing",)
+    assert pumps.read()["pressure"].to_list() == [5.1] * 45 + [None] * 3
+
+
+# --- other formats ----------------------------------------------------------------------------------------------------
+
+
+def records(number: int) -> list[dict[str, Any]]:
+    return [
+        {"time": f"2024-01-01T{at:02d}:00:00Z", "pump": "007", "pressure": 5 if at else 5.5, "stops": at % 2, "n": None}
+        for at in range(number)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["readings.jsonl", "readings.ndjson", "readings.json", "list.json", "odd.log, format: jsonl"]
+)
+def test_case_34_json_lines_are_no_csv(pumps: Pumps, name: str) -> None:
+    lines = [json.dumps(each) for each in records(20)]
+    pumps.put(f"[{','.join(lines)}]" if name == "list.json" else "\n".join(lines) + "\n", name.partition(",")[0])
+    pumps.collect(path=name)
+    assert pumps.read().select("pump", "pressure").rows() == [("007", 5.5)] + [("007", 5.0)] * 19
+
+
+def test_case_34_a_column_of_several_kinds_is_one_of_texts(pumps: Pumps) -> None:
+    pumps.put(
+        "".join(
+            f"{json.dumps(each | {'pressure': value})}\n"
+            for each, value in zip(records(3), ["a", 1, True], strict=True)
+        ),
+        "r.jsonl",
+    )
+    pumps.refuses("1 of 3 values that are none|2 of 3 values that are none", path="r.jsonl")
+    pumps.put('{"time": "2024-01-01T00:00:00Z"}\n{"time": \n', "r.jsonl")
+    pumps.refuses("r.jsonl, line 2: no JSON", path="r.jsonl")
+
+
+@pytest.mark.parametrize("name", ["readings.arrow", "readings.feather", "stream.arrow"])
+def test_case_34_arrow_and_feather_are_read(pumps: Pumps, name: str) -> None:
+    frame = pl.DataFrame(records(20))
+    write = frame.write_ipc_stream if name == "stream.arrow" else frame.write_ipc
+    write(pumps.folder / name)
+    pumps.collect(path=name)
+    assert pumps.read()["pump"].to_list() == ["007"] * 20
+
+
+def test_case_34_a_workbook_says_what_to_do(pumps: Pumps) -> None:
+    pumps.put(zipped(**{"[Content_Types].xml": "<Types/>", "xl/workbook.xml": "<x/>"}), "readings.xlsx")
+    pumps.refuses("an Excel workbook. Export its sheet as CSV", path="readings.xlsx")
