@@ -72,3 +72,25 @@ class Duration:
 
     def __str__(self) -> str:
         return self.text
+
+
+def spoken(seconds: float) -> str:
+    """Say how long something takes or lasts, as a person would.
+
+    Examples
+    --------
+    >>> [spoken(each) for each in (5, 5400, 7300, 47 * 3600, 3.3 * 86400, 95 * 86400, 800 * 86400)]
+    ['5 s', '90 min', '2 h 2 min', '47 h', '3 days', '3 months', '2 years']
+    """
+    whole, minutes = round(seconds), round(seconds / 60)
+    if whole < 120:
+        return f"{whole} s"
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, days = minutes // 60, seconds / 86400
+    if hours < 48:
+        return f"{hours} h {minutes % 60} min" if hours < 10 and minutes % 60 else f"{hours} h"
+    for unit, size in (("years", 365.25), ("months", _DAYS_IN_MONTH)):
+        if days >= 2 * size:
+            return f"{int(days / size)} {unit}"
+    return f"{hours // 24} days"

@@ -24,6 +24,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from expectations.durations import spoken
 from expectations.errors import DriftwheelError
 from expectations.usecase import NAME_PATTERN
 from flows.page import charts, reading
@@ -418,19 +419,8 @@ def exact(moment: datetime) -> str:
 
 
 def span(time: timedelta) -> str:
-    """Write how long something is, as a person would.
-
-    Examples
-    --------
-    >>> span(timedelta(days=3, hours=7))
-    '3 days'
-    """
-    seconds = time.total_seconds()
-    for unit, size in (("year", 365.25 * 86400), ("month", 30.44 * 86400), ("day", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            count = int(seconds / size)
-            return f"{count} {unit}{'s' if len(unit) > 3 or unit == 'day' else ''}"
-    return f"{seconds:.0f} s"
+    """Write how long something is."""
+    return spoken(time.total_seconds())
 
 
 def ago(moment: datetime) -> str:

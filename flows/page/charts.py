@@ -9,6 +9,7 @@ from datetime import datetime
 
 from markupsafe import Markup, escape
 
+from expectations.durations import spoken
 from flows.page.measured import Causes, Drifted, Measured
 from flows.page.reading import Arrival, Mark, Metric
 from flows.page.shown import Bar
@@ -45,7 +46,7 @@ def seconds(value: float | None) -> str:
         return "–"
     if value < 1:
         return f"{value * 1000:.3g} ms"
-    return f"{value:.1f} s" if value < 60 else f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.0f} h"
+    return f"{value:.1f} s" if value < 60 else spoken(value)
 
 
 def spark(values: Sequence[float | None], said: str, width: int = 132, height: int = 34) -> Markup:

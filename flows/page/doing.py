@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 import httpx
 
+from expectations.durations import spoken
 from expectations.errors import DriftwheelError
 from flows.asking import acknowledge, asked, this_person
 from flows.open_turns import STATES, turn_for
 from flows.page.servers import Deployed, Servers
 from infra.settings import Settings
-from tasks.stores.progress import duration
 
 _KEPT = 50
 _SHOWN = 4
@@ -178,7 +178,7 @@ class Doing:
             errand.state, errand.said = "failed", f"it cannot be begun: {fault}"
             return
         out, error = await errand.process.communicate()
-        took = duration(asyncio.get_running_loop().time() - began)
+        took = spoken(asyncio.get_running_loop().time() - began)
         good = errand.process.returncode == 0
         said = (out if good or not error else error).decode(errors="replace").strip()
         errand.said = f"{said[-_MAX_WORDS:]} ({took})"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from expectations.durations import spoken
 from expectations.errors import ReleaseError, StorageError, UnreachableError
 from expectations.families import Scores
 from expectations.production import Release
@@ -24,7 +25,7 @@ from tasks.deployment.releasing import await_candidate, take_back
 from tasks.deployment.sharing import entity_columns, place_of
 from tasks.stores.harvest import seal_and_harvest
 from tasks.stores.places import Job
-from tasks.stores.progress import doing, duration, say
+from tasks.stores.progress import doing, say
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served, overtaken
 
@@ -191,7 +192,7 @@ def _watch(
         if desired is None or desired.generation != generation:
             raise overtaken(job.name, generation, desired.generation if desired else 0)
         verdict = judge_step(evidence, job.usecase.spec, plan)
-        left = duration(max(0.0, end - time.monotonic()))
+        left = spoken(max(0.0, end - time.monotonic()))
         say("%s: %s; %s, %s left", where, verdict.summary, until, left)
         if verdict.status == "violated" or time.monotonic() >= end:
             return verdict

@@ -54,8 +54,7 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries):
         """Forget that a use case is registered; its rows, models and decisions stay, and its findings are over."""
         now = datetime.now(UTC)
         with self.transaction() as connection:
-            for each in self.open_findings(name):
-                self.resolve(connection, name, each.key, "the use case was removed", now)
+            self.resolve_all(connection, name, "the use case was removed", now)
             return bool(connection.execute(delete(tables.use_cases).where(tables.use_cases.c.name == name)).rowcount)
 
     def use_cases(self) -> dict[str, Path]:

@@ -160,8 +160,14 @@ class Findings(Transactions):
         how : str
             Why it stands no more, in words.
         """
-        values = {"resolved": as_of, "resolved_at": datetime.now(UTC), "resolved_how": mask(how)}
-        return bool(connection.execute(update(tables.findings).where(_is_open(usecase, key)).values(values)).rowcount)
+        gone = update(tables.findings).where(_is_open(usecase, key)).values(_resolved(how, as_of))
+        return bool(connection.execute(gone).rowcount)
+
+    def resolve_all(self, connection: Connection, usecase: str, how: str, as_of: datetime) -> None:
+        """Close all open findings of a use case inside a transaction."""
+        table = tables.findings
+        standing = (table.c.usecase == usecase) & table.c.resolved_at.is_(None)
+        connection.execute(update(table).where(standing).values(_resolved(how, as_of)))
 
     def end(self, usecase: str, keys: Iterable[str], how: str, as_of: datetime) -> None:
         """Close findings, where they are open; nothing is written where none is."""
@@ -219,6 +225,10 @@ class Findings(Transactions):
 def _is_open(usecase: str, key: str) -> Any:  # noqa: ANN401 - SQLAlchemy's condition
     table = tables.findings
     return (table.c.usecase == usecase) & (table.c.key == key) & table.c.resolved_at.is_(None)
+
+
+def _resolved(how: str, as_of: datetime) -> dict[str, Any]:
+    return {"resolved": as_of, "resolved_at": datetime.now(UTC), "resolved_how": mask(how)}
 
 
 def finding_of(row: RowMapping) -> Finding:

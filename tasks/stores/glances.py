@@ -6,10 +6,10 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import combinations
+from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, func, select
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
 from tasks.stores import tables
 from tasks.stores.transactions import Transactions
@@ -73,13 +73,14 @@ _FILTERS = {
     "actions": tables.ledger.c.action.in_(bindparam("actions", expanding=True)),
     "before": tables.ledger.c.id < bindparam("before"),
 }
-_FILTERED = {
-    names: _LINES.where(*(_FILTERS[name] for name in names))
-    for count in range(len(_FILTERS) + 1)
-    for names in combinations(_FILTERS, count)
-}
 _TURN = (tables.turns.c.usecase, tables.turns.c.id, tables.turns.c.cause, tables.turns.c.state, tables.turns.c.as_of)
 """Statements are made once: a page asks hundreds of times, and making one takes longer than answering it."""
+
+
+@cache
+def _lines(*names: str) -> Select[Any]:
+    """Return the statement that asks for entries by some filters."""
+    return _LINES.where(*(_FILTERS[name] for name in names))
 
 
 class Glances(Transactions):
@@ -111,7 +112,7 @@ class Glances(Transactions):
         """
         asked: dict[str, Any] = {"kinds": list(kinds), "actions": list(actions), "before": before}
         given = {name: value for name, value in asked.items() if value not in ([], None)}
-        rows = connection.execute(_FILTERED[tuple(given)], {"usecase": usecase, "last": last, **given})
+        rows = connection.execute(_lines(*given), {"usecase": usecase, "last": last, **given})
         return [Line(*row) for row in rows]
 
     def evidence(self, connection: Connection, usecase: str, number: int) -> tuple[Line, dict[str, Any]] | None:

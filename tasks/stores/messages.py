@@ -13,6 +13,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from expectations.alerts import SEVERITIES, Severity, Target, worse
+from expectations.durations import spoken
 from tasks.stores.findings import Finding
 
 MAX_A_DAY = 5
@@ -348,8 +349,4 @@ def _count(number: int, word: str) -> str:
 def _lasted(finding: Finding) -> str:
     if finding.resolved is None or finding.resolved <= finding.opened:
         return "at once"
-    span = finding.resolved - finding.opened
-    if span >= timedelta(days=2):
-        return f"after {span.days} days"
-    hours, minutes = divmod(int(span.total_seconds()) // 60, 60)
-    return f"after {hours} h {minutes} min" if hours else f"after {minutes} min"
+    return f"after {spoken((finding.resolved - finding.opened).total_seconds())}"

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from expectations.durations import spoken
+
 LOGGER = "driftwheel.progress"
 STAGES = f"{LOGGER}.stages"
 _log = logging.getLogger(LOGGER)
@@ -51,13 +53,4 @@ class Pace:
         """Return words to add to what is said; none where no step is done yet."""
         if not done:
             return ""
-        return f"; about {duration((time.monotonic() - self._began) / done * (self._steps - done))} left"
-
-
-def duration(seconds: float) -> str:
-    """Say seconds as a person would."""
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+        return f"; about {spoken((time.monotonic() - self._began) / done * (self._steps - done))} left"

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from expectations.durations import Duration
+from expectations.durations import Duration, spoken
 
 
 def at(*parts: int) -> datetime:
@@ -45,3 +45,13 @@ def test_windows_start_at_the_same_instants_for_everybody(span: str, moment: dat
 def test_what_is_no_span_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a duration is"):
         Duration.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (5, "5 s"), (119, "119 s"), (119.6, "2 min"), (150, "2 min"), (5400, "90 min"), (7170, "2 h"),
+     (7300, "2 h 2 min"), (11 * 3600 + 60, "11 h"), (47 * 3600, "47 h"), (48 * 3600 - 20, "2 days"),
+     (59 * 86400, "59 days"), (95 * 86400, "3 months"), (800 * 86400, "2 years")],
+)  # fmt: skip
+def test_spans_read_as_a_person_says_them(seconds: float, words: str) -> None:
+    assert spoken(seconds) == words

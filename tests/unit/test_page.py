@@ -23,7 +23,7 @@ from sqlalchemy import Engine, event
 
 from flows.asking import acknowledge
 from flows.page import charts, reading
-from flows.page.app import HEADERS, application, span
+from flows.page.app import HEADERS, application
 from flows.page.distributions import bars_of
 from flows.page.doing import person
 from flows.page.known import UseCases
@@ -518,15 +518,6 @@ driftwheel_latency_seconds_bucket{usecase="a",le="+Inf"} 200.0
     assert (counts.quantile(0.5), counts.quantile(0.99)) == (0.001, 0.01)
     history = [(0.0, {"a": Counts(requests=100)}), (30.0, {"a": counts}), (60.0, {"a": Counts(requests=5)})]
     assert per_minute(history, "a") == [(30.0, 200.0, 6.0), (0.0, 0.0, 0.0)]
-
-
-@pytest.mark.parametrize(
-    ("time", "words"),
-    [(timedelta(seconds=5), "5 s"), (timedelta(minutes=90), "90 min"), (timedelta(hours=47), "47 h"),
-     (timedelta(days=59), "59 days"), (timedelta(days=95), "3 months"), (timedelta(days=800), "2 years")],
-)  # fmt: skip
-def test_spans_read_as_a_person_says_them(time: timedelta, words: str) -> None:
-    assert span(time) == words
 
 
 def test_a_line_of_values_with_gaps_and_without_any() -> None:

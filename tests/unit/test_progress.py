@@ -15,7 +15,7 @@ from expectations.loading import LoadedUseCase
 from flows import progress as module
 from flows.progress import Progress
 from tasks.modelling.boosted_trees import LightGBM
-from tasks.stores.progress import LOGGER, Pace, doing, duration, part, say, say_stage
+from tasks.stores.progress import LOGGER, Pace, doing, part, say, say_stage
 from tasks.stores.stopwatch import timed
 from tasks.training.learning import learn
 from tests.unit.test_training import rows
@@ -95,7 +95,6 @@ def test_the_pace_of_what_is_done_says_how_long_the_rest_takes() -> None:
     assert pace.left(0) == ""
     pace._began -= 30.5
     assert [pace.left(done) for done in (2, 9, 10)] == ["; about 2 min left", "; about 3 s left", "; about 0 s left"]
-    assert [duration(seconds) for seconds in (0.4, 119, 150, 7300)] == ["0 s", "119 s", "2 min", "2 h 2 min"]
 
 
 def test_each_round_of_each_candidate_is_counted(bikes: LoadedUseCase) -> None:
