@@ -19,9 +19,10 @@ import httpx
 
 from expectations.cron import last_due
 from expectations.errors import DriftwheelError
-from expectations.loading import FILE, SUITE, LoadedUseCase, readable_alerts
+from expectations.loading import LoadedUseCase, readable_alerts
 from expectations.usecase import REPLAY
 from flows.left_out import end_left_out
+from flows.loaded import LoadedUseCases
 from infra.settings import Settings
 from tasks.stores.alerts import Sent, deliver
 from tasks.stores.finding_kinds import describe
@@ -207,7 +208,8 @@ class Messenger(threading.Thread):
         self.settings = settings
         self._began = datetime.now(UTC)
         self._stop_asked = threading.Event()
-        self._loaded: dict[str, tuple[object, LoadedUseCase]] = {}
+        self._use_cases = LoadedUseCases(settings)
+        self._seen: dict[str, LoadedUseCase] = {}
 
     def stop(self) -> None:
         """End after the look that is under way."""
@@ -246,11 +248,9 @@ class Messenger(threading.Thread):
             send_messages(self.settings, usecase)
 
     def _load(self, name: str, folder: Path) -> LoadedUseCase:
-        """Load a use case, where it changed since it was loaded last."""
-        state = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in (folder / FILE, folder / SUITE))
-        known = self._loaded.get(name)
-        if known is None or known[0] != state:
-            self._loaded.pop(name, None)
-            known = self._loaded[name] = (state, self.settings.use_case(name))
+        """Return a use case; that it cannot be read is over where it was read anew."""
+        loaded = self._use_cases.load(name, folder)
+        if self._seen.get(name) is not loaded:
             end_left_out(self.settings, name)
-        return known[1]
+            self._seen[name] = loaded
+        return loaded

@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from expectations.errors import DriftwheelError
-from expectations.loading import FILE, SUITE, LoadedUseCase, shipped_use_cases
+from expectations.loading import LoadedUseCase, shipped_use_cases
 from expectations.slots import METRICS
 from expectations.usecase import REPLAY
 from flows.left_out import reason_of
+from flows.loaded import LoadedUseCases
 from infra.settings import Settings
 from tasks.stores.glances import Line
 from tasks.stores.releases import Desired, Releases, Served
@@ -82,8 +83,7 @@ class UseCases:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self.releases = settings, Releases(settings.folder / "releases")
-        self._read: dict[str, tuple[object, LoadedUseCase | None, str]] = {}
+        self._loaded, self.releases = LoadedUseCases(settings), Releases(settings.folder / "releases")
         self._packed: dict[str, Packed | None] = {}
         self.promotions: dict[str, tuple[Served, Line]] = {}
         """Champion and the entry that made it one, by use case."""
@@ -108,15 +108,10 @@ class UseCases:
         folder = registered.get(name) or shipped_use_cases().get(name)
         if folder is None:
             return None, ""
-        stamp = tuple(_stamp(folder / each) for each in (FILE, SUITE))
-        kept = self._read.get(name)
-        if kept is None or kept[0] != stamp:
-            try:
-                kept = stamp, self._settings.use_case(name), ""
-            except DriftwheelError as error:
-                kept = stamp, None, reason_of(error)
-            self._read[name] = kept
-        return kept[1], kept[2]
+        try:
+            return self._loaded.load(name, folder), ""
+        except DriftwheelError as error:
+            return None, reason_of(error)
 
     def packed(self, usecase: str, bundle: str) -> Packed | None:
         """Read what a bundle says of itself; None where it is away or damaged: the service says so louder."""
@@ -127,14 +122,6 @@ class UseCases:
             except (OSError, msgspec.MsgspecError):
                 return None
         return self._packed[bundle]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
 
 
 def greater_is_better(metric: str) -> bool | None:

@@ -1,0 +1,58 @@
+"""Use cases that are read again only where their files changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from expectations.errors import DriftwheelError, StateError, UseCaseError
+from expectations.loading import LoadedUseCase
+from flows.loaded import LoadedUseCases
+from infra.settings import Settings
+
+
+def test_what_did_not_change_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_use_case: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    folder, settings = make_use_case("rentals"), Settings()
+    settings.platform().add_use_case("rentals", folder, "digest")
+    file, read = folder / "usecase.yaml", list[str]()
+    written, number = file.read_text(), iter(range(1, 100))
+    use_case = Settings.use_case
+
+    def reading(self: Settings, name: str) -> LoadedUseCase:
+        read.append(name)
+        return use_case(self, name)
+
+    monkeypatch.setattr(Settings, "use_case", reading)
+    kept = LoadedUseCases(settings)
+
+    def write(text: str) -> None:
+        file.write_text(text)
+        stamp = next(number) * 10**9
+        os.utime(file, ns=(stamp, stamp))
+
+    def load() -> LoadedUseCase:
+        return kept.load("rentals", folder)
+
+    def errors(kind: type[DriftwheelError]) -> None:
+        for _ in range(2):
+            with pytest.raises(kind):
+                load()
+
+    first = load()
+    assert load() is first
+    write("nmae: x")
+    errors(UseCaseError)
+    assert len(read) == 2
+    write(written)
+    again = load()
+    assert again is not first
+    assert again.name == "rentals"
+    write(written.replace("name: rentals", "name: bicycles"))
+    errors(StateError)  # which the registry decides: it is looked at again
+    assert len(read) == 5
