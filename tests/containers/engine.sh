@@ -24,6 +24,13 @@ if ! compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null; then  # a source 
     postgresql >/dev/null 2>&1
 fi
 
+if ! command -v promtool prometheus | wc -l | grep -qx 2; then
+  echo "installing Prometheus" >&2
+  apt-get update -qq >&2
+  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
+    prometheus >/dev/null 2>&1
+fi
+
 # Debian 12 has compose of the first generation alone; the next Debian's of the second needs nothing but the C library
 if ! docker compose version >/dev/null 2>&1; then
   next=$root/next
