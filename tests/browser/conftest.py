@@ -20,8 +20,8 @@ REBOUND = "rebound.example"
 """A name of somebody else's that leads to this machine."""
 
 
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def browser(profile: Path) -> list[str]:
+    """Return the command that starts a browser with a profile of its own."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     assert found, "Chromium is needed: apt-get install chromium (`make test-browser` does it, as root)"
     return [
@@ -31,9 +31,14 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--no-first-run",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+        f"--user-data-dir={profile}",
         f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
     ]
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return browser(tmp_path_factory.mktemp("chromium"))
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_it_fits_and_anybody_can_use_it(page: Tab, address: str, axe: str, name:
     page.complaints.clear()
     page.open(address + PATHS[name], width=width, dark=dark)
     if folder := os.environ.get("DRIFTWHEEL_PICTURES"):
-        page.picture(Path(folder) / f"{name}-{width}-{'dark' if dark else 'light'}.png")
+        (Path(folder) / f"{name}-{width}-{'dark' if dark else 'light'}.png").write_bytes(page.image())
     assert page.run(WIDE) <= 0
     assert page.run(OVERLAPS) == []
     page.run("document.querySelectorAll('details').forEach(each => each.open = true)")
