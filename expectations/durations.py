@@ -44,7 +44,7 @@ class Duration:
 
     @property
     def approximate_seconds(self) -> float:
-        """Length in seconds, a month taken as a twelfth of 365.25 days; for comparing spans only."""
+        """Length in seconds, a month taken as a twelfth of 365.25 days; for comparing spans and ages."""
         return self.months * _DAYS_IN_MONTH * 86400 + self.seconds
 
     def after(self, instant: datetime, times: int = 1) -> datetime:

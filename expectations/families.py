@@ -13,9 +13,9 @@ from typing import Annotated, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from expectations.fields import Span, Strict
+from expectations.fields import PositiveSpan, Span, Strict
 from expectations.parts import Part
 from expectations.slots import FAMILIES
 
@@ -47,6 +47,8 @@ class Rows:
     task : str
     classes : tuple of str
         Names of the label's codes, in their order; empty where it is a value.
+    weight : ndarray of shape (n_rows,), optional
+        What each row counts, 1 as a mean; None where all count alike.
     """
 
     matrix: Matrix
@@ -55,6 +57,7 @@ class Rows:
     categorical: tuple[str, ...]
     task: Task
     classes: tuple[str, ...] = ()
+    weight: Vector | None = None
 
 
 class Predictor(Protocol):
@@ -116,9 +119,12 @@ class Family(Part):
     ----------
     dear : bool
         Whether fitting it takes long enough that a trial takes a small twin in its place.
+    weighs : bool
+        Whether it learns from `Rows.weight`.
     """
 
     dear: ClassVar[bool] = False
+    weighs: ClassVar[bool] = False
     family: str
 
     def misfits(self, task: Task) -> Mapping[str, str]:
@@ -190,6 +196,21 @@ class LastWindow(Strict):
     last: Span
 
 
+class RowWeights(Strict):
+    """How much each row counts where a model learns; what is measured counts every row alike."""
+
+    column: str | None = None
+    """A column of numbers from 0 on: the row counts for as many."""
+    half_life: PositiveSpan | None = None
+    """A row this much older than the newest one counts half."""
+
+    @model_validator(mode="after")
+    def _by_something(self) -> Self:
+        if self.column is None and self.half_life is None:
+            raise ValueError("weights needs column, half_life or both")
+        return self
+
+
 class Model(Strict):
     """Which recipes compete, and on which rows they learn."""
 
@@ -197,4 +218,5 @@ class Model(Strict):
     window: Literal["expanding"] | LastWindow = "expanding"
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     """Newest share of the training rows kept for early stopping and the choice among candidates."""
+    weights: RowWeights | None = None
     seed: int = 0

@@ -105,6 +105,12 @@ class UseCase(Strict):
             problems.append(f"name: a name that ends in {REPLAY} is kept for replays")
         if self.label.column in self.keys:
             problems.append(f"keys: the label {self.label.column} cannot identify a row")
+        weights = self.model.weights
+        if weights is not None and weights.column is not None:
+            if weights.column == self.label.column:
+                problems.append(f"model.weights.column: the label {weights.column} cannot weigh its own row")
+            if weights.column in self.personal:
+                problems.append(f"model.weights.column: {weights.column} is under `personal`, and no number is kept")
         gone = sorted(column for column, how in self.personal.items() if how == "drop" and column in self.keys)
         if gone:
             problems.append(f"personal: {', '.join(gone)} identifies rows and cannot be dropped; hash it")
@@ -130,6 +136,8 @@ class UseCase(Strict):
             problems.append(f"monitoring.every: {why}, {or_clock}")
         if self.model.window != "expanding":
             problems.append(f"model.window: `last` counts in time; write expanding, {or_clock}")
+        if self.model.weights is not None and self.model.weights.half_life is not None:
+            problems.append(f"model.weights.half_life: counts in time; leave it out, {or_clock}")
         if self.start is not None:
             problems.append(f"start: an instant; leave it out, {or_clock}")
         if "block" in self.evaluation.model_fields_set:
@@ -163,6 +171,8 @@ class UseCase(Strict):
         for index, candidate in enumerate(self.model.candidates):
             misfits = candidate.misfits(self.task)
             problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]
+            if self.model.weights is not None and not candidate.weighs:
+                problems.append(f"model.candidates.{index}.family: {candidate.family} knows no `model.weights`")
         return problems
 
     def _impossible_policy(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -183,6 +184,11 @@ def _family_laws(family: Family, problem: Problem) -> Iterator[tuple[str, bool]]
     )
     yield f"its predictions are such of {problem.task}", problem.sound(expected)
     yield "what it learnt is a recipe that needs no validation rows", not fitted.recipe.stops_early
+    if family.weighs:
+        heavy = np.where(matrix[:, 0] > 0, 1.9, 0.1)
+        heavier = replace(rows, weight=heavy / heavy.mean())
+        weighed = family.settled().fit(heavier, None, seed=0, report=lambda *_: None)
+        yield "it learns from weights of rows", not np.array_equal(weighed.predict(matrix), expected)
     with tempfile.TemporaryDirectory() as folder:
         fitted.save(Path(folder))
         pickles = sorted(path.name for path in Path(folder).iterdir() if path.suffix in _PICKLES)

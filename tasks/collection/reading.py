@@ -12,6 +12,7 @@ import polars as pl
 from expectations.data import Clock, ColumnSpec, ColumnType, Join, Source, SourceContext
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
+from expectations.parts import Kind
 from expectations.usecase import UseCase
 from tasks.collection.types import cast_column, holds, plain, type_of
 from tasks.preprocessing.fitting import input_kinds
@@ -48,9 +49,10 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> Expected:
         Columns of the table; none before the first collection.
     """
     exact = {*spec.keys, *(column for source in spec.sources.values() if source.join for column in source.join.pairs)}
+    kinds: dict[str, Kind] = {**dict.fromkeys(_weights(spec), "number"), **input_kinds(spec.features)}
     types: dict[str, ColumnType] = {
         column: kind
-        for column, kind in input_kinds(spec.features).items()
+        for column, kind in kinds.items()
         if kind == "instant" or (kind == "number" and column not in exact)
     }
     for column, dtype in held.items():
@@ -70,8 +72,14 @@ def needed_columns(spec: UseCase) -> list[str]:
     needed += list(spec.label.expression.columns) if spec.label.expression else [spec.label.column]
     for step in spec.cleaning:
         needed += step.reads()
+    needed += _weights(spec)
     dropped = {column for column, how in spec.personal.items() if how == "drop"}
     return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
+
+
+def _weights(spec: UseCase) -> list[str]:
+    weights = spec.model.weights
+    return [weights.column] if weights is not None and weights.column is not None else []
 
 
 def silent(_: str) -> None:

@@ -51,6 +51,7 @@ class LightGBM(StopsEarly):
         {"family": "lightgbm", "rounds": 40, "leaves": 7},
         {"family": "lightgbm", "rounds": 20, "patience": None, "params": {"boosting": "goss"}},
     )
+    weighs: ClassVar = True
     family: Literal["lightgbm"]
     rounds: Annotated[int, Field(ge=1)] = 200
     learning_rate: Positive = 0.1
@@ -99,7 +100,11 @@ class LightGBM(StopsEarly):
             settings["num_class"] = len(train.classes)
         codes = [index for index, name in enumerate(train.features) if name in train.categorical]
         data = lightgbm.Dataset(
-            _without_negative(train.matrix, codes), train.label, feature_name=names, categorical_feature=codes
+            _without_negative(train.matrix, codes),
+            train.label,
+            weight=train.weight,
+            feature_name=names,
+            categorical_feature=codes,
         )
         sets, set_names = [], []
         callbacks = [

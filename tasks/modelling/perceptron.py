@@ -134,6 +134,8 @@ def fit(
     inputs, targets = _tensors(train, centre, spread)
     checks = _tensors(valid, centre, spread) if valid is not None else None
     loss = last.loss() if params.loss in ("auto", "cross_entropy", "mse") else nn.L1Loss()
+    weight = None if train.weight is None else torch.from_numpy(train.weight.astype(np.float32))
+    measure = loss if weight is None else type(loss)(reduction="none")
     optimizer = _optimizer(params, network)
     best, best_state, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
     for epoch in range(1, params.epochs + 1):
@@ -141,7 +143,9 @@ def fit(
         total = 0.0
         for batch in torch.split(torch.randperm(len(inputs), generator=generator), params.batch_size):
             optimizer.zero_grad()
-            value = loss(_squeezed(network(inputs[batch])), targets[batch])
+            value = measure(_squeezed(network(inputs[batch])), targets[batch])
+            if weight is not None:
+                value = (value * weight[batch]).mean()
             value.backward()
             optimizer.step()
             total += value.item() * len(batch)

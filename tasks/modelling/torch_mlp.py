@@ -27,6 +27,7 @@ class TorchMLP(StopsEarly):
 
     examples: ClassVar = ({"family": "torch.mlp", "hidden": [16], "epochs": 3, "batch_size": 64},)
     dear: ClassVar = True
+    weighs: ClassVar = True
     family: Literal["torch.mlp"]
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64, 64)
     activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"

@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import count
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 
 from expectations.errors import TrainingError
@@ -282,7 +283,39 @@ def _fit_features(frame: pl.DataFrame, spec: UseCase) -> tuple[FeatureProgram, R
     classes = classes_of(frame, spec)
     context = FitContext(pl.Series(labels(frame, spec, classes)), spec.task, spec.model.seed, classes)
     program, matrix = fit_program(spec.features, frame, spec.cleaning, context)
-    return program, _rows(program, matrix, frame, spec, classes)
+    return program, replace(_rows(program, matrix, frame, spec, classes), weight=row_weights(frame, spec))
+
+
+def row_weights(frame: pl.DataFrame, spec: UseCase) -> Vector | None:
+    """Return what each row counts for, 1 as a mean; None where all count alike.
+
+    Raises
+    ------
+    TrainingError
+        If a weight is no number from 0 on, or no row counts.
+    """
+    declared = spec.model.weights
+    if declared is None:
+        return None
+    weights = np.ones(len(frame))
+    if declared.column is not None:
+        found = frame[declared.column].cast(pl.Float64, strict=False)
+        wrong = len(found) - int((found.is_finite() & (found >= 0)).sum())
+        if wrong:
+            raise TrainingError(
+                f"a weight from 0 on in {declared.column} of every training row",
+                f"{wrong} of {len(found)} without one",
+                "Correct the source, or quarantine these rows by the suite",
+            )
+        weights = found.to_numpy()
+    if declared.half_life is not None:
+        clock = pl.col(spec.time_column)
+        ages = frame.select((clock.max() - clock).dt.total_microseconds()).to_series().to_numpy() / 1e6
+        weights = weights * 0.5 ** (ages / declared.half_life.approximate_seconds)
+    mean = float(weights.mean())
+    if not 0 < mean < math.inf:
+        raise TrainingError("weights that have a mean above 0", f"{mean}", "Check `model.weights`")
+    return np.asarray(weights / mean)
 
 
 def _rows(
