@@ -101,6 +101,11 @@ class UseCase(Strict):
                     f"features.{index}: {', '.join(leaks)} {'is' if len(leaks) == 1 else 'are'} known only after "
                     "the event (a label or forbidden column); a model that reads it cannot serve"
                 )
+        problems += [
+            f"columns.{column}: `format` is how an instant is written, and it is {spec.type}"
+            for column, spec in self.columns.items()
+            if spec.format is not None and spec.type != "instant"
+        ]
         if self.name.endswith(REPLAY):
             problems.append(f"name: a name that ends in {REPLAY} is kept for replays")
         if self.label.column in self.keys:
@@ -211,6 +216,12 @@ class UseCase(Strict):
     def time_column(self) -> str:
         """The column that says when a row was: all that comes after collection reads this one."""
         return self.clock.column if self.clock else EVENT_TIME
+
+    def format_of(self, column: str) -> str | None:
+        """How the texts of an instant are written, where that is declared."""
+        if self.clock is not None and column == self.clock.column and self.clock.format is not None:
+            return self.clock.format
+        return self.columns[column].format if column in self.columns else None
 
     @property
     def local_zone(self) -> str:

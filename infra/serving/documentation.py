@@ -34,8 +34,8 @@ _NOTES = {
 _OUTCOMES = (
     ("a column of the model is absent", "400, naming it; send null for an unknown value"),
     ("a column the model does not know", "ignored"),
-    ("null, NaN", "a missing value"),
-    ("Infinity, a number of more than 64 bits, a text with a NUL", "400, naming column and row"),
+    ("null, NaN, Infinity where a number is needed", "a missing value"),
+    ("a whole number of more than 64 bits, a text with a NUL", "400, naming column and row"),
     ('a text where a number is needed (also "5"), nesting', "400, naming column and row"),
     ("a number where a text is needed", "its text"),
     ("true or false where a number is needed", "1 or 0"),
@@ -283,6 +283,8 @@ def _meaning(model: Model) -> str:
 
 def _column(column: BundleColumn) -> dict[str, Any]:
     words = [column.description, f"unit: {column.unit}" if column.unit else "", _NOTES[column.type]]
+    if column.format is not None:
+        words.append(f"also written like {column.format}; then ISO 8601 needs its zone")
     if column.role == "key":
         words.append("a key: finds the truth later; may be left out")
     schema: dict[str, Any] = {"description": "; ".join(word for word in words if word)}

@@ -8,11 +8,11 @@ a column the model does not know
     ignored.
 null, NaN
     a missing value (NaN is no JSON, but MLflow's clients write it).
-Infinity
-    400, naming column and row position, as below.
+Infinity, a number beyond what a float holds
+    a missing value where a number is needed, as in collection; else 400, as below.
 an instant without a zone
-    in the time zone of the use case's clock. All instants are handed on in UTC.
-a number beyond what 64 bits hold, a text with a NUL
+    in the time zone of the use case's clock; where a format is declared, read by it. All are handed on in UTC.
+a whole number beyond what 64 bits hold, a text with a NUL
     400, as below.
 a text where a number is needed (also "5"), a number where an instant is needed, any nesting
     400, naming column and row position.
@@ -134,7 +134,7 @@ class Reader:
         self._types = {column.name: TYPES[column.type] for column in columns}
         self._needed = {column.name for column in columns if column.role == "input"}
         instants = {
-            column.name: Instants(ZoneInfo(timezone if column.name == clock else "UTC"))
+            column.name: Instants(ZoneInfo(timezone if column.name == clock else "UTC"), column.format)
             for column in columns
             if column.type == "instant"
         }

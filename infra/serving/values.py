@@ -20,12 +20,9 @@ def _number(value: Any) -> float | None:  # noqa: ANN401 - whatever the request 
         try:
             number = float(value)
         except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
-        if math.isnan(number):
             return None
-    raise TypeError("a finite number" if isinstance(value, float | int) else "a number")
+        return number if math.isfinite(number) else None
+    raise TypeError("a number")
 
 
 def _integer(value: Any) -> int | None:  # noqa: ANN401

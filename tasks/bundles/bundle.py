@@ -54,6 +54,8 @@ class BundleColumn(BaseModel):
     unit: str = ""
     description: str = ""
     role: Literal["input", "key"] = "input"
+    format: str | None = None
+    """How texts of an instant are written, where that is declared; bundles from before this was kept have none."""
 
 
 class Manifest(BaseModel):

@@ -209,7 +209,7 @@ def _typed(values: pl.Series, column: BundleColumn, manifest: Manifest) -> pl.Se
         match column.type:
             case "instant":
                 zone = manifest.timezone if column.name == manifest.clock else "UTC"
-                return Instants(ZoneInfo(zone)).column(values)
+                return Instants(ZoneInfo(zone), column.format).column(values)
             case "text":
                 return values
             case "boolean":
@@ -225,16 +225,20 @@ def _typed(values: pl.Series, column: BundleColumn, manifest: Manifest) -> pl.Se
 def _number(values: pl.Series) -> pl.Series:
     if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
         raise TypeError("a number")
-    numbers = values.cast(pl.Float64).fill_nan(None)
-    if numbers.is_infinite().any():
-        raise TypeError("a finite number")
-    return numbers
+    numbers = values.cast(pl.Float64)
+    return pl.select(pl.when(numbers.is_finite()).then(numbers)).to_series()
+
+
+def _is_infinite(values: pl.Series) -> bool:
+    return values.dtype.is_float() and bool(values.is_infinite().any())
 
 
 def _whole(values: pl.Series) -> pl.Series:
     if values.dtype.is_integer():
         return values.cast(pl.Int64)
     numbers = _number(values)
+    if _is_infinite(values):
+        raise TypeError("a whole number of 64 bits")
     if not (numbers == numbers.floor()).all():
         raise TypeError("a whole number of 64 bits")
     return numbers.cast(pl.Int64)
@@ -244,7 +248,7 @@ def _boolean(values: pl.Series) -> pl.Series:
     if values.dtype == pl.Boolean:
         return values
     numbers = _number(values)
-    if not numbers.drop_nulls().is_in([0.0, 1.0]).all():
+    if _is_infinite(values) or not numbers.drop_nulls().is_in([0.0, 1.0]).all():
         raise TypeError("true or false")
     return numbers.cast(pl.Boolean)
 

@@ -53,6 +53,7 @@ def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) 
                 unit=known.unit if known else "",
                 description=known.description if known else "",
                 role="input" if name in inputs else "key",
+                format=spec.format_of(name),
             )
         )
     return tuple(columns)

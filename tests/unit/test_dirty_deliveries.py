@@ -14,8 +14,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from expectations.errors import SourceError
+from expectations.errors import SourceError, UseCaseError
 from expectations.loading import load_use_case
+from infra.serving.bad_requests import BadRequestError
+from infra.serving.protocol import Reader
+from tasks.bundles.bundle import BundleColumn
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.stores.lake import Lake
@@ -495,3 +498,53 @@ def test_case_34_arrow_and_feather_are_read(pumps: Pumps, name: str) -> None:
 def test_case_34_a_workbook_says_what_to_do(pumps: Pumps) -> None:
     pumps.put(zipped(**{"[Content_Types].xml": "<Types/>", "xl/workbook.xml": "<x/>"}), "readings.xlsx")
     pumps.refuses("an Excel workbook. Export its sheet as CSV", path="readings.xlsx")
+
+
+# --- the service reads the same texts as the same values --------------------------------------------------------------
+
+_ROWS = {
+    "time": ["31/03/2024 02:30", "30/03/2024 12:00", "2024-03-30T12:00:00+01:00"],
+    "pump": ["NA", "007", "Zürich"],
+    "pressure": ["inf", "1e999", "5.5"],
+}
+
+
+def test_the_service_makes_the_same_values_of_the_same_texts(pumps: Pumps) -> None:
+    columns = 'columns: {seen: {type: instant, format: "%d.%m.%y"}}'
+    clock = f'{PARIS}, format: "%d/%m/%Y %H:%M"'
+    written = list(zip(*_ROWS.values(), strict=True))
+    lines = [
+        f"{when},{pump},{pressure},{at % 2},0{at + 1}.02.24\n" for at, (when, pump, pressure) in enumerate(written)
+    ]
+    pumps.put(HEAD.replace("\n", ",seen\n") + "".join(lines))
+    pumps.collect(clock=clock, columns=columns)
+    spec = load_use_case(str(pumps.folder)).spec
+    kinds = {"time": "instant", "pump": "text", "pressure": "number", "seen": "instant"}
+    declared = [BundleColumn(name=name, type=kind, format=spec.format_of(name)) for name, kind in kinds.items()]
+    reader = Reader(declared, "time", "Europe/Paris")
+    asked = [
+        {"time": when, "pump": pump, "pressure": float(pressure), "seen": f"0{at + 1}.02.24"}
+        for at, (when, pump, pressure) in enumerate(written)
+    ]
+    answered, _ = reader.read(json.dumps({"dataframe_records": asked}).encode())
+    served = {
+        tuple(
+            datetime.fromisoformat(getattr(one, field)) if kinds[name] == "instant" else getattr(one, field)
+            for name, field in reader.fields.items()
+        )
+        for one in answered
+    }
+    assert served == set(pumps.lake.scan("raw").select(list(kinds)).collect().rows())
+    with pytest.raises(BadRequestError, match="time needs an instant like %d/%m/%Y %H:%M"):
+        reader.read(json.dumps({"dataframe_records": [{**asked[0], "time": "2024-03-30 12:00"}]}).encode())
+
+
+def test_a_format_is_of_an_instant_with_its_day(pumps: Pumps) -> None:
+    pumps.put(HEAD + rows(3))
+    for clock, columns, words in (
+        ('column: time, format: "%H:%M"', "", "no year, month and day in it"),
+        ('column: time, format: "%d/%m/%Y %Q"', "", "%Q in it"),
+        ("column: time", 'columns: {pump: {type: text, format: "%d/%m/%Y"}}', "it is text"),
+    ):
+        with pytest.raises(UseCaseError, match=words):
+            pumps.collect(clock=clock, columns=columns)
