@@ -15,6 +15,10 @@ from infra.settings import Settings
 from tasks.stores.progress import doing, part
 
 _SAMPLE = 5000
+_MAX_NAMED = 20
+_OF_CATEGORIES = frozenset({"encode", "one_hot", "target", "frequency"})
+_MANY, _MOSTLY = 100, 0.5
+"""Different values from which, and share of the rows above which, a column is hardly one of categories."""
 _STEPS = 5
 """What is tried after the sources."""
 
@@ -110,6 +114,8 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
     undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
     yield Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}")
+    if undeclared := _say_types(spec, joined.rows):
+        yield Finding("columns", True, undeclared)
     yield Finding("lookback" if spec.clock else "order", True, _say_lookback(spec))
     rows = joined.rows.sort(spec.time_column)
     known = rows.filter(pl.col(spec.label.column).is_not_null())
@@ -126,7 +132,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     yield Finding("label", learnable and not misfit, f"{len(known):,} of {len(rows):,} rows have one{share}{lacking}")
     if problem.unwatched:
         yield Finding("monitoring", True, "; ".join(problem.unwatched.values()))
-    sample = (known if learnable else rows).head(_SAMPLE)
+    sample = _spread(known if learnable else rows, spec)
     steps.begin("holding a sample against the suite")
     for outcome in validate(usecase, sample):
         if not outcome.success:
@@ -137,7 +143,11 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     with part(steps.say("learning from a sample")):
         cleaned, _ = repair(sample, spec.cleaning, spec.keys)
         trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
-    yield Finding("features", True, f"{len(trained.program.features)}: {', '.join(trained.program.features)}")
+    of_all = f", from a sample of {len(sample):,} of {len(known):,} rows, spread over them" * (len(sample) < len(known))
+    names = ", ".join(trained.program.features)
+    yield Finding("features", True, f"{len(trained.program.features)}{of_all}: {names}")
+    for column, words in _free_texts(spec, cleaned):
+        yield Finding(f"categories of {column}", True, words)
     steps.begin("packing a bundle, and predicting by it")
     with scratch() as folder:
         prediction = trained.predict(cleaned, repaired=True)
@@ -165,6 +175,48 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
         f"{said} for the first row, from a bundle of {size / 1e3:.0f} kB "
         f"({len([name for name in cleaned.columns if name != EVENT_TIME])} columns in the row)",
     )
+
+
+def _say_types(spec: UseCase, rows: pl.DataFrame) -> str:
+    """Say what columns are that the use case reads and does not declare: decided once, by the first collection."""
+    from tasks.collection.reading import needed_columns
+    from tasks.collection.types import type_of
+
+    said = {*spec.columns, spec.time_column, spec.label.column}
+    read = [name for name in needed_columns(spec) if name in rows.columns and name not in said]
+    found = ", ".join(f"{name} {type_of(rows.schema[name])}" for name in read[:_MAX_NAMED])
+    more = f" and {len(read) - _MAX_NAMED} more" if len(read) > _MAX_NAMED else ""
+    return f"not declared, so found by the first collection and kept: {found}{more}" if read else ""
+
+
+def _spread(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+    """Return a sample over all rows; of each column that a feature reads it holds the first value."""
+    from tasks.preprocessing.fitting import input_kinds
+
+    step = -(-len(rows) // _SAMPLE)
+    if step <= 1:
+        return rows
+    present = [rows[name].is_not_null() for name in input_kinds(spec.features) if name in rows.columns]
+    firsts = [at for each in present if (at := each.arg_max()) is not None]
+    return rows[sorted({*range(0, len(rows), step), *firsts})]
+
+
+def _free_texts(spec: UseCase, rows: pl.DataFrame) -> Iterator[tuple[str, str]]:
+    """Yield columns whose categories are hardly ever seen again."""
+    for step in spec.features:
+        name = next(iter(type(step).model_fields))
+        if name not in _OF_CATEGORIES:
+            continue
+        for column in step.reads({}):
+            different = rows[column].n_unique() if column in rows.columns else 0
+            if different >= _MANY and different > _MOSTLY * len(rows):
+                words = (
+                    f"{different:,} in {len(rows):,} rows: most are never seen again, so `{name}` learns nothing of "
+                )
+                yield (
+                    column,
+                    f"{words}them. Take the column out, or read it by `hashed` or as a text (`tfidf`, `ngrams`)",
+                )
 
 
 def _say_lookback(spec: UseCase) -> str:

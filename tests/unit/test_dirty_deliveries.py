@@ -16,8 +16,10 @@ import pytest
 
 from expectations.errors import SourceError, UseCaseError
 from expectations.loading import load_use_case
+from flows.checking import Finding, check_use_case
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import Reader
+from infra.settings import Settings
 from tasks.bundles.bundle import BundleColumn
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
@@ -37,7 +39,8 @@ label: {column: stops, available_after: 1h}
 features:
   - numeric: [pressure]
   - encode: [ENCODE]
-model: {candidates: [{family: lightgbm}]}
+model: {candidates: [{family: lightgbm, rounds: 5, min_rows_in_leaf: 1, patience: null}]}
+evaluation: {min_rows: 10}
 gates: [{metric: roc_auc, min: 0.1}]
 monitoring:
   every: 1d
@@ -67,13 +70,16 @@ class Pumps:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def collect(
+    def write(
         self, path: str = "readings.csv", clock: str = "column: time", keys: str = "time, pump", columns: str = "",
-        encode: str = "pump", extra: str = "",
-    ) -> Collected:  # fmt: skip
+        encode: str = "pump",
+    ) -> None:  # fmt: skip
         written = YAML.replace("CLOCK", clock).replace("KEYS", keys).replace("PATH", path).replace("ENCODE", encode)
-        (self.folder / "usecase.yaml").write_text(written.replace("COLUMNS", columns) + extra, encoding="utf-8")
+        (self.folder / "usecase.yaml").write_text(written.replace("COLUMNS", columns), encoding="utf-8")
         (self.folder / "suite.yaml").write_text("[]\n")
+
+    def collect(self, **options: str) -> Collected:
+        self.write(**options)
         return collect_sources(load_use_case(str(self.folder)), self.lake, instant("2025-01-01"), b"secret")
 
     def clean(self) -> pl.DataFrame:
@@ -548,3 +554,42 @@ def test_a_format_is_of_an_instant_with_its_day(pumps: Pumps) -> None:
     ):
         with pytest.raises(UseCaseError, match=words):
             pumps.collect(clock=clock, columns=columns)
+
+
+# --- what check says --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def check(pumps: Pumps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Finding]]:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+
+    def tried(**options: str) -> dict[str, Finding]:
+        pumps.write(**options)
+        return {each.what: each for each in check_use_case(Settings(), str(pumps.folder))}
+
+    return tried
+
+
+def test_check_says_what_was_found_and_that_it_is_kept(pumps: Pumps, check) -> None:
+    pumps.put(HEAD.replace("\n", ",zip\n") + rows(47, more=",01234") + row(47, pressure="inf", more=",01234"))
+    found = check(encode="zip")
+    assert found["columns"].found.endswith("kept: pump text, pressure number, zip text")
+    assert "1 infinite value of pressure taken for missing" in found["source readings"].found
+
+
+def test_case_13_check_counts_what_is_no_number(pumps: Pumps, check) -> None:
+    pumps.put(HEAD + rows(48) + row(48, pressure="-"))
+    found = check()["source readings"]
+    assert not found.good
+    assert "1 of 49 values that are none, the first in row 49" in found.found
+
+
+def test_cases_32_and_33_check_takes_a_sample_over_all_rows_and_says_so(pumps: Pumps, check) -> None:
+    lines = (f"{at},north,{at % 7 if at == 11_999 else ''},{at % 5 == 0:d},note {at}\n" for at in range(12_000))
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    times = ((start + timedelta(minutes=at)).isoformat() + line[len(str(at)) :] for at, line in enumerate(lines))
+    pumps.put(HEAD.replace("\n", ",note\n") + "".join(times))
+    found = check(encode="pump, note")
+    assert found["one prediction"].good
+    assert "from a sample of 4,001 of 12,000 rows, spread over them" in found["features"].found
+    assert "4,001 in 4,001 rows: most are never seen again" in found["categories of note"].found
