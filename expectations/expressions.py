@@ -1,7 +1,8 @@
 """The expression language of a use case: arithmetic, comparison and choice over the columns of one row.
 
 An expression is parsed once, here, into a small tree that the executors in ``tasks.preprocessing`` translate.
-It reads like Python, but nothing of it is ever executed as Python: only the node kinds below exist.
+It reads like Python, but nothing of it is ever executed as Python: only the node kinds below exist. A column whose name
+is no word of Python's stands in backticks: ```Luftdruck (hPa)` > 1000``; a backtick in a name is doubled.
 
 Missing values: an operation on a missing value is missing, ``and``/``or`` follow three-valued logic, a choice on a
 missing condition is missing, and what has no finite result (division by zero, the logarithm of a negative number)
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +25,8 @@ MAX_CHARACTERS = 10_000
 MAX_DEPTH = 100
 """Deepest nesting of operations; ``a + b + c`` nests two. The executors recurse once for each level."""
 _SHOWN_CHARACTERS = 200
+_QUOTED = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|`((?:``|[^`])+)`""", re.DOTALL)
+"""A text, which is left as it is, or the name of a column in backticks."""
 
 #: name -> how many arguments (None: two or more)
 FUNCTIONS: dict[str, int | None] = {
@@ -159,12 +163,26 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.columns: dict[str, None] = {}
+        self.quoted: dict[str, str] = {}
+        """What stands for a name in backticks -> that name."""
+
+    def named(self, match: re.Match[str]) -> str:
+        """Return a word for a name in backticks that occurs nowhere else."""
+        if match[1] is not None:
+            return match[1]
+        word = f"quoted_{len(self.quoted)}"
+        while word in self.text:
+            word += "_"
+        self.quoted[word] = match[2].replace("``", "`")
+        return f" {word} "
 
     def refuse(self, found: str) -> ExpressionError:
+        for word, name in reversed(self.quoted.items()):
+            found = found.replace(word, name)
         shown = self.text if len(self.text) <= _SHOWN_CHARACTERS else f"{self.text[:_SHOWN_CHARACTERS]}…"
         return ExpressionError(
-            "columns, numbers, texts, + - * /, comparisons, `in [..]`, and/or/not, `a if c else b`, "
-            f"and the functions {', '.join(FUNCTIONS)}",
+            "columns (in `backticks` where a name is no word), numbers, texts, + - * /, comparisons, `in [..]`, "
+            f"and/or/not, `a if c else b`, and the functions {', '.join(FUNCTIONS)}",
             f"{found} in the expression {shown!r}",
             "Rewrite the expression, or compute the column in the source",
         )
@@ -174,7 +192,7 @@ class _Parser:
             raise self.refuse(f"{len(self.text):,} characters, of at most {MAX_CHARACTERS:,},")
         too_deep = f"operations nested deeper than {MAX_DEPTH}"
         try:
-            tree = ast.parse(self.text.strip(), mode="eval")
+            tree = ast.parse(_QUOTED.sub(self.named, self.text).strip(), mode="eval")
         except SyntaxError as error:
             raise self.refuse(f"a syntax error ({error.msg})") from error
         except ValueError as error:  # a NUL byte, half a surrogate pair
@@ -194,7 +212,8 @@ class _Parser:
                 return Number(self.finite(value))
             case ast.Constant(value=str(value)):
                 return Text(value)
-            case ast.Name(id=name):
+            case ast.Name(id=word):
+                name = self.quoted.get(word, word)
                 self.columns[name] = None
                 return Column(name, "text" if want == "text" else "number")
             case ast.UnaryOp(op=ast.USub(), operand=operand):

@@ -14,7 +14,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from expectations.errors import SourceError, UseCaseError
+from expectations.errors import ExpressionError, SourceError, UseCaseError
+from expectations.expressions import parse_expression
 from expectations.loading import load_use_case
 from flows.checking import Finding, check_use_case
 from infra.serving.bad_requests import BadRequestError
@@ -39,7 +40,7 @@ label: {column: stops, available_after: 1h}
 features:
   - numeric: [pressure]
   - encode: [ENCODE]
-model: {candidates: [{family: lightgbm, rounds: 5, min_rows_in_leaf: 1, patience: null}]}
+FEATURESmodel: {candidates: [{family: lightgbm, rounds: 5, min_rows_in_leaf: 1, patience: null}]}
 evaluation: {min_rows: 10}
 gates: [{metric: roc_auc, min: 0.1}]
 monitoring:
@@ -63,7 +64,7 @@ class Pumps:
     """A use case whose deliveries are written and collected."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.lake = folder, Lake(str(folder / "lake"), "pumps")
+        self.folder, self.lake, self.features = folder, Lake(str(folder / "lake"), "pumps"), ""
 
     def put(self, content: str | bytes, name: str = "readings.csv") -> None:
         target = self.folder / name
@@ -75,6 +76,7 @@ class Pumps:
         encode: str = "pump",
     ) -> None:  # fmt: skip
         written = YAML.replace("CLOCK", clock).replace("KEYS", keys).replace("PATH", path).replace("ENCODE", encode)
+        written = written.replace("FEATURES", self.features)
         (self.folder / "usecase.yaml").write_text(written.replace("COLUMNS", columns), encoding="utf-8")
         (self.folder / "suite.yaml").write_text("[]\n")
 
@@ -593,3 +595,47 @@ def test_cases_32_and_33_check_takes_a_sample_over_all_rows_and_says_so(pumps: P
     assert found["one prediction"].good
     assert "from a sample of 4,001 of 12,000 rows, spread over them" in found["features"].found
     assert "4,001 in 4,001 rows: most are never seen again" in found["categories of note"].found
+
+
+NAMES = [
+    "Luftdruck (hPa)",
+    "x:y",
+    "价格",
+    'a"b',
+    "[z]",
+    "a.b",
+    "$p",
+    "Größe",
+    "it's",
+    "a`b",
+    "class",
+    "a,b",
+    "{q}",
+    " sp",
+]
+
+
+def test_case_25_columns_of_any_name_are_learnt_from_and_served(pumps: Pumps, check) -> None:
+    quoted = ['"' + name.replace('"', '""') + '"' for name in NAMES]
+    values = [f",{at}" for at in range(len(NAMES))]
+    lines = "".join(row(at, more="".join(values[:-1]) + f",{at % 7}") for at in range(96))
+    pumps.put(HEAD.replace("\n", f",{','.join(quoted)}\n") + lines)
+    numeric = json.dumps(NAMES[::2], ensure_ascii=False)
+    texts = json.dumps(NAMES[1::2], ensure_ascii=False)
+    ticked = [f"`{name.replace('`', '``')}`" for name in NAMES]
+    terms = [*ticked[::2], *(f"(1 if {name} == '`' else 0)" for name in ticked[1::2])]
+    expression = json.dumps(" + ".join(terms), ensure_ascii=False)
+    pumps.features = f"  - numeric: {numeric}\n  - one_hot: {texts}\n  - expression: {expression}\n    name: total\n"
+    found = check()
+    assert {what: each.found for what, each in found.items() if not each.good} == {}
+    assert "Luftdruck (hPa)" in found["features"].found
+    assert "one prediction" in found
+
+
+def test_case_25_a_name_in_backticks_is_shown_in_what_is_refused() -> None:
+    parsed = parse_expression("`a b` + quoted_0 + `c``d`")
+    assert parsed.columns == ("a b", "quoted_0", "c`d")
+    with pytest.raises(ExpressionError, match="the text `'x'` where a number"):
+        parse_expression("`a b` + 'x'")
+    with pytest.raises(ExpressionError, match="`a b\\(1\\)`"):
+        parse_expression("`a b`(1)")
