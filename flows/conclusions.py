@@ -102,12 +102,25 @@ def _report_findings(job: Job, collected: Collected) -> tuple[int, str]:
         _report(job, f"late/{collected.batch}", "late", summary, asdict(collected), "warning")
     if collected.ahead:
         words += f"; {collected.ahead} of them known to later runs only, as a run as of a later instant came before"
+    words += "".join(f"; {each}" for each in (*collected.said, *collected.changes))
+    if collected.changes:
+        _note_columns(job, collected)
     if collected.lost:
         words += f"; {collected.lost} rows lost: they have no event time"
         summary = f"{collected.lost} rows of the first source have no event time: they are not taken"
         if _report(job, f"lost/{collected.lost_digest}", "lost", summary, asdict(collected), "failure"):
             unheard = collected.lost
     return unheard, words
+
+
+def _note_columns(job: Job, collected: Collected) -> None:
+    """Keep in the ledger how the columns of the table changed."""
+    entry, summary = f"{job.name}/collect/columns/{collected.batch}", "; ".join(collected.changes)
+    with job.database.transaction() as connection:
+        evidence = {"changes": list(collected.changes), "batch": collected.batch}
+        job.database.write(
+            connection, Entry(entry, job.name, job.as_of, "collect", "columns", "rows", summary, evidence)
+        )
 
 
 def _report(job: Job, key: str, action: str, summary: str, evidence: dict[str, Any], severity: Severity) -> bool:

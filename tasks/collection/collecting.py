@@ -47,7 +47,9 @@ class Collected:
     coverage : dict of str to float
         Share of the rows read that found a partner in each joined source.
     said : tuple of str
-        What was read in a way worth knowing, and how the table's columns changed.
+        What was read in a way worth knowing.
+    changes : tuple of str
+        How the table's columns changed.
     """
 
     batch: int
@@ -62,6 +64,7 @@ class Collected:
     coverage: dict[str, float]
     ahead: int = 0
     said: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         read=joined.read,
         coverage=joined.coverage,
         ahead=news.rows.filter(pl.col(spec.time_column) >= as_of).height if len(news.rows) else 0,
-        said=(*joined.said, *changes),
+        said=joined.said,
+        changes=changes,
     )
 
 

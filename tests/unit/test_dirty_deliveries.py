@@ -9,10 +9,13 @@ import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import polars as pl
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 from expectations.errors import ExpressionError, SourceError, UseCaseError
 from expectations.expressions import parse_expression
@@ -124,8 +127,8 @@ def test_case_1_whole_numbers_of_a_table_become_wider_in_all_that_follows(pumps:
     pumps.put(head + rows(48, more=",5") + rows(24, 48, more=",5.5"))
     found = pumps.collect()
     assert (found.new, found.corrected) == (24, 0)
-    assert found.said == ("load held whole numbers, and from now on numbers",)
-    assert pumps.collect().said == ()
+    assert found.changes == ("load held whole numbers, and from now on numbers",)
+    assert pumps.collect().changes == ()
     assert pumps.clean()["load"].to_list() == pumps.read()["load"].to_list() == [5.0] * 48 + [5.5] * 24
     assert pumps.lake.scan("raw", version).collect()["load"].to_list() == [5] * 48
 
@@ -136,7 +139,7 @@ def test_case_2_a_column_has_no_type_until_its_first_value(pumps: Pumps) -> None
     assert pumps.collect().said == ("note without any value yet: kept from the first value on",)
     pumps.put(head + rows(48, more=",") + rows(24, 48, more=",ok"))
     found = pumps.collect()
-    assert (found.new, found.corrected, found.said) == (24, 0, ("note new: missing in earlier rows",))
+    assert (found.new, found.corrected, found.changes) == (24, 0, ("note new: missing in earlier rows",))
     assert pumps.read()["note"].to_list() == [None] * 48 + ["ok"] * 24
 
 
@@ -146,7 +149,7 @@ def test_case_3_a_new_column_is_kept_and_used_once_it_is_named(pumps: Pumps) -> 
     pumps.clean()
     pumps.put(HEAD.replace("\n", ",flow\n") + rows(324, more=",7"))
     found = pumps.collect()
-    assert (found.new, found.said) == (24, ("flow new: missing in earlier rows",))
+    assert (found.new, found.changes) == (24, ("flow new: missing in earlier rows",))
     assert pumps.clean().height == 324
     assert pumps.collect().corrected == 0
     pumps.put(HEAD.replace("\n", ",flow\n") + rows(325, more=",7.5"))
@@ -407,6 +410,31 @@ def test_case_14_a_folder_and_its_partitions_are_read(pumps: Pumps) -> None:
     for path in ("in", "in/*/*.parquet", "in/**/*.parquet"):
         pumps.collect(path=path)
         assert pumps.read()["site"].to_list() == ["007"] * 24 + ["b"] * 24
+
+
+class Bucket(MemoryFileSystem):
+    """A store whose objects lie in memory."""
+
+    protocol = "s3"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("s3:/")))
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/in/*/*.csv", "s3://bucket/in/**/*.csv", "s3://bucket/in/"])
+def test_case_14_all_that_a_pattern_matches_in_a_store_is_read(
+    pumps: Pumps, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_registry, "s3", Bucket)
+    store = fsspec.filesystem("s3")
+    for at, site in enumerate(("a", "b")):
+        store.pipe(f"/bucket/in/site={site}/rows.csv", (HEAD + rows(24, 24 * at)).encode())
+    store.pipe("/bucket/in/_SUCCESS", b"")
+    pumps.collect(path=json.dumps(path))
+    assert pumps.read()["site"].to_list() == ["a"] * 24 + ["b"] * 24
 
 
 def test_case_15_a_file_with_a_header_alone_has_no_rows(pumps: Pumps) -> None:

@@ -291,6 +291,18 @@ def test_rows_that_come_very_late_are_a_finding(job: Job) -> None:
     assert job.database.open_findings("pumps") == []
 
 
+def test_how_columns_of_the_table_changed_is_in_the_ledger_once(job: Job) -> None:
+    whole = readings(0, 20 * DAY)
+    write_csv(job.usecase.folder / "readings.csv", whole.slice(0, 400))
+    concluded(job, "2024-01-21")
+    write_csv(job.usecase.folder / "readings.csv", whole.with_columns(flow=pl.lit(7)))
+    said = concluded(job, "2024-01-21").summary
+    assert said.endswith("; flow new: missing in earlier rows")
+    concluded(job, "2024-01-21")
+    (entry,) = job.database.entries("pumps")
+    assert (entry.action, entry.summary) == ("columns", "flow new: missing in earlier rows")
+
+
 def test_a_turn_says_what_came_since_the_turn_before_however_many_collections_brought_it(job: Job) -> None:
     def turned(as_of: str) -> str:
         with job.database.transaction() as connection:
