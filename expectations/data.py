@@ -12,6 +12,7 @@ from typing import Annotated, Literal, NamedTuple
 import polars as pl
 from pydantic import Field
 
+from expectations.code import Code
 from expectations.durations import Duration
 from expectations.fields import DateFormat, Formula, Span, Strict, Zone
 from expectations.parts import Part
@@ -83,6 +84,8 @@ class SourceContext(NamedTuple):
         Columns, by its own names, that the use case reads. Others may be lacking.
     report : callable
         Takes a sentence about what was read in a way worth knowing.
+    code : Code, optional
+        That of the folder, where a source calls it.
     """
 
     name: str
@@ -95,6 +98,7 @@ class SourceContext(NamedTuple):
     types: Mapping[str, ColumnType] = MappingProxyType({})
     needed: Set[str] = frozenset()
     report: Callable[[str], None] = _silent
+    code: Code | None = None
 
 
 class Source(Part):
@@ -109,6 +113,11 @@ class Source(Part):
     def incremental(self) -> bool:
         """Whether it returns what changed since `SourceContext.since`, and so perhaps nothing."""
         return False
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Functions that somebody must trust before it is read, ``module:function``."""
+        return ()
 
     @abstractmethod
     def read(self, context: SourceContext) -> pl.DataFrame:

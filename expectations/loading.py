@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from expectations.alerts import Target, Targets
+from expectations.code import Code, read_code
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
 from expectations.families import LastWindow
@@ -48,9 +49,11 @@ class LoadedUseCase:
     folder: Path
     suite: tuple[ExpectationSpec, ...]
     digest: str
-    """SHA-256 of what the folder says: changes when the YAML or the suite does."""
+    """SHA-256 of what the folder says: changes when the YAML, the suite or code it calls does."""
     variables: Variables = NO_VARIABLES
     """Of the environment: what its sources may fill in."""
+    code: Code | None = None
+    """The Python of its folder, where a source calls it."""
 
     @cached_property
     def name(self) -> str:
@@ -132,6 +135,7 @@ def load_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
     written = read_document(folder / FILE, problems)
     spec = _read_spec(folder / FILE, written, problems) if written.whole else None
     suite, expected = _read_suite(folder / SUITE, problems)
+    code = _read_code(folder, spec, problems) if spec is not None else None
     if problems or spec is None:
         if len(problems) > MAX_PROBLEMS:
             problems[MAX_PROBLEMS:] = [Problem(str(folder), None, "", "and more problems; these are the first")]
@@ -139,7 +143,9 @@ def load_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
     digest = hashlib.sha256()
     for content in (written.content, suite.content):
         digest.update(content + b"\0")
-    return LoadedUseCase(spec, folder, tuple(expected), digest.hexdigest())
+    if code is not None:
+        digest.update(code.digest.encode())
+    return LoadedUseCase(spec, folder, tuple(expected), digest.hexdigest(), code=code)
 
 
 def readable_alerts(folder: Path) -> Targets:
@@ -167,6 +173,19 @@ def _read_spec(file: Path, document: Document, problems: list[Problem]) -> UseCa
     except ValidationError as error:
         for item in error.errors(include_url=False)[: MAX_PROBLEMS + 1]:
             problems.extend(_explain(item, str(file), document))
+    return None
+
+
+def _read_code(folder: Path, spec: UseCase, problems: list[Problem]) -> Code | None:
+    calls = [call for source in spec.sources.values() for call in source.calls]
+    if not calls:
+        return None
+    try:
+        return read_code(folder, calls)
+    except OSError as error:
+        problems.append(Problem(str(error.filename or folder), None, "", f"cannot be read: {error.strerror}"))
+    except ValueError as error:
+        problems.append(Problem(str(folder), None, "", f"{error}; keep what is not called elsewhere"))
     return None
 
 

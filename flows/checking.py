@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -69,7 +70,7 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
         steps.begin(f"reading source {name}")
         try:
             told: list[str] = []
-            frame = read_source_of(usecase, name, expected=expected_of(spec, {}), report=told.append)
+            frame = read_source_of(usecase, name, until=_far(), expected=expected_of(spec, {}), report=told.append)
             key = source.row_key if isinstance(source, TableFiles) else None
             said = f"; {key} is made of what a row holds, so a corrected row is another one" if key else ""
             said += "".join(f"; {each.removeprefix(f'{name}: ')}" for each in told)
@@ -92,8 +93,6 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
 
 
 def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[Finding]:
-    from datetime import UTC, datetime, timedelta
-
     from tasks.bundles.bundle import load_bundle
     from tasks.cleaning.repair import repair
     from tasks.cleaning.suite import validate
@@ -108,9 +107,8 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     if usecase.spec.clock is None:  # what is tried is kept nowhere: rows are in the order of the source
         usecase = usecase.renamed(usecase.name + REPLAY)
     spec = usecase.spec
-    far = datetime.now(UTC) + timedelta(days=36500)
     steps.begin("joining")
-    joined = join_sources(usecase, since=None, until=far, secret=settings.places().secret)
+    joined = join_sources(usecase, since=None, until=_far(), secret=settings.places().secret)
     coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
     undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
     yield Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}")
@@ -217,6 +215,11 @@ def _free_texts(spec: UseCase, rows: pl.DataFrame) -> Iterator[tuple[str, str]]:
                     column,
                     f"{words}them. Take the column out, or read it by `hashed` or as a text (`tfidf`, `ngrams`)",
                 )
+
+
+def _far() -> datetime:
+    """Return an instant by which all rows are known."""
+    return datetime.now(UTC) + timedelta(days=36500)
 
 
 def _say_lookback(spec: UseCase) -> str:

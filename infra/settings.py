@@ -170,6 +170,9 @@ class Settings(BaseSettings):
                 f"Set it back; or `driftwheel remove {reference}`, then add the folder again under its new name",
             )
         loaded = replace(loaded, variables=self._variables(loaded, registered))
+        if loaded.code is not None and registered.get(loaded.name) == loaded.folder:
+            trusted = self.platform().trusted_code(loaded.name) == loaded.code.digest
+            loaded = replace(loaded, code=replace(loaded.code, trusted=trusted))
         return loaded.renamed(namespace) if namespace else loaded
 
     def _variables(self, loaded: LoadedUseCase, registered: Mapping[str, Path]) -> Variables:

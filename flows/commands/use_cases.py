@@ -12,7 +12,8 @@ from flows.failing import FAILED
 
 @click.command()
 @click.argument("usecase")
-def add(usecase: str) -> None:
+@click.option("--trust", is_flag=True, help="Let the Python in its folder run, as it is now.")
+def add(usecase: str, trust: bool) -> None:
     """Register a use case by name or path; `up` then serves it."""
     from expectations.errors import DriftwheelError
     from infra.stack import Stack
@@ -26,9 +27,16 @@ def add(usecase: str) -> None:
             f"{known} registered",
             f"Rename one of them, or `driftwheel remove {loaded.name}` first",
         )
-    settings.platform().add_use_case(loaded.name, loaded.folder, loaded.digest)
+    code = loaded.code
+    if code is not None and not trust:
+        code.require_trust()
+    settings.platform().add_use_case(
+        loaded.name, loaded.folder, loaded.digest, trusted=code.digest if code is not None else None
+    )
     Stack(settings).restart("runner")
     click.echo(f"{loaded.name} is registered from {loaded.folder}")
+    if code is not None:
+        click.echo(f"its code may run until it changes: {', '.join(sorted(code.files) or code.calls)}")
 
 
 @click.command()

@@ -102,7 +102,7 @@ def read_source_of(
         As `read_source` does.
     """
     spec = usecase.spec
-    context = SourceContext(name, usecase.folder, set(), spec.clock, since, until, usecase.variables)
+    context = SourceContext(name, usecase.folder, set(), spec.clock, since, until, usecase.variables, code=usecase.code)
     return _read(spec.sources[name], context, spec.columns, expected, report)
 
 

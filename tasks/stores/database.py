@@ -41,20 +41,36 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries):
         self.record(connection, found, entry.as_of)
         return self.write(connection, entry)
 
-    def add_use_case(self, name: str, folder: Path, digest: str) -> None:
-        """Register a use case, or its new place and content."""
+    def add_use_case(self, name: str, folder: Path, digest: str, *, trusted: str | None = None) -> None:
+        """Register a use case, or its new place and content.
+
+        Parameters
+        ----------
+        trusted : str, optional
+            Digest of the code of its folder that may run from now on; without it what was said before stands.
+        """
         with self.transaction() as connection:
             values = {"folder": str(folder), "digest": digest}
             if not connection.execute(
                 update(tables.use_cases).where(tables.use_cases.c.name == name).values(values)
             ).rowcount:
                 connection.execute(insert(tables.use_cases).values(name=name, schedule="{}", **values))
+            if trusted is not None:
+                connection.execute(delete(tables.trusted_code).where(tables.trusted_code.c.usecase == name))
+                connection.execute(insert(tables.trusted_code).values(usecase=name, digest=trusted))
+
+    def trusted_code(self, name: str) -> str | None:
+        """Return the digest of the code that a registered use case may run."""
+        trusted = tables.trusted_code
+        with self.reading() as connection:
+            return connection.execute(select(trusted.c.digest).where(trusted.c.usecase == name)).scalar()
 
     def remove_use_case(self, name: str) -> bool:
         """Forget that a use case is registered; its rows, models and decisions stay, and its findings are over."""
         now = datetime.now(UTC)
         with self.transaction() as connection:
             self.resolve_all(connection, name, "the use case was removed", now)
+            connection.execute(delete(tables.trusted_code).where(tables.trusted_code.c.usecase == name))
             return bool(connection.execute(delete(tables.use_cases).where(tables.use_cases.c.name == name)).rowcount)
 
     def use_cases(self) -> dict[str, Path]:

@@ -48,6 +48,12 @@ use_cases = Table(
     Column("digest", String, nullable=False),
     Column("schedule", Text, nullable=False, default="{}"),
 )
+trusted_code = Table(
+    "trusted_code",
+    metadata,
+    Column("usecase", String, primary_key=True),
+    Column("digest", String, nullable=False),
+)
 turns = Table(
     "turns",
     metadata,

@@ -166,6 +166,7 @@ ELSEWHERE = {
     "make stack-down": (STACK, 'compose.run("down")'),
     "make wheels": ("Makefile", "images: wheels"),  # what test-containers makes first
     "make lock-images": ("tests/unit/test_setup.py", "lock_images.sh"),
+    "driftwheel add --trust FOLDER": ("tests/unit/test_trusted_code.py", 'call("add", "--trust", str(folder))'),
     "driftwheel alert test USECASE": ("tests/integration/test_messages.py", '["alert", "test", str(folder)]'),
     "driftwheel alert acknowledge USECASE KEY": (
         "tests/integration/test_messages.py",
