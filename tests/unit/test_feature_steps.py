@@ -314,3 +314,14 @@ def test_an_outlier_of_a_filled_column_is_missing_again() -> None:
     steps = [{"impute": {"columns": ["x"], "with": 0}}, {"outliers": ["x"], "quantiles": [0, 0.5], "to": "missing"}]
     program = learn(steps, {"x": [0.0, 0.0, 0.0, 5.0]})
     np.testing.assert_array_equal(made(program, {"x": [5.0, None]}, "x"), [NAN, 0])
+
+
+def test_a_text_of_its_own_stands_where_one_is_missing() -> None:
+    steps = [{"impute": {"columns": ["t", "n"], "with": {"text": "none"}}}, {"encode": ["t", "n"]}]
+    rows = {"t": ["z", None, "a"], "n": [7, None, 8]}
+    program = learn(steps, rows)
+    assert made(program, rows) == [[2, 0], [1, 2], [0, 1]]
+    assert made(program, {"t": ["none", "b"], "n": [None, 9]}) == [[1, 2], [-1, -1]]
+    assert program.compile().one({}) == [1, 2]
+    with pytest.raises(TrainingError, match="Put this step before that one"):
+        learn([{"encode": ["t"]}, {"impute": {"columns": ["t"], "with": {"text": "none"}}}], rows)

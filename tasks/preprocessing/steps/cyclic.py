@@ -103,7 +103,10 @@ def _reader(parts: Sequence[str], timezone: str) -> Callable[[datetime | str], t
 
 
 class Cyclic(FeatureStep):
-    """Sine and cosine of parts of an instant in a time zone: 23 h lies beside 0 h, December beside January."""
+    """Sine and cosine of parts of an instant in a time zone: 23 h lies beside 0 h, December beside January.
+
+    Both are missing where the instant is.
+    """
 
     examples: ClassVar = (
         {"cyclic": "when", "parts": ["hour", "weekday", "month", "day_of_year"], "timezone": "Europe/Paris"},

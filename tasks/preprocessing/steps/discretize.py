@@ -52,8 +52,8 @@ class FittedBins(FittedStep):
 class Discretize(FeatureStep):
     """Replace numbers by their bin, counted from 0: of equal width, of as many training rows each, or by k-means.
 
-    The first and the last bin take what lies beyond the training rows. Of values that are often the same there are
-    fewer bins.
+    The first and the last bin take what lies beyond the training rows; what is missing stays so. Of values that are
+    often the same there are fewer bins.
     """
 
     examples: ClassVar = (

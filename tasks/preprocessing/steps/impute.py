@@ -41,15 +41,21 @@ class FittedFill(FittedStep):
         out.note(self.column, holds_text=None if isinstance(self.value, str) else False, never_missing=True)
 
 
+class FixedText(Strict):
+    """A text to put into columns of texts."""
+
+    text: str
+
+
 class Imputation(Strict):
     """What to put where a value is missing."""
 
     columns: Columns
-    strategy: Annotated[Literal["median", "mean", "most_frequent"] | float, Field(alias="with")] = "median"
+    strategy: Annotated[Literal["median", "mean", "most_frequent"] | float | FixedText, Field(alias="with")] = "median"
 
 
 class Impute(FeatureStep):
-    """Fill missing values with a statistic of the training rows, or a fixed number."""
+    """Fill missing values with a statistic of the training rows, a fixed number or a fixed text."""
 
     examples: ClassVar = (
         {"impute": {"columns": ["x", "y"]}},
@@ -57,13 +63,16 @@ class Impute(FeatureStep):
         {"impute": {"columns": ["x"], "with": "most_frequent"}},
         {"impute": {"columns": ["y"], "with": 3.5}},
         {"impute": {"columns": ["t"], "with": "most_frequent"}},
+        {"impute": {"columns": ["t"], "with": {"text": "unknown"}}},
     )
     fitted: ClassVar = FittedFill
 
     impute: Imputation
 
     def reads(self, held: Mapping[str, Kind]) -> dict[str, Kind]:
-        """Return its columns, as what they hold."""
+        """Return its columns, as what they hold; as texts where it fills in one."""
+        if isinstance(self.impute.strategy, FixedText):
+            return dict.fromkeys(self.impute.columns, "text")
         return {column: held.get(column, "number") for column in self.impute.columns}
 
     def fit(self, frame: pl.DataFrame, context: FitContext) -> Learnt:
@@ -72,10 +81,16 @@ class Impute(FeatureStep):
         return Learnt([_fit(column, self.impute.strategy, frame) for column in self.impute.columns])
 
 
-def _fit(column: str, strategy: str | float, frame: pl.DataFrame) -> FittedFill:
+def _fit(column: str, strategy: str | float | FixedText, frame: pl.DataFrame) -> FittedFill:
     from sklearn.impute import SimpleImputer
 
     text = frame.schema[column] == pl.String
+    if isinstance(strategy, FixedText):
+        if not text:
+            raise TrainingError(
+                f"texts in {column}", f"{frame.schema[column]} that a step before made", "Put this step before that one"
+            )
+        return FittedFill(column, strategy.text)
     if not isinstance(strategy, str):
         return FittedFill(column, number_as_text(float(strategy)) if text else float(strategy))
     if text and strategy != "most_frequent":

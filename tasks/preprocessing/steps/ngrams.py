@@ -74,7 +74,7 @@ def _names(column: str, of: str, sizes: Sequence[int], buckets: int) -> tuple[st
 class Ngrams(FeatureStep):
     """Count the pieces of a few words, or of a few characters, that texts have, hashed into a number of columns.
 
-    Case does not matter, nor how words are separated; a missing text has none.
+    Case does not matter, nor how words are separated; a missing text has none: each count is 0.
     """
 
     examples: ClassVar = (

@@ -54,7 +54,10 @@ class FittedOutliers(FittedStep):
 
 
 class Outliers(FeatureStep):
-    """Bring numbers outside two quantiles of the training rows to these quantiles, or make them missing."""
+    """Bring numbers outside two quantiles of the training rows to these quantiles, or make them missing.
+
+    What is missing already stays so.
+    """
 
     examples: ClassVar = (
         {"outliers": ["x", "y"]},

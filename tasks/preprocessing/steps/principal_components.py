@@ -80,7 +80,8 @@ def _names(name: str, count: int) -> tuple[str, ...]:
 class PrincipalComponents(FeatureStep):
     """Replace numbers by the few sums of them that vary most over the training rows (scale them before).
 
-    They are learnt from rows without gaps. The greatest weight of each is positive, as in scikit-learn's `PCA`.
+    They are learnt from rows without gaps, and missing where one of the numbers is. The greatest weight of each is
+    positive, as in scikit-learn's `PCA`.
     """
 
     examples: ClassVar = (

@@ -35,7 +35,7 @@ def _names(column: str) -> tuple[str, str]:
 
 
 class TextLength(FeatureStep):
-    """Count the characters (code points of Unicode) and the words of texts."""
+    """Count the characters (code points of Unicode) and the words of texts; both are missing where a text is."""
 
     examples: ClassVar = ({"text_length": ["t"]},)
     fitted: ClassVar = FittedLength
