@@ -325,3 +325,22 @@ def test_a_text_of_its_own_stands_where_one_is_missing() -> None:
     assert program.compile().one({}) == [1, 2]
     with pytest.raises(TrainingError, match="Put this step before that one"):
         learn([{"encode": ["t"]}, {"impute": {"columns": ["t"], "with": {"text": "none"}}}], rows)
+
+
+@pytest.mark.parametrize("classes", [(), ("no", "yes"), ("a", "b", "c", "d")])
+def test_importance_sees_what_features_tell_together(
+    classes: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    first, second, noise = random.normal(size=(3, 2000))
+    code = random.integers(0, 40, 2000)
+    label = ((first > 0) ^ (second > 0)).astype(float) + (2 * (code % 2) if len(classes) == 4 else 0)
+    rows = {"noise": noise, "first": first, "second": second, "code": [*map(str, code[:-1]), None]}
+    steps = [{"numeric": ["noise", "first", "second"]}, {"encode": ["code"]}]
+    keep = 3 if len(classes) == 4 else 2
+    known = FitContext(pl.Series(label), classes=classes)
+    expected = ("first", "second", "code")[:keep]
+    assert learn([*steps, {"select": "all", "keep": keep, "by": "importance"}], rows, known).features == expected
+    assert capfd.readouterr().out == ""
+    with pytest.raises(TrainingError, match="a label to compare"):
+        learn([*steps, {"select": "all", "keep": 1, "by": "importance"}], rows)
