@@ -271,7 +271,11 @@ SOURCES: Slot[Source] = Slot(
 FAMILIES: Slot[Family] = Slot(
     "model family",
     "expectations.families:Family",
-    {"lightgbm": "tasks.modelling.boosted_trees:LightGBM", "torch.mlp": "tasks.modelling.torch_mlp:TorchMLP"},
+    {
+        "lightgbm": "tasks.modelling.boosted_trees:LightGBM",
+        "linear": "tasks.modelling.linear:Linear",
+        "torch.mlp": "tasks.modelling.torch_mlp:TorchMLP",
+    },
     "driftwheel.families",
     tag="family",
 )

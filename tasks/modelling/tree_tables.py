@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.families import Vector
+from tasks.modelling.links import sigmoid
 
 #: LightGBM takes values this close to zero for zero (`kZeroThreshold`, a float32).
 _TINY = struct.unpack("f", struct.pack("f", 1e-35))[0]
@@ -85,25 +86,10 @@ def presentation_of(objective: str) -> Present | None:
     name, *settings = objective.split()
     if name == "binary":
         slope = next((float(each.partition(":")[2]) for each in settings if each.startswith("sigmoid:")), 1.0)
-        return lambda scores: _sigmoid(scores, -slope)
+        return lambda scores: sigmoid(scores, slope)
     if name in _PLAIN_OBJECTIVES and "sqrt" not in settings:
         return lambda scores: scores
     return None
-
-
-def _sigmoid(scores: list[float], slope: float) -> list[float]:
-    exp = math.exp  # the C library's, as LightGBM's; NumPy's own differs in the last bit
-    try:
-        return [1.0 / (1.0 + exp(slope * score)) for score in scores]
-    except OverflowError:
-        return [1.0 / (1.0 + _exp(slope * score)) for score in scores]
-
-
-def _exp(value: float) -> float:
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf
 
 
 def _numbers(tree: dict[str, str], name: str) -> list[int]:

@@ -1,0 +1,35 @@
+"""Links: what makes predictions of raw scores, in plain floats, so that one row and many agree to the last bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def sigmoid(scores: Sequence[float], slope: float = 1.0) -> list[float]:
+    """Return the probabilities of log-odds times `slope`."""
+    exp, slope = math.exp, -slope  # the C library's, as LightGBM's; NumPy's own differs in the last bit
+    try:
+        return [1.0 / (1.0 + exp(slope * score)) for score in scores]
+    except OverflowError:
+        return [1.0 / (1.0 + _exp(slope * score)) for score in scores]
+
+
+def exponential(scores: Sequence[float]) -> list[float]:
+    """Return what scores are the logarithms of; infinity where that is too large."""
+    return list(map(_exp, scores))
+
+
+def softmax(scores: Sequence[float]) -> list[float]:
+    """Return the probability of each class of one row's scores."""
+    largest = max(scores)
+    sizes = [math.exp(score - largest) for score in scores]
+    total = math.fsum(sizes)
+    return [size / total for size in sizes]
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
