@@ -262,6 +262,7 @@ SOURCES: Slot[Source] = Slot(
     {
         "file": "tasks.collection.sources.file:FileSource",
         "package": "tasks.collection.sources.package:PackageSource",
+        "http": "tasks.collection.sources.http:HttpSource",
         "python": "tasks.collection.sources.python:PythonSource",
         "sql": "tasks.collection.sources.sql:SqlSource",
     },
