@@ -160,8 +160,8 @@ class Expression:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, *, ordered: bool = False) -> None:
+        self.text, self.ordered = text, ordered
         self.columns: dict[str, None] = {}
         self.quoted: dict[str, str] = {}
         """What stands for a name in backticks -> that name."""
@@ -265,7 +265,9 @@ class _Parser:
             raise self.refuse("`is`")
         text = any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in (left, right))
         sides = [self.node(side, "text" if text else "number") for side in (left, right)]
-        if text and (type(op) not in (ast.Eq, ast.NotEq) or any(side.kind != "text" for side in sides)):
+        if text and any(side.kind != "text" for side in sides):
+            raise self.refuse("a text compared with something else than a text")
+        if text and not self.ordered and type(op) not in (ast.Eq, ast.NotEq):
             raise self.refuse("a text compared with something else than a text by == or !=")
         return Comparison(_COMPARISON[type(op)], sides[0], sides[1])
 
@@ -297,8 +299,13 @@ def _depth(tree: ast.expr) -> int:
     return depth
 
 
-def parse_expression(text: str) -> Expression:
+def parse_expression(text: str, *, ordered: bool = False) -> Expression:
     """Parse an expression of the use-case language.
+
+    Parameters
+    ----------
+    ordered : bool
+        Whether texts may also be compared by < <= > >=, as the texts of instants are.
 
     Raises
     ------
@@ -310,4 +317,4 @@ def parse_expression(text: str) -> Expression:
     >>> parse_expression("distance / 60.0 if origin == 'JFK' else 0").columns
     ('origin', 'distance')
     """
-    return _Parser(text).parse()
+    return _Parser(text, ordered=ordered).parse()

@@ -8,18 +8,25 @@ import polars as pl
 
 from expectations.errors import BundleError
 from tasks.bundles.bundle import Bundle, Manifest, load_bundle, read_manifest
+from tasks.stores.lake import Lake
 from tasks.stores.places import Job
+from tasks.stores.releases import Releases
 
 
 def answering_manifests(job: Job) -> dict[str, Manifest]:
     """Return what each bundle says that answered a prediction in the lake; one that is gone or damaged is left out."""
-    if job.lake.version("predictions") is None:
+    return manifests_of(job.lake, job.releases)
+
+
+def manifests_of(lake: Lake, releases: Releases) -> dict[str, Manifest]:
+    """Return what `answering_manifests` does, of a lake."""
+    if lake.version("predictions") is None:
         return {}
-    answered = job.lake.scan("predictions").select(pl.col("bundle").unique()).collect()["bundle"]
+    answered = lake.scan("predictions").select(pl.col("bundle").unique()).collect(engine="streaming")["bundle"]
     manifests = {}
     for digest in answered.drop_nulls():
         with suppress(BundleError):  # where a window needs it, loading it says what is wrong
-            manifests[digest] = read_manifest(job.releases.bundle(job.name, digest), digest)
+            manifests[digest] = read_manifest(releases.bundle(lake.usecase, digest), digest)
     return manifests
 
 

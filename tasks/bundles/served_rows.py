@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
@@ -27,8 +27,18 @@ _JSON_TYPES: dict[str, pl.DataType] = {
 
 def decode_rows(predictions: pl.DataFrame, columns: tuple[BundleColumn, ...]) -> pl.DataFrame:
     """Turn the journaled JSON of requests back into columns."""
-    struct = pl.Struct({column.name: _JSON_TYPES[column.type] for column in columns})
-    return predictions.select(pl.col("row").str.json_decode(struct)).unnest("row")
+    return predictions.select(pl.col("row").str.json_decode(row_type(columns))).unnest("row")
+
+
+def row_type(columns: Iterable[BundleColumn]) -> pl.Struct:
+    """Return the type of journaled rows; what several bundles name differently is a number, or else a text."""
+    types: dict[str, pl.DataType] = {}
+    for column in columns:
+        dtype = _JSON_TYPES[column.type]
+        other = types.get(column.name, dtype)
+        either = dtype if dtype == other else pl.Float64() if dtype.is_numeric() and other.is_numeric() else pl.String()
+        types[column.name] = either
+    return pl.Struct(types)
 
 
 def scores_of(

@@ -212,8 +212,14 @@ def _definition(spec: UseCase) -> dict[str, str]:
     }
 
 
+def collected_with(lake: Lake) -> dict[str, str]:
+    """Return what the rows of a use case were collected with: its task, label, keys, clock and personal columns."""
+    noted: dict[str, str] = json.loads(lake.note("raw", _DEFINITION) or "{}")
+    return noted
+
+
 def _refuse_changed(usecase: LoadedUseCase, lake: Lake) -> None:
-    noted, now = json.loads(lake.note("raw", _DEFINITION) or "{}"), _definition(usecase.spec)
+    noted, now = collected_with(lake), _definition(usecase.spec)
     changed = [name for name in now if noted.get(name, now[name]) != now[name]]
     if changed:
         raise SourceError(

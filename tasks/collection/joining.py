@@ -308,11 +308,12 @@ def _protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
         if how == "drop":
             rows = rows.drop(column)
         elif how == "hash":
-            rows = rows.with_columns(_hashed(rows[column], secret))
+            rows = rows.with_columns(hashed(rows[column], secret))
     return rows
 
 
-def _hashed(values: pl.Series, secret: bytes) -> pl.Series:
+def hashed(values: pl.Series, secret: bytes) -> pl.Series:
+    """Replace personal values with keyed hashes of their texts."""
     texts = values.cast(pl.String)
     unique = texts.drop_nulls().unique()
     digests: Mapping[str, str] = {

@@ -479,6 +479,15 @@ class Known:
         """Event times up to this instant (inclusive) have their label by `as_of`."""
         return self.spec.label_delay.after(self.as_of, -1)
 
+    def visible(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Leave out rows at or after `as_of`, and hide what is not ripe in others."""
+        clock, present = pl.col(self.spec.time_column), set(rows.collect_schema())
+        return rows.filter(clock < self.as_of).with_columns(
+            pl.when(clock <= self.ripe_until()).then(pl.col(column)).alias(column)
+            for column in self.hidden
+            if column in present
+        )
+
     def rows(
         self,
         table: Literal["raw", "clean"] = "clean",
@@ -517,17 +526,11 @@ class Known:
         moving = latest and clock not in keys  # a correction may move a row in time: the newest version is sought first
         if moving:
             frame = frame.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
-        frame = frame.filter(pl.col(clock) < self.as_of)
         if since is not None:
             frame = frame.filter(pl.col(clock) >= since)
         if until is not None:
             frame = frame.filter(pl.col(clock) < until)
-        present = set(frame.collect_schema())
-        frame = frame.with_columns(
-            pl.when(pl.col(clock) <= self.ripe_until()).then(pl.col(column)).alias(column)
-            for column in self.hidden
-            if column in present
-        )
+        frame = self.visible(frame)
         order = [clock, *(key for key in keys if key != clock), BATCH]
         if columns is not None:
             frame = frame.select(list(dict.fromkeys((*columns, *order))))

@@ -61,6 +61,9 @@ ASK_RIDES = (
   [{"time": "2011-10-03T08:00:00Z", "holiday": 0, "workingday": 1}]}'"""
 )
 DECIDE = "driftwheel decide flights-replay --dry-run --policy mine.yaml"
+LOOK = (
+    """driftwheel rows pumps clean --where "pump == 'north' and time >= '2024-01-20T06:00Z' and pressure > 2" --csv"""
+)
 ALONE = (
     "python -m infra.serving --releases ~/.driftwheel/releases --journal ~/.driftwheel/journal --port 8080 --workers 2"
 )
@@ -82,6 +85,7 @@ RUN: dict[str, str | tuple[int, str]] = {
     "driftwheel add pumps": "pumps is registered from",
     "driftwheel run loop pumps --as-of 2024-02-01": "version 1 is the champion",
     ASK: '"predictions":[0.',
+    LOOK: ",north,",
     "driftwheel run collect pumps --as-of 2024-03-01": "done",
     "driftwheel run train pumps --as-of 2024-03-01": "gain over the champion",
     "driftwheel why pumps": "version 2 is the champion",
@@ -148,6 +152,7 @@ AS = {
     "driftwheel parts task": "driftwheel parts --check",
     "driftwheel rollback USECASE": "driftwheel rollback pumps",
     "driftwheel why USECASE": "driftwheel why pumps",
+    "driftwheel rows USECASE TABLE": LOOK,
     "driftwheel keys add NAME --scope predict": "driftwheel keys add my-app --scope predict",
     "driftwheel run loop USECASE": "driftwheel run loop pumps --as-of 2024-02-01",
     "driftwheel add NAME": "driftwheel add pumps",

@@ -66,6 +66,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "status": [],
     "doctor": [],
     "why": ["rentals"],
+    "rows": ["rentals", "clean"],
     "alert list": [],
     "alert test": ["rentals"],
     "alert acknowledge": ["rentals", "held"],
@@ -99,6 +100,7 @@ ASK_DATABASE = (
     "list",
     "status",
     "why",
+    "rows",
     "alert list",
     "alert test",
     "alert acknowledge",
@@ -397,7 +399,7 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
 @surrounding
 def no_home(place: Place) -> Iterator[Says]:
     place.emptied = True
-    unknown = ("score", "report", "alert test", *ASK_SERVERS)
+    unknown = ("rows", "score", "report", "alert test", *ASK_SERVERS)
     yield {
         **dict.fromkeys(unknown, "a use case: one of bikes, flights, or a folder .*found +'rentals'"),
         "why": "a use case with decisions",
@@ -510,7 +512,7 @@ def rows_of_garbage(place: Place) -> Iterator[Says]:
 
 
 def damaged_lake(how: str) -> Says:
-    return {"score": how, "report": how}
+    return {"rows": how, "score": how, "report": how}
 
 
 @surrounding

@@ -1,0 +1,163 @@
+"""Rows of a lake's table, as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+
+from expectations.errors import LakeError
+from expectations.loading import LoadedUseCase
+from expectations.usecase import REPLAY
+from tasks.bundles.champion import manifests_of
+from tasks.bundles.served_rows import row_type
+from tasks.collection.collecting import collected_with
+from tasks.collection.joining import hashed
+from tasks.preprocessing.conditions import condition
+from tasks.stores.lake import BATCH, Known, Lake
+from tasks.stores.plain import to_json
+from tasks.stores.releases import Releases
+
+ShownTable = Literal["raw", "clean", "quarantine", "predictions", "labels"]
+
+_SERVED = ("served_at", "event_time", "id", "bundle", "version", "prediction")
+_ABSENT = {
+    "raw": "Run `driftwheel run collect {name}`",
+    "clean": "Run `driftwheel run collect {name}`; `driftwheel why {name}` says whether a batch is held",
+    "quarantine": "No row of {name} was set apart so far",
+    "predictions": "Ask the service; what it answered is brought in by the next `driftwheel run monitor {name}`",
+    "labels": "Labels that clients send are brought in by the next `driftwheel run monitor {name}`",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The newest rows of those asked for, and how many these are."""
+
+    rows: pl.DataFrame
+    total: int
+
+
+def newest_rows(
+    usecase: LoadedUseCase,
+    lake: Lake,
+    releases: Releases,
+    table: ShownTable,
+    *,
+    head: int,
+    secret: Callable[[], bytes],
+    where: str | None = None,
+    as_of: datetime | None = None,
+) -> Shown:
+    """Read the newest rows of a table, by event time; predictions by when they were served, labels received.
+
+    Only so many are held in memory. No personal value is among them: what is to be dropped is left out, what is to be
+    hashed is, also where a client sent it as it is.
+
+    Parameters
+    ----------
+    secret : callable
+        Returns the key of the hashes of personal columns; called where there is something to hash.
+    where : str, optional
+        A condition over the columns; see `condition`.
+    as_of : datetime, optional
+        Only what could be known then: rows before it, with ripe labels; answers served and labels received before it.
+
+    Raises
+    ------
+    LakeError
+        If there is no such table yet.
+    ExpressionError
+        If `where` is no condition over its columns.
+    """
+    if lake.version(table) is None:
+        raise LakeError(f"a table {table} of {lake.usecase}", "none", _ABSENT[table].format(name=lake.usecase))
+    with lake.reading(table):
+        rows, order = _rows(usecase, lake, releases, table, secret, as_of)
+        if where is not None:
+            rows = condition(where, rows.collect_schema(), f"the table {table}")(rows)
+        total = int(rows.select(pl.len()).collect(engine="streaming").item())
+        found = rows.top_k(head, by=order).collect(engine="streaming")
+    return Shown(found.sort(order, descending=True, nulls_last=True, maintain_order=True), total)
+
+
+def _rows(
+    usecase: LoadedUseCase,
+    lake: Lake,
+    releases: Releases,
+    table: ShownTable,
+    secret: Callable[[], bytes],
+    as_of: datetime | None,
+) -> tuple[pl.LazyFrame, list[str]]:
+    """Return the rows of a table, and the columns that order them."""
+    rows, spec = lake.scan(table), usecase.spec
+    if table in ("predictions", "labels"):
+        moment = "served_at" if table == "predictions" else "received_at"
+        if as_of is not None:
+            rows = rows.filter(pl.col(moment) < as_of)
+        return (_served(usecase, lake, releases, rows, secret) if table == "predictions" else rows), [moment, "id"]
+    if as_of is not None:
+        rows = Known(lake, spec, as_of).visible(rows)
+    present = rows.collect_schema().names()
+    collected = collected_with(lake).get("personal", "").split(", ") if spec.personal else []
+    hidden = [
+        column
+        for column, how in spec.personal.items()
+        if how == "drop" or (how == "hash" and f"{column}: hash" not in collected)  # declared after it was collected
+    ]
+    order = dict.fromkeys((spec.time_column, *spec.keys, BATCH))
+    return rows.drop(hidden, strict=False), [name for name in order if name in present and name not in hidden]
+
+
+def _served(
+    usecase: LoadedUseCase, lake: Lake, releases: Releases, rows: pl.LazyFrame, secret: Callable[[], bytes]
+) -> pl.LazyFrame:
+    """Lay the journaled JSON of requests out as columns, those of all bundles that answered."""
+    personal = usecase.spec.personal
+    columns = [
+        column
+        for manifest in manifests_of(lake, releases).values()
+        for column in manifest.columns
+        if personal.get(column.name) != "drop"
+    ]
+    said = [name for name in _SERVED if name in rows.collect_schema()]
+    if not columns:
+        return rows.select(said)
+    struct = row_type(columns)
+    named = {field.name: f"row_{field.name}" if field.name in said else field.name for field in struct.fields}
+    rows = rows.select(*said, pl.col("row").str.json_decode(struct)).select(
+        *said, *(pl.col("row").struct.field(name).alias(shown) for name, shown in named.items())
+    )
+    if lake.usecase.endswith(REPLAY):  # a replay asks about collected rows, in which they are hashed
+        return rows
+    return rows.with_columns(
+        pl.col(named[name]).map_batches(lambda values: hashed(values, secret()), return_dtype=pl.String)
+        for name, how in personal.items()
+        if how == "hash" and name in named
+    )
+
+
+def printable(rows: pl.DataFrame) -> pl.DataFrame:
+    """Turn what neither JSON nor CSV has into texts, exactly; instants become ISO 8601."""
+    exotic = [
+        name
+        for name, dtype in rows.schema.items()
+        if (dtype.is_temporal() and not isinstance(dtype, pl.Datetime)) or isinstance(dtype, pl.Decimal)
+    ]
+    instants = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime)]
+    return rows.with_columns(pl.col(exotic).cast(pl.String)).with_columns(
+        pl.Series(name, [None if at is None else at.isoformat() for at in rows[name]], dtype=pl.String)
+        for name in instants
+    )
+
+
+def flat(rows: pl.DataFrame) -> pl.DataFrame:
+    """Turn lists, such as the scores of several classes, into texts of JSON."""
+    return rows.with_columns(
+        pl.Series(name, [None if each is None else to_json(each) for each in rows[name].to_list()], dtype=pl.String)
+        for name, dtype in rows.schema.items()
+        if dtype.is_nested()
+    )
