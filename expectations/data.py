@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -51,6 +52,25 @@ class Clock(Strict):
 ColumnType = Literal["number", "integer", "text", "boolean", "instant"]
 
 
+@dataclass
+class FilesRead:
+    """Files of a source: those that need not be read again, and those that were read.
+
+    Attributes
+    ----------
+    known : mapping of str to str
+        Name -> how a file was when all its rows were taken; one that still is so may be left out.
+    found : list of (str, str, int)
+        Name, how it was, and how many rows each file has that was read, in the order of the rows.
+    left_out : list of str
+        Names of those that were not read.
+    """
+
+    known: Mapping[str, str] = field(default_factory=dict)
+    found: list[tuple[str, str, int]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
 def _silent(_: str) -> None:
     """Report nothing."""
 
@@ -86,6 +106,8 @@ class SourceContext(NamedTuple):
         Takes a sentence about what was read in a way worth knowing.
     code : Code, optional
         That of the folder, where a source calls it.
+    files : FilesRead, optional
+        Where it is given, a source of files may leave out those that are known, and says which it read.
     """
 
     name: str
@@ -99,6 +121,7 @@ class SourceContext(NamedTuple):
     needed: Set[str] = frozenset()
     report: Callable[[str], None] = _silent
     code: Code | None = None
+    files: FilesRead | None = None
 
 
 class Source(Part):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
@@ -19,6 +20,10 @@ from tasks.stores.stamps import stamps
 
 _APPLICATION = "collect"
 _NO_TIMES = pl.Series([], dtype=pl.Datetime("us", "UTC"))
+_FILES = "driftwheel.files"
+"""Note of a commit: which files were read, how they were, and the newest event time in each."""
+_COLUMNS = "driftwheel.columns"
+"""Note of a commit: the columns that its rows were delivered with."""
 _DEFINITION = "driftwheel.definition"
 """Note of a commit: what its rows were collected with."""
 
@@ -113,7 +118,16 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
             since = min(compared, _oldest_waiting(raw, lake, spec.time_column) or compared)
             held = _held(raw, spec, since)
     schema = {} if raw is None else dict(raw.collect_schema())
-    joined = join_sources(usecase, since=since, until=as_of, secret=secret, held=held, schema=schema)
+    noted = _noted_files(usecase, lake)
+    joined = join_sources(
+        usecase,
+        since=since,
+        until=as_of,
+        secret=secret,
+        held=held,
+        schema=schema,
+        known_files=None if noted is None else {} if since is None else _settled_files(noted, since),
+    )
     if held is not None and not joined.asked and next(iter(spec.sources.values())).incremental:
         news = _News(pl.DataFrame(schema={spec.time_column: pl.Datetime("us", "UTC")}), 0, _NO_TIMES)
     elif raw is None:
@@ -126,7 +140,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     if spec.clock is None and not usecase.walked and len(news.rows):
         with lake.reading("raw"):
             news = replace(news, rows=_stamped(news.rows, raw, spec, as_of))
-    changes = () if raw is None else _changes(news.rows, schema, spec)
+    changes = () if raw is None else _changes(news.rows, schema, spec, _delivered(lake) or schema)
     before = batch = lake.transaction("raw", _APPLICATION, version) if version is not None else 0
     if len(news.rows):
         batch += 1
@@ -148,8 +162,20 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     )
 
 
-def _changes(rows: pl.DataFrame, schema: Mapping[str, pl.DataType], spec: UseCase) -> tuple[str, ...]:
+def _delivered(lake: Lake) -> list[str]:
+    """Return the columns of the newest rows that were collected; none where that was not noted."""
+    return list(json.loads(lake.note("raw", _COLUMNS) or "[]"))
+
+
+def _changes(
+    rows: pl.DataFrame, schema: Mapping[str, pl.DataType], spec: UseCase, before: Iterable[str]
+) -> tuple[str, ...]:
     """Say how the table's columns change by new rows.
+
+    Parameters
+    ----------
+    before : iterable of str
+        Columns of the rows that were collected last.
 
     Raises
     ------
@@ -159,7 +185,7 @@ def _changes(rows: pl.DataFrame, schema: Mapping[str, pl.DataType], spec: UseCas
     if rows.is_empty():
         return ()
     new = [column for column in rows.columns if column not in schema]
-    gone = [column for column in schema if column not in rows.columns and column not in TECHNICAL]
+    gone = [column for column in before if column not in rows.columns and column not in TECHNICAL]
     said = [f"{', '.join(new)} new: missing in earlier rows"] * bool(new)
     said += [f"{', '.join(gone)} no longer delivered: missing in new rows"] * bool(gone)
     for column, dtype in rows.schema.items():
@@ -230,6 +256,22 @@ def _refuse_changed(usecase: LoadedUseCase, lake: Lake) -> None:
         )
 
 
+def _noted_files(usecase: LoadedUseCase, lake: Lake) -> dict[str, Any] | None:
+    """Return the files of the source that were read, as the same use case noted them; None where all are always read.
+
+    Where other sources are joined, a row of a file that stays may get another partner.
+    """
+    if usecase.spec.clock is None or len(usecase.spec.sources) > 1:
+        return None
+    noted = json.loads((lake.note("raw", _FILES) if lake.version("raw") is not None else None) or "{}")
+    return dict(noted["files"]) if noted.get("digest") == usecase.digest else {}
+
+
+def _settled_files(noted: Mapping[str, Any], since: datetime) -> dict[str, str]:
+    """Return those whose rows are all from before the time in which corrections are looked for."""
+    return {name: mark for name, (mark, newest) in noted.items() if datetime.fromisoformat(newest) < since}
+
+
 def _minute(moment: object) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if isinstance(moment, datetime) else ""
 
@@ -285,7 +327,10 @@ def _write(
         _DEFINITION: json.dumps(_definition(usecase.spec)),
         "driftwheel.read": json.dumps(joined.read),
         "driftwheel.coverage": json.dumps(joined.coverage),
+        _COLUMNS: json.dumps(rows.columns),
     }
+    if (noted := _noted_files(usecase, lake)) is not None:
+        notes[_FILES] = json.dumps({"digest": usecase.digest, "files": {**noted, **joined.files}})
     try:
         written = lake.append("raw", stamped, transactions={_APPLICATION: batch}, follows=before, notes=notes)
     except LakeError as error:

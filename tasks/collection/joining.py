@@ -6,13 +6,13 @@ import difflib
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
 import polars as pl
 
-from expectations.data import EVENT_TIME, Join
+from expectations.data import EVENT_TIME, FilesRead, Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
@@ -49,6 +49,10 @@ class Joined:
     """Keys of the rows of the first source that have no event time: nobody can tell when they may be known."""
     said: tuple[str, ...] = ()
     """What was read in a way worth knowing."""
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Each file of the first source that was read: how it was, and the newest event time in it."""
+    left_out: int = 0
+    """Files of the first source that were not read, as they have not changed."""
 
 
 def join_sources(
@@ -59,6 +63,7 @@ def join_sources(
     secret: bytes,
     held: Held | None = None,
     schema: Mapping[str, pl.DataType] = MappingProxyType({}),
+    known_files: Mapping[str, str] | None = None,
 ) -> Joined:
     """Read and join the sources for rows with event time before `until`; all of them where there is no clock.
 
@@ -73,6 +78,8 @@ def join_sources(
         Key of the hashes that replace personal columns.
     schema : mapping of str to polars.DataType
         Columns of the table that the rows are for; none before the first collection.
+    known_files : mapping of str to str, optional
+        Files of the first source that need not be read again, and how they were.
 
     Raises
     ------
@@ -85,9 +92,12 @@ def join_sources(
     frames: dict[str, pl.DataFrame] = {}
     said: list[str] = []
     expected = expected_of(spec, schema)
+    files = None if known_files is None else FilesRead(known_files)
     for name, source in spec.sources.items():
         known_since = since if held is not None and source.join is None else None
-        frames[name] = read_source_of(usecase, name, known_since, until, expected, said.append)
+        frames[name] = read_source_of(
+            usecase, name, known_since, until, expected, said.append, files if source.join is None else None
+        )
         if source.join is None and frames[name].is_empty():
             if known_since is None or not source.incremental:
                 raise SourceError(f"rows in the source {name!r}", "none", "Check the source")
@@ -95,6 +105,7 @@ def join_sources(
     read = {name: len(frame) for name, frame in frames.items()}
     (first, rows), *others = frames.items()
     clock = spec.time_column
+    dated = _newest(rows, files, spec.time_column)
     rows, undated = _until(rows, usecase, first, until)
     asked = len(rows)
     first_has_keys = set(spec.keys) <= set(rows.columns)  # else another source brings some: all rows must be joined
@@ -121,7 +132,21 @@ def join_sources(
     if not first_has_keys and since is not None and held is not None:
         rows, _ = _wanted(rows, rows.select(_identity(spec)), spec, since, held)
     keys = _protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
-    return Joined(_with_label(rows, spec), read, coverage, asked, keys, tuple(said))
+    return Joined(
+        _with_label(rows, spec), read, coverage, asked, keys, tuple(said), dated, len(files.left_out) if files else 0
+    )
+
+
+def _newest(rows: pl.DataFrame, files: FilesRead | None, clock: str) -> dict[str, tuple[str, str]]:
+    """Return the newest event time of each file that was read, unless a row of it has none."""
+    times, at, found = rows[clock] if clock in rows.columns else None, 0, {}
+    for name, mark, count in files.found if files else ():
+        part = None if times is None else times.slice(at, count)
+        at += count
+        newest = None if part is None or part.null_count() or not count else part.max()
+        if mark and isinstance(newest, datetime):
+            found[name] = (mark, newest.isoformat())
+    return found if at == len(rows) else {}
 
 
 def _told_apart(rows: pl.DataFrame, expected: Expected, said: list[str]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from expectations.data import Clock, ColumnSpec, ColumnType, Join, Source, SourceContext
+from expectations.data import Clock, ColumnSpec, ColumnType, FilesRead, Join, Source, SourceContext
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from expectations.parts import Kind
@@ -93,6 +93,7 @@ def read_source_of(
     until: datetime | None = None,
     expected: Expected = Expected(),
     report: Callable[[str], None] = silent,
+    files: FilesRead | None = None,
 ) -> pl.DataFrame:
     """Read a source of a use case, what changed `since` where it can tell; else, and without, all of it.
 
@@ -102,7 +103,9 @@ def read_source_of(
         As `read_source` does.
     """
     spec = usecase.spec
-    context = SourceContext(name, usecase.folder, set(), spec.clock, since, until, usecase.variables, code=usecase.code)
+    context = SourceContext(
+        name, usecase.folder, set(), spec.clock, since, until, usecase.variables, code=usecase.code, files=files
+    )
     return _read(spec.sources[name], context, spec.columns, expected, report)
 
 

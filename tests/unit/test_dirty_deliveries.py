@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from infra.settings import Settings
 from tasks.bundles.bundle import BundleColumn
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
+from tasks.collection.sources.file import FileSource
 from tasks.stores.lake import Lake
 from tests.conftest import instant
 
@@ -584,6 +586,66 @@ def test_a_format_is_of_an_instant_with_its_day(pumps: Pumps) -> None:
     ):
         with pytest.raises(UseCaseError, match=words):
             pumps.collect(clock=clock, columns=columns)
+
+
+# --- files that stay --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names: list[str] = []
+    fetch = FileSource.fetch
+
+    def noted(self: FileSource, name: str, address: str) -> bytes:
+        names.append(Path(address).stem)
+        return fetch(self, name, address)
+
+    monkeypatch.setattr(FileSource, "fetch", noted)
+    return names
+
+
+def test_case_35_only_files_that_are_new_or_changed_are_read(pumps: Pumps, fetched: list[str]) -> None:
+    def put(day: int, content: str) -> None:
+        pumps.put(content, f"in/{day:02d}.csv")
+        os.utime(pumps.folder / f"in/{day:02d}.csv", (day, day + len(content)))
+
+    for day in range(20):
+        put(day, HEAD + rows(24, 24 * day))
+    assert pumps.collect(path="in").new == 480
+    pumps.clean()
+    every = [f"{day:02d}" for day in range(20)]
+    assert fetched == every
+    put(20, HEAD + rows(24, 480))
+    fetched.clear()
+    assert pumps.collect(path="in").new == 24
+    pumps.clean()
+    assert fetched == [f"{day:02d}" for day in range(12, 21)]  # those within the lookback may hold corrections
+    put(3, HEAD + rows(24, 72) + row(0, when="2024-01-04 12:30:00"))
+    fetched.clear()
+    found = pumps.collect(path="in")
+    assert (found.new, found.late) == (1, 1)
+    assert fetched == ["03", *(f"{day:02d}" for day in range(13, 21))]
+    pumps.clean()
+    fetched.clear()
+    assert (
+        pumps.collect(path="in", columns="columns: {pump: {type: text}}").new == 0
+    )  # another reading may read otherwise
+    assert fetched == [*every, "20"]
+
+
+def test_case_35_a_file_that_was_just_written_or_has_rows_without_a_time_is_read_again(
+    pumps: Pumps, fetched: list[str]
+) -> None:
+    pumps.put(HEAD + rows(24), "in/a.csv")
+    pumps.put(HEAD + rows(24, 24) + row(24, when="NA"), "in/b.csv")
+    pumps.put(HEAD + rows(24, 480), "in/c.csv")
+    os.utime(pumps.folder / "in/b.csv", (1, 1))
+    pumps.collect(path="in")
+    pumps.clean()
+    pumps.put(HEAD + rows(24, 504), "in/d.csv")
+    fetched.clear()
+    assert pumps.collect(path="in").lost == 1
+    assert fetched == ["a", "b", "c", "d"]
 
 
 # --- what check says --------------------------------------------------------------------------------------------------

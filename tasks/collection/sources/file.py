@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from expectations.data import SourceContext
 from expectations.durations import Duration
 from expectations.fields import PositiveSpan
-from tasks.collection.addresses import is_elsewhere, locate_files, read_elsewhere, read_here
+from tasks.collection.addresses import is_elsewhere, local_path, locate_files, read_elsewhere, read_here
 from tasks.collection.sources.tables import TableFiles
+
+_SETTLED = 2.0
+"""Seconds after which a change of a file shows in its time."""
 
 
 class FileSource(TableFiles):
@@ -35,3 +40,13 @@ class FileSource(TableFiles):
         if is_elsewhere(name, address):
             return read_elsewhere(name, address, self.timeout, self.max_megabytes)
         return read_here(name, address, self.max_megabytes)
+
+    def mark(self, address: str) -> str:
+        """Return size and time of a file of this machine that has stood for a while: a newer one may change unseen."""
+        if is_elsewhere("", address):
+            return ""
+        try:
+            found = Path(local_path(address)).stat()
+        except OSError:  # which reading it says
+            return ""
+        return f"{found.st_size} {found.st_mtime_ns}" if time.time() - found.st_mtime > _SETTLED else ""

@@ -9,7 +9,7 @@ import io
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -119,17 +119,21 @@ class TableFiles(Source):
         """Read all files, and put them one below the other."""
         frames: dict[str, pl.DataFrame] = {}
         empty, formats = [], set[Format]()
-        for address in self.locate(context):
+        for address, name, mark in self._to_read(context):
+            rows = 0
             for file, content in members(context.name, address, self.fetch(context.name, address), self.max_megabytes):
                 kind = self.format or format_of(file, content)
                 frame = _table(self, kind, file, content, context)
                 formats.add(kind)
+                rows += len(frame)
                 if frame.is_empty():
                     empty.append(file)
                 else:
                     frames[f"{address}/{file}"] = frame.with_columns(
                         pl.lit(value).alias(key) for key, value in _partitions(self.path, address) if key not in frame
                     )
+            if context.files is not None:
+                context.files.found.append((name, mark, rows))
         if not frames:
             raise SourceError(
                 f"rows in the source {context.name!r}",
@@ -145,6 +149,25 @@ class TableFiles(Source):
         if self.row_key is not None:
             table = _with_row_key(table, self.row_key, context)
         return table.with_columns(self._typed(table[column], context, texts=texts) for column in table.columns)
+
+    def mark(self, address: str) -> str:
+        """Say how a file is, by what changes with its content; nothing where that cannot be told."""
+        del address
+        return ""
+
+    def _to_read(self, context: SourceContext) -> Iterator[tuple[str, str, str]]:
+        """Yield the address of each file that is new or changed, a name for it that tells nothing, and how it is."""
+        files, addresses = context.files, list(self.locate(context))
+        marked = []
+        for address in addresses:
+            name = hashlib.blake2b(address.encode(), digest_size=12).hexdigest()
+            marked.append((address, name, "" if files is None else self.mark(address)))
+        known = {} if files is None or self.row_key is not None else files.known
+        fresh = [each for each in marked if not each[2] or known.get(each[1]) != each[2]]
+        fresh = fresh or marked[-1:]
+        if files is not None:
+            files.left_out += [name for _, name, _ in marked if name not in {each[1] for each in fresh}]
+        yield from fresh
 
     def _without_missing(self, values: pl.Series, context: SourceContext) -> pl.Series:
         """Take out the texts that stand for a missing value."""
