@@ -309,7 +309,7 @@ def refuse_names(columns: Sequence[str], *, clock: bool = True) -> None:
         raise SourceError(
             f"columns that differ in more than capitals, and none of {', '.join(sorted(reserved))}",
             ", ".join(kept + alike),
-            "Rename them in the source, or give the source a `prefix`",
+            "Rename them in the source; of two sources one may get a `prefix`. What nothing reads is left out",
         )
 
 

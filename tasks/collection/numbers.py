@@ -44,6 +44,10 @@ class Notation:
 
     def numbers(self, texts: pl.Series) -> pl.Series:
         """Read texts as floats; what is no number is missing."""
+        if self == Notation():
+            found = texts.cast(pl.Float64, strict=False)  # most are written so
+            if found.null_count() == texts.null_count():
+                return found
         return self.plain(texts).cast(pl.Float64, strict=False).alias(texts.name)
 
     def integers(self, texts: pl.Series) -> pl.Series:
@@ -66,18 +70,15 @@ class Notation:
         """
         if texts.null_count() == len(texts):
             return pl.Series(texts.name, [None] * len(texts), dtype=pl.Null)
+        found = _narrowest(texts) if self == Notation() else None  # most are written so
+        if found is not None:
+            return found
         present = pl.select(pl.when(~texts.is_in(list(missing))).then(texts)).to_series() if missing else texts
-        if present.null_count() == len(present):
-            return texts
         text = self.plain(present)
-        if text.null_count() != present.null_count() or text.str.contains(_PADDED).any():
+        if present.null_count() == len(present) or text.null_count() != present.null_count():
             return texts
-        for dtype in (pl.Int64(), pl.Float64()):
-            numbers = text.cast(dtype, strict=False)
-            if numbers.null_count() == text.null_count():
-                rounded = dtype == pl.Float64() and text.str.contains(_LONG).any()
-                return texts if rounded else numbers.alias(texts.name)
-        return texts
+        found = _narrowest(text)
+        return texts if found is None else found.alias(texts.name)
 
     def advice(self, texts: pl.Series) -> str:
         """Say what to declare where texts are numbers in another notation; nothing where they are not."""
@@ -88,6 +89,16 @@ class Notation:
             if text.str.contains(shape).all():
                 return option
         return ""
+
+
+def _narrowest(texts: pl.Series) -> pl.Series | None:
+    """Read texts as integers, else as floats; None where these would not give all of them back."""
+    for dtype in (pl.Int64(), pl.Float64()):
+        numbers = texts.cast(dtype, strict=False)
+        if numbers.null_count() == texts.null_count():
+            odd = rf"{_PADDED}|{_LONG}" if dtype == pl.Float64() else _PADDED
+            return None if texts.str.contains(odd).any() else numbers
+    return None
 
 
 _GROUPS, _COMMAS = r"^[+-]?\d{1,3}(?:,\d{3})+$", r"^[+-]?\d*,\d+$"

@@ -175,8 +175,9 @@ class TableFiles(Source):
             return values
         told = "missing" in self.model_fields_set
         among_others = context.types.get(values.name, "text") != "text"
-        spelled = self.missing if told or among_others else ("",)
-        return pl.select(pl.when(~values.is_in(list(spelled))).then(values).alias(values.name)).to_series()
+        spelled = self.missing if told or among_others else ()
+        found = values.is_in(list(spelled))
+        return pl.select(pl.when(~found).then(values).alias(values.name)).to_series() if found.any() else values
 
     def _typed(self, values: pl.Series, context: SourceContext, *, texts: bool) -> pl.Series:
         """Read a column as numbers where it is to hold such; an undeclared one, where all is text, as what it is."""
