@@ -260,11 +260,18 @@ class Page:
                     return RedirectResponse(f"/usecases/{name}", 303, HEADERS)
         else:
             told = request.query_params.get("told", "")
-        versions = await self.servers.versions(name) or [] if action.takes == "version" else None
+        versions = None
+        if action.takes == "version":
+            versions = await self.servers.versions(name)
+            if versions is None:
+                wrong = (
+                    wrong or "MLflow does not say which versions there are. Start it (`driftwheel up`), then ask again."
+                )
+                versions = []
         return self.show(
             "confirm.html",
             answers,
-            409 if wrong else 200,
+            409 if request.method == "POST" else 200,
             name=name,
             action=action,
             told=told,

@@ -45,7 +45,7 @@ from tasks.stores.database import HELD
 from tasks.stores.findings import Found
 from tasks.stores.presences import Process
 from tasks.stores.releases import CandidateState, Served
-from tests.fronts import serving
+from tests.fronts import always, front, serving
 from tests.pages import HOSTILE, START, Home, find, window
 
 
@@ -611,6 +611,24 @@ def test_without_servers_nothing_is_begun_and_it_says_what_to_do(
     assert 'role="alert"' in done.text
     assert home.database.entries(name) == []
     assert home.database.open_turn(name) is None
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "MLflow names no version"), (500, "MLflow does not say which")])
+def test_that_mlflow_does_not_answer_is_not_said_to_be_no_version(
+    page: Client,
+    home: Home,
+    make_use_case: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    words: str,
+) -> None:
+    name = home.add(make_use_case())
+    with front(fault=always(status)) as mlflow:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.url)
+        asked = Client(application(Settings())).get(f"/usecases/{name}/do/promote")
+    assert asked.status_code == 200
+    assert words in asked.text
+    assert asked.text.count("MLflow") == 2  # which the header links to, too
 
 
 @pytest.mark.parametrize(
