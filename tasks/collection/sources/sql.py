@@ -35,8 +35,8 @@ class SqlSource(Source):
     table: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)?$")] | None = None
     """Instead of a query, a table or view that is read whole; ``schema.table`` where it lies in a schema."""
     timezone: Zone | None = None
-    """Of dates and times in the database that carry no zone, and of ``:since`` and ``:until`` where they are compared
-    with such; the clock's where not given."""
+    """Of dates and times in the database that carry no zone. Where it is not given they are as in files, the clock's in
+    its zone and others in UTC, and ``:since`` and ``:until`` are compared with them in the clock's."""
     timeout: PositiveSpan = Duration.parse("5m")
     """Most that reading may take."""
     max_megabytes: Annotated[int, Field(ge=1)] = 4096
@@ -57,13 +57,19 @@ class SqlSource(Source):
         """Read it in batches, in a transaction that only reads."""
         from tasks.collection.databases import Wanted, read_database
 
-        zone = self.timezone or (context.clock.timezone if context.clock else "UTC")
+        clock = context.clock
+        zone = self.timezone or (clock.timezone if clock else "UTC")
         rows = read_database(
             context, self.address, Wanted(self.query, self.table, zone), self.timeout, self.max_megabytes
         )
         if self.timezone is None:
             return rows
+        kept = clock.column if clock is not None and clock.timezone == zone else None  # read by its other keys, too
         bare = [
-            name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime) and dtype.time_zone is None
+            name
+            for name, dtype in rows.schema.items()
+            if isinstance(dtype, pl.Datetime) and dtype.time_zone is None and name != kept
         ]
-        return rows.with_columns(instants(rows[name], Clock(column=name, timezone=zone)) for name in bare)
+        return rows.with_columns(
+            instants(rows[name], Clock(column=name, timezone=zone), report=context.report) for name in bare
+        )
