@@ -264,10 +264,8 @@ class Page:
         if action.takes == "version":
             versions = await self.servers.versions(name)
             if versions is None:
-                wrong = (
-                    wrong or "MLflow does not say which versions there are. Start it (`driftwheel up`), then ask again."
-                )
-                versions = []
+                silent = "MLflow does not say which versions there are. Start it (`driftwheel up`), then ask again."
+                wrong, versions = wrong or silent, []
         return self.show(
             "confirm.html",
             answers,
