@@ -62,8 +62,9 @@ class FittedText(FittedStep):
         texts = frame.select(to_text(pl.col(self.column), frame.schema[self.column]).alias("text"))["text"]
         known = texts.unique().drop_nulls()
         places = texts.replace_strict(known, range(len(known)), default=None, return_dtype=pl.UInt32)
-        gap = np.nan if self.missing is None else self.missing
-        table = np.array([*map(read, known), [gap] * len(self.makes)], dtype=np.float64)
+        table = np.full((len(known) + 1, len(self.makes)), np.nan if self.missing is None else self.missing)
+        for place, text in enumerate(known):
+            table[place] = read(text)
         rows = places.fill_null(len(known)).to_numpy()
         return frame.with_columns(
             pl.Series(name, numbers[rows], dtype=pl.Float64, nan_to_null=True)
