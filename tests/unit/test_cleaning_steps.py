@@ -89,6 +89,7 @@ def test_halves_are_rounded_to_the_even_digit_and_integers_to_tens() -> None:
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20), st.integers(-12, 12))
 @example([4503599627370495.5, 5e-324, -0.0, 1.005, 2.675], 2)
+@example([1.7976931348623157e308], -6)
 def test_rounding_is_that_of_numpy_to_the_last_bit(values: list[float], digits: int) -> None:
     frame = pl.DataFrame({"x": values}, schema={"x": pl.Float64})
     clean, _ = cleaned({"round": ["x"], "digits": digits}, frame, [{"numeric": ["x"]}])

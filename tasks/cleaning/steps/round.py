@@ -42,8 +42,9 @@ class FittedRound(FittedStep):
         values, factor = numbers_of(frame, self.column), self._factor
         with np.errstate(over="ignore"):
             scaled = values * factor if self.digits >= 0 else values / factor
-        whole = np.rint(scaled) + 0.0  # no -0.0
-        found = np.where(np.abs(scaled) < _WHOLE, whole / factor if self.digits >= 0 else whole * factor, values)
+            whole = np.rint(scaled) + 0.0  # no -0.0
+            rounded = whole / factor if self.digits >= 0 else whole * factor
+        found = np.where(np.abs(scaled) < _WHOLE, rounded, values)
         return frame.with_columns(pl.Series(self.column, found, dtype=pl.Float64, nan_to_null=True))
 
     def row(self, out: RowWriter) -> None:
