@@ -61,6 +61,7 @@ MEDIA: dict[bytes, Media] = {
 }
 """Content type -> how a body is read."""
 _UNSET = msgspec.UNSET
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
 _NUL = rb"\u0000"
 _MAX_ORDERS = 32
 _MAX_UNKNOWN = 64
@@ -145,13 +146,16 @@ class Reader:
             (column.name, self.fields[column.name], checks.get(column.name) or CHECKS[column.type])
             for column in columns
         ]
+        # msgspec takes no name that JSON escapes: one is asked for under another, so that such a body is read by value
+        escaped = {name for name in self.fields if _ESCAPED.search(name)}
+        asked = self._needed | escaped
         self.row_type: type[Row] = msgspec.defstruct(
             "Row",
             [
-                (self.fields[name], self._types[name], *(() if name in self._needed else (None,)))
-                for name in sorted(self.fields, key=lambda name: name not in self._needed)
+                (self.fields[name], self._types[name], *(() if name in asked else (None,)))
+                for name in sorted(self.fields, key=lambda name: name not in asked)
             ],
-            rename={field: name for name, field in self.fields.items()},
+            rename={field: f"({field})" if name in escaped else name for name, field in self.fields.items()},
             gc=False,
         )
         column_of = {field: name for name, field in self.fields.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import fsspec
+import numpy as np
 import polars as pl
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -29,6 +31,7 @@ from tasks.bundles.bundle import BundleColumn
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.collection.sources.file import FileSource
+from tasks.monitoring.report import draw_report
 from tasks.stores.lake import Lake
 from tests.conftest import instant
 
@@ -729,3 +732,31 @@ def test_case_25_a_name_in_backticks_is_shown_in_what_is_refused() -> None:
         parse_expression("`a b` + 'x'")
     with pytest.raises(ExpressionError, match="`a b\\(1\\)`"):
         parse_expression("`a b`(1)")
+
+
+def test_case_25_columns_of_any_name_are_drawn_and_described(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {name: random.normal(size=300) if at % 2 else random.choice(["a", "b"], 300) for at, name in enumerate(NAMES)}
+    )
+    drawn = draw_report(tmp_path, "pumps", frame, frame, name="w", tags=[])
+    (stored,) = tmp_path.rglob(f"{drawn.snapshot}*")
+    text = json.dumps(json.loads(stored.read_text()), ensure_ascii=False)
+    assert all(json.dumps(name, ensure_ascii=False)[1:-1] in text for name in NAMES)
+
+
+def test_case_25_columns_of_any_name_are_asked_for() -> None:
+    columns = [BundleColumn(name=name, type="number") for name in NAMES]
+    reader = Reader(columns)
+    written = {name: float(at) for at, name in enumerate(NAMES)}
+    for body in (
+        {"dataframe_records": [written]},
+        {"dataframe_split": {"columns": NAMES, "data": [list(written.values())]}},
+        {"inputs": {name: [value] for name, value in written.items()}},
+    ):
+        ((asked,), _) = reader.read(json.dumps(body).encode())
+        assert {name: getattr(asked, field) for name, field in reader.fields.items()} == written
+    lines = io.StringIO(newline="")
+    csv.writer(lines).writerows([NAMES, list(written.values())])
+    ((asked,), _) = reader.read(lines.getvalue().encode(), "csv")
+    assert {name: getattr(asked, field) for name, field in reader.fields.items()} == written
