@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -53,6 +54,7 @@ class Linear(Family):
     the penalty on squared weights: `alpha` of `Ridge`, one over `C` of `LogisticRegression`.
     """
 
+    weighs: ClassVar = True
     examples: ClassVar = ({"family": "linear"}, {"family": "linear", "l2": 0.1})
     family: Literal["linear"]
     l2: Positive = 1.0
@@ -108,7 +110,9 @@ class _Design(NamedTuple):
 
 
 def _design(rows: Rows) -> _Design:
-    """Standardise numbers, mark missing ones, and give each category a column; features never known are left out.
+    """Standardise numbers, mark missing ones, and give each category a column.
+
+    Features that are not known in any row that counts are left out.
 
     Raises
     ------
@@ -117,32 +121,33 @@ def _design(rows: Rows) -> _Design:
     """
     from scipy import sparse
 
+    weight = np.ones(len(rows.label)) if rows.weight is None else rows.weight
     blocks: list[Any] = []
     columns: list[_Column] = []
     start = 0
     for at, name in enumerate(rows.features):
         values = rows.matrix[:, at]
         gaps = np.isnan(values)
-        if gaps.all():
+        if not weight[~gaps].any():
             continue
         codes, mean, scale = None, 0.0, 1.0
         if name in rows.categorical:
             codes, places = np.unique(values, return_inverse=True)
             ones = (np.ones(len(values)), (np.arange(len(values)), places))
             block = sparse.csr_matrix(ones, shape=(len(values), len(codes)))
-            averages = np.bincount(places, minlength=len(codes)) / len(values)
+            averages = np.bincount(places, weight, len(codes)) / weight.sum()
         else:
             with np.errstate(over="ignore", invalid="ignore"):
-                mean = float(values[~gaps].mean())
+                mean = float(np.average(values[~gaps], weights=weight[~gaps]))
                 away = np.where(gaps, 0.0, values - mean)
-                scale = float(away.std())
+                scale = math.sqrt(np.average(away**2, weights=weight))
             if not np.isfinite([mean, scale]).all():
                 raise TrainingError(
                     f"numbers in {name} that can be added up", "some that are too large", "Scale or clip them"
                 )
             scale = scale or 1.0
             block = np.column_stack([away / scale, gaps]) if gaps.any() else (away / scale)[:, None]
-            averages = block.mean(axis=0)
+            averages = np.average(block, axis=0, weights=weight)
             averages[0] = 0.0
         columns.append(_Column(at, start, mean, scale, codes, averages))
         blocks.append(block)
@@ -158,7 +163,7 @@ def _solve(l2: float, matrix: Matrix | csr_matrix, rows: Rows) -> tuple[Matrix, 
     from sklearn.linear_model import LogisticRegression, Ridge
 
     if _LINKS[rows.task] == "identity":
-        ridge = Ridge(alpha=l2, tol=_RIDGE_TOLERANCE).fit(matrix, rows.label)
+        ridge = Ridge(alpha=l2, tol=_RIDGE_TOLERANCE).fit(matrix, rows.label, rows.weight)
         return ridge.coef_[:, None], np.array([ridge.intercept_])
     known = np.unique(rows.label)
     classes = max(2, len(rows.classes))
@@ -167,7 +172,7 @@ def _solve(l2: float, matrix: Matrix | csr_matrix, rows: Rows) -> tuple[Matrix, 
             f"rows of all {classes} classes", f"rows of {len(known)}", "Check the label, or lengthen `model.window`"
         )
     logistic = LogisticRegression(C=1.0 / l2, max_iter=_MAX_ITERATIONS, tol=_LOGISTIC_TOLERANCE)
-    logistic.fit(matrix, rows.label)
+    logistic.fit(matrix, rows.label, rows.weight)
     weights, intercept = logistic.coef_.T, logistic.intercept_
     if _LINKS[rows.task] == "softmax" and weights.shape[1] == 1:  # of two classes it says how far one is ahead
         halves = np.array([-0.5, 0.5])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,18 @@ def test_of_two_classes_told_apart_as_several_both_have_half() -> None:
     one, both = fit(two), fit(several)
     np.testing.assert_allclose(both.predict(two.matrix)[:, 1], one.predict(two.matrix), rtol=1e-9)
     np.testing.assert_allclose(both.contributions(two.matrix)[:, 0], -both.contributions(two.matrix)[:, 1])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_row_of_weight_two_is_two_rows(task: str) -> None:
+    rows = some_rows(task)
+    weight = np.random.default_rng(3).integers(1, 4, len(rows.label))
+    again = np.repeat(np.arange(len(weight)), weight)
+    weighted = fit(replace(rows, weight=weight.astype(float)))
+    repeated = fit(replace(rows, matrix=rows.matrix[again], label=rows.label[again]))
+    np.testing.assert_allclose(weighted.predict(rows.matrix), repeated.predict(rows.matrix), rtol=1e-5, atol=1e-5)
+    plain = fit(rows).predict(rows.matrix)
+    assert np.abs(weighted.predict(rows.matrix) - plain).max() > 1e-3
 
 
 def test_a_feature_without_any_value_adds_nothing() -> None:
