@@ -6,7 +6,7 @@ A family is declared among the candidates, learns from rows, and runs what it re
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol, Self
@@ -130,6 +130,10 @@ class Family(Part):
     def misfits(self, task: Task) -> Mapping[str, str]:
         """Return the fields that do not fit a task, and why; none where it can learn."""
         del task
+        return {}
+
+    def takes_as_numbers(self) -> Mapping[str, Sequence[str]]:
+        """Return the features that fields name, by field: they have to be numbers, and not codes of categories."""
         return {}
 
     @property

@@ -6,6 +6,7 @@ Models are frozen and strict, and an unknown key is an error. A step is tagged b
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -79,6 +80,7 @@ class UseCase(Strict):
             *self._impossible_times(),
             *self._impossible_label(),
             *self._impossible_metrics(),
+            *self._impossible_features(),
             *self._impossible_policy(),
         ]
         if problems:
@@ -178,6 +180,30 @@ class UseCase(Strict):
             problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]
             if self.model.weights is not None and not candidate.weighs:
                 problems.append(f"model.candidates.{index}.family: {candidate.family} knows no `model.weights`")
+        return problems
+
+    def _impossible_features(self) -> list[str]:
+        """Say which features that candidates name are none, or no numbers."""
+        categories: dict[str, bool] = {}
+        begun: set[str] = set()
+        for step in self.features:
+            made = step.makes()
+            if not made:  # the names depend on the rows, and begin with what is read
+                begun |= step.reads({}).keys()
+            for name in made:
+                known = categories.get(name, False)
+                categories[name] = known if step.makes_categories is None else step.makes_categories
+        problems = []
+        for index, candidate in enumerate(self.model.candidates):
+            for field, names in candidate.takes_as_numbers().items():
+                for name in names:
+                    path = f"model.candidates.{index}.{field}.{name}"
+                    if name not in categories and not name.startswith(tuple(begun)):
+                        near = difflib.get_close_matches(name, categories, n=1)
+                        rest = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(categories)}"
+                        problems.append(f"{path}: no feature of this name; {rest}")
+                    elif categories.get(name):
+                        problems.append(f"{path}: codes of categories have no order; take it out")
         return problems
 
     def _impossible_policy(self) -> list[str]:

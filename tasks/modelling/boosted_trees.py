@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -12,7 +14,8 @@ from expectations.errors import TrainingError
 from expectations.families import Matrix, Report, Rows, Scores, StopsEarly, Task
 from expectations.fields import Positive
 from tasks.modelling.importance import shares
-from tasks.modelling.predictors import TreePredictor
+from tasks.modelling.predictors import TreePredictor, allow_threads, parameter_names
+from tasks.modelling.processors import available_processors
 
 MODEL = "model.txt"
 _OF_CLASSES = ("multiclass", "multiclassova")
@@ -21,6 +24,16 @@ _OBJECTIVES = {
     "multiclass_classification": {"objective": "multiclass"},
     "regression": {"objective": "regression"},
 }
+_OBJECTIVE_NAMES = {
+    "l2": "regression",
+    "l1": "regression_l1",
+    "huber": "huber",
+    "poisson": "poisson",
+    "quantile": "quantile",
+}
+_WITH_ALPHA = ("huber", "quantile")
+_NEVER_MONOTONE = ("l1", "quantile")
+"""LightGBM sets their leaves anew from the rows in them."""
 
 
 class FittedTrees:
@@ -45,11 +58,19 @@ class FittedTrees:
 
 
 class LightGBM(StopsEarly):
-    """Gradient-boosted trees of LightGBM, its ideas in plain words; `params` passes its own on."""
+    """Gradient-boosted trees of LightGBM, its ideas in plain words; `params` passes its own on.
+
+    A regression may have another `objective`: `l1` for the median, `huber` where some labels are far off, `poisson` for
+    counts, `quantile` for the value that a share `alpha` of labels lies below. `monotone` says of features that more of
+    them can only raise a prediction (1) or lower it (-1), all others being equal. It takes as many threads as the
+    container may use.
+    """
 
     examples: ClassVar = (
         {"family": "lightgbm", "rounds": 40, "leaves": 7},
         {"family": "lightgbm", "rounds": 20, "patience": None, "params": {"boosting": "goss"}},
+        {"family": "lightgbm", "rounds": 20, "monotone": {"x": 1, "y": -1}, "row_fraction": 0.8, "l1": 0.1},
+        {"family": "lightgbm", "rounds": 20, "objective": "quantile", "alpha": 0.9},
     )
     weighs: ClassVar = True
     family: Literal["lightgbm"]
@@ -58,14 +79,44 @@ class LightGBM(StopsEarly):
     leaves: Annotated[int, Field(ge=2)] = 31
     min_rows_in_leaf: Annotated[int, Field(ge=1)] = 20
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the features that a tree is drawn."""
+    row_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the rows that a tree is drawn."""
+    l1: Annotated[float, Field(ge=0)] = 0.0
     l2: Annotated[float, Field(ge=0)] = 0.0
+    min_gain: Annotated[float, Field(ge=0)] = 0.0
+    """What a split has to lower the loss by."""
+    objective: Literal["l2", "l1", "huber", "poisson", "quantile"] | None = None
+    """Of a regression; null is `l2`."""
+    alpha: Positive | None = None
+    """The share of `quantile`, or the error from which on `huber` counts it plainly and not squared."""
+    monotone: dict[str, Literal[-1, 1]] = Field({})
     patience: Annotated[int, Field(ge=1)] | None = 20
     """Rounds without progress before training stops; null trains all rounds."""
     params: dict[str, float | int | str | bool] = Field({})
 
     def misfits(self, task: Task) -> dict[str, str]:
-        """Return its name where it has no objective for a task."""
-        return {} if task in _OBJECTIVES else {"family": f"lightgbm has no objective for {task}"}
+        """Return its name where it has no objective for a task, and what LightGBM would refuse or pass over."""
+        if task not in _OBJECTIVES:
+            return {"family": f"lightgbm has no objective for {task}"}
+        found: dict[str, str] = {}
+        if self.objective is not None and task != "regression":
+            found["objective"] = f"{self.objective} is one of regressions; leave it out"
+        if self.objective is not None and "objective" in self.params:
+            found["params.objective"] = f"`objective` says {self.objective}; leave out one of them"
+        if self.objective == "quantile" and not (self.alpha is not None and self.alpha < 1):
+            found["alpha"] = "say which quantile, between 0 and 1: 0.9 is the value that nine of ten labels lie below"
+        if self.alpha is not None and self.objective not in _WITH_ALPHA:
+            found["alpha"] = f"it is for the objectives {' and '.join(_WITH_ALPHA)}; leave it out"
+        if self.monotone and task == "multiclass_classification":
+            found["monotone"] = "each class has a score of its own, so that no probability would be; leave it out"
+        elif self.monotone and self.objective in _NEVER_MONOTONE:
+            found["monotone"] = f"LightGBM cannot with {self.objective}; take another objective, or leave it out"
+        return found | {f"params.{name}": why for name, why in _unknown(self.params).items()}
+
+    def takes_as_numbers(self) -> dict[str, tuple[str, ...]]:
+        """Return the features that are to be monotone."""
+        return {"monotone": tuple(self.monotone)}
 
     @property
     def length(self) -> int:
@@ -85,11 +136,14 @@ class LightGBM(StopsEarly):
         names = [f"f{index}" for index in range(len(train.features))]  # LightGBM refuses some characters in names
         settings: dict[str, Any] = {
             **_OBJECTIVES[train.task],
+            **self._chosen(train),
             "learning_rate": self.learning_rate,
             "num_leaves": self.leaves,
             "min_data_in_leaf": self.min_rows_in_leaf,
             "feature_fraction": self.feature_fraction,
+            "lambda_l1": self.l1,
             "lambda_l2": self.l2,
+            "min_gain_to_split": self.min_gain,
             "seed": seed,
             "deterministic": True,
             "force_row_wise": True,
@@ -115,6 +169,7 @@ class LightGBM(StopsEarly):
             sets, set_names = [lightgbm.Dataset(known, valid.label, reference=data)], ["valid"]
             if self.patience:
                 callbacks.append(lightgbm.early_stopping(self.patience, verbose=False))
+        allow_threads(available_processors())
         try:
             booster = lightgbm.train(
                 settings,
@@ -135,10 +190,52 @@ class LightGBM(StopsEarly):
         recipe = self.model_copy(update={"rounds": rounds, "patience": None})
         return FittedTrees(_Named(booster, train.features), recipe, train.task)
 
+    def _chosen(self, rows: Rows) -> dict[str, Any]:
+        """Return LightGBM's settings for what is declared and need not be.
+
+        Raises
+        ------
+        TrainingError
+            If a category is to be monotone, at which LightGBM would end the process.
+        """
+        unordered = sorted(self.monotone.keys() & set(rows.categorical))
+        if unordered:
+            raise TrainingError(
+                "numbers where `monotone` names a feature",
+                f"codes of categories in {', '.join(unordered)}",
+                "Take them out of `monotone`, or make them numbers in `features`",
+            )
+        found: dict[str, Any] = {}
+        if self.objective is not None:
+            found["objective"] = _OBJECTIVE_NAMES[self.objective]
+        if self.alpha is not None:
+            found["alpha"] = self.alpha
+        if self.row_fraction < 1:
+            found |= {"bagging_fraction": self.row_fraction, "bagging_freq": 1}
+        if self.monotone:  # one that `select` left out binds nothing
+            found["monotone_constraints"] = [self.monotone.get(name, 0) for name in rows.features]
+        return found
+
     @classmethod
     def load(cls, folder: Path) -> TreePredictor:
         """Return a predictor of the text model in `folder`."""
         return TreePredictor((folder / MODEL).read_text(encoding="utf-8"))
+
+
+def _unknown(params: Mapping[str, object]) -> dict[str, str]:
+    """Return the names of parameters that LightGBM does not know, or would not hear, and why."""
+    if not params:
+        return {}
+    names, found = parameter_names(), {}
+    own = {other: name for name, others in names.items() for other in others}
+    for name in params:
+        if name in own:  # ours, under the first name, would win over it
+            found[name] = f"write {own[name]}, which it is another name of"
+        elif name not in names:
+            near = difflib.get_close_matches(name, [*names, *own], n=1)
+            meant = own.get(near[0], near[0]) if near else ""
+            found[name] = "LightGBM has no such parameter" + (f"; did you mean {meant!r}?" if meant else "")
+    return found
 
 
 def _without_negative(matrix: Matrix, codes: list[int]) -> Matrix:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import logging
 import struct
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ from tasks.modelling.quickscorer import QuickScorer
 _FLOAT64, _ROW_MAJOR = 1, 1
 _NORMAL, _RAW, _CONTRIBUTIONS = 0, 1, 3
 _PERMUTATIONS = 32
+_NAMES_BYTES = 1 << 16
 _PROBES, _TIMED, _MEASUREMENTS = 512, 100, 3
 _log = logging.getLogger("driftwheel.modelling")
 _ONE_THREAD = b"num_threads=1"
@@ -44,6 +46,20 @@ def _library() -> ctypes.CDLL:
 def _check(status: int) -> None:
     if status:
         raise BundleError("a model LightGBM can run", _library().LGBM_GetLastError().decode(), "Train again")
+
+
+def allow_threads(count: int) -> None:
+    """Let LightGBM take so many threads at most, in all that this process does with it."""
+    _check(_library().LGBM_SetMaxThreads(count))
+
+
+@cache
+def parameter_names() -> Mapping[str, Sequence[str]]:
+    """Return LightGBM's parameters, and the other names of each."""
+    length, text = ctypes.c_int64(), ctypes.create_string_buffer(_NAMES_BYTES)
+    _check(_library().LGBM_DumpParamAliases(ctypes.c_int64(_NAMES_BYTES), ctypes.byref(length), text))
+    found: dict[str, list[str]] = json.loads(text.value)
+    return found
 
 
 class NativeTrees:

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.families import Vector
-from tasks.modelling.links import sigmoid
+from tasks.modelling.links import exponential, sigmoid
 
 #: LightGBM takes values this close to zero for zero (`kZeroThreshold`, a float32).
 _TINY = struct.unpack("f", struct.pack("f", 1e-35))[0]
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING_SHIFT, _MISSING = 1, 2, 2, 3
 _ZERO_IS_MISSING, _NAN_IS_MISSING = 1, 2
+_LOGARITHMIC_OBJECTIVES = ("poisson", "gamma", "tweedie")
 _PLAIN_OBJECTIVES = ("regression", "regression_l1", "huber", "fair", "quantile", "mape")
 MAX_BYTES = 16 << 20
 
@@ -89,6 +90,8 @@ def presentation_of(objective: str) -> Present | None:
         return lambda scores: sigmoid(scores, slope)
     if name in _PLAIN_OBJECTIVES and "sqrt" not in settings:
         return lambda scores: scores
+    if name in _LOGARITHMIC_OBJECTIVES:
+        return exponential
     return None
 
 

@@ -59,6 +59,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "absolute error": {"objective": "regression_l1"},
     "a quantile": {"objective": "quantile", "alpha": 0.9},
     "huber": {"objective": "huber"},
+    "counts": {"objective": "poisson"},
+    "positive values": {"objective": "gamma"},
+    "positive values and zeros": {"objective": "tweedie", "tweedie_variance_power": 1.3},
+    "only up": {"objective": "regression", "monotone_constraints": [1, -1, 0, 0, 0]},
     "zero is missing": {"objective": "regression", "zero_as_missing": True},
     "nothing is missing": {"objective": "regression", "use_missing": False},
     "stumps": {"objective": "binary", "num_leaves": 2},
@@ -128,12 +132,29 @@ def test_scores_beyond_what_a_sigmoid_can_take() -> None:
     assert quick.predict(rows).min() == 0.0
 
 
+def test_logarithms_beyond_what_a_number_can_be() -> None:
+    booster = learn(objective="poisson", learning_rate=0.5)
+    lines = booster.model_to_string().splitlines()
+    large = [
+        "leaf_value=" + " ".join(f"{800 * float(value):.17g}" for value in line[11:].split())
+        if line.startswith("leaf_value=")
+        else line
+        for line in lines
+        if not line.startswith("tree_sizes=")
+    ]
+    text = "\n".join([*large, ""])
+    loaded, quick = lightgbm.Booster(model_str=text), QuickScorer.of(text)
+    assert quick is not None
+    rows = odd_rows(quick, 500)
+    np.testing.assert_array_equal(quick.predict(rows), loaded.predict(rows))
+    assert np.isinf(quick.predict(rows)).any()
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"objective": "regression", "linear_tree": True},
         {"objective": "regression", "min_data_in_leaf": 2900},  # of a single leaf each
-        {"objective": "poisson"},
         {"objective": "regression", "reg_sqrt": True},
         {"objective": "cross_entropy"},
         {"objective": "regression", "num_leaves": 65, "min_data_in_leaf": 1},
