@@ -133,10 +133,18 @@ def test_what_fits_is_taken() -> None:
     ],
 )
 def test_a_feature_that_is_none_is_said_with_its_line(make_use_case: Make, monotone: dict[str, int], why: str) -> None:
-    changes = {"model.candidates": [{"family": "lightgbm", "monotone": monotone}]}
+    changes = {
+        "features": [{"numeric": ["temp", "hum"]}, {"encode": ["weathersit"]}],
+        "model.candidates": [{"family": "lightgbm", "monotone": monotone}],
+    }
     with pytest.raises(UseCaseError, match=why) as raised:
         load_use_case(str(make_use_case(changes=changes)))
     assert all(problem.line for problem in raised.value.problems)
+
+
+def test_codes_that_were_scaled_are_numbers(make_use_case: Make) -> None:
+    changes = {"model.candidates": [{"family": "lightgbm", "monotone": {"weathersit": -1}}]}
+    assert load_use_case(str(make_use_case(changes=changes))).spec.features  # bikes encodes it, and scales it then
 
 
 def test_a_feature_whose_name_the_rows_tell_may_be_named(make_use_case: Make) -> None:
