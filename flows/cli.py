@@ -19,6 +19,7 @@ from flows.commands import (
     local_stack,
     new,
     parts,
+    quarantine,
     rows,
     use_cases,
     versions,
@@ -49,7 +50,7 @@ for _command in (
     *(flow_runs.run, flow_runs.replay, flow_runs.score, flow_runs.report),
     *(deciding.backtest, deciding.decide),
     *(versions.promote, versions.deploy, versions.rollback),
-    *(keys.keys, ledger.why, rows.rows, alert.alert),
+    *(keys.keys, ledger.why, rows.rows, quarantine.quarantine, alert.alert),
 ):
     main.add_command(_command)
 

@@ -101,15 +101,20 @@ def _rows(
         return (_served(usecase, lake, releases, rows, secret) if table == "predictions" else rows), [moment, "id"]
     if as_of is not None:
         rows = Known(lake, spec, as_of).visible(rows)
-    present = rows.collect_schema().names()
-    collected = collected_with(lake).get("personal", "").split(", ") if spec.personal else []
-    hidden = [
-        column
-        for column, how in spec.personal.items()
-        if how == "drop" or (how == "hash" and f"{column}: hash" not in collected)  # declared after it was collected
-    ]
+    present, hidden = rows.collect_schema().names(), hidden_columns(usecase, lake)
     order = dict.fromkeys((spec.time_column, *spec.keys, BATCH))
     return rows.drop(hidden, strict=False), [name for name in order if name in present and name not in hidden]
+
+
+def hidden_columns(usecase: LoadedUseCase, lake: Lake) -> list[str]:
+    """Return columns that may hold personal values as they came: declared so after rows were collected."""
+    personal = usecase.spec.personal
+    collected = collected_with(lake).get("personal", "").split(", ") if personal else []
+    return [
+        column
+        for column, how in personal.items()
+        if how == "drop" or (how == "hash" and f"{column}: hash" not in collected)
+    ]
 
 
 def _served(

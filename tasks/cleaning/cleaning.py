@@ -15,7 +15,7 @@ from tasks.cleaning.repair import repair
 from tasks.cleaning.suite import Outcome, validate
 from tasks.stores.lake import BATCH, Lake, Version
 
-_APPLICATION = "clean"
+APPLICATION = "clean"
 REASONS = "_reasons"
 
 
@@ -62,8 +62,8 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
         If another process cleaned meanwhile; what it wrote stands.
     """
     spec = usecase.spec
-    done = lake.transaction("clean", _APPLICATION)
-    set_apart = lake.transaction("quarantine", _APPLICATION)
+    done = lake.transaction("clean", APPLICATION)
+    set_apart = lake.transaction("quarantine", APPLICATION)
     waiting = lake.collect("raw", lake.scan("raw").filter(pl.col(BATCH) > done)).sort(BATCH, maintain_order=True)
     if waiting.is_empty():
         return Cleaned(0, 0, (), (), {}, (), (), _version(lake), done)
@@ -71,8 +71,8 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
         waiting = waiting.unique([*spec.keys], keep="last", maintain_order=True)
     batch = int(waiting[BATCH].max())  # type: ignore[arg-type] # an integer column
     outcomes = validate(usecase, waiting)
-    held = tuple(_say(outcome, len(waiting)) for outcome in outcomes if outcome.holds)
-    warnings = tuple(_say(outcome, len(waiting)) for outcome in outcomes if not outcome.success and not outcome.holds)
+    held = tuple(say(outcome, len(waiting)) for outcome in outcomes if outcome.holds)
+    warnings = tuple(say(outcome, len(waiting)) for outcome in outcomes if not outcome.success and not outcome.holds)
     summary = tuple(
         (outcome.name, "pass" if outcome.success else "hold" if outcome.holds else "warn", len(outcome.failing))
         for outcome in outcomes
@@ -103,7 +103,7 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
 
 
 def _write(lake: Lake, table: Literal["quarantine", "clean"], rows: pl.DataFrame, batch: int, follows: int) -> None:
-    if not lake.append(table, rows, transactions={_APPLICATION: batch}, follows=follows):
+    if not lake.append(table, rows, transactions={APPLICATION: batch}, follows=follows):
         raise TurnTakenError(
             f"to write batch {batch} of {lake.usecase} to {table}",
             "another process that cleaned meanwhile",
@@ -111,7 +111,8 @@ def _write(lake: Lake, table: Literal["quarantine", "clean"], rows: pl.DataFrame
         )
 
 
-def _say(outcome: Outcome, rows: int) -> str:
+def say(outcome: Outcome, rows: int) -> str:
+    """Say which expectation was broken, and by how many rows."""
     if outcome.error is not None:
         return f"{outcome.name}: could not be evaluated ({outcome.error})"
     return f"{outcome.name}: {len(outcome.failing)} of {rows} rows failed" if outcome.level == "row" else outcome.name

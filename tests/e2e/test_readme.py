@@ -163,6 +163,12 @@ AS = {
 """Commands that are typed with, or as, another one."""
 STACK, VAULT, CI = "tests/containers/test_stack.py", "tests/containers/test_vault.py", ".ci/run"
 ELSEWHERE = {
+    "driftwheel quarantine USECASE list": ("tests/unit/test_quarantine.py", 'call("list")'),
+    "driftwheel quarantine USECASE replay": ("tests/unit/test_quarantine.py", 'call("replay")'),
+    "driftwheel quarantine USECASE release --reason EXPECTATION": (
+        "tests/unit/test_quarantine.py",
+        'call("release", "--reason", BIKERS)',
+    ),
     "make demo": ("tests/e2e/test_replay.py", "as `make demo` does"),
     "make test": (CI, "make test\n"),
     "make test-browser": (CI, "make test-browser"),

@@ -67,6 +67,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "doctor": [],
     "why": ["rentals"],
     "rows": ["rentals", "clean"],
+    "quarantine": ["rentals", "list"],
     "alert list": [],
     "alert test": ["rentals"],
     "alert acknowledge": ["rentals", "held"],
@@ -101,6 +102,7 @@ ASK_DATABASE = (
     "status",
     "why",
     "rows",
+    "quarantine",
     "alert list",
     "alert test",
     "alert acknowledge",
@@ -399,7 +401,7 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
 @surrounding
 def no_home(place: Place) -> Iterator[Says]:
     place.emptied = True
-    unknown = ("rows", "score", "report", "alert test", *ASK_SERVERS)
+    unknown = ("rows", "quarantine", "score", "report", "alert test", *ASK_SERVERS)
     yield {
         **dict.fromkeys(unknown, "a use case: one of bikes, flights, or a folder .*found +'rentals'"),
         "why": "a use case with decisions",
