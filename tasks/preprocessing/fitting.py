@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import polars as pl
 
@@ -68,8 +68,8 @@ def fit_program(
     Raises
     ------
     TrainingError
-        If a column is absent, holds nothing in all training rows, is not what a step reads it as, or stays a text in
-        the end.
+        If a column is absent, holds nothing in all training rows, is not what a step reads it as, is repaired in
+        training rows and cannot be in requests, or stays a text in the end.
     """
     kinds = input_kinds(steps, {name: _held(dtype) for name, dtype in frame.schema.items()})
     absent = sorted(set(kinds) - set(frame.columns))
@@ -82,6 +82,7 @@ def fit_program(
     inputs = tuple(Input(name, kind) for name, kind in kinds.items())
     _refuse_empty(frame.select(list(kinds)), "the training rows")
     working = _read_inputs(inputs, frame)
+    _refuse_unserved(cleaning, kinds)
     repairs = tuple(fitted for step in cleaning for fitted in step.served(kinds))
     fitted: list[FittedStep] = []
     features: dict[str, None] = {}
@@ -117,6 +118,21 @@ def fit_program(
     categorical = {name: None for name in categorical if name in features}
     program = FeatureProgram(inputs, repairs, tuple(fitted), tuple(features), tuple(categorical))
     return FittedProgram(program, matrix_of(working, program.features))
+
+
+def _refuse_unserved(cleaning: Sequence[CleaningStep], kinds: Mapping[str, Kind]) -> None:
+    """Refuse what cleaning repairs as one kind and features read as another: in requests it would stay as it is."""
+    for step in cleaning:
+        repaired = {touched for each in step.served(kinds) for touched in each.touches}
+        for kind in get_args(Kind):
+            could = {touched for each in step.served(dict.fromkeys(step.reads(), kind)) for touched in each.touches}
+            for column in sorted((could & kinds.keys()) - repaired):
+                name = next(iter(type(step).model_fields))
+                raise TrainingError(
+                    f"features that read {column} as the {kind} that `{name}` repairs",
+                    f"it read as a {kinds[column]}: training rows would be repaired, and requests would not",
+                    f"Let a step read it as a {kind}, or take it out of `{name}`",
+                )
 
 
 def _name(step: FeatureStep) -> str:

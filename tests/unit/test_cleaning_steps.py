@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from expectations.errors import TrainingError
 from expectations.parts import CleaningStep, FeatureStep, Repaired
 from expectations.slots import CLEANING, FEATURES
 from tasks.cleaning.repair import repair
@@ -96,3 +97,21 @@ def test_rounding_is_that_of_numpy_to_the_last_bit(values: list[float], digits: 
     few = [value for value in values if abs(value) < 1e3]
     rounded = [found for value, found in zip(values, clean["x"], strict=True) if abs(value) < 1e3]
     np.testing.assert_array_equal(rounded, np.round(few, digits))
+
+
+@pytest.mark.parametrize(
+    ("step", "read"),
+    [
+        ({"clip": {"columns": ["n"], "max": 2}}, {"encode": ["n"]}),
+        ({"round": ["n"], "digits": 0}, {"frequency": ["n"]}),
+        ({"bounds": {"columns": ["n"], "max": 2}}, {"one_hot": ["n"]}),
+    ],
+)
+def test_what_requests_could_not_be_repaired_of_is_refused(step: dict[str, Any], read: dict[str, Any]) -> None:
+    """Numbers that are read as categories were repaired in training rows alone, and nothing said so."""
+    frame = pl.DataFrame({"n": [1.0, 2.0, 3.0], "x": [1.0, 2.0, 3.0]})
+    declared, name = CLEANINGS.validate_json(json.dumps([step])), next(iter(step))
+    features = STEPS.validate_json(json.dumps([read]))
+    with pytest.raises(TrainingError, match=rf"read n as the number that `{name}` repairs.*read as a text"):
+        fit_program(features, frame, declared)
+    fit_program(STEPS.validate_json(json.dumps([{"numeric": ["x"]}])), frame, declared)  # not read at all
