@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -48,7 +49,9 @@ def rows(
     from tasks.stores.releases import Releases
 
     settings = read_settings()
-    loaded = settings.use_case(usecase.removesuffix(REPLAY), usecase if usecase.endswith(REPLAY) else None)
+    replayed = usecase.endswith(REPLAY) and not Path(usecase).exists()  # a folder may be named so
+    loaded = settings.use_case(usecase.removesuffix(REPLAY) if replayed else usecase)
+    loaded = loaded.renamed(loaded.name + REPLAY) if replayed else loaded
     shown = newest_rows(
         loaded,
         Lake(settings.lake or str(settings.folder / "lake"), loaded.name),

@@ -233,6 +233,29 @@ def test_journaled_rows_are_columns_beside_what_was_answered(
     assert "hum" not in row
 
 
+def test_what_a_replay_asked_and_was_answered_of_several_classes(make_use_case: Make, home: Path, call: Call) -> None:
+    folder, at = make_use_case(changes={"personal": {"weathersit": "hash"}}), instant("2011-03-05")
+    lake = Lake(str(home / "lake"), "rentals-replay")
+    answer = {"id": ["a"], "event_time": [at], "served_at": [at], "version": ["1"], "bundle": ["gone"]}
+    frame = pl.DataFrame({**answer, "prediction": [[0.25, 0.75]], "row": ["{}"]})
+    lake.append(
+        "predictions",
+        frame.cast({name: pl.Datetime("us", "UTC") for name in ("event_time", "served_at")}),
+        transactions={"test": 1},
+    )
+    (row,) = objects(call(f"{folder}-replay", "predictions", "--json"))
+    assert row == {
+        "served_at": at.isoformat(),
+        "event_time": at.isoformat(),
+        "id": "a",
+        "bundle": "gone",  # what it was asked with nobody can say any more
+        "version": "1",
+        "prediction": [0.25, 0.75],
+    }
+    assert call(f"{folder}-replay", "predictions", "--csv").stdout.endswith('"[0.25, 0.75]"\n')
+    assert call(str(folder), "predictions").exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("where", "kept"),
     [
