@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from expectations.errors import TrainingError
 from expectations.families import Matrix, Report, Rows, Scores, StopsEarly, Task
-from expectations.fields import Positive
+from expectations.fields import Positive, Strict
 from tasks.modelling.importance import shares
 from tasks.modelling.predictors import TreePredictor, allow_threads, parameter_names
 from tasks.modelling.processors import available_processors
@@ -57,6 +58,25 @@ class FittedTrees:
         return shares(dict(zip(self.booster.feature_name(), map(float, gains), strict=True)))
 
 
+class FewerTrees(Strict):
+    """Leave out the last trees, as long as the loss on the validation rows grows by a small share only."""
+
+    to: Literal["fewer_trees"]
+    max_loss: Annotated[float, Field(ge=0, lt=1)] = 0.002
+    """Share of the validation loss that it may grow by."""
+
+    def length(self, losses: Sequence[float], rounds: int) -> int:
+        """Return the fewest rounds that are nearly as good as `rounds`.
+
+        Parameters
+        ----------
+        losses : sequence of float
+            The validation loss after each round, smaller where it is better.
+        """
+        allowed = losses[rounds - 1] + self.max_loss * abs(losses[rounds - 1])
+        return next((at for at, loss in enumerate(losses[:rounds], 1) if loss <= allowed), rounds)
+
+
 class LightGBM(StopsEarly):
     """Gradient-boosted trees of LightGBM, its ideas in plain words; `params` passes its own on.
 
@@ -71,6 +91,7 @@ class LightGBM(StopsEarly):
         {"family": "lightgbm", "rounds": 20, "patience": None, "params": {"boosting": "goss"}},
         {"family": "lightgbm", "rounds": 20, "monotone": {"x": 1, "y": -1}, "row_fraction": 0.8, "l1": 0.1},
         {"family": "lightgbm", "rounds": 20, "objective": "quantile", "alpha": 0.9},
+        {"family": "lightgbm", "rounds": 20, "compress": {"to": "fewer_trees", "max_loss": 0.01}},
     )
     weighs: ClassVar = True
     family: Literal["lightgbm"]
@@ -91,6 +112,8 @@ class LightGBM(StopsEarly):
     alpha: Positive | None = None
     """The share of `quantile`, or the error from which on `huber` counts it plainly and not squared."""
     monotone: dict[str, Literal[-1, 1]] = Field({})
+    compress: FewerTrees | None = None
+    """Whether the last trees are left out; the model is then judged as any other."""
     patience: Annotated[int, Field(ge=1)] | None = 20
     """Rounds without progress before training stops; null trains all rounds."""
     params: dict[str, float | int | str | bool] = Field({})
@@ -112,11 +135,22 @@ class LightGBM(StopsEarly):
             found["monotone"] = "each class has a score of its own, so that no probability would be; leave it out"
         elif self.monotone and self.objective in _NEVER_MONOTONE:
             found["monotone"] = f"LightGBM cannot with {self.objective}; take another objective, or leave it out"
+        if self.compress is not None and self.params.get("boosting") == "dart":
+            found["compress"] = "trees of dart are weighed by those after them; leave it out"
         return found | {f"params.{name}": why for name, why in _unknown(self.params).items()}
 
     def takes_as_numbers(self) -> dict[str, tuple[str, ...]]:
         """Return the features that are to be monotone."""
         return {"monotone": tuple(self.monotone)}
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether a lack of progress ends it, or its last trees are left out."""
+        return self.patience is not None or self.compress is not None
+
+    def settled(self) -> Self:
+        """Return it without patience, and with all its trees."""
+        return self.model_copy(update={"patience": None, "compress": None})
 
     @property
     def length(self) -> int:
@@ -160,13 +194,14 @@ class LightGBM(StopsEarly):
             feature_name=names,
             categorical_feature=codes,
         )
-        sets, set_names = [], []
+        sets, set_names, losses = [], [], list[float]()
         callbacks = [
             lambda env: report(env.iteration, {f"{s}_{m}": v for s, m, v, *_ in env.evaluation_result_list or ()})
         ]
         if valid is not None:
             known = _without_negative(valid.matrix, codes)
             sets, set_names = [lightgbm.Dataset(known, valid.label, reference=data)], ["valid"]
+            callbacks.append(lambda env: losses.append(_loss(env.evaluation_result_list)))
             if self.patience:
                 callbacks.append(lightgbm.early_stopping(self.patience, verbose=False))
         allow_threads(available_processors())
@@ -187,7 +222,9 @@ class LightGBM(StopsEarly):
                 "Check `model.candidates` and the label",
             ) from error
         rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
-        recipe = self.model_copy(update={"rounds": rounds, "patience": None})
+        if self.compress is not None and len(losses) >= rounds:  # not of one that goes on from other trees
+            rounds = self.compress.length(losses, rounds)
+        recipe = self.settled().model_copy(update={"rounds": rounds})
         return FittedTrees(_Named(booster, train.features), recipe, train.task)
 
     def _chosen(self, rows: Rows) -> dict[str, Any]:
@@ -220,6 +257,14 @@ class LightGBM(StopsEarly):
     def load(cls, folder: Path) -> TreePredictor:
         """Return a predictor of the text model in `folder`."""
         return TreePredictor((folder / MODEL).read_text(encoding="utf-8"))
+
+
+def _loss(found: Sequence[Any]) -> float:
+    """Return the first validation metric of a round, smaller where it is better; NaN where there is none."""
+    if not found:
+        return math.nan
+    _, _, value, greater_is_better, *_ = found[0]
+    return -float(value) if greater_is_better else float(value)
 
 
 def _unknown(params: Mapping[str, object]) -> dict[str, str]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from expectations.errors import TrainingError, UseCaseError
 from expectations.families import Matrix, Rows, Vector
 from expectations.loading import load_use_case
-from tasks.modelling.boosted_trees import MODEL, FittedTrees, LightGBM
+from tasks.modelling.boosted_trees import MODEL, FewerTrees, FittedTrees, LightGBM
 from tasks.modelling.processors import available_processors
 
 Make = Callable[..., Path]
@@ -95,6 +96,48 @@ def test_what_is_declared_reaches_lightgbm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("losses", "rounds", "max_loss", "length"),
+    [
+        ([5.0, 3.0, 2.03, 2.01, 2.0, 2.2], 5, 0.0, 5),
+        ([5.0, 3.0, 2.03, 2.01, 2.0, 2.2], 5, 0.006, 4),
+        ([5.0, 3.0, 2.03, 2.01, 2.0, 2.2], 5, 0.016, 3),
+        ([5.0, 3.0, 2.03, 2.01, 2.0, 2.2], 5, 0.6, 2),
+        ([-0.5, -0.79, -0.8], 3, 0.02, 2),  # of a metric that is greater where it is better
+        ([np.nan, np.nan], 2, 0.5, 2),
+    ],
+)
+def test_as_many_trees_stay_as_the_loss_needs(losses: list[float], rounds: int, max_loss: float, length: int) -> None:
+    assert FewerTrees(to="fewer_trees", max_loss=max_loss).length(losses, rounds) == length
+
+
+@pytest.mark.parametrize("params", [{}, {"objective": "binary", "metric": "auc"}, {"metric": "None"}])
+def test_a_compressed_model_is_the_first_trees_of_the_whole(params: dict[str, str], tmp_path: Path) -> None:
+    new = np.random.default_rng(9).normal(size=(2000, 3))
+    label, truth = matrix()[:, 0] + noise(), new[:, 0] + np.random.default_rng(8).normal(size=2000)
+    if "objective" in params:
+        label, truth = (label > 0).astype(float), (truth > 0).astype(float)
+    known, valid = (Rows(*each, ("x", "y", "n"), (), "regression") for each in ((matrix(), label), (new, truth)))
+    whole, small = (
+        declared(rounds=120, params=params, **more).fit(known, valid, seed=0, report=lambda *_: None)
+        for more in ({}, {"compress": {"to": "fewer_trees", "max_loss": 0.05}})
+    )
+    assert not small.recipe.stops_early
+    if params.get("metric") == "None":
+        assert small.recipe.rounds == 120  # nothing tells how good it is
+        return
+    assert small.recipe.rounds < 60
+    np.testing.assert_array_equal(small.predict(new), whole.booster.predict(new, num_iteration=small.recipe.rounds))
+    small.save(tmp_path)
+    np.testing.assert_array_equal(LightGBM.load(tmp_path).predict(new), small.predict(new))
+    if not params:  # the loss is the squared error
+        losses = [np.mean((fitted.predict(new) - truth) ** 2) for fitted in (whole, small)]
+        assert losses[1] <= 1.05 * losses[0]
+    else:
+        assert roc_auc_score(truth, small.predict(new)) >= 0.95 * roc_auc_score(truth, whole.predict(new))
+    assert declared(patience=None, compress={"to": "fewer_trees"}).stops_early
+
+
+@pytest.mark.parametrize(
     ("fields", "task", "path", "why"),
     [
         ({"objective": "poisson"}, "binary_classification", "objective", "is one of regressions"),
@@ -104,6 +147,12 @@ def test_what_is_declared_reaches_lightgbm(tmp_path: Path) -> None:
         ({"objective": "l1", "params": {"objective": "mape"}}, "regression", "params.objective", "leave out one"),
         ({"objective": "l1", "monotone": {"x": 1}}, "regression", "monotone", "cannot with l1"),
         ({"monotone": {"x": 1}}, "multiclass_classification", "monotone", "each class has a score of its own"),
+        (
+            {"compress": {"to": "fewer_trees"}, "params": {"boosting": "dart"}},
+            "regression",
+            "compress",
+            "by those after",
+        ),
         ({"params": {"n_jobs": 2}}, "regression", "params.n_jobs", "write num_threads"),
         ({"params": {"max_bins": 2}}, "regression", "params.max_bins", "write max_bin"),
         ({"params": {"max_detph": 2}}, "regression", "params.max_detph", "did you mean 'max_depth'?"),
