@@ -115,6 +115,8 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     if undeclared := _say_types(spec, joined.rows):
         yield Finding("columns", True, undeclared)
     yield Finding("lookback" if spec.clock else "order", True, _say_lookback(spec))
+    if hashed := _say_hashed(spec):
+        yield Finding("personal", True, hashed)
     rows = joined.rows.sort(spec.time_column)
     known = rows.filter(pl.col(spec.label.column).is_not_null())
     problem, label = spec.problem, known[spec.label.column]
@@ -172,6 +174,21 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
         True,
         f"{said} for the first row, from a bundle of {size / 1e3:.0f} kB "
         f"({len([name for name in cleaned.columns if name != EVENT_TIME])} columns in the row)",
+    )
+
+
+def _say_hashed(spec: UseCase) -> str:
+    """Say what comes of a hashed column that requests carry: the service is told no key to hash it with."""
+    from tasks.preprocessing.fitting import input_kinds
+
+    read = {*spec.keys, *input_kinds(spec.features)}
+    hashed = [name for name, how in spec.personal.items() if how == "hash" and name in read]
+    if not hashed:
+        return ""
+    return (
+        f"{', '.join(hashed)}: hashed when collected, and taken from requests as it comes. A client that sends the "
+        "value itself gets an answer as for one never seen, its labels are not found by these keys, and the journal "
+        "holds the value: let it send ids that tell nothing, or leave the column out"
     )
 
 

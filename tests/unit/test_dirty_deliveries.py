@@ -672,6 +672,15 @@ def test_check_says_what_was_found_and_that_it_is_kept(pumps: Pumps, check) -> N
     assert "1 infinite value of pressure taken for missing" in found["source readings"].found
 
 
+def test_check_says_what_comes_of_hashed_columns_in_requests(pumps: Pumps, check) -> None:
+    pumps.put(HEAD + rows(48))
+    assert "personal" not in check()
+    declared = pumps.folder / "usecase.yaml"
+    declared.write_text(declared.read_text() + "\npersonal: {pump: hash}\n")
+    said = {each.what: each.found for each in check_use_case(Settings(), str(pumps.folder))}["personal"]
+    assert said.startswith("pump: hashed when collected, and taken from requests as it comes.")
+
+
 def test_case_13_check_counts_what_is_no_number(pumps: Pumps, check) -> None:
     pumps.put(HEAD + rows(48) + row(48, pressure="-"))
     found = check()["source readings"]
