@@ -44,7 +44,7 @@ class Progress(logging.Handler):
         self._doing, self._stages = beginning, stages
         self._began = self._spoken = time.monotonic()
         self._status: Status | None = None
-        self._ended = threading.Event()
+        self._ended, self._writing = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._remind, name="progress", daemon=True)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -62,7 +62,8 @@ class Progress(logging.Handler):
             self._status.console.print(text, markup=False)
         else:
             seconds = self._spoken - self._began
-            with suppress(BrokenPipeError):  # nobody reads it any longer; the work goes on
+            # one at a time, with its end; and nobody may read it any longer: the work goes on
+            with self._writing, suppress(BrokenPipeError):
                 print(f"[{seconds:4.0f} s] {text}", file=sys.stderr, flush=True)  # noqa: T201 - for a person
 
     def now(self, text: str) -> None:

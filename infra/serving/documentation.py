@@ -35,7 +35,7 @@ _OUTCOMES = (
     ("a column of the model is absent", "400, naming it; send null for an unknown value"),
     ("a column the model does not know", "ignored"),
     ("null, NaN, Infinity where a number is needed", "a missing value"),
-    ("a whole number of more than 64 bits, a text with a NUL", "400, naming column and row"),
+    ("a number beyond a float, a whole one beyond 64 bits, a text with a NUL", "400, naming column and row"),
     ('a text where a number is needed (also "5"), nesting', "400, naming column and row"),
     ("a number where a text is needed", "its text"),
     ("true or false where a number is needed", "1 or 0"),

@@ -8,11 +8,11 @@ a column the model does not know
     ignored.
 null, NaN
     a missing value (NaN is no JSON, but MLflow's clients write it).
-Infinity, a number beyond what a float holds
+Infinity
     a missing value where a number is needed, as in collection; else 400, as below.
 an instant without a zone
     in the time zone of the use case's clock; where a format is declared, read by it. All are handed on in UTC.
-a whole number beyond what 64 bits hold, a text with a NUL
+a number beyond what a float holds, a whole one beyond what 64 bits hold, a text with a NUL
     400, as below.
 a text where a number is needed (also "5"), a number where an instant is needed, any nesting
     400, naming column and row position.
@@ -32,6 +32,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -98,9 +99,16 @@ class _CutOut:
         return len(self.rows) + len(self.unnamed)
 
 
+_BEYOND = 10**400
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _order = msgspec.json.Decoder(_Order)
 _plain = msgspec.json.Decoder(list[str | int | float | bool | None])
+
+
+def _float(written: str) -> float | int:
+    """Read a number; one beyond what a float holds stays a whole one, which the checks refuse by its column."""
+    number = float(written)
+    return number if math.isfinite(number) else _BEYOND
 
 
 class Reader:
@@ -547,7 +555,7 @@ class Reader:
             if b"NaN" not in body and b"Infinity" not in body and not too_large:
                 raise BadRequestError(why_no_json(error)) from None
         try:
-            return json.loads(body)
+            return json.loads(body, parse_float=_float)
         except (ValueError, RecursionError):
             raise BadRequestError("the body is not JSON") from None
 

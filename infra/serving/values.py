@@ -19,8 +19,8 @@ def _number(value: Any) -> float | None:  # noqa: ANN401 - whatever the request 
     if isinstance(value, float | int):
         try:
             number = float(value)
-        except OverflowError:
-            return None
+        except OverflowError:  # written out, and beyond what a float holds
+            raise TypeError("a finite number") from None
         return number if math.isfinite(number) else None
     raise TypeError("a number")
 

@@ -170,7 +170,9 @@ def _arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
 def _condition_faults(condition: Any) -> Iterator[str]:  # noqa: ANN401 - theirs
     """Say what of a condition of rows pandas would run as code: it evaluates texts, and columns' names in them."""
     text, column = getattr(condition, "pass_through_filter", None), getattr(condition, "column", None)
-    if text is not None:
+    if text is not None and "`" in text:
+        yield "row_condition names a column in backticks, in which pandas may read what is none: compare words alone"
+    elif text is not None:
         try:
             if parse_expression(text).root.kind != "boolean" or len(text.splitlines()) > 1:  # pandas runs each line
                 yield "row_condition must be a condition on one line, such as pressure > 5"

@@ -84,6 +84,8 @@ TRACE = "@pd.io.common.os.system('touch {}')"
         {"row_condition": f'col("a` > 0 or {TRACE} == 0 or `a") > 1', "condition_parser": "great_expectations"},
         {"row_condition": "a.__class__ == 1"},
         {"row_condition": "`a b` > 1"},
+        {"row_condition": f"`a` > 0 or `{TRACE} == 0 or `a` > 0"},
+        {"row_condition": f"s == '`{TRACE} == 0`'"},
         {"row_condition": "a + 1"},
         {"row_condition": "not a condition"},
     ],
