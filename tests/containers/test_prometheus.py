@@ -32,6 +32,19 @@ def test_prometheus_own_tool_takes_them(what: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def soon(ask, seconds: float = 60):
+    """Return what a question is answered with as soon as that is something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if found := ask():
+                return found
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError("waited in vain")
+
+
 @contextmanager
 def watching(folder: Path, port: int) -> Iterator[httpx.Client]:
     """A Prometheus that asks a service every second."""
@@ -53,24 +66,13 @@ def watching(folder: Path, port: int) -> Iterator[httpx.Client]:
             stderr=log,
         )
         try:
+            # until then it answers everything with 503 and a sentence
+            assert soon(lambda: httpx.get(f"http://127.0.0.1:{own}/-/ready").status_code == 200)
             with httpx.Client(base_url=f"http://127.0.0.1:{own}/api/v1") as client:
                 yield client
         finally:
             process.terminate()
             process.wait(20)
-
-
-def soon(ask, seconds: float = 60):
-    """Return what a question is answered with as soon as that is something."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if found := ask():
-                return found
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError("waited in vain")
 
 
 def test_a_prometheus_sees_what_a_service_answers_and_that_it_ended(made, tmp_path: Path) -> None:
