@@ -115,6 +115,29 @@ class MeanOfRows(Metric):
         return lambda weights: self.finish(ratio(weights @ total, weights @ count))
 
 
+def unknown(rows: Scored) -> npt.NDArray[np.bool_]:
+    """Rows of one score each whose label or prediction is NaN."""
+    return np.isnan(rows.label) | np.isnan(rows.prediction)
+
+
+def prepare_known(
+    rows: Scored, broken: npt.NDArray[np.bool_], blocks: Blocks, n_blocks: int, prepare: Callable[[Scored], Prepared]
+) -> Prepared:
+    """Prepare a metric that is not defined over blocks with a row that is broken.
+
+    Parameters
+    ----------
+    broken : ndarray of shape (n_rows,)
+        Rows whose label or prediction is no number; `prepare` gets zeros in their place.
+    """
+    if not broken.any():
+        return prepare(rows)
+    columns = broken if rows.prediction.ndim == 1 else broken[:, None]
+    zeros = Scored(np.where(broken, 0.0, rows.label), np.where(columns, 0.0, rows.prediction), rows.threshold)
+    whole, lost = prepare(zeros), sums(broken.astype(np.float64), blocks, n_blocks)
+    return lambda weights: np.where(weights @ lost > 0, np.nan, whole(weights))
+
+
 def ratio(numerator: Array, denominator: Array) -> Array:
     """Divide, and return NaN where the denominator is zero."""
     out: Array = np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator != 0)

@@ -199,6 +199,15 @@ def test_accuracy_of_two_classes_is_not_defined_where_a_label_or_probability_is_
     assert np.isnan(score("accuracy", Scored(label, np.where(odd, bad, chance))))
 
 
+@pytest.mark.parametrize("metric", ["precision", "recall", "f1", "roc_auc", "average_precision"])
+def test_metrics_of_two_classes_are_not_defined_where_a_label_or_probability_is_not_known(metric: str) -> None:
+    odd = np.arange(4) == 0
+    label, chance = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.2, 0.9, 0.6, 0.1])
+    assert score(metric, Scored(label, chance)) == 1.0
+    assert np.isnan(score(metric, Scored(np.where(odd, np.nan, label), chance)))
+    assert np.isnan(score(metric, Scored(label, np.where(odd, np.nan, chance))))
+
+
 def test_scores_in_another_order_keep_their_mass() -> None:
     aligned = SEVERAL.aligned(CHANCES, ("a", "b", "c"), ("c", "a", "d"))
     np.testing.assert_array_equal(aligned, np.column_stack([CHANCES[:, 2], CHANCES[:, 0], 0 * TRUTH, CHANCES[:, 1]]))

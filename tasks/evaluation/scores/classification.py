@@ -7,7 +7,18 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from expectations.metrics import Array, Blocks, MeanOfRows, Metric, Prepared, Scored, ratio, sums
+from expectations.metrics import (
+    Array,
+    Blocks,
+    MeanOfRows,
+    Metric,
+    Prepared,
+    Scored,
+    prepare_known,
+    ratio,
+    sums,
+    unknown,
+)
 
 _CLIP = 1e-15
 
@@ -73,6 +84,11 @@ class _Counted(Metric):
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Count hits, false alarms and misses in each block."""
+        return prepare_known(
+            rows, unknown(rows), blocks, n_blocks, lambda known: self._prepare(known, blocks, n_blocks)
+        )
+
+    def _prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         called, true = rows.prediction >= rows.threshold, rows.label == 1
         hits, false_alarms, misses = (
             sums(part.astype(np.float64), blocks, n_blocks) for part in (called & true, called & ~true, ~called & true)

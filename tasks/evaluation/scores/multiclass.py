@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from expectations.metrics import Array, Blocks, Metric, Prepared, Scored, ratio, sums
+from expectations.metrics import Array, Blocks, Metric, Prepared, Scored, prepare_known, ratio, sums
 from tasks.evaluation.scores.ranking import RocAuc
 
 _TASKS = ("multiclass_classification",)
@@ -26,11 +26,7 @@ def _prepared(rows: Scored, blocks: Blocks, n_blocks: int, prepare: Callable[[Sc
     """Prepare a metric that is not defined over blocks with a label or probability that is no number."""
     is_class = (rows.label >= 0) & (rows.label < rows.chances.shape[1])
     broken = ~(is_class & np.isfinite(rows.chances).all(axis=1))
-    if not broken.any():
-        return prepare(rows)
-    known = Scored(np.where(broken, 0.0, rows.label), np.where(broken[:, None], 0.0, rows.chances))
-    whole, lost = prepare(known), sums(broken.astype(np.float64), blocks, n_blocks)
-    return lambda weights: np.where(weights @ lost > 0, np.nan, whole(weights))
+    return prepare_known(Scored(rows.label, rows.chances), broken, blocks, n_blocks, prepare)
 
 
 def _counts(places: Array, kept: Array, blocks: Blocks, n_blocks: int, n_classes: int) -> Array:

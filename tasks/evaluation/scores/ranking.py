@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from expectations.metrics import Array, Blocks, Metric, Prepared, Scored, ratio, sums
+from expectations.metrics import Array, Blocks, Metric, Prepared, Scored, prepare_known, ratio, sums, unknown
 
 
 class RocAuc(Metric):
@@ -20,6 +20,11 @@ class RocAuc(Metric):
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Count the pairs that are ranked rightly, for each pair of blocks."""
+        return prepare_known(
+            rows, unknown(rows), blocks, n_blocks, lambda known: self._prepare(known, blocks, n_blocks)
+        )
+
+    def _prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         positive = rows.label == 1
         wins = np.zeros((n_blocks, n_blocks))
         ranked, owners = rows.prediction[positive], blocks[positive]
@@ -46,6 +51,11 @@ class AveragePrecision(Metric):
 
     def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Rank the rows once."""
+        return prepare_known(
+            rows, unknown(rows), blocks, n_blocks, lambda known: self._prepare(known, blocks, n_blocks)
+        )
+
+    def _prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         del n_blocks
         order = np.argsort(-rows.prediction, kind="stable")
         label, block = rows.label[order], blocks[order]
