@@ -32,8 +32,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import math
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -45,7 +45,7 @@ from infra.serving.csv_lines import CsvLines
 from infra.serving.forms import FORMS, form_of, lists_of, read_params, records_of, rows_by_column
 from infra.serving.pieces import MAX_HEAD_BYTES, MAX_ROW_BYTES, PIECE_BYTES, Place, find_cuts, find_rows, trim
 from infra.serving.steps import Steps, finish
-from infra.serving.values import CHECKS, FROM_TEXT, TYPES, settler_of
+from infra.serving.values import CHECKS, FROM_TEXT, TYPES, settler_of, written
 from tasks.bundles.bundle import BundleColumn
 from tasks.preprocessing.instants import Instants
 from tasks.preprocessing.program import FeatureProgram
@@ -99,16 +99,9 @@ class _CutOut:
         return len(self.rows) + len(self.unnamed)
 
 
-_BEYOND = 10**400
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _order = msgspec.json.Decoder(_Order)
 _plain = msgspec.json.Decoder(list[str | int | float | bool | None])
-
-
-def _float(written: str) -> float | int:
-    """Read a number; one beyond what a float holds stays a whole one, which the checks refuse by its column."""
-    number = float(written)
-    return number if math.isfinite(number) else _BEYOND
 
 
 class Reader:
@@ -154,7 +147,8 @@ class Reader:
             (column.name, self.fields[column.name], checks.get(column.name) or CHECKS[column.type])
             for column in columns
         ]
-        # msgspec takes no name that JSON escapes: one is asked for under another, so that such a body is read by value
+        # msgspec takes no name that JSON escapes: one is asked for under another, so that such a body is read by value;
+        # under one that nobody can send
         escaped = {name for name in self.fields if _ESCAPED.search(name)}
         asked = self._needed | escaped
         self.row_type: type[Row] = msgspec.defstruct(
@@ -163,7 +157,7 @@ class Reader:
                 (self.fields[name], self._types[name], *(() if name in asked else (None,)))
                 for name in sorted(self.fields, key=lambda name: name not in asked)
             ],
-            rename={field: f"({field})" if name in escaped else name for name, field in self.fields.items()},
+            rename={field: uuid.uuid4().hex if name in escaped else name for name, field in self.fields.items()},
             gc=False,
         )
         column_of = {field: name for name, field in self.fields.items()}
@@ -555,7 +549,7 @@ class Reader:
             if b"NaN" not in body and b"Infinity" not in body and not too_large:
                 raise BadRequestError(why_no_json(error)) from None
         try:
-            return json.loads(body, parse_float=_float)
+            return json.loads(body, parse_float=written)
         except (ValueError, RecursionError):
             raise BadRequestError("the body is not JSON") from None
 

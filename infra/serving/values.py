@@ -11,6 +11,19 @@ import msgspec
 from tasks.preprocessing.instants import Instants
 
 _LARGEST_INTEGER = 2**63 - 1
+_BEYOND = 10**400
+
+
+def written(text: str) -> float | int:
+    """Read a number as it is written; digits beyond what a float holds stay a whole one, which the checks refuse.
+
+    Examples
+    --------
+    >>> written("5"), written("inf"), type(written("1e999"))
+    (5.0, inf, <class 'int'>)
+    """
+    number = float(text)
+    return _BEYOND if math.isinf(number) and any(letter.isdigit() for letter in text) else number
 
 
 def _number(value: Any) -> float | None:  # noqa: ANN401 - whatever the request holds
@@ -93,8 +106,8 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
 
 
 FROM_TEXT: dict[str, Callable[[str], Any]] = {
-    "number": lambda text: float(text.replace("_", "?")),  # Python alone reads 1_000 as a number
-    "integer": lambda text: int(text) if text.lstrip("+-").isdecimal() else float(text.replace("_", "?")),
+    "number": lambda text: written(text.replace("_", "?")),  # Python alone reads 1_000 as a number
+    "integer": lambda text: int(text) if text.lstrip("+-").isdecimal() else written(text.replace("_", "?")),
     "boolean": lambda text: {"true": True, "false": False, "1": True, "0": False}[text.lower()],
 }
 TYPES: dict[str, Any] = {

@@ -769,3 +769,21 @@ def test_case_25_columns_of_any_name_are_asked_for() -> None:
     csv.writer(lines).writerows([NAMES, list(written.values())])
     ((asked,), _) = reader.read(lines.getvalue().encode(), "csv")
     assert {name: getattr(asked, field) for name, field in reader.fields.items()} == written
+
+
+def test_case_25_a_key_that_no_model_knows_stands_for_no_column() -> None:
+    reader = Reader([BundleColumn(name='a"b', type="number")])
+    ((asked,), _) = reader.read(json.dumps({"dataframe_records": [{'a"b': 1.0, "(c0)": 5.0}]}).encode())
+    assert asked.c0 == 1.0
+    with pytest.raises(BadRequestError, match="is missing in row 0"):
+        reader.read(json.dumps({"dataframe_records": [{"(c0)": 5.0}]}).encode())
+
+
+@pytest.mark.parametrize("written", ["1e999", "-1e999", "9" * 400])
+def test_a_number_beyond_a_float_is_refused_by_its_column_however_it_comes(written: str) -> None:
+    """It was missing where it came as CSV; infinity itself is."""
+    reader = Reader([BundleColumn(name="x", type="number")])
+    for body, media in ((f"x\n{written}\n", "csv"), (f'{{"dataframe_records": [{{"x": {written}}}]}}', "json")):
+        with pytest.raises(BadRequestError, match="the column x needs a finite number in row 0"):
+            reader.read(body.encode(), media)
+    assert reader.read(b"x\ninf\n", "csv")[0][0].c0 is None
