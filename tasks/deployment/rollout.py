@@ -69,7 +69,7 @@ class Rollout:
     @property
     def cause(self) -> str:
         """Say why it was withdrawn: a guardrail broke, or too little came to judge by."""
-        return "guardrail" if self.steps[-1].verdict.status == "violated" else "unknown"
+        return "guardrail" if any(step.verdict.status == "violated" for step in self.steps) else "unknown"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evidence for the ledger."""

@@ -303,6 +303,8 @@ class Lake:
         try:
             if table in _GROWING:
                 handle = self._grown(table, handle, frame)
+                if any((handle.transaction_version(name) or 0) != number for name, number in committed.items()):
+                    return False  # it was opened anew, and another one came before that
             write_deltalake(
                 handle,
                 self._conform(table, frame),

@@ -4,6 +4,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import deltalake
 import polars as pl
 import pytest
 
@@ -176,3 +177,21 @@ def test_what_was_merged_a_week_ago_is_deleted(lake: Lake, monkeypatch: pytest.M
     assert lake.compact("shadows") == 2
     assert len(list(Path(lake.address("shadows")).glob("*.parquet"))) == 1
     assert lake.scan("shadows").collect().height == 4
+
+
+def test_another_that_commits_while_a_table_is_widened_is_the_only_one(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows stood there twice: the table was opened anew after it had been asked who wrote last."""
+    written, wide = deltalake.write_deltalake, pl.DataFrame({"k": [2], "z": [7.5]})
+    lake.append("raw", pl.DataFrame({"k": [1], "z": [6]}), transactions={"collect": 1}, follows=0)
+
+    def meanwhile(*arguments: object, **options: object) -> None:
+        written(*arguments, **options)
+        if options.get("mode") == "overwrite":
+            monkeypatch.setattr(deltalake, "write_deltalake", written)
+            assert Lake(lake.root, lake.usecase).append("raw", wide, transactions={"collect": 2}, follows=1)
+
+    monkeypatch.setattr(deltalake, "write_deltalake", meanwhile)
+    assert not lake.append("raw", wide, transactions={"collect": 2}, follows=1)
+    assert lake.scan("raw").collect().sort("k").rows() == [(1, 6.0), (2, 7.5)]
