@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from expectations.errors import SourceError
+from tasks.collection.numbers import EXACT
 
 _Kind = Literal["boolean", "integer", "number", "decimal", "text", "instant", "instant without a zone", "date"]
 _MEGABYTE = 10**6
-_EXACT = 2**53
 """Up to here a float holds each whole number."""
 _INT64 = 2**63
 _TYPES: dict[_Kind, pl.DataType] = {
@@ -109,7 +109,7 @@ class Batches:
                 return numbers
             self._kinds[column].add(kind)
             return pl.Series(values, dtype=_TYPES[kind])
-        if types == {int} and all(value is None or -_EXACT <= value <= _EXACT for value in values):  # type: ignore[operator]
+        if types == {int} and all(value is None or -EXACT <= value <= EXACT for value in values):  # type: ignore[operator]
             self._kinds[column].add("integer")
             return pl.Series(values, dtype=pl.Int64)
         plain = [self._plain(column, value) for value in values]
@@ -160,12 +160,12 @@ class Batches:
         if value is None or math.isnan(value):
             return None, None
         if isinstance(value, int):
-            if abs(value) > _EXACT:
+            if abs(value) > EXACT:
                 self._large.add(column)
             return ("integer" if -_INT64 <= value < _INT64 else "decimal"), value
         if isinstance(value, float) or value.is_infinite():
             return "number", float(value)
-        if abs(value) > _EXACT and value == value.to_integral_value():
+        if abs(value) > EXACT and value == value.to_integral_value():
             self._large.add(column)
             return "decimal", int(value)
         return "decimal", value

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-_PADDED, _LONG = r"^[+-]?0[0-9]", r"^[+-]?[0-9]{16,}$"
+_PADDED, _LONG = r"^[+-]?0[0-9]", r"^[+-]?[0-9]{16,}(?:\.0*)?$"
+
+EXACT = 2**53
+"""Below which a float holds every whole number, and no other rounds to one."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,7 @@ class Notation:
 
     def integers(self, texts: pl.Series) -> pl.Series:
         """Read texts as whole numbers of 64 bits, exactly; what is none is missing."""
-        text = self.plain(texts)
-        exact, float_ = text.cast(pl.Int64, strict=False), text.cast(pl.Float64, strict=False)
-        whole = pl.select(pl.when(float_ == float_.floor()).then(float_)).to_series().cast(pl.Int64, strict=False)
-        return pl.select(pl.coalesce(exact, whole)).to_series().alias(texts.name)
+        return whole_numbers(self.plain(texts)).alias(texts.name)
 
     def guess(self, texts: pl.Series, missing: tuple[str, ...]) -> pl.Series:
         """Read an undeclared column as the narrowest of integer, number and text that holds all of it.
@@ -96,8 +96,12 @@ def _narrowest(texts: pl.Series) -> pl.Series | None:
     for dtype in (pl.Int64(), pl.Float64()):
         numbers = texts.cast(dtype, strict=False)
         if numbers.null_count() == texts.null_count():
-            odd = rf"{_PADDED}|{_LONG}" if dtype == pl.Float64() else _PADDED
-            return None if texts.str.contains(odd).any() else numbers
+            if texts.str.contains(_PADDED).any():
+                return None
+            if dtype == pl.Int64() or not texts.str.contains(_LONG).any():
+                return numbers
+            whole = whole_numbers(texts)
+            return whole if whole.null_count() == texts.null_count() else None
     return None
 
 
@@ -111,3 +115,12 @@ _ADVICE = (
     ('declare `signs: ["%"]` at the source: 5% is then 5', r"^[+-]?[\d.,]+ ?%$"),
     ("declare the currency under `signs` at the source", r"^(?:[€$£¥] ?[+-]?[\d.,]+|[+-]?[\d.,]+ ?[€$£¥])$"),
 )
+
+
+def whole_numbers(texts: pl.Series) -> pl.Series:
+    """Read texts as whole numbers of 64 bits, exactly; what is none, or a float would round, is missing."""
+    exact = texts.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False)
+    number = texts.cast(pl.Float64, strict=False)  # 1e3
+    whole = (number == number.floor()) & (number.abs() < EXACT)
+    by_float = pl.select(pl.when(whole).then(number)).to_series().cast(pl.Int64, strict=False)
+    return pl.select(pl.coalesce(exact, by_float)).to_series()

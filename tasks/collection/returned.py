@@ -9,10 +9,10 @@ import polars as pl
 
 from expectations.errors import SourceError
 from tasks.collection.batches import Batches, records
+from tasks.collection.numbers import EXACT
 
 _BATCH = 10_000
 _MEGABYTE = 10**6
-_EXACT = 2**53
 
 
 def to_frame(value: object, source: str, declared: Set[str], max_megabytes: int) -> pl.DataFrame:
@@ -113,7 +113,7 @@ def _alike(parts: list[pl.Series]) -> bool:
     if all(dtype.is_integer() or dtype.is_float() for dtype in types):
         if len(whole) == len(parts) and pl.UInt64 not in types:
             return True
-        return not any((part.cast(pl.Float64).abs() >= _EXACT).any() for part in whole)
+        return not any((part.cast(pl.Float64).abs() >= EXACT).any() for part in whole)
     return False
 
 
@@ -125,7 +125,7 @@ def _exact(values: pl.Series, source: str, declared: bool) -> pl.Series:
     wide = dtype.is_decimal() or dtype in (pl.UInt64, pl.Int128)
     if wide and declared:
         return values.cast(pl.String)
-    if wide and (values.cast(pl.Float64).abs() >= _EXACT).any():
+    if wide and (values.cast(pl.Float64).abs() >= EXACT).any():
         raise SourceError(
             f"numbers that a float holds in the column {values.name!r} of the source {source!r}",
             "larger ones, which it would round",

@@ -9,6 +9,7 @@ import polars as pl
 from expectations.data import Clock, ColumnType
 from expectations.errors import SourceError
 from tasks.collection.clocks import fitting_formats, in_zone, read_texts
+from tasks.collection.numbers import whole_numbers
 
 TYPES: dict[ColumnType, pl.DataType] = {
     "number": pl.Float64(),
@@ -109,11 +110,11 @@ def cast_column(
         out = pl.select(
             pl.when(lower.is_in(_TRUE)).then(statement=True).when(lower.is_in(_FALSE)).then(statement=False)
         ).to_series()
-    elif wanted == "integer" and values.dtype in (pl.String, pl.Float64, pl.Float32):
-        numbers = values.cast(pl.Float64, strict=False)
+    elif wanted == "integer" and values.dtype == pl.String:
+        out = whole_numbers(values)
+    elif wanted == "integer" and values.dtype.is_float():
+        numbers = values.cast(pl.Float64)
         out = pl.select(pl.when(numbers == numbers.floor()).then(numbers)).to_series().cast(pl.Int64, strict=False)
-        if values.dtype == pl.String:  # a float rounds whole numbers of more than 15 digits: two orders would be one
-            out = pl.select(pl.coalesce(values.cast(pl.Int64, strict=False), out)).to_series()
     else:
         out = values.cast(target, strict=False)
     bad = values.is_not_null() & out.is_null()

@@ -319,6 +319,7 @@ def test_an_undeclared_number_that_a_feature_reads_is_one_from_the_start(pumps) 
     [
         ("7.5", 7.5, "z held whole numbers, and from now on numbers"),
         ("9007199254740993", 2**53 + 1, ""),
+        ("9007199254740993.0", 2**53 + 1, ""),
         ("7.0", 7, ""),
         ("inf", None, "readings: 1 infinite value of z taken for missing"),
         ("nan", None, ""),

@@ -30,7 +30,9 @@ from infra.settings import Settings
 from tasks.bundles.bundle import BundleColumn
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
+from tasks.collection.numbers import Notation
 from tasks.collection.sources.file import FileSource
+from tasks.collection.types import cast_column
 from tasks.monitoring.report import draw_report
 from tasks.stores.lake import Lake
 from tests.conftest import instant
@@ -787,3 +789,13 @@ def test_a_number_beyond_a_float_is_refused_by_its_column_however_it_comes(writt
         with pytest.raises(BadRequestError, match="the column x needs a finite number in row 0"):
             reader.read(body.encode(), media)
     assert reader.read(b"x\ninf\n", "csv")[0][0].c0 is None
+
+
+@pytest.mark.parametrize("written", [("12345678901234567.00", "12345678901234569.00"), ("9007199254740993.0", "1e3")])
+def test_case_8_identifiers_with_a_point_keep_all_their_digits(written: tuple[str, str]) -> None:
+    """Two of them became one: they were read by way of a float."""
+    expected = [int(float(each)) if "e" in each else int(each.partition(".")[0]) for each in written]
+    notation, texts = Notation(), pl.Series("order", written)
+    assert notation.integers(texts).to_list() == expected
+    assert cast_column(texts, "integer", "readings", None).to_list() == expected
+    assert notation.integers(pl.Series(["1e20", "7.5", "9007199254740993e0"])).to_list() == [None, None, None]
