@@ -56,7 +56,8 @@ def locate_files(name: str, path: str, folder: Path, timeout: Duration = _PATIEN
         If no file matches, or the address is of a kind that is not read.
     """
     if is_elsewhere(name, path):
-        listed = "*" in path or (path.endswith("/") and not path.startswith("http"))
+        http = path.startswith("http")  # there a star may stand in the query
+        listed = "*" in (path.partition("?")[0] if http else path) or (path.endswith("/") and not http)
         return _some(name, mask(path), _list_elsewhere(name, path, timeout)) if listed and "::" not in path else [path]
     local = local_path(path)
     if (folder / local).is_file():  # its name may hold a bracket
@@ -84,7 +85,7 @@ def _list_elsewhere(name: str, address: str, timeout: Duration) -> list[str]:
     def find() -> list[str]:
         store, path = fsspec.core.url_to_fs(address)
         found = store.glob(path) if "*" in path else store.find(path)
-        fixed = path.partition("*")[0].count("/")
+        fixed = (path.partition("*")[0] if "*" in path else f"{path.rstrip('/')}/").count("/")
         files = [each for each in sorted(found) if not _is_hidden(each.split("/")[fixed:])]
         return [store.unstrip_protocol(each) for each in files if not each.endswith("/")]
 

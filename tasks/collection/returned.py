@@ -60,8 +60,9 @@ def _of_rows(value: object, source: str, declared: Set[str], max_megabytes: int)
             "Correct what the function returns",
         )
     parts: Iterator[object] = iter(value)
-    first = next(parts, None)
-    if first is None:
+    try:
+        first = next(parts)
+    except StopIteration:
         return pl.DataFrame()
     whole = chain((first,), parts)
     if isinstance(first, Mapping):

@@ -20,7 +20,7 @@ from expectations.data import Clock, Source, SourceContext
 from expectations.errors import SourceError, SourceUnreachableError, UseCaseError
 from expectations.loading import load_use_case
 from expectations.slots import SOURCES
-from tasks.collection.addresses import file_name, members
+from tasks.collection.addresses import file_name, locate_files, members
 from tasks.collection.sources.tables import TableFiles
 from tests.fronts import serving
 
@@ -115,6 +115,10 @@ def test_an_address_of_another_kind_is_refused(tmp_path: Path, path: str) -> Non
 def test_nobodys_home_is_a_path_that_leads_nowhere(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nothing at ~nobody_here"):
         read("~nobody_here/a.csv", tmp_path)
+
+
+def test_a_star_in_a_query_is_no_pattern(tmp_path: Path) -> None:
+    assert locate_files("rows", "https://host/rows.csv?select=*", tmp_path) == ["https://host/rows.csv?select=*"]
 
 
 # --- elsewhere ----------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.collection.numbers import Notation
 from tasks.collection.sources.file import FileSource
+from tasks.collection.sources.tables import _partitions
 from tasks.collection.types import cast_column
 from tasks.monitoring.report import draw_report
 from tasks.stores.lake import Lake
@@ -417,6 +418,27 @@ def test_case_14_a_folder_and_its_partitions_are_read(pumps: Pumps) -> None:
     for path in ("in", "in/*/*.parquet", "in/**/*.parquet"):
         pumps.collect(path=path)
         assert pumps.read()["site"].to_list() == ["007"] * 24 + ["b"] * 24
+
+
+@pytest.mark.parametrize(
+    ("path", "file", "expected"),
+    [
+        ("data/*/data.csv", "data/day=1/data.csv", "1"),  # what is fixed occurs again
+        ("d/*/x.csv", "d/day=1/x.csv", "1"),
+        ("sales/", "sales/day=1/sales.parquet", "1"),
+        ("data", "data/day=a%3Ab/a.csv", "a:b"),
+        ("data", "data/day=__HIVE_DEFAULT_PARTITION__/a.csv", None),
+        ("data", "data/a.csv", ...),  # no folder above the path is a column
+        ("*.csv", "a.csv", ...),
+    ],
+)
+def test_case_14_only_folders_below_what_is_fixed_are_columns(path: str, file: str, expected: object) -> None:
+    folder = Path("/mnt/env=prod/uc")
+    for start in ("", "s3://bucket/env=prod/"):
+        where = (
+            {"path": start + path, "address": start + file} if start else {"path": path, "address": f"{folder}/{file}"}
+        )
+        assert _partitions(**where, folder=folder) == ({} if expected is ... else {"day": expected})
 
 
 class Bucket(MemoryFileSystem):

@@ -305,6 +305,7 @@ def test_nothing_is_no_rows() -> None:
         (pl.DataFrame({"x": pl.Series([2**64 - 1], dtype=pl.UInt64)}), ("x",), [str(2**64 - 1)]),
         (pl.DataFrame({"x": pl.Series([2**64 - 1], dtype=pl.UInt64)}), (), "which it would round"),
         (pl.DataFrame({"x": pl.Series([Decimal(2**53 + 1)])}), (), "which it would round"),
+        ([None, {"x": 1}, {"x": 2}], (), "a value of the type NoneType"),
         (pl.DataFrame({"x": [[1]]}), (), "numbers, texts, booleans"),
         (pl.DataFrame({"x": [b"a"]}), (), "Binary"),
         (pd.DataFrame({"x": [1, "a"]}), (), "pandas"),

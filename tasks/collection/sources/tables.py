@@ -10,15 +10,16 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote
 
 import polars as pl
 from pydantic import AfterValidator, Field, model_validator
 
 from expectations.data import Source, SourceContext
 from expectations.errors import SourceError
-from tasks.collection.addresses import file_name, members
+from tasks.collection.addresses import file_name, local_path, members
 from tasks.collection.numbers import Notation
 from tasks.collection.types import misfit, plain
 
@@ -51,6 +52,7 @@ _NO_TABLE = {
     b"<html": ("a page", "Fetch the table itself"),
     b"<?xml": ("XML", "Write its records as CSV or JSON lines"),
 }
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _HEAD = 2**16
 
 
@@ -130,7 +132,9 @@ class TableFiles(Source):
                     empty.append(file)
                 else:
                     frames[f"{address}/{file}"] = frame.with_columns(
-                        pl.lit(value).alias(key) for key, value in _partitions(self.path, address) if key not in frame
+                        pl.lit(value, pl.String).alias(key)
+                        for key, value in _partitions(self.path, address, context.folder).items()
+                        if key not in frame
                     )
             if context.files is not None:
                 context.files.found.append((name, mark, rows))
@@ -200,12 +204,25 @@ class TableFiles(Source):
         return found
 
 
-def _partitions(path: str, address: str) -> list[tuple[str, str]]:
-    """Return what the folders that a pattern stands for say, as Hive names them: ``day=2024-01-01``."""
-    fixed = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
-    _, _, inside = address.rpartition(fixed) if fixed else ("", "", address)
-    parts = PurePosixPath(inside).parent.parts
-    return [(key, value) for key, mark, value in (part.partition("=") for part in parts) if mark and key]
+def _partitions(path: str, address: str, folder: Path) -> dict[str, str | None]:
+    """Return what the folders below a path, or that a pattern stands for, say, as Hive names them: ``day=2024-01-01``.
+
+    Parameters
+    ----------
+    address : str
+        Of a file that `path` stands for.
+    folder : Path
+        Where a path of this machine starts.
+    """
+    fixed, pattern, _ = path.partition(found[0]) if (found := re.search(r"[*?\[]", path)) else (path, "", "")
+    start = fixed.rpartition("/")[0] if pattern else fixed
+    if "://" in address:  # a store may write its protocol otherwise
+        root, inside = (PurePosixPath(each.partition("://")[2].lstrip("/")) for each in (start, address))
+    else:
+        root, inside = PurePosixPath(folder / local_path(start)), PurePosixPath(address)
+    parts = inside.relative_to(root).parent.parts if inside.is_relative_to(root) else ()
+    said = (part.partition("=") for part in parts)
+    return {key: None if value == _HIVE_NULL else unquote(value) for key, mark, value in said if mark and key}
 
 
 def _stack(files: list[str], frames: list[pl.DataFrame], context: SourceContext) -> pl.DataFrame:
