@@ -97,7 +97,30 @@ class Metric(Part):
         """
 
 
-class MeanOfRows(Metric):
+class OfKnownRows(Metric):
+    """A metric that is not defined over blocks with a row that is broken."""
+
+    def broken(self, rows: Scored) -> npt.NDArray[np.bool_]:
+        """Return which rows have a label or prediction that is no finite number, shape (n_rows,)."""
+        scores = rows.prediction if rows.prediction.ndim > 1 else rows.prediction[:, None]
+        return ~(np.isfinite(rows.label) & np.isfinite(scores).all(axis=1))
+
+    @abstractmethod
+    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Sum up scored rows as `prepare` does; of broken ones label and prediction are zero."""
+
+    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Sum up the rows, and count those that are broken."""
+        broken = self.broken(rows)
+        if not broken.any():
+            return self.prepare_known(rows, blocks, n_blocks)
+        columns = broken if rows.prediction.ndim == 1 else broken[:, None]
+        zeros = Scored(np.where(broken, 0.0, rows.label), np.where(columns, 0.0, rows.prediction), rows.threshold)
+        whole, lost = self.prepare_known(zeros, blocks, n_blocks), sums(broken.astype(np.float64), blocks, n_blocks)
+        return lambda weights: np.where(weights @ lost > 0, np.nan, whole(weights))
+
+
+class MeanOfRows(OfKnownRows):
     """The mean of a loss of each row."""
 
     @abstractmethod
@@ -108,34 +131,11 @@ class MeanOfRows(Metric):
         """Return the metric of means of the loss."""
         return means
 
-    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Sum up losses and rows."""
         total = sums(self.loss(rows), blocks, n_blocks)
         count = sums(np.ones(len(blocks)), blocks, n_blocks)
         return lambda weights: self.finish(ratio(weights @ total, weights @ count))
-
-
-def unknown(rows: Scored) -> npt.NDArray[np.bool_]:
-    """Rows of one score each whose label or prediction is NaN."""
-    return np.isnan(rows.label) | np.isnan(rows.prediction)
-
-
-def prepare_known(
-    rows: Scored, broken: npt.NDArray[np.bool_], blocks: Blocks, n_blocks: int, prepare: Callable[[Scored], Prepared]
-) -> Prepared:
-    """Prepare a metric that is not defined over blocks with a row that is broken.
-
-    Parameters
-    ----------
-    broken : ndarray of shape (n_rows,)
-        Rows whose label or prediction is no number; `prepare` gets zeros in their place.
-    """
-    if not broken.any():
-        return prepare(rows)
-    columns = broken if rows.prediction.ndim == 1 else broken[:, None]
-    zeros = Scored(np.where(broken, 0.0, rows.label), np.where(columns, 0.0, rows.prediction), rows.threshold)
-    whole, lost = prepare(zeros), sums(broken.astype(np.float64), blocks, n_blocks)
-    return lambda weights: np.where(weights @ lost > 0, np.nan, whole(weights))
 
 
 def ratio(numerator: Array, denominator: Array) -> Array:

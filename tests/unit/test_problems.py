@@ -208,6 +208,14 @@ def test_metrics_of_two_classes_are_not_defined_where_a_label_or_probability_is_
     assert np.isnan(score(metric, Scored(label, np.where(odd, np.nan, chance))))
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss", "brier", "precision", "roc_auc", "rmse"])
+def test_only_resamples_that_draw_what_is_not_known_are_not_defined(metric: str) -> None:
+    label, chance = np.array([0.0, np.nan, 1.0, 0.0]), np.array([0.2, 0.9, 0.6, 0.1])
+    weights = np.array([[1.0, 1.0], [0.0, 2.0], [2.0, 0.0]])
+    drawn = resampled(metric, Scored(label, chance), np.array([0, 0, 1, 1]), 2, weights)
+    assert np.isfinite(drawn).tolist() == [False, True, False]
+
+
 def test_scores_in_another_order_keep_their_mass() -> None:
     aligned = SEVERAL.aligned(CHANCES, ("a", "b", "c"), ("c", "a", "d"))
     np.testing.assert_array_equal(aligned, np.column_stack([CHANCES[:, 2], CHANCES[:, 0], 0 * TRUTH, CHANCES[:, 1]]))

@@ -7,18 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from expectations.metrics import (
-    Array,
-    Blocks,
-    MeanOfRows,
-    Metric,
-    Prepared,
-    Scored,
-    prepare_known,
-    ratio,
-    sums,
-    unknown,
-)
+from expectations.metrics import Array, Blocks, MeanOfRows, OfKnownRows, Prepared, Scored, ratio, sums
 
 _CLIP = 1e-15
 
@@ -70,25 +59,18 @@ class Accuracy(MeanOfRows):
 
     def loss(self, rows: Scored) -> Array:
         """Return 1 for a row that is called rightly; NaN where its label or prediction is no number."""
-        chances = rows.prediction if rows.prediction.ndim > 1 else rows.prediction[:, None]
-        known = np.isfinite(rows.label) & np.isfinite(chances).all(axis=1)
-        return np.where(known, rows.called == rows.label, np.nan)
+        return np.where(self.broken(rows), np.nan, rows.called == rows.label)
 
 
-class _Counted(Metric):
+class _Counted(OfKnownRows):
     """A share of rows called positive, or truly so."""
 
     @abstractmethod
     def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:
         """Return what is counted, and of how many."""
 
-    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Count hits, false alarms and misses in each block."""
-        return prepare_known(
-            rows, unknown(rows), blocks, n_blocks, lambda known: self._prepare(known, blocks, n_blocks)
-        )
-
-    def _prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         called, true = rows.prediction >= rows.threshold, rows.label == 1
         hits, false_alarms, misses = (
             sums(part.astype(np.float64), blocks, n_blocks) for part in (called & true, called & ~true, ~called & true)

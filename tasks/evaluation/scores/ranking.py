@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from expectations.metrics import Array, Blocks, Metric, Prepared, Scored, prepare_known, ratio, sums, unknown
+from expectations.metrics import Array, Blocks, OfKnownRows, Prepared, Scored, ratio, sums
 
 
-class RocAuc(Metric):
+class RocAuc(OfKnownRows):
     """Probability that a positive row is ranked above a negative one (Mann-Whitney), ties counting one half."""
 
     examples: ClassVar = ({"metric": "roc_auc"},)
@@ -18,13 +18,8 @@ class RocAuc(Metric):
     largest_loss: ClassVar = 1.0
     metric: Literal["roc_auc"] = "roc_auc"
 
-    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Count the pairs that are ranked rightly, for each pair of blocks."""
-        return prepare_known(
-            rows, unknown(rows), blocks, n_blocks, lambda known: self._prepare(known, blocks, n_blocks)
-        )
-
-    def _prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         positive = rows.label == 1
         wins = np.zeros((n_blocks, n_blocks))
         ranked, owners = rows.prediction[positive], blocks[positive]
@@ -40,7 +35,7 @@ class RocAuc(Metric):
         )
 
 
-class AveragePrecision(Metric):
+class AveragePrecision(OfKnownRows):
     """Mean precision over the recalled positives (the step-wise area, as scikit-learn defines it)."""
 
     examples: ClassVar = ({"metric": "average_precision"},)
@@ -49,13 +44,8 @@ class AveragePrecision(Metric):
     largest_loss: ClassVar = 1.0
     metric: Literal["average_precision"] = "average_precision"
 
-    def prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         """Rank the rows once."""
-        return prepare_known(
-            rows, unknown(rows), blocks, n_blocks, lambda known: self._prepare(known, blocks, n_blocks)
-        )
-
-    def _prepare(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
         del n_blocks
         order = np.argsort(-rows.prediction, kind="stable")
         label, block = rows.label[order], blocks[order]
