@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -134,6 +135,7 @@ def try_challenger(
     window: Window,
     champion: Incumbent,
     asked: Literal["auto", "recipe", "twin"],
+    report: Callable[[str], None] = lambda _: None,
 ) -> Tried | None:
     """Fit a challenger on what was known before the newest rows of a window, and score both on these.
 
@@ -141,6 +143,8 @@ def try_challenger(
     ----------
     rows : polars.DataFrame of shape (n_rows, any)
         Ripe labelled rows of the clean table, in time order.
+    report : callable
+        Told why nothing can be learnt, where that is so.
 
     Returns
     -------
@@ -150,7 +154,8 @@ def try_challenger(
     """
     try:
         return _try_challenger(rows, spec, window, champion, asked)
-    except TrainingError:  # the same would come of it again; the trial is written down as untold, and deciding goes on
+    except TrainingError as error:  # the same would come of it again; it is written down, and deciding goes on
+        report(str(error))
         return None
 
 
@@ -252,9 +257,10 @@ def try_now(job: Job) -> Tried | None:
     rows = training_rows(job.known.labelled())
     comparable = champion.manifest.task == spec.task
     tried = back = None
+    failed: list[str] = []
     if asked is not None and comparable:
         with part("a challenger for a trial"):
-            tried = try_challenger(rows, spec, window, champion, asked)
+            tried = try_challenger(rows, spec, window, champion, asked, failed.append)
     if before is not None and comparable and before.manifest.task == spec.task:
         back = hold_against_predecessor(rows, spec, window, champion, before)
     evidence: dict[str, Any] = {
@@ -267,7 +273,7 @@ def try_now(job: Job) -> Tried | None:
         action, words = "better" if tried.gap > 0 else "no better", str(tried)
         evidence |= tried.to_dict()
     else:
-        action, words = "untold", _why_untold(asked, champion, spec)
+        action, words = "untold", "; ".join(failed) or _why_untold(asked, champion, spec)
     if back is not None:
         words += f"; the champion before would have lost {100 * math.expm1(-back.gap):+.1f} %"
     if lost:

@@ -113,4 +113,6 @@ def test_a_window_that_nothing_can_be_learnt_of_has_no_trial(job: Job) -> None:
     with pytest.raises(TrainingError, match="at most 100 classes"):
         classes_of(many, spec)
     window = Window(instant("2011-04-01"), instant("2011-05-01"))
-    assert try_challenger(many, spec, window, champion, "recipe") is None
+    said: list[str] = []
+    assert try_challenger(many, spec, window, champion, "recipe", said.append) is None
+    assert "at most 100 classes" in "".join(said)  # the ledger says so
