@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import polars as pl
 
@@ -71,7 +71,8 @@ def fit_program(
         If a column is absent, holds nothing in all training rows, is not what a step reads it as, is repaired in
         training rows and cannot be in requests, or stays a text in the end.
     """
-    kinds = input_kinds(steps, {name: _held(dtype) for name, dtype in frame.schema.items()})
+    held = {name: _held(dtype) for name, dtype in frame.schema.items()}
+    kinds = input_kinds(steps, held)
     absent = sorted(set(kinds) - set(frame.columns))
     if absent:
         raise TrainingError(
@@ -82,7 +83,7 @@ def fit_program(
     inputs = tuple(Input(name, kind) for name, kind in kinds.items())
     _refuse_empty(frame.select(list(kinds)), "the training rows")
     working = _read_inputs(inputs, frame)
-    _refuse_unserved(cleaning, kinds)
+    _refuse_unserved(cleaning, kinds, held)
     repairs = tuple(fitted for step in cleaning for fitted in step.served(kinds))
     fitted: list[FittedStep] = []
     features: dict[str, None] = {}
@@ -120,23 +121,31 @@ def fit_program(
     return FittedProgram(program, matrix_of(working, program.features))
 
 
-def _refuse_unserved(cleaning: Sequence[CleaningStep], kinds: Mapping[str, Kind]) -> None:
-    """Refuse what cleaning repairs as one kind and features read as another: in requests it would stay as it is."""
+def _refuse_unserved(cleaning: Sequence[CleaningStep], kinds: Mapping[str, Kind], held: Mapping[str, Kind]) -> None:
+    """Refuse what cleaning repairs as what it holds and features read as another kind: requests would not be repaired.
+
+    Parameters
+    ----------
+    kinds, held : mapping of str to {"number", "text", "instant"}
+        What columns are read as, and what they hold.
+    """
     for step in cleaning:
         repaired = {touched for each in step.served(kinds) for touched in each.touches}
-        for kind in get_args(Kind):
-            could = {touched for each in step.served(dict.fromkeys(step.reads(), kind)) for touched in each.touches}
-            for column in sorted((could & kinds.keys()) - repaired):
-                name = next(iter(type(step).model_fields))
-                raise TrainingError(
-                    f"features that read {column} as the {kind} that `{name}` repairs",
-                    f"it read as a {kinds[column]}: training rows would be repaired, and requests would not",
-                    f"Let a step read it as a {kind}, or take it out of `{name}`",
-                )
+        could = {touched for each in step.served(held) for touched in each.touches}
+        for column in sorted((could & kinds.keys()) - repaired):
+            raise TrainingError(
+                f"features that read {column} as the {held[column]} that `{_field(step)}` repairs",
+                f"it read as a {kinds[column]}: training rows would be repaired, and requests would not",
+                f"Let a step read it as a {held[column]}, or take it out of `{_field(step)}`",
+            )
+
+
+def _field(step: CleaningStep | FeatureStep) -> str:
+    return next(iter(type(step).model_fields))
 
 
 def _name(step: FeatureStep) -> str:
-    return f"{next(iter(type(step).model_fields))}({', '.join(step.reads({}))})"
+    return f"{_field(step)}({', '.join(step.reads({}))})"
 
 
 def _read_inputs(inputs: Sequence[Input], frame: pl.DataFrame) -> pl.DataFrame:

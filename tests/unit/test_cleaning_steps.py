@@ -115,3 +115,8 @@ def test_what_requests_could_not_be_repaired_of_is_refused(step: dict[str, Any],
     with pytest.raises(TrainingError, match=rf"read n as the number that `{name}` repairs.*read as a text"):
         fit_program(features, frame, declared)
     fit_program(STEPS.validate_json(json.dumps([{"numeric": ["x"]}])), frame, declared)  # not read at all
+
+
+def test_what_has_nothing_to_repair_in_numbers_is_not_refused_for_them() -> None:
+    frame = pl.DataFrame({"n": [1, 2, 3], "t": [" a", "b", "c"]})
+    cleaned({"trim": ["t", "n"]}, frame, [{"numeric": ["n"]}, {"encode": ["t"]}])
