@@ -41,8 +41,6 @@ def harvest_journal(job: Job) -> Harvested:
         if unmatched.labels:  # one of several replicas may have answered after it had closed its segments
             harvested += seal_and_harvest(job, service)
             unmatched = find_unmatched(job.lake, after, unmatched.checked_until)
-    for table in JOURNALED:
-        job.lake.compact(table)
     note_unmatched(job, unmatched)
     if unmatched.checked_until is not None:
         job.database.mark(job.name, _MATCHED, unmatched.checked_until.isoformat())
@@ -53,6 +51,8 @@ def harvest_journal(job: Job) -> Harvested:
         note(job, f"unreadable/{path.name}", "unharvested", why, "unharvested", finding=finding)
         kept.add(finding)
     job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
+    for table in JOURNALED:
+        job.lake.compact(table)
     return harvested
 
 
