@@ -10,12 +10,13 @@ from datetime import datetime
 
 from prefect import flow
 
+from expectations.errors import ReleaseError
 from expectations.production import Release
 from expectations.usecase import REPLAY
 from flows.approving import refused_by_a_person
 from flows.conclusions import conclude_deployment, conclude_withdrawal
 from flows.stage import Verdict, at_work, open_job, present, run_name
-from flows.versions import Steps, deploy_version
+from flows.versions import PREVIOUS, Steps, deploy_version
 from tasks.deployment.task import bless, choose, register, release, restore, roll_out, settle
 from tasks.stores.places import Job
 
@@ -49,11 +50,17 @@ def deploy(
         How a version that was asked for is released; as the use case says where not given.
     new_signature : bool
         Whether its inputs may differ from those served today.
+
+    Raises
+    ------
+    ReleaseError
+        If a turn's bundle and a version are asked for at once, or a plan without a version.
     """
+    _refuse_contradictions(version, turn_id, plan, new_signature=new_signature)
     job = open_job(usecase, as_of, turn_id, namespace, announce=announce)
-    if version is not None and turn_id is None:
+    if version:
         with present(job):
-            return deploy_version(job, version, plan, STEPS, new_signature=new_signature)
+            return deploy_version(job, version, plan or planned(job), STEPS, new_signature=new_signature)
     with at_work("deploy", job) as stage:
         bundle, run = stage.product("bundle"), stage.product("run")
         challenger = register(stage.job, bundle, run)
@@ -67,3 +74,20 @@ def deploy(
         generation = release(stage.job, challenger)
         settle(stage.job, challenger)
         return conclude_deployment(stage, challenger, generation, steps)
+
+
+def _refuse_contradictions(
+    version: str | None, turn_id: str | None, plan: Release | None, *, new_signature: bool
+) -> None:
+    """Refuse what would be left out without a word: the form in Prefect takes any of it."""
+    given = [name for name, value in (("plan", plan), ("new_signature", new_signature)) if value]
+    if version and turn_id:
+        raise ReleaseError("a turn, or a version", f"turn {turn_id} and version {version}", "Leave one of them out")
+    if given and not version:
+        raise ReleaseError(f"a version for {' and '.join(given)}", "none", "Give its number, or `challenger`")
+    if given and version == PREVIOUS:
+        raise ReleaseError(
+            "the champion before, at once, with the inputs it had",
+            f"`{PREVIOUS}` with {' and '.join(given)}",
+            "Leave these out, or give the version's number",
+        )

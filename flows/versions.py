@@ -11,8 +11,8 @@ from expectations.alerts import Severity
 from expectations.errors import BundleError, OvertakenError, ReleaseError
 from expectations.production import Release
 from flows.stage import Verdict, tell
-from tasks.deployment import releasing, rollout
 from tasks.deployment.rollout import Rollout
+from tasks.deployment.steps import bless, choose, release, restore, roll_out, settle
 from tasks.monitoring.deciding import NOT_TAKEN_BACK
 from tasks.stores.finding_kinds import SETTLED_BY_RELEASE, describe
 from tasks.stores.ledger import Entry, champions
@@ -24,18 +24,18 @@ CHALLENGER, PREVIOUS = "challenger", "previous"
 
 
 class Steps(NamedTuple):
-    """What a release does, one after another: plain functions, or Prefect's tasks in a flow."""
+    """What a release does, one after another, each reported as it begins: functions, or Prefect's tasks of them."""
 
-    choose: Callable[..., ModelVersion] = releasing.choose_version
-    restore: Callable[..., None] = releasing.restore_bundle
-    bless: Callable[..., None] = releasing.bless
-    roll_out: Callable[..., Rollout] = rollout.roll_out
-    release: Callable[..., int] = releasing.release
-    settle: Callable[..., None] = releasing.settle
+    choose: Callable[..., ModelVersion] = choose
+    restore: Callable[..., None] = restore
+    bless: Callable[..., None] = bless
+    roll_out: Callable[..., Rollout] = roll_out
+    release: Callable[..., int] = release
+    settle: Callable[..., None] = settle
 
 
 def deploy_version(
-    job: Job, wanted: str, plan: Release | None = None, steps: Steps | None = None, *, new_signature: bool = False
+    job: Job, wanted: str, plan: Release, steps: Steps | None = None, *, new_signature: bool = False
 ) -> Verdict:
     """Bless a registered version, roll it out as planned and make it the champion, or withdraw it.
 
@@ -43,10 +43,8 @@ def deploy_version(
     ----------
     wanted : str
         Its number, `challenger`, or `previous`, which is released at once.
-    plan : Release, optional
-        The use case's own where not given.
     steps : Steps, optional
-        Plain functions where not given.
+        Functions where not given.
     new_signature : bool
         Whether its inputs may differ from those served today.
 
@@ -64,7 +62,7 @@ def deploy_version(
     version = steps.choose(job, None if wanted == CHALLENGER else wanted)
     with _refusals_told(job, version):
         steps.bless(job, version, new_signature=new_signature)
-        done = steps.roll_out(job, version, plan or job.usecase.spec.release, new_signature=new_signature)
+        done = steps.roll_out(job, version, plan, new_signature=new_signature)
         if done.kept:
             words = "asked for by hand"
             summary = _settle(job, version, steps, "promoted", words, done, new_signature=new_signature)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import polars as pl
@@ -503,9 +504,9 @@ def test_a_rollback_goes_to_the_champion_before(
     steps = versions.Steps(restore=lambda *_: None, bless=lambda *_, **__: None)
     if expected is None:
         with pytest.raises(ReleaseError, match="none in the ledger"):
-            versions.deploy_version(job, "previous", steps=steps)
+            versions.deploy_version(job, "previous", Release(), steps)
     else:
-        versions.deploy_version(job, "previous", steps=steps)
+        versions.deploy_version(job, "previous", Release(), steps=steps)
         assert chosen == [expected]
 
 
@@ -519,10 +520,26 @@ def test_a_version_the_service_refuses_by_hand_is_in_the_ledger(
     model.write_text(model.read_text()[:5000])
     monkeypatch.setattr(versions, "tell", lambda _: None)
     with pytest.raises(ReleaseError, match="as it was sealed"):
-        versions.deploy_version(job, "2", steps=versions.Steps(choose=lambda *_: version))
+        versions.deploy_version(job, "2", Release(), steps=versions.Steps(choose=lambda *_: version))
     (entry,) = job.database.entries("rentals")
     assert (entry.action, entry.evidence["bundle"]) == ("refused", made[2].digest)
     assert [each.kind for each in job.database.open_findings("rentals")] == ["not-released"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"version": "2", "turn_id": "abc"}, "a turn, or a version"),
+        ({"plan": Release()}, "a version for plan"),
+        ({"new_signature": True, "version": ""}, "a version for new_signature"),
+        ({"version": "previous", "plan": Release()}, "at once, with the inputs it had"),
+    ],
+)
+def test_what_would_be_left_out_of_a_form_is_refused(asked: dict[str, Any], said: str) -> None:
+    from flows.deploy import deploy
+
+    with pytest.raises(ReleaseError, match=said):
+        deploy.fn("rentals", **asked)
 
 
 def test_that_somebody_was_quicker_is_no_refusal(job: Job, made) -> None:
@@ -536,6 +553,8 @@ def test_that_somebody_was_quicker_is_no_refusal(job: Job, made) -> None:
         return Rollout(())
 
     with pytest.raises(ReleaseError, match="meanwhile"):
-        versions.deploy_version(job, "2", steps=versions.Steps(choose=lambda *_: version, roll_out=overtaken))
+        versions.deploy_version(
+            job, "2", Release(), steps=versions.Steps(choose=lambda *_: version, roll_out=overtaken)
+        )
     assert job.database.entries("rentals") == []
     assert job.releases.desired("rentals").champion == third
