@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 from expectations.errors import DriftwheelError, StackError
-from tasks.stores.engines import STACK
 from tasks.stores.files import storing
 from tasks.stores.keys import PLATFORM, SCOPES, Keys
 from tasks.stores.releases import replace_file
@@ -233,7 +232,8 @@ def _require_cryptography() -> None:
         If it is not installed.
     """
     if find_spec("cryptography") is None:
-        raise StackError("the package cryptography, which makes certificates", "none", f"Install it: {STACK}")
+        install = 'Install it: pip install "driftwheel[stack]"'
+        raise StackError("the package cryptography, which makes certificates", "none", install)
 
 
 def _outdated(path: Path) -> str:

@@ -27,8 +27,6 @@ _BUSY_SECONDS = 10
 _CONNECT_SECONDS = 10
 _WORKING_ROOM = 2**20
 """Bytes SQLite needs beside a database to open it in the ordinary way."""
-STACK = 'pip install "driftwheel[stack]"'
-"""What brings packages that only the stack of containers needs."""
 READING = "driftwheel_reading"
 """Option of a connection that only reads."""
 
@@ -67,8 +65,6 @@ def _parsed(url: str) -> URL:
     except (ArgumentError, NoSuchModuleError) as error:
         raise DatabaseError(expected, mask(str(error)), remedy) from error
     except ImportError as error:
-        if error.name == "psycopg":
-            remedy = f"Install it: {STACK}"
         raise DatabaseError(expected, f"one whose driver is not installed ({error.name})", remedy) from error
     return parsed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,12 +41,6 @@ def test_what_is_no_address_of_a_database_is_named(address: str, says: str) -> N
     with pytest.raises(DatabaseError, match=rf"(?s)DRIFTWHEEL_DATABASE.*({says}).*postgresql\+psycopg") as caught:
         Database(address).use_cases()
     assert "pass" not in str(caught.value)
-
-
-def test_a_driver_that_is_not_installed_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(DatabaseError, match=r'driver is not installed \(psycopg\).*pip install "driftwheel\[stack\]"'):
-        Database("postgresql+psycopg://ann@host/x").use_cases()
 
 
 def test_a_name_changed_in_a_registered_folder_is_no_second_use_case(

@@ -60,7 +60,6 @@ def test_the_lock_holds_all_that_is_asked_for_and_images_hold_the_same_versions(
     asked = [
         Requirement(each) for each in (*PROJECT["dependencies"], *extras["dev"], *extras["flights"], *extras["stack"])
     ]
-    platform = pins(IMAGES[1])
     for each in asked:
         name = canonicalize_name(each.name)
         assert name in ("torch", "driftwheel") or locked[name] in each.specifier, each
