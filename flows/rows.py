@@ -64,7 +64,8 @@ def newest_rows(
     where : str, optional
         A condition over the columns; see `condition`.
     as_of : datetime, optional
-        Only what could be known then: rows before it, with ripe labels; answers served and labels received before it.
+        Only rows before it, with labels that were ripe; answers served and labels received before it. A correction that
+        was collected later is among them.
 
     Raises
     ------

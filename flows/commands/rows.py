@@ -27,7 +27,11 @@ _BETWEEN = 3
     "--where",
     help="A condition over the columns, as in features: \"origin == 'JFK' and delay > 15\". Instants are ISO texts.",
 )
-@click.option("--as-of", type=Instant(), help="Only what could be known then: labels that were not ripe are missing.")
+@click.option(
+    "--as-of",
+    type=Instant(),
+    help="Rows from before it, without labels that were not ripe then. Corrections that came later are shown.",
+)
 @click.option("--head", type=click.IntRange(1), default=20, show_default=True, help="How many rows, at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an array of objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
