@@ -183,7 +183,7 @@ def _let_go(
         return Released(0, 0)
     with lake.alone("cleaning"):
         if not dry_run:
-            _enter(usecase, lake, database)  # what a run wrote that was killed before it said so
+            enter_released(usecase, lake, database)  # what a run wrote that was killed before it said so
         waiting = _waiting(usecase, lake)
         chosen = choose(waiting)
         if isinstance(chosen, Released):
@@ -210,12 +210,15 @@ def _let_go(
                 raise TurnTakenError(
                     f"to let rows of {lake.usecase} go on", "another process that did so meanwhile", "Run again"
                 )
-            _enter(usecase, lake, database)
+            enter_released(usecase, lake, database)
     return done
 
 
-def _enter(usecase: LoadedUseCase, lake: Lake, database: Database) -> None:
-    """Write into the ledger which rows went on last, once."""
+def enter_released(usecase: LoadedUseCase, lake: Lake, database: Database) -> None:
+    """Write into the ledger which rows went on last, once.
+
+    Each cleaning does so first, as a commit's note is found among the newest alone.
+    """
     noted = lake.note("clean", _NOTE)
     if noted is None:
         return
@@ -243,6 +246,9 @@ def _waiting(usecase: LoadedUseCase, lake: Lake) -> pl.DataFrame:
     with lake.reading("quarantine"):
         apart = lake.scan("quarantine").filter(pl.col(BATCH) <= done).collect()
     apart = apart.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
+    # a column that came later is missing in rows from before; quarantine has it only once a row with it is set apart
+    new = {name: dtype for name, dtype in lake.scan("raw").collect_schema().items() if name not in apart.columns}
+    apart = apart.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in new.items())
     later = {"raw": pl.col("_newest") > pl.col(BATCH), "clean": pl.col("_newest") >= pl.col(BATCH)}
     for table in _JUDGED:
         if lake.version(table) is None:

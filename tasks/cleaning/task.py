@@ -9,6 +9,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tasks.cleaning.cleaning import Cleaned, clean_batches
+from tasks.cleaning.quarantine import enter_released
 from tasks.stores.database import HELD
 from tasks.stores.places import Job
 from tasks.stores.stopwatch import timed
@@ -17,6 +18,7 @@ from tasks.stores.stopwatch import timed
 def validate_and_repair(job: Job) -> Cleaned:
     """Clean what waits and remember whether it is held; of two at once the second waits."""
     with job.lake.alone("cleaning"):
+        enter_released(job.usecase, job.lake, job.database)  # what was killed before it said so
         found = clean_batches(job.usecase, job.lake)
         job.database.mark(job.name, HELD, json.dumps(found.held))
     return found

@@ -12,12 +12,15 @@ from click.testing import CliRunner, Result
 
 from expectations.loading import load_use_case
 from flows.cli import main
+from infra.settings import Settings
 from tasks.cleaning import quarantine
 from tasks.cleaning.cleaning import clean_batches
+from tasks.cleaning.task import validate_and_repair
 from tasks.collection.collecting import collect_sources
 from tasks.stores.database import Database
 from tasks.stores.lake import BATCH, Known, Lake
 from tasks.stores.ledger import Entry
+from tasks.stores.places import Job
 from tests.conftest import instant
 from tests.unit.test_collection import edit
 
@@ -207,3 +210,32 @@ def test_a_row_is_repaired_as_any_other(folder: Path, lake: Lake, call: Call) ->
     odd = lake.scan("clean").filter(pl.col("time") == instant("2011-01-05T10:00")).collect()
     assert odd["bikers"].to_list() == [0]
     assert quarantine.REASONS not in odd.columns
+
+
+def test_a_cleaning_step_may_read_a_column_that_came_after_a_row_was_set_apart(
+    folder: Path, lake: Lake, call: Call
+) -> None:
+    text = yaml.safe_load((folder / "usecase.yaml").read_text())
+    text["collection"]["lookback"] = "1h"
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
+    collect(folder, lake)
+    edit(folder, lambda f: f.with_columns(extra=pl.lit("5.5")))
+    text["columns"] = {**text.get("columns", {}), "extra": {"type": "number"}}
+    text["cleaning"] = [{"clip": {"columns": ["extra"], "max": 5}}]
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
+    collect(folder, lake, "2011-02-02")
+    assert "extra" in lake.scan("raw").collect_schema()
+    assert "extra" not in lake.scan("quarantine").collect_schema()
+    assert call("release", "--batch", "1").output.startswith("3 of 3 rows went on")
+
+
+def test_a_cleaning_writes_into_the_ledger_what_was_killed_before(
+    folder: Path, lake: Lake, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect(folder, lake)
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert call("release", "--batch", "1").exit_code == 130
+    settings = Settings()
+    validate_and_repair(Job(load_use_case(str(folder)), settings.places(), instant("2011-02-01")))
+    assert entries(lake) == [("released", 3, getpass.getuser())]
