@@ -85,7 +85,8 @@ def fit_program(
     working = _read_inputs(inputs, frame)
     _refuse_unserved(cleaning, kinds, held)
     repairs = tuple(fitted for step in cleaning for fitted in step.served(kinds))
-    fitted: list[FittedStep] = []
+    fitted: list[tuple[FittedStep, set[str]]] = []
+    """Each with the columns it reads, changes or adds."""
     features: dict[str, None] = {}
     categorical: dict[str, None] = {}
     for declared in steps:
@@ -93,8 +94,9 @@ def fit_program(
         try:
             learnt = declared.fit(working, before)
             for step in learnt.steps:
+                present = set(working.columns)
                 working = step.frame(working)
-                fitted.append(step)
+                fitted.append((step, {*step.touches, *(set(working.columns) - present)}))
         except pl.exceptions.PolarsError as error:
             raise TrainingError(
                 f"columns the step {_name(declared)} can work with",
@@ -117,7 +119,14 @@ def fit_program(
             "Add them to an `encode` step, or take calendar parts",
         )
     categorical = {name: None for name in categorical if name in features}
-    program = FeatureProgram(inputs, repairs, tuple(fitted), tuple(features), tuple(categorical))
+    needed, kept = set(features), list[FittedStep]()
+    for step, columns in reversed(fitted):  # what was not selected is neither asked for nor computed
+        if needed & columns:
+            kept.insert(0, step)
+            needed |= columns
+    inputs = tuple(each for each in inputs if each.name in needed)
+    repairs = tuple(each for each in repairs if needed & set(each.touches))
+    program = FeatureProgram(inputs, repairs, tuple(kept), tuple(features), tuple(categorical))
     return FittedProgram(program, matrix_of(working, program.features))
 
 

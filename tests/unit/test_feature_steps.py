@@ -344,3 +344,26 @@ def test_importance_sees_what_features_tell_together(
     assert capfd.readouterr().out == ""
     with pytest.raises(TrainingError, match="a label to compare"):
         learn([*steps, {"select": "all", "keep": 1, "by": "importance"}], rows)
+
+
+def test_what_is_not_selected_is_neither_asked_for_nor_computed() -> None:
+    rows = pl.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [1.0, 1.0, 1.0, 2.0], "t": ["x y", "y", "z", "x"]})
+    steps = [{"numeric": ["a", "b"]}, {"scale": ["a", "b"]}, {"tfidf": ["t"]}, {"one_hot": ["t"]}]
+    program = learn([*steps, {"select": ["a", "b"], "keep": 1, "by": "variance"}], rows)
+    assert {each.name for each in program.inputs} == {"a", "b", "t"} - ({"a", "b"} - set(program.features))
+    alone = learn([*steps[:2], {"select": "all", "keep": 1, "by": "variance"}], rows)
+    assert [each.name for each in alone.inputs] == list(alone.features)
+    assert len(alone.steps) == 1
+    one = rows.select(alone.features)
+    place = ["a", "b"].index(alone.features[0])
+    np.testing.assert_array_equal(alone.transform(one), learn(steps[:2], rows).transform(rows)[:, [place]])
+
+
+def test_few_rows_are_selected_by_importance_too() -> None:
+    label = pl.Series([0.0, 1.0] * 15)
+    rows = pl.DataFrame({"b": [5.0] * 30, "a": label})
+    known = FitContext(label, "binary_classification", 0, ("no", "yes"))
+    steps = [{"numeric": ["b", "a"]}, {"select": "all", "keep": 1, "by": "importance"}]
+    assert learn(steps, rows, known).features == ("a",)
+    with pytest.raises(TrainingError, match="that trees gain something by"):
+        learn([{"numeric": ["b"]}, {"select": "all", "keep": 1, "by": "importance"}], rows, known)

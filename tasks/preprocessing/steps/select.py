@@ -11,11 +11,11 @@ import polars as pl
 from pydantic import Field
 
 from expectations.errors import TrainingError
+from expectations.families import Vector
 from expectations.fields import Columns
 from expectations.parts import FeatureStep, FitContext, Kind, Learnt
 from tasks.preprocessing.reading import numbers_of
 
-Vector = npt.NDArray[np.float64]
 _BINS = 16
 _TREES = 50
 
@@ -59,34 +59,47 @@ class Select(FeatureStep):
         if self.by == "importance":
             scores = _importance(names, frame, context)
         else:
-            scores = np.array([self._score(name, frame, context) for name in names])
+            values = [self._values(name, frame, context) for name in names]
+            told = self._told(context)
+            scores = np.array(
+                [self._score(each, name in context.categorical, told) for name, each in zip(names, values, strict=True)]
+            )
         best = set(np.argsort(-scores, kind="stable")[: self.keep].tolist())
         kept = tuple(name for place, name in enumerate(names) if place in best)
         return Learnt(makes=kept, drops=tuple(name for name in names if name not in kept))
 
-    def _score(self, name: str, frame: pl.DataFrame, context: FitContext) -> float:
-        category = name in context.categorical
-        if self.by != "mutual_information" and category:
-            raise TrainingError(
-                f"numbers to take the {self.by} of",
-                f"codes of categories in {name}",
-                "Select by mutual_information or importance, or name the columns that are numbers",
-            )
-        values = numbers_of(frame, name)
+    def _told(self, context: FitContext) -> Vector | npt.NDArray[np.int64]:
+        """Return what features are compared with: the label, or its bins."""
         if self.by == "variance":
-            known = values[np.isfinite(values)]
-            with np.errstate(over="ignore", invalid="ignore"):
-                return float(np.nan_to_num(known.var())) if len(known) else 0.0
+            return np.empty(0)
         label = _label_of(context)
         if self.by == "mutual_information":
-            return mutual_information(_bins(values, category), _bins(label, bool(context.classes)))
+            return _bins(label, bool(context.classes))
         if len(context.classes) > 2:
             raise TrainingError(
                 "a label that is a number, or one of two classes",
                 f"{len(context.classes)} classes",
                 "Select by mutual_information or importance",
             )
-        return _correlation(values, label)
+        return label
+
+    def _values(self, name: str, frame: pl.DataFrame, context: FitContext) -> Vector:
+        if self.by != "mutual_information" and name in context.categorical:
+            raise TrainingError(
+                f"numbers to take the {self.by} of",
+                f"codes of categories in {name}",
+                "Select by mutual_information or importance, or name the columns that are numbers",
+            )
+        return numbers_of(frame, name)
+
+    def _score(self, values: Vector, category: bool, told: Vector | npt.NDArray[np.int64]) -> float:
+        if self.by == "variance":
+            known = values[np.isfinite(values)]
+            with np.errstate(over="ignore", invalid="ignore"):
+                return float(np.nan_to_num(known.var())) if len(known) else 0.0
+        if self.by == "mutual_information":
+            return mutual_information(_bins(values, category), told.astype(np.int64))
+        return _correlation(values, told.astype(np.float64))
 
 
 def _label_of(context: FitContext) -> Vector:
@@ -107,14 +120,26 @@ def _importance(names: Sequence[str], frame: pl.DataFrame, context: FitContext) 
         "objective": "multiclass" if classes > 2 else "binary" if classes == 2 else "regression",
         "num_class": classes if classes > 2 else 1,
         "num_leaves": 15,
+        "min_data_in_leaf": max(1, min(20, len(label) // 20)),
+        "num_threads": 1,
         "seed": context.seed,
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,
     }
     data = lightgbm.Dataset(matrix, label, categorical_feature=codes)
-    trees = lightgbm.train(settings, data, num_boost_round=_TREES)
-    return np.asarray(trees.feature_importance("gain"), dtype=np.float64)
+    try:
+        trees = lightgbm.train(settings, data, num_boost_round=_TREES)
+    except lightgbm.basic.LightGBMError as error:
+        raise TrainingError(
+            "features and a label trees can learn from", str(error), "Select by another measure"
+        ) from error
+    gains = np.asarray(trees.feature_importance("gain"), dtype=np.float64)
+    if not gains.any():
+        raise TrainingError(
+            "a feature that trees gain something by", f"none in {len(label)} rows", "Select by mutual_information"
+        )
+    return gains
 
 
 def _correlation(values: Vector, label: Vector) -> float:

@@ -43,13 +43,16 @@ class FittedTfidf(FittedText):
         count = len(self.words)
 
         def read(text: str) -> Sequence[float]:
-            found = [0.0] * count
+            held: dict[int, float] = {}  # of many words a text has few
             for word in words_of(text):
                 if word in known:
                     place, weight = known[word]
-                    found[place] += weight
-            length = math.sqrt(sum(value * value for value in found))
-            return [value / length for value in found] if length else found
+                    held[place] = held.get(place, 0.0) + weight
+            found = [0.0] * count
+            length = math.sqrt(sum(value * value for value in held.values()))
+            for place, value in held.items():
+                found[place] = value / length
+            return found
 
         return read
 
