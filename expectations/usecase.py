@@ -292,10 +292,11 @@ class UseCase(Strict):
 
     @property
     def greater_is_better(self) -> dict[str, bool]:
-        """Metric -> whether more is better: all built in for this task, and those of packages that it names."""
+        """Metric -> whether more is better: those that are measured always, and those that it names."""
         named = (*(gate.metric for gate in self.gates), *(rule.metric for rule in self.monitoring.performance))
         parts = {name: METRICS.find(name) for name in named}
-        return {**metrics_of(self.task), **{name: part.greater_is_better for name, part in parts.items() if part}}
+        always = {name: better for name, better in metrics_of(self.task).items() if METRICS.released(name).always}
+        return {**always, **{name: part.greater_is_better for name, part in parts.items() if part}}
 
 
 @cache

@@ -120,3 +120,21 @@ class F1(_Counted):
     def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:
         """Return what is counted, and of how many."""
         return 2 * hits, 2 * hits + false_alarms + misses
+
+
+class Specificity(OfKnownRows):
+    """Share of the negative rows that are not called positive."""
+
+    examples: ClassVar = ({"metric": "specificity"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
+    always: ClassVar = False
+    metric: Literal["specificity"] = "specificity"
+
+    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Count negative rows, and those of them that are not called."""
+        negative = rows.label != 1
+        right = negative & (rows.prediction < rows.threshold)
+        hits, all_of_them = (sums(part.astype(np.float64), blocks, n_blocks) for part in (right, negative))
+        return lambda weights: ratio(weights @ hits, weights @ all_of_them)
