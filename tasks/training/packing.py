@@ -21,7 +21,8 @@ from tasks.bundles.bundle import (
     rows_to_frame,
     seal,
 )
-from tasks.evaluation.expected import Expectation, learn_expectation
+from tasks.evaluation.estimates.expectation import Expectation
+from tasks.evaluation.estimates.learning import learn_expectation
 from tasks.evaluation.interval import in_time
 from tasks.evaluation.losses import hourly_losses
 from tasks.evaluation.sketches import Reference, references_to_dict, sketch
