@@ -56,6 +56,16 @@ class BundleColumn(BaseModel):
     role: Literal["input", "key"] = "input"
     format: str | None = None
     """How texts of an instant are written, where that is declared; bundles from before this was kept have none."""
+    hashed_from: Literal["number", "integer", "text", "boolean"] | None = None
+    """Type of what clients send where the service replaces it by its pseudonym, which `type` is the type of.
+
+    Bundles from before this was kept have none: their columns are taken as they come.
+    """
+
+    @property
+    def sent(self) -> Literal["number", "integer", "text", "boolean", "instant"]:
+        """Type of what a request carries."""
+        return self.hashed_from or self.type
 
 
 class Manifest(BaseModel):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +19,7 @@ from tasks.collection.types import TYPES, cast_column
 from tasks.preprocessing.fitting import input_kinds
 from tasks.preprocessing.formulas import evaluate
 from tasks.stores.lake import RESERVED
+from tasks.stores.pseudonyms import pseudonyms
 from tasks.stores.stamps import places
 
 _MAX_NAMED = 20
@@ -333,18 +332,14 @@ def _protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
         if how == "drop":
             rows = rows.drop(column)
         elif how == "hash":
-            rows = rows.with_columns(hashed(rows[column], secret))
+            if rows.schema[column].is_temporal() and column in needed_columns(spec):
+                raise SourceError(
+                    f"texts or numbers in {column}, to be hashed",
+                    "instants, which a request may write in many ways",
+                    f"Drop or keep it under `personal`, or declare it: `columns: {{{column}: {{type: text}}}}`",
+                )
+            rows = rows.with_columns(pseudonyms(rows[column], secret))
     return rows
-
-
-def hashed(values: pl.Series, secret: bytes) -> pl.Series:
-    """Replace personal values with keyed hashes of their texts."""
-    texts = values.cast(pl.String)
-    unique = texts.drop_nulls().unique()
-    digests: Mapping[str, str] = {
-        text: hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()[:32] for text in unique
-    }
-    return texts.replace_strict(digests, default=None, return_dtype=pl.String).alias(values.name)
 
 
 def _with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:

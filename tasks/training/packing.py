@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from expectations.loading import LoadedUseCase
-from expectations.usecase import UseCase
+from expectations.usecase import REPLAY, UseCase
 from tasks.bundles.bundle import (
     EXPECTED,
     LOSSES,
@@ -37,8 +37,16 @@ RANGE_ROWS = 20_000
 """Rows before the holdout that say, at most twice as many, which range of features was learnt from."""
 
 
-def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) -> tuple[BundleColumn, ...]:
-    """Columns a request carries: what the program reads, then keys and clock."""
+def bundle_columns(
+    spec: UseCase, program: FeatureProgram, frame: pl.DataFrame, *, collected: bool = False
+) -> tuple[BundleColumn, ...]:
+    """Columns a request carries: what the program reads, then keys and clock.
+
+    Parameters
+    ----------
+    collected : bool
+        Whether requests carry rows that were collected, as in a replay: in these, what is personal is hashed already.
+    """
     inputs = {column.name: column.kind for column in program.inputs}
     columns = []
     clock = (spec.clock.column,) if spec.clock is not None else ()
@@ -47,10 +55,13 @@ def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) 
         # what the program reads as an instant is checked as one, also where the source holds texts
         guessed = "instant" if inputs.get(name) == "instant" else _kind(frame.schema[name])
         kind = known.type if known else guessed
+        # an instant is refused where it is collected
+        hashed = kind if spec.personal.get(name) == "hash" and kind != "instant" else None
         columns.append(
             BundleColumn(
                 name=name,
-                type=kind,
+                type="text" if hashed else kind,
+                hashed_from=None if collected else hashed,
                 unit=known.unit if known else "",
                 description=known.description if known else "",
                 role="input" if name in inputs else "key",
@@ -107,7 +118,7 @@ def pack(
     folder.mkdir(parents=True, exist_ok=True)
     refitted.trained.fitted.save(folder)
     (folder / "features.json").write_text(program.to_json(), encoding="utf-8")
-    columns = bundle_columns(spec, program, rows)
+    columns = bundle_columns(spec, program, rows, collected=usecase.name.endswith(REPLAY))
     inputs = raw.select(list(dict.fromkeys((*inputs_in_order(program), spec.time_column))))
     references = _references(spec, inputs, rows, judged)
     (folder / "reference.json").write_text(to_json(references_to_dict(references)), encoding="utf-8")

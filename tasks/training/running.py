@@ -151,6 +151,8 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
                     parent=champion.digest if champion else "",
                     name=job.name,
                 )
+                if "hash" in job.usecase.spec.personal.values():
+                    job.releases.keep_secret(job.places.secret)
                 job.releases.add(job.name, folder, digest)
         doing("recording the run in MLflow")
         challenger = Challenger(judged.judgement, digest, run, champion.digest if champion else None)
