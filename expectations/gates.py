@@ -25,6 +25,9 @@ class Evaluation(Strict):
     """Rows this close in time are resampled together, because their errors are not independent."""
     cross_validation: Annotated[int, Field(ge=2, le=20)] | None = None
     """Folds of a rolling-origin cross-validation on the rows before the holdout, reported in MLflow; null for none."""
+    learning_curve: Annotated[int, Field(ge=2, le=8)] | None = None
+    """Points of a learning curve, shown with the evaluation: the recipe fitted on all rows before the holdout, on half
+    of them, a quarter and so on, each scored on the holdout; null for none."""
     resamples: Annotated[int, Field(ge=100)] = 500
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5

@@ -33,6 +33,7 @@ from flows.page.known import UseCases
 from flows.page.measured import Drifted, Measured
 from flows.page.servers import Answers, Deployed, Run, Servers, model_link, per_minute, run_link
 from flows.page.shown import Distributions
+from flows.page.versions import version_of
 from infra.settings import Settings
 from tasks.stores.plain import to_json
 
@@ -181,6 +182,15 @@ class Page:
         text = to_json(evidence, indent=1)
         return self.show("entry.html", answers, name=name, line=line, evidence=text, report=report)
 
+    async def version(self, request: Request) -> Response:
+        """Show what a version reached on rows it had not seen."""
+        name, bundle = request.path_params["name"], request.path_params["bundle"]
+        answers = await self.servers.answers()
+        found = await asyncio.to_thread(version_of, self.settings, name, bundle)
+        if found is None:
+            raise HTTPException(404, "No such bundle of it lies here.")
+        return self.show("version.html", answers, name=name, version=found)
+
     async def drift(self, request: Request) -> Response:
         """Show how a column was distributed in training and in a window."""
         name, column = request.path_params["name"], request.query_params.get("column", "")
@@ -328,6 +338,7 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
             Route("/usecases/{name}", page.use_case),
             Route("/usecases/{name}/live", page.live),
             Route("/usecases/{name}/entries/{number:int}", page.entry),
+            Route("/usecases/{name}/versions/{bundle}", page.version),
             Route("/usecases/{name}/backtest.png", page.backtest),
             Route("/usecases/{name}/drift", page.drift),
             Route("/usecases/{name}/findings/{key:path}", page.finding),

@@ -12,6 +12,8 @@ reference.json
     What the training rows looked like, column by column, for drift.
 expected.json
     How labels follow from predictions and features, for metrics without labels; bundles from before it was have none.
+evaluation.json
+    What the judged recipe reached on its holdout (`tasks.evaluation.evaluation`); bundles from before it was have none.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from tasks.stores.hashing import hash_file
 MANIFEST = "bundle.json"
 EXPECTED = "expected.json"
 LOSSES = "losses.json"
+EVALUATION = "evaluation.json"
 FORMAT: Literal[1] = 1
 GOLDEN_TOLERANCE = 1e-6
 
@@ -312,6 +315,25 @@ def seal(folder: Path, manifest: Manifest) -> str:
     text = manifest.model_copy(update={"files": files}).model_dump_json(indent=1)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_evaluation(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
+    """Return what the judged recipe reached on its holdout, to the width people ask for.
+
+    None in a bundle from before that was kept.
+
+    Raises
+    ------
+    BundleError
+        If it was altered.
+    """
+    if EVALUATION not in manifest.files:
+        return None
+    content = (folder / EVALUATION).read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest.files[EVALUATION]:
+        raise BundleError(f"{EVALUATION} as it was sealed in {folder.name[:12]}", "another content", "Deploy it again")
+    loaded: dict[str, Any] = json.loads(content)
+    return loaded
 
 
 def read_manifest(folder: Path, expected: str) -> Manifest:

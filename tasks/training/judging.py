@@ -19,6 +19,7 @@ from expectations.gates import GateResult, Interval
 from expectations.metrics import Blocks
 from expectations.usecase import UseCase
 from tasks.evaluation.baselines import predict_baselines
+from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.gates import passed
 from tasks.evaluation.interval import in_time, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
@@ -73,6 +74,8 @@ class Judged:
     prediction: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None = None
     folds: Mapping[str, list[float]] = field(default_factory=dict)
     """Metric -> values of the cross-validation, where it was asked for."""
+    evaluation: Evaluation | None = None
+    """To the width people ask for, where that was looked at (`tasks.training.evaluating`)."""
 
     @property
     def classes(self) -> tuple[str, ...]:

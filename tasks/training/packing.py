@@ -12,6 +12,7 @@ import polars as pl
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY, UseCase
 from tasks.bundles.bundle import (
+    EVALUATION,
     EXPECTED,
     LOSSES,
     BundleColumn,
@@ -137,6 +138,8 @@ def pack(
     expected = expectation_of(spec, rows, judged, program)
     if expected is not None:
         (folder / EXPECTED).write_text(to_json(expected.to_dict()), encoding="utf-8")
+    if judged.evaluation is not None:
+        (folder / EVALUATION).write_text(to_json(judged.evaluation), encoding="utf-8")
     digest = seal(
         folder,
         _manifest(spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name, usecase.digest),

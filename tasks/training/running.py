@@ -21,6 +21,7 @@ from tasks.stores.lake import Version
 from tasks.stores.places import Job
 from tasks.stores.progress import doing
 from tasks.stores.registry import KEPT_DAYS
+from tasks.training.evaluating import evaluated, flat
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
 from tasks.training.packing import pack, training_rows
 
@@ -128,7 +129,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
             "training",
         )
         rows = _rows(job, selected.table.version)
-        judged = judge(rows, spec, champion)
+        judged = evaluated(judge(rows, spec, champion), rows, spec)
         digest = None
         refitted = None
         if judged.judgement.outcome == "passed":
@@ -191,6 +192,9 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
     params: dict[str, object] = {"outcome": judgement.outcome, "as_of": job.as_of.isoformat()}
     metrics = {f"holdout_{name}": value for name, value in judgement.metrics.items()}
     metrics |= {f"champion_{name}": value for name, value in judgement.champion_metrics.items()}
+    if judged.evaluation is not None:
+        metrics = {**flat(judged.evaluation), **metrics}
+        registry.log_json(challenger.run, "evaluation.json", judged.evaluation)
     metrics |= {"learnt_rows": judgement.learnt_rows, "holdout_rows": judgement.holdout_rows}
     curves = {}
     if judged.trained is not None:
@@ -207,11 +211,14 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
         tags={"driftwheel.outcome": judgement.outcome, "mlflow.note.content": judgement.rationale},
     )
     if judged.scored and judged.trained is not None:
+        from tasks.evaluation.evaluation_plots import with_intervals
         from tasks.evaluation.plots import importance_figure
 
         spec = job.usecase.spec
         answers = Answers(spec.label.column, spec.label.unit, judged.trained.classes, spec.evaluation.threshold)
         model = refitted.trained if refitted is not None else judged.trained
         figures = spec.problem.figures(judged.scored, answers)
+        if judged.evaluation is not None:
+            with_intervals(figures, judged.evaluation)
         figures["importance"] = importance_figure(model.fitted.importance())
         registry.log_figures(challenger.run, figures)

@@ -15,7 +15,7 @@ from tasks.bundles.pyfunc import _load_pyfunc
 from tasks.collection.joining import join_sources
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.stores.lake import Version
-from tasks.training.judging import judge, refit, split_rows
+from tasks.training.judging import Judged, judge, refit, split_rows
 from tasks.training.learning import learn
 from tasks.training.packing import pack
 from tests.conftest import instant, needs_torch
@@ -27,8 +27,8 @@ def rows(usecase: LoadedUseCase, until: str) -> pl.DataFrame:
     return join_sources(usecase, since=None, until=instant(until), secret=b"k").rows
 
 
-def released(usecase: LoadedUseCase, frame: pl.DataFrame, folder: Path):
-    judged = judge(frame, usecase.spec, None)
+def released(usecase: LoadedUseCase, frame: pl.DataFrame, folder: Path, judged: Judged | None = None):
+    judged = judged or judge(frame, usecase.spec, None)
     again = refit(frame, usecase.spec, judged)
     digest = pack(
         folder,
