@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from expectations.fields import PositiveSpan, Span, Strict
 from expectations.parts import Part
-from expectations.slots import FAMILIES
+from expectations.slots import CALIBRATIONS, FAMILIES, NameOf
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
@@ -223,4 +223,7 @@ class Model(Strict):
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     """Newest share of the training rows kept for early stopping and the choice among candidates."""
     weights: RowWeights | None = None
+    calibration: Annotated[str, NameOf(CALIBRATIONS)] | None = None
+    """How a classifier's scores are turned into probabilities that are met, as the last step of its bundle. Learnt from
+    the rows that `validation` keeps, scored by a model that learnt from the others."""
     seed: int = 0

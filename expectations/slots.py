@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from expectations.errors import BundleError, PartError
 
 if TYPE_CHECKING:
+    from expectations.calibration import Calibration
     from expectations.data import Source
     from expectations.deciding import Policy
     from expectations.families import Family
@@ -280,6 +281,17 @@ FAMILIES: Slot[Family] = Slot(
     "driftwheel.families",
     tag="family",
 )
+CALIBRATIONS: Slot[Calibration] = Slot(
+    "calibration",
+    "expectations.calibration:Calibration",
+    {
+        "isotonic": "tasks.modelling.calibrations.isotonic:Isotonic",
+        "platt": "tasks.modelling.calibrations.platt:Platt",
+        "temperature": "tasks.modelling.calibrations.temperature:Temperature",
+    },
+    "driftwheel.calibrations",
+    tag="calibration",
+)
 PROBLEMS: Slot[Problem] = Slot(
     "problem kind",
     "expectations.problems:Problem",
@@ -313,6 +325,7 @@ METRICS: Slot[Metric] = Slot(
         "top_3_accuracy": "tasks.evaluation.scores.multiclass:Top3Accuracy",
         "roc_auc_ovr": "tasks.evaluation.scores.multiclass:RocAucOvr",
         "log_loss": "tasks.evaluation.scores.classification:LogLoss",
+        "cost": "tasks.evaluation.scores.classification:Cost",
         "brier": "tasks.evaluation.scores.classification:Brier",
         "rmse": "tasks.evaluation.scores.regression:Rmse",
         "mae": "tasks.evaluation.scores.regression:Mae",
@@ -352,6 +365,7 @@ SLOTS: dict[str, Slot[Any]] = {
     "features": FEATURES,
     "task": PROBLEMS,
     "candidates": FAMILIES,
+    "calibration": CALIBRATIONS,
     "metrics": METRICS,
     "gates": GATES,
     "policies": POLICIES,

@@ -28,7 +28,7 @@ from expectations.gates import Evaluation, Gate
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.problems import Problem, problem_of
 from expectations.production import Costs, Monitoring, Release, Rows, Schedule
-from expectations.slots import CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES, NameOf
+from expectations.slots import CALIBRATIONS, CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES, NameOf
 from expectations.windows import Count, Grid
 
 REPLAY = "-replay"
@@ -80,6 +80,7 @@ class UseCase(Strict):
             *self._impossible_times(),
             *self._impossible_label(),
             *self._impossible_metrics(),
+            *self._impossible_probabilities(),
             *self._impossible_features(),
             *self._impossible_policy(),
         ]
@@ -182,6 +183,23 @@ class UseCase(Strict):
                 problems.append(f"model.candidates.{index}.family: {candidate.family} knows no `model.weights`")
         return problems
 
+    def _impossible_probabilities(self) -> list[str]:
+        problems = []
+        if self.costs.threshold is not None and not self.problem.has_threshold:
+            problems.append(f"costs.false_positive: a {self.task} has no threshold; leave it and false_negative out")
+        elif self.costs.threshold is not None and "threshold" in self.evaluation.model_fields_set:
+            problems.append(
+                "evaluation.threshold: `costs` say what errors cost, and it follows from these; leave it out"
+            )
+        asked = self.model.calibration
+        found = CALIBRATIONS.find(asked) if asked is not None else None
+        if found is not None and self.task not in found.tasks:
+            parts = {name: CALIBRATIONS.find(name) for name in CALIBRATIONS.names()}
+            fits = [name for name, part in parts.items() if part is not None and self.task in part.tasks]
+            rest = f"there is {', '.join(fits)}" if fits else "there is none for it; leave it out"
+            problems.append(f"model.calibration: {asked} does not calibrate a {self.task}; {rest}")
+        return problems
+
     def _impossible_features(self) -> list[str]:
         """Say which features that candidates name are none, or no numbers."""
         categories: dict[str, bool] = {}
@@ -239,6 +257,12 @@ class UseCase(Strict):
         return problem_of(self.task)
 
     @property
+    def threshold(self) -> float:
+        """Probability from which a row counts as positive: as `costs` of errors make it, or as `evaluation` says."""
+        by_cost = self.costs.threshold
+        return self.evaluation.threshold if by_cost is None else by_cost
+
+    @property
     def time_column(self) -> str:
         """The column that says when a row was: all that comes after collection reads this one."""
         return self.clock.column if self.clock else EVENT_TIME
@@ -293,7 +317,8 @@ class UseCase(Strict):
     @property
     def greater_is_better(self) -> dict[str, bool]:
         """Metric -> whether more is better: those that are measured always, and those that it names."""
-        named = (*(gate.metric for gate in self.gates), *(rule.metric for rule in self.monitoring.performance))
+        named = [*(gate.metric for gate in self.gates), *(rule.metric for rule in self.monitoring.performance)]
+        named += ["cost"] if self.costs.threshold is not None else []
         parts = {name: METRICS.find(name) for name in named}
         always = {name: better for name, better in metrics_of(self.task).items() if METRICS.released(name).always}
         return {**always, **{name: part.greater_is_better for name, part in parts.items() if part}}

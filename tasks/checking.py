@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
+from expectations.calibration import Calibration
 from expectations.data import Label
 from expectations.deciding import History, Policy, Seen, Trial
 from expectations.durations import Duration
@@ -97,19 +98,25 @@ def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
             yield from _feature_laws(made)
         elif isinstance(made, CleaningStep):
             yield from _cleaning_laws(made)
-        elif isinstance(made, Family):
-            for task in PROBLEMS.built_in:
-                if not made.misfits(task):
-                    yield from _family_laws(made, problem_of(task))
-        elif isinstance(made, Metric):
-            for task in made.tasks:
-                yield from _metric_laws(made, problem_of(task))
+        elif isinstance(made, Family | Calibration | Metric):
+            yield from _laws_of_problems(made)
         elif isinstance(made, Gate):
             yield from _gate_laws(made)
         elif isinstance(made, Policy):
             yield from _policy_laws(made)
         elif isinstance(made, Problem):
             yield from _problem_laws(made)
+
+
+def _laws_of_problems(made: Family | Calibration | Metric) -> Iterator[tuple[str, bool]]:
+    """Hold a part against its laws for each problem that it is for."""
+    for task in PROBLEMS.built_in:
+        if isinstance(made, Family):
+            if not made.misfits(task):
+                yield from _family_laws(made, problem_of(task))
+        elif task in made.tasks:
+            laws = _calibration_laws if isinstance(made, Calibration) else _metric_laws
+            yield from laws(made, problem_of(task))  # type: ignore[operator] # the laws of its own kind
 
 
 def _frame() -> pl.DataFrame:
@@ -208,6 +215,20 @@ def _family_laws(family: Family, problem: Problem) -> Iterator[tuple[str, bool]]
         "importance is of its features, and sums to one",
         set(shares) == set(rows.features) and bool(np.isclose(sum(shares.values()), 1.0)),
     )
+
+
+def _calibration_laws(calibration: Calibration, problem: Problem) -> Iterator[tuple[str, bool]]:
+    random = np.random.default_rng(5)
+    label, classes = problem.example(random.normal(size=_ROWS))
+    scores = _some_scores(problem, label, classes, random)
+    learnt = calibration.fit(scores, label, classes)
+    found = learnt.many(scores)
+    yield f"what it makes is such of {problem.task}", found.shape == scores.shape and problem.sound(found)
+    alone = np.array([learnt.one(score) for score in scores.tolist()])
+    yield "one row is calibrated as many are, to the last bit", np.array_equal(alone, found)
+    again = type(calibration).learns.model_validate_json(learnt.model_dump_json())
+    yield "what it learnt is read again from its JSON", np.array_equal(again.many(scores), found)
+    yield "an unknown score stays unknown", bool(np.isnan(learnt.many(np.full_like(scores[:1], np.nan))).all())
 
 
 def _gate_laws(gate: Gate) -> Iterator[tuple[str, bool]]:

@@ -4,6 +4,8 @@ bundle.json
     What the model is: task, columns, cutoff, data version and hash, and the hashes of the other files.
 features.json
     The fitted feature program.
+calibration.json
+    What turns its scores into probabilities that are met, where that was declared.
 model.txt or model.onnx
     The model; ``weights.safetensors`` beside it where training may go on.
 golden.json
@@ -33,7 +35,8 @@ from pydantic import BaseModel, ConfigDict
 from expectations.errors import BundleError
 from expectations.families import Family, Matrix, Predictor, Scores
 from expectations.problems import Answers, Problem, problem_of
-from expectations.slots import FAMILIES
+from expectations.slots import CALIBRATIONS, FAMILIES
+from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
 from tasks.stores.files import storing
@@ -391,4 +394,13 @@ def _load_bundle(folder: Path, expected: str | None) -> Bundle:
             )
     problem_of(manifest.task)  # refused here where its package is not installed
     program = FeatureProgram.from_json((folder / "features.json").read_text(encoding="utf-8"))
-    return Bundle(digest, folder, manifest, program, FAMILIES.released(manifest.family).load(folder))
+    return Bundle(digest, folder, manifest, program, _predictor(folder, manifest))
+
+
+def _predictor(folder: Path, manifest: Manifest) -> Predictor:
+    predictor = FAMILIES.released(manifest.family).load(folder)
+    if CALIBRATION not in manifest.files:
+        return predictor
+    text = (folder / CALIBRATION).read_text(encoding="utf-8")
+    part = CALIBRATIONS.released(json.loads(text)["calibration"])
+    return CalibratedPredictor(predictor, part.learns.model_validate_json(text))

@@ -70,7 +70,7 @@ def explain_window(
     block = spec.evaluation.block.approximate_seconds
     if spec.clock is None:
         before, now, block = _in_order(before, now, spec)
-    loss = row_loss(rule.metric, spec.task, spec.evaluation.threshold)
+    loss = row_loss(rule.metric, spec.task, spec.threshold)
     return explain(before, now, loss, block=block, seed=spec.model.seed, timezone=zone)
 
 

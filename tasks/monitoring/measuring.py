@@ -250,7 +250,7 @@ def _scored(scores: Scores, labels: pl.Series, spec: UseCase) -> Scored:
     known = labels.is_finite().fill_null(value=False).to_numpy()
     if scores.ndim > 1:  # rows of a bundle that is gone have none
         known &= np.isfinite(scores).all(axis=1)
-    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.evaluation.threshold)
+    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.threshold)
 
 
 def _unseen(labels: pl.Series, classes: Sequence[str]) -> int:
@@ -286,7 +286,7 @@ def _estimate(
             predictions["prediction"].to_numpy().astype(np.float64),
             matrix,
             truth,
-            threshold=spec.evaluation.threshold,
+            threshold=spec.threshold,
             champion=champion.digest,
             earlier=earlier,
             behind=behind,

@@ -15,9 +15,11 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from expectations.calibration import Calibrator
 from expectations.errors import TrainingError
 from expectations.families import Family, Fitted, LastWindow, Report, Rows, Scores, Vector
 from expectations.parts import FitContext
+from expectations.slots import CALIBRATIONS
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import folds_of, hold_back
@@ -45,6 +47,8 @@ class Trained:
     """In the order of its scores; none of a regression."""
     curves: Mapping[str, list[float]] = field(default_factory=dict)
     contest: Mapping[str, float] = field(default_factory=dict)
+    calibrator: Calibrator | None = None
+    """What its scores go through last, where that was declared."""
 
     @property
     def recipe(self) -> Family:
@@ -53,7 +57,8 @@ class Trained:
 
     def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Scores:
         """Predict rows, raw or of the clean table."""
-        return self.fitted.predict(self.program.transform(frame, repaired=repaired))
+        scores = self.fitted.predict(self.program.transform(frame, repaired=repaired))
+        return scores if self.calibrator is None else self.calibrator.many(scores)
 
 
 class Incumbent(Protocol):
@@ -146,7 +151,7 @@ def score_rows(
         Those of the model that predicted, where they are not `order`.
     """
     aligned = prediction if own is None else spec.problem.aligned(prediction, own, order)
-    return Scored(labels(frame, spec, order), aligned, spec.evaluation.threshold)
+    return Scored(labels(frame, spec, order), aligned, spec.threshold)
 
 
 def require_trainable(frame: pl.DataFrame, spec: UseCase) -> None:
@@ -199,19 +204,20 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     valid = _rows(program, program.transform(newest, repaired=True), newest, spec, train.classes)
     curves: dict[str, list[float]] = defaultdict(list)
     contest: dict[str, float] = {}
-    best: tuple[float, Family] | None = None
+    best: tuple[float, Family, Scores] | None = None
     for position, candidate in enumerate(candidates):
         name = candidate.family if candidate.family not in contest else f"{candidate.family}-{position}"
 
         report = _follow(candidate, curves, name, f"candidate {position + 1} of {len(candidates)}, {name}")
         fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
-        value = score(metric, Scored(valid.label, fitted.predict(valid.matrix), spec.evaluation.threshold))
+        prediction = fitted.predict(valid.matrix)
+        value = score(metric, Scored(valid.label, prediction, spec.threshold))
         contest[name] = value
         rank = value if better else -value
         if not math.isfinite(rank):
             rank = -math.inf  # it wins against nobody
         if best is None or rank > best[0]:
-            best = (rank, fitted.recipe)
+            best = (rank, fitted.recipe, prediction)
     if best is None:
         raise TrainingError("a candidate", "none", "Declare one under `model.candidates`")
     if len(candidates) > 1 and not math.isfinite(best[0]):
@@ -221,16 +227,40 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
             "Is the label the same in all of them? Raise `model.validation`, or declare one candidate",
         )
     with part("the best on all rows"):
-        trained = fit_recipe(frame, spec, best[1])
+        calibrator = _fit_calibrator(spec, best[2], valid.label, train.classes)
+        trained = replace(_fit_model(frame, spec, best[1]), calibrator=calibrator)
     return replace(trained, curves=dict(curves), contest=contest)
 
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     """Fit one recipe of settled length on all rows given."""
-    return _remembered(recipe.model_dump_json(), frame, spec, lambda: _fit_recipe(frame, spec, recipe))
+    return _remembered(f"calibrated {recipe.model_dump_json()}", frame, spec, lambda: _fit_recipe(frame, spec, recipe))
 
 
 def _fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
+    trained = _fit_model(frame, spec, recipe)
+    if spec.model.calibration is None:
+        return trained
+    older, newest = hold_back(frame, spec, spec.model.validation)
+    with part("a model to calibrate by"):
+        held = _fit_model(older, spec, recipe)
+    newest = _of_known_classes(newest, spec, held.classes)
+    scores = held.predict(newest, repaired=True)
+    return replace(trained, calibrator=_fit_calibrator(spec, scores, labels(newest, spec, held.classes), held.classes))
+
+
+def _fit_calibrator(spec: UseCase, scores: Scores, label: Vector, classes: tuple[str, ...]) -> Calibrator | None:
+    """Learn the declared calibration from rows that the model did not learn from; None where there is none."""
+    if spec.model.calibration is None:
+        return None
+    return CALIBRATIONS.released(spec.model.calibration).model_validate({}).fit(scores, label, classes)
+
+
+def _fit_model(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
+    return _remembered(recipe.model_dump_json(), frame, spec, lambda: _fit_uncalibrated(frame, spec, recipe))
+
+
+def _fit_uncalibrated(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     curves: dict[str, list[float]] = defaultdict(list)
     program, train = _fit_features(frame, spec)
     settled = recipe.settled()

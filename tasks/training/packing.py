@@ -27,6 +27,7 @@ from tasks.evaluation.estimates.learning import learn_expectation
 from tasks.evaluation.interval import in_time
 from tasks.evaluation.losses import hourly_losses
 from tasks.evaluation.sketches import Reference, references_to_dict, sketch
+from tasks.modelling.calibrated import CALIBRATION
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
@@ -118,6 +119,8 @@ def pack(
     program = refitted.trained.program
     folder.mkdir(parents=True, exist_ok=True)
     refitted.trained.fitted.save(folder)
+    if refitted.trained.calibrator is not None:
+        (folder / CALIBRATION).write_text(refitted.trained.calibrator.model_dump_json(), encoding="utf-8")
     (folder / "features.json").write_text(program.to_json(), encoding="utf-8")
     columns = bundle_columns(spec, program, rows, collected=usecase.name.endswith(REPLAY))
     inputs = raw.select(list(dict.fromkeys((*inputs_in_order(program), spec.time_column))))
@@ -184,7 +187,7 @@ def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, program: F
         program.transform(holdout, repaired=True),
         seconds,
         metrics=list(spec.greater_is_better),
-        threshold=spec.evaluation.threshold,
+        threshold=spec.threshold,
         block=block,
         categorical=[at for at, name in enumerate(program.features) if name in program.categorical],
         learnt=program.transform(older.gather_every(max(1, len(older) // RANGE_ROWS)), repaired=True),
@@ -220,7 +223,7 @@ def _manifest(
         family=recipe.family,
         recipe=recipe.model_dump(mode="json"),
         classes=refitted.trained.classes,
-        threshold=spec.evaluation.threshold,
+        threshold=spec.threshold,
         label_bounds=spec.problem.bounds(rows[spec.label.column]),
         spellings=spec.label.words,
         accepts_feedback=spec.feedback.accept,

@@ -198,6 +198,10 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
     metrics |= {"learnt_rows": judgement.learnt_rows, "holdout_rows": judgement.holdout_rows}
     curves = {}
     if judged.trained is not None:
+        if judged.trained.calibrator is not None:
+            calibrated = judged.trained.calibrator.model_dump(mode="json")
+            params |= {"calibration": calibrated.pop("calibration")}
+            params |= {f"calibration.{key}": value for key, value in calibrated.items() if isinstance(value, float)}
         params |= {f"recipe.{key}": value for key, value in judged.trained.recipe.model_dump(mode="json").items()}
         metrics |= {f"contest_{name}": value for name, value in judged.trained.contest.items()}
         curves = {name.replace("/", "_"): values for name, values in judged.trained.curves.items()}
@@ -215,7 +219,7 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
         from tasks.evaluation.plots import importance_figure
 
         spec = job.usecase.spec
-        answers = Answers(spec.label.column, spec.label.unit, judged.trained.classes, spec.evaluation.threshold)
+        answers = Answers(spec.label.column, spec.label.unit, judged.trained.classes, spec.threshold)
         model = refitted.trained if refitted is not None else judged.trained
         figures = spec.problem.figures(judged.scored, answers)
         if judged.evaluation is not None:

@@ -62,6 +62,27 @@ class Accuracy(MeanOfRows):
         return np.where(self.broken(rows), np.nan, rows.called == rows.label)
 
 
+class Cost(MeanOfRows):
+    """Mean cost of wrong calls a row, in what a false positive and a false negative cost together.
+
+    At a threshold t that costs of errors give, a false positive costs t of it and a false negative 1 - t (Elkan 2001).
+    """
+
+    examples: ClassVar = ({"metric": "cost"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = False
+    always: ClassVar = False
+    largest_loss: ClassVar = 1.0
+    metric: Literal["cost"] = "cost"
+
+    def loss(self, rows: Scored) -> Array:
+        """Return the cost of each row; NaN where its label or prediction is no number."""
+        wrong = np.where(
+            rows.label == 1, (1 - rows.threshold) * (rows.called == 0), rows.threshold * (rows.called == 1)
+        )
+        return np.where(self.broken(rows), np.nan, wrong)
+
+
 class _Counted(OfKnownRows):
     """A share of rows called positive, or truly so."""
 
