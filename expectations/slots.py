@@ -341,7 +341,11 @@ METRICS: Slot[Metric] = Slot(
 GATES: Slot[Gate] = Slot(
     "gate",
     "expectations.gates:Gate",
-    {"versus": "tasks.evaluation.gates:ComparisonGate", "metric": "tasks.evaluation.gates:AbsoluteGate"},
+    {
+        "versus": "tasks.evaluation.gates:ComparisonGate",
+        "folds": "tasks.evaluation.gates:FoldsGate",
+        "metric": "tasks.evaluation.gates:AbsoluteGate",
+    },
     "driftwheel.gates",
 )
 DEFAULT_TRIGGER = "trial"

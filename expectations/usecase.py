@@ -148,6 +148,8 @@ class UseCase(Strict):
             problems.append(f"model.weights.half_life: counts in time; leave it out, {or_clock}")
         if self.start is not None:
             problems.append(f"start: an instant; leave it out, {or_clock}")
+        if self.evaluation.validated is not None and self.evaluation.validated.gap is not None:
+            problems.append(f"evaluation.cross_validation.gap: counts in time; leave it out, {or_clock}")
         if "block" in self.evaluation.model_fields_set:
             problems.append(f"evaluation.block: without a clock each row counts for itself; leave it out, {or_clock}")
         if "lookback" in self.collection.model_fields_set:
@@ -168,6 +170,12 @@ class UseCase(Strict):
             for index, rule in enumerate(self.monitoring.performance)
         ]
         known, problems = metrics_of(self.task), []
+        if self.evaluation.validated is None:
+            problems += [
+                f"gates.{index}.folds: there are none; say how many: `evaluation: {{cross_validation: 5}}`"
+                for index, gate in enumerate(self.gates)
+                if gate.of_folds
+            ]
         for path, name in used:
             try:
                 part = METRICS.find(name)

@@ -115,8 +115,10 @@ def _laws_of_problems(made: Family | Calibration | Metric) -> Iterator[tuple[str
             if not made.misfits(task):
                 yield from _family_laws(made, problem_of(task))
         elif task in made.tasks:
-            laws = _calibration_laws if isinstance(made, Calibration) else _metric_laws
-            yield from laws(made, problem_of(task))  # type: ignore[operator] # the laws of its own kind
+            problem = problem_of(task)
+            yield from (
+                _calibration_laws(made, problem) if isinstance(made, Calibration) else _metric_laws(made, problem)
+            )
 
 
 def _frame() -> pl.DataFrame:
@@ -234,13 +236,13 @@ def _calibration_laws(calibration: Calibration, problem: Problem) -> Iterator[tu
 def _gate_laws(gate: Gate) -> Iterator[tuple[str, bool]]:
     outcomes = {"pass", "fail", "unknown"}
     for value in (-1e9, 0.0, 0.5, 1.0, 1e9, float("nan"), float("inf")):
-        found = gate.check({gate.metric: value}, {gate.metric: Interval(value, value, value)})
+        found = gate.check({gate.measured: value}, {gate.metric: Interval(value, value, value)})
         yield "its verdict is pass, fail or unknown, with a reason", found.outcome in outcomes and bool(found.rationale)
         numbers = [each for each in (found.actual, found.lower, found.upper) if each is not None]
         yield "what is no finite number is not told", bool(np.isfinite(numbers).all())
         yield "what is no finite number does not pass", bool(np.isfinite(value)) or found.outcome != "pass"
     if gate.compares:
-        first = gate.check({gate.metric: 0.5}, None)
+        first = gate.check({gate.measured: 0.5}, None)
         yield "it lets a first model pass: there is no champion to compare with", first.outcome == "pass"
 
 

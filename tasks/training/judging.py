@@ -25,10 +25,11 @@ from tasks.evaluation.interval import in_time, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
+from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.learning import (
     Incumbent,
     Trained,
-    cross_validate,
+    decisive_metric,
     fit_recipe,
     labels,
     learn,
@@ -142,7 +143,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         )
     learnable = training_window(before, spec)
     trained = learn(learnable, spec)
-    asked = spec.evaluation.cross_validation
+    asked = spec.evaluation.validated
     folds = cross_validate(learnable, spec, trained.recipe, asked) if asked else {}
     doing("judging on the newest rows" if spec.clock else "judging on rows that neither has learnt")
     prediction = trained.predict(holdout, repaired=True)
@@ -156,12 +157,14 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         "champion": _gains(spec, blocks, scored) if champion is not None else None,
         "baseline": _gains_over_baselines(spec, before, holdout, blocks, scored["challenger"], trained.classes),
     }
-    gates = tuple(gate.check(metrics["challenger"], gains[gate.against]) for gate in spec.gates)
+    statistics = fold_statistics(folds, spec)
+    known_metrics = {**metrics["challenger"], **statistics}
+    gates = tuple(gate.check(known_metrics, gains[gate.against]) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
     start: datetime | None = holdout[clock].min() if spec.clock else None  # type: ignore[assignment] # an instant column
     judgement = Judgement(
         "passed" if passed(gates) else "refused" if any(gate.outcome == "fail" for gate in gates) else "unknown",
-        "; ".join(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
+        "; ".join([*(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)), *_said_of_folds(folds, spec)]),
         gates,
         metrics["challenger"],
         metrics.get("champion", {}),
@@ -171,6 +174,16 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         cutoff,
     )
     return Judged(judgement, trained, holdout, scored, prediction, folds)
+
+
+def _said_of_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
+    """Say what the cross-validation found of the decisive metric."""
+    metric = decisive_metric(spec)
+    if metric not in folds:
+        return []
+    found = fold_statistics(folds, spec)
+    mean, spread = found[f"folds_mean_{metric}"], found[f"folds_spread_{metric}"]
+    return [f"cross-validation: {metric} {mean:.4f} ± {spread:.4f} over {len(folds[metric])} folds"]
 
 
 def _blocks(spec: UseCase, holdout: pl.DataFrame) -> Blocks:

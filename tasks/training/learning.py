@@ -22,7 +22,7 @@ from expectations.parts import FitContext
 from expectations.slots import CALIBRATIONS
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
-from tasks.evaluation.splits import folds_of, hold_back
+from tasks.evaluation.splits import hold_back
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
@@ -281,31 +281,6 @@ def _follow(recipe: Family, curves: Mapping[str, list[float]], name: str, what: 
         doing(f"{what}, round {number}" + (f" of {most}{rounds}{pace.left(number)}" if rounds else ""))
 
     return report
-
-
-def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Family, folds: int) -> dict[str, list[float]]:
-    """Score a settled recipe by rolling origin: every fold is judged by a model of the rows before it.
-
-    Without a clock folds are drawn, and each is judged by a model of all others.
-
-    Parameters
-    ----------
-    frame : polars.DataFrame of shape (n_rows, any)
-        In time order, nothing of the holdout among them.
-
-    Returns
-    -------
-    dict of str to list of float
-        Metric -> one value a fold, oldest first.
-    """
-    scores: dict[str, list[float]] = defaultdict(list)
-    for number, (train, fold) in enumerate(folds_of(frame, spec, folds), 1):
-        with part(f"fold {number} of {folds}"):
-            trained = fit_recipe(train, spec, recipe)
-            rows = score_rows(fold, spec, trained.classes, trained.predict(fold, repaired=True))
-        for metric in spec.greater_is_better:
-            scores[metric].append(score(metric, rows))
-    return dict(scores)
 
 
 def _fit_features(frame: pl.DataFrame, spec: UseCase) -> tuple[FeatureProgram, Rows]:

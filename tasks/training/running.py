@@ -21,6 +21,7 @@ from tasks.stores.lake import Version
 from tasks.stores.places import Job
 from tasks.stores.progress import doing
 from tasks.stores.registry import KEPT_DAYS
+from tasks.training.cross_validation import fold_statistics
 from tasks.training.evaluating import evaluated, flat
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
 from tasks.training.packing import pack, training_rows
@@ -206,7 +207,7 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
         metrics |= {f"contest_{name}": value for name, value in judged.trained.contest.items()}
         curves = {name.replace("/", "_"): values for name, values in judged.trained.curves.items()}
     curves |= {f"fold_{name}": values for name, values in judged.folds.items()}
-    metrics |= {f"folds_mean_{name}": sum(values) / len(values) for name, values in judged.folds.items()}
+    metrics |= fold_statistics(judged.folds, job.usecase.spec)
     registry.log(
         challenger.run,
         params=params,
