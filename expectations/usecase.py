@@ -184,6 +184,8 @@ class UseCase(Strict):
                 continue
             if part is None or self.task not in part.tasks:
                 problems.append(f"{path}: {self.task} has no metric {name!r}; it has {', '.join(known)}")
+        if self.model.warm is not None and not any(each.continues(each) for each in self.model.candidates):
+            problems.append("model.start: no candidate goes on from an earlier model; write cold")
         for index, candidate in enumerate(self.model.candidates):
             misfits = candidate.misfits(self.task)
             problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]

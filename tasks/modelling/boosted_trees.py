@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from expectations.errors import TrainingError
-from expectations.families import Matrix, Report, Rows, Scores, StopsEarly, Task
+from expectations.families import Family, Matrix, Report, Rows, Scores, StopsEarly, Task
 from expectations.fields import Positive, Strict
 from tasks.modelling.importance import shares
 from tasks.modelling.predictors import TreePredictor, allow_threads, parameter_names
@@ -161,6 +161,19 @@ class LightGBM(StopsEarly):
     def shortened(self) -> Self:
         """Return it with ten rounds."""
         return self.model_copy(update={"rounds": 10})
+
+    def continues(self, earlier: Family) -> bool:
+        """Whether the earlier trees were learnt by the same objective."""
+        return (
+            isinstance(earlier, LightGBM)
+            and (self.objective, self.alpha) == (earlier.objective, earlier.alpha)
+            and self.params.get("objective") == earlier.params.get("objective")
+            and "dart" not in (self.params.get("boosting"), earlier.params.get("boosting"))
+        )
+
+    def part(self, share: float) -> Self:
+        """Return it with a share of its rounds."""
+        return self.model_copy(update={"rounds": max(1, round(share * self.rounds))})
 
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None

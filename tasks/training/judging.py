@@ -18,6 +18,7 @@ import polars as pl
 from expectations.gates import GateResult, Interval
 from expectations.metrics import Blocks
 from expectations.usecase import UseCase
+from tasks.bundles.bundle import Bundle
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.gates import passed
@@ -37,6 +38,7 @@ from tasks.training.learning import (
     score_rows,
     training_window,
 )
+from tasks.training.warm import refit_warm, warm_or_cold
 
 Outcome = Literal["passed", "refused", "unknown", "unchanged"]
 
@@ -77,6 +79,8 @@ class Judged:
     """Metric -> values of the cross-validation, where it was asked for."""
     evaluation: Evaluation | None = None
     """To the width people ask for, where that was looked at (`tasks.training.evaluating`)."""
+    going_on: Bundle | None = None
+    """The champion, where the judged model goes on from it."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -142,7 +146,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
             )
         )
     learnable = training_window(before, spec)
-    trained = learn(learnable, spec)
+    trained = warm_or_cold(learnable, spec, champion, learn(learnable, spec))
     asked = spec.evaluation.validated
     folds = cross_validate(learnable, spec, trained.recipe, asked) if asked else {}
     doing("judging on the newest rows" if spec.clock else "judging on rows that neither has learnt")
@@ -164,7 +168,13 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     start: datetime | None = holdout[clock].min() if spec.clock else None  # type: ignore[assignment] # an instant column
     judgement = Judgement(
         "passed" if passed(gates) else "refused" if any(gate.outcome == "fail" for gate in gates) else "unknown",
-        "; ".join([*(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)), *_said_of_folds(folds, spec)]),
+        "; ".join(
+            [
+                *(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
+                *_said_of_folds(folds, spec),
+                *_said_of_start(trained),
+            ]
+        ),
         gates,
         metrics["challenger"],
         metrics.get("champion", {}),
@@ -173,7 +183,8 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         start,
         cutoff,
     )
-    return Judged(judgement, trained, holdout, scored, prediction, folds)
+    going_on = champion if trained.again is not None and isinstance(champion, Bundle) else None
+    return Judged(judgement, trained, holdout, scored, prediction, folds, going_on=going_on)
 
 
 def _said_of_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
@@ -184,6 +195,10 @@ def _said_of_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[
     found = fold_statistics(folds, spec)
     mean, spread = found[f"folds_mean_{metric}"], found[f"folds_spread_{metric}"]
     return [f"cross-validation: {metric} {mean:.4f} ± {spread:.4f} over {len(folds[metric])} folds"]
+
+
+def _said_of_start(trained: Trained) -> list[str]:
+    return [] if trained.start is None else [f"{trained.start.kind} start: {trained.start.why}"]
 
 
 def _blocks(spec: UseCase, holdout: pl.DataFrame) -> Blocks:
@@ -257,7 +272,10 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
         raise ValueError("only a judged recipe can be refitted")
     learnt = training_window(rows, spec)
     with part("refitting on all ripe rows"):
-        trained = fit_recipe(learnt, spec, judged.trained.recipe)
+        if judged.going_on is not None:
+            trained = refit_warm(learnt, spec, judged.going_on, judged.trained)
+        else:
+            trained = fit_recipe(learnt, spec, judged.trained.recipe)
     classes = judged.trained.classes
     again = spec.problem.aligned(trained.predict(judged.holdout, repaired=True), trained.classes, classes)
     truth = labels(judged.holdout, spec, classes)

@@ -199,6 +199,9 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
     metrics |= {"learnt_rows": judgement.learnt_rows, "holdout_rows": judgement.holdout_rows}
     curves = {}
     if judged.trained is not None:
+        if (start := judged.trained.start) is not None:
+            params |= {"start": start.kind, "start.why": start.why}
+            metrics |= {f"start_{name}": value for name, value in start.measured.items()}
         if judged.trained.calibrator is not None:
             calibrated = judged.trained.calibrator.model_dump(mode="json")
             params |= {"calibration": calibrated.pop("calibration")}
