@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from expectations.alerts import Heartbeat, Targets
-from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
+from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Join, Label, Source
 from expectations.durations import Duration
 from expectations.errors import PartError
 from expectations.families import Model
@@ -92,11 +92,17 @@ class UseCase(Strict):
         unknowable = {*self.forbidden, self.label.column}
         if self.label.expression is not None:
             unknowable |= set(self.label.expression.columns)
+        if self.label.arrived is not None:
+            unknowable.add(self.label.arrived)
         problems = []
         first, *others = self.sources
         if self.sources[first].join is not None:
             problems.append(f"sources.{first}: the first source is the base and joins nothing")
-        problems += [f"sources.{name}: needs a join" for name in others if self.sources[name].join is None]
+        problems += [
+            f"sources.{name}: needs a join"
+            for name in others
+            if self.sources[name].join is None and name != self.label.source
+        ]
         for index, step in enumerate(self.features):
             leaks = sorted(step.reads({}).keys() & unknowable)
             if leaks:
@@ -129,6 +135,28 @@ class UseCase(Strict):
         problems = [f"label.{field}: {why}" for field, why in self.problem.misfits(label).items()]
         if label.expression is not None and (label.positive is not None or label.words):
             problems.append("label.expression: it computes numbers, of which `positive` and `words` say nothing")
+        return [*problems, *self._impossible_truth()]
+
+    def _impossible_truth(self) -> list[str]:
+        """Say what is wrong with a label in a table of its own."""
+        label = self.label
+        if label.source is None:
+            own = [field for field in ("join", "arrived") if getattr(label, field) is not None]
+            return [f"label.{field}: of a label in a table of its own; name that under `source`" for field in own]
+        first, *others = self.sources
+        if label.source not in others:
+            why = f"no source of this name beside {first!r}; there are {', '.join(others) or 'no others'}"
+            return [f"label.source: {why if label.source != first else 'the first source is the base: leave it out'}"]
+        if label.join is None:
+            return [f"label.join: say which columns of {label.source!r} belong to which rows: {{on: [{self.keys[0]}]}}"]
+        problems = []
+        if self.sources[label.source].join is not None:
+            problems.append(f"sources.{label.source}.join: labels are joined by `label.join`; leave it out")
+        gone = sorted(left for left in label.join.pairs if self.personal.get(left) == "drop")
+        if gone:
+            problems.append(
+                f"label.join: {', '.join(gone)} is dropped, and labels that come later find no row; hash it"
+            )
         return problems
 
     def _impossible_times(self) -> list[str]:
@@ -266,6 +294,10 @@ class UseCase(Strict):
         """What depends on the kind of problem."""
         return problem_of(self.task)
 
+    def join_of(self, name: str) -> Join | None:
+        """How a source is joined to those before it; None for the first."""
+        return self.label.join if name == self.label.source else self.sources[name].join
+
     @property
     def threshold(self) -> float:
         """Probability from which a row counts as positive: as `costs` of errors make it, or as `evaluation` says."""
@@ -320,9 +352,11 @@ class UseCase(Strict):
     def compared_since(self, newest: datetime) -> datetime:
         """Return from which event time on rows that are known are compared again, for corrections.
 
-        A label comes `available_after` its row, so the lookback counts from there.
+        A label comes `available_after` its row, so the lookback counts from there; one in a table of its own is looked
+        for however old its row is.
         """
-        return self.collection.lookback.after(self.label_delay.after(newest, -1), -1)
+        delay = _AT_ONCE if self.label.source else self.label_delay
+        return self.collection.lookback.after(delay.after(newest, -1), -1)
 
     @property
     def greater_is_better(self) -> dict[str, bool]:

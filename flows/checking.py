@@ -244,6 +244,11 @@ def _say_lookback(spec: UseCase) -> str:
             "no clock: rows are ordered by when they were first collected; corrected rows and missing labels are found "
             "however late they come"
         )
+    if spec.label.source is not None:
+        return (
+            f"corrected rows are found for {spec.collection.lookback} after their time; new rows, and labels of "
+            f"{spec.label.source}, corrected ones too, however late they come"
+        )
     return (
         f"corrected rows are found for {spec.collection.lookback} after their label is due "
         f"({spec.label.available_after} after their time); new rows and missing labels however late they come"

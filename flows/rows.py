@@ -102,7 +102,8 @@ def _rows(
             rows = rows.filter(pl.col(moment) < as_of)
         return (_served(usecase, lake, releases, rows, secret) if table == "predictions" else rows), [moment, "id"]
     if as_of is not None:
-        rows = Known(lake, spec, as_of).visible(rows)
+        known = Known(lake, spec, as_of)
+        rows = known.visible(known.versions(rows))
     present, hidden = rows.collect_schema().names(), hidden_columns(usecase, lake)
     order = dict.fromkeys((spec.time_column, *spec.keys, BATCH))
     return rows.drop(hidden, strict=False), [name for name in order if name in present and name not in hidden]
