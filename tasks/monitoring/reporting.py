@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from expectations.errors import BundleError, ReportError
+from expectations.families import Scores
 from expectations.windows import Window
-from tasks.bundles.bundle import load_bundle
-from tasks.bundles.champion import current_champion
-from tasks.bundles.served_rows import decode_rows, window_predictions
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.champion import bundle_classes, current_champion
+from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.deciding.policy import Decision
 from tasks.monitoring.deciding import Watched
 from tasks.monitoring.findings import note
-from tasks.monitoring.report import ReportRef, draw_report
+from tasks.monitoring.report import ReportRef, Verdict, draw_report
 from tasks.monitoring.watching import cutoffs_of
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
@@ -22,26 +26,84 @@ from tasks.stores.places import Job
 REFERENCE_SAMPLE = 2000
 
 
-def draw_window(job: Job, window: Window, bundle: str | None = None) -> ReportRef | None:
-    """Draw Evidently's report of a window against the training rows of a bundle (the champion), both raw."""
+def draw_window(
+    job: Job, window: Window, bundle: str | None = None, facts: Mapping[str, str] = MappingProxyType({})
+) -> ReportRef | None:
+    """Draw Evidently's report of a window against the training rows of a bundle (the champion), both raw.
+
+    Predictions and labels are drawn beside the inputs: those of the training rows by the bundle itself, which has
+    learnt them. What it says of drift is what was measured, where that was.
+    """
     champion = load_bundle(job.releases.bundle(job.name, bundle), bundle) if bundle else current_champion(job)
     if champion is None:
         return None
-    columns = [column.name for column in champion.manifest.columns if column.role == "input"]
-    clock = champion.manifest.clock
-    reference = job.known.rows("raw", columns=[*columns, clock])
-    reference = reference.filter(pl.col(clock) <= champion.manifest.cutoff).select(columns)
-    current = decode_rows(window_predictions(job.lake, window, cutoffs_of(job)), champion.manifest.columns)
-    if current.is_empty() or reference.is_empty():
+    manifest = champion.manifest
+    inputs = [column.name for column in manifest.columns if column.role == "input"]
+    reference = job.known.rows("raw", columns=[*inputs, manifest.clock, manifest.label])
+    reference = reference.filter(pl.col(manifest.clock) <= manifest.cutoff)
+    served = window_predictions(job.lake, window, cutoffs_of(job))
+    if served.is_empty() or reference.is_empty():
         return None
+    reference = reference.sample(min(REFERENCE_SAMPLE, len(reference)), seed=0)
+    rows = decode_rows(served, manifest.columns)
+    labels, _ = true_labels(served, rows, job.known, job.lake, window, manifest)
+    scores = scores_of(served["prediction"], served["bundle"], bundle_classes(job), champion.classes, manifest.problem)
+    measured: Mapping[str, Any] = next(
+        (
+            each
+            for each in job.database.measurements(job.name)
+            if Window.of(each) == window and each["champion"] == champion.digest
+        ),
+        {},
+    )
     return draw_report(
         job.places.reports,
         job.name,
-        reference.sample(min(REFERENCE_SAMPLE, len(reference)), seed=0),
-        current.select(columns),
-        name=str(window),
-        tags=[f"as_of:{job.as_of:%Y-%m-%d}"],
+        _told(
+            reference.select(inputs), champion.predict(reference), _codes(reference[manifest.label], champion), champion
+        ),
+        _told(rows.select(inputs), scores, labels, champion),
+        name=f"drift in {window.name}",
+        tags=["report", f"as_of:{job.as_of:%Y-%m-%d}"],
+        verdicts=verdicts_of(measured["drift"]) if measured else None,
+        facts={
+            "window": window.name,
+            "version": str(measured.get("version", "")),
+            "status": str(measured.get("status", "not measured")),
+            "bundle": champion.digest[:12],
+            "as of": f"{job.as_of:%Y-%m-%d %H:%M} UTC",
+            "rows": f"{len(served):,}",
+            "verdicts": "driftwheel's, over the whole window" if measured else "Evidently's, of 2,000 rows",
+            **facts,
+        },
+        at=window.end,
     )
+
+
+def verdicts_of(drift: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
+    """Return what was found of each column; those that nothing could be told of are not among them."""
+    return {
+        each["column"]: Verdict(float(each["score"] or 0.0), drifted=bool(each["drifted"]))
+        for each in drift
+        if each["drifted"] or each.get("status") != "cannot be told"
+    }
+
+
+def _codes(labels: pl.Series, champion: Bundle) -> pl.Series:
+    known = labels.is_not_null()
+    codes = champion.manifest.problem.codes(labels.filter(known), champion.classes)
+    return pl.Series(np.full(len(labels), np.nan)).scatter(known.arg_true(), codes)
+
+
+def _told(inputs: pl.DataFrame, scores: Scores, codes: pl.Series, champion: Bundle) -> pl.DataFrame:
+    """Put what was predicted beside inputs, and labels as they are kept, null where they are not known."""
+    problem, label = champion.manifest.problem, champion.manifest.label
+    said = problem.columns(scores, champion.classes)
+    known = codes.is_finite().fill_null(value=False)
+    words = problem.words(codes.filter(known), champion.classes).alias(label)
+    places = pl.DataFrame({"at": known.arg_true(), label: words})
+    labels = pl.DataFrame({"at": pl.Series(range(len(codes)), dtype=pl.UInt32)}).join(places, on="at", how="left")
+    return inputs.with_columns(*said.get_columns(), labels[label])
 
 
 def due_for_report(job: Job, watched: Watched) -> Watched | None:
@@ -66,7 +128,12 @@ def report_decision(job: Job, watched: Watched) -> str | None:
     span = watched.measurement
     window = Window.of(span)
     try:
-        drawn = draw_window(job, window, span["champion"])
+        decision = {
+            "decision": watched.decision.action,
+            "cause": watched.decision.cause,
+            "why": watched.decision.summary,
+        }
+        drawn = draw_window(job, window, span["champion"], decision)
     except (BundleError, ReportError) as error:  # a picture for people: what was measured and decided stands without it
         note(
             job,

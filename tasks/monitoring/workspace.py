@@ -1,0 +1,224 @@
+"""Evidently's workspace on disk: a project for each use case, its dashboard, and an entry for each window measured.
+
+Its files are plain JSON, written here as Evidently itself would: importing it takes seconds, and the course of a use
+case is written after every window. Reports (`tasks.monitoring.report`) are drawn by Evidently.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from expectations.windows import Window
+from tasks.stores.files import storing
+from tasks.stores.locking import alone
+
+REPORTS = 100
+"""Reports of a use case that are kept, the newest; each is some megabytes."""
+WINDOWS = 400
+"""Windows whose course is kept."""
+_ANEW = 12
+"""Newest windows whose entries are written anew each time, as labels may have come since."""
+_METRIC = "evidently:metric_v2:MeanValue"
+"""What a number of an entry is to Evidently, which plots no metric of a type that it does not know."""
+_COURSE = "course"
+ROWS, KNOWN, DRIFTED = "rows", "labels known", "columns that drifted"
+
+
+@contextmanager
+def held(workspace: Path) -> Iterator[None]:
+    """Hold the workspace, which is made if absent: two at once would both make a project."""
+    with alone(workspace.with_name(f".{workspace.name}"), "another report"):
+        yield
+
+
+def project_of(workspace: Path, usecase: str, description: str = "") -> str:
+    """Return the id of a use case's project, which is made if absent; the workspace is to be held."""
+    with storing("keep Evidently's reports in", workspace):
+        for path in sorted(workspace.glob("*/metadata.json")):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["name"] == usecase:
+                return str(found["id"])
+        made = str(uuid.uuid4())
+        folder = workspace / made
+        (folder / "snapshots").mkdir(parents=True, exist_ok=True)
+        told = {"id": made, "name": usecase, "description": description or None, "org_id": None, "version": "2"}
+        _write(folder / "metadata.json", told)
+    return made
+
+
+def keep_course(
+    workspace: Path, usecase: str, title: str, measured: Sequence[Mapping[str, Any]], greater: Mapping[str, bool]
+) -> str:
+    """Write an entry for each window that was measured, and a dashboard of them where there is none yet.
+
+    Parameters
+    ----------
+    measured : sequence of mappings
+        Windows as the database keeps them, oldest first.
+    greater : mapping of str to bool
+        Watched metric -> whether more of it is better.
+
+    Returns
+    -------
+    str
+        Id of the project.
+    """
+    with held(workspace), storing("keep Evidently's reports in", workspace):
+        project = project_of(workspace, usecase, title)
+        folder = workspace / project
+        (folder / "snapshots").mkdir(exist_ok=True)
+        if not (folder / "dashboard.json").exists():  # what people make of it stays theirs
+            _write(folder / "dashboard.json", dashboard(usecase, title, greater))
+        kept = list(measured)[-WINDOWS:]
+        paths = [folder / "snapshots" / f"{_entry_id(usecase, content)}.json" for content in kept]
+        for place, (path, content) in enumerate(zip(paths, kept, strict=True)):
+            if place >= len(kept) - _ANEW or not path.exists():
+                _write(path, entry_of(content, greater))
+        for path in _entries(folder, version=5) - {*paths}:
+            path.unlink(missing_ok=True)
+    return project
+
+
+def drop_old_reports(workspace: Path, project: str, most: int = REPORTS) -> int:
+    """Delete the oldest reports of a project beyond so many; returns how many that were."""
+    with storing("keep Evidently's reports in", workspace):
+        # their ids begin with the instant at which they were made
+        old = sorted(_entries(workspace / project, version=7), key=lambda path: path.stem)[:-most]
+        for path in old:
+            path.unlink(missing_ok=True)
+    return len(old)
+
+
+def _entries(folder: Path, version: int) -> set[Path]:
+    """Return the files of reports (version 7 of UUIDs), or of windows (5)."""
+    return {path for path in (folder / "snapshots").glob("*.json") if uuid.UUID(path.stem).version == version}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file in one step: the page of Evidently reads while we write."""
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(json.dumps(content), encoding="utf-8")
+    beside.replace(path)
+
+
+def _entry_id(usecase: str, content: Mapping[str, Any]) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"driftwheel:{usecase}/{content['start']}/{content['end']}")
+
+
+def values_of(content: Mapping[str, Any], greater: Mapping[str, bool]) -> dict[str, float]:
+    """Return the numbers of a window that its course is drawn by.
+
+    Examples
+    --------
+    >>> rule = {"metric": "rmse", "value": 4.0, "reference": 3.0, "drop": 2.0, "baselines": {"last": 8.0}}
+    >>> window = {"rows": 9, "coverage": 1.0, "drift": [], "estimated": [], "realised": [rule]}
+    >>> list(values_of(window, {"rmse": False}).items())[:3]
+    [('rmse', 4.0), ('rmse bar', 5.0), ('rmse without a model', 8.0)]
+    """
+    found: dict[str, float | None] = {}
+    for rule in content["realised"]:
+        metric = rule["metric"]
+        if metric not in greater:
+            continue
+        sign = 1 if greater[metric] else -1
+        found[metric] = rule["value"]
+        if rule.get("reference") is not None:
+            found[f"{metric} bar"] = rule["reference"] - sign * rule["drop"]
+        if rule.get("baselines"):
+            found[f"{metric} without a model"] = sign * max(sign * value for value in rule["baselines"].values())
+    for made in content.get("estimated", ()):
+        if made["metric"] in greater:
+            found[f"{made['metric']} estimated"] = (made.get("before") or made).get("value")
+    found |= {
+        ROWS: float(content["rows"]),
+        KNOWN: float(content["coverage"]),
+        DRIFTED: float(sum(each["drifted"] for each in content["drift"])),
+    }
+    return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
+
+
+def entry_of(content: Mapping[str, Any], greater: Mapping[str, bool]) -> dict[str, Any]:
+    """Return a window as a snapshot of Evidently's: its numbers, and in words what was found."""
+    values = values_of(content, greater)
+    results, counters = {}, []
+    for name, value in values.items():
+        told = uuid.uuid5(uuid.NAMESPACE_OID, name).hex
+        results[told] = {
+            "type": "evidently:metric_result_v2:SingleValue",
+            "display_name": name,
+            "metric_value_location": {
+                "metric": {"metric_id": told, "params": {"type": _METRIC, "column": name}},
+                "param": {},
+            },
+            "widget": [],
+            "tests": [],
+            "value": value,
+        }
+        counters.append({"value": f"{value:,.4g}", "label": name})
+    window = Window.of(content).name
+    drifted = [each["column"] for each in content["drift"] if each["drifted"]]
+    told = f"{window}: {content['status']}" + (f"; drifted: {', '.join(drifted)}" if drifted else "")
+    widget = {"type": "counter", "title": told, "size": 2, "id": f"course-{window}", "params": {"counters": counters}}
+    return {
+        "report": {"items": []},
+        "name": f"window {window}",
+        "timestamp": content["end"],
+        "metadata": {
+            "window": window,
+            "version": str(content["version"]),
+            "status": content["status"],
+            "drifted": ", ".join(drifted),
+        },
+        "tags": [_COURSE, f"version:{content['version']}", content["status"]],
+        "metric_results": results,
+        "top_level_metrics": list(results),
+        "widgets": [widget],
+        "tests_widgets": [],
+    }
+
+
+def dashboard(usecase: str, title: str, greater: Mapping[str, bool]) -> dict[str, Any]:
+    """Return a dashboard of the course: what a use case is judged by, its drift, its rows and labels."""
+    told = (
+        f"{title} A point is a window, at its end. What counts as drift is what driftwheel found over the whole "
+        "window, here and in the reports; Evidently's own tests decide nothing."
+    )
+    panels = [_panel(usecase, "text", (), told.strip(), "full")]
+    for metric in greater:
+        of_it = [metric, f"{metric} estimated", f"{metric} bar", f"{metric} without a model"]
+        panels.append(_panel(f"{metric} by window", "line", of_it, "beside what it was estimated to be", "full"))
+    panels += [
+        _panel(DRIFTED.capitalize(), "bar", [DRIFTED], "held against the champion's training rows", "half"),
+        _panel("Labels known", "line", [KNOWN], "share of the champion's predictions", "half"),
+        _panel("Rows by window", "bar", [ROWS], "predictions that were asked for", "half"),
+    ]
+    tab = {"id": str(uuid.uuid4()), "title": "Course", "panels": [panel["id"] for panel in panels]}
+    return {"tabs": [tab], "panels": panels}
+
+
+def _panel(title: str, kind: str, names: Iterable[str], told: str, size: str) -> dict[str, Any]:
+    values = [
+        {
+            "legend": name,
+            "tags": [_COURSE],
+            "metadata": {},
+            "metric": _METRIC,
+            "metric_labels": {"column": name},
+            "view_params": {},
+        }
+        for name in names
+    ]
+    return {
+        "id": str(uuid.uuid4()),
+        "title": title,
+        "subtitle": told,
+        "size": size,
+        "values": values,
+        "plot_params": {"plot_type": kind} | ({"is_stacked": False} if kind == "bar" else {}),
+    }
