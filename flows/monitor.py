@@ -12,7 +12,15 @@ from flows.stage import Verdict, open_job, present, run_name, tell
 from flows.versions import take_back
 from infra.settings import Settings
 from tasks.monitoring import deciding
-from tasks.monitoring.task import announce_stalled, decide, draw_report, harvest_journal, measure_windows, watch_loss
+from tasks.monitoring.task import (
+    announce_stalled,
+    decide,
+    draw_report,
+    harvest_journal,
+    measure_windows,
+    show_course,
+    watch_loss,
+)
 from tasks.stores.places import Job
 from tasks.training.task import try_challenger
 
@@ -50,6 +58,7 @@ def monitor(
             announce_stalled(job)
         finally:  # what was found is told, also where something else fails
             tell(job)
+        show_course(job)
         draw_report(job, watched)
         note_monitored(Settings(), job.usecase)
         return Verdict(watched.decision.action, watched.decision.summary, watched.turn)

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.runtime import flow_run
 
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
@@ -82,7 +83,12 @@ def namespace_of(usecase: str) -> str:
     return f"{usecase}{REPLAY}"
 
 
-@flow(name="replay", persist_result=False, validate_parameters=False)
+def walk_name() -> str:
+    """Name a flow run by the use case whose history it walks through."""
+    return f"{Path(str(flow_run.parameters['usecase'])).name} through its history"
+
+
+@flow(name="replay", flow_run_name=walk_name, persist_result=False, validate_parameters=False)
 def replay(
     usecase: str,
     start: datetime | None = None,
@@ -395,7 +401,7 @@ def _compare(
             if len(some)
         ]
         truth, scores = (np.concatenate([getattr(one, each) for one in answered]) for each in ("label", "prediction"))
-        every.append(score(metric, Scored(truth, scores, spec.threshold)))
+        every.append(score(metric, Scored(truth, scores, spec.evaluation.threshold)))
         say(
             "comparison, window %d of %d, %s: %s %.3f never retraining, %.3f retrained before it%s",
             number,

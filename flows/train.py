@@ -25,5 +25,5 @@ def train(
         rows = select_rows(stage.job)
         challenger = train_challenger(stage.job, rows, stage.note_tracking_run)
         judgement = challenger.judgement
-        publish_gates(stage.job.name, judgement.outcome, judgement.rationale, judgement.gates)
+        publish_gates(stage.job.name, stage.job.as_of, judgement.outcome, judgement.rationale, judgement.gates)
         return conclude_training(stage, challenger)

@@ -20,7 +20,7 @@ def up(detach: bool) -> None:
     from flows.progress import Progress
     from infra.doctor import require_home
     from infra.stack import Stack
-    from tasks.stores.registry import MODEL_PAGES
+    from tasks.stores.model_words import MODEL_PAGES
 
     settings = read_settings()
     require_home(settings)

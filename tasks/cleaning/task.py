@@ -12,6 +12,7 @@ from tasks.cleaning.cleaning import Cleaned, clean_batches
 from tasks.cleaning.quarantine import enter_released
 from tasks.stores.database import HELD
 from tasks.stores.places import Job
+from tasks.stores.progress import say_stage
 from tasks.stores.stopwatch import timed
 
 
@@ -26,6 +27,8 @@ def validate_and_repair(job: Job) -> Cleaned:
 
 def _clean(job: Job) -> Cleaned:
     found = validate_and_repair(job)
+    apart = sum(found.quarantined.values())
+    say_stage("clean: %d rows judged, %d clean, %d failing rows set apart", found.rows, found.clean, apart)
     if found.outcomes:
         create_table_artifact(
             key=f"quality-{job.name}".replace("_", "-"),

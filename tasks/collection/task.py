@@ -10,6 +10,7 @@ from expectations.errors import LakeError
 from expectations.masking import mask
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.stores.places import Job
+from tasks.stores.progress import say_stage
 from tasks.stores.stopwatch import timed
 
 
@@ -22,6 +23,7 @@ def _collect(job: Job) -> Collected:
             "Bring the lake back, from a backup or by DRIFTWHEEL_LAKE; to begin anew, give the use case another name",
         )
     found = collect_sources(job.usecase, job.lake, job.as_of, job.places.secret)
+    say_stage("collect: %d new rows, %d corrected; read %s", found.new, found.corrected, _read(found))
     create_table_artifact(
         key=f"collected-{job.name}".replace("_", "-"),
         table=[
@@ -32,6 +34,10 @@ def _collect(job: Job) -> Collected:
         f"{found.late} older than the lookback, {found.lost} lost: without an event time.",
     )
     return found
+
+
+def _read(found: Collected) -> str:
+    return ", ".join(f"{source} ({rows:,} rows)" for source, rows in found.read.items())
 
 
 collect = task(name="collect sources", cache_policy=NO_CACHE, persist_result=False)(

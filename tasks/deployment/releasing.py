@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from expectations.errors import BundleError, OvertakenError, ReleaseError, UnreachableError
-from tasks.bundles.bundle import load_bundle
+from tasks.bundles.bundle import Manifest, load_bundle
 from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.files import scratch
 from tasks.stores.places import Job
@@ -35,9 +35,22 @@ def register(job: Job, digest: str, run: str) -> ModelVersion:
         {column.name: _MLFLOW_TYPES[column.type] for column in bundle.manifest.columns},
         bundle.manifest.metrics,
         bundle.manifest.problem.outputs(bundle.classes),
+        title=bundle.manifest.title,
+        facts=_facts(bundle.manifest),
     )
     registry.point(CHALLENGER, version.version)
     return version
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    """Return what MLflow shows of a version as its tags."""
+    return {
+        "learnt until": f"{manifest.cutoff:%Y-%m-%d %H:%M} UTC",
+        "learnt rows": str(manifest.rows),
+        "family": manifest.family,
+        "parent": manifest.parent[:12] or "none: the first one",
+        "commit": manifest.commit or "not known",
+    }
 
 
 def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> None:
@@ -168,8 +181,6 @@ def restore_bundle(job: Job, version: ModelVersion) -> None:
     BundleError
         If it is damaged there too.
     """
-    if "hash" in job.usecase.spec.personal.values():
-        job.releases.keep_secret(job.places.secret)
     try:
         load_bundle(job.releases.bundle(job.name, version.bundle), version.bundle)
     except BundleError:

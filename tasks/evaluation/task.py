@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from prefect import task
 from prefect.artifacts import create_table_artifact
@@ -11,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from expectations.gates import GateResult
 
 
-def _publish(usecase: str, outcome: str, rationale: str, gates: Sequence[GateResult]) -> None:
+def _publish(usecase: str, as_of: datetime, outcome: str, rationale: str, gates: Sequence[GateResult]) -> None:
     create_table_artifact(
         key=f"gates-{usecase}".replace("_", "-"),
         table=[
@@ -26,7 +27,7 @@ def _publish(usecase: str, outcome: str, rationale: str, gates: Sequence[GateRes
             for gate in gates
         ]
         or [{"gate": "none was reached", "verdict": outcome}],
-        description=f"**{outcome}**: {rationale}",
+        description=f"As of {as_of:%Y-%m-%d %H:%M} UTC: **{outcome}**. {rationale}",
     )
 
 

@@ -19,11 +19,9 @@ from tasks.bundles.bundle import Bundle, Manifest
 from tasks.bundles.feedback import FeedbackUse
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
-from tasks.evaluation.causes.model import Causes
+from tasks.evaluation.causes import Causes
 from tasks.evaluation.drift import Drifted, cannot_tell, judge
-from tasks.evaluation.estimates.estimating import Estimate, estimate
-from tasks.evaluation.estimates.expectation import Expectation
-from tasks.evaluation.estimates.levels import Earlier
+from tasks.evaluation.expected import Earlier, Estimate, Expectation, estimate
 from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
@@ -111,6 +109,19 @@ class Measurement:
     def drifted(self) -> tuple[str, ...]:
         """Columns that drifted, worst first."""
         return tuple(each.column for each in self.drift if each.drifted)
+
+    @property
+    def words(self) -> str:
+        """Say what was found, in one line."""
+        content = self.to_dict()
+        found = [
+            f"{each.metric} {each.value:.4g}" + ("" if each.low is None else f" ({each.low:.4g} to {each.high:.4g})")
+            if each.value is not None
+            else say_unknown(each.metric, content)
+            for each in self.realised
+        ]
+        drifted = f"drifted: {', '.join(self.drifted)}" if self.drifted else "no column drifted"
+        return "; ".join((f"window {self.window.name}, {self.rows:,} rows, {self.status}", *found, drifted))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
@@ -250,7 +261,7 @@ def _scored(scores: Scores, labels: pl.Series, spec: UseCase) -> Scored:
     known = labels.is_finite().fill_null(value=False).to_numpy()
     if scores.ndim > 1:  # rows of a bundle that is gone have none
         known &= np.isfinite(scores).all(axis=1)
-    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.threshold)
+    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.evaluation.threshold)
 
 
 def _unseen(labels: pl.Series, classes: Sequence[str]) -> int:
@@ -286,7 +297,7 @@ def _estimate(
             predictions["prediction"].to_numpy().astype(np.float64),
             matrix,
             truth,
-            threshold=spec.threshold,
+            threshold=spec.evaluation.threshold,
             champion=champion.digest,
             earlier=earlier,
             behind=behind,

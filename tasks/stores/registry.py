@@ -12,13 +12,15 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from expectations.errors import AccessError, BundleError, UnreachableError
 from expectations.masking import split_login
 from tasks.stores.files import scratch, storage_error
-from tasks.stores.plain import to_json
+from tasks.stores.model_words import EXPERIMENT, MODEL_PAGES, NOTE, model_note
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,9 +41,7 @@ _AWAY = {
 """What MLflow calls a server that does not answer, or fails at what it was asked."""
 _DENIED = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}
 _log = logging.getLogger(__name__)
-MODEL_PAGES = "workflowType=machine_learning"
-"""What makes MLflow's page show models: it shows a new browser those for language models, whatever there is."""
-_KIND, _OF_MODELS = "mlflow.experimentKind", "custom_model_development"
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development", NOTE: EXPERIMENT}
 """Without a kind MLflow's page shows an experiment as one of language models: no runs, no metrics."""
 
 
@@ -135,12 +135,12 @@ class Registry:
             found = self._client.get_experiment_by_name(self.usecase)
             if found is None:
                 with self._ignore("RESOURCE_ALREADY_EXISTS"):
-                    return str(self._client.create_experiment(self.usecase, tags={_KIND: _OF_MODELS}))
+                    return str(self._client.create_experiment(self.usecase, tags=_EXPERIMENT_TAGS))
                 found = self._client.get_experiment_by_name(self.usecase)
             if found.lifecycle_stage == "deleted":
                 self._client.restore_experiment(found.experiment_id)
-            if _KIND not in found.tags:
-                self._client.set_experiment_tag(found.experiment_id, _KIND, _OF_MODELS)
+            for tag in _EXPERIMENT_TAGS.keys() - found.tags.keys():  # of an older version; what people write stays
+                self._client.set_experiment_tag(found.experiment_id, tag, _EXPERIMENT_TAGS[tag])
             return str(found.experiment_id)
 
     def start_run(self, name: str, tags: Mapping[str, str]) -> str:
@@ -177,18 +177,20 @@ class Registry:
                 tags=[RunTag(key, value) for key, value in (tags or {}).items()],
             )
 
+    def log_window(self, run: str, metrics: Mapping[str, float], at: datetime, step: int) -> None:
+        """Log what was measured over a window, dated by its end, also to a run that has ended."""
+        from mlflow.entities import Metric
+
+        stamp = int(at.timestamp() * 1000)
+        with self._reach():
+            self._client.log_batch(run, metrics=[Metric(key, value, stamp, step) for key, value in metrics.items()])
+
     def log_figures(self, run: str, figures: Mapping[str, Figure]) -> None:
         """Log figures as images under ``plots/``, in one directory upload."""
         with scratch() as folder, self._reach():
             for name, figure in figures.items():
                 figure.savefig(folder / f"{name}.png", dpi=90)
             self._client.log_artifacts(run, str(folder), "plots")
-
-    def log_json(self, run: str, name: str, content: object) -> None:
-        """Log a value as a file of JSON."""
-        with scratch() as folder, self._reach():
-            (folder / name).write_text(to_json(content, indent=1), encoding="utf-8")
-            self._client.log_artifact(run, str(folder / name))
 
     def log_dataset(self, run: str, name: str, digest: str, source: Mapping[str, object], rows: int, use: str) -> None:
         """Log what a data set is (never its rows): where it lies, its own content hash, how many rows."""
@@ -265,6 +267,9 @@ class Registry:
         columns: Mapping[str, str],
         metrics: Mapping[str, float],
         outputs: int = 1,
+        *,
+        title: str = "",
+        facts: Mapping[str, str] = MappingProxyType({}),
     ) -> ModelVersion:
         """Register a bundle, once: the same one again is the version it already is.
 
@@ -278,6 +283,10 @@ class Registry:
             Input column -> MLflow type, the model's signature.
         outputs : int
             Scores of a row.
+        title : str
+            What the model answers, in words.
+        facts : mapping of str to str
+            What else is known of the version: its tags. Its description is that of the run.
         """
         from mlflow import pyfunc
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
@@ -290,8 +299,7 @@ class Registry:
             return known
         experiment = self.experiment()
         with self._reach():
-            with self._ignore("RESOURCE_ALREADY_EXISTS"):
-                self._client.create_registered_model(self.usecase)
+            self._describe_model(title)
             logged = self._client.create_logged_model(
                 experiment, name=self.usecase, source_run_id=run, tags={"bundle": bundle}, model_type="pyfunc"
             )
@@ -339,11 +347,21 @@ class Registry:
                     self.usecase,
                     f"models:/{logged.model_id}",
                     run,
-                    tags={"bundle": bundle},
+                    tags={"bundle": bundle, **facts},
+                    description=self._client.get_run(run).data.tags.get(NOTE),
                     model_id=logged.model_id,
                     await_creation_for=None,
                 )
             )
+
+    def _describe_model(self, title: str) -> None:
+        """Make the registered model if it is absent, and describe it where nobody did."""
+        note = model_note(self.usecase, title)
+        with self._ignore("RESOURCE_ALREADY_EXISTS"):
+            self._client.create_registered_model(self.usecase, description=note)
+            return
+        if not self._client.get_registered_model(self.usecase).description:  # of an older version
+            self._client.update_registered_model(self.usecase, note)
 
     def alias(self, alias: str) -> ModelVersion | None:
         """Return the version an alias points to."""

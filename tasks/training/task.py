@@ -19,8 +19,8 @@ def _train(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Ch
     create_link_artifact(
         key=f"mlflow-{job.name}".replace("_", "-"),
         link=job.registry().run_link(challenger.run),
-        link_text="the MLflow run: metrics, curves, plots",
-        description=challenger.judgement.rationale,
+        link_text=f"the MLflow run as of {job.as_of:%Y-%m-%d %H:%M} UTC: metrics, curves, plots",
+        description=f"As of {job.as_of:%Y-%m-%d %H:%M} UTC: {challenger.judgement.rationale}",
     )
     return challenger
 
@@ -29,7 +29,7 @@ select_rows = task(name="select rows", cache_policy=NO_CACHE, persist_result=Fal
     timed("training", running.select_rows, "step 1 of 2, selecting rows")
 )
 try_challenger = task(name="try a challenger", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", trying.try_now, "step 4 of 7, trying a challenger")
+    timed("monitoring", trying.try_now, "step 4 of 8, trying a challenger")
 )
 train_challenger = task(name="train and judge", cache_policy=NO_CACHE, persist_result=False)(
     timed("training", _train, "step 2 of 2, training and judging")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
 from expectations.errors import BundleError, UnreachableError
 from infra.settings import Addresses, Settings
+from tasks.monitoring.courses import track_windows
+from tasks.stores.places import Job
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
+from tests.pages import window
 
 pytestmark = pytest.mark.flow
 
@@ -113,3 +119,61 @@ def test_old_runs_go_and_what_made_a_version_stays(stack: Addresses, bundle: Pat
     assert known() == [version.run]
     assert not list(plots.rglob("*.png"))
     assert registry.find("abc") == version
+
+
+def test_mlflow_says_in_words_what_experiments_models_versions_and_aliases_are(stack: Addresses, bundle: Path) -> None:
+    from mlflow import MlflowClient
+
+    client, registry = MlflowClient(stack.mlflow), Registry(stack.mlflow, "worded")
+    client.create_registered_model("worded")  # as an older version made it
+    run = registry.start_run("as of 2024-01-01", {})
+    registry.log(run, tags={"mlflow.note.content": "rmse: 1.0, at most 2"})
+
+    version = registry.register(
+        run, bundle, "abc", {"x": "double"}, {"rmse": 1.0}, title="How many?", facts={"family": "lightgbm"}
+    )
+
+    model = client.get_registered_model("worded").description
+    assert model.startswith("How many?")
+    assert "**champion** is the version that answers" in model
+    assert "driftwheel rollback worded" in model
+    told = client.get_model_version("worded", version.version)
+    assert (told.description, told.tags) == ("rmse: 1.0, at most 2", {"bundle": "abc", "family": "lightgbm"})
+    assert "`monitoring/*`" in client.get_experiment_by_name("worded").tags["mlflow.note.content"]
+
+
+def test_what_people_wrote_about_a_model_stays(stack: Addresses, bundle: Path) -> None:
+    from mlflow import MlflowClient
+
+    client, registry = MlflowClient(stack.mlflow), Registry(stack.mlflow, "described")
+    client.create_experiment("described", tags={"mlflow.note.content": "ours"})
+    client.create_registered_model("described", description="ours")
+    registered(registry, bundle)
+    assert client.get_registered_model("described").description == "ours"
+    assert client.get_experiment_by_name("described").tags["mlflow.note.content"] == "ours"
+
+
+def test_windows_are_logged_once_to_the_run_of_the_version_that_answered(
+    home: Path, stack: Addresses, bundle: Path, make_use_case: Callable[..., Path]
+) -> None:
+    from mlflow import MlflowClient
+
+    settings = Settings()
+    usecase = settings.use_case(str(make_use_case("tracked")))
+    job = Job(usecase, replace(settings.places(), tracking=stack.mlflow), datetime(2024, 2, 1, tzinfo=UTC))
+    version, (metric, greater) = registered(job.registry(), bundle), next(iter(usecase.spec.greater_is_better.items()))
+    (rule,) = window(0)["realised"]
+
+    def measured(day: int, **changes: Any) -> dict[str, Any]:
+        own = {"champion": "abc", "realised": [{**rule, "metric": metric}], "estimated": []}
+        return window(day, **(own | changes))
+
+    contents = [measured(0), measured(1, champion="gone"), measured(2), measured(3, status="unknown")]
+    assert track_windows(job, contents, {metric: greater}) == 2
+    assert track_windows(job, contents, {metric: greater}) == 0
+    assert track_windows(job, [*contents[:3], measured(3)], {metric: greater}) == 1
+
+    found = MlflowClient(stack.mlflow).get_metric_history(version.run, "monitoring/rows")
+    assert [(each.step, each.value) for each in found] == [(0, 1000.0), (1, 1002.0), (2, 1003.0)]
+    assert found[0].timestamp == datetime(2024, 1, 2, tzinfo=UTC).timestamp() * 1000
+    assert MlflowClient(stack.mlflow).get_run(version.run).data.metrics["monitoring/labels_known"] == 0.99

@@ -1,0 +1,53 @@
+"""The course of the windows where people look: Evidently's dashboard, and in MLflow the runs of the champions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from expectations.errors import AccessError, UnreachableError
+from tasks.monitoring import workspace
+from tasks.stores.places import Job
+from tasks.stores.progress import say_stage
+
+TRACKED = "tracked"
+"""Mark in the database: end of the last window, by bundle, whose figures MLflow has."""
+
+
+def show_course(job: Job) -> None:
+    """Bring the dashboard and the runs up to what was measured; nothing depends on either."""
+    spec = job.usecase.spec
+    greater = {rule.metric: spec.greater_is_better[rule.metric] for rule in spec.monitoring.performance}
+    measured = job.database.measurements(job.name)
+    if not measured:
+        return
+    workspace.keep_course(job.places.reports, job.name, spec.title, measured, greater)
+    try:
+        track_windows(job, measured, greater)
+    except (UnreachableError, AccessError) as error:  # the next run catches up
+        say_stage("monitor: MLflow does not take what was measured now: %s", error)
+
+
+def track_windows(job: Job, measured: Sequence[Mapping[str, Any]], greater: Mapping[str, bool]) -> int:
+    """Log windows whose labels are known to the runs of the versions that answered; returns how many that were."""
+    done: dict[str, str] = json.loads(job.database.marked(job.name, TRACKED) or "{}")
+    steps, logged = dict[str, int](), 0
+    registry = None
+    for content in measured:
+        bundle = content["champion"]
+        steps[bundle] = steps.get(bundle, -1) + 1
+        if content["status"] == "unknown" or content["end"] <= done.get(bundle, ""):
+            continue
+        registry = registry or job.registry()
+        version = registry.find(bundle)
+        if version is not None and version.run:
+            figures = workspace.values_of(content, greater)
+            named = {f"monitoring/{name.replace(' ', '_')}": value for name, value in figures.items()}
+            registry.log_window(version.run, named, datetime.fromisoformat(content["end"]), steps[bundle])
+            logged += 1
+        done[bundle] = content["end"]
+    if registry is not None:
+        job.database.mark(job.name, TRACKED, json.dumps(done))
+    return logged
