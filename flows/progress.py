@@ -44,7 +44,7 @@ class Progress(logging.Handler):
         self._doing, self._stages = beginning, stages
         self._began = self._spoken = time.monotonic()
         self._status: Status | None = None
-        self._ended, self._writing = threading.Event(), threading.Lock()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._remind, name="progress", daemon=True)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -62,9 +62,12 @@ class Progress(logging.Handler):
             self._status.console.print(text, markup=False)
         else:
             seconds = self._spoken - self._began
-            # one at a time, with its end; and nobody may read it any longer: the work goes on
-            with self._writing, suppress(BrokenPipeError):
-                print(f"[{seconds:4.0f} s] {text}", file=sys.stderr, flush=True)  # noqa: T201 - for a person
+            self.acquire()  # the lock of every handler: a line at a time, with its end
+            try:
+                with suppress(BrokenPipeError):  # nobody may read it any longer: the work goes on
+                    print(f"[{seconds:4.0f} s] {text}", file=sys.stderr, flush=True)  # noqa: T201 - for a person
+            finally:
+                self.release()
 
     def now(self, text: str) -> None:
         """Say what is going on."""
