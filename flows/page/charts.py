@@ -10,9 +10,10 @@ from datetime import datetime
 from markupsafe import Markup, escape
 
 from expectations.durations import spoken
+from flows.page.cards import Metric
 from flows.page.measured import Causes, Drifted, Measured
-from flows.page.reading import Arrival, Mark, Metric
 from flows.page.shown import Bar
+from flows.page.views import Arrival, Mark
 
 Point = tuple[float, float | None]
 _WIDTH, _HEIGHT = 960, 260

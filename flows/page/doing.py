@@ -17,7 +17,8 @@ from expectations.durations import spoken
 from expectations.errors import DriftwheelError
 from flows.asking import acknowledge, asked, this_person
 from flows.open_turns import STATES, turn_for
-from flows.page.servers import Deployed, Servers
+from flows.page.answers import Deployed
+from flows.page.servers import Servers
 from infra.settings import Settings
 
 _KEPT = 50

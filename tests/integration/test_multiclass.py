@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.page.servers import read_counts
+from flows.page.answers import read_counts
 from tasks.bundles.bundle import jsonable
 from tasks.deployment.scoring import predict_frame
 from tasks.stores.harvest import harvest

@@ -22,22 +22,18 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
 from flows.asking import acknowledge
-from flows.page import charts, reading
+from flows.page import charts
+from flows.page.answers import Counts, Run, per_minute, read_counts
 from flows.page.app import HEADERS, application
+from flows.page.asker import FIRST_SECONDS, PATIENCE_SECONDS
+from flows.page.cards import CARD_WINDOWS, Card, read_cards
 from flows.page.distributions import bars_of
 from flows.page.doing import person
 from flows.page.known import UseCases
 from flows.page.measured import decode
-from flows.page.servers import (
-    FIRST_SECONDS,
-    OLD_SECONDS,
-    PATIENCE_SECONDS,
-    Counts,
-    Run,
-    Servers,
-    per_minute,
-    read_counts,
-)
+from flows.page.servers import OLD_SECONDS, Servers
+from flows.page.states import State
+from flows.page.views import read_view
 from infra.front import Front
 from infra.settings import Settings
 from tasks.evaluation.sketches import sketch
@@ -85,8 +81,8 @@ def home(settings: Settings) -> Home:
     return Home(settings)
 
 
-def cards(settings: Settings) -> dict[str, reading.Card]:
-    found = reading.overview(UseCases(settings), settings.platform(), START + timedelta(days=90))
+def cards(settings: Settings) -> dict[str, Card]:
+    found = read_cards(UseCases(settings), settings.platform(), START + timedelta(days=90))
     return {card.name: card for card in found}
 
 
@@ -146,7 +142,7 @@ def test_a_card_tells_the_metric_beside_its_interval_its_bar_and_what_needs_no_m
     assert (card.metric.value, card.metric.low, card.metric.high) == (69.0, 38.0, 60.5)
     assert card.metric.bar == 55.0
     assert card.metric.baseline == ("the same hour of the week", 75.25)
-    assert len(card.spark) == reading.CARD_WINDOWS
+    assert len(card.spark) == CARD_WINDOWS
     assert card.champion is not None
     assert card.champion.age == timedelta(days=90)
     shown = page.get("/").text
@@ -198,7 +194,7 @@ def test_no_state_is_better_than_what_stands(home: Home, page: Client, make_use_
         home.promote(name)
         home.measure(name, window(0))
 
-    def state() -> reading.State:
+    def state() -> State:
         return cards(home.settings)[ill].state
 
     stand(home, ill, "a", "info")
@@ -206,13 +202,13 @@ def test_no_state_is_better_than_what_stands(home: Home, page: Client, make_use_
     for key in ("b", "c"):
         stand(home, ill, key, "warning")
     advice = "Read its findings: they say what to do"
-    assert state() == reading.State("warning", "worse", "b is wrong, and 1 more", advice)
+    assert state() == State("warning", "worse", "b is wrong, and 1 more", advice)
     home.measure(ill, window(1, status="violated"))
     assert state().word == "worse"  # which says more
     home.database.enter("run", ill, Process("host", 1, 1.0))
     assert state().word == "at work"
     stand(home, ill, "d", "failure")
-    assert state() == reading.State("failure", "bad", "d is wrong", advice)
+    assert state() == State("failure", "bad", "d is wrong", advice)
     assert list(cards(home.settings)) == [ill, good]
     for path in ("/", f"/usecases/{ill}", f"/usecases/{ill}/live"):
         assert '<span class="state bad">' in page.get(path).text
@@ -310,14 +306,14 @@ def test_what_is_asked_for_again_is_the_same_part_and_reads_no_evidence(
     assert part.strip() in whole
     assert not any("ledger.evidence" in statement for statement, _ in asked)
     (read,) = [parameters for statement, parameters in asked if "measurements.content" in statement]
-    assert reading.CARD_WINDOWS in read
+    assert CARD_WINDOWS in read
     assert sum(statement.startswith("SELECT") for statement, _ in asked) == 13
 
 
 def test_no_more_windows_are_read_than_are_shown(home: Home, make_use_case: Callable[..., Path]) -> None:
     name = home.add(make_use_case())
     home.measure(name, *(window(day) for day in range(12)))
-    view = reading.view(UseCases(home.settings), home.database, name, START, most=5)
+    view = read_view(UseCases(home.settings), home.database, name, START, most=5)
     assert view is not None
     assert [each.name for each in view.windows] == [f"2024-01-{day:02}" for day in range(8, 13)]
     assert view.more

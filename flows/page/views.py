@@ -1,0 +1,228 @@
+"""What the page of a use case shows of what is kept here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from flows.page.cards import WINDOWS, Card, newest_windows, read_card, read_going
+from flows.page.known import Known, UseCases
+from flows.page.measured import Causes, Measured, decode
+from flows.page.ring import MARK_TONES, Stage, stages_of
+from flows.page.states import Tone
+from tasks.stores.database import Database
+from tasks.stores.glances import Glances, Line, Working
+from tasks.stores.ledger import TRIAL
+
+MAX_WINDOWS = 1200
+MARKS = ("retrain", "rollback", "hold", "warn", "promoted", "rolled back", "withdrawn")
+"""What was decided or done that is marked over time; that nothing was to do is not."""
+_MAX_MARKS = 400
+_TRIALS = 12
+_COLLECTS = 60
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A decision, or what came of one, at a place in time."""
+
+    number: int
+    at: datetime
+    action: str
+    said: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A fresh model held against the champion on the same rows."""
+
+    number: int
+    at: datetime
+    action: str
+    metric: str
+    champion: float | None
+    challenger: float | None
+    rows: int
+    since: str
+    saved: float | None
+    """Share of the champion's loss that the fresh model saves."""
+    deviation: float | None
+    back: float | None = None
+    """How much more of its loss the champion before would have: whether the last release was worth it."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What one collection brought."""
+
+    number: int
+    at: datetime
+    new: int
+    corrected: int
+    quarantined: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """What came in, and what did not go on."""
+
+    arrivals: tuple[Arrival, ...] = ()
+    reasons: tuple[tuple[str, int], ...] = ()
+    held: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Releasing:
+    """A candidate beside the champion, while it is judged."""
+
+    version: str
+    mode: str
+    share: float
+    watched: bool
+
+
+@dataclass(frozen=True)
+class Live:
+    """What changes on the page of a use case while something runs."""
+
+    card: Card
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """All that the page of a use case shows of what is kept here."""
+
+    known: Known
+    live: Live
+    turn: Working | None
+    windows: tuple[Measured, ...]
+    marks: tuple[Mark, ...]
+    causes: tuple[Measured, Causes] | None
+    trials: tuple[Trial, ...]
+    data: Data
+    releasing: Releasing | None
+    gates: tuple[dict[str, Any], ...] = ()
+    runs: dict[str, str] = field(default_factory=dict)
+    """MLflow runs by version, of those that were promoted."""
+    more: bool = False
+
+
+def read_live(use_cases: UseCases, database: Database, name: str, now: datetime) -> Live | None:
+    """Return what changes on the page of a use case while something runs; None where there is none of that name."""
+    registered = database.use_cases()
+    if name not in use_cases.names(registered):
+        return None
+    known, glances, standing = use_cases.known(name, registered), Glances(database.url), database.open_findings(name)
+    with glances.reading() as connection:
+        windows, going = newest_windows(glances, connection, name), read_going(glances, connection, name, standing, now)
+        card = read_card(use_cases, glances, connection, known, windows, going, now)
+        return Live(card, stages_of(glances, connection, name, windows))
+
+
+def read_view(use_cases: UseCases, database: Database, name: str, now: datetime, most: int = WINDOWS) -> View | None:
+    """Return what the page of a use case shows; None where there is none of that name."""
+    registered = database.use_cases()
+    if name not in use_cases.names(registered):
+        return None
+    known, glances, standing = use_cases.known(name, registered), Glances(database.url), database.open_findings(name)
+    with glances.reading() as connection:
+        windows = decode(glances.newest_contents(connection, name, most + 1))
+        more, windows = len(windows) > most, windows[-most:]
+        going = read_going(glances, connection, name, standing, now)
+        marked = glances.lines(connection, name, _MAX_MARKS, kinds=("decision", "deploy"), actions=MARKS)
+        card = read_card(use_cases, glances, connection, known, windows, going, now)
+        stages = stages_of(glances, connection, name, windows)
+        trials = _trials(glances, connection, name)
+        data = _data(glances, connection, name, going.held)
+        gates = _gates(glances, connection, name)
+        runs = _runs(glances, connection, name)
+    since = datetime.fromisoformat(windows[0].start) if windows else None
+    return View(
+        known=known,
+        live=Live(card, stages),
+        turn=going.turn,
+        windows=tuple(windows),
+        marks=tuple(_mark(line) for line in reversed(marked) if since is None or line.as_of >= since),
+        causes=next(
+            ((each, each.causes) for each in reversed(windows) if each.causes and each.causes.status == "named"), None
+        ),
+        trials=trials,
+        data=data,
+        releasing=_releasing(use_cases, known),
+        gates=gates,
+        runs=runs,
+        more=more,
+    )
+
+
+def _mark(line: Line) -> Mark:
+    return Mark(line.number, line.as_of, line.action, line.summary, MARK_TONES.get(line.action, "none"))
+
+
+def _trials(glances: Glances, connection: Connection, name: str) -> tuple[Trial, ...]:
+    found = []
+    for line, evidence in glances.evidence_of(connection, name, TRIAL, _TRIALS):
+        variance, gap, back = (evidence.get(name) for name in ("variance", "gap", "back"))
+        found.append(
+            Trial(
+                line.number,
+                line.as_of,
+                line.action,
+                str(evidence.get("metric", "")),
+                evidence.get("champion"),
+                evidence.get("challenger"),
+                int(evidence.get("rows") or 0),
+                str(evidence.get("start", "")),
+                None if gap is None else -math.expm1(-gap),
+                math.sqrt(variance) if isinstance(variance, float) and variance >= 0 else None,
+                None if back is None else math.expm1(-back),
+            )
+        )
+    return tuple(found)
+
+
+def _data(glances: Glances, connection: Connection, name: str, held: tuple[str, ...]) -> Data:
+    arrivals, reasons = [], dict[str, int]()
+    for line, evidence in glances.evidence_of(connection, name, "collect", _COLLECTS, ("done", "held")):
+        cleaned, collected = evidence.get("cleaned") or {}, evidence.get("collected") or {}
+        came = evidence.get("arrived") or collected
+        apart: Mapping[str, int] = cleaned.get("quarantined") or {}
+        for reason, rows in apart.items():
+            reasons[reason] = reasons.get(reason, 0) + rows
+        arrivals.append(
+            Arrival(
+                line.number,
+                line.as_of,
+                int(came.get("new") or 0),
+                int(came.get("corrected") or 0),
+                int(came.get("quarantined") or sum(apart.values())),
+            )
+        )
+    return Data(tuple(reversed(arrivals)), tuple(sorted(reasons.items(), key=lambda each: -each[1])), held)
+
+
+def _gates(glances: Glances, connection: Connection, name: str) -> tuple[dict[str, Any], ...]:
+    found = glances.evidence_of(connection, name, "train", 1, ("done", "refused"))
+    return tuple(found[0][1].get("gates", ())) if found else ()
+
+
+def _runs(glances: Glances, connection: Connection, name: str) -> dict[str, str]:
+    runs: dict[str, str] = {}
+    for _, evidence in glances.evidence_of(connection, name, "deploy", _TRIALS):
+        if evidence.get("version") and evidence.get("run"):
+            runs.setdefault(str(evidence["version"]), str(evidence["run"]))
+    return runs
+
+
+def _releasing(use_cases: UseCases, known: Known) -> Releasing | None:
+    candidate = known.desired.candidate if known.desired else None
+    if candidate is None:
+        return None
+    return Releasing(candidate.version, candidate.mode, candidate.share, use_cases.releases.watched(known.name))

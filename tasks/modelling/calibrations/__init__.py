@@ -1,1 +1,0 @@
-"""Calibrations: one module each."""
