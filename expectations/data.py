@@ -62,13 +62,10 @@ class FilesRead:
         Name -> how a file was when all its rows were taken; one that still is so may be left out.
     found : list of (str, str, int)
         Name, how it was, and how many rows each file has that was read, in the order of the rows.
-    left_out : list of str
-        Names of those that were not read.
     """
 
     known: Mapping[str, str] = field(default_factory=dict)
     found: list[tuple[str, str, int]] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
 
 
 def _silent(_: str) -> None:
@@ -108,6 +105,8 @@ class SourceContext(NamedTuple):
         That of the folder, where a source calls it.
     files : FilesRead, optional
         Where it is given, a source of files may leave out those that are known, and says which it read.
+    sparse : bool
+        Whether it may be without rows yet: a table of labels.
     """
 
     name: str
@@ -122,6 +121,7 @@ class SourceContext(NamedTuple):
     report: Callable[[str], None] = _silent
     code: Code | None = None
     files: FilesRead | None = None
+    sparse: bool = False
 
 
 class Source(Part):
@@ -172,6 +172,14 @@ class Label(Strict):
     """The truth to predict, and when it may be known."""
 
     column: str
+    source: str | None = None
+    """The source that holds it, where that is a table of its own: joined to rows by `join` whenever a label comes,
+    however late; nothing else of that source is kept but `forbidden` columns."""
+    join: Join | None = None
+    """How rows of `source` belong to those of the others."""
+    arrived: str | None = None
+    """Column of `source` that says when a label was there. It is known from then on, and of several for a row the last
+    one counts; without it a label is known once it is collected and due."""
     expression: Formula | None = None
     """Computed from other columns; without it the column is taken as it is."""
     positive: str | None = None

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from expectations.fields import PositiveSpan, Span, Strict
 from expectations.parts import Part
-from expectations.slots import FAMILIES
+from expectations.slots import CALIBRATIONS, FAMILIES, NameOf
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
@@ -154,6 +154,16 @@ class Family(Part):
         """Return it at a length for a trial, where only its working is of interest."""
         return self
 
+    def continues(self, earlier: Family) -> bool:
+        """Whether `fit` goes on from what another candidate learnt, by `start_from`."""
+        del earlier
+        return False
+
+    def part(self, share: float) -> Self:
+        """Return it at a share of its length, to go on from an earlier model."""
+        del share
+        return self
+
     @abstractmethod
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
@@ -215,6 +225,16 @@ class RowWeights(Strict):
         return self
 
 
+class WarmStart(Strict):
+    """How a model goes on from the champion's."""
+
+    length: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of the candidate's rounds or epochs that it goes on for."""
+    max_forgotten: Annotated[float, Field(ge=0)] = 0.1
+    """How much more it may lose than the champion on rows that one learnt from, as a share; of all of them, and of each
+    value of a text column that 200 rows have."""
+
+
 class Model(Strict):
     """Which recipes compete, and on which rows they learn."""
 
@@ -223,4 +243,16 @@ class Model(Strict):
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     """Newest share of the training rows kept for early stopping and the choice among candidates."""
     weights: RowWeights | None = None
+    calibration: Annotated[str, NameOf(CALIBRATIONS)] | None = None
+    """How a classifier's scores are turned into probabilities that are met, as the last step of its bundle. Learnt from
+    the rows that `validation` keeps, scored by a model that learnt from the others."""
+    start: Literal["cold", "warm"] | WarmStart = "cold"
+    """Whether a challenger learns from the start, or goes on from the champion where that is at least as good."""
     seed: int = 0
+
+    @property
+    def warm(self) -> WarmStart | None:
+        """How a challenger goes on from the champion; None where it learns from the start."""
+        if isinstance(self.start, WarmStart):
+            return self.start
+        return WarmStart() if self.start == "warm" else None

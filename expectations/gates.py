@@ -10,8 +10,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from expectations.durations import Duration
-from expectations.fields import PositiveSpan, Strict
+from expectations.fields import PositiveSpan, Span, Strict
 from expectations.parts import Part
+
+
+class CrossValidation(Strict):
+    """How often, and how far apart, a recipe is tried on the rows before the holdout."""
+
+    folds: Annotated[int, Field(ge=2, le=20)]
+    gap: Span | None = None
+    """How long before a fold the rows end that its model learns from; at least as long as a label takes to be known,
+    and as long where not given."""
 
 
 class Evaluation(Strict):
@@ -23,8 +32,12 @@ class Evaluation(Strict):
     """Fewest rows in a holdout; fewer give the verdict unknown."""
     block: PositiveSpan = Duration.parse("1d")
     """Rows this close in time are resampled together, because their errors are not independent."""
-    cross_validation: Annotated[int, Field(ge=2, le=20)] | None = None
-    """Folds of a rolling-origin cross-validation on the rows before the holdout, reported in MLflow; null for none."""
+    learning_curve: Annotated[int, Field(ge=2, le=8)] | None = None
+    """Points of a learning curve, shown with the evaluation: the recipe fitted on all rows before the holdout, on half
+    of them, a quarter and so on, each scored on the holdout; null for none."""
+    cross_validation: Annotated[int, Field(ge=2, le=20)] | CrossValidation | None = None
+    """Cross-validation on the rows before the holdout, by rolling origin (without a clock by folds that are drawn,
+    groups of a key kept together): the number of folds, or that and the `gap`; null for none."""
     resamples: Annotated[int, Field(ge=100)] = 500
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -32,6 +45,12 @@ class Evaluation(Strict):
     agreement: Annotated[float, Field(gt=0)] = 0.5
     """Largest mean distance between the predictions of the judged model and of its refit on the holdout:
     probability for a classifier, in deviations of the label for a regression."""
+
+    @property
+    def validated(self) -> CrossValidation | None:
+        """The cross-validation that is asked for."""
+        asked = self.cross_validation
+        return CrossValidation(folds=asked) if isinstance(asked, int) else asked
 
 
 Outcome = Literal["pass", "fail", "unknown"]
@@ -66,15 +85,23 @@ class Gate(Part):
     ----------
     compares : bool
         Whether it needs the gain over another.
+    of_folds : bool
+        Whether it needs a cross-validation.
     """
 
     metric: str
     compares: ClassVar[bool] = False
+    of_folds: ClassVar[bool] = False
 
     @property
     def against(self) -> Literal["champion", "baseline"]:
         """Whose gain a comparison needs: the champion's, or the best baseline's (`tasks.evaluation.baselines`)."""
         return "champion"
+
+    @property
+    def measured(self) -> str:
+        """Key of what it looks at in the challenger's metrics: the metric, or ``folds_mean_METRIC`` and its kind."""
+        return self.metric
 
     @abstractmethod
     def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
@@ -83,7 +110,8 @@ class Gate(Part):
         Parameters
         ----------
         metrics : mapping of str to float
-            The challenger's own metrics on the holdout.
+            The challenger's own metrics on the holdout; where it was cross-validated also ``folds_mean_METRIC``,
+            ``folds_worst_METRIC`` and ``folds_spread_METRIC`` (the standard deviation).
         gains : mapping of str to Interval, or None
             Its gain over the champion (or the best baseline) on the same rows; None where there is none, and then a
             comparison is not asked (the other gates alone decide about a first model).

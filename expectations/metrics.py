@@ -72,8 +72,14 @@ class Metric(Part):
     greater_is_better : bool
     largest_loss : float
         What can be lost at most, see `losses`; infinite where there is no bound.
+    always : bool
+        Whether it is measured of every window; else where a use case names it, and in the evaluation of a version.
+    relative : bool
+        Whether the errors of a regression count in shares of the label, and not in its unit.
     """
 
+    always: ClassVar[bool] = True
+    relative: ClassVar[bool] = False
     metric: str
     tasks: ClassVar[tuple[Task, ...]]
     greater_is_better: ClassVar[bool]

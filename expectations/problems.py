@@ -62,6 +62,8 @@ class Problem(Part):
     ----------
     classifies : bool
         Whether its labels are classes.
+    has_threshold : bool
+        Whether a row is called by a probability from which on it counts as positive.
     stand_in : str
         The mean over rows that stands in for a metric which is none.
     unwatched : mapping of str to str
@@ -71,6 +73,7 @@ class Problem(Part):
 
     task: str
     classifies: ClassVar[bool]
+    has_threshold: ClassVar[bool] = False
     stand_in: ClassVar[str]
     unwatched: ClassVar[Mapping[str, str]] = {}
 

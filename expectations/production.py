@@ -98,6 +98,26 @@ class Costs(Strict):
     error: Annotated[float, Field(gt=0)] | None = None
     """The errors of one window, as the champion makes them: a model that is 10 % better saves a tenth of it."""
 
+    false_positive: Annotated[float, Field(gt=0)] | None = None
+    """Calling a row positive that is not; a classifier's `threshold` follows from both kinds of errors."""
+    false_negative: Annotated[float, Field(gt=0)] | None = None
+    """Not calling a row positive that is."""
+
+    @model_validator(mode="after")
+    def _both_errors_or_none(self) -> Self:
+        if (self.false_positive is None) != (self.false_negative is None):
+            raise ValueError("costs needs both of false_positive and false_negative, or neither")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ValueError("false_positive and false_negative are too far apart to be weighed against each other")
+        return self
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability from which calling a row positive costs less than not to (Elkan 2001, equation 2)."""
+        if self.false_positive is None or self.false_negative is None:
+            return None
+        return self.false_positive / (self.false_positive + self.false_negative)
+
     @model_validator(mode="after")
     def _a_release_costs_something(self) -> Self:
         cost = self.release_in_windows

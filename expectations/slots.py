@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from expectations.errors import BundleError, PartError
 
 if TYPE_CHECKING:
+    from expectations.calibration import Calibration
     from expectations.data import Source
     from expectations.deciding import Policy
     from expectations.families import Family
@@ -280,6 +281,17 @@ FAMILIES: Slot[Family] = Slot(
     "driftwheel.families",
     tag="family",
 )
+CALIBRATIONS: Slot[Calibration] = Slot(
+    "calibration",
+    "expectations.calibration:Calibration",
+    {
+        "isotonic": "tasks.modelling.calibrations.isotonic:Isotonic",
+        "platt": "tasks.modelling.calibrations.platt:Platt",
+        "temperature": "tasks.modelling.calibrations.temperature:Temperature",
+    },
+    "driftwheel.calibrations",
+    tag="calibration",
+)
 PROBLEMS: Slot[Problem] = Slot(
     "problem kind",
     "expectations.problems:Problem",
@@ -301,14 +313,27 @@ METRICS: Slot[Metric] = Slot(
         "precision": "tasks.evaluation.scores.classification:Precision",
         "recall": "tasks.evaluation.scores.classification:Recall",
         "f1": "tasks.evaluation.scores.classification:F1",
+        "specificity": "tasks.evaluation.scores.classification:Specificity",
+        "matthews": "tasks.evaluation.scores.agreement:Matthews",
+        "cohen_kappa": "tasks.evaluation.scores.agreement:CohenKappa",
+        "kolmogorov_smirnov": "tasks.evaluation.scores.ranking:KolmogorovSmirnov",
+        "calibration_error": "tasks.evaluation.scores.calibration:CalibrationError",
         "balanced_accuracy": "tasks.evaluation.scores.multiclass:BalancedAccuracy",
         "f1_macro": "tasks.evaluation.scores.multiclass:F1Macro",
+        "f1_weighted": "tasks.evaluation.scores.multiclass:F1Weighted",
+        "precision_macro": "tasks.evaluation.scores.multiclass:PrecisionMacro",
+        "top_3_accuracy": "tasks.evaluation.scores.multiclass:Top3Accuracy",
         "roc_auc_ovr": "tasks.evaluation.scores.multiclass:RocAucOvr",
         "log_loss": "tasks.evaluation.scores.classification:LogLoss",
+        "cost": "tasks.evaluation.scores.classification:Cost",
         "brier": "tasks.evaluation.scores.classification:Brier",
         "rmse": "tasks.evaluation.scores.regression:Rmse",
         "mae": "tasks.evaluation.scores.regression:Mae",
         "r2": "tasks.evaluation.scores.regression:R2",
+        "mape": "tasks.evaluation.scores.regression:Mape",
+        "wape": "tasks.evaluation.scores.regression:Wape",
+        "rmsle": "tasks.evaluation.scores.regression:Rmsle",
+        "median_absolute_error": "tasks.evaluation.scores.regression:MedianAbsoluteError",
     },
     "driftwheel.metrics",
     tag="metric",
@@ -316,7 +341,11 @@ METRICS: Slot[Metric] = Slot(
 GATES: Slot[Gate] = Slot(
     "gate",
     "expectations.gates:Gate",
-    {"versus": "tasks.evaluation.gates:ComparisonGate", "metric": "tasks.evaluation.gates:AbsoluteGate"},
+    {
+        "versus": "tasks.evaluation.gates:ComparisonGate",
+        "folds": "tasks.evaluation.gates:FoldsGate",
+        "metric": "tasks.evaluation.gates:AbsoluteGate",
+    },
     "driftwheel.gates",
 )
 DEFAULT_TRIGGER = "trial"
@@ -340,6 +369,7 @@ SLOTS: dict[str, Slot[Any]] = {
     "features": FEATURES,
     "task": PROBLEMS,
     "candidates": FAMILIES,
+    "calibration": CALIBRATIONS,
     "metrics": METRICS,
     "gates": GATES,
     "policies": POLICIES,

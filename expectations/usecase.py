@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from expectations.alerts import Heartbeat, Targets
-from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Label, Source
+from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Join, Label, Source
 from expectations.durations import Duration
 from expectations.errors import PartError
 from expectations.families import Model
@@ -28,7 +28,7 @@ from expectations.gates import Evaluation, Gate
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.problems import Problem, problem_of
 from expectations.production import Costs, Monitoring, Release, Rows, Schedule
-from expectations.slots import CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES, NameOf
+from expectations.slots import CALIBRATIONS, CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES, NameOf
 from expectations.windows import Count, Grid
 
 REPLAY = "-replay"
@@ -80,6 +80,7 @@ class UseCase(Strict):
             *self._impossible_times(),
             *self._impossible_label(),
             *self._impossible_metrics(),
+            *self._impossible_probabilities(),
             *self._impossible_features(),
             *self._impossible_policy(),
         ]
@@ -91,11 +92,17 @@ class UseCase(Strict):
         unknowable = {*self.forbidden, self.label.column}
         if self.label.expression is not None:
             unknowable |= set(self.label.expression.columns)
+        if self.label.arrived is not None:
+            unknowable.add(self.label.arrived)
         problems = []
         first, *others = self.sources
         if self.sources[first].join is not None:
             problems.append(f"sources.{first}: the first source is the base and joins nothing")
-        problems += [f"sources.{name}: needs a join" for name in others if self.sources[name].join is None]
+        problems += [
+            f"sources.{name}: needs a join"
+            for name in others
+            if self.sources[name].join is None and name != self.label.source
+        ]
         for index, step in enumerate(self.features):
             leaks = sorted(step.reads({}).keys() & unknowable)
             if leaks:
@@ -128,6 +135,28 @@ class UseCase(Strict):
         problems = [f"label.{field}: {why}" for field, why in self.problem.misfits(label).items()]
         if label.expression is not None and (label.positive is not None or label.words):
             problems.append("label.expression: it computes numbers, of which `positive` and `words` say nothing")
+        return [*problems, *self._impossible_truth()]
+
+    def _impossible_truth(self) -> list[str]:
+        """Say what is wrong with a label in a table of its own."""
+        label = self.label
+        if label.source is None:
+            own = [field for field in ("join", "arrived") if getattr(label, field) is not None]
+            return [f"label.{field}: of a label in a table of its own; name that under `source`" for field in own]
+        first, *others = self.sources
+        if label.source not in others:
+            why = f"no source of this name beside {first!r}; there are {', '.join(others) or 'no others'}"
+            return [f"label.source: {why if label.source != first else 'the first source is the base: leave it out'}"]
+        if label.join is None:
+            return [f"label.join: say which columns of {label.source!r} belong to which rows: {{on: [{self.keys[0]}]}}"]
+        problems = []
+        if self.sources[label.source].join is not None:
+            problems.append(f"sources.{label.source}.join: labels are joined by `label.join`; leave it out")
+        gone = sorted(left for left in label.join.pairs if self.personal.get(left) == "drop")
+        if gone:
+            problems.append(
+                f"label.join: {', '.join(gone)} is dropped, and labels that come later find no row; hash it"
+            )
         return problems
 
     def _impossible_times(self) -> list[str]:
@@ -147,6 +176,8 @@ class UseCase(Strict):
             problems.append(f"model.weights.half_life: counts in time; leave it out, {or_clock}")
         if self.start is not None:
             problems.append(f"start: an instant; leave it out, {or_clock}")
+        if self.evaluation.validated is not None and self.evaluation.validated.gap is not None:
+            problems.append(f"evaluation.cross_validation.gap: counts in time; leave it out, {or_clock}")
         if "block" in self.evaluation.model_fields_set:
             problems.append(f"evaluation.block: without a clock each row counts for itself; leave it out, {or_clock}")
         if "lookback" in self.collection.model_fields_set:
@@ -167,6 +198,12 @@ class UseCase(Strict):
             for index, rule in enumerate(self.monitoring.performance)
         ]
         known, problems = metrics_of(self.task), []
+        if self.evaluation.validated is None:
+            problems += [
+                f"gates.{index}.folds: there are none; say how many: `evaluation: {{cross_validation: 5}}`"
+                for index, gate in enumerate(self.gates)
+                if gate.of_folds
+            ]
         for path, name in used:
             try:
                 part = METRICS.find(name)
@@ -175,11 +212,30 @@ class UseCase(Strict):
                 continue
             if part is None or self.task not in part.tasks:
                 problems.append(f"{path}: {self.task} has no metric {name!r}; it has {', '.join(known)}")
+        if self.model.warm is not None and not any(each.continues(each) for each in self.model.candidates):
+            problems.append("model.start: no candidate goes on from an earlier model; write cold")
         for index, candidate in enumerate(self.model.candidates):
             misfits = candidate.misfits(self.task)
             problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]
             if self.model.weights is not None and not candidate.weighs:
                 problems.append(f"model.candidates.{index}.family: {candidate.family} knows no `model.weights`")
+        return problems
+
+    def _impossible_probabilities(self) -> list[str]:
+        problems = []
+        if self.costs.threshold is not None and not self.problem.has_threshold:
+            problems.append(f"costs.false_positive: a {self.task} has no threshold; leave it and false_negative out")
+        elif self.costs.threshold is not None and "threshold" in self.evaluation.model_fields_set:
+            problems.append(
+                "evaluation.threshold: `costs` say what errors cost, and it follows from these; leave it out"
+            )
+        asked = self.model.calibration
+        found = CALIBRATIONS.find(asked) if asked is not None else None
+        if found is not None and self.task not in found.tasks:
+            parts = {name: CALIBRATIONS.find(name) for name in CALIBRATIONS.names()}
+            fits = [name for name, part in parts.items() if part is not None and self.task in part.tasks]
+            rest = f"there is {', '.join(fits)}" if fits else "there is none for it; leave it out"
+            problems.append(f"model.calibration: {asked} does not calibrate a {self.task}; {rest}")
         return problems
 
     def _impossible_features(self) -> list[str]:
@@ -238,6 +294,16 @@ class UseCase(Strict):
         """What depends on the kind of problem."""
         return problem_of(self.task)
 
+    def join_of(self, name: str) -> Join | None:
+        """How a source is joined to those before it; None for the first."""
+        return self.label.join if name == self.label.source else self.sources[name].join
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which a row counts as positive: as `costs` of errors make it, or as `evaluation` says."""
+        by_cost = self.costs.threshold
+        return self.evaluation.threshold if by_cost is None else by_cost
+
     @property
     def time_column(self) -> str:
         """The column that says when a row was: all that comes after collection reads this one."""
@@ -286,16 +352,20 @@ class UseCase(Strict):
     def compared_since(self, newest: datetime) -> datetime:
         """Return from which event time on rows that are known are compared again, for corrections.
 
-        A label comes `available_after` its row, so the lookback counts from there.
+        A label comes `available_after` its row, so the lookback counts from there; one in a table of its own is looked
+        for however old its row is.
         """
-        return self.collection.lookback.after(self.label_delay.after(newest, -1), -1)
+        delay = _AT_ONCE if self.label.source else self.label_delay
+        return self.collection.lookback.after(delay.after(newest, -1), -1)
 
     @property
     def greater_is_better(self) -> dict[str, bool]:
-        """Metric -> whether more is better: all built in for this task, and those of packages that it names."""
-        named = (*(gate.metric for gate in self.gates), *(rule.metric for rule in self.monitoring.performance))
+        """Metric -> whether more is better: those that are measured always, and those that it names."""
+        named = [*(gate.metric for gate in self.gates), *(rule.metric for rule in self.monitoring.performance)]
+        named += ["cost"] if self.costs.threshold is not None else []
         parts = {name: METRICS.find(name) for name in named}
-        return {**metrics_of(self.task), **{name: part.greater_is_better for name, part in parts.items() if part}}
+        always = {name: better for name, better in metrics_of(self.task).items() if METRICS.released(name).always}
+        return {**always, **{name: part.greater_is_better for name, part in parts.items() if part}}
 
 
 @cache

@@ -178,7 +178,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
 
 
 def _say_hashed(spec: UseCase) -> str:
-    """Say what comes of a hashed column that requests carry: the service is told no key to hash it with."""
+    """Say what comes of a hashed column that requests carry."""
     from tasks.preprocessing.fitting import input_kinds
 
     read = {*spec.keys, *input_kinds(spec.features)}
@@ -186,9 +186,8 @@ def _say_hashed(spec: UseCase) -> str:
     if not hashed:
         return ""
     return (
-        f"{', '.join(hashed)}: hashed when collected, and taken from requests as it comes. A client that sends the "
-        "value itself gets an answer as for one never seen, its labels are not found by these keys, and the journal "
-        "holds the value: let it send ids that tell nothing, or leave the column out"
+        f"{', '.join(hashed)}: hashed where it enters, when collected and by the service alike; a request carries the "
+        "value as the source has it"
     )
 
 
@@ -244,6 +243,11 @@ def _say_lookback(spec: UseCase) -> str:
         return (
             "no clock: rows are ordered by when they were first collected; corrected rows and missing labels are found "
             "however late they come"
+        )
+    if spec.label.source is not None:
+        return (
+            f"corrected rows are found for {spec.collection.lookback} after their time; new rows, and labels of "
+            f"{spec.label.source}, corrected ones too, however late they come"
         )
     return (
         f"corrected rows are found for {spec.collection.lookback} after their label is due "

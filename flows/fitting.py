@@ -17,6 +17,7 @@ from tasks.stores.files import scratch, storing
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import Known, Lake, Version
 from tasks.stores.releases import copied
+from tasks.training.evaluating import evaluated
 from tasks.training.judging import Judgement, judge, refit
 from tasks.training.packing import pack, training_rows
 
@@ -68,7 +69,7 @@ def fit(usecase: LoadedUseCase, folder: Path, as_of: datetime, secret: bytes, co
             raise SourceError("rows to learn from", f"none as of {as_of:%Y-%m-%d %H:%M}", "Check the sources")
         known = Known(lake, spec, as_of)
         rows = training_rows(known.labelled(version=version))
-        judged = judge(rows, spec, None)
+        judged = evaluated(judge(rows, spec, None), rows, spec)
         if judged.judgement.outcome != "passed":
             raise TrainingError("a model that passes its gates", judged.judgement.rationale, "See its gates")
         refitted = refit(rows, spec, judged)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -12,13 +12,14 @@ import polars as pl
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
+from tasks.bundles.bundle import Manifest
 from tasks.bundles.champion import manifests_of
 from tasks.bundles.served_rows import row_type
 from tasks.collection.collecting import collected_with
-from tasks.collection.joining import hashed
 from tasks.preprocessing.conditions import condition
 from tasks.stores.lake import BATCH, Known, Lake
 from tasks.stores.plain import to_json
+from tasks.stores.pseudonyms import pseudonyms
 from tasks.stores.releases import Releases
 
 ShownTable = Literal["raw", "clean", "quarantine", "predictions", "labels"]
@@ -101,7 +102,8 @@ def _rows(
             rows = rows.filter(pl.col(moment) < as_of)
         return (_served(usecase, lake, releases, rows, secret) if table == "predictions" else rows), [moment, "id"]
     if as_of is not None:
-        rows = Known(lake, spec, as_of).visible(rows)
+        known = Known(lake, spec, as_of)
+        rows = known.visible(known.versions(rows))
     present, hidden = rows.collect_schema().names(), hidden_columns(usecase, lake)
     order = dict.fromkeys((spec.time_column, *spec.keys, BATCH))
     return rows.drop(hidden, strict=False), [name for name in order if name in present and name not in hidden]
@@ -123,11 +125,9 @@ def _served(
 ) -> pl.LazyFrame:
     """Lay the journaled JSON of requests out as columns, those of all bundles that answered."""
     personal = usecase.spec.personal
+    manifests = manifests_of(lake, releases)
     columns = [
-        column
-        for manifest in manifests_of(lake, releases).values()
-        for column in manifest.columns
-        if personal.get(column.name) != "drop"
+        column for manifest in manifests.values() for column in manifest.columns if personal.get(column.name) != "drop"
     ]
     said = [name for name in _SERVED if name in rows.collect_schema()]
     if not columns:
@@ -140,10 +140,22 @@ def _served(
     if lake.usecase.endswith(REPLAY):  # a replay asks about collected rows, in which they are hashed
         return rows
     return rows.with_columns(
-        pl.col(named[name]).map_batches(lambda values: hashed(values, secret()), return_dtype=pl.String)
+        pl.when(pl.col("bundle").is_in(_asked_in_clear(name, manifests)))
+        .then(pl.col(named[name]).map_batches(lambda values: pseudonyms(values, secret()), return_dtype=pl.String))
+        .otherwise(pl.col(named[name]).cast(pl.String))
+        .alias(named[name])
         for name, how in personal.items()
         if how == "hash" and name in named
     )
+
+
+def _asked_in_clear(column: str, manifests: Mapping[str, Manifest]) -> list[str]:
+    """Return the bundles that a column was hashed for by nobody: from before the service did."""
+    return [
+        bundle
+        for bundle, manifest in manifests.items()
+        if any(each.name == column and each.hashed_from is None for each in manifest.columns)
+    ]
 
 
 def printable(rows: pl.DataFrame) -> pl.DataFrame:

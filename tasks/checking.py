@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
+from expectations.calibration import Calibration
 from expectations.data import Label
 from expectations.deciding import History, Policy, Seen, Trial
 from expectations.durations import Duration
@@ -97,19 +98,27 @@ def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
             yield from _feature_laws(made)
         elif isinstance(made, CleaningStep):
             yield from _cleaning_laws(made)
-        elif isinstance(made, Family):
-            for task in PROBLEMS.built_in:
-                if not made.misfits(task):
-                    yield from _family_laws(made, problem_of(task))
-        elif isinstance(made, Metric):
-            for task in made.tasks:
-                yield from _metric_laws(made, problem_of(task))
+        elif isinstance(made, Family | Calibration | Metric):
+            yield from _laws_of_problems(made)
         elif isinstance(made, Gate):
             yield from _gate_laws(made)
         elif isinstance(made, Policy):
             yield from _policy_laws(made)
         elif isinstance(made, Problem):
             yield from _problem_laws(made)
+
+
+def _laws_of_problems(made: Family | Calibration | Metric) -> Iterator[tuple[str, bool]]:
+    """Hold a part against its laws for each problem that it is for."""
+    for task in PROBLEMS.built_in:
+        if isinstance(made, Family):
+            if not made.misfits(task):
+                yield from _family_laws(made, problem_of(task))
+        elif task in made.tasks:
+            problem = problem_of(task)
+            yield from (
+                _calibration_laws(made, problem) if isinstance(made, Calibration) else _metric_laws(made, problem)
+            )
 
 
 def _frame() -> pl.DataFrame:
@@ -210,16 +219,30 @@ def _family_laws(family: Family, problem: Problem) -> Iterator[tuple[str, bool]]
     )
 
 
+def _calibration_laws(calibration: Calibration, problem: Problem) -> Iterator[tuple[str, bool]]:
+    random = np.random.default_rng(5)
+    label, classes = problem.example(random.normal(size=_ROWS))
+    scores = _some_scores(problem, label, classes, random)
+    learnt = calibration.fit(scores, label, classes)
+    found = learnt.many(scores)
+    yield f"what it makes is such of {problem.task}", found.shape == scores.shape and problem.sound(found)
+    alone = np.array([learnt.one(score) for score in scores.tolist()])
+    yield "one row is calibrated as many are, to the last bit", np.array_equal(alone, found)
+    again = type(calibration).learns.model_validate_json(learnt.model_dump_json())
+    yield "what it learnt is read again from its JSON", np.array_equal(again.many(scores), found)
+    yield "an unknown score stays unknown", bool(np.isnan(learnt.many(np.full_like(scores[:1], np.nan))).all())
+
+
 def _gate_laws(gate: Gate) -> Iterator[tuple[str, bool]]:
     outcomes = {"pass", "fail", "unknown"}
     for value in (-1e9, 0.0, 0.5, 1.0, 1e9, float("nan"), float("inf")):
-        found = gate.check({gate.metric: value}, {gate.metric: Interval(value, value, value)})
+        found = gate.check({gate.measured: value}, {gate.metric: Interval(value, value, value)})
         yield "its verdict is pass, fail or unknown, with a reason", found.outcome in outcomes and bool(found.rationale)
         numbers = [each for each in (found.actual, found.lower, found.upper) if each is not None]
         yield "what is no finite number is not told", bool(np.isfinite(numbers).all())
         yield "what is no finite number does not pass", bool(np.isfinite(value)) or found.outcome != "pass"
     if gate.compares:
-        first = gate.check({gate.metric: 0.5}, None)
+        first = gate.check({gate.measured: 0.5}, None)
         yield "it lets a first model pass: there is no champion to compare with", first.outcome == "pass"
 
 

@@ -27,6 +27,7 @@ from flows.page.records import KINDS, read_entry, read_findings, read_ledger, sp
 from flows.page.rendering import HEADERS, HERE
 from flows.page.shown import Distributions
 from flows.page.states import SEVERITY_TONES
+from flows.page.versions import version_of
 from flows.page.views import MAX_WINDOWS, Live, read_live, read_view
 from flows.page.words import now
 from infra.settings import Settings
@@ -143,6 +144,15 @@ class Page(Asking):
         text = to_json(evidence, indent=1)
         return self.show("entry.html", answers, name=name, line=line, evidence=text, report=report)
 
+    async def version(self, request: Request) -> Response:
+        """Show what a version reached on rows it had not seen."""
+        name, bundle = request.path_params["name"], request.path_params["bundle"]
+        answers = await self.servers.answers()
+        found = await asyncio.to_thread(version_of, self.settings, name, bundle)
+        if found is None:
+            raise HTTPException(404, "No such bundle of it lies here.")
+        return self.show("version.html", answers, name=name, version=found)
+
     async def drift(self, request: Request) -> Response:
         """Show how a column was distributed in training and in a window."""
         name, column = request.path_params["name"], request.query_params.get("column", "")
@@ -218,6 +228,7 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
             Route("/usecases/{name}", page.use_case),
             Route("/usecases/{name}/live", page.live),
             Route("/usecases/{name}/entries/{number:int}", page.entry),
+            Route("/usecases/{name}/versions/{bundle}", page.version),
             Route("/usecases/{name}/backtest.png", page.backtest),
             Route("/usecases/{name}/drift", page.drift),
             Route("/usecases/{name}/findings/{key:path}", page.finding),

@@ -130,11 +130,11 @@ def example(bundle: Bundle) -> dict[str, Any]:
 def _typical(column: BundleColumn, middle: object, bundle: Bundle) -> object:
     if column.type == "instant":
         return bundle.manifest.cutoff.isoformat()
-    if isinstance(middle, str) and column.type == "text":
+    if isinstance(middle, str) and column.type == "text" and column.hashed_from is None:
         return middle
     if isinstance(middle, float) and column.type in ("number", "integer"):
         return round(middle) if column.type == "integer" else round(middle, 3)
-    return {"number": 1.0, "integer": 1, "boolean": True}.get(column.type, "text")
+    return {"number": 1.0, "integer": 1, "boolean": True}.get(column.sent, "text")
 
 
 def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], schemas: dict[str, Any]) -> None:
@@ -282,20 +282,22 @@ def _meaning(model: Model) -> str:
 
 
 def _column(column: BundleColumn) -> dict[str, Any]:
-    words = [column.description, f"unit: {column.unit}" if column.unit else "", _NOTES[column.type]]
+    words = [column.description, f"unit: {column.unit}" if column.unit else "", _NOTES[column.sent]]
     if column.format is not None:
         words.append(f"also written like {column.format}; then ISO 8601 needs its zone")
+    if column.hashed_from is not None:
+        words.append("personal: hashed before anything is kept of it")
     if column.role == "key":
         words.append("a key: finds the truth later; may be left out")
     schema: dict[str, Any] = {"description": "; ".join(word for word in words if word)}
-    types = [*_JSON_TYPES[column.type], "null"]
-    if column.type == "instant":
+    types = [*_JSON_TYPES[column.sent], "null"]
+    if column.sent == "instant":
         return {**schema, "type": types, "format": "date-time"}
-    if column.type == "integer":
+    if column.sent == "integer":
         return {**schema, "type": types, "minimum": -(2**63) + 1, "maximum": 2**63 - 1}
-    if column.type == "number":
+    if column.sent == "number":
         return {**schema, "type": types, "minimum": -1e300, "maximum": 1e300}
-    if column.type == "text":
+    if column.sent == "text":
         limits = {"minimum": -(2**63) + 1, "maximum": 2**63 - 1}
         return {**schema, "type": types, "pattern": "^[^\\u0000]*$", **limits}
     return {**schema, "type": types}
@@ -372,7 +374,7 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
     body = shlex.quote(json.dumps({"dataframe_records": [example(model.bundle)]}, ensure_ascii=False))
     curl = f"curl -s {ADDRESS}/{name}/invocations \\\n  -H 'content-type: application/json'{key} \\\n  -d {body}"
     columns = "".join(
-        f"<tr><td><code>{html.escape(column.name)}</code><td>{column.type}<td>{html.escape(column.unit)}"
+        f"<tr><td><code>{html.escape(column.name)}</code><td>{column.sent}<td>{html.escape(column.unit)}"
         f"<td>{html.escape(column.description)}{' (key, may be left out)' if column.role == 'key' else ''}"
         for column in manifest.columns
     )

@@ -348,6 +348,17 @@ class Mounts:
             _log.error("%s refuses bundle %s: %s", mount.usecase, wish.bundle[:12], mount.refused[wish.bundle])
             return None
 
+    def _secret_for(self, manifest: Manifest) -> bytes | None:
+        hidden = [column.name for column in manifest.columns if column.hashed_from is not None]
+        secret = self.releases.secret() if hidden else None
+        if hidden and secret is None:
+            raise BundleError(
+                f"the key of the pseudonyms of {', '.join(hidden)} in the folder of releases",
+                "none",
+                "Bring privacy.key there from where it was trained, or train once more",
+            )
+        return secret
+
     def _load(self, mount: Mount, wish: Served, desired: Desired) -> Model:
         bundle = load_bundle(self.releases.bundle(mount.usecase, wish.bundle), wish.bundle)
         manifest = bundle.manifest
@@ -356,7 +367,7 @@ class Mounts:
         returns = mount.stands_in and wish == desired.champion  # to the inputs clients knew before
         if mount.champion is not None and not desired.new_signature and not returns:
             check_signature(mount.champion.bundle.manifest, manifest)
-        ready = make_ready(bundle, self.most_rows)
+        ready = make_ready(bundle, self.most_rows, self._secret_for(manifest))
         fields = ready.reader.fields
         entity = [fields[name] for name in entity_columns(manifest) if name in fields]
         mount.tally.forget(_KEPT_TALLIES, mount.in_use())
@@ -387,8 +398,13 @@ class Ready(NamedTuple):
     explainable: bool
 
 
-def make_ready(bundle: Bundle, most_rows: int) -> Ready:
+def make_ready(bundle: Bundle, most_rows: int, secret: bytes | None = None) -> Ready:
     """Make what reads requests and rows for a bundle, and prove it on the golden rows.
+
+    Parameters
+    ----------
+    secret : bytes, optional
+        As of `Reader`.
 
     Raises
     ------
@@ -402,7 +418,7 @@ def make_ready(bundle: Bundle, most_rows: int) -> Ready:
         else column
         for column in manifest.columns
     ]
-    reader = Reader(columns, manifest.clock, manifest.timezone, most_rows)
+    reader = Reader(columns, manifest.clock, manifest.timezone, most_rows, secret)
     executor = bundle.program.compile(reader.readings(bundle.program))
     bundle.prove(
         RowExecutor(
@@ -442,8 +458,8 @@ def check_signature(now: Manifest, new: Manifest) -> None:
     BundleError
         If it predicts something else, needs a column that is not sent today, or reads one as another type.
     """
-    known = {column.name: column.type for column in now.columns if column.role == "input"}
-    needed = {column.name: column.type for column in new.columns if column.role == "input"}
+    known = {column.name: column.sent for column in now.columns if column.role == "input"}
+    needed = {column.name: column.sent for column in new.columns if column.role == "input"}
     wrong = [f"{name} is new" for name in needed if name not in known]
     wrong += [f"{name} was {known[name]}" for name, kind in needed.items() if known.get(name, kind) != kind]
     if (now.task, now.label) != (new.task, new.label):

@@ -45,7 +45,7 @@ from infra.serving.csv_lines import CsvLines
 from infra.serving.forms import FORMS, form_of, lists_of, read_params, records_of, rows_by_column
 from infra.serving.pieces import MAX_HEAD_BYTES, MAX_ROW_BYTES, PIECE_BYTES, Place, find_cuts, find_rows, trim
 from infra.serving.steps import Steps, finish
-from infra.serving.values import CHECKS, FROM_TEXT, TYPES, settler_of, written
+from infra.serving.values import CHECKS, FROM_TEXT, TYPES, hider_of, settler_of, written
 from tasks.bundles.bundle import BundleColumn
 from tasks.preprocessing.instants import Instants
 from tasks.preprocessing.program import FeatureProgram
@@ -104,6 +104,10 @@ _order = msgspec.json.Decoder(_Order)
 _plain = msgspec.json.Decoder(list[str | int | float | bool | None])
 
 
+def _in_turn(first: Callable[[Any], Any], then: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: then(first(value))
+
+
 class Reader:
     """Reads request bodies for one bundle.
 
@@ -117,6 +121,8 @@ class Reader:
         The clock column, and the zone of its values where they carry none; other instants are then UTC.
     most_rows : int
         Rows a request may have.
+    secret : bytes, optional
+        Key of the pseudonyms that stand for personal values; without it, rows are read as they were collected.
 
     Attributes
     ----------
@@ -129,11 +135,18 @@ class Reader:
     """
 
     def __init__(
-        self, columns: Sequence[BundleColumn], clock: str = "", timezone: str = "UTC", most_rows: int = MAX_ROWS
+        self,
+        columns: Sequence[BundleColumn],
+        clock: str = "",
+        timezone: str = "UTC",
+        most_rows: int = MAX_ROWS,
+        secret: bytes | None = None,
     ) -> None:
         self.columns, self.most_rows = tuple(columns), most_rows
         self.fields = {column.name: f"c{position}" for position, column in enumerate(columns)}
-        self._types = {column.name: TYPES[column.type] for column in columns}
+        hidden = () if secret is None else [column.name for column in columns if column.hashed_from is not None]
+        self._sent = {column.name: column.sent if column.name in hidden else column.type for column in columns}
+        self._types = {name: TYPES[kind] for name, kind in self._sent.items()}
         self._needed = {column.name for column in columns if column.role == "input"}
         instants = {
             column.name: Instants(ZoneInfo(timezone if column.name == clock else "UTC"), column.format)
@@ -141,12 +154,17 @@ class Reader:
             if column.type == "instant"
         }
         self._instants = [(name, self.fields[name], each) for name, each in instants.items()]
-        self._settle = settler_of({field: each for _, field, each in self._instants})
-        checks = {name: each.check for name, each in instants.items()}
-        self._checks = [
+        hide = hider_of(secret or b"")
+        self._settle = settler_of(
+            {field: each for _, field, each in self._instants}, {self.fields[name]: hide for name in hidden}
+        )
+        checks: dict[str, Callable[[Any], Any]] = {name: each.check for name, each in instants.items()}
+        self._collected = [
             (column.name, self.fields[column.name], checks.get(column.name) or CHECKS[column.type])
             for column in columns
         ]
+        checks |= {name: _in_turn(CHECKS[self._sent[name]], hide) for name in hidden}
+        self._checks = [(name, field, checks.get(name, check)) for name, field, check in self._collected]
         # msgspec takes no name that JSON escapes: one is asked for under another, so that such a body is read by value;
         # under one that nobody can send
         escaped = {name for name in self.fields if _ESCAPED.search(name)}
@@ -198,13 +216,13 @@ class Reader:
         return written
 
     def row(self, values: Mapping[str, Any]) -> Row:
-        """Check one row outside a request: a golden one; what it lacks is missing.
+        """Check one row outside a request, as it was collected: a golden one; what it lacks is missing.
 
         Raises
         ------
         BadRequestError
         """
-        return self._row(0, {**dict.fromkeys(self._needed), **values})
+        return self._row(0, {**dict.fromkeys(self._needed), **values}, self._collected)
 
     def read(self, body: bytes, media: Media = "json") -> Read:
         """Return checked rows and the request's parameters.
@@ -510,7 +528,7 @@ class Reader:
         lacking = sorted(self._needed - set(names))
         if lacking:
             raise BadRequestError(f"the column {lacking[0]} is missing; leave its values empty where unknown")
-        types = {column.name: column.type for column in self.columns}
+        types = self._sent
         return [FROM_TEXT.get(types.get(name, "text"), str) for name in names]
 
     def _csv_row(
@@ -523,8 +541,7 @@ class Reader:
             try:
                 values[name] = reading(text) if text else None
             except (ValueError, KeyError):
-                kind = next(column.type for column in self.columns if column.name == name)
-                raise BadRequestError(f"the column {name} needs a {kind} in row {position}") from None
+                raise BadRequestError(f"the column {name} needs a {self._sent[name]} in row {position}") from None
         return self._row(position, values)
 
     # --- values -------------------------------------------------------------------------------------------------------
@@ -553,9 +570,14 @@ class Reader:
         except (ValueError, RecursionError):
             raise BadRequestError("the body is not JSON") from None
 
-    def _row(self, position: int, row: Mapping[str, Any]) -> Row:
+    def _row(
+        self,
+        position: int,
+        row: Mapping[str, Any],
+        checks: Sequence[tuple[str, str, Callable[[Any], Any]]] | None = None,
+    ) -> Row:
         checked = {}
-        for name, field, check in self._checks:
+        for name, field, check in checks or self._checks:
             if name in self._needed and name not in row:
                 raise BadRequestError(f"the column {name} is missing in row {position}; send null for an unknown value")
             try:

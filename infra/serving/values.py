@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from tasks.preprocessing.instants import Instants
+from tasks.stores.pseudonyms import pseudonym
 
 _LARGEST_INTEGER = 2**63 - 1
 _BEYOND = 10**400
@@ -76,12 +77,14 @@ def _boolean(value: Any) -> bool | None:  # noqa: ANN401
     raise TypeError("true or false")
 
 
-def settler_of(instants: Mapping[str, Instants]) -> Callable[[Sequence[Any]], None]:
-    """Return what brings the instants of decoded rows, by attribute, into their one form.
+def settler_of(
+    instants: Mapping[str, Instants], hidden: Mapping[str, Callable[[Any], Any]]
+) -> Callable[[Sequence[Any]], None]:
+    """Return what brings decoded rows, by attribute, into their one form: instants, and what pseudonyms stand for.
 
     It is written as source, as it runs over every row of every request.
     """
-    if not instants:
+    if not (instants or hidden):
         return lambda rows: None  # noqa: ARG005
     lines = ["def settle(rows):", "    for row in rows:"]
     namespace: dict[str, Any] = {}
@@ -92,9 +95,17 @@ def settler_of(instants: Mapping[str, Instants]) -> Callable[[Sequence[Any]], No
             f"            row.{field} = known_{field}.get(text) or read_{field}(text)",
         ]
         namespace |= {f"known_{field}": each.known, f"read_{field}": each.read}
+    for field, hide in hidden.items():
+        lines.append(f"        row.{field} = hide_{field}(row.{field})")
+        namespace[f"hide_{field}"] = hide
     exec("\n".join(lines), namespace)  # noqa: S102 - names of ours alone, nothing of the request
     found: Callable[[Sequence[Any]], None] = namespace.pop("settle")  # no cycle, see `FeatureProgram.compile`
     return found
+
+
+def hider_of(secret: bytes) -> Callable[[Any], str | None]:
+    """Return what puts a pseudonym in the place of a value."""
+    return lambda value: None if value is None or value != value else pseudonym(value, secret)
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {

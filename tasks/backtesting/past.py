@@ -316,7 +316,7 @@ class Past:
         truth = self._truth[number]
         if only is not None:
             truth, prediction = truth[only], prediction[only]
-        return score(metric or self.metric, Scored(truth, prediction, self.spec.evaluation.threshold))
+        return score(metric or self.metric, Scored(truth, prediction, self.spec.threshold))
 
     def loss(self, model: Model, number: int) -> float:
         """Return the logarithm of what a model loses in a window; NaN where that is not defined."""

@@ -4,6 +4,8 @@ bundle.json
     What the model is: task, columns, cutoff, data version and hash, and the hashes of the other files.
 features.json
     The fitted feature program.
+calibration.json
+    What turns its scores into probabilities that are met, where that was declared.
 model.txt or model.onnx
     The model; ``weights.safetensors`` beside it where training may go on.
 golden.json
@@ -12,6 +14,8 @@ reference.json
     What the training rows looked like, column by column, for drift.
 expected.json
     How labels follow from predictions and features, for metrics without labels; bundles from before it was have none.
+evaluation.json
+    What the judged recipe reached on its holdout (`tasks.evaluation.evaluation`); bundles from before it was have none.
 """
 
 from __future__ import annotations
@@ -31,7 +35,8 @@ from pydantic import BaseModel, ConfigDict
 from expectations.errors import BundleError
 from expectations.families import Family, Matrix, Predictor, Scores
 from expectations.problems import Answers, Problem, problem_of
-from expectations.slots import FAMILIES
+from expectations.slots import CALIBRATIONS, FAMILIES
+from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
 from tasks.stores.files import storing
@@ -40,6 +45,7 @@ from tasks.stores.hashing import hash_file
 MANIFEST = "bundle.json"
 EXPECTED = "expected.json"
 LOSSES = "losses.json"
+EVALUATION = "evaluation.json"
 FORMAT: Literal[1] = 1
 GOLDEN_TOLERANCE = 1e-6
 
@@ -56,6 +62,16 @@ class BundleColumn(BaseModel):
     role: Literal["input", "key"] = "input"
     format: str | None = None
     """How texts of an instant are written, where that is declared; bundles from before this was kept have none."""
+    hashed_from: Literal["number", "integer", "text", "boolean"] | None = None
+    """Type of what clients send where the service replaces it by its pseudonym, which `type` is the type of.
+
+    Bundles from before this was kept have none: their columns are taken as they come.
+    """
+
+    @property
+    def sent(self) -> Literal["number", "integer", "text", "boolean", "instant"]:
+        """Type of what a request carries."""
+        return self.hashed_from or self.type
 
 
 class Manifest(BaseModel):
@@ -304,6 +320,25 @@ def seal(folder: Path, manifest: Manifest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def read_evaluation(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
+    """Return what the judged recipe reached on its holdout, to the width people ask for.
+
+    None in a bundle from before that was kept.
+
+    Raises
+    ------
+    BundleError
+        If it was altered.
+    """
+    if EVALUATION not in manifest.files:
+        return None
+    content = (folder / EVALUATION).read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest.files[EVALUATION]:
+        raise BundleError(f"{EVALUATION} as it was sealed in {folder.name[:12]}", "another content", "Deploy it again")
+    loaded: dict[str, Any] = json.loads(content)
+    return loaded
+
+
 def read_manifest(folder: Path, expected: str) -> Manifest:
     """Read what a bundle says of itself, without its model.
 
@@ -359,4 +394,13 @@ def _load_bundle(folder: Path, expected: str | None) -> Bundle:
             )
     problem_of(manifest.task)  # refused here where its package is not installed
     program = FeatureProgram.from_json((folder / "features.json").read_text(encoding="utf-8"))
-    return Bundle(digest, folder, manifest, program, FAMILIES.released(manifest.family).load(folder))
+    return Bundle(digest, folder, manifest, program, _predictor(folder, manifest))
+
+
+def _predictor(folder: Path, manifest: Manifest) -> Predictor:
+    predictor = FAMILIES.released(manifest.family).load(folder)
+    if CALIBRATION not in manifest.files:
+        return predictor
+    text = (folder / CALIBRATION).read_text(encoding="utf-8")
+    part = CALIBRATIONS.released(json.loads(text)["calibration"])
+    return CalibratedPredictor(predictor, part.learns.model_validate_json(text))

@@ -10,10 +10,13 @@ from typing import Any
 
 import polars as pl
 
+from expectations.data import EVENT_TIME
 from expectations.errors import LakeError, SourceError, TurnTakenError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
-from tasks.collection.joining import Held, Joined, join_sources, match_types
+from tasks.collection.joining import Held, Joined, join_sources
+from tasks.collection.labels import keep_labels, relabelled
+from tasks.collection.types import match_types
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import BATCH, COLLECTED, TECHNICAL, Lake, holds
 from tasks.stores.stamps import stamps
@@ -136,11 +139,16 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     else:
         _refuse_unusable(joined, spec, as_of)
         with lake.reading("raw"):
+            if joined.truth is not None:
+                joined = replace(joined, rows=keep_labels(joined.rows, raw, spec))
             news = _news(joined.rows, raw, spec, since, compared)
+    changes = () if raw is None else _changes(news.rows, schema, spec, _delivered(lake) or schema)
+    if raw is not None and joined.truth is not None:
+        with lake.reading("raw"):
+            news = _with_labels(news, joined, raw, usecase)
     if spec.clock is None and not usecase.walked and len(news.rows):
         with lake.reading("raw"):
             news = replace(news, rows=_stamped(news.rows, raw, spec, as_of))
-    changes = () if raw is None else _changes(news.rows, schema, spec, _delivered(lake) or schema)
     before = batch = lake.transaction("raw", _APPLICATION, version) if version is not None else 0
     if len(news.rows):
         batch += 1
@@ -160,6 +168,19 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         said=joined.said,
         changes=changes,
     )
+
+
+def _with_labels(news: _News, joined: Joined, raw: pl.LazyFrame, usecase: LoadedUseCase) -> _News:
+    """Add rows that are known, and whose label has come, or is another now, in the table of labels."""
+    spec = usecase.spec
+    if joined.truth is None:
+        return news
+    besides = joined.rows if joined.asked else pl.DataFrame(schema={key: pl.Null() for key in spec.keys})
+    told = relabelled(raw, joined.truth, spec, besides)
+    if spec.clock is None and not usecase.walked:  # when they came is said as of all others
+        told = told.drop(spec.time_column)
+    rows = told if news.rows.is_empty() else pl.concat([news.rows, told], how="diagonal_relaxed")
+    return _News(rows, news.corrected + len(told), news.late)
 
 
 def _delivered(lake: Lake) -> list[str]:
@@ -185,7 +206,7 @@ def _changes(
     if rows.is_empty():
         return ()
     new = [column for column in rows.columns if column not in schema]
-    gone = [column for column in before if column not in rows.columns and column not in TECHNICAL]
+    gone = [column for column in before if column not in {*rows.columns, *TECHNICAL, EVENT_TIME}]
     said = [f"{', '.join(new)} new: missing in earlier rows"] * bool(new)
     said += [f"{', '.join(gone)} no longer delivered: missing in new rows"] * bool(gone)
     for column, dtype in rows.schema.items():
@@ -259,9 +280,10 @@ def _refuse_changed(usecase: LoadedUseCase, lake: Lake) -> None:
 def _noted_files(usecase: LoadedUseCase, lake: Lake) -> dict[str, Any] | None:
     """Return the files of the source that were read, as the same use case noted them; None where all are always read.
 
-    Where other sources are joined, a row of a file that stays may get another partner.
+    Where other sources are joined, a row of a file that stays may get another partner; a label finds its row anyway.
     """
-    if usecase.spec.clock is None or len(usecase.spec.sources) > 1:
+    spec = usecase.spec
+    if spec.clock is None or sum(name != spec.label.source for name in spec.sources) > 1:
         return None
     noted = json.loads((lake.note("raw", _FILES) if lake.version("raw") is not None else None) or "{}")
     return dict(noted["files"]) if noted.get("digest") == usecase.digest else {}
@@ -297,6 +319,8 @@ def _held(raw: pl.LazyFrame, spec: UseCase, since: datetime) -> Held:
     """Keys of rows from before `since`; of those that have their label nothing more is expected."""
     old = raw.filter(pl.col(spec.time_column) < since).select(*spec.keys, pl.col(spec.label.column)).collect()
     known = old[spec.label.column].is_not_null()
+    if spec.label.source is not None:  # labels find their rows by themselves
+        known |= True
     return Held(*(old.filter(which).select(spec.keys) for which in (known, ~known)))
 
 
@@ -327,7 +351,7 @@ def _write(
         _DEFINITION: json.dumps(_definition(usecase.spec)),
         "driftwheel.read": json.dumps(joined.read),
         "driftwheel.coverage": json.dumps(joined.coverage),
-        _COLUMNS: json.dumps(rows.columns),
+        _COLUMNS: json.dumps(joined.rows.columns if joined.asked else _delivered(lake)),
     }
     if (noted := _noted_files(usecase, lake)) is not None:
         notes[_FILES] = json.dumps({"digest": usecase.digest, "files": {**noted, **joined.files}})

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,14 +13,13 @@ from expectations.data import EVENT_TIME, FilesRead, Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
-from tasks.collection.reading import Expected, expected_of, needed_columns, read_source_of
-from tasks.collection.types import TYPES, cast_column
+from tasks.collection.labels import due, truth_of, with_label
+from tasks.collection.reading import Expected, absent_columns, expected_of, needed_columns, read_source_of
+from tasks.collection.types import TYPES, cast_column, match_types
 from tasks.preprocessing.fitting import input_kinds
-from tasks.preprocessing.formulas import evaluate
 from tasks.stores.lake import RESERVED
+from tasks.stores.pseudonyms import pseudonyms
 from tasks.stores.stamps import places
-
-_MAX_NAMED = 20
 
 MIN_FOR_COVERAGE = 50
 
@@ -51,8 +47,9 @@ class Joined:
     """What was read in a way worth knowing."""
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Each file of the first source that was read: how it was, and the newest event time in it."""
-    left_out: int = 0
-    """Files of the first source that were not read, as they have not changed."""
+    truth: pl.DataFrame | None = None
+    """What the table of labels tells, personal columns replaced, under the names of the rows' columns; None where the
+    label is in none of its own."""
 
 
 def join_sources(
@@ -89,21 +86,19 @@ def join_sources(
         If a join would multiply rows, or covers fewer rows than declared.
     """
     spec = usecase.spec
-    frames: dict[str, pl.DataFrame] = {}
     said: list[str] = []
     expected = expected_of(spec, schema)
     files = None if known_files is None else FilesRead(known_files)
-    for name, source in spec.sources.items():
-        known_since = since if held is not None and source.join is None else None
-        frames[name] = read_source_of(
-            usecase, name, known_since, until, expected, said.append, files if source.join is None else None
-        )
-        if source.join is None and frames[name].is_empty():
-            if known_since is None or not source.incremental:
-                raise SourceError(f"rows in the source {name!r}", "none", "Check the source")
-            return Joined(frames[name], {name: 0}, {}, 0, frames[name], tuple(said))
+    frames = _read_all(usecase, since if held is not None else None, until, expected, said, files)
     read = {name: len(frame) for name, frame in frames.items()}
+    truth = None
+    if spec.label.source is not None:
+        frames[spec.label.source], odd = truth_of(frames[spec.label.source], spec, until)
+        said += [f"{spec.label.source}: {odd}"] * bool(odd)
+        truth = _protected_truth(frames[spec.label.source], spec, secret)
     (first, rows), *others = frames.items()
+    if rows.is_empty():
+        return Joined(rows, read, {}, 0, rows, tuple(said), truth=truth)
     clock = spec.time_column
     dated = _newest(rows, files, spec.time_column)
     rows, undated = _until(rows, usecase, first, until)
@@ -112,14 +107,10 @@ def join_sources(
     again = pl.Series([False]).new_from_index(0, len(rows))
     if first_has_keys and since is not None and held is not None:
         rows, again = _wanted(rows, _protect(rows.select(_identity(spec)), spec, secret), spec, since, held)
-    coverage = {}
-    for name, right in others:
-        join = spec.sources[name].join
-        if join is not None:
-            rows, coverage[name] = join_one(rows, right, join, name, again)
+    rows, coverage = _attach(rows, dict(others), spec, until, again)
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
-        raise _absent(astray, rows.columns, "the joined sources (named under `personal`)")
+        raise absent_columns(astray, rows.columns, "the joined sources (named under `personal`)")
     rows = _told_apart(rows, expected, said)
     refuse_names(
         [column for column in rows.columns if not (usecase.walked and column == clock)], clock=bool(spec.clock)
@@ -127,14 +118,56 @@ def join_sources(
     rows = _protect(rows, spec, secret)
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
     if missing:
-        raise _absent(missing, rows.columns, "the joined sources")
+        raise absent_columns(missing, rows.columns, "the joined sources")
     rows = _settled(rows, spec, expected, schema, said)
     if not first_has_keys and since is not None and held is not None:
         rows, _ = _wanted(rows, rows.select(_identity(spec)), spec, since, held)
     keys = _protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
-    return Joined(
-        _with_label(rows, spec), read, coverage, asked, keys, tuple(said), dated, len(files.left_out) if files else 0
-    )
+    return Joined(with_label(rows, spec), read, coverage, asked, keys, tuple(said), dated, truth)
+
+
+def _read_all(
+    usecase: LoadedUseCase,
+    since: datetime | None,
+    until: datetime,
+    expected: Expected,
+    said: list[str],
+    files: FilesRead | None,
+) -> dict[str, pl.DataFrame]:
+    """Read the sources; where the first one has nothing new, of the others the labels alone."""
+    spec = usecase.spec
+    first, *others = spec.sources
+    rows = read_source_of(usecase, first, since, until, expected, said.append, files)
+    if rows.is_empty():
+        if since is None or not spec.sources[first].incremental:
+            raise SourceError(f"rows in the source {first!r}", "none", "Check the source")
+        others = [name for name in others if name == spec.label.source]
+    return {first: rows} | {name: read_source_of(usecase, name, None, until, expected, said.append) for name in others}
+
+
+def _attach(
+    rows: pl.DataFrame, others: Mapping[str, pl.DataFrame], spec: UseCase, until: datetime, again: pl.Series
+) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Join the other sources in order; returns the share of rows that found a partner in each, too."""
+    coverage = {}
+    for name, right in others.items():
+        join = spec.join_of(name)
+        if join is None:
+            continue
+        odd_ones, typed = again, right
+        if name == spec.label.source:
+            odd_ones = again | ~due(rows, spec, until)
+            known = [pl.col(other).cast(rows.schema[one]) for one, other in join.pairs.items() if one in rows.columns]
+            typed = right.with_columns(known) if right.is_empty() else right  # no value tells a type yet
+        rows, coverage[name] = join_one(rows, typed, join, name, odd_ones)
+    return rows, coverage
+
+
+def _protected_truth(truth: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
+    """Return labels by the columns of rows that were collected before."""
+    pairs = spec.label.join.pairs if spec.label.join is not None else {}
+    lefts = [truth[right].alias(left) for left, right in pairs.items()]
+    return _protect(truth.drop(set(pairs.values())).with_columns(lefts).drop_nulls(list(pairs)), spec, secret)
 
 
 def _newest(rows: pl.DataFrame, files: FilesRead | None, clock: str) -> dict[str, tuple[str, str]]:
@@ -196,7 +229,7 @@ def _until(
             return rows, rows.head(0)
         rows = rows.with_columns(places(len(rows)).alias(clock))
     if clock not in rows.columns:
-        raise _absent([clock], rows.columns, f"the source {first!r}")
+        raise absent_columns([clock], rows.columns, f"the source {first!r}")
     if rows.schema[clock] != pl.Datetime("us", "UTC"):
         rows = rows.with_columns(cast_column(rows[clock], "instant", first, declared))  # a clock without any value
     return rows.filter(pl.col(clock) < until), rows.filter(pl.col(clock).is_null())
@@ -219,14 +252,6 @@ def _wanted(
     return rows[kept], kept.is_in(again.implode())
 
 
-def match_types(known: pl.DataFrame, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Bring columns of what is known to the types they have in new rows, so that both can be compared.
-
-    A value that has none there matches nothing; what becomes of the types is said where the rows are written.
-    """
-    return known.with_columns(pl.col(column).cast(rows.schema[column], strict=False) for column in columns)
-
-
 def join_one(
     left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str, again: pl.Series
 ) -> tuple[pl.DataFrame, float]:
@@ -245,7 +270,7 @@ def join_one(
     for columns, frame, side in ((list(pairs), left, "the rows so far"), (list(pairs.values()), right, f"{name!r}")):
         absent = [column for column in columns if column not in frame.columns]
         if absent:
-            raise _absent(absent, frame.columns, side)
+            raise absent_columns(absent, frame.columns, side)
     right_keys = list(pairs.values())
     for one, other in pairs.items():
         if left.schema[one] != right.schema[other]:
@@ -313,19 +338,6 @@ def refuse_names(columns: Sequence[str], *, clock: bool = True) -> None:
         )
 
 
-def _absent(columns: Sequence[str], present: Sequence[str], where: str) -> SourceError:
-    hints = []
-    for column in columns:
-        near = difflib.get_close_matches(column, present, n=1)
-        hints.append(f"{column} (there is {near[0]})" if near else column)
-    return SourceError(
-        f"the columns {', '.join(columns)} in {where}",
-        f"no {', '.join(hints)}; the columns there: {', '.join(present[:_MAX_NAMED])}"
-        + (f" and {len(present) - _MAX_NAMED} more" if len(present) > _MAX_NAMED else ""),
-        "Was a column renamed? Correct the source or the use case",
-    )
-
-
 def _protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
     for column, how in spec.personal.items():
         if column not in rows.columns:
@@ -333,23 +345,11 @@ def _protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
         if how == "drop":
             rows = rows.drop(column)
         elif how == "hash":
-            rows = rows.with_columns(hashed(rows[column], secret))
+            if rows.schema[column].is_temporal() and column in needed_columns(spec):
+                raise SourceError(
+                    f"texts or numbers in {column}, to be hashed",
+                    "instants, which a request may write in many ways",
+                    f"Drop or keep it under `personal`, or declare it: `columns: {{{column}: {{type: text}}}}`",
+                )
+            rows = rows.with_columns(pseudonyms(rows[column], secret))
     return rows
-
-
-def hashed(values: pl.Series, secret: bytes) -> pl.Series:
-    """Replace personal values with keyed hashes of their texts."""
-    texts = values.cast(pl.String)
-    unique = texts.drop_nulls().unique()
-    digests: Mapping[str, str] = {
-        text: hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()[:32] for text in unique
-    }
-    return texts.replace_strict(digests, default=None, return_dtype=pl.String).alias(values.name)
-
-
-def _with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
-    column, formula = spec.label.column, spec.label.expression
-    if formula is not None:
-        numbers = [pl.col(name).cast(pl.Float64) for name in formula.columns if rows.schema[name].is_numeric()]
-        rows = rows.with_columns(evaluate(rows.with_columns(numbers), formula.root, column))
-    return rows.with_columns(spec.problem.read(rows[column], spec.label).alias(column))

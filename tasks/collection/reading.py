@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from expectations.parts import Kind
 from expectations.usecase import UseCase
 from tasks.collection.types import cast_column, holds, plain, type_of
 from tasks.preprocessing.fitting import input_kinds
+
+_MAX_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> Expected:
     held : mapping of str to polars.DataType
         Columns of the table; none before the first collection.
     """
-    exact = {*spec.keys, *(column for source in spec.sources.values() if source.join for column in source.join.pairs)}
+    exact = {*spec.keys, *(left for name in spec.sources if (join := spec.join_of(name)) for left in join.pairs)}
     kinds: dict[str, Kind] = {**dict.fromkeys(_weights(spec), "number"), **input_kinds(spec.features)}
     types: dict[str, ColumnType] = {
         column: kind
@@ -61,6 +64,8 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> Expected:
     if spec.clock is not None:
         types[spec.clock.column] = "instant"
     label = spec.label
+    if label.arrived is not None:
+        types[label.arrived] = "instant"
     labels = {label.column, *(label.expression.columns if label.expression else ())}
     return Expected(types, set(needed_columns(spec)), labels, spec.keys)
 
@@ -73,6 +78,8 @@ def needed_columns(spec: UseCase) -> list[str]:
     for step in spec.cleaning:
         needed += step.reads()
     needed += _weights(spec)
+    needed += [spec.label.arrived] if spec.label.arrived else []
+    needed += spec.label.join.pairs if spec.label.join else []
     dropped = {column for column, how in spec.personal.items() if how == "drop"}
     return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
 
@@ -104,9 +111,19 @@ def read_source_of(
     """
     spec = usecase.spec
     context = SourceContext(
-        name, usecase.folder, set(), spec.clock, since, until, usecase.variables, code=usecase.code, files=files
+        name,
+        usecase.folder,
+        set(),
+        spec.clock,
+        since,
+        until,
+        usecase.variables,
+        code=usecase.code,
+        files=files,
+        sparse=name == spec.label.source,
     )
-    return _read(spec.sources[name], context, spec.columns, expected, report)
+    source = spec.sources[name].model_copy(update={"join": spec.join_of(name)})
+    return _read(source, context, spec.columns, expected, report)
 
 
 def read_source(
@@ -170,6 +187,20 @@ def _read(
         read[column] = cast_column(whole[column], kind, name, clock, None, groups, say)
     whole = whole.with_columns(read.values())
     return _finite(whole, expected.labels, say)
+
+
+def absent_columns(columns: Sequence[str], present: Sequence[str], where: str) -> SourceError:
+    """Return the error that columns are not where they should be, with the nearest names."""
+    hints = []
+    for column in columns:
+        near = difflib.get_close_matches(column, present, n=1)
+        hints.append(f"{column} (there is {near[0]})" if near else column)
+    return SourceError(
+        f"the columns {', '.join(columns)} in {where}",
+        f"no {', '.join(hints)}; the columns there: {', '.join(present[:_MAX_NAMED])}"
+        + (f" and {len(present) - _MAX_NAMED} more" if len(present) > _MAX_NAMED else ""),
+        "Was a column renamed? Correct the source or the use case",
+    )
 
 
 def _own(of_joined: Mapping[str, ColumnType], prefix: str, join: Join | None) -> dict[str, ColumnType]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -191,3 +191,11 @@ def instants(
     if values.dtype in (pl.Date, pl.Datetime):
         return in_zone(values.cast(pl.Datetime("us")), zone, groups, report)
     return pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us", "UTC"))
+
+
+def match_types(known: pl.DataFrame, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Bring columns of what is known to the types they have in new rows, so that both can be compared.
+
+    A value that has none there matches nothing; what becomes of the types is said where the rows are written.
+    """
+    return known.with_columns(pl.col(column).cast(rows.schema[column], strict=False) for column in columns)

@@ -23,13 +23,16 @@ def least_loss(metric: str, truth: Array) -> float:
     float
         Greater than zero. For a classifier what half a row adds to a share of rows, 1 / (2 n); for a regression 1e-6
         standard deviations of the label, or that squared where the loss is a share of the label's variance (any metric
-        that is better the greater it is, such as R²). Labels that are all the same count by their magnitude.
+        that is better the greater it is, such as R²), and 1e-6 where errors count in shares of the label. Labels that
+        are all the same count by their magnitude.
     """
     part = METRICS.released(metric)
     if all(PROBLEMS.released(task).classifies for task in part.tasks):
         return 0.5 / max(len(truth), 1)
     if part.greater_is_better:
         return _REGRESSION**2
+    if part.relative:
+        return _REGRESSION
     known = truth[np.isfinite(truth)]
     if not len(known):
         return _REGRESSION

@@ -24,17 +24,22 @@ class AbsoluteGate(Gate):
             raise ValueError("a gate needs exactly one of min and max (or versus: champion, or versus: baseline)")
         return self
 
+    @property
+    def called(self) -> str:
+        """What it looks at, in words."""
+        return self.metric
+
     def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
         """Hold the challenger's own metric against the bound."""
         del gains
-        actual = metrics[self.metric]
+        actual = metrics[self.measured]
         floor = self.min is not None
         bound = self.min if self.min is not None else self.max
         if bound is None:
             raise ValueError("an absolute gate has a bound")
-        name = f"{self.metric} {'≥' if floor else '≤'} {bound:g}"
+        name = f"{self.called} {'≥' if floor else '≤'} {bound:g}"
         if not math.isfinite(actual):
-            return GateResult(name, "unknown", None, bound, None, None, _undefined(self.metric))
+            return GateResult(name, "unknown", None, bound, None, None, _undefined(self.called))
         good = actual >= bound if floor else actual <= bound
         return GateResult(
             name,
@@ -43,8 +48,33 @@ class AbsoluteGate(Gate):
             bound,
             None,
             None,
-            f"{self.metric} is {actual:.4f}; {'at least' if floor else 'at most'} {bound:g} is required",
+            f"{self.called} is {actual:.4f}; {'at least' if floor else 'at most'} {bound:g} is required",
         )
+
+
+class FoldsGate(AbsoluteGate):
+    """A bound on what a cross-validation found: the mean of a metric over the folds, its worst fold, or its spread.
+
+    The spread is the standard deviation over the folds, as of a sample. It needs `evaluation.cross_validation`.
+    """
+
+    examples: ClassVar = (
+        {"metric": "roc_auc", "folds": "worst", "min": 0.6},
+        {"metric": "rmse", "folds": "spread", "max": 20.0},
+    )
+    of_folds: ClassVar = True
+    folds: Literal["mean", "worst", "spread"]
+
+    @property
+    def measured(self) -> str:
+        """Key of what it looks at."""
+        return f"folds_{self.folds}_{self.metric}"
+
+    @property
+    def called(self) -> str:
+        """What it looks at, in words."""
+        words = {"mean": "mean", "worst": "worst", "spread": "standard deviation of"}[self.folds]
+        return f"{words} {self.metric} over the folds"
 
 
 class ComparisonGate(Gate):

@@ -14,10 +14,11 @@ from tasks.evaluation.metrics import Scored
 
 _MAX_FEATURES = 20
 _MAX_CURVES, _MAX_WRITTEN = 8, 12
-_CHAMPION, _CHALLENGER = "#8a8f98", "#1f6feb"
+CHAMPION, CHALLENGER = "#8a8f98", "#1f6feb"
 
 
-def _figure(title: str, x: str, y: str) -> tuple[Figure, Any]:
+def new_figure(title: str, x: str, y: str) -> tuple[Figure, Any]:
+    """Return an empty figure, and its axes."""
     figure = Figure(figsize=(5.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x, ylabel=y)
@@ -37,12 +38,12 @@ def classifier_figures(models: Mapping[str, Scored], classes: Sequence[str]) -> 
     """
     from sklearn.metrics import precision_recall_curve, roc_curve
 
-    roc, roc_axes = _figure("ROC on the holdout", "false positive rate", "true positive rate")
-    pr, pr_axes = _figure("Precision and recall on the holdout", "recall", "precision")
-    calibration, calibration_axes = _figure("Calibration on the holdout", "predicted", "observed")
+    roc, roc_axes = new_figure("ROC on the holdout", "false positive rate", "true positive rate")
+    pr, pr_axes = new_figure("Precision and recall on the holdout", "recall", "precision")
+    calibration, calibration_axes = new_figure("Calibration on the holdout", "predicted", "observed")
     roc_axes.plot([0, 1], [0, 1], ":", color="#bbbbbb")
     calibration_axes.plot([0, 1], [0, 1], ":", color="#bbbbbb")
-    for (name, rows), colour in zip(models.items(), (_CHALLENGER, _CHAMPION), strict=False):
+    for (name, rows), colour in zip(models.items(), (CHALLENGER, CHAMPION), strict=False):
         false_rate, true_rate, _ = roc_curve(rows.label, rows.prediction)
         roc_axes.plot(false_rate, true_rate, color=colour, label=name)
         precision, recall, _ = precision_recall_curve(rows.label, rows.prediction)
@@ -73,8 +74,8 @@ def multiclass_figures(models: Mapping[str, Scored], classes: Sequence[str]) -> 
     from sklearn.metrics import roc_auc_score, roc_curve
 
     first = next(iter(models.values()))
-    roc, roc_axes = _figure("ROC of each class on the holdout", "false positive rate", "true positive rate")
-    calibration, calibration_axes = _figure("Calibration on the holdout, all classes", "predicted", "observed")
+    roc, roc_axes = new_figure("ROC of each class on the holdout", "false positive rate", "true positive rate")
+    calibration, calibration_axes = new_figure("Calibration on the holdout, all classes", "predicted", "observed")
     for axes in (roc_axes, calibration_axes):
         axes.plot([0, 1], [0, 1], ":", color="#bbbbbb")
     shown = [at for at in range(len(classes)) if 0 < (first.label == at).sum() < len(first.label)]
@@ -83,7 +84,7 @@ def multiclass_figures(models: Mapping[str, Scored], classes: Sequence[str]) -> 
         true, chance = first.label == at, first.prediction[:, at]
         false_rate, true_rate, _ = roc_curve(true, chance)
         roc_axes.plot(false_rate, true_rate, label=f"{classes[at]} ({roc_auc_score(true, chance):.3f})")
-    for (name, rows), colour in zip(models.items(), (_CHALLENGER, _CHAMPION), strict=False):
+    for (name, rows), colour in zip(models.items(), (CHALLENGER, CHAMPION), strict=False):
         chances = rows.chances
         chance, true = chances.ravel(), (rows.label[:, None] == np.arange(chances.shape[1])).ravel()
         _draw_calibration(calibration_axes, chance, true, 20, color=colour, label=name)
@@ -103,7 +104,7 @@ def _confusion(rows: Scored, classes: Sequence[str], how: str = "") -> Figure:
     names = [*classes, *(["unseen"] if rows.label.max(initial=0) >= len(classes) else [])]
     table = np.zeros((len(names), len(names)), dtype=np.int64)
     np.add.at(table, (rows.label.astype(np.int64), np.minimum(rows.called, len(names) - 1)), 1)
-    figure, axes = _figure(f"Confusion on the holdout{how}", "predicted", "true")
+    figure, axes = new_figure(f"Confusion on the holdout{how}", "predicted", "true")
     axes.imshow(table, cmap="Blues")
     axes.set(xticks=range(len(names)), yticks=range(len(names)))
     axes.set_xticklabels(names, rotation=90 if len(names) > 2 and max(map(len, names)) > 4 else 0)
@@ -126,9 +127,9 @@ def _confusion(rows: Scored, classes: Sequence[str], how: str = "") -> Figure:
 
 def regression_figures(models: Mapping[str, Scored]) -> dict[str, Figure]:
     """Draw prediction against truth and the residuals of one or two models."""
-    fit, fit_axes = _figure("Prediction and truth on the holdout", "truth", "prediction")
-    residuals, residual_axes = _figure("Residuals on the holdout", "prediction less truth", "rows")
-    for (name, rows), colour in zip(models.items(), (_CHALLENGER, _CHAMPION), strict=False):
+    fit, fit_axes = new_figure("Prediction and truth on the holdout", "truth", "prediction")
+    residuals, residual_axes = new_figure("Residuals on the holdout", "prediction less truth", "rows")
+    for (name, rows), colour in zip(models.items(), (CHALLENGER, CHAMPION), strict=False):
         fit_axes.plot(rows.label, rows.prediction, ".", markersize=3, alpha=0.5, color=colour, label=name)
         residual_axes.hist(rows.prediction - rows.label, bins=40, histtype="step", color=colour, label=name)
     low, high = fit_axes.get_xlim()
@@ -141,6 +142,6 @@ def regression_figures(models: Mapping[str, Scored]) -> dict[str, Figure]:
 def importance_figure(importance: Mapping[str, float]) -> Figure:
     """Draw the most important features, largest on top."""
     top = list(importance.items())[:_MAX_FEATURES][::-1]
-    figure, axes = _figure("Importance (share of the model's gain)", "share", "")
-    axes.barh([name for name, _ in top], [value for _, value in top], color=_CHALLENGER)
+    figure, axes = new_figure("Importance (share of the model's gain)", "share", "")
+    axes.barh([name for name, _ in top], [value for _, value in top], color=CHALLENGER)
     return figure

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from expectations.durations import Duration
 from expectations.usecase import UseCase
 
 MIN_GROUPS = 20
@@ -64,11 +65,26 @@ def hold_back(frame: pl.DataFrame, spec: UseCase, share: float) -> tuple[pl.Data
     return frame.filter(~held), frame.filter(held)
 
 
-def folds_of(frame: pl.DataFrame, spec: UseCase, folds: int) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield (train, test) of a cross-validation: by rolling origin, without a clock by folds that are drawn."""
+def folds_of(
+    frame: pl.DataFrame, spec: UseCase, folds: int, gap: Duration | None = None
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield (train, test) of a cross-validation: by rolling origin, without a clock by folds that are drawn.
+
+    Parameters
+    ----------
+    gap : Duration, optional
+        By rolling origin, how long before a test the rows end that learn; at least as long as a label takes.
+    """
     if spec.clock is not None:
+        clock = pl.col(spec.time_column)
         for train, test in rolling_origin(len(frame), folds):
-            yield frame[train], frame[test]
+            tested = frame[test]
+            if tested.is_empty():
+                continue
+            start: datetime = tested[spec.time_column].min()  # type: ignore[assignment] # an instant column
+            delays = [spec.label_delay] + ([gap] if gap is not None else [])
+            known = min(each.after(start, -1) for each in delays)
+            yield frame[train].filter((clock <= known) & (clock < start)), tested
         return
     units, strata = units_of(frame, spec)
     fold = np.zeros(len(strata), dtype=np.int64)

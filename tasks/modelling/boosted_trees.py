@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -12,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from expectations.errors import TrainingError
-from expectations.families import Matrix, Report, Rows, Scores, StopsEarly, Task
+from expectations.families import Family, Matrix, Report, Rows, Scores, StopsEarly, Task
 from expectations.fields import Positive, Strict
 from tasks.modelling.importance import shares
 from tasks.modelling.predictors import TreePredictor, allow_threads, parameter_names
@@ -161,6 +162,19 @@ class LightGBM(StopsEarly):
         """Return it with ten rounds."""
         return self.model_copy(update={"rounds": 10})
 
+    def continues(self, earlier: Family) -> bool:
+        """Whether the earlier trees were learnt by the same objective."""
+        return (
+            isinstance(earlier, LightGBM)
+            and (self.objective, self.alpha) == (earlier.objective, earlier.alpha)
+            and self.params.get("objective") == earlier.params.get("objective")
+            and "dart" not in (self.params.get("boosting"), earlier.params.get("boosting"))
+        )
+
+    def part(self, share: float) -> Self:
+        """Return it with a share of its rounds."""
+        return self.model_copy(update={"rounds": max(1, round(share * self.rounds))})
+
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
     ) -> FittedTrees:
@@ -203,7 +217,10 @@ class LightGBM(StopsEarly):
             sets, set_names = [lightgbm.Dataset(known, valid.label, reference=data)], ["valid"]
             callbacks.append(lambda env: losses.append(_loss(env.evaluation_result_list)))
             if self.patience:
-                callbacks.append(lightgbm.early_stopping(self.patience, verbose=False))
+                stop = lightgbm.early_stopping(self.patience, verbose=False)
+                callbacks.append(
+                    lambda env: stop(replace(env, evaluation_result_list=_directed(env.evaluation_result_list)))
+                )
         allow_threads(available_processors())
         try:
             booster = lightgbm.train(
@@ -222,7 +239,7 @@ class LightGBM(StopsEarly):
                 "Check `model.candidates` and the label",
             ) from error
         rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
-        if self.compress is not None and len(losses) >= rounds:  # not of one that goes on from other trees
+        if self.compress is not None and start_from is None and len(losses) >= rounds:  # losses count the new trees
             rounds = self.compress.length(losses, rounds)
         recipe = self.settled().model_copy(update={"rounds": rounds})
         return FittedTrees(_Named(booster, train.features), recipe, train.task)
@@ -259,11 +276,19 @@ class LightGBM(StopsEarly):
         return TreePredictor((folder / MODEL).read_text(encoding="utf-8"))
 
 
-def _loss(found: Sequence[Any]) -> float:
+def _directed(found: Sequence[Any] | None) -> list[Any]:
+    """Return the validation metrics of a round, told which are better the greater they are.
+
+    LightGBM's Python package takes R² for a loss (its table of such metrics lacks it) and would keep the worst tree.
+    """
+    return [type(each)(*each[:3], each[3] or each[1] == "r2", *each[4:]) for each in found or ()]
+
+
+def _loss(found: Sequence[Any] | None) -> float:
     """Return the first validation metric of a round, smaller where it is better; NaN where there is none."""
     if not found:
         return math.nan
-    _, _, value, greater_is_better, *_ = found[0]
+    _, _, value, greater_is_better, *_ = _directed(found)[0]
     return -float(value) if greater_is_better else float(value)
 
 

@@ -163,6 +163,14 @@ def _solve(l2: float, matrix: Matrix | csr_matrix, rows: Rows) -> tuple[Matrix, 
     from sklearn.linear_model import LogisticRegression, Ridge
 
     if _LINKS[rows.task] == "identity":
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = float(np.std(rows.label))
+        if not math.isfinite(spread):
+            raise TrainingError(
+                "labels that can be squared and added up",
+                "some that are too large",
+                "Check the label, or compute a smaller one by its `expression`",
+            )
         ridge = Ridge(alpha=l2, tol=_RIDGE_TOLERANCE).fit(matrix, rows.label, rows.weight)
         return ridge.coef_[:, None], np.array([ridge.intercept_])
     known = np.unique(rows.label)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from expectations.families import Report, Rows, StopsEarly, Task
+from expectations.families import Family, Report, Rows, StopsEarly, Task
 from expectations.fields import Positive
 from tasks.modelling.predictors import OnnxPredictor
 
@@ -54,6 +54,14 @@ class TorchMLP(StopsEarly):
     def shortened(self) -> Self:
         """Return it with two epochs."""
         return self.model_copy(update={"epochs": 2})
+
+    def continues(self, earlier: Family) -> bool:
+        """Whether the earlier network has the same layers."""
+        return isinstance(earlier, TorchMLP) and self.hidden == earlier.hidden and self.activation == earlier.activation
+
+    def part(self, share: float) -> Self:
+        """Return it with a share of its epochs."""
+        return self.model_copy(update={"epochs": max(1, round(share * self.epochs))})
 
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None

@@ -14,7 +14,9 @@ from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.served_rows import answers_of, decode_rows, true_labels
-from tasks.evaluation.causes import Causes, Rows, explain, row_loss, unknown
+from tasks.evaluation.causes.explaining import explain
+from tasks.evaluation.causes.model import Causes, unknown
+from tasks.evaluation.causes.rows import Rows, row_loss
 from tasks.evaluation.interval import in_time
 from tasks.monitoring.measuring import Measurement
 from tasks.stores.lake import Known, Lake
@@ -68,7 +70,7 @@ def explain_window(
     block = spec.evaluation.block.approximate_seconds
     if spec.clock is None:
         before, now, block = _in_order(before, now, spec)
-    loss = row_loss(rule.metric, spec.task, spec.evaluation.threshold)
+    loss = row_loss(rule.metric, spec.task, spec.threshold)
     return explain(before, now, loss, block=block, seed=spec.model.seed, timezone=zone)
 
 

@@ -29,6 +29,7 @@ class Binary(OneScore):
 
     examples: ClassVar = ({"task": "binary_classification"},)
     classifies: ClassVar = True
+    has_threshold: ClassVar = True
     stand_in: ClassVar = "log_loss"
     task: Literal["binary_classification"] = "binary_classification"
 

@@ -18,16 +18,19 @@ import polars as pl
 from expectations.gates import GateResult, Interval
 from expectations.metrics import Blocks
 from expectations.usecase import UseCase
+from tasks.bundles.bundle import Bundle
 from tasks.evaluation.baselines import predict_baselines
+from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.gates import passed
 from tasks.evaluation.interval import in_time, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
+from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.learning import (
     Incumbent,
     Trained,
-    cross_validate,
+    decisive_metric,
     fit_recipe,
     labels,
     learn,
@@ -35,6 +38,7 @@ from tasks.training.learning import (
     score_rows,
     training_window,
 )
+from tasks.training.warm import refit_warm, warm_or_cold
 
 Outcome = Literal["passed", "refused", "unknown", "unchanged"]
 
@@ -73,6 +77,10 @@ class Judged:
     prediction: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None = None
     folds: Mapping[str, list[float]] = field(default_factory=dict)
     """Metric -> values of the cross-validation, where it was asked for."""
+    evaluation: Evaluation | None = None
+    """To the width people ask for, where that was looked at (`tasks.training.evaluating`)."""
+    going_on: Bundle | None = None
+    """The champion, where the judged model goes on from it."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -138,8 +146,8 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
             )
         )
     learnable = training_window(before, spec)
-    trained = learn(learnable, spec)
-    asked = spec.evaluation.cross_validation
+    trained = warm_or_cold(learnable, spec, champion, learn(learnable, spec))
+    asked = spec.evaluation.validated
     folds = cross_validate(learnable, spec, trained.recipe, asked) if asked else {}
     doing("judging on the newest rows" if spec.clock else "judging on rows that neither has learnt")
     prediction = trained.predict(holdout, repaired=True)
@@ -153,12 +161,20 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         "champion": _gains(spec, blocks, scored) if champion is not None else None,
         "baseline": _gains_over_baselines(spec, before, holdout, blocks, scored["challenger"], trained.classes),
     }
-    gates = tuple(gate.check(metrics["challenger"], gains[gate.against]) for gate in spec.gates)
+    statistics = fold_statistics(folds, spec)
+    known_metrics = {**metrics["challenger"], **statistics}
+    gates = tuple(gate.check(known_metrics, gains[gate.against]) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
     start: datetime | None = holdout[clock].min() if spec.clock else None  # type: ignore[assignment] # an instant column
     judgement = Judgement(
         "passed" if passed(gates) else "refused" if any(gate.outcome == "fail" for gate in gates) else "unknown",
-        "; ".join(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
+        "; ".join(
+            [
+                *(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
+                *_said_of_folds(folds, spec),
+                *_said_of_start(trained),
+            ]
+        ),
         gates,
         metrics["challenger"],
         metrics.get("champion", {}),
@@ -167,7 +183,22 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         start,
         cutoff,
     )
-    return Judged(judgement, trained, holdout, scored, prediction, folds)
+    going_on = champion if trained.again is not None and isinstance(champion, Bundle) else None
+    return Judged(judgement, trained, holdout, scored, prediction, folds, going_on=going_on)
+
+
+def _said_of_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
+    """Say what the cross-validation found of the decisive metric."""
+    metric = decisive_metric(spec)
+    if metric not in folds:
+        return []
+    found = fold_statistics(folds, spec)
+    mean, spread = found[f"folds_mean_{metric}"], found[f"folds_spread_{metric}"]
+    return [f"cross-validation: {metric} {mean:.4f} ± {spread:.4f} over {len(folds[metric])} folds"]
+
+
+def _said_of_start(trained: Trained) -> list[str]:
+    return [] if trained.start is None else [f"{trained.start.kind} start: {trained.start.why}"]
 
 
 def _blocks(spec: UseCase, holdout: pl.DataFrame) -> Blocks:
@@ -241,7 +272,10 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
         raise ValueError("only a judged recipe can be refitted")
     learnt = training_window(rows, spec)
     with part("refitting on all ripe rows"):
-        trained = fit_recipe(learnt, spec, judged.trained.recipe)
+        if judged.going_on is not None:
+            trained = refit_warm(learnt, spec, judged.going_on, judged.trained)
+        else:
+            trained = fit_recipe(learnt, spec, judged.trained.recipe)
     classes = judged.trained.classes
     again = spec.problem.aligned(trained.predict(judged.holdout, repaired=True), trained.classes, classes)
     truth = labels(judged.holdout, spec, classes)

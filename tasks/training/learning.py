@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import polars as pl
 
+from expectations.calibration import Calibrator
 from expectations.errors import TrainingError
 from expectations.families import Family, Fitted, LastWindow, Report, Rows, Scores, Vector
 from expectations.parts import FitContext
+from expectations.slots import CALIBRATIONS
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
-from tasks.evaluation.splits import folds_of, hold_back
+from tasks.evaluation.splits import hold_back
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
 from tasks.stores.progress import Pace, doing, part
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a model began: from nothing, or from the champion; why, and what was measured of both."""
+
+    kind: Literal["cold", "warm"]
+    why: str
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,15 +55,22 @@ class Trained:
     """In the order of its scores; none of a regression."""
     curves: Mapping[str, list[float]] = field(default_factory=dict)
     contest: Mapping[str, float] = field(default_factory=dict)
+    calibrator: Calibrator | None = None
+    """What its scores go through last, where that was declared."""
+    start: Start | None = None
+    """How it began, where a champion might have gone on."""
+    again: Family | None = None
+    """Of one that went on from a champion, what would learn as much from the start."""
 
     @property
     def recipe(self) -> Family:
         """The candidate at the length found best."""
-        return self.fitted.recipe
+        return self.again or self.fitted.recipe
 
     def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Scores:
         """Predict rows, raw or of the clean table."""
-        return self.fitted.predict(self.program.transform(frame, repaired=repaired))
+        scores = self.fitted.predict(self.program.transform(frame, repaired=repaired))
+        return scores if self.calibrator is None else self.calibrator.many(scores)
 
 
 class Incumbent(Protocol):
@@ -146,7 +163,7 @@ def score_rows(
         Those of the model that predicted, where they are not `order`.
     """
     aligned = prediction if own is None else spec.problem.aligned(prediction, own, order)
-    return Scored(labels(frame, spec, order), aligned, spec.evaluation.threshold)
+    return Scored(labels(frame, spec, order), aligned, spec.threshold)
 
 
 def require_trainable(frame: pl.DataFrame, spec: UseCase) -> None:
@@ -197,21 +214,22 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     program, train = _fit_features(older, spec)
     newest = _of_known_classes(newest, spec, train.classes)
     valid = _rows(program, program.transform(newest, repaired=True), newest, spec, train.classes)
-    curves: dict[str, list[float]] = defaultdict(list)
+    curves: dict[str, list[float]] = {}
     contest: dict[str, float] = {}
-    best: tuple[float, Family] | None = None
+    best: tuple[float, Family, Scores] | None = None
     for position, candidate in enumerate(candidates):
         name = candidate.family if candidate.family not in contest else f"{candidate.family}-{position}"
 
-        report = _follow(candidate, curves, name, f"candidate {position + 1} of {len(candidates)}, {name}")
+        report = follow(candidate, curves, name, f"candidate {position + 1} of {len(candidates)}, {name}")
         fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
-        value = score(metric, Scored(valid.label, fitted.predict(valid.matrix), spec.evaluation.threshold))
+        prediction = fitted.predict(valid.matrix)
+        value = score(metric, Scored(valid.label, prediction, spec.threshold))
         contest[name] = value
         rank = value if better else -value
         if not math.isfinite(rank):
             rank = -math.inf  # it wins against nobody
         if best is None or rank > best[0]:
-            best = (rank, fitted.recipe)
+            best = (rank, fitted.recipe, prediction)
     if best is None:
         raise TrainingError("a candidate", "none", "Declare one under `model.candidates`")
     if len(candidates) > 1 and not math.isfinite(best[0]):
@@ -221,61 +239,61 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
             "Is the label the same in all of them? Raise `model.validation`, or declare one candidate",
         )
     with part("the best on all rows"):
-        trained = fit_recipe(frame, spec, best[1])
-    return replace(trained, curves=dict(curves), contest=contest)
+        calibrator = fit_calibrator(spec, best[2], valid.label, train.classes)
+        trained = replace(fit_model(frame, spec, best[1]), calibrator=calibrator)
+    return replace(trained, curves=curves, contest=contest)
 
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     """Fit one recipe of settled length on all rows given."""
-    return _remembered(recipe.model_dump_json(), frame, spec, lambda: _fit_recipe(frame, spec, recipe))
+    return _remembered(f"calibrated {recipe.model_dump_json()}", frame, spec, lambda: _fit_recipe(frame, spec, recipe))
 
 
 def _fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
-    curves: dict[str, list[float]] = defaultdict(list)
+    trained = fit_model(frame, spec, recipe)
+    if spec.model.calibration is None:
+        return trained
+    older, newest = hold_back(frame, spec, spec.model.validation)
+    with part("a model to calibrate by"):
+        held = fit_model(older, spec, recipe)
+    newest = _of_known_classes(newest, spec, held.classes)
+    scores = held.predict(newest, repaired=True)
+    return replace(trained, calibrator=fit_calibrator(spec, scores, labels(newest, spec, held.classes), held.classes))
+
+
+def fit_calibrator(spec: UseCase, scores: Scores, label: Vector, classes: tuple[str, ...]) -> Calibrator | None:
+    """Learn the declared calibration from rows that the model did not learn from; None where there is none."""
+    if spec.model.calibration is None:
+        return None
+    return CALIBRATIONS.released(spec.model.calibration).model_validate({}).fit(scores, label, classes)
+
+
+def fit_model(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
+    """Fit one recipe of settled length on all rows given, and calibrate nothing."""
+    return _remembered(recipe.model_dump_json(), frame, spec, lambda: _fit_uncalibrated(frame, spec, recipe))
+
+
+def _fit_uncalibrated(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
+    curves: dict[str, list[float]] = {}
     program, train = _fit_features(frame, spec)
     settled = recipe.settled()
-    report = _follow(settled, curves, recipe.family, recipe.family)
+    report = follow(settled, curves, recipe.family, recipe.family)
     fitted = settled.fit(train, None, seed=spec.model.seed, report=report)
-    return Trained(program, fitted, train.classes, dict(curves))
+    return Trained(program, fitted, train.classes, curves)
 
 
-def _follow(recipe: Family, curves: Mapping[str, list[float]], name: str, what: str) -> Report:
+def follow(recipe: Family, curves: MutableMapping[str, list[float]], name: str, what: str) -> Report:
     """Return what keeps the curves of a fit, and says how far it is."""
     done, rounds = count(1), recipe.length
     pace, most = Pace(rounds or 0), "at most " if recipe.stops_early else ""
 
     def report(_: int, values: Mapping[str, float]) -> None:
         for key, value in values.items():
-            curves[f"{name}/{key}"].append(value)
+            curves.setdefault(f"{name}/{key}", []).append(value)
         number = next(done)
         doing(f"{what}, round {number}" + (f" of {most}{rounds}{pace.left(number)}" if rounds else ""))
 
     return report
-
-
-def cross_validate(frame: pl.DataFrame, spec: UseCase, recipe: Family, folds: int) -> dict[str, list[float]]:
-    """Score a settled recipe by rolling origin: every fold is judged by a model of the rows before it.
-
-    Without a clock folds are drawn, and each is judged by a model of all others.
-
-    Parameters
-    ----------
-    frame : polars.DataFrame of shape (n_rows, any)
-        In time order, nothing of the holdout among them.
-
-    Returns
-    -------
-    dict of str to list of float
-        Metric -> one value a fold, oldest first.
-    """
-    scores: dict[str, list[float]] = defaultdict(list)
-    for number, (train, fold) in enumerate(folds_of(frame, spec, folds), 1):
-        with part(f"fold {number} of {folds}"):
-            trained = fit_recipe(train, spec, recipe)
-            rows = score_rows(fold, spec, trained.classes, trained.predict(fold, repaired=True))
-        for metric in spec.greater_is_better:
-            scores[metric].append(score(metric, rows))
-    return dict(scores)
 
 
 def _fit_features(frame: pl.DataFrame, spec: UseCase) -> tuple[FeatureProgram, Rows]:
@@ -316,6 +334,12 @@ def row_weights(frame: pl.DataFrame, spec: UseCase) -> Vector | None:
     if not 0 < mean < math.inf:
         raise TrainingError("weights that have a mean above 0", f"{mean}", "Check `model.weights`")
     return np.asarray(weights / mean)
+
+
+def rows_for(program: FeatureProgram, frame: pl.DataFrame, spec: UseCase, classes: tuple[str, ...]) -> Rows:
+    """Return weighted rows of the clean table as a program that has learnt makes them."""
+    rows = _rows(program, program.transform(frame, repaired=True), frame, spec, classes)
+    return replace(rows, weight=row_weights(frame, spec))
 
 
 def _rows(

@@ -10,8 +10,9 @@ from typing import Literal
 import polars as pl
 
 from expectations.loading import LoadedUseCase
-from expectations.usecase import UseCase
+from expectations.usecase import REPLAY, UseCase
 from tasks.bundles.bundle import (
+    EVALUATION,
     EXPECTED,
     LOSSES,
     BundleColumn,
@@ -21,10 +22,12 @@ from tasks.bundles.bundle import (
     rows_to_frame,
     seal,
 )
-from tasks.evaluation.expected import Expectation, learn_expectation
+from tasks.evaluation.estimates.expectation import Expectation
+from tasks.evaluation.estimates.learning import learn_expectation
 from tasks.evaluation.interval import in_time
 from tasks.evaluation.losses import hourly_losses
 from tasks.evaluation.sketches import Reference, references_to_dict, sketch
+from tasks.modelling.calibrated import CALIBRATION
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
@@ -36,8 +39,16 @@ RANGE_ROWS = 20_000
 """Rows before the holdout that say, at most twice as many, which range of features was learnt from."""
 
 
-def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) -> tuple[BundleColumn, ...]:
-    """Columns a request carries: what the program reads, then keys and clock."""
+def bundle_columns(
+    spec: UseCase, program: FeatureProgram, frame: pl.DataFrame, *, collected: bool = False
+) -> tuple[BundleColumn, ...]:
+    """Columns a request carries: what the program reads, then keys and clock.
+
+    Parameters
+    ----------
+    collected : bool
+        Whether requests carry rows that were collected, as in a replay: in these, what is personal is hashed already.
+    """
     inputs = {column.name: column.kind for column in program.inputs}
     columns = []
     clock = (spec.clock.column,) if spec.clock is not None else ()
@@ -46,10 +57,13 @@ def bundle_columns(spec: UseCase, program: FeatureProgram, frame: pl.DataFrame) 
         # what the program reads as an instant is checked as one, also where the source holds texts
         guessed = "instant" if inputs.get(name) == "instant" else _kind(frame.schema[name])
         kind = known.type if known else guessed
+        # an instant is refused where it is collected
+        hashed = kind if spec.personal.get(name) == "hash" and kind != "instant" else None
         columns.append(
             BundleColumn(
                 name=name,
-                type=kind,
+                type="text" if hashed else kind,
+                hashed_from=None if collected else hashed,
                 unit=known.unit if known else "",
                 description=known.description if known else "",
                 role="input" if name in inputs else "key",
@@ -105,8 +119,10 @@ def pack(
     program = refitted.trained.program
     folder.mkdir(parents=True, exist_ok=True)
     refitted.trained.fitted.save(folder)
+    if refitted.trained.calibrator is not None:
+        (folder / CALIBRATION).write_text(refitted.trained.calibrator.model_dump_json(), encoding="utf-8")
     (folder / "features.json").write_text(program.to_json(), encoding="utf-8")
-    columns = bundle_columns(spec, program, rows)
+    columns = bundle_columns(spec, program, rows, collected=usecase.name.endswith(REPLAY))
     inputs = raw.select(list(dict.fromkeys((*inputs_in_order(program), spec.time_column))))
     references = _references(spec, inputs, rows, judged)
     (folder / "reference.json").write_text(to_json(references_to_dict(references)), encoding="utf-8")
@@ -125,6 +141,8 @@ def pack(
     expected = expectation_of(spec, rows, judged, program)
     if expected is not None:
         (folder / EXPECTED).write_text(to_json(expected.to_dict()), encoding="utf-8")
+    if judged.evaluation is not None:
+        (folder / EVALUATION).write_text(to_json(judged.evaluation), encoding="utf-8")
     digest = seal(
         folder,
         _manifest(spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name, usecase.digest),
@@ -169,7 +187,7 @@ def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, program: F
         program.transform(holdout, repaired=True),
         seconds,
         metrics=list(spec.greater_is_better),
-        threshold=spec.evaluation.threshold,
+        threshold=spec.threshold,
         block=block,
         categorical=[at for at, name in enumerate(program.features) if name in program.categorical],
         learnt=program.transform(older.gather_every(max(1, len(older) // RANGE_ROWS)), repaired=True),
@@ -205,7 +223,7 @@ def _manifest(
         family=recipe.family,
         recipe=recipe.model_dump(mode="json"),
         classes=refitted.trained.classes,
-        threshold=spec.evaluation.threshold,
+        threshold=spec.threshold,
         label_bounds=spec.problem.bounds(rows[spec.label.column]),
         spellings=spec.label.words,
         accepts_feedback=spec.feedback.accept,

@@ -26,7 +26,9 @@ import polars as pl
 
 from expectations.loading import load_use_case
 from flows.replay import read_history
-from tasks.evaluation.causes import REMEDIES, Causes, Rows, explain, row_loss
+from tasks.evaluation.causes.explaining import explain
+from tasks.evaluation.causes.model import REMEDIES, Causes
+from tasks.evaluation.causes.rows import Rows, row_loss
 from tasks.training.learning import fit_recipe
 from tests.benchmarks.open_sets import build
 

@@ -34,7 +34,10 @@ import yaml
 
 from expectations.loading import load_use_case
 from flows.backtest import past_of
-from tasks.evaluation.expected import Earlier, Estimate, Expectation, estimate, learn_expectation
+from tasks.evaluation.estimates.estimating import Estimate, estimate
+from tasks.evaluation.estimates.expectation import Expectation
+from tasks.evaluation.estimates.learning import learn_expectation
+from tasks.evaluation.estimates.levels import Earlier
 from tasks.evaluation.metrics import Scored, losses, score
 from tasks.training.judging import judge, refit
 from tasks.training.learning import labels

@@ -128,7 +128,9 @@ class Job:
     def __init__(self, made, folder: Path, as_of: datetime) -> None:
         self.name, self.usecase, self.as_of = "rentals", made[0], as_of
         self.releases, self.lake = Releases(folder / "releases"), Lake(str(folder / "lake"), "rentals")
-        self.places = SimpleNamespace(journal=folder / "home" / "journal", reports=folder / "home" / "reports")
+        self.places = SimpleNamespace(
+            journal=folder / "home" / "journal", reports=folder / "home" / "reports", secret=b"k"
+        )
         self.releases.add("rentals", made[1].folder, made[1].digest)
         self.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))
 

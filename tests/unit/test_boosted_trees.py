@@ -17,6 +17,7 @@ from tasks.modelling.boosted_trees import MODEL, FewerTrees, FittedTrees, LightG
 from tasks.modelling.processors import available_processors
 
 Make = Callable[..., Path]
+HALVES = (slice(0, 2000), slice(2000, 4000))
 
 
 def declared(**fields: Any) -> LightGBM:
@@ -74,6 +75,26 @@ def test_each_objective_predicts_what_it_is_for(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded.predict(matrix(500)), fitted.predict(matrix(500)))
         single = [loaded.predict_row(row) for row in matrix(50).tolist()]
         np.testing.assert_array_equal(single, fitted.predict(matrix(50)))
+
+
+@pytest.mark.parametrize("metric", ["r2", "l2"])
+def test_it_stops_where_the_metric_is_best_whichever_way_that_is(metric: str) -> None:
+    label = matrix()[:, 0] + noise()
+    train, valid = (Rows(matrix()[part], label[part], ("x", "y", "n"), (), "regression") for part in HALVES)
+    curve: list[float] = []
+    candidate = declared(rounds=80, patience=5, params={"metric": metric})
+    fitted = candidate.fit(train, valid, seed=0, report=lambda _, values: curve.append(values[f"valid_{metric}"]))
+    assert fitted.recipe.rounds == (np.argmax if metric == "r2" else np.argmin)(curve) + 1
+    assert 5 < fitted.recipe.rounds < 75
+
+
+def test_no_tree_is_left_out_by_losses_of_other_trees(tmp_path: Path) -> None:
+    label = matrix()[:, 0] + noise()
+    train, valid = (Rows(matrix()[part], label[part], ("x", "y", "n"), (), "regression") for part in HALVES)
+    declared(rounds=5).fit(train, None, seed=0, report=lambda *_: None).save(tmp_path)
+    going_on = declared(rounds=60, patience=5), declared(rounds=60, patience=5, compress={"to": "fewer_trees"})
+    plain, smaller = (each.fit(train, valid, seed=0, report=lambda *_: None, start_from=tmp_path) for each in going_on)
+    assert smaller.recipe.rounds == plain.recipe.rounds > 5
 
 
 def test_what_is_declared_reaches_lightgbm(tmp_path: Path) -> None:

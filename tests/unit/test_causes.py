@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation.causes import Causes, Rows, explain, row_loss
+from tasks.evaluation.causes.explaining import explain
+from tasks.evaluation.causes.model import Causes
+from tasks.evaluation.causes.rows import Rows, row_loss
 
 DAY = 86400.0
 BINARY, SQUARED = row_loss("log_loss", "binary_classification"), row_loss("rmse", "regression")

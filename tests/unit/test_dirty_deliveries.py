@@ -702,7 +702,7 @@ def test_check_says_what_comes_of_hashed_columns_in_requests(pumps: Pumps, check
     declared = pumps.folder / "usecase.yaml"
     declared.write_text(declared.read_text() + "\npersonal: {pump: hash}\n")
     said = {each.what: each.found for each in check_use_case(Settings(), str(pumps.folder))}["personal"]
-    assert said.startswith("pump: hashed when collected, and taken from requests as it comes.")
+    assert said.startswith("pump: hashed where it enters, when collected and by the service alike; a request carries")
 
 
 def test_case_13_check_counts_what_is_no_number(pumps: Pumps, check) -> None:

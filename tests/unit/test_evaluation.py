@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 from sklearn import metrics as reference
 
 from expectations.gates import Interval
@@ -35,6 +36,11 @@ CALLED = CHANCE >= 0.5
         ("f1", reference.f1_score(LABEL, CALLED)),
         ("log_loss", reference.log_loss(LABEL, CHANCE)),
         ("brier", reference.brier_score_loss(LABEL, CHANCE)),
+        ("balanced_accuracy", reference.balanced_accuracy_score(LABEL, CALLED)),
+        ("specificity", reference.recall_score(1 - LABEL, ~CALLED)),
+        ("matthews", reference.matthews_corrcoef(LABEL, CALLED)),
+        ("cohen_kappa", reference.cohen_kappa_score(LABEL, CALLED.astype(float))),
+        ("kolmogorov_smirnov", stats.ks_2samp(CHANCE[LABEL == 1], CHANCE[LABEL == 0]).statistic),
     ],
 )
 def test_classification_metrics_are_scikit_learns(metric: str, expected: float) -> None:
@@ -47,10 +53,31 @@ def test_classification_metrics_are_scikit_learns(metric: str, expected: float) 
         ("rmse", reference.root_mean_squared_error(TRUTH, GUESS)),
         ("mae", reference.mean_absolute_error(TRUTH, GUESS)),
         ("r2", reference.r2_score(TRUTH, GUESS)),
+        ("mape", reference.mean_absolute_percentage_error(TRUTH, GUESS)),
+        ("wape", np.abs(TRUTH - GUESS).sum() / np.abs(TRUTH).sum()),
+        ("median_absolute_error", reference.median_absolute_error(TRUTH, GUESS)),
     ],
 )
 def test_regression_metrics_are_scikit_learns(metric: str, expected: float) -> None:
     assert score(metric, Scored(TRUTH, GUESS)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_logarithmic_errors_are_scikit_learns_and_not_defined_below_zero() -> None:
+    expected = reference.root_mean_squared_log_error(np.abs(TRUTH), np.abs(GUESS))
+    assert score("rmsle", Scored(np.abs(TRUTH), np.abs(GUESS))) == pytest.approx(expected, rel=1e-9)
+    assert math.isnan(score("rmsle", Scored(np.array([1.0, 2.0]), np.array([1.0, -0.1]))))
+
+
+def test_probabilities_that_come_true_have_no_calibration_error() -> None:
+    rows = Scored(np.array([1.0, 0, 0, 0] * 10), np.full(40, 0.25))
+    assert score("calibration_error", rows) == pytest.approx(0.0, abs=1e-12)
+    twice = Scored(rows.label, np.full(40, 0.55))
+    assert score("calibration_error", twice) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("metric", ["mape", "wape", "rmsle"])
+def test_errors_in_shares_of_the_label_show_no_less_than_a_millionth_whatever_its_unit(metric: str) -> None:
+    assert least_loss(metric, 1e9 * TRUTH) == least_loss(metric, TRUTH) == 1e-6
 
 
 def test_the_worked_examples_follow_the_mathematics() -> None:

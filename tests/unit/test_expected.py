@@ -13,7 +13,10 @@ import pytest
 from expectations.loading import load_use_case
 from expectations.metrics import Array
 from tasks.bundles.bundle import EXPECTED, load_bundle, seal
-from tasks.evaluation.expected import Earlier, Expectation, estimate, learn_expectation
+from tasks.evaluation.estimates.estimating import estimate
+from tasks.evaluation.estimates.expectation import Expectation
+from tasks.evaluation.estimates.learning import learn_expectation
+from tasks.evaluation.estimates.levels import Earlier
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.plain import to_json
 from tests.unit.test_training import released, rows

@@ -177,6 +177,13 @@ def test_hopeless_rows_are_refused(harm: dict[str, np.ndarray], message: str) ->
         fit(Rows(given["matrix"], given["label"], FEATURES, (), rows.task, rows.classes))
 
 
+def test_labels_too_large_to_be_added_up_are_refused_in_words() -> None:
+    rows = some_rows("regression")
+    huge = np.where(rows.label > np.median(rows.label), 1e308, -1e308)
+    with pytest.raises(TrainingError, match="labels that can be squared and added up"):
+        fit(replace(rows, label=huge))
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"numbers": [], "categories": [{"at": 0}]}'])
 def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / MODEL).write_text(content)

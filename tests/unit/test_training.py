@@ -7,15 +7,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from expectations.errors import BundleError, TrainingError
+from expectations.errors import BundleError, TrainingError, UseCaseError
 from expectations.families import Rows
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.bundles.bundle import jsonable, load_bundle
 from tasks.bundles.pyfunc import _load_pyfunc
 from tasks.collection.joining import join_sources
+from tasks.evaluation.splits import folds_of
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.stores.lake import Version
-from tasks.training.judging import judge, refit, split_rows
+from tasks.training.judging import Judged, judge, refit, split_rows
 from tasks.training.learning import learn
 from tasks.training.packing import pack
 from tests.conftest import instant, needs_torch
@@ -27,8 +28,8 @@ def rows(usecase: LoadedUseCase, until: str) -> pl.DataFrame:
     return join_sources(usecase, since=None, until=instant(until), secret=b"k").rows
 
 
-def released(usecase: LoadedUseCase, frame: pl.DataFrame, folder: Path):
-    judged = judge(frame, usecase.spec, None)
+def released(usecase: LoadedUseCase, frame: pl.DataFrame, folder: Path, judged: Judged | None = None):
+    judged = judged or judge(frame, usecase.spec, None)
     again = refit(frame, usecase.spec, judged)
     digest = pack(
         folder,
@@ -172,6 +173,42 @@ def test_cross_validation_where_asked_looks_only_back(make_use_case: Make) -> No
     usecase = load_use_case(str(make_use_case(changes={"evaluation.cross_validation": 3})))
     judged = judge(rows(usecase, "2011-03-01"), usecase.spec, None)
     assert {metric: len(values) for metric, values in judged.folds.items()} == {"rmse": 3, "mae": 3, "r2": 3}
+
+
+def test_folds_are_judged_by_what_was_known_before_them_and_gates_may_ask_how_they_did(make_use_case: Make) -> None:
+    gates = [
+        {"metric": "rmse", "folds": "worst", "max": 1e6},
+        {"metric": "rmse", "folds": "mean", "max": 1e6},
+        {"metric": "rmse", "folds": "spread", "max": 1e-3},
+    ]
+    changes = {"evaluation.cross_validation": {"folds": 3, "gap": "3d"}, "gates": gates, "label.available_after": "5h"}
+    usecase = load_use_case(str(make_use_case(changes=changes)))
+    spec, frame = usecase.spec, rows(usecase, "2011-03-01")
+    for gap, hours in ((spec.evaluation.validated.gap, 72), (None, 5)):  # type: ignore[union-attr]
+        for train, test in folds_of(frame, spec, 3, gap):
+            apart = (test["time"].min() - train["time"].max()).total_seconds() / 3600  # type: ignore[operator]
+            assert hours <= apart < hours + 5
+    judged = judge(frame, spec, None)
+    folds, found = judged.folds["rmse"], {gate.name: gate for gate in judged.judgement.gates}
+    assert len(folds) == 3
+    assert [gate.actual for gate in found.values()] == pytest.approx(
+        [max(folds), np.mean(folds), np.std(folds, ddof=1)]
+    )
+    assert [gate.outcome for gate in found.values()] == ["pass", "pass", "fail"]
+    assert "standard deviation of rmse over the folds ≤ 0.001" in judged.judgement.rationale
+    assert f"rmse {np.mean(folds):.4f} ± {np.std(folds, ddof=1):.4f} over 3 folds" in judged.judgement.rationale
+
+
+def test_a_gap_that_leaves_nothing_to_learn_from_is_said(make_use_case: Make) -> None:
+    usecase = load_use_case(str(make_use_case(changes={"evaluation.cross_validation": {"folds": 5, "gap": "30d"}})))
+    with pytest.raises(TrainingError, match="to learn fold 1 of the cross-validation from; found 0 rows before it"):
+        judge(rows(usecase, "2011-03-01"), usecase.spec, None)
+
+
+def test_a_gate_of_folds_needs_some(make_use_case: Make) -> None:
+    folder = make_use_case(changes={"gates": [{"metric": "rmse", "folds": "worst", "max": 10.0}]})
+    with pytest.raises(UseCaseError, match=r"gates\.0\.folds: there are none"):
+        load_use_case(str(folder))
 
 
 def test_a_category_nobody_knows_is_no_word_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:

@@ -130,7 +130,7 @@ class TableFiles(Source):
                 rows += len(frame)
                 if frame.is_empty():
                     empty.append(file)
-                else:
+                if len(frame) or context.sparse:
                     frames[f"{address}/{file}"] = frame.with_columns(
                         pl.lit(value, pl.String).alias(key)
                         for key, value in _partitions(self.path, address, context.folder).items()
@@ -169,8 +169,6 @@ class TableFiles(Source):
         known = {} if files is None or self.row_key is not None else files.known
         fresh = [each for each in marked if not each[2] or known.get(each[1]) != each[2]]
         fresh = fresh or marked[-1:]
-        if files is not None:
-            files.left_out += [name for _, name, _ in marked if name not in {each[1] for each in fresh}]
         yield from fresh
 
     def _without_missing(self, values: pl.Series, context: SourceContext) -> pl.Series:

@@ -62,6 +62,27 @@ class Accuracy(MeanOfRows):
         return np.where(self.broken(rows), np.nan, rows.called == rows.label)
 
 
+class Cost(MeanOfRows):
+    """Mean cost of wrong calls a row, in what a false positive and a false negative cost together.
+
+    At a threshold t that costs of errors give, a false positive costs t of it and a false negative 1 - t (Elkan 2001).
+    """
+
+    examples: ClassVar = ({"metric": "cost"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = False
+    always: ClassVar = False
+    largest_loss: ClassVar = 1.0
+    metric: Literal["cost"] = "cost"
+
+    def loss(self, rows: Scored) -> Array:
+        """Return the cost of each row; NaN where its label or prediction is no number."""
+        wrong = np.where(
+            rows.label == 1, (1 - rows.threshold) * (rows.called == 0), rows.threshold * (rows.called == 1)
+        )
+        return np.where(self.broken(rows), np.nan, wrong)
+
+
 class _Counted(OfKnownRows):
     """A share of rows called positive, or truly so."""
 
@@ -120,3 +141,21 @@ class F1(_Counted):
     def share(self, hits: Array, false_alarms: Array, misses: Array) -> tuple[Array, Array]:
         """Return what is counted, and of how many."""
         return 2 * hits, 2 * hits + false_alarms + misses
+
+
+class Specificity(OfKnownRows):
+    """Share of the negative rows that are not called positive."""
+
+    examples: ClassVar = ({"metric": "specificity"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
+    always: ClassVar = False
+    metric: Literal["specificity"] = "specificity"
+
+    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Count negative rows, and those of them that are not called."""
+        negative = rows.label != 1
+        right = negative & (rows.prediction < rows.threshold)
+        hits, all_of_them = (sums(part.astype(np.float64), blocks, n_blocks) for part in (right, negative))
+        return lambda weights: ratio(weights @ hits, weights @ all_of_them)

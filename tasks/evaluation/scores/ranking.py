@@ -61,3 +61,32 @@ class AveragePrecision(OfKnownRows):
             return out
 
         return resampled
+
+
+class KolmogorovSmirnov(OfKnownRows):
+    """Largest distance between the shares of positive and of negative rows ranked above a score, over all scores."""
+
+    examples: ClassVar = ({"metric": "kolmogorov_smirnov"},)
+    tasks: ClassVar = ("binary_classification",)
+    greater_is_better: ClassVar = True
+    largest_loss: ClassVar = 1.0
+    always: ClassVar = False
+    metric: Literal["kolmogorov_smirnov"] = "kolmogorov_smirnov"
+
+    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
+        """Rank the rows once."""
+        del n_blocks
+        order = np.argsort(-rows.prediction, kind="stable")
+        positive, block = rows.label[order] == 1, blocks[order]
+        last = np.append(np.flatnonzero(np.diff(rows.prediction[order])), len(positive) - 1)
+
+        def resampled(weights: Array) -> Array:
+            out = np.full(len(weights), np.nan)
+            for index, weight in enumerate(weights):
+                counts = weight[block]
+                hits, alarms = np.cumsum(counts * positive)[last], np.cumsum(counts * ~positive)[last]
+                if len(last) and hits[-1] and alarms[-1]:
+                    out[index] = np.abs(hits / hits[-1] - alarms / alarms[-1]).max()
+            return out
+
+        return resampled

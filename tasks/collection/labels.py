@@ -1,0 +1,147 @@
+"""The labels of rows: computed or read where a row comes, and found for it later in a table of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+
+from expectations.usecase import UseCase
+from tasks.collection.reading import absent_columns
+from tasks.collection.types import match_types
+from tasks.preprocessing.formulas import evaluate
+from tasks.stores.lake import BATCH, TECHNICAL
+
+_FOUND, _ROW = "_found", "_position"
+
+
+def with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+    """Compute the label of rows where it has an expression, and read it as the problem does."""
+    column, formula = spec.label.column, spec.label.expression
+    if formula is not None:
+        numbers = [pl.col(name).cast(pl.Float64) for name in formula.columns if rows.schema[name].is_numeric()]
+        rows = rows.with_columns(evaluate(rows.with_columns(numbers), formula.root, column))
+    return rows.with_columns(spec.problem.read(rows[column], spec.label).alias(column))
+
+
+def truth_of(table: pl.DataFrame, spec: UseCase, until: datetime) -> tuple[pl.DataFrame, str]:
+    """Return what a table of labels tells by an instant, one row for each of `label.join`, and a word on the rest.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        All rows of `label.source`.
+
+    Returns
+    -------
+    polars.DataFrame
+        The join columns, those that the label is made of, `label.arrived` and forbidden ones. Rows without a label are
+        left out, and with `label.arrived` those that came after `until`, and all but the last for the same row.
+    str
+        What was left out for another reason; empty where nothing was.
+
+    Raises
+    ------
+    SourceError
+        If the label is not in it.
+    """
+    label = spec.label
+    pairs = label.join.pairs if label.join is not None else {}
+    made = [name for name in _made_of(spec) if name in table.columns]
+    lacking = [] if made else _made_of(spec)[:1]
+    lacking += [label.arrived] if label.arrived and label.arrived not in table.columns else []
+    if lacking:
+        raise absent_columns(lacking, table.columns, f"the source {label.source!r}, which holds the label")
+    kept = [*pairs.values(), *made, *([label.arrived] if label.arrived else []), *spec.forbidden]
+    told = table.select(name for name in dict.fromkeys(kept) if name in table.columns)
+    told = told.filter(~pl.all_horizontal(pl.col(made).is_null()))
+    if label.arrived is None:
+        return told, ""
+    undated = int(told[label.arrived].null_count())
+    told = told.filter(pl.col(label.arrived) <= until).sort(label.arrived, maintain_order=True)
+    said = f"{undated} labels left out: no {label.arrived} says when they came" if undated else ""
+    return told.unique(list(pairs.values()), keep="last", maintain_order=True), said
+
+
+def due(rows: pl.DataFrame, spec: UseCase, until: datetime) -> pl.Series:
+    """Say of rows whether their label must be there by an instant."""
+    if spec.clock is None:
+        return pl.Series([True]).new_from_index(0, len(rows))
+    return rows[spec.time_column] <= spec.label_delay.after(until, -1)
+
+
+def keep_labels(rows: pl.DataFrame, raw: pl.LazyFrame, spec: UseCase) -> pl.DataFrame:
+    """Give rows that come again the label they have, where the table of labels tells none any more."""
+    keys, label = list(spec.keys), spec.label.column
+    if rows.is_empty() or not rows[label].null_count():
+        return rows
+    held = _newest(raw, [*keys, *_label_columns(spec)], keys).drop_nulls(label)
+    again = rows.select(keys).with_row_index(_ROW).filter(rows[label].is_null())
+    again = again.join(match_types(held, rows, keys), on=keys)
+    columns = [name for name in held.columns if name not in keys and name in rows.columns]
+    known = pl.DataFrame({_ROW: range(len(rows))}, schema={_ROW: again.schema[_ROW]})
+    known = known.join(again, on=_ROW, how="left", maintain_order="left")
+    return rows.with_columns(
+        pl.select(pl.coalesce(rows[name], known[name].cast(rows.schema[name], strict=False)).alias(name)).to_series()
+        for name in columns
+    )
+
+
+def relabelled(raw: pl.LazyFrame, truth: pl.DataFrame, spec: UseCase, besides: pl.DataFrame) -> pl.DataFrame:
+    """Return the newest versions of rows whose label has come, or is another now, with that label.
+
+    Parameters
+    ----------
+    truth : polars.DataFrame
+        As `truth_of` returns it, under the names that the join columns have in `raw`.
+    besides : polars.DataFrame
+        Keys of rows that come anew by themselves.
+    """
+    keys, pairs = list(spec.keys), list(spec.label.join.pairs) if spec.label.join is not None else []
+    present = raw.collect_schema().names()
+    made = [name for name in _label_columns(spec) if name in present]
+    held = _newest(raw, list(dict.fromkeys((*keys, *pairs, *made, *_read_with(spec, present)))), keys)
+    held = held.join(match_types(besides.select(keys), held, keys), on=keys, how="anti", maintain_order="left")
+    told = [name for name in truth.columns if name not in pairs]
+    beside = held.drop(told, strict=False).join(
+        match_types(truth, held, pairs).with_columns(pl.lit(value=True).alias(_FOUND)),
+        on=pairs,
+        how="inner",
+        maintain_order="left",
+    )
+    if beside.is_empty():
+        return raw.head(0).collect().drop(TECHNICAL, strict=False)
+    now = with_label(beside.drop(_FOUND), spec)
+    before = beside.select(keys).join(held, on=keys, how="left", maintain_order="left")
+    differs = pl.Series([False]).new_from_index(0, len(now))
+    for name in made:
+        differs |= before[name].cast(now.schema[name], strict=False).ne_missing(now[name])
+    changed = now.filter(differs).select([*dict.fromkeys((*keys, *told, spec.label.column))])
+    rows = _newest(raw.join(changed.lazy().select(keys), on=keys, how="semi"), present, keys)
+    rows = rows.drop(*TECHNICAL, *(name for name in changed.columns if name not in keys), strict=False)
+    return rows.join(changed, on=keys, how="left", maintain_order="left").select(
+        name for name in dict.fromkeys((*present, *told)) if name in {*rows.columns, *changed.columns}
+    )
+
+
+def _made_of(spec: UseCase) -> list[str]:
+    return list(spec.label.expression.columns) if spec.label.expression else [spec.label.column]
+
+
+def _label_columns(spec: UseCase) -> list[str]:
+    """Columns that a row has by its label."""
+    arrived = [spec.label.arrived] if spec.label.arrived else []
+    return list(dict.fromkeys((spec.label.column, *_made_of(spec), *arrived)))
+
+
+def _read_with(spec: UseCase, present: Sequence[str]) -> list[str]:
+    """Columns of the row itself that its label is computed from."""
+    return [name for name in _made_of(spec) if name in present]
+
+
+def _newest(raw: pl.LazyFrame, columns: list[str], keys: list[str]) -> pl.DataFrame:
+    """Read columns of the newest version of each row."""
+    names = raw.collect_schema().names()
+    found = raw.select([name for name in dict.fromkeys((*columns, *TECHNICAL)) if name in names]).collect()
+    return found.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)

@@ -1,0 +1,106 @@
+"""Splitting the difference in mean loss between a window and earlier rows into its causes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from expectations.metrics import Array
+from tasks.evaluation.causes.comparison import Comparison
+from tasks.evaluation.causes.decomposition import take_apart
+from tasks.evaluation.causes.model import LEAST_SHARE, Cause, Causes, unknown
+from tasks.evaluation.causes.resamples import PART_CONFIDENCE, Chance, Side, chance_of
+from tasks.evaluation.causes.rows import MIN_ROWS, RowLoss, Rows
+
+_CONFIDENCE = 0.95
+_YEAR, _HALF_SEASON = 365.25 * 86400, 15 * 86400.0
+
+
+def explain(
+    reference: Rows, window: Rows, loss: RowLoss, *, block: float, seed: int = 0, timezone: str = "UTC"
+) -> Causes:
+    """Split the difference in mean loss between a window and earlier rows into parts.
+
+    Parameters
+    ----------
+    reference, window : Rows
+        Answered by the same model.
+    block : float
+        Seconds in which rows share their causes.
+    timezone : str
+        Of the hours and weekdays that are named.
+    """
+    reference, window = _usable(reference), _usable(window)
+    for rows, which in ((reference, "earlier windows"), (window, "the window")):
+        if len(rows) < MIN_ROWS:
+            return unknown(loss.name, f"{len(rows)} rows with a known label in {which}, {MIN_ROWS} are needed")
+    losses = [loss.of(rows.label, rows.prediction) for rows in (reference, window)]
+    if not all(np.isfinite(each).all() and np.abs(each).max() < 1e150 for each in losses):
+        return unknown(loss.name, f"the {loss.name} of some rows is no finite number")
+    old, new = (
+        Side.of(rows, found, block, seed + place)
+        for place, (rows, found) in enumerate(zip((reference, window), losses, strict=True))
+    )
+    total = new.mean(new.loss) - old.mean(old.loss)
+    chance = chance_of(old, new, total)
+    lower, upper = chance.interval(total, _CONFIDENCE)
+    before, now = float(old.loss.mean()), float(new.loss.mean())
+    found = Causes(loss.name, "nothing", "", before, now, lower, upper, notes=(loss.note,) if loss.note else ())
+    if lower <= 0:
+        reason = "no more is lost than in earlier windows" if now <= before else "what more is lost is within chance"
+        return _with(found, reason=reason)
+    season = _season(old, new, chance, total)
+    if season:
+        return _with(found, status="named", reason="a season that was seen before", parts=season)
+    told, notes = take_apart(Comparison(old, new, loss, chance, total, seed, timezone))
+    parts = _name(told, float(total[0]))
+    named = any(each.named for each in parts)
+    return _with(
+        found,
+        status="named" if named else "nothing",
+        reason="" if named else f"more is lost (+{total[0]:.3g} {loss.name}), and no part of it is beyond chance",
+        parts=parts,
+        notes=(*found.notes, *notes),
+    )
+
+
+def _with(causes: Causes, **changes: Any) -> Causes:  # noqa: ANN401 - fields of the dataclass
+    from dataclasses import replace
+
+    return replace(causes, **changes)
+
+
+def _usable(rows: Rows) -> Rows:
+    known = np.isfinite(rows.label) & np.isfinite(rows.prediction) & np.isfinite(rows.seconds)
+    return rows if known.all() else rows.where(known)
+
+
+def _season(old: Side, new: Side, chance: Chance, total: Array) -> tuple[Cause, ...]:
+    """Return that the same season of the year before lost as much, where it did."""
+    seconds = new.rows.seconds - _YEAR
+    same = (old.rows.seconds >= seconds.min() - _HALF_SEASON) & (old.rows.seconds <= seconds.max() + _HALF_SEASON)
+    if same.sum() < MIN_ROWS or (~same).sum() < MIN_ROWS:
+        return ()
+    then = old.mean(old.loss, same.astype(np.float64))
+    usual, rest = then - old.mean(old.loss), new.mean(new.loss) - then
+    if not (chance.interval(usual, PART_CONFIDENCE)[0] > 0 and not chance.interval(rest, PART_CONFIDENCE)[0] > 0):
+        return ()
+    if usual[0] < total[0] / 2:
+        return ()
+    what = "the season: as much was lost in the same season of the year before"
+    return (
+        Cause("season", what, float(usual[0]), *chance.interval(usual, PART_CONFIDENCE), named=True),
+        Cause("rest", "within chance", float(rest[0]), *chance.interval(rest, PART_CONFIDENCE)),
+    )
+
+
+def _name(parts: Sequence[Cause], total: float) -> tuple[Cause, ...]:
+    """Name the parts that are causes, and sort them by size."""
+    from dataclasses import replace
+
+    return tuple(
+        replace(each, named=each.lower > 0 and each.value >= LEAST_SHARE * total)
+        for each in sorted(parts, key=lambda part: -part.value)
+    )

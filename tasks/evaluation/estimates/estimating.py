@@ -1,0 +1,126 @@
+"""What a metric is expected to be on some rows, with its interval, and whether to trust it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from expectations.families import Matrix, Vector
+from tasks.evaluation.estimates.contradictions import DOUBT, MIN_CONTRADICTING, MIN_EXCESS, concept_changed
+from tasks.evaluation.estimates.expectation import Expectation
+from tasks.evaluation.estimates.levels import Earlier, level_of
+from tasks.evaluation.estimates.scales import Drawn, Scale
+from tasks.evaluation.metrics import Scored, score
+
+MAX_BEYOND = 0.25
+"""Share of rows beyond the range that was learnt from, in excess of what the holdout had."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a metric is expected to be on some rows, with its interval.
+
+    Attributes
+    ----------
+    drawn : float or None
+        By drawing alone: neither what windows before came to nor labels of these rows enter.
+    before : mapping of str to float, optional
+        `value`, `low` and `high` without the labels of these rows.
+    labels : int
+        Labels of these rows that corrected it.
+    trusted : bool
+    why : str
+        Why it is not trusted or not there; else empty.
+    """
+
+    metric: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    labels: int = 0
+    trusted: bool = True
+    why: str = ""
+    drawn: float | None = None
+    before: Mapping[str, float] | None = None
+
+    def keeping(self, before: Mapping[str, float] | None) -> Estimate:
+        """Return it with what was expected when the rows were first looked at, where that is known."""
+        return self if before is None else replace(self, before=before)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        return dict(vars(self))
+
+
+def estimate(
+    metric: str,
+    expected: Expectation,
+    prediction: Vector,
+    matrix: Matrix,
+    label: Vector,
+    *,
+    threshold: float = 0.5,
+    champion: str = "",
+    earlier: Sequence[Earlier] = (),
+    behind: int = 1,
+    seed: int = 0,
+) -> Estimate:
+    """Say what a metric is expected to be on some rows.
+
+    Parameters
+    ----------
+    label : ndarray of shape (n_rows,)
+        NaN where it is not known.
+    earlier : sequence of Earlier
+        Windows whose labels have come, oldest first.
+    behind : int
+        Windows from the newest of them that this champion answered to these rows; where it answered none, the number
+        of this window among its own.
+    """
+    usable = np.isfinite(prediction)
+    prediction, matrix, label = prediction[usable], matrix[usable], label[usable]
+    known = np.isfinite(label)
+    rows, labels = len(label), int(known.sum())
+    if not rows:
+        return Estimate(metric, why="no predictions to estimate it of")
+    scale = Scale(metric, prediction)  # by all rows, whatever labels have come
+    everything = Drawn.of(metric, expected, prediction, matrix, threshold, scale, seed)
+    if everything is None:
+        return Estimate(metric, labels=labels, why=f"{metric} is not defined on labels as they are expected")
+    level, spread, freedom = level_of(metric, expected, scale, champion, earlier, behind)
+    first = scale.interval(everything.mean + level, math.sqrt(spread**2 + everything.variance), freedom)
+    before = dict(zip(("value", "low", "high"), first, strict=True))
+    reasons = []
+    beyond = expected.beyond_range(matrix)
+    if beyond > expected.beyond + MAX_BEYOND:
+        reasons.append(f"{beyond:.0%} of the rows lie beyond the range that was learnt from")
+    centre, deviation = everything.mean + level, math.sqrt(spread**2 + everything.variance)
+    few = Scale(metric, label[known] if labels > 1 else prediction)
+    seen = Drawn.of(metric, expected, prediction[known], matrix[known], threshold, few, seed) if labels else None
+    truth = few.of(score(metric, Scored(label[known], prediction[known], threshold))) if labels else math.nan
+    if seen is not None and math.isfinite(truth):
+        off, unknown = truth - seen.mean - level, 1 - labels / rows
+        first, last = np.flatnonzero(known)[[0, -1]]
+        apart = 1 - float(last - first + 1) / rows  # labels of a part of the window alone depend on each other
+        noise = unknown * seen.variance * (1 + apart * (expected.dependence - 1))
+        weight = spread**2 / (spread**2 + noise)
+        centre += weight * off
+        deviation = math.sqrt((1 - weight) * spread**2 + unknown * everything.variance)
+        certain = off / math.sqrt(seen.variance) if seen.variance else math.inf
+        if (
+            labels >= MIN_CONTRADICTING
+            and off > MIN_EXCESS
+            and (certain > DOUBT or concept_changed(expected, prediction[known], matrix[known], label[known], seed))
+        ):
+            excess = math.expm1(min(off, 100.0))
+            reasons.append(
+                f"the {labels} labels that came say a loss {excess:.0%} above what is expected of their rows"
+            )
+    value, low, high = scale.interval(centre, deviation, freedom)
+    return Estimate(
+        metric, value, low, high, labels, not reasons, "; ".join(reasons), scale.back(everything.mean), before
+    )

@@ -1,0 +1,44 @@
+"""A released model with its calibration behind it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from expectations.calibration import Calibrator
+from expectations.families import Matrix, Predictor, Score, Scores
+from tasks.modelling.predictors import BatchPredictor
+
+CALIBRATION = "calibration.json"
+
+
+class CalibratedPredictor(BatchPredictor):
+    """Runs a predictor, and calibrates what it says.
+
+    Where raw scores are only stretched and moved so are the contributions of features to them; else contributions are
+    estimated, and add up to the calibrated probability.
+    """
+
+    def __init__(self, predictor: Predictor, calibrator: Calibrator) -> None:
+        self.predictor, self.calibrator = predictor, calibrator
+        self.holds_interpreter = True
+        self._line = calibrator.of_raw_scores if predictor.explains == "score" else None
+        if self._line is not None:
+            self.explains: Literal["score", "prediction"] = "score"
+            self.method = predictor.method
+
+    def predict(self, matrix: Matrix) -> Scores:
+        """Predict rows of shape (n_rows, n_features)."""
+        return self.calibrator.many(self.predictor.predict(matrix))
+
+    def predict_row(self, values: list[float]) -> Score:
+        """Predict one row."""
+        return self.calibrator.one(self.predictor.predict_row(values))
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Return what each feature adds; see `Predictor.contributions`."""
+        if self._line is None:
+            return super().contributions(matrix)
+        slope, intercept = self._line
+        found = slope * self.predictor.contributions(matrix)
+        found[..., -1] += intercept
+        return found

@@ -1,0 +1,1 @@
+"""Calibrations: one module each."""

@@ -1,0 +1,66 @@
+"""How a settled recipe does on several stretches of the rows before the holdout."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from expectations.errors import TrainingError
+from expectations.families import Family
+from expectations.gates import CrossValidation
+from expectations.usecase import UseCase
+from tasks.evaluation.metrics import score
+from tasks.evaluation.splits import folds_of
+from tasks.stores.progress import part
+from tasks.training.learning import fit_recipe, score_rows
+
+
+def cross_validate(
+    frame: pl.DataFrame, spec: UseCase, recipe: Family, asked: CrossValidation
+) -> dict[str, list[float]]:
+    """Score a settled recipe by rolling origin: every fold is judged by a model of rows whose labels were known then.
+
+    Without a clock folds are drawn, and each is judged by a model of all others.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame of shape (n_rows, any)
+        In time order, nothing of the holdout among them.
+
+    Returns
+    -------
+    dict of str to list of float
+        Metric -> one value a fold, oldest first.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing to learn a fold's model from.
+    """
+    scores: dict[str, list[float]] = defaultdict(list)
+    for number, (train, fold) in enumerate(folds_of(frame, spec, asked.folds, asked.gap), 1):
+        if train[spec.label.column].n_unique() < 2:
+            raise TrainingError(
+                f"rows of different labels to learn fold {number} of the cross-validation from",
+                f"{len(train)} rows before it whose label was known" if spec.clock else f"{len(train)} rows beside it",
+                "Ask for fewer folds or a shorter gap (`evaluation.cross_validation`), or wait for more rows",
+            )
+        with part(f"fold {number} of {asked.folds}"):
+            trained = fit_recipe(train, spec, recipe)
+            rows = score_rows(fold, spec, trained.classes, trained.predict(fold, repaired=True))
+        for metric in spec.greater_is_better:
+            scores[metric].append(score(metric, rows))
+    return dict(scores)
+
+
+def fold_statistics(folds: Mapping[str, Sequence[float]], spec: UseCase) -> dict[str, float]:
+    """Return the mean, the worst and the standard deviation over the folds, as `Gate.check` takes them."""
+    found: dict[str, float] = {}
+    for metric, values in folds.items():
+        found[f"folds_mean_{metric}"] = float(np.mean(values))
+        found[f"folds_worst_{metric}"] = float(np.min(values) if spec.greater_is_better[metric] else np.max(values))
+        found[f"folds_spread_{metric}"] = float(np.std(values, ddof=1))
+    return found

@@ -1,0 +1,88 @@
+"""Evaluate a judged model to the width people ask for: metrics, classes, curves and the learning curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from expectations.usecase import UseCase, metrics_of
+from tasks.evaluation.evaluation import Evaluation, evaluate
+from tasks.evaluation.interval import in_time, time_blocks
+from tasks.evaluation.resampling import Bounded, Resamples
+from tasks.evaluation.splits import units_of
+from tasks.stores.progress import part
+from tasks.training.judging import Judged, rows_before
+from tasks.training.learning import decisive_metric, fit_recipe, score_rows, training_window
+
+MIN_LEARNT = 50
+"""Fewest rows of a point of a learning curve."""
+
+
+def evaluated(judged: Judged, rows: pl.DataFrame, spec: UseCase) -> Judged:
+    """Return a judgement with the evaluation of its model on the holdout, where a model was judged.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame of shape (n_rows, any)
+        All ripe labelled rows, cleaned.
+    """
+    if judged.trained is None or judged.holdout is None or "challenger" not in judged.scored:
+        return judged
+    with part("evaluating"):
+        drawn = resamples_of(judged.holdout, spec)
+        names = list(dict.fromkeys((*metrics_of(spec.task), *spec.greater_is_better)))
+        found = evaluate(judged.scored["challenger"], names, judged.classes, drawn)
+        extra = _period(judged.holdout, spec) | _learning_curve(judged, rows, spec, drawn)
+    return replace(judged, evaluation=replace(found, extra=extra))
+
+
+def resamples_of(frame: pl.DataFrame, spec: UseCase) -> Resamples:
+    """Return resamples of the blocks of time that rows lie in; without a clock, of rows or groups of them."""
+    units = None if spec.clock else units_of(frame, spec, least=2)[0]
+    blocks = time_blocks(*in_time(frame[spec.time_column], spec, units))
+    return Resamples(blocks, confidence=spec.evaluation.confidence, seed=spec.model.seed)
+
+
+def _period(holdout: pl.DataFrame, spec: UseCase) -> dict[str, Any]:
+    if spec.clock is None:
+        return {}
+    clock = holdout[spec.time_column]
+    return {"start": clock.min(), "end": clock.max()}
+
+
+def _learning_curve(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Resamples) -> dict[str, Any]:
+    """Learn the recipe on the newest half, quarter and so on of the rows, and score each on the holdout."""
+    points = spec.evaluation.learning_curve
+    if points is None or judged.trained is None or judged.holdout is None:
+        return {}
+    metric = decisive_metric(spec)
+    learnt = training_window(rows_before(rows, judged.holdout, spec), spec).sort(spec.time_column)
+    sizes = [len(learnt) // 2**at for at in range(points - 1, 0, -1)]
+    curve: list[tuple[int, Bounded]] = []
+    for number, size in enumerate(sizes, 1):
+        some = learnt.tail(size) if spec.clock else learnt.sample(size, seed=spec.model.seed)
+        if size < MIN_LEARNT or some[spec.label.column].n_unique() < 2:
+            continue
+        with part(f"point {number} of {points} of the learning curve"):
+            smaller = fit_recipe(some, spec, judged.trained.recipe)
+        predicted = smaller.predict(judged.holdout, repaired=True)
+        scored = score_rows(judged.holdout, spec, judged.classes, predicted, smaller.classes)
+        curve.append((size, drawn.bounded(drawn.metric(metric, scored))))
+    curve.append((len(learnt), drawn.bounded(drawn.metric(metric, judged.scored["challenger"]))))
+    return {"learning_curve": {"metric": metric, "points": [{"rows": size, **vars(each)} for size, each in curve]}}
+
+
+def flat(evaluation: Evaluation) -> Mapping[str, float]:
+    """Return bounds of metrics and figures of classes as MLflow names metrics; what is not defined is left out."""
+    found: dict[str, float] = {}
+    for name, value in evaluation.metrics.items():
+        found |= {f"holdout_{name}": value.value, f"holdout_{name}_low": value.low, f"holdout_{name}_high": value.high}
+    for each in evaluation.of_classes:
+        safe = "".join(letter if letter.isalnum() or letter in "_-. " else "_" for letter in each.name)
+        figures = {"precision": each.precision, "recall": each.recall, "f1": each.f1}
+        found |= {f"class {safe}/{name}": value.value for name, value in figures.items()}
+    return {name: value for name, value in found.items() if math.isfinite(value)}

@@ -1,0 +1,145 @@
+"""Calibrated probabilities are met, thresholds follow what errors cost, and both reach the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.isotonic import IsotonicRegression
+
+from expectations.calibration import Calibrator
+from expectations.errors import TrainingError, UseCaseError
+from expectations.families import Scores, Vector
+from expectations.loading import load_use_case
+from expectations.metrics import Scored
+from expectations.slots import CALIBRATIONS
+from tasks.bundles.bundle import jsonable
+from tasks.evaluation.metrics import score
+from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
+from tests.unit.test_training import released, rows
+
+Make = Callable[..., Path]
+BINARY = ("0", "1")
+CLASSIFIER = {
+    "task": "binary_classification",
+    "label": {"column": "busy", "expression": "bikers > 150", "available_after": "1h"},
+    "forbidden": ["bikers", "casual", "registered"],
+    "model.candidates": [{"family": "lightgbm", "rounds": 40, "leaves": 31, "patience": None, "min_rows_in_leaf": 2}],
+    "gates": [{"metric": "roc_auc", "min": 0.5}],
+    "monitoring.performance": [{"metric": "log_loss", "drop": 0.1}],
+}
+
+
+def learn(name: str, scores: Scores, label: Vector, classes: tuple[str, ...] = BINARY) -> Calibrator:
+    return CALIBRATIONS.released(name).model_validate({}).fit(scores, label, classes)
+
+
+def overconfident(count: int = 20_000) -> tuple[Scores, Vector]:
+    """Log-odds three times too large, and moved."""
+    random = np.random.default_rng(0)
+    true = random.normal(0, 1, count)
+    label = (random.random(count) < 1 / (1 + np.exp(-true))).astype(np.float64)
+    return 1 / (1 + np.exp(-(3 * true + 1))), label
+
+
+def test_platt_finds_how_far_log_odds_were_stretched_and_moved() -> None:
+    found: Any = learn("platt", *overconfident())
+    assert found.slope == pytest.approx(1 / 3, abs=0.01)
+    assert found.intercept == pytest.approx(-1 / 3, abs=0.03)
+
+
+def test_temperature_finds_how_far_scores_were_stretched_of_two_classes_and_of_three() -> None:
+    random = np.random.default_rng(0)
+    true = random.normal(0, 1, (20_000, 3))
+    label = np.argmax(true + random.gumbel(size=true.shape), axis=1).astype(np.float64)
+    stretched = np.exp(2.5 * true) / np.exp(2.5 * true).sum(axis=1, keepdims=True)
+    three: Any = learn("temperature", stretched, label, ("a", "b", "c"))
+    assert three.temperature == pytest.approx(2.5, rel=0.03)
+    np.testing.assert_allclose(three.many(stretched).sum(axis=1), 1.0)
+    two: Any = learn("temperature", 1 / (1 + np.exp(-2.5 * (true[:, 1] - true[:, 0])))[label < 2], label[label < 2])
+    assert two.temperature == pytest.approx(2.5, rel=0.05)
+
+
+def test_isotonic_is_scikit_learns_curve_within_its_bounds() -> None:
+    scores, label = overconfident(2000)
+    theirs = IsotonicRegression(y_min=1 / 2002, y_max=1 - 1 / 2002, out_of_bounds="clip").fit(scores, label)
+    asked = np.linspace(0, 1, 5001)
+    np.testing.assert_allclose(learn("isotonic", scores, label).many(asked), theirs.predict(asked), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["platt", "isotonic", "temperature"])
+def test_calibrated_probabilities_are_met(name: str) -> None:
+    scores, label = overconfident()
+    found = learn(name, scores[:10_000], label[:10_000]).many(scores[10_000:])
+    truth = label[10_000:]
+    assert score("log_loss", Scored(truth, found)) < score("log_loss", Scored(truth, scores[10_000:])) - 0.1
+    sure = found > 0.8
+    assert found[sure].mean() == pytest.approx(truth[sure].mean(), abs=0.08)
+
+
+@pytest.mark.parametrize("name", ["platt", "isotonic", "temperature"])
+def test_rows_of_one_class_calibrate_nothing(name: str) -> None:
+    with pytest.raises(TrainingError, match="all 2 classes to calibrate by; found rows of 1 among the 50"):
+        learn(name, np.full(50, 0.3), np.zeros(50))
+
+
+def test_a_threshold_follows_what_errors_cost_and_costs_least_of_all() -> None:
+    scores, label = overconfident()
+    honest = learn("platt", scores, label).many(scores)
+
+    def paid(threshold: float) -> float:
+        called = honest >= threshold
+        return float((called & (label == 0)).sum() + 8 * (~called & (label == 1)).sum()) / len(label)
+
+    grid = np.linspace(0.02, 0.98, 97)
+    assert paid(1 / 9) <= min(map(paid, grid.tolist())) * 1.01
+    assert score("cost", Scored(label, honest, 1 / 9)) == pytest.approx(paid(1 / 9) / 9)
+
+
+@pytest.mark.parametrize(("name", "exact"), [("platt", True), ("isotonic", False)])
+def test_the_calibration_is_the_last_step_of_the_bundle(
+    make_use_case: Make, tmp_path: Path, name: str, exact: bool
+) -> None:
+    costs = {"false_positive": 1, "false_negative": 8}
+    usecase = load_use_case(str(make_use_case(changes={**CLASSIFIER, "model.calibration": name, "costs": costs})))
+    frame = rows(usecase, "2011-04-01")
+    bundle, judged, again = released(usecase, frame, tmp_path / "bundle")
+    assert judged.trained is not None
+    assert judged.trained.calibrator is not None
+    assert judged.judgement.metrics["cost"] == score(
+        "cost", Scored(judged.scored["challenger"].label, judged.scored["challenger"].prediction, 1 / 9)
+    )
+    assert bundle.manifest.threshold == pytest.approx(1 / 9)
+    assert CALIBRATION in bundle.manifest.files
+    predictor = bundle.predictor
+    assert isinstance(predictor, CalibratedPredictor)
+    matrix = bundle.program.transform(frame.tail(40))
+    found = bundle.predict(frame.tail(40))
+    np.testing.assert_array_equal(found, again.trained.predict(frame.tail(40), repaired=False))
+    executor = bundle.program.compile()
+    assert [predictor.predict_row(executor.one(row)) for row in jsonable(frame.tail(40))] == found.tolist()
+    assert np.abs(found - predictor.predictor.predict(matrix)).max() > 0.01
+    added = predictor.contributions(matrix[:3]).sum(axis=-1)
+    assert (predictor.explains == "score") is exact
+    np.testing.assert_allclose(1 / (1 + np.exp(-added)) if exact else added, found[:3], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.calibration": "platt"}, "platt does not calibrate a regression; there is none for it"),
+        ({"model.calibration": "plat"}, "did you mean 'platt'"),
+        ({"costs": {"false_positive": 1, "false_negative": 2}}, "a regression has no threshold"),
+        ({**CLASSIFIER, "costs": {"false_positive": 1}}, "both of false_positive and false_negative"),
+        (
+            {**CLASSIFIER, "costs": {"false_positive": 1, "false_negative": 2}, "evaluation.threshold": 0.4},
+            "evaluation.threshold: `costs` say what errors cost",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before(make_use_case: Make, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UseCaseError, match=message):
+        load_use_case(str(make_use_case(changes=changes)))

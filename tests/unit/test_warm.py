@@ -1,0 +1,111 @@
+"""A challenger goes on from the champion where that is at least as good as a cold start and forgets little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from expectations.errors import UseCaseError
+from expectations.loading import LoadedUseCase, load_use_case
+from tasks.stores.lake import Version
+from tasks.training.judging import judge, refit
+from tasks.training.packing import pack
+from tests.conftest import needs_torch
+from tests.unit.test_training import released, rows
+
+Make = Callable[..., Path]
+TREES = {"family": "lightgbm", "rounds": 40, "leaves": 7, "patience": None}
+NETWORK = {"family": "torch.mlp", "hidden": [16], "epochs": 8, "patience": None, "batch_size": 64}
+EASY = {"length": 1.0, "max_forgotten": 10.0}
+
+
+def declared(make: Make, name: str, **model: object) -> LoadedUseCase:
+    changes = {f"model.{key}": value for key, value in model.items()}
+    return load_use_case(str(make(name, changes={"evaluation.min_rows": 100, **changes})))
+
+
+@pytest.mark.parametrize("candidate", [TREES, pytest.param(NETWORK, marks=needs_torch)], ids=["trees", "network"])
+def test_the_champion_goes_on_with_what_is_new(
+    make_use_case: Make, tmp_path: Path, candidate: dict[str, object]
+) -> None:
+    usecase = declared(make_use_case, "rentals", candidates=[candidate], start=EASY)
+    spec = usecase.spec
+    champion, first, _ = released(usecase, rows(usecase, "2011-03-15"), tmp_path / "champion")
+    assert first.trained is not None
+    assert first.trained.start is None
+    frame = rows(usecase, "2011-06-01")
+    judged = judge(frame, spec, champion)
+    assert judged.trained is not None
+    start = judged.trained.start
+    assert start is not None
+    assert start.kind == "warm", start.why
+    assert start.measured["warm_rmse"] <= start.measured["cold_rmse"]
+    assert judged.trained.program == champion.program
+    assert "warm start: rmse warm" in judged.judgement.rationale
+    again = refit(frame, spec, judged)
+    digest = pack(
+        tmp_path / "warm",
+        usecase,
+        frame,
+        frame,
+        judged,
+        again,
+        data=Version("clean", 1, len(frame)),
+        data_hash="h",
+        commit="c",
+        parent=champion.digest,
+        name=usecase.name,
+    )
+    bundle = type(champion).load(tmp_path / "warm")
+    assert bundle.digest == digest
+    assert bundle.recipe == judged.trained.recipe  # what learns as much from the start, as trials do
+    new = frame.tail(500)
+    errors = [float(np.abs(each.predict(new) - new["bikers"].to_numpy()).mean()) for each in (champion, bundle)]
+    assert errors[1] < errors[0]
+    if candidate is TREES:
+        trees = [(each.folder / "model.txt").read_text().count("\nTree=") for each in (champion, bundle)]
+        assert trees == [40, 80]
+
+
+@pytest.mark.parametrize(
+    ("then", "why"),
+    [
+        ({"start": {"length": 1.0, "max_forgotten": 0.0}}, "% forgotten"),
+        (
+            {"start": "warm", "candidates": [{**TREES, "objective": "l1"}]},
+            "does not go on from the champion's lightgbm",
+        ),
+        ({"start": "warm", "validation": 0.01}, "new rows to go on with and"),
+    ],
+)
+def test_where_it_cannot_or_is_worse_it_starts_cold_and_says_why(
+    make_use_case: Make, tmp_path: Path, then: dict[str, object], why: str
+) -> None:
+    before = declared(make_use_case, "rentals", candidates=[TREES])
+    champion, _, _ = released(before, rows(before, "2011-03-15"), tmp_path / "champion")
+    usecase = declared(make_use_case, "later", **{"candidates": [TREES], **then})
+    judged = judge(rows(usecase, "2011-06-01"), usecase.spec, champion)
+    assert judged.trained is not None
+    assert judged.trained.start is not None
+    assert judged.trained.start.kind == "cold"
+    assert why in judged.trained.start.why
+    assert judged.going_on is None
+
+
+def test_other_features_start_cold(make_use_case: Make, tmp_path: Path) -> None:
+    before = declared(make_use_case, "rentals", candidates=[TREES])
+    champion, _, _ = released(before, rows(before, "2011-03-15"), tmp_path / "champion")
+    fewer = {"model.start": "warm", "features": [{"numeric": ["temp", "hum"]}], "evaluation.min_rows": 100}
+    usecase = load_use_case(str(make_use_case("later", changes=fewer)))
+    judged = judge(rows(usecase, "2011-06-01"), usecase.spec, champion)
+    assert judged.trained is not None
+    assert judged.trained.start is not None
+    assert judged.trained.start.why == "the champion has other features"
+
+
+def test_what_cannot_go_on_is_refused_before(make_use_case: Make) -> None:
+    with pytest.raises(UseCaseError, match=r"model\.start: no candidate goes on from an earlier model"):
+        declared(make_use_case, "rentals", candidates=[{"family": "linear"}], start="warm")
