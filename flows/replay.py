@@ -401,7 +401,7 @@ def _compare(
             if len(some)
         ]
         truth, scores = (np.concatenate([getattr(one, each) for one in answered]) for each in ("label", "prediction"))
-        every.append(score(metric, Scored(truth, scores, spec.evaluation.threshold)))
+        every.append(score(metric, Scored(truth, scores, spec.threshold)))
         say(
             "comparison, window %d of %d, %s: %s %.3f never retraining, %.3f retrained before it%s",
             number,

@@ -171,7 +171,7 @@ def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[F
     far = distance > rails.max_drift and (evidence.paired or _differ(problem, evidence))
     yield _hold("distance of the predictions", distance, rails.max_drift, violated=far)
     if evidence.paired:
-        share = problem.agreement(evidence.champion, evidence.candidate, spec.evaluation.threshold)
+        share = problem.agreement(evidence.champion, evidence.candidate, spec.threshold)
         if own.skipped:  # told, and no fault: what it did score is what it is judged by
             left_out = own.skipped / (own.requests + own.failures + own.skipped)
             yield Finding("share of requests it was too slow for", left_out, 1.0, "good")
@@ -206,7 +206,7 @@ def _loss(evidence: Evidence, spec: UseCase, plan: Release) -> Finding:
         known = np.isfinite(labels)
         if not metric or known.sum() < plan.min_rows:
             return unknown
-        scored.append(Scored(labels[known], predictions[known], spec.evaluation.threshold))
+        scored.append(Scored(labels[known], predictions[known], spec.threshold))
     own, theirs = scored
     gain = (paired_interval if evidence.paired else unpaired_interval)(
         metric,

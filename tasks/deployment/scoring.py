@@ -22,6 +22,7 @@ from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.lake import BATCH, Table
 from tasks.stores.places import Job
 from tasks.stores.plain import to_json
+from tasks.stores.pseudonyms import pseudonyms
 from tasks.stores.releases import Served
 
 if TYPE_CHECKING:
@@ -87,9 +88,24 @@ def score_table(job: Job, source: str, output: str) -> ScoredTable:
     return ScoredTable(rows, output, served.version, served.bundle, time.perf_counter() - started)
 
 
-def predict_frame(bundle: Bundle, frame: pl.DataFrame, *, repaired: bool = False) -> pl.DataFrame:
-    """Return the keys of a frame, raw or of the clean table, and a column of predictions: of several classes lists."""
+def predict_frame(
+    bundle: Bundle, frame: pl.DataFrame, *, repaired: bool = False, secret: bytes | None = None
+) -> pl.DataFrame:
+    """Return the keys of a frame, raw or of the clean table, and a column of predictions: of several classes lists.
+
+    Parameters
+    ----------
+    secret : bytes, optional
+        Key of the pseudonyms of personal values, where the frame holds these as the source has them: in what is
+        returned, too, they are hashed. Without it the rows are read as they were collected.
+    """
     manifest = bundle.manifest
+    if secret is not None:
+        frame = frame.with_columns(
+            pseudonyms(_typed(frame[column.name], column.model_copy(update={"type": column.sent}), manifest), secret)
+            for column in manifest.columns
+            if column.hashed_from is not None and column.name in frame.columns
+        )
     inputs = [column for column in manifest.columns if column.role == "input"]
     typed = frame.select(_typed(frame[column.name], column, manifest) for column in inputs)
     keys = [name for name in manifest.keys if name in frame.columns]
@@ -190,7 +206,8 @@ def _batches(job: Job, table: Dataset, bundle: Bundle, source: str) -> Iterator[
         if not len(frame):
             continue
         try:
-            yield predict_frame(bundle, frame, repaired=source == f"{_LAKE}clean")
+            secret = None if latest is not None else job.places.secret
+            yield predict_frame(bundle, frame, repaired=source == f"{_LAKE}clean", secret=secret)
         except (pl.exceptions.PolarsError, BundleError, TypeError) as error:
             raise SourceError(
                 "columns of the types the model reads", str(error).splitlines()[0][:300], f"Correct {source}"

@@ -19,9 +19,11 @@ from tasks.bundles.bundle import Bundle, Manifest
 from tasks.bundles.feedback import FeedbackUse
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
-from tasks.evaluation.causes import Causes
+from tasks.evaluation.causes.model import Causes
 from tasks.evaluation.drift import Drifted, cannot_tell, judge
-from tasks.evaluation.expected import Earlier, Estimate, Expectation, estimate
+from tasks.evaluation.estimates.estimating import Estimate, estimate
+from tasks.evaluation.estimates.expectation import Expectation
+from tasks.evaluation.estimates.levels import Earlier
 from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
@@ -261,7 +263,7 @@ def _scored(scores: Scores, labels: pl.Series, spec: UseCase) -> Scored:
     known = labels.is_finite().fill_null(value=False).to_numpy()
     if scores.ndim > 1:  # rows of a bundle that is gone have none
         known &= np.isfinite(scores).all(axis=1)
-    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.evaluation.threshold)
+    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.threshold)
 
 
 def _unseen(labels: pl.Series, classes: Sequence[str]) -> int:
@@ -297,7 +299,7 @@ def _estimate(
             predictions["prediction"].to_numpy().astype(np.float64),
             matrix,
             truth,
-            threshold=spec.evaluation.threshold,
+            threshold=spec.threshold,
             champion=champion.digest,
             earlier=earlier,
             behind=behind,

@@ -463,7 +463,9 @@ def holds(kept: pl.DataType, values: pl.Series) -> bool:
 class Known:
     """What of a use case's rows may be known at an instant: the only way stages read collected rows.
 
-    Rows have an event time before `as_of`; label and forbidden columns are missing wherever they are not yet ripe.
+    Rows have an event time before `as_of`; label and forbidden columns are missing wherever they are not yet ripe, and
+    labels of a table of their own that says when each came until then. Of a row that was corrected, or got its label,
+    it is the version that was collected last by `as_of`; of one that was first collected after that the first.
     """
 
     lake: Lake
@@ -475,7 +477,8 @@ class Known:
         """Columns that are known only once ripe."""
         label = self.spec.label
         read = label.expression.columns if label.expression else ()
-        return tuple(dict.fromkeys((label.column, *read, *self.spec.forbidden)))
+        arrived = (label.arrived,) if label.arrived else ()
+        return tuple(dict.fromkeys((label.column, *read, *arrived, *self.spec.forbidden)))
 
     def ripe_until(self) -> datetime:
         """Event times up to this instant (inclusive) have their label by `as_of`."""
@@ -483,12 +486,18 @@ class Known:
 
     def visible(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """Leave out rows at or after `as_of`, and hide what is not ripe in others."""
-        clock, present = pl.col(self.spec.time_column), set(rows.collect_schema())
+        clock, present, arrived = pl.col(self.spec.time_column), set(rows.collect_schema()), self.spec.label.arrived
+        told = clock <= self.ripe_until()
+        if arrived is not None and arrived in present:
+            told &= pl.col(arrived) <= self.as_of
         return rows.filter(clock < self.as_of).with_columns(
-            pl.when(clock <= self.ripe_until()).then(pl.col(column)).alias(column)
-            for column in self.hidden
-            if column in present
+            pl.when(told).then(pl.col(column)).alias(column) for column in self.hidden if column in present
         )
+
+    def versions(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Leave out versions of rows that were collected after `as_of`; of a row without another the first stays."""
+        first = pl.col(BATCH).min().over(list(self.spec.keys))
+        return rows.filter((pl.col(COLLECTED) <= self.as_of) | (pl.col(BATCH) == first))
 
     def rows(
         self,
@@ -526,17 +535,18 @@ class Known:
     ) -> pl.DataFrame:
         clock, keys = self.spec.time_column, list(self.spec.keys)
         moving = latest and clock not in keys  # a correction may move a row in time: the newest version is sought first
+        place = pl.when(pl.col(COLLECTED) > self.as_of).then(-pl.col(BATCH)).otherwise(pl.col(BATCH))
         if moving:
-            frame = frame.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
+            frame = frame.sort(place, maintain_order=True).unique(keys, keep="last", maintain_order=True)
         if since is not None:
             frame = frame.filter(pl.col(clock) >= since)
         if until is not None:
             frame = frame.filter(pl.col(clock) < until)
         frame = self.visible(frame)
-        order = [clock, *(key for key in keys if key != clock), BATCH]
+        order = [clock, *(key for key in keys if key != clock)]
         if columns is not None:
-            frame = frame.select(list(dict.fromkeys((*columns, *order))))
-        found = frame.collect().sort(order, maintain_order=True)
+            frame = frame.select(list(dict.fromkeys((*columns, *order, *TECHNICAL))))
+        found = frame.collect().sort(*order, place if latest else BATCH, maintain_order=True)
         if latest and not moving:
             found = found.unique(keys, keep="last", maintain_order=True)
         if columns is not None:

@@ -21,6 +21,7 @@ from expectations.errors import AccessError, BundleError, UnreachableError
 from expectations.masking import split_login
 from tasks.stores.files import scratch, storage_error
 from tasks.stores.model_words import EXPERIMENT, MODEL_PAGES, NOTE, model_note
+from tasks.stores.plain import to_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -191,6 +192,12 @@ class Registry:
             for name, figure in figures.items():
                 figure.savefig(folder / f"{name}.png", dpi=90)
             self._client.log_artifacts(run, str(folder), "plots")
+
+    def log_json(self, run: str, name: str, content: object) -> None:
+        """Log a value as a file of JSON."""
+        with scratch() as folder, self._reach():
+            (folder / name).write_text(to_json(content, indent=1), encoding="utf-8")
+            self._client.log_artifact(run, str(folder / name))
 
     def log_dataset(self, run: str, name: str, digest: str, source: Mapping[str, object], rows: int, use: str) -> None:
         """Log what a data set is (never its rows): where it lies, its own content hash, how many rows."""

@@ -27,6 +27,8 @@ WATCHED_SECONDS = 30.0
 _WATCHED = "watched"
 _MARK = ".releases"
 """Tells a folder from which everything was removed from one that is not mounted."""
+_KEY = "privacy.key"
+"""Of the pseudonyms that the service puts in the place of personal values, where a use case has such."""
 _COUNT = ".generation"
 """Keeps the last generation of a use case that was forgotten: the service may still tell of it."""
 _BESIDE = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{32}")
@@ -132,6 +134,39 @@ class Releases:
                 if now is not None:
                     self._write(usecase, now.model_copy(update={"generation": now.generation + 1}))
             shutil.rmtree(damaged, ignore_errors=True)
+
+    def keep_secret(self, secret: bytes) -> None:
+        """Hand the service the key of pseudonyms; for its owner alone.
+
+        Raises
+        ------
+        StorageError
+            If the disk does not take it.
+        """
+        path = self.root / _KEY
+        with storing("hand the service the key of pseudonyms in", path):
+            if not path.exists() or path.read_bytes() != secret.hex().encode():
+                self.root.mkdir(parents=True, exist_ok=True)
+                replace_file(path, secret.hex(), mode=0o600)
+
+    def secret(self) -> bytes | None:
+        """Read the key of pseudonyms; None where no use case needed one.
+
+        Raises
+        ------
+        StateError
+            If its file is damaged.
+        StorageError
+            If it cannot be read.
+        """
+        path = self.root / _KEY
+        with storing("read the key of pseudonyms in", path):
+            try:
+                return bytes.fromhex(path.read_text(encoding="ascii")) if path.exists() else None
+            except ValueError as error:
+                raise StateError(
+                    f"hexadecimal digits in {path}", "something else", "Train once more: the key is written anew"
+                ) from error
 
     def desired(self, usecase: str) -> Desired | None:
         """Read the desired state.

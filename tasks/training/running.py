@@ -21,6 +21,8 @@ from tasks.stores.lake import Version
 from tasks.stores.places import Job
 from tasks.stores.progress import doing
 from tasks.stores.registry import KEPT_DAYS
+from tasks.training.cross_validation import fold_statistics
+from tasks.training.evaluating import evaluated, flat
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
 from tasks.training.packing import pack, training_rows
 
@@ -130,7 +132,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
             "training",
         )
         rows = _rows(job, selected.table.version)
-        judged = judge(rows, spec, champion)
+        judged = evaluated(judge(rows, spec, champion), rows, spec)
         digest = None
         refitted = None
         if judged.judgement.outcome == "passed":
@@ -153,6 +155,8 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
                     parent=champion.digest if champion else "",
                     name=job.name,
                 )
+                if "hash" in job.usecase.spec.personal.values():
+                    job.releases.keep_secret(job.places.secret)
                 job.releases.add(job.name, folder, digest)
         doing("recording the run in MLflow")
         challenger = Challenger(judged.judgement, digest, run, champion.digest if champion else None)
@@ -191,14 +195,24 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
     params: dict[str, object] = {"outcome": judgement.outcome, "as_of": job.as_of.isoformat()}
     metrics = {f"holdout_{name}": value for name, value in judgement.metrics.items()}
     metrics |= {f"champion_{name}": value for name, value in judgement.champion_metrics.items()}
+    if judged.evaluation is not None:
+        metrics = {**flat(judged.evaluation), **metrics}
+        registry.log_json(challenger.run, "evaluation.json", judged.evaluation)
     metrics |= {"learnt_rows": judgement.learnt_rows, "holdout_rows": judgement.holdout_rows}
     curves = {}
     if judged.trained is not None:
+        if (start := judged.trained.start) is not None:
+            params |= {"start": start.kind, "start.why": start.why}
+            metrics |= {f"start_{name}": value for name, value in start.measured.items()}
+        if judged.trained.calibrator is not None:
+            calibrated = judged.trained.calibrator.model_dump(mode="json")
+            params |= {"calibration": calibrated.pop("calibration")}
+            params |= {f"calibration.{key}": value for key, value in calibrated.items() if isinstance(value, float)}
         params |= {f"recipe.{key}": value for key, value in judged.trained.recipe.model_dump(mode="json").items()}
         metrics |= {f"contest_{name}": value for name, value in judged.trained.contest.items()}
         curves = {name.replace("/", "_"): values for name, values in judged.trained.curves.items()}
     curves |= {f"fold_{name}": values for name, values in judged.folds.items()}
-    metrics |= {f"folds_mean_{name}": sum(values) / len(values) for name, values in judged.folds.items()}
+    metrics |= fold_statistics(judged.folds, job.usecase.spec)
     registry.log(
         challenger.run,
         params=params,
@@ -207,11 +221,14 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
         tags={"driftwheel.outcome": judgement.outcome, "mlflow.note.content": judgement.rationale},
     )
     if judged.scored and judged.trained is not None:
+        from tasks.evaluation.evaluation_plots import with_intervals
         from tasks.evaluation.plots import importance_figure
 
         spec = job.usecase.spec
-        answers = Answers(spec.label.column, spec.label.unit, judged.trained.classes, spec.evaluation.threshold)
+        answers = Answers(spec.label.column, spec.label.unit, judged.trained.classes, spec.threshold)
         model = refitted.trained if refitted is not None else judged.trained
         figures = spec.problem.figures(judged.scored, answers)
+        if judged.evaluation is not None:
+            with_intervals(figures, judged.evaluation)
         figures["importance"] = importance_figure(model.fitted.importance())
         registry.log_figures(challenger.run, figures)
