@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from expectations.fields import PositiveSpan, Span, Strict
 from expectations.parts import Part
+from expectations.searching import Search
 from expectations.slots import CALIBRATIONS, FAMILIES, NameOf
 
 Matrix = npt.NDArray[np.float64]
@@ -154,6 +155,10 @@ class Family(Part):
         """Return it at a length for a trial, where only its working is of interest."""
         return self
 
+    def progress(self, values: Mapping[str, float]) -> float | None:
+        """Return how it goes, smaller where it is better, of what it reported with validation rows; None if unknown."""
+        return values.get("valid_loss")
+
     def continues(self, earlier: Family) -> bool:
         """Whether `fit` goes on from what another candidate learnt, by `start_from`."""
         del earlier
@@ -246,6 +251,8 @@ class Model(Strict):
     calibration: Annotated[str, NameOf(CALIBRATIONS)] | None = None
     """How a classifier's scores are turned into probabilities that are met, as the last step of its bundle. Learnt from
     the rows that `validation` keeps, scored by a model that learnt from the others."""
+    search: Search | None = None
+    """Settings of candidates that are searched for, before they compete."""
     start: Literal["cold", "warm"] | WarmStart = "cold"
     """Whether a challenger learns from the start, or goes on from the champion where that is at least as good."""
     seed: int = 0

@@ -28,6 +28,7 @@ from expectations.gates import Evaluation, Gate
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.problems import Problem, problem_of
 from expectations.production import Costs, Monitoring, Release, Rows, Schedule
+from expectations.searching import impossible
 from expectations.slots import CALIBRATIONS, CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES, NameOf
 from expectations.windows import Count, Grid
 
@@ -212,6 +213,7 @@ class UseCase(Strict):
                 continue
             if part is None or self.task not in part.tasks:
                 problems.append(f"{path}: {self.task} has no metric {name!r}; it has {', '.join(known)}")
+        problems += self._impossible_search()
         if self.model.warm is not None and not any(each.continues(each) for each in self.model.candidates):
             problems.append("model.start: no candidate goes on from an earlier model; write cold")
         for index, candidate in enumerate(self.model.candidates):
@@ -219,6 +221,18 @@ class UseCase(Strict):
             problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]
             if self.model.weights is not None and not candidate.weighs:
                 problems.append(f"model.candidates.{index}.family: {candidate.family} knows no `model.weights`")
+        return problems
+
+    def _impossible_search(self) -> list[str]:
+        problems = []
+        for family, ranges in self.model.search.ranges.items() if self.model.search is not None else ():
+            path = f"model.search.ranges.{family}"
+            own = [each for each in self.model.candidates if each.family == family]
+            if len(own) != 1:
+                found = "none" if not own else f"{len(own)} of them"
+                problems.append(f"{path}: it needs one candidate of this family to begin with; found {found}")
+                continue
+            problems += [f"{path}.{field}: {why}" for field, why in impossible(own[0], ranges, self.task).items()]
         return problems
 
     def _impossible_probabilities(self) -> list[str]:

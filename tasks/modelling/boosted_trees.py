@@ -33,6 +33,7 @@ _OBJECTIVE_NAMES = {
     "poisson": "poisson",
     "quantile": "quantile",
 }
+_GREATER = ("auc", "ndcg@", "map@", "average_precision", "r2")
 _WITH_ALPHA = ("huber", "quantile")
 _NEVER_MONOTONE = ("l1", "quantile")
 """LightGBM sets their leaves anew from the rows in them."""
@@ -161,6 +162,14 @@ class LightGBM(StopsEarly):
     def shortened(self) -> Self:
         """Return it with ten rounds."""
         return self.model_copy(update={"rounds": 10})
+
+    def progress(self, values: Mapping[str, float]) -> float | None:
+        """Return the first validation metric, smaller where it is better."""
+        found = next(((name[6:], value) for name, value in values.items() if name.startswith("valid_")), None)
+        if found is None:
+            return None
+        name, value = found
+        return -value if name.startswith(_GREATER) else value
 
     def continues(self, earlier: Family) -> bool:
         """Whether the earlier trees were learnt by the same objective."""

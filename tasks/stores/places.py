@@ -47,6 +47,11 @@ class Places:
     commit: str = ""
     serving_image: str = ""
 
+    @property
+    def unfinished(self) -> Path:
+        """Folder of what runs that were killed go on with."""
+        return self.reports.parent / "unfinished"
+
     def open_service(self) -> Service:
         """Open the service, as flows see it."""
         return Service(self.service, self.service_key)

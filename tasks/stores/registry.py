@@ -186,6 +186,35 @@ class Registry:
         with self._reach():
             self._client.log_batch(run, metrics=[Metric(key, value, stamp, step) for key, value in metrics.items()])
 
+    def log_trial(
+        self,
+        parent: str,
+        name: str,
+        *,
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+        state: str,
+        start: float,
+        seconds: float,
+    ) -> str:
+        """Record a trial of a search as a run below another one, and return its id.
+
+        Parameters
+        ----------
+        start, seconds : float
+            When it began (since 1970), and how long it took.
+        """
+        experiment = self.experiment()
+        tags = {"mlflow.parentRunId": parent, "driftwheel.usecase": self.usecase, "driftwheel.trial": state}
+        begun = int(start * 1000)
+        with self._reach():
+            run = str(self._client.create_run(experiment, start_time=begun, run_name=name, tags=tags).info.run_id)
+        self.log(run, params=params, metrics=metrics)
+        with self._reach():
+            status = "FAILED" if state == "failed" else "FINISHED"
+            self._client.set_terminated(run, status, end_time=begun + int(seconds * 1000))
+        return run
+
     def log_figures(self, run: str, figures: Mapping[str, Figure]) -> None:
         """Log figures as images under ``plots/``, in one directory upload."""
         with scratch() as folder, self._reach():

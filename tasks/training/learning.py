@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
 from tasks.stores.progress import Pace, doing, part
+from tasks.training.searching import Attempt, search
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Trained:
     contest: Mapping[str, float] = field(default_factory=dict)
     calibrator: Calibrator | None = None
     """What its scores go through last, where that was declared."""
+    attempts: tuple[Attempt, ...] = ()
+    """What a search tried."""
     start: Start | None = None
     """How it began, where a champion might have gone on."""
     again: Family | None = None
@@ -205,7 +209,7 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
 def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     require_trainable(frame, spec)
     candidates = spec.model.candidates
-    if len(candidates) == 1 and not candidates[0].stops_early:
+    if len(candidates) == 1 and not candidates[0].stops_early and spec.model.search is None:
         return fit_recipe(frame, spec, candidates[0])
     older, newest = hold_back(frame, spec, spec.model.validation)
     require_trainable(older, spec)
@@ -216,6 +220,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     valid = _rows(program, program.transform(newest, repaired=True), newest, spec, train.classes)
     curves: dict[str, list[float]] = {}
     contest: dict[str, float] = {}
+    candidates, attempts = _searched(candidates, spec, train, valid)
     best: tuple[float, Family, Scores] | None = None
     for position, candidate in enumerate(candidates):
         name = candidate.family if candidate.family not in contest else f"{candidate.family}-{position}"
@@ -241,7 +246,39 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     with part("the best on all rows"):
         calibrator = fit_calibrator(spec, best[2], valid.label, train.classes)
         trained = replace(fit_model(frame, spec, best[1]), calibrator=calibrator)
-    return replace(trained, curves=curves, contest=contest)
+    return replace(trained, curves=curves, contest=contest, attempts=attempts)
+
+
+def _searched(
+    candidates: tuple[Family, ...], spec: UseCase, train: Rows, valid: Rows
+) -> tuple[tuple[Family, ...], tuple[Attempt, ...]]:
+    """Put the best that a search finds in the place of each candidate that is searched; also all that was tried."""
+    rules = spec.model.search
+    if rules is None:
+        return candidates, ()
+    metric = decisive_metric(spec)
+
+    def try_one(candidate: Family, report: Report) -> float:
+        fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
+        return score(metric, Scored(valid.label, fitted.predict(valid.matrix), spec.threshold))
+
+    best: list[Family] = []
+    tried: list[Attempt] = []
+    for candidate in candidates:
+        found, attempts = candidate, list[Attempt]()
+        if candidate.family in rules.ranges:
+            better = spec.greater_is_better[metric]
+            known = (candidate.model_dump_json(), rules.model_dump_json(exclude={"trials", "time"}), metric)
+            name = hashlib.sha256("\n".join((*known, _content(train), _content(valid))).encode()).hexdigest()
+            with part(f"searching {candidate.family}"):
+                found, attempts = search(candidate, rules, spec.model.seed, name, try_one, greater_is_better=better)
+        best.append(found)
+        tried += attempts
+    return tuple(best), tuple(tried)
+
+
+def _content(rows: Rows) -> str:
+    return hashlib.sha256(rows.matrix.tobytes() + rows.label.tobytes()).hexdigest()
 
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:

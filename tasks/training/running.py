@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ from tasks.stores.lake import Version
 from tasks.stores.places import Job
 from tasks.stores.progress import doing
 from tasks.stores.registry import KEPT_DAYS
+from tasks.stores.unfinished import keeping
 from tasks.training.cross_validation import fold_statistics
 from tasks.training.evaluating import evaluated, flat
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
+from tasks.training.learning import decisive_metric
 from tasks.training.packing import pack, training_rows
+from tasks.training.searching import Attempt
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
             "training",
         )
         rows = _rows(job, selected.table.version)
-        judged = evaluated(judge(rows, spec, champion), rows, spec)
+        with keeping(job.places.unfinished / job.name):
+            judged = evaluated(judge(rows, spec, champion), rows, spec)
         digest = None
         refitted = None
         if judged.judgement.outcome == "passed":
@@ -190,6 +194,19 @@ def _agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
     return replace(judged, judgement=changed)
 
 
+def _record_trials(job: Job, run: str, attempts: Sequence[Attempt], metric: str) -> None:
+    for each in attempts:
+        job.registry().log_trial(
+            run,
+            f"{each.family} trial {each.number}",
+            params={"family": each.family, **each.values},
+            metrics={metric: each.score, "seconds": each.seconds},
+            state=each.state,
+            start=each.start,
+            seconds=each.seconds,
+        )
+
+
 def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | None) -> None:
     registry, judgement = job.registry(), challenger.judgement
     params: dict[str, object] = {"outcome": judgement.outcome, "as_of": job.as_of.isoformat()}
@@ -201,6 +218,9 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
     metrics |= {"learnt_rows": judgement.learnt_rows, "holdout_rows": judgement.holdout_rows}
     curves = {}
     if judged.trained is not None:
+        attempts = judged.trained.attempts
+        metrics |= {f"trials_{state}": sum(e.state == state for e in attempts) for state in {e.state for e in attempts}}
+        _record_trials(job, challenger.run, attempts, decisive_metric(job.usecase.spec))
         if (start := judged.trained.start) is not None:
             params |= {"start": start.kind, "start.why": start.why}
             metrics |= {f"start_{name}": value for name, value in start.measured.items()}

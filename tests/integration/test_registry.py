@@ -177,3 +177,24 @@ def test_windows_are_logged_once_to_the_run_of_the_version_that_answered(
     assert [(each.step, each.value) for each in found] == [(0, 1000.0), (1, 1002.0), (2, 1003.0)]
     assert found[0].timestamp == datetime(2024, 1, 2, tzinfo=UTC).timestamp() * 1000
     assert MlflowClient(stack.mlflow).get_run(version.run).data.metrics["monitoring/labels_known"] == 0.99
+
+
+def test_a_trial_is_a_run_below_another_with_its_own_times(stack: Addresses) -> None:
+    from mlflow import MlflowClient
+
+    registry = Registry(stack.mlflow, "searches")
+    parent = registry.start_run("a training", {})
+    made = [
+        registry.log_trial(
+            parent, f"trial {state}", params={"leaves": 7}, metrics={"rmse": value}, state=state, start=1e9, seconds=2.5
+        )
+        for state, value in (("complete", 0.5), ("pruned", float("nan")), ("failed", float("nan")))
+    ]
+    client = MlflowClient(stack.mlflow)
+    found = client.search_runs([registry.experiment()], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert {run.info.run_id for run in found} == set(made)
+    first = client.get_run(made[0])
+    assert (first.data.params, first.data.metrics) == ({"leaves": "7"}, {"rmse": 0.5})
+    assert (first.info.start_time, first.info.end_time) == (10**12, 10**12 + 2500)
+    assert [client.get_run(run).info.status for run in made] == ["FINISHED", "FINISHED", "FAILED"]
+    assert [client.get_run(run).data.tags["driftwheel.trial"] for run in made] == ["complete", "pruned", "failed"]

@@ -1,0 +1,200 @@
+"""Search for the settings of a candidate with Optuna, so that a search that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from expectations.errors import TrainingError
+from expectations.families import Family, Report
+from expectations.searching import Range, Ranges, Search, changed
+from tasks.stores.progress import doing
+from tasks.stores.unfinished import kept_in
+
+if TYPE_CHECKING:
+    import optuna
+
+_STARTUP, _WARMUP_STEPS = 5, 3
+"""Trials that are drawn at random and never ended early, and steps of each before it may be."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A trial of a search.
+
+    Attributes
+    ----------
+    state : {"complete", "pruned", "failed"}
+    values : mapping of str to object
+        Field -> what was drawn for it.
+    score : float
+        The decisive metric on the validation rows; NaN where it was not reached.
+    start, seconds : float
+        Since 1970, and how long it took.
+    """
+
+    family: str
+    number: int
+    state: Literal["complete", "pruned", "failed"]
+    values: Mapping[str, object]
+    score: float
+    start: float
+    seconds: float
+
+
+def search(
+    candidate: Family,
+    rules: Search,
+    seed: int,
+    name: str,
+    try_one: Callable[[Family, Report], float],
+    *,
+    greater_is_better: bool,
+) -> tuple[Family, list[Attempt]]:
+    """Return the best of the candidates that were drawn, and all that were tried.
+
+    Each trial draws from a generator of its own, of the seed and its number, so that a search that goes on after a kill
+    tries the same as one that was never interrupted.
+
+    Parameters
+    ----------
+    name : str
+        Of the search: the same for the same rows, candidate and rules.
+    try_one : callable
+        Learns a candidate, reports as it learns, and returns its score.
+
+    Raises
+    ------
+    TrainingError
+        If no trial reached a finite score.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = _open(name, rules)
+    for left in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        study.tell(left.number, state=optuna.trial.TrialState.FAIL)  # whoever ran it is dead
+    ranges, sign = rules.ranges[candidate.family], -1.0 if greater_is_better else 1.0
+    while _goes_on(study, rules):
+        number = len(study.get_trials(deepcopy=False))
+        study.sampler = _sampler(rules, seed + number)
+        trial = study.ask()
+        drawn = changed(candidate, _draw(trial, ranges))
+        doing(f"trial {number + 1}{f' of {rules.trials}' if rules.trials else ''} of {candidate.family}")
+        try:
+            value = sign * try_one(drawn, _pruning(trial, drawn) if rules.prune else _silent)
+        except optuna.TrialPruned:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        except TrainingError as error:  # what was drawn cannot be learnt: the next one may
+            doing(str(error))
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            finite = math.isfinite(value)
+            state = optuna.trial.TrialState.COMPLETE if finite else optuna.trial.TrialState.FAIL
+            study.tell(trial, value if finite else None, state=state)
+    attempts = [_attempt(each, candidate.family, sign) for each in study.get_trials(deepcopy=False)]
+    complete = [each for each in attempts if each.state == "complete"]
+    if not complete:
+        raise TrainingError(
+            f"a finite score of one trial of {candidate.family} at least",
+            f"none of {len(attempts)}",
+            "Narrow `model.search.ranges`, or raise `model.validation`",
+        )
+    best = min(complete, key=lambda each: sign * each.score)
+    return changed(candidate, best.values), attempts
+
+
+def _open(name: str, rules: Search) -> optuna.Study:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    folder, storage = kept_in(), None
+    if folder is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            storage = JournalStorage(JournalFileBackend(str(folder / "searches.log")))
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=_WARMUP_STEPS)
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        direction="minimize",
+        load_if_exists=True,
+        pruner=pruner if rules.prune else optuna.pruners.NopPruner(),
+    )
+
+
+def _sampler(rules: Search, seed: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler, each of its settings given: Optuna changes what it takes without."""
+    import optuna
+
+    if rules.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=seed,
+            multivariate=True,
+            group=False,
+            n_startup_trials=_STARTUP,
+            n_ei_candidates=24,
+            constant_liar=False,
+        )
+
+
+def _goes_on(study: optuna.Study, rules: Search) -> bool:
+    known = study.get_trials(deepcopy=False)
+    if rules.trials is not None and len(known) >= rules.trials:
+        return False
+    spent = sum(each.duration.total_seconds() for each in known if each.duration is not None)
+    return rules.time is None or spent < rules.time.approximate_seconds
+
+
+def _draw(trial: optuna.Trial, ranges: Ranges) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for field, values in ranges.items():
+        if not isinstance(values, Range):
+            found[field] = json.loads(trial.suggest_categorical(field, [json.dumps(each) for each in values]))
+        elif values.whole:
+            found[field] = trial.suggest_int(field, int(values.low), int(values.high), log=values.log)
+        else:
+            found[field] = trial.suggest_float(field, values.low, values.high, log=values.log)
+    return found
+
+
+def _pruning(trial: optuna.Trial, candidate: Family) -> Report:
+    """Return what ends a trial that goes worse than most did at the same step."""
+    import optuna
+
+    def report(step: int, values: Mapping[str, float]) -> None:
+        loss = candidate.progress(values)
+        if loss is None or not math.isfinite(loss):
+            return
+        trial.report(loss, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    return report
+
+
+def _silent(_: int, __: Mapping[str, float]) -> None:
+    """Report nothing."""
+
+
+def _attempt(trial: Any, family: str, sign: float) -> Attempt:  # noqa: ANN401 - a frozen trial of Optuna's
+    states: dict[str, Literal["complete", "pruned"]] = {"COMPLETE": "complete", "PRUNED": "pruned"}
+    values = {field: json.loads(value) if isinstance(value, str) else value for field, value in trial.params.items()}
+    return Attempt(
+        family,
+        trial.number,
+        states.get(trial.state.name, "failed"),
+        values,
+        sign * trial.value if trial.state.name == "COMPLETE" else math.nan,
+        trial.datetime_start.timestamp() if trial.datetime_start else time.time(),
+        trial.duration.total_seconds() if trial.duration else 0.0,
+    )

@@ -1,0 +1,136 @@
+"""A search draws candidates within their ranges, ends the hopeless early, and goes on after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expectations.errors import TrainingError, UseCaseError
+from expectations.families import Family, Report
+from expectations.loading import load_use_case
+from expectations.searching import Search
+from tasks.modelling.boosted_trees import LightGBM
+from tasks.stores.unfinished import keeping
+from tasks.training.learning import learn
+from tasks.training.searching import Attempt, search
+from tests.unit.test_training import rows
+
+Make = Callable[..., Path]
+BEGIN = LightGBM(family="lightgbm", rounds=20, patience=None)
+RANGES: dict[str, Any] = {
+    "leaves": {"low": 2, "high": 64, "log": True},
+    "learning_rate": {"low": 0.01, "high": 0.5},
+    "params.max_bin": (63, 255),
+}
+
+
+def rules(**fields: Any) -> Search:
+    return Search.model_validate({"ranges": {"lightgbm": RANGES}, "trials": 12, **fields})
+
+
+def bowl(candidate: Family, report: Report) -> float:
+    assert isinstance(candidate, LightGBM)
+    loss = abs(candidate.leaves - 20) / 20 + abs(candidate.learning_rate - 0.1)
+    for step in range(8):
+        report(step, {"valid_l2": loss})
+    return loss
+
+
+def run(asked: Search, try_one: Callable[[Family, Report], float] = bowl) -> tuple[Family, list[Attempt]]:
+    return search(BEGIN, asked, 3, "a search", try_one, greater_is_better=False)
+
+
+def known(attempts: list[Attempt]) -> list[tuple[object, ...]]:
+    return [(each.number, dict(each.values), each.state) for each in attempts]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_it_returns_the_best_it_drew_the_same_for_the_same_seed(sampler: str) -> None:
+    best, attempts = run(rules(sampler=sampler))
+    complete = [each for each in attempts if each.state == "complete"]
+    assert isinstance(best, LightGBM)
+    assert bowl(best, lambda *_: None) == pytest.approx(min(each.score for each in complete))
+    assert len(attempts) == 12
+    for each in attempts:
+        assert 2 <= each.values["leaves"] <= 64  # type: ignore[operator] # a number
+        assert each.values["params.max_bin"] in (63, 255)
+    assert best.params == {
+        "max_bin": next(e for e in complete if e.score == min(c.score for c in complete)).values["params.max_bin"]
+    }
+    assert known(run(rules(sampler=sampler))[1]) == known(attempts)
+
+
+def test_trials_that_go_worse_than_most_end_early() -> None:
+    states = [each.state for each in run(rules(trials=20))[1]]
+    assert "pruned" not in states[:5]
+    assert "pruned" in states[5:]
+    assert {each.state for each in run(rules(trials=20, prune=False))[1]} == {"complete"}
+
+
+def test_after_a_kill_it_goes_on_as_if_there_was_none(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    tried: list[int] = []
+
+    def dies(candidate: Family, report: Report) -> float:
+        tried.append(0)
+        if len(tried) == 7:
+            raise Killed
+        return bowl(candidate, report)
+
+    with pytest.raises(Killed), keeping(tmp_path / "unfinished"):
+        run(rules(prune=False), dies)
+    tried.clear()
+    with keeping(tmp_path / "unfinished"):
+        again = run(rules(prune=False), lambda *given: (tried.append(0), bowl(*given))[1])
+    assert not (tmp_path / "unfinished").exists()
+    assert len(tried) == 5  # six were known, and the killed one counts as tried
+    assert [each.state for each in again[1]] == ["complete"] * 6 + ["failed"] + ["complete"] * 5
+    whole = run(rules(prune=False))[1]
+    assert [each.values for each in again[1][:7]] == [each.values for each in whole[:7]]
+
+
+def test_time_ends_it_too() -> None:
+    assert len(run(rules(trials=None, time="1s", prune=False), lambda *_: __import__("time").sleep(0.3) or 1.0)[1]) == 4
+
+
+def test_where_nothing_could_be_learnt_it_says_so() -> None:
+    def refuses(*_: object) -> float:
+        raise TrainingError("a", "b", "c")
+
+    with pytest.raises(TrainingError, match="one trial of lightgbm at least; found none of 3"):
+        run(rules(trials=3), refuses)
+
+
+def test_the_best_that_is_found_competes_and_is_judged(make_use_case: Make) -> None:
+    changes = {
+        "model.search": {"ranges": {"lightgbm": {"leaves": {"low": 2, "high": 31}}}, "trials": 4},
+        "model.candidates": [{"family": "lightgbm", "rounds": 20, "leaves": 2, "patience": None}],
+    }
+    spec = load_use_case(str(make_use_case(changes=changes))).spec
+    trained = learn(rows(load_use_case(str(make_use_case("again", changes=changes))), "2011-03-01"), spec)
+    complete = [each for each in trained.attempts if each.state == "complete"]
+    best = min(complete, key=lambda each: each.score)
+    assert len(trained.attempts) == 4
+    assert isinstance(trained.recipe, LightGBM)
+    assert trained.recipe.leaves == best.values["leaves"]
+    assert trained.contest["lightgbm"] == pytest.approx(best.score)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "why"),
+    [
+        ({"lightgbm": {"leafs": {"low": 2, "high": 3}}}, r"lightgbm\.leafs: lightgbm has no such field"),
+        ({"lightgbm": {"leaves": {"low": 1, "high": 3}}}, r"lightgbm\.leaves: 1: .*greater than or equal to 2"),
+        ({"lightgbm": {"leaves": {"low": 5, "high": 3}}}, "low must be less than high; found 5 and 3"),
+        ({"lightgbm": {"params.max_bins": [63, 255]}}, r"params\.max_bins: 63: LightGBM has no such|write max_bin"),
+        ({"linear": {"l2": {"low": 0.1, "high": 3.0}}}, "one candidate of this family to begin with; found none"),
+    ],
+)
+def test_ranges_that_cannot_be_are_refused_before(make_use_case: Make, ranges: dict[str, Any], why: str) -> None:
+    with pytest.raises(UseCaseError, match=why):
+        load_use_case(str(make_use_case(changes={"model.search": {"ranges": ranges}})))
