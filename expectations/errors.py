@@ -153,7 +153,7 @@ class ReleaseError(DriftwheelError):
 
 
 class OvertakenError(ReleaseError):
-    """Somebody wished for another release meanwhile: theirs stands."""
+    """Another release was asked for meanwhile: that one stands."""
 
 
 class ReportError(DriftwheelError):

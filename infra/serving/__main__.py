@@ -24,11 +24,11 @@ import uvloop
 from expectations.errors import StorageError
 from infra.serving.access import Access, is_loopback
 from infra.serving.app import Service
-from infra.serving.board import Board
 from infra.serving.connections import IDLE_SECONDS, ConnectionLimits, Crowd, connection_class, cut_late
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.predicting import Limits
+from infra.serving.workers import Workers
 from tasks.stores.releases import Releases
 
 _SWITCH_SECONDS = 0.0005
@@ -98,7 +98,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--board", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--workers-folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if min(options.max_connections, options.max_connections_per_address) < 1:
         parser.error("expected at least one connection")
@@ -162,12 +162,12 @@ def _serve(options: argparse.Namespace) -> None:
     except StorageError as error:
         _log.error("%s", error)
         sys.exit(_NOT_STARTED)
-    board = Board(options.board, options.worker) if options.board else None
+    workers = Workers(options.workers_folder, options.worker) if options.workers_folder else None
     service = Service(
-        Mounts(Releases(options.releases), board, options.most_rows),
+        Mounts(Releases(options.releases), workers, options.most_rows),
         journal,
         Access(options.keys, loopback=is_loopback(options.host)),
-        board,
+        workers,
         Limits(options.most_bytes, options.answer_unlogged),
         Crowd(ConnectionLimits(options.max_connections, options.max_connections_per_address)),
         options.token.read_text(encoding="ascii") if options.token else "",
@@ -239,11 +239,11 @@ def _supervise(options: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    with tempfile.TemporaryDirectory(prefix="driftwheel-board-") as board:
+    with tempfile.TemporaryDirectory(prefix="driftwheel-workers-") as folder:
 
         def start(worker: int) -> subprocess.Popen[bytes]:
             command = [sys.executable, "-m", "infra.serving", *sys.argv[1:]]
-            command += ["--worker", str(worker), "--parent", str(os.getpid()), "--board", board]
+            command += ["--worker", str(worker), "--parent", str(os.getpid()), "--workers-folder", folder]
             return subprocess.Popen(command)
 
         workers = {worker: start(worker) for worker in range(options.workers)}

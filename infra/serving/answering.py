@@ -14,11 +14,11 @@ import numpy as np
 from expectations.families import Matrix, Score
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.faults import trace
-from infra.serving.mounts import Model
-from infra.serving.noise import random_texts
+from infra.serving.models import Model
 from infra.serving.protocol import Media, Reader, Row
-from infra.serving.stamps import present_instant
+from infra.serving.random_ids import random_texts
 from infra.serving.steps import Steps
+from infra.serving.timestamps import present_instant
 from tasks.stores.journal import Origin, Predictions, Shadows, pack
 
 OUTPUTS = ("default", "label", "probabilities")
@@ -255,14 +255,14 @@ def names_of(by: Model | Sequence[Model]) -> tuple[str, ...]:
 def count(runs: Sequence[Run], champion: Model) -> None:
     """Count what models did; on the event loop alone, where nothing else counts meanwhile."""
     for run in runs:
-        tally = run.model.tally
+        counters = run.model.counters
         if run.values is None:
-            tally.failures += 1
+            counters.failures += 1
             continue
-        tally.requests += 1
-        tally.rows += len(run.values)
-        tally.expected += champion.cost.of(len(run.values))
-        tally.seconds.add(run.seconds)
+        counters.requests += 1
+        counters.rows += len(run.values)
+        counters.expected += champion.cost.of(len(run.values))
+        counters.seconds.add(run.seconds)
 
 
 def _predict(

@@ -22,19 +22,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.identity import PROOF, prove
-from infra.serving import documentation
+from infra.serving import docs_page, documentation
 from infra.serving.access import OPEN_PATHS, Access
 from infra.serving.bad_requests import BadRequestError
-from infra.serving.beside import Beside, BusyError
-from infra.serving.board import POLL_SECONDS as BOARD_SECONDS
-from infra.serving.board import Board
 from infra.serving.connections import ConnectionLimits, Crowd
+from infra.serving.counters import BOUNDS, exposition
 from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.explaining import explain
 from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Mount, Mounts
+from infra.serving.offloading import BusyError, Offloader
 from infra.serving.predicting import Limits, Predictions
 from infra.serving.protocol import MEDIA, Media
 from infra.serving.replies import (
@@ -52,9 +51,10 @@ from infra.serving.replies import (
     unavailable,
     unwritable,
 )
-from infra.serving.stamps import present_instant
 from infra.serving.steps import in_turn
-from infra.serving.tallies import BOUNDS, exposition
+from infra.serving.timestamps import present_instant
+from infra.serving.workers import POLL_SECONDS as WORKERS_SECONDS
+from infra.serving.workers import Workers
 from tasks.stores.journal import Feedback, pack
 from tasks.stores.keys import Scope as KeyScope
 
@@ -85,7 +85,7 @@ class Service:
     mounts : Mounts
     journal : Journal
     access : Access
-    board : Board, optional
+    workers : Workers, optional
         Where there are other workers.
     limits : Limits, optional
     crowd : Crowd, optional
@@ -99,17 +99,17 @@ class Service:
         mounts: Mounts,
         journal: Journal,
         access: Access,
-        board: Board | None = None,
+        workers: Workers | None = None,
         limits: Limits | None = None,
         crowd: Crowd | None = None,
         token: str = "",
     ) -> None:
-        self.mounts, self.journal, self.access, self.board = mounts, journal, access, board
+        self.mounts, self.journal, self.access, self.workers = mounts, journal, access, workers
         self.limits, self.crowd, self._token = limits or Limits(), crowd or Crowd(ConnectionLimits()), token
         self.every_second: list[Callable[[], object]] = []
         self._sealed, self._started = 0, time.time()
         self.predictions = Predictions(mounts, journal, access, self.limits)
-        self._writing, self._description = Beside(_MAX_WRITING), _Description((), b"", "")
+        self._writing, self._description = Offloader(_MAX_WRITING), _Description((), b"", "")
         rest = Starlette(
             routes=[
                 Route("/livez", lambda _: PlainTextResponse("ok\n")),
@@ -151,11 +151,11 @@ class Service:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self.mounts.announce = self._say
         await self.mounts.reconcile()
-        if self.board is not None:  # not before this worker serves what the others do
+        if self.workers is not None:  # not before this worker serves what the others do
             self._say()
             # for the first agreement alone: what cannot be loaded is tried again while others are answered
             while any(mount.pending and not mount.generation for mount in self.mounts.by_name.values()):
-                await asyncio.sleep(BOARD_SECONDS)
+                await asyncio.sleep(WORKERS_SECONDS)
                 await self.mounts.reconcile()
                 self._say()
         # apart from each other: a bundle that takes long to load holds back neither keys nor segments
@@ -170,7 +170,7 @@ class Service:
 
     async def _keep(self, step: Callable[[], Awaitable[None]], least_seconds: float) -> None:
         while True:
-            await asyncio.sleep(max(least_seconds, POLL_SECONDS if self.board is None else BOARD_SECONDS))
+            await asyncio.sleep(max(least_seconds, POLL_SECONDS if self.workers is None else WORKERS_SECONDS))
             try:
                 await step()
                 self._say()
@@ -181,8 +181,8 @@ class Service:
 
     async def _reconcile(self) -> None:
         await self.mounts.reconcile()
-        if self.board is not None:
-            self._seal_if_asked(self.board)
+        if self.workers is not None:
+            self._seal_if_asked(self.workers)
 
     async def _tidy(self) -> None:
         self.access.refresh()
@@ -205,30 +205,30 @@ class Service:
 
     def _counts(self) -> dict[str, Any]:
         return {
-            "tallies": {name: mount.tally.to_dict() for name, mount in self.mounts.by_name.items()},
+            "counters": {name: mount.counters.to_dict() for name, mount in self.mounts.by_name.items()},
             "refusals": {str(status): count for status, count in self.access.refusals.items()},
             "closed": self.crowd.closed,
         }
 
     def _counted(self) -> dict[str, Any]:
-        """Return what all workers counted; what is told here is on the board first, so that it is never less later."""
-        if self.board is None:
+        """Return what all workers counted; this worker's is in its file first, so that it is never less later."""
+        if self.workers is None:
             return self._counts()
         with contextlib.suppress(OSError):  # a full disk is in the log and in `trouble`, and this must go on telling it
             self._say()
-        return self.board.counted(self._counts())
+        return self.workers.counted(self._counts())
 
     def _say(self) -> None:
-        if self.board is not None:
-            self.board.say(self._state(), self._counts())
+        if self.workers is not None:
+            self.workers.say(self._state(), self._counts())
 
     def _states(self) -> list[dict[str, Any]]:
         """Return what every worker says; this one first, and those that have not spoken yet left out."""
-        others = self.board.others() if self.board is not None else []
+        others = self.workers.others() if self.workers is not None else []
         return [self._state(), *(other for other in others if other)]
 
-    def _seal_if_asked(self, board: Board) -> None:
-        token = board.asked_to_seal()
+    def _seal_if_asked(self, workers: Workers) -> None:
+        token = workers.asked_to_seal()
         if token > self._sealed:
             self.journal.seal()
             self._sealed = token
@@ -294,17 +294,17 @@ class Service:
         return JSONResponse({"ready": ready, "waiting_for": lacking}, 200 if ready else 503)
 
     async def _version(self, _: Request) -> Response:
-        states, tallies, usecases = self._states(), self._counted()["tallies"], {}
+        states, counters, usecases = self._states(), self._counted()["counters"], {}
         for name in self.mounts.by_name:
             said = [state["mounts"][name] for state in states if name in state["mounts"]]
             oldest = min(said, key=lambda each: (int(each["generation"]), not each["trouble"]))
             refused = {bundle: why for each in said for bundle, why in each["refused"].items()}
-            usecases[name] = {**oldest, "refused": refused, "models": _bounded(tallies[name]["models"])}
+            usecases[name] = {**oldest, "refused": refused, "models": _bounded(counters[name]["models"])}
         troubles = sorted({state["trouble"] for state in states} - {""})
         return JSONResponse(
             {
                 "service": SERVICE_VERSION,
-                "instance": self.journal.instance if self.board is None else self.board.folder.name,
+                "instance": self.journal.instance if self.workers is None else self.workers.folder.name,
                 "started": min(state["started"] for state in states),
                 "workers": len(states),
                 "open": self.access.open,
@@ -316,13 +316,13 @@ class Service:
     async def _metrics(self, _: Request) -> Response:
         states = self._states()
         counted, names = self._counted(), list(self.mounts.by_name)
-        tallies = {name: counted["tallies"][name] for name in names}
+        counters = {name: counted["counters"][name] for name in names}
         journal = {
             "open_bytes": sum(state["open_bytes"] for state in states),
             "writable": not any(state["trouble"] for state in states),
         }
         described = {name: self.mounts.by_name[name].describe() for name in names}
-        write = partial(_expose, tallies, described, journal, counted["refusals"], counted["closed"])
+        write = partial(_expose, counters, described, journal, counted["refusals"], counted["closed"])
         return Response(await self._writing.result(write, 0), media_type=CONTENT_TYPE_LATEST)
 
     async def _openapi(self, _: Request) -> Response:
@@ -331,8 +331,8 @@ class Service:
     async def _docs(self, request: Request) -> Response:
         port = (request.scope.get("server") or ("", 0))[1]
         scheme, host = request.headers.get("x-forwarded-proto", "http"), request.headers.get("host", "")
-        address = documentation.address_of(scheme, host, port)
-        page = (await self._described()).page.replace(documentation.ADDRESS, address)
+        address = docs_page.address_of(scheme, host, port)
+        page = (await self._described()).page.replace(docs_page.ADDRESS, address)
         return HTMLResponse(page, headers=_PAGE_HEADERS)
 
     async def _described(self) -> _Description:
@@ -344,7 +344,7 @@ class Service:
 
             def write() -> _Description:
                 described = _encode(documentation.openapi(served, self.mounts.most_rows, needs_key=needs_key))
-                return _Description(key, described, documentation.page(served, needs_key=needs_key))
+                return _Description(key, described, docs_page.page(served, needs_key=needs_key))
 
             self._description = await self._writing.result(write, 0)
         return self._description
@@ -355,22 +355,22 @@ class Service:
         self.journal.seal(request.query_params.get("usecase"))
         deadline = time.monotonic() + _SEAL_SECONDS
         while self.journal.closing() and time.monotonic() < deadline:  # a sync is on its way
-            await asyncio.sleep(BOARD_SECONDS / 2)
+            await asyncio.sleep(WORKERS_SECONDS / 2)
         if self.journal.closing():
             body = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "a segment could not be closed"}
             return JSONResponse(body, 503, headers={"retry-after": str(RETRY_SECONDS)})
-        if self.board is not None:
+        if self.workers is not None:
             token = time.monotonic_ns()
-            self.board.ask_to_seal(token)
-            self._seal_if_asked(self.board)
+            self.workers.ask_to_seal(token)
+            self._seal_if_asked(self.workers)
             self._say()
             # one that has not spoken yet has answered nothing; one that sealed later than asked has sealed
-            while any(other["sealed"] < token for other in self.board.others() if other):
+            while any(other["sealed"] < token for other in self.workers.others() if other):
                 if time.monotonic() > deadline:
                     return JSONResponse(
                         {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "a worker did not close its segments"}, 503
                     )
-                await asyncio.sleep(BOARD_SECONDS / 2)
+                await asyncio.sleep(WORKERS_SECONDS / 2)
         return JSONResponse({"sealed": request.query_params.get("usecase") or "all"})
 
     async def _feedback(self, request: Request) -> Response:
@@ -381,17 +381,17 @@ class Service:
             return JSONResponse(why, status)
         manifest = mount.champion.bundle.manifest
         if not manifest.accepts_feedback:
-            mount.tally.error("bad_feedback")
+            mount.counters.error("bad_feedback")
             why_not = f"{mount.usecase} takes no feedback: its use case says `feedback: {{accept: false}}`"
             return Response(error_body("PERMISSION_DENIED", why_not), 403)
         try:
             body, _ = await self._body(request, mount, min(_MAX_FEEDBACK_BYTES, self.limits.body), "json")
             labels = read_feedback(body, manifest)
         except BadRequestError as error:
-            mount.tally.error("bad_feedback")
+            mount.counters.error("bad_feedback")
             return _refusal(error)
         except BusyError:
-            mount.tally.error("busy")
+            mount.counters.error("busy")
             raise
         sender = self.access.sender(request.scope["headers"])
         record = Feedback(present_instant(), list(labels), list(labels.values()), sender)
@@ -423,14 +423,14 @@ class Service:
             found = await self.predictions.explaining.result(partial(explain, champion, rows, params), len(content))
             return Response(_encode(found))
         except BadRequestError as error:
-            mount.tally.error("bad_explain")
+            mount.counters.error("bad_explain")
             return _refusal(error)
         except BusyError:
-            mount.tally.error("busy")
+            mount.counters.error("busy")
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one, without the values it may name
             _log.error("a request could not be explained: %s", trace(error))
-            mount.tally.error("internal")
+            mount.counters.error("internal")
             return Response(error_body("INTERNAL_ERROR", "see the service's log"), 500)
 
 

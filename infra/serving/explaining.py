@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from infra.serving.bad_requests import BadRequestError
-from infra.serving.mounts import Model
+from infra.serving.models import Model
 from infra.serving.protocol import Row
 
 MAX_ROWS = 100

@@ -1,6 +1,6 @@
 """What the service serves: bundles loaded beside the old ones, proved, then swapped in by one assignment.
 
-With several workers a swap has two steps: each loads and proves, and says so on the board; when all living ones have,
+With several workers a swap has two steps: each loads and proves, and says so in a file; when all living ones have,
 all swap at the same instant.
 """
 
@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from typing import Any, Literal
 
 from expectations.errors import BundleError, StateError, StorageError
-from expectations.families import Matrix, Score, Scores
-from infra.serving.board import SETTLE_SECONDS, Board
-from infra.serving.protocol import Reader, Row
-from infra.serving.tallies import ModelTally, Tally
-from tasks.bundles.bundle import Bundle, Manifest, load_bundle
-from tasks.deployment.sharing import entity_columns, place_of
-from tasks.modelling.predictors import processor_seconds
-from tasks.preprocessing.rows import RowExecutor
+from infra.serving.counters import Counters
+from infra.serving.models import Model, check_signature, make_ready
+from infra.serving.workers import SETTLE_SECONDS, Workers
+from tasks.bundles.bundle import Manifest, load_bundle
+from tasks.deployment.sharing import entity_columns
 from tasks.stores.releases import Desired, Releases, Served
 
 _log = logging.getLogger("driftwheel.serving")
@@ -34,68 +28,8 @@ _PATIENCE_SECONDS = 20.0
 _AGAIN_SECONDS = 1.0
 _AWAY = "the folder of releases is away"
 _UNREADABLE = "the desired state cannot be read"
-_KEPT_TALLIES = 8
-_MEASURED_ROWS, _FEW_ROWS = 100, 4
+_KEPT_COUNTERS = 8
 _THAW_EVERY = 8
-
-
-class Cost(NamedTuple):
-    """Processor seconds a model takes for one row, and for some: once for all of them and for each."""
-
-    one: float
-    all: float
-    each: float
-
-    def of(self, rows: int) -> float:
-        """Return what `rows` rows take."""
-        return self.one if rows == 1 else self.all + self.each * rows
-
-
-@dataclass(frozen=True)
-class Model:
-    """A proved bundle, ready to answer."""
-
-    version: str
-    bundle: Bundle
-    reader: Reader
-    executor: RowExecutor
-    """Of checked rows."""
-    tally: ModelTally
-    entity: tuple[str, ...]
-    """Attributes of a row that say whom it is about: the key without the clock."""
-    row_seconds: float
-    """What its trees or network take for a row, of many."""
-    feature_seconds: float
-    """What its feature program takes for a row."""
-    cost: Cost
-    """What it takes of the processor, as measured when it was loaded."""
-    explainable: bool = True
-    """Whether contributions of features add up to its predictions."""
-    outputs: int = 1
-    """Scores of a row."""
-    names: tuple[str, ...] = ()
-    """Classes in the order of its probabilities, where answers name them: not of labels that are 0 and 1."""
-
-    def predict(self, rows: Sequence[Row]) -> list[Score]:
-        """Predict checked rows."""
-        predictor = self.bundle.predictor
-        if len(rows) == 1:
-            return [predictor.predict_row(self.executor.one(rows[0]))]
-        if not rows:
-            return []
-        return self.predict_features(self.executor.matrix(rows))
-
-    def predict_features(self, features: Matrix) -> list[Score]:
-        """Predict rows of features, shape (n_rows, n_features)."""
-        found: list[Score] = self.bundle.predictor.predict(features).tolist()
-        return found
-
-    def share(self, row: Row) -> float:
-        """Return where the row's entity falls in [0, 1): the same for the same entity, always and everywhere."""
-        values = [getattr(row, field) for field in self.entity]
-        if all(value is None for value in values):  # about nobody: the row itself decides
-            values = [row]
-        return place_of(values)
 
 
 @dataclass(frozen=True)
@@ -109,7 +43,7 @@ class Pending:
     share: float
     watched: bool
     stands_in: bool
-    """Whether the champion is the one before, as the wished one cannot be had."""
+    """Whether the champion is the one before, as the desired one cannot be had."""
     at: float
     """When it was ready, by the machine's monotonic clock."""
 
@@ -128,7 +62,7 @@ class Mount:
     """Whether somebody judges the candidate."""
     previous: Model | None = None
     stands_in: bool = False
-    """Whether the champion is the one before, since a cold start at which the wished one could not be had."""
+    """Whether the champion is the one before, since a cold start at which the desired one could not be had."""
     swaps: int = 0
     wanted: bool = False
     """Whether a champion is desired."""
@@ -143,7 +77,7 @@ class Mount:
     pending: Pending | None = None
     stamp: tuple[int, int] = (0, 0)
     """Of the desired state that was read last."""
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
 
     def describe(self) -> dict[str, Any]:
         """Return what `/version` says."""
@@ -203,14 +137,14 @@ class Mounts:
     Parameters
     ----------
     releases : Releases
-    board : Board, optional
+    workers : Workers, optional
         Of the other workers of this service.
     most_rows : int
         Rows a request may have.
     """
 
-    def __init__(self, releases: Releases, board: Board | None = None, most_rows: int = 10_000) -> None:
-        self.releases, self.board, self.most_rows = releases, board, most_rows
+    def __init__(self, releases: Releases, workers: Workers | None = None, most_rows: int = 10_000) -> None:
+        self.releases, self.workers, self.most_rows = releases, workers, most_rows
         self.announce: Callable[[], None] = lambda: None
         """Called when something is ready for a swap, so that the other workers learn of it at once."""
         self.by_name: dict[str, Mount] = {}
@@ -231,7 +165,7 @@ class Mounts:
         return self.looked and tried and (answering or not self.unserved())
 
     def prepared(self) -> dict[str, tuple[int, float]]:
-        """Return, for the board, which generation of each use case is ready here and since when."""
+        """Return, for the other workers, which generation of each use case is ready here and since when."""
         return {
             name: (0, 0.0)  # it lacks something still: the others wait for it, as they do for one that hangs
             if mount.again_at is not None
@@ -295,11 +229,11 @@ class Mounts:
 
     def _agree(self, mount: Mount, pending: Pending) -> None:
         """Swap once every living worker is ready; all at the same instant."""
-        if self.board is None:
+        if self.workers is None:
             mount.adopt()
             return
         latest = pending.at
-        for other in self.board.others():
+        for other in self.workers.others():
             generation, at = other.get("prepared", {}).get(mount.usecase, (0, 0.0))
             if generation != pending.generation:
                 if time.monotonic() - pending.at < _PATIENCE_SECONDS:
@@ -316,7 +250,7 @@ class Mounts:
 
     async def _prepare(self, mount: Mount, desired: Desired, *, again: bool) -> Pending:
         if not again:
-            mount.refused = {}  # a new wish: what was refused before may have been corrected
+            mount.refused = {}  # a new desired state: what was refused before may have been corrected
         said, mount.trouble, mount.again_at = mount.trouble, "", None
         champion = await self._model(mount, desired.champion, desired) if desired.champion else None
         stands_in = champion is None and mount.champion is None and desired.previous is not None
@@ -330,22 +264,22 @@ class Mounts:
         watched = self.releases.watched(mount.usecase)
         return Pending(desired.generation, champion, candidate, mode, share, watched, stands_in, time.monotonic())
 
-    async def _model(self, mount: Mount, wish: Served, desired: Desired) -> Model | None:
+    async def _model(self, mount: Mount, wanted: Served, desired: Desired) -> Model | None:
         for model in (mount.champion, mount.candidate, mount.previous):
-            if model is not None and model.bundle.digest == wish.bundle:
-                return replace(model, version=wish.version)
-        if wish.bundle in mount.refused:
+            if model is not None and model.bundle.digest == wanted.bundle:
+                return replace(model, version=wanted.version)
+        if wanted.bundle in mount.refused:
             return None
         try:
-            return await asyncio.to_thread(self._load, mount, wish, desired)
+            return await asyncio.to_thread(self._load, mount, wanted, desired)
         except (StorageError, OSError) as error:  # a disk that is away for a while: what can be served is, and again
             said = error.found if isinstance(error, StorageError) else error.strerror or error
-            mount.trouble = f"bundle {wish.bundle[:12]}: {said}"
+            mount.trouble = f"bundle {wanted.bundle[:12]}: {said}"
             mount.again_at = time.monotonic() + _AGAIN_SECONDS
             return None
         except Exception as error:  # noqa: BLE001 - whatever a bundle does: it is refused, said, and the old serves on
-            mount.refused[wish.bundle] = str(error) if isinstance(error, BundleError) else type(error).__name__
-            _log.error("%s refuses bundle %s: %s", mount.usecase, wish.bundle[:12], mount.refused[wish.bundle])
+            mount.refused[wanted.bundle] = str(error) if isinstance(error, BundleError) else type(error).__name__
+            _log.error("%s refuses bundle %s: %s", mount.usecase, wanted.bundle[:12], mount.refused[wanted.bundle])
             return None
 
     def _secret_for(self, manifest: Manifest) -> bytes | None:
@@ -359,24 +293,24 @@ class Mounts:
             )
         return secret
 
-    def _load(self, mount: Mount, wish: Served, desired: Desired) -> Model:
-        bundle = load_bundle(self.releases.bundle(mount.usecase, wish.bundle), wish.bundle)
+    def _load(self, mount: Mount, wanted: Served, desired: Desired) -> Model:
+        bundle = load_bundle(self.releases.bundle(mount.usecase, wanted.bundle), wanted.bundle)
         manifest = bundle.manifest
         if manifest.usecase != mount.usecase:
             raise BundleError(f"a bundle of {mount.usecase}", f"one of {manifest.usecase}", "Deploy the right one")
-        returns = mount.stands_in and wish == desired.champion  # to the inputs clients knew before
+        returns = mount.stands_in and wanted == desired.champion  # to the inputs clients knew before
         if mount.champion is not None and not desired.new_signature and not returns:
             check_signature(mount.champion.bundle.manifest, manifest)
         ready = make_ready(bundle, self.most_rows, self._secret_for(manifest))
         fields = ready.reader.fields
         entity = [fields[name] for name in entity_columns(manifest) if name in fields]
-        mount.tally.forget(_KEPT_TALLIES, mount.in_use())
+        mount.counters.forget(_KEPT_COUNTERS, mount.in_use())
         return Model(
-            wish.version,
+            wanted.version,
             bundle,
             ready.reader,
             ready.executor,
-            mount.tally.model(bundle.digest, wish.version),
+            mount.counters.model(bundle.digest, wanted.version),
             tuple(entity or fields.values()),
             ready.row_seconds,
             ready.feature_seconds,
@@ -384,92 +318,4 @@ class Mounts:
             ready.explainable,
             manifest.problem.outputs(manifest.classes),
             manifest.problem.names(manifest.answers),
-        )
-
-
-class Ready(NamedTuple):
-    """What a bundle needs to answer requests; see `Model`."""
-
-    reader: Reader
-    executor: RowExecutor
-    row_seconds: float
-    feature_seconds: float
-    cost: Cost
-    explainable: bool
-
-
-def make_ready(bundle: Bundle, most_rows: int, secret: bytes | None = None) -> Ready:
-    """Make what reads requests and rows for a bundle, and prove it on the golden rows.
-
-    Parameters
-    ----------
-    secret : bytes, optional
-        As of `Reader`.
-
-    Raises
-    ------
-    BundleError
-        If a golden prediction differs.
-    """
-    manifest, kinds = bundle.manifest, {column.name: column.kind for column in bundle.program.inputs}
-    columns = [
-        column.model_copy(update={"type": "instant"})
-        if column.type == "text" and kinds.get(column.name) == "instant"
-        else column
-        for column in manifest.columns
-    ]
-    reader = Reader(columns, manifest.clock, manifest.timezone, most_rows, secret)
-    executor = bundle.program.compile(reader.readings(bundle.program))
-    bundle.prove(
-        RowExecutor(
-            lambda row: executor.one(reader.row(row)),
-            lambda rows: executor.many(map(reader.row, rows)),
-            executor.width,
-        )
-    )
-    golden, expected = bundle.golden()
-    rows = list(itertools.islice(itertools.cycle(map(reader.row, golden)), _MEASURED_ROWS))
-    features, predictor = executor.matrix(rows), bundle.predictor
-    scoring = processor_seconds(lambda: predictor.predict(features)) / _MEASURED_ROWS
-    program = processor_seconds(lambda: executor.matrix(rows)) / _MEASURED_ROWS
-    one = processor_seconds(lambda: predictor.predict_row(executor.one(rows[0])))
-    few = processor_seconds(lambda: predictor.predict(executor.matrix(rows[:_FEW_ROWS])))
-    cost = Cost(one, max(0.0, few - _FEW_ROWS * (scoring + program)), scoring + program)
-    return Ready(reader, executor, scoring, program, cost, _adds_up(bundle, features[:_FEW_ROWS], expected[:_FEW_ROWS]))
-
-
-def _adds_up(bundle: Bundle, features: Matrix, expected: Scores) -> bool:
-    """Whether contributions are shares of the predictions: not with every objective and kind of trees."""
-    if bundle.predictor.explains == "prediction":
-        return True  # shares of the difference to a row of zeros, made from predictions
-    try:
-        scores = bundle.predictor.contributions(features).sum(axis=-1)
-    except BundleError:  # trees with models in their leaves have none
-        return False
-    found = bundle.manifest.problem.link(scores)
-    return bool(np.allclose(found[: len(expected)], expected, rtol=1e-6, atol=1e-9))
-
-
-def check_signature(now: Manifest, new: Manifest) -> None:
-    """Hold a new bundle's inputs against those served: clients must not notice the change.
-
-    Raises
-    ------
-    BundleError
-        If it predicts something else, needs a column that is not sent today, or reads one as another type.
-    """
-    known = {column.name: column.sent for column in now.columns if column.role == "input"}
-    needed = {column.name: column.sent for column in new.columns if column.role == "input"}
-    wrong = [f"{name} is new" for name in needed if name not in known]
-    wrong += [f"{name} was {known[name]}" for name, kind in needed.items() if known.get(name, kind) != kind]
-    if (now.task, now.label) != (new.task, new.label):
-        wrong.append(f"it predicts {new.label} ({new.task})")
-    elif now.problem.outputs(now.classes) == 1 and now.problem.names(now.answers) != new.problem.names(new.answers):
-        theirs, ours = (f"{each[-1]!r} (and not {each[0]!r})" for each in (new.classes, now.classes))
-        wrong.append(f"it predicts the probability of {theirs}, and that of {ours} is served")
-    if wrong:
-        raise BundleError(
-            "the inputs that are served today",
-            "; ".join(wrong),
-            "Let the clients send them, then `driftwheel deploy --new-signature`",
         )

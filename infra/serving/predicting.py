@@ -29,10 +29,11 @@ from infra.serving.answering import (
     understand_in_steps,
 )
 from infra.serving.bad_requests import BadRequestError
-from infra.serving.beside import Beside
 from infra.serving.faults import trace
 from infra.serving.journal import Journal, JournalUnwritableError
-from infra.serving.mounts import Model, Mount, Mounts
+from infra.serving.models import Model
+from infra.serving.mounts import Mount, Mounts
+from infra.serving.offloading import Offloader
 from infra.serving.pieces import PIECE_BYTES
 from infra.serving.protocol import MEDIA, Media
 from infra.serving.replies import (
@@ -128,14 +129,14 @@ class Predictions:
 
     def __init__(self, mounts: Mounts, journal: Journal, access: Access, limits: Limits) -> None:
         self.mounts, self.journal, self.access, self.limits = mounts, journal, access, limits
-        self._beside, self._shadows, self._unpacking = Beside(), Beside(), Beside(nice=True)
-        self.explaining = Beside(MAX_EXPLAINING, nice=True)
+        self._scoring, self._shadows, self._unpacking = Offloader(), Offloader(), Offloader(nice=True)
+        self.explaining = Offloader(MAX_EXPLAINING, nice=True)
         self._unpacker = Unpacker()
         self._shadow_bytes = 0
 
     def close(self) -> None:
         """End what scores beside the event loop; at the end of the process."""
-        for each in (self._beside, self._shadows, self._unpacking, self.explaining):
+        for each in (self._scoring, self._shadows, self._unpacking, self.explaining):
             each.close()
         self._unpacker.close()
 
@@ -180,7 +181,7 @@ class Predictions:
             status, why = self.no_model(name, mount)
             done(Reply(status, _encode(why), admitted.request_id))
             return
-        mount.tally.requests += 1
+        mount.counters.requests += 1
         if not admitted.plain:
             self._unpack(mount, admitted, body, started, done)
         elif len(body) < SMALL_BYTES:
@@ -189,10 +190,10 @@ class Predictions:
             self._queue(mount, admitted, body, started, done)
 
     def _queue(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
-        if len(body) < SMALL_BYTES or self._beside.is_near():
+        if len(body) < SMALL_BYTES or self._scoring.is_near():
             self._take_up(mount, admitted, body, started, done)
-        elif not self._beside.wait(partial(self._take_up, mount, admitted, body, started, done), len(body)):
-            mount.tally.error("busy")
+        elif not self._scoring.wait(partial(self._take_up, mount, admitted, body, started, done), len(body)):
+            mount.counters.error("busy")
             done(unavailable("too many large requests at once", admitted.request_id))
 
     def _unpack(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
@@ -215,7 +216,7 @@ class Predictions:
         if self._unpacking.is_near():
             self._unpacking.run(work, unpacked)
         elif not self._unpacking.wait(partial(self._unpacking.run, work, unpacked), len(body)):
-            mount.tally.error("busy")
+            mount.counters.error("busy")
             done(unavailable("too many bodies to unpack at once", admitted.request_id))
 
     def _make_plain(
@@ -250,13 +251,13 @@ class Predictions:
             answering = candidate if mode == "canary" else None
             if len(body) > PIECE_BYTES or (admitted.media == "csv" and len(body) > SMALL_BYTES):
                 steps = understand_in_steps(body, admitted.media, champion, answering, mount.share)
-                self._beside.hold()
+                self._scoring.hold()
                 self._step(steps, partial(self._understood, request))
                 return
             question = understand(body, admitted.media, champion, answering, mount.share)
             rows = len(question.rows)
             if _is_large(rows, champion) or (question.chosen and _is_large(rows, candidate)):
-                self._score_beside(request, question)
+                self._score_offloaded(request, question)
                 return
             found = compose(question, score(question), logged=self.journal.writes)
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one
@@ -284,13 +285,13 @@ class Predictions:
             elif _is_large(len(question.rows), question.champion) or (
                 question.chosen and _is_large(len(question.rows), question.candidate)
             ):
-                self._score_beside(request, question)
+                self._score_offloaded(request, question)
             else:
                 self._scored(request, question, score(question))
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one
             self._fail(request, error)
         finally:
-            self._beside.release()
+            self._scoring.release()
 
     async def reply(self, path: str, admitted: Admitted, body: bytes) -> Reply:
         """Wait for the reply."""
@@ -324,10 +325,10 @@ class Predictions:
         if admitted.media == "other":
             check(admitted.media, admitted.coding)
 
-    def _score_beside(self, request: _Request, question: Question) -> None:
+    def _score_offloaded(self, request: _Request, question: Question) -> None:
         if len(question.rows) > 1 and len(question.rows) * question.champion.feature_seconds <= LOOP_SECONDS:
             question = prepare(question)
-        self._beside.run(partial(score, question), partial(self._scored, request, question))
+        self._scoring.run(partial(score, question), partial(self._scored, request, question))
 
     def _scored(self, request: _Request, question: Question, scored: Scored | Exception) -> None:
         if isinstance(scored, Exception):
@@ -355,7 +356,7 @@ class Predictions:
             request.done(_refusal(request.mount, error, request.request_id))
             return
         _log.error("a request could not be answered: %s", trace(error))
-        request.mount.tally.error("internal")
+        request.mount.counters.error("internal")
         request.done(Reply(500, error_body("INTERNAL_ERROR", "see the service's log"), request.request_id))
 
     def _log(self, request: _Request, question: Question, found: Answer) -> None:
@@ -371,12 +372,12 @@ class Predictions:
         mount = request.mount
         if error is not None:
             if not self.limits.answer_unlogged:
-                mount.tally.error("journal")
+                mount.counters.error("journal")
                 request.done(unwritable(error, request.request_id))
                 return
-            mount.tally.unlogged += len(found.ids)
-        mount.tally.rows += len(found.ids)
-        mount.tally.seconds.add(time.perf_counter() - request.started)
+            mount.counters.unlogged += len(found.ids)
+        mount.counters.rows += len(found.ids)
+        mount.counters.seconds.add(time.perf_counter() - request.started)
         after = None
         if request.shadowing is not None:
             after = partial(self._shadow, mount.usecase, request.shadowing, question, found.ids)
@@ -388,7 +389,7 @@ class Predictions:
             return
         size = len(question.body) + _SHADOW_BYTES
         if self._shadow_bytes + size > MAX_SHADOW_BYTES:  # slower than what comes in: nobody shall wait for it
-            candidate.tally.skipped += 1
+            candidate.counters.skipped += 1
             return
         self._shadow_bytes += size
         self._shadows.run(partial(shadow, question, candidate), partial(self._shadowed, usecase, question, ids, size))
@@ -415,7 +416,7 @@ def _is_large(rows: int, model: Model | None) -> bool:
 
 
 def _refusal(mount: Mount, error: BadRequestError, request_id: bytes) -> Reply:
-    mount.tally.error("bad_request")
+    mount.counters.error("bad_request")
     _log.info(
         "refused",
         extra={

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from expectations.errors import BundleError
-from infra.serving.mounts import make_ready
+from infra.serving.models import make_ready
 from infra.serving.protocol import MAX_ROWS
 from tasks.bundles.bundle import load_bundle
 

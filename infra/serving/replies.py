@@ -8,8 +8,8 @@ import msgspec
 
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.journal import JournalUnwritableError
-from infra.serving.noise import random_text
 from infra.serving.protocol import MEDIA, Media
+from infra.serving.random_ids import random_text
 from infra.serving.unpacking import CODINGS, Coding
 
 RETRY_SECONDS = 5

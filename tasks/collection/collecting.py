@@ -17,9 +17,9 @@ from expectations.usecase import UseCase
 from tasks.collection.joining import Held, Joined, join_sources
 from tasks.collection.labels import keep_labels, relabelled
 from tasks.collection.types import match_types
+from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import BATCH, COLLECTED, TECHNICAL, Lake, holds
-from tasks.stores.stamps import stamps
 
 _APPLICATION = "collect"
 _NO_TIMES = pl.Series([], dtype=pl.Datetime("us", "UTC"))

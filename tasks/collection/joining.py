@@ -17,9 +17,9 @@ from tasks.collection.labels import due, truth_of, with_label
 from tasks.collection.reading import Expected, absent_columns, expected_of, needed_columns, read_source_of
 from tasks.collection.types import TYPES, cast_column, match_types
 from tasks.preprocessing.fitting import input_kinds
+from tasks.stores.arrival_order import places
 from tasks.stores.lake import RESERVED
 from tasks.stores.pseudonyms import pseudonyms
-from tasks.stores.stamps import places
 
 MIN_FOR_COVERAGE = 50
 

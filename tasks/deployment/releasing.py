@@ -70,18 +70,18 @@ def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> No
         return
     if has_image(job.places.serving_image, job.places.commit):
         prove_in_image(releases.bundle(job.name, version.bundle), version.bundle, job.places.serving_image)
-    now = releases.desired(job.name)  # read after what may take minutes: an operator may have wished meanwhile
+    now = releases.desired(job.name)  # read after what may take minutes: an operator may have changed it meanwhile
     if _begun(now, version):
         return
     champion, generation = (now.champion, now.generation) if now else (None, 0)
     candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
-    wish = releases.set_desired(
+    wanted = releases.set_desired(
         job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation
     )
     try:
-        await_candidate(job, wish.generation, version)
+        await_candidate(job, wanted.generation, version)
     except ReleaseError:
-        take_back(job, champion, wish.generation)
+        take_back(job, champion, wanted.generation)
         raise
 
 
@@ -96,7 +96,7 @@ def _begun(now: Desired | None, version: ModelVersion) -> bool:
 
 
 def take_back(job: Job, champion: Served | None, generation: int) -> None:
-    """Wish for the champion alone again, unless somebody wished for something else since `generation`."""
+    """Desire the champion alone again, unless another state was desired since `generation`."""
     with suppress(OvertakenError):
         job.releases.set_desired(job.name, champion=champion, after=generation)
 
@@ -107,36 +107,36 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
     Raises
     ------
     ReleaseError
-        If somebody wished for something else since it was blessed, or if the service refuses it after all; then the
-        champion before is wished for again.
+        If another state was desired since it was blessed, or if the service refuses it after all; then the
+        champion before is desired again.
     UnreachableError
-        If the service does not answer; the wish stands, and running again heals.
+        If the service does not answer; the desired state stands, and running again heals.
     """
     releases = job.releases
     before = releases.desired(job.name)
-    wished = (before.champion, before.candidate) if before else ()
-    if not any(each is not None and each.bundle == version.bundle for each in wished):
+    desired = (before.champion, before.candidate) if before else ()
+    if not any(each is not None and each.bundle == version.bundle for each in desired):
         raise OvertakenError(
             f"version {version.version} still beside the champion of {job.name}",
             "somebody released or rolled back meanwhile",
-            "What they wished for stands; deploy again if you still want to",
+            "What was asked for since stands; deploy again if you still want to",
         )
     served = Served(bundle=version.bundle, version=version.version)
-    wish = releases.set_desired(
+    wanted = releases.set_desired(
         job.name, champion=served, new_signature=new_signature, after=before.generation if before else 0
     )
     try:
         await_generation(
             job,
-            wish.generation,
+            wanted.generation,
             lambda mount: (mount["champion"] or {}).get("bundle") == version.bundle,
             version.bundle,
         )
     except ReleaseError:
         stays = before.previous if before and before.champion == served else before.champion if before else None
-        take_back(job, stays, wish.generation)
+        take_back(job, stays, wanted.generation)
         raise
-    return wish.generation
+    return wanted.generation
 
 
 def settle(job: Job, version: ModelVersion) -> None:
@@ -205,7 +205,7 @@ def await_generation(job: Job, generation: int, done: Callable[[dict[str, Any]],
     Raises
     ------
     ReleaseError
-        If one refused the bundle, or somebody wished for something else meanwhile.
+        If one refused the bundle, or another state was desired meanwhile.
     UnreachableError
         If it is silent for five seconds, a replica for longer than its name may be out of date, or if they do not get
         there in a minute.

@@ -116,20 +116,20 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
     generation = desired.generation if desired else 0
     for number, (mode, share) in enumerate(steps, planned - len(steps) + 1):
         candidate = CandidateState(bundle=version.bundle, version=version.version, mode=mode, share=share)
-        wish = job.releases.set_desired(
+        wanted = job.releases.set_desired(
             job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation
         )
-        generation = wish.generation
+        generation = wanted.generation
         try:
             with _watching(job):
-                await_candidate(job, wish.generation, version)
+                await_candidate(job, wanted.generation, version)
                 where = f"step {number} of {planned}, {_name(mode, share)}"
-                done.append(Step(mode, share, _watch(job, champion, candidate, plan, wish.generation, where)))
+                done.append(Step(mode, share, _watch(job, champion, candidate, plan, wanted.generation, where)))
         except BaseException:  # nobody would watch it: it must not go on answering
-            take_back(job, champion, wish.generation)
+            take_back(job, champion, wanted.generation)
             raise
         if done[-1].verdict.status != "good":
-            take_back(job, champion, wish.generation)
+            take_back(job, champion, wanted.generation)
             break
     return Rollout(tuple(done))
 

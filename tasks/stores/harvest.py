@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from tasks.stores.arrival_order import in_turn, stamps
 from tasks.stores.journal import (
     Feedback,
     Predictions,
@@ -26,7 +27,6 @@ from tasks.stores.lake import Lake, Table
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.service import Service
-from tasks.stores.stamps import in_turn, stamps
 
 _INSTANT = pl.Datetime("us", "UTC")
 _MAX_SEGMENTS = 4

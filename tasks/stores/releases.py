@@ -33,7 +33,7 @@ _COUNT = ".generation"
 """Keeps the last generation of a use case that was forgotten: the service may still tell of it."""
 _BESIDE = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{32}")
 """Names of bundles that are being copied in."""
-_LOCK = ".wishing"
+_LOCK = ".desired.lock"
 _LOCK_SECONDS = 10.0
 """How long one waits for another to change what is desired: that takes milliseconds."""
 
@@ -82,7 +82,7 @@ class Releases:
         self.root = root
 
     def are_away(self) -> bool:
-        """Whether the folder holds nothing that was ever wished: its disk or its mount is gone."""
+        """Whether the folder holds nothing that was ever desired: its disk or its mount is gone."""
         return not (self.root / _MARK).exists() and not self.names()
 
     def names(self) -> list[str]:
@@ -206,17 +206,17 @@ class Releases:
         new_signature: bool = False,
         after: int | None = None,
     ) -> Desired:
-        """Replace the desired state by one of the next generation; the same wish again changes nothing.
+        """Replace the desired state by one of the next generation; the same one again changes nothing.
 
         Parameters
         ----------
         after : int, optional
-            The generation this wish is based on.
+            The generation this one is based on.
 
         Raises
         ------
         OvertakenError
-            If somebody wished for something else since `after`: theirs stands.
+            If another was desired since `after`: that stands.
         BusyError, StateError, StorageError
             If it cannot be read or written.
         """
@@ -238,27 +238,27 @@ class Releases:
         if now is not None and (now.champion, now.candidate, now.new_signature) == (champion, candidate, new_signature):
             return now
         changed = now is not None and now.champion is not None and now.champion != champion
-        wish = Desired(
+        wanted = Desired(
             generation=(now.generation if now else self._forgotten(usecase)) + 1,
             champion=champion,
             candidate=candidate,
             previous=now.champion if now and changed else now.previous if now else None,
             new_signature=new_signature,
         )
-        self._write(usecase, wish)
-        return wish
+        self._write(usecase, wanted)
+        return wanted
 
     def _alone(self, usecase: str) -> AbstractContextManager[None]:
-        """Wait for whoever else changes the desired state: of two wishes none may be lost."""
+        """Wait for whoever else changes the desired state: of two changes none may be lost."""
         return alone(self.root / usecase / _LOCK, f"another release of {usecase}", seconds=_LOCK_SECONDS)
 
-    def _write(self, usecase: str, wish: Desired) -> None:
+    def _write(self, usecase: str, wanted: Desired) -> None:
         path = self.root / usecase / "desired.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.root / _MARK).touch()
-        if wish.candidate is not None:
+        if wanted.candidate is not None:
             self.keep_watch(usecase)
-        replace_file(path, json.dumps(wish.model_dump(), indent=1))
+        replace_file(path, json.dumps(wanted.model_dump(), indent=1))
 
     def keep_watch(self, usecase: str) -> None:
         """Say that somebody judges the candidate: one that nobody watches answers nobody."""
@@ -331,11 +331,11 @@ def copied(folder: Path, target: Path) -> Iterator[Path]:
 
 
 def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:
-    """Say that somebody else wished for something meanwhile."""
+    """Say that another state was desired meanwhile."""
     return OvertakenError(
         f"generation {expected} of what {usecase} should serve",
         f"generation {found}: somebody released or rolled back meanwhile",
-        "What they wished for stands; deploy again if you still want to",
+        "What was asked for since stands; deploy again if you still want to",
     )
 
 

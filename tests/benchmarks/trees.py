@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from expectations.loading import load_use_case
-from infra.serving.mounts import make_ready
+from infra.serving.models import make_ready
 from tasks.modelling.predictors import NativeTrees, processor_seconds
 from tasks.modelling.quickscorer import QuickScorer
 from tests.benchmarks.training import some_rows, train

@@ -19,7 +19,8 @@ from infra.serving.app import Service
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.documentation import example
 from infra.serving.journal import Journal
-from infra.serving.mounts import Mounts, check_signature, make_ready
+from infra.serving.models import check_signature, make_ready
+from infra.serving.mounts import Mounts
 from infra.serving.protocol import Reader
 from infra.serving.replies import Reply
 from tasks.bundles.bundle import Bundle, BundleColumn, jsonable

@@ -186,17 +186,17 @@ def test_what_an_operator_does_meanwhile_stands(job: Job, made) -> None:
 def test_what_an_operator_does_while_a_step_is_judged_stands(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.deployment import rollout
 
-    gather, wished = rollout._gather, Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
+    gather, desired = rollout._gather, Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
 
     def slowly(*arguments: object) -> object:
         found = gather(*arguments)  # type: ignore[arg-type]
-        job.releases.set_desired("rentals", champion=wished)
+        job.releases.set_desired("rentals", champion=desired)
         return found
 
     monkeypatch.setattr(rollout, "_gather", slowly)
     with pytest.raises(ReleaseError, match="meanwhile"):
         roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary", step=Duration.parse("1s")))
-    assert job.releases.desired("rentals").champion == wished
+    assert job.releases.desired("rentals").champion == desired
 
 
 def test_a_release_that_fails_leaves_no_candidate_behind(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_without_traffic_nothing_is_promoted(job: Job, made) -> None:
 
 def test_a_release_whose_watcher_is_killed_answers_nobody_until_somebody_watches_again(job: Job, made) -> None:
     left = CandidateState(bundle=made[2].digest, version="2", mode="canary", share=1.0)
-    wish = job.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=left)
+    wanted = job.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=left)
 
     def said() -> dict:
         return versions(job)[0]["usecases"]["rentals"]
@@ -234,7 +234,7 @@ def test_a_release_whose_watcher_is_killed_answers_nobody_until_somebody_watches
             assert time.monotonic() < end
             time.sleep(0.05)
 
-    wait(lambda: said()["generation"] == wish.generation)
+    wait(lambda: said()["generation"] == wanted.generation)
     assert version() == "2"
     watch = job.releases.root / "rentals" / "watched"
     os.utime(watch, (0, time.time() - 2 * WATCHED_SECONDS))
@@ -423,11 +423,11 @@ def test_what_is_forgotten_and_begun_anew_at_once_is_served(job: Job, made) -> N
     job.releases.forget("rentals")
     assert job.releases.names() == []
     job.releases.add("rentals", first.folder, first.digest)
-    wish = job.releases.set_desired("rentals", champion=Served(bundle=first.digest, version="7"))
-    assert wish.generation == 3  # a count that began anew would be taken for one that is past
+    wanted = job.releases.set_desired("rentals", champion=Served(bundle=first.digest, version="7"))
+    assert wanted.generation == 3  # a count that began anew would be taken for one that is past
     releasing.await_generation(
         job,
-        wish.generation,
+        wanted.generation,
         lambda mount: bool(mount["champion"]) and mount["champion"]["version"] == "7",
         first.digest,
     )
@@ -460,11 +460,11 @@ def test_a_copy_that_was_killed_is_removed_by_the_next_and_nobody_elses_file(tmp
 def test_of_wishes_at_once_none_is_lost(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
 
-    def wish(number: int) -> int:
+    def wanted(number: int) -> int:
         return releases.set_desired("x", champion=Served(bundle=str(number), version=str(number))).generation
 
     with ThreadPoolExecutor(16) as pool:
-        generations = list(pool.map(wish, range(64)))
+        generations = list(pool.map(wanted, range(64)))
     assert sorted(generations) == list(range(1, 65))
     with pytest.raises(ReleaseError, match="generation 64"):
         releases.set_desired("x", champion=None, after=63)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from expectations.errors import SourceError
-from infra.serving.mounts import make_ready
+from infra.serving.models import make_ready
 from tasks.bundles.bundle import Bundle, BundleColumn, load_bundle, seal
 from tasks.deployment.scoring import _typed, predict_frame, score_table
 from tasks.preprocessing.instants import Instants

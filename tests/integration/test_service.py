@@ -207,8 +207,8 @@ def test_a_new_version_is_swapped_in_under_load_without_a_failed_request(service
         thread.start()
     for swap in range(6):
         bundle, version = ((second, "2"), (first, "1"))[swap % 2]
-        wish = service.releases.set_desired("rentals", champion=Served(bundle=bundle.digest, version=version))
-        service.wait(lambda g=wish.generation: service.mount()["generation"] == g)
+        wanted = service.releases.set_desired("rentals", champion=Served(bundle=bundle.digest, version=version))
+        service.wait(lambda g=wanted.generation: service.mount()["generation"] == g)
     stop.set()
     for thread in threads:
         thread.join()
@@ -223,8 +223,8 @@ def test_a_damaged_bundle_is_refused_and_the_old_one_serves_on(service: Running,
     _, first, second = made
     model = service.releases.bundle("rentals", second.digest) / "model.txt"
     model.write_text(model.read_text()[:5000])
-    wish = service.releases.set_desired("rentals", champion=Served(bundle=second.digest, version="2"))
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    wanted = service.releases.set_desired("rentals", champion=Served(bundle=second.digest, version="2"))
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
     assert "model.txt as it was sealed" in service.mount()["refused"][second.digest]
     assert service.mount()["champion"]["bundle"] == first.digest
     assert service.ask({"dataframe_records": sample(made, 1)}).json()["version"] == "1"
@@ -233,10 +233,10 @@ def test_a_damaged_bundle_is_refused_and_the_old_one_serves_on(service: Running,
 def test_a_candidate_is_proved_beside_the_champion(service: Running, made) -> None:
     _, first, second = made
     candidate = CandidateState(bundle=second.digest, version="2")
-    wish = service.releases.set_desired(
+    wanted = service.releases.set_desired(
         "rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate
     )
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
     assert service.mount()["candidate"]["bundle"] == second.digest
     assert service.ask({"dataframe_records": sample(made, 1)}).json()["version"] == "1"
 
@@ -349,8 +349,8 @@ def test_feedback_that_is_not_wanted_is_refused_with_the_reason(service: Running
     shutil.copytree(made[1].folder, folder)
     digest = seal(folder, made[1].manifest.model_copy(update={"accepts_feedback": False}))
     service.releases.add("rentals", folder, digest)
-    wish = service.releases.set_desired("rentals", champion=Served(bundle=digest, version="3"))
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    wanted = service.releases.set_desired("rentals", champion=Served(bundle=digest, version="3"))
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
     refused = service.ask({"id": "a", "label": 5}, "/feedback")
     assert refused.status_code == 403
     assert "feedback: {accept: false}" in refused.json()["message"]
@@ -365,8 +365,8 @@ def test_a_bundle_from_before_labels_had_bounds_takes_any_number(service: Runnin
     (folder / "bundle.json").write_text(json.dumps(kept))
     digest = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
     service.releases.add("rentals", folder, digest)
-    wish = service.releases.set_desired("rentals", champion=Served(bundle=digest, version="3"))
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    wanted = service.releases.set_desired("rentals", champion=Served(bundle=digest, version="3"))
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
     assert service.mount()["champion"]["bundle"] == digest
     assert service.ask({"id": "a", "label": 1e299}, "/feedback").status_code == 200
 
@@ -446,8 +446,8 @@ def test_the_keeper_outlives_a_wish_that_is_no_json(service: Running, made) -> N
     path.write_bytes(b"\xff\xfe{")
     time.sleep(0.6)
     path.write_text(good)
-    wish = service.releases.set_desired("rentals", champion=Served(bundle=made[2].digest, version="2"))
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    wanted = service.releases.set_desired("rentals", champion=Served(bundle=made[2].digest, version="2"))
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
 
 
 @pytest.mark.parametrize("text", ["light\train", "a\\b", "C:\\users\\u0041", "a\x01b", 'quote" and \\', "a\\"])

@@ -25,10 +25,10 @@ import pytest
 from infra.serving import app, predicting
 from infra.serving.access import Access
 from infra.serving.app import Service
-from infra.serving.beside import Beside, BusyError
-from infra.serving.documentation import address_of
+from infra.serving.docs_page import address_of
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
+from infra.serving.offloading import BusyError, Offloader
 from infra.serving.predicting import Admitted
 from infra.serving.replies import Reply
 from tasks.stores.journal import Segment, read_records
@@ -218,7 +218,7 @@ def test_the_page_names_the_address_it_was_asked_by(scheme: str, host: str, addr
 
 def test_a_queue_has_an_end() -> None:
     async def ask() -> list[object]:
-        queue = Beside(3)
+        queue = Offloader(3)
         asked = [asyncio.create_task(queue.result(partial(int, str(number)), 1)) for number in range(9)]
         try:
             return await asyncio.gather(*asked, return_exceptions=True)
@@ -256,7 +256,7 @@ def test_explanations_wait_in_a_line_of_their_own_which_has_an_end(
             answers = await asyncio.gather(*asked)
             assert [answer.status_code for answer in answers] == [200] * 5 + [503] * 11
             assert answers[-1].headers["retry-after"] == "5"
-            assert service.mounts.by_name["rentals"].tally.errors == {"busy": 11}
+            assert service.mounts.by_name["rentals"].counters.errors == {"busy": 11}
             assert len(threads) == 1
 
     asyncio.run(ask())

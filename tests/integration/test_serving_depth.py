@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 
 from infra.serving.journal import Journal, JournalUnwritableError
-from infra.serving.mounts import Model
+from infra.serving.models import Model
 from tasks.bundles.bundle import rows_to_frame, seal
 from tasks.stores.harvest import harvest
 from tasks.stores.keys import Keys
@@ -470,8 +470,8 @@ def test_workers_swap_together_seal_together_and_count_together(idle: Running, m
     for thread in threads:
         thread.start()
     time.sleep(1)
-    wish = idle.releases.set_desired("rentals", champion=Served(bundle=second.digest, version="2"))
-    idle.wait(lambda: idle.mount()["generation"] == wish.generation)
+    wanted = idle.releases.set_desired("rentals", champion=Served(bundle=second.digest, version="2"))
+    idle.wait(lambda: idle.mount()["generation"] == wanted.generation)
     time.sleep(0.5)
     stop.set()
     for thread in threads:
@@ -569,8 +569,8 @@ def test_twenty_swaps_in_a_row_fail_nothing_and_memory_comes_back(service: Runni
     process, sizes = psutil.Process(service.process.pid), []
     for swap in range(20):
         bundle, version = ((second, "2"), (first, "1"))[swap % 2]
-        wish = service.releases.set_desired("rentals", champion=Served(bundle=bundle.digest, version=version))
-        service.wait(lambda g=wish.generation: service.mount()["generation"] == g)
+        wanted = service.releases.set_desired("rentals", champion=Served(bundle=bundle.digest, version=version))
+        service.wait(lambda g=wanted.generation: service.mount()["generation"] == g)
         sizes.append(process.memory_info().rss)
     stop.set()
     for thread in threads:
@@ -608,11 +608,11 @@ def test_a_bundle_with_other_inputs_is_refused_unless_that_is_wanted(service: Ru
     folder, digest = _altered(made, tmp_path, columns=more)
     service.releases.add("rentals", folder, digest)
     served = Served(bundle=digest, version="3")
-    wish = service.releases.set_desired("rentals", champion=served)
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    wanted = service.releases.set_desired("rentals", champion=served)
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
     assert "moon_phase is new" in service.mount()["refused"][digest]
-    wish = service.releases.set_desired("rentals", champion=served, new_signature=True)
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    wanted = service.releases.set_desired("rentals", champion=served, new_signature=True)
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
     assert (service.mount()["refused"], service.mount()["champion"]["version"]) == ({}, "3")
 
 
@@ -631,8 +631,8 @@ def test_a_pickle_in_a_bundle_is_never_opened(service: Running, made, tmp_path: 
         (planted / name).write_bytes(pickle.dumps(Bomb()))
     digest = seal(planted, made[2].manifest)
     service.releases.add("rentals", planted, digest)
-    wish = service.releases.set_desired("rentals", champion=Served(bundle=digest, version="2"))
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    wanted = service.releases.set_desired("rentals", champion=Served(bundle=digest, version="2"))
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
     assert service.ask({"dataframe_records": sample(made, 1)}).json()["version"] == "2"
     assert not trace.exists()
 
@@ -643,10 +643,10 @@ def test_a_pickle_in_a_bundle_is_never_opened(service: Running, made, tmp_path: 
 def test_a_canary_answers_its_share_of_entities_always_the_same(service: Running, made) -> None:
     _, first, second = made
     candidate = CandidateState(bundle=second.digest, version="2", mode="canary", share=0.3)
-    wish = service.releases.set_desired(
+    wanted = service.releases.set_desired(
         "rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate
     )
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
     records = sample(made, 300)
     answer = service.ask({"dataframe_records": records}).json()
     again = service.ask({"dataframe_records": records}).json()
@@ -667,10 +667,10 @@ def test_a_canary_answers_its_share_of_entities_always_the_same(service: Running
 def test_a_shadow_scores_everything_and_answers_nothing(service: Running, made, tmp_path: Path) -> None:
     _, first, second = made
     candidate = CandidateState(bundle=second.digest, version="2", mode="shadow")
-    wish = service.releases.set_desired(
+    wanted = service.releases.set_desired(
         "rentals", champion=Served(bundle=first.digest, version="1"), candidate=candidate
     )
-    service.wait(lambda: service.mount()["generation"] == wish.generation)
+    service.wait(lambda: service.mount()["generation"] == wanted.generation)
     answers = [service.ask({"dataframe_records": sample(made, 5)}).json() for _ in range(4)]
     assert {answer["version"] for answer in answers} == {"1"}
     httpx.post(f"{service.url}/journal/seal").raise_for_status()
@@ -699,15 +699,15 @@ def test_one_row_and_many_take_the_same_values(made) -> None:
 
 def test_features_computed_before_give_the_same_answer_and_the_same_counts(made) -> None:
     from infra.serving.answering import compose, prepare, score, understand
-    from infra.serving.mounts import make_ready
-    from infra.serving.tallies import ModelTally
+    from infra.serving.counters import ModelCounters
+    from infra.serving.models import make_ready
 
     def model(bundle) -> Model:
         ready = make_ready(bundle, 1000)
         assert ready.row_seconds > 0
         assert ready.feature_seconds > 0
         entity = (ready.reader.fields["time"],)
-        return Model("1", bundle, ready.reader, ready.executor, ModelTally(), entity, 1.0, 0.0, ready.cost)
+        return Model("1", bundle, ready.reader, ready.executor, ModelCounters(), entity, 1.0, 0.0, ready.cost)
 
     champion, candidate = model(made[1]), model(made[2])
     body = json.dumps({"dataframe_records": sample(made, 60)}).encode()
@@ -715,12 +715,12 @@ def test_features_computed_before_give_the_same_answer_and_the_same_counts(made)
     assert prepare(alone).prepared is not None
     assert score(prepare(alone)).values == score(alone).values
     compose(alone, score(prepare(alone)))
-    assert (champion.tally.requests, champion.tally.rows) == (1, 60)
+    assert (champion.counters.requests, champion.counters.rows) == (1, 60)
     mixed = understand(body, "json", champion, candidate, 0.5)
     assert 0 < len(mixed.chosen) < 60
     assert prepare(mixed).prepared is None
     assert compose(mixed, score(prepare(mixed))).records
-    assert champion.tally.rows + candidate.tally.rows == 120
+    assert champion.counters.rows + candidate.counters.rows == 120
     unlogged = compose(mixed, score(mixed), logged=False)
     assert (len(unlogged.ids), unlogged.records) == (60, b"")
 

@@ -21,18 +21,19 @@ import numpy as np
 import pytest
 
 from expectations.problems import Answers, problem_of
-from infra.serving import beside, predicting
+from infra.serving import offloading, predicting
 from infra.serving.access import Access
 from infra.serving.answering import present
 from infra.serving.app import Service
 from infra.serving.bad_requests import BadRequestError
-from infra.serving.board import Board
 from infra.serving.journal import Journal
-from infra.serving.mounts import Model, Mounts, make_ready
-from infra.serving.noise import random_texts
+from infra.serving.models import Model, make_ready
+from infra.serving.mounts import Mounts
 from infra.serving.predicting import Limits, Predictions
+from infra.serving.random_ids import random_texts
 from infra.serving.replies import Reply
-from infra.serving.stamps import present_instant
+from infra.serving.timestamps import present_instant
+from infra.serving.workers import Workers
 from tasks.bundles.bundle import Bundle, load_bundle, seal
 from tasks.stores.keys import Keys
 from tasks.stores.releases import CandidateState, Releases, Served
@@ -94,11 +95,11 @@ def test_many_small_requests_at_once_are_no_large_headers(service: Running) -> N
 
 
 def test_a_board_that_cannot_be_written_silences_nobody(tmp_path: Path) -> None:
-    (tmp_path / "board").mkdir()
-    board, journal = Board(tmp_path / "board", 0), Journal(tmp_path / "journal")
-    mounts = Mounts(Releases(tmp_path / "releases"), board)
-    service = Service(mounts, journal, Access(None, loopback=True), board)
-    (tmp_path / "board" / ".0.json").mkdir()  # fails as a full disk does
+    (tmp_path / "workers").mkdir()
+    workers, journal = Workers(tmp_path / "workers", 0), Journal(tmp_path / "journal")
+    mounts = Mounts(Releases(tmp_path / "releases"), workers)
+    service = Service(mounts, journal, Access(None, loopback=True), workers)
+    (tmp_path / "workers" / ".0.json").mkdir()  # fails as a full disk does
 
     async def ask() -> list[int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://localhost") as client:
@@ -106,7 +107,7 @@ def test_a_board_that_cannot_be_written_silences_nobody(tmp_path: Path) -> None:
 
     try:
         with pytest.raises(OSError, match="directory"):
-            board.say({}, {})
+            workers.say({}, {})
         assert asyncio.run(ask()) == [200, 200]
     finally:
         service.close()
@@ -270,11 +271,11 @@ def test_a_use_case_that_is_removed_is_served_no_more(service: Running) -> None:
 
 def test_one_refused_bundle_does_not_take_the_others_out_of_service(idle: Running, made, tmp_path: Path) -> None:
     bundle = made[1]
-    for name in ("broken", "wished"):
+    for name in ("broken", "desired"):
         folder = idle.releases.add(name, bundle.folder, bundle.digest)
         (folder / "model.txt").write_text("no model")
     idle.releases.set_desired("broken", champion=Served(bundle=bundle.digest, version="1"))
-    idle.releases.set_desired("wished", champion=None, candidate=CandidateState(bundle=bundle.digest, version="1"))
+    idle.releases.set_desired("desired", champion=None, candidate=CandidateState(bundle=bundle.digest, version="1"))
     idle.start()
     said = httpx.get(f"{idle.url}/readyz").json()
     assert said == {"ready": True, "waiting_for": ["broken"]}
@@ -449,10 +450,10 @@ def test_a_shadow_that_cannot_keep_up_is_left_behind_and_counted(
         started = time.monotonic()
         assert (await _reply(predictions, large)).status == 200
         assert time.monotonic() - started < 0.5  # the shadows that wait would take longer
-        assert mount.candidate.tally.skipped > 50
+        assert mount.candidate.counters.skipped > 50
         while predictions._shadow_bytes:
             await asyncio.sleep(0.02)
-        assert mount.candidate.tally.requests + mount.candidate.tally.skipped == 100
+        assert mount.candidate.counters.requests + mount.candidate.counters.skipped == 100
 
     candidate = CandidateState(bundle=made[2].digest, version="2", mode="shadow")
     _with_predictions(made, tmp_path, ask, candidate=candidate)
@@ -462,7 +463,7 @@ def test_large_requests_wait_their_turn_and_no_more_of_them_than_memory_allows(
     made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = json.dumps({"dataframe_records": sample(made, 300)}).encode()
-    monkeypatch.setattr(beside, "MAX_WAITING_BYTES", 3 * len(large))
+    monkeypatch.setattr(offloading, "MAX_WAITING_BYTES", 3 * len(large))
 
     async def ask(predictions: Predictions, mounts: Mounts) -> None:
         mount = mounts.by_name["rentals"]
@@ -471,7 +472,7 @@ def test_large_requests_wait_their_turn_and_no_more_of_them_than_memory_allows(
         replies = await asyncio.gather(*[_reply(predictions, large) for _ in range(12)])
         assert [reply.status for reply in replies] == [200] * 6 + [503] * 6  # two at work, four of which the last fits
         assert dict(replies[-1].headers)[b"retry-after"]
-        assert mount.tally.errors == {"busy": 6}
+        assert mount.counters.errors == {"busy": 6}
         assert (await _reply(predictions, large)).status == 200
 
     _with_predictions(made, tmp_path, ask)

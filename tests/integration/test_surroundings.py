@@ -130,7 +130,7 @@ ALWAYS: Says = {  # what holds in every surrounding: no server is up, and none c
 }
 
 
-UNCOUNTED = ("platform.db", "-wal", "-shm", ".wishing", ".lock", "stack/starting")
+UNCOUNTED = ("platform.db", "-wal", "-shm", ".desired.lock", ".lock", "stack/starting")
 """Ends of names of locks, and of the platform database, whose rows count."""
 
 

@@ -59,12 +59,12 @@ def test_swaps_leave_nothing_behind(service: Running, made, tmp_path: Path) -> N
             if number == FIRST_SWAPS:
                 client.post("/journal/seal").raise_for_status()
                 before = held(service)
-            wish = service.releases.set_desired(
+            wanted = service.releases.set_desired(
                 "rentals",
                 champion=Served(bundle=another(number), version=str(number)),
                 candidate=candidates[number % 4],
             )
-            service.wait(lambda wish=wish: service.mount().get("generation") == wish.generation)
+            service.wait(lambda wanted=wanted: service.mount().get("generation") == wanted.generation)
             for _ in range(3):
                 assert client.post("/invocations", json=body).status_code == 200
             client.get("/metrics").raise_for_status()

@@ -131,13 +131,13 @@ def test_events_wait_for_a_server_that_is_away(database: Database) -> None:
     assert [event.name for event in database.unsent()] == [events.RETRAIN_REQUESTED]
 
 
-def test_a_wish_is_replaced_whole_and_the_same_wish_is_none(tmp_path: Path) -> None:
+def test_a_desired_state_is_replaced_whole_and_the_same_again_is_none(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
     first = releases.set_desired("x", champion=Served(bundle="a", version="1"))
     assert releases.set_desired("x", champion=Served(bundle="a", version="1")) == first
     assert releases.set_desired("x", champion=Served(bundle="b", version="2")).generation == 2
     assert releases.desired("x").champion.version == "2"
-    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [".wishing", "desired.json"]
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [".desired.lock", "desired.json"]
 
 
 def test_a_bundle_is_visible_only_when_whole(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-from infra.serving.tallies import ModelTally, Tally, exposition
+from infra.serving.counters import Counters, ModelCounters, exposition
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "infra" / "prometheus" / "rules.yml").read_text())
@@ -23,13 +23,13 @@ class Counted:
     """What a service says that has served one use case."""
 
     def collect(self) -> Any:
-        tally = Tally()
-        tally.error("busy")
-        tally.models["abc"] = ModelTally(version="1")
+        counts = Counters()
+        counts.error("busy")
+        counts.models["abc"] = ModelCounters(version="1")
         served = {"version": "1", "bundle": "abc"}
         mounts = {"flights": {"swaps": 1, "champion": served, "candidate": None}}
         journal = {"open_bytes": 0, "writable": True}
-        return exposition({"flights": tally.to_dict()}, mounts, journal, {"401": 1}, {"late": 1})
+        return exposition({"flights": counts.to_dict()}, mounts, journal, {"401": 1}, {"late": 1})
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,10 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.splits import folds_of, hold_back, units_of
+from tasks.stores.arrival_order import in_turn, stamps
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
 from tasks.stores.lake import Known, Lake
-from tasks.stores.stamps import in_turn, stamps
 from tasks.training.judging import judge, split_rows
 from tasks.training.trying import known_before, rows_of
 from tests.conftest import instant, write_csv

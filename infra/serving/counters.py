@@ -17,7 +17,7 @@ BOUNDS = (
 
 
 @dataclass
-class Spread:
+class DurationHistogram:
     """A histogram of durations in seconds."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
@@ -34,7 +34,7 @@ class Spread:
 
 
 @dataclass
-class ModelTally:
+class ModelCounters:
     """What one bundle did: requests and rows it scored, those it failed and those it was too slow for, and its time."""
 
     version: str = ""
@@ -44,29 +44,29 @@ class ModelTally:
     skipped: int = 0
     expected: float = 0.0
     """Seconds the champion was measured to take for as much: what makes requests of many sizes comparable."""
-    seconds: Spread = field(default_factory=Spread)
+    seconds: DurationHistogram = field(default_factory=DurationHistogram)
 
 
 @dataclass
-class Tally:
+class Counters:
     """What was done for one use case."""
 
     requests: int = 0
     rows: int = 0
     unlogged: int = 0
     errors: dict[str, int] = field(default_factory=dict)
-    seconds: Spread = field(default_factory=Spread)
-    models: dict[str, ModelTally] = field(default_factory=dict)
+    seconds: DurationHistogram = field(default_factory=DurationHistogram)
+    models: dict[str, ModelCounters] = field(default_factory=dict)
 
     def error(self, kind: str) -> None:
         """Count one request refused or failed."""
         self.errors[kind] = self.errors.get(kind, 0) + 1
 
-    def model(self, bundle: str, version: str) -> ModelTally:
-        """Return the tally of a bundle."""
+    def model(self, bundle: str, version: str) -> ModelCounters:
+        """Return the counts of a bundle."""
         found = self.models.get(bundle)
         if found is None:
-            found = self.models[bundle] = ModelTally(version)
+            found = self.models[bundle] = ModelCounters(version)
         return found
 
     def forget(self, kept: int, but: Collection[str]) -> None:
@@ -111,7 +111,7 @@ def add_up(parts: Iterable[Any]) -> Any:  # noqa: ANN401 - JSON
 
 
 def exposition(
-    tallies: Mapping[str, Any],
+    counters: Mapping[str, Any],
     mounts: Mapping[str, Any],
     journal: Mapping[str, Any],
     refusals: Mapping[str, int],
@@ -121,8 +121,8 @@ def exposition(
 
     Parameters
     ----------
-    tallies : mapping
-        Use case -> `Tally.to_dict`, added up over workers.
+    counters : mapping
+        Use case -> `Counters.to_dict`, added up over workers.
     mounts : mapping
         Use case -> what `/version` says of it.
     journal : mapping
@@ -142,14 +142,14 @@ def exposition(
     failures = CounterMetricFamily("driftwheel_model_failures", "Requests a version failed", labels=by_model)
     skipped = CounterMetricFamily("driftwheel_model_skipped", "Requests a shadow was too slow for", labels=by_model)
     model_seconds = HistogramMetricFamily("driftwheel_model_seconds", "Processor time a version took", labels=by_model)
-    for name, tally in tallies.items():
-        requests.add_metric([name], tally["requests"])
-        rows.add_metric([name], tally["rows"])
-        unlogged.add_metric([name], tally["unlogged"])
-        for kind, count in tally["errors"].items():
+    for name, counts in counters.items():
+        requests.add_metric([name], counts["requests"])
+        rows.add_metric([name], counts["rows"])
+        unlogged.add_metric([name], counts["unlogged"])
+        for kind, count in counts["errors"].items():
             errors.add_metric([name, kind], count)
-        seconds.add_metric([name], _buckets(tally["seconds"]), tally["seconds"]["total"])
-        for bundle, each in tally["models"].items():
+        seconds.add_metric([name], _buckets(counts["seconds"]), counts["seconds"]["total"])
+        for bundle, each in counts["models"].items():
             labels = [name, each["version"], bundle[:12]]
             model_rows.add_metric(labels, each["rows"])
             failures.add_metric(labels, each["failures"])
@@ -167,13 +167,13 @@ def exposition(
     writable = GaugeMetricFamily("driftwheel_journal_writable", "1 where predictions can be logged")
     writable.add_metric([], float(journal["writable"]))
     yield from (requests, rows, unlogged, errors, seconds, model_rows, failures, skipped, model_seconds)
-    strangers = CounterMetricFamily("driftwheel_refused", "Requests refused at the door", labels=["status"])
+    refused = CounterMetricFamily("driftwheel_refused", "Requests refused at the door", labels=["status"])
     for status, count in refusals.items():
-        strangers.add_metric([status], count)
+        refused.add_metric([status], count)
     connections = CounterMetricFamily("driftwheel_connections_closed", "Connections that did nothing", labels=["why"])
     for why, count in closed.items():
         connections.add_metric([why], count)
-    yield from (info, swaps, lag, writable, strangers, connections)
+    yield from (info, swaps, lag, writable, refused, connections)
 
 
 def _buckets(spread: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -33,7 +33,7 @@ class BusyError(Exception):
     """Too much waits already."""
 
 
-class Beside:
+class Offloader:
     """One thread, and what waits for it. Call its methods on the event loop.
 
     Parameters

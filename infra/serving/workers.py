@@ -12,14 +12,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from infra.serving.tallies import add_up
+from infra.serving.counters import add_up
 
 POLL_SECONDS = 0.04
 SETTLE_SECONDS = 0.15
 """After the last worker is ready for a swap, all wait this long and then swap at the same instant."""
 
 
-class Board:
+class Workers:
     """One worker's view.
 
     Parameters
@@ -62,13 +62,13 @@ class Board:
         return total
 
     def ask_to_seal(self, token: int) -> None:
-        """Ask every worker to close its segments; a later wish, a larger token, covers the earlier ones."""
+        """Ask every worker to close its segments; a later request, a larger token, covers the earlier ones."""
         beside = self.folder / f".seal-{self.worker}"
         beside.write_text(str(token), encoding="ascii")
         beside.replace(self.folder / "seal")
 
     def asked_to_seal(self) -> int:
-        """Return the newest such wish; 0 for none."""
+        """Return the newest such request; 0 for none."""
         path = self.folder / "seal"
         return int(path.read_text(encoding="ascii")) if path.exists() else 0
 
