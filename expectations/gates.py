@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -78,6 +78,30 @@ class GateResult:
     rationale: str
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A figure of some of the rows: a metric of a slice, or a difference between groups.
+
+    Attributes
+    ----------
+    column : str
+        What the rows are parted by.
+    name : str
+        Of the metric, or the measure.
+    words : str
+        Which rows.
+    value : float or None
+        None where there are too few rows, or it is not defined on them.
+    """
+
+    column: str
+    name: str
+    words: str
+    value: float | None
+    lower: float | None = None
+    upper: float | None = None
+
+
 class Gate(Part):
     """A condition a challenger meets or not. A verdict is a value, the same in log, report and ledger.
 
@@ -102,6 +126,23 @@ class Gate(Part):
     def measured(self) -> str:
         """Key of what it looks at in the challenger's metrics: the metric, or ``folds_mean_METRIC`` and its kind."""
         return self.metric
+
+    @property
+    def slices(self) -> str | None:
+        """The column whose slices it needs, declared under `monitoring.slices`; None where it needs none."""
+        return None
+
+    @property
+    def groups(self) -> str | None:
+        """The column whose groups it needs, declared under `monitoring.fairness`; None where it needs none."""
+        return None
+
+    def judge(
+        self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None, figures: Sequence[Figure]
+    ) -> GateResult:
+        """Hold a challenger against it, with figures of parts of the rows; as `check` where it needs none of them."""
+        del figures
+        return self.check(metrics, gains)
 
     @abstractmethod
     def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:

@@ -62,6 +62,21 @@ def _kind_of_window(written: object) -> str:
     return "count" if isinstance(written, dict | Rows) else "span"
 
 
+class Fairness(Strict):
+    """Groups of persons that are to be treated alike, by a column. Each bound is the largest difference between two.
+
+    A bound that is broken beyond doubt (by its interval) opens a finding; without one it is measured and shown.
+    """
+
+    by: str
+    demographic_parity: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of the share that is called positive."""
+    equal_opportunity: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of the share of positive rows that is called so."""
+    equalised_odds: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The larger of that and the difference of the share of negative rows that is called positive."""
+
+
 class Monitoring(Strict):
     """What is watched in production."""
 
@@ -80,7 +95,16 @@ class Monitoring(Strict):
     """When the wheel turns. Without a `trigger` it is the trial of each window, or, where it says `violations`, the
     champion's performance."""
     min_rows: Annotated[int, Field(ge=2)] = 100
-    """Fewest rows in a window worth a number; fewer are unknown."""
+    """Fewest rows in a window worth a number; fewer are unknown. The same of a slice, and of a group."""
+    slices: tuple[str, ...] = ()
+    """Columns whose values, or ranges, are looked at each by itself: in production and where a version is judged."""
+    fairness: tuple[Fairness, ...] = ()
+    """Groups that are to be treated alike; of two classes."""
+
+    @property
+    def looked_at(self) -> tuple[str, ...]:
+        """Columns that rows are parted by: of slices and of groups."""
+        return tuple(dict.fromkeys((*self.slices, *(each.by for each in self.fairness))))
 
     @property
     def span(self) -> Duration | None:

@@ -342,6 +342,8 @@ GATES: Slot[Gate] = Slot(
     "gate",
     "expectations.gates:Gate",
     {
+        "slice": "tasks.evaluation.part_gates:SliceGate",
+        "fairness": "tasks.evaluation.part_gates:FairnessGate",
         "versus": "tasks.evaluation.gates:ComparisonGate",
         "folds": "tasks.evaluation.gates:FoldsGate",
         "metric": "tasks.evaluation.gates:AbsoluteGate",

@@ -82,6 +82,7 @@ class UseCase(Strict):
             *self._impossible_label(),
             *self._impossible_metrics(),
             *self._impossible_probabilities(),
+            *self._impossible_parts(),
             *self._impossible_features(),
             *self._impossible_policy(),
         ]
@@ -193,7 +194,7 @@ class UseCase(Strict):
         return problems
 
     def _impossible_metrics(self) -> list[str]:
-        used = [(f"gates.{index}.metric", gate.metric) for index, gate in enumerate(self.gates)]
+        used = [(f"gates.{index}.metric", gate.metric) for index, gate in enumerate(self.gates) if gate.metric]
         used += [
             (f"monitoring.performance.{index}.metric", rule.metric)
             for index, rule in enumerate(self.monitoring.performance)
@@ -250,6 +251,32 @@ class UseCase(Strict):
             fits = [name for name, part in parts.items() if part is not None and self.task in part.tasks]
             rest = f"there is {', '.join(fits)}" if fits else "there is none for it; leave it out"
             problems.append(f"model.calibration: {asked} does not calibrate a {self.task}; {rest}")
+        return problems
+
+    def _impossible_parts(self) -> list[str]:
+        """Say which slices and groups are declared nowhere, or cannot be held against each other."""
+        problems, monitoring = [], self.monitoring
+        dropped = {column for column, how in self.personal.items() if how == "drop"}
+        for column in monitoring.looked_at:
+            path = f"monitoring.{'slices' if column in monitoring.slices else 'fairness'}"
+            if column == self.label.column:
+                problems.append(
+                    f"{path}: rows cannot be parted by the label {column}; metrics by class are shown anyway"
+                )
+            if column in dropped:
+                problems.append(f"{path}: {column} is dropped under `personal`; hash it, so that groups stay apart")
+        outputs = ("binary_classification",)
+        if monitoring.fairness and self.task not in outputs:
+            problems.append(
+                f"monitoring.fairness: of {self.task} there is no positive call to be shared out; declare the columns "
+                "under `monitoring.slices`"
+            )
+        by = {each.by for each in monitoring.fairness}
+        for index, gate in enumerate(self.gates):
+            if gate.slices is not None and gate.slices not in monitoring.slices:
+                problems.append(f"gates.{index}.slice: declare {gate.slices} under `monitoring.slices`")
+            if gate.groups is not None and gate.groups not in by:
+                problems.append(f"gates.{index}.by: declare {{by: {gate.groups}}} under `monitoring.fairness`")
         return problems
 
     def _impossible_features(self) -> list[str]:
@@ -375,7 +402,8 @@ class UseCase(Strict):
     @property
     def greater_is_better(self) -> dict[str, bool]:
         """Metric -> whether more is better: those that are measured always, and those that it names."""
-        named = [*(gate.metric for gate in self.gates), *(rule.metric for rule in self.monitoring.performance)]
+        rules = self.monitoring.performance
+        named = [*(gate.metric for gate in self.gates if gate.metric), *(rule.metric for rule in rules)]
         named += ["cost"] if self.costs.threshold is not None else []
         parts = {name: METRICS.find(name) for name in named}
         always = {name: better for name, better in metrics_of(self.task).items() if METRICS.released(name).always}

@@ -96,6 +96,44 @@ class Causes(msgspec.Struct, frozen=True):
     notes: list[str] = []
 
 
+class Bounded(msgspec.Struct, frozen=True):
+    """A figure with its bounds."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class OfSlice(msgspec.Struct, frozen=True):
+    """Part of the rows by a declared column."""
+
+    words: str
+    rows: int
+    metrics: dict[str, Bounded] = {}
+    before: dict[str, Bounded] = {}
+    worse: list[str] = []
+
+
+class Group(msgspec.Struct, frozen=True):
+    """What became of the rows of a group."""
+
+    name: str
+    rows: int
+    selected: Bounded
+    true_positive: Bounded
+    false_positive: Bounded
+
+
+class Fairness(msgspec.Struct, frozen=True):
+    """How far the groups of a column are treated apart."""
+
+    column: str
+    groups: list[Group] = []
+    measures: dict[str, Bounded] = {}
+    bounds: dict[str, float | None] = {}
+    broken: list[str] = []
+
+
 class Glimpse(msgspec.Struct, frozen=True):
     """A window without its columns: all that a card shows of it."""
 
@@ -129,6 +167,8 @@ class Measured(Glimpse, frozen=True):
 
     drift: list[Drifted] = []
     causes: Causes | None = None
+    slices: list[OfSlice] = []
+    fairness: list[Fairness] = []
 
     @property
     def drifted(self) -> list[Drifted]:

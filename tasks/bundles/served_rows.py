@@ -146,7 +146,7 @@ def true_labels(
     keys, label = list(spec.keys), spec.label.column
     since, until = (window.start, window.end) if spec.clock else (manifest.cutoff + TICK, None)
     truth = known.rows("raw", columns=[*keys, label], since=since, until=until)
-    asked = rows.select(_as(rows, key, truth.schema[key]) for key in keys)
+    asked = rows.select(as_type(rows, key, truth.schema[key]) for key in keys)
     kept = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label]
     found = _codes(kept, manifest)
     sent, unusable = sent_labels(lake, predictions, spec.feedback, manifest, known.as_of)
@@ -175,7 +175,8 @@ def _codes(labels: pl.Series, manifest: Manifest) -> pl.Series:
     return pl.Series(labels.name, codes, dtype=pl.Float64).fill_nan(None)
 
 
-def _as(rows: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:
+def as_type(rows: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a column of a request as the sources hold it: to join by."""
     if isinstance(dtype, pl.Datetime) and rows.schema[column] == pl.String:
         return pl.col(column).str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
     return pl.col(column).cast(dtype, strict=False)

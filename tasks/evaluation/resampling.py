@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from expectations.metrics import Array, Blocks, Scored, sums
 from tasks.evaluation.metrics import resampled
 
 RESAMPLES = 200
+_FEWEST_IN_TAIL = 2.5
 _MAX_BLOCKS = 200
 """More blocks are joined with their neighbours: a longer block only widens an interval that is too narrow."""
 
@@ -71,6 +73,8 @@ class Resamples:
     def bounded(self, draws: Array, confidence: float | None = None) -> Bounded:
         """Return the value over all rows with its bounds: percentiles over the resamples.
 
+        Where the tails hold too few resamples to be told by, they are those of a normal distribution as wide.
+
         Parameters
         ----------
         draws : ndarray of shape (1 + n_resamples,)
@@ -82,6 +86,9 @@ class Resamples:
         tail = (1 - (self.confidence if confidence is None else confidence)) / 2
         if not math.isfinite(value) or known.mean() < 1 - tail:  # resamples without a value may lie on either side
             return Bounded(value if math.isfinite(value) else math.nan)
+        if tail * len(drawn) < _FEWEST_IN_TAIL:
+            reach = NormalDist().inv_cdf(1 - tail) * float(drawn[known].std())
+            return Bounded(value, value - reach, value + reach)
         low = np.quantile(np.where(known, drawn, -np.inf), tail, method="lower")
         high = np.quantile(np.where(known, drawn, np.inf), 1 - tail, method="higher")
         low, high = min(float(low), value), max(float(high), value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ from expectations.alerts import Severity
 from expectations.windows import Window
 from tasks.bundles.bundle import Manifest
 from tasks.bundles.feedback import FeedbackUse, Unmatched
+from tasks.monitoring.saying import say_parts
 from tasks.monitoring.served import Strays
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
@@ -151,6 +152,28 @@ def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest, bundl
     over = f"labels of {window} are classes that the model knows" if not labels else None
     place, evidence = f"{_place(window)}/{magnitude(labels)}", {"labels": labels}
     _note_labels(job, "unseen", bundle, place, summary, evidence, over, answers=answers)
+
+
+def note_parts(job: Job, window: Window, content: Mapping[str, Any], *, answers: bool) -> None:
+    """Report slices that got worse and bounds between groups that are broken, of the champion's newest known window.
+
+    Parameters
+    ----------
+    answers : bool
+        Whether the bundle is the champion's.
+    """
+    if not answers:
+        return
+    slices, unfair = ({**content, other: []} for other in ("fairness", "slices"))
+    for kind, part, severity in (("slices", slices, "info"), ("unfair", unfair, "warning")):
+        said = say_parts(part)
+        if said:
+            summary = f"in {window}: {'; '.join(said)}"
+            evidence = {"said": said}
+            key = f"{kind}/{_place(window)}"
+            note(job, key, kind, summary, kind, kind="monitor", severity=severity, evidence=evidence)  # type: ignore[arg-type]
+        else:
+            job.database.end(job.name, [kind], f"nothing of the kind is left in {window}", job.as_of)
 
 
 def _place(window: Window) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from expectations.families import Scores
@@ -28,6 +29,7 @@ from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import references_from_dict
+from tasks.monitoring.parting import columns_of_parts, measure_parts
 from tasks.stores.lake import Known, Lake
 
 
@@ -81,6 +83,8 @@ class Measurement:
         its mean probability.
     unwatched : mapping of str to str
         What is not measured for this kind of problem -> in words (`Problem.unwatched`).
+    parts : mapping of str to list
+        `slices` and `fairness`, where they are declared (`tasks.monitoring.parting`).
     """
 
     window: Window
@@ -100,6 +104,7 @@ class Measurement:
     unseen: int = 0
     mix: dict[str, dict[str, float]] = field(default_factory=dict)
     unwatched: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def status(self) -> Literal["good", "violated", "unknown"]:
@@ -143,6 +148,7 @@ class Measurement:
             "feedback": vars(self.feedback),
             "estimated": [each.to_dict() for each in self.estimated],
             "causes": self.causes.to_dict() if self.causes else None,
+            **self.parts,
             **({"unseen": self.unseen} if self.unseen else {}),
             **({"mix": self.mix} if self.mix else {}),
             **({"unwatched": dict(self.unwatched)} if self.unwatched else {}),
@@ -183,7 +189,7 @@ def measure(
     estimated: tuple[Estimate, ...] = ()
     served: dict[str, float] = {}
     labelled, coverage, scored, feedback = 0, 0.0, None, FeedbackUse()
-    unseen, mix = 0, dict[str, dict[str, float]]()
+    unseen, mix, parts = 0, dict[str, dict[str, float]](), dict[str, Any]()
     times = predictions["event_time"].clear()
     if len(predictions):
         rows = decode_rows(predictions, champion.manifest.columns)
@@ -217,6 +223,11 @@ def measure(
     )
     if scored is not None and any(each.value is not None for each in realised):
         realised = _beside(realised, scored, times, known, spec, champion.manifest)
+        if spec.monitoring.looked_at:
+            columns = columns_of_parts(rows, known, window, champion.manifest, spec.monitoring.looked_at)
+            mask = _known(scores[own.to_numpy()], labels.filter(own))
+            when = mine["event_time"].filter(pl.Series(mask))
+            parts = measure_parts(columns.filter(own), scored, when, spec, champion, mask)
     return Measurement(
         window,
         champion.digest,
@@ -234,6 +245,7 @@ def measure(
         unseen=unseen,
         mix=mix,
         unwatched=champion.manifest.problem.unwatched,
+        parts=parts,
     )
 
 
@@ -252,18 +264,23 @@ def _as_learnt(spec: UseCase, manifest: Manifest) -> tuple[UseCase, tuple[Realis
     )
     changes = {
         "task": manifest.task,
-        "gates": tuple(gate for gate in spec.gates if fits[gate.metric]),
-        "monitoring": spec.monitoring.model_copy(update={"performance": kept}),
+        "gates": tuple(gate for gate in spec.gates if not gate.metric or fits[gate.metric]),
+        "monitoring": spec.monitoring.model_copy(update={"performance": kept, "fairness": ()}),
     }
     return spec.model_copy(update=changes), undefined
 
 
 def _scored(scores: Scores, labels: pl.Series, spec: UseCase) -> Scored:
     """Put labels beside scores, where they are known; of several classes also only where the scores are."""
-    known = labels.is_finite().fill_null(value=False).to_numpy()
+    known = _known(scores, labels)
+    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.threshold)
+
+
+def _known(scores: Scores, labels: pl.Series) -> npt.NDArray[np.bool_]:
+    known: npt.NDArray[np.bool_] = labels.is_finite().fill_null(value=False).to_numpy().copy()
     if scores.ndim > 1:  # rows of a bundle that is gone have none
         known &= np.isfinite(scores).all(axis=1)
-    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.threshold)
+    return known
 
 
 def _unseen(labels: pl.Series, classes: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests
 from tasks.monitoring.explaining import explain_window
-from tasks.monitoring.findings import note_silence, note_strays, note_unseen, note_unusable
+from tasks.monitoring.findings import note_parts, note_silence, note_strays, note_unseen, note_unusable
 from tasks.monitoring.measuring import Measurement, measure
 from tasks.monitoring.served import ServedWindow, find_asked, find_served
 from tasks.stores.places import Job
@@ -79,6 +79,8 @@ def measure_windows(job: Job) -> list[Measurement]:
         if found.labelled or found.feedback.unusable or found.unseen:  # without labels it says nothing about them
             note_unusable(job, each.window, found.feedback, manifest, each.bundle, answers=answers)
             note_unseen(job, each.window, found.unseen, manifest, each.bundle, answers=answers)
+        if found.parts:
+            note_parts(job, each.window, found.to_dict(), answers=answers)
         measured.append(found)
     kept = {f"{kind}-{desired.champion.bundle[:12]}" for kind in ("unusable", "unseen")}
     job.database.end_all_but(job.name, ["unusable", "unseen"], kept, "another version answers", job.as_of)

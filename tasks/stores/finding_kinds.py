@@ -102,6 +102,19 @@ KINDS: dict[str, Kind] = {
         "see the decision in the first line",
         "Read `driftwheel why`: it says what is against a retraining, or which one was begun",
     ),
+    "slices": Kind(
+        "the champion got worse on some slices",
+        "the world changed there, or a source did",
+        "nothing: the whole decides about retraining",
+        "See the slices on the page; a gate on slices keeps a version back that is bad on one",
+        settles=True,
+    ),
+    "unfair": Kind(
+        "groups are treated further apart than is declared",
+        "the groups differ in their inputs, the labels do, or the threshold is wrong for one",
+        "nothing: the champion answers on",
+        "See the groups on the page; declare a gate `fairness`, so that no such version is released again",
+    ),
     "rollback": Kind(
         "a release turned out worse than the version before it",
         "",

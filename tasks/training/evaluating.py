@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from expectations.metrics import Scored
 from expectations.usecase import UseCase, metrics_of
+from tasks.evaluation.causes.rows import row_loss
 from tasks.evaluation.evaluation import Evaluation, evaluate
-from tasks.evaluation.interval import in_time, time_blocks
+from tasks.evaluation.parts import parted, resamples_of
 from tasks.evaluation.resampling import Bounded, Resamples
-from tasks.evaluation.splits import units_of
+from tasks.evaluation.slices import find_slices, learn_cuts
 from tasks.stores.progress import part
 from tasks.training.judging import Judged, rows_before
 from tasks.training.learning import decisive_metric, fit_recipe, score_rows, training_window
@@ -32,19 +36,26 @@ def evaluated(judged: Judged, rows: pl.DataFrame, spec: UseCase) -> Judged:
     """
     if judged.trained is None or judged.holdout is None or "challenger" not in judged.scored:
         return judged
+    known = _known(judged.scored["challenger"])
+    if not known.all():  # a row without a label, or a prediction that is no number, is told nothing by
+        scored = judged.scored["challenger"]
+        kept = Scored(scored.label[known], scored.prediction[known], scored.threshold)
+        whole = replace(judged, scored={"challenger": kept}, holdout=judged.holdout.filter(pl.Series(known)))
+        found = evaluated(whole, rows, spec).evaluation if known.any() else None
+        return replace(judged, evaluation=found)
     with part("evaluating"):
         drawn = resamples_of(judged.holdout, spec)
         names = list(dict.fromkeys((*metrics_of(spec.task), *spec.greater_is_better)))
         found = evaluate(judged.scored["challenger"], names, judged.classes, drawn)
-        extra = _period(judged.holdout, spec) | _learning_curve(judged, rows, spec, drawn)
+        extra = _period(judged.holdout, spec) | _parts(judged, rows, spec, drawn)
+        extra |= _learning_curve(judged, rows, spec, drawn)
     return replace(judged, evaluation=replace(found, extra=extra))
 
 
-def resamples_of(frame: pl.DataFrame, spec: UseCase) -> Resamples:
-    """Return resamples of the blocks of time that rows lie in; without a clock, of rows or groups of them."""
-    units = None if spec.clock else units_of(frame, spec, least=2)[0]
-    blocks = time_blocks(*in_time(frame[spec.time_column], spec, units))
-    return Resamples(blocks, confidence=spec.evaluation.confidence, seed=spec.model.seed)
+def _known(rows: Scored) -> npt.NDArray[np.bool_]:
+    scores = rows.prediction if rows.prediction.ndim > 1 else rows.prediction[:, None]
+    found: npt.NDArray[np.bool_] = np.isfinite(rows.label) & np.isfinite(scores).all(axis=1)
+    return found
 
 
 def _period(holdout: pl.DataFrame, spec: UseCase) -> dict[str, Any]:
@@ -52,6 +63,26 @@ def _period(holdout: pl.DataFrame, spec: UseCase) -> dict[str, Any]:
         return {}
     clock = holdout[spec.time_column]
     return {"start": clock.min(), "end": clock.max()}
+
+
+def _parts(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Resamples) -> dict[str, Any]:
+    """Measure the declared parts of the holdout, and search for the worst among those of the model's inputs."""
+    if judged.holdout is None or judged.trained is None:
+        return {}
+    scored, cuts = judged.scored["challenger"], learn_cuts(rows, spec.monitoring.slices)
+    asked = [gate.metric for gate in spec.gates if gate.slices is not None]
+    found = parted(judged.holdout, scored, spec, cuts, drawn, asked)
+    names = [column.name for column in judged.trained.program.inputs if column.kind in ("number", "text", "boolean")]
+    names = list(dict.fromkeys([*(name for name in names if name in judged.holdout.columns), *spec.monitoring.slices]))
+    loss = row_loss(spec.monitoring.performance[0].metric, spec.task, spec.threshold)
+    worst = find_slices(judged.holdout.select(names), loss.of(scored.label, scored.prediction), drawn)
+    return {
+        "cuts": cuts,
+        "slices": found.slices,
+        "fairness": found.fairness,
+        "found_slices": [{**vars(each), "sure": each.sure} for each in worst],
+        "found_by": loss.name,
+    }
 
 
 def _learning_curve(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Resamples) -> dict[str, Any]:

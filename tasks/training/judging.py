@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from expectations.gates import GateResult, Interval
+from expectations.gates import Figure, GateResult, Interval
 from expectations.metrics import Blocks
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle
@@ -24,6 +24,8 @@ from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.gates import passed
 from tasks.evaluation.interval import in_time, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.parts import figures_of, parted, resamples_of
+from tasks.evaluation.slices import learn_cuts
 from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
 from tasks.training.cross_validation import cross_validate, fold_statistics
@@ -163,7 +165,8 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     }
     statistics = fold_statistics(folds, spec)
     known_metrics = {**metrics["challenger"], **statistics}
-    gates = tuple(gate.check(known_metrics, gains[gate.against]) for gate in spec.gates)
+    figures = _figures(spec, holdout, scored["challenger"], rows)
+    gates = tuple(gate.judge(known_metrics, gains[gate.against], figures) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
     start: datetime | None = holdout[clock].min() if spec.clock else None  # type: ignore[assignment] # an instant column
     judgement = Judgement(
@@ -199,6 +202,15 @@ def _said_of_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[
 
 def _said_of_start(trained: Trained) -> list[str]:
     return [] if trained.start is None else [f"{trained.start.kind} start: {trained.start.why}"]
+
+
+def _figures(spec: UseCase, holdout: pl.DataFrame, scored: Scored, rows: pl.DataFrame) -> list[Figure]:
+    """Return figures of the parts of a holdout that gates ask for."""
+    if not any(gate.slices or gate.groups for gate in spec.gates):
+        return []
+    cuts = learn_cuts(rows, spec.monitoring.slices)
+    asked = {gate.metric for gate in spec.gates if gate.slices is not None}
+    return figures_of(parted(holdout, scored, spec, cuts, resamples_of(holdout, spec), sorted(asked)))
 
 
 def _blocks(spec: UseCase, holdout: pl.DataFrame) -> Blocks:

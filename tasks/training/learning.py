@@ -132,7 +132,9 @@ def _remembered(what: str, frame: pl.DataFrame, spec: UseCase, learning: Callabl
 
 def decisive_metric(spec: UseCase) -> str:
     """Name the metric that chooses among candidates: that of the first comparison gate, else of the first gate."""
-    return next((gate.metric for gate in spec.gates if gate.compares), spec.gates[0].metric)
+    whole = [gate for gate in spec.gates if gate.metric and gate.slices is None]
+    named = [gate.metric for gate in whole if gate.compares] or [gate.metric for gate in whole]
+    return named[0] if named else spec.monitoring.performance[0].metric
 
 
 def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:

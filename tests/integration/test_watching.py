@@ -21,6 +21,7 @@ from expectations.durations import Duration
 from expectations.loading import LoadedUseCase
 from expectations.windows import Window
 from flows.commands.ledger import why
+from flows.page.app import application
 from infra.settings import Settings
 from tasks.bundles.bundle import jsonable, load_bundle, seal
 from tasks.bundles.champion import current_champion
@@ -31,7 +32,7 @@ from tasks.collection.collecting import collect_sources
 from tasks.deciding.triggers.drift import Drift
 from tasks.deciding.triggers.estimated import Estimated
 from tasks.deciding.triggers.schedule import Schedule
-from tasks.monitoring import deciding, harvesting, reporting, rising, watching
+from tasks.monitoring import deciding, harvesting, parting, reporting, rising, watching
 from tasks.monitoring.findings import note_unmatched
 from tasks.stores.alerts import Channel, deliver
 from tasks.stores.finding_kinds import describe
@@ -43,6 +44,7 @@ from tasks.stores.places import Job
 from tasks.stores.releases import Served
 from tests.conftest import instant, make_use_case
 from tests.integration.test_service import Running
+from tests.unit.test_page import Client
 from tests.unit.test_training import released, rows
 
 _numbers = itertools.count(1)
@@ -260,6 +262,37 @@ def test_a_baseline_that_is_better_is_said(job: Job) -> None:
     job.database.put_measurement(job.name, found.window.start, found.window.end, worst)
     said = deciding.decide_now(job).decision.summary
     assert any(words in said for words in (", worse than saying the mean", ", worse than saying the label"))
+
+
+def test_declared_slices_are_measured_also_by_a_column_that_requests_lack(job: Job) -> None:
+    job = changed(job, monitoring__slices=("workingday", "casual"))
+    served(job, "2011-04-01", "2011-05-01", lambda frame: frame.with_columns(temp=pl.lit(0.0), hum=pl.lit(1.0)))
+    (found,) = watching.measure_windows(job)
+    slices = {each["words"]: each for each in kept(job)[0]["slices"]}
+    assert {"workingday = 0", "workingday = 1"} < set(slices)
+    for column in ("workingday", "casual"):
+        assert sum(each["rows"] for each in slices.values() if each["column"] == column) == found.labelled
+    value = slices["workingday = 1"]["metrics"]["rmse"]
+    assert 0 < value["low"] < value["value"] < value["high"]
+    assert found.to_dict()["fairness"] == []
+
+
+def test_a_slice_that_got_worse_beyond_doubt_is_found_and_said(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {"words": "workingday = 1", "metrics": {"rmse": {"value": 1.0}}}
+    evaluation = {"extra": {"cuts": {"workingday": ["0", "1"]}, "slices": [held]}}
+    monkeypatch.setattr(parting, "read_evaluation", lambda *_: evaluation)
+    job = changed(job, monitoring__slices=("workingday",))
+    served(job, "2011-04-01", "2011-05-01")
+    watching.measure_windows(job)
+    (found,) = [each for each in job.database.findings(job.name) if each.kind == "slices"]
+    assert "rmse of workingday = 1 is" in found.body
+    assert ", 1 on the holdout" in found.body
+    deciding.decide_now(job)
+    said = CliRunner().invoke(why, [job.name]).output
+    assert "rmse of workingday = 1 is" in said
+    shown = Client(application(Settings())).get(f"/usecases/{job.name}").text
+    assert "Slices and groups" in shown
+    assert "workingday = 1" in shown
 
 
 def late_may(job: Job) -> None:
