@@ -15,7 +15,7 @@ from pydantic import Field
 
 from expectations.code import Code
 from expectations.durations import Duration
-from expectations.fields import DateFormat, Formula, Span, Strict, Zone
+from expectations.fields import DateFormat, Formula, PositiveSpan, Span, Strict, Zone
 from expectations.parts import Part
 from expectations.variables import NO_VARIABLES, Variables
 
@@ -131,6 +131,9 @@ class Source(Part):
     join: Join | None = None
     prefix: str = ""
     """Put before the names of the columns this source adds (not before join columns)."""
+    expect_every: PositiveSpan | None = None
+    """How old its newest row may be when it is collected, by the clock's column (of a table of labels by `arrived`): an
+    older one is a finding."""
 
     @property
     def incremental(self) -> bool:

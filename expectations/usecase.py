@@ -184,6 +184,11 @@ class UseCase(Strict):
             problems.append(f"evaluation.block: without a clock each row counts for itself; leave it out, {or_clock}")
         if "lookback" in self.collection.model_fields_set:
             problems.append(f"collection.lookback: without a clock all rows are compared; leave it out, {or_clock}")
+        problems += [
+            f"sources.{name}.expect_every: is held against event times; leave it out, {or_clock}"
+            for name, source in self.sources.items()
+            if source.expect_every is not None
+        ]
         read = {column: f"features.{index}" for index, step in enumerate(self.features) for column in step.reads({})}
         read |= dict.fromkeys(self.forbidden, "forbidden") | dict.fromkeys(self.keys, "keys")
         if EVENT_TIME in read:

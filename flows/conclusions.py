@@ -92,6 +92,7 @@ def _report_findings(job: Job, collected: Collected) -> tuple[int, str]:
     words, unheard = "", 0
     gone = [key for key, rows in (("late", collected.late), ("lost", collected.lost)) if not rows]
     job.database.end(job.name, gone, "the last collection found no such rows", job.as_of)
+    words += _report_stale(job, collected)
     if collected.late:
         span = f"{collected.late_from} to {collected.late_to}"
         words += f"; {collected.late} of them older than the lookback ({span})"
@@ -111,6 +112,18 @@ def _report_findings(job: Job, collected: Collected) -> tuple[int, str]:
         if _report(job, f"lost/{collected.lost_digest}", "lost", summary, asdict(collected), "failure"):
             unheard = collected.lost
     return unheard, words
+
+
+def _report_stale(job: Job, collected: Collected) -> str:
+    """Report sources whose newest row is older than they say: in the ledger once for each such row."""
+    if not collected.stale:
+        job.database.end(job.name, ["stale"], "the sources are as fresh as they should be", job.as_of)
+        return ""
+    each = [f"{one.source} since {one.newest or 'ever'} (expected every {one.every})" for one in collected.stale]
+    summary = f"nothing newer of {'; '.join(each)}"
+    key = "/".join(f"{one.source}-{one.newest}" for one in collected.stale)
+    _report(job, f"stale/{key}", "stale", summary, {"stale": [asdict(one) for one in collected.stale]}, "warning")
+    return f"; {summary}"
 
 
 def _note_columns(job: Job, collected: Collected) -> None:

@@ -14,6 +14,7 @@ from expectations.data import EVENT_TIME
 from expectations.errors import LakeError, SourceError, TurnTakenError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
+from tasks.collection.freshness import Stale, find_stale
 from tasks.collection.joining import Held, Joined, join_sources
 from tasks.collection.labels import keep_labels, relabelled
 from tasks.collection.types import match_types
@@ -58,6 +59,8 @@ class Collected:
         What was read in a way worth knowing.
     changes : tuple of str
         How the table's columns changed.
+    stale : tuple of Stale
+        Sources that are expected to be fresher.
     """
 
     batch: int
@@ -73,6 +76,7 @@ class Collected:
     ahead: int = 0
     said: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    stale: tuple[Stale, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         ahead=news.rows.filter(pl.col(spec.time_column) >= as_of).height if len(news.rows) else 0,
         said=joined.said,
         changes=changes,
+        stale=find_stale(spec, _with_held(joined.newest, raw, spec, as_of), as_of),
     )
 
 
@@ -181,6 +186,18 @@ def _with_labels(news: _News, joined: Joined, raw: pl.LazyFrame, usecase: Loaded
         told = told.drop(spec.time_column)
     rows = told if news.rows.is_empty() else pl.concat([news.rows, told], how="diagonal_relaxed")
     return _News(rows, news.corrected + len(told), news.late)
+
+
+def _with_held(
+    newest: Mapping[str, datetime | None], raw: pl.LazyFrame | None, spec: UseCase, as_of: datetime
+) -> Mapping[str, datetime | None]:
+    """Take what is held of the first source, of which perhaps only what changed was read, for read."""
+    first = next(iter(spec.sources))
+    if raw is None or first not in newest:
+        return newest
+    clock = pl.col(spec.time_column)
+    held: datetime | None = raw.filter(clock < as_of).select(clock.max()).collect().item()
+    return {**newest, first: max(filter(None, (held, newest[first])), default=None)}
 
 
 def _delivered(lake: Lake) -> list[str]:

@@ -13,6 +13,7 @@ from expectations.data import EVENT_TIME, FilesRead, Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
+from tasks.collection.freshness import newest_of
 from tasks.collection.labels import due, truth_of, with_label
 from tasks.collection.reading import Expected, absent_columns, expected_of, needed_columns, read_source_of
 from tasks.collection.types import TYPES, cast_column, match_types
@@ -47,6 +48,8 @@ class Joined:
     """What was read in a way worth knowing."""
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Each file of the first source that was read: how it was, and the newest event time in it."""
+    newest: Mapping[str, datetime | None] = field(default_factory=dict)
+    """The newest event time before `until` of each source that is expected to be fresh."""
     truth: pl.DataFrame | None = None
     """What the table of labels tells, personal columns replaced, under the names of the rows' columns; None where the
     label is in none of its own."""
@@ -91,6 +94,11 @@ def join_sources(
     files = None if known_files is None else FilesRead(known_files)
     frames = _read_all(usecase, since if held is not None else None, until, expected, said, files)
     read = {name: len(frame) for name, frame in frames.items()}
+    fresh = {
+        name: newest_of(name, frame, spec, until)
+        for name, frame in frames.items()
+        if spec.sources[name].expect_every is not None
+    }
     truth = None
     if spec.label.source is not None:
         frames[spec.label.source], odd = truth_of(frames[spec.label.source], spec, until)
@@ -98,7 +106,7 @@ def join_sources(
         truth = _protected_truth(frames[spec.label.source], spec, secret)
     (first, rows), *others = frames.items()
     if rows.is_empty():
-        return Joined(rows, read, {}, 0, rows, tuple(said), truth=truth)
+        return Joined(rows, read, {}, 0, rows, tuple(said), newest=fresh, truth=truth)
     clock = spec.time_column
     dated = _newest(rows, files, spec.time_column)
     rows, undated = _until(rows, usecase, first, until)
@@ -123,7 +131,7 @@ def join_sources(
     if not first_has_keys and since is not None and held is not None:
         rows, _ = _wanted(rows, rows.select(_identity(spec)), spec, since, held)
     keys = _protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
-    return Joined(with_label(rows, spec), read, coverage, asked, keys, tuple(said), dated, truth)
+    return Joined(with_label(rows, spec), read, coverage, asked, keys, tuple(said), dated, fresh, truth)
 
 
 def _read_all(

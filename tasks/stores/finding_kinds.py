@@ -59,6 +59,13 @@ KINDS: dict[str, Kind] = {
         "they are left out, the others were taken",
         "Correct the source: the next collection takes them",
     ),
+    "stale": Kind(
+        "a source brings nothing new",
+        "whatever fills it stopped, or writes elsewhere",
+        "what it holds was taken; models and windows see nothing newer",
+        "Look at what fills it; if it is slower than that, set a longer `expect_every`",
+        settles=True,
+    ),
     "failed": Kind(
         "a flow failed",
         "",

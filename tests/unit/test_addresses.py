@@ -16,11 +16,13 @@ from typing import Annotated
 import pytest
 from pydantic import TypeAdapter
 
-from expectations.data import Clock, Source, SourceContext
+from expectations.data import Clock, FilesRead, Source, SourceContext
 from expectations.errors import SourceError, SourceUnreachableError, UseCaseError
 from expectations.loading import load_use_case
 from expectations.slots import SOURCES
+from expectations.variables import Variables
 from tasks.collection.addresses import file_name, locate_files, members
+from tasks.collection.sources.file import FileSource
 from tasks.collection.sources.tables import TableFiles
 from tests.fronts import serving
 
@@ -288,3 +290,54 @@ def test_a_module_that_holds_no_files_is_told(tmp_path: Path, package: str) -> N
     declared = declare(kind="package", package=package, path="a.csv")
     with pytest.raises(SourceError, match=f"the package '{package}'"):
         locate(declared, tmp_path)
+
+
+def test_what_a_variable_stands_for_is_in_the_request_and_in_no_word(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Rows(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            known = self.path == f"/in/{SECRET}.csv?sig=a%2Bb&me={SECRET}"
+            self.send_response(200 if known else 403)
+            self.send_header("content-length", str(len(CSV) * known))
+            self.end_headers()
+            self.wfile.write(CSV * known)
+
+        def do_HEAD(self) -> None:
+            self.send_error(405)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Rows)) as server:
+        told: list[str] = []
+        written = f"http://127.0.0.1:{server.server_port}/in/${{NAME}}.csv?${{SIGNED}}"
+        signed = {"NAME": SECRET, "SIGNED": f"sig=a%2Bb&me={SECRET}", "WRONG": "wr0ng-s3cret"}
+        context = SourceContext("x", tmp_path, set(), None, variables=Variables(signed), report=told.append)
+        assert source(written).read(context).rows() == [(1, 2)]
+        with pytest.raises(SourceError) as refused:
+            source(written.replace("SIGNED", "WRONG")).read(context)
+    said = f"{refused.value} {told}"
+    assert "HTTP 403" in said
+    assert SECRET not in said
+    assert "wr0ng" not in said
+    with pytest.raises(SourceError, match="NOWHERE for the source 'x'"):
+        source("${NOWHERE}/rows.csv").read(context)
+
+
+def test_a_password_in_a_login_needs_no_escaping_and_a_renewed_token_makes_no_new_file(tmp_path: Path) -> None:
+    written = FileSource(kind="file", path="ftp://${ME}:${PASSWORD}@host:2121/in/${DAY}/rows.csv")
+    found = Variables({"ME": "ann", "PASSWORD": "p@ss/w:rd", "DAY": "a b"})
+    context = SourceContext("x", tmp_path, set(), None, variables=found)
+    assert written.written(context) == "ftp://ann:p%40ss%2Fw%3Ard@host:2121/in/a b/rows.csv"
+    (tmp_path / "rows.csv").write_bytes(CSV)
+    names = []
+    for token in ("first-token", "second-token"):
+        files = FilesRead()
+        (tmp_path / token).mkdir()
+        (tmp_path / token / "rows.csv").write_bytes(CSV)
+        context = SourceContext("x", tmp_path, set(), None, variables=Variables({"TOKEN": token}), files=files)
+        source("${TOKEN}/rows.csv").read(context)
+        names.append(files.found[0][0])
+    assert names[0] == names[1]

@@ -259,6 +259,18 @@ def test_what_cannot_be_asked_is_not_taken(fields: dict[str, Any], says: str) ->
 
 
 def test_it_is_incremental_where_it_asks_for_what_changed() -> None:
-    for params, found in (({"from": ":since"}, True), ({"to": ":until"}, False), ({}, False)):
+    texts = ({"$filter": "changed ge :since"}, True), ({"q": "grows:sincerely"}, False)
+    for params, found in (({"from": ":since"}, True), ({"to": ":until"}, False), ({}, False), *texts):
         source = HttpSource.model_validate({"kind": "http", "url": "https://host/rows", "params": params})
         assert source.incremental is found
+
+
+def test_instants_stand_within_longer_texts_and_in_the_address_too(api: Server) -> None:
+    fields = {"url": f"{api.url}/from/:since", "params": {"$filter": "changed ge :since and x eq '${API_TOKEN}'"}}
+    read(api, since=instant("2024-05-01T08:30"), **fields)
+    read(api, **fields)
+    told = f"and x eq '{TOKEN}'"
+    assert api.asked == [
+        ("/from/2024-05-01T08:30:00Z", {"$filter": f"changed ge 2024-05-01T08:30:00Z {told}"}),
+        ("/from/1000-01-01T00:00:00Z", {"$filter": f"changed ge 1000-01-01T00:00:00Z {told}"}),
+    ]

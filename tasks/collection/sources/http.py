@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal, Self
 
 import polars as pl
@@ -13,6 +15,9 @@ from expectations.fields import PositiveSpan, Strict
 
 _Path = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$")]
 _Name = Annotated[str, Field(min_length=1)]
+_INSTANT = re.compile(r":(since|until)\b")
+_ALL = datetime(1000, 1, 1, tzinfo=UTC)
+"""Since when all rows are wanted."""
 
 
 class Pages(Strict):
@@ -57,8 +62,9 @@ class HttpSource(Source):
     records: _Path | None = None
     """Where in an answer its list of records stands; without it the answer is that list."""
     params: dict[str, str] = Field({})
-    """Parameters of the query. ``:since`` and ``:until`` become instants (2024-05-01T12:00:00Z); where all rows are
-    wanted, one that is ``:since`` is left out."""
+    """Parameters of the query. ``:since`` and ``:until`` become instants (2024-05-01T12:00:00Z), here and in `url`;
+    where all rows are wanted, a parameter that is ``:since`` is left out, and within a longer text it is the year
+    1000."""
     headers: dict[str, str] = Field({})
     pages: Pages | None = None
     timeout: PositiveSpan = Duration.parse("5m")
@@ -69,19 +75,23 @@ class HttpSource(Source):
     @property
     def incremental(self) -> bool:
         """Whether it is asked for what changed since."""
-        return ":since" in self.params.values()
+        return any("since" in _INSTANT.findall(text) for text in (self.url, *self.params.values()))
 
     def read(self, context: SourceContext) -> pl.DataFrame:
         """Read page by page."""
         from tasks.collection.apis import Api
 
         fill = context.variables.fill
-        instants = {":since": context.since, ":until": context.until}
+        instants = {"since": context.since or _ALL, "until": context.until or _ALL}
+
+        def dated(text: str) -> str:
+            return _INSTANT.sub(lambda found: f"{instants[found[1]].isoformat()[:19]}Z", text)
+
         params = {
-            name: f"{moment:%Y-%m-%dT%H:%M:%S}Z" if moment else fill(context.name, value)
+            name: fill(context.name, dated(value))
             for name, value in self.params.items()
-            if (moment := instants.get(value)) is not None or value not in instants
+            if not (value in (":since", ":until") and getattr(context, value[1:]) is None)
         }
         headers = {name: fill(context.name, value) for name, value in self.headers.items()}
-        api = Api(context, self.url, self.timeout, self.max_megabytes)
+        api = Api(context, dated(self.url), self.timeout, self.max_megabytes)
         return api.read(params, headers, self.records, self.pages)

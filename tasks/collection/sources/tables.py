@@ -95,6 +95,11 @@ class TableFiles(Source):
             raise ValueError(f"`decimal` and `thousands` are both {self.decimal!r}; give each a sign of its own")
         return self
 
+    def written(self, context: SourceContext) -> str:
+        """Return its path as it is looked for."""
+        del context
+        return self.path
+
     @abstractmethod
     def locate(self, context: SourceContext) -> Sequence[str]:
         """Return the addresses of its files, in order.
@@ -133,7 +138,7 @@ class TableFiles(Source):
                 if len(frame) or context.sparse:
                     frames[f"{address}/{file}"] = frame.with_columns(
                         pl.lit(value, pl.String).alias(key)
-                        for key, value in _partitions(self.path, address, context.folder).items()
+                        for key, value in _partitions(self.written(context), address, context.folder).items()
                         if key not in frame
                     )
             if context.files is not None:
@@ -164,7 +169,8 @@ class TableFiles(Source):
         files, addresses = context.files, list(self.locate(context))
         marked = []
         for address in addresses:
-            name = hashlib.blake2b(address.encode(), digest_size=12).hexdigest()
+            told = context.variables.hide(address)  # a token that is renewed makes no new file
+            name = hashlib.blake2b(told.encode(), digest_size=12).hexdigest()
             marked.append((address, name, "" if files is None else self.mark(address)))
         known = {} if files is None or self.row_key is not None else files.known
         fresh = [each for each in marked if not each[2] or known.get(each[1]) != each[2]]
