@@ -15,13 +15,15 @@ from expectations.usecase import UseCase
 from tasks.evaluation.metrics import score
 from tasks.evaluation.splits import folds_of
 from tasks.stores.progress import part
-from tasks.training.learning import fit_recipe, score_rows
+from tasks.training.learning import fit_model, score_rows
 
 
 def cross_validate(
     frame: pl.DataFrame, spec: UseCase, recipe: Family, asked: CrossValidation
 ) -> dict[str, list[float]]:
     """Score a settled recipe by rolling origin: every fold is judged by a model of rows whose labels were known then.
+
+    A fold's model is not calibrated: early folds are too short to learn that from, too.
 
     Without a clock folds are drawn, and each is judged by a model of all others.
 
@@ -49,7 +51,7 @@ def cross_validate(
                 "Ask for fewer folds or a shorter gap (`evaluation.cross_validation`), or wait for more rows",
             )
         with part(f"fold {number} of {asked.folds}"):
-            trained = fit_recipe(train, spec, recipe)
+            trained = fit_model(train, spec, recipe)
             rows = score_rows(fold, spec, trained.classes, trained.predict(fold, repaired=True))
         for metric in spec.greater_is_better:
             scores[metric].append(score(metric, rows))

@@ -19,6 +19,7 @@ from expectations.slots import CALIBRATIONS
 from tasks.bundles.bundle import jsonable
 from tasks.evaluation.metrics import score
 from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
+from tasks.training.judging import judge
 from tests.unit.test_training import released, rows
 
 Make = Callable[..., Path]
@@ -125,6 +126,15 @@ def test_the_calibration_is_the_last_step_of_the_bundle(
     added = predictor.contributions(matrix[:3]).sum(axis=-1)
     assert (predictor.explains == "score") is exact
     np.testing.assert_allclose(1 / (1 + np.exp(-added)) if exact else added, found[:3], rtol=1e-9)
+
+
+def test_folds_too_short_to_calibrate_by_end_no_training(make_use_case: Make) -> None:
+    changes = {**CLASSIFIER, "model.calibration": "platt", "evaluation.cross_validation": 10, "model.validation": 0.02}
+    usecase = load_use_case(str(make_use_case(changes={**changes, "evaluation.min_rows": 50})))
+    judged = judge(rows(usecase, "2011-04-15"), usecase.spec, None)
+    assert len(judged.folds["roc_auc"]) == 10
+    assert judged.trained is not None
+    assert judged.trained.calibrator is not None
 
 
 @pytest.mark.parametrize(
