@@ -14,6 +14,7 @@ from flows.commands import (
     containers,
     deciding,
     flow_runs,
+    forget,
     keys,
     ledger,
     local_stack,
@@ -50,7 +51,7 @@ for _command in (
     *(flow_runs.run, flow_runs.replay, flow_runs.score, flow_runs.report),
     *(deciding.backtest, deciding.decide),
     *(versions.promote, versions.deploy, versions.rollback),
-    *(keys.keys, ledger.why, rows.rows, quarantine.quarantine, alert.alert),
+    *(keys.keys, ledger.why, rows.rows, quarantine.quarantine, forget.forget, alert.alert),
 ):
     main.add_command(_command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,8 +31,9 @@ def back_up_home(target: str) -> None:
 
     The stack may be at work. A backup holds keys and data.
     """
-    from expectations.errors import BackupError
+    from expectations.errors import BackupError, DriftwheelError
     from infra.backup import back_up
+    from tasks.stores.backups import note_backup
 
     if not target:
         raise click.UsageError("TARGET is empty: name the folder that backups go into")
@@ -42,7 +44,11 @@ def back_up_home(target: str) -> None:
             "DRIFTWHEEL_DATABASE or DRIFTWHEEL_LAKE elsewhere",
             "Back those up by their own tools, or `driftwheel stack backup` for the containers",
         )
-    make_backup(partial(back_up, settings.folder), target, "home")
+    place, made = make_backup(partial(back_up, settings.folder), target, "home")
+    try:
+        note_backup(settings.platform(), place, made)
+    except DriftwheelError as error:  # the backup is whole without it
+        click.echo(f"`driftwheel forget` will not name it: {error}", err=True)
 
 
 def _print_elsewhere(made: Backup) -> None:
@@ -64,8 +70,8 @@ def verify_backup(backup: str, kind: Literal["home", "stack"], snapshot: str) ->
     click.echo(f"sound: {found.files} files, {found.size / 2**20:.1f} MB, of {found.made:%Y-%m-%d %H:%M} UTC")
 
 
-def make_backup(make: Callable[[Path], Backup], target: str, kind: Literal["home", "stack"]) -> None:
-    """Make a backup in a folder or in a restic repository, and print where it is."""
+def make_backup(make: Callable[[Path], Backup], target: str, kind: Literal["home", "stack"]) -> tuple[str, datetime]:
+    """Make a backup in a folder or in a restic repository, and print where it is; returns that, and when that was."""
     from expectations.masking import mask
     from infra.vault import PREFIX, Vault
     from tasks.stores.files import scratch
@@ -75,7 +81,7 @@ def make_backup(make: Callable[[Path], Backup], target: str, kind: Literal["home
         _print_elsewhere(made)
         click.echo(f"{made.folder}: {made.files} files, {made.size / 2**20:.1f} MB, every one with its hash")
         click.echo("It holds keys and data: keep it where only you can read it, or use restic:REPOSITORY.")
-        return
+        return str(made.folder), made.made
     vault = Vault(target, kind)
     with scratch() as folder:
         made = make(folder)
@@ -84,6 +90,7 @@ def make_backup(make: Callable[[Path], Backup], target: str, kind: Literal["home
     click.echo(
         f"snapshot {snapshot} in {mask(vault.repository)}: {made.files} files, {made.size / 2**20:.1f} MB, encrypted"
     )
+    return f"{PREFIX}{mask(vault.repository)}, snapshot {snapshot}", made.made
 
 
 @click.command()

@@ -21,6 +21,7 @@ from tasks.collection.types import match_types
 from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import BATCH, COLLECTED, TECHNICAL, Lake, holds
+from tasks.stores.tombstones import FORGOTTEN, without_forgotten
 
 _APPLICATION = "collect"
 _NO_TIMES = pl.Series([], dtype=pl.Datetime("us", "UTC"))
@@ -135,6 +136,8 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         schema=schema,
         known_files=None if noted is None else {} if since is None else _settled_files(noted, since),
     )
+    forgotten = None if raw is None else lake.note("raw", FORGOTTEN)
+    joined = replace(joined, rows=without_forgotten(joined.rows, forgotten, secret))
     if held is not None and not joined.asked and next(iter(spec.sources.values())).incremental:
         news = _News(pl.DataFrame(schema={spec.time_column: pl.Datetime("us", "UTC")}), 0, _NO_TIMES)
     elif raw is None:
@@ -156,7 +159,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     before = batch = lake.transaction("raw", _APPLICATION, version) if version is not None else 0
     if len(news.rows):
         batch += 1
-        _write(usecase, lake, news.rows, joined, as_of, batch, before)
+        _write(usecase, lake, news.rows, joined, as_of, batch, before, {FORGOTTEN: forgotten} if forgotten else {})
     return Collected(
         batch=batch,
         new=len(news.rows) - news.corrected,
@@ -358,12 +361,20 @@ def _refuse_unusable(joined: Joined, spec: UseCase, as_of: datetime) -> None:
 
 
 def _write(
-    usecase: LoadedUseCase, lake: Lake, rows: pl.DataFrame, joined: Joined, as_of: datetime, batch: int, before: int
+    usecase: LoadedUseCase,
+    lake: Lake,
+    rows: pl.DataFrame,
+    joined: Joined,
+    as_of: datetime,
+    batch: int,
+    before: int,
+    kept: Mapping[str, str],
 ) -> None:
     stamped = rows.with_columns(
         pl.lit(batch, dtype=pl.Int64).alias(BATCH), pl.lit(as_of).dt.cast_time_unit("us").alias(COLLECTED)
     )
     notes = {
+        **kept,
         "driftwheel.digest": usecase.digest,
         _DEFINITION: json.dumps(_definition(usecase.spec)),
         "driftwheel.read": json.dumps(joined.read),

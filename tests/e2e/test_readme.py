@@ -169,6 +169,10 @@ ELSEWHERE = {
         "tests/unit/test_quarantine.py",
         'call("release", "--reason", BIKERS)',
     ),
+    """driftwheel forget USECASE --where "customer == 'Ann'" --dry-run""": (
+        "tests/unit/test_forgetting.py",
+        """call("--where", f'customer = "{NAME}"', "--dry-run", "--json")""",
+    ),
     "make demo": ("tests/e2e/test_replay.py", "as `make demo` does"),
     "make test": (CI, "make test\n"),
     "make test-browser": (CI, "make test-browser"),

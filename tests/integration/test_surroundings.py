@@ -68,6 +68,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "why": ["rentals"],
     "rows": ["rentals", "clean"],
     "quarantine": ["rentals", "list"],
+    "forget": ["rentals", "--where", "bikers == 7", "--dry-run"],
     "alert list": [],
     "alert test": ["rentals"],
     "alert acknowledge": ["rentals", "held"],
@@ -103,6 +104,7 @@ ASK_DATABASE = (
     "why",
     "rows",
     "quarantine",
+    "forget",
     "alert list",
     "alert test",
     "alert acknowledge",
@@ -401,7 +403,7 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
 @surrounding
 def no_home(place: Place) -> Iterator[Says]:
     place.emptied = True
-    unknown = ("rows", "quarantine", "score", "report", "alert test", *ASK_SERVERS)
+    unknown = ("rows", "quarantine", "forget", "score", "report", "alert test", *ASK_SERVERS)
     yield {
         **dict.fromkeys(unknown, "a use case: one of bikes, flights, or a folder .*found +'rentals'"),
         "why": "a use case with decisions",
@@ -514,7 +516,7 @@ def rows_of_garbage(place: Place) -> Iterator[Says]:
 
 
 def damaged_lake(how: str) -> Says:
-    return {"rows": how, "score": how, "report": how}
+    return {"rows": how, "forget": how, "score": how, "report": how}
 
 
 @surrounding
@@ -526,14 +528,17 @@ def a_damaged_bundle(place: Place) -> Iterator[Says]:
 @surrounding
 def half_a_desired_state(place: Place) -> Iterator[Says]:
     cut(place.home / "releases" / "rentals" / "desired.json", 0.5)
-    yield dict.fromkeys(("status", "doctor", "score", "report", "remove"), "what (the service should serve|is served)")
+    yield dict.fromkeys(
+        ("status", "doctor", "forget", "score", "report", "remove"), "what (the service should serve|is served)"
+    )
 
 
 @surrounding
 def addresses_of_garbage(place: Place) -> Iterator[Says]:
     (place.home / "stack.json").write_text('{"prefect":')
     yield dict.fromkeys(
-        ("check", "backtest", "score", "report", *ASK_SERVERS, "status", "doctor"), "addresses of (the|a) stack"
+        ("check", "backtest", "forget", "score", "report", *ASK_SERVERS, "status", "doctor"),
+        "addresses of (the|a) stack",
     )
 
 
@@ -556,7 +561,7 @@ def keys_of_garbage(place: Place) -> Iterator[Says]:
 def half_a_privacy_key(place: Place) -> Iterator[Says]:
     cut(place.home / "privacy.key", 0.5)
     yield dict.fromkeys(
-        ("check", "backtest", "score", "report", *ASK_SERVERS), "64 hexadecimal digits in .*privacy.key"
+        ("check", "backtest", "forget", "score", "report", *ASK_SERVERS), "64 hexadecimal digits in .*privacy.key"
     )
 
 

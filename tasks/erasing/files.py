@@ -1,0 +1,115 @@
+"""Files of a home that tell of a person: reports go, bundles lose their golden rows, what must stay is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.bundles.bundle import GOLDEN, MANIFEST, redact_golden
+from tasks.erasing.words import Words
+from tasks.stores.files import storing
+
+_ELSEWHERE = {"lake", "platform.db", "mlflow.db", "prefect.db", "privacy.key", "service.key", "stack.key", "keys.json"}
+"""What is looked into in another way, and secrets."""
+_REMOVED = {"reports": "reports", "replays": "pages of replays", "artifacts": "files of MLflow"}
+"""Folders of a home whose files are made of rows, and can go."""
+
+
+@dataclass
+class Swept:
+    """What was found in files.
+
+    Attributes
+    ----------
+    counts : Counter of str
+        Kind of place -> files that told of them, and do no more.
+    left : list of str
+        What tells of them still, and what to do about it.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    left: list[str] = field(default_factory=list)
+
+
+def sweep(
+    home: Path,
+    words: Words,
+    is_theirs: Callable[[Mapping[str, object]], bool],
+    served: Collection[str],
+    *,
+    dry_run: bool,
+) -> Swept:
+    """Remove files that tell of a person, or what in them does.
+
+    Of a bundle their golden rows go, which it allows (`redact_golden`). Where another of its files
+    has one, such as the categories that its features know, that file is removed: the model cannot be served again.
+    Unless it is served: then it is named, until another one is.
+
+    Parameters
+    ----------
+    is_theirs : callable
+        Whether a golden row is.
+    served : collection of str
+        Bundles that are.
+    """
+    found = Swept()
+    for path in _files(home):
+        sealed = (path.parent / MANIFEST).exists()
+        if sealed and path.name == GOLDEN:
+            _sweep_golden(path, words, is_theirs, found, dry_run=dry_run)
+        if not words.file_has(path):
+            continue
+        top = path.relative_to(home).parts[0]
+        if sealed:
+            _sweep_bundle(path, served, found, dry_run=dry_run)
+        elif top in _REMOVED:
+            found.counts[_REMOVED[top]] += 1
+            if not dry_run:
+                _remove(path)
+        else:
+            found.left.append(f"{path}: remove it, or what in it tells of them")
+    return found
+
+
+def _files(home: Path) -> Iterator[Path]:
+    for path in sorted(home.rglob("*")):
+        parts = path.relative_to(home).parts
+        if parts[0] in _ELSEWHERE or path.name.removesuffix("-wal").removesuffix("-shm") in _ELSEWHERE:
+            continue
+        if path.is_file() and not path.is_symlink():
+            yield path
+
+
+def _sweep_golden(
+    path: Path, words: Words, is_theirs: Callable[[Mapping[str, object]], bool], found: Swept, *, dry_run: bool
+) -> None:
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    theirs = [place for place, row in enumerate(rows) if is_theirs(row) or words.within(json.dumps(row))]
+    if theirs:
+        found.counts["golden rows"] += len(theirs)
+        if not dry_run:
+            redact_golden(path.parent, theirs)
+
+
+def _sweep_bundle(path: Path, served: Collection[str], found: Swept, *, dry_run: bool) -> None:
+    if path.name == GOLDEN:  # counted, as far as nothing is written
+        return
+    digest = hashlib.sha256((path.parent / MANIFEST).read_bytes()).hexdigest()
+    if digest in served:
+        what = "train on what is left, and run this again once that model is served"
+        found.left.append(f"{path.name} of the bundle {digest[:12]}, which is served: {what}")
+    elif path.name != MANIFEST:
+        found.counts["files of models that are served no more"] += 1
+        if not dry_run:
+            _remove(path)
+    else:
+        found.left.append(f"{path}: it says what all answers of this model mean")
+
+
+def _remove(path: Path) -> None:
+    with storing("remove what tells of a person,", path):
+        path.unlink(missing_ok=True)

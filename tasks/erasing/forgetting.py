@@ -1,0 +1,262 @@
+"""Forget a person: everything of a home that is about them goes, and the ledger says so without saying who.
+
+The order makes it safe to be killed: what is found by the collected rows goes before these, and a table remembers that
+older versions of it are to be removed. A second call finishes what is left.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from expectations.errors import BundleError, TurnTakenError
+from expectations.usecase import REPLAY
+from tasks.bundles.bundle import read_manifest
+from tasks.erasing.files import sweep
+from tasks.erasing.person import Person
+from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs
+from tasks.erasing.words import Words, strike_from_platform, strike_from_sqlite
+from tasks.stores.backups import backups_of
+from tasks.stores.harvest import harvest, seal_and_harvest
+from tasks.stores.journal import OPEN_SUFFIX
+from tasks.stores.lake import Lake
+from tasks.stores.ledger import Entry
+from tasks.stores.locking import alone
+from tasks.stores.places import Job
+from tasks.stores.releases import Releases
+from tasks.stores.rewriting import purge, require_folder
+
+KIND = "forget"
+_DATABASES = {"MLflow's database": "mlflow.db", "Prefect's database": "prefect/prefect.db"}
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was erased of a person, or would be.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        Place -> rows or files there.
+    learnt : tuple of str
+        Versions of models whose training rows had some of theirs.
+    training_sets : tuple of int
+        Versions of the clean table those refer to, which cannot be read again.
+    left : tuple of str
+        What tells of them still, and what to do about it.
+    backups : tuple of str
+        Backups that were made while there was something of them.
+    """
+
+    person: str
+    counts: dict[str, int]
+    learnt: tuple[str, ...]
+    training_sets: tuple[int, ...]
+    left: tuple[str, ...]
+    backups: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> int:
+        """How many rows and files there are."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A use case or its replay, and what of it is about the person."""
+
+    lake: Lake
+    theirs: Theirs
+
+
+def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> Forgotten:
+    """Erase a person from a home, or count what there is of them.
+
+    Collection, cleaning and harvests of the use case wait meanwhile; the service goes on.
+
+    Parameters
+    ----------
+    who : str
+        Who asks for it.
+    home : Path
+        The folder that everything but what is set elsewhere lies in.
+
+    Raises
+    ------
+    LakeError
+        If the lake lies at a store's address.
+    TurnTakenError
+        If a turn of the use case is open: its model would learn from them, or be written about, meanwhile.
+    """
+    require_folder(job.lake)
+    if dry_run:
+        return _look(job, person, home, _parts(job, person))
+    if job.database.open_turn(job.name) is not None:
+        raise TurnTakenError(
+            f"no open turn of {job.name}",
+            "one, whose model may be learning from them",
+            "Wait for it to end (`driftwheel status`), then run again",
+        )
+    unheard = _bring_in(job)
+    with _nobody_else(job):
+        parts = _parts(job, person)
+        before = _begun(job, _look(job, person, home, parts))
+        if before.found:
+            _write(job, before, who, "erasing")
+        for part in parts:
+            erase_rows(part.lake, job.usecase.spec, person, part.theirs, TABLES[:3], job.places.secret)
+        _strike(job, person, home, parts, dry_run=False)
+        for part in parts:
+            erase_rows(part.lake, job.usecase.spec, person, part.theirs, TABLES[3:], job.places.secret)
+            for table in TABLES:
+                purge(part.lake, table)
+        _, left = _strike(job, person, home, parts, dry_run=False)  # of what ran meanwhile
+    done = replace(before, left=(*unheard, *left))
+    if before.found:
+        _write(job, done, who, "unfinished" if done.left else "forgotten")
+    return done
+
+
+def _begun(job: Job, found: Forgotten) -> Forgotten:
+    """Return what was found when this was begun, where it was killed before it ended."""
+    entries = [each for each in job.database.entries(job.name, kind=KIND) if each.evidence["person"] == found.person]
+    if not entries or entries[-1].action == "forgotten":
+        return found
+    known = entries[-1].evidence
+    counts = {
+        place: max(known["counts"].get(place, 0), found.counts.get(place, 0))
+        for place in {**known["counts"], **found.counts}
+    }
+    return replace(
+        found,
+        counts=counts,
+        learnt=tuple(dict.fromkeys((*known["learnt"], *found.learnt))),
+        training_sets=tuple(sorted({*known["training_sets"], *found.training_sets})),
+        backups=tuple(dict.fromkeys((*known["backups"], *found.backups))),
+    )
+
+
+def _parts(job: Job, person: Person) -> list[_Part]:
+    lakes = [job.lake, Lake(job.lake.root, job.name + REPLAY)]
+    return [_Part(lake, find_rows(lake, job.usecase.spec, person)) for lake in lakes if require_folder(lake).exists()]
+
+
+def _bring_in(job: Job) -> list[str]:
+    """Bring what the service journaled into the lake, as far as it is closed."""
+    folder = job.places.journal / job.name
+    if job.places.service:
+        with job.places.open_service() as service:
+            seal_and_harvest(job, service)
+    elif folder.exists():
+        harvest(job.places.journal, job.name, job.lake)
+    if next(folder.glob(f"*/*{OPEN_SUFFIX}"), None) is None or job.places.service:
+        return []
+    return [f"open segments of the journal in {folder}: start the service, which closes them, and run this again"]
+
+
+@contextmanager
+def _nobody_else(job: Job) -> Iterator[None]:
+    with ExitStack() as stack:
+        for name in (job.name, job.name + REPLAY):
+            lake = Lake(job.lake.root, name)
+            if require_folder(lake).exists():
+                stack.enter_context(lake.alone("collection"))
+                stack.enter_context(lake.alone("cleaning"))
+            if (job.places.journal / name).exists():
+                stack.enter_context(alone(job.places.journal / name / ".harvest", f"a harvest of {name}"))
+        yield
+
+
+def _look(job: Job, person: Person, home: Path, parts: list[_Part]) -> Forgotten:
+    counts: Counter[str] = Counter()
+    for part in parts:
+        ending = " of the replay" if part.lake.usecase.endswith(REPLAY) else ""
+        for table, number in count_rows(part.lake, job.usecase.spec, person, part.theirs).items():
+            counts[f"rows of {table}{ending}"] += number
+    found, left = _strike(job, person, home, parts, dry_run=True)
+    learnt = _learnt(job, parts)
+    return Forgotten(
+        person.digest(job.places.secret),
+        {place: number for place, number in (counts + found).items() if number},
+        tuple(learnt),
+        tuple(sorted(set(learnt.values()))),
+        tuple(left),
+        tuple(_backups(job, min((part.theirs.since for part in parts if part.theirs.since), default=None))),
+    )
+
+
+def _strike(
+    job: Job, person: Person, home: Path, parts: list[_Part], *, dry_run: bool
+) -> tuple[Counter[str], list[str]]:
+    """Take what tells of a person out of everything but the tables; returns how much that is, and what is left."""
+    words = Words(frozenset().union(*(part.theirs.words for part in parts)))
+    keys = frozenset().union(*(part.theirs.keys for part in parts))
+    theirs = partial(_is_theirs, job, person, keys)
+    swept = sweep(home, words, theirs, _served(job.releases), dry_run=dry_run)
+    counts = swept.counts
+    counts["texts of the platform database"] += strike_from_platform(job.database, words, dry_run=dry_run)
+    for name, file in _DATABASES.items():
+        counts[f"texts of {name}"] += strike_from_sqlite(home / file, words, dry_run=dry_run)
+    if not dry_run and (home / "platform.db").exists():
+        strike_from_sqlite(home / "platform.db", words, dry_run=False)
+    return counts, swept.left
+
+
+def _is_theirs(job: Job, person: Person, keys: frozenset[tuple[object, ...]], row: Mapping[str, object]) -> bool:
+    return is_theirs(row, job.usecase.spec, person, keys)
+
+
+def _served(releases: Releases) -> set[str]:
+    served = set()
+    for name in releases.names():
+        desired = releases.desired(name)
+        if desired is not None:
+            served |= {each.bundle for each in (desired.champion, desired.candidate, desired.previous) if each}
+    return served
+
+
+def _learnt(job: Job, parts: list[_Part]) -> dict[str, int]:
+    """Return versions of models that learnt from rows of theirs, and the version of the clean table each refers to."""
+    learnt = {}
+    for part in parts:
+        oldest = min(part.theirs.times, default=None)
+        for entry in job.database.entries(part.lake.usecase, kind="deploy"):
+            digest = entry.evidence.get("bundle")
+            if oldest is None or entry.action != "promoted" or digest is None:
+                continue
+            try:
+                manifest = read_manifest(job.releases.bundle(part.lake.usecase, digest), digest)
+            except BundleError:  # a version that is gone
+                continue
+            if manifest.cutoff >= oldest:
+                ending = " of the replay" if part.lake.usecase.endswith(REPLAY) else ""
+                learnt[f"version {entry.evidence['version']}{ending}"] = manifest.data_version
+    return learnt
+
+
+def _backups(job: Job, since: datetime | None) -> Iterator[str]:
+    """Name the backups that were made since the first of them was collected, as far as they are still there."""
+    for place, made in backups_of(job.database):
+        if since is None or made < since:
+            continue
+        if "://" not in place and ":" in place:
+            yield f"{place}, of {made:%Y-%m-%d %H:%M} UTC, until its snapshot is removed (`restic forget --prune`)"
+        elif Path(place).exists():
+            yield f"{place}, of {made:%Y-%m-%d %H:%M} UTC, until it is removed"
+
+
+def _write(job: Job, done: Forgotten, who: str, action: str) -> None:
+    said = ", ".join(f"{number:,} {place}" for place, number in done.counts.items())
+    learnt = f"; {', '.join(done.learnt)} learnt from them" if done.learnt else ""
+    what = {"erasing": "a person is being erased", "unfinished": "a person was erased, but not everywhere"}
+    summary = f"{what.get(action, 'a person was erased')}: {said}{learnt}; asked for by {who}"
+    key, now = f"{job.name}/{KIND}/{uuid.uuid4().hex}", datetime.now(UTC)
+    with job.database.transaction() as connection:
+        entry = Entry(key, job.name, now, KIND, action, "manual", summary, {"who": who, **vars(done)})
+        job.database.write(connection, entry)

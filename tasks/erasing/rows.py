@@ -1,0 +1,173 @@
+"""Rows of a person in the tables of a lake: which they are, and what tells of them elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import msgspec
+import polars as pl
+
+from expectations.usecase import UseCase
+from tasks.erasing.person import Person
+from tasks.stores.lake import BATCH, COLLECTED, Lake, Table
+from tasks.stores.rewriting import purge, rewrite
+from tasks.stores.tombstones import FORGOTTEN, add_tombstone, text_of
+
+_COLLECTED: tuple[Table, ...] = ("quarantine", "clean", "raw")
+"""The raw table last: what is in the others, and elsewhere, is found by it when this is begun again."""
+_ANSWERED: tuple[Table, ...] = ("labels", "shadows", "predictions")
+"""Predictions last: labels are found by them."""
+TABLES: tuple[Table, ...] = (*_ANSWERED, *_COLLECTED)
+_SHORTEST = 3
+_ROWS = 50_000
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """What of a lake is about a person.
+
+    Attributes
+    ----------
+    rows : polars.DataFrame
+        Keys and batch of their collected rows.
+    keys : set of tuple
+        The same keys, as they compare with what clients send.
+    ids : set of str
+        Of answers about them.
+    words : frozenset of str
+        Texts that nobody else's rows have.
+    times : list of datetime
+        Event times of their rows.
+    since : datetime or None
+        When the first of them was collected.
+    """
+
+    rows: pl.DataFrame
+    keys: frozenset[tuple[object, ...]]
+    ids: frozenset[str]
+    words: frozenset[str]
+    times: list[datetime]
+    since: datetime | None
+
+
+def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:
+    """Find what is theirs.
+
+    Of a key whose newest version is theirs every version is; of another one only the versions that are.
+    """
+    if lake.version("raw") is None:
+        return Theirs(pl.DataFrame(), frozenset(), _answers(lake, spec, person, frozenset()), _named(person), [], None)
+    keys = list(spec.keys)
+    raw = lake.scan("raw")
+    schema = raw.collect_schema()
+    theirs = person.of(schema)
+    found = pl.lit(value=False) if theirs is None else theirs
+    with lake.reading("raw"):
+        marked = raw.with_columns(found.alias("_found"))
+        whole = (
+            marked.select(*keys, BATCH, "_found")
+            .group_by(keys)
+            .agg(pl.col("_found").sort_by(BATCH).last())
+            .filter("_found")
+            .select(*keys, pl.lit(value=True).alias("_count"))
+        )
+        gone = pl.col("_found") | pl.col("_count").fill_null(value=False)
+        each = marked.join(whole, on=keys, how="left").with_columns(gone.alias("_found")).drop("_count")
+        mine = each.filter("_found").drop("_found").collect(engine="streaming")
+        words = set(_named(person))
+        for name, dtype in schema.items():
+            if dtype != pl.String or mine.is_empty():
+                continue
+            values = mine.select(pl.col(name).drop_nulls().unique())
+            others = each.filter(~pl.col("_found")).select(name).unique()
+            words |= set(values.lazy().join(others, on=name, how="anti").collect(engine="streaming")[name])
+    known = frozenset(tuple(map(_plain, row)) for row in mine.select(keys).iter_rows())
+    return Theirs(
+        mine.select(*keys, BATCH),
+        known,
+        _answers(lake, spec, person, known),
+        frozenset(filter(_telling, words)),
+        mine[spec.time_column].to_list(),
+        mine[COLLECTED].min() if len(mine) else None,  # type: ignore[arg-type] # an instant column
+    )
+
+
+def _named(person: Person) -> frozenset[str]:
+    return frozenset(filter(_telling, (text for texts in person.values.values() for text in texts)))
+
+
+def _telling(word: str) -> bool:
+    """Whether a word is long enough to be looked for where it may stand among others."""
+    return len(word) >= (_DECIMALS if word.isdecimal() else _SHORTEST)
+
+
+def is_theirs(row: Mapping[str, object], spec: UseCase, person: Person, known: Collection[tuple[object, ...]]) -> bool:
+    """Whether a row, as JSON has it, names the person, or has the keys of one of theirs."""
+    return person.has(row) or (bool(known) and tuple(_plain(row.get(key)) for key in spec.keys) in known)
+
+
+def _answers(lake: Lake, spec: UseCase, person: Person, known: Collection[tuple[object, ...]]) -> frozenset[str]:
+    if lake.version("predictions") is None:
+        return frozenset()
+    decode = msgspec.json.Decoder(dict[str, object]).decode
+    ids: set[str] = set()
+    with lake.reading("predictions"):
+        for some in lake.scan("predictions").select("id", "row").collect().iter_slices(_ROWS):
+            ids |= {name for name, text in some.iter_rows() if is_theirs(decode(text), spec, person, known)}
+    return frozenset(ids)
+
+
+def _plain(value: object) -> object:
+    """Write a key as a text that is the same however it came: instants in UTC, whole numbers without a point."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value) if "-" in value else None
+        except ValueError:
+            moment = None
+        value = moment or value
+    if isinstance(value, datetime):
+        return (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)).isoformat()
+    return text_of(value)
+
+
+def count_rows(lake: Lake, spec: UseCase, person: Person, theirs: Theirs) -> dict[str, int]:
+    """Count what is theirs, by table."""
+    counts: dict[str, int] = {}
+    for table in TABLES:
+        if lake.version(table) is not None:
+            rows = lake.scan(table)
+            with lake.reading(table):
+                every = int(rows.select(pl.len()).collect().item())
+                stay = _others(rows, table, spec, person, theirs).select(pl.len())
+                counts[table] = every - int(stay.collect(engine="streaming").item())
+    return counts
+
+
+def erase_rows(
+    lake: Lake, spec: UseCase, person: Person, theirs: Theirs, tables: Iterable[Table], secret: bytes
+) -> None:
+    """Rewrite tables without what is theirs, and remove every older version of them; the raw table remembers it."""
+    for table in tables:
+        notes = {}
+        if table == "raw" and lake.version("raw") is not None:
+            notes = {FORGOTTEN: add_tombstone(lake.note("raw", FORGOTTEN), person.values, secret)}
+        stay = partial(_others, table=table, spec=spec, person=person, theirs=theirs)
+        rewrite(lake, table, stay, notes)
+        purge(lake, table)
+
+
+def _others(rows: pl.LazyFrame, table: Table, spec: UseCase, person: Person, theirs: Theirs) -> pl.LazyFrame:
+    """Keep the rows that are not theirs. Cleaning may have changed the values that name them, but no key and batch."""
+    if table in _ANSWERED:
+        return rows.filter(~pl.col("id").is_in(sorted(theirs.ids)))
+    schema = rows.collect_schema()
+    if len(theirs.rows):
+        keys = [*spec.keys, BATCH]
+        same = theirs.rows.lazy().select(pl.col(key).cast(schema[key], strict=False) for key in keys)
+        rows = rows.join(same, on=keys, how="anti", maintain_order="left")
+    also = person.of(schema)
+    return rows if also is None else rows.filter(~also)

@@ -1,0 +1,134 @@
+"""Words that tell of a person, in files and databases of anything."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import String, Text, select, update
+
+from tasks.stores.database import Database
+from tasks.stores.files import storing
+from tasks.stores.tables import metadata
+
+GONE = "(erased)"
+_SECONDS = 10.0
+
+
+class Words:
+    """Finds words where they stand alone, also as JSON and HTML write them.
+
+    Parameters
+    ----------
+    words : collection of str
+        Of none nothing is found.
+    """
+
+    def __init__(self, words: Collection[str]) -> None:
+        self.spellings = sorted({spelling for word in words for spelling in _spellings(word)}, key=len, reverse=True)
+        either = "|".join(map(re.escape, self.spellings)) or "(?!)"
+        self._in_text = re.compile(rf"(?<!\w)(?:{either})(?!\w)")
+        self._in_bytes = re.compile(rb"(?<![0-9A-Za-z_])(?:" + either.encode() + rb")(?![0-9A-Za-z_])")
+
+    def within(self, content: str) -> bool:
+        """Whether a text has one of them."""
+        return self._in_text.search(content) is not None
+
+    def without(self, content: str) -> str:
+        """Return a text with something in their place; JSON stays JSON."""
+        return self._in_text.sub(GONE, content)
+
+    def file_has(self, path: Path) -> bool:
+        """Whether a file has one of them; one that is gone has none.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be read.
+        """
+        with storing("look for a person in", path):
+            try:
+                return self._in_bytes.search(path.read_bytes()) is not None
+            except FileNotFoundError:
+                return False
+
+
+def _spellings(word: str) -> Iterator[str]:
+    yield word
+    yield json.dumps(word)[1:-1]
+    yield json.dumps(word, ensure_ascii=False)[1:-1]
+    yield html.escape(word)
+
+
+def strike_from_platform(database: Database, words: Words, *, dry_run: bool) -> int:
+    """Put something in their place in every text of the platform database; returns in how many rows."""
+    found = 0
+    with database.reading() if dry_run else database.transaction() as connection:
+        for table in metadata.sorted_tables:
+            names = [column for column in table.columns if isinstance(column.type, (String, Text))]
+            keys = list(table.primary_key.columns)
+            texts = [column for column in names if column.name not in {key.name for key in keys}]
+            if not texts or not keys:
+                continue
+            for row in connection.execute(select(*keys, *texts)).mappings().all():
+                changed = {
+                    column.name: words.without(row[column.name])
+                    for column in texts
+                    if row[column.name] is not None and words.within(row[column.name])
+                }
+                found += bool(changed)
+                if changed and not dry_run:
+                    same = [key == row[key.name] for key in keys]
+                    connection.execute(update(table).where(*same).values(changed))
+    return found
+
+
+def strike_from_sqlite(path: Path, words: Words, *, dry_run: bool) -> int:
+    """Put something in their place in every text of an SQLite database that another program may have open.
+
+    Returns
+    -------
+    int
+        In how many places they stood. What is replaced is overwritten with zeros, also in the database's log.
+    """
+    if not path.exists():
+        return 0
+    found = 0
+    with storing("strike a person from", path), closing(sqlite3.connect(path, timeout=_SECONDS)) as database:
+        database.execute("pragma secure_delete = on")
+        for table, column in _texts(database):
+            query = f'select rowid, "{column}" from "{table}" where typeof("{column}") = \'text\''  # noqa: S608 - its own names
+            for row, content in database.execute(query).fetchall():
+                if words.within(content):
+                    found += 1
+                    if not dry_run:
+                        changed = f'update "{table}" set "{column}" = ? where rowid = ?'  # noqa: S608
+                        database.execute(changed, (words.without(content), row))
+        database.commit()
+        if found and not dry_run:
+            clean_sqlite(database)
+    return found
+
+
+def clean_sqlite(database: sqlite3.Connection) -> None:
+    """Write a database anew, so that nothing of what was replaced stays in it or in its log."""
+    database.execute("vacuum")
+    database.execute("pragma wal_checkpoint(truncate)")
+
+
+def _texts(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    listed = "select name from sqlite_master where type = 'table' and sql not like '%without rowid%'"
+    tables: list[Any] = database.execute(listed).fetchall()
+    return [
+        (table, column)
+        for (table,) in tables
+        if not table.startswith("sqlite_")
+        for _, column, kind, *_ in database.execute(f'pragma table_info("{table}")')
+        if not kind or any(word in kind.upper() for word in ("CHAR", "TEXT", "JSON", "CLOB"))
+    ]

@@ -1,0 +1,335 @@
+"""A person is forgotten everywhere: no byte of the home names them, nobody else loses a row, a kill is healed."""
+
+import csv
+import json
+import random
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from expectations.errors import ExpressionError
+from expectations.loading import load_use_case
+from flows.cli import main
+from infra.settings import Settings
+from tasks.bundles.bundle import load_bundle
+from tasks.cleaning.cleaning import clean_batches
+from tasks.collection.collecting import collect_sources
+from tasks.erasing import files, forgetting, rows
+from tasks.erasing.person import find_person
+from tasks.stores import rewriting
+from tasks.stores.engines import close_engines
+from tasks.stores.journal import Feedback, Origin, Predictions, pack
+from tasks.stores.lake import Lake
+from tasks.stores.ledger import Entry
+from tasks.stores.releases import Releases, Served
+from tests.conftest import instant
+from tests.unit.test_training import released
+
+Call = Callable[..., Result]
+NAME, PHONE, OTHER = "Zoë O'Planted", "555-0142-77", "Bob Stays"
+KEYED = bytes.fromhex("0f" * 32)
+
+
+def write_orders(folder: Path, days: int = 40) -> None:
+    """Write two orders of each customer a day."""
+    random.seed(3)
+    with (folder / "orders.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["time", "id", "customer", "phone", "amount", "late"])
+        people = [(NAME, PHONE), (OTHER, "555-9"), ("Carl", "555-8"), ("Dora", "")]
+        for day in range(days):
+            for number, (name, phone) in enumerate(people * 2):
+                at = instant("2024-01-01T08:00") + timedelta(days=day, hours=number)
+                amount = random.randint(1, 99)
+                out.writerow([at, 8 * day + number, name, phone, amount, int(amount > 50)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    write_orders(folder)
+    spec = {
+        "name": "orders",
+        "title": "Late?",
+        "task": "binary_classification",
+        "clock": {"column": "time"},
+        "keys": ["id"],
+        "sources": {"orders": {"kind": "file", "path": "orders.csv"}},
+        "label": {"column": "late", "available_after": "1d"},
+        "features": [{"numeric": ["amount"]}],
+        "model": {"candidates": [{"family": "lightgbm", "rounds": 5, "leaves": 4, "patience": None}]},
+        "gates": [{"metric": "roc_auc", "min": 0.5}],
+        "evaluation": {"min_rows": 50},
+        "monitoring": {"every": "1w", "performance": [{"metric": "roc_auc", "drop": 0.03}]},
+    }
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(spec))
+    rule = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "amount", "min_value": 3}}
+    (folder / "suite.yaml").write_text(yaml.safe_dump([{**rule, "kwargs": {**rule["kwargs"], "mostly": 0.5}}]))
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "privacy.key").write_text("0f" * 32)
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(folder))
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DRIFTWHEEL_SERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home to copy."""
+    root = tmp_path_factory.mktemp("filled")
+    with pytest.MonkeyPatch.context() as patch:
+        made = home.__wrapped__(root, patch)
+        fill(folder.__wrapped__(root), made)
+        close_engines()
+    return made
+
+
+@pytest.fixture
+def call(folder: Path) -> Call:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["forget", str(folder), *arguments])
+
+    return run
+
+
+def fill(folder: Path, home: Path) -> Lake:
+    """Collect in three batches; two answers and a label about them, one about another one; a champion; a report."""
+    usecase = load_use_case(str(folder))
+    lake = Lake(str(home / "lake"), "orders")
+    for day in ("2024-01-10", "2024-01-20", "2024-02-12"):
+        collect_sources(usecase, lake, instant(day), KEYED)
+        clean_batches(usecase, lake)
+    bundle, _, _ = released(usecase, lake.scan("clean").collect().sort("time"), home.parent / "bundle")
+    releases = Releases(home / "releases")
+    releases.add("orders", bundle.folder, bundle.digest)
+    releases.set_desired("orders", champion=Served(bundle=bundle.digest, version="1"))
+    database = Settings().platform()
+    database.put_measurement("orders", instant("2024-01-01"), instant("2024-01-08"), {"top": {NAME: 3}, "kept": OTHER})
+    with database.transaction() as connection:
+        evidence = {"bundle": bundle.digest, "version": "1", "example": NAME}
+        database.write(
+            connection,
+            Entry("o/1", "orders", instant("2024-02-12"), "deploy", "promoted", "passed", f"of {NAME}", evidence),
+        )
+    journal = home / "journal" / "orders" / "one"
+    journal.mkdir(parents=True)
+    origin = Origin("1", bundle.digest, ("id", "time", "amount"), 1)
+    rows = [[0, "2024-01-01T08:00:00Z", 5.0], [1, "2024-01-01T09:00:00Z", 5.0]]
+    asked = Predictions("2024-02-13T00:00:00Z", ["a", "b"], [0.1, 0.2], origin, rows)
+    named = Predictions(
+        "2024-02-13T00:00:00Z", ["c"], [0.3], Origin("1", bundle.digest, ("customer", "amount"), None), [[NAME, 1.0]]
+    )
+    (journal / "predictions-1.msgpack").write_bytes(pack(asked) + pack(named))
+    (journal / "feedback-1.msgpack").write_bytes(pack(Feedback("2024-02-14T00:00:00Z", ["a", "b"], [1.0, 0.0])))
+    for place, text in {
+        "reports/one.json": json.dumps({"values": [NAME]}),
+        "reports/two.html": "<td>Zoë O&#x27;Planted</td>",
+        "reports/kept.html": OTHER,
+        "artifacts/1/plots/a.json": json.dumps([PHONE]),
+    }.items():
+        (home / place).parent.mkdir(parents=True, exist_ok=True)
+        (home / place).write_text(text)
+    return lake
+
+
+def naming(home: Path) -> list[str]:
+    """Name the files that hold a byte of theirs."""
+    close_engines()
+    words = [NAME, PHONE, "O&#x27;Planted", json.dumps(NAME)[1:-1], "Planted"]
+    files = [path for path in sorted(home.rglob("*")) if path.is_file()]
+    return [str(path.relative_to(home)) for path in files if any(word.encode() in path.read_bytes() for word in words)]
+
+
+def others(lake: Lake, table: str = "raw") -> list[int]:
+    return sorted(lake.scan(table).filter(pl.col("customer") != NAME).collect()["id"])
+
+
+def test_no_byte_of_them_is_left_and_nobody_else_loses_a_row(folder: Path, home: Path, call: Call) -> None:
+    lake = fill(folder, home)
+    assert len(naming(home)) > 8
+    raw, clean, apart = (others(lake, table) for table in ("raw", "clean", "quarantine"))
+    assert apart
+
+    looked = call("--where", f'customer = "{NAME}"', "--dry-run", "--json")
+    assert looked.exit_code == 0, looked.output
+    counts = json.loads(looked.stdout)["counts"]
+    assert counts["rows of raw"] == 80
+    assert counts["rows of clean"] + counts["rows of quarantine"] == 80
+    assert counts["reports"] == 2
+    assert counts["files of MLflow"] == 1
+    assert len(naming(home)) > 8
+
+    done = call("--where", f'customer = "{NAME}"', "--yes", "--json")
+
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["counts"].items() >= {**counts, "rows of predictions": 2, "rows of labels": 1}.items()
+    assert found["learnt"] == ["version 1"]
+    assert found["training_sets"] == [1]
+    assert naming(home) == []
+    assert [others(lake, table) for table in ("raw", "clean", "quarantine")] == [raw, clean, apart]
+    assert lake.scan("predictions").collect()["id"].to_list() == ["b"]
+    assert lake.scan("labels").collect()["id"].to_list() == ["b"]
+    assert (home / "reports/kept.html").exists()
+    begun, entry = Settings().platform().entries("orders", kind="forget")
+    assert begun.action == "erasing"
+    assert (entry.action, entry.evidence["person"]) == ("forgotten", found["person"])
+    assert "asked for by" in entry.summary
+    (measured,) = Settings().platform().measurements("orders")
+    assert measured == {"top": {"(erased)": 3}, "kept": OTHER}
+    champion = Releases(home / "releases").desired("orders").champion.bundle
+    load_bundle(Releases(home / "releases").bundle("orders", champion), champion).prove()
+
+    assert "nothing of them is here" in call("--where", f'customer = "{NAME}"', "--yes").output
+
+
+def test_they_are_not_collected_again_and_others_are(folder: Path, home: Path, call: Call) -> None:
+    lake = fill(folder, home)
+    usecase = load_use_case(str(folder))
+    assert call("--where", f"customer == '{NAME.replace(chr(39), chr(92) + chr(39))}'", "--yes").exit_code == 0
+    write_orders(folder, 60)
+
+    for day in ("2024-02-20", "2024-02-28"):  # the second finds the note in the commit of the first
+        collect_sources(usecase, lake, instant(day), KEYED)
+
+    found = lake.scan("raw").collect()
+    assert len(found.filter(pl.col("time") > instant("2024-02-20"))) > 0
+    assert set(found["customer"]) == {OTHER, "Carl", "Dora"}
+    assert naming(home) == []
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of ours catches it."""
+
+
+POINTS = [(rows, "rewrite"), (rows, "purge"), (rewriting, "_older"), (forgetting, "sweep"), (files, "_remove")]
+POINTS += [(forgetting, "strike_from_platform"), (forgetting, "strike_from_sqlite"), (forgetting, "_write")]
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("module", "name"), POINTS, ids=[name for _, name in POINTS])
+def test_a_second_call_finishes_what_was_killed(
+    module: object, name: str, after: bool, filled: Path, folder: Path, home: Path, call: Call, monkeypatch
+) -> None:
+    shutil.copytree(filled, home, dirs_exist_ok=True)
+    lake = Lake(str(home / "lake"), "orders")
+    done, calls = getattr(module, name), iter(range(1000))
+    at = {"rewrite": 5, "purge": 5, "_older": 6}.get(name, 1)  # of the last table, the raw one
+
+    def die(*arguments: object, **options: object) -> object:
+        number = next(calls)
+        if number == at and not after:
+            raise Killed
+        found = done(*arguments, **options)
+        if number == at:
+            raise Killed
+        return found
+
+    monkeypatch.setattr(module, name, die)
+    where = f'customer = "{NAME}"'
+    with pytest.raises(Killed):
+        call("--where", where, "--yes")
+    monkeypatch.setattr(module, name, done)
+
+    assert call("--where", where, "--yes").exit_code == 0
+
+    assert naming(home) == []
+    assert len(others(lake)) == 240
+    last = Settings().platform().entries("orders", kind="forget")[-1]
+    assert last.action == "forgotten"
+    assert last.evidence["counts"]["rows of raw"] == 80
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [
+        ("customer == 'Ann' or id == 3", "and the values that name a person"),
+        ("amount > 5", "and the values that name a person"),
+        ("customer != 'Ann'", "and the values that name a person"),
+    ],
+)
+def test_only_equal_values_name_a_person(where: str, named: str, folder: Path) -> None:
+    with pytest.raises(ExpressionError, match=named):
+        find_person(where, load_use_case(str(folder)).spec, KEYED)
+
+
+def test_a_whole_number_is_the_same_however_it_is_held(folder: Path) -> None:
+    person = find_person("id in (7, 8) and customer = 'A=b'", load_use_case(str(folder)).spec, KEYED)
+    frame = pl.DataFrame({"id": [7, 8, 9], "customer": ["A=b", "A==b", "A=b"]})
+    assert frame.filter(person.of(frame.schema))["id"].to_list() == [7]
+    floats = frame.with_columns(pl.col("id").cast(pl.Float64))
+    assert floats.filter(person.of(floats.schema)).height == 1
+    assert person.has({"id": 7.0, "customer": "A=b"})
+    assert not person.has({"id": 7})
+
+
+def test_what_a_served_model_knows_is_named_and_goes_once_it_is_served_no_more(
+    folder: Path, home: Path, call: Call
+) -> None:
+    change(folder, features=[{"numeric": ["amount"]}, {"encode": ["customer"]}])
+    fill(folder, home)
+    where = f'customer = "{NAME}"'
+
+    held = call("--where", where, "--yes")
+
+    assert held.exit_code == 3
+    assert "features.json of the bundle" in held.output
+    assert all("features.json" in name or "reference.json" in name for name in naming(home))
+    assert Settings().platform().entries("orders", kind="forget")[-1].action == "unfinished"
+    releases = Releases(home / "releases")
+    releases.set_desired("orders", champion=Served(bundle="0" * 64, version="2"))
+    releases.set_desired("orders", champion=Served(bundle="1" * 64, version="3"))
+    assert call("--where", where, "--yes").exit_code == 0
+    assert naming(home) == []
+
+
+def test_of_a_hashed_column_the_value_itself_is_given(folder: Path, home: Path, call: Call) -> None:
+    change(folder, personal={"customer": "hash", "phone": "drop"})
+    usecase = load_use_case(str(folder))
+    lake = Lake(str(home / "lake"), "orders")
+    collect_sources(usecase, lake, instant("2024-01-10"), KEYED)
+    clean_batches(usecase, lake)
+    assert lake.scan("raw").collect().height == 72
+
+    done = call("--where", f"customer in ('{OTHER}', 'Carl')", "--yes")
+
+    assert done.exit_code == 0, done.output
+    assert lake.scan("raw").collect().height == 36
+    collect_sources(usecase, lake, instant("2024-01-11"), KEYED)
+    assert lake.scan("raw").collect()["customer"].n_unique() == 2
+    refused = call("--where", f"phone == '{PHONE}'", "--dry-run")
+    assert "phone, which is dropped where data enter" in refused.output
+
+
+def change(folder: Path, **keys: object) -> None:
+    spec = yaml.safe_load((folder / "usecase.yaml").read_text()) | keys
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(spec))
+
+
+def test_without_a_terminal_it_wants_to_be_told_yes(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    refused = call("--where", "id == 1")
+    assert refused.exit_code == 2
+    assert "--dry-run first, then say --yes" in refused.output
+
+
+def test_backups_that_hold_them_are_named(folder: Path, home: Path, call: Call, tmp_path: Path) -> None:
+    fill(folder, home)
+    assert CliRunner().invoke(main, ["backup", str(tmp_path / "vault")]).exit_code == 0
+    (made,) = (tmp_path / "vault").iterdir()
+    assert f"a backup holds them: {made}" in call("--where", "id == 1", "--dry-run").output
+    shutil.rmtree(made)
+    assert "a backup" not in call("--where", "id == 1", "--dry-run").output
