@@ -32,6 +32,8 @@ class Evaluation(Strict):
     """Fewest rows in a holdout; fewer give the verdict unknown."""
     block: PositiveSpan = Duration.parse("1d")
     """Rows this close in time are resampled together, because their errors are not independent."""
+    coverage: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """Share of truths that intervals of predictions (or sets of classes) are to hold."""
     learning_curve: Annotated[int, Field(ge=2, le=8)] | None = None
     """Points of a learning curve, shown with the evaluation: the recipe fitted on all rows before the holdout, on half
     of them, a quarter and so on, each scored on the holdout; null for none."""

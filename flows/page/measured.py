@@ -104,6 +104,13 @@ class Bounded(msgspec.Struct, frozen=True):
     high: float | None = None
 
 
+class Covered(Bounded, frozen=True):
+    """How often intervals, or sets of classes, held the truth."""
+
+    declared: float = 0.0
+    rows: int = 0
+
+
 class OfSlice(msgspec.Struct, frozen=True):
     """Part of the rows by a declared column."""
 
@@ -169,6 +176,7 @@ class Measured(Glimpse, frozen=True):
     causes: Causes | None = None
     slices: list[OfSlice] = []
     fairness: list[Fairness] = []
+    covered: Covered | None = None
 
     @property
     def drifted(self) -> list[Drifted]:

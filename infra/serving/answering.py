@@ -21,7 +21,7 @@ from infra.serving.steps import Steps
 from infra.serving.timestamps import present_instant
 from tasks.stores.journal import Origin, Predictions, Shadows, pack
 
-OUTPUTS = ("default", "label", "probabilities")
+OUTPUTS = ("default", "label", "probabilities", "interval")
 _ID_DIGITS = 24
 RECORD_ROWS = 256
 """More rows are logged as several records, each made in a step of its own."""
@@ -172,6 +172,8 @@ def compose(question: Question, scored: Scored, *, logged: bool = True) -> Answe
     }
     if champion.names:
         said["classes"] = names_of(scored.models or champion)
+    if question.output == "interval" and ids:
+        said |= surround(values, scored.models or champion)
     if scored.models is not None:
         versions = [model.version for model in scored.models]
         said["versions"] = versions
@@ -220,7 +222,7 @@ def present(values: Sequence[Score], output: str, by: Model | Sequence[Model]) -
     """
     if isinstance(by, Model):
         return _said(values, output, by)
-    if output == "default" and all(model.outputs == 1 for model in by):
+    if output in ("default", "interval") and all(model.outputs == 1 for model in by):
         return values
     found: list[Any] = [_said([value], output, model)[0] for value, model in zip(values, by, strict=True)]
     if output == "label":
@@ -235,7 +237,7 @@ def present(values: Sequence[Score], output: str, by: Model | Sequence[Model]) -
 
 
 def _said(values: Sequence[Score], output: str, model: Model) -> Sequence[Any]:
-    if output == "default" or not values:
+    if output in ("default", "interval") or not values:
         return values
     manifest = model.bundle.manifest
     if output == "probabilities":
@@ -243,6 +245,31 @@ def _said(values: Sequence[Score], output: str, model: Model) -> Sequence[Any]:
     labels = np.asarray(manifest.problem.decide(np.array(values), manifest.answers))
     found: list[Any] = (labels.astype(int) if labels.dtype == np.bool_ else labels).tolist()
     return found
+
+
+def surround(values: Sequence[Score], by: Model | Sequence[Model]) -> dict[str, Any]:
+    """Return how far predictions may be off: `intervals` of numbers, `sets` of classes, and how often they hold.
+
+    Raises
+    ------
+    BadRequestError
+        If a model that answered has none.
+    """
+    models = [by] * len(values) if isinstance(by, Model) else by
+    learnt = [model.bundle.intervals for model in models]
+    found, key = list[Any](), "intervals"
+    for value, model, intervals in zip(values, models, learnt, strict=True):
+        if intervals is None:
+            raise BadRequestError(
+                f"version {model.version} has no intervals: it was packed before they were kept, or its holdout had "
+                "too few rows; leave `params.output` out, or train it again"
+            )
+        if intervals.reach and isinstance(value, float | int):
+            found.append(intervals.around(value))
+        else:
+            key = "sets"
+            found.append(intervals.among(value, model.bundle.classes))
+    return {key: found, "coverage": min(each.coverage for each in learnt if each is not None)}
 
 
 def names_of(by: Model | Sequence[Model]) -> tuple[str, ...]:

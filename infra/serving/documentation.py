@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from infra.serving.answering import OUTPUTS
 from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
 from infra.serving.models import Model
@@ -137,6 +138,7 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
             "ids": {"type": "array", "items": {"type": "string"}},
             "version": {"type": "string"},
             "versions": {"type": "array", "items": {"type": "string"}},
+            **_surroundings(model),
             **({"classes": {"type": "array", "items": {"type": "string"}}} if model.names else {}),
         },
     }
@@ -201,12 +203,25 @@ def _describe_feedback(
     }
 
 
+def _surroundings(model: Model) -> dict[str, Any]:
+    """Describe what `params: {"output": "interval"}` adds, where the model has intervals."""
+    learnt = model.bundle.intervals
+    if learnt is None:
+        return {}
+    held = f"holds the truth of {learnt.coverage:.0%} of rows like those it was learnt from"
+    number = {"type": "array", "prefixItems": [{"type": "number"}] * 2, "description": f"least and largest: {held}"}
+    classes = {"type": "array", "items": {"type": ["string", "number"]}, "description": f"classes: {held}"}
+    inside = {"intervals": number} if learnt.reach else {"sets": classes}
+    found = {key: {"type": "array", "items": schema} for key, schema in inside.items()}
+    return {**found, "coverage": {"type": "number"}}
+
+
 def _request(name: str, columns: Sequence[BundleColumn], most_rows: int) -> dict[str, Any]:
     """Describe the forms of MLflow's protocol; by position, columns may come in any order that `columns` names."""
     rows = {"type": "array", "maxItems": most_rows, "items": {"$ref": f"#/components/schemas/{name}.row"}}
     params = {
         "type": ["object", "null"],
-        "properties": {"output": {"enum": ["default", "label", "probabilities"]}},
+        "properties": {"output": {"enum": list(OUTPUTS)}},
     }
     line = {
         "type": "array",

@@ -16,6 +16,8 @@ reference.json
     What the training rows looked like, column by column, for drift.
 expected.json
     How labels follow from predictions and features, for metrics without labels; bundles from before it was have none.
+intervals.json
+    What intervals of predictions are made by (`tasks.modelling.intervals`); bundles from before it was have none.
 evaluation.json
     What the judged recipe reached on its holdout (`tasks.evaluation.evaluation`); bundles from before it was have none.
 """
@@ -39,6 +41,7 @@ from expectations.families import Family, Matrix, Predictor, Scores
 from expectations.problems import Answers, Problem, problem_of
 from expectations.slots import CALIBRATIONS, FAMILIES
 from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
+from tasks.modelling.intervals import INTERVALS, Intervals
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
 from tasks.stores.files import storing
@@ -143,6 +146,8 @@ class Bundle:
     manifest: Manifest
     program: FeatureProgram
     predictor: Predictor
+    intervals: Intervals | None = None
+    """None in a bundle from before they were kept, or whose holdout had too few rows."""
 
     @property
     def cutoff(self) -> datetime:
@@ -427,7 +432,13 @@ def _load_bundle(folder: Path, expected: str | None) -> Bundle:
             )
     problem_of(manifest.task)  # refused here where its package is not installed
     program = FeatureProgram.from_json((folder / "features.json").read_text(encoding="utf-8"))
-    return Bundle(digest, folder, manifest, program, _predictor(folder, manifest))
+    return Bundle(digest, folder, manifest, program, _predictor(folder, manifest), _intervals(folder, manifest))
+
+
+def _intervals(folder: Path, manifest: Manifest) -> Intervals | None:
+    if INTERVALS not in manifest.files:
+        return None
+    return Intervals.model_validate_json((folder / INTERVALS).read_text(encoding="utf-8"))
 
 
 def _predictor(folder: Path, manifest: Manifest) -> Predictor:

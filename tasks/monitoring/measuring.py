@@ -29,7 +29,7 @@ from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import references_from_dict
-from tasks.monitoring.parting import columns_of_parts, measure_parts
+from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
 from tasks.stores.lake import Known, Lake
 
 
@@ -83,8 +83,9 @@ class Measurement:
         its mean probability.
     unwatched : mapping of str to str
         What is not measured for this kind of problem -> in words (`Problem.unwatched`).
-    parts : mapping of str to list
-        `slices` and `fairness`, where they are declared (`tasks.monitoring.parting`).
+    parts : mapping
+        `slices` and `fairness`, where they are declared, and `covered`, how often intervals held the truth
+        (`tasks.monitoring.parting`).
     """
 
     window: Window
@@ -223,11 +224,12 @@ def measure(
     )
     if scored is not None and any(each.value is not None for each in realised):
         realised = _beside(realised, scored, times, known, spec, champion.manifest)
+        parts |= measure_coverage(scored, times, spec, champion)
         if spec.monitoring.looked_at:
             columns = columns_of_parts(rows, known, window, champion.manifest, spec.monitoring.looked_at)
             mask = _known(scores[own.to_numpy()], labels.filter(own))
             when = mine["event_time"].filter(pl.Series(mask))
-            parts = measure_parts(columns.filter(own), scored, when, spec, champion, mask)
+            parts |= measure_parts(columns.filter(own), scored, when, spec, champion, mask)
     return Measurement(
         window,
         champion.digest,

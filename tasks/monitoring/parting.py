@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from expectations.errors import BundleError
-from expectations.metrics import Scored
+from expectations.metrics import Scored, ratio
 from expectations.usecase import UseCase
 from expectations.windows import TICK, Window
 from tasks.bundles.bundle import Bundle, Manifest, read_evaluation
@@ -84,6 +84,17 @@ def measure_parts(
     declared = {name: cuts[name] for name in spec.monitoring.slices if name in cuts}
     found = parted(some, scored, spec, {**declared, **learn_cuts(some, missing)}, drawn)
     return {"slices": _slices(found, before, spec), "fairness": _fairness(found, spec)}
+
+
+def measure_coverage(scored: Scored, times: pl.Series, spec: UseCase, champion: Bundle) -> dict[str, Any]:
+    """Measure how often a champion's intervals, or sets of classes, held the truth; nothing where it has none."""
+    learnt = champion.intervals
+    if learnt is None or len(times) != len(scored.label):
+        return {}
+    drawn = Resamples(time_blocks(*in_time(times, spec)), confidence=0.95, seed=spec.model.seed)
+    held = learnt.holds(scored.label, scored.prediction).astype(np.float64)
+    share = drawn.bounded(ratio(drawn.total(held), drawn.total(np.ones(len(held)))))
+    return {"covered": {**plain(asdict(share)), "declared": learnt.coverage, "rows": len(held)}}
 
 
 def _before(champion: Bundle) -> Mapping[str, Any]:

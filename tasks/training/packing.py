@@ -28,6 +28,7 @@ from tasks.evaluation.interval import in_time
 from tasks.evaluation.losses import hourly_losses
 from tasks.evaluation.sketches import Reference, references_to_dict, sketch
 from tasks.modelling.calibrated import CALIBRATION
+from tasks.modelling.intervals import INTERVALS, Intervals
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
@@ -141,6 +142,9 @@ def pack(
     expected = expectation_of(spec, rows, judged, program)
     if expected is not None:
         (folder / EXPECTED).write_text(to_json(expected.to_dict()), encoding="utf-8")
+    intervals = _learn_intervals(spec, judged)
+    if intervals is not None:
+        (folder / INTERVALS).write_text(intervals.model_dump_json(), encoding="utf-8")
     if judged.evaluation is not None:
         (folder / EVALUATION).write_text(to_json(judged.evaluation), encoding="utf-8")
     digest = seal(
@@ -163,6 +167,15 @@ def _references(spec: UseCase, raw: pl.DataFrame, rows: pl.DataFrame, judged: Ju
         predictions = spec.problem.columns(judged.prediction, judged.classes)
         references.append(sketch(predictions, times(judged.holdout), timezone=zone))
     return [*references, sketch(rows.select(spec.label.column), times(rows), timezone=zone)]
+
+
+def _learn_intervals(spec: UseCase, judged: Judged) -> Intervals | None:
+    """Learn how far predictions may be off from the holdout, which the judged model had not seen."""
+    scored = judged.scored.get("challenger")
+    if scored is None:
+        return None
+    coverage, classifies = spec.evaluation.coverage, spec.problem.classifies
+    return Intervals.learn(scored.label, scored.prediction, coverage, classifies=classifies)
 
 
 def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, program: FeatureProgram) -> Expectation | None:

@@ -480,3 +480,28 @@ def test_what_is_no_record_is_set_aside_and_holds_nothing_back(service: Running,
     assert kept.read_bytes() == b"\0" * 4096 + garbled + first[:-1]
     assert harvest(service.journal, "rentals", lake).predictions == 0
     assert lake.scan("predictions").collect()["id"].n_unique() == 3
+
+
+def test_an_answer_says_how_far_it_may_be_off_where_that_is_asked_for(service: Running, made) -> None:
+    records = sample(made, 5)
+    plain = service.ask({"dataframe_records": records}).json()
+    assert "intervals" not in plain
+    said = service.ask({"dataframe_records": records, "params": {"output": "interval"}}).json()
+    assert said["predictions"] == plain["predictions"]
+    assert said["coverage"] == 0.9
+    assert all(low < value < high for value, (low, high) in zip(said["predictions"], said["intervals"], strict=True))
+    schema = httpx.get(f"{service.url}/openapi.json").json()["components"]["schemas"]["rentals.answer"]["properties"]
+    assert schema["intervals"]["items"]["type"] == "array"
+
+
+def test_a_version_without_intervals_says_so(service: Running, made, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(made[1].folder, older)
+    (older / "intervals.json").unlink()
+    digest = seal(older, made[1].manifest)
+    service.releases.add("rentals", older, digest)
+    service.releases.set_desired("rentals", champion=Served(bundle=digest, version="7"))
+    service.wait(lambda: service.mount()["champion"]["version"] == "7")
+    refused = service.ask({"dataframe_records": sample(made), "params": {"output": "interval"}})
+    assert refused.status_code == 400
+    assert "version 7 has no intervals" in refused.json()["message"]

@@ -275,6 +275,10 @@ def test_declared_slices_are_measured_also_by_a_column_that_requests_lack(job: J
     value = slices["workingday = 1"]["metrics"]["rmse"]
     assert 0 < value["low"] < value["value"] < value["high"]
     assert found.to_dict()["fairness"] == []
+    covered = found.to_dict()["covered"]
+    assert covered["declared"] == 0.9
+    assert 0 <= covered["low"] <= covered["value"] <= covered["high"] <= 1
+    assert "of truths inside the intervals" in Client(application(Settings())).get(f"/usecases/{job.name}").text
 
 
 def test_a_slice_that_got_worse_beyond_doubt_is_found_and_said(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
