@@ -1,10 +1,7 @@
-"""The story of a replay as a picture, a page and a table."""
+"""The story of a replay as a picture, as JSON and as a table."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +11,7 @@ from matplotlib.figure import Figure
 from expectations.windows import Window
 from flows.replay import Story
 from tasks.stores.files import storing
+from tasks.stores.plain import to_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -168,47 +166,32 @@ def _ticks(windows: Sequence[Window]) -> list[str]:
     return named
 
 
-def write(story: Story, folder: Path) -> tuple[Path, Path]:
-    """Write the picture and a page that holds it; returns both paths.
+def write(story: Story, folder: Path, page: str) -> tuple[Path, Path]:
+    """Write the picture, the story as JSON and the page; returns the paths of picture and page.
 
     Raises
     ------
     StorageError
         If the folder does not take them.
     """
-    buffer = io.BytesIO()
-    draw(story).savefig(buffer, format="png", dpi=130)
-    picture, page = folder / f"{story.usecase}.png", folder / f"{story.usecase}.html"
+    picture, path = folder / f"{story.usecase}.png", folder / f"{story.usecase}.html"
+    with storing("write the story to", folder):
+        path.write_text(page, encoding="utf-8")
+        draw(story).savefig(picture, format="png", dpi=130)
+    return picture, path
+
+
+def keep(story: Story, folder: Path) -> None:
+    """Keep the story as JSON, where the page finds it.
+
+    Raises
+    ------
+    StorageError
+        If the folder does not take it.
+    """
     with storing("write the story to", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        picture.write_bytes(buffer.getvalue())
-        page.write_text(_page(story, base64.b64encode(buffer.getvalue()).decode("ascii")), encoding="utf-8")
-    return picture, page
-
-
-def _page(story: Story, picture: str) -> str:
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in _rows(story)
-    )
-    heads = "".join(f"<th>{html.escape(head)}</th>" for head in _HEADS)
-    notes = "".join(
-        f"<li><b>{html.escape(Window.of(told).name)}</b>: {html.escape(told['summary'])}</li>" for told in story.windows
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(story.usecase)}: replay</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328 }}
-img {{ max-width: 100%; height: auto }} table {{ border-collapse: collapse; width: 100%; font-size: 14px }}
-th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e3e6ea }}
-td {{ font-variant-numeric: tabular-nums }}
-</style></head><body>
-<h1>{html.escape(story.usecase)}: what the loop gained</h1>
-<p>{html.escape(_sentence(story))}</p>
-<img alt="metric of the frozen model and of the loop by window, with drift and decisions"
- src="data:image/png;base64,{picture}">
-<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>
-<h2>Why</h2><ul>{notes}</ul></body></html>
-"""
+        (folder / f"{story.usecase}.json").write_text(to_json(story, indent=1), encoding="utf-8")
 
 
 _HEADS = ("window", "rows", "frozen", "loop", "drifted", "decision", "cause", "new version")

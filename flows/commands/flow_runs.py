@@ -66,13 +66,17 @@ def replay(
         progress.now("replaying; the flows show in Prefect's UI, the models in MLflow's")
         from flows import replay as replaying
         from flows import story as telling
+        from flows.page.alone import page_alone
         from flows.running import quietly
         from tasks.stores.plain import to_json
         from tasks.stores.stopwatch import spent
 
         before = spent()
         story = quietly(replaying.replay)(usecase, start, end, compare, batch)
-        picture, page = telling.write(story, settings.folder / "replays")
+        folder = settings.folder / "replays"
+        telling.keep(story, folder)
+        shown = page_alone(settings, replaying.namespace_of(story.usecase), datetime.now(UTC))
+        picture, page = telling.write(story, folder, shown or "")
         stopping = time.perf_counter()
     waited += time.perf_counter() - stopping
     replaying.account(story, started, waited, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from expectations.usecase import NAME_PATTERN
 from flows.page.answers import Answers, Run, model_link, per_minute, run_link
 from flows.page.cards import WINDOWS, read_cards
 from flows.page.confirming import Asking
-from flows.page.measured import Drifted, Measured
+from flows.page.measured import Measured
 from flows.page.records import KINDS, read_entry, read_findings, read_ledger, split_body
 from flows.page.rendering import HEADERS, HERE
 from flows.page.shown import Distributions
 from flows.page.states import SEVERITY_TONES
 from flows.page.versions import version_of
-from flows.page.views import MAX_WINDOWS, Live, read_live, read_view
+from flows.page.views import MAX_WINDOWS, Live, by_column, read_live, read_view
+from flows.page.walked import read_walked
 from flows.page.words import now
 from infra.settings import Settings
 from tasks.stores.model_words import MODEL_PAGES
@@ -113,6 +114,8 @@ class Page(Asking):
             answers,
             **running,
             view=view,
+            walked=await asyncio.to_thread(read_walked, self.settings.folder, name),
+            alone=False,
             deployed=answers.deployed_of(name),
             coming=answers.next_of(name),
             counts=answers.counts.get(name),
@@ -125,7 +128,7 @@ class Page(Asking):
             older=older,
             kind=kind,
             kinds=KINDS,
-            drift_columns=_by_column(view.windows),
+            drift_columns=by_column(view.windows),
             model=lambda version: model_link(self.servers.addresses, name, version),
             tracking=lambda run: (
                 f"{mlflow}/#/experiments/{experiment}/runs/{run}?{MODEL_PAGES}" if experiment and mlflow else ""
@@ -248,14 +251,6 @@ def _distributions(settings: Settings, name: str, window: Measured, column: str)
     from flows.page.distributions import distributions  # numpy, polars and the lake, for those who ask
 
     return distributions(settings, name, window, column)
-
-
-def _by_column(windows: Sequence[Measured]) -> list[tuple[str, list[Drifted | None]]]:
-    """Return what was found of each column of the newest window over time, those that drifted last first."""
-    by_window = [{each.column: each for each in window.drift} for window in windows]
-    newest = by_window[-1] if by_window else {}
-    order = sorted(newest, key=lambda column: (not newest[column].drifted, -(newest[column].score or 0.0)))
-    return [(column, [found.get(column) for found in by_window]) for column in order]
 
 
 def _number(text: str | None, otherwise: int, most: int) -> int:

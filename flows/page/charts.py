@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from markupsafe import Markup, escape
 
@@ -66,8 +67,19 @@ def spark(values: Sequence[float | None], said: str, width: int = 132, height: i
     )
 
 
-def course(windows: Sequence[Measured], metric: Metric, marks: Sequence[Mark]) -> Markup:
-    """Draw a metric over time with its interval, the estimate made before, the best baseline, the bar, and marks."""
+def course(
+    windows: Sequence[Measured],
+    metric: Metric,
+    marks: Sequence[Mark],
+    frozen: Mapping[str, float] = MappingProxyType({}),
+) -> Markup:
+    """Draw a metric over time with its interval, the estimate made before, the best baseline, the bar, and marks.
+
+    Parameters
+    ----------
+    frozen : mapping of str to float
+        Of a replay: start of a window -> value of the first model, had it never been replaced.
+    """
     known = [each.known(metric.name) for each in windows]
     made = [each.expected(metric.name) for each in windows]
     first = [each.first.value if each else None for each in made]
@@ -76,7 +88,8 @@ def course(windows: Sequence[Measured], metric: Metric, marks: Sequence[Mark]) -
     bases = [each[1] if each else None for each in best]
     values = [each.value if each else None for each in known]
     lows, highs = [each.low if each else None for each in known], [each.high if each else None for each in known]
-    shown = [value for line in (values, first, bars, bases, lows, highs) for value in line if value is not None]
+    never = [frozen.get(each.start) for each in windows]
+    shown = [value for line in (values, first, bars, bases, lows, highs, never) for value in line if value is not None]
     if not shown:
         return Markup("")
     least, most = min(shown), max(shown)
@@ -94,6 +107,7 @@ def course(windows: Sequence[Measured], metric: Metric, marks: Sequence[Mark]) -
     drawn = [_axis(least, most, scale), _ticks(windows, place)]
     drawn += [_band(points(lows), points(highs), scale)]
     drawn += [_lines(points(bases), scale, "base"), _lines(points(bars), scale, "bar")]
+    drawn += [_lines(points(never), scale, "frozen")]
     drawn += [_lines(points(first), scale, "estimate"), _lines(points(values), scale, "value", dots=len(windows) <= 60)]
     if len(windows) <= _HOVERS:
         drawn += [

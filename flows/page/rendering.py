@@ -46,7 +46,7 @@ class Shared:
         self.use_cases, self.servers = UseCases(settings), Servers(settings)
         self.doing = Doing(settings, self.servers)
         self.database = settings.platform()
-        self._templates = _environment()
+        self._templates = environment()
 
     def show(self, template: str, answers: Answers, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401
         """Render a page."""
@@ -80,7 +80,8 @@ def _stamp() -> str:
     return digest.hexdigest()[:10]
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates, with what they are written by."""
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,

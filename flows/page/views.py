@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from flows.page.answered import Answered, Trials, read_versions
 from flows.page.cards import WINDOWS, Card, newest_windows, read_card, read_going
 from flows.page.known import Known, UseCases
-from flows.page.measured import Causes, Measured, decode
+from flows.page.measured import Causes, Drifted, Measured, decode
 from flows.page.ring import MARK_TONES, Stage, stages_of
 from flows.page.states import Tone
 from tasks.stores.database import Database
@@ -23,7 +24,8 @@ MAX_WINDOWS = 1200
 MARKS = ("retrain", "rollback", "hold", "warn", "promoted", "rolled back", "withdrawn")
 """What was decided or done that is marked over time; that nothing was to do is not."""
 _MAX_MARKS = 400
-_TRIALS = 12
+_TRIALS, _TRIED = 12, 60
+"""Trials that are shown, and those that tell whether releases were worth it."""
 _COLLECTS = 60
 
 
@@ -106,6 +108,7 @@ class View:
     marks: tuple[Mark, ...]
     causes: tuple[Measured, Causes] | None
     trials: tuple[Trial, ...]
+    versions: tuple[Answered, ...]
     data: Data
     releasing: Releasing | None
     gates: tuple[dict[str, Any], ...] = ()
@@ -139,7 +142,9 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         marked = glances.lines(connection, name, _MAX_MARKS, kinds=("decision", "deploy"), actions=MARKS)
         card = read_card(use_cases, glances, connection, known, windows, going, now)
         stages = stages_of(glances, connection, name, windows)
-        trials = _trials(glances, connection, name)
+        tried = glances.evidence_of(connection, name, TRIAL, _TRIED)
+        metric = card.metric.name if card.metric else None
+        versions = read_versions(glances, connection, name, windows, metric, tried)
         data = _data(glances, connection, name, going.held)
         gates = _gates(glances, connection, name)
         runs = _runs(glances, connection, name)
@@ -153,7 +158,8 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         causes=next(
             ((each, each.causes) for each in reversed(windows) if each.causes and each.causes.status == "named"), None
         ),
-        trials=trials,
+        trials=_trials(tried[:_TRIALS]),
+        versions=versions,
         data=data,
         releasing=_releasing(use_cases, known),
         gates=gates,
@@ -166,9 +172,9 @@ def _mark(line: Line) -> Mark:
     return Mark(line.number, line.as_of, line.action, line.summary, MARK_TONES.get(line.action, "none"))
 
 
-def _trials(glances: Glances, connection: Connection, name: str) -> tuple[Trial, ...]:
+def _trials(tried: Trials) -> tuple[Trial, ...]:
     found = []
-    for line, evidence in glances.evidence_of(connection, name, TRIAL, _TRIALS):
+    for line, evidence in tried:
         variance, gap, back = (evidence.get(name) for name in ("variance", "gap", "back"))
         found.append(
             Trial(
@@ -226,3 +232,11 @@ def _releasing(use_cases: UseCases, known: Known) -> Releasing | None:
     if candidate is None:
         return None
     return Releasing(candidate.version, candidate.mode, candidate.share, use_cases.releases.watched(known.name))
+
+
+def by_column(windows: Sequence[Measured]) -> list[tuple[str, list[Drifted | None]]]:
+    """Return what was found of each column of the newest window over time, those that drifted last first."""
+    by_window = [{each.column: each for each in window.drift} for window in windows]
+    newest = by_window[-1] if by_window else {}
+    order = sorted(newest, key=lambda column: (not newest[column].drifted, -(newest[column].score or 0.0)))
+    return [(column, [found.get(column) for found in by_window]) for column in order]

@@ -98,8 +98,12 @@ def test_a_replay_tells_what_the_loop_gained_and_stops_what_it_started(
     for window in story["windows"]:
         assert {"rows", "static", "loop", "champion", "drifted_columns", "cause", "decision", "promoted"} <= set(window)
     page = (tmp_path / "home" / "replays" / "small.html").read_text()
-    assert "data:image/png;base64," in page
-    assert "http" not in page.split("base64")[0]
+    assert "<svg" in page
+    assert "of the <b>frozen</b> model. That is the first one, never replaced" in page
+    assert "http" not in page
+    assert "src=" not in page
+    kept = json.loads((tmp_path / "home" / "replays" / "small.json").read_text())
+    assert kept["mean"] == story["mean"]
     assert not (tmp_path / "home" / "stack.json").exists()
     why = subprocess.run([command[0], "why", "small-replay"], capture_output=True, text=True, env=environment)
     assert "retrain" in why.stdout

@@ -329,7 +329,7 @@ def test_the_ledger_goes_on_page_by_page_and_an_entry_shows_its_evidence(page: C
     older = re.search(r'href="([^"]*before=\d+)#ledger"', shown)
     assert older is not None
     assert "day 19 was quiet" in page.get(older[1]).text
-    number = re.search(r"/entries/(\d+)", shown)
+    number = re.search(r"/entries/(\d+)", shown.split('id="ledger"')[1])
     assert number is not None
     entry = page.get(f"/usecases/flights-replay/entries/{number[1]}").text
     assert "<script>" not in entry.replace('<script src="/static/', "")

@@ -1,0 +1,138 @@
+"""The versions that answered: since when, why each came, what it reached, and whether it was worth it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from flows.page.measured import Glimpse
+from flows.page.states import Tone
+from tasks.stores.glances import Glances, Line
+
+_VERSIONS, _DECISIONS = 12, 100
+_SURE = 2.0
+"""Standard deviations that a difference must be away from none to be called one."""
+
+Trials = Sequence[tuple[Line, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A version, and how it did while it answered.
+
+    Attributes
+    ----------
+    came : str
+        Why it came, in the words of the decision.
+    decision, number : int or None, int
+        Entries of the ledger: what was decided, and that it answers.
+    windows, mean : int, float or None
+        In how many windows its metric is known, and the mean of that.
+    worth, tone : str, Tone
+        Whether it was worth its release, in words.
+    """
+
+    version: str
+    since: datetime
+    until: datetime | None
+    came: str
+    decision: int | None
+    number: int
+    windows: int
+    mean: float | None
+    worth: str
+    tone: Tone
+
+
+def read_versions(
+    glances: Glances,
+    connection: Connection,
+    name: str,
+    windows: Sequence[Glimpse],
+    metric: str | None,
+    trials: Trials,
+) -> tuple[Answered, ...]:
+    """Return the versions that answered, newest first; one that was rolled back to answers twice."""
+    deployed = glances.evidence_of(connection, name, "deploy", _VERSIONS + 1, ("promoted", "rolled back"))
+    decided = {
+        line.turn: line
+        for line in reversed(glances.lines(connection, name, _DECISIONS, kinds=("decision",), actions=("retrain",)))
+        if line.turn
+    }
+    found = []
+    for place, (line, evidence) in enumerate(deployed[:_VERSIONS]):
+        bundle, first = str(evidence.get("bundle", "")), place == len(deployed) - 1
+        decision = decided.get(line.turn) if line.turn else None
+        until = deployed[place - 1][0].as_of if place else None
+        own = [each for each in windows if each.champion == bundle and _within(each, line.as_of, until)]
+        known = [each.known(metric) for each in own] if metric else []
+        values = [each.value for each in known if each is not None and each.value is not None]
+        back = [each for _, each in trials if each.get("bundle") == bundle and each.get("back") is not None]
+        worth, tone = worth_of(back, first=first)
+        found.append(
+            Answered(
+                str(evidence.get("version", "?")),
+                line.as_of,
+                until,
+                decision.summary if decision else "the first one" if first else _came(line),
+                decision.number if decision else None,
+                line.number,
+                len(values),
+                sum(values) / len(values) if values else None,
+                worth,
+                tone,
+            )
+        )
+    return tuple(found)
+
+
+def _came(line: Line) -> str:
+    if line.action == "rolled back":
+        return line.summary
+    return "somebody asked for it" if line.cause == "manual" else "a turn that no decision of monitoring began"
+
+
+def _within(window: Glimpse, since: datetime, until: datetime | None) -> bool:
+    end = datetime.fromisoformat(window.end)
+    return end > since and (until is None or datetime.fromisoformat(window.start) < until)
+
+
+def worth_of(back: Sequence[Mapping[str, Any]], *, first: bool = False) -> tuple[str, Tone]:
+    """Say whether a release was worth it, by trials of the model before on rows that neither had seen.
+
+    Parameters
+    ----------
+    back : sequence of mappings
+        Trials, each with `back`, the logarithm of the loss of the version that answers over that of the one before, its
+        variance `back_variance`, and the `rows`.
+
+    Examples
+    --------
+    >>> worth_of([{"back": -0.2, "back_variance": 0.0025, "rows": 900}])
+    ('yes: the version before would have lost 22.1 % more (± 6.1) on 900 rows that neither had seen', 'good')
+    >>> worth_of([], first=True)
+    ('nothing answered before', 'none')
+    """
+    if not back:
+        if first:
+            return "nothing answered before", "none"
+        return "not known: no trial held the version before beside it", "unknown"
+    mean = -sum(each["back"] for each in back) / len(back)
+    deviation = math.sqrt(sum(each.get("back_variance") or 0.0 for each in back)) / len(back)
+    rows = sum(int(each.get("rows") or 0) for each in back)
+    share, around = math.expm1(mean), math.exp(mean) * deviation
+    sign = "more" if share >= 0 else "less"
+    told = f"{100 * abs(share):.1f} % {sign} (± {100 * around:.1f}) on {rows:,} rows"
+    word, tone = _word(mean, deviation)
+    return f"{word}: the version before would have lost {told} that neither had seen", tone
+
+
+def _word(mean: float, deviation: float) -> tuple[str, Tone]:
+    if abs(mean) <= _SURE * deviation:
+        return "cannot be told", "unknown"
+    return ("yes", "good") if mean > 0 else ("no", "worse")

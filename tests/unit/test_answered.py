@@ -1,0 +1,126 @@
+"""The versions that answered, the frozen model beside the loop, and the page as one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.page.alone import page_alone
+from flows.page.answered import Answered, worth_of
+from flows.page.known import UseCases
+from flows.page.views import read_view
+from flows.page.walked import read_walked
+from infra.settings import Settings
+from tests.pages import START, Home, find, window
+
+LATER = START + timedelta(days=20)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return Home(Settings())
+
+
+def versions(home: Home, name: str) -> list[Answered]:
+    view = read_view(UseCases(home.settings), home.database, name, LATER)
+    assert view is not None
+    return list(view.versions)
+
+
+def answered(day: int, version: str) -> dict[str, Any]:
+    return window(day, champion=version * 64, version=version)
+
+
+def test_each_version_has_what_it_reached_while_it_answered_and_whether_it_was_worth_it(
+    home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name, "1", day=0)
+    home.measure(name, answered(1, "1"), answered(2, "1"))
+    home.promote(name, "2", day=3)
+    home.measure(name, answered(3, "2"), answered(4, "2"), answered(5, "2"))
+    home.write(name, "trial", "better", "a trial", 5, bundle="2" * 64, back=-0.2, back_variance=0.0025, rows=900)
+    home.write(name, "trial", "better", "of another", 6, bundle="1" * 64, back=3.0, back_variance=0.0, rows=900)
+
+    second, first = versions(home, name)
+
+    assert (second.version, second.windows, second.mean, second.until) == ("2", 3, 44.0, None)
+    assert second.worth.startswith("yes: the version before would have lost 22.1 % more (± 6.1) on 900 rows")
+    assert (first.version, first.windows, first.mean) == ("1", 2, 41.5)
+    assert (first.since, first.until) == (START, START + timedelta(days=3))
+    assert first.came == "the first one"
+
+
+def test_a_version_came_because_of_the_decision_that_opened_its_turn(
+    home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    from tasks.stores.ledger import Entry
+
+    name = home.add(make_use_case())
+    home.promote(name, "1")
+    with home.database.transaction() as connection:
+        turn = home.database.request_turn(connection, name, "decay", START)
+        for kind, action, words in (("decision", "retrain", "it rots"), ("deploy", "promoted", "2 answers")):
+            evidence = {"version": "2", "bundle": "2" * 64}
+            entry = Entry(f"{name}/{kind}", name, START, kind, action, "decay", words, evidence, turn=turn)
+            home.database.write(connection, entry)
+
+    second = versions(home, name)[0]
+
+    assert second.came == "it rots"
+    assert second.decision is not None
+    assert second.worth == "not known: no trial held the version before beside it"
+
+
+@pytest.mark.parametrize(
+    ("back", "word"),
+    [([-0.2], "yes"), ([0.2], "no"), ([0.02], "cannot be told"), ([-0.2, 0.2], "cannot be told")],
+)
+def test_worth_is_told_beyond_doubt_only(back: list[float], word: str) -> None:
+    trials = [{"back": each, "back_variance": 0.0025, "rows": 10} for each in back]
+    assert worth_of(trials)[0].startswith(f"{word}: ")
+
+
+# --- a replay ---------------------------------------------------------------------------------------------------------
+
+
+def walk(home: Home, name: str) -> None:
+    folder = home.settings.folder / "replays"
+    folder.mkdir(parents=True, exist_ok=True)
+    told = [{"start": window(day)["start"], "static": 70.0, "loop": 60.0} for day in range(3)]
+    story = {"metric": "rmse", "windows": told, "mean": {"static": 70.0, "loop": 60.0}, "trials": 3, "requests": 1000}
+    (folder / f"{name}.json").write_text(json.dumps(story))
+
+
+def test_the_page_of_a_replay_as_a_file_needs_nothing_else_and_says_what_frozen_is(home: Home) -> None:
+    home.promote("rentals-replay")
+    home.measure("rentals-replay", *(answered(day, "1") for day in range(3)))
+    find(home, "rentals-replay")
+    walk(home, "rentals")
+
+    page = page_alone(home.settings, "rentals-replay", LATER)
+
+    assert page is not None
+    for needed in ("<a ", "<script", "<link", "src=", "href=", "http", " ago<"):
+        assert needed not in page, needed
+    assert "mean rmse 60.000, and 70.000 of the <b>frozen</b> model. That is the first one, never replaced" in page
+    assert 'class="frozen"' in page
+    assert "As it stood on 2024-01-21 00:00 UTC" in page
+    assert "Nobody asks" in page
+
+
+def test_what_is_no_replay_or_cannot_be_read_has_no_frozen_model(home: Home) -> None:
+    assert page_alone(home.settings, "nobody", LATER) is None
+    walk(home, "rentals")
+    assert read_walked(home.settings.folder, "rentals") is None
+    assert read_walked(home.settings.folder, "others-replay") is None
+    (home.settings.folder / "replays" / "rentals.json").write_text("{")
+    assert read_walked(home.settings.folder, "rentals-replay") is None
