@@ -124,6 +124,13 @@ class SourceContext(NamedTuple):
     sparse: bool = False
 
 
+class Origin(NamedTuple):
+    """A data set outside: the store that holds it, and its name there; no login, no token."""
+
+    namespace: str
+    name: str
+
+
 class Source(Part):
     """Where rows come from."""
 
@@ -144,6 +151,16 @@ class Source(Part):
     def calls(self) -> tuple[str, ...]:
         """Functions that somebody must trust before it is read, ``module:function``."""
         return ()
+
+    def origin(self, folder: Path) -> Origin | None:  # noqa: ARG002
+        """Return what it reads as OpenLineage names data sets; None where it has no name outside its use case.
+
+        Parameters
+        ----------
+        folder : Path
+            Of the use case.
+        """
+        return None
 
     @abstractmethod
     def read(self, context: SourceContext) -> pl.DataFrame:

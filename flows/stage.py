@@ -32,6 +32,7 @@ from prefect.states import Crashed
 from expectations.errors import AccessError, UnreachableError, UseCaseError
 from flows.instants import refuse_future
 from flows.left_out import end_left_out, note_left_out
+from flows.lineage_events import reporting_lineage
 from flows.messenger import send_messages
 from flows.superseded import SCHEDULED_TAG, try_to_skip_superseded
 from infra.logs import mask_logs
@@ -206,7 +207,7 @@ def present(job: Job) -> Iterator[None]:
         close_orphans(job)
     except httpx.HTTPError as error:  # the next run does it
         _log.warning("runs whose process died could not be marked as crashed: Prefect: %s", reason(error))
-    with Presence(job.database, str(flow_run.id), job.name, this_process()):
+    with Presence(job.database, str(flow_run.id), job.name, this_process()), reporting_lineage(job, Settings()):
         yield
 
 

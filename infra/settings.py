@@ -44,6 +44,13 @@ def _one_word(value: str) -> str:
     return value
 
 
+def _reachable(value: str) -> str:
+    scheme, separator, _ = value.partition("://")
+    if separator and scheme not in ("http", "https", "file"):
+        raise ValueError("is no http address and no file")
+    return value
+
+
 class Addresses(BaseModel):
     """Where a stack that is up answers."""
 
@@ -82,6 +89,10 @@ class Settings(BaseSettings):
     service_workers: Annotated[int, Field(ge=1, le=64)] = 1
     service_durability: Literal["process", "power"] = "process"
     service_answer_unlogged: bool = False
+    lineage: Annotated[str, AfterValidator(_reachable)] = ""
+    """Where each flow run reports what it read and wrote, as OpenLineage: an http address, or a file of JSON lines."""
+    lineage_key: Annotated[str, AfterValidator(_one_word)] = ""
+    """API key shown there."""
     serving_image: str = f"driftwheel-serving:{version('driftwheel')}"
     """Image that proves bundles before they are served, where an engine here has it; ``none`` to do without."""
     patience: Annotated[float, Field(ge=0)] = SECONDS

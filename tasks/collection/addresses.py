@@ -24,6 +24,7 @@ import fsspec
 from fsspec.compression import compr
 from fsspec.utils import infer_compression
 
+from expectations.data import Origin
 from expectations.durations import Duration
 from expectations.errors import SourceError, SourceUnreachableError
 from expectations.files import open_regular
@@ -152,6 +153,20 @@ def local_path(address: str) -> str:
     protocol, separator, path = address.partition("://")
     local = path if separator and protocol in _HERE else address
     return os.path.expanduser(local)  # noqa: PTH111 - unlike Path's, leaves ~nobody as it is
+
+
+def origin_of(address: str) -> Origin:
+    """Return an address that leads elsewhere as OpenLineage names data sets, without login and query.
+
+    Examples
+    --------
+    >>> origin_of("s3://bucket/day/*.parquet"), origin_of("https://ann:pass@host:8080/rows.csv?sig=ab")
+    (Origin(namespace='s3://bucket', name='day/*.parquet'), Origin(namespace='https://host:8080', name='/rows.csv'))
+    """
+    scheme, _, rest = mask(address).partition("://")
+    authority, slash, path = rest.partition("?")[0].partition("/")
+    host = authority.rpartition("@")[2]
+    return Origin(f"{scheme}://{host}", slash * scheme.startswith(("http", "ftp")) + path)
 
 
 def file_name(address: str) -> str:

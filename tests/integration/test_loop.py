@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import signal
@@ -511,3 +512,19 @@ def test_a_schedule_edited_in_the_ui_wins_until_the_yaml_changes(
         (folder / "usecase.yaml").write_text(text.replace("0 3 * * *", "0 4 * * *"))
         apply(client, folder)
         assert cron(client, deployment) == ("0 4 * * *", False)
+
+
+def test_a_run_reports_its_lineage_where_it_is_asked_to(
+    make_use_case: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "lineage.jsonl"
+    monkeypatch.setenv("DRIFTWHEEL_LINEAGE", str(target))
+    folder = make_use_case()
+    run("collect", str(folder), FIRST)
+    (folder / "data" / "rides.csv.gz").unlink()
+    with pytest.raises(SourceError):
+        run("collect", str(folder), LATER)
+    said = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [each["eventType"] for each in said] == ["START", "COMPLETE", "START", "FAIL"]
+    assert len({each["run"]["runId"] for each in said}) == 2
+    assert "rides.csv.gz" in said[-1]["run"]["facets"]["errorMessage"]["message"]

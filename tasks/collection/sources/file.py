@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 import polars as pl
 
-from expectations.data import SourceContext
+from expectations.data import Origin, SourceContext
 from expectations.durations import Duration
 from expectations.errors import SourceError
 from expectations.fields import PositiveSpan
-from tasks.collection.addresses import is_elsewhere, local_path, locate_files, read_elsewhere, read_here
+from tasks.collection.addresses import is_elsewhere, local_path, locate_files, origin_of, read_elsewhere, read_here
 from tasks.collection.sources.tables import TableFiles
 
 _SETTLED = 2.0
@@ -64,6 +64,12 @@ class FileSource(TableFiles):
         if is_elsewhere(name, address):
             return read_elsewhere(name, address, self.timeout, self.max_megabytes)
         return read_here(name, address, self.max_megabytes)
+
+    def origin(self, folder: Path) -> Origin:
+        """Return its path, or the store elsewhere and the path there."""
+        if "://" not in self.path:
+            return Origin("file", str(folder / Path(self.path).expanduser()))
+        return origin_of(self.path)
 
     def mark(self, address: str) -> str:
         """Return size and time of a file of this machine that has stood for a while: a newer one may change unseen."""

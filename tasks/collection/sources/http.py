@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import polars as pl
 from pydantic import Field, model_validator
 
-from expectations.data import Source, SourceContext
+from expectations.data import Origin, Source, SourceContext
 from expectations.durations import Duration
 from expectations.fields import PositiveSpan, Strict
+from tasks.collection.addresses import origin_of
 
 _Path = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$")]
 _Name = Annotated[str, Field(min_length=1)]
@@ -76,6 +78,10 @@ class HttpSource(Source):
     def incremental(self) -> bool:
         """Whether it is asked for what changed since."""
         return any("since" in _INSTANT.findall(text) for text in (self.url, *self.params.values()))
+
+    def origin(self, folder: Path) -> Origin:  # noqa: ARG002
+        """Return the server and the path there."""
+        return origin_of(self.url)
 
     def read(self, context: SourceContext) -> pl.DataFrame:
         """Read page by page."""

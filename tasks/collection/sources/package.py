@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from expectations.data import SourceContext
+from expectations.data import Origin, SourceContext
 from tasks.collection.addresses import locate_in_package, read_here
 from tasks.collection.sources.tables import TableFiles
 
@@ -37,6 +38,10 @@ class PackageSource(TableFiles):
     def locate(self, context: SourceContext) -> list[str]:
         """Return where the package keeps the file."""
         return locate_in_package(context.name, self.package, self.path)
+
+    def origin(self, folder: Path) -> Origin:  # noqa: ARG002
+        """Return the package and the path in it."""
+        return Origin("pypi", f"{self.package}/{self.path}")
 
     def fetch(self, name: str, address: str) -> bytes:
         """Read the file."""

@@ -12,7 +12,7 @@ import polars as pl
 from pydantic import Field
 
 from expectations.code import Code
-from expectations.data import Source, SourceContext
+from expectations.data import Origin, Source, SourceContext
 from expectations.errors import DriftwheelError, SourceError, SourceUnreachableError
 from tasks.collection.returned import to_frame
 
@@ -37,6 +37,10 @@ class PythonSource(Source):
     def incremental(self) -> bool:
         """Yes: it knows `since`."""
         return True
+
+    def origin(self, folder: Path) -> Origin:
+        """Return its function, and the folder it may lie in."""
+        return Origin(f"file:{folder}", self.call)
 
     @property
     def calls(self) -> tuple[str, ...]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import polars as pl
 from pydantic import AfterValidator, Field, model_validator
 
-from expectations.data import Clock, Source, SourceContext
+from expectations.data import Clock, Origin, Source, SourceContext
 from expectations.durations import Duration
 from expectations.fields import PositiveSpan, Zone
+from tasks.collection.addresses import origin_of
 from tasks.collection.statements import asked_for, check_query
 from tasks.collection.types import instants
 
@@ -52,6 +54,15 @@ class SqlSource(Source):
     def incremental(self) -> bool:
         """Whether the query asks for `:since`."""
         return self.query is not None and "since" in asked_for(self.query)
+
+    def origin(self, folder: Path) -> Origin:
+        """Return the database and the table, or the query's place in it; of SQLite the file."""
+        server = origin_of(self.address)
+        if self.address.startswith("sqlite"):
+            return Origin("file", str(folder / self.address.partition(":///")[2].partition("?")[0]))
+        return Origin(
+            server.namespace, ".".join(each for each in (server.name.strip("/"), self.table or "query") if each)
+        )
 
     def read(self, context: SourceContext) -> pl.DataFrame:
         """Read it in batches, in a transaction that only reads."""
