@@ -1,0 +1,357 @@
+"""The one trainer of torch families: mini-batches, a schedule, checkpoints, and what is released at the end."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from expectations.errors import TrainingError
+from expectations.families import Matrix, Report, Rows, Scores
+from tasks.modelling.checkpoints import Checkpoints
+from tasks.modelling.importance import shares
+from tasks.modelling.learning_rates import learning_rate
+from tasks.modelling.networks import Counts
+from tasks.modelling.neural import MODEL, Neural
+from tasks.modelling.onnx_export import to_onnx
+
+WEIGHTS = "weights.safetensors"
+_SAMPLE, _BLOCK = 2000, 65_536
+
+
+class _Last(NamedTuple):
+    """What a task ends a network with.
+
+    Attributes
+    ----------
+    run : callable
+        Turns raw scores into what is answered.
+    several : bool
+        Whether there is an output for each class.
+    scaled : bool
+        Whether the label is a value, which is learnt in deviations.
+    """
+
+    run: Callable[[torch.Tensor], torch.Tensor]
+    loss: Callable[..., nn.Module]
+    several: bool = False
+    scaled: bool = False
+
+
+_LAST = {
+    "binary_classification": _Last(torch.sigmoid, nn.BCEWithLogitsLoss),
+    "multiclass_classification": _Last(partial(torch.softmax, dim=1), nn.CrossEntropyLoss, several=True),
+    "regression": _Last(torch.clone, nn.MSELoss, scaled=True),
+}
+_LOSSES: dict[str, Callable[..., nn.Module]] = {"mae": nn.L1Loss, "huber": nn.HuberLoss}
+
+
+class Network(Protocol):
+    """What a family's network is made of: its recipe, how many features, which of them are categories, its outputs."""
+
+    def __call__(self, recipe: Any, width: int, counts: Counts, outputs: int) -> nn.Module: ...  # noqa: ANN401, D102
+
+
+class FittedNetwork:
+    """A network that has learnt; its last layer already speaks the label's own unit."""
+
+    def __init__(self, network: nn.Module, recipe: Neural, rows: Rows) -> None:
+        self.network, self.recipe, self.features = network.eval(), recipe, rows.features
+        self.last, self.outputs = _LAST[rows.task], _outputs(rows)
+        self._sample = rows.matrix[:_SAMPLE]
+
+    def predict(self, matrix: Matrix) -> Scores:
+        """Return scores; see `expectations.problems`."""
+        with torch.inference_mode():
+            found = [self.last.run(self.network(block)) for block in torch.split(_inputs(matrix), _BLOCK)]
+        return _squeezed(torch.cat(found)).numpy().astype(np.float64)
+
+    def save(self, folder: Path) -> None:
+        """Write the network as an ONNX graph, and its weights as safetensors."""
+        from safetensors.torch import save_file
+
+        (folder / MODEL).write_bytes(to_onnx(self.network, self.last.run, len(self.features)))
+        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, folder / WEIGHTS)
+
+    def importance(self) -> dict[str, float]:
+        """Mean distance that a prediction moves by where a feature has another row's value, over up to 2,000 rows."""
+        random = np.random.default_rng(0)
+        known, moved = self.predict(self._sample), []
+        for at in range(len(self.features)):
+            mixed = self._sample.copy()
+            mixed[:, at] = random.permutation(mixed[:, at])
+            moved.append(float(np.abs(self.predict(mixed) - known).mean()))
+        return shares(dict(zip(self.features, moved, strict=True)))
+
+
+class _Data(NamedTuple):
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    weight: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> _Data:
+        return _Data(*(None if each is None else each.to(device) for each in self))  # type: ignore[arg-type]
+
+
+class _State:
+    """All that training changes from epoch to epoch, beside the network and the optimiser."""
+
+    def __init__(self) -> None:
+        self.epoch, self.best_epoch, self.best = 0, 0, math.inf
+        self.stale, self.drops = 0, list[int]()
+
+    def found(self, loss: float, schedule_every: int) -> bool:
+        """Take the loss of an epoch; whether it is the best. Notes where `plateau` drops."""
+        better = loss < self.best
+        if better:
+            self.best, self.best_epoch, self.stale = loss, self.epoch, 0
+        else:
+            self.stale += 1
+            if self.stale % schedule_every == 0:
+                self.drops.append(self.epoch)
+        return better
+
+
+def fit(
+    recipe: Neural,
+    build: Network,
+    train: Rows,
+    valid: Rows | None,
+    *,
+    seed: int,
+    report: Report,
+    start_from: Path | None,
+) -> FittedNetwork:
+    """Learn by mini-batches; see `Family.fit`. What was killed goes on from its last epoch."""
+    counts = _counts(train, start_from)
+    _refuse_gaps(train, recipe.family)
+    generator = torch.Generator().manual_seed(seed)
+    last = _LAST[train.task]
+    centre, spread = (float(train.label.mean()), float(train.label.std()) or 1.0) if last.scaled else (0.0, 1.0)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build(recipe, len(train.features), counts, _outputs(train))
+        _initialise(network, generator)
+        if start_from is not None:
+            _go_on_from(network, start_from, centre, spread)
+        data = _data(train, centre, spread).to(device)
+        checks = _data(valid, centre, spread).to(device) if valid is not None else None
+        loss = last.loss if recipe.loss in ("auto", "cross_entropy", "mse") else _LOSSES[recipe.loss]
+        kept = Checkpoints.of(recipe, seed, train, valid, start_from)
+        state, best = _epochs(recipe, network.to(device), data, checks, loss, generator, kept, report)
+    network.to("cpu")
+    if best is not None:
+        network.load_state_dict(best)
+    # else there was nothing to choose by, or no loss was finite: what came of it stays, and of the latter no metric is
+    # defined; the untrained weights might win
+    _to_unit(network, centre, spread)
+    return FittedNetwork(network, _settled(recipe, state), train)
+
+
+def _epochs(
+    recipe: Neural,
+    network: nn.Module,
+    data: _Data,
+    checks: _Data | None,
+    loss: Callable[..., nn.Module],
+    generator: torch.Generator,
+    kept: Checkpoints,
+    report: Report,
+) -> tuple[_State, dict[str, torch.Tensor] | None]:
+    """Run the epochs, those that a killed run had done not again; returns the state and the best weights."""
+    state, optimizer, best = _State(), _optimizer(recipe, network), None
+    found = kept.read()
+    if found is not None:
+        vars(state).update(found["state"])
+        network.load_state_dict(found["network"])
+        optimizer.load_state_dict(found["optimizer"])
+        generator.set_state(found["generator"])
+        torch.set_rng_state(found["random"])
+        best = found["best"]
+        for epoch, curve in enumerate(found["curves"], 1):
+            report(epoch, curve)
+    curves = list(found["curves"]) if found is not None else []
+    measure, schedule = loss(), recipe.scheduled
+    while state.epoch < recipe.epochs and not _over(recipe, state, checks):
+        state.epoch += 1
+        train_loss, rate = _epoch(recipe, network, data, optimizer, loss, generator, state)
+        curve = {"train_loss": train_loss, "learning_rate": rate}
+        judged = train_loss
+        if checks is not None:
+            with torch.inference_mode():
+                judged = curve["valid_loss"] = measure(_squeezed(network.eval()(checks.inputs)), checks.targets).item()
+        if state.found(judged, schedule.every) and checks is not None:
+            best = copy.deepcopy({name: value.cpu() for name, value in network.state_dict().items()})
+        if checks is None:
+            state.best_epoch = state.epoch
+        curves.append(curve)
+        kept.write(
+            lambda: {
+                "state": vars(state),
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "generator": generator.get_state(),
+                "random": torch.get_rng_state(),
+                "best": best,  # noqa: B023 - called at once
+                "curves": curves,
+            }
+        )
+        report(state.epoch, curve)
+    kept.forget()
+    return state, best
+
+
+def _over(recipe: Neural, state: _State, checks: _Data | None) -> bool:
+    return checks is not None and recipe.patience is not None and state.epoch - state.best_epoch >= recipe.patience
+
+
+def _epoch(
+    recipe: Neural,
+    network: nn.Module,
+    data: _Data,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[..., nn.Module],
+    generator: torch.Generator,
+    state: _State,
+) -> tuple[float, float]:
+    """Learn from every row once; returns the mean loss and the last learning rate."""
+    measure = loss() if data.weight is None else loss(reduction="none")
+    network.train()
+    rows = len(data.inputs)
+    order = torch.randperm(rows, generator=generator).to(data.inputs.device)
+    batches = list(torch.split(order, recipe.batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1 and getattr(recipe, "normalisation", None) == "batch":
+        batches.pop()  # one row has no deviation
+    known = recipe.scheduled.drops
+    drops = sum(at < state.epoch for at in (state.drops if known is None else known))
+    total = torch.zeros((), device=data.inputs.device)
+    rate, mixed = recipe.learning_rate, data.inputs.device.type == "cuda"
+    for at, batch in enumerate(batches):
+        rate = learning_rate(recipe, (state.epoch - 1) * len(batches) + at, len(batches), drops)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
+            out = _squeezed(network(data.inputs[batch]))
+        value = measure(out.float(), data.targets[batch])
+        if data.weight is not None:
+            value = (value * data.weight[batch]).mean()
+        value.backward()
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+        optimizer.step()
+        total += value.detach() * len(batch)
+    return total.item() / sum(map(len, batches)), rate
+
+
+def _settled(recipe: Neural, state: _State) -> Neural:
+    """Return the recipe at the length found, its schedule as it was laid for the declared one."""
+    changes: dict[str, Any] = {"epochs": max(state.best_epoch, 1), "patience": None}
+    schedule = recipe.scheduled
+    if schedule.kind in ("cosine", "one_cycle"):
+        changes["schedule"] = schedule.model_copy(update={"epochs": schedule.epochs or recipe.epochs})
+    elif schedule.kind == "plateau" and schedule.drops is None:
+        changes["schedule"] = schedule.model_copy(update={"drops": tuple(state.drops)})
+    return recipe.model_copy(update=changes)
+
+
+def _counts(rows: Rows, start_from: Path | None) -> Counts:
+    """Return the categories among features and how many each has; of one that goes on as many as it was learnt with."""
+    places = [at for at, name in enumerate(rows.features) if name in rows.categorical]
+    if start_from is not None and places:
+        from safetensors import safe_open
+
+        with safe_open(start_from / WEIGHTS, framework="pt") as file:
+            known = [f"features.tables.{at}.weight" for at in range(len(places))]
+            if set(known) <= set(file.keys()):
+                return {at: file.get_slice(name).get_shape()[0] - 1 for at, name in zip(places, known, strict=True)}
+    return {at: int(np.nanmax(rows.matrix[:, at], initial=-1)) + 1 for at in places}
+
+
+def _refuse_gaps(rows: Rows, family: str) -> None:
+    gaps = [
+        name
+        for name, column in zip(rows.features, rows.matrix.T, strict=True)
+        if name not in rows.categorical and np.isnan(column).any()
+    ]
+    if gaps:
+        raise TrainingError(
+            f"no missing values where {family} learns",
+            f"gaps in {', '.join(gaps)}",
+            "Impute these columns in `features`",
+        )
+    if family in ("torch.cnn", "torch.rnn") and len(rows.categorical) == len(rows.features):
+        raise TrainingError(f"numbers where {family} learns", "categories alone", "Add some to `features`")
+
+
+def _outputs(rows: Rows) -> int:
+    return len(rows.classes) if _LAST[rows.task].several else 1
+
+
+def _squeezed(out: torch.Tensor) -> torch.Tensor:
+    return out[:, 0] if out.shape[1] == 1 else out
+
+
+def _inputs(matrix: Matrix) -> torch.Tensor:
+    return torch.from_numpy(matrix.astype(np.float32))
+
+
+def _data(rows: Rows, centre: float, spread: float) -> _Data:
+    weight = None if rows.weight is None else torch.from_numpy(rows.weight.astype(np.float32))
+    if _LAST[rows.task].several:  # places of classes
+        return _Data(_inputs(rows.matrix), torch.from_numpy(rows.label.astype(np.int64)), weight)
+    targets = torch.from_numpy(((rows.label - centre) / spread).astype(np.float32))
+    return _Data(_inputs(rows.matrix), targets, weight)
+
+
+def _initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of linear layers as torch does, but from our generator."""
+    for layer in network.modules():
+        if type(layer) is nn.Linear:
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+
+def _optimizer(recipe: Neural, network: nn.Module) -> torch.optim.Optimizer:
+    arguments: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **arguments)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(network.parameters(), **arguments)
+
+
+def _to_unit(network: nn.Module, centre: float, spread: float) -> None:
+    """Fold the label's scaling into the last layer."""
+    last: Any = network.last
+    with torch.no_grad():
+        last.weight.mul_(spread)
+        last.bias.mul_(spread).add_(centre)
+
+
+def _go_on_from(network: nn.Module, folder: Path, centre: float, spread: float) -> None:
+    from safetensors.torch import load_file
+
+    known = load_file(folder / WEIGHTS)
+    if all(name.split(".")[0].isdigit() for name in known):  # a perceptron of before others had bodies
+        known = {f"body.{name}": value for name, value in known.items()}
+    try:
+        network.load_state_dict(known)
+    except RuntimeError as error:
+        raise TrainingError(
+            "weights of the same layers to go on from",
+            str(error).splitlines()[0],
+            "Train from the start, or declare the champion's layers",
+        ) from error
+    last: Any = network.last
+    with torch.no_grad():
+        last.bias.sub_(centre).div_(spread)
+        last.weight.div_(spread)
