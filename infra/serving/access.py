@@ -14,7 +14,7 @@ from infra.identity import PROOF
 from tasks.stores.keys import Key, Keys, Scope, key_of
 
 _log = logging.getLogger("driftwheel.serving")
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping", "/health", PROOF})
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready", PROOF})
 """Answered to anybody: they tell nothing but whether the service does well, and whose it is."""
 
 _REMEMBERED = 64

@@ -34,6 +34,7 @@ from infra.serving.feedback import read_feedback
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Mount, Mounts
 from infra.serving.offloading import BusyError, Offloader
+from infra.serving.open_inference import OpenInference
 from infra.serving.predicting import Limits, Predictions
 from infra.serving.protocol import MEDIA, Media
 from infra.serving.replies import (
@@ -74,7 +75,12 @@ _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
 }
-_NEEDED_SCOPES: dict[str, KeyScope] = {"/journal/seal": "admin", "/feedback": "feedback", "/explain": "predict"}
+_NEEDED_SCOPES: dict[str, KeyScope] = {
+    "/journal/seal": "admin",
+    "/feedback": "feedback",
+    "/explain": "predict",
+    "/infer": "predict",
+}
 
 
 class Service:
@@ -110,6 +116,7 @@ class Service:
         self._sealed, self._started = 0, time.time()
         self.predictions = Predictions(mounts, journal, access, self.limits)
         self._writing, self._description = Offloader(_MAX_WRITING), _Description((), b"", "")
+        inference = OpenInference(self.predictions, self._json, SERVICE_VERSION, self._can_answer)
         rest = Starlette(
             routes=[
                 Route("/livez", lambda _: PlainTextResponse("ok\n")),
@@ -126,6 +133,7 @@ class Service:
                 Route("/explain", self._explain, methods=["POST"]),
                 Route("/{usecase}/feedback", self._feedback, methods=["POST"]),
                 Route("/{usecase}/explain", self._explain, methods=["POST"]),
+                *inference.routes(),
             ],
             exception_handlers={HTTPException: _told, BusyError: _busy},
             lifespan=self._lifespan,
@@ -281,6 +289,12 @@ class Service:
         if not self._token:
             raise HTTPException(404)
         return JSONResponse({"proof": prove(self._token, "service", request.query_params.get("nonce", ""))})
+
+    def _can_answer(self) -> bool:
+        return self.mounts.ready() and (self.limits.answer_unlogged or not self.journal.trouble)
+
+    async def _json(self, request: Request, mount: Mount) -> bytes:
+        return (await self._body(request, mount, self.limits.body, "json"))[0]
 
     async def _readyz(self, _: Request) -> Response:
         lacking, trouble = self.mounts.unserved(), self.journal.trouble

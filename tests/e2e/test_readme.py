@@ -55,6 +55,11 @@ TRAFFIC = (
 )
 ASK = """curl -s http://127.0.0.1:8080/pumps/invocations -H 'content-type: application/json' -d '{"dataframe_records":
   [{"time": "2024-02-01T10:00:00Z", "pump": "north", "pressure": 5.1, "vibration": 1.9}]}'"""
+INFER = """curl -s http://127.0.0.1:8080/v2/models/pumps/infer -d '{"inputs": [
+  {"name": "time", "shape": [1], "datatype": "BYTES", "data": ["2024-02-01T10:00:00Z"]},
+  {"name": "pump", "shape": [1], "datatype": "BYTES", "data": ["north"]},
+  {"name": "pressure", "shape": [1], "datatype": "FP64", "data": [5.1]},
+  {"name": "vibration", "shape": [1], "datatype": "FP64", "data": [1.9]}]}'"""
 ASK_RIDES = (
     ASK.partition("\n")[0].replace("pumps", "rides")
     + """
@@ -85,6 +90,7 @@ RUN: dict[str, str | tuple[int, str]] = {
     "driftwheel add pumps": "pumps is registered from",
     "driftwheel run loop pumps --as-of 2024-02-01": "version 1 is the champion",
     ASK: '"predictions":[0.',
+    INFER: '"model_version":"1"',
     LOOK: ",north,",
     "driftwheel run collect pumps --as-of 2024-03-01": "done",
     "driftwheel run train pumps --as-of 2024-03-01": "gain over the champion",
