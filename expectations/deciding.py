@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -125,12 +125,11 @@ class History:
 
         What is not set is left out: a ledger keeps a history for each decision.
         """
+        newest = self.windows[-1] if self.windows else None
         content = {
-            **_brief(asdict(self)),
-            "windows": [
-                _brief(asdict(each if each is self.windows[-1] else replace(each, detail=""))) for each in self.windows
-            ],
-            "past": [asdict(each) for each in self.past],
+            **_brief({each.name: getattr(self, each.name) for each in fields(self)}),
+            "windows": [_brief(vars(each) | ({} if each is newest else {"detail": ""})) for each in self.windows],
+            "past": [dict(vars(each)) for each in self.past],
         }
         return content | ({"every": str(self.every)} if self.every else {})
 
@@ -149,7 +148,11 @@ class History:
 
 def _brief(content: dict[str, Any]) -> dict[str, Any]:
     """Leave out what is not set: a ledger keeps a history for each decision."""
-    return {key: value for key, value in content.items() if value not in (None, "", 0, ())}
+    return {
+        key: dict(vars(value)) if isinstance(value, Trial | Back) else value
+        for key, value in content.items()
+        if value is not None and value not in ("", 0, ())
+    }
 
 
 def _seen(content: Mapping[str, Any]) -> Seen:

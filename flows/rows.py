@@ -13,7 +13,7 @@ from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
 from tasks.bundles.bundle import Manifest
-from tasks.bundles.champion import manifests_of
+from tasks.bundles.champion import answering_bundles, manifests_of
 from tasks.bundles.served_rows import row_type
 from tasks.collection.collecting import collected_with
 from tasks.preprocessing.conditions import condition
@@ -125,7 +125,7 @@ def _served(
 ) -> pl.LazyFrame:
     """Lay the journaled JSON of requests out as columns, those of all bundles that answered."""
     personal = usecase.spec.personal
-    manifests = manifests_of(lake, releases)
+    manifests = manifests_of(releases, lake.usecase, answering_bundles(lake.scan("predictions")))
     columns = [
         column for manifest in manifests.values() for column in manifest.columns if personal.get(column.name) != "drop"
     ]

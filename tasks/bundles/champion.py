@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 import polars as pl
 
 from expectations.errors import BundleError
+from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, Manifest, load_bundle, read_manifest
-from tasks.stores.lake import Lake
 from tasks.stores.places import Job
 from tasks.stores.releases import Releases
 
 
-def answering_manifests(job: Job) -> dict[str, Manifest]:
-    """Return what each bundle says that answered a prediction in the lake; one that is gone or damaged is left out."""
-    return manifests_of(job.lake, job.releases)
+def answering_manifests(job: Job, window: Window | None = None) -> dict[str, Manifest]:
+    """Return what each bundle says that answered a prediction in the lake; one that is gone or damaged is left out.
 
-
-def manifests_of(lake: Lake, releases: Releases) -> dict[str, Manifest]:
-    """Return what `answering_manifests` does, of a lake."""
-    if lake.version("predictions") is None:
+    Parameters
+    ----------
+    window : Window, optional
+        Those alone that answered about something in it.
+    """
+    if job.lake.version("predictions") is None:
         return {}
-    answered = lake.scan("predictions").select(pl.col("bundle").unique()).collect(engine="streaming")["bundle"]
+    rows = job.lake.scan("predictions")
+    if window is not None:
+        rows = rows.filter((pl.col("event_time") >= window.start) & (pl.col("event_time") < window.end))
+    return manifests_of(job.releases, job.name, answering_bundles(rows))
+
+
+def answering_bundles(rows: pl.LazyFrame) -> list[str]:
+    """Return which bundles answered some predictions."""
+    answered = rows.select(pl.col("bundle").unique()).collect(engine="streaming")["bundle"]
+    return sorted(answered.drop_nulls())
+
+
+def manifests_of(releases: Releases, usecase: str, bundles: Iterable[str]) -> dict[str, Manifest]:
+    """Return what bundles say of themselves; one that is gone or damaged is left out."""
     manifests = {}
-    for digest in answered.drop_nulls():
+    for digest in bundles:
         with suppress(BundleError):  # where a window needs it, loading it says what is wrong
-            manifests[digest] = read_manifest(releases.bundle(lake.usecase, digest), digest)
+            manifests[digest] = read_manifest(releases.bundle(usecase, digest), digest)
     return manifests
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -12,6 +12,8 @@ from tasks.bundles.bundle import Manifest
 from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.lake import Lake
 
+_USUAL = timedelta(days=7)
+"""Beyond when they are known, within which labels are sent as a rule."""
 _SCHEMA = {"id": pl.String, "label": pl.Float64, "sender": pl.String, "several": pl.Boolean}
 
 
@@ -95,8 +97,16 @@ def sent_labels(
     return labels, len(sent) - len(kept)
 
 
-def find_unmatched(lake: Lake, after: datetime | None, until: datetime | None = None) -> Unmatched:
-    """Find labels received in (after, until] that name none of the predictions harvested so far."""
+def find_unmatched(
+    lake: Lake, after: datetime | None, until: datetime | None = None, delay: timedelta = timedelta(0)
+) -> Unmatched:
+    """Find labels received in (after, until] that name none of the predictions harvested so far.
+
+    Parameters
+    ----------
+    delay : timedelta
+        How long labels usually take. Predictions from longer before are read where a label names none of those since.
+    """
     nothing = Unmatched(0, None, None, None, {})
     if lake.version("labels") is None:
         return nothing
@@ -105,11 +115,16 @@ def find_unmatched(lake: Lake, after: datetime | None, until: datetime | None = 
         sent = sent.filter(pl.col("received_at") > after)
     if until is not None:
         sent = sent.filter(pl.col("received_at") <= until)
-    received = sent.select(pl.col("received_at").max()).collect().item()
+    first, received = (
+        sent.select(pl.col("received_at").min(), pl.col("received_at").max().alias("last")).collect().row(0)
+    )
     if received is None:
         return nothing
     if lake.version("predictions") is not None:
-        sent = sent.join(lake.scan("predictions").select("id"), on="id", how="anti")
+        asked, since = lake.scan("predictions"), pl.col("served_at") >= first - delay - _USUAL
+        sent = sent.join(asked.filter(since).select("id"), on="id", how="anti").collect(engine="streaming").lazy()
+        if sent.limit(1).collect().height:  # a label may come years late; most do not
+            sent = sent.join(asked.select("id"), on="id", how="anti")
     by_sender = (
         sent.group_by(pl.col("sender").fill_null(""))
         .agg(

@@ -218,6 +218,7 @@ def _history(
                 trials.get(span),
                 _back(tried, span),
                 spec.label.column,
+                worded=each is newest[-1],
             )
         )
     past = [trial for key, trial in trials.items() if key[0] != champion.digest]
@@ -237,15 +238,23 @@ def _back(tried: _Tried, span: tuple[str, str, str]) -> Back | None:
 
 
 def _seen(
-    content: dict[str, Any], number: int, grown: float, trial: Trial | None, back: Back | None, label: str
+    content: dict[str, Any],
+    number: int,
+    grown: float,
+    trial: Trial | None,
+    back: Back | None,
+    label: str,
+    *,
+    worded: bool,
 ) -> Seen:
+    """Say what a policy sees of a window; in words only of the one to decide about."""
     parts = [
         f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}{_beaten(each)}"
         if each["value"] is not None
         else f"{each['metric']} or its reference is no finite number ({content['labelled']} labels)"
         if each.get("undefined")
         else say_unknown(each["metric"], content)
-        for each in content["realised"]
+        for each in (content["realised"] if worded else ())
     ]
     found = [each for each in content["drift"] if each["drifted"]]
     predictions = [each for each in found if each["column"].startswith(PREDICTION)]

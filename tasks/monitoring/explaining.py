@@ -23,7 +23,7 @@ from tasks.stores.lake import Known, Lake
 
 MAX_ROWS = 20_000
 """Rows of either period that are looked at; of more, every k-th in time."""
-_REFERENCE = timedelta(days=400)
+REFERENCE = timedelta(days=400)
 """How far back earlier windows are taken from: a year, and the same season in it."""
 
 
@@ -48,7 +48,7 @@ def explain_window(
         return None
     if "causes" in champion.manifest.problem.unwatched:
         return unknown(rule.metric, champion.manifest.problem.unwatched["causes"])
-    since, start = found.window.start - _REFERENCE, found.window.start
+    since, start = found.window.start - REFERENCE, found.window.start
     values, weights, windows = [], [], []
     for content in earlier:
         window = Window.of(content)

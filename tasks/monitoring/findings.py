@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import timedelta
 from typing import Any
 
 from expectations.alerts import Severity
@@ -13,6 +12,7 @@ from tasks.bundles.bundle import Manifest
 from tasks.bundles.feedback import FeedbackUse, Unmatched
 from tasks.monitoring.saying import say_parts
 from tasks.monitoring.served import Strays
+from tasks.monitoring.watermarks import Asked
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
@@ -68,7 +68,7 @@ def note_strays(job: Job, strays: Sequence[Strays]) -> None:
     job.database.end_all_but(job.name, ["stray"], kept, "no such predictions are left", job.as_of)
 
 
-def note_silence(job: Job, asked: Sequence[datetime]) -> None:
+def note_silence(job: Job, asked: Asked) -> None:
     """Report that nothing is asked any more: whole windows without a request, more of them in a row than ever before.
 
     Reported once, and again when there are ten times as many. Windows without requests before those of now say what is
@@ -76,16 +76,15 @@ def note_silence(job: Job, asked: Sequence[datetime]) -> None:
 
     Parameters
     ----------
-    asked : sequence of datetime
-        Beginnings of the windows in which a prediction was asked for, oldest first. By when it was answered, and not by
-        event times: whoever asks about yesterday every morning is not silent in between.
+    asked : Asked
+        By when predictions were answered, and not by event times: whoever asks about yesterday every morning is not
+        silent in between.
     """
-    if not asked:
+    if not asked.runs:
         return
     grid = job.usecase.spec.grid
-    last = grid.after(asked[-1])
-    empty = grid.between(last, job.as_of)
-    usual = max((grid.between(grid.after(before), after) for before, after in pairwise(asked)), default=0)
+    last = grid.after(asked.runs[-1][1])
+    empty, usual = grid.between(last, job.as_of), asked.longest(grid)
     if empty > usual:
         summary = (
             f"no prediction was asked for since {last:%Y-%m-%d %H:%M}: {empty} windows of {grid.every} without a "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from expectations.windows import TICK
@@ -37,10 +37,11 @@ def harvest_journal(job: Job) -> Harvested:
         after = datetime.fromisoformat(checked) if checked else None
         if after is not None and harvested.labels_since is not None:  # of a replica that was away meanwhile
             after = min(after, harvested.labels_since - TICK)
-        unmatched = find_unmatched(job.lake, after)
+        delay = timedelta(seconds=job.usecase.spec.label.available_after.approximate_seconds)
+        unmatched = find_unmatched(job.lake, after, delay=delay)
         if unmatched.labels:  # one of several replicas may have answered after it had closed its segments
             harvested += seal_and_harvest(job, service)
-            unmatched = find_unmatched(job.lake, after, unmatched.checked_until)
+            unmatched = find_unmatched(job.lake, after, unmatched.checked_until, delay)
     note_unmatched(job, unmatched)
     if unmatched.checked_until is not None:
         job.database.mark(job.name, _MATCHED, unmatched.checked_until.isoformat())

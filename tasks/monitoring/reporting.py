@@ -13,13 +13,12 @@ from expectations.errors import BundleError, ReportError
 from expectations.families import Scores
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
-from tasks.bundles.champion import bundle_classes, current_champion
+from tasks.bundles.champion import answering_manifests, current_champion
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.deciding.policy import Decision
 from tasks.monitoring.deciding import Watched
 from tasks.monitoring.findings import note
 from tasks.monitoring.report import ReportRef, Verdict, draw_report
-from tasks.monitoring.watching import cutoffs_of
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 
@@ -41,17 +40,19 @@ def draw_window(
     inputs = [column.name for column in manifest.columns if column.role == "input"]
     reference = job.known.rows("raw", columns=[*inputs, manifest.clock, manifest.label])
     reference = reference.filter(pl.col(manifest.clock) <= manifest.cutoff)
-    served = window_predictions(job.lake, window, cutoffs_of(job))
+    answered = answering_manifests(job, window)
+    served = window_predictions(job.lake, window, {digest: each.cutoff for digest, each in answered.items()})
     if served.is_empty() or reference.is_empty():
         return None
     reference = reference.sample(min(REFERENCE_SAMPLE, len(reference)), seed=0)
     rows = decode_rows(served, manifest.columns)
     labels, _ = true_labels(served, rows, job.known, job.lake, window, manifest)
-    scores = scores_of(served["prediction"], served["bundle"], bundle_classes(job), champion.classes, manifest.problem)
+    classes = {digest: each.classes for digest, each in answered.items()}
+    scores = scores_of(served["prediction"], served["bundle"], classes, champion.classes, manifest.problem)
     measured: Mapping[str, Any] = next(
         (
             each
-            for each in job.database.measurements(job.name)
+            for each in job.database.measurements(job.name, since=window.start)
             if Window.of(each) == window and each["champion"] == champion.digest
         ),
         {},

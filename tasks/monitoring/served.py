@@ -46,11 +46,12 @@ class Strays:
     last: datetime
 
 
-def find_asked(lake: Lake, grid: Grid) -> list[datetime]:
-    """Return the beginnings of all windows in which a prediction was asked for, by when it was answered, in order."""
-    rows = lake.scan("predictions").select(grid.start("served_at").alias("start").unique())
-    starts: list[datetime] = rows.collect(engine="streaming")["start"].drop_nulls().sort().to_list()
-    return starts
+_READ = ("event_time", "served_at", "bundle", "version")
+
+
+def find_asked(rows: pl.LazyFrame, grid: Grid) -> list[datetime]:
+    """Return the beginnings of all windows in which some predictions were asked for, by when they were answered."""
+    return _starts(rows.select(grid.start("served_at").alias("start")))
 
 
 def find_served(
@@ -59,6 +60,9 @@ def find_served(
     cutoffs: Mapping[str, datetime],
     as_of: datetime,
     closed: Sequence[Window] = (),
+    *,
+    since: datetime | None = None,
+    late: Sequence[Window] = (),
 ) -> tuple[list[ServedWindow], list[Strays]]:
     """Find the closed windows that have predictions, oldest first, and what lies in none.
 
@@ -69,24 +73,20 @@ def find_served(
     cutoffs : mapping of str to datetime
         Bundle -> up to when it has learnt. Where a client's clock is wrong, or somebody asks about the past, event
         times may lie anywhere; windows lie between here and `as_of`, so their number does not grow with such rows.
+    since : datetime, optional
+        Where a window begins; earlier ones are not looked for, nor read. Of rows that the bundle has learnt from those
+        before it are not found either.
+    late : sequence of Window
+        Windows before that, by the calendar, that are looked for all the same.
     """
-    rows = lake.scan("predictions").select("event_time", "served_at", "bundle", "version")
-    known = pl.LazyFrame(
-        {"bundle": list(cutoffs), "_cutoff": list(cutoffs.values())},
-        schema={"bundle": pl.String, "_cutoff": pl.Datetime("us", "UTC")},
-    )
-    learnt = (pl.col("event_time") <= pl.col("_cutoff")).fill_null(value=False)
-    later = pl.col("event_time") >= as_of
-    ahead = later & (pl.col("event_time") > pl.col("served_at") + CLOCK_MARGIN)
-    why = (
-        pl.when(learnt)
-        .then(pl.lit("learnt"))
-        .when(ahead)
-        .then(pl.lit("ahead"))
-        .when(later)
-        .then(pl.lit("later"))  # a later run's: every one meets some that were served after its instant
-    )
-    told = rows.join(known, on="bundle", how="left").with_columns(why.alias("why"))
+    everything = lake.scan("predictions").select(_READ)
+    rows = everything if since is None else everything.filter(pl.col("event_time") >= since)
+    if late and isinstance(windows, Grid):
+        begins, ends = zip(*((each.start, each.end) for each in late), strict=True)
+        span = everything.filter((pl.col("event_time") >= min(begins)) & (pl.col("event_time") < max(ends)))
+        inside = windows.start("event_time").is_in(pl.Series(begins, dtype=pl.Datetime("us", "UTC")).implode())
+        rows = pl.concat([rows, span.filter(inside)])
+    told = _why(rows, cutoffs, as_of)
     if isinstance(windows, Grid):
         found_in = {}
         placed = told.with_columns(pl.when(pl.col("why").is_null()).then(windows.start("event_time")).alias("start"))
@@ -110,18 +110,60 @@ def find_served(
         .unique("start", keep="last", maintain_order=True)
         .select("start", "bundle", "version")
     )
-    strays = (
-        counted.filter(pl.col("why").is_in(["learnt", "ahead"]))
-        .select("bundle", "version", "why", "rows", "first", "last")
-        .sort("bundle", "version", "why")
-    )
     served = [
         ServedWindow(
             Window(start, windows.after(start)) if isinstance(windows, Grid) else found_in[start], bundle, version
         )
         for start, bundle, version in found.drop_nulls("start").iter_rows()
     ]
-    return [each for each in served if each.window.end <= as_of], [Strays(*row) for row in strays.iter_rows()]
+    return [each for each in served if each.window.end <= as_of], _strays(counted, ("learnt", "ahead"))
+
+
+def find_learnt(rows: pl.LazyFrame, cutoffs: Mapping[str, datetime], as_of: datetime) -> list[Strays]:
+    """Find those of some predictions that are about what their bundle had learnt from."""
+    told = _why(rows, cutoffs, as_of).filter(pl.col("why") == "learnt")
+    counted = told.group_by("bundle", "version", "why").agg(
+        pl.len().alias("rows"), pl.col("event_time").min().alias("first"), pl.col("event_time").max().alias("last")
+    )
+    return _strays(counted.collect(engine="streaming"), ("learnt",))
+
+
+def find_late(
+    rows: pl.LazyFrame, grid: Grid, cutoffs: Mapping[str, datetime], as_of: datetime, since: datetime
+) -> list[Window]:
+    """Find the windows before an instant that some predictions lie in, oldest first."""
+    told = _why(rows.filter(pl.col("event_time") < since), cutoffs, as_of).filter(pl.col("why").is_null())
+    return [Window(start, grid.after(start)) for start in _starts(told.select(grid.start("event_time").alias("start")))]
+
+
+def _starts(rows: pl.LazyFrame) -> list[datetime]:
+    starts: list[datetime] = rows.unique().collect(engine="streaming")["start"].drop_nulls().sort().to_list()
+    return starts
+
+
+def _strays(counted: pl.DataFrame, why: Sequence[str]) -> list[Strays]:
+    found = counted.filter(pl.col("why").is_in(why)).select("bundle", "version", "why", "rows", "first", "last")
+    return [Strays(*row) for row in found.sort("bundle", "version", "why").iter_rows()]
+
+
+def _why(rows: pl.LazyFrame, cutoffs: Mapping[str, datetime], as_of: datetime) -> pl.LazyFrame:
+    """Say of predictions why they are in no window; nothing of those that are in one."""
+    known = pl.LazyFrame(
+        {"bundle": list(cutoffs), "_cutoff": list(cutoffs.values())},
+        schema={"bundle": pl.String, "_cutoff": pl.Datetime("us", "UTC")},
+    )
+    learnt = (pl.col("event_time") <= pl.col("_cutoff")).fill_null(value=False)
+    later = pl.col("event_time") >= as_of
+    ahead = later & (pl.col("event_time") > pl.col("served_at") + CLOCK_MARGIN)
+    why = (
+        pl.when(learnt)
+        .then(pl.lit("learnt"))
+        .when(ahead)
+        .then(pl.lit("ahead"))
+        .when(later)
+        .then(pl.lit("later"))  # a later run's: every one meets some that were served after its instant
+    )
+    return rows.join(known, on="bundle", how="left").with_columns(why.alias("why"))
 
 
 def _counted(

@@ -12,14 +12,14 @@ from typing import Any
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests
-from tasks.monitoring.explaining import explain_window
+from tasks.monitoring.explaining import REFERENCE, explain_window
 from tasks.monitoring.findings import note_parts, note_silence, note_strays, note_unseen, note_unusable
+from tasks.monitoring.looking import PATIENCE, look
 from tasks.monitoring.measuring import Measurement, measure
-from tasks.monitoring.served import ServedWindow, find_asked, find_served
+from tasks.monitoring.served import ServedWindow
+from tasks.monitoring.watermarks import keep_watermark
+from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
-
-_PATIENCE = 10
-"""Later windows by count that are ripe, after which the labels of one are not waited for."""
 
 
 def measure_windows(job: Job) -> list[Measurement]:
@@ -30,27 +30,27 @@ def measure_windows(job: Job) -> list[Measurement]:
     that are in no window are reported. What was measured stays: where windows are cut otherwise since (another length,
     zone or first day of the week, or by count), the new ones begin after the last known one.
     """
+    lake = PinnedLake.of(job.lake)
     desired = job.releases.desired(job.name)
-    if desired is None or desired.champion is None or job.lake.version("predictions") is None:
+    if desired is None or desired.champion is None or lake.version("predictions") is None:
         return []
-    spec, answered = job.usecase.spec, answering_manifests(job)
-    cutoffs = {digest: manifest.cutoff for digest, manifest in answered.items()}
-    classes = {digest: manifest.classes for digest, manifest in answered.items()}
-    known = {(each["start"], each["end"]): each for each in job.database.measurements(job.name)}
-    closed = [Window.of(each) for each in known.values()]
-    windows, strays = find_served(job.lake, spec.windows, cutoffs, job.as_of, closed)
-    note_strays(job, strays)
-    note_silence(job, find_asked(job.lake, spec.grid))
-    past = dict(known)
-    over = _over_until(job, [each.window for each in windows])
-    due = [each for each in windows if not _is_final(job, each.window, known.get(_span(each.window)), over)]
+    spec, seen = job.usecase.spec, look(job, lake)
+    cutoffs = {digest: manifest.cutoff for digest, manifest in seen.manifests.items()}
+    classes = {digest: manifest.classes for digest, manifest in seen.manifests.items()}
+    known = {(each["start"], each["end"]): each for each in seen.known}
+    note_strays(job, seen.strays)
+    note_silence(job, seen.asked)
+    over = _over_until(job, [each.window for each in seen.windows])
+    due = [each for each in seen.windows if not _is_final(job, each.window, known.get(_span(each.window)), over)]
     due = _not_cut_otherwise(due, known)
-    for each in due:
-        known.pop(_span(each.window), None)
+    past = _past(job, due)
+    due_spans = {_span(each.window) for each in due}
     best: dict[str, dict[str, float]] = {}
     greater = spec.greater_is_better
-    for content in known.values():
-        _improve(best, content, greater)
+    if any(rule.versus == "best" for rule in spec.monitoring.performance) and due:
+        for content in job.database.measurements(job.name):
+            if (content["start"], content["end"]) not in due_spans:
+                _improve(best, content, greater)
     bundles: dict[str, Bundle] = {}
     measured = []
     for each in due:
@@ -61,16 +61,14 @@ def measure_windows(job: Job) -> list[Measurement]:
             spec,
             bundles[each.bundle],
             each.version,
-            job.lake,
+            lake,
             job.as_of,
             best.get(each.bundle, {}),
             cutoffs,
             classes,
             tuple(past.values()),
         )
-        explained = explain_window(
-            found, tuple(past.values()), spec, bundles[each.bundle], job.lake, job.as_of, cutoffs
-        )
+        explained = explain_window(found, tuple(past.values()), spec, bundles[each.bundle], lake, job.as_of, cutoffs)
         found = replace(found, causes=explained)
         past[_span(each.window)] = found.to_dict()
         job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
@@ -84,7 +82,16 @@ def measure_windows(job: Job) -> list[Measurement]:
         measured.append(found)
     kept = {f"{kind}-{desired.champion.bundle[:12]}" for kind in ("unusable", "unseen")}
     job.database.end_all_but(job.name, ["unusable", "unseen"], kept, "another version answers", job.as_of)
+    keep_watermark(job, seen.watermark)
     return measured
+
+
+def _past(job: Job, due: Sequence[ServedWindow]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return what was measured of windows that are to be measured (again), and of the year before them."""
+    if not due:
+        return {}
+    since = min(each.window.start for each in due) - REFERENCE
+    return {(each["start"], each["end"]): each for each in job.database.measurements(job.name, since=since)}
 
 
 def _not_cut_otherwise(
@@ -120,7 +127,7 @@ def _over_until(job: Job, windows: Sequence[Window]) -> datetime | None:
     """Return up to which end windows by count have waited long enough for their labels; None where none has."""
     delay = job.usecase.spec.label.available_after
     ripe = sorted(each.end for each in windows if each.ripe(delay, job.as_of))
-    return ripe[-1 - _PATIENCE] if len(ripe) > _PATIENCE else None
+    return ripe[-1 - PATIENCE] if len(ripe) > PATIENCE else None
 
 
 def _is_final(job: Job, window: Window, content: dict[str, Any] | None, over: datetime | None) -> bool:

@@ -67,8 +67,16 @@ def _fault(what: str, address: str, error: BaseException) -> DriftwheelError:
     return LakeError(f"{what} at {address}, whole", said, _REMEDY)
 
 
-def require_log(folder: Path) -> None:
+def require_log(folder: Path, version: int | None = None) -> bool:
     """Refuse a table whose log is gone, or has an entry without a word: its rows would be missing in silence.
+
+    Entries that the newest checkpoint stands for are not looked at, where the newest version is to be read: nothing
+    reads them, and there are as many as there ever were commits.
+
+    Returns
+    -------
+    bool
+        Whether there is a table.
 
     Raises
     ------
@@ -76,12 +84,20 @@ def require_log(folder: Path) -> None:
         If it is so.
     """
     log = folder / LOG
-    entries = list(log.glob("*.json")) if log.is_dir() else []
-    empty = sorted(entry.name for entry in entries if entry.stat().st_size == 0)
-    if empty:
-        raise LakeError(f"a log of the table {folder}, whole", f"nothing in its entry {empty[0]}", _REMEDY)
-    if not entries and next(folder.glob("*.parquet"), None) is not None:
+    try:
+        with os.scandir(log) as found:
+            entries = {entry.name: entry for entry in found}
+    except (FileNotFoundError, NotADirectoryError):
+        entries = {}
+    commits = sorted(name for name in entries if name.endswith(".json"))
+    checkpoints = sorted(name.partition(".")[0] for name in entries if name.endswith(".checkpoint.parquet"))
+    since = f"{checkpoints[-1]}.json" if checkpoints and version is None else ""
+    empty = next((name for name in commits if name > since and entries[name].stat().st_size == 0), None)
+    if empty is not None:
+        raise LakeError(f"a log of the table {folder}, whole", f"nothing in its entry {empty}", _REMEDY)
+    if not commits and next(folder.glob("*.parquet"), None) is not None:
         raise LakeError(f"a log of the table {folder}", "none beside its rows", _REMEDY)
+    return bool(commits)
 
 
 def require_files(folder: Path, table: DeltaTable) -> None:

@@ -23,7 +23,7 @@ from tasks.stores.journal import (
     read_records,
     set_aside,
 )
-from tasks.stores.lake import Lake, Table
+from tasks.stores.lake import HARVEST, Lake, Table
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.service import Service
@@ -112,8 +112,13 @@ def _harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None
                     set_aside(segment, odd)
             if records:
                 frame = _frame(records)
-                if table == "predictions" and all(_unclocked(record) for record in records):
-                    frame = _in_order(frame, lake, walked_to)
+                if table == "predictions":
+                    if all(_unclocked(record) for record in records):
+                        frame = _in_order(frame, lake, walked_to)
+                    # each harvest makes a version or more, and they come one after the other
+                    version = lake.version(table)
+                    number = 1 if version is None else version + 2
+                    frame = frame.with_columns(pl.lit(number, pl.Int64).alias(HARVEST))
                 lake.append(table, frame, transactions={segment.transaction: 1 for segment in fresh})
                 counts[table] += len(frame)
                 if table == "labels":

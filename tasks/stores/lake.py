@@ -40,6 +40,8 @@ Table = Literal["raw", "clean", "quarantine", "predictions", "labels", "shadows"
 
 BATCH = "_batch"
 COLLECTED = "_collected"
+HARVEST = "_harvest"
+"""Column of predictions: the number of the harvest that brought them, growing; missing of those from before it was."""
 TECHNICAL = (BATCH, COLLECTED)
 RESERVED = frozenset(
     {*TECHNICAL, "_hash", "_known", "_position", "_found", "_newest", "_count", "_prediction", "_reasons", "_sent"}
@@ -47,7 +49,10 @@ RESERVED = frozenset(
 """Names of columns that no source may have."""
 
 #: Columns a table may lack that was made before they were kept: they are missing in its rows, and appending adds them.
-_ADDED: dict[Table, dict[str, pl.DataType]] = {"labels": {"sender": pl.String()}}
+_ADDED: dict[Table, dict[str, pl.DataType]] = {
+    "labels": {"sender": pl.String()},
+    "predictions": {HARVEST: pl.Int64()},
+}
 
 #: Old versions stay readable for ten years: a training set is a reference to one.
 _RETENTION = {
@@ -65,6 +70,8 @@ _FORGOTTEN = {
     "delta.setTransactionRetentionDuration": "interval 90 days",
     # no training set refers to a version of such a table; whoever reads one has opened its files long before
     "delta.deletedFileRetentionDuration": "interval 7 days",
+    # each harvest is a version, and opening the newest looks at the names of all there are
+    "delta.logRetentionDuration": "interval 7 days",
 }
 _MANY, _SMALL, _MERGED = 48, 2**24, 2**26
 """So many files of less than so many bytes are merged, into files of so many bytes."""
@@ -184,9 +191,10 @@ class Lake:
 
         address = self.address(table)
         with self.reading(table):
-            if self.folder is not None:
-                require_log(self.folder / table)
-            if not DeltaTable.is_deltatable(address):
+            there = (
+                DeltaTable.is_deltatable(address) if self.folder is None else require_log(self.folder / table, version)
+            )
+            if not there:
                 return None
             found = (DeltaTable if self.folder is None else LocalTable)(address, version=version)
             if whole and self.folder is not None:
@@ -365,6 +373,9 @@ class Lake:
 
     def _conform(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
         schema = self.scan(table).collect_schema()
+        if table in _ADDED:
+            added = {name: dtype for name, dtype in _ADDED[table].items() if name not in frame.columns}
+            frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in added.items())
         if table in _GROWING:
             lacking = {name: dtype for name, dtype in schema.items() if name not in frame.columns}
             frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in lacking.items())

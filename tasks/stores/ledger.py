@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, insert, select, update
 
+from expectations.windows import Window
 from tasks.stores import tables
 from tasks.stores.plain import to_json
 from tasks.stores.transactions import Transactions
@@ -66,15 +68,32 @@ class Ledger(Transactions):
                     insert(tables.measurements).values(usecase=usecase, window_start=start, window_end=end, **values)
                 )
 
-    def measurements(self, usecase: str) -> list[dict[str, Any]]:
-        """Return what was measured, by window."""
+    def measurements(self, usecase: str, *, since: datetime | None = None) -> list[dict[str, Any]]:
+        """Return what was measured, by window; of those alone that end after `since`, where given."""
+        table = tables.measurements
+        query = select(table.c.content).where(table.c.usecase == usecase).order_by(table.c.window_start, table.c.id)
+        if since is not None:
+            query = query.where(table.c.window_end > since)
         with self.reading() as connection:
-            rows = connection.execute(
-                select(tables.measurements.c.content)
-                .where(tables.measurements.c.usecase == usecase)
-                .order_by(tables.measurements.c.window_start, tables.measurements.c.id)
-            ).all()
-        return [json.loads(row.content) for row in rows]
+            return [msgspec.json.decode(content) for (content,) in connection.execute(query)]
+
+    def measured_windows(
+        self,
+        usecase: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        last: int | None = None,
+    ) -> list[Window]:
+        """Return which windows were measured, the newest first: that begin in [since, until), and so many at most."""
+        table = tables.measurements
+        query = select(table.c.window_start, table.c.window_end).where(table.c.usecase == usecase)
+        if since is not None:
+            query = query.where(table.c.window_start >= since)
+        if until is not None:
+            query = query.where(table.c.window_start < until)
+        with self.reading() as connection:
+            return [Window(*row) for row in connection.execute(query.order_by(table.c.window_start.desc()).limit(last))]
 
     def stands(self, connection: Connection, entry: str) -> bool:
         """Whether the ledger has an entry of this name."""

@@ -26,6 +26,8 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON
     >>> plain({"drifted": np.bool_(True), "score": np.float64("inf"), "edges": np.array([1.0, 2.0])})
     {'drifted': True, 'score': None, 'edges': [1.0, 2.0]}
     """
+    if value is None or type(value) in (str, int, bool):
+        return value
     if isinstance(value, np.generic | np.ndarray):
         return plain(value.tolist())
     if isinstance(value, Mapping):

@@ -76,7 +76,7 @@ def estimate(
     label : ndarray of shape (n_rows,)
         NaN where it is not known.
     earlier : sequence of Earlier
-        Windows whose labels have come, oldest first.
+        Windows whose labels have come, oldest first; the newest `MAX_WINDOWS` count.
     behind : int
         Windows from the newest of them that this champion answered to these rows; where it answered none, the number
         of this window among its own.

@@ -16,6 +16,8 @@ GROWING = 0.75
 """How much the variance of that grows with each window that is not known, relative to the first."""
 PRIOR_WINDOWS = 3.0
 """Windows that what the holdout says of that deviation counts as."""
+MAX_WINDOWS = 100
+"""Windows that say it, the newest: each is forecast from those before it, and older ones hardly move what is said."""
 FIRST_VARIANCE, STEP_VARIANCE, NOISE_VARIANCE = 0.05, 0.03, 0.1
 """Of the level when a champion begins, of its step from window to window, and of a window around it."""
 FIRST_PRIOR, DRIFT_PRIOR = 2.0, 12.0
@@ -50,7 +52,7 @@ def level_of(
     it, as this one is.
     """
     runs: dict[str, list[float]] = {}
-    for each in earlier:
+    for each in earlier[-MAX_WINDOWS:]:
         ratio = scale.of(each.realised) - scale.of(each.drawn)
         if math.isfinite(ratio):
             runs.setdefault(each.champion, []).append(ratio)
