@@ -16,7 +16,6 @@ from expectations.alerts import Severity
 from expectations.deciding import HISTORY, Back, History, Seen, Trial
 from expectations.problems import PREDICTION
 from expectations.slots import METRICS
-from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.champion import current_champion
 from tasks.deciding.gaps import growth
@@ -70,26 +69,72 @@ def decide_now(job: Job) -> Watched:
     spec, database = job.usecase.spec, job.database
     champion = current_champion(job)
     held = tuple(json.loads(database.marked(job.name, HELD) or "[]"))
-    measured = database.measurements(job.name)
-    own = [each for each in measured if champion is not None and each["champion"] == champion.digest]
-    known = [each for each in own if each["status"] != "unknown"]
     if held:
-        key = f"held/{hashlib.sha256(repr(held).encode()).hexdigest()[:16]}"
-        return _decide_about(job, champion, key, known, None, measured, held)
-    known_key = f"{known[-1]['end']}/known" if known else ""
-    newest_key = f"{own[-1]['end']}/unknown" if own and own[-1]["status"] == "unknown" else ""
+        key, measured = f"held/{hashlib.sha256(repr(held).encode()).hexdigest()[:16]}", _measured(job, champion)
+        return _decide_about(job, champion, key, measured.known, None, measured, held)
+    digest = champion.digest if champion else ""
+    last_known = database.measurements(job.name, champion=digest, known=True, last=1)
+    last = database.measurements(job.name, champion=digest, last=1)
+    known_key = f"{last_known[0]['end']}/known" if last_known else ""
+    newest_key = f"{last[0]['end']}/unknown" if last and last[0]["status"] == "unknown" else ""
     found = Watched(Decision("keep", "unchanged", "no window to decide about that was not decided already"), None, None)
     looked = False
     if known_key and not _decided(job, known_key):
-        history = own[: own.index(known[-1]) + 1]
-        found, looked = _decide_about(job, champion, known_key, history, known[-1], measured), True
+        measured = _measured(job, champion)
+        known = measured.known[-1]
+        history = measured.own[: measured.own.index(known) + 1]
+        found, looked = _decide_about(job, champion, known_key, history, known, measured), True
         if found.decision.action not in ("keep", "warn"):
             return found
     # where labels come late there is a known window in each run: a policy that needs none would never see the newest
     if newest_key and not _decided(job, newest_key) and (not looked or spec.monitoring.policy.needs):
-        newest = _decide_about(job, champion, newest_key, own, own[-1], measured)
+        measured = _measured(job, champion)
+        newest = _decide_about(job, champion, newest_key, measured.own, measured.own[-1], measured)
         found = newest if not looked or newest.decision.action not in ("keep", "warn") else found
     return found
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured of the newest windows: as many as a policy sees, and those after them that are not known yet.
+
+    Attributes
+    ----------
+    windows, own : sequences of dict
+        Of any bundle, and of the champion, oldest first.
+    known_before, own_known_before : int
+        Windows before these whose performance is known, of any bundle and of the champion.
+    """
+
+    windows: Sequence[dict[str, Any]]
+    own: Sequence[dict[str, Any]]
+    known_before: int
+    own_known_before: int
+
+    @property
+    def known(self) -> list[dict[str, Any]]:
+        """Those of the champion whose performance is known."""
+        return _known(self.own)
+
+
+def _known(windows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each for each in windows if each["status"] != "unknown"]
+
+
+def _measured(job: Job, champion: Bundle | None) -> _Measured:
+    if champion is None:
+        return _Measured((), (), 0, 0)
+    database, digest = job.database, champion.digest
+    last = database.measurements(job.name, champion=digest, known=True, last=1)
+    waiting = database.count_measurements(job.name, since=datetime.fromisoformat(last[0]["end"])) if last else 0
+    windows = database.measurements(job.name, last=HISTORY + waiting)
+    own = [each for each in windows if each["champion"] == digest]
+    return _Measured(
+        windows,
+        own,
+        database.count_measurements(job.name, known=True) - len(_known(windows)),
+        database.count_measurements(job.name, champion=digest, known=True) - len(_known(own)),
+    )
 
 
 def _decide_about(
@@ -98,14 +143,14 @@ def _decide_about(
     key: str,
     history: Sequence[dict[str, Any]],
     content: dict[str, Any] | None,
-    measured: Sequence[dict[str, Any]],
+    measured: _Measured,
     held: tuple[str, ...] = (),
 ) -> Watched:
     """Decide about a window, the last of a history, and record it under its key."""
     spec = job.usecase.spec
     clocks = _labelled_clocks(job, champion)
     tried = _tried(job)
-    situation = _situation(job, len(clocks), held, measured)
+    situation = _situation(job, len(clocks), held)
     past = _history(job, champion, history, measured, clocks, tried)
     policy = spec.monitoring.policy
     bounds = Bounds.of(spec.monitoring.span, spec.evaluation)
@@ -161,7 +206,7 @@ def _predecessor_of(champion: Bundle, tried: _Tried) -> str | None:
     return next((each for each in reversed(found) if each), None)
 
 
-def _situation(job: Job, new_labelled: int, held: tuple[str, ...], measured: Sequence[Mapping[str, Any]]) -> Situation:
+def _situation(job: Job, new_labelled: int, held: tuple[str, ...]) -> Situation:
     turns = job.database.turns(job.name)
     came = (turn for turn in turns if turn.state in ("done", "refused") and turn.cause != "bootstrap")
     ended = tuple(Ended(turn.as_of, turn.state == "done") for turn in came if turn.as_of <= job.as_of)
@@ -173,7 +218,7 @@ def _situation(job: Job, new_labelled: int, held: tuple[str, ...], measured: Seq
         open_turn=job.database.open_turn(job.name) is not None,
         held=held,
         ended=ended,
-        since_ended=sum(Window.of(each).end > ended[-1].as_of for each in measured) if ended else 0,
+        since_ended=job.database.count_measurements(job.name, since=ended[-1].as_of) if ended else 0,
     )
 
 
@@ -181,7 +226,7 @@ def _history(
     job: Job,
     champion: Bundle | None,
     windows: Sequence[dict[str, Any]],
-    measured: Sequence[dict[str, Any]],
+    measured: _Measured,
     clocks: pl.Series,
     tried: _Tried,
 ) -> History:
@@ -189,17 +234,22 @@ def _history(
 
     Parameters
     ----------
-    windows, measured : sequences of dict
-        Measurements of the champion that count, and all there are.
+    windows : sequence of dict
+        Measurements of the champion that count, of `measured`.
     clocks : polars.Series
         Event times of the ripe labelled rows the champion has not learnt from, in order.
     """
     if champion is None:
         return History()
-    known = [each for each in measured if each["status"] != "unknown"]
-    numbers = {(each["start"], each["end"]): number for number, each in enumerate(known)}
+    known, before = _known(measured.windows), measured.known_before
+    numbers = {(each["start"], each["end"]): before + number for number, each in enumerate(known)}
+    oldest = measured.windows[0]["start"] if measured.windows else ""
+
+    def number(start: str, end: str) -> int:
+        return numbers.get((start, end), before if start < oldest else before + len(known))
+
     trials = {
-        key: Trial(found["gap"], found["variance"], found["grown"], numbers.get(key[1:], len(known)))
+        key: Trial(found["gap"], found["variance"], found["grown"], number(*key[1:]))
         for key, found in tried.items()
         if found.get("gap") is not None
     }
@@ -213,7 +263,7 @@ def _history(
         seen.append(
             _seen(
                 each,
-                numbers.get(span[1:], len(known)),
+                number(*span[1:]),
                 growth(champion.learnt_rows, rows),
                 trials.get(span),
                 _back(tried, span),
@@ -228,7 +278,7 @@ def _history(
         tuple(past[-HISTORY:]),
         spec.monitoring.span,
         spec.costs.release_in_windows,
-        sum(each["status"] != "unknown" for each in older),
+        measured.own_known_before + len(_known(older)),
     )
 
 

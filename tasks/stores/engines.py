@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Inspector, MetaData, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.pool import NullPool, StaticPool
@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from expectations.errors import BusyError, DatabaseError, DriftwheelError, StorageError, UnreachableError
 from expectations.masking import mask
 from tasks.stores.files import storing
+from tasks.stores.migrations import NEWEST, bring_up_to_date, revision_of
 
 _WRITERS = 4_820_001
 """Number of the lock writers queue for on Postgres; any will do, if it is always the same."""
@@ -102,25 +103,11 @@ def _make_engine(url: str, tables: MetaData) -> Engine:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")  # one writer at a time, too
 
     with engine.connect().execution_options(**{READING: True}) as connection:
-        lacks = _lacks(inspect(connection), tables)
-    if lacks:  # only then: whoever only reads a database that is there must not wait for who writes
+        found = revision_of(connection)
+    if found != NEWEST:  # only then: whoever only reads a database that is there must not wait for who writes
         with engine.begin() as connection:
-            tables.create_all(connection)
-            for index in (each for table in tables.sorted_tables for each in table.indexes):
-                index.create(connection, checkfirst=True)  # of a table that was there before its index was thought of
+            bring_up_to_date(connection, tables)
     return engine
-
-
-def _lacks(found: Inspector, tables: MetaData) -> bool:
-    """Whether a database is without a table or an index: it may be from before either was thought of."""
-    there = set(found.get_table_names())
-    if set(tables.tables) - there:
-        return True
-    indexed = [table for table in tables.sorted_tables if table.indexes]
-    return any(
-        {each.name for each in table.indexes} - {each["name"] for each in found.get_indexes(table.name)}
-        for table in indexed
-    )
 
 
 def _file(url: URL) -> Path | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from expectations.windows import Window
 from tasks.stores import tables
@@ -51,6 +51,19 @@ def champions(entries: Iterable[Entry]) -> list[Entry]:
     return stood
 
 
+def _measured(
+    usecase: str, since: datetime | None, champion: str | None, *, known: bool
+) -> Iterator[ColumnElement[bool]]:
+    table = tables.measurements
+    yield table.c.usecase == usecase
+    if since is not None:
+        yield table.c.window_end > since
+    if champion is not None:
+        yield table.c.champion == champion
+    if known:
+        yield table.c.status != "unknown"
+
+
 class Ledger(Transactions):
     """What was decided and measured."""
 
@@ -62,20 +75,47 @@ class Ledger(Transactions):
             & (tables.measurements.c.window_end == end)
         )
         with self.transaction() as connection:
-            values = {"content": to_json(content)}
+            values = {"content": to_json(content), "champion": content.get("champion"), "status": content.get("status")}
             if not connection.execute(update(tables.measurements).where(where).values(values)).rowcount:
                 connection.execute(
                     insert(tables.measurements).values(usecase=usecase, window_start=start, window_end=end, **values)
                 )
 
-    def measurements(self, usecase: str, *, since: datetime | None = None) -> list[dict[str, Any]]:
-        """Return what was measured, by window; of those alone that end after `since`, where given."""
+    def measurements(
+        self,
+        usecase: str,
+        *,
+        since: datetime | None = None,
+        champion: str | None = None,
+        known: bool = False,
+        last: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return what was measured, by window, oldest first.
+
+        Parameters
+        ----------
+        since : datetime, optional
+            Windows alone that end after it.
+        champion : str, optional
+            Those alone that a bundle answered most of.
+        known : bool
+            Those alone whose performance is known.
+        last : int, optional
+            So many at most, the newest.
+        """
         table = tables.measurements
-        query = select(table.c.content).where(table.c.usecase == usecase).order_by(table.c.window_start, table.c.id)
-        if since is not None:
-            query = query.where(table.c.window_end > since)
+        query = select(table.c.content).where(*_measured(usecase, since, champion, known=known))
+        query = query.order_by(table.c.window_start.desc(), table.c.id.desc()).limit(last)
         with self.reading() as connection:
-            return [msgspec.json.decode(content) for (content,) in connection.execute(query)]
+            return [msgspec.json.decode(content) for (content,) in connection.execute(query)][::-1]
+
+    def count_measurements(
+        self, usecase: str, *, since: datetime | None = None, champion: str | None = None, known: bool = False
+    ) -> int:
+        """Count what `measurements` would return."""
+        query = select(func.count()).select_from(tables.measurements)
+        with self.reading() as connection:
+            return int(connection.execute(query.where(*_measured(usecase, since, champion, known=known))).scalar_one())
 
     def measured_windows(
         self,

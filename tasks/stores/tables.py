@@ -1,4 +1,7 @@
-"""Tables of the platform database. SQLite on a laptop, Postgres in the stack: nothing here but what both understand."""
+"""Tables of the platform database. SQLite on a laptop, Postgres in the stack: nothing here but what both understand.
+
+What changes here changes homes that are there, too: by a module in `migrations/versions`.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ measurements = Table(
     Column("window_start", _instant, nullable=False),
     Column("window_end", _instant, nullable=False),
     Column("content", Text, nullable=False),
+    Column("champion", String),
+    Column("status", String),
     UniqueConstraint("usecase", "window_start", "window_end"),
+    Index("measurements_by_champion", "usecase", "champion", "window_start"),
 )
 ledger = Table(
     "ledger",
@@ -159,7 +165,7 @@ targets = Table(
     Column("last_success", _instant),
     Column("claimed_until", _instant),
 )
-target_views = Table(  # more of `targets`, in a table of its own: homes from before it need no migration
+target_views = Table(
     "target_views",
     metadata,
     Column("usecase", String, primary_key=True),

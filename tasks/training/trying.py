@@ -238,11 +238,7 @@ def try_now(job: Job) -> Tried | None:
     asked, champion = spec.monitoring.policy.tries, current_champion(job)
     if champion is None:
         return None
-    known = [
-        each
-        for each in job.database.measurements(job.name)
-        if each["champion"] == champion.digest and each["status"] != "unknown"
-    ]
+    known = job.database.measurements(job.name, champion=champion.digest, known=True, last=ROLLBACK_WINDOWS + 1)
     if not known or job.lake.version("clean") is None:
         return None
     window = Window.of(known[-1])

@@ -13,6 +13,7 @@ from tasks.stores import events, tables, turns
 from tasks.stores.database import Database
 from tasks.stores.engines import close_engines
 from tasks.stores.ledger import Entry
+from tasks.stores.migrations import TABLE
 from tasks.stores.releases import Releases, Served
 from tests.conftest import instant
 
@@ -107,15 +108,18 @@ def test_what_fails_leaves_nothing_of_its_transaction(database: Database) -> Non
     assert database.unsent() == []
 
 
-def test_a_home_without_an_index_gets_it(database: Database) -> None:
+def test_a_home_of_before_versions_without_an_index_gets_it(database: Database) -> None:
     def indexes(table: str) -> set[str | None]:
         with database.reading() as connection:
             return {each["name"] for each in inspect(connection).get_indexes(table)}
 
     request(database)
     with database.transaction() as connection:
-        for name in ("ledger_by_kind", "one_open_turn"):
+        for name in ("ledger_by_kind", "one_open_turn", "measurements_by_champion"):
             connection.execute(text(f"DROP INDEX {name}"))
+        for name in ("champion", "status"):
+            connection.execute(text(f"ALTER TABLE measurements DROP COLUMN {name}"))
+        connection.execute(text(f"DROP TABLE {TABLE}"))
     close_engines()
     assert indexes("ledger") == {"ledger_by_kind", "ix_ledger_usecase"}
     assert indexes("turns") == {"one_open_turn"}

@@ -1,0 +1,1 @@
+"""What changed the platform database, one module each, in order."""

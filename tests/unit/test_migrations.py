@@ -1,0 +1,129 @@
+"""A home that an earlier version wrote is opened by this one, and has what one made now has."""
+
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, inspect
+
+from expectations.errors import DatabaseError
+from tasks.stores import engines, migrations, tables
+from tasks.stores.database import Database
+from tasks.stores.engines import close_engines
+from tasks.stores.findings import Found
+from tests.conftest import instant
+
+EARLIER = sorted((Path(__file__).parents[1] / "homes").glob("*.sql"))
+
+
+def opened(folder: Path, script: Path | None) -> Database:
+    file = folder / "platform.db"
+    if script is not None:
+        with sqlite3.connect(file) as connection:
+            connection.executescript(script.read_text(encoding="utf-8"))
+        connection.close()
+    return Database(f"sqlite:///{file}")
+
+
+def schema(database: Database) -> dict[str, object]:
+    with database.reading() as connection:
+        found = inspect(connection)
+        return {
+            name: (
+                [(each["name"], str(each["type"]), each["nullable"]) for each in found.get_columns(name)],
+                sorted((each["name"], each["unique"], tuple(each["column_names"])) for each in found.get_indexes(name)),
+                sorted(tuple(each["column_names"]) for each in found.get_unique_constraints(name)),
+                found.get_pk_constraint(name)["constrained_columns"],
+            )
+            for name in [*tables.metadata.tables, migrations.TABLE]
+        }
+
+
+@pytest.mark.parametrize("script", EARLIER, ids=lambda script: script.stem)
+def test_a_home_of_an_earlier_version_is_opened(tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = opened(tmp_path, script)
+    assert database.use_cases() == {"pumps": Path("/srv/pumps")}
+    assert [(turn.cause, turn.state) for turn in database.turns("pumps")] == [
+        ("bootstrap", "done"),
+        ("decay", "requested"),
+    ]
+    (entry,) = database.entries("pumps")
+    assert (entry.action, entry.evidence["window"]["status"]) == ("retrain", "violated")
+    assert [each.name for each in database.unsent()] == ["driftwheel.retrain.requested"]
+    assert [each["status"] for each in database.measurements("pumps")] == ["good", "violated", "unknown"]
+    assert database.measurements("pumps", champion="b1", known=True, last=1)[0]["start"] == "2026-03-08T00:00:00+00:00"
+    assert database.count_measurements("pumps", known=True) == 2
+    with database.transaction() as connection:
+        assert database.request_turn(connection, "pumps", "manual", instant("2026-05-01")) is None
+        database.record(connection, Found("pumps", "loss", "loss", "warning", "worse", "worse"), instant("2026-05-01"))
+    assert [each.key for each in database.open_findings("pumps")] == ["loss"]
+    (tmp_path / "now").mkdir()
+    assert schema(database) == schema(opened(tmp_path / "now", None))
+    close_engines()
+    monkeypatch.setattr(engines, "bring_up_to_date", None)  # once is enough
+    assert database.count_measurements("pumps") == 3
+
+
+def test_the_newest_version_is_the_last_module_and_makes_the_tables_that_are_declared(tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    script = ScriptDirectory.from_config(config)
+    assert script.get_heads() == [migrations.NEWEST]
+    assert [each.revision for each in script.walk_revisions()] == sorted(
+        (each.revision for each in script.walk_revisions()), reverse=True
+    )
+
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"include_name": _ours})
+        return list(compare_metadata(context, tables.metadata))
+
+    with opened(tmp_path, EARLIER[0]).transaction() as connection:
+        assert differences(connection) == []
+        connection.exec_driver_sql("DROP INDEX measurements_by_champion")
+        assert len(differences(connection)) == 1
+
+
+def _ours(name: str | None, kind: str, _: object) -> bool:
+    return kind != "table" or name in tables.metadata.tables
+
+
+def test_a_home_of_a_later_version_is_refused_in_words(tmp_path: Path) -> None:
+    database = opened(tmp_path, None)
+    with database.transaction() as connection:
+        connection.exec_driver_sql(f"UPDATE {migrations.TABLE} SET version_num = '9999'")
+    close_engines()
+    with pytest.raises(DatabaseError, match="a later driftwheel wrote it"):
+        database.use_cases()
+
+
+def test_what_is_measured_is_found_by_whose_and_what_it_is(database: Database) -> None:
+    start = instant("2026-03-01")
+    for number, (champion, status) in enumerate((("a", "good"), ("a", "unknown"), ("b", "violated"), ("b", "unknown"))):
+        begin, end = start + timedelta(days=number), start + timedelta(days=number + 1)
+        content = {"start": begin.isoformat(), "champion": champion, "status": status}
+        database.put_measurement("x", begin, end, content | {"status": "unknown"})
+        database.put_measurement("x", begin, end, content)
+
+    def found(**asked: object) -> list[str]:
+        rows = database.measurements("x", **asked)  # type: ignore[arg-type]
+        assert "last" in asked or database.count_measurements("x", **asked) == len(rows)  # type: ignore[arg-type]
+        return [f"{each['champion']} {each['status']}" for each in rows]
+
+    assert found() == ["a good", "a unknown", "b violated", "b unknown"]
+    assert found(known=True) == ["a good", "b violated"]
+    assert found(champion="a") == ["a good", "a unknown"]
+    assert found(champion="b", known=True) == ["b violated"]
+    assert found(last=2) == ["b violated", "b unknown"]
+    assert found(since=start + timedelta(days=3)) == ["b unknown"]
+    assert [
+        each.start.day for each in database.measured_windows("x", since=start, until=start + timedelta(days=2))
+    ] == [
+        2,
+        1,
+    ]
