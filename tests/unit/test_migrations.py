@@ -44,10 +44,8 @@ def schema(database: Database) -> dict[str, object]:
 def test_a_home_of_an_earlier_version_is_opened(tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = opened(tmp_path, script)
     assert database.use_cases() == {"pumps": Path("/srv/pumps")}
-    assert [(turn.cause, turn.state) for turn in database.turns("pumps")] == [
-        ("bootstrap", "done"),
-        ("decay", "requested"),
-    ]
+    states = [(turn.cause, turn.state) for turn in database.turns("pumps")]
+    assert states == [("bootstrap", "done"), ("decay", "requested")]
     (entry,) = database.entries("pumps")
     assert (entry.action, entry.evidence["window"]["status"]) == ("retrain", "violated")
     assert [each.name for each in database.unsent()] == ["driftwheel.retrain.requested"]
@@ -121,9 +119,5 @@ def test_what_is_measured_is_found_by_whose_and_what_it_is(database: Database) -
     assert found(champion="b", known=True) == ["b violated"]
     assert found(last=2) == ["b violated", "b unknown"]
     assert found(since=start + timedelta(days=3)) == ["b unknown"]
-    assert [
-        each.start.day for each in database.measured_windows("x", since=start, until=start + timedelta(days=2))
-    ] == [
-        2,
-        1,
-    ]
+    windows = database.measured_windows("x", since=start, until=start + timedelta(days=2))
+    assert [each.start.day for each in windows] == [2, 1]
