@@ -11,11 +11,11 @@ from tasks.cleaning.cleaning import Cleaned
 from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected
 from tasks.deployment.rollout import Rollout
-from tasks.stores.events import DATASET_READY, MODEL_PROMOTED
 from tasks.stores.finding_kinds import SETTLED_BY_RELEASE, describe
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
+from tasks.stores.stages import STAGES
 from tasks.stores.turning import Stage
 from tasks.training.running import Challenger
 
@@ -64,7 +64,7 @@ def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Clea
         summary = _say_arrivals(arrived.new, arrived.corrected, arrived.clean, arrived.quarantined)
         summary += " since the last turn" if last else ""
         facts["arrived"] = asdict(arrived)
-        stage.finish("training", "done", "collected", summary, facts, event=DATASET_READY)
+        stage.finish(STAGES["collect"].then, "done", "collected", summary, facts)
     return Verdict("done", summary + findings, job.turn, lost)
 
 
@@ -148,12 +148,11 @@ def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
     evidence = challenger.evidence()
     if judgement.outcome == "passed":
         stage.finish(
-            "deploying",
+            STAGES["train"].then,
             "done",
             "passed",
             judgement.rationale,
             evidence,
-            event=MODEL_PROMOTED,
             product={"bundle": challenger.bundle, "run": challenger.run},
             over=("refused", "undecided"),
         )

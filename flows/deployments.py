@@ -39,17 +39,14 @@ from infra.vital_signs import RUNNER, show
 from tasks.stores import events
 from tasks.stores.database import Database
 from tasks.stores.flow_server import flow_server
+from tasks.stores.stages import STAGES
 
 SCHEDULED = ("collect", "monitor")
 _SIGN_SECONDS = 1.0
 _KEEP_UP_SECONDS = 10.0
 _LOOKS_PER_REPAIR = 6
 """Looks at what piled up until automations are looked at, too."""
-EVENTS = {
-    events.RETRAIN_REQUESTED: "collect",
-    events.DATASET_READY: "train",
-    events.MODEL_PROMOTED: "deploy",
-}
+EVENTS = {stage.event: name for name, stage in STAGES.items()}
 _DESCRIPTIONS = {
     "collect": "Bring in what is new, hold it against its expectations, repair it.",
     "train": "Train a challenger, judge it against the champion on the same rows, refit what passes.",

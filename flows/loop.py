@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from prefect import flow
 
@@ -14,7 +15,10 @@ from flows.stage import Verdict, open_job, present, run_name
 from flows.train import train
 from tasks.stores.places import Job
 from tasks.stores.progress import part
+from tasks.stores.stages import STAGES, stages_from
 from tasks.stores.turns import Turn
+
+_FLOWS: dict[str, Any] = {"train": train, "deploy": deploy}
 
 
 @flow(name="loop", flow_run_name=run_name, persist_result=False)
@@ -63,16 +67,17 @@ def turn_wheel(usecase: str, turn: Turn, namespace: str | None, *, read: bool = 
     read : bool
         Whether its collection reads the sources; not where they were read as of its instant before.
     """
-    if turn.state in ("requested", "collecting"):
+    needed = stages_from(turn.state)
+    if needed[:1] == ["collect"]:
         with part("stage 1 of 3 of a turn, collect"):
             collected = collect(usecase, turn.as_of, turn.id, namespace, announce=False, read=read)
         if collected.outcome != "done":
             return collected
-        return told_too(turn_wheel(usecase, replace(turn, state="training"), namespace), collected)
+        return told_too(turn_wheel(usecase, replace(turn, state=STAGES["collect"].then), namespace), collected)
     verdict = Verdict("done", "", turn.id)
-    for number, stage in ((2, train), (3, deploy)) if turn.state == "training" else ((3, deploy),):
-        with part(f"stage {number} of 3 of a turn, {stage.name}"):
-            verdict = stage(usecase, turn.as_of, turn.id, namespace, announce=False)
+    for name in needed:
+        with part(f"stage {[*STAGES].index(name) + 1} of {len(STAGES)} of a turn, {name}"):
+            verdict = _FLOWS[name](usecase, turn.as_of, turn.id, namespace, announce=False)
         if verdict.outcome != "done":
             break
     return verdict

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from expectations.errors import ReleaseError
 from infra.settings import Settings
-from tasks.stores.turns import State
+from tasks.stores.stages import STAGES
 
-STATES: dict[str, State] = {"train": "training", "deploy": "deploying"}
-"""Stages that need a turn, and the state it must be in."""
+NEED_A_TURN = tuple(STAGES)[1:]
+"""Stages that go on with a turn: all but the first, which only brings data in where there is none."""
 
 
 def turn_for(settings: Settings, stage: str, usecase: str, as_of: datetime) -> str:
@@ -20,7 +20,7 @@ def turn_for(settings: Settings, stage: str, usecase: str, as_of: datetime) -> s
     ReleaseError
         If there is none, or it is in another stage.
     """
-    name, database, state = settings.use_case(usecase).name, settings.platform(), STATES[stage]
+    name, database, state = settings.use_case(usecase).name, settings.platform(), STAGES[stage].works
     left = database.open_turn(name)
     if left is None and stage == "train":
         with database.transaction() as connection:

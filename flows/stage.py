@@ -45,23 +45,16 @@ from tasks.stores.progress import LOGGER
 from tasks.stores.pulses import Presence
 from tasks.stores.retries import reason
 from tasks.stores.turning import Stage
-from tasks.stores.turns import State
 
 Outcome = Literal[
     "done", "held", "refused", "unknown", "unchanged", "retrain", "rollback", "warn", "hold", "keep", "taken"
 ]
 _log = logging.getLogger("driftwheel.flows")
 
-_ACCEPTS: dict[str, tuple[State, ...]] = {
-    "collect": ("requested", "collecting"),
-    "train": ("training",),
-    "deploy": ("deploying",),
-}
 _TICK = 0.05
 """Seconds between which the kernel tells when processes began, and what adding to large numbers takes from them."""
 _UNHEARD = timedelta(days=1)
 """How long a run on another host that never said that it is there may still be at its beginning, or at its end."""
-_WORKS: dict[str, State] = {"collect": "collecting", "train": "training", "deploy": "deploying"}
 
 
 @dataclass(frozen=True)
@@ -228,7 +221,7 @@ def at_work(name: str, job: Job) -> Iterator[Stage]:
     if job.turn is not None:  # a turn keeps the instant it was requested for
         job = job.moved(job.database.turn(job.turn).as_of)
     try:
-        with present(job), Stage(job, name, _ACCEPTS[name], _WORKS[name], str(flow_run.id)) as stage:
+        with present(job), Stage(job, name, str(flow_run.id)) as stage:
             if stage.before is not None and stage.before.tracking_run:
                 job.registry().fail_orphan(stage.before.tracking_run)
             refuse_future(job.as_of, job.name)  # a clock was ahead when the turn was opened: it ends here

@@ -16,7 +16,7 @@ import httpx
 from expectations.durations import spoken
 from expectations.errors import DriftwheelError
 from flows.asking import acknowledge, asked, this_person
-from flows.open_turns import STATES, turn_for
+from flows.open_turns import NEED_A_TURN, turn_for
 from flows.page.answers import Deployed
 from flows.page.servers import Servers
 from infra.settings import Settings
@@ -161,7 +161,7 @@ class Doing:
 
     async def _run(self, flow: str, usecase: str, deployed: Mapping[str, Deployed]) -> str:
         parameters = {"usecase": usecase}
-        if flow in STATES:
+        if flow in NEED_A_TURN:
             now = datetime.now(UTC)
             parameters["turn_id"] = await asyncio.to_thread(turn_for, self._settings, flow, usecase, now)
         return f"run {await self._servers.start(deployed[flow], parameters)}"

@@ -10,6 +10,7 @@ from flows.page.known import Known
 from flows.page.measured import Glimpse
 from tasks.stores.findings import Finding
 from tasks.stores.glances import Working
+from tasks.stores.stages import STAGES, stage_at
 
 Tone = Literal["good", "worse", "bad", "busy", "unknown", "none"]
 SEVERITY_TONES: Mapping[str, Tone] = {"info": "unknown", "warning": "worse", "failure": "bad"}
@@ -45,7 +46,9 @@ class Going:
     standing: tuple[Finding, ...] = ()
 
 
-_WORKS = {"requested": "collecting", "collecting": "collecting", "training": "training", "deploying": "releasing"}
+def _doing(turn: Working) -> str:
+    stage = stage_at(turn.state)
+    return STAGES[stage].words if stage else turn.state
 
 
 def state_of(known: Known, windows: Sequence[Glimpse], going: Going) -> State:
@@ -62,7 +65,7 @@ def state_of(known: Known, windows: Sequence[Glimpse], going: Going) -> State:
     if wrong is not None and wrong.tone == "bad":
         return wrong
     if turn is not None and turn.open:
-        return State(_WORKS.get(turn.state, turn.state), "busy", f"a turn of {turn.cause} is under way")
+        return State(_doing(turn), "busy", f"a turn of {turn.cause} is under way")
     if going.busy:
         return State("at work", "busy", "a flow of it runs")
     if known.desired is not None and known.desired.candidate is not None and known.desired.candidate.mode != "prove":

@@ -22,11 +22,11 @@ from tasks.deciding.gaps import growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
 from tasks.monitoring.measuring import hold_against, say_unknown
 from tasks.stores.database import HELD
-from tasks.stores.events import RETRAIN_REQUESTED
 from tasks.stores.finding_kinds import describe
 from tasks.stores.findings import Found
 from tasks.stores.ledger import TRIAL, Entry
 from tasks.stores.places import Job
+from tasks.stores.stages import STAGES
 
 NOT_TAKEN_BACK = "not taken back"
 """What the ledger says of a release that was to be rolled back, where that could not be."""
@@ -383,7 +383,7 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
             database.post(
                 connection,
                 job.name,
-                RETRAIN_REQUESTED,
+                STAGES["collect"].event,
                 {"driftwheel.turn": turn, "driftwheel.cause": decision.cause},
                 {"turn_id": turn, "as_of": job.as_of.isoformat(), "decision": key},
                 deliver=job.announce,

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from tasks.stores.events import DATASET_READY, MODEL_PROMOTED, RETRAIN_REQUESTED
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
+from tasks.stores.stages import STAGES, stage_at
 from tasks.stores.turns import Turn
 
 SILENCE = timedelta(minutes=2)
@@ -28,9 +28,10 @@ def announce_stalled(job: Job) -> str | None:
     turn = job.database.stalled_turn(job.name, SILENCE)
     if turn is None or not job.announce:
         return None
-    event = {"requested": RETRAIN_REQUESTED, "collecting": RETRAIN_REQUESTED, "training": DATASET_READY}.get(
-        turn.state, MODEL_PROMOTED
-    )
+    waits_for = stage_at(turn.state)
+    if waits_for is None:
+        return None
+    event = STAGES[waits_for].event
     with job.database.transaction() as connection:
         if job.database.announced(connection, turn.id, event) >= MAX_ANNOUNCEMENTS:
             _give_up(job, connection, turn)

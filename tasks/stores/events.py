@@ -8,9 +8,6 @@ from tasks.stores.database import Database
 from tasks.stores.flow_server import flow_server
 from tasks.stores.retries import repeated, server_error
 
-RETRAIN_REQUESTED = "driftwheel.retrain.requested"
-DATASET_READY = "driftwheel.dataset.ready"
-MODEL_PROMOTED = "driftwheel.model.promoted"
 _TIMEOUT = 10.0
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
 from tasks.stores import tables
+from tasks.stores.stages import OPEN
 from tasks.stores.transactions import Transactions
-from tasks.stores.turns import OPEN
 
 _LISTED = (
     tables.ledger.c.id,

@@ -23,6 +23,8 @@ from sqlalchemy import (
     text,
 )
 
+from tasks.stores.stages import OPEN
+
 metadata = MetaData()
 
 
@@ -42,6 +44,7 @@ class _Instant(TypeDecorator[datetime]):
 
 
 _instant = _Instant()
+_is_open = text("state IN ({})".format(",".join(f"'{state}'" for state in OPEN)))
 
 use_cases = Table(
     "use_cases",
@@ -75,8 +78,8 @@ turns = Table(
         "one_open_turn",
         "usecase",
         unique=True,
-        sqlite_where=text("state IN ('requested','collecting','training','deploying')"),
-        postgresql_where=text("state IN ('requested','collecting','training','deploying')"),
+        sqlite_where=_is_open,
+        postgresql_where=_is_open,
     ),
 )
 measurements = Table(

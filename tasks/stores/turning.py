@@ -16,7 +16,8 @@ from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
 from tasks.stores.pulses import Lease
-from tasks.stores.turns import OPEN, State, Turn
+from tasks.stores.stages import OPEN, STAGES, State, stage_at
+from tasks.stores.turns import Turn
 
 
 def owner_name(flow_run: str | None) -> str:
@@ -38,18 +39,12 @@ class Stage(AbstractContextManager["Stage"]):
     ----------
     job : Job
     name : str
-        For the ledger: collect, train or deploy.
-    accepts : tuple of State
-        States of the turn this stage may begin from (its own state among them: a rerun after a crash).
-    works : State
-        The turn's state while it works.
+        Of `STAGES`.
     """
 
-    def __init__(
-        self, job: Job, name: str, accepts: tuple[State, ...], works: State, flow_run: str | None = None
-    ) -> None:
+    def __init__(self, job: Job, name: str, flow_run: str | None = None) -> None:
         self.job, self.name = job, name
-        self._accepts, self._works, self._flow_run = accepts, works, flow_run
+        self._of, self._flow_run = STAGES[name], flow_run
         self._owner = owner_name(flow_run)
         self._lease: Lease | None = None
         self._finished = False
@@ -59,7 +54,7 @@ class Stage(AbstractContextManager["Stage"]):
     def __enter__(self) -> Stage:
         if self.job.turn is not None:
             database = self.job.database
-            self.before = database.claim(self.job.turn, self._accepts, self._works, self._owner, self._flow_run)
+            self.before = database.claim(self.job.turn, self._of.accepts, self._of.works, self._owner, self._flow_run)
             self._lease = Lease(database, self.job.turn, self._owner)
             self._lease.__enter__()
         return self
@@ -93,12 +88,11 @@ class Stage(AbstractContextManager["Stage"]):
         evidence: dict[str, Any],
         *,
         product: dict[str, Any] | None = None,
-        event: str | None = None,
         found: Found | None = None,
         over: Sequence[str] = (),
         key: str | None = None,
     ) -> None:
-        """End the stage: the turn's next state, a ledger entry, an event for the next stage, findings.
+        """End the stage: the turn's next state, a ledger entry, the event that starts the next stage, findings.
 
         Parameters
         ----------
@@ -136,11 +130,12 @@ class Stage(AbstractContextManager["Stage"]):
                 over = (*over, "approval")
             for each in over:
                 job.database.resolve(connection, job.name, each, summary, job.as_of)
-            if event is not None and job.turn is not None and state in OPEN:
+            following = stage_at(state)
+            if following is not None and job.turn is not None:
                 job.database.post(
                     connection,
                     job.name,
-                    event,
+                    STAGES[following].event,
                     {"driftwheel.turn": job.turn, "driftwheel.cause": cause},
                     {
                         "turn_id": job.turn,

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -15,10 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from expectations.errors import TurnTakenError
 from tasks.stores import tables
 from tasks.stores.plain import to_json
+from tasks.stores.stages import OPEN, State
 from tasks.stores.transactions import Transactions
 
-State = Literal["requested", "collecting", "training", "deploying", "done", "refused", "held", "failed"]
-OPEN: tuple[State, ...] = ("requested", "collecting", "training", "deploying")
 LEASE = timedelta(seconds=8)
 """How long a stage may be silent before another may take its turn over."""
 

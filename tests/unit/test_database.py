@@ -15,6 +15,7 @@ from tasks.stores.engines import close_engines
 from tasks.stores.ledger import Entry
 from tasks.stores.migrations import TABLE
 from tasks.stores.releases import Releases, Served
+from tasks.stores.stages import OPEN, STAGES, stage_at, stages_from
 from tests.conftest import instant
 
 NOW = instant("2013-03-01")
@@ -27,6 +28,20 @@ def request(database: Database, usecase: str = "x") -> str | None:
 
 def entry(name: str = "x/1") -> Entry:
     return Entry(name, "x", NOW, "decision", "keep", "none", "nothing", {"a": 1})
+
+
+def test_a_turn_goes_from_stage_to_stage_and_each_of_its_states_is_of_one() -> None:
+    assert OPEN == ("requested", "collecting", "training", "deploying")
+    each = list(STAGES.values())
+    assert [stage.then for stage in each] == [*(stage.works for stage in each[1:]), "done"]
+    assert len({stage.event for stage in each}) == len(each)
+    assert [stages_from(state) for state in ("requested", "training", "deploying", "done")] == [
+        ["collect", "train", "deploy"],
+        ["train", "deploy"],
+        ["deploy"],
+        [],
+    ]
+    assert [stage_at(state) for state in (*OPEN, "failed")] == ["collect", "collect", "train", "deploy", None]
 
 
 def test_a_use_case_has_one_open_turn(database: Database) -> None:
@@ -128,11 +143,11 @@ def test_a_home_of_before_versions_without_an_index_gets_it(database: Database) 
 
 def test_events_wait_for_a_server_that_is_away(database: Database) -> None:
     with database.transaction() as connection:
-        database.post(connection, "x", events.RETRAIN_REQUESTED, {"driftwheel.turn": "t"}, {"turn_id": "t"})
-        database.post(connection, "x", events.DATASET_READY, {}, {}, deliver=False)
+        database.post(connection, "x", STAGES["collect"].event, {"driftwheel.turn": "t"}, {"turn_id": "t"})
+        database.post(connection, "x", STAGES["train"].event, {}, {}, deliver=False)
     with pytest.raises(UnreachableError, match="wait in the outbox"):
         events.flush(database, "http://127.0.0.1:9/api")
-    assert [event.name for event in database.unsent()] == [events.RETRAIN_REQUESTED]
+    assert [event.name for event in database.unsent()] == [STAGES["collect"].event]
 
 
 def test_a_desired_state_is_replaced_whole_and_the_same_again_is_none(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def concluded(job: Job, as_of: str, turn: str | None = None):
     from flows.conclusions import conclude_collection
 
     at = Job(job.usecase, job.places, instant(as_of), turn)
-    with Stage(at, "collect", ("requested", "collecting"), "collecting") as stage:
+    with Stage(at, "collect") as stage:
         collected = collect_sources(at.usecase, at.lake, at.as_of, b"k")
         return conclude_collection(stage, collected, clean_batches(at.usecase, at.lake))
 
@@ -231,10 +231,10 @@ def test_a_turn_that_ends_waits_for_no_person(job: Job, state: State) -> None:
     with job.database.transaction() as connection:
         turn = job.database.request_turn(connection, job.name, "decay", job.as_of)
         job.database.record(connection, describe(job.name, "approval", "warning", "version 2 waits"), job.as_of)
-    with Stage(job, "collect", ("requested",), "collecting") as stage:
+    with Stage(job, "collect") as stage:
         stage.finish("failed", "held", "quality", "this one was of no turn", {}, key="other")
     assert waits()
-    with Stage(Job(job.usecase, job.places, job.as_of, turn), "collect", ("requested",), "collecting") as stage:
+    with Stage(Job(job.usecase, job.places, job.as_of, turn), "collect") as stage:
         stage.finish(state, state, "x", "it ended", {})
     assert not waits()
 
