@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,11 @@ from tasks.evaluation.causes.explaining import explain
 from tasks.evaluation.causes.model import Causes, unknown
 from tasks.evaluation.causes.rows import Rows, row_loss
 from tasks.evaluation.interval import in_time
-from tasks.monitoring.measuring import Measurement
+from tasks.monitoring.measuring import REFERENCE, Measurement
 from tasks.stores.lake import Known, Lake
 
 MAX_ROWS = 20_000
 """Rows of either period that are looked at; of more, every k-th in time."""
-REFERENCE = timedelta(days=400)
-"""How far back earlier windows are taken from: a year, and the same season in it."""
 
 
 def explain_window(

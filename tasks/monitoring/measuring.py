@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +32,9 @@ from tasks.evaluation.sketches import references_from_dict
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
 from tasks.stores.lake import Known, Lake
 
+REFERENCE = timedelta(days=400)
+"""How far back rows and earlier windows are taken from to hold a window against: a year, and the same season in it."""
+
 
 @dataclass(frozen=True)
 class Realised:
@@ -46,7 +49,7 @@ class Realised:
     low, high : float or None
         Bounds of `value`, 95 %, by resampling blocks of time.
     baselines : dict of str to float
-        What each baseline (`tasks.evaluation.baselines`) reaches on the same rows.
+        What each baseline (`tasks.evaluation.baselines`) reaches on the same rows, by the labels of the year before.
     """
 
     metric: str
@@ -394,7 +397,9 @@ def _beside(
     """Put its interval and what needs no model beside each value that is known."""
     clock = spec.time_column
     blocks = time_blocks(*in_time(times, spec))
-    labelled = known.labelled(columns=[clock, spec.label.column])
+    first: datetime | None = times.min()  # type: ignore[assignment] # instants
+    since = None if first is None or spec.clock is None else spec.label_delay.after(first, -1) - REFERENCE
+    labelled = known.labelled(columns=[clock, spec.label.column], since=since)
     if spec.clock is None:  # of a row that is asked about it may be there already; what the champion learnt, was
         labelled = labelled.filter(pl.col(clock) <= manifest.cutoff)
     said = predict_baselines(labelled, times.alias(clock).to_frame(), spec, manifest.classes)

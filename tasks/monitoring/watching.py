@@ -12,10 +12,10 @@ from typing import Any
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests
-from tasks.monitoring.explaining import REFERENCE, explain_window
+from tasks.monitoring.explaining import explain_window
 from tasks.monitoring.findings import note_parts, note_silence, note_strays, note_unseen, note_unusable
 from tasks.monitoring.looking import PATIENCE, look
-from tasks.monitoring.measuring import Measurement, measure
+from tasks.monitoring.measuring import REFERENCE, Measurement, measure
 from tasks.monitoring.served import ServedWindow
 from tasks.monitoring.watermarks import keep_watermark
 from tasks.stores.pinned import PinnedLake

@@ -32,7 +32,7 @@ from tasks.collection.collecting import collect_sources
 from tasks.deciding.triggers.drift import Drift
 from tasks.deciding.triggers.estimated import Estimated
 from tasks.deciding.triggers.schedule import Schedule
-from tasks.monitoring import deciding, harvesting, parting, reporting, rising, watching
+from tasks.monitoring import deciding, harvesting, measuring, parting, reporting, rising, watching
 from tasks.monitoring.findings import note_unmatched
 from tasks.stores.alerts import Channel, deliver
 from tasks.stores.finding_kinds import describe
@@ -250,6 +250,20 @@ def test_a_loss_waits_for_labels_that_come_late(job: Job) -> None:
     assert rising.watch_loss(early) is None
     assert "rising" not in [each.action for each in job.database.entries(job.name)]
     assert job.database.marked(job.name, "loss_stream") is None  # nothing was looked at: the first hour waits
+
+
+def test_baselines_know_the_year_before_and_nothing_older(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    served(job, "2011-04-01", "2011-05-01")
+    monkeypatch.setattr(measuring, "REFERENCE", timedelta(days=3))
+    (found,) = watching.measure_windows(job)
+    labels = job.known.labelled(columns=["time", "bikers"], since=instant("2011-03-28"), until=instant("2011-06-01"))
+    rows = labels.filter(pl.col("time").is_between(instant("2011-04-01"), instant("2011-05-01"), "left"))
+    delay = job.usecase.spec.label_delay.after(rows["time"].min(), -1)
+    before = labels.filter((pl.col("time") <= delay) & (pl.col("time") >= delay - timedelta(days=3)))
+    off = rows["bikers"] - before["bikers"].mean()
+    assert found.realised[0].metric in ("mae", "rmse")
+    expected = off.abs().mean() if found.realised[0].metric == "mae" else (off**2).mean() ** 0.5
+    assert found.realised[0].baselines["constant"] == pytest.approx(expected, rel=0.02)
 
 
 def test_a_baseline_that_is_better_is_said(job: Job) -> None:

@@ -16,7 +16,7 @@ from tasks.bundles.bundle import EXPECTED, load_bundle, seal
 from tasks.evaluation.estimates.estimating import estimate
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.estimates.learning import learn_expectation
-from tasks.evaluation.estimates.levels import Earlier
+from tasks.evaluation.estimates.levels import MAX_WINDOWS, Earlier
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.plain import to_json
 from tests.unit.test_training import released, rows
@@ -128,6 +128,19 @@ def test_a_share_lies_between_nothing_and_all(metric: str) -> None:
     jumping = [Earlier("b", 1.0, 9.0 ** (-1) ** place) for place in range(4)]
     found = estimate(metric, BINARY, said, matrix, label * np.nan, champion="b", earlier=jumping)
     assert 0.0 <= found.low <= found.value <= found.high <= 1.0
+
+
+def test_the_newest_hundred_windows_set_it() -> None:
+    said, label, matrix = measured(500, 5)
+    nothing = np.full(len(label), np.nan)
+    newest = [Earlier("b", 1.0, 1.0 + 0.01 * (place % 7)) for place in range(MAX_WINDOWS)]
+    older = [Earlier("b", 1.0, 50.0)] * 30
+
+    def estimated(earlier: list[Earlier]) -> object:
+        return estimate("rmse", NUMBERS, said, matrix, nothing, champion="b", earlier=earlier)
+
+    assert estimated([*older, *newest]) == estimated(newest)
+    assert estimated([*newest, *older]) != estimated(newest)
 
 
 def test_the_same_seed_gives_the_same_and_another_a_little_else() -> None:
