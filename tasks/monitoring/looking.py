@@ -66,7 +66,7 @@ def look(job: Job, lake: Lake) -> Look:
     """Look at the predictions of the lake, as far as they were not looked at before."""
     spec, as_of, kept = job.usecase.spec, job.as_of, kept_watermark(job)
     basis = _basis(job, lake, kept)
-    if kept is not None and not kept.holds(basis.now):
+    if kept is not None and not kept.holds(basis.now, int(basis.fresh.select(pl.len()).collect().item())):
         kept = None
         basis = _basis(job, lake, kept)
     fresh, cutoffs = basis.fresh, basis.cutoffs

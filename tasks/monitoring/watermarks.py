@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
@@ -19,9 +18,6 @@ from expectations.windows import Grid
 from tasks.monitoring.served import Strays
 from tasks.stores.lake import HARVEST, Lake
 from tasks.stores.places import Job
-
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
 
 _NAME = "predictions_seen"
 """Of the mark in the platform database."""
@@ -76,8 +72,8 @@ class Watermark:
         How windows are cut.
     harvest : int
         Number of the newest harvest that was seen.
-    unnumbered : int
-        Rows from before harvests were numbered.
+    rows : int
+        How many were seen.
     as_of : datetime
         Windows that were closed then were looked at.
     cutoffs : mapping of str to datetime or None
@@ -89,15 +85,22 @@ class Watermark:
     table: str
     windows: str
     harvest: int
-    unnumbered: int
+    rows: int
     as_of: datetime
     cutoffs: Mapping[str, datetime | None]
     learnt: tuple[Strays, ...] = ()
     asked: Asked = Asked()
 
-    def holds(self, now: Watermark) -> bool:
-        """Whether what it says is still so, where the table is as another one says."""
-        same = (self.table, self.windows, self.unnumbered) == (now.table, now.windows, now.unnumbered)
+    def holds(self, now: Watermark, fresh: int) -> bool:
+        """Whether what it says is still so, where the table is as another one says.
+
+        Parameters
+        ----------
+        fresh : int
+            Rows of harvests since. The others must be as many as were seen: none came without a number, and none was
+            erased.
+        """
+        same = (self.table, self.windows, self.rows) == (now.table, now.windows, now.rows - fresh)
         return same and self.harvest <= now.harvest and self.cutoffs.items() <= now.cutoffs.items()
 
 
@@ -120,19 +123,10 @@ def present_watermark(lake: Lake, windows: str, as_of: datetime, cutoffs: Mappin
     table = lake.open("predictions", whole=True)
     if table is None:
         raise TypeError("no table of predictions")
-    newest, unnumbered = _numbers(table)
-    return Watermark(str(table.metadata().id), windows, newest, unnumbered, as_of, cutoffs)
-
-
-def _numbers(table: DeltaTable) -> tuple[int, int]:
-    """Return the number of the newest harvest, and how many rows have none."""
     files = pl.DataFrame(table.get_add_actions(flatten=True))
+    newest = files[f"max.{HARVEST}"].max() if f"max.{HARVEST}" in files.columns else None
     rows = int(files["num_records"].sum())
-    newest, missing = f"max.{HARVEST}", f"null_count.{HARVEST}"
-    if newest not in files.columns:
-        return 0, rows
-    without = files.select(pl.coalesce(missing, "num_records").sum()).item()
-    return int(files[newest].max() or 0), int(without)  # type: ignore[arg-type] # numbers
+    return Watermark(str(table.metadata().id), windows, int(newest or 0), rows, as_of, cutoffs)  # type: ignore[arg-type] # a number
 
 
 def merged(known: Iterable[Strays], found: Iterable[Strays]) -> list[Strays]:
