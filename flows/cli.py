@@ -13,6 +13,7 @@ from flows.commands import (
     backups,
     containers,
     deciding,
+    evidence,
     flow_runs,
     forget,
     keys,
@@ -51,7 +52,7 @@ for _command in (
     *(flow_runs.run, flow_runs.replay, flow_runs.score, flow_runs.report),
     *(deciding.backtest, deciding.decide),
     *(versions.promote, versions.deploy, versions.rollback),
-    *(keys.keys, ledger.why, rows.rows, quarantine.quarantine, forget.forget, alert.alert),
+    *(keys.keys, ledger.why, evidence.evidence, rows.rows, quarantine.quarantine, forget.forget, alert.alert),
 ):
     main.add_command(_command)
 

@@ -3,7 +3,7 @@
 A model is judged on the rows before the use case's start, its intervals are learnt on its holdout, and its refit
 predicts each later window, frozen; or (`fresh`) it is trained anew for each window.
 
-Run it as ``python -m tests.benchmarks.intervals flights bikes``; folders of use cases are taken as well as names.
+Run it as ``python tests/benchmarks/intervals.py flights bikes``; folders of use cases are taken as well as names.
 """
 
 from __future__ import annotations

@@ -169,6 +169,11 @@ AS = {
 """Commands that are typed with, or as, another one."""
 STACK, VAULT, CI = "tests/containers/test_stack.py", "tests/containers/test_vault.py", ".ci/run"
 ELSEWHERE = {
+    "driftwheel evidence USECASE": ("tests/unit/test_evidence.py", 'ask("evidence", "rentals")'),
+    "driftwheel evidence USECASE --verify FOLDER": (
+        "tests/unit/test_evidence.py",
+        'ask("evidence", "rentals", "--verify", str(folder))',
+    ),
     "driftwheel quarantine USECASE list": ("tests/unit/test_quarantine.py", 'call("list")'),
     "driftwheel quarantine USECASE replay": ("tests/unit/test_quarantine.py", 'call("replay")'),
     "driftwheel quarantine USECASE release --reason EXPECTATION": (
@@ -220,7 +225,7 @@ ELSEWHERE = {
 """Commands that need an engine, a registry or an hour: the test (or what CI runs) that runs them, and its words."""
 BY_HAND = {
     f"make bench{each}"
-    for each in ("", "-causes", "-estimates", "-judgement", "-new", "-policies", "-serving", "-streams")
+    for each in ("", "-causes", "-estimates", "-intervals", "-judgement", "-new", "-policies", "-serving", "-streams")
 }
 """Measurements, of minutes; that make knows them, and that what they run is there, is all that is tested."""
 
