@@ -48,16 +48,11 @@ class Checkpoints:
         found: dict[str, Any] = torch.load(self.path, weights_only=True)
         return found
 
-    def write(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Write the state at once, whole or not at all; not again within a second."""
-        if self.path is None or time.monotonic() - self._written < _SECONDS:
+    def write(self, state: Callable[[], dict[str, Any]], *, ended: bool = False) -> None:
+        """Write the state at once, whole or not at all; not again within a second, but for the last."""
+        if self.path is None or not (ended or time.monotonic() - self._written >= _SECONDS):
             return
         beside = self.path.with_suffix(".new")
         torch.save(state(), beside)
         beside.replace(self.path)
         self._written = time.monotonic()
-
-    def forget(self) -> None:
-        """Remove what was written: the fit has ended."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)

@@ -180,6 +180,18 @@ def _epochs(
             report(epoch, curve)
     curves = list(found["curves"]) if found is not None else []
     measure, schedule = loss(), recipe.scheduled
+
+    def known() -> dict[str, Any]:
+        return {
+            "state": vars(state),
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "generator": generator.get_state(),
+            "random": torch.get_rng_state(),
+            "best": best,
+            "curves": curves,
+        }
+
     while state.epoch < recipe.epochs and not _over(recipe, state, checks):
         state.epoch += 1
         train_loss, rate = _epoch(recipe, network, data, optimizer, loss, generator, state)
@@ -193,19 +205,9 @@ def _epochs(
         if checks is None:
             state.best_epoch = state.epoch
         curves.append(curve)
-        kept.write(
-            lambda: {
-                "state": vars(state),
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "generator": generator.get_state(),
-                "random": torch.get_rng_state(),
-                "best": best,  # noqa: B023 - called at once
-                "curves": curves,
-            }
-        )
+        kept.write(known)
         report(state.epoch, curve)
-    kept.forget()
+    kept.write(known, ended=True)  # what comes after it may be killed, too
     return state, best
 
 

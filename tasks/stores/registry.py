@@ -186,6 +186,15 @@ class Registry:
         with self._reach():
             self._client.log_batch(run, metrics=[Metric(key, value, stamp, step) for key, value in metrics.items()])
 
+    def log_points(self, run: str, points: Sequence[tuple[str, float, int, float]]) -> None:
+        """Log points of curves while they grow: name, value, step, and seconds since 1970."""
+        from mlflow.entities import Metric
+
+        values = [Metric(name, value, int(at * 1000), step) for name, value, step, at in points]
+        with self._reach():
+            for start in range(0, len(values), 1000):
+                self._client.log_batch(run, metrics=values[start : start + 1000])
+
     def log_trial(
         self,
         parent: str,

@@ -27,6 +27,7 @@ from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
 from tasks.stores.progress import Pace, doing, part
+from tasks.training.live import send
 from tasks.training.searching import Attempt, search
 
 
@@ -227,7 +228,9 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     for position, candidate in enumerate(candidates):
         name = candidate.family if candidate.family not in contest else f"{candidate.family}-{position}"
 
-        report = follow(candidate, curves, name, f"candidate {position + 1} of {len(candidates)}, {name}")
+        report = follow(
+            candidate, curves, name, live=True, what=f"candidate {position + 1} of {len(candidates)}, {name}"
+        )
         fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
         prediction = fitted.predict(valid.matrix)
         value = score(metric, Scored(valid.label, prediction, spec.threshold))
@@ -321,7 +324,9 @@ def _fit_uncalibrated(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Tra
     return Trained(program, fitted, train.classes, curves)
 
 
-def follow(recipe: Family, curves: MutableMapping[str, list[float]], name: str, what: str) -> Report:
+def follow(
+    recipe: Family, curves: MutableMapping[str, list[float]], name: str, what: str, *, live: bool = False
+) -> Report:
     """Return what keeps the curves of a fit, and says how far it is."""
     done, rounds = count(1), recipe.length
     pace, most = Pace(rounds or 0), "at most " if recipe.stops_early else ""
@@ -330,6 +335,8 @@ def follow(recipe: Family, curves: MutableMapping[str, list[float]], name: str, 
         for key, value in values.items():
             curves.setdefault(f"{name}/{key}", []).append(value)
         number = next(done)
+        if live:
+            send(name, number - 1, values)
         doing(f"{what}, round {number}" + (f" of {most}{rounds}{pace.left(number)}" if rounds else ""))
 
     return report

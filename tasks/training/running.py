@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tasks.training.cross_validation import fold_statistics
 from tasks.training.evaluating import evaluated, flat
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
 from tasks.training.learning import decisive_metric
+from tasks.training.live import Curves, sending
 from tasks.training.packing import pack, training_rows
 from tasks.training.searching import Attempt
 
@@ -135,13 +137,13 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
             "training",
         )
         rows = _rows(job, selected.table.version)
+        live, digest, refitted = Curves(partial(registry.log_points, run)), None, None
         with keeping(job.places.unfinished / job.name):
-            judged = evaluated(judge(rows, spec, champion), rows, spec)
-        digest = None
-        refitted = None
-        if judged.judgement.outcome == "passed":
-            refitted = refit(rows, spec, judged)
-            judged = _agreed(judged, refitted, spec.evaluation.agreement)
+            with sending(live):
+                judged = evaluated(judge(rows, spec, champion), rows, spec)
+            if judged.judgement.outcome == "passed":
+                refitted = refit(rows, spec, judged)
+                judged = _agreed(judged, refitted, spec.evaluation.agreement)
         if refitted is not None and judged.judgement.outcome == "passed":
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "bundle"
@@ -164,7 +166,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
                 job.releases.add(job.name, folder, digest)
         doing("recording the run in MLflow")
         challenger = Challenger(judged.judgement, digest, run, champion.digest if champion else None)
-        _record(job, challenger, judged, refitted)
+        _record(job, challenger, judged, refitted, live.names)
     except UnreachableError:  # to tell MLflow, too, would wait once more; whoever takes the turn next fails the run
         raise
     except BaseException:
@@ -207,7 +209,9 @@ def _record_trials(job: Job, run: str, attempts: Sequence[Attempt], metric: str)
         )
 
 
-def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | None) -> None:
+def _record(
+    job: Job, challenger: Challenger, judged: Judged, refitted: Refit | None, sent: Collection[str] = ()
+) -> None:
     registry, judgement = job.registry(), challenger.judgement
     params: dict[str, object] = {"outcome": judgement.outcome, "as_of": job.as_of.isoformat()}
     metrics = {f"holdout_{name}": value for name, value in judgement.metrics.items()}
@@ -231,6 +235,7 @@ def _record(job: Job, challenger: Challenger, judged: Judged, refitted: Refit | 
         params |= {f"recipe.{key}": value for key, value in judged.trained.recipe.model_dump(mode="json").items()}
         metrics |= {f"contest_{name}": value for name, value in judged.trained.contest.items()}
         curves = {name.replace("/", "_"): values for name, values in judged.trained.curves.items()}
+        curves = {name: values for name, values in curves.items() if name not in sent}
     curves |= {f"fold_{name}": values for name, values in judged.folds.items()}
     metrics |= fold_statistics(judged.folds, job.usecase.spec)
     registry.log(
