@@ -55,7 +55,7 @@ TRAFFIC = (
 )
 ASK = """curl -s http://127.0.0.1:8080/pumps/invocations -H 'content-type: application/json' -d '{"dataframe_records":
   [{"time": "2024-02-01T10:00:00Z", "pump": "north", "pressure": 5.1, "vibration": 1.9}]}'"""
-INFER = """curl -s http://127.0.0.1:8080/v2/models/pumps/infer -d '{"inputs": [
+INFER = """curl -s http://127.0.0.1:8080/v2/models/pumps/infer -H 'content-type: application/json' -d '{"inputs": [
   {"name": "time", "shape": [1], "datatype": "BYTES", "data": ["2024-02-01T10:00:00Z"]},
   {"name": "pump", "shape": [1], "datatype": "BYTES", "data": ["north"]},
   {"name": "pressure", "shape": [1], "datatype": "FP64", "data": [5.1]},
