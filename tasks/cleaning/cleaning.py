@@ -17,6 +17,7 @@ from tasks.stores.lake import BATCH, Lake, Version
 
 APPLICATION = "clean"
 REASONS = "_reasons"
+BETWEEN_REASONS = "; "
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
             for position in outcome.failing:
                 reasons[int(position)].append(outcome.name)
     failing = sorted(reasons)
-    apart = waiting[failing].with_columns(pl.Series(REASONS, ["; ".join(reasons[p]) for p in failing], dtype=pl.String))
+    apart = waiting[failing].with_columns(
+        pl.Series(REASONS, [BETWEEN_REASONS.join(reasons[p]) for p in failing], dtype=pl.String)
+    )
     if set_apart > done:  # a run that was killed before it wrote the rest
         known = lake.scan("quarantine").filter(pl.col(BATCH) > done).select(*spec.keys, BATCH).collect()
         apart = apart.join(known, on=[*spec.keys, BATCH], how="anti", maintain_order="left")

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import polars as pl
 
 from expectations.errors import TurnTakenError
 from expectations.loading import LoadedUseCase
-from tasks.cleaning.cleaning import APPLICATION, REASONS, say
+from tasks.cleaning.cleaning import APPLICATION, BETWEEN_REASONS, REASONS, say
 from tasks.cleaning.repair import repair
 from tasks.cleaning.suite import validate
 from tasks.preprocessing.conditions import condition
@@ -28,7 +28,6 @@ from tasks.stores.ledger import Entry
 
 _RELEASE = "release"
 _NOTE = "driftwheel.released"
-_BETWEEN = "; "
 _JUDGED: tuple[Literal["raw", "clean"], ...] = ("raw", "clean")
 
 
@@ -81,6 +80,13 @@ class Released:
     batches: tuple[int, ...] = ()
 
 
+class _Chosen(NamedTuple):
+    """Waiting rows that are to go on; none do where a batch they came with breaks an expectation as a whole."""
+
+    rows: pl.DataFrame
+    held: tuple[str, ...] = ()
+
+
 def list_reasons(usecase: LoadedUseCase, lake: Lake) -> list[Reason]:
     """Sum up the quarantine by the expectations that were broken, the most frequent first."""
     if lake.version("quarantine") is None:
@@ -90,7 +96,7 @@ def list_reasons(usecase: LoadedUseCase, lake: Lake) -> list[Reason]:
     with lake.reading("quarantine"):
         apart = lake.scan("quarantine").select(*keys, BATCH, REASONS).collect()
     beside = apart.join(waits, on=[*keys, BATCH], how="left").sort(BATCH, *keys)
-    each = beside.with_columns(pl.col(REASONS).str.split(_BETWEEN)).explode(REASONS)
+    each = beside.with_columns(pl.col(REASONS).str.split(BETWEEN_REASONS)).explode(REASONS)
     found = each.group_by(REASONS).agg(
         pl.len().alias("rows"),
         pl.col("_found").fill_null(value=False).sum().alias("waiting"),
@@ -127,15 +133,15 @@ def release_rows(
         Whether nothing is written.
     """
 
-    def choose(waiting: pl.DataFrame) -> Released | pl.DataFrame:
+    def choose(waiting: pl.DataFrame) -> _Chosen:
         if batch is not None:
             waiting = waiting.filter(pl.col(BATCH) == batch)
         if reasons:
-            broken = pl.col(REASONS).str.split(_BETWEEN)
+            broken = pl.col(REASONS).str.split(BETWEEN_REASONS)
             waiting = waiting.filter(broken.list.set_difference(list(reasons)).list.len() == 0)
         if where is not None:
             waiting = condition(where, waiting.schema, "the table quarantine")(waiting.lazy()).collect()
-        return waiting
+        return _Chosen(waiting)
 
     return _let_go(usecase, lake, database, who, "released", choose, dry_run=dry_run)
 
@@ -149,22 +155,22 @@ def replay_rows(usecase: LoadedUseCase, lake: Lake, database: Database, who: str
         If the suite cannot be built.
     """
 
-    def choose(waiting: pl.DataFrame) -> Released | pl.DataFrame:
+    def choose(waiting: pl.DataFrame) -> _Chosen:
         if waiting.is_empty():
-            return waiting
+            return _Chosen(waiting)
         keys = list(usecase.spec.keys)
         batches = waiting[BATCH].unique()
         came = lake.collect("raw", lake.scan("raw").filter(pl.col(BATCH).is_in(batches.implode())))
         judged = came.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
         outcomes = validate(usecase, judged)
         if held := tuple(say(outcome, len(judged)) for outcome in outcomes if outcome.holds):
-            return Released(len(waiting), 0, len(waiting), held=held)
+            return _Chosen(waiting.clear(), held)
         failing: set[int] = set()
         for outcome in outcomes:
             if outcome.level == "row" and outcome.severity == "critical":
                 failing |= set(outcome.failing.tolist())
         failed = judged[sorted(failing)].select(*_keys_as(waiting, keys), BATCH)
-        return waiting.join(failed, on=[*keys, BATCH], how="anti", maintain_order="left")
+        return _Chosen(waiting.join(failed, on=[*keys, BATCH], how="anti", maintain_order="left"))
 
     return _let_go(usecase, lake, database, who, "replayed", choose, dry_run=dry_run)
 
@@ -175,7 +181,7 @@ def _let_go(
     database: Database,
     who: str,
     action: str,
-    choose: Callable[[pl.DataFrame], Released | pl.DataFrame],
+    choose: Callable[[pl.DataFrame], _Chosen],
     *,
     dry_run: bool,
 ) -> Released:
@@ -185,11 +191,11 @@ def _let_go(
         if not dry_run:
             enter_released(usecase, lake, database)  # what a run wrote that was killed before it said so
         waiting = _waiting(usecase, lake)
-        chosen = choose(waiting)
-        if isinstance(chosen, Released):
-            return chosen
+        chosen, held = choose(waiting)
+        if held:
+            return Released(len(waiting), 0, len(waiting), held=held)
         repaired, _ = repair(chosen.drop(REASONS), usecase.spec.cleaning, usecase.spec.keys)
-        reasons = Counter(each for row in chosen[REASONS] for each in row.split(_BETWEEN))
+        reasons = Counter(each for row in chosen[REASONS] for each in row.split(BETWEEN_REASONS))
         asked = len(waiting) if action == "replayed" else len(chosen)
         done = Released(
             asked,

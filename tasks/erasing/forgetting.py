@@ -25,7 +25,7 @@ from tasks.erasing.words import Words, strike_from_platform, strike_from_sqlite
 from tasks.stores.backups import backups_of
 from tasks.stores.harvest import harvest, seal_and_harvest
 from tasks.stores.journal import OPEN_SUFFIX
-from tasks.stores.lake import Lake
+from tasks.stores.lake import UPKEEP, Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
@@ -168,6 +168,7 @@ def _nobody_else(job: Job) -> Iterator[None]:
             if require_folder(lake).exists():
                 stack.enter_context(lake.alone("collection"))
                 stack.enter_context(lake.alone("cleaning"))
+                stack.enter_context(lake.alone(UPKEEP))  # files of a compaction at work would be removed under it
             if (job.places.journal / name).exists():
                 stack.enter_context(alone(job.places.journal / name / ".harvest", f"a harvest of {name}"))
         yield

@@ -12,7 +12,7 @@ from tasks.bundles.feedback import find_unmatched
 from tasks.monitoring.findings import note, note_unmatched
 from tasks.stores.harvest import Harvested, seal_and_harvest
 from tasks.stores.journal import unreadable
-from tasks.stores.lake import JOURNALED
+from tasks.stores.lake import TABLES
 from tasks.stores.places import Job
 from tasks.stores.service import Answers
 
@@ -52,7 +52,7 @@ def harvest_journal(job: Job) -> Harvested:
         note(job, f"unreadable/{path.name}", "unharvested", why, "unharvested", finding=finding)
         kept.add(finding)
     job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
-    for table in JOURNALED:
+    for table in TABLES:
         job.lake.compact(table)
     return harvested
 

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import unquote
 
 import polars as pl
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
 
 Table = Literal["raw", "clean", "quarantine", "predictions", "labels", "shadows"]
+TABLES: tuple[Table, ...] = get_args(Table)
 
 BATCH = "_batch"
 COLLECTED = "_collected"
@@ -68,11 +69,14 @@ JOURNALED: tuple[Table, ...] = ("predictions", "labels", "shadows")
 _FORGOTTEN = {
     # a segment is removed once it is committed; that it was is known so long, in case it was not removed after all
     "delta.setTransactionRetentionDuration": "interval 90 days",
-    # no training set refers to a version of such a table; whoever reads one has opened its files long before
-    "delta.deletedFileRetentionDuration": "interval 7 days",
     # each harvest is a version, and opening the newest looks at the names of all there are
     "delta.logRetentionDuration": "interval 7 days",
 }
+_UNREFERRED: tuple[Table, ...] = (*JOURNALED, "raw", "quarantine")
+"""Tables of which no training set refers to a version: whoever reads one has opened its files long before."""
+_MERGED_AWAY = {"delta.deletedFileRetentionDuration": "interval 7 days"}
+UPKEEP = "upkeep"
+"""Name of the work, one at a time, that removes files of a table."""
 _MANY, _SMALL, _MERGED = 48, 2**24, 2**26
 """So many files of less than so many bytes are merged, into files of so many bytes."""
 _ROW_GROUP = 50_000
@@ -80,7 +84,8 @@ _ROW_GROUP = 50_000
 
 
 def _settings_of(table: Table) -> dict[str, str]:
-    return {**_RETENTION, **(_FORGOTTEN if table in JOURNALED else {})}
+    more = {**(_FORGOTTEN if table in JOURNALED else {}), **(_MERGED_AWAY if table in _UNREFERRED else {})}
+    return {**_RETENTION, **more}
 
 
 #: deltalake writes below such a path and then fails to find it; an address of SQLite ends at a question mark.
@@ -409,10 +414,10 @@ class Lake:
         return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
     def compact(self, table: Table) -> int:
-        """Merge the many small files that harvests leave, and delete those that were merged a week ago.
+        """Merge the many small files that harvests and collections leave, and delete those that were merged a week ago.
 
-        Each harvest is a file, and a query opens all of them. Readers keep the version they opened; of two that compact
-        at once one does.
+        Each commit is a file, and a query opens all of them. Readers keep the version they opened; of two that compact
+        at once one does. Of the clean table nothing is deleted: training sets refer to its versions.
 
         Returns
         -------
@@ -422,7 +427,9 @@ class Lake:
         from deltalake import WriterProperties
         from deltalake.exceptions import CommitFailedError
 
-        with self.reading(table):
+        if self.open(table) is None:
+            return 0
+        with self.alone(UPKEEP), self.reading(table):
             handle = self.open(table)
             if handle is None:
                 return 0
@@ -436,6 +443,7 @@ class Lake:
             except CommitFailedError:
                 return 0
             handle.vacuum(dry_run=False)
+            handle.create_checkpoint()  # whoever opens it reads the log from here on
             return int(done["numFilesRemoved"])
 
     def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:

@@ -1,5 +1,6 @@
 """Rows are appended once, and nothing can be read before it may be known."""
 
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -169,14 +170,45 @@ def test_many_small_files_become_one_and_who_reads_meanwhile_reads_on(
     assert lake.compact("predictions") == 0
 
 
-def test_what_was_merged_a_week_ago_is_deleted(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("table", "left"), [("shadows", 1), ("raw", 1), ("quarantine", 1), ("clean", 3)])
+def test_what_was_merged_a_week_ago_is_deleted_unless_a_training_set_may_refer_to_it(
+    table: lake_module.Table, left: int, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lake_module, "_MANY", 2)
-    monkeypatch.setitem(lake_module._FORGOTTEN, "delta.deletedFileRetentionDuration", "interval 0 days")
+    monkeypatch.setitem(lake_module._MERGED_AWAY, "delta.deletedFileRetentionDuration", "interval 0 days")
     for at in range(2):
-        lake.append("shadows", rows(lake, 2), transactions={f"segment-{at}": 1})
-    assert lake.compact("shadows") == 2
-    assert len(list(Path(lake.address("shadows")).glob("*.parquet"))) == 1
-    assert lake.scan("shadows").collect().height == 4
+        lake.append(table, rows(lake, 2), transactions={f"segment-{at}": 1})
+    assert lake.compact(table) == 2
+    assert len(list(Path(lake.address(table)).glob("*.parquet"))) == left
+    assert lake.scan(table).collect().height == 4
+    if table == "clean":
+        assert lake.scan(table, version=1).collect().height == 4
+
+
+def test_versions_of_a_key_in_one_batch_keep_their_order_when_files_are_merged(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake_module, "_MANY", 2)
+    for batch in range(1, 60):
+        frame = pl.DataFrame({"k": [1] * 500, "value": range(500), BATCH: [batch] * 500})
+        lake.append("raw", frame, transactions={"collect": batch})
+    lake.compact("raw")
+    for (_,), one in lake.scan("raw").collect().group_by(BATCH, maintain_order=True):
+        assert one["value"].to_list() == list(range(500))
+
+
+def test_files_are_merged_only_while_nobody_removes_others(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake_module, "_MANY", 2)
+    for at in range(2):
+        lake.append("raw", rows(lake, 2), transactions={f"segment-{at}": 1})
+    merging = threading.Thread(target=lake.compact, args=("raw",))
+    with lake.alone(lake_module.UPKEEP):
+        merging.start()
+        merging.join(0.5)
+        assert merging.is_alive()
+        assert len(lake.open("raw").file_uris()) == 2
+    merging.join(30)
+    assert len(lake.open("raw").file_uris()) == 1
 
 
 def test_another_that_commits_while_a_table_is_widened_is_the_only_one(
