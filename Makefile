@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser picture
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser picture torture
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -60,6 +60,9 @@ test-containers: setup ## Run the tests on a real engine, as root (it is install
 
 test-fast: setup ## Run the tests that start no server
 	@$(BIN)/python -m pytest -m "not flow and not system" --ignore tests/containers --ignore tests/browser
+
+torture: setup ## Read 10,000 dirty files right, or be told how (five minutes; BESIDE=--beside: pandas and Polars, too)
+	@PYTHONPATH=. $(BIN)/python tests/torture/many.py --files 10000 $(BESIDE)
 
 test-pythons: ## Run the unit tests and properties on the other supported Pythons that are here, without torch
 	@$(MAKE) --no-print-directory --keep-going --jobs 2 $(addprefix test-python-,$(filter-out 3.11,$(PYTHONS)))

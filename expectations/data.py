@@ -99,6 +99,9 @@ class SourceContext(NamedTuple):
         collection, and numbers where a feature reads one.
     needed : set of str
         Columns, by its own names, that the use case reads. Others may be lacking.
+    exact : set of str
+        Undeclared columns, by its own names, whose texts tell things apart: keys and categories. They are numbers only
+        where that changes none of their texts.
     report : callable
         Takes a sentence about what was read in a way worth knowing.
     code : Code, optional
@@ -118,6 +121,7 @@ class SourceContext(NamedTuple):
     variables: Variables = NO_VARIABLES
     types: Mapping[str, ColumnType] = MappingProxyType({})
     needed: Set[str] = frozenset()
+    exact: Set[str] = frozenset()
     report: Callable[[str], None] = _silent
     code: Code | None = None
     files: FilesRead | None = None

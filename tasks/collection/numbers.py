@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import polars as pl
 
 _PADDED, _LONG = r"^[+-]?0[0-9]", r"^[+-]?[0-9]{16,}(?:\.0*)?$"
+
+_AFFIX, _SUFFIX = r"^([^0-9.,+\-eE\s]+)\s?[+-]?[\d.,]", r"\d\s?([^0-9.,+\-eE\s]+)$"
+"""A sign before or behind a number, as a source may declare it."""
+_THOUSANDS = ("", ",", ".", " ", "'", "\u00a0", "\u202f", "_")
+_TRIED = 1000
+"""Texts that notations are tried on."""
 
 EXACT = 2**53
 """Below which a float holds every whole number, and no other rounds to one."""
@@ -57,7 +64,7 @@ class Notation:
         """Read texts as whole numbers of 64 bits, exactly; what is none is missing."""
         return whole_numbers(self.plain(texts)).alias(texts.name)
 
-    def guess(self, texts: pl.Series, missing: tuple[str, ...]) -> pl.Series:
+    def guess(self, texts: pl.Series, missing: tuple[str, ...], *, exact: bool = False) -> pl.Series:
         """Read an undeclared column as the narrowest of integer, number and text that holds all of it.
 
         What a number would not give back is a text: 007, which is an identifier, and whole numbers that a float rounds.
@@ -67,7 +74,16 @@ class Notation:
         ----------
         missing : tuple of str
             What stands for a missing value where all others are numbers.
+        exact : bool
+            Whether it must be written as numbers are written here, to the letter: 1.10, +2 and 1e5 are texts then.
         """
+        found = self._guess(texts, missing)
+        if exact and found.dtype.is_numeric():
+            same = (found.cast(pl.String).eq(texts) & found.cast(pl.Float64).is_finite()) | found.is_null()
+            return found if same.all() else texts
+        return found
+
+    def _guess(self, texts: pl.Series, missing: tuple[str, ...]) -> pl.Series:
         if texts.null_count() == len(texts):
             return pl.Series(texts.name, [None] * len(texts), dtype=pl.Null)
         found = _narrowest(texts) if self == Notation() else None  # most are written so
@@ -81,14 +97,41 @@ class Notation:
         return texts if found is None else found.alias(texts.name)
 
     def advice(self, texts: pl.Series) -> str:
-        """Say what to declare where texts are numbers in another notation; nothing where they are not."""
-        text = texts.drop_nulls().str.strip_chars()
-        if not len(text):
+        """Say what to declare so that most of some texts are numbers; nothing where no notation makes them such."""
+        text = texts.drop_nulls().str.strip_chars().unique(maintain_order=True).head(_TRIED)
+        signs = [self.signs]
+        affixes = [each for each in text.str.extract(_AFFIX) if each] + [
+            each for each in text.str.extract(_SUFFIX) if each
+        ]
+        if affixes:
+            most = max(dict.fromkeys(affixes), key=affixes.count)
+            signs += [(*self.signs, most)] if most not in self.signs else []
+        tried = [
+            Notation(decimal, thousands, some)
+            for some in signs
+            for decimal in dict.fromkeys((self.decimal, ".", ","))
+            for thousands in dict.fromkeys((self.thousands, *_THOUSANDS))
+            if decimal != thousands
+        ]
+        read = {each: text.len() - each.numbers(text).null_count() for each in tried if each != self}
+        best = max(read.values(), default=0)
+        if not best:
             return ""
-        for option, shape in _ADVICE:
-            if text.str.contains(shape).all():
-                return option
-        return ""
+        changes = {each: self._changes(each) for each, count in read.items() if count == best}
+        fewest = min(len(each) for each in changes.values())
+        ways = list(dict.fromkeys(" and ".join(each) for each in changes.values() if len(each) == fewest))
+        if fewest == 1 and {'`decimal: ","`', '`thousands: ","`'} <= set(ways):
+            return 'these numbers have commas: declare `thousands: ","` or `decimal: ","` at the source'
+        return f"declare {ways[0]} at the source" + ": 5% is then 5" * ('`signs: ["%"]`' in ways[0])
+
+    def _changes(self, other: Notation) -> list[str]:
+        """Say in which fields another notation differs, as they are written in YAML."""
+        fields = [
+            (name, getattr(other, name))
+            for name in ("decimal", "thousands", "signs")
+            if getattr(other, name) != getattr(self, name)
+        ]
+        return [f"`{name}: {json.dumps(value, ensure_ascii=False)}`" for name, value in fields]
 
 
 def _narrowest(texts: pl.Series) -> pl.Series | None:
@@ -103,18 +146,6 @@ def _narrowest(texts: pl.Series) -> pl.Series | None:
             whole = whole_numbers(texts)
             return whole if whole.null_count() == texts.null_count() else None
     return None
-
-
-_GROUPS, _COMMAS = r"^[+-]?\d{1,3}(?:,\d{3})+$", r"^[+-]?\d*,\d+$"
-_ADVICE = (
-    ('these numbers have commas: declare `thousands: ","` or `decimal: ","` at the source', _GROUPS),
-    ('declare `decimal: ","` at the source', _COMMAS),
-    ('declare `thousands: ","` at the source', r"^[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?$"),
-    ('declare `decimal: ","` and `thousands: "."` at the source', r"^[+-]?\d{1,3}(?:\.\d{3})*(?:,\d*)?$"),
-    ('declare `decimal: ","` and `thousands: " "` at the source', r"^[+-]?\d{1,3}(?: \d{3})*(?:,\d*)?$"),
-    ('declare `signs: ["%"]` at the source: 5% is then 5', r"^[+-]?[\d.,]+ ?%$"),
-    ("declare the currency under `signs` at the source", r"^(?:[€$£¥] ?[+-]?[\d.,]+|[+-]?[\d.,]+ ?[€$£¥])$"),
-)
 
 
 def whole_numbers(texts: pl.Series) -> pl.Series:

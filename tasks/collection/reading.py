@@ -35,12 +35,15 @@ class Expected:
     labels : set of str
         Those that the label is made of: no value of theirs is taken for missing.
     keys : tuple of str
+    exact : set of str
+        Keys, columns that sources are joined by, and those that a feature reads as a category or a text.
     """
 
     types: Mapping[str, ColumnType] = field(default_factory=dict)
     needed: Set[str] = frozenset()
     labels: Set[str] = frozenset()
     keys: tuple[str, ...] = ()
+    exact: Set[str] = frozenset()
 
 
 def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> Expected:
@@ -67,7 +70,9 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> Expected:
     if label.arrived is not None:
         types[label.arrived] = "instant"
     labels = {label.column, *(label.expression.columns if label.expression else ())}
-    return Expected(types, set(needed_columns(spec)), labels, spec.keys)
+    texts = {column for column, kind in kinds.items() if kind == "text"}
+    told_apart = {column for column in exact | texts if column not in held or not held[column].is_numeric()}
+    return Expected(types, set(needed_columns(spec)), labels, spec.keys, told_apart)
 
 
 def needed_columns(spec: UseCase) -> list[str]:
@@ -171,7 +176,8 @@ def _read(
     known = dict(expected.types) | {column: spec.type for column, spec in columns.items()}
     types = _own(known, prefix, join)
     needed = set(_own(dict.fromkeys(expected.needed, "text"), prefix, join)) | joined
-    context = context._replace(declared=declared, types=types, needed=needed, report=say)
+    exact = set(_own(dict.fromkeys(expected.exact, "text"), prefix, join))
+    context = context._replace(declared=declared, types=types, needed=needed, exact=exact, report=say)
     whole = plain(source.read(context), clock)
     whole = whole.rename({column: prefix + column for column in whole.columns if column not in joined})
     whole = _holdable(whole, expected.needed | columns.keys() | joined, name, say)

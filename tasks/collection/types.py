@@ -147,7 +147,10 @@ def misfit(values: pl.Series, bad: pl.Series, wanted: str, source: str, why: str
 def _format_remedy(texts: pl.Series) -> str:
     fitting = fitting_formats(texts)
     if not fitting:
-        return ""
+        return (
+            "Instants are ISO 8601 (2024-01-31T12:00:00Z) or of a `format` declared at the column, made of %Y %m %d "
+            "%H %M %S and the like. Declare it, correct the source, or name values that are none under `missing`"
+        )
     fit = " or ".join(f'"{each}"' for each in fitting)
     several = "They fit several, and a day must not be taken for a month: declare which"
     return (

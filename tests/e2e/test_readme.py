@@ -226,7 +226,7 @@ ELSEWHERE = {
 BY_HAND = {
     f"make bench{each}"
     for each in ("", "-causes", "-estimates", "-intervals", "-judgement", "-new", "-policies", "-serving", "-streams")
-}
+} | {"make torture"}
 """Measurements, of minutes; that make knows them, and that what they run is there, is all that is tested."""
 
 

@@ -194,7 +194,8 @@ class TableFiles(Source):
         notation = Notation(self.decimal, self.thousands, self.signs)
         wanted = context.types.get(values.name)
         if wanted is None:
-            return notation.guess(values, self.missing) if texts else values
+            exact = values.name in context.exact
+            return notation.guess(values, self.missing, exact=exact) if texts else values
         if wanted not in _NUMERIC:
             return values
         found = notation.numbers(values) if wanted == "number" else notation.integers(values)
@@ -351,7 +352,13 @@ def _csv(source: TableFiles, file: str, content: bytes, context: SourceContext) 
             f"{file} is parted by {_SEPARATORS[best]}",
             f"Declare `separator: {json.dumps(best)}` at the source{commas}",
         )
-    texts = pl.read_csv(io.BytesIO(content), separator=source.separator, null_values=[""], infer_schema=False)
+    texts = pl.read_csv(
+        io.BytesIO(content),
+        separator=source.separator,
+        null_values=[""],
+        infer_schema=False,
+        eol_char="\r" if _ends_in_returns(content) else "\n",
+    )
     if len(names) == texts.width:  # Polars leaves doubled quotes in names as they are
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise SourceError(
@@ -363,6 +370,17 @@ def _csv(source: TableFiles, file: str, content: bytes, context: SourceContext) 
     if texts.width > 1:  # a blank line is no row
         texts = texts.filter(~pl.all_horizontal(pl.all().is_null()))
     return texts
+
+
+def _ends_in_returns(content: bytes) -> bool:
+    """Whether lines end as they did on old Macs: the first return or newline outside of quotes is a return alone."""
+    quoted = False
+    for found in re.finditer(rb'["\r\n]', content[:_HEAD]):
+        if found[0] == b'"':
+            quoted = not quoted
+        elif not quoted:
+            return found[0] == b"\r" and content[found.end() : found.end() + 1] != b"\n"
+    return False
 
 
 def _header(content: bytes, separator: str) -> list[str]:

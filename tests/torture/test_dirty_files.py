@@ -1,0 +1,20 @@
+"""Whatever a file looks like, it is read right, or refused with words that, followed, make it right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from tests.torture.dirty import dirty
+from tests.torture.reading import try_file
+
+
+def test_no_dirty_file_is_silently_wrong_or_a_dead_end(tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(300):
+        file = dirty(seed)
+        found = try_file(file, tmp_path)
+        assert "right" in found.what, f"seed {seed}, {file.kinds}: {found.what}: {found.why}"
+        seen[found.what] += 1
+    assert seen["right"] > 20
+    assert seen["refused, then right"] > 100
