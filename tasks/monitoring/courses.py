@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,7 +21,7 @@ def show_course(job: Job) -> None:
     """Bring the dashboard and the runs up to what was measured; nothing depends on either."""
     spec = job.usecase.spec
     greater = {rule.metric: spec.greater_is_better[rule.metric] for rule in spec.monitoring.performance}
-    measured = job.database.measurements(job.name)
+    measured = job.database.measurements(job.name, last=workspace.WINDOWS)
     if not measured:
         return
     workspace.keep_course(job.places.reports, job.name, spec.title, measured, greater)
@@ -31,13 +32,24 @@ def show_course(job: Job) -> None:
 
 
 def track_windows(job: Job, measured: Sequence[Mapping[str, Any]], greater: Mapping[str, bool]) -> int:
-    """Log windows whose labels are known to the runs of the versions that answered; returns how many that were."""
+    """Log windows whose labels are known to the runs of the versions that answered; returns how many that were.
+
+    Parameters
+    ----------
+    measured : sequence of mappings
+        The newest windows as the database keeps them, oldest first.
+    """
     done: dict[str, str] = json.loads(job.database.marked(job.name, TRACKED) or "{}")
-    steps, logged = dict[str, int](), 0
+    here, logged = Counter(content["champion"] for content in measured), 0
+    # a step is the number of a window among its bundle's, from 0
+    steps = {
+        bundle: max(0, job.database.count_measurements(job.name, champion=bundle) - count) - 1
+        for bundle, count in here.items()
+    }
     registry = None
     for content in measured:
         bundle = content["champion"]
-        steps[bundle] = steps.get(bundle, -1) + 1
+        steps[bundle] += 1
         if content["status"] == "unknown" or content["end"] <= done.get(bundle, ""):
             continue
         registry = registry or job.registry()
