@@ -93,7 +93,7 @@ measurements = Table(
     Column("champion", String),
     Column("status", String),
     UniqueConstraint("usecase", "window_start", "window_end"),
-    Index("measurements_by_champion", "usecase", "champion", "window_start"),
+    Index("measurements_by_champion", "usecase", "champion", "window_start", "status"),  # contents are large: not read
 )
 ledger = Table(
     "ledger",

@@ -15,7 +15,7 @@ def upgrade() -> None:
     """Add the columns, and fill them from what was measured."""
     op.add_column("measurements", Column("champion", String))
     op.add_column("measurements", Column("status", String))
-    op.create_index("measurements_by_champion", "measurements", ["usecase", "champion", "window_start"])
+    op.create_index("measurements_by_champion", "measurements", ["usecase", "champion", "window_start", "status"])
     kept = Table(
         "measurements",
         MetaData(),
