@@ -205,11 +205,12 @@ def measure(
             {metric: score(metric, everything) for metric in spec.greater_is_better} if len(everything.label) else {}
         )
         own = predictions["bundle"] == champion.digest
-        scored = _scored(scores[own.to_numpy()], labels.filter(own), spec)
+        answered = scores[own.to_numpy()]
+        scored = _scored(answered, labels.filter(own), spec)
         unseen = _unseen(labels.filter(own), order)
-        mix = champion.manifest.problem.mix(scores[own.to_numpy()], order)
+        mix = champion.manifest.problem.mix(answered, order)
         times = mine["event_time"].filter(labels.filter(own).is_finite().fill_null(value=False))
-        estimated = _estimate(window, spec, champion, rows.filter(own), mine, labels.filter(own), past)
+        estimated = _estimate(window, spec, champion, rows.filter(own), answered, labels.filter(own), past)
         labelled = len(scored.label)
         coverage = labelled / len(mine) if len(mine) else 0.0
         if len(predictions) >= spec.monitoring.min_rows:
@@ -298,7 +299,7 @@ def _estimate(
     spec: UseCase,
     champion: Bundle,
     rows: pl.DataFrame,
-    predictions: pl.DataFrame,
+    scores: Scores,
     labels: pl.Series,
     past: Sequence[Mapping[str, Any]],
 ) -> tuple[Estimate, ...]:
@@ -318,7 +319,7 @@ def _estimate(
         made = estimate(
             rule.metric,
             expected,
-            predictions["prediction"].to_numpy().astype(np.float64),
+            scores if scores.ndim == 1 else scores[:, : len(champion.classes)],
             matrix,
             truth,
             threshold=spec.threshold,

@@ -39,7 +39,6 @@ class Multiclass(Problem):
     classifies: ClassVar = True
     stand_in: ClassVar = "log_loss"
     unwatched: ClassVar = {
-        "estimates": "metrics are not estimated before the labels come: not watched for multiclass_classification yet",
         "causes": "why a window loses more is not looked for: not watched for multiclass_classification yet",
     }
     task: Literal["multiclass_classification"] = "multiclass_classification"

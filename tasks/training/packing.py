@@ -33,7 +33,7 @@ from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
 from tasks.training.judging import Judged, Judgement, Refit, rows_before
-from tasks.training.learning import labels
+from tasks.training.learning import Trained, labels
 
 GOLDEN_ROWS = 20
 RANGE_ROWS = 20_000
@@ -139,7 +139,7 @@ def pack(
     )
     seen = refitted.trained.predict(rows_to_frame(golden, columns), repaired=False)
     (folder / "golden.json").write_text(to_json({"rows": golden, "predictions": seen}, indent=1), encoding="utf-8")
-    expected = expectation_of(spec, rows, judged, program)
+    expected = expectation_of(spec, rows, judged, refitted.trained)
     if expected is not None:
         (folder / EXPECTED).write_text(to_json(expected.to_dict()), encoding="utf-8")
     intervals = _learn_intervals(spec, judged)
@@ -178,25 +178,27 @@ def _learn_intervals(spec: UseCase, judged: Judged) -> Intervals | None:
     return Intervals.learn(scored.label, scored.prediction, coverage, classifies=classifies)
 
 
-def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, program: FeatureProgram) -> Expectation | None:
+def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, released: Trained) -> Expectation | None:
     """Learn from the holdout, which the judged model had not seen, what a metric is to be without labels.
 
     Parameters
     ----------
     rows : polars.DataFrame
         All that the released model learnt from: its rows before the holdout are within the known range.
-    program : FeatureProgram
-        That of the released model: windows are seen through it.
+    released : Trained
+        The released model: windows are seen through its features, and answered in the order of its classes.
     """
     holdout, prediction, clock = judged.holdout, judged.prediction, spec.time_column
+    program = released.program
     if holdout is None or prediction is None or "estimates" in spec.problem.unwatched:
         return None
     older = rows_before(rows, holdout, spec)
     seconds, block = in_time(holdout[clock], spec)
+    scores = spec.problem.aligned(prediction, judged.classes, released.classes)
     return learn_expectation(
         spec.task,
-        prediction,
-        labels(holdout, spec, judged.classes),
+        scores[:, : len(released.classes)] if scores.ndim > 1 else scores,
+        labels(holdout, spec, released.classes),
         program.transform(holdout, repaired=True),
         seconds,
         metrics=list(spec.greater_is_better),

@@ -4,9 +4,10 @@
 
 Champions are trained, judged and refitted as the loop does it, one after the other; each answers up to twelve windows.
 Labels are withheld for one to six windows: of a window, what is known are the labels of those that lie at least as many
-windows before it, and of those before the champion was trained. Half of the cases are made binary: is the label above
-its median? NannyML (``--nannyml``: a Python it is installed for) gets the same holdout as its reference, and is asked
-for what it can estimate: RMSE by DLE, the area under the curve by CBPE.
+windows before it, and of those before the champion was trained. A third of the cases are made binary: is the label
+above its median? And a third have four classes: which quarter is it in? NannyML (``--nannyml``: a Python it is
+installed for) gets the same holdout as its reference, and is asked for RMSE (by DLE) and the area under the curve (of
+two classes, by CBPE).
 
 Planted: covariates (rows of a window are drawn again, likelier the larger one of the features is; their labels go with
 them, so that nothing else changes), and concepts (the labels are changed so that the champion's loss is 1.2 to 2 times
@@ -49,11 +50,17 @@ CASES = (
     *("elecdemand:1w", "computers:1mo", "hotel:2w", "traffic:1mo", "beijing:1mo", "wind:2w"),
     *("elecdemand:1w/binary", "computers:1mo/binary", "hotel:2w/binary", "traffic:1mo/binary"),
     *("beijing:1mo/binary", "wind:2w/binary"),
+    *("elecdemand:1w/classes", "computers:1mo/classes", "hotel:2w/classes"),
+    *("traffic:1mo/classes", "beijing:1mo/classes", "wind:2w/classes"),
 )
 ALIVE = 12
 WITHHELD = 6
 FEW = 200
-METRICS = {"regression": ("rmse", "mae"), "binary_classification": ("roc_auc", "brier")}
+METRICS = {
+    "regression": ("rmse", "mae"),
+    "binary_classification": ("roc_auc", "brier"),
+    "multiclass_classification": ("log_loss", "brier", "roc_auc_ovr"),
+}
 RIVAL_METRIC = {"regression": "rmse", "binary_classification": "roc_auc"}
 
 
@@ -103,10 +110,12 @@ class Case:
 
 def prepare(name: str, wheels: Path, folder: Path) -> Case:
     """Train the champions of a case."""
-    plain, _, binary = name.partition("/")
-    path = build(plain, wheels, folder / (binary or "numbers")) if ":" in plain else None
-    if path is not None and binary:
+    plain, _, kind = name.partition("/")
+    path = build(plain, wheels, folder / (kind or "numbers")) if ":" in plain else None
+    if path is not None and kind == "binary":
         _make_binary(path)
+    if path is not None and kind == "classes":
+        _make_classes(path)
     loaded = load_use_case(str(path or plain))
     spec = loaded.spec
     champions = []
@@ -120,17 +129,20 @@ def prepare(name: str, wheels: Path, folder: Path) -> Case:
                 continue
             trained = refit(rows, spec, judged).trained
             program = trained.program
-            expected = expectation_of(spec, rows, judged, program)
+            expected = expectation_of(spec, rows, judged, trained)
             if expected is None:
                 continue
             seen = {}
             for window in range(number, min(number + every, count)):
-                part, truth = past._rows[window], past._truth[window]
+                part = past._rows[window]
+                truth = labels(part, spec, trained.classes)
                 if len(part) >= spec.monitoring.min_rows:
                     matrix = program.transform(part)
                     seen[window] = Rows(trained.fitted.predict(matrix), matrix, truth)
             holdout = Rows(
-                judged.prediction, program.transform(judged.holdout, repaired=True), labels(judged.holdout, spec)
+                judged.prediction,
+                program.transform(judged.holdout, repaired=True),
+                labels(judged.holdout, spec, judged.classes),
             )
             champions.append(Champion(number, expected, holdout, seen))
         categorical = tuple(at for at, each in enumerate(program.features) if each in program.categorical)
@@ -147,6 +159,21 @@ def _make_binary(path: Path) -> None:
     described |= {"task": "binary_classification", "gates": [{"metric": "roc_auc", "min": 0.0}]}
     described["evaluation"]["agreement"] = 1.0
     described["monitoring"]["performance"] = [{"metric": "roc_auc", "drop": 0.1}]
+    (path / "usecase.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
+
+
+def _make_classes(path: Path) -> None:
+    """Ask which quarter of all labels a label lies in."""
+    described = yaml.safe_load((path / "usecase.yaml").read_text())
+    label = described["label"]["column"]
+    frame = pl.read_csv(path / "rows.csv", infer_schema_length=None)
+    cuts = [frame[label].quantile(share) for share in (0.25, 0.5, 0.75)]
+    words = pl.lit("q") + sum((pl.col(label) > cut).cast(pl.Int64) for cut in cuts).cast(pl.String)  # type: ignore[union-attr]
+    frame = frame.with_columns(pl.when(pl.col(label).is_not_null()).then(words).alias(label))
+    frame.write_csv(path / "rows.csv")
+    described |= {"task": "multiclass_classification", "gates": [{"metric": "accuracy", "min": 0.0}]}
+    described["evaluation"]["agreement"] = 1.0
+    described["monitoring"]["performance"] = [{"metric": "log_loss", "drop": 0.1}]
     (path / "usecase.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
 
 
@@ -214,6 +241,7 @@ def plant(rows: Rows, task: str, metric: str, factor: float, kind: str, random: 
         return None
     slope = np.nan_to_num((values - np.nanmean(values)) / (spread or 1.0))
     noise, chance = random.normal(size=len(values)), random.random(len(values))
+    classes = 2 if rows.prediction.ndim == 1 else rows.prediction.shape[1]
     side = random.choice([-1.0, 1.0])
 
     def changed(size: float) -> Rows:
@@ -221,11 +249,12 @@ def plant(rows: Rows, task: str, metric: str, factor: float, kind: str, random: 
         if task == "regression":
             added = {"level": np.ones(len(label)), "slope": slope, "noise": noise}[kind]
             return replace(rows, label=label + side * size * float(rows.label.std()) * added)
+        other = (label + 1) % classes
         if kind == "segment":
-            return replace(rows, label=np.where((slope * side > 0) & (chance < size), 1 - label, label))
+            return replace(rows, label=np.where((slope * side > 0) & (chance < size), other, label))
         if kind == "level":
             return replace(rows, label=np.where(chance < size, float(side > 0), label))
-        return replace(rows, label=np.where(chance < size, 1 - label, label))
+        return replace(rows, label=np.where(chance < size, other, label))
 
     least = lost(metric, rows.score(metric))
     low, high = 0.0, 1.0
@@ -349,7 +378,7 @@ def main() -> None:
                 )
                 sys.stdout.flush()
                 everything.append({**vars(found), "flags": flags(case, metric), "rival": []})
-            if asked.nannyml:
+            if asked.nannyml and case.task in RIVAL_METRIC:
                 everything[-len(METRICS[case.task])]["rival"] = beside_nannyml(case, asked.nannyml)
     held = [each for found in everything for each in found["held"]]
     print(f"\nIntervals that held the truth: {_share(held)} of {len(held)}.\n")

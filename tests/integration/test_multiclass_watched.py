@@ -96,7 +96,13 @@ def test_windows_of_several_classes_are_measured_tried_and_decided(job: Job) -> 
         assert {"_prediction", "_prediction clear", "weathersit"} <= watched
         assert {"constant", "last"} <= set(window["realised"][0]["baselines"])
     assert any("not watched" in (window["causes"] or {}).get("words", "") for window in later)
-    assert "not watched for multiclass_classification" in say_unknown("log_loss", later[0])
+    assert "log_loss estimated" in say_unknown("log_loss", first)
+    for window in (first, *later):
+        (made,) = window["estimated"]
+        before = made["before"]
+        assert 0 < before["low"] < before["value"] < before["high"]
+        if window["coverage"] == 1.0:  # all labels came: the estimate is the metric
+            assert made["value"] == pytest.approx(window["realised"][0]["value"])
     watch_loss(job)
     tried = try_now(job)
     assert tried is not None

@@ -245,6 +245,7 @@ def test_trees_of_several_classes_are_run_as_lightgbm_runs_them(tmp_path: Path) 
 def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) -> None:
     from expectations.families import Family
     from tasks.bundles.bundle import load_bundle
+    from tasks.evaluation.estimates.expectation import Expectation
     from tasks.stores.lake import Version
 
     usecase = write_sky(tmp_path / "sky")
@@ -258,7 +259,7 @@ def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) ->
     bundle = load_bundle(tmp_path / "bundle", digest)
     assert isinstance(bundle.recipe, Family)
     assert bundle.classes == ("clear", "cloudy/misty", "light rain/snow")
-    assert bundle.expected() is None  # said under `unwatched`
+    assert Expectation.from_dict(bundle.expected()).classes == len(bundle.classes)
     written = predict_frame(bundle, rows.head(3))["prediction"]
     assert written.dtype == pl.List(pl.Float64)
     assert written.list.sum().to_list() == pytest.approx([1.0] * 3)
@@ -289,10 +290,6 @@ def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) ->
     [
         ({"gates": [{"metric": "roc_auc", "min": 0.6}]}, "multiclass_classification has no metric 'roc_auc'"),
         ({"label": {"column": "weathersit", "positive": "clear", "available_after": "1h"}}, "label.positive"),
-        (
-            {"monitoring": {"every": "1mo", "performance": PERFORMANCE, "policy": {"trigger": "estimated"}}},
-            "monitoring.policy.trigger: estimated would never ask: metrics are not estimated",
-        ),
         ({"task": "multiclas_classification"}, "did you mean 'multiclass_classification'"),
         ({"model": {"candidates": [{"family": "torch.mlp", "loss": "mse"}]}}, "mse does not fit"),
     ],
@@ -300,6 +297,16 @@ def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) ->
 def test_what_does_not_fit_several_classes_is_a_problem_now(tmp_path: Path, changes: dict, problem: str) -> None:
     with pytest.raises(UseCaseError, match=problem):
         write_sky(tmp_path / "sky", changes)
+
+
+def test_a_policy_that_needs_what_a_kind_of_problem_does_not_watch_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"monitoring": {"every": "1mo", "performance": PERFORMANCE, "policy": {"trigger": "estimated"}}}
+    assert write_sky(tmp_path / "sky", changes).spec.monitoring.policy.trigger == "estimated"
+    monkeypatch.setattr(type(SEVERAL), "unwatched", {"estimates": "metrics are not estimated of it"})
+    with pytest.raises(UseCaseError, match=r"estimated would never ask: metrics are not estimated of it"):
+        write_sky(tmp_path / "other", changes)
 
 
 def test_a_class_with_too_few_rows_is_named() -> None:

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from expectations.families import Matrix, Vector
-from tasks.evaluation.estimates.expectation import Expectation, logistic
-from tasks.evaluation.estimates.scales import DRAWS, MAX_ROWS
+from expectations.families import Matrix, Scores, Vector
+from tasks.evaluation.estimates.expectation import Expectation
+from tasks.evaluation.estimates.scales import DRAWS
 
 MIN_CONTRADICTING = 30
 """Labels of a window that can contradict its estimate."""
@@ -18,7 +18,7 @@ many deviations of drawn labels away, or labels go another way along a feature (
 or errors are larger (deviations)."""
 
 
-def concept_changed(expected: Expectation, prediction: Vector, matrix: Matrix, label: Vector, seed: int) -> bool:
+def concept_changed(expected: Expectation, prediction: Scores, matrix: Matrix, label: Vector, seed: int) -> bool:
     """Whether labels differ from those that would be drawn: in level, along a feature, or in the size of errors.
 
     Score tests (Rao 1948) of what is left of the labels against the prediction and each feature, their null that of
@@ -26,7 +26,7 @@ def concept_changed(expected: Expectation, prediction: Vector, matrix: Matrix, l
     """
     from scipy.special import ndtri
 
-    step = max(1, math.ceil(len(prediction) / MAX_ROWS))
+    step = max(1, math.ceil(len(prediction) / expected.labels.max_drawn))
     prediction, matrix, label = prediction[::step], matrix[::step], label[::step]
     linear = expected.linear(prediction, matrix)
     columns = np.column_stack([prediction, matrix])
@@ -35,13 +35,7 @@ def concept_changed(expected: Expectation, prediction: Vector, matrix: Matrix, l
     columns = np.where(finite, columns - centre, 0.0)
     columns = np.column_stack([np.ones(len(label)), columns / (np.abs(columns).max(axis=0, initial=0.0) + 1e-300)])
     drawn = expected.draw(prediction, matrix, np.random.default_rng(seed), DRAWS)
-    if expected.binary:
-        left = np.vstack([label, drawn]) - logistic(linear)
-        size = np.logaddexp(0.0, linear) - np.vstack([label, drawn]) * linear
-    else:
-        left = np.clip((np.vstack([label, drawn]) - prediction) * np.exp(-linear), -6.0, 6.0)
-        size = np.log(np.abs(left) + 0.1)
-    scores = np.column_stack([left @ columns, size.mean(axis=1)])
+    scores = expected.labels.scores(linear, prediction, columns, np.vstack([label, drawn]))
     spread = scores[1:].std(axis=0)
     far = (scores[0] - scores[1:].mean(axis=0)) / np.where(spread > 0, spread, np.inf)
     along = float(np.abs(far[:-1]).max())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from expectations.families import Matrix, Vector
+from expectations.families import Matrix, Scores, Vector
 from tasks.evaluation.estimates.contradictions import DOUBT, MIN_CONTRADICTING, MIN_EXCESS, concept_changed
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.estimates.levels import Earlier, level_of
@@ -59,7 +59,7 @@ class Estimate:
 def estimate(
     metric: str,
     expected: Expectation,
-    prediction: Vector,
+    prediction: Scores,
     matrix: Matrix,
     label: Vector,
     *,
@@ -73,6 +73,7 @@ def estimate(
 
     Parameters
     ----------
+    prediction : ndarray of shape (n_rows,) or (n_rows, n_classes)
     label : ndarray of shape (n_rows,)
         NaN where it is not known.
     earlier : sequence of Earlier
@@ -81,7 +82,7 @@ def estimate(
         Windows from the newest of them that this champion answered to these rows; where it answered none, the number
         of this window among its own.
     """
-    usable = np.isfinite(prediction)
+    usable = np.isfinite(prediction if prediction.ndim == 1 else prediction.sum(axis=1))
     prediction, matrix, label = prediction[usable], matrix[usable], label[usable]
     known = np.isfinite(label)
     rows, labels = len(label), int(known.sum())

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from expectations.families import Matrix, Task, Vector
+from expectations.families import Matrix, Scores, Task
 from expectations.metrics import Array
 from expectations.problems import problem_of
-
-CLIP = 1e-6
+from tasks.evaluation.estimates.class_labels import ClassLabels
+from tasks.evaluation.estimates.label_models import BinaryLabels, LabelModel, Line, ValueLabels
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,9 @@ class Expectation:
     ----------
     line : tuple of float
         Intercept and slope over the logit of a prediction; of a regression the logarithm of the root mean square error,
-        and 0.
+        and 0; of several classes an intercept for each, and the slope over the logarithms of their probabilities.
     covariance : tuple of float
-        Of the line: variance of the intercept, covariance, variance of the slope.
+        Of the line: the upper triangle, row by row.
     trees : str
         LightGBM's text of what is added to the line by the features (of a regression, to its double); empty where
         nothing is.
@@ -42,12 +41,14 @@ class Expectation:
         Least and largest value of each feature that was learnt from; None for a category or one without values.
     beyond : float
         Share of the rows that was beyond those of the rows before them.
+    classes : int
+        How many probabilities a prediction has; 0 where it is one number.
     """
 
     task: Task
     rows: int
-    line: tuple[float, float]
-    covariance: tuple[float, float, float]
+    line: tuple[float, ...]
+    covariance: tuple[float, ...]
     trees: str = ""
     categorical: tuple[int, ...] = ()
     residuals: tuple[float, ...] = ()
@@ -55,11 +56,12 @@ class Expectation:
     dependence: float = 1.0
     ranges: tuple[tuple[float, float] | None, ...] = ()
     beyond: float = 0.0
+    classes: int = 0
 
     @property
-    def binary(self) -> bool:
-        """Whether labels are 0 and 1; else they are values."""
-        return problem_of(self.task).classifies
+    def labels(self) -> LabelModel:
+        """How its labels follow."""
+        return label_model(self.task, self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
@@ -80,60 +82,49 @@ class Expectation:
             content["dependence"],
             tuple(tuple(each) if each else None for each in content["ranges"]),
             content["beyond"],
+            content.get("classes", 0),  # bundles from before several classes were estimated have none
         )
 
-    def linear(self, prediction: Vector, matrix: Matrix) -> Array:
-        """Return the log-odds of a positive label, or the logarithm of the error's size, shape (n_rows,)."""
-        found = self.line[0] + self.line[1] * axis_of(self.binary, prediction)
-        added = tree_scores(self.trees, features_of(prediction, matrix, self.categorical))
-        return found + (added if self.binary else added / 2)  # those of a square
+    def linear(self, prediction: Scores, matrix: Matrix) -> Array:
+        """Return linear scores of rows: what their labels follow from, see `LabelModel`."""
+        labels = self.labels
+        found = labels.start(self.line, prediction)
+        if not self.trees or not len(prediction):
+            return found
+        from tasks.modelling.predictors import native_trees
 
-    def draw(self, prediction: Vector, matrix: Matrix, random: np.random.Generator, draws: int) -> Array:
+        columns = features_of(prediction, matrix, self.categorical)
+        return np.asarray(found + labels.tree_scale * native_trees(self.trees).scores(columns))
+
+    def draw(self, prediction: Scores, matrix: Matrix, random: np.random.Generator, draws: int) -> Array:
         """Draw labels, shape (draws, n_rows); what is not certain of the line varies from draw to draw."""
-        linear, axis = self.linear(prediction, matrix), axis_of(self.binary, prediction)
-        first, both, second = self.covariance
-        start, slope = random.standard_normal((2, draws, 1))
-        tied = both / first if first > 0 else 0.0
-        slope = tied * math.sqrt(first) * start + math.sqrt(max(0.0, second - tied * both)) * slope
-        scores = linear + math.sqrt(first) * start + slope * axis
-        if self.binary:
-            return np.asarray(random.random(scores.shape) < logistic(scores), dtype=np.float64)
-        drawn = random.choice(np.array(self.residuals), scores.shape)
-        return np.asarray(prediction + drawn * np.exp(scores))
+        line = Line(self.line, self.covariance)
+        return self.labels.draw_unsure(self.linear(prediction, matrix), prediction, line, self.residuals, random, draws)
 
     def beyond_range(self, matrix: Matrix) -> float:
         """Return the share of rows of which a feature lies beyond the range that was learnt from."""
         return share_beyond(matrix, self.ranges)
 
 
-def axis_of(binary: bool, prediction: Vector) -> Array:
-    """Return what the line is drawn over."""
-    if not binary:
-        return np.zeros(len(prediction))
-    chance = np.clip(prediction, CLIP, 1 - CLIP)
-    return np.asarray(np.log(chance) - np.log1p(-chance))
+def label_model(task: Task, classes: int) -> LabelModel:
+    """Return how labels of a kind of problem follow, of predictions with so many probabilities (0: one number)."""
+    if classes:
+        return ClassLabels(classes)
+    return BinaryLabels() if problem_of(task).classifies else ValueLabels()
 
 
-def logistic(values: Array) -> Array:
-    """Return probabilities of log-odds."""
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -700.0, 700.0))))
-
-
-def features_of(prediction: Vector, matrix: Matrix, categorical: Sequence[int]) -> Matrix:
+def features_of(prediction: Scores, matrix: Matrix, categorical: Sequence[int]) -> Matrix:
     """Put the prediction before the features; the code of an unknown category is a missing value."""
     columns = np.column_stack([prediction, matrix])
-    for code in categorical:
-        columns[columns[:, code + 1] < 0, code + 1] = np.nan
+    for code in codes_after(prediction, categorical):
+        columns[columns[:, code] < 0, code] = np.nan
     return columns
 
 
-def tree_scores(trees: str, columns: Matrix) -> Array:
-    """Return what trees add to the line of rows, shape (n_rows,)."""
-    if not trees or not len(columns):
-        return np.zeros(len(columns))
-    from tasks.modelling.predictors import NativeTrees
-
-    return NativeTrees(trees).scores(columns)
+def codes_after(prediction: Scores, categorical: Sequence[int]) -> list[int]:
+    """Return the places of categories behind the prediction."""
+    width = 1 if prediction.ndim == 1 else prediction.shape[1]
+    return [code + width for code in categorical]
 
 
 def ranges_of(matrix: Matrix, codes: Sequence[int]) -> tuple[tuple[float, float] | None, ...]:

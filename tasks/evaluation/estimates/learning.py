@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from expectations.families import Matrix, Task, Vector
+from expectations.families import Matrix, Scores, Task, Vector
 from expectations.metrics import Array, Blocks
-from expectations.problems import problem_of
 from tasks.evaluation.estimates.expectation import (
     Expectation,
-    axis_of,
+    codes_after,
     features_of,
-    logistic,
+    label_model,
     ranges_of,
     share_beyond,
 )
+from tasks.evaluation.estimates.label_models import LabelModel
 from tasks.evaluation.estimates.levels import LEAST_SPREAD
 from tasks.evaluation.estimates.scales import DRAWS, Scale
 from tasks.evaluation.interval import time_blocks
@@ -27,8 +27,6 @@ from tasks.evaluation.metrics import Scored, score
 
 MIN_ROWS = 15
 """Rows with a label that there must be to learn from."""
-MAX_LEARNT = 20_000
-"""Rows that are learnt from; of more, as many evenly spread ones."""
 _ROUNDS = (0, 3, 6, 12, 25, 50)
 """Numbers of trees that are tried."""
 _FOLDS = 4
@@ -36,13 +34,11 @@ _BLOCKS = 10
 """Blocks of time that say how far expectation and truth lie apart where no window has come yet."""
 _QUANTILES = 1000
 """Standardised residuals that are kept."""
-_PRIOR = 8.0
-"""Rows that the prior of the logistic line weighs as much as."""
 
 
 def learn_expectation(
     task: Task,
-    prediction: Vector,
+    prediction: Scores,
     label: Vector,
     matrix: Matrix,
     seconds: Array,
@@ -58,6 +54,9 @@ def learn_expectation(
 
     Parameters
     ----------
+    prediction : ndarray of shape (n_rows,) or (n_rows, n_classes)
+    label : ndarray of shape (n_rows,)
+        0 and 1, the place of a class among several, or the value.
     matrix : ndarray of shape (n_rows, n_features)
     seconds : ndarray of shape (n_rows,)
         Event times.
@@ -71,88 +70,48 @@ def learn_expectation(
     Expectation or None
         None where there are too few rows, or nothing of them varies.
     """
-    binary = problem_of(task).classifies
+    classes = prediction.shape[1] if prediction.ndim > 1 else 0
+    labels = label_model(task, classes)
     order = np.argsort(seconds, kind="stable")
-    order = order[np.isfinite(prediction[order]) & np.isfinite(label[order]) & (np.abs(label[order]) < 1e100)]
-    order = order[:: max(1, math.ceil(len(order) / MAX_LEARNT))]
+    order = order[labels.usable(prediction[order], label[order])]
+    order = order[:: max(1, math.ceil(len(order) / labels.max_learnt))]
     prediction, label, matrix, seconds = prediction[order], label[order], matrix[order], seconds[order]
-    if len(label) < MIN_ROWS or (not binary and not np.any(label != prediction)):
+    if len(label) < MIN_ROWS or not labels.learnable(prediction, label):
         return None
     codes = tuple(categorical)
     columns = features_of(prediction, matrix, codes)
     folds = np.arange(len(label)) % _FOLDS
-    rounds, held = _choose_rounds(binary, prediction, label, columns, codes, folds, seed)
-    line, covariance = _fit_line(binary, prediction, label)
-    trees = _fit_trees(binary, line, prediction, label, columns, codes, rounds, seed) if rounds else ""
-    size = np.exp(held)
-    blocks = time_blocks(seconds, block)
-    dependence = _dependence(label - logistic(held) if binary else np.abs(label - prediction) / size, blocks)
+    rounds, held = _choose_rounds(labels, prediction, label, columns, codes, folds, seed)
+    line = labels.fit_line(prediction, label)
+    trees = ""
+    if rounds:
+        start = labels.start(line.parameters, prediction)
+        trees = str(_train(labels, start, prediction, label, columns, codes, rounds, seed).model_to_string())
+    dependence = _dependence(labels.left(held, prediction, label), time_blocks(seconds, block))
     ranges = ranges_of(matrix if learnt is None else np.vstack([learnt, matrix]), codes)
     natural = 0.0 if learnt is None or not len(learnt) else share_beyond(matrix, ranges_of(learnt, codes))
-    first, both, second = (float(each * dependence) for each in covariance)
     found = Expectation(
         task,
         len(label),
-        line,
-        (first, both, second),
+        line.parameters,
+        tuple(float(each * dependence) for each in line.covariance),
         trees,
         codes,
-        () if binary else _residuals((label - prediction) / size),
+        _residuals(labels.ratios(held, prediction, label)),
         {},
         dependence,
         ranges,
         natural,
+        classes,
     )
     spread = {metric: _spread(metric, found, held, Scored(label, prediction, threshold), seed) for metric in metrics}
     return replace(found, spread=spread)
 
 
-def _root_mean_square(errors: Array) -> float:
-    return max(float(np.sqrt(np.square(errors).mean())), 1e-100)
-
-
-def _fit_line(
-    binary: bool, prediction: Vector, label: Vector
-) -> tuple[tuple[float, float], tuple[float, float, float]]:
-    """Fit intercept and slope by Newton's method, with a prior towards 0 and 1; returns them and their covariance."""
-    if not binary:
-        scale = _root_mean_square(label - prediction)
-        variance = float(np.square((label - prediction) / scale).var()) / (4 * len(label))  # of its logarithm
-        return (math.log(scale), 0.0), (variance, 0.0, 0.0)
-    rows = np.column_stack([np.ones(len(label)), axis_of(binary, prediction)])
-    target, precision = np.array([0.0, 1.0]), np.eye(2) * _PRIOR / 4
-    line = target.copy()
-    for _ in range(50):
-        chance = logistic(rows @ line)
-        hessian = rows.T @ (rows * (chance * (1 - chance))[:, None]) + precision
-        step = np.linalg.solve(hessian, rows.T @ (label - chance) - precision @ (line - target))
-        line = line + np.clip(step, -2.0, 2.0)
-        if float(np.abs(step).max()) < 1e-10:
-            break
-    covariance = np.linalg.inv(hessian)
-    return (float(line[0]), float(line[1])), (covariance[0, 0], covariance[0, 1], covariance[1, 1])
-
-
-def _settings(binary: bool, rows: int, seed: int) -> dict[str, Any]:
-    return {
-        "objective": "binary" if binary else "gamma",
-        "learning_rate": 0.1,
-        "num_leaves": 6,
-        "min_data_in_leaf": max(20, rows // 50),
-        "lambda_l2": 5.0,
-        "feature_fraction": 0.7,
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": 1,
-        "verbosity": -1,
-    }
-
-
 def _train(
-    binary: bool,
+    labels: LabelModel,
     start: Array,
-    prediction: Vector,
+    prediction: Scores,
     label: Vector,
     columns: Matrix,
     codes: Sequence[int],
@@ -161,38 +120,33 @@ def _train(
 ) -> Any:  # noqa: ANN401 - lightgbm ships no types
     import lightgbm
 
-    target = label
-    if not binary:  # squares, scaled so that floats suffice: gamma's gradients are of a ratio
-        scale = _root_mean_square(label - prediction)
-        target = np.maximum(np.square((label - prediction) / scale), 1e-12)
-        start = 2 * (start - math.log(scale))
+    target, start = labels.tree_rows(start, prediction, label)
     data = lightgbm.Dataset(
         columns,
         target,
         init_score=start,
-        categorical_feature=[code + 1 for code in codes],
+        categorical_feature=codes_after(prediction, codes),
         feature_name=[f"f{at}" for at in range(columns.shape[1])],
     )
-    return lightgbm.train(_settings(binary, len(label), seed), data, rounds)
-
-
-def _fit_trees(
-    binary: bool,
-    line: tuple[float, float],
-    prediction: Vector,
-    label: Vector,
-    columns: Matrix,
-    codes: Sequence[int],
-    rounds: int,
-    seed: int,
-) -> str:
-    start = line[0] + line[1] * axis_of(binary, prediction)
-    return str(_train(binary, start, prediction, label, columns, codes, rounds, seed).model_to_string())
+    settings = {
+        **(labels.tree_settings() or {}),
+        "learning_rate": 0.1,
+        "num_leaves": 6,
+        "min_data_in_leaf": max(20, len(label) // 50),
+        "lambda_l2": 5.0,
+        "feature_fraction": 0.7,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+    return lightgbm.train(settings, data, rounds)
 
 
 def _choose_rounds(
-    binary: bool,
-    prediction: Vector,
+    labels: LabelModel,
+    prediction: Scores,
     label: Vector,
     columns: Matrix,
     codes: Sequence[int],
@@ -200,28 +154,25 @@ def _choose_rounds(
     seed: int,
 ) -> tuple[int, Array]:
     """Choose the number of trees by cross-validation; returns it and what each row was held to be by the others."""
-    held = np.zeros((len(_ROUNDS), len(label)))
+    tried = _ROUNDS if labels.tree_settings() is not None else _ROUNDS[:1]
+    held = np.zeros((len(tried), *prediction.shape))
     for fold in range(_FOLDS):
         test, rest = folds == fold, folds != fold
-        line, _ = _fit_line(binary, prediction[rest], label[rest])
-        start = line[0] + line[1] * axis_of(binary, prediction)
+        start = labels.start(labels.fit_line(prediction[rest], label[rest]).parameters, prediction)
         held[:, test] = start[test]
-        if rest.sum() < 3 * 20:
+        if rest.sum() < 3 * 20 or len(tried) == 1:
             continue
-        booster = _train(binary, start[rest], prediction[rest], label[rest], columns[rest], codes, _ROUNDS[-1], seed)
-        for place, rounds in enumerate(_ROUNDS[1:], 1):
+        booster = _train(labels, start[rest], prediction[rest], label[rest], columns[rest], codes, tried[-1], seed)
+        for place, rounds in enumerate(tried[1:], 1):
             found = booster.predict(columns[test], raw_score=True, num_iteration=rounds)
-            held[place, test] += found if binary else found / 2
-    if binary:
-        deviance = np.logaddexp(0.0, held) - label * held
-    else:
-        deviance = np.square((label - prediction) * np.exp(-held)) / 2 + held
-    gain = (deviance[0] - deviance).reshape(len(_ROUNDS), -1)
+            held[place, test] += labels.tree_scale * found
+    deviance = np.stack([labels.deviance(each, prediction, label) for each in held])
+    gain = deviance[0] - deviance
     best = int(np.argmax(gain.mean(axis=1)))
     noise = float(gain[best].std()) / math.sqrt(len(label))
     if float(gain[best].mean()) <= noise:
         best = 0
-    return _ROUNDS[best], held[best]
+    return tried[best], held[best]
 
 
 def _residuals(ratios: Array) -> tuple[float, ...]:
@@ -236,11 +187,12 @@ def _residuals(ratios: Array) -> tuple[float, ...]:
 
 def _dependence(values: Array, blocks: Blocks) -> float:
     """Return by what factor sums over blocks of time vary more than those of independent rows."""
-    centred = values - values.mean()
+    centred = (values - values.mean(axis=0)).reshape(len(values), -1)
     total = float((centred**2).sum())
     if total == 0.0:
         return 1.0
-    return float(np.clip(float((np.bincount(blocks, weights=centred) ** 2).sum()) / total, 1.0, 20.0))
+    summed = sum(float((np.bincount(blocks, weights=each) ** 2).sum()) for each in centred.T)
+    return float(np.clip(summed / total, 1.0, 20.0))
 
 
 def _spread(metric: str, expected: Expectation, held: Array, rows: Scored, seed: int) -> float:
@@ -250,11 +202,7 @@ def _spread(metric: str, expected: Expectation, held: Array, rows: Scored, seed:
     apart, chance = [], []
     for part in np.array_split(np.arange(len(rows.label)), min(_BLOCKS, len(rows.label) // MIN_ROWS)):
         truth = scale.of(score(metric, Scored(rows.label[part], rows.prediction[part], rows.threshold)))
-        shape = (DRAWS // 4, len(part))
-        if expected.binary:
-            drawn = (random.random(shape) < logistic(held[part])).astype(np.float64)
-        else:
-            drawn = rows.prediction[part] + random.choice(np.array(expected.residuals), shape) * np.exp(held[part])
+        drawn = expected.labels.draw(held[part], rows.prediction[part], expected.residuals, random, DRAWS // 4)
         values = np.array(
             [scale.of(score(metric, Scored(each, rows.prediction[part], rows.threshold))) for each in drawn]
         )

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expectations.families import Matrix, Vector
+from expectations.families import Matrix, Scores
 from expectations.slots import METRICS
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.metrics import Scored, losses, score
 
-MAX_ROWS = 4000
-"""Rows of a window that labels are drawn for; of more, as many evenly spread ones stand for all."""
 DRAWS = 200
 CONFIDENCE = 0.95
 """Of the interval, by a t distribution; the promise is 0.9."""
@@ -25,11 +23,11 @@ class Scale:
 
     Parameters
     ----------
-    values : ndarray of shape (n_rows,)
+    values : ndarray of shape (n_rows,) or (n_rows, n_classes)
         Their labels, or predictions where these are not known: how small a loss they can show.
     """
 
-    def __init__(self, metric: str, values: Vector) -> None:
+    def __init__(self, metric: str, values: Scores) -> None:
         self.metric = metric
         start, end = losses(metric, np.array([0.0, 1.0]))
         self.start, self.slope = float(start), float(end - start)  # losses are straight in the metric
@@ -67,14 +65,14 @@ class Drawn:
         cls,
         metric: str,
         expected: Expectation,
-        prediction: Vector,
+        prediction: Scores,
         matrix: Matrix,
         threshold: float,
         scale: Scale,
         seed: int,
     ) -> Drawn | None:
         """Draw labels and score them; None where the metric is not defined in half of the draws or more."""
-        step = max(1, math.ceil(len(prediction) / MAX_ROWS))
+        step = max(1, math.ceil(len(prediction) / expected.labels.max_drawn))
         some, rows = prediction[::step], matrix[::step]
         drawn = expected.draw(some, rows, np.random.default_rng(seed), DRAWS)
         values = np.array([scale.of(score(metric, Scored(each, some, threshold))) for each in drawn])
