@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from expectations.problems import to_scores
 from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
@@ -68,7 +69,7 @@ def explain_window(
     block = spec.evaluation.block.approximate_seconds
     if spec.clock is None:
         before, now, block = _in_order(before, now, spec)
-    loss = row_loss(rule.metric, spec.task, spec.threshold)
+    loss = row_loss(rule.metric, champion.manifest.task, spec.threshold, champion.classes)
     return explain(before, now, loss, block=block, seed=spec.model.seed, timezone=zone)
 
 
@@ -101,6 +102,6 @@ def _rows(
     return Rows(
         decoded.select(looked_at),
         labels.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64),
-        predictions["prediction"].cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64),
+        to_scores(predictions["prediction"]),
         predictions["event_time"].dt.epoch("us").to_numpy().astype(np.float64) / 1e6,
     )

@@ -38,9 +38,6 @@ class Multiclass(Problem):
     examples: ClassVar = ({"task": "multiclass_classification"},)
     classifies: ClassVar = True
     stand_in: ClassVar = "log_loss"
-    unwatched: ClassVar = {
-        "causes": "why a window loses more is not looked for: not watched for multiclass_classification yet",
-    }
     task: Literal["multiclass_classification"] = "multiclass_classification"
 
     def misfits(self, rules: Label) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Several classes under watch: the mix that is predicted, a class never seen, and what is not watched."""
+"""Several classes under watch: the mix that is predicted, a class never seen, estimates and causes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,11 @@ def test_windows_of_several_classes_are_measured_tried_and_decided(job: Job) -> 
         watched = {each["column"] for each in window["drift"]}
         assert {"_prediction", "_prediction clear", "weathersit"} <= watched
         assert {"constant", "last"} <= set(window["realised"][0]["baselines"])
-    assert any("not watched" in (window["causes"] or {}).get("words", "") for window in later)
+    told = [window["causes"] for window in later if window["causes"] is not None]
+    assert {each["status"] for each in told} & {"named", "nothing"}  # not the first of them: nothing is before it
+    for causes in told:
+        if causes["parts"]:
+            assert sum(each["value"] for each in causes["parts"]) == pytest.approx(causes["total"])
     assert "log_loss estimated" in say_unknown("log_loss", first)
     for window in (first, *later):
         (made,) = window["estimated"]

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from expectations.metrics import Array
-from tasks.evaluation.estimates.class_labels import ClassLabels, softmax
+from tasks.evaluation.estimates.class_labels import ClassLabels
 from tasks.evaluation.estimates.estimating import estimate
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.estimates.label_models import BinaryLabels
 from tasks.evaluation.estimates.learning import learn_expectation
 from tasks.evaluation.metrics import Scored, score
+from tasks.evaluation.scaling import softmax
 from tasks.stores.plain import to_json
 
 HOUR = 3600.0

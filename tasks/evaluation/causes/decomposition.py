@@ -51,12 +51,13 @@ def shifts(both: Comparison, new: Side, kept: npt.NDArray[np.intp], rest: Array)
     parts = by_column(both, new, logits, covariate, mixed, whole=not np.any(at_same))
     if not np.any(at_same):
         return parts
-    label, words, left, unit = label_shift(both, new, shared, pure=pure_label)
-    if np.any(label) and not pure_label and only_somewhere(both, new, kept, shared, unit):
-        label, left = np.zeros_like(label), new.loss
-    concept = at_same - label
-    where = concept_parts(both, new, kept, (both.old.loss, left), shared, concept)
-    return [*parts, *both.cause("label", words, label), *where]
+    shift = label_shift(both, new, shared, pure=pure_label)
+    if shift is not None and not pure_label and only_somewhere(both, new, kept, shared, shift):
+        shift = None
+    if shift is None:
+        return [*parts, *concept_parts(both, new, kept, (both.old.loss, new.loss), shared, at_same)]
+    where = concept_parts(both, new, kept, (both.old.loss, shift.left), shared, at_same - shift.lost)
+    return [*parts, *both.cause("label", shift.words, shift.lost), *where]
 
 
 def concept_parts(

@@ -54,8 +54,12 @@ def explain(
     season = _season(old, new, chance, total)
     if season:
         return _with(found, status="named", reason="a season that was seen before", parts=season)
-    told, notes = take_apart(Comparison(old, new, loss, chance, total, seed, timezone))
-    parts = _name(told, float(total[0]))
+    strange, old, new = _unseen(old, new, chance)
+    if min(len(old.rows), len(new.rows)) < MIN_ROWS:
+        return unknown(loss.name, f"fewer than {MIN_ROWS} rows of classes that the model knows")
+    rest = new.mean(new.loss) - old.mean(old.loss)
+    told, notes = take_apart(Comparison(old, new, loss, chance, rest, seed, timezone))
+    parts = _name([*strange, *told], float(total[0]))
     named = any(each.named for each in parts)
     return _with(
         found,
@@ -72,8 +76,22 @@ def _with(causes: Causes, **changes: Any) -> Causes:  # noqa: ANN401 - fields of
     return replace(causes, **changes)
 
 
+def _unseen(old: Side, new: Side, chance: Chance) -> tuple[list[Cause], Side, Side]:
+    """Return what rows of classes that the model never saw lose beyond the others, and both periods without them."""
+    seen = [~side.rows.unseen for side in (old, new)]
+    if all(each.all() for each in seen):
+        return [], old, new
+    sides = [side.where(rows) for side, rows in zip((old, new), seen, strict=True)]
+    lost = [side.mean(side.loss) - left.mean(left.loss) for side, left in zip((old, new), sides, strict=True)]
+    drawn = lost[1] - lost[0]
+    words = f"labels of classes that the model never saw: {(~seen[1]).mean():.1%} of rows"
+    part = Cause("unseen", words, float(drawn[0]), *chance.interval(drawn, PART_CONFIDENCE))
+    return [part], sides[0], sides[1]
+
+
 def _usable(rows: Rows) -> Rows:
-    known = np.isfinite(rows.label) & np.isfinite(rows.prediction) & np.isfinite(rows.seconds)
+    said = rows.prediction if rows.prediction.ndim == 1 else rows.prediction.sum(axis=1)
+    known = np.isfinite(rows.label) & np.isfinite(said) & np.isfinite(rows.seconds)
     return rows if known.all() else rows.where(known)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["broken", "covariate", "label", "concept", "season", "rest"]
+Kind = Literal["broken", "unseen", "covariate", "label", "concept", "season", "rest"]
 Status = Literal["named", "nothing", "unknown"]
 REMEDIES: dict[Kind, str] = {
     "broken": "hold and alert",
+    "unseen": "retrain",
     "covariate": "reweigh, or retrain if a trial says so",
     "label": "recalibrate",
     "concept": "retrain",

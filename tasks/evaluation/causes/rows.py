@@ -26,9 +26,11 @@ class RowLoss:
     name : str
         Its metric.
     classifies : bool
-        Whether labels are 0 and 1, and predictions probabilities.
+        Whether predictions are probabilities: labels are 0 and 1, or places of classes.
     note : str
         Why it is not the metric that was asked for, where it is not.
+    classes : tuple of str
+        Names of several, in the order of the predictions.
     """
 
     name: str
@@ -36,6 +38,7 @@ class RowLoss:
     part: MeanOfRows
     note: str = ""
     threshold: float = 0.5
+    classes: tuple[str, ...] = ()
 
     def of(self, label: Array, prediction: Array) -> Array:
         """Return the loss of each row."""
@@ -44,24 +47,27 @@ class RowLoss:
         return self.part.losses(found)
 
 
-def row_loss(metric: str, task: Task, threshold: float = 0.5) -> RowLoss:
+def row_loss(metric: str, task: Task, threshold: float = 0.5, classes: tuple[str, ...] = ()) -> RowLoss:
     """Return the loss whose mean a metric is; the logarithmic or squared one where it is no mean of rows.
 
     Parameters
     ----------
     threshold : float
         Probability from which a row counts as positive.
+    classes : tuple of str
+        Names of several, in the order of the predictions.
     """
     found = METRICS.find(metric)
     part, problem = found(metric=metric) if found is not None else None, problem_of(task)
     if isinstance(part, MeanOfRows):
-        return RowLoss(metric, problem.classifies, part, threshold=threshold)
+        return RowLoss(metric, problem.classifies, part, threshold=threshold, classes=classes)
     other = problem.stand_in
     instead = METRICS.find(other)
     chosen = instead(metric=other) if instead is not None else None
     if not isinstance(chosen, MeanOfRows):
         raise KeyError(other)
-    return RowLoss(other, problem.classifies, chosen, f"{metric} is no mean over rows: its causes are those of {other}")
+    note = f"{metric} is no mean over rows: its causes are those of {other}"
+    return RowLoss(other, problem.classifies, chosen, note, classes=classes)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ class Rows:
     ----------
     inputs : polars.DataFrame
         Raw: numbers, booleans and texts; other columns are not looked at.
-    label, prediction : ndarray of shape (n_rows,)
+    label : ndarray of shape (n_rows,)
+    prediction : ndarray of shape (n_rows,) or (n_rows, n_classes)
     seconds : ndarray of shape (n_rows,)
         Event times.
     """
@@ -84,6 +91,13 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def unseen(self) -> Mask:
+        """Rows whose label is a class that the model never saw, where there are several."""
+        if self.prediction.ndim == 1:
+            return np.zeros(len(self), dtype=np.bool_)
+        return np.asarray(self.label >= self.prediction.shape[1])
 
     def where(self, rows: Mask) -> Rows:
         """Return some of them."""

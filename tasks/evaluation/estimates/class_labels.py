@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from expectations.families import Matrix, Scores, Vector
 from expectations.metrics import Array
-from tasks.evaluation.estimates.label_models import CLIP, MAX_ROWS, PRIOR, LabelModel, Line, newton
+from tasks.evaluation.estimates.label_models import CLIP, MAX_ROWS, PRIOR, LabelModel, Line
+from tasks.evaluation.scaling import log_chances, log_losses, one_hot, scale_classes, softmax
 
 MAX_TREED = 20
 """With more classes no trees are tried: they are one a class and round."""
-_LEAST = 1e-9
-"""Least probability that a logarithm is taken of; a model too sure of itself says such, and its slope shows there."""
 _CELLS = 100_000
 """Rows times classes that labels are drawn for."""
 
@@ -45,26 +44,8 @@ class ClassLabels(LabelModel):
 
     def fit_line(self, prediction: Scores, label: Vector) -> Line:
         """Fit by Newton's method; the prior is that of two classes, `PRIOR`."""
-        axis, target = log_chances(prediction), one_hot(label, self.classes)
-        rest = np.append(np.zeros(self.classes), 1.0)
         precision = np.append(np.full(self.classes, PRIOR / 2), PRIOR / 4)
-
-        def lost(line: Array) -> float:
-            fits = self.deviance(line[:-1] + line[-1] * axis, prediction, label).sum()
-            return float(fits + precision @ np.square(line - rest) / 2)
-
-        def derivatives(line: Array) -> tuple[Array, Array]:
-            chance = softmax(line[:-1] + line[-1] * axis)
-            left = target - chance
-            gradient = np.append(left.sum(axis=0), float((left * axis).sum())) - precision * (line - rest)
-            mean = (chance * axis).sum(axis=1, keepdims=True)
-            hessian = np.diag(precision)
-            hessian[:-1, :-1] += np.diag(chance.sum(axis=0)) - chance.T @ chance
-            hessian[:-1, -1] = hessian[-1, :-1] = (chance * (axis - mean)).sum(axis=0)
-            hessian[-1, -1] += float((chance * np.square(axis - mean)).sum())
-            return gradient, hessian
-
-        line, hessian = newton(rest, lost, derivatives)
+        line, hessian = scale_classes(prediction, label, precision)
         covariance = np.linalg.inv(hessian)[np.triu_indices(self.classes + 1)]
         return Line(tuple(map(float, line)), tuple(map(float, covariance)))
 
@@ -78,9 +59,8 @@ class ClassLabels(LabelModel):
         """Return the logarithmic loss; a class that the model never saw has the least probability."""
         del prediction
         known = label < self.classes
-        scaled = linear - linear.max(axis=1, keepdims=True)
-        given = scaled[np.arange(len(label)), np.where(known, label, 0).astype(np.int64)]
-        return np.asarray(np.where(known, np.log(np.exp(scaled).sum(axis=1)) - given, -np.log(CLIP)))
+        found = log_losses(linear, np.where(known, label, 0))
+        return np.asarray(np.where(known, found, -np.log(CLIP)))
 
     def left(self, linear: Array, prediction: Scores, label: Vector) -> Array:
         """Return 1 for the class and 0 for all others, less the chances."""
@@ -127,22 +107,6 @@ class ClassLabels(LabelModel):
             along = one_hot(label, self.classes).T @ columns - expected
             found.append(np.append(along.ravel(), self.deviance(linear, prediction, label).mean()))
         return np.stack(found)
-
-
-def log_chances(prediction: Scores) -> Array:
-    """Return the logarithms of probabilities."""
-    return np.asarray(np.log(np.clip(prediction, _LEAST, 1.0)))
-
-
-def softmax(linear: Array) -> Array:
-    """Return probabilities that sum to one, shape (n_rows, n_classes)."""
-    powers = np.exp(linear - linear.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def one_hot(label: Vector, classes: int) -> Array:
-    """Return 1 for the class and 0 for all others, shape (n_rows, n_classes); zeros of a class beyond them."""
-    return np.asarray(label[:, None] == np.arange(classes), dtype=np.float64)
 
 
 def _class_at(reached: Array, random: np.random.Generator) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from expectations.families import Matrix, Scores, Vector
 from expectations.metrics import Array
+from tasks.evaluation.scaling import newton
 
 CLIP = 1e-6
 """Least probability that a logarithm is taken of."""
@@ -272,32 +273,6 @@ class ValueLabels(OneScoreLabels):
         """Return errors along the columns, and the mean logarithm of their size."""
         left = np.clip((labels - prediction) * np.exp(-linear), -6.0, 6.0)
         return np.column_stack([left @ columns, np.log(np.abs(left) + 0.1).mean(axis=1)])
-
-
-def newton(
-    start: Array, lost: Callable[[Array], float], derivatives: Callable[[Array], tuple[Array, Array]]
-) -> tuple[Array, Array]:
-    """Find the least of a convex loss by Newton's method; a step that loses more is halved.
-
-    Parameters
-    ----------
-    derivatives : callable
-        Of the parameters: the direction in which less is lost, and the matrix of second derivatives.
-
-    Returns
-    -------
-    parameters, hessian : ndarray
-    """
-    found = start.copy()
-    for _ in range(50):
-        gradient, hessian = derivatives(found)
-        step = np.clip(np.linalg.solve(hessian, gradient), -2.0, 2.0)
-        while float(np.abs(step).max()) > 1e-10 and lost(found + step) > lost(found):
-            step = step / 2
-        found = found + step
-        if float(np.abs(step).max()) < 1e-10:
-            break
-    return found, hessian
 
 
 def logistic(values: Array) -> Array:
