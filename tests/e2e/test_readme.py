@@ -226,8 +226,8 @@ ELSEWHERE = {
 BY_HAND = {
     f"make bench{each}"
     for each in ("", "-causes", "-estimates", "-intervals", "-judgement", "-new", "-policies", "-serving", "-streams")
-} | {"make torture"}
-"""Measurements, of minutes; that make knows them, and that what they run is there, is all that is tested."""
+} | {"make torture", "make tour"}
+"""Measurements, of minutes, and pictures: all that is tested is that make knows them and finds what they run."""
 
 
 def in_blocks(text: str) -> set[str]:
