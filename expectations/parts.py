@@ -149,6 +149,8 @@ class FeatureStep(Part):
 
     makes_categories: ClassVar[bool | None] = None
     """Whether the columns it makes are codes of categories; None where they stay what they were."""
+    learns_each_value: ClassVar[bool] = False
+    """Whether it learns something of each value that it has seen, and nothing of others."""
 
     @abstractmethod
     def reads(self, held: Mapping[str, Kind]) -> dict[str, Kind]:

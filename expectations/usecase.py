@@ -23,7 +23,7 @@ from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, Feedbac
 from expectations.durations import Duration
 from expectations.errors import PartError
 from expectations.families import Model
-from expectations.fields import Columns, Strict
+from expectations.fields import Columns, PositiveSpan, Strict
 from expectations.gates import Evaluation, Gate
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.problems import Problem, problem_of
@@ -58,6 +58,9 @@ class UseCase(Strict):
     """Columns known only after the event: stored, never a feature, unreadable before the label is ripe."""
     personal: dict[str, Literal["drop", "hash", "keep"]] = Field({})
     """Applied where data enters."""
+    retention: dict[Literal["raw", "predictions"], PositiveSpan] = Field({})
+    """How long rows are kept, by their event times: those collected, and what was answered and labelled. Older ones go
+    from every version, in steps of a twenty-fourth of the span, and are not collected again."""
     collection: Collection = Collection()
     cleaning: tuple[Annotated[CleaningStep, CLEANING], ...] = ()
     features: Annotated[tuple[Annotated[FeatureStep, FEATURES], ...], Field(min_length=1)]
@@ -96,7 +99,7 @@ class UseCase(Strict):
             unknowable |= set(self.label.expression.columns)
         if self.label.arrived is not None:
             unknowable.add(self.label.arrived)
-        problems = []
+        problems = self._impossible_retention()
         first, *others = self.sources
         if self.sources[first].join is not None:
             problems.append(f"sources.{first}: the first source is the base and joins nothing")
@@ -131,6 +134,17 @@ class UseCase(Strict):
         if gone:
             problems.append(f"personal: {', '.join(gone)} identifies rows and cannot be dropped; hash it")
         return problems
+
+    def _impossible_retention(self) -> list[str]:
+        kept = self.retention.get("raw")
+        if kept is None:
+            return []
+        if self.clock is None:
+            return ["retention.raw: without a clock nobody knows how old a row is; leave it out, or name the `clock`"]
+        needed = self.label_delay.approximate_seconds + self.collection.lookback.approximate_seconds
+        if kept.approximate_seconds * 23 / 24 > needed:
+            return []
+        return [f"retention.raw: {kept} is over before labels came and corrections were looked for; keep rows longer"]
 
     def _impossible_label(self) -> list[str]:
         label = self.label

@@ -17,7 +17,6 @@ from tasks.stores.progress import doing, part
 
 _SAMPLE = 5000
 _MAX_NAMED = 20
-_OF_CATEGORIES = frozenset({"encode", "one_hot", "target", "frequency"})
 _MANY, _MOSTLY = 100, 0.5
 """Different values from which, and share of the rows above which, a column is hardly one of categories."""
 _STEPS = 5
@@ -64,6 +63,9 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
     usecase = settings.use_case(reference)
     spec = usecase.spec
     yield Finding("use case", True, f"{usecase.name}, {spec.task}, {len(spec.features)} feature steps")
+    if spec.retention and settings.lake is not None and "://" in settings.lake:
+        where = "a lake at a store's address is kept whole: nobody could be held off while older rows are erased"
+        yield Finding("retention", False, f"{where}. Take it out, or let DRIFTWHEEL_LAKE be a folder")
     sound = True
     steps = _Steps(len(spec.sources) + _STEPS)
     for name, source in spec.sources.items():
@@ -218,9 +220,9 @@ def _spread(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
 def _free_texts(spec: UseCase, rows: pl.DataFrame) -> Iterator[tuple[str, str]]:
     """Yield columns whose categories are hardly ever seen again."""
     for step in spec.features:
-        name = next(iter(type(step).model_fields))
-        if name not in _OF_CATEGORIES:
+        if not step.learns_each_value:
             continue
+        name = next(iter(type(step).model_fields))
         for column in step.reads({}):
             different = rows[column].n_unique() if column in rows.columns else 0
             if different >= _MANY and different > _MOSTLY * len(rows):

@@ -21,7 +21,7 @@ from tasks.collection.types import match_types
 from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import BATCH, COLLECTED, TECHNICAL, Lake, holds
-from tasks.stores.tombstones import FORGOTTEN, without_forgotten
+from tasks.stores.tombstones import FORGOTTEN, KEPT_SINCE, without_forgotten
 
 _APPLICATION = "collect"
 _NO_TIMES = pl.Series([], dtype=pl.Datetime("us", "UTC"))
@@ -29,6 +29,8 @@ _FILES = "driftwheel.files"
 """Note of a commit: which files were read, how they were, and the newest event time in each."""
 _COLUMNS = "driftwheel.columns"
 """Note of a commit: the columns that its rows were delivered with."""
+_ERASED = (FORGOTTEN, KEPT_SINCE)
+"""Notes of a commit: what is not to be collected again."""
 _DEFINITION = "driftwheel.definition"
 """Note of a commit: what its rows were collected with."""
 
@@ -136,8 +138,8 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         schema=schema,
         known_files=None if noted is None else {} if since is None else _settled_files(noted, since),
     )
-    forgotten = None if raw is None else lake.note("raw", FORGOTTEN)
-    joined = replace(joined, rows=without_forgotten(joined.rows, forgotten, secret))
+    erased = {} if raw is None else {name: note for name in _ERASED if (note := lake.note("raw", name)) is not None}
+    joined = replace(joined, rows=_without_erased(joined.rows, spec, erased, secret))
     if held is not None and not joined.asked and next(iter(spec.sources.values())).incremental:
         news = _News(pl.DataFrame(schema={spec.time_column: pl.Datetime("us", "UTC")}), 0, _NO_TIMES)
     elif raw is None:
@@ -159,7 +161,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
     before = batch = lake.transaction("raw", _APPLICATION, version) if version is not None else 0
     if len(news.rows):
         batch += 1
-        _write(usecase, lake, news.rows, joined, as_of, batch, before, {FORGOTTEN: forgotten} if forgotten else {})
+        _write(usecase, lake, news.rows, joined, as_of, batch, before, erased)
     return Collected(
         batch=batch,
         new=len(news.rows) - news.corrected,
@@ -201,6 +203,14 @@ def _with_held(
     clock = pl.col(spec.time_column)
     held: datetime | None = raw.filter(clock < as_of).select(clock.max()).collect().item()
     return {**newest, first: max(filter(None, (held, newest[first])), default=None)}
+
+
+def _without_erased(rows: pl.DataFrame, spec: UseCase, noted: Mapping[str, str], secret: bytes) -> pl.DataFrame:
+    """Leave out what was erased, and what sources may hold still."""
+    rows = without_forgotten(rows, noted.get(FORGOTTEN), secret)
+    if spec.clock is None or KEPT_SINCE not in noted:
+        return rows
+    return rows.filter(pl.col(spec.time_column) >= datetime.fromisoformat(noted[KEPT_SINCE]))
 
 
 def _delivered(lake: Lake) -> list[str]:

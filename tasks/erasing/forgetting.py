@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from expectations.errors import BundleError, TurnTakenError
 from expectations.usecase import REPLAY
-from tasks.bundles.bundle import read_manifest
+from tasks.bundles.bundle import Manifest, read_manifest
 from tasks.erasing.files import sweep
 from tasks.erasing.person import Person
 from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs
@@ -104,7 +104,7 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
             "Wait for it to end (`driftwheel status`), then run again",
         )
     unheard = _bring_in(job)
-    with _nobody_else(job):
+    with nobody_else(job, (job.name, job.name + REPLAY)):
         parts = _parts(job, person)
         before = _begun(job, _look(job, person, home, parts))
         if before.found:
@@ -161,9 +161,10 @@ def _bring_in(job: Job) -> list[str]:
 
 
 @contextmanager
-def _nobody_else(job: Job) -> Iterator[None]:
+def nobody_else(job: Job, names: Iterable[str]) -> Iterator[None]:
+    """Wait for collection, cleaning, harvests and upkeep of use cases, and hold them off while the block lasts."""
     with ExitStack() as stack:
-        for name in (job.name, job.name + REPLAY):
+        for name in names:
             lake = Lake(job.lake.root, name)
             if require_folder(lake).exists():
                 stack.enter_context(lake.alone("collection"))
@@ -227,18 +228,25 @@ def _learnt(job: Job, parts: list[_Part]) -> dict[str, int]:
     learnt = {}
     for part in parts:
         oldest = min(part.theirs.times, default=None)
-        for entry in job.database.entries(part.lake.usecase, kind="deploy"):
-            digest = entry.evidence.get("bundle")
-            if oldest is None or entry.action != "promoted" or digest is None:
-                continue
-            try:
-                manifest = read_manifest(job.releases.bundle(part.lake.usecase, digest), digest)
-            except BundleError:  # a version that is gone
-                continue
-            if manifest.cutoff >= oldest:
-                ending = " of the replay" if part.lake.usecase.endswith(REPLAY) else ""
-                learnt[f"version {entry.evidence['version']}{ending}"] = manifest.data_version
+        ending = " of the replay" if part.lake.usecase.endswith(REPLAY) else ""
+        for version, manifest in _promoted(job, part.lake.usecase):
+            if oldest is not None and manifest.cutoff >= oldest:
+                learnt[f"version {version}{ending}"] = manifest.data_version
     return learnt
+
+
+def _promoted(job: Job, name: str) -> Iterator[tuple[str, Manifest]]:
+    """Return the versions that were promoted, as far as their bundles are here."""
+    for entry in job.database.entries(name, kind="deploy"):
+        if entry.action == "promoted":
+            digest = entry.evidence["bundle"]
+            with suppress(BundleError):  # of a version that is gone
+                yield entry.evidence["version"], read_manifest(job.releases.bundle(name, digest), digest)
+
+
+def training_sets(job: Job, name: str) -> tuple[int, ...]:
+    """Return the versions of the clean table that models which were promoted refer to."""
+    return tuple(sorted({manifest.data_version for _, manifest in _promoted(job, name)}))
 
 
 def _backups(job: Job, since: datetime | None) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from expectations.windows import TICK
 from tasks.bundles.feedback import find_unmatched
+from tasks.erasing.retention import keep_within
 from tasks.monitoring.findings import note, note_unmatched
 from tasks.stores.harvest import Harvested, seal_and_harvest
 from tasks.stores.journal import unreadable
@@ -23,7 +24,7 @@ _MATCHED = "feedback_matched_until"
 def harvest_journal(job: Job) -> Harvested:
     """Ask the service to close its segments, then bring them into the lake; labels of no prediction are reported.
 
-    What many harvests left in small files is merged.
+    What many harvests left in small files is merged, and what is older than the use case keeps it erased.
 
     Raises
     ------
@@ -54,6 +55,7 @@ def harvest_journal(job: Job) -> Harvested:
     job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
     for table in TABLES:
         job.lake.compact(table)
+    keep_within(job)
     return harvested
 
 

@@ -116,6 +116,12 @@ def purge(lake: Lake, table: Table) -> bool:
     return True
 
 
+def is_unfinished(lake: Lake, table: Table) -> bool:
+    """Whether one of the newest commits erased rows, and a process was killed before it removed what is older."""
+    handle = lake.open(table) if lake.note(table, ERASED) else None
+    return handle is not None and bool(_older(require_folder(lake) / table, handle))
+
+
 def _older(folder: Path, handle: DeltaTable) -> list[Path]:
     """Return the entries of the log from before rows were erased, the newest first."""
     erased = max((int(commit["version"]) for commit in handle.history() if ERASED in commit), default=0)

@@ -13,6 +13,9 @@ import polars as pl
 FORGOTTEN = "driftwheel.forgotten"
 """Note of a commit of the raw table: columns, and hashes of values in them, that name who was forgotten."""
 
+KEPT_SINCE = "driftwheel.kept_since"
+"""Note of a commit of the raw table: rows from before this instant were erased, as they need not be kept."""
+
 
 def text_of(value: object) -> str:
     """Write a value as one text, whatever held it: whole numbers alike as integers and floats."""

@@ -13,20 +13,23 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from expectations.errors import ExpressionError
+from expectations.errors import ExpressionError, LakeError, UseCaseError
 from expectations.loading import load_use_case
 from flows.cli import main
 from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
-from tasks.erasing import files, forgetting, rows
+from tasks.erasing import files, forgetting, retention, rows
 from tasks.erasing.person import find_person
+from tasks.erasing.retention import keep_within
 from tasks.stores import rewriting
 from tasks.stores.engines import close_engines
+from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, pack
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
+from tasks.stores.places import Job
 from tasks.stores.releases import Releases, Served
 from tests.conftest import instant
 from tests.unit.test_training import released
@@ -333,3 +336,79 @@ def test_backups_that_hold_them_are_named(folder: Path, home: Path, call: Call, 
     assert f"a backup holds them: {made}" in call("--where", "id == 1", "--dry-run").output
     shutil.rmtree(made)
     assert "a backup" not in call("--where", "id == 1", "--dry-run").output
+
+
+def test_rows_are_kept_no_longer_than_declared(folder: Path, home: Path) -> None:
+    change(folder, retention={"raw": "20d", "predictions": "30d"})
+    usecase, lake = load_use_case(str(folder)), fill(folder, home)
+    job = Job(usecase, Settings().places(), instant("2024-02-12"))
+    harvest(job.places.journal, "orders", lake)
+    forgetting_first, newest = lake.version("clean"), lake.scan("clean").collect()["time"].max()
+    assert forgetting_first is not None
+
+    keep_within(job)
+
+    since = instant("2024-01-23") + timedelta(hours=20)
+    for table in ("raw", "clean", "quarantine"):
+        times = lake.scan(table).collect()["time"]
+        assert times.min() >= since
+        assert times.max() >= newest - timedelta(days=10)
+    assert lake.scan("predictions").collect()["id"].to_list() == ["c"]
+    assert len(lake.open("raw").history()) <= 3
+    entries = Settings().platform().entries("orders", kind="retention")
+    assert {entry.summary.split()[0]: entry.evidence["training_sets"] for entry in entries} == {
+        "raw": [1],
+        "predictions": [],
+    }
+    collect_sources(usecase, lake, instant("2024-02-13"), KEYED)
+    assert lake.scan("raw").collect()["time"].min() >= since
+    keep_within(job)
+    assert len(Settings().platform().entries("orders", kind="retention")) == 2
+
+
+def test_what_a_killed_look_erased_is_removed_by_the_next(
+    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(folder, retention={"raw": "20d"})
+    usecase, lake = load_use_case(str(folder)), fill(folder, home)
+    job = Job(usecase, Settings().places(), instant("2024-02-12"))
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "purge", die)
+        with pytest.raises(Killed):
+            keep_within(job)
+    assert lake.scan("raw", version=1).collect().height > 0
+
+    keep_within(job)
+
+    with pytest.raises(LakeError):
+        lake.scan("raw", version=1)
+    (entry,) = Settings().platform().entries("orders", kind="retention")
+    assert entry.evidence["rows"]["raw"] > 100
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"retention": {"raw": "5d"}}, "is over before labels came"),
+        ({"retention": {"raw": "0d"}}, "greater than zero|longer than"),
+        ({"retention": {"clean": "5d"}}, "retention"),
+    ],
+)
+def test_a_retention_that_cannot_be_is_refused(keys: dict[str, object], said: str, folder: Path) -> None:
+    change(folder, **keys)
+    with pytest.raises(UseCaseError, match=said):
+        load_use_case(str(folder))
+
+
+def test_check_says_where_rows_can_only_be_kept_whole(
+    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(folder, retention={"predictions": "1y"})
+    monkeypatch.setenv("DRIFTWHEEL_LAKE", "s3://bucket/lake")
+    done = CliRunner().invoke(main, ["check", str(folder)])
+    assert done.exit_code == 1
+    assert "a lake at a store's address is kept whole" in " ".join(done.output.split())

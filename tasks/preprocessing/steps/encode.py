@@ -45,6 +45,7 @@ class FittedOrdinal(FittedStep):
 class Encode(FeatureStep):
     """Give each category of the training rows a number in alphabetical order; others are -1."""
 
+    learns_each_value: ClassVar[bool] = True
     examples: ClassVar = ({"encode": ["t"]}, {"encode": ["t", "n"], "max_categories": 2})
     fitted: ClassVar = FittedOrdinal
     makes_categories: ClassVar = True

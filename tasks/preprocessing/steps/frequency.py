@@ -45,6 +45,7 @@ class FittedFrequency(FittedStep):
 class Frequency(FeatureStep):
     """Give each category its share of the training rows; others and missing ones are 0."""
 
+    learns_each_value: ClassVar[bool] = True
     examples: ClassVar = ({"frequency": ["t"]}, {"frequency": ["t", "n"]})
     fitted: ClassVar = FittedFrequency
     makes_categories: ClassVar = False

@@ -54,6 +54,7 @@ class FittedOneHot(FittedStep):
 class OneHot(FeatureStep):
     """Make a column of zeros and ones for each of the most frequent categories of the training rows."""
 
+    learns_each_value: ClassVar[bool] = True
     examples: ClassVar = ({"one_hot": ["t"]}, {"one_hot": ["t", "n"], "max_categories": 1})
     fitted: ClassVar = FittedOneHot
     makes_categories: ClassVar = False

@@ -58,6 +58,7 @@ class Target(FeatureStep):
     2001. A training row is shown the mean of the other folds of five: its own label is not in it.
     """
 
+    learns_each_value: ClassVar[bool] = True
     examples: ClassVar = ({"target": ["t"]}, {"target": ["t", "n"], "smoothing": 0.5})
     fitted: ClassVar = FittedTarget
     makes_categories: ClassVar = False
