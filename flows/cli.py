@@ -18,6 +18,7 @@ from flows.commands import (
     forget,
     keys,
     ledger,
+    lineage,
     local_stack,
     new,
     parts,
@@ -52,7 +53,17 @@ for _command in (
     *(flow_runs.run, flow_runs.replay, flow_runs.score, flow_runs.report),
     *(deciding.backtest, deciding.decide),
     *(versions.promote, versions.deploy, versions.rollback),
-    *(keys.keys, ledger.why, evidence.evidence, rows.rows, quarantine.quarantine, forget.forget, alert.alert),
+    *(
+        keys.keys,
+        ledger.why,
+        evidence.evidence,
+        lineage.lineage,
+        lineage.prove,
+        rows.rows,
+        quarantine.quarantine,
+        forget.forget,
+        alert.alert,
+    ),
 ):
     main.add_command(_command)
 

@@ -42,7 +42,7 @@ def gather(settings: Settings, name: str) -> dict[str, Any]:
             "a use case with a version that answers or answered", repr(name), "See `driftwheel list`, and run its loop"
         )
     usecase = settings.use_case(name.removesuffix(REPLAY))
-    lake = Lake(settings.places().lake, name)
+    lake = Lake(settings.lake or str(settings.folder / "lake"), name)
     releases = Releases(settings.folder / "releases")
     return {
         "usecase": _purpose(usecase, name),
@@ -87,7 +87,7 @@ def _data(usecase: LoadedUseCase, lake: Lake) -> dict[str, Any]:
     asked += [pl.col(column).null_count().alias(f"missing/{column}") for column in named]
     for column in numbers:
         asked += [pl.col(column).min().alias(f"least/{column}"), pl.col(column).max().alias(f"largest/{column}")]
-    found = rows.select(asked).collect().row(0, named=True)
+    found = lake.collect("clean", rows.select(asked)).row(0, named=True)
     columns = {
         column: {
             "type": str(schema[column]),
@@ -109,7 +109,7 @@ def _data(usecase: LoadedUseCase, lake: Lake) -> dict[str, Any]:
 
 def _count(lake: Lake, table: str) -> int:
     known = lake.version(table)  # type: ignore[arg-type] # a name of the tables
-    return 0 if known is None else int(lake.scan(table).select(pl.len()).collect().item())  # type: ignore[arg-type]
+    return 0 if known is None else int(lake.collect(table, lake.scan(table).select(pl.len())).item())  # type: ignore[arg-type]
 
 
 def _version(entry: Entry, entries: Sequence[Entry], releases: Releases, name: str) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _records(entries: Sequence[Entry], lake: Lake) -> dict[str, Any]:
     if lake.version("predictions") is not None:
         event = pl.col("event_time")
         asked = (pl.len().alias("rows"), event.min().alias("from"), event.max().alias("to"))
-        answers = lake.scan("predictions").select(asked).collect().row(0, named=True)
+        answers = lake.collect("predictions", lake.scan("predictions").select(asked)).row(0, named=True)
     listed = [
         {"entry": each.entry, "as_of": each.as_of, "kind": each.kind, "action": each.action, "summary": each.summary}
         for each in entries

@@ -169,6 +169,8 @@ AS = {
 """Commands that are typed with, or as, another one."""
 STACK, VAULT, CI = "tests/containers/test_stack.py", "tests/containers/test_vault.py", ".ci/run"
 ELSEWHERE = {
+    "driftwheel lineage ID": ("tests/integration/test_watching.py", '["lineage", ids[100]]'),
+    "driftwheel prove ID": ("tests/integration/test_watching.py", '["prove", ids[100]]'),
     "driftwheel evidence USECASE": ("tests/unit/test_evidence.py", 'ask("evidence", "rentals")'),
     "driftwheel evidence USECASE --verify FOLDER": (
         "tests/unit/test_evidence.py",

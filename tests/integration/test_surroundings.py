@@ -67,6 +67,8 @@ ARGUMENTS: dict[str, list[str]] = {
     "doctor": [],
     "why": ["rentals"],
     "evidence": ["rentals"],
+    "lineage": ["1", "--usecase", "rentals"],
+    "prove": ["nobody", "--usecase", "rentals"],
     "rows": ["rentals", "clean"],
     "quarantine": ["rentals", "list"],
     "forget": ["rentals", "--where", "bikers == 7", "--dry-run"],
@@ -104,6 +106,8 @@ ASK_DATABASE = (
     "status",
     "why",
     "evidence",
+    "lineage",
+    "prove",
     "rows",
     "quarantine",
     "forget",
@@ -129,6 +133,7 @@ ALWAYS: Says = {  # what holds in every surrounding: no server is up, and none c
     "up": "free ports",
     "backtest": "windows after a history to learn from",
     "report": "harvested predictions",
+    "prove": "an answer of this id",
     "restore": "an empty home",
     **dict.fromkeys(("stack wait", "stack backup", "stack restore"), "docker compose, or docker-compose"),
 }
@@ -405,11 +410,12 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
 @surrounding
 def no_home(place: Place) -> Iterator[Says]:
     place.emptied = True
-    unknown = ("rows", "quarantine", "forget", "score", "report", "alert test", *ASK_SERVERS)
+    unknown = ("evidence", "rows", "quarantine", "forget", "score", "report", "alert test", *ASK_SERVERS)
     yield {
         **dict.fromkeys(unknown, "a use case: one of bikes, flights, or a folder .*found +'rentals'"),
         "why": "a use case with decisions",
         "decide": "a use case: one of bikes, flights",
+        "lineage": "a prediction, version, bundle or run of this name",
         "backup": "a home of driftwheel in .*found +no platform.db",
         "keys remove": "one of no keys",
         "remove": "a registered use case",
@@ -518,7 +524,7 @@ def rows_of_garbage(place: Place) -> Iterator[Says]:
 
 
 def damaged_lake(how: str) -> Says:
-    return {"rows": how, "forget": how, "score": how, "report": how}
+    return {"evidence": how, "rows": how, "forget": how, "score": how, "report": how}
 
 
 @surrounding

@@ -18,9 +18,12 @@ from expectations.alerts import Target
 from expectations.data import FeedbackRules
 from expectations.deciding import Policy
 from expectations.durations import Duration
+from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
 from expectations.windows import Window
+from flows.cli import main
 from flows.commands.ledger import why
+from flows.lineage import prove_answer, trace
 from flows.page.app import application
 from infra.settings import Settings
 from tasks.bundles.bundle import jsonable, load_bundle, seal
@@ -39,6 +42,7 @@ from tasks.stores.finding_kinds import describe
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
 from tasks.stores.lake import Lake
+from tasks.stores.ledger import Entry
 from tasks.stores.messages import Calendar
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
@@ -615,3 +619,56 @@ def test_no_rows_of_other_bundles_or_learnt_from_are_the_reference(job: Job) -> 
     assert 50 <= len(some) <= 100
     assert some["event_time"].max() - some["event_time"].min() > timedelta(days=55)
     assert answers_of(job.lake, "another", window, cutoffs, 100).is_empty()
+
+
+# --- from an answer to what it was made of ---------------------------------------------------------------------------
+
+
+def test_an_answer_is_followed_to_its_data_and_forward_and_derived_again_bit_by_bit(job: Job) -> None:
+    ids = served(job, "2011-04-01", "2011-05-01")
+    (measured,) = watching.measure_windows(job)
+    champion = current_champion(job)
+    settings = Settings()
+    database = settings.platform()
+    database.add_use_case(job.name, job.usecase.folder, job.usecase.digest)
+    facts = {"bundle": champion.digest, "version": "1", "run": "run-1"}
+    with database.transaction() as connection:
+        database.write(connection, Entry("w/1", job.name, job.as_of, "deploy", "promoted", "passed", "v1", facts))
+
+    found = trace(settings, ids[100], None)
+    assert found["bundle"] == champion.digest
+    assert found["row"]["workingday"] in (0, 1)
+    assert found["data"]["hash"] == "h"
+    assert [each["status"] for each in found["windows"]] == [measured.status]
+    assert found["ledger"][0]["entry"] == "w/1"
+    for wanted, usecase in ((champion.digest, None), ("run-1", None), ("1", job.name)):
+        after = trace(settings, wanted, usecase)["forward"]
+        assert after["answers"] == len(ids)
+        assert len(after["windows"]) == 1
+    run = CliRunner()
+    said = run.invoke(main, ["lineage", ids[100]], prog_name="driftwheel")
+    assert f"bundle     {champion.digest}" in said.output
+    assert f"window     {measured.window.start:%Y-%m-%dT%H:%M}" in said.output
+    assert "the same bits" in run.invoke(main, ["prove", ids[100]], prog_name="driftwheel").output
+    assert all(prove_answer(settings, each, job.name).same for each in ids[:50])
+
+
+def test_an_answer_that_nobody_gave_and_one_that_was_altered_are_said(job: Job) -> None:
+    (first, *_) = served(job, "2011-04-01", "2011-04-02")
+    with pytest.raises(LakeError, match="once monitor has harvested it"):
+        prove_answer(Settings(), "nobody", job.name)
+    with pytest.raises(LakeError, match="give --usecase too"):
+        trace(Settings(), "1", None)
+    lake = job.lake
+    other = lake.scan("predictions").filter(pl.col("id") == first).collect()
+    lake.append(
+        "predictions",
+        other.with_columns(pl.lit("altered").alias("id"), pl.col("prediction") + 1e-9),
+        transactions={"t": 1},
+    )
+    found = prove_answer(Settings(), "altered", job.name)
+    assert not found.same
+    assert found.difference == pytest.approx(1e-9, rel=0.01)
+    said = CliRunner().invoke(main, ["prove", "altered", "--usecase", job.name], prog_name="driftwheel")
+    assert said.exit_code == 1
+    assert "a difference of" in said.output
