@@ -42,7 +42,8 @@ from tasks.stores.places import Job
 from tasks.stores.progress import Pace, part, say
 from tasks.stores.registry import REPLAY_KEPT_DAYS
 from tasks.stores.stopwatch import spent, timed
-from tasks.training.learning import classes_of, learn, score_rows, training_window
+from tasks.training.labelled import classes_of, score_rows, training_window
+from tasks.training.learning import learn
 from tasks.training.packing import training_rows
 
 BATCH = 500

@@ -27,7 +27,8 @@ from tasks.evaluation.floors import least_loss
 from tasks.evaluation.metrics import Scored, losses, score
 from tasks.stores.lake import Known, Lake
 from tasks.training.judging import Judged, judge, refit
-from tasks.training.learning import Trained, classes_of, labels, learn, training_window
+from tasks.training.labelled import classes_of, labels, training_window
+from tasks.training.learning import Trained, learn
 from tasks.training.packing import training_rows
 from tasks.training.trying import Tried, hold_against_predecessor, try_challenger
 

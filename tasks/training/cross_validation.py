@@ -15,7 +15,8 @@ from expectations.usecase import UseCase
 from tasks.evaluation.metrics import score
 from tasks.evaluation.splits import folds_of
 from tasks.stores.progress import part
-from tasks.training.learning import fit_model, score_rows
+from tasks.training.labelled import score_rows
+from tasks.training.learning import fit_model
 
 
 def cross_validate(

@@ -20,7 +20,8 @@ from tasks.evaluation.resampling import Bounded, Resamples
 from tasks.evaluation.slices import find_slices, learn_cuts
 from tasks.stores.progress import part
 from tasks.training.judging import Judged, rows_before
-from tasks.training.learning import decisive_metric, fit_recipe, score_rows, training_window
+from tasks.training.labelled import score_rows, training_window
+from tasks.training.learning import decisive_metric, fit_recipe
 
 MIN_LEARNT = 50
 """Fewest rows of a point of a learning curve."""

@@ -29,17 +29,8 @@ from tasks.evaluation.slices import learn_cuts
 from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
 from tasks.training.cross_validation import cross_validate, fold_statistics
-from tasks.training.learning import (
-    Incumbent,
-    Trained,
-    decisive_metric,
-    fit_recipe,
-    labels,
-    learn,
-    require_trainable,
-    score_rows,
-    training_window,
-)
+from tasks.training.labelled import labels, require_trainable, score_rows, training_window
+from tasks.training.learning import Incumbent, Trained, decisive_metric, fit_recipe, learn
 from tasks.training.warm import refit_warm, warm_or_cold
 
 Outcome = Literal["passed", "refused", "unknown", "unchanged"]

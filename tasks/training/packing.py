@@ -33,7 +33,8 @@ from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
 from tasks.training.judging import Judged, Judgement, Refit, rows_before
-from tasks.training.learning import Trained, labels
+from tasks.training.labelled import labels
+from tasks.training.learning import Trained
 
 GOLDEN_ROWS = 20
 RANGE_ROWS = 20_000

@@ -27,7 +27,8 @@ from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import TRIAL, Entry, champions
 from tasks.stores.places import Job
 from tasks.stores.progress import part
-from tasks.training.learning import Incumbent, classes_of, fit_recipe, labels, score_rows, training_window
+from tasks.training.labelled import classes_of, labels, score_rows, training_window
+from tasks.training.learning import Incumbent, fit_recipe
 from tasks.training.packing import training_rows
 
 NEWEST = 3

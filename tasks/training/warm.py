@@ -16,18 +16,16 @@ from tasks.bundles.bundle import Bundle
 from tasks.evaluation.metrics import losses, score
 from tasks.evaluation.splits import hold_back
 from tasks.stores.progress import part
+from tasks.training.labelled import classes_of, labels, score_rows
 from tasks.training.learning import (
     Incumbent,
     Start,
     Trained,
-    classes_of,
     decisive_metric,
     fit_calibrator,
     fit_model,
     follow,
-    labels,
     rows_for,
-    score_rows,
 )
 
 _SLICE_ROWS, _MAX_OLD = 200, 50_000

@@ -41,7 +41,7 @@ from tasks.evaluation.estimates.learning import learn_expectation
 from tasks.evaluation.estimates.levels import Earlier
 from tasks.evaluation.metrics import Scored, losses, score
 from tasks.training.judging import judge, refit
-from tasks.training.learning import labels
+from tasks.training.labelled import labels
 from tasks.training.packing import expectation_of
 from tests.benchmarks.open_sets import build
 

@@ -20,7 +20,8 @@ from expectations.loading import LoadedUseCase, load_use_case
 from tasks.collection.joining import join_sources
 from tasks.modelling.intervals import Intervals
 from tasks.training.judging import judge, refit
-from tasks.training.learning import Trained, labels
+from tasks.training.labelled import labels
+from tasks.training.learning import Trained
 
 COVERAGE = 0.9
 

@@ -21,7 +21,7 @@ from tasks.monitoring.watching import measure_windows
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
 from tasks.stores.tables import measurements
-from tasks.training.learning import classes_of
+from tasks.training.labelled import classes_of
 from tasks.training.packing import training_rows
 from tasks.training.trying import try_challenger, try_now
 from tests.conftest import instant

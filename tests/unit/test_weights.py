@@ -17,7 +17,8 @@ from tasks.collection.joining import join_sources
 from tasks.collection.reading import expected_of
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.modelling.torch_mlp import TorchMLP
-from tasks.training.learning import learn, row_weights
+from tasks.training.labelled import row_weights
+from tasks.training.learning import learn
 from tests.conftest import instant, needs_torch
 
 Make = Callable[..., Path]

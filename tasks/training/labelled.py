@@ -1,0 +1,110 @@
+"""Labelled rows: which may be learnt from, their classes, what each counts, and predictions beside their labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from expectations.errors import TrainingError
+from expectations.families import LastWindow, Scores, Vector
+from expectations.usecase import UseCase
+from tasks.evaluation.metrics import Scored
+
+
+def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+    """Rows the declared window lets a recipe learn from."""
+    if isinstance(spec.model.window, LastWindow) and not frame.is_empty():
+        clock = spec.time_column
+        newest = frame[clock].max()
+        return frame.filter(pl.col(clock) > spec.model.window.last.after(newest, -1))  # type: ignore[arg-type]
+    return frame
+
+
+def classes_of(frame: pl.DataFrame, spec: UseCase) -> tuple[str, ...]:
+    """Return the classes among the labels of the rows that have one; none of a regression."""
+    return spec.problem.classes(frame[spec.label.column].drop_nulls(), spec.label)
+
+
+def labels(frame: pl.DataFrame, spec: UseCase, classes: Sequence[str]) -> Vector:
+    """Return the label as float64, shape (n_rows,): the value, or the place of a class; see `Problem.codes`."""
+    return spec.problem.codes(frame[spec.label.column], classes)
+
+
+def score_rows(
+    frame: pl.DataFrame, spec: UseCase, order: Sequence[str], prediction: Scores, own: Sequence[str] | None = None
+) -> Scored:
+    """Put predictions beside the labels of labelled rows.
+
+    Parameters
+    ----------
+    order : sequence of str
+        Classes that count; what is none of them is one more.
+    own : sequence of str, optional
+        Those of the model that predicted, where they are not `order`.
+    """
+    aligned = prediction if own is None else spec.problem.aligned(prediction, own, order)
+    return Scored(labels(frame, spec, order), aligned, spec.threshold)
+
+
+def require_trainable(frame: pl.DataFrame, spec: UseCase) -> None:
+    """Refuse rows nothing can be learnt from.
+
+    Raises
+    ------
+    TrainingError
+        If there are too few, or all have the same label.
+    """
+    if len(frame) < 2 * spec.evaluation.min_rows:
+        raise TrainingError(
+            f"at least {2 * spec.evaluation.min_rows} ripe rows with a label to learn from",
+            f"{len(frame)}",
+            "Wait for more, or lower `evaluation.min_rows`",
+        )
+    if frame[spec.label.column].n_unique() < 2:
+        raise TrainingError(
+            f"different values of {spec.label.column} to learn from",
+            f"the same one in all {len(frame)} rows",
+            "Check the label and where it comes from",
+        )
+
+
+def row_weights(frame: pl.DataFrame, spec: UseCase) -> Vector | None:
+    """Return what each row counts for, 1 as a mean; None where all count alike.
+
+    Raises
+    ------
+    TrainingError
+        If a weight is no number from 0 on, or no row counts.
+    """
+    declared = spec.model.weights
+    if declared is None:
+        return None
+    weights = np.ones(len(frame))
+    if declared.column is not None:
+        found = frame[declared.column].cast(pl.Float64, strict=False)
+        wrong = len(found) - int((found.is_finite() & (found >= 0)).sum())
+        if wrong:
+            raise TrainingError(
+                f"a weight from 0 on in {declared.column} of every training row",
+                f"{wrong} of {len(found)} without one",
+                "Correct the source, or quarantine these rows by the suite",
+            )
+        weights = found.to_numpy()
+    if declared.half_life is not None:
+        clock = pl.col(spec.time_column)
+        ages = frame.select((clock.max() - clock).dt.total_microseconds()).to_series().to_numpy() / 1e6
+        weights = weights * 0.5 ** (ages / declared.half_life.approximate_seconds)
+    mean = float(weights.mean())
+    if not 0 < mean < math.inf:
+        raise TrainingError("weights that have a mean above 0", f"{mean}", "Check `model.weights`")
+    return np.asarray(weights / mean)
+
+
+def of_known_classes(frame: pl.DataFrame, spec: UseCase, classes: Sequence[str]) -> pl.DataFrame:
+    """Leave out rows of classes that are not among those learnt from: no candidate can say them."""
+    if not classes:
+        return frame
+    return frame.filter(pl.Series(labels(frame, spec, classes) < len(classes)))
