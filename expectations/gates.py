@@ -34,6 +34,9 @@ class Evaluation(Strict):
     """Rows this close in time are resampled together, because their errors are not independent."""
     coverage: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     """Share of truths that intervals of predictions (or sets of classes) are to hold."""
+    permutation_importance: bool = False
+    """Whether to show with the evaluation what the decisive metric loses where one input is shuffled over the rows of
+    the holdout: one more prediction of the holdout for each input."""
     learning_curve: Annotated[int, Field(ge=2, le=8)] | None = None
     """Points of a learning curve, shown with the evaluation: the recipe fitted on all rows before the holdout, on half
     of them, a quarter and so on, each scored on the holdout; null for none."""

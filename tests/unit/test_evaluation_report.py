@@ -110,13 +110,20 @@ def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_f
     make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
-    usecase = load_use_case(str(make_use_case(changes={"evaluation.learning_curve": 3})))
+    usecase = load_use_case(
+        str(make_use_case(changes={"evaluation.learning_curve": 3, "evaluation.permutation_importance": True}))
+    )
     frame = rows(usecase, "2011-03-01")
     judged = evaluated(judge(frame, usecase.spec, None), frame, usecase.spec)
     assert judged.evaluation is not None
     curve = judged.evaluation.extra["learning_curve"]
     assert [point["rows"] for point in curve["points"]] == sorted(point["rows"] for point in curve["points"])
     assert len(curve["points"]) == 3
+    shuffled = {each["input"]: each for each in judged.evaluation.extra["permutation_importance"]["inputs"]}
+    assert set(shuffled) == {column.name for column in judged.trained.program.inputs}
+    assert shuffled["time"]["low"] > 20  # the hour of the day is what rentals follow
+    assert shuffled["time"]["low"] < shuffled["time"]["value"] < shuffled["time"]["high"]
+    assert abs(shuffled["holiday"]["value"]) < 5
     assert curve["points"][-1]["value"] == pytest.approx(judged.judgement.metrics[curve["metric"]])
     assert flat(judged.evaluation)["holdout_rmse_low"] < judged.judgement.metrics["rmse"]
     figures: dict[str, Figure] = {}
@@ -133,7 +140,13 @@ def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_f
     page = Client(application(settings))
     shown = page.get(f"/usecases/rentals/versions/{bundle.digest}")
     assert shown.status_code == 200
-    for said in ("Learning curve", "Residuals by predicted value", "median_absolute_error", "its holdout"):
+    for said in (
+        "Permutation importance",
+        "Learning curve",
+        "Residuals by predicted value",
+        "median_absolute_error",
+        "its holdout",
+    ):
         assert said in shown.text
     assert page.get(f"/usecases/rentals/versions/{'0' * 64}").status_code == 404
     assert page.get("/usecases/rentals/versions/..%2f..").status_code == 404
