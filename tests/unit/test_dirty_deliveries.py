@@ -562,7 +562,7 @@ def test_case_34_arrow_and_feather_are_read(pumps: Pumps, name: str) -> None:
 
 def test_case_34_a_workbook_says_what_to_do(pumps: Pumps) -> None:
     pumps.put(zipped(**{"[Content_Types].xml": "<Types/>", "xl/workbook.xml": "<x/>"}), "readings.xlsx")
-    pumps.refuses("an Excel workbook. Export its sheet as CSV", path="readings.xlsx")
+    pumps.refuses("Save it again as .xlsx, or as CSV", path="readings.xlsx")
 
 
 # --- the service reads the same texts as the same values --------------------------------------------------------------

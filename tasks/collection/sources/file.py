@@ -27,8 +27,8 @@ class FileSource(TableFiles):
 
     ``${NAME}`` in it is filled in from the environment: as it is, and percent-encoded in a login (``ftp://me:${PW}@…``).
 
-    CSV, Parquet, JSON lines, Arrow or Feather, also in an archive: all its members are read. Folders named as in Hive
-    (``day=2024-01-31``) below a folder or a pattern are a column.
+    CSV, Parquet, JSON lines, Arrow or Feather, Excel (.xlsx), also in an archive: all its members are read. Folders
+    named as in Hive (``day=2024-01-31``) below a folder or a pattern are a column.
     """
 
     examples: ClassVar = (

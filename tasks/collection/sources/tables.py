@@ -1,4 +1,4 @@
-"""What sources of table files share: CSV, Parquet, JSON lines or Arrow, one table of many files."""
+"""What sources of table files share: CSV, Parquet, JSON lines, Arrow or Excel, one table of many files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from expectations.errors import SourceError
 from tasks.collection.addresses import file_name, local_path, members
 from tasks.collection.numbers import Notation
 from tasks.collection.types import misfit, plain
+from tasks.collection.workbooks import is_workbook, read_sheet
 
-Format = Literal["csv", "parquet", "jsonl", "arrow"]
+Format = Literal["csv", "parquet", "jsonl", "arrow", "excel"]
 _DEFAULT_MISSING = ("", "NA")
 _NUMERIC = ("number", "integer")
 _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
@@ -44,8 +45,8 @@ _FORMATS: dict[str, Format] = {
     ".ipc": "arrow",
 }
 _NO_TABLE = {
-    b"PK\x03\x04": ("a zip archive or an Excel workbook", "Export its sheet as CSV"),
-    b"\xd0\xcf\x11\xe0": ("an Excel workbook", "Export its sheet as CSV"),
+    b"PK\x03\x04": ("a zip archive, or a workbook of Excel that is damaged", "Export its sheet as CSV"),
+    b"\xd0\xcf\x11\xe0": ("an Excel workbook of before 2007", "Save it as .xlsx, or as CSV"),
     b"SQLite format 3": ("a SQLite database", "Export the table as CSV"),
     b"%PDF": ("a PDF", "Export its table as CSV"),
     b"<!": ("a page", "Fetch the table itself"),
@@ -70,6 +71,8 @@ class TableFiles(Source):
     path: Annotated[str, Field(min_length=1)]
     format: Format | None = None
     """Read off the file name where not given; `jsonl` is a JSON object a line, or a list of them."""
+    sheet: Annotated[str, Field(min_length=1)] | None = None
+    """Of an Excel workbook, where several of its sheets hold something."""
     separator: Annotated[str, Field(pattern=r"^[,;|\t]$")] = ","
     """What parts the columns of a CSV file: a comma, a semicolon, a bar or a tab."""
     encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
@@ -152,7 +155,7 @@ class TableFiles(Source):
         if empty:
             context.report(f"no rows in {', '.join(empty)}")
         table = _stack(list(frames), list(frames.values()), context)
-        texts = formats == {"csv"}
+        texts = formats <= {"csv", "excel"}
         if texts or "missing" in self.model_fields_set:
             table = table.with_columns(self._without_missing(table[column], context) for column in table.columns)
         if self.row_key is not None:
@@ -269,6 +272,8 @@ def format_of(file: str, content: bytes) -> Format:
     """Return what a file is: by its first bytes, else by its name."""
     if content.startswith(b"PAR1"):
         return "parquet"
+    if is_workbook(content):
+        return "excel"
     if content.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return "arrow"
     name = file.lower()
@@ -281,6 +286,8 @@ def _table(source: TableFiles, kind: Format, file: str, content: bytes, context:
     try:
         if kind == "parquet":
             return plain(pl.read_parquet(io.BytesIO(content)), context.clock)
+        if kind == "excel" and is_workbook(content):
+            return read_sheet(context.name, file, content, source.sheet, source.max_megabytes, context.report)
         if kind == "arrow":
             read = pl.read_ipc if content.startswith(b"ARROW1") else pl.read_ipc_stream
             return plain(read(io.BytesIO(content)), context.clock)
