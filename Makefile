@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser picture torture tour
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser picture site torture tour
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -89,6 +89,9 @@ picture: setup ## Take docs/page.png anew, of the replay that `make demo` left (
 
 tour: setup ## Take the pictures of docs/tour.md anew, of the replay that `make demo` left (needs Chromium)
 	@PYTHONPATH=. $(BIN)/python tests/browser/tour.py docs/tour
+
+site: setup ## Write docs/ as a site into build/site; a link that leads nowhere is an error
+	@$(BIN)/zensical build --strict --clean --config-file .zensical.toml
 
 up: setup ## Start the page, Prefect, MLflow, Evidently, the runner and the service
 	@$(BIN)/driftwheel up

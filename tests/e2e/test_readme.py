@@ -187,6 +187,7 @@ ELSEWHERE = {
         """call("--where", f'customer = "{NAME}"', "--dry-run", "--json")""",
     ),
     "make demo": ("tests/e2e/test_replay.py", "as `make demo` does"),
+    "make site": (CI, "make site"),
     "make test": (CI, "make test\n"),
     "make test-browser": (CI, "make test-browser"),
     "make test-containers": (CI, "make test-containers"),
