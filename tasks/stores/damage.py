@@ -70,6 +70,8 @@ def _fault(what: str, address: str, error: BaseException) -> DriftwheelError:
 def require_log(folder: Path, version: int | None = None) -> bool:
     """Refuse a table whose log is gone, or has an entry without a word: its rows would be missing in silence.
 
+    A version from before the log begins was removed on purpose, and is no damage; that is said.
+
     Entries that the newest checkpoint stands for are not looked at, where the newest version is to be read: nothing
     reads them, and there are as many as there ever were commits.
 
@@ -97,6 +99,12 @@ def require_log(folder: Path, version: int | None = None) -> bool:
         raise LakeError(f"a log of the table {folder}, whole", f"nothing in its entry {empty}", _REMEDY)
     if not commits and next(folder.glob("*.parquet"), None) is not None:
         raise LakeError(f"a log of the table {folder}", "none beside its rows", _REMEDY)
+    if version is not None and commits and f"{version:020}.json" < commits[0]:
+        raise LakeError(
+            f"version {version} of the table {folder}",
+            f"none from before {int(commits[0].partition('.')[0])}: they go where rows are erased, or need not be kept",
+            "`driftwheel why` says when that was; what was derived from it cannot be derived again",
+        )
     return bool(commits)
 
 

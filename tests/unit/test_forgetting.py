@@ -384,7 +384,7 @@ def test_what_a_killed_look_erased_is_removed_by_the_next(
 
     keep_within(job)
 
-    with pytest.raises(LakeError):
+    with pytest.raises(LakeError, match=r"none from before .* where rows are erased"):
         lake.scan("raw", version=1)
     (entry,) = Settings().platform().entries("orders", kind="retention")
     assert entry.evidence["rows"]["raw"] > 100
