@@ -262,6 +262,12 @@ def read_here(name: str, address: str, max_megabytes: int) -> bytes:
 
 
 def _damaged(name: str, address: str, error: Exception) -> SourceError:
+    if isinstance(error, RuntimeError) and "encrypted" in str(error):
+        return SourceError(
+            f"a file that can be read for the source {name!r}",
+            f"{file_name(address)} asks for a password",
+            "Unpack it beforehand, or have it delivered without one",
+        )
     return SourceError(
         f"a readable file for the source {name!r}",
         f"{file_name(address)} is cut short or damaged ({getattr(error, 'strerror', None) or error})",

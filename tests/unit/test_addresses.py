@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import socket
 import threading
@@ -23,7 +24,7 @@ from expectations.slots import SOURCES
 from expectations.variables import Variables
 from tasks.collection.addresses import file_name, locate_files, members
 from tasks.collection.sources.file import FileSource
-from tasks.collection.sources.tables import TableFiles
+from tasks.collection.sources.tables import TableFiles, format_of
 from tests.fronts import serving
 
 Make = Callable[..., Path]
@@ -341,3 +342,29 @@ def test_a_password_in_a_login_needs_no_escaping_and_a_renewed_token_makes_no_ne
         source("${TOKEN}/rows.csv").read(context)
         names.append(files.found[0][0])
     assert names[0] == names[1]
+
+
+def test_an_archive_with_a_password_says_so() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.csv", "a,b\n1,2\n")
+    content = bytearray(packed.getvalue())
+    for sign, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(sign) + offset] |= 1
+    with pytest.raises(SourceError, match=r"rows\.zip asks for a password"):
+        list(members("x", "rows.zip", bytes(content), 10))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("rows.jsonl.gz", "jsonl"),
+        ("rows.json.backup.csv", "csv"),
+        ("of.parquet.days/rows.txt", "csv"),
+        ("ROWS.NDJSON", "jsonl"),
+        ("my.jsonl_of_may", "csv"),
+        ("rows", "csv"),
+    ],
+)
+def test_what_a_file_is_by_its_name_is_said_by_its_last_ending(name: str, kind: str) -> None:
+    assert format_of(name, b"a,b\n") == kind

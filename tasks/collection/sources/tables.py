@@ -44,6 +44,8 @@ _FORMATS: dict[str, Format] = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zstd", ".lz4", ".lzma", ".zip", ".z"})
+"""Endings of packed files, which stand behind that of what is packed."""
 _NO_TABLE = {
     b"PK\x03\x04": ("a zip archive, or a workbook of Excel that is damaged", "Export its sheet as CSV"),
     b"\xd0\xcf\x11\xe0": ("an Excel workbook of before 2007", "Save it as .xlsx, or as CSV"),
@@ -276,8 +278,10 @@ def format_of(file: str, content: bytes) -> Format:
         return "excel"
     if content.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return "arrow"
-    name = file.lower()
-    return next((kind for ending, kind in _FORMATS.items() if ending in name), "csv")
+    endings = PurePosixPath(file.lower()).suffixes
+    if endings and endings[-1] in _PACKED:
+        endings.pop()
+    return _FORMATS.get(endings[-1], "csv") if endings else "csv"
 
 
 def _table(source: TableFiles, kind: Format, file: str, content: bytes, context: SourceContext) -> pl.DataFrame:
