@@ -83,7 +83,7 @@ def measure_parts(
     missing = [name for name in spec.monitoring.slices if name not in cuts and name in some.columns]
     declared = {name: cuts[name] for name in spec.monitoring.slices if name in cuts}
     found = parted(some, scored, spec, {**declared, **learn_cuts(some, missing)}, drawn)
-    return {"slices": _slices(found, before, spec), "fairness": _fairness(found, spec)}
+    return {"slices": _slices(found, before, spec), "fairness": say_fairness(found, spec)}
 
 
 def measure_coverage(scored: Scored, times: pl.Series, spec: UseCase, champion: Bundle) -> dict[str, Any]:
@@ -124,7 +124,8 @@ def _slices(found: Parted, before: Mapping[str, Any], spec: UseCase) -> list[dic
     return told
 
 
-def _fairness(found: Parted, spec: UseCase) -> list[dict[str, Any]]:
+def say_fairness(found: Parted, spec: UseCase) -> list[dict[str, Any]]:
+    """Return differences between groups beside what is declared, and which bounds are broken beyond doubt."""
     told = []
     for each, rules in zip(found.fairness, _rules(found, spec), strict=True):
         bounds = {name: getattr(rules, name) for name in MEASURES}

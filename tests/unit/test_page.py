@@ -686,3 +686,24 @@ def test_a_trial_says_what_a_fresh_model_saves_and_what_the_one_before_would_los
     shown = page.get("/usecases/flights-replay").text
     assert "+21.4% ± 3.0%" in shown
     assert "loses +20.8%" in shown
+
+
+def test_groups_that_are_treated_apart_are_shown_with_what_is_declared(page: Client, home: Home) -> None:
+    share = {"value": 0.4, "low": 0.3, "high": 0.5}
+    rates = dict.fromkeys(("selected", "true_positive", "false_positive"), share)
+    told = {
+        "column": HOSTILE,
+        "groups": [{"name": HOSTILE, "rows": 1200, **rates}],
+        "measures": {"equal_opportunity": share, "equalised_odds": {"value": None, "low": None, "high": None}},
+        "bounds": {"equal_opportunity": 0.1, "equalised_odds": None},
+        "broken": ["equal_opportunity"],
+        "too_small": [],
+    }
+    home.promote("flights-replay")
+    home.measure("flights-replay", {**window(0), "fairness": [told], "slices": []})
+    shown = page.get("/usecases/flights-replay")
+    assert shown.status_code == 200
+    assert "equal opportunity: a difference of 0.4" in shown.text
+    assert "at most 0.100 is declared" in shown.text
+    assert "1,200" in shown.text
+    assert HOSTILE not in shown.text

@@ -13,10 +13,13 @@ from expectations.errors import UseCaseError
 from expectations.gates import Figure
 from expectations.loading import load_use_case
 from expectations.metrics import Scored
+from expectations.production import Fairness
 from tasks.evaluation.fairness import measure_fairness
 from tasks.evaluation.part_gates import FairnessGate, SliceGate
+from tasks.evaluation.parts import parted
 from tasks.evaluation.resampling import Resamples
 from tasks.evaluation.slices import find_slices, learn_cuts, measure_slices, parts_of
+from tasks.monitoring.parting import say_fairness
 from tasks.monitoring.saying import say_parts
 from tasks.training.evaluating import evaluated
 from tasks.training.judging import judge
@@ -203,3 +206,17 @@ def test_what_got_worse_is_said_in_words() -> None:
     assert first == "roc_auc of carrier = UA is 0.5 (0.4 to 0.6, 300 rows), 0.7 on the holdout"
     assert second == "equalised odds by sex: a difference of 0.5 (0.4 to 0.6), at most 0.1 is declared"
     assert say_parts({}) == []
+
+
+def test_a_bound_between_groups_is_broken_only_beyond_doubt() -> None:
+    spec = load_use_case("flights").spec
+    declared = Fairness(by="g", demographic_parity=0.1, equal_opportunity=0.9)
+    spec = spec.model_copy(update={"monitoring": spec.monitoring.model_copy(update={"fairness": (declared,)})})
+    groups = np.where(np.arange(4000) % 2 == 0, "a", "b")
+    called = (RANDOM.random(4000) < np.where(groups == "a", 0.6, 0.2)).astype(float)
+    label = (RANDOM.random(4000) < 0.5).astype(float)
+    found = parted(pl.DataFrame({"g": groups}), Scored(label, called), spec, {}, Resamples(BLOCKS))
+    (told,) = say_fairness(found, spec)
+    assert told["broken"] == ["demographic_parity"]
+    assert told["bounds"] == {"demographic_parity": 0.1, "equal_opportunity": 0.9, "equalised_odds": None}
+    assert told["measures"]["demographic_parity"]["value"] == pytest.approx(0.4, abs=0.06)
