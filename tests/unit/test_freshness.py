@@ -55,9 +55,7 @@ def test_it_is_a_finding_that_ends_when_something_comes(tmp_path: Path, monkeypa
 
     def conclude(day: int) -> str:
         job = open_job(str(pumps.folder), START + timedelta(days=day))
-        found = conclude_collection(
-            Stage(job, "collect", (), "collecting"), pumps.collect(day), clean_batches(pumps.usecase, pumps.lake)
-        )
+        found = conclude_collection(Stage(job, "collect"), pumps.collect(day), clean_batches(pumps.usecase, pumps.lake))
         return found.summary
 
     assert "nothing newer" not in conclude(10)
