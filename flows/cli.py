@@ -24,6 +24,7 @@ from flows.commands import (
     parts,
     quarantine,
     rows,
+    suggest,
     use_cases,
     versions,
 )
@@ -60,6 +61,7 @@ for _command in (
         lineage.lineage,
         lineage.prove,
         rows.rows,
+        suggest.suggest,
         quarantine.quarantine,
         forget.forget,
         alert.alert,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -14,7 +12,7 @@ import yaml
 from expectations.documents import read_document
 from expectations.errors import DriftwheelError, Problem
 from tasks.backtesting.advice import policy_of, written
-from tasks.stores.files import scratch, storing
+from tasks.stores.files import replace_file, scratch, storing
 
 
 def apply_policy(path: Path, spec: Mapping[str, Any]) -> None:
@@ -26,15 +24,7 @@ def apply_policy(path: Path, spec: Mapping[str, Any]) -> None:
         If it cannot be written there without changing anything else.
     """
     path = path.resolve()  # a link stays one
-    content = changed(path, spec)
-    with (
-        storing("write the policy to", path),
-        TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder,
-    ):
-        beside = Path(folder) / path.name
-        beside.write_bytes(content)
-        shutil.copymode(path, beside)
-        beside.replace(path)
+    replace_file("write the policy to", path, changed(path, spec))
 
 
 def changed(path: Path, spec: Mapping[str, Any]) -> bytes:

@@ -176,6 +176,8 @@ ELSEWHERE = {
         "tests/unit/test_evidence.py",
         'ask("evidence", "rentals", "--verify", str(folder))',
     ),
+    "driftwheel suggest USECASE": ("tests/unit/test_suggesting.py", 'call("suggest")'),
+    "driftwheel suggest USECASE --write": ("tests/unit/test_suggesting.py", 'call("suggest", "--write")'),
     "driftwheel quarantine USECASE list": ("tests/unit/test_quarantine.py", 'call("list")'),
     "driftwheel quarantine USECASE replay": ("tests/unit/test_quarantine.py", 'call("replay")'),
     "driftwheel quarantine USECASE release --reason EXPECTATION": (

@@ -70,6 +70,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "lineage": ["1", "--usecase", "rentals"],
     "prove": ["nobody", "--usecase", "rentals"],
     "rows": ["rentals", "clean"],
+    "suggest": ["rentals"],
     "quarantine": ["rentals", "list"],
     "forget": ["rentals", "--where", "bikers == 7", "--dry-run"],
     "alert list": [],
@@ -109,6 +110,7 @@ ASK_DATABASE = (
     "lineage",
     "prove",
     "rows",
+    "suggest",
     "quarantine",
     "forget",
     "alert list",
@@ -410,7 +412,7 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
 @surrounding
 def no_home(place: Place) -> Iterator[Says]:
     place.emptied = True
-    unknown = ("evidence", "rows", "quarantine", "forget", "score", "report", "alert test", *ASK_SERVERS)
+    unknown = ("evidence", "rows", "suggest", "quarantine", "forget", "score", "report", "alert test", *ASK_SERVERS)
     yield {
         **dict.fromkeys(unknown, "a use case: one of bikes, flights, or a folder .*found +'rentals'"),
         "why": "a use case with decisions",
@@ -524,7 +526,7 @@ def rows_of_garbage(place: Place) -> Iterator[Says]:
 
 
 def damaged_lake(how: str) -> Says:
-    return {"evidence": how, "rows": how, "forget": how, "score": how, "report": how}
+    return dict.fromkeys(("evidence", "rows", "suggest", "forget", "score", "report"), how)
 
 
 @surrounding

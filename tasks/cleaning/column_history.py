@@ -1,0 +1,155 @@
+"""What columns held so far, and the expectations that follow from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from expectations.loading import ExpectationSpec
+from expectations.usecase import UseCase
+
+_MARGIN = 0.1
+"""Of the span of a column's values, added on either side; of the share of values, taken off below."""
+_MANY, _FEW = 50, 5
+"""So many texts, and so many whole numbers, are a set of categories at most."""
+_MIN_ROWS = 100
+"""Rows without a value that comes twice, before a column is taken for unique."""
+_MOSTLY = 0.99
+"""Share of a delivery's rows that must pass; beneath it the delivery is held as a whole."""
+_COUNT_FACTOR = 2
+
+
+@dataclass
+class Seen:
+    """What one column held, over all parts seen.
+
+    Attributes
+    ----------
+    kind : {"number", "whole", "text", "truth", "other"}
+    least, most : float
+        Of numbers, the finite ones; of texts, their lengths in characters.
+    values : set or None
+        All that were there; None where they were too many to be categories.
+    lowest_share : float
+        The lowest share of a part's rows that had a value, 0 to 1.
+    unique : bool
+        Whether no value came twice in any part.
+    """
+
+    kind: str
+    rows: int = 0
+    present: int = 0
+    least: float = math.inf
+    most: float = -math.inf
+    values: set[Any] | None = field(default_factory=set)
+    lowest_share: float = 1.0
+    unique: bool = True
+
+
+def learn(seen: dict[str, Seen], rows: pl.DataFrame) -> None:
+    """Add what a part of the history holds to what was seen; technical columns, which begin with `_`, are left out."""
+    for name, dtype in rows.schema.items():
+        if name.startswith("_"):
+            continue
+        column = seen.setdefault(name, Seen(_kind(dtype)))
+        if column.kind != _kind(dtype):  # without a value so far, or wider since
+            column.kind = _kind(dtype) if not column.present else "other"
+        values = (rows[name].fill_nan(None) if dtype.is_float() else rows[name]).drop_nulls()
+        column.rows += rows.height
+        column.present += len(values)
+        column.lowest_share = min(column.lowest_share, len(values) / rows.height)
+        if column.kind == "other" or values.is_empty():
+            continue
+        distinct = values.unique()
+        column.unique &= len(distinct) == len(values)
+        measure = values.str.len_chars() if column.kind == "text" else values
+        if column.kind != "truth":
+            finite = measure.filter(measure.is_finite()) if measure.dtype.is_float() else measure
+            if not finite.is_empty():
+                column.least = min(column.least, finite.min())  # type: ignore[type-var,assignment] # numbers
+                column.most = max(column.most, finite.max())  # type: ignore[type-var,assignment]
+        if column.values is not None:
+            column.values |= set(distinct.head(_MANY + 1))
+            column.values = column.values if len(column.values) <= _MANY else None
+
+
+def _kind(dtype: pl.DataType) -> str:
+    if dtype.is_integer():
+        return "whole"
+    kinds = {pl.String: "text", pl.Boolean: "truth"}
+    return "number" if dtype.is_float() else kinds.get(type(dtype), "other")
+
+
+def candidates(spec: UseCase, seen: Mapping[str, Seen], late: Collection[str] = ()) -> Iterator[ExpectationSpec]:
+    """Yield expectations of columns that what was seen keeps to.
+
+    Of a column that is hashed nothing is said that holds a value or its length, of one that is dropped nothing at all.
+    Of columns in `late`, such as the label, it is not expected that they are there; nor that keys are unique, as rows
+    that share one are versions of one row.
+    """
+    for name, column in seen.items():
+        how = spec.personal.get(name, "keep")
+        if how == "drop" or not column.present:
+            continue
+        if name not in late:
+            yield from _of_presence(name, column)
+        if column.unique and column.present >= _MIN_ROWS and name not in spec.keys and column.kind in ("whole", "text"):
+            yield _of("expect_column_values_to_be_unique", column=name, mostly=_MOSTLY)
+        elif how == "keep":
+            yield from _of_values(name, column)
+
+
+def counted(heights: Sequence[int]) -> ExpectationSpec:
+    """Return the expectation that a batch has from half the fewest rows to twice the most that others had."""
+    least, most = min(heights) // _COUNT_FACTOR, max(heights) * _COUNT_FACTOR
+    return _of("expect_table_row_count_to_be_between", min_value=max(1, least), max_value=most)
+
+
+def _of(kind: str, **kwargs: object) -> ExpectationSpec:
+    return ExpectationSpec(kind, kwargs, {})
+
+
+def _of_presence(name: str, column: Seen) -> Iterator[ExpectationSpec]:
+    if column.present == column.rows:
+        yield _of("expect_column_values_to_not_be_null", column=name, mostly=_MOSTLY)
+    elif (share := math.floor((column.lowest_share - _MARGIN) * 100) / 100) > 0:
+        # rows without a value are as they were: only the share of them is judged, none is set apart
+        yield _of("expect_column_proportion_of_non_null_values_to_be_between", column=name, min_value=share)
+
+
+def _of_values(name: str, column: Seen) -> Iterator[ExpectationSpec]:
+    if column.kind == "other":
+        return
+    few = _FEW if column.kind in ("whole", "number") else _MANY
+    if column.values and len(column.values) <= few and column.kind != "number":
+        yield _of("expect_column_values_to_be_in_set", column=name, value_set=sorted(column.values), mostly=_MOSTLY)
+    elif column.least <= column.most and column.kind == "text":
+        bounds = {"min_value": int(column.least), "max_value": int(column.most)}
+        yield _of("expect_column_value_lengths_to_be_between", column=name, **bounds, mostly=_MOSTLY)
+    elif column.least <= column.most and column.kind in ("whole", "number"):
+        least, most = bounds_of(column.least, column.most, whole=column.kind == "whole")
+        yield _of("expect_column_values_to_be_between", column=name, min_value=least, max_value=most, mostly=_MOSTLY)
+
+
+def bounds_of(least: float, most: float, *, whole: bool) -> tuple[float, float]:
+    """Return bounds a tenth of the span beyond what was seen, rounded outwards; none below zero where no value was.
+
+    Examples
+    --------
+    >>> bounds_of(0, 100, whole=True), bounds_of(-3.14159, 6.0, whole=False)
+    ((0, 110), (-4.06, 6.92))
+    """
+    margin = (most - least) * _MARGIN or abs(most) * _MARGIN
+    low, high = least - margin, most + margin
+    low, high = (max(0, low) if least >= 0 else low), (min(0, high) if most <= 0 else high)
+    if whole:
+        return math.floor(low), math.ceil(high)
+    digits = 1 - math.floor(math.log10(margin)) if margin else 0
+    scale = 10.0**digits
+    return round(math.floor(low * scale) / scale, max(0, digits)), round(
+        math.ceil(high * scale) / scale, max(0, digits)
+    )

@@ -1,0 +1,171 @@
+"""Expectations proposed from what was collected, each with how often it would have been wrong.
+
+They are learnt on the older part of the history and held against the newer part by Great Expectations itself, as each
+delivery is: what it holds or sets apart there is taken for a false alarm, since the history is taken for sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import polars as pl
+
+from expectations.errors import LakeError
+from expectations.loading import ExpectationSpec, LoadedUseCase
+from tasks.cleaning.column_history import Seen, candidates, counted, learn
+from tasks.cleaning.suite import describe, validate
+from tasks.stores.lake import BATCH, Known, Lake
+
+MAX_FALSE = 0.01
+"""Share of newer parts held, and of their rows set apart, above which an expectation is not proposed."""
+MIN_BATCHES, SLICES = 8, 20
+_OLDER = 0.6
+_NOT_NULL = "expect_column_values_to_not_be_null"
+_SAME = {"expect_column_proportion_of_non_null_values_to_be_between": _NOT_NULL}
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An expectation and what it would have done to the newer part of the history.
+
+    Attributes
+    ----------
+    held, parts : int
+        Parts it would have held as a whole, and how many there were.
+    apart, rows : int
+        Rows it would have set apart, and how many there were.
+    """
+
+    type: str
+    kwargs: dict[str, Any]
+    held: int
+    parts: int
+    apart: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """Its type and its columns."""
+        return describe(ExpectationSpec(self.type, self.kwargs, {}))
+
+    @property
+    def false_holds(self) -> float:
+        """Share of the newer parts it would have held."""
+        return self.held / self.parts
+
+    @property
+    def false_rows(self) -> float:
+        """Share of the newer rows it would have set apart."""
+        return self.apart / self.rows
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """What is proposed.
+
+    Attributes
+    ----------
+    history : {"batches", "slices"}
+        Whether the parts are batches as they were collected, or slices of the rows by event time.
+    learnt_on, measured_on : int
+        Number of older and newer parts.
+    suggested, left_out : tuple of Suggestion
+        Those whose false holds and false rows are within `MAX_FALSE`, and the others.
+    """
+
+    history: Literal["batches", "slices"]
+    learnt_on: int
+    measured_on: int
+    suggested: tuple[Suggestion, ...]
+    left_out: tuple[Suggestion, ...]
+
+
+def suggest(usecase: LoadedUseCase, lake: Lake) -> Suggested:
+    """Propose expectations that the suite does not have yet.
+
+    One part of the history is in memory at a time.
+
+    Raises
+    ------
+    LakeError
+        If nothing was collected yet, or too little to learn on one part of it and measure on another.
+    UseCaseError
+        If Great Expectations refuses what is proposed.
+    """
+    history, parts = _parts(usecase, lake)
+    split = int(len(parts) * _OLDER)
+    seen: dict[str, Seen] = {}
+    heights: list[int] = []
+    for index, part in enumerate(parts[:split]):
+        rows = _read(usecase, lake, part)
+        learn(seen, rows)
+        if index or history == "slices":  # the first batch is all of the past
+            heights.append(rows.height)
+    late = Known(lake, usecase.spec, datetime.max.replace(tzinfo=UTC)).hidden
+    found = list(candidates(usecase.spec, seen, late))
+    if history == "batches":
+        found.append(counted(heights))
+    there = {_subject(each) for each in usecase.suite}
+    wanted = [each for each in found if _subject(each) not in there]
+    measured = _measure(usecase, lake, wanted, parts[split:])
+    good = tuple(each for each in measured if max(each.false_holds, each.false_rows) <= MAX_FALSE)
+    return Suggested(history, split, len(parts) - split, good, tuple(each for each in measured if each not in good))
+
+
+def _subject(spec: ExpectationSpec) -> str:
+    return describe(replace(spec, type=_SAME.get(spec.type, spec.type)))
+
+
+def _parts(usecase: LoadedUseCase, lake: Lake) -> tuple[Literal["batches", "slices"], list[pl.Expr]]:
+    """Return conditions that part the raw table, the oldest part first."""
+    if lake.version("raw") is None:
+        raise LakeError(
+            f"rows of {usecase.name} to learn from",
+            "none was collected",
+            f"Run `driftwheel run collect {usecase.name}`",
+        )
+    clock = usecase.spec.time_column
+    numbers = lake.collect("raw", lake.scan("raw").select(pl.col(BATCH).unique().sort()))[BATCH].to_list()
+    if len(numbers) >= MIN_BATCHES:
+        return "batches", [pl.col(BATCH) == number for number in numbers]
+    times = lake.collect("raw", lake.scan("raw").select(pl.col(clock).sort()))[clock]
+    cuts = times.gather([len(times) * cut // SLICES for cut in range(SLICES)]) if len(times) else times
+    if cuts.n_unique() < SLICES:
+        raise LakeError(
+            f"{MIN_BATCHES} batches of {usecase.name}, or rows at so many instants that {SLICES} slices can be cut",
+            f"{len(numbers)} batches, and {len(times):,} rows at {times.n_unique():,} instants",
+            f"Run `driftwheel run collect {usecase.name}` as further rows come",
+        )
+    ends = [*cuts[1:], None]
+    later = [pl.lit(value=True), *(pl.col(clock) >= cut for cut in cuts[1:])]
+    return "slices", [
+        start if end is None else start & (pl.col(clock) < end) for start, end in zip(later, ends, strict=True)
+    ]
+
+
+def _read(usecase: LoadedUseCase, lake: Lake, part: pl.Expr) -> pl.DataFrame:
+    """Return the rows of a part, of each key the newest version, as cleaning judges them."""
+    rows = lake.collect("raw", lake.scan("raw").filter(part)).sort(BATCH, maintain_order=True)
+    return rows.unique([*usecase.spec.keys], keep="last", maintain_order=True)
+
+
+def _measure(
+    usecase: LoadedUseCase, lake: Lake, specs: Sequence[ExpectationSpec], parts: Sequence[pl.Expr]
+) -> list[Suggestion]:
+    if not specs:
+        return []
+    judged = replace(usecase, suite=tuple(specs))
+    held, apart, rows = [0] * len(specs), [0] * len(specs), 0
+    for part in parts:
+        frame = _read(usecase, lake, part)
+        rows += frame.height
+        for index, outcome in enumerate(validate(judged, frame)):
+            held[index] += outcome.holds
+            apart[index] += len(outcome.failing)
+    return [
+        Suggestion(spec.type, spec.kwargs, held[index], len(parts), apart[index], rows)
+        for index, spec in enumerate(specs)
+    ]
