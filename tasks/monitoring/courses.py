@@ -14,7 +14,7 @@ from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
 
 TRACKED = "tracked"
-"""Mark in the database: end of the last window, by bundle, whose figures MLflow has."""
+"""Mark in the database: ends of the windows, by bundle, whose figures MLflow has."""
 
 
 def show_course(job: Job) -> None:
@@ -39,7 +39,8 @@ def track_windows(job: Job, measured: Sequence[Mapping[str, Any]], greater: Mapp
     measured : sequence of mappings
         The newest windows as the database keeps them, oldest first.
     """
-    done: dict[str, str] = json.loads(job.database.marked(job.name, TRACKED) or "{}")
+    marked = json.loads(job.database.marked(job.name, TRACKED) or "{}")
+    done = _logged(marked, measured)
     here, logged = Counter(content["champion"] for content in measured), 0
     # a step is the number of a window among its bundle's, from 0
     steps = {
@@ -50,16 +51,36 @@ def track_windows(job: Job, measured: Sequence[Mapping[str, Any]], greater: Mapp
     for content in measured:
         bundle = content["champion"]
         steps[bundle] += 1
-        if content["status"] == "unknown" or content["end"] <= done.get(bundle, ""):
+        if content["status"] == "unknown" or content["end"] in done.get(bundle, ()):
             continue
         registry = registry or job.registry()
         version = registry.find(bundle)
         if version is not None and version.run:
             figures = workspace.values_of(content, greater)
             named = {f"monitoring/{name.replace(' ', '_')}": value for name, value in figures.items()}
-            registry.log_window(version.run, named, datetime.fromisoformat(content["end"]), steps[bundle])
-            logged += 1
-        done[bundle] = content["end"]
-    if registry is not None:
+            if registry.log_window(version.run, named, datetime.fromisoformat(content["end"]), steps[bundle]):
+                logged += 1
+            else:
+                say_stage(
+                    "monitor: run %s of version %s was deleted in MLflow; it takes no window",
+                    version.run,
+                    version.version,
+                )
+        done.setdefault(bundle, []).append(content["end"])
+    if done != marked:
         job.database.mark(job.name, TRACKED, json.dumps(done))
     return logged
+
+
+def _logged(marked: Mapping[str, str | list[str]], measured: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return by bundle the ends of those windows that were logged.
+
+    A mark of before labels were awaited out of order is the end of the last one: those known up to it were.
+    """
+    found: dict[str, list[str]] = {}
+    for content in measured:
+        bundle, end = content["champion"], content["end"]
+        ends = marked.get(bundle, ())
+        if content["status"] != "unknown" and (end <= ends if isinstance(ends, str) else end in ends):
+            found.setdefault(bundle, []).append(end)
+    return found

@@ -22,8 +22,6 @@ REPORTS = 100
 """Reports of a use case that are kept, the newest; each is some megabytes."""
 WINDOWS = 400
 """Windows whose course is kept."""
-_ANEW = 12
-"""Newest windows whose entries are written anew each time, as labels may have come since."""
 _METRIC = "evidently:metric_v2:MeanValue"
 """What a number of an entry is to Evidently, which plots no metric of a type that it does not know."""
 _COURSE = "course"
@@ -77,10 +75,9 @@ def keep_course(
             _write(folder / "dashboard.json", dashboard(usecase, title, greater))
         kept = list(measured)[-WINDOWS:]
         paths = [folder / "snapshots" / f"{_entry_id(usecase, content)}.json" for content in kept]
-        for place, (path, content) in enumerate(zip(paths, kept, strict=True)):
-            if place >= len(kept) - _ANEW or not path.exists():
-                _write(path, entry_of(content, greater))
-        for path in _entries(folder, version=5) - {*paths}:
+        for path, content in zip(paths, kept, strict=True):
+            _write(path, entry_of(content, greater))
+        for path in (_entries(folder, version=5) - {*paths}) | _left_by_kills(folder):
             path.unlink(missing_ok=True)
     return project
 
@@ -97,14 +94,27 @@ def drop_old_reports(workspace: Path, project: str, most: int = REPORTS) -> int:
 
 def _entries(folder: Path, version: int) -> set[Path]:
     """Return the files of reports (version 7 of UUIDs), or of windows (5)."""
-    return {path for path in (folder / "snapshots").glob("*.json") if uuid.UUID(path.stem).version == version}
+    found = (path for path in (folder / "snapshots").glob("*.json") if not path.name.startswith("."))
+    return {path for path in found if uuid.UUID(path.stem).version == version}
+
+
+def _left_by_kills(folder: Path) -> set[Path]:
+    """Return what `_write` left unfinished; the workspace is to be held. It wrote `.NAME.json` once."""
+    return {
+        path
+        for pattern in (".*.part", ".*.json", "snapshots/.*.part", "snapshots/.*.json")
+        for path in folder.glob(pattern)
+    }
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file in one step: the page of Evidently reads while we write."""
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(content), encoding="utf-8")
-    beside.replace(path)
+    """Write a file where its text differs, in one step: the page of Evidently reads while we write."""
+    text = json.dumps(content)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    temporary = path.with_name(f".{path.stem}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _entry_id(usecase: str, content: Mapping[str, Any]) -> uuid.UUID:

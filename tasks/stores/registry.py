@@ -178,13 +178,40 @@ class Registry:
                 tags=[RunTag(key, value) for key, value in (tags or {}).items()],
             )
 
-    def log_window(self, run: str, metrics: Mapping[str, float], at: datetime, step: int) -> None:
-        """Log what was measured over a window, dated by its end, also to a run that has ended."""
+    def log_window(self, run: str, metrics: Mapping[str, float], at: datetime, step: int) -> bool:
+        """Log what was measured over a window, dated by its end, also to a run that has ended.
+
+        Returns
+        -------
+        bool
+            False where somebody deleted the run: nothing is logged to it.
+        """
         from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
 
         stamp = int(at.timestamp() * 1000)
+        values = [Metric(key, value, stamp, step) for key, value in metrics.items()]
         with self._reach():
-            self._client.log_batch(run, metrics=[Metric(key, value, stamp, step) for key, value in metrics.items()])
+            try:
+                self._client.log_batch(run, metrics=values)
+            except MlflowException as error:
+                if error.error_code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST") or not self._deleted(
+                    run
+                ):
+                    raise
+                return False
+        return True
+
+    def _deleted(self, run: str) -> bool:
+        """Whether a run was deleted, for good or to MLflow's bin."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(self._client.get_run(run).info.lifecycle_stage != "active")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return True
 
     def log_points(self, run: str, points: Sequence[tuple[str, float, int, float]]) -> None:
         """Log points of curves while they grow: name, value, step, and seconds since 1970."""

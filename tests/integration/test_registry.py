@@ -79,6 +79,20 @@ def test_mlflow_opens_an_experiment_as_machine_learning_an_older_one_too(stack: 
         assert client.get_experiment_by_name(name).tags["mlflow.experimentKind"] == "custom_model_development"
 
 
+def test_a_run_that_somebody_deleted_takes_no_window(stack: Addresses) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    registry, at = Registry(stack.mlflow, "deleted"), datetime(2024, 1, 1, tzinfo=UTC)
+    kept, deleted = registry.start_run("kept", {}), registry.start_run("deleted", {})
+    MlflowClient(stack.mlflow).delete_run(deleted)
+    assert registry.log_window(kept, {"monitoring/rmse": 1.0}, at, 0)
+    assert not registry.log_window(deleted, {"monitoring/rmse": 1.0}, at, 0)
+    assert not registry.log_window("0" * 32, {"monitoring/rmse": 1.0}, at, 0)
+    with pytest.raises(MlflowException):
+        registry.log_window(kept, {"a name : that / is * none?": 1.0}, at, 0)
+
+
 def test_a_bundle_that_mlflow_has_lost_too_is_told(home: Path, stack: Addresses, bundle: Path, tmp_path: Path) -> None:
     registry = Registry(stack.mlflow, "lost")
     version = registered(registry, bundle)

@@ -142,6 +142,47 @@ def test_a_window_is_one_entry_however_often_it_is_measured_and_those_that_are_g
     assert json.loads((folder.parent / "dashboard.json").read_text()) == {"tabs": [], "panels": []}
 
 
+def test_labels_that_come_late_show_however_many_windows_came_since(tmp_path: Path) -> None:
+    late = [window(day, status="unknown" if day == 0 else "good") for day in range(40)]
+    project = keep_course(tmp_path, "u", "", late, GREATER)
+    folder = tmp_path / project / "snapshots"
+    written = {path: path.stat().st_ino for path in folder.iterdir()}
+
+    keep_course(tmp_path, "u", "", [window(0), *late[1:]], GREATER)
+
+    assert {json.loads(path.read_text())["metadata"]["status"] for path in folder.iterdir()} == {"good"}
+    anew = [path for path, number in written.items() if path.stat().st_ino != number]
+    assert len(anew) == 1, "an entry whose text is the same is left alone"
+
+
+@pytest.mark.parametrize("left", [".{}.part", ".{}.json"])
+def test_what_a_kill_left_unfinished_harms_nothing_and_goes(tmp_path: Path, left: str) -> None:
+    project = keep_course(tmp_path, "u", "", [window(0)], GREATER)
+    folder = tmp_path / project
+    for place in (folder / "snapshots" / left.format(uuid.uuid4()), folder / left.format("dashboard")):
+        place.write_text("{")
+
+    assert drop_old_reports(tmp_path, project) == 0
+    keep_course(tmp_path, "u", "", [window(0)], GREATER)
+
+    assert not list(folder.rglob(".*"))
+    assert len([*(folder / "snapshots").iterdir()]) == 1
+
+
+def test_a_kill_while_an_entry_is_written_leaves_no_name_that_is_read_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    project = keep_course(tmp_path, "u", "", [window(0)], GREATER)
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        keep_course(tmp_path, "u", "", [window(0), window(1)], GREATER)
+    assert len([*(tmp_path / project / "snapshots").glob("*.json")]) == 1
+    assert drop_old_reports(tmp_path, project) == 0
+
+
 def test_reports_and_the_course_share_a_project(tmp_path: Path) -> None:
     project = keep_course(tmp_path, "u", "", [window(0)], GREATER)
     drawn = draw_report(tmp_path, "u", REFERENCE, REFERENCE, name="w", tags=[])
