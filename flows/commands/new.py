@@ -38,7 +38,8 @@ def new(name: str, address: str, target: str | None, clock: str | None, keys: tu
             with progress.paused():
                 target = click.prompt("Which column is to be predicted?", type=click.Choice(table.columns), err=True)
         require_columns(table.columns, target, clock, keys)
-        profile, choices = found_use_case(folder, profile_table(table), target, clock=clock, keys=keys)
+        profile = profile_table(table, {target, *keys, *([clock] if clock else [])})
+        profile, choices = found_use_case(folder, profile, target, clock=clock, keys=keys)
     if as_json:
         print_json(to_dict(profile, choices, folder))
         return

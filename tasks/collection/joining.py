@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -192,17 +192,26 @@ def _newest(rows: pl.DataFrame, files: FilesRead | None, clock: str) -> dict[str
 
 def _told_apart(rows: pl.DataFrame, expected: Expected, said: list[str]) -> pl.DataFrame:
     """Leave out a column whose name differs from another's in capitals alone, where nothing reads it."""
-    alike: dict[str, list[str]] = {}
-    for column in rows.columns:
-        alike.setdefault(column.lower(), []).append(column)
-    for names in alike.values():
-        read = [name for name in names if name in expected.needed]
-        if len(names) > 1 and len(read) < len(names):
-            kept = read or names[:1]
-            gone = [name for name in names if name not in kept]
-            said.append(f"{', '.join(gone)} left out: a table cannot tell it from {', '.join(kept)}")
-            rows = rows.drop(gone)
+    for gone, words in names_alike(rows.columns, expected.needed):
+        said.append(words)
+        rows = rows.drop(gone)
     return rows
+
+
+def names_alike(columns: Sequence[str], read: Set[str]) -> list[tuple[list[str], str]]:
+    """Return the names to leave out as they differ from another's in capitals alone, each time with a sentence.
+
+    Those that are `read` stay, and where none is, the first; if several are, `refuse_names` refuses them.
+    """
+    alike: dict[str, list[str]] = {}
+    for column in columns:
+        alike.setdefault(column.lower(), []).append(column)
+    left_out = []
+    for names in alike.values():
+        kept = [name for name in names if name in read] or names[:1]
+        if gone := [name for name in names if name not in kept]:
+            left_out.append((gone, f"{', '.join(gone)} left out: a table cannot tell it from {', '.join(kept)}"))
+    return left_out
 
 
 def _settled(

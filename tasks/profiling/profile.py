@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -102,6 +102,8 @@ class Profile:
         Some of its rows, in order, with the types decided.
     scan : polars.LazyFrame
         All of them.
+    said : tuple of str
+        What was left out of it.
     """
 
     address: str
@@ -112,6 +114,7 @@ class Profile:
     columns: Mapping[str, Column]
     sample: pl.DataFrame
     scan: pl.LazyFrame
+    said: tuple[str, ...] = ()
 
     def exact_distinct(self, *sets: Sequence[str]) -> list[int]:
         """Count the different rows of each of some sets of columns."""
@@ -128,21 +131,27 @@ class _Written:
     notes: tuple[str, ...] = ()
 
 
-def profile_table(table: Table) -> Profile:
+def profile_table(table: Table, read: Set[str] = frozenset()) -> Profile:
     """Decide what every column is.
+
+    Parameters
+    ----------
+    read : set of str
+        Columns that are surely read: of names that differ in capitals alone these stay.
 
     Raises
     ------
     SourceError
-        If the table cannot be read to its end.
+        If the table cannot be read to its end, or cannot be held under the names of its columns.
     """
+    table = table.told_apart(read)
     found = dict(_read_texts(table))
     written = {name: found[name] for name in table.columns}
     missing = _spellings(table, written) if table.texts else ()
     scan, sample = (_typed(frame, written, missing) for frame in (table.scan, table.sample.lazy()))
     rows = sample.collect()
     columns = dict(_describe(table, written, scan, rows))
-    return Profile(table.address, table.rows, table.texts, table.separator, missing, columns, rows, scan)
+    return Profile(table.address, table.rows, table.texts, table.separator, missing, columns, rows, scan, table.said)
 
 
 # --- how values are written -------------------------------------------------------------------------------------------

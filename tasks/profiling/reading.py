@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +15,7 @@ import polars as pl
 from expectations.data import SourceContext
 from expectations.errors import SourceError
 from tasks.collection.addresses import file_name, is_elsewhere, local_path, members
-from tasks.collection.joining import refuse_names
+from tasks.collection.joining import names_alike, refuse_names
 from tasks.collection.sources.file import FileSource
 from tasks.collection.sources.tables import refuse_repeated
 from tasks.stores.progress import doing
@@ -55,6 +55,8 @@ class Table:
         Whether it comes from CSV.
     separator : str
         What parts its columns there.
+    said : tuple of str
+        What was left out of it.
     """
 
     address: str
@@ -63,11 +65,26 @@ class Table:
     rows: int
     texts: bool
     separator: str = ","
+    said: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
         """Its columns, in order."""
         return self.sample.columns
+
+    def told_apart(self, read: Set[str]) -> Table:
+        """Return it with the columns that collecting keeps where only those named are read.
+
+        Raises
+        ------
+        SourceError
+            If a table could not hold the rest under their names.
+        """
+        left_out = names_alike(self.columns, read)
+        gone = [name for names, _ in left_out for name in names]
+        refuse_names([name for name in self.columns if name not in gone], clock=False)
+        said = (*self.said, *(words for _, words in left_out))
+        return replace(self, scan=self.scan.drop(gone), sample=self.sample.drop(gone), said=said)
 
 
 def read_table(address: str, folder: Path) -> Table:
@@ -118,7 +135,6 @@ def read_table(address: str, folder: Path) -> Table:
             raise SourceError(
                 "rows below the names of the columns", f"none in {file_name(address)}", "Name another file"
             )
-        refuse_names(scan.collect_schema().names(), clock=False)
         doing(f"taking a sample of {rows:,} rows")
         step = -(-rows // SAMPLE)
         chosen = scan.with_row_index(_ROW).filter(pl.col(_ROW) % step == 0).drop(_ROW) if step > 1 else scan

@@ -15,6 +15,8 @@ def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str
     """Return a line for each thing that was found or chosen, and what it is about."""
     target, clock, trial = choices.target, choices.clock, choices.trial
     yield "read", f"{profile.rows:,} rows, {len(profile.columns)} columns"
+    for words in profile.said:
+        yield "read", words
     classes = f", {len(target.classes)} classes" if target.classes else ""
     share = f", {target.share:.1%} of them {target.positive or 1}" if target.share is not None else ""
     yield "target", f"{target.column}: {target.task}{classes}{share}"
@@ -61,6 +63,7 @@ def to_dict(profile: Profile, choices: Choices, folder: Path) -> dict[str, Any]:
     return {
         "folder": folder,
         "rows": profile.rows,
+        "said": profile.said,
         "missing": profile.missing,
         "columns": columns,
         "target": {"column": target.column, "task": target.task, "positive": target.positive},

@@ -439,6 +439,27 @@ def judged(folder: Path) -> str:
     return judge(rows, usecase.spec, None).judgement.outcome
 
 
+def test_of_names_that_differ_in_capitals_new_keeps_what_collecting_does(tmp_path: Path) -> None:
+    twice = {"X": [n % 7 for n in range(700)], "Y": [n % 5 for n in range(700)]}
+    table(tmp_path, **twice)
+    profile = profile_table(read_table("t.csv", tmp_path), {"Y"})
+    assert list(profile.columns) == ["at", "x", "Y"]
+    assert profile.said == (
+        "X left out: a table cannot tell it from x",
+        "y left out: a table cannot tell it from Y",
+    )
+    found_use_case(tmp_path / "made", profile, "Y", clock=None, keys=())
+    lake = Lake(str(tmp_path / "lake"), "made")
+    found = collect_sources(load_use_case(str(tmp_path / "made")), lake, datetime(2030, 1, 1, tzinfo=UTC), b"k")
+    assert found.said == profile.said
+
+
+def test_names_that_differ_in_capitals_and_are_both_read_are_refused(tmp_path: Path) -> None:
+    table(tmp_path, Y=HOURS)
+    with pytest.raises(SourceError, match="differ in more than capitals"):
+        profile_table(read_table("t.csv", tmp_path), {"y", "Y"})
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 REFUSED = {
@@ -451,7 +472,6 @@ REFUSED = {
     "JSON": (b'{"a": 1}', "JSON"),
     "more fields than names": (b"a,b\n1,2,3\n", "a table in CSV"),
     "one name twice": (b"a,a\n1,2\n", "each column once"),
-    "names that differ in capitals": (b"a,A\n1,2\n", "differ in more than capitals"),
 }
 
 
