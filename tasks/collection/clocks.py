@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -24,6 +25,22 @@ _FORMATS = (
 )
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _SAMPLE = 2000
+_DIRECTIVES = {
+    "%Y": "[1-9][0-9]{3}",
+    "%m": "[0-9]{2}",
+    "%d": "[0-9]{2}",
+    "%H": "[0-9]{2}",
+    "%I": "(?:0[1-9]|1[0-2])",
+    "%M": "[0-9]{2}",
+    "%S": "[0-5][0-9]",
+    "%p": "[AP]M",
+}
+"""How texts look that Polars reads by a directive as Python does; Python reads others by it, too."""
+_ORDERS = frozenset(
+    frozenset({"%Y", "%m", "%d", *time})
+    for time in ((), ("%H", "%M"), ("%H", "%M", "%S"), ("%I", "%M", "%p"), ("%I", "%M", "%S", "%p"))
+)
+_PIECE = re.compile(r"\.%f|%.|[-/.:, T_]|.", re.DOTALL)
 
 
 def read_texts(texts: pl.Series, form: str | None) -> tuple[pl.Series, pl.Series]:
@@ -39,6 +56,10 @@ def read_texts(texts: pl.Series, form: str | None) -> tuple[pl.Series, pl.Series
     text = pl.col(texts.name)
     local: pl.Expr = pl.lit(None, _NAIVE)
     absolute: pl.Expr = pl.lit(None, _NAIVE)
+    if form is not None and (fast := _by_column(form)) is not None:
+        shape, written = fast
+        read = text.str.to_datetime(written, time_unit="us", strict=False)
+        local = pl.when(text.str.contains(shape)).then(read)
     if form is None:
         spaced = text.str.replace("T", " ", literal=True)
         for shape, written in _SHAPES:
@@ -58,6 +79,21 @@ def read_texts(texts: pl.Series, form: str | None) -> tuple[pl.Series, pl.Series
             pl.coalesce("local", _looked_up(plain, _NAIVE)), pl.coalesce("absolute", _looked_up(zoned, INSTANT))
         )
     return frame["local"].alias(texts.name), frame["absolute"].alias(texts.name)
+
+
+def _by_column(form: str) -> tuple[str, str] | None:
+    """Return how texts look that Polars reads by a format as Python does, and its own format; None of other formats."""
+    pieces = _PIECE.findall(form)
+    directives = [piece for piece in pieces if piece.startswith("%")]
+    fraction = pieces.count(".%f")
+    known = len(set(directives)) == len(directives) and frozenset(directives) in _ORDERS
+    if not known or fraction > 1 or (fraction and pieces[-2:] != ["%S", ".%f"]):
+        return None
+    if any(len(piece) == 1 and piece not in "-/.:, T_" for piece in pieces):
+        return None
+    shapes = {**_DIRECTIVES, ".%f": r"\.[0-9]{1,6}"}
+    shape = "".join(shapes.get(piece) or re.escape(piece) for piece in pieces)
+    return f"^{shape}$", form.replace(".%f", "%.f")
 
 
 def _looked_up(found: dict[str, datetime], dtype: pl.DataType) -> pl.Expr:
