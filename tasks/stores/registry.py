@@ -25,12 +25,15 @@ from tasks.stores.plain import to_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from mlflow.entities import Metric
 
 LOADER = "tasks.bundles.pyfunc"
 CHAMPION, CHALLENGER = "champion", "challenger"
 KEPT_DAYS, REPLAY_KEPT_DAYS = 365, 30
 """How long MLflow keeps the runs that made no version."""
 _RETIRED_AT_ONCE = 1000
+_MAX_METRICS = 1000
+"""Most that MLflow takes in a request."""
 _AWAY = {
     "INTERNAL_ERROR",
     "TEMPORARILY_UNAVAILABLE",
@@ -159,7 +162,7 @@ class Registry:
         curves: Mapping[str, Sequence[float]] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log parameters, metrics, curves (one value a step) and tags in one request."""
+        """Log parameters, metrics, curves (one value a step) and tags, in as few requests as MLflow allows."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
@@ -173,10 +176,15 @@ class Registry:
         with self._reach():
             self._client.log_batch(
                 run,
-                metrics=values[-1000:],
+                metrics=values[:_MAX_METRICS],
                 params=[Param(key, str(value)[:6000]) for key, value in (params or {}).items()],
                 tags=[RunTag(key, value) for key, value in (tags or {}).items()],
             )
+            self._log_metrics(run, values[_MAX_METRICS:])
+
+    def _log_metrics(self, run: str, values: Sequence[Metric]) -> None:
+        for start in range(0, len(values), _MAX_METRICS):
+            self._client.log_batch(run, metrics=values[start : start + _MAX_METRICS])
 
     def log_window(self, run: str, metrics: Mapping[str, float], at: datetime, step: int) -> bool:
         """Log what was measured over a window, dated by its end, also to a run that has ended.
@@ -219,8 +227,7 @@ class Registry:
 
         values = [Metric(name, value, int(at * 1000), step) for name, value, step, at in points]
         with self._reach():
-            for start in range(0, len(values), 1000):
-                self._client.log_batch(run, metrics=values[start : start + 1000])
+            self._log_metrics(run, values)
 
     def log_trial(
         self,

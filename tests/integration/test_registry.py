@@ -69,6 +69,17 @@ def test_every_operation_leaves_the_folder_it_is_called_in_empty(
     registry.forget()
 
 
+def test_of_more_metrics_than_a_request_takes_none_is_dropped(stack: Addresses) -> None:
+    from mlflow import MlflowClient
+
+    registry = Registry(stack.mlflow, "operations")
+    run = registry.start_run("long", {})
+    registry.log(run, metrics={"m": 0.5}, curves={"c": [float(step) for step in range(2300)]})
+    client = MlflowClient(stack.mlflow)
+    assert [each.value for each in client.get_metric_history(run, "m")] == [0.5]
+    assert sorted(each.step for each in client.get_metric_history(run, "c")) == list(range(2300))
+
+
 def test_mlflow_opens_an_experiment_as_machine_learning_an_older_one_too(stack: Addresses) -> None:
     from mlflow import MlflowClient
 
