@@ -200,16 +200,15 @@ def measure(
         labels, feedback = true_labels(predictions, rows, known, lake, window, champion.manifest)
         order = champion.classes
         scores = scores_of(predictions["prediction"], predictions["bundle"], classes, order, champion.manifest.problem)
-        everything = _scored(scores, labels, spec)
+        everything, *_ = known_part(scores, labels, predictions["event_time"], spec)
         served = (
             {metric: score(metric, everything) for metric in spec.greater_is_better} if len(everything.label) else {}
         )
         own = predictions["bundle"] == champion.digest
         answered = scores[own.to_numpy()]
-        scored = _scored(answered, labels.filter(own), spec)
+        scored, times, mask = known_part(answered, labels.filter(own), mine["event_time"], spec)
         unseen = _unseen(labels.filter(own), order)
         mix = champion.manifest.problem.mix(answered, order)
-        times = mine["event_time"].filter(labels.filter(own).is_finite().fill_null(value=False))
         estimated = _estimate(window, spec, champion, rows.filter(own), answered, labels.filter(own), past)
         labelled = len(scored.label)
         coverage = labelled / len(mine) if len(mine) else 0.0
@@ -231,9 +230,7 @@ def measure(
         parts |= measure_coverage(scored, times, spec, champion)
         if spec.monitoring.looked_at:
             columns = columns_of_parts(rows, known, window, champion.manifest, spec.monitoring.looked_at)
-            mask = _known(scores[own.to_numpy()], labels.filter(own))
-            when = mine["event_time"].filter(pl.Series(mask))
-            parts |= measure_parts(columns.filter(own), scored, when, spec, champion, mask)
+            parts |= measure_parts(columns.filter(own), scored, times, spec, champion, mask)
     return Measurement(
         window,
         champion.digest,
@@ -276,17 +273,30 @@ def _as_learnt(spec: UseCase, manifest: Manifest) -> tuple[UseCase, tuple[Realis
     return spec.model_copy(update=changes), undefined
 
 
-def _scored(scores: Scores, labels: pl.Series, spec: UseCase) -> Scored:
-    """Put labels beside scores, where they are known; of several classes also only where the scores are."""
-    known = _known(scores, labels)
-    return Scored(labels.to_numpy().astype(np.float64)[known], scores[known], spec.threshold)
+def known_part(
+    scores: Scores, labels: pl.Series, times: pl.Series, spec: UseCase
+) -> tuple[Scored, pl.Series, npt.NDArray[np.bool_]]:
+    """Put labels beside scores, where they are known; of several classes also only where the scores are.
 
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows,) or (n_rows, n_classes)
+    labels, times : polars.Series of shape (n_rows,)
 
-def _known(scores: Scores, labels: pl.Series) -> npt.NDArray[np.bool_]:
-    known: npt.NDArray[np.bool_] = labels.is_finite().fill_null(value=False).to_numpy().copy()
+    Returns
+    -------
+    scored : Scored
+        Labels and scores of the rows that are known.
+    times : polars.Series
+        Of those rows.
+    mask : ndarray of shape (n_rows,)
+        Which they are.
+    """
+    mask: npt.NDArray[np.bool_] = labels.is_finite().fill_null(value=False).to_numpy().copy()
     if scores.ndim > 1:  # rows of a bundle that is gone have none
-        known &= np.isfinite(scores).all(axis=1)
-    return known
+        mask &= np.isfinite(scores).all(axis=1)
+    scored = Scored(labels.to_numpy().astype(np.float64)[mask], scores[mask], spec.threshold)
+    return scored, times.filter(pl.Series(mask)), mask
 
 
 def _unseen(labels: pl.Series, classes: Sequence[str]) -> int:

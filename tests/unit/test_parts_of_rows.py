@@ -19,6 +19,7 @@ from tasks.evaluation.part_gates import FairnessGate, SliceGate
 from tasks.evaluation.parts import parted
 from tasks.evaluation.resampling import Resamples
 from tasks.evaluation.slices import find_slices, learn_cuts, measure_slices, parts_of
+from tasks.monitoring.measuring import known_part
 from tasks.monitoring.parting import say_fairness
 from tasks.monitoring.saying import say_parts
 from tasks.training.evaluating import evaluated
@@ -220,3 +221,13 @@ def test_a_bound_between_groups_is_broken_only_beyond_doubt() -> None:
     assert told["broken"] == ["demographic_parity"]
     assert told["bounds"] == {"demographic_parity": 0.1, "equal_opportunity": 0.9, "equalised_odds": None}
     assert told["measures"]["demographic_parity"]["value"] == pytest.approx(0.4, abs=0.06)
+
+
+def test_of_several_classes_times_are_those_of_rows_with_label_and_scores(make_use_case: Make) -> None:
+    spec = load_use_case(str(make_use_case("rentals"))).spec
+    scores = np.array([[0.2, 0.8], [np.nan, np.nan], [0.5, 0.5], [0.9, 0.1]])
+    labels, times = pl.Series([1.0, 0.0, None, 0.0]), pl.Series([1, 2, 3, 4])
+    scored, known, mask = known_part(scores, labels, times, spec)
+    assert (known.to_list(), mask.tolist()) == ([1, 4], [True, False, False, True])
+    assert scored.label.tolist() == [1.0, 0.0]
+    assert scored.prediction.tolist() == [[0.2, 0.8], [0.9, 0.1]]
