@@ -106,10 +106,8 @@ def read_code(folder: Path, calls: Sequence[str]) -> Code:
     """
     files: dict[str, bytes] = {}
     size = 0
-    for path in sorted(folder.rglob("*.py")):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts):
-            continue
+    for relative in python_files(folder):
+        path = folder / relative
         with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
         size += len(content)
@@ -117,6 +115,12 @@ def read_code(folder: Path, calls: Sequence[str]) -> Code:
             raise ValueError(f"more than {MAX_FILES:,} Python files, or {MAX_BYTES / 1e6:.0f} MB of them")
         files[relative.as_posix()] = content
     return Code(folder, files, tuple(sorted(set(calls))))
+
+
+def python_files(folder: Path) -> list[Path]:
+    """Return the paths, from a folder, of its Python files in order; those in hidden folders are left out."""
+    found = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
+    return [each for each in found if not any(part.startswith(".") for part in each.parts)]
 
 
 def _place(code: Code, module: str) -> tuple[str, bool] | None:

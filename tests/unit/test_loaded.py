@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from expectations.code import Code
 from expectations.errors import DriftwheelError, StateError, UseCaseError
 from expectations.loading import LoadedUseCase
 from flows.loaded import LoadedUseCases
@@ -56,3 +57,29 @@ def test_what_did_not_change_is_not_read_again(
     write(written.replace("name: rentals", "name: bicycles"))
     errors(StateError)  # which the registry decides: it is looked at again
     assert len(read) == 5
+
+
+def test_code_that_changed_or_is_trusted_now_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_use_case: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    folder = make_use_case("rentals", {"sources.rides": {"kind": "python", "call": "feed:rows"}})
+    (folder / "feed.py").write_text("def rows(since, until): ...\n")
+    settings = Settings()
+    settings.platform().add_use_case("rentals", folder, "digest")
+    kept = LoadedUseCases(settings)
+
+    def load() -> Code:
+        found = kept.load("rentals", folder)
+        assert kept.load("rentals", folder) is found
+        assert found.code is not None
+        return found.code
+
+    first = load()
+    assert not first.trusted
+    settings.platform().add_use_case("rentals", folder, "digest", trusted=first.digest)
+    assert load().trusted
+    (folder / "parts.py").write_text("")
+    changed = load()
+    assert not changed.trusted
+    assert changed.digest != first.digest
