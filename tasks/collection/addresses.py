@@ -36,6 +36,8 @@ _ELSEWHERE = frozenset(
     | {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci"}
 )
 """Protocols of fsspec that lead to another machine. Its others read memory, folders of this one, or code."""
+_HOSTED = frozenset({"ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs", "github"})
+"""Those whose paths say nothing of the machine (of GitHub: of the repository) that they lie on."""
 _INSIDE = ("zip", "tar")
 """Those that look into a file of another address: ``zip://jan.csv::https://…``."""
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -88,9 +90,26 @@ def _list_elsewhere(name: str, address: str, timeout: Duration) -> list[str]:
         found = store.glob(path) if "*" in path else store.find(path)
         fixed = (path.partition("*")[0] if "*" in path else f"{path.rstrip('/')}/").count("/")
         files = [each for each in sorted(found) if not _is_hidden(each.split("/")[fixed:])]
-        return [store.unstrip_protocol(each) for each in files if not each.endswith("/")]
+        return [_whole(name, address, path, store.unstrip_protocol(each), each) for each in files if each[-1:] != "/"]
 
     return _in_time(name, address, timeout, find)
+
+
+def _whole(name: str, address: str, path: str, found: str, file: str) -> str:
+    """Return the address of a file: what stands before the path that was listed, and its own path.
+
+    A store's own words for it lack the host, the port and the login where its paths do.
+    """
+    path, listed = path.rstrip("/"), address.rstrip("/")
+    if listed.endswith(path):
+        return listed.removesuffix(path) + file
+    if address.partition("://")[0] in _HOSTED:
+        raise SourceError(
+            f"files to list for the source {name!r} at an address that ends in its path",
+            mask(address),
+            "Name each file by a source of its own, or leave out what follows the path",
+        )
+    return found
 
 
 def _some(name: str, path: str, found: list[str]) -> list[str]:

@@ -12,9 +12,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
+import fsspec
 import pytest
+from fsspec.implementations.ftp import FTPFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 from pydantic import TypeAdapter
 
 from expectations.data import Clock, FilesRead, Source, SourceContext
@@ -122,6 +125,45 @@ def test_nobodys_home_is_a_path_that_leads_nowhere(tmp_path: Path) -> None:
 
 def test_a_star_in_a_query_is_no_pattern(tmp_path: Path) -> None:
     assert locate_files("rows", "https://host/rows.csv?select=*", tmp_path) == ["https://host/rows.csv?select=*"]
+
+
+class _Listed(MemoryFileSystem):
+    """A store whose paths lack the host, as those of FTP do, and that must be told it to open a file."""
+
+    protocol = "ftp"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    _strip_protocol = FTPFileSystem._strip_protocol
+    _get_kwargs_from_urls = staticmethod(FTPFileSystem._get_kwargs_from_urls)
+
+    def __init__(self, host: str, port: int = 21, username: str = "", password: str = "", **others: Any) -> None:
+        assert (host, port, username, password) == ("host", 2121, "ann", "pass")
+        super().__init__(**others)
+
+
+@pytest.fixture
+def store() -> Iterator[_Listed]:
+    """Stand in for FTP, with nothing in it."""
+    fsspec.register_implementation("ftp", _Listed, clobber=True)
+    _Listed.store.clear()
+    yield _Listed("host", 2121, "ann", "pass")
+    fsspec.register_implementation("ftp", FTPFileSystem, clobber=True)
+
+
+@pytest.mark.parametrize("path", ["in/*.csv", "in/", "in/*/*.csv"])
+def test_what_was_listed_at_a_host_can_be_fetched_there(path: str, tmp_path: Path, store: _Listed) -> None:
+    file = "/in/day=1/a.csv" if path != "in/*.csv" else "/in/a.csv"
+    store.pipe_file(file, CSV)
+    address = f"ftp://ann:pass@host:2121/{path}"
+    assert locate_files("rows", address, tmp_path) == [f"ftp://ann:pass@host:2121{file}"]
+    assert read(address, tmp_path) == CSV
+
+
+def test_a_folder_whose_files_could_not_be_fetched_is_refused(tmp_path: Path, store: _Listed) -> None:
+    store.pipe_file("/in/a.csv", CSV)
+    with pytest.raises(SourceError, match=r"ends in its path.*Name each file") as caught:
+        locate_files("rows", "ftp://ann:pass@host:2121/in/*.csv?user=ann", tmp_path)
+    assert "pass" not in str(caught.value)
 
 
 # --- elsewhere ----------------------------------------------------------------------------------------------------
