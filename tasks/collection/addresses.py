@@ -15,10 +15,9 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar
+from typing import IO
 
 import fsspec
 from fsspec.compression import compr
@@ -29,6 +28,7 @@ from expectations.durations import Duration
 from expectations.errors import SourceError, SourceUnreachableError
 from expectations.files import open_regular
 from expectations.masking import mask
+from tasks.collection.deadlines import Found, in_time
 
 _HERE = ("file", "local")
 _ELSEWHERE = frozenset(
@@ -43,7 +43,6 @@ _INSIDE = ("zip", "tar")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _CHUNK = 2**20
 _MEGABYTE = 10**6
-Found = TypeVar("Found")
 _PATIENCE = Duration.parse("5m")
 _DAMAGED = (EOFError, OSError, ValueError, IndexError, RuntimeError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _REFUSED = frozenset(range(400, 500)) - {408, 425, 429}
@@ -340,18 +339,9 @@ def read_elsewhere(name: str, address: str, timeout: Duration, max_megabytes: in
 
 
 def _in_time(name: str, address: str, timeout: Duration, work: Callable[[], Found]) -> Found:
-    """Do work at a store in a thread of its own: few clients can be told how long all of it may take."""
-    answer: Future[Found] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(work())
-        except Exception as error:  # noqa: BLE001 - raised below; each client of a store has errors of its own
-            answer.set_exception(error)
-
-    threading.Thread(target=run, name=f"source {name}", daemon=True).start()
+    """Do work at a store: few clients can be told how long all of it may take."""
     try:
-        return answer.result(timeout.approximate_seconds)
+        return in_time(name, timeout, work)
     except SourceError:
         raise
     except Exception as error:  # noqa: BLE001 - of whatever client: its own words and trace may hold the login

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -154,13 +155,15 @@ def source(call: str = "feed:rows", **fields: object) -> PythonSource:
     return PythonSource.model_validate({"kind": "python", "call": call, **fields})
 
 
-def run(folder: Path, *, text: str = "", call: str = "feed:rows", declared: tuple[str, ...] = ()) -> pl.DataFrame:
+def run(
+    folder: Path, *, text: str = "", call: str = "feed:rows", declared: tuple[str, ...] = (), **fields: object
+) -> pl.DataFrame:
     if text:
         (folder / "feed.py").write_text(text)
     read = read_code(folder, (call,))
     trusted = Code(read.folder, read.files, read.calls, trusted=True)
     until = datetime(2024, 1, 1, tzinfo=UTC)
-    return source(call).read(SourceContext("feed", folder, set(declared), None, None, until, code=trusted))
+    return source(call, **fields).read(SourceContext("feed", folder, set(declared), None, None, until, code=trusted))
 
 
 def test_what_runs_is_what_was_digested(tmp_path: Path) -> None:
@@ -235,6 +238,17 @@ def test_faults_name_the_place_and_no_value(tmp_path: Path, text: str, error: ty
     assert type(caught.value) is error
     assert "Anna" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+SLOW = "from threading import Event\nnever = Event()\ndef rows(since, until):\n    {}\n"
+
+
+@pytest.mark.parametrize("slow", ["never.wait(60)", "yield {'x': 1}\n    never.wait(60)\n    yield {'x': 2}"])
+def test_what_takes_too_long_is_not_waited_for(tmp_path: Path, slow: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(SourceUnreachableError, match=r"not all of them within 1s.*raise `timeout`"):
+        run(tmp_path, text=SLOW.format(slow), timeout="1s")
+    assert time.monotonic() - begun < 30
 
 
 def test_a_fault_that_is_ours_is_said_as_it_is(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from pydantic import Field
 
 from expectations.code import Code
 from expectations.data import Origin, Source, SourceContext
+from expectations.durations import Duration
 from expectations.errors import DriftwheelError, SourceError, SourceUnreachableError
+from expectations.fields import PositiveSpan
+from tasks.collection.deadlines import TimeIsUpError, in_time
 from tasks.collection.returned import to_frame
 
 _NAMES = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -24,7 +27,7 @@ class PythonSource(Source):
 
     examples: ClassVar = (
         {"kind": "python", "call": "feed:rows"},
-        {"kind": "python", "call": "acme.sensors:readings", "join": {"on": ["n"]}},
+        {"kind": "python", "call": "acme.sensors:readings", "timeout": "5m", "join": {"on": ["n"]}},
     )
     kind: Literal["python"]
     call: Annotated[str, Field(pattern=rf"^{_NAMES}:{_NAMES}$")]
@@ -32,6 +35,8 @@ class PythonSource(Source):
     for. It returns a table of Polars, pandas or Arrow, or an iterator of tables, or of dicts."""
     max_megabytes: Annotated[int, Field(ge=1)] = 4096
     """Most that it may return."""
+    timeout: PositiveSpan = Duration.parse("1h")
+    """Most that it may take. One that takes longer is not waited for: it cannot be stopped, and ends with the run."""
 
     @property
     def incremental(self) -> bool:
@@ -51,10 +56,21 @@ class PythonSource(Source):
         """Call the function."""
         code = context.code or Code(context.folder, {}, self.calls)
         code.require_trust()
-        with _said(context.name, self.call, code):
-            function = code.function(self.call)
-            returned = function(since=context.since, until=context.until)
-            return to_frame(returned, context.name, context.declared, self.max_megabytes)
+
+        def call() -> pl.DataFrame:
+            with _said(context.name, self.call, code):
+                function = code.function(self.call)
+                returned = function(since=context.since, until=context.until)
+                return to_frame(returned, context.name, context.declared, self.max_megabytes)
+
+        try:
+            return in_time(context.name, self.timeout, call)
+        except TimeIsUpError:
+            raise SourceUnreachableError(
+                f"rows from {self.call} for the source {context.name!r}",
+                f"not all of them within {self.timeout}",
+                "Let it return less, for example by `since`; or raise `timeout` of the source",
+            ) from None
 
 
 @contextmanager
