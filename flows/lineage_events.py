@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from prefect.runtime import flow_run
 
 from expectations.data import Origin
-from expectations.errors import StackError
+from expectations.errors import DriftwheelError, StackError
 from expectations.masking import mask
 from infra.settings import Settings
 from tasks.collection.addresses import origin_of
-from tasks.stores.lake import Table
+from tasks.stores.lake import Lake, Table
+from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
 
 if TYPE_CHECKING:
@@ -32,41 +33,52 @@ _PRODUCER = f"urn:driftwheel:{version('driftwheel')}"
 _SECONDS = 5.0
 _log = logging.getLogger("driftwheel.flows")
 
-_Names = Callable[[Job], list[Origin]]
+Described = tuple[Origin, dict[str, Any]]
+"""A data set and its facets."""
+_Sets = Callable[[Job], list[Described]]
 
 
-def _tables(*names: Table) -> _Names:
-    return lambda job: [_table(job, name) for name in names if job.lake.version(name) is not None]
+def _tables(*names: Table) -> _Sets:
+    def described(job: Job) -> list[Described]:
+        lake = PinnedLake.of(job.lake)
+        return [_table(lake, name) for name in names if lake.version(name) is not None]
+
+    return described
 
 
-def _table(job: Job, name: Table) -> Origin:
-    address = job.lake.address(name)
-    return origin_of(address) if "://" in address else Origin("file", address)
+def _table(lake: Lake, name: Table) -> Described:
+    """Describe a table of the lake: its columns, never a value, and its version."""
+    from openlineage.client import facet_v2 as facets
+
+    address, schema = lake.address(name), lake.scan(name).collect_schema()
+    fields = [facets.schema_dataset.SchemaDatasetFacetFields(each, str(kind)) for each, kind in schema.items()]
+    return origin_of(address) if "://" in address else Origin("file", address), {
+        "schema": facets.schema_dataset.SchemaDatasetFacet(fields),
+        "version": facets.dataset_version_dataset.DatasetVersionDatasetFacet(str(lake.version(name))),
+    }
 
 
-def _sources(job: Job) -> list[Origin]:
-    folder, found = job.usecase.folder, []
-    for name, source in job.usecase.spec.sources.items():
-        found.append(source.origin(folder) or Origin(NAMESPACE, f"{job.name}.{name}"))
-    return found
+def _sources(job: Job) -> list[Described]:
+    folder, sources = job.usecase.folder, job.usecase.spec.sources
+    return [(each.origin(folder) or Origin(NAMESPACE, f"{job.name}.{name}"), {}) for name, each in sources.items()]
 
 
-def _model(job: Job) -> list[Origin]:
-    return [Origin(mask(job.places.tracking) or NAMESPACE, f"models/{job.name}")]
+def _model(job: Job) -> list[Described]:
+    return [(Origin(mask(job.places.tracking) or NAMESPACE, f"models/{job.name}"), {})]
 
 
-def _service(job: Job) -> list[Origin]:
-    return [Origin(mask(job.places.service) or NAMESPACE, f"/{job.name}/invocations")]
+def _service(job: Job) -> list[Described]:
+    return [(Origin(mask(job.places.service) or NAMESPACE, f"/{job.name}/invocations"), {})]
 
 
-_READS: dict[str, Sequence[_Names]] = {
+_READS: dict[str, Sequence[_Sets]] = {
     "collect": (_sources,),
     "train": (_tables("clean"),),
     "deploy": (_model,),
     "monitor": (_service, _tables("raw", "clean")),
     "score": (_model,),
 }
-_WRITES: dict[str, Sequence[_Names]] = {
+_WRITES: dict[str, Sequence[_Sets]] = {
     "collect": (_tables("raw", "clean", "quarantine"),),
     "train": (_model,),
     "deploy": (_service,),
@@ -134,10 +146,14 @@ def report(
     import requests
     from openlineage.client.event_v2 import RunState
 
-    event = event_of(job, flow, RunState[state], run or str(flow_run.id), error)
     try:
-        client.emit(event)
-    except (OSError, requests.RequestException, RuntimeError) as fault:  # the client's own, of a file it cannot add to
+        client.emit(event_of(job, flow, RunState[state], run or str(flow_run.id), error))
+    except (  # RuntimeError is the client's, of a file it cannot add to
+        DriftwheelError,
+        OSError,
+        requests.RequestException,
+        RuntimeError,
+    ) as fault:
         _log.error("lineage of %s was not reported to %s: %s", flow, mask(address), mask(str(fault))[:300])
 
 
@@ -167,29 +183,10 @@ def event_of(job: Job, flow: str, state: RunState, run: str, error: BaseExceptio
         run=made.Run(run, about),
         job=made.Job(NAMESPACE, f"{job.name}.{flow}", {"jobType": kind, "documentation": described}),
         eventType=state,
-        inputs=[
-            made.InputDataset(*each, facets=_facets(job, each)) for names in _READS.get(flow, ()) for each in names(job)
-        ],
+        inputs=[made.InputDataset(*origin, facets=said) for sets in _READS.get(flow, ()) for origin, said in sets(job)],
         outputs=[
-            made.OutputDataset(*each, facets=_facets(job, each))
-            for names in (_WRITES.get(flow, ()) if ended else ())
-            for each in names(job)
+            made.OutputDataset(*origin, facets=said)
+            for sets in (_WRITES.get(flow, ()) if ended else ())
+            for origin, said in sets(job)
         ],
     )
-
-
-def _facets(job: Job, data: Origin) -> dict[str, Any]:
-    """Describe a table of the lake: its columns, never a value, and its version."""
-    from openlineage.client import facet_v2 as facets
-
-    names: tuple[Table, ...] = ("raw", "clean", "quarantine", "predictions", "labels")
-    for name in names:
-        number = job.lake.version(name)
-        if number is not None and _table(job, name) == data:
-            schema = job.lake.scan(name).collect_schema()
-            fields = [facets.schema_dataset.SchemaDatasetFacetFields(each, str(kind)) for each, kind in schema.items()]
-            return {
-                "schema": facets.schema_dataset.SchemaDatasetFacet(fields),
-                "version": facets.dataset_version_dataset.DatasetVersionDatasetFacet(str(number)),
-            }
-    return {}

@@ -148,7 +148,8 @@ def score(question: Question) -> Scored:
     if candidate is None or not chosen:
         run = _predict(champion, rows, question.prepared)
         return Scored(run.values or (), None, (run,))
-    tried = _try(candidate, question, chosen)
+    lacks = question.output == "interval" and candidate.bundle.intervals is None
+    tried = Run(candidate, None, 0.0) if lacks else _try(candidate, question, chosen)
     if tried.values is None:
         run = _predict(champion, rows)
         return Scored(run.values or (), None, (tried, run))

@@ -34,6 +34,7 @@ from infra.serving.feedback import read_feedback
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.mounts import Mount, Mounts
 from infra.serving.offloading import BusyError, Offloader
+from infra.serving.open_inference import MAX_BYTES as MAX_INFERENCE_BYTES
 from infra.serving.open_inference import OpenInference
 from infra.serving.predicting import Limits, Predictions
 from infra.serving.protocol import MEDIA, Media
@@ -294,7 +295,7 @@ class Service:
         return self.mounts.ready() and (self.limits.answer_unlogged or not self.journal.trouble)
 
     async def _json(self, request: Request, mount: Mount) -> bytes:
-        return (await self._body(request, mount, self.limits.body, "json"))[0]
+        return (await self._body(request, mount, min(MAX_INFERENCE_BYTES, self.limits.body), "json"))[0]
 
     async def _readyz(self, _: Request) -> Response:
         lacking, trouble = self.mounts.unserved(), self.journal.trouble

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -16,11 +17,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from infra.serving.bad_requests import BadRequestError, why_no_json
+from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json
 from infra.serving.models import Model
 from infra.serving.mounts import Mount
 from infra.serving.offloading import BusyError
-from infra.serving.predicting import Admitted, Predictions
+from infra.serving.predicting import SMALL_BYTES, Admitted, Predictions
 from infra.serving.replies import RETRY_SECONDS, headers_of, request_id_of
 from tasks.bundles.bundle import BundleColumn
 
@@ -29,6 +30,8 @@ _DATATYPES = frozenset({*_NUMBERS, "BOOL", "BYTES"})
 _DATATYPE_OF = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "text": "BYTES", "instant": "BYTES"}
 _PARTS = ("predictions", "intervals", "sets", "ids")
 """Of an answer, those that are tensors."""
+MAX_BYTES = 2 * 1024 * 1024
+"""Of a body: a thread reads it that takes turns with the event loop, and not in steps as those of `/invocations`."""
 _encode = msgspec.json.Encoder().encode
 
 ReadBody = Callable[[Request, Mount], Awaitable[bytes]]
@@ -70,8 +73,13 @@ class Inference(NamedTuple):
     outputs: tuple[str, ...] | None
 
 
-def read_inference(body: bytes) -> Inference:
+def read_inference(body: bytes, most_rows: int) -> Inference:
     """Read a request for an inference.
+
+    Parameters
+    ----------
+    most_rows : int
+        Rows there may be.
 
     Raises
     ------
@@ -84,6 +92,9 @@ def read_inference(body: bytes) -> Inference:
         raise BadRequestError(f"the body is no inference request: {error}") from None
     except (ValueError, RecursionError) as error:
         raise BadRequestError(why_no_json(error)) from None
+    rows = max((each.shape[0] for each in asked.inputs if each.shape), default=0)
+    if rows > most_rows:
+        raise too_many_rows(rows, most_rows)
     columns = {tensor.name: _column(tensor) for tensor in asked.inputs}
     if not asked.inputs or len(columns) < len(asked.inputs):
         raise BadRequestError("`inputs` holds a tensor for each column, each once")
@@ -215,12 +226,19 @@ class OpenInference:
             return mount
         return JSONResponse({"name": mount.usecase, "ready": True})
 
+    async def _read(self, body: bytes) -> Inference:
+        read = partial(read_inference, body, self._predictions.mounts.most_rows)
+        if len(body) < SMALL_BYTES:
+            return read()
+        return await self._predictions.explaining.result(read, len(body))
+
     async def _infer(self, request: Request) -> Response:
         mount = self._found(request)
         if isinstance(mount, Response):
             return mount
         try:
-            asked = read_inference(await self._read_body(request, mount))
+            body = await self._read_body(request, mount)
+            asked = await self._read(body)
         except BadRequestError as error:
             mount.counters.error("bad_request")
             headers = {name.decode(): value.decode() for name, value in headers_of(error)}

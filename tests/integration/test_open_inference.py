@@ -86,6 +86,8 @@ def test_what_is_wrong_is_said_as_the_protocol_says_it(service: Running, made) -
     assert answer.status_code == 400
     assert answer.json() == {"error": "the column temp needs a number in row 0"}
     assert httpx.get(f"{service.url}/v2/models/rentals/infer").status_code == 405
+    temp["data"] = ["x" * 3_000_000, 0.5]
+    assert service.ask(body, "/v2/models/rentals/infer").status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,7 @@ def test_what_is_wrong_is_said_as_the_protocol_says_it(service: Running, made) -
     [
         ({}, "the body is no inference request: .*inputs"),
         ({"inputs": []}, "a tensor for each column"),
+        ({"inputs": [{"name": "a", "shape": [11], "datatype": "FP64", "data": [1.0] * 11}]}, "at most 10 rows"),
         (
             {"inputs": [{"name": "a", "shape": [2], "datatype": "FP64", "data": [1.0]}]},
             r"1 values, and its shape says \[2\]",
@@ -110,6 +113,6 @@ def test_what_is_wrong_is_said_as_the_protocol_says_it(service: Running, made) -
 )
 def test_a_request_that_is_none_is_refused(body: dict[str, Any], message: str) -> None:
     with pytest.raises(BadRequestError, match=message):
-        read_inference(json.dumps(body).encode())
+        read_inference(json.dumps(body).encode(), 10)
     with pytest.raises(BadRequestError, match="not JSON"):
-        read_inference(b"{")
+        read_inference(b"{", 10)

@@ -21,7 +21,7 @@ import pytest
 
 from expectations.loading import LoadedUseCase, load_use_case
 from infra.ports import any_port
-from tasks.bundles.bundle import Bundle, jsonable, seal
+from tasks.bundles.bundle import Bundle, jsonable, redact_golden, seal
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Segment, read_records, unreadable
 from tasks.stores.keys import SCOPES, Keys
@@ -505,3 +505,31 @@ def test_a_version_without_intervals_says_so(service: Running, made, tmp_path: P
     refused = service.ask({"dataframe_records": sample(made), "params": {"output": "interval"}})
     assert refused.status_code == 400
     assert "version 7 has no intervals" in refused.json()["message"]
+
+
+def test_a_candidate_without_intervals_leaves_them_to_the_champion(service: Running, made, tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking"
+    shutil.copytree(made[2].folder, lacking)
+    (lacking / "intervals.json").unlink()
+    digest = seal(lacking, made[2].manifest)
+    service.releases.add("rentals", lacking, digest)
+    candidate = CandidateState(bundle=digest, version="8", mode="canary", share=1.0)
+    service.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"), candidate=candidate)
+    service.wait(lambda: (service.mount()["candidate"] or {}).get("version") == "8")
+    service.releases.keep_watch("rentals")
+    asked = {"dataframe_records": sample(made), "params": {"output": "interval"}}
+    service.wait(lambda: service.ask({"dataframe_records": sample(made)}).json()["version"] == "8")
+    answer = service.ask(asked)
+    assert (answer.status_code, answer.json()["version"]) == (200, "1")
+    assert service.mount()["models"][digest]["failures"] >= 1
+
+
+def test_a_bundle_whose_golden_rows_were_all_erased_is_served(service: Running, made, tmp_path: Path) -> None:
+    redacted = tmp_path / "redacted"
+    shutil.copytree(made[2].folder, redacted)
+    digest = seal(redacted, made[2].manifest)
+    folder = service.releases.add("rentals", redacted, digest)
+    redact_golden(folder, range(len(made[2].golden()[0])))
+    service.releases.set_desired("rentals", champion=Served(bundle=digest, version="9"))
+    service.wait(lambda: service.mount()["champion"]["version"] == "9")
+    assert service.ask({"dataframe_records": sample(made)}).status_code == 200

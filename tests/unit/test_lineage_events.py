@@ -154,3 +154,16 @@ def test_an_address_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("DRIFTWHEEL_LINEAGE", "kafka://broker/topic")
     with pytest.raises(ValidationError, match="is no http address and no file"):
         Settings()
+
+
+def test_a_table_that_is_damaged_holds_no_run_up(job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    collect_sources(job.usecase, job.lake, job.as_of, b"k")
+    for log in Path(job.lake.address("raw")).glob("_delta_log/*.json"):
+        log.write_text("")
+    target = tmp_path / "events.jsonl"
+    with caplog.at_level(logging.ERROR, "driftwheel.flows"):
+        report(client_of(str(target)), job, "collect", "COMPLETE", str(target), run=RUN)
+    assert "lineage of collect was not reported" in caplog.text
+    assert not target.exists()
+    report(client_of(str(target)), job, "deploy", "COMPLETE", str(target), run=RUN)  # which reads no table
+    assert events(target)[0]["job"]["name"] == "rentals.deploy"
