@@ -7,8 +7,9 @@ largest difference in the share of negative rows that is (equalised odds).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -61,8 +62,9 @@ class Fairness:
 def measure_fairness(groups: pl.Series, rows: Scored, drawn: Resamples, least: int) -> Fairness:
     """Hold the groups of a column against each other.
 
-    The bounds are percentiles over resamples of blocks of time. A largest difference is never below zero and grows by
-    noise, so the lower bound says little where groups are small: `least` leaves those out.
+    The upper bound is a percentile over resamples of blocks of time. Noise alone makes a largest difference large, in
+    each resample too, so the lower bound comes from the differences of single pairs, which may fall on either side of
+    zero: the largest lower end of all pairs, at a confidence for them together (Bonferroni).
 
     Parameters
     ----------
@@ -94,10 +96,35 @@ def measure_fairness(groups: pl.Series, rows: Scored, drawn: Resamples, least: i
         "equal_opportunity": gaps["true"],
         "equalised_odds": np.maximum(gaps["true"], gaps["false"]),
     }
-    bounded = {name: drawn.bounded(draws) for name, draws in measures.items()}
+    lows = {
+        "demographic_parity": _low(shares["selected"], drawn),
+        "equal_opportunity": _low(shares["true"], drawn),
+        "equalised_odds": max(_low(shares[what], drawn, looks=2) for what in ("true", "false")),
+    }
+    bounded = {name: _with_low(drawn.bounded(draws), lows[name]) for name, draws in measures.items()}
     return Fairness(groups.name, tuple(found), bounded, tuple(small))
 
 
 def _gap(shares: Array) -> Array:
     """Return the largest difference between groups, shape (1 + n_resamples,), of their shares a row."""
     return np.asarray(shares.max(axis=0) - shares.min(axis=0))
+
+
+def _low(shares: Sequence[Array], drawn: Resamples, looks: int = 1) -> float:
+    """Return what the largest difference between groups is at least, from 0 on, whatever noise adds.
+
+    Parameters
+    ----------
+    shares : sequence of ndarray of shape (1 + n_resamples,)
+    looks : int
+        How many kinds of shares are looked at together.
+    """
+    confidence = 1 - (1 - drawn.confidence) / (looks * len(shares) * (len(shares) - 1))
+    apart = (one - other if one[0] > other[0] else other - one for one, other in combinations(shares, 2))
+    lows = [drawn.bounded(each, confidence).low for each in apart]
+    return max([0.0, *(low for low in lows if np.isfinite(low))])
+
+
+def _with_low(bounded: Bounded, low: float) -> Bounded:
+    """Put the lower bound in; a difference that is not defined, or has no bounds, keeps none."""
+    return replace(bounded, low=low) if np.isfinite(bounded.low) else bounded

@@ -16,7 +16,7 @@ class SliceGate(Gate):
 
     The worst slice decides: by the end of its interval that is nearer to passing, widened for the number of slices, so
     that none fails by chance; or, with `require: point`, by its value. Slices of fewer than `monitoring.min_rows` rows
-    are left out; where none is left it is unknown.
+    are left out, and those without a metric or, where that decides, an interval; where none is left it is unknown.
     """
 
     examples: ClassVar = (
@@ -43,14 +43,15 @@ class SliceGate(Gate):
     def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
         """Hold all rows against the bound, as if they were one slice."""
         del gains
-        return self._decide([Figure(self.slice, self.metric, "all rows", metrics[self.metric])])
+        value = metrics[self.metric]
+        return self._decide([Figure(self.slice, self.metric, "all rows", value, value, value)])
 
     def judge(
         self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None, figures: Sequence[Figure]
     ) -> GateResult:
         """Hold each slice against the bound."""
         del metrics, gains
-        return self._decide([each for each in figures if (each.column, each.name) == (self.slice, self.metric)])
+        return self._decide([each for each in figures if each.column == self.slice and each.name in (self.metric, "")])
 
     def _decide(self, figures: Sequence[Figure]) -> GateResult:
         floor = self.min is not None
@@ -58,19 +59,14 @@ class SliceGate(Gate):
         if bound is None:
             raise ValueError("a gate on slices has a bound")
         name = f"{self.metric} {'≥' if floor else '≤'} {bound:g} in each slice of {self.slice}"
-        known = [each for each in figures if each.value is not None and math.isfinite(each.value)]
+        decisive = {each.words: self._decisive(each) for each in figures}
+        known = [each for each in figures if math.isfinite(decisive[each.words])]
+        left_out = self._left_out([each for each in figures if each not in known])
         if not known:
-            why = f"no slice of {self.slice} has rows enough, or {self.metric} is not defined there"
+            why = left_out or f"{self.metric} was measured of no slice of {self.slice}"
             return GateResult(name, "unknown", None, bound, None, None, why)
-
-        def decisive(each: Figure) -> float:
-            nearer = each.upper if floor else each.lower
-            value = each.value if self.require == "point" or nearer is None else nearer
-            return math.nan if value is None else value
-
-        worst = (min if floor else max)(known, key=decisive)
-        good = decisive(worst) >= bound if floor else decisive(worst) <= bound
-        left_out = len(figures) - len(known)
+        worst = (min if floor else max)(known, key=lambda each: decisive[each.words])
+        good = decisive[worst.words] >= bound if floor else decisive[worst.words] <= bound
         return GateResult(
             name,
             "pass" if good else "fail",
@@ -79,15 +75,32 @@ class SliceGate(Gate):
             worst.lower,
             worst.upper,
             f"{_say(worst)} is the worst of {len(known)} slices"
-            + (f", {left_out} more have too few rows" if left_out else "")
+            + (f", {left_out}" if left_out else "")
             + f"; {'at least' if floor else 'at most'} {bound:g} is required",
         )
+
+    def _decisive(self, figure: Figure) -> float:
+        """Return what is held against the bound; NaN where it is not known."""
+        nearer = figure.upper if self.min is not None else figure.lower
+        return _number(figure.value if self.require == "point" else nearer)
+
+    def _left_out(self, figures: Sequence[Figure]) -> str:
+        """Say how many slices are left out, and why."""
+        small = sum(not each.name for each in figures)
+        undefined = sum(bool(each.name) and not math.isfinite(_number(each.value)) for each in figures)
+        counts = {
+            "too few rows": small,
+            f"rows on which {self.metric} is not defined": undefined,
+            f"no interval of {self.metric}": len(figures) - small - undefined,
+        }
+        return ", ".join(f"{count} with {why}" for why, count in counts.items() if count)
 
 
 class FairnessGate(Gate):
     """A bound on the difference between groups of a column that `monitoring.fairness` declares.
 
-    By the lower end of the interval, so that none fails by chance; or, with `require: point`, by the value.
+    By the lower end of its interval, which allows for the number of pairs of groups, so that none fails by chance; or,
+    with `require: point`, by the value. Without an interval it is unknown.
     """
 
     examples: ClassVar = (
@@ -108,7 +121,8 @@ class FairnessGate(Gate):
     def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
         """Hold a difference against the bound."""
         del gains
-        return self._decide([Figure(self.by, self.fairness, "all groups", metrics[self.metric])])
+        value = metrics[self.metric]
+        return self._decide([Figure(self.by, self.fairness, "all groups", value, value, value)])
 
     def judge(
         self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None, figures: Sequence[Figure]
@@ -119,15 +133,19 @@ class FairnessGate(Gate):
 
     def _decide(self, figures: Sequence[Figure]) -> GateResult:
         name = f"{self.fairness.replace('_', ' ')} by {self.by} ≤ {self.max:g}"
-        known = [each for each in figures if each.value is not None and math.isfinite(each.value)]
+        decisive = [(_number(each.value if self.require == "point" else each.lower), each) for each in figures]
+        known = [(value, each) for value, each in decisive if math.isfinite(value)]
         if not known:
-            why = f"fewer than two groups of {self.by} have rows enough, or one has rows of one class alone"
+            why = f"fewer than two groups of {self.by} have rows enough, or one has hardly any rows of one class"
             return GateResult(name, "unknown", None, self.max, None, None, why)
-        worst = max(known, key=lambda each: each.value or 0.0)
-        value = worst.value if self.require == "point" or worst.lower is None else worst.lower
-        good = value is not None and value <= self.max
+        value, worst = max(known, key=lambda each: each[0])
+        good = value <= self.max
         why = f"{_say(worst)}; at most {self.max:g} is required"
         return GateResult(name, "pass" if good else "fail", worst.value, self.max, worst.lower, worst.upper, why)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _say(figure: Figure) -> str:

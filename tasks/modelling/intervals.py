@@ -53,7 +53,10 @@ class Intervals(BaseModel):
 
     @classmethod
     def learn(cls, label: Vector, scores: Scores, coverage: float, *, classifies: bool) -> Self | None:
-        """Learn from rows that the model had not seen; None where they are too few, or one is no number.
+        """Learn from rows that the model had not seen; None where they are too few for the coverage.
+
+        A coverage of 0.95 takes 19 rows at least, one of 0.999 takes 999: of fewer no quantile holds so many. Ranges
+        of predicted value are made as many as have so many rows each.
 
         Parameters
         ----------
@@ -63,16 +66,18 @@ class Intervals(BaseModel):
         flat = scores if scores.ndim > 1 else scores[:, None]
         known = np.isfinite(label) & np.isfinite(flat).all(axis=1)
         label, scores = label[known], scores[known]
-        if len(label) < MIN_ROWS:
+        needed = math.ceil(round(coverage / (1 - coverage), 6))
+        if len(label) < max(MIN_ROWS, needed):
             return None
+        least = max(_LEAST_IN_RANGE, needed)
         if classifies:
             off = 1.0 - _given(label, scores)
             return cls(coverage=coverage, rows=len(label), least=max(0.0, 1.0 - _quantile(off, coverage)))
         off = np.abs(label - scores)
-        ranges = max(1, min(_RANGES, len(label) // _LEAST_IN_RANGE))
+        ranges = max(1, min(_RANGES, len(label) // least))
         bounds = np.unique(np.quantile(scores, np.arange(1, ranges) / ranges)) if ranges > 1 else np.empty(0)
         places = np.searchsorted(bounds, scores, side="right")
-        if min(np.bincount(places, minlength=len(bounds) + 1)) < _LEAST_IN_RANGE:  # many rows of one prediction
+        if min(np.bincount(places, minlength=len(bounds) + 1)) < least:  # many rows of one prediction
             bounds, places = np.empty(0), np.zeros(len(scores), dtype=np.int64)
         reach = [_quantile(off[places == at], coverage) for at in range(len(bounds) + 1)]
         if not all(map(math.isfinite, reach)):
@@ -117,6 +122,6 @@ def _given(label: Vector, scores: Scores) -> Vector:
 
 
 def _quantile(off: Vector, coverage: float) -> float:
-    """Return the smallest bound that holds ⌈(n + 1) coverage⌉ of n rows; the largest where that is more than n."""
-    rank = min(math.ceil((len(off) + 1) * coverage), len(off))
+    """Return the smallest bound that holds ⌈(n + 1) coverage⌉ of n rows, which are enough for that."""
+    rank = min(math.ceil(round((len(off) + 1) * coverage, 6)), len(off))
     return float(np.sort(off)[rank - 1])

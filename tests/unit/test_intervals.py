@@ -49,6 +49,23 @@ def test_a_set_of_two_classes_follows_the_probability() -> None:
     assert learnt.among(0.1, (0, 1)) == [0]
 
 
+def test_a_coverage_that_rows_cannot_give_is_not_promised_and_ranges_are_fewer_for_a_high_one() -> None:
+    assert Intervals.learn(np.arange(98.0), np.zeros(98), 0.99, classifies=False) is None
+    assert Intervals.learn(np.arange(98.0) % 2, np.full(98, 0.4), 0.99, classifies=True) is None
+    all_rows = Intervals.learn(np.arange(99.0), np.zeros(99), 0.99, classifies=False)
+    assert all_rows is not None
+    assert all_rows.around(0.0)[1] == 98  # the largest of 99, and no larger one is needed
+    held = []
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        value, off = random.uniform(0, 100, 2000), random.normal(0, 1, 2000)
+        learnt = Intervals.learn(value[:1000] + off[:1000], value[:1000], 0.995, classifies=False)
+        assert learnt is not None
+        assert len(learnt.reach) == 5  # 199 rows or more each, not ten of a hundred
+        held.append(learnt.holds(value[1000:] + off[1000:], value[1000:]).mean())
+    assert np.mean(held) >= 0.9945
+
+
 def test_too_few_rows_give_none_and_one_prediction_for_all_gives_one_range() -> None:
     assert Intervals.learn(np.zeros(10), np.zeros(10), 0.9, classifies=False) is None
     constant = Intervals.learn(RANDOM.normal(0, 1, 5000), np.zeros(5000), 0.9, classifies=False)

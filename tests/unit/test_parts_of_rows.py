@@ -16,7 +16,7 @@ from expectations.metrics import Scored
 from expectations.production import Fairness
 from tasks.evaluation.fairness import measure_fairness
 from tasks.evaluation.part_gates import FairnessGate, SliceGate
-from tasks.evaluation.parts import parted
+from tasks.evaluation.parts import Parted, figures_of, parted
 from tasks.evaluation.resampling import Resamples
 from tasks.evaluation.slices import find_slices, learn_cuts, measure_slices, parts_of
 from tasks.monitoring.measuring import known_part
@@ -67,6 +67,28 @@ def test_bounds_of_a_difference_hold_it_in_most_draws() -> None:
         parity = found.measures["demographic_parity"]
         held += parity.low <= 0.2 <= parity.high
     assert held >= 34
+
+
+@pytest.mark.parametrize(("many", "bound"), [(10, 0.05), (2, 0.05)])
+def test_noise_breaks_no_bound_on_groups_and_a_true_difference_does(many: int, bound: float) -> None:
+    false = found = 0
+    gates = [
+        FairnessGate(fairness=name, by="g", max=bound)
+        for name in ("demographic_parity", "equal_opportunity", "equalised_odds")
+    ]
+    for seed in range(20):
+        random, rows_ = np.random.default_rng(seed), many * 150
+        groups = pl.Series("g", [f"g{each}" for each in random.integers(0, many, rows_)])
+        label = (random.random(rows_) < 0.5).astype(float)
+        apart = np.where((groups == "g0").to_numpy(), 0.95, 0.4)
+        for chance in (np.full(rows_, 0.5), apart):
+            called = (random.random(rows_) < chance).astype(float)
+            measured = measure_fairness(groups, Scored(label, called), Resamples(np.arange(rows_)), least=50)
+            figures = figures_of(Parted((), (measured,)))
+            fails = sum(gate.judge({}, None, figures).outcome == "fail" for gate in gates)
+            found, false = (found + fails, false) if chance is apart else (found, false + fails)
+    assert false <= 3  # of 60, at a confidence of 95 %
+    assert found == 60
 
 
 def test_slices_part_all_rows_once_and_keep_their_bounds() -> None:
@@ -151,6 +173,24 @@ FIGURES = [
 def test_gates_hold_the_worst_part(gate: SliceGate | FairnessGate, outcome: str) -> None:
     found = gate.judge({"roc_auc": 0.7}, None, FIGURES)
     assert found.outcome == outcome, found.rationale
+
+
+def test_a_gate_says_which_slices_it_leaves_out_and_fails_by_none_without_an_interval() -> None:
+    figures = [
+        *FIGURES,
+        Figure("carrier", "roc_auc", "carrier = B6", None),
+        Figure("carrier", "roc_auc", "c = DL", 0.1),
+    ]
+    found = SliceGate(slice="carrier", metric="roc_auc", min=0.6).judge({}, None, figures)
+    assert found.outcome == "pass"
+    assert "of 2 slices, 1 with too few rows, 1 with rows on which roc_auc is not defined" in found.rationale
+    assert "1 with no interval of roc_auc" in found.rationale
+    by_value = SliceGate(slice="carrier", metric="roc_auc", min=0.6, require="point").judge({}, None, figures)
+    assert (by_value.outcome, by_value.actual) == ("fail", 0.1)
+    none = SliceGate(slice="carrier", metric="roc_auc", min=0.6).judge({}, None, figures[2:])
+    assert (none.outcome, none.rationale[:22]) == ("unknown", "1 with too few rows, 1")
+    apart = Figure("sex", "equal_opportunity", "the groups of sex", 0.9)
+    assert FairnessGate(fairness="equal_opportunity", by="sex", max=0.1).judge({}, None, [apart]).outcome == "unknown"
 
 
 @pytest.mark.parametrize(
