@@ -75,7 +75,7 @@ class Ledger(Transactions):
             & (tables.measurements.c.window_end == end)
         )
         with self.transaction() as connection:
-            values = {"content": to_json(content), "champion": content.get("champion"), "status": content.get("status")}
+            values = {"content": to_json(content), "champion": content["champion"], "status": content["status"]}
             if not connection.execute(update(tables.measurements).where(where).values(values)).rowcount:
                 connection.execute(
                     insert(tables.measurements).values(usecase=usecase, window_start=start, window_end=end, **values)

@@ -90,8 +90,8 @@ measurements = Table(
     Column("window_start", _instant, nullable=False),
     Column("window_end", _instant, nullable=False),
     Column("content", Text, nullable=False),
-    Column("champion", String),
-    Column("status", String),
+    Column("champion", String, nullable=False),
+    Column("status", String, nullable=False),
     UniqueConstraint("usecase", "window_start", "window_end"),
     Index("measurements_by_champion", "usecase", "champion", "window_start", "status"),  # contents are large: not read
 )

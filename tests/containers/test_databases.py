@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 import psycopg
@@ -22,10 +24,13 @@ from expectations.errors import SourceError, SourceUnreachableError
 from expectations.variables import Variables
 from tasks.collection.sources.sql import SqlSource
 from tasks.collection.types import cast_column
+from tasks.stores.database import Database
+from tasks.stores.engines import close_engines
 from tests.conftest import instant
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 PASSWORD = "a/b@c:d%40 e"  # what would end it in an address, were it not filled in as it is
+BEFORE = Path(__file__).parents[1] / "homes/before_versions.sql"
 pytestmark = [
     pytest.mark.container,
     pytest.mark.skipif(not PROGRAMS, reason="needs Postgres's own programs: make test-containers"),
@@ -241,3 +246,20 @@ def test_until_is_now_where_nobody_says(read: Read) -> None:
     found = read(query="select :until::timestamptz as a, :since::timestamptz as b")
     assert abs((found["a"][0] - datetime.now(UTC)).total_seconds()) < 60
     assert found["b"][0] == datetime(1000, 1, 1, tzinfo=UTC)
+
+
+def test_a_platform_database_of_before_versions_is_brought_to_the_present_one(port: int) -> None:
+    url = f"postgresql+psycopg://reader:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
+    with _connect(port) as connection:
+        for statement in re.findall(r"CREATE TABLE (?:turns|measurements) .*?;", BEFORE.read_text(), re.DOTALL):
+            connection.execute(statement.replace("DATETIME", "TIMESTAMP WITH TIME ZONE").encode())
+        content = '{"champion": "b1", "status": "good", "start": "x"}'
+        connection.execute("INSERT INTO measurements VALUES (1, 'pumps', '2026-03-01', '2026-03-08', %s)", [content])
+    database = Database(url)
+    assert database.count_measurements("pumps", champion="b1", known=True) == 1
+    later = {"champion": "b1", "status": "unknown"}
+    database.put_measurement("pumps", instant("2026-03-08"), instant("2026-03-15"), later)
+    assert database.count_measurements("pumps", champion="b1") == 2
+    close_engines()  # the server waits for who is connected
+    with _connect(port) as connection, pytest.raises(psycopg.errors.NotNullViolation):
+        connection.execute("INSERT INTO measurements VALUES (9, 'pumps', '2026-04-01', '2026-04-08', '{}')")

@@ -1,6 +1,7 @@
 """A home that an earlier version wrote is opened by this one, and has what one made now has."""
 
 import sqlite3
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 
@@ -61,6 +62,31 @@ def test_a_home_of_an_earlier_version_is_opened(tmp_path: Path, script: Path, mo
     close_engines()
     monkeypatch.setattr(engines, "bring_up_to_date", None)  # once is enough
     assert database.count_measurements("pumps") == 3
+
+
+def test_a_process_of_before_cannot_write_what_no_decision_would_see(tmp_path: Path) -> None:
+    database = opened(tmp_path, EARLIER[-1])
+    assert database.count_measurements("pumps", champion="b1") == 3
+    with sqlite3.connect(tmp_path / "platform.db") as earlier, pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+        earlier.execute(
+            "INSERT INTO measurements (usecase, window_start, window_end, content) VALUES ('pumps', '4', '5', '{}')"
+        )
+    earlier.close()
+
+
+def test_contents_are_not_read_into_memory_to_be_filled(tmp_path: Path) -> None:
+    script = tmp_path / "large.sql"
+    large = (
+        "INSERT INTO measurements SELECT id + 10, usecase || id, window_start, window_end, "
+        "json_set(content, '$.x', hex(zeroblob(4000000))) FROM measurements;"
+    )
+    script.write_text(EARLIER[-1].read_text(encoding="utf-8") + large, encoding="utf-8")
+    tracemalloc.start()
+    try:
+        assert opened(tmp_path, script).count_measurements("pumps1", champion="b1") == 1
+        assert tracemalloc.get_traced_memory()[1] < 16_000_000  # of three contents of 8 MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_newest_version_is_the_last_module_and_makes_the_tables_that_are_declared(tmp_path: Path) -> None:
