@@ -17,6 +17,8 @@ _ELSEWHERE = {"lake", "platform.db", "mlflow.db", "prefect.db", "privacy.key", "
 """What is looked into in another way, and secrets."""
 _REMOVED = {"reports": "reports", "replays": "pages of replays", "artifacts": "files of MLflow"}
 """Folders of a home whose files are made of rows, and can go."""
+_BY_USE_CASE = {"releases", "journal"}
+"""Folders of a home that have one of each use case."""
 
 
 @dataclass
@@ -41,9 +43,13 @@ def sweep(
     is_theirs: Callable[[Mapping[str, object]], bool],
     served: Collection[str],
     *,
+    names: Collection[str],
+    foreign: Collection[str],
     dry_run: bool,
 ) -> Swept:
     """Remove files that tell of a person, or what in them does.
+
+    What belongs to another use case stays: its keys and values are others'.
 
     Of a bundle their golden rows go, which it allows (`redact_golden`). Where another of its files
     has one, such as the categories that its features know, that file is removed: the model cannot be served again.
@@ -55,9 +61,13 @@ def sweep(
         Whether a golden row is.
     served : collection of str
         Bundles that are.
+    names, foreign : collection of str
+        The use case with its replay, and the other ones of the home.
     """
     found = Swept()
     for path in _files(home):
+        if _is_foreign(path.relative_to(home), names, foreign):
+            continue
         sealed = (path.parent / MANIFEST).exists()
         if sealed and path.name == GOLDEN:
             _sweep_golden(path, words, is_theirs, found, dry_run=dry_run)
@@ -82,6 +92,14 @@ def _files(home: Path) -> Iterator[Path]:
             continue
         if path.is_file() and not path.is_symlink():
             yield path
+
+
+def _is_foreign(path: Path, names: Collection[str], foreign: Collection[str]) -> bool:
+    """Whether a file lies in another use case's folder, or is called after it."""
+    first, *rest = path.parts
+    if first in _BY_USE_CASE and len(rest) > 1:
+        return rest[0] not in names
+    return any(part in foreign for part in (*path.parts, path.stem))
 
 
 def _sweep_golden(

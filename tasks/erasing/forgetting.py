@@ -21,7 +21,7 @@ from tasks.bundles.bundle import Manifest, read_manifest
 from tasks.erasing.files import sweep
 from tasks.erasing.person import Person
 from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs
-from tasks.erasing.words import Words, strike_from_platform, strike_from_sqlite
+from tasks.erasing.words import Words, clean_sqlite, strike_from_platform, strike_from_sqlite
 from tasks.stores.backups import backups_of
 from tasks.stores.harvest import harvest, seal_and_harvest
 from tasks.stores.journal import OPEN_SUFFIX
@@ -197,16 +197,22 @@ def _strike(
     job: Job, person: Person, home: Path, parts: list[_Part], *, dry_run: bool
 ) -> tuple[Counter[str], list[str]]:
     """Take what tells of a person out of everything but the tables; returns how much that is, and what is left."""
-    words = Words(frozenset().union(*(part.theirs.words for part in parts)))
+    shared = frozenset[str]().union(*(part.theirs.shared for part in parts))
+    words = Words(frozenset[str]().union(*(part.theirs.words for part in parts)) - shared)
     keys = frozenset().union(*(part.theirs.keys for part in parts))
     theirs = partial(_is_theirs, job, person, keys)
-    swept = sweep(home, words, theirs, _served(job.releases), dry_run=dry_run)
+    names = (job.name, job.name + REPLAY)
+    known = {*job.database.use_cases(), *job.releases.names()}
+    foreign = {each for name in known for each in (name, name + REPLAY)} - {*names}
+    served = _served(job.releases)
+    swept = sweep(home, words, theirs, served, names=names, foreign=foreign, dry_run=dry_run)
     counts = swept.counts
-    counts["texts of the platform database"] += strike_from_platform(job.database, words, dry_run=dry_run)
+    counts["texts of the platform database"] += strike_from_platform(job.database, words, names, dry_run=dry_run)
     for name, file in _DATABASES.items():
         counts[f"texts of {name}"] += strike_from_sqlite(home / file, words, dry_run=dry_run)
-    if not dry_run and (home / "platform.db").exists():
-        strike_from_sqlite(home / "platform.db", words, dry_run=False)
+    platform = home / "platform.db"
+    if not dry_run and platform.exists() and not clean_sqlite(platform):
+        swept.left.append(f"{platform}-wal: somebody reads what was there before; run this again")
     return counts, swept.left
 
 

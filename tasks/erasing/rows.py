@@ -40,6 +40,8 @@ class Theirs:
         Of answers about them.
     words : frozenset of str
         Texts that nobody else's rows have.
+    shared : frozenset of str
+        Values that name them, and that others have, too: where these stand, somebody else may be meant.
     times : list of datetime
         Event times of their rows.
     since : datetime or None
@@ -50,6 +52,7 @@ class Theirs:
     keys: frozenset[tuple[object, ...]]
     ids: frozenset[str]
     words: frozenset[str]
+    shared: frozenset[str]
     times: list[datetime]
     since: datetime | None
 
@@ -60,7 +63,8 @@ def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:
     Of a key whose newest version is theirs every version is; of another one only the versions that are.
     """
     if lake.version("raw") is None:
-        return Theirs(pl.DataFrame(), frozenset(), _answers(lake, spec, person, frozenset()), _named(person), [], None)
+        ids, shared = _answers(lake, spec, person, frozenset())
+        return Theirs(pl.DataFrame(), frozenset(), ids, _named(person) - shared, shared, [], None)
     keys = list(spec.keys)
     raw = lake.scan("raw")
     schema = raw.collect_schema()
@@ -78,7 +82,7 @@ def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:
         gone = pl.col("_found") | pl.col("_count").fill_null(value=False)
         each = marked.join(whole, on=keys, how="left").with_columns(gone.alias("_found")).drop("_count")
         mine = each.filter("_found").drop("_found").collect(engine="streaming")
-        words = set(_named(person))
+        words, shared = set(_named(person)), _shared(each.filter(~pl.col("_found")), spec, person)
         for name, dtype in schema.items():
             if dtype != pl.String or mine.is_empty():
                 continue
@@ -86,11 +90,14 @@ def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:
             others = each.filter(~pl.col("_found")).select(name).unique()
             words |= set(values.lazy().join(others, on=name, how="anti").collect(engine="streaming")[name])
     known = frozenset(tuple(map(_plain, row)) for row in mine.select(keys).iter_rows())
+    ids, answered = _answers(lake, spec, person, known)
+    shared |= answered
     return Theirs(
         mine.select(*keys, BATCH),
         known,
-        _answers(lake, spec, person, known),
-        frozenset(filter(_telling, words)),
+        ids,
+        frozenset(filter(_telling, words - shared)),
+        shared,
         mine[spec.time_column].to_list(),
         mine[COLLECTED].min() if len(mine) else None,  # type: ignore[arg-type] # an instant column
     )
@@ -98,6 +105,18 @@ def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:
 
 def _named(person: Person) -> frozenset[str]:
     return frozenset(filter(_telling, (text for texts in person.values.values() for text in texts)))
+
+
+def _shared(others: pl.LazyFrame, spec: UseCase, person: Person) -> frozenset[str]:
+    """Return the values that name the person and that rows of others have; of a hashed column all, where one is."""
+    schema, shared = others.collect_schema(), set[str]()
+    for column, texts in person.values.items():
+        alike = Person({column: texts}).of(schema)
+        if alike is not None:
+            held = others.filter(alike).select(pl.col(column).unique()).collect(engine="streaming")[column]
+            same = {text_of(value) for value in held}
+            shared |= texts if same and spec.personal.get(column) == "hash" else same
+    return frozenset(shared)
 
 
 def _telling(word: str) -> bool:
@@ -110,15 +129,25 @@ def is_theirs(row: Mapping[str, object], spec: UseCase, person: Person, known: C
     return person.has(row) or (bool(known) and tuple(_plain(row.get(key)) for key in spec.keys) in known)
 
 
-def _answers(lake: Lake, spec: UseCase, person: Person, known: Collection[tuple[object, ...]]) -> frozenset[str]:
+def _answers(
+    lake: Lake, spec: UseCase, person: Person, known: Collection[tuple[object, ...]]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return which answers are about them, and the values that name them which others' have, too."""
     if lake.version("predictions") is None:
-        return frozenset()
+        return frozenset(), frozenset()
     decode = msgspec.json.Decoder(dict[str, object]).decode
-    ids: set[str] = set()
+    ids, shared = set[str](), set[str]()
     with lake.reading("predictions"):
         for some in lake.scan("predictions").select("id", "row").collect().iter_slices(_ROWS):
-            ids |= {name for name, text in some.iter_rows() if is_theirs(decode(text), spec, person, known)}
-    return frozenset(ids)
+            for name, text in some.iter_rows():
+                row = decode(text)
+                if is_theirs(row, spec, person, known):
+                    ids.add(name)
+                else:
+                    shared |= {
+                        same for column, texts in person.values.items() if (same := text_of(row.get(column))) in texts
+                    }
+    return frozenset(ids), frozenset(shared)
 
 
 def _plain(value: object) -> object:

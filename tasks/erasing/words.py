@@ -19,6 +19,14 @@ from tasks.stores.tables import metadata
 
 GONE = "(erased)"
 _SECONDS = 10.0
+_CONTENT = {"summary", "evidence", "content", "title", "body", "payload", "product", "value"}
+"""Columns of the platform database that hold what was written about data; others say what our programs go by."""
+_VALUES = {
+    *("value", "message", "data", "description", "content", "name"),  # of MLflow and Prefect
+    *("dataset_source", "dataset_schema", "dataset_profile", "error_data"),  # of MLflow
+    *("parameters", "context", "payload", "related", "state_message", "task_inputs", "metadata_"),  # of Prefect
+}
+"""Columns of other programs' databases that hold what they were told."""
 
 
 class Words:
@@ -66,17 +74,17 @@ def _spellings(word: str) -> Iterator[str]:
     yield html.escape(word)
 
 
-def strike_from_platform(database: Database, words: Words, *, dry_run: bool) -> int:
-    """Put something in their place in every text of the platform database; returns in how many rows."""
+def strike_from_platform(database: Database, words: Words, names: Collection[str], *, dry_run: bool) -> int:
+    """Put something in their place in what was written about use cases; returns in how many rows of the database."""
     found = 0
     with database.reading() if dry_run else database.transaction() as connection:
         for table in metadata.sorted_tables:
-            names = [column for column in table.columns if isinstance(column.type, (String, Text))]
+            texts = [each for each in table.columns if each.name in _CONTENT and isinstance(each.type, (String, Text))]
             keys = list(table.primary_key.columns)
-            texts = [column for column in names if column.name not in {key.name for key in keys}]
-            if not texts or not keys:
+            if not texts or not keys or "usecase" not in table.columns:
                 continue
-            for row in connection.execute(select(*keys, *texts)).mappings().all():
+            ours = select(*keys, *texts).where(table.columns["usecase"].in_(sorted(names)))
+            for row in connection.execute(ours).mappings().all():
                 changed = {
                     column.name: words.without(row[column.name])
                     for column in texts
@@ -95,7 +103,8 @@ def strike_from_sqlite(path: Path, words: Words, *, dry_run: bool) -> int:
     Returns
     -------
     int
-        In how many places they stood. What is replaced is overwritten with zeros, also in the database's log.
+        In how many places they stood, in columns that hold values. What is replaced is overwritten with zeros, also
+        in the database's log.
     """
     if not path.exists():
         return 0
@@ -111,15 +120,23 @@ def strike_from_sqlite(path: Path, words: Words, *, dry_run: bool) -> int:
                         changed = f'update "{table}" set "{column}" = ? where rowid = ?'  # noqa: S608
                         database.execute(changed, (words.without(content), row))
         database.commit()
-        if found and not dry_run:
-            clean_sqlite(database)
+    if found and not dry_run:
+        clean_sqlite(path)
     return found
 
 
-def clean_sqlite(database: sqlite3.Connection) -> None:
-    """Write a database anew, so that nothing of what was replaced stays in it or in its log."""
-    database.execute("vacuum")
-    database.execute("pragma wal_checkpoint(truncate)")
+def clean_sqlite(path: Path) -> bool:
+    """Write a database anew, so that nothing of what was replaced stays in it or in its log.
+
+    Returns
+    -------
+    bool
+        Whether the log could be emptied, too: while somebody reads what was there before, it cannot.
+    """
+    with storing("write anew", path), closing(sqlite3.connect(path, timeout=_SECONDS)) as database:
+        database.execute("vacuum")
+        (busy, *_) = database.execute("pragma wal_checkpoint(truncate)").fetchone()
+    return not busy
 
 
 def _texts(database: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -130,5 +147,5 @@ def _texts(database: sqlite3.Connection) -> list[tuple[str, str]]:
         for (table,) in tables
         if not table.startswith("sqlite_")
         for _, column, kind, *_ in database.execute(f'pragma table_info("{table}")')
-        if not kind or any(word in kind.upper() for word in ("CHAR", "TEXT", "JSON", "CLOB"))
+        if column in _VALUES and (not kind or any(word in kind.upper() for word in ("CHAR", "TEXT", "JSON", "CLOB")))
     ]

@@ -4,7 +4,9 @@ import csv
 import json
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from tasks.collection.collecting import collect_sources
 from tasks.erasing import files, forgetting, retention, rows
 from tasks.erasing.person import find_person
 from tasks.erasing.retention import keep_within
+from tasks.erasing.words import Words, strike_from_platform
 from tasks.stores import rewriting
 from tasks.stores.engines import close_engines
 from tasks.stores.harvest import harvest
@@ -213,6 +216,58 @@ def test_they_are_not_collected_again_and_others_are(folder: Path, home: Path, c
     assert len(found.filter(pl.col("time") > instant("2024-02-20"))) > 0
     assert set(found["customer"]) == {OTHER, "Carl", "Dora"}
     assert naming(home) == []
+
+
+def test_what_others_have_too_is_no_word_of_theirs(folder: Path, home: Path, call: Call) -> None:
+    lake = fill(folder, home)
+
+    done = call("--where", f"customer == '{OTHER}' and id == 1", "--yes", "--json")
+
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["counts"]["rows of raw"] == 1
+    assert lake.scan("raw").filter(pl.col("customer") == OTHER).collect().height == 79
+    assert (home / "reports/kept.html").exists()
+    assert Settings().platform().measurements("orders") == [{"top": {NAME: 3}, "kept": OTHER}]
+
+
+def test_what_belongs_to_another_use_case_stays(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    bundle = home / "releases/other/bundles/abc"
+    bundle.mkdir(parents=True)
+    (bundle / "bundle.json").write_text("{}")
+    golden = json.dumps({"rows": [{"id": 0, "machine": NAME}, {"id": 3, "machine": "fan"}], "predictions": [1, 2]})
+    (bundle / "golden.json").write_text(golden)
+    database = Settings().platform()
+    database.add_use_case("other", folder, "0")
+    database.put_measurement("other", instant("2024-01-01"), instant("2024-01-08"), {"top": {NAME: 3}})
+    (home / "reports/other").mkdir()
+    (home / "reports/other/one.html").write_text(PHONE)
+
+    assert call("--where", f'customer = "{NAME}"', "--yes").exit_code == 0
+
+    assert (bundle / "golden.json").read_text() == golden
+    assert database.measurements("other") == [{"top": {NAME: 3}}]
+    assert (home / "reports/other/one.html").exists()
+
+
+def test_only_what_was_written_about_data_is_struck(home: Path) -> None:
+    database = Settings().platform()
+    with database.transaction() as connection:
+        told = Entry("o/1", "orders", instant("2024-02-12"), "deploy", "promoted", "passed", "orders promoted", {})
+        database.write(connection, told)
+
+    assert strike_from_platform(database, Words({"promoted", "orders", "deploy"}), ("orders",), dry_run=False) == 1
+
+    (entry,) = database.entries("orders", kind="deploy")
+    assert (entry.action, entry.summary) == ("promoted", "(erased) (erased)")
+
+
+def test_the_log_of_a_database_that_is_open_elsewhere_names_nobody(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    with closing(sqlite3.connect(home / "platform.db")) as other:
+        other.execute("select count(*) from ledger").fetchall()
+        assert call("--where", f'customer = "{NAME}"', "--yes").exit_code == 0
+        assert naming(home) == []
 
 
 class Killed(BaseException):
