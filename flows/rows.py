@@ -140,21 +140,23 @@ def _served(
     if lake.usecase.endswith(REPLAY):  # a replay asks about collected rows, in which they are hashed
         return rows
     return rows.with_columns(
-        pl.when(pl.col("bundle").is_in(_asked_in_clear(name, manifests)))
-        .then(pl.col(named[name]).map_batches(lambda values: pseudonyms(values, secret()), return_dtype=pl.String))
-        .otherwise(pl.col(named[name]).cast(pl.String))
+        pl.when(pl.col("bundle").is_in(_hashing_bundles(name, manifests)))
+        .then(pl.col(named[name]).cast(pl.String))
+        .otherwise(
+            pl.col(named[name]).map_batches(lambda values: pseudonyms(values, secret()), return_dtype=pl.String)
+        )
         .alias(named[name])
         for name, how in personal.items()
         if how == "hash" and name in named
     )
 
 
-def _asked_in_clear(column: str, manifests: Mapping[str, Manifest]) -> list[str]:
-    """Return the bundles that a column was hashed for by nobody: from before the service did."""
+def _hashing_bundles(column: str, manifests: Mapping[str, Manifest]) -> list[str]:
+    """Return the bundles that the service hashed a column for; of one that is lost or damaged nobody can tell."""
     return [
         bundle
         for bundle, manifest in manifests.items()
-        if any(each.name == column and each.hashed_from is None for each in manifest.columns)
+        if any(each.name == column and each.hashed_from is not None for each in manifest.columns)
     ]
 
 

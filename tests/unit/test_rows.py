@@ -1,8 +1,10 @@
 """Any table of the lake is shown by a command: the rows asked for, only what could be known, nothing personal."""
 
+import hashlib
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -228,6 +230,31 @@ def test_journaled_rows_are_columns_beside_what_was_answered(
     row = objects(call(str(folder), "predictions", "--json"))[-1]
     assert row["weathersit"] == pseudonym("clear", SECRET)
     assert "hum" not in row
+
+    digest = hashing_bundle(home, bundle.digest, "weathersit")
+    hashed = predictions.head(1).with_columns(
+        id=pl.lit("d"), bundle=pl.lit(digest), row=pl.lit(json.dumps({"weathersit": pseudonym("clear", SECRET)}))
+    )
+    lake.append("predictions", hashed, transactions={"test": 2})
+    for lost in (False, True):
+        if lost:  # nobody can tell any more what its rows were asked with
+            shutil.rmtree(Releases(home / "releases").bundle("rentals", bundle.digest))
+        found = {row["id"]: row["weathersit"] for row in objects(call(str(folder), "predictions", "--json"))}
+        assert found["a"] == found["d"] == pseudonym("clear", SECRET)
+
+
+def hashing_bundle(home: Path, digest: str, column: str) -> str:
+    """Copy a bundle into one whose service hashes a column; returns its digest."""
+    folder = Releases(home / "releases").bundle("rentals", digest)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    for each in manifest["columns"]:
+        if each["name"] == column:
+            each["hashed_from"] = "text"
+    text = json.dumps(manifest, indent=1)
+    other = hashlib.sha256(text.encode()).hexdigest()
+    shutil.copytree(folder, folder.parent / other)
+    (folder.parent / other / "bundle.json").write_text(text)
+    return other
 
 
 def test_what_a_replay_asked_and_was_answered_of_several_classes(make_use_case: Make, home: Path, call: Call) -> None:
