@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expectations.errors import StorageError
+from expectations.errors import StateError, StorageError
 from tasks.stores.files import storing
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 SIGNATURE = "signature.json"
 
@@ -50,22 +50,21 @@ def verify_folder(folder: Path, public: str) -> list[str]:
 
     Raises
     ------
+    StateError
+        If the key is none.
     StorageError
         If it has no signature that can be read.
     """
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    key = _public_key(public)
     with storing("read the signature of", folder):
         try:
             content = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))
             files, signature = dict(content["files"]), bytes.fromhex(content["signature"])
-            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
         except (ValueError, KeyError, TypeError) as error:
             why = f"{type(error).__name__}: {error}"
-            raise StorageError(
-                f"a signature in {folder / SIGNATURE}, and a key in hex", why, "Write it anew"
-            ) from error
+            raise StorageError(f"a signature in {folder / SIGNATURE}", why, "Write it anew") from error
         try:
             key.verify(signature, _text(files))
         except InvalidSignature:
@@ -76,11 +75,24 @@ def verify_folder(folder: Path, public: str) -> list[str]:
     return wrong + [f"{name} is none of the signed files" for name in found if name not in files]
 
 
+def _public_key(text: str) -> Ed25519PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+    except ValueError as error:
+        raise StateError(
+            "a public key of Ed25519: 64 digits in hex",
+            f"{len(text)} characters ({error})",
+            "Give the key that was printed when the folder was signed",
+        ) from error
+
+
 def _hashes(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != SIGNATURE
+        if path.is_file() and path != folder / SIGNATURE
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from expectations.errors import StorageError
+from expectations.errors import StateError, StorageError
 from expectations.loading import load_use_case
 from flows.cli import main
 from infra.settings import Settings
@@ -100,9 +100,16 @@ def test_a_signature_holds_by_the_public_key_alone(tmp_path: Path) -> None:
     public, foreign = (each.public_key().public_bytes_raw().hex() for each in (key, other))
     assert verify_folder(tmp_path, public) == []
     assert "was not made by the key" in verify_folder(tmp_path, foreign)[0]
-    (tmp_path / "more.txt").write_text("x")
-    assert verify_folder(tmp_path, public) == ["more.txt is none of the signed files"]
+    (tmp_path / "more").mkdir()
+    for more in ("more.txt", "more/signature.json"):
+        (tmp_path / more).write_text("x")
+        assert verify_folder(tmp_path, public) == [f"{more} is none of the signed files"]
+        (tmp_path / more).unlink()
     (tmp_path / "a.json").unlink()
     assert "a.json is lacking" in verify_folder(tmp_path, public)
-    with pytest.raises(StorageError, match="a key in hex"):
-        verify_folder(tmp_path, "no key")
+    for none in ("no key", "ab" * 31):
+        with pytest.raises(StateError, match="Give the key that was printed"):
+            verify_folder(tmp_path, none)
+    (tmp_path / "signature.json").write_text("{}")
+    with pytest.raises(StorageError, match="Write it anew"):
+        verify_folder(tmp_path, public)
