@@ -16,7 +16,10 @@ from expectations.errors import SourceError
 _MEGABYTE = 10**6
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _FAULT = re.compile(rb'<c\b[^>]*\bt="e"')
-_UNCOMPUTED = re.compile(rb"<f\b(?:[^>]*/>|[^>]*>[^<]*</f>)\s*(?:<v\s*/>|<v>\s*</v>)?\s*</c>")
+# a formula whose type is text and whose value is empty was computed: it is the empty text
+_UNCOMPUTED = re.compile(
+    rb"<c\b(?![^>]*\bt=[\"']str)[^>]*>\s*<f\b(?:[^>]*/>|[^>]*>[^<]*</f>)\s*(?:<v\s*/>|<v>\s*</v>)?\s*</c>"
+)
 _UNNAMED = "__UNNAMED__"
 
 

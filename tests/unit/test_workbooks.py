@@ -108,6 +108,8 @@ def test_errors_are_counted_and_formulas_without_a_value_are_refused(tmp_path: P
     for written in ("<f>A1</f>", "<f>A1</f><v></v>", "<f>A1</f><v/>", '<f t="shared" si="0"/>'):
         with pytest.raises(SourceError, match="1 formulas that were never computed"):
             read(tmp_path, workbook({"a": [head, ["a", ("", written)], ["b", 2]]}))
+    empty = ('t="str"', '<f>IF(A3="","",A3)</f><v></v>')  # computed: an empty text
+    assert read(tmp_path, workbook({"a": [head, ["a", empty], ["b", 2]]}))["x"].to_list() == [None, 2]
 
 
 def test_which_sheet_is_asked_where_it_cannot_be_told(tmp_path: Path) -> None:
