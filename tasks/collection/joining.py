@@ -15,7 +15,14 @@ from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from tasks.collection.freshness import newest_of
 from tasks.collection.labels import due, truth_of, with_label
-from tasks.collection.reading import Expected, absent_columns, expected_of, needed_columns, read_source_of
+from tasks.collection.reading import (
+    Expected,
+    absent_columns,
+    expected_of,
+    needed_columns,
+    read_source_of,
+    refuse_repeated,
+)
 from tasks.collection.types import TYPES, cast_column, match_types
 from tasks.preprocessing.fitting import input_kinds
 from tasks.stores.arrival_order import places
@@ -297,13 +304,7 @@ def join_one(
                 f"Declare the type of {one} under `columns`",
             )
     known = right.drop_nulls(right_keys)
-    repeated = known.select(right_keys).is_duplicated()
-    if repeated.any():
-        raise JoinError(
-            f"one row of the source {name!r} for each {', '.join(right_keys)}",
-            f"{int(repeated.sum())} rows that share theirs with another (first: row {(repeated.arg_max() or 0) + 1})",
-            "Joining would multiply rows: remove the duplicates in the source, or join on more columns",
-        )
+    refuse_repeated(known, right_keys, name)
     clash = (set(known.columns) - set(right_keys)) & set(left.columns)
     if clash:
         raise JoinError(

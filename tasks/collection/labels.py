@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from expectations.usecase import UseCase
-from tasks.collection.reading import absent_columns
+from tasks.collection.reading import absent_columns, refuse_repeated
 from tasks.collection.types import match_types
 from tasks.preprocessing.formulas import evaluate
 from tasks.stores.lake import BATCH, TECHNICAL
@@ -44,19 +44,23 @@ def truth_of(table: pl.DataFrame, spec: UseCase, until: datetime) -> tuple[pl.Da
     Raises
     ------
     SourceError
-        If the label is not in it.
+        If the label, a column to join by or `label.arrived` is not in it.
+    JoinError
+        If it has several labels for a row, and no `label.arrived` says which is the last.
     """
     label = spec.label
     pairs = label.join.pairs if label.join is not None else {}
     made = [name for name in _made_of(spec) if name in table.columns]
     lacking = [] if made else _made_of(spec)[:1]
-    lacking += [label.arrived] if label.arrived and label.arrived not in table.columns else []
+    lacking += [name for name in (*pairs.values(), label.arrived) if name and name not in table.columns]
     if lacking:
         raise absent_columns(lacking, table.columns, f"the source {label.source!r}, which holds the label")
     kept = [*pairs.values(), *made, *([label.arrived] if label.arrived else []), *spec.forbidden]
     told = table.select(name for name in dict.fromkeys(kept) if name in table.columns)
     told = told.filter(~pl.all_horizontal(pl.col(made).is_null()))
-    if label.arrived is None:
+    if label.arrived is None:  # else the last one counts; here nothing says which of several holds
+        keys = list(pairs.values())
+        refuse_repeated(told.drop_nulls(keys), keys, label.source or "")
         return told, ""
     undated = int(told[label.arrived].null_count())
     told = told.filter(pl.col(label.arrived) <= until).sort(label.arrived, maintain_order=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from expectations.data import Clock, ColumnSpec, ColumnType, FilesRead, Join, Source, SourceContext
-from expectations.errors import SourceError
+from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.parts import Kind
 from expectations.usecase import UseCase
@@ -208,6 +208,22 @@ def absent_columns(columns: Sequence[str], present: Sequence[str], where: str) -
         + (f" and {len(present) - _MAX_NAMED} more" if len(present) > _MAX_NAMED else ""),
         "Was a column renamed? Correct the source or the use case",
     )
+
+
+def refuse_repeated(rows: pl.DataFrame, keys: list[str], source: str) -> None:
+    """Refuse rows of a source that share their keys, none of which is missing, with another.
+
+    Raises
+    ------
+    JoinError
+    """
+    repeated = rows.select(keys).is_duplicated()
+    if repeated.any():
+        raise JoinError(
+            f"one row of the source {source!r} for each {', '.join(keys)}",
+            f"{int(repeated.sum())} rows that share theirs with another (first: row {(repeated.arg_max() or 0) + 1})",
+            "Joining would multiply rows: remove the duplicates in the source, or join on more columns",
+        )
 
 
 def _own(of_joined: Mapping[str, ColumnType], prefix: str, join: Join | None) -> dict[str, ColumnType]:

@@ -153,6 +153,27 @@ def test_a_label_that_comes_after_the_lookback_finds_its_row_though_that_never_c
     assert list(pumps.labels(20).values()) == [0]  # what came on the ninetieth day was not known on the twentieth
 
 
+def test_labels_that_contradict_each_other_are_refused_also_where_no_row_comes(tmp_path: Path) -> None:
+    base = "sql, address: 'sqlite:///shop.db', query: 'select * from readings where changed >= :since'}"
+    pumps = Pumps(tmp_path / "pumps", ("file, path: readings.csv}", base), (", arrived: reported", ""))
+    rows = readings(2 * DAY)
+    with sqlite3.connect(pumps.folder / "shop.db") as shop:
+        shop.execute("create table readings (time, pump, pressure, lim, changed)")
+        shop.executemany("insert into readings values (?, ?, ?, ?, ?)", rows.with_columns(c=pl.col("time")).rows())
+    told = outcomes(dict.fromkeys(range(2 * DAY), 1))
+    pumps.deliver(told, "outcomes")
+    pumps.collect(5)
+    before = pumps.labels(6)
+    again = told.head(3).with_columns(stops=1 - pl.col("stops"))
+    pumps.deliver(pl.concat([told, again]), "outcomes")
+    with pytest.raises(JoinError, match=r"one row of the source 'outcomes' .*6 rows that share"):
+        pumps.collect(60)
+    assert pumps.labels(6) == before
+    pumps.deliver(told.drop("pump"), "outcomes")
+    with pytest.raises(SourceError, match="no pump"):
+        pumps.collect(60)
+
+
 def test_a_label_that_is_gone_from_its_table_stays_and_a_corrected_one_is_taken_however_old(tmp_path: Path) -> None:
     pumps = Pumps(tmp_path / "pumps", (", arrived: reported", ""))
     pumps.deliver(readings(40 * DAY), "readings")
