@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,8 @@ import polars as pl
 
 from expectations.errors import DriftwheelError, LakeError
 from expectations.loading import shipped_use_cases
+from expectations.usecase import REPLAY
+from flows.rows import SERVED, answered_rows
 from infra.settings import Settings
 from tasks.bundles.bundle import Bundle, load_bundle, read_manifest, rows_to_frame
 from tasks.bundles.served_rows import decode_rows
@@ -58,8 +59,9 @@ class Proof:
 def find_answer(settings: Settings, wanted: str, usecase: str | None) -> Answered | None:
     """Find an answer by its id, of one use case or of all that have answers; None where no such is kept."""
     names = [usecase] if usecase is not None else _known(settings)
+    places = settings.places()
     for name in names:
-        lake = Lake(settings.lake or str(settings.folder / "lake"), name)
+        lake = Lake(places.lake, name)
         if lake.version("predictions") is None:
             continue
         found = lake.collect("predictions", lake.scan("predictions").filter(pl.col("id") == wanted))
@@ -71,7 +73,7 @@ def find_answer(settings: Settings, wanted: str, usecase: str | None) -> Answere
 def _known(settings: Settings) -> list[str]:
     """Return the names under which anything may be kept: registered, shipped, and their replays."""
     names = list(dict.fromkeys([*settings.platform().use_cases(), *shipped_use_cases()]))
-    return [each for name in names for each in (name, f"{name}-replay")]
+    return [each for name in names for each in (name, name + REPLAY)]
 
 
 def trace(settings: Settings, wanted: str, usecase: str | None) -> dict[str, Any]:
@@ -86,12 +88,14 @@ def trace(settings: Settings, wanted: str, usecase: str | None) -> dict[str, Any
     ------
     LakeError
         If nothing of it is kept.
+    UseCaseNotFoundError
+        If nobody can tell any more what of the row is personal.
     """
     answered = find_answer(settings, wanted, usecase)
     if answered is not None:
         made = _made(settings, answered.usecase, answered.content["bundle"])
         told = {name: value for name, value in answered.content.items() if name not in ("row", "bundle")}
-        row = json.loads(answered.content["row"]) if answered.content.get("row") else None
+        row = _row(settings, answered)
         after = _windows(settings, answered)
         return {"usecase": answered.usecase, "answer": told, "row": row, **made, "windows": after}
     for name in [usecase] if usecase is not None else _known(settings):
@@ -99,6 +103,18 @@ def trace(settings: Settings, wanted: str, usecase: str | None) -> dict[str, Any
         if bundle := _bundle_named(entries, wanted, versions=usecase is not None):
             return {"usecase": name, **_made(settings, name, bundle), "forward": _forward(settings, name, bundle)}
     raise LakeError("a prediction, version, bundle or run of this name", repr(wanted), _remedy(settings, usecase))
+
+
+def _row(settings: Settings, answered: Answered) -> dict[str, Any]:
+    """Return what was asked, as `driftwheel rows predictions` shows it; nothing where its bundle is lost."""
+    loaded = settings.use_case(answered.usecase.removesuffix(REPLAY))
+    places = settings.places()
+    lake = Lake(places.lake, answered.usecase)
+    rows = lake.scan("predictions").filter(pl.col("id") == answered.id)
+    with lake.reading("predictions"):
+        shown = answered_rows(loaded, lake, Releases(places.releases), rows, lambda: places.secret)
+        row = shown.collect().row(0, named=True)
+    return {name: value for name, value in row.items() if name not in SERVED}
 
 
 def _remedy(settings: Settings, usecase: str | None) -> str:
@@ -129,7 +145,7 @@ def _made(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
     ]
     runs = {each.evidence.get("run") for each in entries if each.evidence.get("bundle") == bundle} - {None, ""}
     try:
-        manifest = read_manifest(Releases(settings.folder / "releases").bundle(usecase, bundle), bundle)
+        manifest = read_manifest(Releases(settings.places().releases).bundle(usecase, bundle), bundle)
     except DriftwheelError as error:
         return {"bundle": bundle, "lost": str(error), "ledger": told, "runs": sorted(map(str, runs))}
     return {
@@ -163,7 +179,7 @@ def _windows(settings: Settings, answered: Answered) -> list[dict[str, Any]]:
 
 def _forward(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
     """Say what came of a bundle: its answers, windows, decisions, and the versions that followed it."""
-    lake = Lake(settings.lake or str(settings.folder / "lake"), usecase)
+    lake = Lake(settings.places().lake, usecase)
     answers = 0
     if lake.version("predictions") is not None:
         mine = lake.scan("predictions").filter(pl.col("bundle") == bundle)
@@ -198,7 +214,7 @@ def prove_answer(settings: Settings, wanted: str, usecase: str | None) -> Proof:
     if answered is None:
         raise LakeError("an answer of this id", repr(wanted), _remedy(settings, usecase))
     digest = answered.content["bundle"]
-    bundle = load_bundle(Releases(settings.folder / "releases").bundle(answered.usecase, digest), digest)
+    bundle = load_bundle(Releases(settings.places().releases).bundle(answered.usecase, digest), digest)
     found = _again(bundle, pl.DataFrame([{"row": answered.content["row"]}]))
     logged = np.atleast_1d(np.array(answered.content["prediction"], dtype=np.float64))
     for by, again in found.items():

@@ -24,7 +24,7 @@ from tasks.stores.releases import Releases
 
 ShownTable = Literal["raw", "clean", "quarantine", "predictions", "labels"]
 
-_SERVED = ("served_at", "event_time", "id", "bundle", "version", "prediction")
+SERVED = ("served_at", "event_time", "id", "bundle", "version", "prediction")
 _ABSENT = {
     "raw": "Run `driftwheel run collect {name}`",
     "clean": "Run `driftwheel run collect {name}`; `driftwheel why {name}` says whether a batch is held",
@@ -100,7 +100,10 @@ def _rows(
         moment = "served_at" if table == "predictions" else "received_at"
         if as_of is not None:
             rows = rows.filter(pl.col(moment) < as_of)
-        return (_served(usecase, lake, releases, rows, secret) if table == "predictions" else rows), [moment, "id"]
+        return (answered_rows(usecase, lake, releases, rows, secret) if table == "predictions" else rows), [
+            moment,
+            "id",
+        ]
     if as_of is not None:
         known = Known(lake, spec, as_of)
         rows = known.visible(known.versions(rows))
@@ -120,16 +123,26 @@ def hidden_columns(usecase: LoadedUseCase, lake: Lake) -> list[str]:
     ]
 
 
-def _served(
+def answered_rows(
     usecase: LoadedUseCase, lake: Lake, releases: Releases, rows: pl.LazyFrame, secret: Callable[[], bytes]
 ) -> pl.LazyFrame:
-    """Lay the journaled JSON of requests out as columns, those of all bundles that answered."""
+    """Lay the journaled JSON of requests out as columns, those of all bundles that answered them.
+
+    What is to be dropped is left out; what is to be hashed is, also where it was sent as it is.
+
+    Parameters
+    ----------
+    rows : polars.LazyFrame
+        Rows of the lake's predictions.
+    secret : callable
+        Returns the key of the hashes of personal columns; called where there is something to hash.
+    """
     personal = usecase.spec.personal
-    manifests = manifests_of(releases, lake.usecase, answering_bundles(lake.scan("predictions")))
+    manifests = manifests_of(releases, lake.usecase, answering_bundles(rows))
     columns = [
         column for manifest in manifests.values() for column in manifest.columns if personal.get(column.name) != "drop"
     ]
-    said = [name for name in _SERVED if name in rows.collect_schema()]
+    said = [name for name in SERVED if name in rows.collect_schema()]
     if not columns:
         return rows.select(said)
     struct = row_type(columns)
@@ -142,9 +155,7 @@ def _served(
     return rows.with_columns(
         pl.when(pl.col("bundle").is_in(_hashing_bundles(name, manifests)))
         .then(pl.col(named[name]).cast(pl.String))
-        .otherwise(
-            pl.col(named[name]).map_batches(lambda values: pseudonyms(values, secret()), return_dtype=pl.String)
-        )
+        .otherwise(pl.col(named[name]).map_batches(lambda values: pseudonyms(values, secret()), return_dtype=pl.String))
         .alias(named[name])
         for name, how in personal.items()
         if how == "hash" and name in named

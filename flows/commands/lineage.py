@@ -36,7 +36,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if "answer" in found:
         answer = found["answer"]
         lines.append(f"answer     {answer['prediction']} for {answer['event_time']}, id {answer['id']}")
-        lines.append("row        " + ", ".join(f"{name}={value}" for name, value in (found["row"] or {}).items()))
+        lines.append("row        " + ", ".join(f"{name}={value}" for name, value in found["row"].items()))
         lines += [
             f"window     {each['start'][:16]} to {each['end'][:16]}: {each['status']}" for each in found["windows"]
         ]

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from expectations.errors import ExpressionError
 from expectations.loading import load_use_case
 from flows.cli import main
+from infra.settings import Settings
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.preprocessing.conditions import condition
@@ -231,6 +232,7 @@ def test_journaled_rows_are_columns_beside_what_was_answered(
     assert row["weathersit"] == pseudonym("clear", SECRET)
     assert "hum" not in row
 
+    Settings().platform().add_use_case("rentals", folder, usecase.digest)
     digest = hashing_bundle(home, bundle.digest, "weathersit")
     hashed = predictions.head(1).with_columns(
         id=pl.lit("d"), bundle=pl.lit(digest), row=pl.lit(json.dumps({"weathersit": pseudonym("clear", SECRET)}))
@@ -241,6 +243,10 @@ def test_journaled_rows_are_columns_beside_what_was_answered(
             shutil.rmtree(Releases(home / "releases").bundle("rentals", bundle.digest))
         found = {row["id"]: row["weathersit"] for row in objects(call(str(folder), "predictions", "--json"))}
         assert found["a"] == found["d"] == pseudonym("clear", SECRET)
+        said = CliRunner().invoke(main, ["lineage", "a", "--usecase", "rentals"]).output
+        assert "use case   rentals" in said
+        assert not re.search("clear|hum=", said)
+        assert (f"weathersit={pseudonym('clear', SECRET)}" in said) != lost
 
 
 def hashing_bundle(home: Path, digest: str, column: str) -> str:
