@@ -141,13 +141,12 @@ def test_trust_ends_with_the_registration(folder: Path) -> None:
 
 
 def test_a_home_of_before_there_was_trust_gets_its_table(home: Path, folder: Path) -> None:
-    Settings().platform().use_cases()
+    home.mkdir(exist_ok=True)
+    dump = (Path(__file__).parents[1] / "homes" / "before_findings.sql").read_text()
+    assert "trusted_code" not in dump
     with sqlite3.connect(home / "platform.db") as database:
-        database.execute("drop table trusted_code")
+        database.executescript(dump)
     database.close()
-    from tasks.stores.engines import close_engines
-
-    close_engines()
     assert call("add", "--trust", str(folder)).exit_code == 0
 
 
