@@ -53,10 +53,13 @@ class Back:
     ----------
     gap, variance : float
         As for `Trial`: 0.05 is a predecessor that would have lost 5 % less.
+    rows : int
+        How many rows that neither had seen; 0 where it was not kept.
     """
 
     gap: float
     variance: float
+    rows: int = 0
 
 
 @dataclass(frozen=True)

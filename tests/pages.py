@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.settings import Settings
 from tasks.stores.findings import Found
-from tasks.stores.ledger import Entry
+from tasks.stores.ledger import TRIAL, Entry, trials_named
 from tasks.stores.releases import Releases, Served
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -96,7 +96,16 @@ class Home:
 
     def write(self, name: str, kind: str, action: str, summary: str, day: int = 0, **evidence: Any) -> None:
         at = START + timedelta(days=day)
-        key = f"{name}/{kind}/{action}/{day}"
+        self._write(f"{name}/{kind}/{action}/{day}", name, kind, action, summary, at, evidence)
+
+    def tried(self, name: str, bundle: str, day: int, action: str = "better", **evidence: Any) -> None:
+        at = START + timedelta(days=day)
+        named = f"{trials_named(name, bundle)}{at.isoformat()}"
+        self._write(named, name, TRIAL, action, "a trial", at, {"bundle": bundle, **evidence})
+
+    def _write(
+        self, key: str, name: str, kind: str, action: str, summary: str, at: datetime, evidence: dict[str, Any]
+    ) -> None:
         with self.database.transaction() as connection:
             self.database.write(connection, Entry(key, name, at, kind, action, "test", summary, evidence))
 

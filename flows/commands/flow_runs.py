@@ -51,7 +51,7 @@ def replay(
     """Walk a use case's history through the real loop and tell what retraining would have gained."""
     import time
 
-    from expectations.errors import StorageError
+    from expectations.errors import StateError, StorageError
     from tasks.stores.files import storing
 
     settings = read_settings()
@@ -75,8 +75,15 @@ def replay(
         story = quietly(replaying.replay)(usecase, start, end, compare, batch)
         folder = settings.folder / "replays"
         telling.keep(story, folder)
-        shown = page_alone(settings, replaying.namespace_of(story.usecase), datetime.now(UTC))
-        picture, page = telling.write(story, folder, shown or "")
+        namespace = replaying.namespace_of(story.usecase)
+        shown = page_alone(settings, namespace, datetime.now(UTC))
+        if shown is None:
+            raise StateError(
+                f"what the replay measured, as use case {namespace}",
+                "none of that name in the home",
+                f"It was removed while the replay ran: `driftwheel replay {usecase}` walks it again",
+            )
+        picture, page = telling.write(story, folder, shown)
         stopping = time.perf_counter()
     waited += time.perf_counter() - stopping
     replaying.account(story, started, waited, before)

@@ -10,7 +10,7 @@ from flows.page.known import UseCases
 from flows.page.records import read_findings, read_ledger
 from flows.page.rendering import HERE, environment
 from flows.page.states import SEVERITY_TONES
-from flows.page.views import by_column, read_view
+from flows.page.views import MAX_WINDOWS, by_column, read_view
 from flows.page.walked import read_walked
 from infra.settings import Settings
 
@@ -21,10 +21,10 @@ _TIME = re.compile(r'(<time [^>]*title="([^"]*)"[^>]*>)[^<]*(</time>)')
 def page_alone(settings: Settings, name: str, now: datetime) -> str | None:
     """Return the page of a use case as one file of HTML; None where there is none of that name."""
     database = settings.platform()
-    view = read_view(UseCases(settings), database, name, now)
+    view = read_view(UseCases(settings), database, name, now, MAX_WINDOWS)
     if view is None:
         return None
-    lines, _ = read_ledger(database, name)
+    lines, older = read_ledger(database, name)
     values: dict[str, Any] = {
         "name": name,
         "card": view.live.card,
@@ -32,6 +32,7 @@ def page_alone(settings: Settings, name: str, now: datetime) -> str | None:
         "view": view,
         "walked": read_walked(settings.folder, name),
         "lines": lines,
+        "older": older,
         "found": read_findings(database, name),
         "tones": SEVERITY_TONES,
         "drift_columns": by_column(view.windows),
@@ -40,7 +41,7 @@ def page_alone(settings: Settings, name: str, now: datetime) -> str | None:
     }
     nothing: dict[str, Any] = {
         "latest": {}, "seconds": {}, "errands": [], "going": False, "runs": [], "deployed": {}, "coming": None,
-        "counts": None, "pace": [], "backtest": False, "errors": {}, "older": False, "kind": "", "kinds": (),
+        "counts": None, "pace": [], "backtest": False, "errors": {}, "kind": "", "kinds": (),
         "addresses": {}, "away": {}, "home": "", "stamp": "", "model": lambda _: "", "tracking": lambda _: "",
     }  # fmt: skip
     text = environment().get_template("use_case.html").render(**nothing, **values, alone=True)

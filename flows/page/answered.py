@@ -12,13 +12,12 @@ from sqlalchemy import Connection
 
 from flows.page.measured import Glimpse
 from flows.page.states import Tone
+from tasks.deciding.gaps import ROLLBACK_WINDOWS
 from tasks.stores.glances import Glances, Line
 
 _VERSIONS, _DECISIONS = 12, 100
 _SURE = 2.0
 """Standard deviations that a difference must be away from none to be called one."""
-
-Trials = Sequence[tuple[Line, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,16 @@ class Answered:
         Why it came, in the words of the decision.
     decision, number : int or None, int
         Entries of the ledger: what was decided, and that it answers.
+    bundle : str
+        Its hash.
     windows, mean : int, float or None
-        In how many windows its metric is known, and the mean of that.
+        In how many of the windows that are shown its metric is known, and the mean of that.
     worth, tone : str, Tone
         Whether it was worth its release, in words.
     """
 
     version: str
+    bundle: str
     since: datetime
     until: datetime | None
     came: str
@@ -55,15 +57,14 @@ def read_versions(
     name: str,
     windows: Sequence[Glimpse],
     metric: str | None,
-    trials: Trials,
 ) -> tuple[Answered, ...]:
     """Return the versions that answered, newest first; one that was rolled back to answers twice."""
     deployed = glances.evidence_of(connection, name, "deploy", _VERSIONS + 1, ("promoted", "rolled back"))
-    decided = {
-        line.turn: line
-        for line in reversed(glances.lines(connection, name, _DECISIONS, kinds=("decision",), actions=("retrain",)))
-        if line.turn
-    }
+    turns = {line.turn for line, _ in deployed if line.turn}
+    began: list[Line] = []
+    if turns:
+        began = glances.lines(connection, name, _DECISIONS, kinds=("decision",), actions=("retrain",), turns=turns)
+    decided = {line.turn: line for line in reversed(began)}
     found = []
     for place, (line, evidence) in enumerate(deployed[:_VERSIONS]):
         bundle, first = str(evidence.get("bundle", "")), place == len(deployed) - 1
@@ -72,11 +73,13 @@ def read_versions(
         own = [each for each in windows if each.champion == bundle and _within(each, line.as_of, until)]
         known = [each.known(metric) for each in own] if metric else []
         values = [each.value for each in known if each is not None and each.value is not None]
-        back = [each for _, each in trials if each.get("bundle") == bundle and each.get("back") is not None]
+        trials = glances.trials_of(connection, name, bundle, ROLLBACK_WINDOWS) if bundle else []
+        back = [each for _, each in trials if each.get("back") is not None]
         worth, tone = worth_of(back, first=first)
         found.append(
             Answered(
                 str(evidence.get("version", "?")),
+                bundle,
                 line.as_of,
                 until,
                 decision.summary if decision else "the first one" if first else _came(line),
@@ -109,11 +112,11 @@ def worth_of(back: Sequence[Mapping[str, Any]], *, first: bool = False) -> tuple
     ----------
     back : sequence of mappings
         Trials, each with `back`, the logarithm of the loss of the version that answers over that of the one before, its
-        variance `back_variance`, and the `rows`.
+        variance `back_variance`, and `back_rows`, on how many rows: entries of before that was kept have none.
 
     Examples
     --------
-    >>> worth_of([{"back": -0.2, "back_variance": 0.0025, "rows": 900}])
+    >>> worth_of([{"back": -0.2, "back_variance": 0.0025, "back_rows": 900}])
     ('yes: the version before would have lost 22.1 % more (± 6.1) on 900 rows that neither had seen', 'good')
     >>> worth_of([], first=True)
     ('nothing answered before', 'none')
@@ -124,10 +127,11 @@ def worth_of(back: Sequence[Mapping[str, Any]], *, first: bool = False) -> tuple
         return "not known: no trial held the version before beside it", "unknown"
     mean = -sum(each["back"] for each in back) / len(back)
     deviation = math.sqrt(sum(each.get("back_variance") or 0.0 for each in back)) / len(back)
-    rows = sum(int(each.get("rows") or 0) for each in back)
+    counts = [int(each.get("back_rows") or 0) for each in back]
+    rows = f"{sum(counts):,} rows" if all(counts) else "rows"
     share, around = math.expm1(mean), math.exp(mean) * deviation
     sign = "more" if share >= 0 else "less"
-    told = f"{100 * abs(share):.1f} % {sign} (± {100 * around:.1f}) on {rows:,} rows"
+    told = f"{100 * abs(share):.1f} % {sign} (± {100 * around:.1f}) on {rows}"
     word, tone = _word(mean, deviation)
     return f"{word}: the version before would have lost {told} that neither had seen", tone
 

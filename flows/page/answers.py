@@ -201,6 +201,12 @@ def run_link(addresses: Mapping[str, str], run: Run) -> str:
     return f"{base}/runs/flow-run/{run.id}" if base else ""
 
 
+def tracking_link(addresses: Mapping[str, str], experiment: str | None, run: str) -> str:
+    """Return where MLflow shows a run; empty where it is away, or its experiment is not known."""
+    base = addresses.get("MLflow", "")
+    return f"{base}/#/experiments/{experiment}/runs/{run}?{MODEL_PAGES}" if base and experiment else ""
+
+
 def model_link(addresses: Mapping[str, str], usecase: str, version: str) -> str:
     """Return where MLflow shows a version; empty where it is away."""
     base = addresses.get("MLflow", "")

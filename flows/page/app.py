@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from expectations.errors import DriftwheelError
 from expectations.usecase import NAME_PATTERN
-from flows.page.answers import Answers, Run, model_link, per_minute, run_link
+from flows.page.answers import Answers, Run, model_link, per_minute, run_link, tracking_link
 from flows.page.cards import WINDOWS, read_cards
 from flows.page.confirming import Asking
 from flows.page.measured import Measured
@@ -32,7 +32,6 @@ from flows.page.views import MAX_WINDOWS, Live, by_column, read_live, read_view
 from flows.page.walked import read_walked
 from flows.page.words import now
 from infra.settings import Settings
-from tasks.stores.model_words import MODEL_PAGES
 from tasks.stores.plain import to_json
 
 
@@ -108,7 +107,6 @@ class Page(Asking):
         lines, older = await asyncio.to_thread(read_ledger, self.database, name, shown, before)
         running = await self._running(name, answers, view.live)
         experiment = await self.servers.experiment(name)
-        mlflow = self.servers.addresses.get("MLflow", "")
         return self.show(
             "use_case.html",
             answers,
@@ -130,9 +128,7 @@ class Page(Asking):
             kinds=KINDS,
             drift_columns=by_column(view.windows),
             model=lambda version: model_link(self.servers.addresses, name, version),
-            tracking=lambda run: (
-                f"{mlflow}/#/experiments/{experiment}/runs/{run}?{MODEL_PAGES}" if experiment and mlflow else ""
-            ),
+            tracking=lambda run: tracking_link(self.servers.addresses, experiment, run),
         )
 
     async def entry(self, request: Request) -> Response:

@@ -7,10 +7,14 @@ from typing import Any
 from tasks.stores.database import Database
 from tasks.stores.findings import Finding
 from tasks.stores.glances import Glances, Line
+from tasks.stores.ledger import FORGET, RETENTION, TRIAL
 
 LINES = 40
 """Entries of the ledger on a page."""
-KINDS = ("decision", "trial", "collect", "train", "deploy", "monitor", "service", "report", "usecase", "person")
+KINDS = (
+    "decision", TRIAL, "collect", "train", "deploy", "monitor", "service", "report", "usecase", "person",
+    FORGET, RETENTION,
+)  # fmt: skip
 _LABELS = ("Likely cause", "What was done", "What you can do")
 _FINDINGS = 30
 

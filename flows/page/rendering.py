@@ -20,6 +20,7 @@ from flows.page.known import UseCases
 from flows.page.servers import Servers
 from flows.page.words import ago, exact, sentence, span, worded
 from infra.settings import Settings
+from tasks.stores.model_words import MODEL_PAGES
 
 HERE = Path(__file__).parent
 HEADERS = {
@@ -101,6 +102,7 @@ def environment() -> Environment:
     }
     made.filters.update(filters)
     made.globals.update(
+        model_pages=MODEL_PAGES,
         spark=charts.spark,
         course=charts.course,
         drift_chart=charts.drift,

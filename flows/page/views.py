@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from flows.page.answered import Answered, Trials, read_versions
+from flows.page.answered import Answered, read_versions
 from flows.page.cards import WINDOWS, Card, newest_windows, read_card, read_going
 from flows.page.known import Known, UseCases
 from flows.page.measured import Causes, Drifted, Measured, decode
@@ -24,8 +24,8 @@ MAX_WINDOWS = 1200
 MARKS = ("retrain", "rollback", "hold", "warn", "promoted", "rolled back", "withdrawn")
 """What was decided or done that is marked over time; that nothing was to do is not."""
 _MAX_MARKS = 400
-_TRIALS, _TRIED = 12, 60
-"""Trials that are shown, and those that tell whether releases were worth it."""
+_TRIALS = 12
+"""Trials that are shown."""
 _COLLECTS = 60
 
 
@@ -142,9 +142,9 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         marked = glances.lines(connection, name, _MAX_MARKS, kinds=("decision", "deploy"), actions=MARKS)
         card = read_card(use_cases, glances, connection, known, windows, going, now)
         stages = stages_of(glances, connection, name, windows)
-        tried = glances.evidence_of(connection, name, TRIAL, _TRIED)
+        tried = glances.evidence_of(connection, name, TRIAL, _TRIALS)
         metric = card.metric.name if card.metric else None
-        versions = read_versions(glances, connection, name, windows, metric, tried)
+        versions = read_versions(glances, connection, name, windows, metric)
         data = _data(glances, connection, name, going.held)
         gates = _gates(glances, connection, name)
         runs = _runs(glances, connection, name)
@@ -158,7 +158,7 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         causes=next(
             ((each, each.causes) for each in reversed(windows) if each.causes and each.causes.status == "named"), None
         ),
-        trials=_trials(tried[:_TRIALS]),
+        trials=_trials(tried),
         versions=versions,
         data=data,
         releasing=_releasing(use_cases, known),
@@ -172,7 +172,7 @@ def _mark(line: Line) -> Mark:
     return Mark(line.number, line.as_of, line.action, line.summary, MARK_TONES.get(line.action, "none"))
 
 
-def _trials(tried: Trials) -> tuple[Trial, ...]:
+def _trials(tried: Sequence[tuple[Line, Mapping[str, Any]]]) -> tuple[Trial, ...]:
     found = []
     for line, evidence in tried:
         variance, gap, back = (evidence.get(name) for name in ("variance", "gap", "back"))

@@ -26,13 +26,12 @@ from tasks.stores.backups import backups_of
 from tasks.stores.harvest import harvest, seal_and_harvest
 from tasks.stores.journal import OPEN_SUFFIX
 from tasks.stores.lake import UPKEEP, Lake
-from tasks.stores.ledger import Entry
+from tasks.stores.ledger import FORGET, Entry
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.releases import Releases
 from tasks.stores.rewriting import purge, require_folder
 
-KIND = "forget"
 _DATABASES = {"MLflow's database": "mlflow.db", "Prefect's database": "prefect/prefect.db"}
 
 
@@ -125,7 +124,7 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
 
 def _begun(job: Job, found: Forgotten) -> Forgotten:
     """Return what was found when this was begun, where it was killed before it ended."""
-    entries = [each for each in job.database.entries(job.name, kind=KIND) if each.evidence["person"] == found.person]
+    entries = [each for each in job.database.entries(job.name, kind=FORGET) if each.evidence["person"] == found.person]
     if not entries or entries[-1].action == "forgotten":
         return found
     known = entries[-1].evidence
@@ -271,7 +270,7 @@ def _write(job: Job, done: Forgotten, who: str, action: str) -> None:
     learnt = f"; {', '.join(done.learnt)} learnt from them" if done.learnt else ""
     what = {"erasing": "a person is being erased", "unfinished": "a person was erased, but not everywhere"}
     summary = f"{what.get(action, 'a person was erased')}: {said}{learnt}; asked for by {who}"
-    key, now = f"{job.name}/{KIND}/{uuid.uuid4().hex}", datetime.now(UTC)
+    key, now = f"{job.name}/{FORGET}/{uuid.uuid4().hex}", datetime.now(UTC)
     with job.database.transaction() as connection:
-        entry = Entry(key, job.name, now, KIND, action, "manual", summary, {"who": who, **vars(done)})
+        entry = Entry(key, job.name, now, FORGET, action, "manual", summary, {"who": who, **vars(done)})
         job.database.write(connection, entry)

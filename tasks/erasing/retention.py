@@ -12,12 +12,11 @@ import polars as pl
 from expectations.durations import Duration
 from tasks.erasing.forgetting import nobody_else, training_sets
 from tasks.stores.lake import Lake, Table
-from tasks.stores.ledger import Entry
+from tasks.stores.ledger import RETENTION, Entry
 from tasks.stores.places import Job
 from tasks.stores.rewriting import is_unfinished, purge, require_folder, rewrite
 from tasks.stores.tombstones import KEPT_SINCE
 
-KIND = "retention"
 _TABLES: dict[Literal["raw", "predictions"], tuple[Table, ...]] = {
     "raw": ("quarantine", "clean", "raw"),
     "predictions": ("labels", "shadows", "predictions"),
@@ -90,8 +89,10 @@ def _note(job: Job, kind: str, span: Duration, since: datetime, gone: Mapping[Ta
     summary = f"{kind} is kept for {span}: {said or 'no rows'} from before {since:%Y-%m-%d} erased{unread}"
     evidence = {"rows": dict(gone), "since": since.isoformat(), "training_sets": sets}
     with job.database.transaction() as connection:
-        key = f"{job.name}/{KIND}/{kind}/{since.isoformat()}"
-        job.database.write(connection, Entry(key, job.name, job.as_of, KIND, "erased", "schedule", summary, evidence))
+        key = f"{job.name}/{RETENTION}/{kind}/{since.isoformat()}"
+        job.database.write(
+            connection, Entry(key, job.name, job.as_of, RETENTION, "erased", "schedule", summary, evidence)
+        )
 
 
 def _newer(rows: pl.LazyFrame, column: str, since: datetime) -> pl.LazyFrame:

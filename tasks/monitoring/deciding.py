@@ -284,7 +284,9 @@ def _history(
 
 def _back(tried: _Tried, span: tuple[str, str, str]) -> Back | None:
     found = tried.get(span, {})
-    return Back(found["back"], found["back_variance"]) if found.get("back") is not None else None
+    if found.get("back") is None:
+        return None
+    return Back(found["back"], found["back_variance"], found.get("back_rows", 0))
 
 
 def _seen(

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
 from tasks.stores import tables
+from tasks.stores.ledger import TRIAL, trials_named
 from tasks.stores.stages import OPEN
 from tasks.stores.transactions import Transactions
 
@@ -72,6 +73,7 @@ _FILTERS = {
     "kinds": tables.ledger.c.kind.in_(bindparam("kinds", expanding=True)),
     "actions": tables.ledger.c.action.in_(bindparam("actions", expanding=True)),
     "before": tables.ledger.c.id < bindparam("before"),
+    "turns": tables.ledger.c.turn.in_(bindparam("turns", expanding=True)),
 }
 _TURN = (tables.turns.c.usecase, tables.turns.c.id, tables.turns.c.cause, tables.turns.c.state, tables.turns.c.as_of)
 """Statements are made once: a page asks hundreds of times, and making one takes longer than answering it."""
@@ -99,18 +101,19 @@ class Glances(Transactions):
         *,
         kinds: Collection[str] = (),
         actions: Collection[str] = (),
+        turns: Collection[str] = (),
         before: int | None = None,
     ) -> list[Line]:
         """Return the newest entries of the ledger, newest first, without their evidence.
 
         Parameters
         ----------
-        kinds, actions : collections of str
+        kinds, actions, turns : collections of str
             Those alone; all where empty.
         before : int, optional
             Those that are older than the entry of this number.
         """
-        asked: dict[str, Any] = {"kinds": list(kinds), "actions": list(actions), "before": before}
+        asked: dict[str, Any] = {"kinds": list(kinds), "actions": list(actions), "turns": list(turns), "before": before}
         given = {name: value for name, value in asked.items() if value not in ([], None)}
         rows = connection.execute(_lines(*given), {"usecase": usecase, "last": last, **given})
         return [Line(*row) for row in rows]
@@ -135,6 +138,21 @@ class Glances(Transactions):
         )
         if actions:
             query = query.where(tables.ledger.c.action.in_(actions))
+        return [(Line(*row[:-1]), json.loads(row.evidence)) for row in connection.execute(query)]
+
+    def trials_of(
+        self, connection: Connection, usecase: str, bundle: str, first: int
+    ) -> list[tuple[Line, dict[str, Any]]]:
+        """Return the first trials of a bundle with their evidence, oldest first."""
+        ledger, named = tables.ledger, trials_named(usecase, bundle)
+        query = (
+            select(*_LISTED, ledger.c.evidence)
+            .where(
+                ledger.c.usecase == usecase, ledger.c.kind == TRIAL, ledger.c.entry.startswith(named, autoescape=True)
+            )
+            .order_by(ledger.c.id)
+            .limit(first)
+        )
         return [(Line(*row[:-1]), json.loads(row.evidence)) for row in connection.execute(query)]
 
     def turns_of(self, connection: Connection, usecase: str | None = None) -> dict[str, Working]:

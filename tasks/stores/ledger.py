@@ -18,6 +18,8 @@ from tasks.stores.transactions import Transactions
 
 TRIAL = "trial"
 """Kind of the entries that say what a trial found; decisions tell it too."""
+FORGET, RETENTION = "forget", "retention"
+"""Kinds of the entries that say what was erased: a person, and what was kept for long enough."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Entry:
     evidence: dict[str, Any]
     turn: str | None = None
     recorded_at: datetime | None = None
+
+
+def trials_named(usecase: str, bundle: str) -> str:
+    """Return what the names of a bundle's trials begin with; the end of the window follows."""
+    return f"{usecase}/{TRIAL}/{bundle[:12]}/"
 
 
 def champions(entries: Iterable[Entry]) -> list[Entry]:

@@ -24,7 +24,7 @@ from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.finding_kinds import describe
-from tasks.stores.ledger import TRIAL, Entry, champions
+from tasks.stores.ledger import TRIAL, Entry, champions, trials_named
 from tasks.stores.places import Job
 from tasks.stores.progress import part
 from tasks.training.labelled import classes_of, labels, score_rows, training_window
@@ -225,7 +225,7 @@ def hold_against_predecessor(
         for each in (champion, predecessor)
     )
     gap, variance = _gap(spec.monitoring.performance[0].metric, now, before, inside[clock], spec)
-    return Back(gap, variance) if math.isfinite(gap) and math.isfinite(variance) else None
+    return Back(gap, variance, len(inside)) if math.isfinite(gap) and math.isfinite(variance) else None
 
 
 def try_now(job: Job) -> Tried | None:
@@ -243,7 +243,7 @@ def try_now(job: Job) -> Tried | None:
     if not known or job.lake.version("clean") is None:
         return None
     window = Window.of(known[-1])
-    key = f"{job.name}/{TRIAL}/{champion.digest[:12]}/{window.end.isoformat()}"
+    key = f"{trials_named(job.name, champion.digest)}{window.end.isoformat()}"
     with job.database.reading() as connection:
         if job.database.stands(connection, key):
             return None
@@ -265,7 +265,12 @@ def try_now(job: Job) -> Tried | None:
         "window": window.to_dict(),
     }
     if before is not None and back is not None:
-        evidence |= {"predecessor": before.digest, "back": back.gap, "back_variance": back.variance}
+        evidence |= {
+            "predecessor": before.digest,
+            "back": back.gap,
+            "back_variance": back.variance,
+            "back_rows": back.rows,
+        }
     if tried is not None:
         action, words = "better" if tried.gap > 0 else "no better", str(tried)
         evidence |= tried.to_dict()

@@ -296,9 +296,10 @@ def test_the_champion_before_is_held_against_this_one_whatever_the_policy(job: J
     trial = job.database.entries(job.name)[-1]
     assert (trial.kind, trial.action, trial.evidence["predecessor"]) == ("trial", "untold", before)
     assert trial.evidence["back"] < 0  # it has seen less
+    assert trial.evidence["back_rows"] > 0
     deciding.decide_now(job)
     kept = History.from_dict(job.database.entries(job.name)[-1].evidence["history"])
-    assert kept.windows[-1].back == Back(trial.evidence["back"], trial.evidence["back_variance"])
+    assert kept.windows[-1].back == Back(*(trial.evidence[name] for name in ("back", "back_variance", "back_rows")))
 
 
 def test_a_predecessor_is_held_against_nobody_on_rows_that_it_has_learnt(trying: Job, tmp_path: Path) -> None:

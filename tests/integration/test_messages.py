@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 import socket
 import socketserver
 import threading
@@ -422,6 +423,14 @@ def test_every_kind_says_what_to_do() -> None:
         assert found.body.splitlines()[0] == "A thing was found."
         assert words.done
         assert found.body.splitlines()[-1].startswith("What you can do: ")
+
+
+def test_every_kind_stands_in_the_table_of_findings() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    table = text.split("## What each finding means")[1].split("\n## ")[0]
+    named = [cell for row in table.splitlines() if row.startswith("| ") for cell in row.split("|")[1:3]]
+    for kind in KINDS:
+        assert any(re.search(rf"(?<![\w-]){kind}`", cell) for cell in named), kind
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from flows.page.known import UseCases
 from flows.page.views import read_view
 from flows.page.walked import read_walked
 from infra.settings import Settings
+from tasks.stores.ledger import Entry
 from tests.pages import START, Home, find, window
 
 LATER = START + timedelta(days=20)
@@ -47,8 +48,8 @@ def test_each_version_has_what_it_reached_while_it_answered_and_whether_it_was_w
     home.measure(name, answered(1, "1"), answered(2, "1"))
     home.promote(name, "2", day=3)
     home.measure(name, answered(3, "2"), answered(4, "2"), answered(5, "2"))
-    home.write(name, "trial", "better", "a trial", 5, bundle="2" * 64, back=-0.2, back_variance=0.0025, rows=900)
-    home.write(name, "trial", "better", "of another", 6, bundle="1" * 64, back=3.0, back_variance=0.0, rows=900)
+    home.tried(name, "2" * 64, 5, back=-0.2, back_variance=0.0025, rows=500, back_rows=900)
+    home.tried(name, "1" * 64, 6, back=3.0, back_variance=0.0, rows=900)
 
     second, first = versions(home, name)
 
@@ -62,8 +63,6 @@ def test_each_version_has_what_it_reached_while_it_answered_and_whether_it_was_w
 def test_a_version_came_because_of_the_decision_that_opened_its_turn(
     home: Home, make_use_case: Callable[..., Path]
 ) -> None:
-    from tasks.stores.ledger import Entry
-
     name = home.add(make_use_case())
     home.promote(name, "1")
     with home.database.transaction() as connection:
@@ -85,8 +84,37 @@ def test_a_version_came_because_of_the_decision_that_opened_its_turn(
     [([-0.2], "yes"), ([0.2], "no"), ([0.02], "cannot be told"), ([-0.2, 0.2], "cannot be told")],
 )
 def test_worth_is_told_beyond_doubt_only(back: list[float], word: str) -> None:
-    trials = [{"back": each, "back_variance": 0.0025, "rows": 10} for each in back]
+    trials = [{"back": each, "back_variance": 0.0025, "back_rows": 10} for each in back]
     assert worth_of(trials)[0].startswith(f"{word}: ")
+
+
+def test_rows_of_another_sample_are_not_told_as_those_that_neither_had_seen() -> None:
+    known, old = {"back": -0.2, "back_variance": 0.0025, "back_rows": 900, "rows": 50}, {"back": -0.2, "rows": 50}
+    assert worth_of([known, known])[0].endswith("on 1,800 rows that neither had seen")
+    assert worth_of([old])[0].endswith("(± 0.0) on rows that neither had seen")
+    assert worth_of([known, old])[0].endswith(") on rows that neither had seen")
+
+
+def test_what_a_release_was_worth_and_why_it_came_is_told_however_much_came_since(
+    home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name, "1", day=0)
+    with home.database.transaction() as connection:
+        turn = home.database.request_turn(connection, name, "decay", START)
+        for kind, action, words in (("decision", "retrain", "it rots"), ("deploy", "promoted", "2 answers")):
+            evidence = {"version": "2", "bundle": "2" * 64}
+            entry = Entry(f"{name}/{kind}", name, START, kind, action, "decay", words, evidence, turn=turn)
+            home.database.write(connection, entry)
+    home.tried(name, "2" * 64, day=1, back=-0.2, back_variance=0.0025, back_rows=900)
+    for day in range(2, 102):
+        home.tried(name, "2" * 64, day=day)
+        home.write(name, "decision", "retrain", "and was refused", day)
+
+    second = versions(home, name)[0]
+
+    assert second.worth.startswith("yes: the version before would have lost 22.1 % more")
+    assert second.came == "it rots"
 
 
 # --- a replay ---------------------------------------------------------------------------------------------------------
@@ -115,6 +143,25 @@ def test_the_page_of_a_replay_as_a_file_needs_nothing_else_and_says_what_frozen_
     assert 'class="frozen"' in page
     assert "As it stood on 2024-01-21 00:00 UTC" in page
     assert "Nobody asks" in page
+
+
+def test_the_page_of_a_replay_as_a_file_has_all_windows_and_says_what_it_leaves_out(home: Home) -> None:
+    home.promote("rentals-replay")
+    home.measure("rentals-replay", *(answered(day, "1") for day in range(130)))
+    for day in range(45):
+        home.write("rentals-replay", "decision", "none", "nothing", day)
+
+    page = page_alone(home.settings, "rentals-replay", LATER)
+
+    assert page is not None
+    assert '<th scope="row">2024-01-01</th>' in page, "the oldest window"
+    assert "windows shown" not in page
+    assert "The newest 40 entries; <code>driftwheel why rentals-replay</code> has all." in page
+    home.measure("rentals-replay", *(answered(day, "1") for day in range(130, 1201)))
+    page = page_alone(home.settings, "rentals-replay", LATER)
+    assert page is not None
+    assert "The newest 1,200 windows; those before them are left out here" in page
+    assert "of the windows shown" in page
 
 
 def test_what_is_no_replay_or_cannot_be_read_has_no_frozen_model(home: Home) -> None:

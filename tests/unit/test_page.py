@@ -23,7 +23,7 @@ from sqlalchemy import Engine, event
 
 from flows.asking import acknowledge
 from flows.page import charts
-from flows.page.answers import Counts, Run, per_minute, read_counts
+from flows.page.answers import Counts, Run, model_link, per_minute, read_counts, tracking_link
 from flows.page.app import HEADERS, application
 from flows.page.asker import FIRST_SECONDS, PATIENCE_SECONDS
 from flows.page.cards import CARD_WINDOWS, Card, read_cards
@@ -39,6 +39,8 @@ from infra.settings import Settings
 from tasks.evaluation.sketches import sketch
 from tasks.stores.database import HELD
 from tasks.stores.findings import Found
+from tasks.stores.ledger import FORGET, RETENTION
+from tasks.stores.model_words import MODEL_PAGES
 from tasks.stores.presences import Process
 from tasks.stores.releases import CandidateState, Served
 from tests.fronts import always, front, serving
@@ -686,6 +688,33 @@ def test_a_trial_says_what_a_fresh_model_saves_and_what_the_one_before_would_los
     shown = page.get("/usecases/flights-replay").text
     assert "+21.4% ± 3.0%" in shown
     assert "loses +20.8%" in shown
+
+
+@pytest.mark.parametrize("kind", [FORGET, RETENTION])
+def test_what_was_erased_can_be_asked_for_by_its_kind(page: Client, home: Home, kind: str) -> None:
+    home.promote("flights-replay")
+    home.write("flights-replay", kind, "erased", "what was erased")
+    home.write("flights-replay", "decision", "none", "what was decided")
+    shown = page.get(f"/usecases/flights-replay?kind={kind}").text
+    ledger = shown[shown.index('id="ledger"') :]
+    assert f'kind={kind}#ledger" aria-current="page"' in ledger
+    assert "what was erased" in ledger
+    assert "what was decided" not in ledger
+
+
+def test_each_version_that_answered_leads_to_what_it_reached(page: Client, home: Home) -> None:
+    home.promote("flights-replay", "1")
+    home.promote("flights-replay", "2", day=3)
+    shown = page.get("/usecases/flights-replay").text
+    for version in ("1", "2"):
+        assert f'<th scope="row"><a href="/usecases/flights-replay/versions/{version * 64}">{version}</a></th>' in shown
+
+
+def test_mlflow_is_opened_at_its_pages_of_models_from_everywhere() -> None:
+    there = {"MLflow": "http://m"}
+    assert tracking_link(there, "7", "r1") == f"http://m/#/experiments/7/runs/r1?{MODEL_PAGES}"
+    assert model_link(there, "u", "2") == f"http://m/#/models/u/versions/2?{MODEL_PAGES}"
+    assert tracking_link(there, None, "r1") == tracking_link({}, "7", "r1") == model_link({}, "u", "2") == ""
 
 
 def test_groups_that_are_treated_apart_are_shown_with_what_is_declared(page: Client, home: Home) -> None:
