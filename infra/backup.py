@@ -28,9 +28,10 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from expectations.errors import BackupError
+from expectations.errors import BackupError, DatabaseError
 from expectations.loading import SHIPPED
 from infra.copying import copy_file, copy_tree, dump_sqlite, files_of, reading_database, walk_tree
+from tasks.stores.engines import upgrade_file
 from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.hashing import hash_file
 from tasks.stores.tables import metadata
@@ -272,15 +273,17 @@ def _foreign(number: object, maker: object) -> BackupError:
 
 
 def _check_tables(platform: Path) -> None:
-    """Refuse a platform database of another version: what it lacks would be missed later, by every command.
-
-    Whole tables that it lacks are made when it is first written.
+    """Bring a platform database to the present version, and refuse what is none then: each command would miss it.
 
     Raises
     ------
     BackupError
-        If a table lacks a column.
+        If a later version wrote it, or a table lacks a column.
     """
+    try:
+        upgrade_file(platform, metadata)
+    except DatabaseError as error:
+        raise BackupError(error.expected, error.found, "Restore it with the driftwheel that made it") from error
     with reading_database(platform), closing(sqlite3.connect(platform)) as database:
         for table in metadata.sorted_tables:
             known = {name for _, name, *_ in database.execute(f"pragma table_info({table.name})")}

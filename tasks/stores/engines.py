@@ -110,6 +110,19 @@ def _make_engine(url: str, tables: MetaData) -> Engine:
     return engine
 
 
+def upgrade_file(file: Path, tables: MetaData) -> None:
+    """Bring a database of SQLite that nobody uses to the present version.
+
+    Raises
+    ------
+    DatabaseError
+        If it is damaged, or a later driftwheel wrote it.
+    """
+    url = f"sqlite:///{file}"
+    with faults(url):
+        _make_engine(url, tables).dispose()
+
+
 def _file(url: URL) -> Path | None:
     """Where a database of SQLite lies; None for one of a server's, or in memory."""
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None

@@ -223,7 +223,19 @@ def alter(folder: Path, *statements: str) -> None:
 
 def test_a_backup_of_an_older_version_is_restored_where_this_one_can_read_it(home: Path, tmp_path: Path) -> None:
     folder = back_up(home, tmp_path / "vault").folder
-    alter(folder, "drop table marks", "alter table findings add column once_known text")
+    path = folder / "home" / "platform.db"
+    with closing(sqlite3.connect(path)) as database:
+        ((name, place, digest),) = database.execute("select name, folder, digest from use_cases")
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript((Path(__file__).parents[1] / "homes" / "before_versions.sql").read_text())
+    alter(
+        folder,
+        "delete from use_cases",
+        f"insert into use_cases (name, folder, digest, schedule) values ('{name}', '{place}', '{digest}', '{{}}')",
+        "drop table marks",
+        "alter table findings add column once_known text",
+    )
     restore(folder, tmp_path / "new")
     database = Database(f"sqlite:///{tmp_path / 'new' / 'platform.db'}")
     database.mark("pumps", "held", "[]")
