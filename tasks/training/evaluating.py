@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from expectations.errors import TrainingError
 from expectations.metrics import Scored
 from expectations.usecase import UseCase, metrics_of
 from tasks.evaluation.causes.rows import row_loss
@@ -87,7 +88,10 @@ def _parts(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Resamples) 
 
 
 def _learning_curve(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Resamples) -> dict[str, Any]:
-    """Learn the recipe on the newest half, quarter and so on of the rows, and score each on the holdout."""
+    """Learn the recipe on the newest half, quarter and so on of the rows, and score each on the holdout.
+
+    A point that cannot be learnt is left out, and why is said beside the others.
+    """
     points = spec.evaluation.learning_curve
     if points is None or judged.trained is None or judged.holdout is None:
         return {}
@@ -95,17 +99,25 @@ def _learning_curve(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Re
     learnt = training_window(rows_before(rows, judged.holdout, spec), spec).sort(spec.time_column)
     sizes = [len(learnt) // 2**at for at in range(points - 1, 0, -1)]
     curve: list[tuple[int, Bounded]] = []
+    left_out: list[dict[str, Any]] = []
     for number, size in enumerate(sizes, 1):
         some = learnt.tail(size) if spec.clock else learnt.sample(size, seed=spec.model.seed)
         if size < MIN_LEARNT or some[spec.label.column].n_unique() < 2:
+            why = f"fewer than {MIN_LEARNT} rows" if size < MIN_LEARNT else "all have the same label"
+            left_out.append({"rows": size, "why": why})
             continue
-        with part(f"point {number} of {points} of the learning curve"):
-            smaller = fit_recipe(some, spec, judged.trained.recipe)
+        try:
+            with part(f"point {number} of {points} of the learning curve"):
+                smaller = fit_recipe(some, spec, judged.trained.recipe)
+        except TrainingError as error:
+            left_out.append({"rows": size, "why": str(error)})
+            continue
         predicted = smaller.predict(judged.holdout, repaired=True)
         scored = score_rows(judged.holdout, spec, judged.classes, predicted, smaller.classes)
         curve.append((size, drawn.bounded(drawn.metric(metric, scored))))
     curve.append((len(learnt), drawn.bounded(drawn.metric(metric, judged.scored["challenger"]))))
-    return {"learning_curve": {"metric": metric, "points": [{"rows": size, **vars(each)} for size, each in curve]}}
+    told = [{"rows": size, **vars(each)} for size, each in curve]
+    return {"learning_curve": {"metric": metric, "points": told, "left_out": left_out}}
 
 
 def _importance(judged: Judged, spec: UseCase, drawn: Resamples) -> dict[str, Any]:

@@ -4,13 +4,15 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from matplotlib.figure import Figure
 from sklearn import metrics as reference
 
-from expectations.errors import BundleError
+from expectations.errors import BundleError, TrainingError
 from expectations.loading import load_use_case
 from expectations.metrics import Scored
 from flows.page.app import application
@@ -21,8 +23,10 @@ from tasks.evaluation.evaluation_plots import with_intervals
 from tasks.evaluation.resampling import Resamples
 from tasks.stores.plain import plain
 from tasks.stores.releases import Releases
+from tasks.training import evaluating
 from tasks.training.evaluating import evaluated, flat
 from tasks.training.judging import judge
+from tasks.training.learning import Trained
 from tests.unit.test_page import Client
 from tests.unit.test_training import released, rows
 
@@ -153,3 +157,27 @@ def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_f
     (bundle.folder / "evaluation.json").write_text(json.dumps({**kept, "rows": 1}))
     with pytest.raises(BundleError, match="another content"):
         read_evaluation(bundle.folder, bundle.manifest)
+
+
+def test_a_point_of_the_learning_curve_that_cannot_be_learnt_is_left_out_and_ends_nothing(
+    make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usecase = load_use_case(str(make_use_case(changes={"evaluation.learning_curve": 3})))
+    frame = rows(usecase, "2011-02-15")
+    judged = judge(frame, usecase.spec, None)
+    real, given = evaluating.fit_recipe, []
+
+    def fit(some: pl.DataFrame, *others: Any) -> Trained:
+        given.append(len(some))
+        if len(given) == 1:
+            raise TrainingError("rows of all 2 classes to calibrate by", "rows of 1", "Raise `model.validation`")
+        return real(some, *others)
+
+    monkeypatch.setattr(evaluating, "fit_recipe", fit)
+    found = evaluated(judged, frame, usecase.spec).evaluation
+    assert found is not None
+    curve = found.extra["learning_curve"]
+    assert len(curve["points"]) == 2
+    (left,) = curve["left_out"]
+    assert left["rows"] == given[0]
+    assert "rows of all 2 classes to calibrate by" in left["why"]
