@@ -69,7 +69,7 @@ def explain_window(
     block = spec.evaluation.block.approximate_seconds
     if spec.clock is None:
         before, now, block = _in_order(before, now, spec)
-    loss = row_loss(rule.metric, champion.manifest.task, spec.threshold, champion.classes)
+    loss = row_loss(rule.metric, champion.manifest.task, champion.manifest.threshold, champion.classes)
     return explain(before, now, loss, block=block, seed=spec.model.seed, timezone=zone)
 
 

@@ -198,15 +198,15 @@ def measure(
     if len(predictions):
         rows = decode_rows(predictions, champion.manifest.columns)
         labels, feedback = true_labels(predictions, rows, known, lake, window, champion.manifest)
-        order = champion.classes
+        order, threshold = champion.classes, champion.manifest.threshold
         scores = scores_of(predictions["prediction"], predictions["bundle"], classes, order, champion.manifest.problem)
-        everything, *_ = known_part(scores, labels, predictions["event_time"], spec)
+        everything, *_ = known_part(scores, labels, predictions["event_time"], threshold)
         served = (
             {metric: score(metric, everything) for metric in spec.greater_is_better} if len(everything.label) else {}
         )
         own = predictions["bundle"] == champion.digest
         answered = scores[own.to_numpy()]
-        scored, times, mask = known_part(answered, labels.filter(own), mine["event_time"], spec)
+        scored, times, mask = known_part(answered, labels.filter(own), mine["event_time"], threshold)
         unseen = _unseen(labels.filter(own), order)
         mix = champion.manifest.problem.mix(answered, order)
         estimated = _estimate(window, spec, champion, rows.filter(own), answered, labels.filter(own), past)
@@ -274,7 +274,7 @@ def _as_learnt(spec: UseCase, manifest: Manifest) -> tuple[UseCase, tuple[Realis
 
 
 def known_part(
-    scores: Scores, labels: pl.Series, times: pl.Series, spec: UseCase
+    scores: Scores, labels: pl.Series, times: pl.Series, threshold: float
 ) -> tuple[Scored, pl.Series, npt.NDArray[np.bool_]]:
     """Put labels beside scores, where they are known; of several classes also only where the scores are.
 
@@ -282,6 +282,8 @@ def known_part(
     ----------
     scores : ndarray of shape (n_rows,) or (n_rows, n_classes)
     labels, times : polars.Series of shape (n_rows,)
+    threshold : float
+        Of the bundle that answered: rows were called positive by this one, whatever is declared since.
 
     Returns
     -------
@@ -295,7 +297,7 @@ def known_part(
     mask: npt.NDArray[np.bool_] = labels.is_finite().fill_null(value=False).to_numpy().copy()
     if scores.ndim > 1:  # rows of a bundle that is gone have none
         mask &= np.isfinite(scores).all(axis=1)
-    scored = Scored(labels.to_numpy().astype(np.float64)[mask], scores[mask], spec.threshold)
+    scored = Scored(labels.to_numpy().astype(np.float64)[mask], scores[mask], threshold)
     return scored, times.filter(pl.Series(mask)), mask
 
 
@@ -332,7 +334,7 @@ def _estimate(
             scores if scores.ndim == 1 else scores[:, : len(champion.classes)],
             matrix,
             truth,
-            threshold=spec.threshold,
+            threshold=champion.manifest.threshold,
             champion=champion.digest,
             earlier=earlier,
             behind=behind,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
+from expectations.calibration import Calibrator
 from expectations.errors import TrainingError
 from expectations.families import Family
 from expectations.gates import CrossValidation
@@ -20,11 +22,11 @@ from tasks.training.learning import fit_model
 
 
 def cross_validate(
-    frame: pl.DataFrame, spec: UseCase, recipe: Family, asked: CrossValidation
+    frame: pl.DataFrame, spec: UseCase, recipe: Family, asked: CrossValidation, calibrator: Calibrator | None = None
 ) -> dict[str, list[float]]:
     """Score a settled recipe by rolling origin: every fold is judged by a model of rows whose labels were known then.
 
-    A fold's model is not calibrated: early folds are too short to learn that from, too.
+    A fold's scores are calibrated as the judged model's are: early folds are too short to learn that from, too.
 
     Without a clock folds are drawn, and each is judged by a model of all others.
 
@@ -32,6 +34,8 @@ def cross_validate(
     ----------
     frame : polars.DataFrame of shape (n_rows, any)
         In time order, nothing of the holdout among them.
+    calibrator : Calibrator or None
+        Of the judged model.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def cross_validate(
                 "Ask for fewer folds or a shorter gap (`evaluation.cross_validation`), or wait for more rows",
             )
         with part(f"fold {number} of {asked.folds}"):
-            trained = fit_model(train, spec, recipe)
+            trained = replace(fit_model(train, spec, recipe), calibrator=calibrator)
             rows = score_rows(fold, spec, trained.classes, trained.predict(fold, repaired=True))
         for metric in spec.greater_is_better:
             scores[metric].append(score(metric, rows))

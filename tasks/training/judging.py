@@ -141,7 +141,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     learnable = training_window(before, spec)
     trained = warm_or_cold(learnable, spec, champion, learn(learnable, spec))
     asked = spec.evaluation.validated
-    folds = cross_validate(learnable, spec, trained.recipe, asked) if asked else {}
+    folds = cross_validate(learnable, spec, trained.recipe, asked, trained.calibrator) if asked else {}
     doing("judging on the newest rows" if spec.clock else "judging on rows that neither has learnt")
     prediction = trained.predict(holdout, repaired=True)
     scored = {"challenger": score_rows(holdout, spec, trained.classes, prediction)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from datetime import datetime
 from itertools import count
 from typing import Literal, Protocol
 
+import numpy as np
 import polars as pl
 
 from expectations.calibration import Calibrator
@@ -176,7 +178,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
         )
         fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
         prediction = fitted.predict(valid.matrix)
-        value = score(metric, Scored(valid.label, prediction, spec.threshold))
+        value = score(metric, Scored(valid.label, _calibrated(prediction, valid, spec), spec.threshold))
         contest[name] = value
         rank = value if better else -value
         if not math.isfinite(rank):
@@ -208,7 +210,9 @@ def _searched(
 
     def try_one(candidate: Family, report: Report) -> float:
         fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
-        return score(metric, Scored(valid.label, fitted.predict(valid.matrix), spec.threshold))
+        return score(
+            metric, Scored(valid.label, _calibrated(fitted.predict(valid.matrix), valid, spec), spec.threshold)
+        )
 
     best: list[Family] = []
     tried: list[Attempt] = []
@@ -216,7 +220,9 @@ def _searched(
         found, attempts = candidate, list[Attempt]()
         if candidate.family in rules.ranges:
             better = spec.greater_is_better[metric]
-            known = (candidate.model_dump_json(), rules.model_dump_json(exclude={"trials", "time"}), metric)
+            given = {"seed": spec.model.seed, "threshold": spec.threshold, "calibration": spec.model.calibration}
+            drawn_by = rules.model_dump_json(exclude={"trials", "time"})
+            known = (candidate.model_dump_json(), drawn_by, metric, json.dumps(given))
             name = hashlib.sha256("\n".join((*known, _content(train), _content(valid))).encode()).hexdigest()
             with part(f"searching {candidate.family}"):
                 found, attempts = search(candidate, rules, spec.model.seed, name, try_one, greater_is_better=better)
@@ -226,7 +232,19 @@ def _searched(
 
 
 def _content(rows: Rows) -> str:
-    return hashlib.sha256(rows.matrix.tobytes() + rows.label.tobytes()).hexdigest()
+    weight = b"" if rows.weight is None else rows.weight.tobytes()
+    return hashlib.sha256(rows.matrix.tobytes() + rows.label.tobytes() + weight).hexdigest()
+
+
+def _calibrated(scores: Scores, valid: Rows, spec: UseCase) -> Scores:
+    """Return scores as they would be released, so that a threshold is held against what it is meant for.
+
+    The rows that are scored calibrate, too: alike for all that compete. Scores that are no numbers stay as they are.
+    """
+    if not np.isfinite(scores).all():
+        return scores
+    calibrator = fit_calibrator(spec, scores, valid.label, valid.classes)
+    return scores if calibrator is None else calibrator.many(scores)
 
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:

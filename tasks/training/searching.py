@@ -23,6 +23,10 @@ _STARTUP, _WARMUP_STEPS = 5, 3
 """Trials that are drawn at random and never ended early, and steps of each before it may be."""
 
 
+_REFUSED = "refused"
+"""Told of a trial that failed by what it drew; of one that was killed it is not."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """A trial of a search.
@@ -58,8 +62,8 @@ def search(
 ) -> tuple[Family, list[Attempt]]:
     """Return the best of the candidates that were drawn, and all that were tried.
 
-    Each trial draws from a generator of its own, of the seed and its number, so that a search that goes on after a kill
-    tries the same as one that was never interrupted.
+    Each trial draws from a generator of its own, of the seed and how many ended before it. A trial that was killed
+    counts for nothing and is drawn again, so a search that goes on tries the same as one that was never interrupted.
 
     Parameters
     ----------
@@ -81,7 +85,7 @@ def search(
         study.tell(left.number, state=optuna.trial.TrialState.FAIL)  # whoever ran it is dead
     ranges, sign = rules.ranges[candidate.family], -1.0 if greater_is_better else 1.0
     while _goes_on(study, rules):
-        number = len(study.get_trials(deepcopy=False))
+        number = len(_ended(study))
         study.sampler = _sampler(rules, seed + number)
         trial = study.ask()
         drawn = changed(candidate, _draw(trial, ranges))
@@ -92,9 +96,12 @@ def search(
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         except TrainingError as error:  # what was drawn cannot be learnt: the next one may
             doing(str(error))
+            trial.set_user_attr(_REFUSED, value=True)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             finite = math.isfinite(value)
+            if not finite:
+                trial.set_user_attr(_REFUSED, value=True)
             state = optuna.trial.TrialState.COMPLETE if finite else optuna.trial.TrialState.FAIL
             study.tell(trial, value if finite else None, state=state)
     attempts = [_attempt(each, candidate.family, sign) for each in study.get_trials(deepcopy=False)]
@@ -147,8 +154,17 @@ def _sampler(rules: Search, seed: int) -> optuna.samplers.BaseSampler:
         )
 
 
+def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials that came to an end by themselves, and were not killed."""
+    return [
+        each
+        for each in study.get_trials(deepcopy=False)
+        if each.state.name in ("COMPLETE", "PRUNED") or _REFUSED in each.user_attrs
+    ]
+
+
 def _goes_on(study: optuna.Study, rules: Search) -> bool:
-    known = study.get_trials(deepcopy=False)
+    known = _ended(study)
     if rules.trials is not None and len(known) >= rules.trials:
         return False
     spent = sum(each.duration.total_seconds() for each in known if each.duration is not None)

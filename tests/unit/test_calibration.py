@@ -7,19 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from expectations.calibration import Calibrator
 from expectations.errors import TrainingError, UseCaseError
 from expectations.families import Scores, Vector
+from expectations.gates import CrossValidation
 from expectations.loading import load_use_case
 from expectations.metrics import Scored
+from expectations.production import Costs
 from expectations.slots import CALIBRATIONS
+from expectations.windows import Window
 from tasks.bundles.bundle import jsonable
 from tasks.evaluation.metrics import score
 from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
+from tasks.monitoring import measuring
+from tasks.training import cross_validation, learning
 from tasks.training.judging import judge
+from tests.conftest import instant
 from tests.unit.test_training import released, rows
 
 Make = Callable[..., Path]
@@ -153,3 +160,54 @@ def test_folds_too_short_to_calibrate_by_end_no_training(make_use_case: Make) ->
 def test_what_cannot_be_is_refused_before(make_use_case: Make, changes: dict[str, object], message: str) -> None:
     with pytest.raises(UseCaseError, match=message):
         load_use_case(str(make_use_case(changes=changes)))
+
+
+def test_candidates_and_folds_are_scored_as_they_would_be_released(
+    make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Scored] = []
+    monkeypatch.setattr(learning, "score", lambda _, scored: (seen.append(scored), 0.5)[1])
+    trees = {**CLASSIFIER["model.candidates"][0], "patience": 100}  # type: ignore[index] # what it is there
+    changes = {**CLASSIFIER, "model.candidates": [trees], "model.calibration": "platt"}
+    usecase = load_use_case(str(make_use_case(changes=changes)))
+    frame = rows(usecase, "2011-02-15")
+    trained = learning.learn(frame, usecase.spec)
+    (contest,) = seen
+    raw = trained.calibrator
+    assert raw is not None
+    assert contest.prediction.mean() == pytest.approx(contest.label.mean(), abs=0.02)  # as Platt's fit makes it
+
+    class Quarter:
+        name = "quarter"
+
+        def many(self, scores: Scores) -> Scores:
+            return np.full_like(scores, 0.25)
+
+    monkeypatch.setattr(cross_validation, "score", lambda _, scored: float(scored.prediction.max()))
+    asked = CrossValidation(folds=2)
+    folds = cross_validation.cross_validate(frame, usecase.spec, trained.recipe, asked, Quarter())  # type: ignore[arg-type]
+    assert folds["log_loss"] == [0.25, 0.25]
+
+
+def test_a_window_is_scored_by_the_threshold_its_rows_were_answered_with(
+    make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ScoredError(Exception):
+        pass
+
+    def scoring(*given: object) -> None:
+        raise ScoredError(str(given[3]))
+
+    costs = {"costs": {"false_positive": 1, "false_negative": 3}}
+    usecase = load_use_case(str(make_use_case(changes={**CLASSIFIER, **costs})))
+    champion, _, _ = released(usecase, rows(usecase, "2011-02-15"), tmp_path / "b")
+    start, end = instant("2011-02-16"), instant("2011-02-17")
+    answered = pl.DataFrame({"event_time": [start], "bundle": [champion.digest], "prediction": [0.3]})
+    given = {"decode_rows": None, "true_labels": (pl.Series([1.0]), None), "scores_of": np.array([0.3]), "Known": None}
+    for name, value in {"window_predictions": answered, **given}.items():
+        monkeypatch.setattr(measuring, name, lambda *_, value=value: value)
+    monkeypatch.setattr(measuring, "known_part", scoring)
+    since = usecase.spec.model_copy(update={"costs": Costs()})
+    assert since.threshold == 0.5
+    with pytest.raises(ScoredError, match=r"^0\.25$"):
+        measuring.measure(Window(start, end), since, champion, "1", None, end, {}, {}, {})  # type: ignore[arg-type]

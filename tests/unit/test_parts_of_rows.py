@@ -267,7 +267,7 @@ def test_of_several_classes_times_are_those_of_rows_with_label_and_scores(make_u
     spec = load_use_case(str(make_use_case("rentals"))).spec
     scores = np.array([[0.2, 0.8], [np.nan, np.nan], [0.5, 0.5], [0.9, 0.1]])
     labels, times = pl.Series([1.0, 0.0, None, 0.0]), pl.Series([1, 2, 3, 4])
-    scored, known, mask = known_part(scores, labels, times, spec)
+    scored, known, mask = known_part(scores, labels, times, spec.threshold)
     assert (known.to_list(), mask.tolist()) == ([1, 4], [True, False, False, True])
     assert scored.label.tolist() == [1.0, 0.0]
     assert scored.prediction.tolist() == [[0.2, 0.8], [0.9, 0.1]]

@@ -16,6 +16,7 @@ from tasks.modelling.boosted_trees import LightGBM
 from tasks.stores.unfinished import keeping
 from tasks.training.learning import learn
 from tasks.training.searching import Attempt, search
+from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import rows
 
 Make = Callable[..., Path]
@@ -88,10 +89,37 @@ def test_after_a_kill_it_goes_on_as_if_there_was_none(tmp_path: Path) -> None:
     with keeping(tmp_path / "unfinished"):
         again = run(rules(prune=False), lambda *given: (tried.append(0), bowl(*given))[1])
     assert not (tmp_path / "unfinished").exists()
-    assert len(tried) == 5  # six were known, and the killed one counts as tried
-    assert [each.state for each in again[1]] == ["complete"] * 6 + ["failed"] + ["complete"] * 5
-    whole = run(rules(prune=False))[1]
-    assert [each.values for each in again[1][:7]] == [each.values for each in whole[:7]]
+    assert len(tried) == 6  # six were known, and the killed one is drawn again
+    assert [each.state for each in again[1]] == ["complete"] * 6 + ["failed"] + ["complete"] * 6
+    best, whole = run(rules(prune=False))
+    ended = [each for each in again[1] if each.state == "complete"]
+    assert [each.values for each in ended] == [each.values for each in whole]
+    assert again[0] == best
+
+
+@pytest.mark.parametrize(
+    "changes", [{"model.seed": 7}, {"evaluation.threshold": 0.3}, {"model.weights": {"column": "temp"}}]
+)
+def test_a_search_is_another_where_seed_threshold_or_weights_are(
+    make_use_case: Make, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    names: list[str] = []
+
+    def named(
+        candidate: Family, asked: Search, seed: int, name: str, *_: object, **__: object
+    ) -> tuple[Family, list[Attempt]]:
+        names.append(name)
+        return candidate, []
+
+    monkeypatch.setattr("tasks.training.learning.search", named)
+    own = {
+        **CLASSIFIER,
+        "model.search": {"ranges": {"lightgbm": {"leaves": {"low": 2, "high": 31}}}, "trials": 4},
+    }
+    for at, more in enumerate(({}, changes, {})):
+        usecase = load_use_case(str(make_use_case(f"u{at}", changes={**own, **more})))
+        learn(rows(usecase, "2011-03-01"), usecase.spec)
+    assert names[0] == names[2] != names[1]
 
 
 def test_time_ends_it_too() -> None:
