@@ -114,6 +114,8 @@ class Manifest(BaseModel):
     data_version: int
     data_hash: str
     usecase_digest: str
+    declared: str = ""
+    """Digest of the declared features, cleaning and label; bundles from before this was kept have none."""
     commit: str
     metrics: dict[str, float]
     """The judged recipe's on its holdout, rows it had not learnt from."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 
@@ -26,6 +28,16 @@ def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
 def classes_of(frame: pl.DataFrame, spec: UseCase) -> tuple[str, ...]:
     """Return the classes among the labels of the rows that have one; none of a regression."""
     return spec.problem.classes(frame[spec.label.column].drop_nulls(), spec.label)
+
+
+def declared_digest(spec: UseCase) -> str:
+    """Return what tells whether features, cleaning and label are declared as before: a SHA-256 of what is not default.
+
+    Names of features stay where a formula is edited, so they cannot tell.
+    """
+    steps = [step.model_dump(mode="json", exclude_defaults=True) for step in (*spec.cleaning, *spec.features)]
+    label = spec.label.model_dump(mode="json", include={"column", "expression", "positive", "words"})
+    return hashlib.sha256(json.dumps([len(spec.cleaning), steps, label], sort_keys=True).encode()).hexdigest()
 
 
 def labels(frame: pl.DataFrame, spec: UseCase, classes: Sequence[str]) -> Vector:

@@ -33,7 +33,7 @@ from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
 from tasks.training.judging import Judged, Judgement, Refit, rows_before
-from tasks.training.labelled import labels
+from tasks.training.labelled import declared_digest, labels
 from tasks.training.learning import Trained
 
 GOLDEN_ROWS = 20
@@ -248,6 +248,7 @@ def _manifest(
         data_version=data.version,
         data_hash=data_hash,
         usecase_digest=digest,
+        declared=declared_digest(spec),
         commit=commit,
         metrics={name: value for name, value in judgement.metrics.items() if math.isfinite(value)},
         parent=parent,

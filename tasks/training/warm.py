@@ -10,13 +10,15 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from expectations.calibration import Calibrator
+from expectations.errors import TrainingError
 from expectations.families import WarmStart
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle
 from tasks.evaluation.metrics import losses, score
 from tasks.evaluation.splits import hold_back
 from tasks.stores.progress import part
-from tasks.training.labelled import classes_of, labels, score_rows
+from tasks.training.labelled import classes_of, declared_digest, labels, of_known_classes, score_rows
 from tasks.training.learning import (
     Incumbent,
     Start,
@@ -35,7 +37,8 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
     """Return a model that goes on from the champion where it is at least as good as a cold start, else the cold one.
 
     Both learn from the rows before the newest ones (`model.validation`), the warm one from those that the champion has
-    not seen, and are scored on those of the newest that it has not seen either. A warm one must not have forgotten: on
+    not seen, and are scored on those of the newest that it has not seen either, calibrated by these where that is
+    declared, as either would be released. A warm one must not have forgotten: on
     rows the champion learnt from, all of them and each slice by a text column, it may lose no more than `max_forgotten`
     beyond what the champion loses.
 
@@ -63,10 +66,16 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
     tried: dict[str, Trained] = {}
     for name in ("cold", "warm"):
         began = time.perf_counter()
-        with part(f"a {name} start"):
-            tried[name] = (
-                fit_model(older, spec, cold.recipe) if name == "cold" else _go_on(fresh, spec, champion, cold, rules)
-            )
+        try:
+            with part(f"a {name} start"):
+                tried[name] = (
+                    fit_model(older, spec, cold.recipe)
+                    if name == "cold"
+                    else _go_on(fresh, spec, champion, cold, rules)
+                )
+                tried[name] = replace(tried[name], calibrator=_calibrator(tried[name], valid, spec))
+        except TrainingError as error:  # the cold model that was learnt before is there, and as good as without `warm`
+            return replace(cold, start=Start("cold", f"a {name} start did not learn: {error}"))
         taken[f"{name}_seconds"] = time.perf_counter() - began
     found = {
         name: score(metric, score_rows(valid, spec, cold.classes, each.predict(valid, repaired=True), each.classes))
@@ -83,14 +92,14 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
     said += f"; at most {100 * forgotten:.1f} % forgotten ({where})"
     if not forgotten <= rules.max_forgotten:
         return replace(cold, start=Start("cold", f"{said}, more than {100 * rules.max_forgotten:g} %", measured))
-    calibrator = fit_calibrator(
-        spec,
-        tried["warm"].predict(valid, repaired=True),
-        labels(valid, spec, champion.classes),
-        champion.classes,
-    )
     warm = _go_on(frame.filter(clock > champion.cutoff), spec, champion, cold, rules)
-    return replace(warm, contest=cold.contest, calibrator=calibrator, start=Start("warm", said, measured))
+    return replace(warm, contest=cold.contest, calibrator=tried["warm"].calibrator, start=Start("warm", said, measured))
+
+
+def _calibrator(trained: Trained, valid: pl.DataFrame, spec: UseCase) -> Calibrator | None:
+    known = of_known_classes(valid, spec, trained.classes)
+    scores = trained.predict(known, repaired=True)
+    return fit_calibrator(spec, scores, labels(known, spec, trained.classes), trained.classes)
 
 
 def refit_warm(frame: pl.DataFrame, spec: UseCase, champion: Bundle, judged: Trained) -> Trained:
@@ -114,6 +123,9 @@ def _hindrance(frame: pl.DataFrame, spec: UseCase, champion: Incumbent, cold: Tr
         return f"{cold.recipe.family} as it is declared does not go on from the champion's {champion.recipe.family}"
     if champion.program.features != cold.program.features or champion.program.categorical != cold.program.categorical:
         return "the champion has other features"
+    if champion.manifest.declared != declared_digest(spec):
+        known = "is declared otherwise" if champion.manifest.declared else "was packed before this was kept"
+        return f"the champion's features, cleaning or label: what they do {known}"
     if unseen := set(classes_of(frame, spec)) - set(champion.classes):
         return f"{len(unseen)} classes are new since the champion"
     return ""

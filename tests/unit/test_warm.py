@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,13 @@ import pytest
 from expectations.errors import UseCaseError
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.stores.lake import Version
+from tasks.training import warm
 from tasks.training.judging import judge, refit
+from tasks.training.learning import Trained, learn
 from tasks.training.packing import pack
+from tasks.training.warm import _hindrance
 from tests.conftest import needs_torch
+from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import released, rows
 
 Make = Callable[..., Path]
@@ -104,6 +109,61 @@ def test_other_features_start_cold(make_use_case: Make, tmp_path: Path) -> None:
     assert judged.trained is not None
     assert judged.trained.start is not None
     assert judged.trained.start.why == "the champion has other features"
+
+
+def test_an_edited_formula_starts_cold_and_so_does_a_champion_of_which_it_is_not_known(
+    make_use_case: Make, tmp_path: Path
+) -> None:
+    def formula(name: str, expression: str) -> LoadedUseCase:
+        changes = {"features.3.expression": expression, "model.start": EASY, "evaluation.min_rows": 100}
+        return load_use_case(str(make_use_case(name, {**changes, "model.candidates": [TREES]})))
+
+    before, edited = formula("before", "1 if time_hour <= 5 else 0"), formula("edited", "1 if time_hour >= 12 else 0")
+    champion, _, _ = released(before, rows(before, "2011-03-15"), tmp_path / "champion")
+    frame = rows(edited, "2011-06-01")
+    judged = judge(frame, edited.spec, champion)
+    assert judged.trained is not None
+    assert judged.trained.start is not None
+    assert judged.trained.start.kind == "cold"
+    assert "is declared otherwise" in judged.trained.start.why
+    assert _hindrance(frame, before.spec, champion, judged.trained) == ""
+    older = replace(champion, manifest=champion.manifest.model_copy(update={"declared": ""}))
+    assert "packed before this was kept" in _hindrance(frame, before.spec, older, judged.trained)
+
+
+@needs_torch
+def test_weights_that_do_not_fit_start_cold_and_end_nothing(make_use_case: Make, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    usecase = declared(make_use_case, "rentals", candidates=[NETWORK], start=EASY)
+    champion, _, _ = released(usecase, rows(usecase, "2011-03-15"), tmp_path / "champion")
+    weights = champion.folder / "weights.safetensors"
+    kept = load_file(weights)
+    save_file({name: value for name, value in kept.items() if "body.0" not in name}, weights)
+    judged = judge(rows(usecase, "2011-06-01"), usecase.spec, champion)
+    assert judged.trained is not None
+    assert judged.trained.start is not None
+    assert judged.trained.start.kind == "cold"
+    assert "weights of the same layers to go on from" in judged.trained.start.why
+
+
+def test_a_calibrated_champion_is_held_against_a_calibrated_warm_model(
+    make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {**CLASSIFIER, "model.calibration": "platt", "model.start": EASY, "evaluation.min_rows": 50}
+    changes |= {"gates": [{"metric": "log_loss", "max": 9.0}]}
+    usecase = load_use_case(str(make_use_case(changes=changes)))
+    champion, _, _ = released(usecase, rows(usecase, "2011-03-15"), tmp_path / "champion")
+    seen: list[Trained] = []
+    real = warm._forgotten
+    monkeypatch.setattr(warm, "_forgotten", lambda *given: (seen.append(given[3]), real(*given))[1])
+    monkeypatch.setattr(warm, "score", lambda *_: 0.5)  # as good as a cold one
+    frame = rows(usecase, "2011-05-01")
+    found = warm.warm_or_cold(frame, usecase.spec, champion, learn(frame, usecase.spec))
+    assert found.start is not None
+    assert found.start.kind == "warm", found.start.why
+    assert [each.calibrator for each in seen] == [found.calibrator]
+    assert found.calibrator is not None
 
 
 def test_what_cannot_go_on_is_refused_before(make_use_case: Make) -> None:
