@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from expectations.alerts import Severity
 from expectations.windows import Window
 from tasks.bundles.bundle import Manifest
 from tasks.bundles.feedback import FeedbackUse, Unmatched
+from tasks.monitoring.measuring import Measurement
 from tasks.monitoring.saying import say_parts
 from tasks.monitoring.served import Strays
 from tasks.monitoring.watermarks import Asked
@@ -153,26 +154,38 @@ def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest, bundl
     _note_labels(job, "unseen", bundle, place, summary, evidence, over, answers=answers)
 
 
-def note_parts(job: Job, window: Window, content: Mapping[str, Any], *, answers: bool) -> None:
+def note_parts(job: Job, champion: str, measured: Sequence[Measurement]) -> None:
     """Report slices that got worse and bounds between groups that are broken, of the champion's newest known window.
 
     Parameters
     ----------
-    answers : bool
-        Whether the bundle is the champion's.
+    champion : str
+        Its bundle.
+    measured : sequence of Measurement
+        What a look measured, by any bundle; where a later window was known before, the look says nothing about parts.
     """
-    if not answers:
+    monitoring = job.usecase.spec.monitoring
+    for kind, declared in (("slices", monitoring.slices), ("unfair", monitoring.fairness)):
+        if not declared:
+            job.database.end_all_but(job.name, [kind], (), "nothing of the kind is declared any more", job.as_of)
+    known = [each for each in measured if each.champion == champion and "slices" in each.parts]
+    if not known:
         return
+    newest = max(known, key=lambda each: each.window.start)
+    later = job.database.measurements(job.name, since=newest.window.end, champion=champion)
+    if any("slices" in each for each in later):
+        return
+    window, content = newest.window, newest.to_dict()
     slices, unfair = ({**content, other: []} for other in ("fairness", "slices"))
     for kind, part, severity in (("slices", slices, "info"), ("unfair", unfair, "warning")):
-        said = say_parts(part)
+        said, finding = say_parts(part), f"{kind}-{champion[:12]}"
         if said:
             summary = f"in {window}: {'; '.join(said)}"
             evidence = {"said": said}
             key = f"{kind}/{_place(window)}"
-            note(job, key, kind, summary, kind, kind="monitor", severity=severity, evidence=evidence)  # type: ignore[arg-type]
+            note(job, key, kind, summary, kind, kind="monitor", severity=severity, evidence=evidence, finding=finding)  # type: ignore[arg-type]
         else:
-            job.database.end(job.name, [kind], f"nothing of the kind is left in {window}", job.as_of)
+            job.database.end(job.name, [finding], f"nothing of the kind is left in {window}", job.as_of)
 
 
 def _place(window: Window) -> str:

@@ -46,10 +46,13 @@ def columns_of_parts(
     lacking = [column for column in wanted if column not in rows.columns and column not in spec.keys]
     if not lacking:
         return here
+    with known.lake.reading("raw"):
+        collected = known.lake.scan("raw").collect_schema()
+    lacking = [column for column in lacking if column in collected]
+    if not lacking:
+        return here
     since, until = (window.start, window.end) if spec.clock else (manifest.cutoff + TICK, None)
-    collected = known.rows("raw", since=since, until=until)
-    lacking = [column for column in lacking if column in collected.columns]
-    found = collected.select([*spec.keys, *lacking])
+    found = known.rows("raw", columns=[*spec.keys, *lacking], since=since, until=until)
     asked = rows.select(as_type(rows, key, found.schema[key]) for key in spec.keys)
     joined = asked.join(found, on=list(spec.keys), how="left", maintain_order="left", nulls_equal=False)
     return pl.concat([here, joined.select(lacking)], how="horizontal")

@@ -18,8 +18,12 @@ from tasks.monitoring.looking import PATIENCE, look
 from tasks.monitoring.measuring import REFERENCE, Measurement, measure
 from tasks.monitoring.served import ServedWindow
 from tasks.monitoring.watermarks import keep_watermark
+from tasks.stores.lake import UPKEEP
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
+
+_OF_A_VERSION = ("unusable", "unseen", "slices", "unfair")
+"""Kinds of findings that are over once another version answers."""
 
 
 def measure_windows(job: Job) -> list[Measurement]:
@@ -28,12 +32,17 @@ def measure_windows(job: Job) -> list[Measurement]:
     A window belongs to the bundle that answered most of it, also after that was replaced. It is final once all its
     rules are known, or once it has been ripe for another window's length (by count: once ten later ones are ripe). Rows
     that are in no window are reported. What was measured stays: where windows are cut otherwise since (another length,
-    zone or first day of the week, or by count), the new ones begin after the last known one.
+    zone or first day of the week, or by count), the new ones begin after the last known one. Whoever erases rows
+    waits meanwhile.
     """
-    lake = PinnedLake.of(job.lake)
     desired = job.releases.desired(job.name)
-    if desired is None or desired.champion is None or lake.version("predictions") is None:
+    if desired is None or desired.champion is None or job.lake.version("predictions") is None:
         return []
+    with job.lake.alone(UPKEEP):  # files of the versions that are looked at would be removed under it
+        return _measure_windows(job, desired.champion.bundle, PinnedLake.of(job.lake))
+
+
+def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurement]:
     spec, seen = job.usecase.spec, look(job, lake)
     cutoffs = {digest: manifest.cutoff for digest, manifest in seen.manifests.items()}
     classes = {digest: manifest.classes for digest, manifest in seen.manifests.items()}
@@ -44,18 +53,20 @@ def measure_windows(job: Job) -> list[Measurement]:
     due = [each for each in seen.windows if not _is_final(job, each.window, known.get(_span(each.window)), over)]
     due = _not_cut_otherwise(due, known)
     past = _past(job, due)
-    due_spans = {_span(each.window) for each in due}
+    due_spans, due_bundles = {_span(each.window) for each in due}, sorted({each.bundle for each in due})
     best: dict[str, dict[str, float]] = {}
     greater = spec.greater_is_better
-    if any(rule.versus == "best" for rule in spec.monitoring.performance) and due:
-        for content in job.database.measurements(job.name):
-            if (content["start"], content["end"]) not in due_spans:
-                _improve(best, content, greater)
+    if any(rule.versus == "best" for rule in spec.monitoring.performance):
+        for bundle in due_bundles:
+            for content in job.database.measurements(job.name, champion=bundle):
+                if (content["start"], content["end"]) not in due_spans:
+                    _improve(best, content, greater)
     bundles: dict[str, Bundle] = {}
     measured = []
     for each in due:
         if each.bundle not in bundles:
             bundles[each.bundle] = load_bundle(job.releases.bundle(job.name, each.bundle), each.bundle)
+        earlier = _of_the_year(past, each.window)
         found = measure(
             each.window,
             spec,
@@ -66,32 +77,38 @@ def measure_windows(job: Job) -> list[Measurement]:
             best.get(each.bundle, {}),
             cutoffs,
             classes,
-            tuple(past.values()),
+            earlier,
         )
-        explained = explain_window(found, tuple(past.values()), spec, bundles[each.bundle], lake, job.as_of, cutoffs)
+        explained = explain_window(found, earlier, spec, bundles[each.bundle], lake, job.as_of, cutoffs)
         found = replace(found, causes=explained)
         past[_span(each.window)] = found.to_dict()
         job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
         _improve(best, found.to_dict(), greater)
-        manifest, answers = bundles[each.bundle].manifest, each.bundle == desired.champion.bundle
+        manifest, answers = bundles[each.bundle].manifest, each.bundle == champion
         if found.labelled or found.feedback.unusable or found.unseen:  # without labels it says nothing about them
             note_unusable(job, each.window, found.feedback, manifest, each.bundle, answers=answers)
             note_unseen(job, each.window, found.unseen, manifest, each.bundle, answers=answers)
-        if found.parts:
-            note_parts(job, each.window, found.to_dict(), answers=answers)
+        note_parts(job, champion, [found])
         measured.append(found)
-    kept = {f"{kind}-{desired.champion.bundle[:12]}" for kind in ("unusable", "unseen")}
-    job.database.end_all_but(job.name, ["unusable", "unseen"], kept, "another version answers", job.as_of)
+    note_parts(job, champion, [])
+    kept = {f"{kind}-{champion[:12]}" for kind in _OF_A_VERSION}
+    job.database.end_all_but(job.name, _OF_A_VERSION, kept, "another version answers", job.as_of)
     keep_watermark(job, seen.watermark)
     return measured
 
 
 def _past(job: Job, due: Sequence[ServedWindow]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return what was measured of windows that are to be measured (again), and of the year before them."""
+    """Return what was measured from a year before the first window that is to be measured (again)."""
     if not due:
         return {}
     since = min(each.window.start for each in due) - REFERENCE
     return {(each["start"], each["end"]): each for each in job.database.measurements(job.name, since=since)}
+
+
+def _of_the_year(past: Mapping[tuple[str, str], dict[str, Any]], window: Window) -> tuple[dict[str, Any], ...]:
+    """Return what was measured from a year before a window on, whichever windows are due beside it."""
+    since = window.start - REFERENCE
+    return tuple(content for (_, end), content in past.items() if datetime.fromisoformat(end) > since)
 
 
 def _not_cut_otherwise(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +12,18 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
+from expectations.errors import TurnTakenError
 from expectations.windows import Window
 from infra.settings import Settings
 from tasks.bundles.feedback import FeedbackUse, find_unmatched
 from tasks.monitoring import looking, watching, watermarks
+from tasks.monitoring.findings import note_parts
 from tasks.monitoring.measuring import Measurement, Realised
 from tasks.monitoring.watermarks import Asked
 from tasks.stores import lake as lake_module
+from tasks.stores.findings import Found
 from tasks.stores.lake import HARVEST, Lake
+from tasks.stores.locking import alone
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
@@ -243,3 +248,81 @@ def test_a_log_of_harvests_does_not_grow_for_ever(lake: Lake, monkeypatch: pytes
     assert len(list(folder.glob("*.json"))) < 10
     assert lake.scan("predictions").collect().height == 20
     assert lake.transaction("predictions", "segment-0") == 1
+
+
+def test_an_estimate_of_a_window_rests_on_its_own_year_whatever_else_is_due() -> None:
+    spans = [Window(START + timedelta(days=30 * each), START + timedelta(days=30 * (each + 1))) for each in range(40)]
+    past = {(each.start.isoformat(), each.end.isoformat()): each.to_dict() for each in spans}
+    window = Window(spans[-1].end, spans[-1].end + timedelta(days=30))
+    year = watching._of_the_year(past, window)
+    assert [each["start"] for each in year] == [each.start.isoformat() for each in spans[-14:]]
+
+
+def declaring(job: Job, **changes: object) -> Job:
+    spec = job.usecase.spec
+    monitoring = spec.monitoring.model_copy(update=changes)
+    usecase = replace(job.usecase, spec=spec.model_copy(update={"monitoring": monitoring}))
+    return Job(usecase, job.places, job.as_of)
+
+
+def test_findings_of_parts_are_of_the_champions_newest_known_window(make_job: Callable[..., Job]) -> None:
+    by, groups = {"by": "workingday", "parity": 0.1}, [{"value": 0.4, "low": 0.3, "high": 0.5}]
+    broken = {"column": "workingday", "broken": ["parity"], "measures": {"parity": groups[0]}, "bounds": by}
+    job = make_job("one", {})
+    declared = declaring(job, fairness=(by,))
+
+    def measured(number: int, fairness: list[object], champion: str = "a") -> Measurement:
+        window = Window(day(number), day(number + 1))
+        rule = Realised("rmse", 1.0, 1.0, 0.1, "good")
+        parts = {"slices": [], "fairness": fairness}
+        made = Measurement(window, champion, "1", 9, 9, 9, 1.0, True, (rule,), (), {}, FeedbackUse(), parts=parts)
+        job.database.put_measurement(job.name, window.start, window.end, made.to_dict())
+        return made
+
+    def unfair() -> list[bool]:
+        return [each.open for each in job.database.findings(job.name)]
+
+    note_parts(declared, "a", [measured(20, [broken])])
+    assert unfair() == [True]
+    note_parts(declared, "a", [measured(3, [])])  # its labels came late
+    assert unfair() == [True]
+    note_parts(declared, "a", [measured(21, [broken], "b")])
+    assert unfair() == [True]
+    note_parts(declared, "a", [measured(22, []), measured(4, [broken])])
+    assert unfair() == [False]
+    note_parts(declared, "a", [measured(23, [broken])])
+    assert unfair() == [True, False]
+    note_parts(job, "a", [])  # nothing of the kind is declared any more
+    assert unfair() == [False, False]
+
+
+def test_findings_of_parts_end_with_the_version_they_are_of(make_job: Callable[..., Job]) -> None:
+    job = make_job("one", {})
+    declared = declaring(job, slices=("workingday",), fairness=("workingday",))
+    append(job, 1, predictions("x", [3.5], "a"))
+    with job.database.transaction() as connection:
+        for key in ("slices-a", "unfair-b"):
+            kind = key.partition("-")[0]
+            job.database.record(connection, Found(job.name, key, kind, "info", "worse", "worse"), day(4))
+    look(declared, day(4.5))
+    assert {each.key for each in job.database.open_findings(job.name) if each.kind in ("slices", "unfair")} == {
+        "slices-a"
+    }
+
+
+def test_nobody_erases_rows_under_a_look(make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    job, real, looks = make_job("one", {}), watching.look, []
+    append(job, 1, predictions("x", [3.5], "a"))
+
+    def spied(at: Job, lake: Lake) -> object:
+        with (
+            pytest.raises(TurnTakenError),
+            alone(Path(job.places.lake) / job.name / ".upkeep", "a look", wait=False),
+        ):
+            looks.append("erased")
+        looks.append("held")
+        return real(at, lake)
+
+    monkeypatch.setattr(watching, "look", spied)
+    look(job, day(4.5))
+    assert looks == ["held"]
