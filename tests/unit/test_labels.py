@@ -164,6 +164,9 @@ def test_labels_that_contradict_each_other_are_refused_also_where_no_row_comes(t
     pumps.deliver(told, "outcomes")
     pumps.collect(5)
     before = pumps.labels(6)
+    with sqlite3.connect(pumps.folder / "shop.db") as shop:
+        shop.execute("update readings set changed = '2000-01-01'")  # the source brings no row any more
+    assert pumps.collect(6).read["readings"] == 0
     again = told.head(3).with_columns(stops=1 - pl.col("stops"))
     pumps.deliver(pl.concat([told, again]), "outcomes")
     with pytest.raises(JoinError, match=r"one row of the source 'outcomes' .*6 rows that share"):
