@@ -42,12 +42,10 @@ def forget(usecase: str, where: str, dry_run: bool, yes: bool, as_json: bool) ->
     loaded = settings.use_case(usecase)
     places = settings.places()
     job, person = Job(loaded, places, datetime.now(UTC)), find_person(where, loaded.spec, places.secret)
-    found = erase(job, person, this_person(), settings.folder, dry_run=True)
-    if not dry_run:
-        if not yes:
-            _print(found, dry_run=True)
-            click.confirm("Erase all of it? This cannot be undone", abort=True, err=True)
-        found = erase(job, person, this_person(), settings.folder, dry_run=False)
+    if not (dry_run or yes):
+        _print(erase(job, person, this_person(), settings.folder, dry_run=True), dry_run=True)
+        click.confirm("Erase all of it? This cannot be undone", abort=True, err=True)
+    found = erase(job, person, this_person(), settings.folder, dry_run=dry_run)
     if as_json:
         print_json(vars(found))
     else:

@@ -40,17 +40,17 @@ class Words:
 
     def __init__(self, words: Collection[str]) -> None:
         self.spellings = sorted({spelling for word in words for spelling in _spellings(word)}, key=len, reverse=True)
-        either = "|".join(map(re.escape, self.spellings)) or "(?!)"
-        self._in_text = re.compile(rf"(?<!\w)(?:{either})(?!\w)")
-        self._in_bytes = re.compile(rb"(?<![0-9A-Za-z_])(?:" + either.encode() + rb")(?![0-9A-Za-z_])")
+        self._in_text = _Finder(self.spellings, re.UNICODE)
+        self._in_bytes = _Finder([each.encode().decode("latin-1") for each in self.spellings], re.ASCII)
 
     def within(self, content: str) -> bool:
         """Whether a text has one of them."""
-        return self._in_text.search(content) is not None
+        return self._in_text.held(content) is not None
 
     def without(self, content: str) -> str:
         """Return a text with something in their place; JSON stays JSON."""
-        return self._in_text.sub(GONE, content)
+        held = self._in_text.held(content)
+        return content if held is None else held.sub(GONE, content)
 
     def file_has(self, path: Path) -> bool:
         """Whether a file has one of them; one that is gone has none.
@@ -62,9 +62,26 @@ class Words:
         """
         with storing("look for a person in", path):
             try:
-                return self._in_bytes.search(path.read_bytes()) is not None
+                return self._in_bytes.held(path.read_bytes().decode("latin-1")) is not None
             except FileNotFoundError:
                 return False
+
+
+class _Finder:
+    """Looks for many words at once: a text is searched for those alone whose longest run of letters it has."""
+
+    def __init__(self, words: Collection[str], flags: re.RegexFlag) -> None:
+        self._flags, self._run = flags, re.compile(r"\w+", flags)
+        self._by_run: dict[str, list[str]] = {}
+        for word in words:  # a word that stands alone has whole runs of the text, all of its own
+            self._by_run.setdefault(max(self._run.findall(word), key=len, default=""), []).append(word)
+
+    def held(self, content: str) -> re.Pattern[str] | None:
+        """Return what finds the words that a text has; None where it has none."""
+        runs = self._by_run.keys() & {"", *self._run.findall(content)}
+        words = sorted((word for run in runs for word in self._by_run[run]), key=len, reverse=True)
+        found = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", self._flags) if words else None
+        return found if found is not None and found.search(content) else None
 
 
 def _spellings(word: str) -> Iterator[str]:
