@@ -92,7 +92,9 @@ class _News:
     """Event times of new rows from before the lookback."""
 
 
-def collect_sources(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes) -> Collected:
+def collect_sources(
+    usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes, forgotten: str | None = None
+) -> Collected:
     """Read the sources up to `as_of` and append what the raw table does not hold yet.
 
     New rows are taken however late they come; the newest event time in the table says how far back known rows are
@@ -104,6 +106,11 @@ def collect_sources(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret:
 
     Of two at once on one machine the second waits; elsewhere it is told that the first one won.
 
+    Parameters
+    ----------
+    forgotten : str or None
+        Note of who was forgotten while there was no raw table, which keeps it from then on.
+
     Raises
     ------
     SourceError, JoinError
@@ -112,10 +119,10 @@ def collect_sources(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret:
         If another machine collected meanwhile; nothing is written.
     """
     with lake.alone("collection"):
-        return _collect(usecase, lake, as_of, secret)
+        return _collect(usecase, lake, as_of, secret, forgotten)
 
 
-def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes) -> Collected:
+def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes, forgotten: str | None) -> Collected:
     spec = usecase.spec
     version = lake.version("raw")  # all that follows is about this one
     raw = None if version is None else lake.scan("raw", version)
@@ -138,7 +145,10 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes)
         schema=schema,
         known_files=None if noted is None else {} if since is None else _settled_files(noted, since),
     )
-    erased = {} if raw is None else {name: note for name in _ERASED if (note := lake.note("raw", name)) is not None}
+    if raw is None:
+        erased = {} if forgotten is None else {FORGOTTEN: forgotten}
+    else:
+        erased = {name: note for name in _ERASED if (note := lake.note("raw", name)) is not None}
     joined = replace(joined, rows=_without_erased(joined.rows, spec, erased, secret))
     if held is not None and not joined.asked and next(iter(spec.sources.values())).incremental:
         news = _News(pl.DataFrame(schema={spec.time_column: pl.Datetime("us", "UTC")}), 0, _NO_TIMES)

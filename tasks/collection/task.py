@@ -12,6 +12,7 @@ from tasks.collection.collecting import Collected, collect_sources
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
 from tasks.stores.stopwatch import timed
+from tasks.stores.tombstones import FORGOTTEN
 
 
 def _collect(job: Job) -> Collected:
@@ -22,7 +23,9 @@ def _collect(job: Job) -> Collected:
             "no table of it there",
             "Bring the lake back, from a backup or by DRIFTWHEEL_LAKE; to begin anew, give the use case another name",
         )
-    found = collect_sources(job.usecase, job.lake, job.as_of, job.places.secret)
+    found = collect_sources(
+        job.usecase, job.lake, job.as_of, job.places.secret, job.database.marked(job.name, FORGOTTEN)
+    )
     say_stage("collect: %d new rows, %d corrected; read %s", found.new, found.corrected, _read(found))
     create_table_artifact(
         key=f"collected-{job.name}".replace("_", "-"),

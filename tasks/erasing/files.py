@@ -15,6 +15,8 @@ from tasks.stores.files import storing
 
 _ELSEWHERE = {"lake", "platform.db", "mlflow.db", "prefect.db", "privacy.key", "service.key", "stack.key", "keys.json"}
 """What is looked into in another way, and secrets."""
+LOOKED_FOR = "forgetting"
+"""Folder of a home: what an erasure that is not whole yet looks for."""
 _REMOVED = {"reports": "reports", "replays": "pages of replays", "artifacts": "files of MLflow"}
 """Folders of a home whose files are made of rows, and can go."""
 _BY_USE_CASE = {"releases", "journal"}
@@ -88,7 +90,11 @@ def sweep(
 def _files(home: Path) -> Iterator[Path]:
     for path in sorted(home.rglob("*")):
         parts = path.relative_to(home).parts
-        if parts[0] in _ELSEWHERE or path.name.removesuffix("-wal").removesuffix("-shm") in _ELSEWHERE:
+        if (
+            parts[0] in _ELSEWHERE
+            or parts[0] == LOOKED_FOR
+            or path.name.removesuffix("-wal").removesuffix("-shm") in _ELSEWHERE
+        ):
             continue
         if path.is_file() and not path.is_symlink():
             yield path

@@ -6,6 +6,7 @@ older versions of it are to be removed. A second call finishes what is left.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,20 +19,23 @@ from pathlib import Path
 from expectations.errors import BundleError, TurnTakenError
 from expectations.usecase import REPLAY
 from tasks.bundles.bundle import Manifest, read_manifest
-from tasks.erasing.files import sweep
+from tasks.erasing.files import LOOKED_FOR, sweep
 from tasks.erasing.person import Person
 from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs
 from tasks.erasing.words import Words, clean_sqlite, strike_from_platform, strike_from_sqlite
 from tasks.stores.backups import backups_of
+from tasks.stores.files import storing
 from tasks.stores.harvest import harvest, seal_and_harvest
 from tasks.stores.journal import OPEN_SUFFIX
 from tasks.stores.lake import UPKEEP, Lake
 from tasks.stores.ledger import FORGET, Entry
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
-from tasks.stores.releases import Releases
+from tasks.stores.releases import Releases, replace_file
 from tasks.stores.rewriting import purge, require_folder
+from tasks.stores.tombstones import FORGOTTEN, add_tombstone
 
+_RESTIC = "restic:"
 _DATABASES = {"MLflow's database": "mlflow.db", "Prefect's database": "prefect/prefect.db"}
 
 
@@ -96,15 +100,15 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
     require_folder(job.lake)
     if dry_run:
         return _look(job, person, home, _parts(job, person))
-    if job.database.open_turn(job.name) is not None:
-        raise TurnTakenError(
-            f"no open turn of {job.name}",
-            "one, whose model may be learning from them",
-            "Wait for it to end (`driftwheel status`), then run again",
-        )
+    names = (job.name, job.name + REPLAY)
+    _refuse_open_turns(job, names)  # before anything is waited for, and once nobody can begin to read
     unheard = _bring_in(job)
-    with nobody_else(job, (job.name, job.name + REPLAY)):
-        parts = _parts(job, person)
+    with nobody_else(job, names):
+        _refuse_open_turns(job, names)
+        parts = _remembered(home, person.digest(job.places.secret), _parts(job, person))
+        if job.lake.version("raw") is None:  # no commit to note it in
+            noted = add_tombstone(job.database.marked(job.name, FORGOTTEN), person.values, job.places.secret)
+            job.database.mark(job.name, FORGOTTEN, noted)
         before = _begun(job, _look(job, person, home, parts))
         if before.found:
             _write(job, before, who, "erasing")
@@ -119,7 +123,42 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
     done = replace(before, left=(*unheard, *left))
     if before.found:
         _write(job, done, who, "unfinished" if done.left else "forgotten")
+    if not done.left:
+        with storing("remove what was looked for, in", home):
+            _memory(home, done.person).unlink(missing_ok=True)
     return done
+
+
+def _refuse_open_turns(job: Job, names: Iterable[str]) -> None:
+    for name in names:
+        if job.database.open_turn(name) is not None:
+            raise TurnTakenError(
+                f"no open turn of {name}",
+                "one, whose model may be learning from them",
+                "Wait for it to end (`driftwheel status`), then run again",
+            )
+
+
+def _memory(home: Path, digest: str) -> Path:
+    return home / LOOKED_FOR / f"{digest}.json"
+
+
+def _remembered(home: Path, digest: str, parts: list[_Part]) -> list[_Part]:
+    """Add what an earlier call looked for, whose rows are gone, and keep all of it until nothing is left."""
+    if not parts:
+        return parts
+    path, first = _memory(home, digest), parts[0].theirs
+    shared = frozenset[str]().union(*(part.theirs.shared for part in parts))
+    words = frozenset[str]().union(*(part.theirs.words for part in parts)) - shared
+    keys = frozenset[tuple[object, ...]]().union(*(part.theirs.keys for part in parts))
+    with storing("keep what is looked for in", path):
+        if path.exists():
+            known = json.loads(path.read_text(encoding="utf-8"))
+            words |= frozenset(known["words"])
+            keys |= frozenset(map(tuple, known["keys"]))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(path, json.dumps({"words": sorted(words), "keys": sorted(keys)}), 0o600)
+    return [replace(parts[0], theirs=replace(first, words=words, keys=keys)), *parts[1:]]
 
 
 def _begun(job: Job, found: Forgotten) -> Forgotten:
@@ -182,13 +221,20 @@ def _look(job: Job, person: Person, home: Path, parts: list[_Part]) -> Forgotten
             counts[f"rows of {table}{ending}"] += number
     found, left = _strike(job, person, home, parts, dry_run=True)
     learnt = _learnt(job, parts)
+    sets = set(learnt.values())
+    for part in parts:
+        ending = " of the replay" if part.lake.usecase.endswith(REPLAY) else ""
+        if counts[f"rows of clean{ending}"]:  # every older version goes with them
+            sets |= {*training_sets(job, part.lake.usecase)}
+    first = [part.theirs.since for part in parts if part.theirs.since]
+    since = None if any(part.theirs.ids for part in parts) else min(first, default=None)
     return Forgotten(
         person.digest(job.places.secret),
         {place: number for place, number in (counts + found).items() if number},
         tuple(learnt),
-        tuple(sorted(set(learnt.values()))),
+        tuple(sorted(sets)),
         tuple(left),
-        tuple(_backups(job, min((part.theirs.since for part in parts if part.theirs.since), default=None))),
+        tuple(_backups(job, since)) if any((counts + found).values()) else (),
     )
 
 
@@ -255,11 +301,14 @@ def training_sets(job: Job, name: str) -> tuple[int, ...]:
 
 
 def _backups(job: Job, since: datetime | None) -> Iterator[str]:
-    """Name the backups that were made since the first of them was collected, as far as they are still there."""
+    """Name the backups that were made since the first of them was collected, as far as they are still there.
+
+    All of them, where nothing says when they first came: there are answers about them, or only files that name them.
+    """
     for place, made in backups_of(job.database):
-        if since is None or made < since:
+        if since is not None and made < since:
             continue
-        if "://" not in place and ":" in place:
+        if place.startswith(_RESTIC):
             yield f"{place}, of {made:%Y-%m-%d %H:%M} UTC, until its snapshot is removed (`restic forget --prune`)"
         elif Path(place).exists():
             yield f"{place}, of {made:%Y-%m-%d %H:%M} UTC, until it is removed"

@@ -30,7 +30,7 @@ def keep_within(job: Job) -> None:
     """Erase rows that are older than the use case keeps them, and note it in the ledger.
 
     No row is kept for longer than the span, and none for less than 23 parts of 24 of it. What reads older versions,
-    such as a training set, finds none any more: the ledger names those.
+    such as a training set, finds none any more: the ledger names those. While a turn is open nothing is erased.
 
     Raises
     ------
@@ -43,6 +43,8 @@ def keep_within(job: Job) -> None:
         if not overdue and not any(is_unfinished(job.lake, table) for table in _TABLES[kind]):
             continue
         with nobody_else(job, (job.name,)):
+            if job.database.open_turn(job.name) is not None:  # its model learns from them: the next look erases
+                return
             if overdue:
                 _erase(job, kind, span)
             for table in _TABLES[kind]:

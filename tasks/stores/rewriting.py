@@ -60,7 +60,7 @@ def rewrite(lake: Lake, table: Table, kept: Callable[[pl.LazyFrame], pl.LazyFram
     Returns
     -------
     int
-        How many rows are gone. Of none nothing is written.
+        How many rows are gone. Of none nothing is written but notes that are not there yet.
     """
     from deltalake import CommitProperties, write_deltalake
 
@@ -73,6 +73,14 @@ def rewrite(lake: Lake, table: Table, kept: Callable[[pl.LazyFrame], pl.LazyFram
         stay = kept(rows).collect(engine="streaming")
         gone = int(rows.select(pl.len()).collect().item()) - len(stay)
         if not gone:
+            noted = notes_of(handle)
+            if notes and {**noted, **notes} != noted:
+                write_deltalake(
+                    handle,
+                    stay.select(rows.collect_schema().names()).clear(),
+                    mode="append",
+                    commit_properties=CommitProperties({**noted, **notes}),
+                )
             return 0
         write_deltalake(
             handle,

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -27,6 +27,7 @@ from tasks.erasing.person import find_person
 from tasks.erasing.retention import keep_within
 from tasks.erasing.words import Words, strike_from_platform
 from tasks.stores import rewriting
+from tasks.stores.backups import note_backup
 from tasks.stores.engines import close_engines
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, pack
@@ -34,6 +35,8 @@ from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 from tasks.stores.releases import Releases, Served
+from tasks.stores.tables import marks
+from tasks.stores.tombstones import FORGOTTEN
 from tests.conftest import instant
 from tests.unit.test_training import released
 
@@ -227,7 +230,8 @@ def test_what_others_have_too_is_no_word_of_theirs(folder: Path, home: Path, cal
     assert json.loads(done.stdout)["counts"]["rows of raw"] == 1
     assert lake.scan("raw").filter(pl.col("customer") == OTHER).collect().height == 79
     assert (home / "reports/kept.html").exists()
-    assert Settings().platform().measurements("orders") == [{"top": {NAME: 3}, "kept": OTHER}]
+    (measured,) = Settings().platform().measurements("orders")
+    assert (measured["top"], measured["kept"]) == ({NAME: 3}, OTHER)
 
 
 def test_what_belongs_to_another_use_case_stays(folder: Path, home: Path, call: Call) -> None:
@@ -239,14 +243,15 @@ def test_what_belongs_to_another_use_case_stays(folder: Path, home: Path, call: 
     (bundle / "golden.json").write_text(golden)
     database = Settings().platform()
     database.add_use_case("other", folder, "0")
-    database.put_measurement("other", instant("2024-01-01"), instant("2024-01-08"), {"top": {NAME: 3}})
+    content = {"champion": "0", "status": "good", "top": {NAME: 3}}
+    database.put_measurement("other", instant("2024-01-01"), instant("2024-01-08"), content)
     (home / "reports/other").mkdir()
     (home / "reports/other/one.html").write_text(PHONE)
 
     assert call("--where", f'customer = "{NAME}"', "--yes").exit_code == 0
 
     assert (bundle / "golden.json").read_text() == golden
-    assert database.measurements("other") == [{"top": {NAME: 3}}]
+    assert database.measurements("other") == [content]
     assert (home / "reports/other/one.html").exists()
 
 
@@ -268,6 +273,67 @@ def test_the_log_of_a_database_that_is_open_elsewhere_names_nobody(folder: Path,
         other.execute("select count(*) from ledger").fetchall()
         assert call("--where", f'customer = "{NAME}"', "--yes").exit_code == 0
         assert naming(home) == []
+
+
+def test_a_second_call_looks_for_words_whose_rows_are_gone(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    served = Releases(home / "releases").desired("orders").champion.bundle
+    known = Releases(home / "releases").bundle("orders", served) / "features.json"
+    known.write_text(known.read_text() + f' "{PHONE}"')
+    theirs = ", ".join(str(8 * day + number) for day in range(40) for number in (0, 4))
+    assert call("--where", f"id in ({theirs})", "--yes").exit_code == 3
+
+    again = call("--where", f"id in ({theirs})", "--yes")
+
+    assert again.exit_code == 3, again.output
+    assert "features.json of the bundle" in again.output
+    known.unlink()
+    assert call("--where", f"id in ({theirs})", "--yes").exit_code == 0
+    assert Settings().platform().entries("orders", kind="forget")[-1].action == "forgotten"
+    assert not list((home / "forgetting").iterdir())
+
+
+@pytest.mark.parametrize("collected", [True, False])
+def test_who_comes_only_later_is_not_collected_either(collected: bool, folder: Path, home: Path, call: Call) -> None:
+    usecase, lake = load_use_case(str(folder)), Lake(str(home / "lake"), "orders")
+    database = Settings().platform()
+    if collected:
+        collect_sources(usecase, lake, instant("2024-01-10"), KEYED)
+    before = lake.version("raw")
+
+    assert call("--where", "customer == 'Eve New'", "--yes").exit_code == 0
+    assert call("--where", "customer == 'Eve New'", "--yes").exit_code == 0
+
+    assert lake.version("raw") == (before + 1 if collected else None)  # noted once
+    with (folder / "orders.csv").open("a") as out:
+        out.write("2024-01-10 08:30:00+00:00,9999,Eve New,555-7,5,0\n")
+    for day in ("2024-01-20", "2024-01-22"):
+        collect_sources(usecase, lake, instant(day), KEYED, database.marked("orders", FORGOTTEN))
+        assert lake.scan("raw").filter(pl.col("customer") == "Eve New").collect().is_empty()
+    assert lake.scan("raw").collect().height > 80
+
+
+def test_nothing_is_erased_under_a_turn_that_is_open(
+    folder: Path, home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(folder, retention={"raw": "20d"})
+    usecase, lake = load_use_case(str(folder)), fill(folder, home)
+    database, held = Settings().platform(), lake.scan("raw").collect().height
+    with database.transaction() as connection:
+        database.request_turn(connection, "orders-replay", "o/1", instant("2024-02-12"))
+    refused = call("--where", "id == 1", "--yes")
+    assert "no open turn of orders-replay" in refused.output
+    with database.transaction() as connection:
+        database.request_turn(connection, "orders", "o/1", instant("2024-02-12"))
+    keep_within(Job(usecase, Settings().places(), instant("2024-02-12")))
+    assert lake.scan("raw").collect().height == held
+
+
+def test_only_words_of_a_text_are_searched_for() -> None:
+    words = Words({*(f"ORD-{number:06d}" for number in range(3000)), "Zoë", "東京都"})
+    assert words.without("x ORD-000007, ORD-0000071 Zoë Zoëy") == "x (erased), ORD-0000071 (erased) Zoëy"
+    assert words.without("of 東京都.") == "of (erased)."
+    assert not words.within("ORD 000007 " * 3)
 
 
 class Killed(BaseException):
@@ -346,7 +412,9 @@ def test_what_a_served_model_knows_is_named_and_goes_once_it_is_served_no_more(
 
     assert held.exit_code == 3
     assert "features.json of the bundle" in held.output
-    assert all("features.json" in name or "reference.json" in name for name in naming(home))
+    kept = [name for name in naming(home) if name.startswith("forgetting/")]  # what the next call looks for
+    assert [oct((home / name).stat().st_mode & 0o777) for name in kept] == ["0o600"]
+    assert all("features.json" in name or "reference.json" in name for name in naming(home) if name not in kept)
     assert Settings().platform().entries("orders", kind="forget")[-1].action == "unfinished"
     releases = Releases(home / "releases")
     releases.set_desired("orders", champion=Served(bundle="0" * 64, version="2"))
@@ -390,6 +458,15 @@ def test_backups_that_hold_them_are_named(folder: Path, home: Path, call: Call, 
     assert CliRunner().invoke(main, ["backup", str(tmp_path / "vault")]).exit_code == 0
     (made,) = (tmp_path / "vault").iterdir()
     assert f"a backup holds them: {made}" in call("--where", "id == 1", "--dry-run").output
+    vault = "restic:rest:https://backup.example:8000/me, snapshot ab12"
+    note_backup(Settings().platform(), vault, datetime.now(UTC) + timedelta(days=1))
+    assert f"a backup holds them: {vault}" in call("--where", "id == 1", "--dry-run").output
+    Settings().platform().mark("", f"backup/{vault}", "2020-01-01T00:00:00+00:00")
+    assert vault not in call("--where", "id == 1", "--dry-run").output
+    (home / "reports/eve.html").write_text("Eve New")  # no row of hers says since when
+    assert f"a backup holds them: {vault}" in call("--where", "customer == 'Eve New'", "--dry-run").output
+    with Settings().platform().transaction() as connection:
+        connection.execute(marks.delete().where(marks.c.name == f"backup/{vault}"))
     shutil.rmtree(made)
     assert "a backup" not in call("--where", "id == 1", "--dry-run").output
 
