@@ -59,9 +59,8 @@ class Proof:
 def find_answer(settings: Settings, wanted: str, usecase: str | None) -> Answered | None:
     """Find an answer by its id, of one use case or of all that have answers; None where no such is kept."""
     names = [usecase] if usecase is not None else _known(settings)
-    places = settings.places()
     for name in names:
-        lake = Lake(places.lake, name)
+        lake = Lake(settings.lake or str(settings.folder / "lake"), name)
         if lake.version("predictions") is None:
             continue
         found = lake.collect("predictions", lake.scan("predictions").filter(pl.col("id") == wanted))
@@ -108,11 +107,12 @@ def trace(settings: Settings, wanted: str, usecase: str | None) -> dict[str, Any
 def _row(settings: Settings, answered: Answered) -> dict[str, Any]:
     """Return what was asked, as `driftwheel rows predictions` shows it; nothing where its bundle is lost."""
     loaded = settings.use_case(answered.usecase.removesuffix(REPLAY))
-    places = settings.places()
-    lake = Lake(places.lake, answered.usecase)
+    lake = Lake(settings.lake or str(settings.folder / "lake"), answered.usecase)
     rows = lake.scan("predictions").filter(pl.col("id") == answered.id)
     with lake.reading("predictions"):
-        shown = answered_rows(loaded, lake, Releases(places.releases), rows, lambda: places.secret)
+        shown = answered_rows(
+            loaded, lake, Releases(settings.folder / "releases"), rows, lambda: settings.places().secret
+        )
         row = shown.collect().row(0, named=True)
     return {name: value for name, value in row.items() if name not in SERVED}
 
@@ -145,7 +145,7 @@ def _made(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
     ]
     runs = {each.evidence.get("run") for each in entries if each.evidence.get("bundle") == bundle} - {None, ""}
     try:
-        manifest = read_manifest(Releases(settings.places().releases).bundle(usecase, bundle), bundle)
+        manifest = read_manifest(Releases(settings.folder / "releases").bundle(usecase, bundle), bundle)
     except DriftwheelError as error:
         return {"bundle": bundle, "lost": str(error), "ledger": told, "runs": sorted(map(str, runs))}
     return {
@@ -179,7 +179,7 @@ def _windows(settings: Settings, answered: Answered) -> list[dict[str, Any]]:
 
 def _forward(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
     """Say what came of a bundle: its answers, windows, decisions, and the versions that followed it."""
-    lake = Lake(settings.places().lake, usecase)
+    lake = Lake(settings.lake or str(settings.folder / "lake"), usecase)
     answers = 0
     if lake.version("predictions") is not None:
         mine = lake.scan("predictions").filter(pl.col("bundle") == bundle)
@@ -214,7 +214,7 @@ def prove_answer(settings: Settings, wanted: str, usecase: str | None) -> Proof:
     if answered is None:
         raise LakeError("an answer of this id", repr(wanted), _remedy(settings, usecase))
     digest = answered.content["bundle"]
-    bundle = load_bundle(Releases(settings.places().releases).bundle(answered.usecase, digest), digest)
+    bundle = load_bundle(Releases(settings.folder / "releases").bundle(answered.usecase, digest), digest)
     found = _again(bundle, pl.DataFrame([{"row": answered.content["row"]}]))
     logged = np.atleast_1d(np.array(answered.content["prediction"], dtype=np.float64))
     for by, again in found.items():
