@@ -60,8 +60,9 @@ def _print(found: Forgotten, *, dry_run: bool) -> None:
     for place, number in found.counts.items():
         click.echo(f"{number:>9,}  {place}{'' if dry_run else ', erased'}")
     if found.learnt:
-        sets = ", ".join(map(str, found.training_sets))
         click.echo(f"learnt from them: {', '.join(found.learnt)}; train on what is left: `driftwheel run train`")
+    if found.training_sets:
+        sets = ", ".join(map(str, found.training_sets))
         click.echo(f"no longer reproducible: training sets of version {sets} of the clean table")
     for each in found.backups:
         click.echo(f"a backup holds them: {each}")

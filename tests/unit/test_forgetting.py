@@ -329,6 +329,16 @@ def test_nothing_is_erased_under_a_turn_that_is_open(
     assert lake.scan("raw").collect().height == held
 
 
+def test_training_sets_are_named_that_go_with_older_versions(
+    folder: Path, home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(folder, home)
+    monkeypatch.setattr(forgetting, "_learnt", lambda *_: {})  # models from before they came
+    looked = call("--where", f'customer = "{NAME}"', "--dry-run").output
+    assert "no longer reproducible: training sets of version 1 of the clean table" in looked
+    assert "no longer reproducible" not in call("--where", "customer == 'Eve New'", "--dry-run").output
+
+
 def test_only_words_of_a_text_are_searched_for() -> None:
     words = Words({*(f"ORD-{number:06d}" for number in range(3000)), "Zoë", "東京都"})
     assert words.without("x ORD-000007, ORD-0000071 Zoë Zoëy") == "x (erased), ORD-0000071 (erased) Zoëy"
