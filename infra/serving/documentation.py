@@ -209,7 +209,8 @@ def _surroundings(model: Model) -> dict[str, Any]:
     if learnt is None:
         return {}
     held = f"holds the truth of {learnt.coverage:.0%} of rows like those it was learnt from"
-    number = {"type": "array", "prefixItems": [{"type": "number"}] * 2, "description": f"least and largest: {held}"}
+    both = {"items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    number = {"type": "array", **both, "description": f"least and largest: {held}"}
     classes = {"type": "array", "items": {"type": ["string", "number"]}, "description": f"classes: {held}"}
     inside = {"intervals": number} if learnt.reach else {"sets": classes}
     found = {key: {"type": "array", "items": schema} for key, schema in inside.items()}

@@ -147,7 +147,9 @@ def test_a_batch_is_scored_to_the_last_bit_as_the_service_does(service: Running,
 
     class Job:
         name, releases = "rentals", service.releases
-        places = SimpleNamespace(journal=tmp_path / "home" / "journal", reports=tmp_path / "home" / "reports")
+        places = SimpleNamespace(
+            journal=tmp_path / "home" / "journal", reports=tmp_path / "home" / "reports", secret=b"k"
+        )
 
     done = score_table(Job(), str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"))  # type: ignore[arg-type]
     scored = pl.read_parquet(tmp_path / "out.parquet")
