@@ -45,7 +45,8 @@ class LoadedUseCases:
         """
         stamp = (folder, *(_stamp(folder / each) for each in (FILE, SUITE)))
         read = self._read.get(name)
-        if read is None or read.stamp != stamp or read.code not in (None, self._code(name, folder)):
+        code_changed = read is not None and read.code is not None and read.code != self._code(name, folder)
+        if read is None or read.stamp != stamp or code_changed:
             self._read.pop(name, None)
             code = self._code(name, folder)
             try:

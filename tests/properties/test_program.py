@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from expectations import parts
+from expectations.errors import TrainingError
 from expectations.slots import CLEANING, FEATURES
 from tasks.cleaning.repair import repair
 from tasks.preprocessing.fitting import fit_program
@@ -108,7 +109,11 @@ def test_the_two_executors_agree_to_the_last_bit(
         )
     )
     declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json(json.dumps([*steps, last]))
-    program = fit_program(declared, pl.DataFrame(SURE, schema=SCHEMA), REPAIRS, KNOWN).program
+    try:
+        program = fit_program(declared, pl.DataFrame(SURE, schema=SCHEMA), REPAIRS, KNOWN).program
+    except TrainingError as error:  # two rows of few features tell trees nothing of the label
+        assume("a feature that trees gain something by" not in str(error))
+        raise
     assert FeatureProgram.from_json(program.to_json()) == program
 
     batch = program.transform(pl.DataFrame(rows, schema=SCHEMA))
