@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
@@ -36,12 +37,12 @@ def test_a_source_that_only_tells_what_changed_is_as_fresh_as_what_is_held(tmp_p
     query = "select * from readings where time >= strftime('%Y-%m-%dT%H:%M:%SZ', :since)"
     base = f"kind: sql, address: 'sqlite:///shop.db', query: \"{query}\", timezone: UTC, expect_every: 1d}}"
     pumps = Pumps(tmp_path / "pumps", ("kind: file, path: readings.csv}", base))
-    with sqlite3.connect(pumps.folder / "shop.db") as shop:
+    with contextlib.closing(sqlite3.connect(pumps.folder / "shop.db")) as shop, shop:
         shop.execute("create table readings (time, pump, pressure, lim)")
         shop.executemany("insert into readings values (?, ?, ?, ?)", readings(10 * DAY).rows())
     pumps.deliver(outcomes({0: 1}), "outcomes")
     assert pumps.collect(10).stale == ()
-    with sqlite3.connect(pumps.folder / "shop.db") as shop:
+    with contextlib.closing(sqlite3.connect(pumps.folder / "shop.db")) as shop, shop:
         shop.execute("delete from readings")
     assert pumps.collect(10.5).stale == ()
     assert pumps.collect(11).stale == (Stale("readings", "2024-01-10 23:00", "1d"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_a_label_that_comes_after_the_lookback_finds_its_row_though_that_never_c
     pumps.deliver(rows, "readings")
     pumps.deliver(outcomes({0: 1}), "outcomes")
     if kind == "sql":
-        with sqlite3.connect(pumps.folder / "shop.db") as shop:
+        with contextlib.closing(sqlite3.connect(pumps.folder / "shop.db")) as shop, shop:
             shop.execute("create table readings (time, pump, pressure, lim, changed)")
             changed = rows.with_columns(changed=pl.col("time").str.replace("T", " ").str.replace("Z", ""))
             shop.executemany("insert into readings values (?, ?, ?, ?, ?)", changed.rows())
@@ -157,14 +158,14 @@ def test_labels_that_contradict_each_other_are_refused_also_where_no_row_comes(t
     base = "sql, address: 'sqlite:///shop.db', query: 'select * from readings where changed >= :since'}"
     pumps = Pumps(tmp_path / "pumps", ("file, path: readings.csv}", base), (", arrived: reported", ""))
     rows = readings(2 * DAY)
-    with sqlite3.connect(pumps.folder / "shop.db") as shop:
+    with contextlib.closing(sqlite3.connect(pumps.folder / "shop.db")) as shop, shop:
         shop.execute("create table readings (time, pump, pressure, lim, changed)")
         shop.executemany("insert into readings values (?, ?, ?, ?, ?)", rows.with_columns(c=pl.col("time")).rows())
     told = outcomes(dict.fromkeys(range(2 * DAY), 1))
     pumps.deliver(told, "outcomes")
     pumps.collect(5)
     before = pumps.labels(6)
-    with sqlite3.connect(pumps.folder / "shop.db") as shop:
+    with contextlib.closing(sqlite3.connect(pumps.folder / "shop.db")) as shop, shop:
         shop.execute("update readings set changed = '2000-01-01'")  # the source brings no row any more
     assert pumps.collect(6).read["readings"] == 0
     again = told.head(3).with_columns(stops=1 - pl.col("stops"))

@@ -1,5 +1,6 @@
 """A home that an earlier version wrote is opened by this one, and has what one made now has."""
 
+import contextlib
 import sqlite3
 import tracemalloc
 from datetime import timedelta
@@ -21,7 +22,7 @@ EARLIER = sorted((Path(__file__).parents[1] / "homes").glob("*.sql"))
 def opened(folder: Path, script: Path | None) -> Database:
     file = folder / "platform.db"
     if script is not None:
-        with sqlite3.connect(file) as connection:
+        with contextlib.closing(sqlite3.connect(file)) as connection, connection:
             connection.executescript(script.read_text(encoding="utf-8"))
         connection.close()
     return Database(f"sqlite:///{file}")
@@ -67,7 +68,11 @@ def test_a_home_of_an_earlier_version_is_opened(tmp_path: Path, script: Path, mo
 def test_a_process_of_before_cannot_write_what_no_decision_would_see(tmp_path: Path) -> None:
     database = opened(tmp_path, EARLIER[-1])
     assert database.count_measurements("pumps", champion="b1") == 3
-    with sqlite3.connect(tmp_path / "platform.db") as earlier, pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "platform.db")) as earlier,
+        earlier,
+        pytest.raises(sqlite3.IntegrityError, match="NOT NULL"),
+    ):
         earlier.execute(
             "INSERT INTO measurements (usecase, window_start, window_end, content) VALUES ('pumps', '4', '5', '{}')"
         )
