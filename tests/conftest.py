@@ -136,6 +136,17 @@ def stack(home: Path) -> Iterator[Addresses]:
         os.environ.update(before)
 
 
+@pytest.fixture(autouse=True)
+def only_a_stack_that_was_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell a test that asks for no stack nothing of the one that another test of the session started.
+
+    What it asked of that one's servers it would hold open beyond its end, for whichever test comes next to be blamed.
+    """
+    if "stack" not in request.fixturenames:
+        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+            monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def run(stack: Addresses) -> Callable[..., object]:
     """Run a flow in this process against the stack."""
