@@ -145,11 +145,11 @@ def score(question: Question) -> Scored:
         If a row has no finite prediction.
     """
     rows, champion, candidate, chosen = question.rows, question.champion, question.candidate, question.chosen
-    if candidate is None or not chosen:
+    lacks = question.output == "interval" and candidate is not None and candidate.bundle.intervals is None
+    if candidate is None or not chosen or lacks:  # to have no intervals is no failure of its own
         run = _predict(champion, rows, question.prepared)
         return Scored(run.values or (), None, (run,))
-    lacks = question.output == "interval" and candidate.bundle.intervals is None
-    tried = Run(candidate, None, 0.0) if lacks else _try(candidate, question, chosen)
+    tried = _try(candidate, question, chosen)
     if tried.values is None:
         run = _predict(champion, rows)
         return Scored(run.values or (), None, (tried, run))

@@ -51,7 +51,7 @@ class _Wanted(msgspec.Struct):
 class _Asked(msgspec.Struct):
     inputs: list[_Tensor]
     id: str | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
     outputs: list[_Wanted] | None = None
 
 
@@ -102,7 +102,7 @@ def read_inference(body: bytes, most_rows: int) -> Inference:
     unknown = [name for name in outputs or () if name not in _PARTS]
     if unknown:
         raise BadRequestError(f"`outputs` may name {', '.join(_PARTS)}; there is no {unknown[0]!r}")
-    return Inference(_encode({"inputs": columns, "params": asked.parameters}), asked.id, outputs)
+    return Inference(_encode({"inputs": columns, "params": asked.parameters or {}}), asked.id, outputs)
 
 
 def _column(tensor: _Tensor) -> list[Any]:
@@ -158,8 +158,19 @@ def describe_model(name: str, model: Model) -> dict[str, Any]:
         "outputs": [
             {"name": "predictions", "datatype": "FP64", "shape": [-1, classes] if classes else [-1]},
             {"name": "ids", "datatype": "BYTES", "shape": [-1]},
+            *_surroundings(model),
         ],
     }
+
+
+def _surroundings(model: Model) -> list[dict[str, Any]]:
+    """Describe what ``{"output": "interval"}`` adds, where the model has intervals."""
+    learnt = model.bundle.intervals
+    if learnt is None:
+        return []
+    if learnt.reach:
+        return [{"name": "intervals", "datatype": "FP64", "shape": [-1, 2]}]
+    return [{"name": "sets", "datatype": "BYTES", "shape": [-1]}]
 
 
 def _input(column: BundleColumn) -> dict[str, Any]:
@@ -240,13 +251,18 @@ class OpenInference:
             body = await self._read_body(request, mount)
             asked = await self._read(body)
         except BadRequestError as error:
+            mount.counters.requests += 1
             mount.counters.error("bad_request")
             headers = {name.decode(): value.decode() for name, value in headers_of(error)}
             return JSONResponse({"error": str(error)}, error.status, headers)
         except BusyError:
+            mount.counters.requests += 1
             mount.counters.error("busy")
             headers = {"retry-after": str(RETRY_SECONDS)}
             return JSONResponse({"error": "too many bodies to unpack at once"}, 503, headers)
+        mount = self._found(request)  # anew: the champion may have been swapped while the body arrived
+        if isinstance(mount, Response):
+            return mount
         admitted = Admitted(request_id_of(request.scope["headers"]), _JSON)
         reply = await self._predictions.reply(f"/{mount.usecase}/invocations", admitted, asked.body)
         answer = msgspec.json.decode(reply.body)

@@ -74,12 +74,15 @@ def test_health_and_metadata(service: Running, made) -> None:
         "BYTES",
         "BYTES",
     )
+    assert {"name": "intervals", "datatype": "FP64", "shape": [-1, 2]} in described["outputs"]
     assert get("/v2/models/nobody")[0] == 404
     assert "nobody" not in get("/v2/models/nobody")[1]["error"]
 
 
 def test_what_is_wrong_is_said_as_the_protocol_says_it(service: Running, made) -> None:
-    body = asked(sample(made, 2))
+    said = httpx.get(f"{service.url}/metrics").text
+    before = sum(float(line.split()[-1]) for line in said.splitlines() if line.startswith("driftwheel_requests_total"))
+    body = asked(sample(made, 2)) | {"parameters": None}
     temp = next(each for each in body["inputs"] if each["name"] == "temp")
     temp["data"] = ["warm", 0.5]
     answer = service.ask(body, "/v2/models/rentals/infer")
@@ -88,6 +91,15 @@ def test_what_is_wrong_is_said_as_the_protocol_says_it(service: Running, made) -
     assert httpx.get(f"{service.url}/v2/models/rentals/infer").status_code == 405
     temp["data"] = ["x" * 3_000_000, 0.5]
     assert service.ask(body, "/v2/models/rentals/infer").status_code == 413
+    assert service.ask({"inputs": []}, "/v2/models/rentals/infer").status_code == 400
+    counted = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in httpx.get(f"{service.url}/metrics").text.splitlines()
+        if line.startswith(("driftwheel_requests_total", "driftwheel_errors_total"))
+    }
+    requests = counted['driftwheel_requests_total{usecase="rentals"}']
+    assert requests - before == 3  # what is refused was asked, too
+    assert counted['driftwheel_errors_total{kind="bad_request",usecase="rentals"}'] >= 3
 
 
 @pytest.mark.parametrize(

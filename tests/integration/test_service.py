@@ -521,7 +521,7 @@ def test_a_candidate_without_intervals_leaves_them_to_the_champion(service: Runn
     service.wait(lambda: service.ask({"dataframe_records": sample(made)}).json()["version"] == "8")
     answer = service.ask(asked)
     assert (answer.status_code, answer.json()["version"]) == (200, "1")
-    assert service.mount()["models"][digest]["failures"] >= 1
+    assert service.mount()["models"][digest]["failures"] == 0  # one would end its release
 
 
 def test_a_bundle_whose_golden_rows_were_all_erased_is_served(service: Running, made, tmp_path: Path) -> None:
