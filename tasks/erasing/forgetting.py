@@ -36,6 +36,7 @@ from tasks.stores.rewriting import purge, require_folder
 from tasks.stores.tombstones import FORGOTTEN, add_tombstone
 
 _RESTIC = "restic:"
+_PLATFORM = "platform.db"
 _DATABASES = {"MLflow's database": "mlflow.db", "Prefect's database": "prefect/prefect.db"}
 
 
@@ -145,8 +146,6 @@ def _memory(home: Path, digest: str) -> Path:
 
 def _remembered(home: Path, digest: str, parts: list[_Part]) -> list[_Part]:
     """Add what an earlier call looked for, whose rows are gone, and keep all of it until nothing is left."""
-    if not parts:
-        return parts
     path, first = _memory(home, digest), parts[0].theirs
     shared = frozenset[str]().union(*(part.theirs.shared for part in parts))
     words = frozenset[str]().union(*(part.theirs.words for part in parts)) - shared
@@ -181,8 +180,10 @@ def _begun(job: Job, found: Forgotten) -> Forgotten:
 
 
 def _parts(job: Job, person: Person) -> list[_Part]:
-    lakes = [job.lake, Lake(job.lake.root, job.name + REPLAY)]
-    return [_Part(lake, find_rows(lake, job.usecase.spec, person)) for lake in lakes if require_folder(lake).exists()]
+    """Return the use case, even where nothing was collected: what names them may lie elsewhere; and its replay."""
+    replay = Lake(job.lake.root, job.name + REPLAY)
+    lakes = [job.lake, replay] if require_folder(replay).exists() else [job.lake]
+    return [_Part(lake, find_rows(lake, job.usecase.spec, person)) for lake in lakes]
 
 
 def _bring_in(job: Job) -> list[str]:
@@ -255,9 +256,9 @@ def _strike(
     counts["texts of the platform database"] += strike_from_platform(job.database, words, names, dry_run=dry_run)
     for name, file in _DATABASES.items():
         counts[f"texts of {name}"] += strike_from_sqlite(home / file, words, dry_run=dry_run)
-    platform = home / "platform.db"
-    if not dry_run and platform.exists() and not clean_sqlite(platform):
-        swept.left.append(f"{platform}-wal: somebody reads what was there before; run this again")
+    for path in () if dry_run else (home / file for file in (*_DATABASES.values(), _PLATFORM)):
+        if path.exists() and not clean_sqlite(path):  # whatever was found now: an earlier call may have left its log
+            swept.left.append(f"{path}-wal: somebody reads what was there before; run this again")
     return counts, swept.left
 
 

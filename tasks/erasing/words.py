@@ -120,8 +120,8 @@ def strike_from_sqlite(path: Path, words: Words, *, dry_run: bool) -> int:
     Returns
     -------
     int
-        In how many places they stood, in columns that hold values. What is replaced is overwritten with zeros, also
-        in the database's log.
+        In how many places they stood, in columns that hold values. What is replaced is overwritten with zeros; call
+        `clean_sqlite` afterwards for the database's log.
     """
     if not path.exists():
         return 0
@@ -137,8 +137,6 @@ def strike_from_sqlite(path: Path, words: Words, *, dry_run: bool) -> int:
                         changed = f'update "{table}" set "{column}" = ? where rowid = ?'  # noqa: S608
                         database.execute(changed, (words.without(content), row))
         database.commit()
-    if found and not dry_run:
-        clean_sqlite(path)
     return found
 
 

@@ -22,7 +22,7 @@ from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
-from tasks.erasing import files, forgetting, retention, rows
+from tasks.erasing import files, forgetting, retention, rows, words
 from tasks.erasing.person import find_person
 from tasks.erasing.retention import keep_within
 from tasks.erasing.words import Words, strike_from_platform
@@ -158,9 +158,9 @@ def fill(folder: Path, home: Path) -> Lake:
 def naming(home: Path) -> list[str]:
     """Name the files that hold a byte of theirs."""
     close_engines()
-    words = [NAME, PHONE, "O&#x27;Planted", json.dumps(NAME)[1:-1], "Planted"]
+    names = [NAME, PHONE, "O&#x27;Planted", json.dumps(NAME)[1:-1], "Planted"]
     files = [path for path in sorted(home.rglob("*")) if path.is_file()]
-    return [str(path.relative_to(home)) for path in files if any(word.encode() in path.read_bytes() for word in words)]
+    return [str(path.relative_to(home)) for path in files if any(word.encode() in path.read_bytes() for word in names)]
 
 
 def others(lake: Lake, table: str = "raw") -> list[int]:
@@ -275,6 +275,50 @@ def test_the_log_of_a_database_that_is_open_elsewhere_names_nobody(folder: Path,
         assert naming(home) == []
 
 
+@pytest.mark.parametrize("file", ["prefect/prefect.db", "mlflow.db", "platform.db"])
+def test_a_log_that_somebody_reads_is_left_and_emptied_by_the_next_call(
+    file: str, filled: Path, tmp_path: Path, folder: Path, home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(filled, home, dirs_exist_ok=True)
+    monkeypatch.setattr(words, "_SECONDS", 0.05)
+    path, where = home / file, ("--where", f'customer = "{NAME}"', "--yes")
+    path.parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer, closing(sqlite3.connect(path)) as reader:
+        writer.execute("pragma journal_mode = wal")
+        writer.execute("create table log_of_runs (id integer primary key, message text)")
+        writer.execute("insert into log_of_runs (message) values (?)", (f"of {NAME}",))
+        reader.execute("begin")
+        reader.execute("select * from log_of_runs").fetchall()
+
+        done = call(*where)
+
+        assert done.exit_code == 3, done.output
+        assert f"{path}-wal: somebody reads what was there before" in " ".join(done.output.split())
+        assert Settings().platform().entries("orders", kind="forget")[-1].action == "unfinished"
+        reader.rollback()
+        done = call(*where)  # finds no text any more, and yet empties the log
+        assert done.exit_code == 0, done.output
+        assert NAME.encode() not in Path(f"{path}-wal").read_bytes()
+    assert Settings().platform().entries("orders", kind="forget")[-1].action == "forgotten"
+
+
+def test_where_nothing_was_collected_what_names_them_goes_too(home: Path, folder: Path, call: Call) -> None:
+    for place in ("reports/one.html", "journal/orders/one/feedback-1.bad"):
+        (home / place).parent.mkdir(parents=True)
+        (home / place).write_text(f"<td>{NAME}</td>")
+
+    done = call("--where", f'customer = "{NAME}"', "--yes")
+
+    assert done.exit_code == 3, done.output
+    assert not (home / "reports/one.html").exists()
+    assert "feedback-1.bad: remove it" in " ".join(done.output.split())
+    assert not (home / "lake" / "orders").exists()
+    (home / "journal/orders/one/feedback-1.bad").unlink()
+    assert call("--where", f'customer = "{NAME}"', "--yes").exit_code == 0
+    assert Settings().platform().entries("orders", kind="forget")[-1].action == "forgotten"
+    assert not list((home / "forgetting").iterdir())
+
+
 def test_a_second_call_looks_for_words_whose_rows_are_gone(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     served = Releases(home / "releases").desired("orders").champion.bundle
@@ -340,10 +384,10 @@ def test_training_sets_are_named_that_go_with_older_versions(
 
 
 def test_only_words_of_a_text_are_searched_for() -> None:
-    words = Words({*(f"ORD-{number:06d}" for number in range(3000)), "Zoë", "東京都"})
-    assert words.without("x ORD-000007, ORD-0000071 Zoë Zoëy") == "x (erased), ORD-0000071 (erased) Zoëy"
-    assert words.without("of 東京都.") == "of (erased)."
-    assert not words.within("ORD 000007 " * 3)
+    looked = Words({*(f"ORD-{number:06d}" for number in range(3000)), "Zoë", "東京都"})
+    assert looked.without("x ORD-000007, ORD-0000071 Zoë Zoëy") == "x (erased), ORD-0000071 (erased) Zoëy"
+    assert looked.without("of 東京都.") == "of (erased)."
+    assert not looked.within("ORD 000007 " * 3)
 
 
 class Killed(BaseException):
