@@ -166,6 +166,12 @@ def is_elsewhere(name: str, address: str) -> bool:
     return bool(inside) or protocol in _ELSEWHERE
 
 
+def is_here(address: str) -> bool:
+    """Whether an address without links is a path of this machine, with a protocol that says so or with none."""
+    protocol, separator, _ = address.partition("://")
+    return not separator or protocol in _HERE
+
+
 def local_path(address: str) -> str:
     """Return the path of a file of this machine, without its protocol, `~` filled in."""
     protocol, separator, path = address.partition("://")
@@ -327,7 +333,7 @@ def read_elsewhere(name: str, address: str, timeout: Duration, max_megabytes: in
     last = address.rpartition("::")[2]
 
     def read() -> bytes:
-        if "://" not in last or last.startswith(tuple(f"{here}://" for here in _HERE)):
+        if is_here(last):
             open_regular(local_path(last)).close()  # what is looked into lies here
         with fsspec.open(address, "rb", compression=_compression(address)) as file:
             return _read_whole(name, address, max_megabytes, file, given_up.is_set)

@@ -167,3 +167,20 @@ def test_a_table_that_is_damaged_holds_no_run_up(job: Job, tmp_path: Path, caplo
     assert not target.exists()
     report(client_of(str(target)), job, "deploy", "COMPLETE", str(target), run=RUN)  # which reads no table
     assert events(target)[0]["job"]["name"] == "rentals.deploy"
+
+
+@pytest.mark.parametrize(
+    ("path", "origin"),
+    [
+        ("rows.csv", Origin("file", "/case/rows.csv")),
+        ("file:///data/a.csv", Origin("file", "/data/a.csv")),
+        ("local://a.csv", Origin("file", "/case/a.csv")),
+        ("zip://jan.csv::/data/a.zip", Origin("file", "/data/a.zip")),
+        ("zip://jan.csv::file:///data/a.zip", Origin("file", "/data/a.zip")),
+        ("zip://jan.csv::https://ann:pass@host/a.zip?sig=ab", Origin("https://host", "/a.zip")),
+        ("s3://bucket/day/a.csv", Origin("s3://bucket", "day/a.csv")),
+    ],
+)
+def test_a_file_is_named_where_it_lies_whatever_its_address_looks_into(path: str, origin: Origin) -> None:
+    source = TypeAdapter(Annotated[Source, SOURCES]).validate_python({"kind": "file", "path": path})
+    assert source.origin(Path("/case")) == origin

@@ -15,7 +15,15 @@ from expectations.data import Origin, SourceContext
 from expectations.durations import Duration
 from expectations.errors import SourceError
 from expectations.fields import PositiveSpan
-from tasks.collection.addresses import is_elsewhere, local_path, locate_files, origin_of, read_elsewhere, read_here
+from tasks.collection.addresses import (
+    is_elsewhere,
+    is_here,
+    local_path,
+    locate_files,
+    origin_of,
+    read_elsewhere,
+    read_here,
+)
 from tasks.collection.sources.tables import TableFiles
 
 _SETTLED = 2.0
@@ -67,9 +75,8 @@ class FileSource(TableFiles):
 
     def origin(self, folder: Path) -> Origin:
         """Return its path, or the store elsewhere and the path there."""
-        if "://" not in self.path:
-            return Origin("file", str(folder / Path(self.path).expanduser()))
-        return origin_of(self.path)
+        last = self.path.rpartition("::")[2] if "://" in self.path else self.path  # of an archive, where that lies
+        return Origin("file", str(folder / local_path(last))) if is_here(last) else origin_of(last)
 
     def mark(self, address: str) -> str:
         """Return size and time of a file of this machine that has stood for a while: a newer one may change unseen."""
