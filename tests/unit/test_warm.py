@@ -11,11 +11,9 @@ import pytest
 
 from expectations.errors import UseCaseError
 from expectations.loading import LoadedUseCase, load_use_case
-from tasks.stores.lake import Version
 from tasks.training import warm
-from tasks.training.judging import judge, refit
+from tasks.training.judging import judge
 from tasks.training.learning import Trained, learn
-from tasks.training.packing import pack
 from tasks.training.warm import _hindrance
 from tests.conftest import needs_torch
 from tests.unit.test_calibration import CLASSIFIER
@@ -50,22 +48,7 @@ def test_the_champion_goes_on_with_what_is_new(
     assert start.measured["warm_rmse"] <= start.measured["cold_rmse"]
     assert judged.trained.program == champion.program
     assert "warm start: rmse warm" in judged.judgement.rationale
-    again = refit(frame, spec, judged)
-    digest = pack(
-        tmp_path / "warm",
-        usecase,
-        frame,
-        frame,
-        judged,
-        again,
-        data=Version("clean", 1, len(frame)),
-        data_hash="h",
-        commit="c",
-        parent=champion.digest,
-        name=usecase.name,
-    )
-    bundle = type(champion).load(tmp_path / "warm")
-    assert bundle.digest == digest
+    bundle, *_ = released(usecase, frame, tmp_path / "warm", judged)
     assert bundle.recipe == judged.trained.recipe  # what learns as much from the start, as trials do
     new = frame.tail(500)
     errors = [float(np.abs(each.predict(new) - new["bikers"].to_numpy()).mean()) for each in (champion, bundle)]
