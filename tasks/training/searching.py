@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import ValidationError
+
 from expectations.errors import TrainingError
 from expectations.families import Family, Report
 from expectations.searching import Range, Ranges, Search, changed
@@ -25,6 +27,8 @@ _STARTUP, _WARMUP_STEPS = 5, 3
 
 _REFUSED = "refused"
 """Told of a trial that failed by what it drew; of one that was killed it is not."""
+_SECONDS = "seconds"
+"""Told of every trial that came to an end: how long it took by the clock of the search."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def search(
     try_one: Callable[[Family, Report], float],
     *,
     greater_is_better: bool,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Family, list[Attempt]]:
     """Return the best of the candidates that were drawn, and all that were tried.
 
@@ -71,6 +76,8 @@ def search(
         Of the search: the same for the same rows, candidate and rules.
     try_one : callable
         Learns a candidate, reports as it learns, and returns its score.
+    clock : callable
+        What the time of trials is measured by, in seconds.
 
     Raises
     ------
@@ -85,25 +92,26 @@ def search(
         study.tell(left.number, state=optuna.trial.TrialState.FAIL)  # whoever ran it is dead
     ranges, sign = rules.ranges[candidate.family], -1.0 if greater_is_better else 1.0
     while _goes_on(study, rules):
-        number = len(_ended(study))
+        number, began = len(_ended(study)), clock()
         study.sampler = _sampler(rules, seed + number)
         trial = study.ask()
-        drawn = changed(candidate, _draw(trial, ranges))
+        values = _draw(trial, ranges)
         doing(f"trial {number + 1}{f' of {rules.trials}' if rules.trials else ''} of {candidate.family}")
+        value, state = math.nan, optuna.trial.TrialState.FAIL
         try:
+            drawn = _together(candidate, values)
             value = sign * try_one(drawn, _pruning(trial, drawn) if rules.prune else _silent)
         except optuna.TrialPruned:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            state = optuna.trial.TrialState.PRUNED
         except TrainingError as error:  # what was drawn cannot be learnt: the next one may
             doing(str(error))
+        finite = math.isfinite(value)
+        if finite:
+            state = optuna.trial.TrialState.COMPLETE
+        trial.set_user_attr(_SECONDS, clock() - began)
+        if state == optuna.trial.TrialState.FAIL:
             trial.set_user_attr(_REFUSED, value=True)
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            finite = math.isfinite(value)
-            if not finite:
-                trial.set_user_attr(_REFUSED, value=True)
-            state = optuna.trial.TrialState.COMPLETE if finite else optuna.trial.TrialState.FAIL
-            study.tell(trial, value if finite else None, state=state)
+        study.tell(trial, value if finite else None, state=state)
     attempts = [_attempt(each, candidate.family, sign) for each in study.get_trials(deepcopy=False)]
     complete = [each for each in attempts if each.state == "complete"]
     if not complete:
@@ -167,8 +175,34 @@ def _goes_on(study: optuna.Study, rules: Search) -> bool:
     known = _ended(study)
     if rules.trials is not None and len(known) >= rules.trials:
         return False
-    spent = sum(each.duration.total_seconds() for each in known if each.duration is not None)
-    return rules.time is None or spent < rules.time.approximate_seconds
+    return rules.time is None or sum(map(_seconds, known)) < rules.time.approximate_seconds
+
+
+def _seconds(trial: optuna.trial.FrozenTrial) -> float:
+    """Return how long a trial took; one of a search that noted no time of its own, by Optuna's."""
+    noted: float | None = trial.user_attrs.get(_SECONDS)
+    if noted is not None:
+        return noted
+    return trial.duration.total_seconds() if trial.duration else 0.0
+
+
+def _together(candidate: Family, values: Mapping[str, object]) -> Family:
+    """Return a candidate with what was drawn.
+
+    Raises
+    ------
+    TrainingError
+        If it can have each of these values, but not all of them.
+    """
+    try:
+        made: Family = changed(candidate, values)
+    except ValidationError as error:
+        raise TrainingError(
+            f"values that {candidate.family} can have together",
+            f"{', '.join(f'{field} {value!r}' for field, value in values.items())}: {error.errors()[0]['msg']}",
+            "Narrow `model.search.ranges` if too many trials are spent so",
+        ) from error
+    return made
 
 
 def _draw(trial: optuna.Trial, ranges: Ranges) -> dict[str, object]:
@@ -212,5 +246,5 @@ def _attempt(trial: Any, family: str, sign: float) -> Attempt:  # noqa: ANN401 -
         values,
         sign * trial.value if trial.state.name == "COMPLETE" else math.nan,
         trial.datetime_start.timestamp() if trial.datetime_start else time.time(),
-        trial.duration.total_seconds() if trial.duration else 0.0,
+        _seconds(trial),
     )

@@ -11,8 +11,9 @@ import pytest
 from expectations.errors import TrainingError, UseCaseError
 from expectations.families import Family, Report
 from expectations.loading import load_use_case
-from expectations.searching import Search
+from expectations.searching import Search, impossible
 from tasks.modelling.boosted_trees import LightGBM
+from tasks.modelling.torch_mlp import TorchMLP
 from tasks.stores.unfinished import keeping
 from tasks.training.learning import learn
 from tasks.training.searching import Attempt, search
@@ -123,7 +124,28 @@ def test_a_search_is_another_where_seed_threshold_or_weights_are(
 
 
 def test_time_ends_it_too() -> None:
-    assert len(run(rules(trials=None, time="1s", prune=False), lambda *_: __import__("time").sleep(0.3) or 1.0)[1]) == 4
+    now = [0.0]
+
+    def slow(*_: object) -> float:
+        now[0] += 0.3
+        return 1.0
+
+    asked = rules(trials=None, time="1s", prune=False)
+    attempts = search(BEGIN, asked, 3, "a search", slow, greater_is_better=False, clock=lambda: now[0])[1]
+    assert len(attempts) == 4
+    assert [each.seconds for each in attempts] == pytest.approx([0.3] * 4)
+
+
+def test_values_that_cannot_be_had_together_cost_a_trial_and_not_the_training() -> None:
+    begin = TorchMLP(family="torch.mlp", optimizer="sgd")
+    ranges = {"optimizer": ("adam", "sgd"), "momentum": {"low": 0.1, "high": 0.9}}
+    asked = Search.model_validate({"ranges": {"torch.mlp": ranges}, "trials": 12, "sampler": "random"})
+    assert impossible(begin, asked.ranges["torch.mlp"], "regression") == {}
+    best, attempts = search(begin, asked, 3, "a search", lambda *_: 1.0, greater_is_better=False)
+    assert isinstance(best, TorchMLP)
+    assert best.optimizer == "sgd"
+    assert len(attempts) == 12
+    assert {(each.values["optimizer"], each.state) for each in attempts} == {("adam", "failed"), ("sgd", "complete")}
 
 
 def test_where_nothing_could_be_learnt_it_says_so() -> None:
