@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-EVERY_SECONDS = 2.0
+from expectations.errors import UnreachableError
+from tasks.stores.progress import doing
+
+EVERY_SECONDS, _MAX_SECONDS = 2.0, 300.0
 
 
 class Point(NamedTuple):
@@ -24,6 +27,9 @@ class Point(NamedTuple):
 class Curves:
     """Collects points, and sends them every two seconds.
 
+    Those that cannot be sent are kept, and go with the next: what is shown while a candidate learns does not end its
+    learning. After each failure it waits twice as long as before, five minutes at most.
+
     Parameters
     ----------
     send : callable
@@ -32,6 +38,7 @@ class Curves:
 
     def __init__(self, send: Callable[[Sequence[Point]], None]) -> None:
         self._send, self._points, self._sent = send, list[Point](), time.monotonic()
+        self._wait = EVERY_SECONDS
         self.names: set[str] = set()
 
     def add(self, name: str, step: int, values: Mapping[str, float]) -> None:
@@ -39,14 +46,27 @@ class Curves:
         self.names |= {f"{name}_{key}" for key in values}
         now = time.time()
         self._points += [Point(f"{name}_{k}", float(v), step, now) for k, v in values.items() if math.isfinite(v)]
-        if time.monotonic() - self._sent >= EVERY_SECONDS:
+        if time.monotonic() - self._sent < self._wait:
+            return
+        try:
             self.flush()
+            self._wait = EVERY_SECONDS
+        except UnreachableError as error:
+            doing(str(error))
+            self._wait = min(2 * self._wait, _MAX_SECONDS)
+        self._sent = time.monotonic()
 
     def flush(self) -> None:
-        """Send what has not been sent."""
-        points, self._points, self._sent = self._points, [], time.monotonic()
-        if points:
-            self._send(points)
+        """Send what has not been sent.
+
+        Raises
+        ------
+        UnreachableError
+            If it cannot be; it is kept.
+        """
+        if self._points:
+            self._send(self._points)
+            self._points = []
 
 
 _curves: ContextVar[Curves | None] = ContextVar("_curves", default=None)
@@ -54,7 +74,13 @@ _curves: ContextVar[Curves | None] = ContextVar("_curves", default=None)
 
 @contextmanager
 def sending(curves: Curves) -> Iterator[None]:
-    """Send the curves of candidates that learn in this block; the last of them at its end, if it ends well."""
+    """Send the curves of candidates that learn in this block; the last of them at its end, if it ends well.
+
+    Raises
+    ------
+    UnreachableError
+        If the last of them cannot be sent.
+    """
     token = _curves.set(curves)
     try:
         yield
