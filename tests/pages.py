@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Engine, event
 
 from infra.settings import Settings
 from tasks.stores.findings import Found
@@ -14,6 +18,21 @@ from tasks.stores.releases import Releases, Served
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>&\"'é价 " + "w" * 400
+
+
+@contextmanager
+def statements() -> Iterator[list[tuple[str, Any]]]:
+    """Note what databases are asked, with its parameters."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
 
 
 def window(day: int, **changes: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from flows.page.measured import Glimpse
 from flows.page.states import Tone
 from tasks.deciding.gaps import ROLLBACK_WINDOWS
-from tasks.stores.glances import Glances, Line
+from tasks.stores.glances import Glances, Line, Stint
 
 _VERSIONS, _DECISIONS = 12, 100
 _SURE = 2.0
@@ -65,15 +65,19 @@ def read_versions(
     if turns:
         began = glances.lines(connection, name, _DECISIONS, kinds=("decision",), actions=("retrain",), turns=turns)
     decided = {line.turn: line for line in reversed(began)}
+    ends = [None, *(line.as_of for line, _ in deployed)]
+    stints = [
+        Stint(str(evidence.get("bundle", "")), line.as_of, until)
+        for (line, evidence), until in zip(deployed[:_VERSIONS], ends, strict=False)
+    ]
+    tried = glances.trials_of(connection, name, stints, ROLLBACK_WINDOWS)
     found = []
-    for place, (line, evidence) in enumerate(deployed[:_VERSIONS]):
-        bundle, first = str(evidence.get("bundle", "")), place == len(deployed) - 1
+    for place, ((line, evidence), (bundle, _, until), trials) in enumerate(zip(deployed, stints, tried, strict=False)):
+        first = place == len(deployed) - 1
         decision = decided.get(line.turn) if line.turn else None
-        until = deployed[place - 1][0].as_of if place else None
         own = [each for each in windows if each.champion == bundle and _within(each, line.as_of, until)]
         known = [each.known(metric) for each in own] if metric else []
         values = [each.value for each in known if each is not None and each.value is not None]
-        trials = glances.trials_of(connection, name, bundle, ROLLBACK_WINDOWS) if bundle else []
         back = [each for _, each in trials if each.get("back") is not None]
         worth, tone = worth_of(back, first=first)
         found.append(

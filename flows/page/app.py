@@ -28,7 +28,7 @@ from flows.page.rendering import HEADERS, HERE
 from flows.page.shown import Distributions
 from flows.page.states import SEVERITY_TONES
 from flows.page.versions import version_of
-from flows.page.views import MAX_WINDOWS, Live, by_column, read_live, read_view
+from flows.page.views import MAX_WINDOWS, Live, by_column, read_live, read_view, read_windows
 from flows.page.walked import read_walked
 from flows.page.words import now
 from infra.settings import Settings
@@ -156,8 +156,8 @@ class Page(Asking):
         """Show how a column was distributed in training and in a window."""
         name, column = request.path_params["name"], request.query_params.get("column", "")
         answers = await self.servers.answers()
-        view = await asyncio.to_thread(read_view, self.use_cases, self.database, name, now())
-        windows = [each for each in (view.windows if view else ()) if any(one.column == column for one in each.drift)]
+        shown = await asyncio.to_thread(read_windows, self.use_cases, self.database, name)
+        windows = [each for each in shown if any(one.column == column for one in each.drift)]
         if not windows:
             raise HTTPException(404, "No window that is shown knows such a column of it.")
         asked = request.query_params.get("window", "")

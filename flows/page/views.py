@@ -168,6 +168,15 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
     )
 
 
+def read_windows(use_cases: UseCases, database: Database, name: str) -> list[Measured]:
+    """Return the windows that the page of a use case shows, oldest first, and read nothing else of it."""
+    if name not in use_cases.names(database.use_cases()):
+        return []
+    glances = Glances(database.url)
+    with glances.reading() as connection:
+        return decode(glances.newest_contents(connection, name, WINDOWS))
+
+
 def _mark(line: Line) -> Mark:
     return Mark(line.number, line.as_of, line.action, line.summary, MARK_TONES.get(line.action, "none"))
 

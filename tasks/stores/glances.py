@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
+from sqlalchemy import (
+    BindParameter,
+    CompoundSelect,
+    Connection,
+    Select,
+    String,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
 
 from tasks.stores import tables
 from tasks.stores.ledger import TRIAL, trials_named
@@ -60,6 +71,14 @@ class Working:
         return self.state in OPEN
 
 
+class Stint(NamedTuple):
+    """While a bundle answered: after `since`, up to `until` where that is over."""
+
+    bundle: str
+    since: datetime
+    until: datetime | None
+
+
 _USECASE: BindParameter[str] = bindparam("usecase")
 _LAST: BindParameter[int] = bindparam("last")
 _CONTENTS = (
@@ -83,6 +102,24 @@ _TURN = (tables.turns.c.usecase, tables.turns.c.id, tables.turns.c.cause, tables
 def _lines(*names: str) -> Select[Any]:
     """Return the statement that asks for entries by some filters."""
     return _LINES.where(*(_FILTERS[name] for name in names))
+
+
+@cache
+def _trials(*over: bool) -> CompoundSelect[Any]:
+    """Return the statement that asks for the first trials of stints, which are over or not."""
+    ledger, parts = tables.ledger, []
+    for place, ended in enumerate(over):
+        named: BindParameter[str] = bindparam(f"named{place}", type_=String)
+        query = (
+            select(literal_column(str(place)).label("stint"), *_LISTED, ledger.c.evidence)
+            .where(ledger.c.usecase == _USECASE, ledger.c.kind == TRIAL)
+            .where(func.substr(ledger.c.entry, 1, func.length(named)) == named)
+            .where(ledger.c.as_of > bindparam(f"since{place}"))
+        )
+        if ended:
+            query = query.where(ledger.c.as_of <= bindparam(f"until{place}"))
+        parts.append(select(query.order_by(ledger.c.id).limit(_LAST).subquery()))
+    return union_all(*parts)
 
 
 class Glances(Transactions):
@@ -141,19 +178,30 @@ class Glances(Transactions):
         return [(Line(*row[:-1]), json.loads(row.evidence)) for row in connection.execute(query)]
 
     def trials_of(
-        self, connection: Connection, usecase: str, bundle: str, first: int
-    ) -> list[tuple[Line, dict[str, Any]]]:
-        """Return the first trials of a bundle with their evidence, oldest first."""
-        ledger, named = tables.ledger, trials_named(usecase, bundle)
-        query = (
-            select(*_LISTED, ledger.c.evidence)
-            .where(
-                ledger.c.usecase == usecase, ledger.c.kind == TRIAL, ledger.c.entry.startswith(named, autoescape=True)
-            )
-            .order_by(ledger.c.id)
-            .limit(first)
-        )
-        return [(Line(*row[:-1]), json.loads(row.evidence)) for row in connection.execute(query)]
+        self, connection: Connection, usecase: str, stints: Sequence[Stint], first: int
+    ) -> list[list[tuple[Line, dict[str, Any]]]]:
+        """Return of each stint the first trials with their evidence, oldest first, by one statement.
+
+        A trial of the very instant at which a stint ends is of it, not of the next: what was decided by it came after.
+
+        Parameters
+        ----------
+        stints : sequence of Stint
+            Which bundles, each while it answered: one that was rolled back to has several.
+        first : int
+            Trials of each stint that are wanted at most.
+        """
+        found: list[list[tuple[Line, dict[str, Any]]]] = [[] for _ in stints]
+        if not stints:
+            return found
+        asked: dict[str, Any] = {"usecase": usecase, "last": first}
+        for place, each in enumerate(stints):
+            asked |= {f"named{place}": trials_named(usecase, each.bundle), f"since{place}": each.since}
+            asked |= {} if each.until is None else {f"until{place}": each.until}
+        rows = connection.execute(_trials(*(each.until is not None for each in stints)), asked)
+        for stint, *line, evidence in sorted(rows, key=lambda row: row.id):
+            found[stint].append((Line(*line), json.loads(evidence)))
+        return found
 
     def turns_of(self, connection: Connection, usecase: str | None = None) -> dict[str, Working]:
         """Return of each use case, or of one, the open turn; where none is open, the last by its instant."""

@@ -17,7 +17,7 @@ from flows.page.views import read_view
 from flows.page.walked import read_walked
 from infra.settings import Settings
 from tasks.stores.ledger import Entry
-from tests.pages import START, Home, find, window
+from tests.pages import START, Home, find, statements, window
 
 LATER = START + timedelta(days=20)
 
@@ -115,6 +115,42 @@ def test_what_a_release_was_worth_and_why_it_came_is_told_however_much_came_sinc
 
     assert second.worth.startswith("yes: the version before would have lost 22.1 % more")
     assert second.came == "it rots"
+
+
+def test_a_version_that_was_rolled_back_to_is_judged_anew_by_the_trials_since(
+    home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name, "1", day=0)
+    home.promote(name, "2", day=3)
+    home.write(name, "deploy", "rolled back", "back to 1", day=5, version="1", bundle="1" * 64)
+    told = {"back_variance": 0.0001, "back_rows": 100}
+    home.tried(name, "2" * 64, 5, back=0.3, **told)  # by which the rollback was decided, as of the same instant
+    home.tried(name, "1" * 64, 6, back=-0.3, **told)
+
+    again, second, first = versions(home, name)
+
+    assert (again.version, first.version) == ("1", "1")
+    assert again.worth.startswith("yes: the version before would have lost 35.0 % more")
+    assert second.worth.startswith("no: the version before would have lost 25.9 % less")
+    assert (first.came, first.worth) == ("the first one", "nothing answered before")
+
+
+def test_as_many_statements_are_asked_of_one_version_as_of_twelve(
+    home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name, "1")
+    versions(home, name)  # what is asked once only
+    with statements() as one:
+        assert len(versions(home, name)) == 1
+    for day in range(1, 14):
+        home.write(name, "deploy", "promoted", "another", day, version=str(day), bundle=f"{day:064}")
+        home.tried(name, f"{day:064}", day + 1, back=-0.3, back_variance=0.0001, back_rows=100 * day)
+    with statements() as many:
+        found = versions(home, name)
+    assert [each.worth.split(" on ")[1].split()[0] for each in found] == [f"{100 * day:,}" for day in range(13, 1, -1)]
+    assert len(many) == len(one)
 
 
 # --- a replay ---------------------------------------------------------------------------------------------------------

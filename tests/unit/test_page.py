@@ -19,7 +19,6 @@ import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event
 
 from flows.asking import acknowledge
 from flows.page import charts
@@ -44,7 +43,7 @@ from tasks.stores.model_words import MODEL_PAGES
 from tasks.stores.presences import Process
 from tasks.stores.releases import CandidateState, Served
 from tests.fronts import always, front, serving
-from tests.pages import HOSTILE, START, Home, find, window
+from tests.pages import HOSTILE, START, Home, find, statements, window
 
 
 class Client:
@@ -295,16 +294,8 @@ def test_what_is_asked_for_again_is_the_same_part_and_reads_no_evidence(
     home.measure(name, *(window(day) for day in range(40)))
     home.write(name, "decision", "retrain", "it is worth it", 20, window={})
     whole = page.get(f"/usecases/{name}").text
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        asked.append((statement, parameters))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with statements() as asked:
         part = page.get(f"/usecases/{name}/live").text
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
     assert part.strip() in whole
     assert not any("ledger.evidence" in statement for statement, _ in asked)
     (read,) = [parameters for statement, parameters in asked if "measurements.content" in statement]
@@ -668,6 +659,10 @@ def test_a_column_is_shown_or_it_is_said_why_not(page: Client, home: Home) -> No
     assert "Both distributions cannot be shown" in shown.text
     assert page.get("/usecases/flights-replay/drift?column=no").status_code == 404
     assert page.get("/usecases/nobody/drift?column=temp").status_code == 404
+    with statements() as asked:
+        page.get("/usecases/flights-replay/drift?column=temp")
+    assert not any("FROM ledger" in statement for statement, _ in asked)  # the newest windows alone are read
+    assert sum(statement.startswith("SELECT") for statement, _ in asked) == 2
 
 
 @pytest.mark.parametrize("name", ["..%2fflights-replay", "flights-replay", "%2e%2e"])
