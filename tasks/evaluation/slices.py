@@ -80,7 +80,7 @@ def learn_cuts(frame: pl.DataFrame, columns: Sequence[str]) -> dict[str, list[An
             bounds = np.unique(np.quantile(values.drop_nans().to_numpy(), np.arange(1, _RANGES) / _RANGES))
             found[name] = [float(each) for each in bounds]
         else:
-            texts = _texts(values)
+            texts = _texts(values).drop_nulls()
             found[name] = (
                 texts.value_counts(sort=True)
                 .sort("count", texts.name, descending=[True, False])[texts.name][:_VALUES]
@@ -90,7 +90,11 @@ def learn_cuts(frame: pl.DataFrame, columns: Sequence[str]) -> dict[str, list[An
 
 
 def parts_of(values: pl.Series, cuts: Sequence[Any]) -> Iterator[tuple[str, Mask]]:
-    """Yield the parts of rows by a column, in words and as a mask."""
+    """Yield the parts of rows by a column, in words and as a mask: each row is in one, whatever its value.
+
+    Cuts that were kept before whole numbers were written alike (`1.0` of a column with fractions) have their words
+    still, and hold the same values.
+    """
     name = values.name
     if cuts and not isinstance(cuts[0], str):
         numbers = values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
@@ -100,10 +104,12 @@ def parts_of(values: pl.Series, cuts: Sequence[Any]) -> Iterator[tuple[str, Mask
             yield words, (place == at) & ~np.isnan(numbers)
         missing = np.isnan(numbers)
     else:
-        texts, missing = _texts(values), values.is_null().to_numpy()
-        for value in cuts:
-            yield f"{name} = {value}", (texts == value).fill_null(value=False).to_numpy()
-        yield f"{name} any other", ~texts.is_in(list(cuts)).fill_null(value=True).to_numpy()
+        texts = _texts(values)
+        missing = texts.is_null().to_numpy()
+        held = [value.removesuffix(".0") for value in cuts] if values.dtype.is_numeric() else list(cuts)
+        for value, text in zip(cuts, held, strict=True):
+            yield f"{name} = {value}", (texts == text).fill_null(value=False).to_numpy()
+        yield f"{name} any other", ~texts.is_in(held).fill_null(value=True).to_numpy()
     if missing.any():
         yield f"{name} missing", missing
 
@@ -154,16 +160,15 @@ def find_slices(frame: pl.DataFrame, loss: Array, drawn: Resamples) -> list[Foun
     if drawn.n_blocks < 4 or not np.isfinite(loss).all() or frame.width == 0:
         return []
     first = drawn.blocks % 2 == 0
-    single = [(words, mask) for words, mask in _conditions(frame) if _score(loss, mask, first) > 0]
-    single.sort(key=lambda each: -_score(loss, each[1], first))
+    scored = ((_score(loss, mask, first), column, words, mask) for column, words, mask in _conditions(frame))
+    single = sorted((each for each in scored if each[0] > 0), key=lambda each: -each[0])
     pairs = [
-        (f"{one} and {other}", a & b)
-        for (one, a), (other, b) in combinations(single[:_PAIRED], 2)
-        if one.split(" ")[0] != other.split(" ")[0]
+        (_score(loss, a & b, first), f"{one} and {other}", a & b)
+        for (_, of_one, one, a), (_, of_other, other, b) in combinations(single[:_PAIRED], 2)
+        if of_one != of_other
     ]
-    ranked = sorted(
-        ((_score(loss, mask, first), words, mask) for words, mask in (*single, *pairs)), key=lambda e: -e[0]
-    )
+    alone = ((score, words, mask) for score, _, words, mask in single)
+    ranked = sorted((*alone, *pairs), key=lambda each: -each[0])
     chosen: list[tuple[str, Mask]] = []
     for score, words, mask in ranked:
         if len(chosen) == _FOUND or score <= 0:
@@ -196,17 +201,18 @@ def _score(loss: Array, mask: Mask, among: Mask) -> float:
     return float((inside.mean() - outside.mean()) / np.sqrt(noise)) if noise > 0 else 0.0
 
 
-def _conditions(frame: pl.DataFrame) -> Iterator[tuple[str, Mask]]:
+def _conditions(frame: pl.DataFrame) -> Iterator[tuple[str, str, Mask]]:
+    """Yield conditions on a column: which, in words, and the rows that meet it."""
     for name, bounds in learn_cuts(frame, frame.columns).items():
         if not bounds:
             continue
-        parts = list(parts_of(frame[name], bounds))
-        yield from parts
+        for words, mask in parts_of(frame[name], bounds):
+            yield name, words, mask
         if not isinstance(bounds[0], str):  # beside ranges what lies above or below a bound
             numbers = frame[name].cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
             for bound in bounds[1:-1]:
-                yield f"{name} < {bound:g}", numbers < bound
-                yield f"{name} >= {bound:g}", numbers >= bound
+                yield name, f"{name} < {bound:g}", numbers < bound
+                yield name, f"{name} >= {bound:g}", numbers >= bound
 
 
 def _is_ranged(values: pl.Series) -> bool:
@@ -214,9 +220,10 @@ def _is_ranged(values: pl.Series) -> bool:
 
 
 def _texts(values: pl.Series) -> pl.Series:
-    """Return values as texts; whole numbers are written alike, whatever holds them."""
-    if values.dtype.is_float():
-        whole = values.cast(pl.Int64, strict=False)
-        if (whole.cast(pl.Float64) == values).all():
-            values = whole
-    return values.cast(pl.String, strict=False)
+    """Return values as texts, null where there is none; a whole number is written alike, whatever is beside it."""
+    if not values.dtype.is_float():
+        return values.cast(pl.String, strict=False)
+    values = values.fill_nan(None)
+    whole = values.cast(pl.Int64, strict=False)
+    same = (whole.cast(pl.Float64) == values).fill_null(value=False)
+    return whole.cast(pl.String).zip_with(same, values.cast(pl.String))

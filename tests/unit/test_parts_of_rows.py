@@ -109,6 +109,32 @@ def test_slices_part_all_rows_once_and_keep_their_bounds() -> None:
     assert words == {"t = a", "t = b", "t any other", "t missing"}
 
 
+def test_a_whole_number_is_the_same_slice_whatever_is_beside_it_and_nan_is_missing() -> None:
+    learnt = learn_cuts(pl.DataFrame({"x": [1.0, 1.0, 1.5, math.nan]}), ["x"])
+    assert learnt == {"x": ["1", "1.5"]}
+    for cuts, values in (
+        (learnt["x"], [1.0, 2.0, math.nan, None]),
+        (learnt["x"], [1.0, 1.5, math.nan, 1e300]),
+        (["1.0", "1.5"], [1.0, 2.0, math.nan, math.inf]),  # as bundles of before hold them
+        (["1.0", "1.5"], [1, 2, None]),
+    ):
+        parts = dict(parts_of(pl.Series("x", values), cuts))
+        assert np.array_equal(np.sum(list(parts.values()), axis=0), np.ones(len(values)))
+        assert parts[f"x = {cuts[0]}"].tolist() == [value == 1 for value in values]
+        assert parts["x missing"].tolist() == [value is None or math.isnan(value) for value in values]
+    assert not dict(parts_of(pl.Series("x", ["1"]), ["1.0"]))["x = 1.0"].any()  # texts are what they are
+
+
+def test_a_pair_of_conditions_is_of_two_columns_however_they_are_called() -> None:
+    frame = pl.DataFrame(
+        {"dep hour": RANDOM.integers(0, 24, 4000).astype(float), "dep place": RANDOM.choice(list("abcdef"), 4000)}
+    )
+    planted = (frame["dep place"] == "c").to_numpy() & (frame["dep hour"] >= 18).to_numpy()
+    worst = find_slices(frame, RANDOM.exponential(1, 4000) + np.where(planted, 2.0, 0.0), Resamples(BLOCKS))[0]
+    assert "dep place = c" in worst.words
+    assert "dep hour" in worst.words
+
+
 def test_a_slice_has_its_own_metric_with_wider_bounds_for_many_and_none_where_it_is_small() -> None:
     texts = np.where(np.arange(4000) % 4 == 0, "far", "near").astype(object)
     texts[:20] = "rare"
