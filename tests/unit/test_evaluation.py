@@ -10,6 +10,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from expectations.gates import Interval
+from expectations.slots import PROBLEMS
 from expectations.usecase import metrics_of
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.gates import AbsoluteGate, ComparisonGate, passed
@@ -94,6 +95,14 @@ def test_a_weighted_resample_is_the_metric_of_the_repeated_rows(metric: str) -> 
     repeated = np.concatenate([np.flatnonzero(blocks == b) for b in range(10) for _ in range(int(weights[0, b]))])
     by_weight = resampled(metric, rows, blocks, 10, weights)[0]
     assert by_weight == pytest.approx(score(metric, Scored(LABEL[repeated], CHANCE[repeated])), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"), [(task, metric) for task in sorted(PROBLEMS.names()) for metric in metrics_of(task)]
+)
+def test_without_rows_a_metric_is_no_number(task: str, metric: str) -> None:
+    width = (0, 3) if task == "multiclass_classification" else (0,)
+    assert math.isnan(score(metric, Scored(np.empty(0), np.empty(width))))
 
 
 def test_one_class_has_no_area_under_roc() -> None:

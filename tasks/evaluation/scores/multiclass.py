@@ -156,4 +156,6 @@ class RocAucOvr(_OfClasses):
             area.prepare(Scored((rows.label == at).astype(np.float64), chances[:, at]), blocks, n_blocks)
             for at in np.unique(rows.label).astype(np.int64)
         ]
+        if not each:  # without rows there are no classes
+            return lambda weights: np.full(len(weights), np.nan)
         return lambda weights: _mean(np.column_stack([one(weights) for one in each]))

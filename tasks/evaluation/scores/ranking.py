@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from expectations.metrics import Array, Blocks, OfKnownRows, Prepared, Scored, ratio, sums
+
+
+def _ends_of_ties(ranked: Array) -> npt.NDArray[np.intp]:
+    """Return the place of the last of each run of equal scores; none without rows."""
+    return np.flatnonzero(np.append(np.diff(ranked) != 0, len(ranked) > 0))
 
 
 class RocAuc(OfKnownRows):
@@ -49,15 +55,16 @@ class AveragePrecision(OfKnownRows):
         del n_blocks
         order = np.argsort(-rows.prediction, kind="stable")
         label, block = rows.label[order], blocks[order]
-        last = np.append(np.flatnonzero(np.diff(rows.prediction[order])), len(label) - 1)
+        last = _ends_of_ties(rows.prediction[order])
 
         def resampled(weights: Array) -> Array:
-            out = np.empty(len(weights))
+            out = np.full(len(weights), np.nan)
             for index, weight in enumerate(weights):
                 row_weight = weight[block]
                 hits = np.cumsum(row_weight * label)[last]
                 precision = ratio(hits, np.cumsum(row_weight)[last])
-                out[index] = np.nansum(np.diff(hits, prepend=0.0) * precision) / hits[-1] if hits[-1] else np.nan
+                if len(last) and hits[-1]:
+                    out[index] = np.nansum(np.diff(hits, prepend=0.0) * precision) / hits[-1]
             return out
 
         return resampled
@@ -78,7 +85,7 @@ class KolmogorovSmirnov(OfKnownRows):
         del n_blocks
         order = np.argsort(-rows.prediction, kind="stable")
         positive, block = rows.label[order] == 1, blocks[order]
-        last = np.append(np.flatnonzero(np.diff(rows.prediction[order])), len(positive) - 1)
+        last = _ends_of_ties(rows.prediction[order])
 
         def resampled(weights: Array) -> Array:
             out = np.full(len(weights), np.nan)
