@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, inspect
+from sqlalchemy.engine.interfaces import ReflectedIndex
 
 from expectations.errors import DatabaseError
 from tasks.stores import engines, migrations, tables
@@ -34,12 +35,20 @@ def schema(database: Database) -> dict[str, object]:
         return {
             name: (
                 [(each["name"], str(each["type"]), each["nullable"]) for each in found.get_columns(name)],
-                sorted((each["name"], each["unique"], tuple(each["column_names"])) for each in found.get_indexes(name)),
+                sorted(
+                    (each["name"], each["unique"], tuple(each["column_names"]), _where(each))
+                    for each in found.get_indexes(name)
+                ),
                 sorted(tuple(each["column_names"]) for each in found.get_unique_constraints(name)),
                 found.get_pk_constraint(name)["constrained_columns"],
             )
             for name in [*tables.metadata.tables, migrations.TABLE]
         }
+
+
+def _where(index: ReflectedIndex) -> str:
+    """Return which rows an index is over; alembic compares it no more than it compares what an index is for."""
+    return str(index.get("dialect_options", {}).get("sqlite_where", ""))
 
 
 @pytest.mark.parametrize("script", EARLIER, ids=lambda script: script.stem)
