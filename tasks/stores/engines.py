@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,14 @@ def _make_engine(url: str, tables: MetaData) -> Engine:
             if not connection.get_execution_options().get(READING):
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")  # one writer at a time, too
 
-    with engine.connect().execution_options(**{READING: True}) as connection:
-        found = revision_of(connection)
-    if found != NEWEST:  # only then: whoever only reads a database that is there must not wait for who writes
-        with engine.begin() as connection:
-            bring_up_to_date(connection, tables)
+    with ExitStack() as opening:
+        opening.callback(engine.dispose)  # one that cannot be opened holds no file, and no connection of a server's
+        with engine.connect().execution_options(**{READING: True}) as connection:
+            found = revision_of(connection)
+        if found != NEWEST:  # only then: whoever only reads a database that is there must not wait for who writes
+            with engine.begin() as connection:
+                bring_up_to_date(connection, tables)
+        opening.pop_all()
     return engine
 
 
