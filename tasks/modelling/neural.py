@@ -48,6 +48,8 @@ class Neural(StopsEarly):
     """Address of the module's class, ``module:Class``."""
     shape: ClassVar[tuple[str, ...]]
     """Fields that say which weights a network has."""
+    needs_numbers: ClassVar[bool] = False
+    """Whether it learns nothing from categories alone."""
 
     loss: Literal["auto", "cross_entropy", "mse", "mae", "huber"] = "auto"
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"

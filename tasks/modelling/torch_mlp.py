@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.modelling.neural import Neural
 
@@ -31,3 +31,9 @@ class TorchMLP(Neural):
     activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"
     normalisation: Literal["batch", "layer"] | None = None
     """What each hidden layer's sums go through: of the batch (Ioffe and Szegedy 2015) or the layer (Ba 2016)."""
+
+    @model_validator(mode="after")
+    def _deviations(self) -> Self:
+        if self.normalisation == "batch" and self.batch_size < 2:
+            raise ValueError("a batch of one row has no deviation; raise batch_size, or take normalisation: layer")
+        return self

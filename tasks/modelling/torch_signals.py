@@ -18,6 +18,7 @@ class TorchCNN(Neural):
     examples: ClassVar = ({"family": "torch.cnn", "channels": [8], "epochs": 3},)
     network: ClassVar = "tasks.modelling.networks:SignalCNN"
     shape: ClassVar = ("channels", "kernel", "embedding")
+    needs_numbers: ClassVar = True
     family: Literal["torch.cnn"]
     channels: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (16, 32)
     """Of each convolution; the signal is halved after each, and averaged after the last."""
@@ -36,6 +37,7 @@ class TorchRNN(Neural):
     )
     network: ClassVar = "tasks.modelling.networks:SignalRNN"
     shape: ClassVar = ("cell", "width", "layers", "embedding")
+    needs_numbers: ClassVar = True
     family: Literal["torch.rnn"]
     cell: Literal["gru", "lstm"] = "gru"
     width: Annotated[int, Field(ge=1)] = 32

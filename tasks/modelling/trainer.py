@@ -23,7 +23,8 @@ from tasks.modelling.neural import MODEL, Neural
 from tasks.modelling.onnx_export import to_onnx
 
 WEIGHTS = "weights.safetensors"
-_SAMPLE, _BLOCK = 2000, 65_536
+_SAMPLE, _BLOCK = 2000, 4096
+"""Rows that importance is measured over, and that go through a network at once where it does not learn."""
 
 
 class _Last(NamedTuple):
@@ -70,8 +71,8 @@ class FittedNetwork:
     def predict(self, matrix: Matrix) -> Scores:
         """Return scores; see `expectations.problems`."""
         with torch.inference_mode():
-            found = [self.last.run(self.network(block)) for block in torch.split(_inputs(matrix), _BLOCK)]
-        return _squeezed(torch.cat(found)).numpy().astype(np.float64)
+            found = self.last.run(_answers(self.network, _inputs(matrix)))
+        return _squeezed(found).numpy().astype(np.float64)
 
     def save(self, folder: Path) -> None:
         """Write the network as an ONNX graph, and its weights as safetensors."""
@@ -131,7 +132,7 @@ def fit(
 ) -> FittedNetwork:
     """Learn by mini-batches; see `Family.fit`. What was killed goes on from its last epoch."""
     counts = _counts(train, start_from)
-    _refuse_gaps(train, recipe.family)
+    _refuse_gaps(train, recipe)
     generator = torch.Generator().manual_seed(seed)
     last = _LAST[train.task]
     centre, spread = (float(train.label.mean()), float(train.label.std()) or 1.0) if last.scaled else (0.0, 1.0)
@@ -199,7 +200,8 @@ def _epochs(
         judged = train_loss
         if checks is not None:
             with torch.inference_mode():
-                judged = curve["valid_loss"] = measure(_squeezed(network.eval()(checks.inputs)), checks.targets).item()
+                answers = _squeezed(_answers(network.eval(), checks.inputs))
+                judged = curve["valid_loss"] = measure(answers, checks.targets).item()
         if state.found(judged, schedule.every) and checks is not None:
             best = copy.deepcopy({name: value.cpu() for name, value in network.state_dict().items()})
         if checks is None:
@@ -230,7 +232,11 @@ def _epoch(
     rows = len(data.inputs)
     order = torch.randperm(rows, generator=generator).to(data.inputs.device)
     batches = list(torch.split(order, recipe.batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1 and getattr(recipe, "normalisation", None) == "batch":
+    if (
+        len(batches) > 1
+        and len(batches[-1]) == 1
+        and any(isinstance(each, nn.BatchNorm1d) for each in network.modules())
+    ):
         batches.pop()  # one row has no deviation
     known = recipe.scheduled.drops
     drops = sum(at < state.epoch for at in (state.drops if known is None else known))
@@ -278,7 +284,7 @@ def _counts(rows: Rows, start_from: Path | None) -> Counts:
     return {at: int(np.nanmax(rows.matrix[:, at], initial=-1)) + 1 for at in places}
 
 
-def _refuse_gaps(rows: Rows, family: str) -> None:
+def _refuse_gaps(rows: Rows, recipe: Neural) -> None:
     gaps = [
         name
         for name, column in zip(rows.features, rows.matrix.T, strict=True)
@@ -286,16 +292,21 @@ def _refuse_gaps(rows: Rows, family: str) -> None:
     ]
     if gaps:
         raise TrainingError(
-            f"no missing values where {family} learns",
+            f"no missing values where {recipe.family} learns",
             f"gaps in {', '.join(gaps)}",
             "Impute these columns in `features`",
         )
-    if family in ("torch.cnn", "torch.rnn") and len(rows.categorical) == len(rows.features):
-        raise TrainingError(f"numbers where {family} learns", "categories alone", "Add some to `features`")
+    if recipe.needs_numbers and len(rows.categorical) == len(rows.features):
+        raise TrainingError(f"numbers where {recipe.family} learns", "categories alone", "Add some to `features`")
 
 
 def _outputs(rows: Rows) -> int:
     return len(rows.classes) if _LAST[rows.task].several else 1
+
+
+def _answers(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Return raw scores of shape (n_rows, n_outputs), so many rows at once that memory does not grow with all."""
+    return torch.cat([network(block) for block in torch.split(inputs, _BLOCK)])
 
 
 def _squeezed(out: torch.Tensor) -> torch.Tensor:

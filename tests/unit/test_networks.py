@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,7 @@ def test_a_clipped_gradient_moves_no_further() -> None:
         ({"schedule": "one_cycle", "warm_up": 2.0}, "begins low by itself"),
         ({"momentum": 0.9}, "momentum is of sgd; adam has its own"),
         ({"dropout": 1.0}, "less than 1"),
+        ({"normalisation": "batch", "batch_size": 1}, "a batch of one row has no deviation; raise batch_size"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(fields: dict[str, Any], why: str) -> None:
@@ -224,3 +226,58 @@ def test_gaps_in_numbers_are_refused_and_in_categories_learnt() -> None:
     rows.matrix[:3, 0] = np.nan
     with pytest.raises(TrainingError, match=r"no missing values where torch\.mlp learns; found gaps in x"):
         MLP.fit(rows, None, seed=0, report=silent)
+    with pytest.raises(TrainingError, match=r"numbers where torch\.rnn learns; found categories alone"):
+        FAMILIES[5].fit(
+            Rows(rows.matrix[:, 2:3], rows.label, ("kind",), ("kind",), rows.task), None, seed=0, report=silent
+        )
+
+
+def watched(layer: Callable[[int], Any], seen: list[tuple[bool, int]]) -> Any:
+    """Build networks that note whether they learn, and of how many rows at once."""
+    from torch import Tensor, nn
+
+    class Noting(nn.Module):
+        def __init__(self, recipe: object, width: int, counts: object, outputs: int) -> None:
+            super().__init__()
+            self.body, self.last = layer(width), nn.Linear(width, outputs)
+
+        def forward(self, given: Tensor) -> Tensor:
+            seen.append((self.training, len(given)))
+            answers: Tensor = self.last(self.body(given.nan_to_num()))
+            return answers
+
+    return Noting
+
+
+def test_rows_that_judge_go_through_in_blocks_and_give_the_loss_of_all() -> None:
+    from torch import nn
+
+    from tasks.modelling import trainer
+
+    seen: list[tuple[bool, int]] = []
+    curve: list[float] = []
+    train, valid = some_rows(), some_rows(9000, seed=1)
+    once = MLP.model_copy(update={"epochs": 1})
+    build = watched(lambda _: nn.Identity(), seen)
+    fitted = trainer.fit(
+        once, build, train, valid, seed=0, report=lambda _, each: curve.append(each["valid_loss"]), start_from=None
+    )
+    assert sum(rows for learns, rows in seen if not learns) == 9000
+    assert max(rows for learns, rows in seen if not learns) <= 4096  # of attention memory goes with their number
+    off = (fitted.predict(valid.matrix) - valid.label) / train.label.std()
+    assert curve == [pytest.approx(np.square(off).mean(), rel=1e-4)]
+
+
+def test_a_last_batch_of_one_row_is_left_out_where_a_network_normalises_batches_whatever_its_family() -> None:
+    from torch import nn
+
+    from tasks.modelling import trainer
+
+    seen: list[tuple[bool, int]] = []
+    once = MLP.model_copy(update={"epochs": 1})
+    trainer.fit(once, watched(nn.BatchNorm1d, seen), some_rows(129), None, seed=0, report=silent, start_from=None)
+    assert [rows for learns, rows in seen if learns] == [64, 64]
+    seen.clear()
+    plain = watched(lambda _: nn.Identity(), seen)
+    trainer.fit(once, plain, some_rows(129), None, seed=0, report=silent, start_from=None)
+    assert [rows for learns, rows in seen if learns] == [64, 64, 1]
