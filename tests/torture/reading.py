@@ -20,6 +20,7 @@ from tasks.preprocessing.fitting import fit_program
 from tests.torture.dirty import Dirty
 
 NUMBERS = ("pressure", "size", "größe")
+_SHOWN = ("decimal", "thousands", "signs", "separator")
 _MOST = 12
 
 
@@ -71,7 +72,9 @@ def try_file(file: Dirty, folder: Path) -> Outcome:
             rows = read_source("rows", spec.sources["rows"], folder, spec.columns, spec.clock, expected_of(spec, {}))
         except SourceError as error:
             said = str(error)
-            named = {name: each for name, each in file.needed.items() if _names(name, said) and name not in declared}
+            named = {
+                name: each for name, each in file.needed.items() if name not in declared and advises(said, name, each)
+            }
             if not named:
                 return Outcome("stuck", said)
             declared |= named
@@ -84,8 +87,11 @@ def try_file(file: Dirty, folder: Path) -> Outcome:
     return Outcome("stuck", said)
 
 
-def _names(field: str, said: str) -> bool:
-    return ("format" if field == "clock" else field) in said
+def advises(said: str, field: str, value: object) -> bool:
+    """Whether an error says to declare a field; of those whose value the file shows, with the right one."""
+    if field not in _SHOWN:
+        return ("format" if field == "clock" else field) in said
+    return any(f"`{field}: {json.dumps(value, ensure_ascii=each)}`" in said for each in (True, False))
 
 
 def _differs(file: Dirty, rows: pl.DataFrame) -> str:
