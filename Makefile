@@ -181,6 +181,7 @@ stack-down: ## Stop the stack of containers; its volumes stay
 	@$(COMPOSE) down --remove-orphans
 
 images: wheels ## Build the images driftwheel-serving and driftwheel-platform
+	@case "$(BASE_IMAGE)" in *@sha256:*) ;; *) echo "$(BASE_IMAGE) is taken by tag, so what it is may change: make lock-images pins its digest";; esac
 	@for name in serving platform; do echo "building driftwheel-$$name:$(VERSION) on $(BASE_IMAGE)"; DOCKER_BUILDKIT=1 $(DOCKER) build --quiet --file infra/images/$$name/Dockerfile \
 	  --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git rev-parse HEAD) \
 	  --tag driftwheel-$$name:$(VERSION) . || exit 1; done

@@ -40,6 +40,7 @@ def stack() -> None:
 )
 def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...], pool: Literal["process", "docker"]) -> None:
     """Make secrets, a login and a certificate for the stack. Again, it makes only what is missing."""
+    from infra.compose.images import unpinned_images
     from infra.compose.preparing import initialise
 
     done = initialise(folder, domain, port, use_cases, pool)
@@ -49,6 +50,13 @@ def init(folder: Path, domain: str, port: int, use_cases: tuple[str, ...], pool:
         click.echo(f"kept {name} of .env: change it there, and renew the certificate where it is the domain")
     if done.warning:
         click.echo(f"warning: {done.warning}", err=True)
+    by_tag = unpinned_images(folder)
+    if by_tag:
+        click.echo(
+            f"warning: taken by tag, so what runs may change: {', '.join(by_tag)}; `make lock-images` pins their "
+            "digests, where a registry is to be reached",
+            err=True,
+        )
     click.echo(
         f"the service will be at {done.address}, pages at page. (first), prefect., mlflow. and reports. of it\n"
         f"log in as {done.user} with DRIFTWHEEL_PASSWORD of .env; the service takes the keys of .stack/keys"

@@ -31,6 +31,16 @@ if ! command -v promtool prometheus | wc -l | grep -qx 2; then
     prometheus >/dev/null 2>&1
 fi
 
+if ! command -v docker-registry >/dev/null; then  # its program alone: the package would start one, on MLflow's port
+  echo "fetching a registry of images" >&2
+  mkdir -p "$root/registry"
+  apt-get update -qq >&2
+  (cd "$root/registry" && apt-get -qq -o APT::Sandbox::User=root download docker-registry >&2)
+  dpkg-deb --extract "$root"/registry/docker-registry_*.deb "$root/registry/files"
+  install -D "$root/registry/files/usr/bin/docker-registry" /usr/local/bin/docker-registry
+  rm -r "$root/registry"
+fi
+
 # Debian 12 has compose of the first generation alone; the next Debian's of the second needs nothing but the C library
 if ! docker compose version >/dev/null 2>&1; then
   next=$root/next

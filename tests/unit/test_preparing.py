@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -18,8 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from expectations.errors import DriftwheelError, StackError
 from infra.compose import preparing
+from infra.compose.images import unpinned_images
 from infra.compose.preparing import RESTORING, initialise, read_settings
 
+ROOT = Path(__file__).parents[2]
 PAIR = ("certificate.pem", "key.pem")
 
 
@@ -213,6 +216,25 @@ def test_a_domain_that_is_no_host_name_is_refused_before_anything_is_written(fol
     with pytest.raises(DriftwheelError, match="host name"):
         initialise(folder, domain, 8443, ())
     assert [path.name for path in folder.iterdir()] == ["docker-compose.yml"]
+
+
+def test_images_of_others_that_no_digest_holds_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("POSTGRES_IMAGE", "NGINX_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
+    assert unpinned_images(folder) == ()
+    shutil.copy(ROOT / "docker-compose.yml", folder)
+    written = (folder / "docker-compose.yml").read_text()
+    tags = re.findall(r"_IMAGE:-([^}@]+)", written)
+    assert len(tags) == 2
+    pinned = "@sha256:" + "a" * 64
+    (folder / "docker-compose.yml").write_text(re.sub(r"(_IMAGE:-[^}@]+)[^}]*", r"\1", written))
+    assert unpinned_images(folder) == tuple(sorted(tags))
+    (folder / "docker-compose.yml").write_text(re.sub(r"(_IMAGE:-[^}@]+)[^}]*", rf"\1{pinned}", written))
+    assert unpinned_images(folder) == ()
+    (folder / ".env").write_text("NGINX_IMAGE=mirror:5000/nginx:1\n")
+    assert unpinned_images(folder) == ("mirror:5000/nginx:1",)
+    monkeypatch.setenv("NGINX_IMAGE", f"mirror:5000/nginx:1{pinned}")  # as compose has it: the environment wins
+    assert unpinned_images(folder) == ()
 
 
 def test_a_domain_as_long_as_domains_may_be(folder: Path) -> None:
