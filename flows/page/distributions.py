@@ -33,9 +33,9 @@ def distributions(settings: Settings, name: str, window: Measured, column: str) 
         manifest = read_manifest(folder, window.champion)
         references = references_from_dict(json.loads((folder / "reference.json").read_text(encoding="utf-8")))
         reference = next((each for each in references if column in each.columns), None)
-        if reference is None or not (
-            column.startswith(PREDICTION) or column in {each.name for each in manifest.columns}
-        ):
+        views = reference.views if reference is not None else ()
+        asked = {*(each.name for each in manifest.columns), *(view.name for view in views)}
+        if reference is None or not (column.startswith(PREDICTION) or column in asked):
             return Distributions(why="the bundle keeps no reference of it, or it is the label, which requests lack")
         span = Window.of({"start": window.start, "end": window.end, "counted": window.counted})
         lake = Lake(settings.places().lake, name)
@@ -53,6 +53,7 @@ def distributions(settings: Settings, name: str, window: Measured, column: str) 
     said = problem.columns(scores, manifest.classes)
     rows = decode_rows(served, manifest.columns).with_columns(said.get_columns())
     kept = reference.only({column})
+    rows = kept.prepared(rows, served["event_time"])
     before, now = kept.sample.tallies[column], kept.count(rows.select(pl.col(column))).tallies[column]
     sizes = (kept.sample.size, len(rows))
     missing = Bar("missing", float(before.missing.sum() / sizes[0]), float(now.missing.sum() / sizes[1]))

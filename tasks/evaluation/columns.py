@@ -11,6 +11,8 @@ import numpy.typing as npt
 import polars as pl
 from scipy.special import ndtr
 
+from tasks.evaluation.constancy import Repeats
+
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 SCORES: Array = ndtr(np.linspace(-3.1, 3.1, 31))
@@ -37,6 +39,8 @@ class Column:
         Mean and standard deviation of the reference, measured as `measure` does: one outlier does not decide them.
     centres : ndarray of shape (n_bins,)
         Mean of the reference's values in each bin, measured likewise.
+    repeats : Repeats or None
+        How its values follow each other; None of a sketch from before that was counted.
     """
 
     kind: Literal["number", "category"]
@@ -48,6 +52,7 @@ class Column:
     mean: float = math.nan
     spread: float = math.nan
     centres: Array = field(default_factory=lambda: np.zeros(0))
+    repeats: Repeats | None = None
 
     @property
     def bins(self) -> int:
@@ -100,6 +105,10 @@ def describe(values: pl.Series, more: pl.Series | None = None) -> Column:
     more : polars.Series, optional
         A window's values: half of the edges are then its quantiles, for a reference too short to resolve them.
     """
+    return replace(_described(values, more), repeats=Repeats.of(values))
+
+
+def _described(values: pl.Series, more: pl.Series | None) -> Column:
     if not (values.dtype.is_numeric() or values.dtype == pl.Null):
         texts = values.drop_nulls().cast(pl.String).alias("value")
         tally = texts.value_counts(name="count").sort(["count", "value"], descending=[True, False])

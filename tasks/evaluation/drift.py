@@ -50,7 +50,7 @@ Status = Literal["drifted", "same", "cannot be told"]
 RULE_SHARE = 0.01
 """What never was in the reference is called by rule where more than this share of the window has it."""
 _WEIGHTS = np.array([0.6, 0.3, 0.05, 0.05])
-_VALUES, _MISSING, _OUTSIDE = 0.8, 0.1, 0.1
+_VALUES, _MISSING, _OUTSIDE, _CONSTANT = 0.8, 0.1, 0.08, 0.02
 _NAMES = ("place", "spread", "shape", "shape")
 _DOMINATED = 1.5
 _FEW_UNITS = 4
@@ -73,7 +73,8 @@ class Drifted:
     odds : float or None
         At most so many to one speak for a change (Sellke's bound on `p`).
     what : str
-        What differs most: place, spread, shape, missing, out of range, new category, share of a category.
+        What differs most: place, spread, shape, missing, empty, constant, out of range, new category, share of a
+        category.
     effect : float or None
         How much: for place and spread in standard deviations of the reference, else in points of share.
     score : float or None
@@ -118,6 +119,7 @@ def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) 
         Least distance (`Drifted.score`) of values that is called, however certain; shares missing, out of range and of
         new categories are called whatever it says.
     """
+    tables = [replace(each, window=each.reference.prepared(each.window, each.times)) for each in tables]
     columns = sum(sum(name in each.window.columns for name in each.reference.columns) for each in tables)
     level = alpha / max(columns, 1)
     found = [each for table in tables for each in _judge_table(table, level, min_effect)]
@@ -159,7 +161,7 @@ def _judge_columns(
     enough = np.array([stretches[name].number >= MIN_STRETCHES for name in names])
     values = _values(pair, names, enough, level)
     dependent = np.array([not stretches[name].independent for name in names])
-    parts = [values, *_shares(pair, names, enough, dependent, level)]
+    parts = [*_constant(pair, names, level), values, *_shares(pair, names, enough, dependent, level)]
     for index, name in enumerate(names):
         score = _distance(pair, name)
         best: tuple[float, str, float] | None = None
@@ -355,6 +357,8 @@ def _shares(
             for each, sample in zip(all_rows, (pair.before, pair.now), strict=True)
         ]
         live = np.flatnonzero((counts[0].sum(1) + counts[1].sum(1) > 0) & (rows[1].sum(1) > 0) & (rows[0].sum(1) > 0))
+        if kind == "missing":
+            live = np.array([at for at in live if names[at] not in pair.echoes], dtype=np.int64)
         if not len(live):
             continue
         sums = (counts[0][live], counts[1][live])
@@ -368,13 +372,23 @@ def _shares(
         ruled = np.array([kind == "missing" or pair.columns[names[at]].kind == "category" for at in live])
         rule = ruled & never & (share > RULE_SHARE) & (plain / weight <= level)
         chance = np.where(rule, np.minimum(chance, plain), chance) / weight
-        labels = [_label(pair.columns[names[at]], kind) for at in live]
+        labels = [_label(pair.columns[names[at]], kind, float(each)) for at, each in zip(live, share, strict=True)]
         yield _Parts(live, chance, labels, found.difference, enough[live], rule)
 
 
-def _label(column: Column, kind: str) -> str:
+def _constant(pair: Pair, names: list[str], level: float) -> Iterator[_Parts]:
+    """Call columns that have one value alone, as they never had for so long: by rule."""
+    found = [(at, pair.constant[name] / _CONSTANT) for at, name in enumerate(names) if name in pair.constant]
+    found = [each for each in found if each[1] <= level]
+    if found:
+        owner, chance = np.array([at for at, _ in found]), np.array([each for _, each in found])
+        always, unsaid = np.ones(len(found), dtype=bool), np.full(len(found), math.nan)
+        yield _Parts(owner, chance, ["constant"] * len(found), unsaid, always, always)
+
+
+def _label(column: Column, kind: str, share: float) -> str:
     if kind == "missing":
-        return "missing"
+        return "empty" if share == 1 else "missing"
     return "new category" if column.kind == "category" else "out of range"
 
 

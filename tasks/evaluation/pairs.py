@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +55,25 @@ class Pair:
     """The reference in units of its own length, by which its memory is told."""
     units: float
     """How many units of time the window is long, with fractions."""
+    echoes: frozenset[str] = frozenset()
+    """Views of columns that are among these: what is missing of them is counted there."""
+    constant: Mapping[str, float] = field(default_factory=dict)
+    """Columns of the window that have one value alone, as they never had for so long, and how likely that is."""
 
 
 def pair_of(table: Compared) -> Pair:
     """Count a window as its reference is counted; a short reference is counted again, in bins of both."""
+    pair, window = _counted(table), table.window
+    echoes = frozenset(each.name for each in table.reference.views if each.column in pair.columns)
+    constant = {
+        name: chance
+        for name, column in pair.columns.items()
+        if column.repeats and (chance := column.repeats.chance_of_constant(window[name])) is not None
+    }
+    return replace(pair, echoes=echoes, constant=constant)
+
+
+def _counted(table: Compared) -> Pair:
     reference = table.reference
     window, times = in_order(table.window, table.times)
     names = [name for name in reference.columns if name in window.columns]

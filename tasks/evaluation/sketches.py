@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,9 @@ import polars as pl
 
 from expectations.errors import BundleError
 from tasks.evaluation.columns import Column, Counts, Tally, describe, settle
+from tasks.evaluation.constancy import Repeats
 from tasks.evaluation.counting import Sample, count_units, in_order, is_watched
+from tasks.evaluation.views import Viewed, views_of, with_views
 
 FORMAT = 2
 MAX_UNITS = 512
@@ -45,6 +47,8 @@ class Reference:
         The rows themselves, in order of time, where they are fewer than 2,000.
     moments : polars.Series or None
         Their times, where they have some.
+    views : tuple of Viewed
+        Which of `columns` are views of others of the table.
     """
 
     columns: Mapping[str, Column]
@@ -53,13 +57,19 @@ class Reference:
     timezone: str = "UTC"
     values: pl.DataFrame | None = None
     moments: pl.Series | None = None
+    views: tuple[Viewed, ...] = ()
+
+    def prepared(self, window: pl.DataFrame, times: pl.Series | None) -> pl.DataFrame:
+        """Put views beside the columns of a window, as they are beside those of the reference."""
+        return with_views(window, times, self.views)
 
     def only(self, names: Collection[str]) -> Reference:
         """Leave out columns that are not among these."""
+        views = tuple(each for each in self.views if each.column in names or each.name in names)
+        names = {*names, *(each.name for each in views)}
         kept = {name: column for name, column in self.columns.items() if name in names}
-        return replace(
-            self, columns=kept, unwatched={name: each for name, each in self.unwatched.items() if name in names}
-        )
+        unwatched = {name: each for name, each in self.unwatched.items() if name in names}
+        return replace(self, columns=kept, unwatched=unwatched, views=views)
 
     def count(self, frame: pl.DataFrame, times: pl.Series | None = None, *, length: int | None = None) -> Sample:
         """Count a window by this reference's columns, into units as long as its own."""
@@ -72,10 +82,12 @@ class Reference:
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
         sample = self.sample
+        views = {each.name: [each.column, each.view] for each in self.views}
         if self.values is not None:
             return {
                 "timezone": self.timezone,
                 "unwatched": dict(self.unwatched),
+                "views": views,
                 "moments": None if self.moments is None else self.moments.dt.epoch("us").to_list(),
                 "values": {
                     name: {"kind": column.kind, "middle": self._middle(name), "values": self.values[name].to_list()}
@@ -90,6 +102,7 @@ class Reference:
             "rows": _text(sample.rows),
             "hours": _text(sample.hours),
             "unwatched": dict(self.unwatched),
+            "views": views,
             "columns": {
                 name: {
                     "kind": column.kind,
@@ -108,6 +121,7 @@ class Reference:
                     "sums": sample.tallies[name].sums.tolist(),
                     "square": sample.tallies[name].square,
                     "cycle": sample.tallies[name].cycle,
+                    "repeats": None if column.repeats is None else asdict(column.repeats),
                 }
                 for name, column in self.columns.items()
             },
@@ -123,6 +137,7 @@ class Reference:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Reference:
         """Read what `to_dict` wrote."""
+        views = tuple(Viewed(*each) for each in data.get("views", {}).values())
         if "values" in data:
             values = pl.DataFrame(
                 pl.Series(name, each["values"], pl.Float64 if each["kind"] == "number" else pl.String, strict=False)
@@ -130,7 +145,8 @@ class Reference:
             )
             moments = data["moments"]
             times = None if moments is None else pl.Series(moments, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
-            return replace(sketch(values, times, timezone=data["timezone"]), unwatched=data["unwatched"])
+            made = sketch(values, times, timezone=data["timezone"], views=views)
+            return replace(made, unwatched=data["unwatched"])
         columns: dict[str, Column] = {}
         tallies: dict[str, Tally] = {}
         for name, each in data["columns"].items():
@@ -144,6 +160,7 @@ class Reference:
                 _number(each["mean"]),
                 _number(each["spread"]),
                 np.array([*map(_number, each["centres"])], dtype=np.float64),
+                Repeats(**each["repeats"]) if each.get("repeats") else None,
             )
             tallies[name] = Tally(
                 _numbers(each["counts"]).reshape(-1, column.bins),
@@ -161,7 +178,7 @@ class Reference:
             _numbers(data["hours"]),
             tallies,
         )
-        return cls(columns, sample, data["unwatched"], data["timezone"])
+        return cls(columns, sample, data["unwatched"], data["timezone"], views=views)
 
 
 def _text(values: Counts) -> str:
@@ -176,21 +193,32 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def sketch(frame: pl.DataFrame, times: pl.Series | None = None, *, timezone: str = "UTC") -> Reference:
+def sketch(
+    frame: pl.DataFrame,
+    times: pl.Series | None = None,
+    *,
+    timezone: str = "UTC",
+    views: tuple[Viewed, ...] | None = None,
+) -> Reference:
     """Reduce a reference to its sketch.
 
     Parameters
     ----------
     frame : polars.DataFrame of shape (n_rows, n_columns)
-        Raw rows. Numbers, booleans and texts are watched.
+        Raw rows. Numbers, booleans and texts are watched, and views of what can be viewed.
     times : polars.Series of shape (n_rows,), optional
         Event times; without them the rows are taken to be in their order.
     timezone : str
         Whose days are the units, where there are times.
+    views : tuple of Viewed, optional
+        Which columns are views of others; found, where not given.
     """
     frame, times = in_order(frame, times)
+    views = views_of(frame, times) if views is None else views
+    frame = with_views(frame, times, views)
     watched = [name for name, dtype in frame.schema.items() if is_watched(dtype)]
-    unwatched = {name: str(dtype) for name, dtype in frame.schema.items() if name not in watched}
+    seen = {*watched, *(each.column for each in views)}
+    unwatched = {name: str(dtype) for name, dtype in frame.schema.items() if name not in seen}
     frame = frame.select(watched)
     days = 0 if times is None else times.drop_nulls().dt.convert_time_zone(timezone).dt.date().n_unique()
     unit: Literal["day", "rows"] = "day" if days >= MIN_DAYS else "rows"
@@ -201,10 +229,10 @@ def sketch(frame: pl.DataFrame, times: pl.Series | None = None, *, timezone: str
     while len(sample.rows) > MAX_UNITS:
         sample = sample.coarsen(2)
     if len(frame) >= SMALL:
-        return Reference(columns, sample, unwatched, timezone)
+        return Reference(columns, sample, unwatched, timezone, views=views)
     kept = frame.with_columns(pl.col(name).cast(pl.Float64) for name in watched if columns[name].kind == "number")
     kept = kept.with_columns(pl.col(name).cast(pl.String) for name in watched if columns[name].kind == "category")
-    return Reference(columns, sample, unwatched, timezone, kept, times)
+    return Reference(columns, sample, unwatched, timezone, kept, times, views)
 
 
 def references_to_dict(references: Sequence[Reference]) -> dict[str, Any]:

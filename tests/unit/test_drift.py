@@ -108,19 +108,20 @@ TEXTS = np.random.default_rng(7).choice(list("abcd"), 5000, p=[0.4, 0.3, 0.2, 0.
         (NORMAL, WINDOW * 1.5, "spread"),
         (np.where(np.arange(5000) == 7, 1e12, NORMAL), WINDOW + 3, "place"),
         (NORMAL, WINDOW * 1.8 + 32, "place"),
-        (NORMAL, np.full(300, NORMAL[3]), "spread"),
+        (NORMAL, np.full(300, NORMAL[3]), "constant"),
         (NORMAL, with_missing(WINDOW, 0.6), "missing"),
         (with_missing(NORMAL, 0.01), with_missing(WINDOW, 0.1), "missing"),
         (with_missing(NORMAL, 0.6), WINDOW, "missing"),
-        (NORMAL, [None] * 200, "missing"),
-        (NORMAL[:100], [None] * 50, "missing"),
+        (NORMAL, [None] * 200, "empty"),
+        (NORMAL[:100], [None] * 50, "empty"),
         (pl.Series([None] * 500, dtype=pl.Float64), WINDOW, "missing"),
         (pl.Series([None] * 500, dtype=pl.String), ["a"] * 300, "missing"),
         (pl.Series([None] * 500, dtype=pl.Null), ["a"] * 300, "missing"),
         (TEXTS, np.where(TEXTS[:500] == "a", "b", np.where(TEXTS[:500] == "b", "a", TEXTS[:500])), "share of b"),
         (TEXTS, np.where(np.arange(500) % 25 == 0, "new", TEXTS[:500]), "new category"),
         ([1.0] * 500, [2.0] * 100, "place"),
-        ([True, False, True] * 300, [False] * 100, "share of false"),
+        ([True, False, True] * 300, [False] * 99 + [True], "share of true"),
+        ([True, False, True] * 300, [False] * 100, "constant"),
     ],
 )
 def test_a_fault_is_called_by_what_it_is(reference: Any, window: Any, what: str) -> None:
@@ -162,7 +163,7 @@ def test_odd_columns_do_not_differ_from_themselves(reference: list[object]) -> N
 
 
 def test_what_is_not_watched_is_said() -> None:
-    frame = pl.DataFrame({"t": [START] * 50, "l": [[1]] * 50, "x": NORMAL[:50]})
+    frame = pl.DataFrame({"t": [START] * 50, "l": [{"a": 1}] * 50, "x": NORMAL[:50]})
     found = {each.column: each for each in judge([Compared(sketch(frame), frame)], alpha=0.05)}
     assert {name: each.status for name, each in found.items() if name != "x"} == {
         "t": "cannot be told",
@@ -340,7 +341,7 @@ def test_a_fault_is_found_among_dependent_days() -> None:
         "some": "drifted",
         "category": "same",
     }
-    assert (found["number"].what, found["some"].what) == ("place", "missing")
+    assert (found["number"].what, found["some"].what) == ("place", "empty")
 
 
 def test_an_old_bundle_with_a_column_called_format_has_no_references() -> None:

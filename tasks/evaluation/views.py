@@ -1,0 +1,140 @@
+"""Views: numbers that stand for columns whose values are neither numbers nor few categories, and are watched as such.
+
+A text of many values drifts where its length does, though none of its values comes twice; an instant by how long before
+the row it lies; a list by how many items it holds. A view is a column of its own beside those of the table.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from tasks.evaluation.columns import MAX_CATEGORIES
+
+_INSTANT = pl.Datetime("us", "UTC")
+_HOUR = 3_600_000_000
+
+
+class View(ABC):
+    """How a kind of column is looked at as a number.
+
+    Attributes
+    ----------
+    words : str
+        Name of the view, with the column in the place of `{}`.
+    """
+
+    words: str
+
+    @abstractmethod
+    def fits(self, values: pl.Series, times: pl.Series | None) -> bool:
+        """Whether a column of a reference is looked at so."""
+
+    @abstractmethod
+    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:
+        """Return the numbers, null where the value is; None where a window holds another type.
+
+        Parameters
+        ----------
+        values, times : polars.Series of shape (n_rows,)
+            Values, and the event times of their rows in UTC, where rows have some.
+        """
+
+
+class Length(View):
+    """How many characters a text has; of texts of more values than are counted one by one."""
+
+    words = "length of {}"
+
+    def fits(self, values: pl.Series, times: pl.Series | None) -> bool:  # noqa: D102
+        del times
+        return values.dtype == pl.String and values.drop_nulls().n_unique() > MAX_CATEGORIES
+
+    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:  # noqa: D102
+        del times
+        if values.dtype == pl.Null:
+            return values.cast(pl.Float64)
+        return values.str.len_chars().cast(pl.Float64) if values.dtype == pl.String else None
+
+
+class Age(View):
+    """How many hours before its row an instant lies; negative where it lies ahead."""
+
+    words = "hours since {}"
+
+    def fits(self, values: pl.Series, times: pl.Series | None) -> bool:  # noqa: D102
+        return times is not None and (isinstance(values.dtype, pl.Datetime) or values.dtype == pl.Date)
+
+    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:  # noqa: D102
+        if times is None:
+            return None
+        dtype = values.dtype
+        if dtype == pl.String:  # as requests are journaled: in UTC
+            instants = values.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+        elif dtype == pl.Null or isinstance(dtype, pl.Datetime) or dtype == pl.Date:
+            naive = values.cast(pl.Datetime("us")) if not getattr(dtype, "time_zone", None) else None
+            instants = naive.dt.replace_time_zone("UTC") if naive is not None else values.cast(_INSTANT)
+        else:
+            return None
+        gone = times.cast(_INSTANT).dt.epoch("us") - instants.dt.epoch("us")
+        return gone.cast(pl.Float64) / _HOUR
+
+
+class Items(View):
+    """How many items a list holds."""
+
+    words = "items of {}"
+
+    def fits(self, values: pl.Series, times: pl.Series | None) -> bool:  # noqa: D102
+        del times
+        return isinstance(values.dtype, pl.List)
+
+    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:  # noqa: D102
+        del times
+        if values.dtype == pl.Null:
+            return values.cast(pl.Float64)
+        return values.list.len().cast(pl.Float64) if isinstance(values.dtype, pl.List) else None
+
+
+VIEWS: Mapping[str, View] = {"length": Length(), "age": Age(), "items": Items()}
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """A view of a column of a table.
+
+    Attributes
+    ----------
+    view : str
+        One of `VIEWS`.
+    """
+
+    column: str
+    view: str
+
+    @property
+    def name(self) -> str:
+        """Under which name it is watched."""
+        return VIEWS[self.view].words.format(self.column)
+
+
+def views_of(frame: pl.DataFrame, times: pl.Series | None) -> tuple[Viewed, ...]:
+    """Return how the columns of a reference are viewed; a column that has the name of a view already stays itself."""
+    found = (
+        Viewed(name, kind) for name in frame.columns for kind, view in VIEWS.items() if view.fits(frame[name], times)
+    )
+    return tuple(each for each in found if each.name not in frame.columns)
+
+
+def with_views(frame: pl.DataFrame, times: pl.Series | None, views: tuple[Viewed, ...]) -> pl.DataFrame:
+    """Put views beside the columns of a table; one whose column is absent or of another type is left out."""
+    made = [
+        numbers.alias(each.name)
+        for each in views
+        if each.column in frame.columns and each.name not in frame.columns
+        if (numbers := VIEWS[each.view].numbers(frame[each.column], times)) is not None
+    ]
+    return frame.with_columns(made)
