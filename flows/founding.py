@@ -11,7 +11,8 @@ from tempfile import mkdtemp
 from expectations.errors import DriftwheelError, StorageError
 from expectations.loading import FILE, SUITE, load_use_case, shipped_use_cases
 from expectations.usecase import NAME_PATTERN, REPLAY
-from tasks.profiling.choosing import Choices, choose
+from tasks.profiling.choices import Choices
+from tasks.profiling.choosing import choose
 from tasks.profiling.page import write_page
 from tasks.profiling.profile import Profile
 from tasks.profiling.writing import write_suite, write_use_case

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from tasks.profiling.choosing import Choices
+from tasks.profiling.choices import Choices
 from tasks.profiling.profile import Column, Profile, as_text
 from tasks.profiling.writing import column_type
 

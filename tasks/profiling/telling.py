@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.profiling.choosing import Choices
+from tasks.profiling.choices import Choices
 from tasks.profiling.profile import Profile
 from tasks.profiling.writing import column_type
 

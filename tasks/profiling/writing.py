@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 import yaml
 
-from tasks.profiling.choosing import Choices
+from tasks.profiling.choices import Choices
 from tasks.profiling.profile import Column, Profile, as_text
 from tasks.profiling.reading import SOURCE
 from tasks.profiling.suspicions import METRIC, is_code

@@ -23,7 +23,8 @@ from flows.founding import found_use_case
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.collection.reading import read_source
-from tasks.profiling.choosing import Choices, choose
+from tasks.profiling.choices import Choices
+from tasks.profiling.choosing import choose
 from tasks.profiling.profile import Column, Profile, profile_table, split_name
 from tasks.profiling.reading import read_table
 from tasks.profiling.suspicions import is_personal, score
