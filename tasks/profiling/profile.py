@@ -6,40 +6,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
-from tasks.collection.types import TRUE_OR_FALSE, instants
 from tasks.profiling.reading import Table, collect
+from tasks.profiling.writings import COLUMNS_AT_ONCE, Kind, Written, as_instants, missing_spellings, read_texts
 from tasks.stores.progress import doing
 
-Kind = Literal["number", "integer", "boolean", "text", "instant", "empty"]
-
-_WORDS = ("na", "n/a", "#n/a", "nan", "null", "#null!", "none", "nil", "-", "--", "?", ".", "*", "unknown", "missing")
-SPELLINGS = frozenset({"NaN", *(spell(word) for word in _WORDS for spell in (str.lower, str.upper, str.title))})
-"""Texts that stand for a missing value where all others of a column are numbers or instants."""
-PLAIN_SPELLINGS = frozenset({"N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null"})
-"""Those that stand for one among texts, too. `NA` does unless all else there are words of two capitals: Namibia."""
-LEADING_ZEROS = "leading zeros: kept as text, so that nothing of them is lost"
 MAX_SET = 50
 """Most distinct values that are all kept."""
-_AT_ONCE = 20
 _EXACT_ROWS = 200_000
 """Rows up to which distinct values are counted, not estimated."""
 _EXACT_DISTINCT = 5000
 _BINS = 24
-_MIN_ROUNDED = 16
-_PADDED, _ROUNDED = r"^[+-]?0[0-9]", r"^[+-]?[0-9]{16,}$"
-_DATES = {
-    "date": r"^\d{4}[-/]\d{2}[-/]\d{2}$",
-    "instant": r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?$",
-    "instant with an offset": r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})$",
-}
-_DAY_OR_MONTH = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})([T ]\d{1,2}:\d{2}(:\d{2})?)?$"
-_DECIMAL_COMMA = r"^[+-]?\d{1,3}([.\x{a0} ]?\d{3})*,\d+$"
-_THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
-_WITH_SIGN = r"^\s*[$€£¥]?\s*[+-]?[\d.,]+\s*[%$€£¥]?\s*$"
 
 
 @dataclass(frozen=True)
@@ -122,15 +102,6 @@ class Profile:
         return list(collect(self.scan.select(counts)).row(0)) if counts else []
 
 
-@dataclass(frozen=True)
-class _Written:
-    """How the texts of a column are written: what all of them are, spellings of missing left out."""
-
-    kind: Kind
-    spelled: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 def profile_table(table: Table, read: Set[str] = frozenset()) -> Profile:
     """Decide what every column is.
 
@@ -145,9 +116,9 @@ def profile_table(table: Table, read: Set[str] = frozenset()) -> Profile:
         If the table cannot be read to its end, or cannot be held under the names of its columns.
     """
     table = table.told_apart(read)
-    found = dict(_read_texts(table))
+    found = dict(read_texts(table))
     written = {name: found[name] for name in table.columns}
-    missing = _spellings(table, written) if table.texts else ()
+    missing = missing_spellings(table, written) if table.texts else ()
     scan, sample = (_typed(frame, written, missing) for frame in (table.scan, table.sample.lazy()))
     rows = sample.collect()
     columns = dict(_describe(table, written, scan, rows))
@@ -157,121 +128,7 @@ def profile_table(table: Table, read: Set[str] = frozenset()) -> Profile:
 # --- how values are written -------------------------------------------------------------------------------------------
 
 
-def _read_texts(table: Table) -> Iterator[tuple[str, _Written]]:
-    kinds: dict[Any, Kind] = {pl.Float64: "number", pl.Int64: "integer", pl.Boolean: "boolean", pl.String: "text"}
-    texts = []
-    for name, dtype in table.sample.schema.items():
-        if dtype == pl.String:
-            texts.append(name)
-        else:
-            yield name, _Written("instant" if isinstance(dtype, pl.Datetime) else kinds[dtype.base_type()])
-    for begin in range(0, len(texts), _AT_ONCE):
-        doing(f"reading the values of columns {begin + 1} to {min(begin + _AT_ONCE, len(texts))} of {len(texts)}")
-        part = texts[begin : begin + _AT_ONCE]
-        found = collect(table.scan.select(each for name in part for each in _counts(name, table))).row(0, named=True)
-        for name in part:
-            own = {key.rpartition("\0")[2]: value for key, value in found.items() if key.rpartition("\0")[0] == name}
-            yield name, _decide(own, table)
-
-
-def _counts(name: str, table: Table) -> Iterator[pl.Expr]:
-    """Count how the texts of a column are written; what the sample excludes is not looked for in all rows."""
-    column = pl.col(name)
-    spelled = column.is_in(sorted(SPELLINGS))
-    real = pl.when(~spelled).then(column)
-    sampled = table.sample.select(real.alias("value"))["value"].drop_nulls()
-    yield real.count().alias(f"{name}\0present")
-    yield column.filter(spelled).unique().implode().alias(f"{name}\0spelled")
-    bare = real.str.strip_chars()  # as the reader takes numbers
-    numbers = sampled.str.strip_chars().cast(pl.Float64, strict=False)
-    if table.texts and len(sampled) and 2 * numbers.count() >= len(numbers):
-        yield bare.cast(pl.Float64, strict=False).count().alias(f"{name}\0floats")
-        yield bare.cast(pl.Int64, strict=False).count().alias(f"{name}\0integers")
-        yield bare.str.contains(_PADDED).any().alias(f"{name}\0padded")
-        long = bare.filter(bare.str.len_bytes() >= _MIN_ROUNDED)
-        yield long.str.contains(_ROUNDED).any().alias(f"{name}\0rounded")
-    if len(sampled) and sampled.str.to_lowercase().is_in(TRUE_OR_FALSE).all():
-        yield real.str.to_lowercase().is_in(TRUE_OR_FALSE).sum().alias(f"{name}\0booleans")
-    for shape, pattern in _DATES.items():
-        if len(sampled) and sampled.str.contains(pattern).all():
-            yield real.str.contains(pattern).sum().alias(f"{name}\0{shape}")
-            dates = real.map_batches(_as_instants, return_dtype=pl.Datetime("us", "UTC"), is_elementwise=True)
-            yield dates.count().alias(f"{name}\0read {shape}")
-    if len(sampled) and sampled.str.contains(_DAY_OR_MONTH).all():
-        groups = real.str.extract_groups(_DAY_OR_MONTH)
-        yield real.str.contains(_DAY_OR_MONTH).sum().alias(f"{name}\0slashed")
-        for field, place in (("1", "first"), ("2", "second")):
-            yield groups.struct.field(field).cast(pl.Int64, strict=False).max().alias(f"{name}\0{place}")
-    if table.texts:
-        for said, pattern in (("comma", _DECIMAL_COMMA), ("thousands", _THOUSANDS), ("sign", _WITH_SIGN)):
-            if len(sampled) and sampled.str.contains(pattern).all():
-                yield real.str.contains(pattern).sum().alias(f"{name}\0{said}")
-
-
-def _as_instants(values: pl.Series) -> pl.Series:
-    return instants(values, None)
-
-
-def _decide(found: Mapping[str, Any], table: Table) -> _Written:
-    present, spelled = found["present"], tuple(sorted(found["spelled"]))
-    if not present:
-        return _Written("empty", spelled)
-    floats = found.get("floats", 0)
-    if floats == present and not found["padded"]:
-        if found["integers"] == present:
-            return _Written("integer", spelled)
-        if not found["rounded"]:
-            return _Written("number", spelled)
-    if found.get("padded") and floats == present:
-        return _Written("text", (), (LEADING_ZEROS,))
-    if found.get("booleans") == present:
-        return _Written("boolean", spelled if table.texts else ())
-    for shape in _DATES:
-        if found.get(shape) == present and found[f"read {shape}"] == present:
-            return _Written("instant", spelled)
-    return _Written("text", (), tuple(_oddities(found, present)))
-
-
-def _oddities(found: Mapping[str, Any], present: int) -> Iterator[str]:
-    """Say why texts that look like numbers or dates are none."""
-    if found.get("slashed") == present:
-        first, second = found["first"], found["second"]
-        if first > 12 >= second:
-            yield "dates with the day first: write them as 2024-01-31"
-        elif second > 12 >= first:
-            yield "dates with the month first: write them as 2024-01-31"
-        else:
-            yield "dates of which nobody can tell day and month apart: write them as 2024-01-31"
-    elif found.get("thousands") == present:
-        yield "numbers with a separator of thousands: write them without"
-    elif found.get("comma") == present:
-        yield "numbers with a decimal comma: write them with a point"
-    elif found.get("sign") == present and found.get("floats", 0) < present:
-        yield "numbers with a sign such as % or $, or separators: write the number alone"
-    elif present > found.get("floats", 0) >= 0.9 * present:
-        odd = present - found["floats"]
-        yield f"{odd:,} of {present:,} values are no numbers: correct them, or name them under `missing`"
-    elif any(0.9 * present <= found.get(shape, 0) < present for shape in _DATES):
-        yield "dates, but not all of them: correct the others, or name them under `missing`"
-
-
-def _spellings(table: Table, written: Mapping[str, _Written]) -> tuple[str, ...]:
-    """Return the texts that stand for missing values in this table: an empty one, and those found."""
-    spelled = {text for each in written.values() for text in each.spelled}
-    missing, country = {"", *spelled}, False
-    for name in (name for name, each in written.items() if each.kind == "text"):
-        values = table.scan.select(pl.col(name).drop_nulls())
-        found = set(collect(values.filter(pl.col(name).is_in([*PLAIN_SPELLINGS, "NA"])).unique())[name])
-        missing |= found
-        if "NA" in found:
-            others = values.filter(pl.col(name) != "NA").select(pl.col(name).str.contains("^[A-Z]{2}$").all())
-            country |= bool(collect(others).item())
-    if country and "NA" not in spelled:
-        missing.discard("NA")
-    return tuple(sorted(missing))
-
-
-def _typed(frame: pl.LazyFrame, written: Mapping[str, _Written], missing: Sequence[str]) -> pl.LazyFrame:
+def _typed(frame: pl.LazyFrame, written: Mapping[str, Written], missing: Sequence[str]) -> pl.LazyFrame:
     """Bring every column to what it is, as the platform's reader does."""
     schema, columns = frame.collect_schema(), []
     for name, each in written.items():
@@ -279,7 +136,7 @@ def _typed(frame: pl.LazyFrame, written: Mapping[str, _Written], missing: Sequen
         if schema[name] == pl.String:
             column = pl.when(~column.is_in(list(missing))).then(column)
             if each.kind == "instant":
-                column = column.map_batches(_as_instants, return_dtype=pl.Datetime("us", "UTC"), is_elementwise=True)
+                column = column.map_batches(as_instants, return_dtype=pl.Datetime("us", "UTC"), is_elementwise=True)
             elif each.kind == "boolean":
                 column = column.str.to_lowercase() == "true"
             elif each.kind in ("number", "integer"):
@@ -294,12 +151,14 @@ def _typed(frame: pl.LazyFrame, written: Mapping[str, _Written], missing: Sequen
 
 
 def _describe(
-    table: Table, written: Mapping[str, _Written], scan: pl.LazyFrame, sample: pl.DataFrame
+    table: Table, written: Mapping[str, Written], scan: pl.LazyFrame, sample: pl.DataFrame
 ) -> Iterator[tuple[str, Column]]:
     names, exact = list(written), table.rows <= _EXACT_ROWS
-    for begin in range(0, len(names), _AT_ONCE):
-        doing(f"counting the values of columns {begin + 1} to {min(begin + _AT_ONCE, len(names))} of {len(names)}")
-        part = names[begin : begin + _AT_ONCE]
+    for begin in range(0, len(names), COLUMNS_AT_ONCE):
+        doing(
+            f"counting the values of columns {begin + 1} to {min(begin + COLUMNS_AT_ONCE, len(names))} of {len(names)}"
+        )
+        part = names[begin : begin + COLUMNS_AT_ONCE]
         asked = []
         for name in part:
             column = pl.col(name)
@@ -340,7 +199,7 @@ def as_text(value: object) -> str:
     return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value)
 
 
-def _column(name: str, written: _Written, rows: int, own: Mapping[str, Any], sample: pl.Series) -> Column:
+def _column(name: str, written: Written, rows: int, own: Mapping[str, Any], sample: pl.Series) -> Column:
     known = sample.drop_nulls()
     least, most = own["least"], own["most"]
     quantiles: tuple[float, ...] = ()

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import polars as pl
 
 from tasks.profiling.choices import Clocked, Suspicion, Target
-from tasks.profiling.profile import LEADING_ZEROS, Column, Profile
+from tasks.profiling.profile import Column, Profile
 from tasks.profiling.suspicions import METRIC, Leak, is_code, is_identifier, is_personal
 from tasks.profiling.targets import MIN_OF_CLASS
+from tasks.profiling.writings import LEADING_ZEROS
 
 _MAX_CATEGORIES = 1000
 _MAX_SHARE, _MIN_CATEGORIES = 0.2, 12
