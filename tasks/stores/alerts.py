@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from expectations.alerts import Severity, Target
 from tasks.stores.deliveries import Deliveries, ToTell
 from tasks.stores.finding_kinds import describe
-from tasks.stores.messages import Calendar, Message, TargetState, delivered, plan, refused, write
+from tasks.stores.message_texts import write
+from tasks.stores.messages import Calendar, Message, TargetState, delivered, plan, refused
 
 DEAD_AFTER = 3
 """Attempts in vain, one after the other, until a target is called one that takes nothing."""

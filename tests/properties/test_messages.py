@@ -11,19 +11,8 @@ from hypothesis import strategies as st
 
 from expectations.alerts import SEVERITIES, Severity, Target, worse
 from tasks.stores.findings import SETTLING, Finding
-from tasks.stores.messages import (
-    MAX_A_DAY,
-    MAX_CHARACTERS,
-    MAX_RETRY,
-    Calendar,
-    Message,
-    TargetState,
-    Told,
-    delivered,
-    plan,
-    refused,
-    write,
-)
+from tasks.stores.message_texts import MAX_CHARACTERS, write
+from tasks.stores.messages import MAX_A_DAY, MAX_RETRY, Calendar, Message, TargetState, Told, delivered, plan, refused
 from tests.conftest import instant
 
 BEGAN = instant("2026-03-28")
