@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from expectations.errors import BundleError, ReleaseError, SourceError
 from expectations.problems import to_column
-from tasks.bundles.bundle import Bundle, BundleColumn, Manifest, load_bundle
-from tasks.preprocessing.instants import Instants
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.deployment.request_types import as_requested
 from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.lake import BATCH, Table
 from tasks.stores.places import Job
@@ -102,12 +101,14 @@ def predict_frame(
     manifest = bundle.manifest
     if secret is not None:
         frame = frame.with_columns(
-            pseudonyms(_typed(frame[column.name], column.model_copy(update={"type": column.sent}), manifest), secret)
+            pseudonyms(
+                as_requested(frame[column.name], column.model_copy(update={"type": column.sent}), manifest), secret
+            )
             for column in manifest.columns
             if column.hashed_from is not None and column.name in frame.columns
         )
     inputs = [column for column in manifest.columns if column.role == "input"]
-    typed = frame.select(_typed(frame[column.name], column, manifest) for column in inputs)
+    typed = frame.select(as_requested(frame[column.name], column, manifest) for column in inputs)
     keys = [name for name in manifest.keys if name in frame.columns]
     return frame.select(keys).with_columns(to_column(PREDICTION, bundle.predict(typed, repaired=repaired)))
 
@@ -212,62 +213,6 @@ def _batches(job: Job, table: Dataset, bundle: Bundle, source: str) -> Iterator[
             raise SourceError(
                 "columns of the types the model reads", str(error).splitlines()[0][:300], f"Correct {source}"
             ) from error
-
-
-def _typed(values: pl.Series, column: BundleColumn, manifest: Manifest) -> pl.Series:
-    """Bring a column to what requests of its values would be read as.
-
-    Raises
-    ------
-    TypeError
-        If they would be refused.
-    """
-    try:
-        match column.type:
-            case "instant":
-                zone = manifest.timezone if column.name == manifest.clock else "UTC"
-                return Instants(ZoneInfo(zone), column.format).column(values)
-            case "text":
-                return values
-            case "boolean":
-                return _boolean(values)
-            case "integer":
-                return _whole(values)
-            case _:
-                return _number(values)
-    except TypeError as error:
-        raise TypeError(f"the column {column.name} needs {error}") from None
-
-
-def _number(values: pl.Series) -> pl.Series:
-    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
-        raise TypeError("a number")
-    numbers = values.cast(pl.Float64)
-    return pl.select(pl.when(numbers.is_finite()).then(numbers)).to_series()
-
-
-def _is_infinite(values: pl.Series) -> bool:
-    return values.dtype.is_float() and bool(values.is_infinite().any())
-
-
-def _whole(values: pl.Series) -> pl.Series:
-    if values.dtype.is_integer():
-        return values.cast(pl.Int64)
-    numbers = _number(values)
-    if _is_infinite(values):
-        raise TypeError("a whole number of 64 bits")
-    if not (numbers == numbers.floor()).all():
-        raise TypeError("a whole number of 64 bits")
-    return numbers.cast(pl.Int64)
-
-
-def _boolean(values: pl.Series) -> pl.Series:
-    if values.dtype == pl.Boolean:
-        return values
-    numbers = _number(values)
-    if _is_infinite(values) or not numbers.drop_nulls().is_in([0.0, 1.0]).all():
-        raise TypeError("true or false")
-    return numbers.cast(pl.Boolean)
 
 
 def _target(job: Job, source: str, output: str) -> str:

@@ -16,7 +16,8 @@ import pytest
 from expectations.errors import SourceError
 from infra.serving.models import make_ready
 from tasks.bundles.bundle import Bundle, BundleColumn, load_bundle, seal
-from tasks.deployment.scoring import _typed, predict_frame, score_table
+from tasks.deployment.request_types import as_requested
+from tasks.deployment.scoring import predict_frame, score_table
 from tasks.preprocessing.instants import Instants
 from tasks.stores.lake import Lake
 from tasks.stores.releases import Releases, Served
@@ -107,9 +108,9 @@ def test_a_column_is_taken_or_refused_as_its_values_would_be(
     series = pl.Series("c", values)
     if isinstance(expected, str):
         with pytest.raises(TypeError, match=f"column c needs .*{expected}"):
-            _typed(series, column, made[1].manifest)
+            as_requested(series, column, made[1].manifest)
     else:
-        assert _typed(series, column, made[1].manifest).to_list() == expected
+        assert as_requested(series, column, made[1].manifest).to_list() == expected
 
 
 def test_a_column_of_instants_is_read_as_each_of_them() -> None:
