@@ -14,13 +14,14 @@ import numpy as np
 import polars as pl
 
 from expectations.durations import spoken
-from expectations.errors import ReleaseError, StorageError, UnreachableError
+from expectations.errors import ReleaseError, StorageError
 from expectations.families import Scores
 from expectations.production import Release
 from expectations.windows import Window
 from tasks.bundles.bundle import Manifest, jsonable, load_bundle, read_manifest
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels
-from tasks.deployment.guarding import Evidence, StepVerdict, Traffic, judge_step
+from tasks.deployment.counting import PATIENCE_SECONDS, Counting
+from tasks.deployment.guarding import Evidence, StepVerdict, judge_step
 from tasks.deployment.releasing import await_candidate, take_back
 from tasks.deployment.sharing import entity_columns, place_of
 from tasks.stores.harvest import seal_and_harvest
@@ -34,8 +35,6 @@ _LOOKS = 5
 _MAX_NAP = 60.0
 _ENTITIES_TRIED = 10_000
 """Entities that are looked for in a share: of more, each share a plan would name has some."""
-_PATIENCE = 20.0
-"""A service that starts again within these seconds does not end a release."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def _watch(
     ReleaseError
         If the desired state was changed by somebody else meanwhile: theirs stands.
     """
-    began, counting = datetime.now(UTC), _Counting(job)
+    began, counting = datetime.now(UTC), Counting(job)
     length = plan.step.approximate_seconds
     end = time.monotonic() + length
     until = f"until {began + timedelta(seconds=length):%H:%M:%S} UTC"
@@ -219,10 +218,10 @@ def _watching(job: Job) -> Iterator[None]:
         thread.join()
 
 
-def _gather(job: Job, champion: Served, candidate: CandidateState, began: datetime, counting: _Counting) -> Evidence:
+def _gather(job: Job, champion: Served, candidate: CandidateState, began: datetime, counting: Counting) -> Evidence:
     """Bring the journal in and lay out what both bundles did since the step began."""
     with job.places.open_service() as service:
-        seal_and_harvest(job, service, _PATIENCE)
+        seal_and_harvest(job, service, PATIENCE_SECONDS)
     answered = _since(job, "predictions", began)
     labelled = answered.with_columns(_labels(job, champion, answered, began))
     theirs = labelled.filter(pl.col("bundle") == champion.bundle)
@@ -282,56 +281,3 @@ def _labels(job: Job, champion: Served, answered: pl.DataFrame, began: datetime)
     known = job.moved(datetime.now(UTC)).known
     labels, _ = true_labels(answered, rows, known, job.lake, window, bundle.manifest)
     return labels.fill_null(float("nan")).alias("_label")
-
-
-class _Counting:
-    """What the replicas counted when a step began, and when they were last heard of: they may come and go."""
-
-    def __init__(self, job: Job) -> None:
-        self._job, self._began = job, time.time()
-        self._latest = self._ask()
-        self._before = {replica: models for replica, (_, models) in self._latest.items()}
-
-    def look(self) -> None:
-        """Ask every replica again.
-
-        Raises
-        ------
-        UnreachableError
-            If one does not answer, or does not serve this use case.
-        """
-        now = self._ask()
-        for replica, (started, models) in now.items():
-            if replica not in self._before:  # one that was there but not asked: what it did is not of the step
-                self._before[replica] = models if started < self._began else {}
-        self._latest |= now
-
-    def of(self, bundle: str) -> Traffic:
-        """Return what a bundle did since the step began."""
-        total = Traffic()
-        for replica, (_, models) in self._latest.items():
-            if bundle not in models:
-                continue
-            total += _traffic(models[bundle]) - _traffic(self._before[replica].get(bundle))
-        return total
-
-    def _ask(self) -> dict[str, tuple[float, dict[str, Any]]]:
-        """Return replica -> when it started, and bundle -> what it did since."""
-        job, found = self._job, {}
-        with job.places.open_service() as service:
-            answers = service.ask("GET", "/version", _PATIENCE)
-        for answer in answers:
-            if job.name not in answer["usecases"]:
-                raise UnreachableError(
-                    f"the service at {job.places.service} to serve {job.name}",
-                    ", ".join(answer["usecases"]) or "nothing",
-                    "Is it reading the same releases folder?",
-                )
-            found[answer["instance"]] = (answer["started"], answer["usecases"][job.name]["models"])
-        return found
-
-
-def _traffic(tally: dict[str, Any] | None) -> Traffic:
-    if tally is None:
-        return Traffic()
-    return Traffic(tally["requests"], tally["failures"], tally["skipped"], tally["seconds"]["total"], tally["expected"])

@@ -312,7 +312,7 @@ def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monke
 
 
 def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.deployment.rollout import _Counting
+    from tasks.deployment.counting import Counting
     from tasks.monitoring.harvesting import harvest_journal
 
     first = httpx.URL(job.places.service)
@@ -324,7 +324,7 @@ def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkey
     monkeypatch.setattr("tasks.deployment.releasing.LEAVING_SECONDS", 1.0)
     job = Job(job.usecase, dataclasses.replace(job.places, service=f"http://localhost:{first.port}"), job.as_of)
     try:
-        counting = _Counting(job)
+        counting = Counting(job)
         for url, requests in ((str(first), 2), (second.url, 3)):
             for _ in range(requests):
                 httpx.post(f"{url}/invocations", json={"dataframe_records": sample(made, 4)}).raise_for_status()
@@ -334,7 +334,7 @@ def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkey
         httpx.post(f"{first}/invocations", json={"dataframe_records": sample(made, 4)}).raise_for_status()
         counting.look()
         assert counting.of(made[1].digest).requests == 6
-        late = _Counting(job)
+        late = Counting(job)
         listed[1] = "127.0.0.2"  # nor does what it did before it was known
         late.look()
         assert late.of(made[1].digest).requests == 0
