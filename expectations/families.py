@@ -16,9 +16,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from expectations.fields import PositiveSpan, Span, Strict
+from expectations.named_parts import NameOf
 from expectations.parts import Part
 from expectations.searching import Search
-from expectations.slots import CALIBRATIONS, FAMILIES, NameOf
+from expectations.slots import CALIBRATIONS, FAMILIES
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]

@@ -19,7 +19,7 @@ from expectations.code import Code, read_code
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
 from expectations.families import LastWindow
-from expectations.slots import Slot
+from expectations.named_parts import Slot
 from expectations.usecase import REPLAY, UseCase
 from expectations.variables import NO_VARIABLES, Variables
 

@@ -13,10 +13,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from expectations.alerts import Heartbeat, Targets
 from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Join, Label, Source
@@ -25,11 +22,12 @@ from expectations.errors import PartError
 from expectations.families import Model
 from expectations.fields import Columns, PositiveSpan, Strict
 from expectations.gates import Evaluation, Gate
+from expectations.named_parts import NameOf
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.problems import Problem, problem_of
 from expectations.production import Costs, Monitoring, Release, Rows, Schedule
 from expectations.searching import impossible
-from expectations.slots import CALIBRATIONS, CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES, NameOf
+from expectations.slots import CALIBRATIONS, CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES
 from expectations.windows import Count, Grid
 
 REPLAY = "-replay"

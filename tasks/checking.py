@@ -22,9 +22,10 @@ from expectations.errors import DriftwheelError, PartError
 from expectations.families import Family, Rows, Scores, Vector
 from expectations.gates import Gate, Interval
 from expectations.metrics import Metric, Scored
+from expectations.named_parts import Slot
 from expectations.parts import CleaningStep, FeatureStep, FitContext, Part
 from expectations.problems import PREDICTION, Answers, Problem, problem_of, to_column, to_scores
-from expectations.slots import FEATURES, PROBLEMS, SLOTS, Slot
+from expectations.slots import FEATURES, PROBLEMS, SLOTS
 from tasks.cleaning.repair import repair
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram

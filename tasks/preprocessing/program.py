@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 
 from expectations.errors import BundleError
+from expectations.named_parts import Slot
 from expectations.parts import FittedStep
-from expectations.slots import CLEANING, FEATURES, Slot
+from expectations.slots import CLEANING, FEATURES
 from tasks.preprocessing.formulas import NAMESPACE
 from tasks.preprocessing.reading import Input, read_input, read_instant, read_number, read_text
 from tasks.preprocessing.rows import Matrix, RowExecutor, Writer

@@ -18,8 +18,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from expectations.errors import BundleError, PartError, TrainingError, UseCaseError
 from expectations.loading import load_use_case
+from expectations.named_parts import Slot
 from expectations.parts import FeatureStep, FitContext
-from expectations.slots import CLEANING, FEATURES, SLOTS, Slot
+from expectations.slots import CLEANING, FEATURES, SLOTS
 from tasks.checking import check_part
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
