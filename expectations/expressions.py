@@ -14,12 +14,24 @@ from __future__ import annotations
 import ast
 import math
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from expectations.errors import ExpressionError
-
-Kind = Literal["number", "text", "boolean"]
+from expectations.expression_tree import (
+    Arithmetic,
+    Call,
+    Choice,
+    Column,
+    Comparison,
+    Expression,
+    Kind,
+    Logic,
+    Membership,
+    Node,
+    Not,
+    Number,
+    Text,
+)
 
 MAX_CHARACTERS = 10_000
 MAX_DEPTH = 100
@@ -43,97 +55,6 @@ FUNCTIONS: dict[str, int | None] = {
 }
 
 
-@dataclass(frozen=True)
-class Number:
-    """A literal number."""
-
-    value: float
-    kind: Kind = "number"
-
-
-@dataclass(frozen=True)
-class Text:
-    """A literal text."""
-
-    value: str
-    kind: Kind = "text"
-
-
-@dataclass(frozen=True)
-class Column:
-    """The value of a column in this row; text where it is compared with text, a number elsewhere."""
-
-    name: str
-    kind: Kind = "number"
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """``left op right`` with op one of + - * /."""
-
-    op: Literal["+", "-", "*", "/"]
-    left: Node
-    right: Node
-    kind: Kind = "number"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """``left op right`` with op one of == != < <= > >=."""
-
-    op: Literal["==", "!=", "<", "<=", ">", ">="]
-    left: Node
-    right: Node
-    kind: Kind = "boolean"
-
-
-@dataclass(frozen=True)
-class Membership:
-    """Whether `item` is one of `options`."""
-
-    item: Node
-    options: tuple[float | str, ...]
-    kind: Kind = "boolean"
-
-
-@dataclass(frozen=True)
-class Logic:
-    """``and``/``or`` of two or more conditions."""
-
-    op: Literal["and", "or"]
-    terms: tuple[Node, ...]
-    kind: Kind = "boolean"
-
-
-@dataclass(frozen=True)
-class Not:
-    """Negation of a condition."""
-
-    term: Node
-    kind: Kind = "boolean"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """``then if condition else otherwise``."""
-
-    condition: Node
-    then: Node
-    otherwise: Node
-    kind: Kind = "number"
-
-
-@dataclass(frozen=True)
-class Call:
-    """A function of numbers, one of `FUNCTIONS`."""
-
-    function: str
-    arguments: tuple[Node, ...]
-    kind: Kind = "number"
-
-
-Node = Number | Text | Column | Arithmetic | Comparison | Membership | Logic | Not | Choice | Call
-
 _ARITHMETIC: dict[type[ast.operator], Literal["+", "-", "*", "/"]] = {
     ast.Add: "+",
     ast.Sub: "-",
@@ -148,15 +69,6 @@ _COMPARISON: dict[type[ast.cmpop], Literal["==", "!=", "<", "<=", ">", ">="]] = 
     ast.Gt: ">",
     ast.GtE: ">=",
 }
-
-
-@dataclass(frozen=True)
-class Expression:
-    """A parsed expression: its text, its tree, and the columns it reads in order of appearance."""
-
-    text: str
-    root: Node
-    columns: tuple[str, ...]
 
 
 class _Parser:

@@ -21,7 +21,8 @@ from pydantic_core import CoreSchema
 from expectations.cron import check_cron
 from expectations.durations import Duration
 from expectations.errors import ExpressionError
-from expectations.expressions import Expression, parse_expression
+from expectations.expression_tree import Expression
+from expectations.expressions import parse_expression
 
 
 def _known_zone(value: str) -> str:

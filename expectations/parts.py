@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import polars as pl
 
-from expectations.expressions import Node
+from expectations.expression_tree import Node
 from expectations.fields import Strict
 
 Kind = Literal["number", "text", "instant"]

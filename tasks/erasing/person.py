@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from expectations.errors import ExpressionError
-from expectations.expressions import Column, Comparison, Logic, Membership, Node, Number, Text, parse_expression
+from expectations.expression_tree import Column, Comparison, Logic, Membership, Node, Number, Text
+from expectations.expressions import parse_expression
 from expectations.usecase import UseCase
 from tasks.stores.pseudonyms import pseudonym
 from tasks.stores.tombstones import digest_of, text_of

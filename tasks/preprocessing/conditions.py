@@ -14,7 +14,8 @@ from typing import Literal
 import polars as pl
 
 from expectations.errors import ExpressionError
-from expectations.expressions import Call, Column, Comparison, Membership, Node, Number, Text, parse_expression
+from expectations.expression_tree import Call, Column, Comparison, Membership, Node, Number, Text
+from expectations.expressions import parse_expression
 from tasks.preprocessing.formulas import evaluate
 
 _INSTANT = "%Y-%m-%dT%H:%M:%S%.6f"

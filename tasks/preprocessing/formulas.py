@@ -12,7 +12,7 @@ from functools import cache, reduce
 
 import polars as pl
 
-from expectations.expressions import (
+from expectations.expression_tree import (
     Arithmetic,
     Call,
     Choice,

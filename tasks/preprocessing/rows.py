@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from expectations.expressions import Node
+from expectations.expression_tree import Node
 from tasks.preprocessing.formulas import SourceWriter
 
 Matrix = npt.NDArray[np.float64]

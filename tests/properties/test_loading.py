@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from expectations.errors import ExpressionError, UseCaseError
-from expectations.expressions import Expression, parse_expression
+from expectations.expression_tree import Expression
+from expectations.expressions import parse_expression
 from expectations.loading import SHIPPED, load_use_case
 
 GOOD = (SHIPPED / "bikes" / "usecase.yaml").read_text()

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from expectations.expressions import Call, Column, Node, parse_expression
+from expectations.expression_tree import Call, Column, Node
+from expectations.expressions import parse_expression
 from expectations.fields import Formula
 from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 from tasks.preprocessing.formulas import evaluate
