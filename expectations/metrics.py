@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from expectations.families import Scores, Task, Vector
 from expectations.parts import Part
+from expectations.slots import METRICS
 
 Array = npt.NDArray[np.float64]
 Blocks = npt.NDArray[np.int64]
@@ -153,3 +156,11 @@ def ratio(numerator: Array, denominator: Array) -> Array:
 def sums(values: Array, blocks: Blocks, n_blocks: int) -> Array:
     """Sum values up in each block, shape (n_blocks,)."""
     return np.bincount(blocks, weights=values, minlength=n_blocks).astype(np.float64)
+
+
+@cache
+def metrics_of(task: str) -> Mapping[str, bool]:
+    """Return the metrics that are built in for a task, and whether more is better."""
+    parts = {name: METRICS.find(name) for name in METRICS.built_in}
+    found = {name: part.greater_is_better for name, part in parts.items() if part and task in part.tasks}
+    return MappingProxyType(found)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from expectations.errors import TrainingError
-from expectations.metrics import Scored
-from expectations.usecase import UseCase, metrics_of
+from expectations.metrics import Scored, metrics_of
+from expectations.usecase import UseCase
 from tasks.evaluation.causes.rows import row_loss
 from tasks.evaluation.evaluation import Evaluation, evaluate
 from tasks.evaluation.parts import parted, resamples_of

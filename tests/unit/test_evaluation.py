@@ -10,8 +10,8 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from expectations.gates import Interval
+from expectations.metrics import metrics_of
 from expectations.slots import PROBLEMS
-from expectations.usecase import metrics_of
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.gates import AbsoluteGate, ComparisonGate, passed
 from tasks.evaluation.interval import paired_interval, time_blocks

@@ -1,0 +1,298 @@
+"""What of a use case contradicts itself: each is said with the place where it is declared, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from expectations.data import EVENT_TIME
+from expectations.errors import PartError
+from expectations.metrics import metrics_of
+from expectations.production import Rows
+from expectations.searching import impossible
+from expectations.slots import CALIBRATIONS, METRICS
+
+if TYPE_CHECKING:
+    from expectations.usecase import UseCase
+
+
+def find_contradictions(spec: UseCase, reserved: str) -> list[str]:
+    """Return what cannot be meant together.
+
+    Parameters
+    ----------
+    reserved : str
+        Ending that no name may have.
+    """
+    return [
+        *_impossible_columns(spec, reserved),
+        *_impossible_times(spec),
+        *_impossible_label(spec),
+        *_impossible_metrics(spec),
+        *_impossible_probabilities(spec),
+        *_impossible_parts(spec),
+        *_impossible_features(spec),
+        *_impossible_policy(spec),
+    ]
+
+
+def _impossible_columns(spec: UseCase, reserved: str) -> list[str]:
+    unknowable = {*spec.forbidden, spec.label.column}
+    if spec.label.expression is not None:
+        unknowable |= set(spec.label.expression.columns)
+    if spec.label.arrived is not None:
+        unknowable.add(spec.label.arrived)
+    problems = _impossible_retention(spec)
+    first, *others = spec.sources
+    if spec.sources[first].join is not None:
+        problems.append(f"sources.{first}: the first source is the base and joins nothing")
+    problems += [
+        f"sources.{name}: needs a join"
+        for name in others
+        if spec.sources[name].join is None and name != spec.label.source
+    ]
+    for index, step in enumerate(spec.features):
+        leaks = sorted(step.reads({}).keys() & unknowable)
+        if leaks:
+            problems.append(
+                f"features.{index}: {', '.join(leaks)} {'is' if len(leaks) == 1 else 'are'} known only after "
+                "the event (a label or forbidden column); a model that reads it cannot serve"
+            )
+    problems += [
+        f"columns.{column}: `format` is how an instant is written, and it is {spec.type}"
+        for column, spec in spec.columns.items()
+        if spec.format is not None and spec.type != "instant"
+    ]
+    if spec.name.endswith(reserved):
+        problems.append(f"name: a name that ends in {reserved} is kept for replays")
+    if spec.label.column in spec.keys:
+        problems.append(f"keys: the label {spec.label.column} cannot identify a row")
+    weights = spec.model.weights
+    if weights is not None and weights.column is not None:
+        if weights.column == spec.label.column:
+            problems.append(f"model.weights.column: the label {weights.column} cannot weigh its own row")
+        if weights.column in spec.personal:
+            problems.append(f"model.weights.column: {weights.column} is under `personal`, and no number is kept")
+    gone = sorted(column for column, how in spec.personal.items() if how == "drop" and column in spec.keys)
+    if gone:
+        problems.append(f"personal: {', '.join(gone)} identifies rows and cannot be dropped; hash it")
+    return problems
+
+
+def _impossible_retention(spec: UseCase) -> list[str]:
+    kept = spec.retention.get("raw")
+    if kept is None:
+        return []
+    if spec.clock is None:
+        return ["retention.raw: without a clock nobody knows how old a row is; leave it out, or name the `clock`"]
+    needed = spec.label_delay.approximate_seconds + spec.collection.lookback.approximate_seconds
+    if kept.approximate_seconds * 23 / 24 > needed:
+        return []
+    return [f"retention.raw: {kept} is over before labels came and corrections were looked for; keep rows longer"]
+
+
+def _impossible_label(spec: UseCase) -> list[str]:
+    label = spec.label
+    problems = [f"label.{field}: {why}" for field, why in spec.problem.misfits(label).items()]
+    if label.expression is not None and (label.positive is not None or label.words):
+        problems.append("label.expression: it computes numbers, of which `positive` and `words` say nothing")
+    return [*problems, *_impossible_truth(spec)]
+
+
+def _impossible_truth(spec: UseCase) -> list[str]:
+    """Say what is wrong with a label in a table of its own."""
+    label = spec.label
+    if label.source is None:
+        own = [field for field in ("join", "arrived") if getattr(label, field) is not None]
+        return [f"label.{field}: of a label in a table of its own; name that under `source`" for field in own]
+    first, *others = spec.sources
+    if label.source not in others:
+        why = f"no source of this name beside {first!r}; there are {', '.join(others) or 'no others'}"
+        return [f"label.source: {why if label.source != first else 'the first source is the base: leave it out'}"]
+    if label.join is None:
+        return [f"label.join: say which columns of {label.source!r} belong to which rows: {{on: [{spec.keys[0]}]}}"]
+    problems = []
+    if spec.sources[label.source].join is not None:
+        problems.append(f"sources.{label.source}.join: labels are joined by `label.join`; leave it out")
+    gone = sorted(left for left in label.join.pairs if spec.personal.get(left) == "drop")
+    if gone:
+        problems.append(f"label.join: {', '.join(gone)} is dropped, and labels that come later find no row; hash it")
+    return problems
+
+
+def _impossible_times(spec: UseCase) -> list[str]:
+    """Say what needs a clock, where there is none."""
+    if spec.clock is not None:
+        given = "available_after" in spec.label.model_fields_set
+        why = "say when the label of a row may be known, counted from its `clock`; 0d where that is at once"
+        return [] if given else [f"label.available_after: {why}"]
+    or_clock = "or name the column of event times under `clock`"
+    problems = []
+    if spec.monitoring.span is not None:
+        why = "without a clock windows are by count; write {rows: 500} (as many predictions as you like)"
+        problems.append(f"monitoring.every: {why}, {or_clock}")
+    if spec.model.window != "expanding":
+        problems.append(f"model.window: `last` counts in time; write expanding, {or_clock}")
+    if spec.model.weights is not None and spec.model.weights.half_life is not None:
+        problems.append(f"model.weights.half_life: counts in time; leave it out, {or_clock}")
+    if spec.start is not None:
+        problems.append(f"start: an instant; leave it out, {or_clock}")
+    if spec.evaluation.validated is not None and spec.evaluation.validated.gap is not None:
+        problems.append(f"evaluation.cross_validation.gap: counts in time; leave it out, {or_clock}")
+    if "block" in spec.evaluation.model_fields_set:
+        problems.append(f"evaluation.block: without a clock each row counts for itself; leave it out, {or_clock}")
+    if "lookback" in spec.collection.model_fields_set:
+        problems.append(f"collection.lookback: without a clock all rows are compared; leave it out, {or_clock}")
+    problems += [
+        f"sources.{name}.expect_every: is held against event times; leave it out, {or_clock}"
+        for name, source in spec.sources.items()
+        if source.expect_every is not None
+    ]
+    read = {column: f"features.{index}" for index, step in enumerate(spec.features) for column in step.reads({})}
+    read |= dict.fromkeys(spec.forbidden, "forbidden") | dict.fromkeys(spec.keys, "keys")
+    if EVENT_TIME in read:
+        problems.append(
+            f"{read[EVENT_TIME]}: {EVENT_TIME} says when a row was collected, which no request has; what reads the "
+            "time of a row needs a `clock`"
+        )
+    return problems
+
+
+def _impossible_metrics(spec: UseCase) -> list[str]:
+    used = [(f"gates.{index}.metric", gate.metric) for index, gate in enumerate(spec.gates) if gate.metric]
+    used += [
+        (f"monitoring.performance.{index}.metric", rule.metric)
+        for index, rule in enumerate(spec.monitoring.performance)
+    ]
+    known, problems = metrics_of(spec.task), []
+    if spec.evaluation.validated is None:
+        problems += [
+            f"gates.{index}.folds: there are none; say how many: `evaluation: {{cross_validation: 5}}`"
+            for index, gate in enumerate(spec.gates)
+            if gate.of_folds
+        ]
+    for path, name in used:
+        try:
+            part = METRICS.find(name)
+        except PartError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        if part is None or spec.task not in part.tasks:
+            problems.append(f"{path}: {spec.task} has no metric {name!r}; it has {', '.join(known)}")
+    problems += _impossible_search(spec)
+    if spec.model.warm is not None and not any(each.continues(each) for each in spec.model.candidates):
+        problems.append("model.start: no candidate goes on from an earlier model; write cold")
+    for index, candidate in enumerate(spec.model.candidates):
+        misfits = candidate.misfits(spec.task)
+        problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]
+        if spec.model.weights is not None and not candidate.weighs:
+            problems.append(f"model.candidates.{index}.family: {candidate.family} knows no `model.weights`")
+    return problems
+
+
+def _impossible_search(spec: UseCase) -> list[str]:
+    problems = []
+    for family, ranges in spec.model.search.ranges.items() if spec.model.search is not None else ():
+        path = f"model.search.ranges.{family}"
+        own = [each for each in spec.model.candidates if each.family == family]
+        if len(own) != 1:
+            found = "none" if not own else f"{len(own)} of them"
+            problems.append(f"{path}: it needs one candidate of this family to begin with; found {found}")
+            continue
+        problems += [f"{path}.{field}: {why}" for field, why in impossible(own[0], ranges, spec.task).items()]
+    return problems
+
+
+def _impossible_probabilities(spec: UseCase) -> list[str]:
+    problems = []
+    if spec.costs.threshold is not None and not spec.problem.has_threshold:
+        problems.append(f"costs.false_positive: a {spec.task} has no threshold; leave it and false_negative out")
+    elif spec.costs.threshold is not None and "threshold" in spec.evaluation.model_fields_set:
+        problems.append("evaluation.threshold: `costs` say what errors cost, and it follows from these; leave it out")
+    asked = spec.model.calibration
+    found = CALIBRATIONS.find(asked) if asked is not None else None
+    if found is not None and spec.task not in found.tasks:
+        parts = {name: CALIBRATIONS.find(name) for name in CALIBRATIONS.names()}
+        fits = [name for name, part in parts.items() if part is not None and spec.task in part.tasks]
+        rest = f"there is {', '.join(fits)}" if fits else "there is none for it; leave it out"
+        problems.append(f"model.calibration: {asked} does not calibrate a {spec.task}; {rest}")
+    return problems
+
+
+def _impossible_parts(spec: UseCase) -> list[str]:
+    """Say which slices and groups are declared nowhere, or cannot be held against each other."""
+    problems, monitoring = [], spec.monitoring
+    dropped = {column for column, how in spec.personal.items() if how == "drop"}
+    for column in monitoring.looked_at:
+        path = f"monitoring.{'slices' if column in monitoring.slices else 'fairness'}"
+        if column == spec.label.column:
+            problems.append(f"{path}: rows cannot be parted by the label {column}; metrics by class are shown anyway")
+        if column in dropped:
+            problems.append(f"{path}: {column} is dropped under `personal`; hash it, so that groups stay apart")
+    outputs = ("binary_classification",)
+    if monitoring.fairness and spec.task not in outputs:
+        problems.append(
+            f"monitoring.fairness: of {spec.task} there is no positive call to be shared out; declare the columns "
+            "under `monitoring.slices`"
+        )
+    by = {each.by for each in monitoring.fairness}
+    for index, gate in enumerate(spec.gates):
+        if gate.slices is not None and gate.slices not in monitoring.slices:
+            problems.append(f"gates.{index}.slice: declare {gate.slices} under `monitoring.slices`")
+        if gate.groups is not None and gate.groups not in by:
+            problems.append(f"gates.{index}.by: declare {{by: {gate.groups}}} under `monitoring.fairness`")
+    return problems
+
+
+def _impossible_features(spec: UseCase) -> list[str]:
+    """Say which features that candidates name are none, or no numbers."""
+    categories: dict[str, bool] = {}
+    begun: set[str] = set()
+    for step in spec.features:
+        made = step.makes()
+        if not made:  # the names depend on the rows, and begin with what is read
+            begun |= step.reads({}).keys()
+        for name in made:
+            known = categories.get(name, False)
+            categories[name] = known if step.makes_categories is None else step.makes_categories
+    problems = []
+    for index, candidate in enumerate(spec.model.candidates):
+        for field, names in candidate.takes_as_numbers().items():
+            for name in names:
+                path = f"model.candidates.{index}.{field}.{name}"
+                if name not in categories and not name.startswith(tuple(begun)):
+                    near = difflib.get_close_matches(name, categories, n=1)
+                    rest = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(categories)}"
+                    problems.append(f"{path}: no feature of this name; {rest}")
+                elif categories.get(name):
+                    problems.append(f"{path}: codes of categories have no order; take it out")
+    return problems
+
+
+def _impossible_policy(spec: UseCase) -> list[str]:
+    every, policy = spec.monitoring.every, spec.monitoring.policy
+    if blind := [spec.problem.unwatched[need] for need in policy.needs if need in spec.problem.unwatched]:
+        return [f"monitoring.policy.trigger: {policy.trigger} would never ask: {'; '.join(blind)}"]
+    if isinstance(every, Rows):
+        return _impossible_count(spec, every.rows)
+    cooldown = policy.cooldown
+    shortest = 28 * 86400 * every.months or every.seconds
+    if cooldown.approximate_seconds and cooldown.approximate_seconds < shortest * 0.99:
+        path = "monitoring.policy.cooldown"
+        return [f"{path}: {cooldown} is shorter than a window ({every}), so it would never hold; write 0d for none"]
+    return []
+
+
+def _impossible_count(spec: UseCase, rows: int) -> list[str]:
+    problems, monitoring = [], spec.monitoring
+    if rows < monitoring.min_rows:
+        problems.append(
+            f"monitoring.every.rows: windows of {rows} rows would all be unknown, as monitoring.min_rows is "
+            f"{monitoring.min_rows}; raise one or lower the other"
+        )
+    if getattr(monitoring.policy, "per", None) is not None:
+        problems.append(
+            "monitoring.policy.per: what a release costs in a span of time cannot be said in windows of rows; "
+            "leave `per` out, and give `release_cost` in windows"
+        )
+    return problems
