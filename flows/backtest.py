@@ -17,7 +17,7 @@ from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
 from expectations.windows import Window
-from flows.replay import plan_windows, read_history
+from flows.replay_windows import plan_windows, read_history
 from tasks.backtesting.advice import (
     DEFAULT,
     Advice,

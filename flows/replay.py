@@ -7,12 +7,9 @@ get the `as_of` a schedule would have given. Everything is kept under a name of 
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -26,57 +23,26 @@ from prefect.runtime import flow_run
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
-from expectations.windows import Count, Grid, Window
+from expectations.windows import Window
 from flows.loop import loop
-from flows.stage import Verdict, open_job
+from flows.replay_story import Story, Traffic, champion_bundle, note, tell_story
+from flows.replay_windows import between, plan_windows, read_history
+from flows.stage import open_job
 from infra.settings import Settings
-from tasks.bundles.bundle import Bundle, jsonable, load_bundle
-from tasks.bundles.champion import bundle_classes
-from tasks.bundles.served_rows import scores_of
-from tasks.collection.joining import join_sources
+from tasks.bundles.bundle import Bundle, jsonable
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.files import storing
-from tasks.stores.ledger import TRIAL
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.progress import Pace, part, say
 from tasks.stores.registry import REPLAY_KEPT_DAYS
-from tasks.stores.stopwatch import spent, timed
+from tasks.stores.stopwatch import timed
 from tasks.training.labelled import classes_of, score_rows, training_window
 from tasks.training.learning import learn
 from tasks.training.packing import training_rows
 
 BATCH = 500
-MIN_COVERED = 0.9
-"""Share of a window the history must cover for it to be replayed."""
 _TIMEOUT = 60.0
-
-
-@dataclass
-class Traffic:
-    """What was sent."""
-
-    requests: int = 0
-    failed: int = 0
-    rows: int = 0
-
-
-@dataclass
-class Story:
-    """What a replay found; its fields are the JSON's."""
-
-    usecase: str
-    metric: str
-    windows: list[dict[str, Any]] = field(default_factory=list)
-    mean: dict[str, float] = field(default_factory=dict)
-    trials: int = 0
-    retrains: int = 0
-    promotions: int = 0
-    refused: int = 0
-    requests: int = 0
-    failed_requests: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    compare: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def namespace_of(usecase: str) -> str:
@@ -189,98 +155,11 @@ def reset(job: Job) -> None:
                 shutil.rmtree(folder)
 
 
-def read_history(usecase: LoadedUseCase, secret: bytes) -> pl.DataFrame:
-    """Read the whole history once: it plays the outside world, which sends rows as time goes by."""
-    far = datetime.now(UTC) + timedelta(days=36500)
-    return join_sources(usecase, since=None, until=far, secret=secret).rows.sort(
-        usecase.spec.time_column, maintain_order=True
-    )
-
-
-def plan_windows(
-    usecase: LoadedUseCase, world: pl.DataFrame, start: datetime | None, end: datetime | None
-) -> list[Window]:
-    """Lay the windows of a replay over a history.
-
-    Raises
-    ------
-    SourceError
-        If there is no window between start and end.
-    """
-    spec = usecase.spec
-    clock = spec.time_column
-    if spec.clock is None:
-        return _plan_by_order(usecase, world, given=bool(start or end))
-    first: datetime = world[clock].min()  # type: ignore[assignment] # an instant column
-    last: datetime = world[clock].max()  # type: ignore[assignment]
-    begin = start or spec.start or first + (last - first) / 5
-    if isinstance(spec.windows, Count):
-        times = world.filter(pl.col(clock) >= begin)[clock].sort()
-        windows = spec.windows.cut(times.filter(times < end) if end else times, begin=begin)
-    else:
-        windows = _covered(spec.windows, begin, min(end, last) if end else last, end)
-    if not windows or windows[0].start <= first:
-        raise SourceError(
-            f"windows after a history to learn from, {first:%Y-%m-%d} to {last:%Y-%m-%d}",
-            f"{len(windows)} from {start or spec.start}",
-            "Choose --from and --to inside the history",
-        )
-    return windows
-
-
-def _plan_by_order(usecase: LoadedUseCase, world: pl.DataFrame, *, given: bool) -> list[Window]:
-    """Lay windows by count over what follows the first third of a history without a clock."""
-    windows = usecase.spec.windows
-    name = usecase.name.removesuffix(REPLAY)
-    if given:
-        raise SourceError(
-            f"no --from and no --to: {name} has no clock",
-            "an instant",
-            "Leave them out: the first third of its rows is learnt from, and the rest walked through in their order",
-        )
-    if not isinstance(windows, Count):
-        raise TypeError("without a clock windows are by count")
-    left = len(world) - -(-len(world) // 3)
-    number = left // windows.rows
-    if not number:
-        raise SourceError(
-            f"a window of {windows.rows} rows after the first third of the history, which is learnt from",
-            f"{len(world)} rows in all",
-            f"Lower `monitoring.every` of {name}: {{rows: {max(2, left // 10)}}} makes ten of them",
-        )
-    times = world[usecase.spec.time_column]
-    return windows.cut(times[len(times) - number * windows.rows :])
-
-
-def _covered(grid: Grid, begin: datetime, stop: datetime, end: datetime | None) -> list[Window]:
-    """Return the windows of time from one on that a history covers up to an instant, none beyond `end`."""
-    windows: list[Window] = []
-    window = grid.window_of(begin)
-    while end is None or window.end <= end:
-        if (stop - window.start) / (window.end - window.start) < MIN_COVERED:
-            break
-        windows.append(window)
-        window = grid.window_of(window.end)
-    return windows
-
-
-def champion_bundle(job: Job) -> Bundle:
-    """Load what the namespace serves."""
-    desired = job.releases.desired(job.name)
-    if desired is None or desired.champion is None:
-        raise SourceError("a champion", "none", "Run the replay again")
-    return load_bundle(job.releases.bundle(job.name, desired.champion.bundle), desired.champion.bundle)
-
-
-def _between(world: pl.DataFrame, clock: str, start: datetime, end: datetime) -> pl.DataFrame:
-    return world.filter((pl.col(clock) >= start) & (pl.col(clock) < end))
-
-
 def _send(
     job: Job, world: pl.DataFrame, start: datetime, end: datetime, shape: Bundle, traffic: Traffic, batch: int
 ) -> None:
     columns = [column.name for column in shape.manifest.columns]
-    rows = _between(world, job.usecase.spec.time_column, start, end).select(columns)
+    rows = between(world, job.usecase.spec.time_column, start, end).select(columns)
     with job.places.open_service() as service:
         for part in rows.iter_slices(batch):
             values = pl.DataFrame(jsonable(part), schema=dict.fromkeys(columns), infer_schema_length=None).rows()
@@ -302,76 +181,6 @@ def _send(
 send = timed("scoring", _send, "its rows go through the service")
 
 
-def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
-    """Keep what was decided about a window."""
-    decisions, reports = (job.database.entries(job.name, kind=kind, last=20) for kind in ("decision", "report"))
-    due = job.usecase.spec.label.available_after.after(window.end)
-    decision = next((entry for entry in reversed(decisions) if entry.as_of == due), None)
-    report = next((entry for entry in reversed(reports) if entry.as_of == due), None)
-    found = reversed(job.database.measurements(job.name))
-    measured: dict[str, Any] = next((m for m in found if window.start < Window.of(m).end <= window.end), {})
-    turned = decision is not None and decision.action == "retrain" and decision.turn is not None
-    promoted = turned and verdict.outcome == "done"
-    story.trials = sum(entry.action != "untold" for entry in job.database.entries(job.name, kind=TRIAL))
-    story.retrains += turned
-    story.promotions += promoted
-    story.refused += turned and not promoted
-    desired = job.releases.desired(job.name)
-    story.windows.append(
-        {
-            **window.to_dict(),
-            "rows": measured.get("rows", 0),
-            "static": None,
-            "loop": None,
-            "champion": measured.get("version"),
-            "drifted_columns": [each["column"] for each in measured.get("drift", []) if each["drifted"]],
-            "cause": decision.cause if decision else "none",
-            "decision": decision.action if decision else "keep",
-            "summary": decision.summary if decision else "",
-            "promoted": desired.champion.version if promoted and desired and desired.champion else None,
-            "report": report.evidence["report"] if report else None,
-        }
-    )
-
-
-def _tell(
-    story: Story, job: Job, windows: Sequence[Window], world: pl.DataFrame, frozen: Bundle, traffic: Traffic
-) -> None:
-    spec = job.usecase.spec
-    served, classes = served_predictions(job, world), bundle_classes(job)
-    order = classes_of(world, spec)
-    for window, told in zip(windows, story.windows, strict=True):
-        rows = _between(served, spec.time_column, window.start, window.end).filter(
-            pl.col(spec.label.column).is_not_null() & pl.col("_served").is_not_null()
-        )
-        told["static"] = score(story.metric, score_rows(rows, spec, order, frozen.predict(rows), frozen.classes))
-        answered = scores_of(rows["_served"], rows["_bundle"], classes, order, spec.problem)
-        told["loop"] = score(story.metric, score_rows(rows, spec, order, answered))
-    story.mean = {name: float(np.nanmean([told[name] for told in story.windows])) for name in ("static", "loop")}
-    story.requests, story.failed_requests = traffic.requests, traffic.failed
-
-
-tell_story = timed("scoring", _tell, "scoring what was served and the first model on each window")
-
-
-def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:
-    """Attach to each row of the world what the service answered for it."""
-    from tasks.bundles.served_rows import decode_rows
-
-    keys = list(job.usecase.spec.keys)
-    columns = champion_bundle(job).manifest.columns
-    predictions = job.lake.collect("predictions", job.lake.scan("predictions").select("bundle", "prediction", "row"))
-    rows = (
-        decode_rows(predictions, columns)
-        .select(keys)
-        .with_columns(predictions["prediction"].alias("_served"), predictions["bundle"].alias("_bundle"))
-    )
-    instants = [key for key in keys if isinstance(world.schema[key], pl.Datetime)]
-    rows = rows.with_columns(pl.col(instants).str.to_datetime(time_unit="us", time_zone="UTC")) if instants else rows
-    rows = rows.cast({key: world.schema[key] for key in keys})
-    return world.join(rows.unique(keys, keep="last"), on=keys, how="left", maintain_order="left")
-
-
 def _compare(
     job: Job, windows: Sequence[Window], frozen: Bundle, world: pl.DataFrame, metric: str
 ) -> dict[str, dict[str, float]]:
@@ -385,7 +194,7 @@ def _compare(
     never, every = [], []
     models, pace = [], Pace(len(windows))
     for number, window in enumerate(windows, 1):
-        rows = _between(world, clock, window.start, window.end).filter(pl.col(label).is_not_null())
+        rows = between(world, clock, window.start, window.end).filter(pl.col(label).is_not_null())
         never.append(score(metric, score_rows(rows, spec, order, frozen.predict(rows), frozen.classes)))
         known = training_rows(job.moved(window.start).known.labelled())
         with part(f"comparison, window {number} of {len(windows)}"):
@@ -420,16 +229,3 @@ def _compare(
 
 
 compare_policies = timed("comparison", _compare, "comparing with other policies")
-
-
-def account(story: Story, started: float, servers: float, before: dict[str, float]) -> None:
-    """Fill in where the time went, in seconds; what no stage claims is `other`."""
-    now = spent()
-    stages = {
-        name: now.get(name, 0.0) - before.get(name, 0.0)
-        for name in ("collection", "validation", "training", "deployment", "scoring", "monitoring")
-    }
-    if story.compare:
-        stages["comparison"] = now["comparison"] - before.get("comparison", 0.0)
-    total = time.perf_counter() - started
-    story.seconds = {"total": total, "servers": servers, **stages, "other": total - servers - sum(stages.values())}

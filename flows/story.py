@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from expectations.windows import Window
-from flows.replay import Story
+from flows.replay_story import Story
 from tasks.stores.files import storing
 from tasks.stores.plain import to_json
 

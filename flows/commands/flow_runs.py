@@ -67,6 +67,7 @@ def replay(
         from flows import replay as replaying
         from flows import story as telling
         from flows.page.alone import page_alone
+        from flows.replay_story import account
         from flows.running import quietly
         from tasks.stores.plain import to_json
         from tasks.stores.stopwatch import spent
@@ -86,7 +87,7 @@ def replay(
         picture, page = telling.write(story, folder, shown)
         stopping = time.perf_counter()
     waited += time.perf_counter() - stopping
-    replaying.account(story, started, waited, before)
+    account(story, started, waited, before)
     console().print(telling.table(story))
     for name, found in story.compare.items():
         click.echo(f"{name}: mean {found['mean']:.3f} with {found['retrains']:g} retrainings")

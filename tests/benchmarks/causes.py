@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from expectations.loading import load_use_case
-from flows.replay import read_history
+from flows.replay_windows import read_history
 from tasks.evaluation.causes.explaining import explain
 from tasks.evaluation.causes.model import REMEDIES, Causes
 from tasks.evaluation.causes.rows import Rows, row_loss

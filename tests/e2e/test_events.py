@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from expectations.errors import UnreachableError
-from flows import replay
+from flows import replay, replay_story, replay_windows
 from infra.identity import proves
 from infra.settings import Settings
 from infra.stack import Stack
@@ -32,9 +32,11 @@ def test_decayed_traffic_turns_the_wheel_by_events(whole: Whole, make_use_case: 
     settings = Settings()
     job = Job(settings.use_case("events"), settings.places(), instant("2012-01-01"))
     assert run_flow("loop", "events", instant("2011-03-01")).outcome == "done"
-    traffic = replay.Traffic()
-    world = replay.read_history(job.usecase, job.places.secret)
-    replay.send(job, world, instant("2011-03-01"), instant("2011-05-01"), replay.champion_bundle(job), traffic, 200)
+    traffic = replay_story.Traffic()
+    world = replay_windows.read_history(job.usecase, job.places.secret)
+    replay.send(
+        job, world, instant("2011-03-01"), instant("2011-05-01"), replay_story.champion_bundle(job), traffic, 200
+    )
     assert traffic.failed == 0
     run_flow("collect", "events", instant("2011-05-02"))
 

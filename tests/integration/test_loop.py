@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from expectations.errors import InstantError, ReleaseError, SourceError, TurnTakenError, UnreachableError
-from flows import replay
+from flows import replay, replay_story, replay_windows
 from flows.stage import Verdict
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
@@ -58,15 +58,15 @@ def job(name: str, folder: Path) -> Job:
     return Job(settings.use_case(str(folder)), settings.places(), instant("2012-01-01"))
 
 
-def send(name: str, folder: Path, start: str, end: str) -> replay.Traffic:
+def send(name: str, folder: Path, start: str, end: str) -> replay_story.Traffic:
     at = job(name, folder)
-    traffic = replay.Traffic()
+    traffic = replay_story.Traffic()
     replay.send(
         at,
-        replay.read_history(at.usecase, at.places.secret),
+        replay_windows.read_history(at.usecase, at.places.secret),
         instant(start),
         instant(end),
-        replay.champion_bundle(at),
+        replay_story.champion_bundle(at),
         traffic,
         200,
     )
@@ -139,9 +139,9 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
         patch.setenv("MLFLOW_TRACKING_URI", stack.mlflow)
         mlflow.set_tracking_uri(stack.mlflow)
         loaded = mlflow.pyfunc.load_model("models:/turning@champion")
-    bundle = replay.champion_bundle(job("turning", folder))
+    bundle = replay_story.champion_bundle(job("turning", folder))
     turning = job("turning", folder)
-    rows = replay.read_history(turning.usecase, turning.places.secret).head(5)
+    rows = replay_windows.read_history(turning.usecase, turning.places.secret).head(5)
     columns = [column.name for column in bundle.manifest.columns]
     inner = loaded._model_impl
     assert inner.predict(rows.select(columns).to_pandas()).tolist() == bundle.predict(rows).tolist()

@@ -21,7 +21,7 @@ import pytest
 
 from expectations.errors import DriftwheelError, SourceError, UnreachableError
 from expectations.loading import SHIPPED
-from flows import replay
+from flows import replay, replay_story, replay_windows
 from infra.backup import USE_CASES
 from infra.settings import Addresses, Settings
 from infra.stack import PROGRAMS, Stack
@@ -213,9 +213,9 @@ def test_no_secret_is_written_anywhere(
     assert run_flow("loop", str(folder), instant(FIRST)).outcome == "done"
     job = Job(Settings().use_case(str(folder)), Settings().places(), instant(LATER))
     world, bundle, traffic = (
-        replay.read_history(job.usecase, job.places.secret),
-        replay.champion_bundle(job),
-        replay.Traffic(),
+        replay_windows.read_history(job.usecase, job.places.secret),
+        replay_story.champion_bundle(job),
+        replay_story.Traffic(),
     )
     replay.send(job, world, instant("2011-03-02"), instant("2011-05-01"), bundle, traffic, 200)
     assert traffic.failed == 0

@@ -1,7 +1,7 @@
 """What a replay tells."""
 
 from expectations.windows import Window
-from flows.replay import Story
+from flows.replay_story import Story
 from flows.story import _rows, _ticks, draw
 
 

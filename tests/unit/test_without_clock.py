@@ -18,7 +18,7 @@ from expectations.errors import SourceError, UseCaseError
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.windows import Window
 from flows.backtest import past_of
-from flows.replay import plan_windows, read_history
+from flows.replay_windows import plan_windows, read_history
 from tasks.backtesting.walking import walk
 from tasks.bundles.served_rows import true_labels
 from tasks.cleaning.cleaning import clean_batches

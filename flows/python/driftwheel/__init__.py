@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from flows.backtest import Backtest
     from flows.checking import Finding
     from flows.fitting import Fitted
-    from flows.replay import Story
+    from flows.replay_story import Story
     from tasks.stores.ledger import Entry
 
 __all__ = [
