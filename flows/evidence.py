@@ -17,7 +17,8 @@ from expectations.errors import DriftwheelError, UseCaseNotFoundError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
 from infra.settings import Settings
-from tasks.bundles.bundle import read_evaluation, read_manifest
+from tasks.bundles.bundle import read_evaluation
+from tasks.bundles.manifest import read_manifest
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry, champions
 from tasks.stores.releases import Releases

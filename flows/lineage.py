@@ -14,7 +14,9 @@ from expectations.loading import shipped_use_cases
 from expectations.usecase import REPLAY
 from flows.rows import SERVED, answered_rows
 from infra.settings import Settings
-from tasks.bundles.bundle import Bundle, load_bundle, read_manifest, rows_to_frame
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.manifest import read_manifest
+from tasks.bundles.row_frames import rows_to_frame
 from tasks.bundles.served_rows import decode_rows
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry

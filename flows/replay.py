@@ -29,7 +29,8 @@ from flows.replay_story import Story, Traffic, champion_bundle, note, tell_story
 from flows.replay_windows import between, plan_windows, read_history
 from flows.stage import open_job
 from infra.settings import Settings
-from tasks.bundles.bundle import Bundle, jsonable
+from tasks.bundles.bundle import Bundle
+from tasks.bundles.row_frames import jsonable
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.files import storing
 from tasks.stores.locking import alone

@@ -12,8 +12,8 @@ import polars as pl
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
-from tasks.bundles.bundle import Manifest
 from tasks.bundles.champion import answering_bundles, manifests_of
+from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import row_type
 from tasks.collection.collecting import collected_with
 from tasks.preprocessing.conditions import condition

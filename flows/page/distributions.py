@@ -14,7 +14,7 @@ from expectations.windows import Window
 from flows.page.measured import Measured
 from flows.page.shown import Bar, Distributions
 from infra.settings import Settings
-from tasks.bundles.bundle import read_manifest
+from tasks.bundles.manifest import read_manifest
 from tasks.bundles.served_rows import decode_rows, scores_of, window_predictions
 from tasks.evaluation.columns import Array, Column
 from tasks.evaluation.sketches import references_from_dict

@@ -9,7 +9,8 @@ from typing import Any
 from expectations.errors import BundleError
 from expectations.usecase import NAME_PATTERN
 from infra.settings import Settings
-from tasks.bundles.bundle import Manifest, read_evaluation, read_manifest
+from tasks.bundles.bundle import read_evaluation
+from tasks.bundles.manifest import Manifest, read_manifest
 from tasks.stores.releases import Releases
 
 

@@ -10,7 +10,8 @@ from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
 from infra.serving.models import Model
 from infra.serving.protocol import MEDIA
-from tasks.bundles.bundle import Bundle, BundleColumn, Manifest
+from tasks.bundles.bundle import Bundle
+from tasks.bundles.manifest import BundleColumn, Manifest
 
 _JSON_TYPES = {
     "number": ["number", "boolean"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from infra.serving.bad_requests import BadRequestError, why_no_json
-from tasks.bundles.bundle import Manifest
+from tasks.bundles.manifest import Manifest
 
 MAX_LABELS = 10_000
 

@@ -13,7 +13,8 @@ from expectations.errors import BundleError
 from expectations.families import Matrix, Score
 from infra.serving.counters import ModelCounters
 from infra.serving.protocol import Reader, Row
-from tasks.bundles.bundle import Bundle, Manifest
+from tasks.bundles.bundle import Bundle
+from tasks.bundles.manifest import Manifest
 from tasks.deployment.sharing import place_of
 from tasks.modelling.predictors import processor_seconds
 from tasks.preprocessing.rows import RowExecutor

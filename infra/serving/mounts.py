@@ -18,7 +18,8 @@ from expectations.errors import BundleError, StateError, StorageError
 from infra.serving.counters import Counters
 from infra.serving.models import Model, check_signature, make_ready
 from infra.serving.workers import SETTLE_SECONDS, Workers
-from tasks.bundles.bundle import Manifest, load_bundle
+from tasks.bundles.bundle import load_bundle
+from tasks.bundles.manifest import Manifest
 from tasks.deployment.sharing import entity_columns
 from tasks.stores.releases import Desired, Releases, Served
 

@@ -23,7 +23,7 @@ from infra.serving.mounts import Mount
 from infra.serving.offloading import BusyError
 from infra.serving.predicting import SMALL_BYTES, Admitted, Predictions
 from infra.serving.replies import RETRY_SECONDS, headers_of, request_id_of
-from tasks.bundles.bundle import BundleColumn
+from tasks.bundles.manifest import BundleColumn
 
 _NUMBERS = ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
 _DATATYPES = frozenset({*_NUMBERS, "BOOL", "BYTES"})

@@ -46,7 +46,7 @@ from infra.serving.forms import FORMS, form_of, lists_of, read_params, records_o
 from infra.serving.pieces import MAX_HEAD_BYTES, MAX_ROW_BYTES, PIECE_BYTES, Place, find_cuts, find_rows, trim
 from infra.serving.steps import Steps, finish
 from infra.serving.values import CHECKS, FROM_TEXT, TYPES, hider_of, settler_of, written
-from tasks.bundles.bundle import BundleColumn
+from tasks.bundles.manifest import BundleColumn
 from tasks.preprocessing.instants import Instants
 from tasks.preprocessing.program import FeatureProgram
 

@@ -26,117 +26,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from expectations.errors import BundleError
 from expectations.families import Family, Matrix, Predictor, Scores
-from expectations.problems import Answers, Problem, problem_of
+from expectations.problems import problem_of
 from expectations.slots import CALIBRATIONS, FAMILIES
+from tasks.bundles.golden_rows import GOLDEN, erased_hashes
+from tasks.bundles.manifest import Manifest, read_sealed
+from tasks.bundles.row_frames import rows_to_frame
 from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
 from tasks.modelling.intervals import INTERVALS, Intervals
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
 from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file
-from tasks.stores.releases import replace_file
 
-MANIFEST = "bundle.json"
-GOLDEN = "golden.json"
-ERASED = "erased.json"
 EXPECTED = "expected.json"
 LOSSES = "losses.json"
 EVALUATION = "evaluation.json"
-FORMAT: Literal[1] = 1
 GOLDEN_TOLERANCE = 1e-6
-
-
-class BundleColumn(BaseModel):
-    """A column a request carries."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    name: str
-    type: Literal["number", "integer", "text", "boolean", "instant"]
-    unit: str = ""
-    description: str = ""
-    role: Literal["input", "key"] = "input"
-    format: str | None = None
-    """How texts of an instant are written, where that is declared; bundles from before this was kept have none."""
-    hashed_from: Literal["number", "integer", "text", "boolean"] | None = None
-    """Type of what clients send where the service replaces it by its pseudonym, which `type` is the type of.
-
-    Bundles from before this was kept have none: their columns are taken as they come.
-    """
-
-    @property
-    def sent(self) -> Literal["number", "integer", "text", "boolean", "instant"]:
-        """Type of what a request carries."""
-        return self.hashed_from or self.type
-
-
-class Manifest(BaseModel):
-    """What ``bundle.json`` holds."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    format: Literal[1] = FORMAT
-    usecase: str
-    title: str
-    task: str
-    label: str
-    unit: str = ""
-    clock: str
-    timezone: str = "UTC"
-    """Zone of the clock's values where they carry none."""
-    keys: tuple[str, ...]
-    columns: tuple[BundleColumn, ...]
-    family: str
-    recipe: dict[str, Any]
-    """The candidate at its settled length: enough to fit it again."""
-    classes: tuple[str, ...] = ()
-    threshold: float = 0.5
-    label_bounds: tuple[float, float] | None = None
-    """Least and largest label feedback may carry for a regression; bundles from before this was kept have none."""
-    spellings: dict[str, str] = {}
-    """Words of a class that are read as another; bundles from before this was kept have none."""
-    accepts_feedback: bool = True
-    cutoff: datetime
-    """Rows up to this event time were learnt from."""
-    rows: int
-    data_version: int
-    data_hash: str
-    usecase_digest: str
-    declared: str = ""
-    """Digest of the declared features, cleaning and label; bundles from before this was kept have none."""
-    commit: str
-    metrics: dict[str, float]
-    """The judged recipe's on its holdout, rows it had not learnt from."""
-    parent: str = ""
-    """Bundle of the champion it was judged against."""
-    files: dict[str, str] = {}
-
-    @property
-    def problem(self) -> Problem:
-        """What depends on the kind of problem."""
-        return problem_of(self.task)
-
-    @property
-    def answers(self) -> Answers:
-        """What its scores mean."""
-        return Answers(self.label, self.unit, self.classes, self.threshold, self.label_bounds, self.spellings)
-
-    @property
-    def label_words(self) -> str:
-        """Say which labels are taken."""
-        return self.problem.label_words(self.answers)
 
 
 @dataclass(frozen=True)
@@ -294,44 +209,6 @@ class Bundle:
                 )
 
 
-_POLARS_TYPES: dict[str, pl.DataType] = {
-    "number": pl.Float64(),
-    "integer": pl.Int64(),
-    "text": pl.String(),
-    "boolean": pl.Boolean(),
-    "instant": pl.String(),
-}
-
-
-def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:
-    """Turn checked rows into a frame of the bundle's columns; absent ones are missing."""
-    return pl.DataFrame(
-        {column.name: [row.get(column.name) for row in rows] for column in columns},
-        schema={column.name: _POLARS_TYPES[column.type] for column in columns},
-        strict=False,
-    )
-
-
-def jsonable(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Turn rows into what JSON can carry: instants as ISO 8601 in UTC, what is not finite as null."""
-    return frame.with_columns(
-        pl.col(name).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-        if isinstance(dtype, pl.Datetime)
-        else pl.when(pl.col(name).is_finite()).then(pl.col(name))
-        if dtype.is_float()
-        else pl.col(name)
-        for name, dtype in frame.schema.items()
-    ).to_dicts()
-
-
-def seal(folder: Path, manifest: Manifest) -> str:
-    """Write ``bundle.json`` with the hashes of the files in `folder` and return the bundle's own hash."""
-    files = {path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
-    text = manifest.model_copy(update={"files": files}).model_dump_json(indent=1)
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def read_evaluation(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
     """Return what the judged recipe reached on its holdout, to the width people ask for.
 
@@ -349,58 +226,6 @@ def read_evaluation(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
         raise BundleError(f"{EVALUATION} as it was sealed in {folder.name[:12]}", "another content", "Deploy it again")
     loaded: dict[str, Any] = json.loads(content)
     return loaded
-
-
-def redact_golden(folder: Path, places: Collection[int]) -> None:
-    """Erase golden rows of a sealed bundle; it stays the bundle it was, and is proved on those that are left.
-
-    Nothing else of a bundle may change. Killed in the middle, it can be loaded, and this be called again.
-
-    Parameters
-    ----------
-    places : collection of int
-        Which rows.
-    """
-    golden = folder / GOLDEN
-    with storing("erase golden rows in", golden):
-        data = json.loads(golden.read_text(encoding="utf-8"))
-        left = {
-            name: [each for place, each in enumerate(values) if place not in places] for name, values in data.items()
-        }
-        text = json.dumps(left, indent=1)
-        digests = [*_erased(folder), hashlib.sha256(text.encode()).hexdigest()]
-        replace_file(folder / ERASED, json.dumps({GOLDEN: digests}))
-        replace_file(golden, text)
-
-
-def _erased(folder: Path) -> list[str]:
-    """Return what the golden rows hash to after some were erased, each time."""
-    path = folder / ERASED
-    return list(json.loads(path.read_text(encoding="utf-8"))[GOLDEN]) if path.is_file() else []
-
-
-def read_manifest(folder: Path, expected: str) -> Manifest:
-    """Read what a bundle says of itself, without its model.
-
-    Raises
-    ------
-    BundleError
-        If it is missing or altered.
-    """
-    return _read_manifest(folder, expected)[1]
-
-
-def _read_manifest(folder: Path, expected: str | None) -> tuple[str, Manifest]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"a bundle in {folder}", f"no {MANIFEST}", "Deploy it again")
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if expected is not None and digest != expected:
-        raise BundleError(
-            f"the bundle {expected[:12]}", f"{digest[:12]}: its {MANIFEST} was altered", "Deploy it again"
-        )
-    return digest, Manifest.model_validate_json(content)
 
 
 def load_bundle(folder: Path, expected: str | None = None) -> Bundle:
@@ -424,11 +249,11 @@ def load_bundle(folder: Path, expected: str | None = None) -> Bundle:
 
 
 def _load_bundle(folder: Path, expected: str | None) -> Bundle:
-    digest, manifest = _read_manifest(folder, expected)
+    digest, manifest = read_sealed(folder, expected)
     for name, known in manifest.files.items():
         if not (folder / name).is_file():
             raise BundleError(f"{name} in the bundle {digest[:12]}", "no such file", "Deploy it again")
-        if (found := hash_file(folder / name)) != known and not (name == GOLDEN and found in _erased(folder)):
+        if (found := hash_file(folder / name)) != known and not (name == GOLDEN and found in erased_hashes(folder)):
             raise BundleError(
                 f"{name} as it was sealed in the bundle {digest[:12]}", "another content", "Deploy it again"
             )

@@ -9,7 +9,8 @@ import polars as pl
 
 from expectations.errors import BundleError
 from expectations.windows import Window
-from tasks.bundles.bundle import Bundle, Manifest, load_bundle, read_manifest
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.manifest import Manifest, read_manifest
 from tasks.stores.places import Job
 from tasks.stores.releases import Releases
 

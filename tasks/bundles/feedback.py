@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from expectations.data import FeedbackRules
-from tasks.bundles.bundle import Manifest
+from tasks.bundles.manifest import Manifest
 from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.lake import Lake
 

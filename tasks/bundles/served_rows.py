@@ -12,8 +12,8 @@ import polars as pl
 from expectations.families import Scores
 from expectations.problems import Problem, to_scores
 from expectations.windows import TICK, Window
-from tasks.bundles.bundle import BundleColumn, Manifest
 from tasks.bundles.feedback import FeedbackUse, sent_labels
+from tasks.bundles.manifest import BundleColumn, Manifest
 from tasks.stores.lake import Known, Lake
 
 _JSON_TYPES: dict[str, pl.DataType] = {

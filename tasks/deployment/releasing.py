@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from expectations.errors import BundleError, OvertakenError, ReleaseError, UnreachableError
-from tasks.bundles.bundle import Manifest, load_bundle
+from tasks.bundles.bundle import load_bundle
+from tasks.bundles.manifest import Manifest
 from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.files import scratch
 from tasks.stores.places import Job

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from tasks.bundles.bundle import BundleColumn, Manifest
+from tasks.bundles.manifest import BundleColumn, Manifest
 from tasks.preprocessing.instants import Instants
 
 

@@ -18,7 +18,9 @@ from expectations.errors import ReleaseError, StorageError
 from expectations.families import Scores
 from expectations.production import Release
 from expectations.windows import Window
-from tasks.bundles.bundle import Manifest, jsonable, load_bundle, read_manifest
+from tasks.bundles.bundle import load_bundle
+from tasks.bundles.manifest import Manifest, read_manifest
+from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels
 from tasks.deployment.counting import PATIENCE_SECONDS, Counting
 from tasks.deployment.guarding import Evidence, StepVerdict, judge_step

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tasks.bundles.bundle import Manifest
+from tasks.bundles.manifest import Manifest
 
 _encode = msgspec.json.Encoder().encode
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.bundles.bundle import GOLDEN, MANIFEST, redact_golden
+from tasks.bundles.golden_rows import GOLDEN, redact_golden
+from tasks.bundles.manifest import MANIFEST
 from tasks.erasing.words import Words
 from tasks.stores.files import storing
 

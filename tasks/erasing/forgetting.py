@@ -18,7 +18,7 @@ from pathlib import Path
 
 from expectations.errors import BundleError, TurnTakenError
 from expectations.usecase import REPLAY
-from tasks.bundles.bundle import Manifest, read_manifest
+from tasks.bundles.manifest import Manifest, read_manifest
 from tasks.erasing.files import LOOKED_FOR, sweep
 from tasks.erasing.person import Person
 from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs

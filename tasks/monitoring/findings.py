@@ -8,8 +8,8 @@ from typing import Any
 
 from expectations.alerts import Severity
 from expectations.windows import Window
-from tasks.bundles.bundle import Manifest
 from tasks.bundles.feedback import FeedbackUse, Unmatched
+from tasks.bundles.manifest import Manifest
 from tasks.monitoring.measuring import Measurement
 from tasks.monitoring.saying import say_parts
 from tasks.monitoring.served import Strays

@@ -11,8 +11,8 @@ import polars as pl
 
 from expectations.usecase import UseCase
 from expectations.windows import Grid, Window
-from tasks.bundles.bundle import Manifest
 from tasks.bundles.champion import answering_bundles, manifests_of
+from tasks.bundles.manifest import Manifest
 from tasks.monitoring.served import ServedWindow, Strays, find_asked, find_late, find_learnt, find_served
 from tasks.monitoring.watermarks import Asked, Watermark, kept_watermark, merged, present_watermark
 from tasks.stores.lake import HARVEST, Lake

@@ -16,8 +16,9 @@ from expectations.families import Scores
 from expectations.slots import METRICS
 from expectations.usecase import UseCase
 from expectations.windows import Window
-from tasks.bundles.bundle import Bundle, Manifest
+from tasks.bundles.bundle import Bundle
 from tasks.bundles.feedback import FeedbackUse
+from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.causes.model import Causes

@@ -15,7 +15,8 @@ from expectations.errors import BundleError
 from expectations.metrics import Scored, ratio
 from expectations.usecase import UseCase
 from expectations.windows import TICK, Window
-from tasks.bundles.bundle import Bundle, Manifest, read_evaluation
+from tasks.bundles.bundle import Bundle, read_evaluation
+from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import as_type
 from tasks.evaluation.fairness import MEASURES
 from tasks.evaluation.interval import in_time, time_blocks

@@ -11,17 +11,9 @@ import polars as pl
 
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY, UseCase
-from tasks.bundles.bundle import (
-    EVALUATION,
-    EXPECTED,
-    LOSSES,
-    BundleColumn,
-    Manifest,
-    jsonable,
-    load_bundle,
-    rows_to_frame,
-    seal,
-)
+from tasks.bundles.bundle import EVALUATION, EXPECTED, LOSSES, load_bundle
+from tasks.bundles.manifest import BundleColumn, Manifest, seal
+from tasks.bundles.row_frames import jsonable, rows_to_frame
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.estimates.learning import learn_expectation
 from tasks.evaluation.interval import in_time

@@ -128,7 +128,7 @@ def once(windows: int, rows: int, looks: int) -> dict[str, float]:
 
 
 def _journal(job, champion, frame) -> None:
-    from tasks.bundles.bundle import jsonable
+    from tasks.bundles.row_frames import jsonable
     from tasks.stores.journal import Origin, Predictions, pack
 
     names = [column.name for column in champion.manifest.columns]

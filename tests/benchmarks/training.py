@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from expectations.loading import LoadedUseCase
-from tasks.bundles.bundle import Bundle, jsonable, load_bundle
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.row_frames import jsonable
 from tasks.collection.joining import join_sources
 from tasks.stores.lake import Version
 from tasks.training.judging import judge, refit

@@ -96,7 +96,7 @@ def test_the_image_proves_a_bundle_before_it_is_served(made, tmp_path: Path) -> 
     import shutil
 
     from expectations.errors import ReleaseError
-    from tasks.bundles.bundle import seal
+    from tasks.bundles.manifest import seal
     from tasks.deployment.imaging import has_image, prove_in_image
 
     assert has_image(IMAGE, commit())

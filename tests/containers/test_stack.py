@@ -27,7 +27,7 @@ from expectations.loading import load_use_case
 from infra.compose.preparing import initialise
 from infra.compose.running import Compose
 from infra.vault import Vault
-from tasks.bundles.bundle import jsonable
+from tasks.bundles.row_frames import jsonable
 from tasks.collection.joining import join_sources
 from tests.conftest import instant
 

@@ -10,7 +10,8 @@ import pytest
 
 from expectations.errors import BundleError
 from expectations.loading import load_use_case
-from tasks.bundles.bundle import jsonable, load_bundle
+from tasks.bundles.bundle import load_bundle
+from tasks.bundles.row_frames import jsonable
 from tasks.stores.releases import Served
 from tests.integration.test_service import Running
 from tests.unit.test_training import released, rows

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from expectations.loading import load_use_case
-from tasks.bundles.bundle import jsonable
+from tasks.bundles.row_frames import jsonable
 from tasks.stores.releases import Served
 from tests.integration.test_service import Running
 from tests.unit.test_calibration import CLASSIFIER

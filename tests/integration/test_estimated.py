@@ -11,8 +11,9 @@ import pytest
 
 from expectations.durations import Duration
 from expectations.windows import Window
-from tasks.bundles.bundle import EXPECTED, Bundle, load_bundle, seal
+from tasks.bundles.bundle import EXPECTED, Bundle, load_bundle
 from tasks.bundles.champion import current_champion
+from tasks.bundles.manifest import seal
 from tasks.monitoring.deciding import expected_status
 from tasks.monitoring.measuring import measure, say_unknown
 from tasks.stores.places import Job

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from expectations.loading import load_use_case
-from tasks.bundles.bundle import jsonable
+from tasks.bundles.row_frames import jsonable
 from tasks.stores.releases import Served
 from tests.integration.test_service import Running
 from tests.unit.test_training import released, rows

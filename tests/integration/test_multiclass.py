@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from flows.page.answers import read_counts
-from tasks.bundles.bundle import jsonable
+from tasks.bundles.row_frames import jsonable
 from tasks.deployment.scoring import predict_frame
 from tasks.stores.harvest import harvest
 from tasks.stores.lake import Lake, Version

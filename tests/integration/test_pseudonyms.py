@@ -23,7 +23,9 @@ from infra.serving.models import check_signature, make_ready
 from infra.serving.mounts import Mounts
 from infra.serving.protocol import Reader
 from infra.serving.replies import Reply
-from tasks.bundles.bundle import Bundle, BundleColumn, jsonable
+from tasks.bundles.bundle import Bundle
+from tasks.bundles.manifest import BundleColumn
+from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import predict_frame

@@ -22,7 +22,8 @@ import pytest
 from expectations.durations import Duration
 from expectations.errors import ReleaseError, UnreachableError
 from expectations.production import Release
-from tasks.bundles.bundle import Bundle, Manifest, load_bundle
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.manifest import Manifest
 from tasks.deployment import releasing, rollout
 from tasks.deployment.guarding import StepVerdict
 from tasks.deployment.rollout import Rollout, roll_out

@@ -15,7 +15,8 @@ import pytest
 
 from expectations.errors import SourceError
 from infra.serving.models import make_ready
-from tasks.bundles.bundle import Bundle, BundleColumn, load_bundle, seal
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.manifest import BundleColumn, seal
 from tasks.deployment.request_types import as_requested
 from tasks.deployment.scoring import predict_frame, score_table
 from tasks.preprocessing.instants import Instants

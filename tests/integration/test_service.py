@@ -21,7 +21,10 @@ import pytest
 
 from expectations.loading import LoadedUseCase, load_use_case
 from infra.ports import any_port
-from tasks.bundles.bundle import Bundle, jsonable, redact_golden, seal
+from tasks.bundles.bundle import Bundle
+from tasks.bundles.golden_rows import redact_golden
+from tasks.bundles.manifest import seal
+from tasks.bundles.row_frames import jsonable
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Segment, read_records, unreadable
 from tasks.stores.keys import SCOPES, Keys

@@ -23,7 +23,8 @@ import pytest
 
 from infra.serving.journal import Journal, JournalUnwritableError
 from infra.serving.models import Model
-from tasks.bundles.bundle import rows_to_frame, seal
+from tasks.bundles.manifest import seal
+from tasks.bundles.row_frames import rows_to_frame
 from tasks.stores.harvest import harvest
 from tasks.stores.keys import Keys
 from tasks.stores.lake import Lake
@@ -748,7 +749,7 @@ def test_columns_of_other_types_read_as_text_are_the_same_in_both_executors(made
     import polars as pl
 
     from infra.serving.protocol import Reader
-    from tasks.bundles.bundle import BundleColumn
+    from tasks.bundles.manifest import BundleColumn
     from tasks.cleaning.steps.map_values import FittedReplace
     from tasks.preprocessing.program import FeatureProgram
     from tasks.preprocessing.reading import Input

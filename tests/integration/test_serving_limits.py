@@ -34,7 +34,8 @@ from infra.serving.random_ids import random_texts
 from infra.serving.replies import Reply
 from infra.serving.timestamps import present_instant
 from infra.serving.workers import Workers
-from tasks.bundles.bundle import Bundle, load_bundle, seal
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.manifest import seal
 from tasks.stores.keys import Keys
 from tasks.stores.releases import CandidateState, Releases, Served
 from tests.integration.test_service import Running, made, sample

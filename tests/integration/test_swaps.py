@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tasks.bundles.bundle import seal
+from tasks.bundles.manifest import seal
 from tasks.stores.releases import CandidateState, Served
 from tests.integration.test_service import Running, made, sample, service
 

@@ -26,9 +26,11 @@ from flows.commands.ledger import why
 from flows.lineage import prove_answer, trace
 from flows.page.app import application
 from infra.settings import Settings
-from tasks.bundles.bundle import jsonable, load_bundle, seal
+from tasks.bundles.bundle import load_bundle
 from tasks.bundles.champion import current_champion
 from tasks.bundles.feedback import find_unmatched
+from tasks.bundles.manifest import seal
+from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import answers_of
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources

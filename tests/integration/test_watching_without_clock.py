@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from infra.settings import Settings
-from tasks.bundles.bundle import jsonable
 from tasks.bundles.champion import current_champion
+from tasks.bundles.row_frames import jsonable
 from tasks.monitoring import deciding, rising, watching
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, pack

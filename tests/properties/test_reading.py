@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from infra.serving import pieces, protocol
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import Media, Reader
-from tasks.bundles.bundle import BundleColumn
+from tasks.bundles.manifest import BundleColumn
 
 COLUMNS = [
     BundleColumn(name=name, type=kind, role="key" if name == "k" else "input")  # type: ignore[arg-type]

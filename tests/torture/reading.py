@@ -13,7 +13,7 @@ import polars as pl
 from expectations.errors import SourceError
 from expectations.usecase import UseCase
 from infra.serving.protocol import Reader
-from tasks.bundles.bundle import BundleColumn
+from tasks.bundles.manifest import BundleColumn
 from tasks.collection.reading import expected_of, read_source
 from tasks.collection.types import type_of
 from tasks.preprocessing.fitting import fit_program

@@ -20,7 +20,7 @@ from expectations.metrics import Scored
 from expectations.production import Costs
 from expectations.slots import CALIBRATIONS
 from expectations.windows import Window
-from tasks.bundles.bundle import jsonable
+from tasks.bundles.row_frames import jsonable
 from tasks.evaluation.metrics import score
 from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
 from tasks.monitoring import measuring

@@ -27,7 +27,7 @@ from flows.checking import Finding, check_use_case
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import Reader
 from infra.settings import Settings
-from tasks.bundles.bundle import BundleColumn
+from tasks.bundles.manifest import BundleColumn
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.collection.numbers import Notation

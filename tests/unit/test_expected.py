@@ -12,7 +12,8 @@ import pytest
 
 from expectations.loading import load_use_case
 from expectations.metrics import Array
-from tasks.bundles.bundle import EXPECTED, load_bundle, seal
+from tasks.bundles.bundle import EXPECTED, load_bundle
+from tasks.bundles.manifest import seal
 from tasks.evaluation.estimates.estimating import estimate
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.estimates.learning import learn_expectation

@@ -9,7 +9,7 @@ import pytest
 
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.feedback import MAX_LABELS, read_feedback
-from tasks.bundles.bundle import Manifest
+from tasks.bundles.manifest import Manifest
 from tasks.problems.regression import MAX_LABEL
 
 REGRESSION = Manifest(

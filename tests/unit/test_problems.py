@@ -18,7 +18,7 @@ from expectations.loading import LoadedUseCase, load_use_case
 from expectations.metrics import Scored
 from expectations.problems import Answers, problem_of, to_column, to_scores
 from infra.serving.models import check_signature
-from tasks.bundles.bundle import Manifest
+from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import scores_of
 from tasks.cleaning.repair import repair
 from tasks.collection.joining import join_sources

@@ -10,8 +10,9 @@ import pytest
 from expectations.errors import BundleError, TrainingError, UseCaseError
 from expectations.families import Rows
 from expectations.loading import LoadedUseCase, load_use_case
-from tasks.bundles.bundle import jsonable, load_bundle
+from tasks.bundles.bundle import load_bundle
 from tasks.bundles.pyfunc import _load_pyfunc
+from tasks.bundles.row_frames import jsonable
 from tasks.collection.joining import join_sources
 from tasks.evaluation.splits import folds_of
 from tasks.modelling.boosted_trees import LightGBM

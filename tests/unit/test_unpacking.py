@@ -25,7 +25,8 @@ from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import Media, Reader
 from infra.serving.tables import Asked, as_json
 from infra.serving.unpacking import Coding, Unpacker, decompress
-from tasks.bundles.bundle import BundleColumn, jsonable
+from tasks.bundles.manifest import BundleColumn
+from tasks.bundles.row_frames import jsonable
 from tests.conftest import instant
 
 MOST = 1_000_000

@@ -1,0 +1,137 @@
+"""What a bundle says of itself: its columns, its recipe, what it learnt from, and the hashes of its files."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from expectations.errors import BundleError
+from expectations.problems import Answers, Problem, problem_of
+from tasks.stores.hashing import hash_file
+
+MANIFEST = "bundle.json"
+FORMAT: Literal[1] = 1
+
+
+class BundleColumn(BaseModel):
+    """A column a request carries."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    name: str
+    type: Literal["number", "integer", "text", "boolean", "instant"]
+    unit: str = ""
+    description: str = ""
+    role: Literal["input", "key"] = "input"
+    format: str | None = None
+    """How texts of an instant are written, where that is declared; bundles from before this was kept have none."""
+    hashed_from: Literal["number", "integer", "text", "boolean"] | None = None
+    """Type of what clients send where the service replaces it by its pseudonym, which `type` is the type of.
+
+    Bundles from before this was kept have none: their columns are taken as they come.
+    """
+
+    @property
+    def sent(self) -> Literal["number", "integer", "text", "boolean", "instant"]:
+        """Type of what a request carries."""
+        return self.hashed_from or self.type
+
+
+class Manifest(BaseModel):
+    """What ``bundle.json`` holds."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format: Literal[1] = FORMAT
+    usecase: str
+    title: str
+    task: str
+    label: str
+    unit: str = ""
+    clock: str
+    timezone: str = "UTC"
+    """Zone of the clock's values where they carry none."""
+    keys: tuple[str, ...]
+    columns: tuple[BundleColumn, ...]
+    family: str
+    recipe: dict[str, Any]
+    """The candidate at its settled length: enough to fit it again."""
+    classes: tuple[str, ...] = ()
+    threshold: float = 0.5
+    label_bounds: tuple[float, float] | None = None
+    """Least and largest label feedback may carry for a regression; bundles from before this was kept have none."""
+    spellings: dict[str, str] = {}
+    """Words of a class that are read as another; bundles from before this was kept have none."""
+    accepts_feedback: bool = True
+    cutoff: datetime
+    """Rows up to this event time were learnt from."""
+    rows: int
+    data_version: int
+    data_hash: str
+    usecase_digest: str
+    declared: str = ""
+    """Digest of the declared features, cleaning and label; bundles from before this was kept have none."""
+    commit: str
+    metrics: dict[str, float]
+    """The judged recipe's on its holdout, rows it had not learnt from."""
+    parent: str = ""
+    """Bundle of the champion it was judged against."""
+    files: dict[str, str] = {}
+
+    @property
+    def problem(self) -> Problem:
+        """What depends on the kind of problem."""
+        return problem_of(self.task)
+
+    @property
+    def answers(self) -> Answers:
+        """What its scores mean."""
+        return Answers(self.label, self.unit, self.classes, self.threshold, self.label_bounds, self.spellings)
+
+    @property
+    def label_words(self) -> str:
+        """Say which labels are taken."""
+        return self.problem.label_words(self.answers)
+
+
+def seal(folder: Path, manifest: Manifest) -> str:
+    """Write ``bundle.json`` with the hashes of the files in `folder` and return the bundle's own hash."""
+    files = {path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    text = manifest.model_copy(update={"files": files}).model_dump_json(indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_manifest(folder: Path, expected: str) -> Manifest:
+    """Read what a bundle says of itself, without its model.
+
+    Raises
+    ------
+    BundleError
+        If it is missing or altered.
+    """
+    return read_sealed(folder, expected)[1]
+
+
+def read_sealed(folder: Path, expected: str | None) -> tuple[str, Manifest]:
+    """Return the hash of a bundle, and what it says of itself.
+
+    Raises
+    ------
+    BundleError
+        If it is missing, or not the one that was expected.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"a bundle in {folder}", f"no {MANIFEST}", "Deploy it again")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if expected is not None and digest != expected:
+        raise BundleError(
+            f"the bundle {expected[:12]}", f"{digest[:12]}: its {MANIFEST} was altered", "Deploy it again"
+        )
+    return digest, Manifest.model_validate_json(content)

@@ -1,0 +1,39 @@
+"""Rows of requests as a frame, and rows of a frame as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from tasks.bundles.manifest import BundleColumn
+
+_POLARS_TYPES: dict[str, pl.DataType] = {
+    "number": pl.Float64(),
+    "integer": pl.Int64(),
+    "text": pl.String(),
+    "boolean": pl.Boolean(),
+    "instant": pl.String(),
+}
+
+
+def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:
+    """Turn checked rows into a frame of the bundle's columns; absent ones are missing."""
+    return pl.DataFrame(
+        {column.name: [row.get(column.name) for row in rows] for column in columns},
+        schema={column.name: _POLARS_TYPES[column.type] for column in columns},
+        strict=False,
+    )
+
+
+def jsonable(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Turn rows into what JSON can carry: instants as ISO 8601 in UTC, what is not finite as null."""
+    return frame.with_columns(
+        pl.col(name).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+        if isinstance(dtype, pl.Datetime)
+        else pl.when(pl.col(name).is_finite()).then(pl.col(name))
+        if dtype.is_float()
+        else pl.col(name)
+        for name, dtype in frame.schema.items()
+    ).to_dicts()
