@@ -15,11 +15,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
-from prefect.automations import AutomationCore, EventTrigger, Posture, RunDeployment
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import RunnerDeployment
@@ -29,6 +27,7 @@ from prefect.schedules import Cron, Schedule
 
 from expectations.errors import DriftwheelError, StackError
 from expectations.loading import LoadedUseCase
+from flows.automations import EVENTS, automate
 from flows.left_out import forget_left_out, note_left_out
 from flows.messenger import Messenger, MonitorSchedules, note_schedules
 from flows.superseded import skip_superseded, try_to_skip_superseded
@@ -36,17 +35,14 @@ from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
 from infra.vital_signs import RUNNER, show
-from tasks.stores import events
 from tasks.stores.database import Database
 from tasks.stores.flow_server import flow_server
-from tasks.stores.stages import STAGES
 
 SCHEDULED = ("collect", "monitor")
 _SIGN_SECONDS = 1.0
 _KEEP_UP_SECONDS = 10.0
 _LOOKS_PER_REPAIR = 6
 """Looks at what piled up until automations are looked at, too."""
-EVENTS = {stage.event: name for name, stage in STAGES.items()}
 _DESCRIPTIONS = {
     "collect": "Bring in what is new, hold it against its expectations, repair it.",
     "train": "Train a challenger, judge it against the champion on the same rows, refit what passes.",
@@ -98,43 +94,6 @@ def remember(usecase: LoadedUseCase, database: Database) -> None:
 def _wanted(usecase: LoadedUseCase) -> dict[str, str | bool]:
     schedule = usecase.spec.schedule
     return {"collect": schedule.collect, "monitor": schedule.monitor, "active": schedule.active}
-
-
-def automate(client: SyncPrefectClient, usecase: str) -> None:
-    """Join the deployments of a use case by events; found by name and updated, never doubled."""
-    for event, target in EVENTS.items():
-        deployment = client.read_deployment_by_name(f"{target}/{usecase}")
-        name = f"driftwheel: {target} {usecase}"
-        found = sorted(client.read_automations_by_name(name), key=lambda each: str(each.id))
-        wanted = AutomationCore(
-            name=name,
-            description=f"{event} starts {target}/{usecase}",
-            enabled=found[0].enabled if found else True,
-            trigger=EventTrigger(
-                expect={event},
-                match={"prefect.resource.id": events.resource(usecase)},
-                posture=Posture.Reactive,
-                threshold=1,
-                within=timedelta(0),
-            ),
-            actions=[
-                RunDeployment(
-                    source="selected",
-                    deployment_id=deployment.id,
-                    parameters={
-                        "usecase": usecase,
-                        "turn_id": "{{ event.payload.turn_id }}",
-                        "as_of": "{{ event.payload.as_of }}",
-                    },
-                )
-            ],
-        )
-        for double in found[1:]:
-            client.delete_automation(double.id)
-        if not found:
-            client.create_automation(wanted)
-        elif found[0].model_dump(exclude={"id"}) != wanted.model_dump():
-            client.update_automation(found[0].id, wanted)
 
 
 def forget(client: SyncPrefectClient, kept: set[str]) -> None:

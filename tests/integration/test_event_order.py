@@ -52,7 +52,8 @@ def test_automations_and_deployments_removed_by_hand_are_back_with_the_next_star
 ) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.deployments import EVENTS, install
+    from flows.automations import EVENTS
+    from flows.deployments import install
     from flows.messenger import MonitorSchedules, note_schedules
 
     folder, settings = make_use_case("unwired"), Settings()
