@@ -16,7 +16,8 @@ from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Report, Rows, Scores, StopsEarly, Task
 from expectations.fields import Positive, Strict
 from tasks.modelling.importance import shares
-from tasks.modelling.predictors import TreePredictor, allow_threads, parameter_names
+from tasks.modelling.native_trees import allow_threads, parameter_names
+from tasks.modelling.predictors import TreePredictor
 from tasks.modelling.processors import available_processors
 
 MODEL = "model.txt"

@@ -19,7 +19,8 @@ import numpy as np
 
 from expectations.loading import load_use_case
 from infra.serving.models import make_ready
-from tasks.modelling.predictors import NativeTrees, processor_seconds
+from tasks.modelling.native_trees import NativeTrees
+from tasks.modelling.predictors import processor_seconds
 from tasks.modelling.quickscorer import QuickScorer
 from tests.benchmarks.training import some_rows, train
 

@@ -91,7 +91,7 @@ class Expectation:
         found = labels.start(self.line, prediction)
         if not self.trees or not len(prediction):
             return found
-        from tasks.modelling.predictors import native_trees
+        from tasks.modelling.native_trees import native_trees
 
         columns = features_of(prediction, matrix, self.categorical)
         return np.asarray(found + labels.tree_scale * native_trees(self.trees).scores(columns))
