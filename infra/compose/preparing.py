@@ -8,19 +8,16 @@ import os
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from expectations.errors import DriftwheelError, StackError
+from infra.compose.certificates import certify, outdated, require_cryptography, write_whole
 from tasks.stores.files import storing
 from tasks.stores.keys import PLATFORM, SCOPES, Keys
 from tasks.stores.releases import replace_file
 
-_CERTIFICATE_DAYS = 825
-_RENEW_DAYS = 30
 _HOST_NAME = re.compile(
     r"(?=.{1,240}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
 )
@@ -77,7 +74,7 @@ def _initialise(
         raise DriftwheelError(
             f"docker-compose.yml in {folder}", "none", "Run it in a checkout of driftwheel, or give --folder"
         )
-    _require_cryptography()
+    require_cryptography()
     hidden, made = folder / ".stack", []
     environment = read_settings(folder / ".env")
     _check_domain(environment.get("DRIFTWHEEL_DOMAIN", domain))
@@ -103,7 +100,7 @@ def _initialise(
         (folder / "usecases").mkdir()
         (folder / "usecases").chmod(0o755)  # the containers read it as another user
     address = f"https://{environment['DRIFTWHEEL_DOMAIN']}:{environment['DRIFTWHEEL_PORT']}"
-    warning = _outdated(hidden / "nginx" / "certificate.pem")
+    warning = outdated(hidden / "nginx" / "certificate.pem")
     return Initialised(tuple(made), address, tuple(kept), warning=warning)
 
 
@@ -144,7 +141,7 @@ def _make_secrets(hidden: Path, environment: dict[str, str]) -> list[str]:
         "mlflow/auth.ini": _mlflow(environment["POSTGRES_PASSWORD"]),
     }
     made = [name for name, content in contents.items() if _write_once(hidden / name, content)]
-    if _certify(hidden / "nginx", environment["DRIFTWHEEL_DOMAIN"]):
+    if certify(hidden / "nginx", environment["DRIFTWHEEL_DOMAIN"]):
         made.append("nginx/certificate.pem")
     keys = Keys(hidden / "keys" / "keys.json")
     if PLATFORM not in keys.read():
@@ -204,78 +201,8 @@ def _write_once(path: Path, content: str | bytes) -> bool:
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, content.encode() if isinstance(content, str) else content)
+    write_whole(path, content.encode() if isinstance(content, str) else content)
     return True
-
-
-def _certify(folder: Path, domain: str) -> bool:
-    """Make a certificate where there is none; its key with it, as one is nothing without the other."""
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    if certificate.exists() and key.exists():
-        return False
-    if key.exists():
-        made, _ = _certificate(domain, key.read_bytes())
-    else:
-        certificate.unlink(missing_ok=True)  # at no moment are there two that do not belong together
-        made, own = _certificate(domain)
-        _replace(key, own)
-    _replace(certificate, made)
-    return True
-
-
-def _require_cryptography() -> None:
-    """Refuse to make or read certificates without what does so.
-
-    Raises
-    ------
-    StackError
-        If it is not installed.
-    """
-    if find_spec("cryptography") is None:
-        install = 'Install it: pip install "driftwheel[stack]"'
-        raise StackError("the package cryptography, which makes certificates", "none", install)
-
-
-def _outdated(path: Path) -> str:
-    """Say what is wrong with a certificate of ours or the user's, and how to renew it; nothing where it is sound.
-
-    Raises
-    ------
-    StackError
-        If the file holds no certificate.
-    """
-    from cryptography import x509
-
-    try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except ValueError as error:
-        raise StackError(f"a certificate in PEM in {path}", str(error), "Remove it, and run this again") from error
-    try:
-        authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        authority = False
-    renew = (
-        "remove it and key.pem beside it, run `driftwheel stack init`, then `docker compose exec nginx nginx -s reload`"
-    )
-    if authority:  # what driftwheel made before it made leaves
-        return (
-            f"{path} may sign certificates for any name, and whoever trusts it believes them: {renew}, "
-            "and let clients trust the new one instead"
-        )
-    ends = certificate.not_valid_after_utc
-    if ends < datetime.now(UTC) + timedelta(days=_RENEW_DAYS):
-        return f"{path} ends on {ends:%Y-%m-%d}: put a new one there, or, if driftwheel made it, {renew}"
-    return ""
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _login(user: str, password: str) -> str:
@@ -293,58 +220,4 @@ def _mlflow(password: str) -> str:
         "admin_username = admin\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         "auth_cache_ttl_seconds = 60\n"
-    )
-
-
-def _certificate(domain: str, known: bytes | None = None) -> tuple[bytes, bytes]:
-    """Make a leaf certificate that signs itself; put a real one in its place for people beyond this machine.
-
-    Parameters
-    ----------
-    known : bytes, optional
-        A private key to certify; a new one where not given.
-
-    Raises
-    ------
-    StackError
-        If the key cannot sign.
-    """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    key = serialization.load_pem_private_key(known, None) if known else ec.generate_private_key(ec.SECP256R1())
-    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise StackError("a private key of RSA or an elliptic curve in key.pem", type(key).__name__, "Replace it")
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain[:64])])  # no longer one is allowed
-    now = datetime.now(UTC)
-    names = [domain, *(f"{each}.{domain}" for each in ("page", "prefect", "mlflow", "reports"))]
-    usage = dict.fromkeys(
-        ("content_commitment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign", "encipher_only",
-         "decipher_only"), False
-    )  # fmt: skip
-    extensions: dict[x509.ExtensionType, bool] = {
-        x509.SubjectAlternativeName([x509.DNSName(each) for each in names]): False,
-        # a leaf: whoever trusts it trusts these names alone, even if its key is stolen
-        x509.BasicConstraints(ca=False, path_length=None): True,
-        x509.KeyUsage(digital_signature=True, key_encipherment=isinstance(key, rsa.RSAPrivateKey), **usage): True,
-        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]): False,
-        x509.SubjectKeyIdentifier.from_public_key(key.public_key()): False,
-    }
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=_CERTIFICATE_DAYS))
-    )
-    for extension, critical in extensions.items():
-        builder = builder.add_extension(extension, critical)
-    certificate = builder.sign(key, hashes.SHA256())
-    return (
-        certificate.public_bytes(serialization.Encoding.PEM),
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )

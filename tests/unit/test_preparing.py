@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from expectations.errors import DriftwheelError, StackError
-from infra.compose import preparing
+from infra.compose import certificates
 from infra.compose.images import unpinned_images
 from infra.compose.preparing import RESTORING, initialise, read_settings
 
@@ -244,7 +244,7 @@ def test_a_domain_as_long_as_domains_may_be(folder: Path) -> None:
 
 
 def test_without_what_makes_certificates_nothing_is_begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "find_spec", lambda _: None)
+    monkeypatch.setattr(certificates, "find_spec", lambda _: None)
     with pytest.raises(StackError, match=r'cryptography.*pip install "driftwheel\[stack\]"'):
         initialise(folder, "localhost", 8443, ())
     assert [each.name for each in folder.iterdir()] == ["docker-compose.yml"]
