@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.serving.answering import OUTPUTS
 from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
 from infra.serving.models import Model
+from infra.serving.outputs import OUTPUTS
 from infra.serving.protocol import MEDIA
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.manifest import BundleColumn, Manifest

@@ -23,12 +23,12 @@ import pytest
 from expectations.problems import Answers, problem_of
 from infra.serving import offloading, predicting
 from infra.serving.access import Access
-from infra.serving.answering import present
 from infra.serving.app import Service
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.journal import Journal
 from infra.serving.models import Model, make_ready
 from infra.serving.mounts import Mounts
+from infra.serving.outputs import present
 from infra.serving.predicting import Limits, Predictions
 from infra.serving.random_ids import random_texts
 from infra.serving.replies import Reply
