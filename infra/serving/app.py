@@ -31,7 +31,7 @@ from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.explaining import explain
 from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
-from infra.serving.journal import Journal, JournalUnwritableError
+from infra.serving.journal import Journal
 from infra.serving.mounts import Mount, Mounts
 from infra.serving.offloading import BusyError, Offloader
 from infra.serving.open_inference import MAX_BYTES as MAX_INFERENCE_BYTES
@@ -53,6 +53,7 @@ from infra.serving.replies import (
     unavailable,
     unwritable,
 )
+from infra.serving.segments import JournalUnwritableError
 from infra.serving.steps import in_turn
 from infra.serving.timestamps import present_instant
 from infra.serving.workers import POLL_SECONDS as WORKERS_SECONDS

@@ -20,12 +20,11 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from infra.serving.segments import Done, JournalUnwritableError, RecordStream
 from tasks.stores.files import storing
 from tasks.stores.journal import CLOSED_SUFFIX, OPEN_SUFFIX
 
@@ -38,109 +37,6 @@ _PROBE_BYTES = 64 * 1024
 
 Durability = Literal["process", "power", "off"]
 """What a record survives before its answer goes out: the death of the process; a power cut too; neither."""
-
-
-class JournalUnwritableError(Exception):
-    """The journal cannot be written; nothing may be acknowledged."""
-
-
-Done = Callable[[JournalUnwritableError | None], None]
-"""Called once: when records are as safe as the durability says, or with the reason why nothing of them was written."""
-
-
-@dataclass
-class _Stream:
-    """One kind of records of one use case."""
-
-    folder: Path
-    kind: str
-    number: int = 0
-    file: int | None = None
-    size: int = 0
-    opened: float = 0.0
-    waiting: list[tuple[bytes, Done]] = field(default_factory=list)
-    named: bool = False
-    """Whether the file's name is safe too."""
-    syncing: bool = False
-    closing: bool = False
-    unnamed: list[Path] = field(default_factory=list)
-    """Segments that are closed and could not be renamed yet."""
-
-    def path(self, suffix: str) -> Path:
-        return self.folder / f"{self.kind}-{self.number:08d}{suffix}"
-
-    def write(self, content: bytes) -> None:
-        if self.file is None:
-            self.number += 1
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.file = os.open(self.path(OPEN_SUFFIX), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-            self.named = False
-            self.size, self.opened = 0, time.monotonic()
-        written = os.write(self.file, content)
-        if written < len(content):  # a disk that fills up: take the torn part back, acknowledge nothing
-            self.take_back(self.size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.size += written
-
-    def sync(self) -> None:
-        """Wait for the disk; the folder too, once a file. Runs beside the event loop."""
-        if self.file is not None:
-            os.fdatasync(self.file)
-            if not self.named:
-                _sync_folder(self.folder)
-                self.named = True
-
-    def take_back(self, size: int) -> None:
-        """Forget what was written beyond `size`: it could not be made safe, and is not acknowledged.
-
-        Where the disk does not allow even that, the segment ends there, and the next record begins another.
-        """
-        if self.file is None:
-            return
-        try:
-            os.ftruncate(self.file, size)
-            self.size = size
-        except OSError as error:
-            _log.error("a segment ends early: %s", error.strerror)
-            self.close_anyhow()
-
-    def close(self) -> None:
-        if self.file is None:
-            return
-        if self.syncing:  # closed when what is on its way has arrived
-            self.closing = True
-            return
-        handle, self.file = self.file, None
-        os.close(handle)
-        if self.size:
-            self.unnamed.append(self.path(OPEN_SUFFIX))
-            self.name()
-        else:
-            self.path(OPEN_SUFFIX).unlink(missing_ok=True)
-
-    def name(self) -> None:
-        """Give closed segments their last names, which tell a harvest of them."""
-        while self.unnamed:
-            with contextlib.suppress(FileNotFoundError):  # a replay's folder, removed with all it held
-                self.unnamed[0].rename(self.unnamed[0].with_suffix(CLOSED_SUFFIX))
-            del self.unnamed[0]
-
-    def close_anyhow(self) -> None:
-        """Close; where a file cannot get its last name now, it gets it later."""
-        try:
-            self.close()
-            self.name()
-        except OSError as error:
-            _log.error("a segment cannot be closed: %s", error.strerror)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name safe against a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Journal:
@@ -169,7 +65,7 @@ class Journal:
         self.trouble = ""
         self._disk = ThreadPoolExecutor(1, "journal")
         self.instance = f"{int(time.time()):x}-{uuid.uuid4().hex[:8]}"
-        self._streams: dict[tuple[str, str], _Stream] = {}
+        self._streams: dict[tuple[str, str], RecordStream] = {}
         locks = root / _LOCKS
         with storing("keep the journal in", root):
             locks.mkdir(parents=True, exist_ok=True)
@@ -241,13 +137,13 @@ class Journal:
         self.submit(usecase, kind, content, done)
         await waits
 
-    def _stream(self, usecase: str, kind: str) -> _Stream:
+    def _stream(self, usecase: str, kind: str) -> RecordStream:
         stream = self._streams.get((usecase, kind))
         if stream is None:
-            stream = self._streams.setdefault((usecase, kind), _Stream(self.root / usecase / self.instance, kind))
+            stream = self._streams.setdefault((usecase, kind), RecordStream(self.root / usecase / self.instance, kind))
         return stream
 
-    def _flush(self, stream: _Stream) -> None:
+    def _flush(self, stream: RecordStream) -> None:
         """Write what gathered; with durability ``power`` what arrives during the sync gathers for the next."""
         if stream.syncing or not stream.waiting:
             return
@@ -270,7 +166,7 @@ class Journal:
         syncing.add_done_callback(lambda done: self._synced(stream, waiting, before, done))
 
     def _synced(
-        self, stream: _Stream, waiting: list[tuple[bytes, Done]], before: int, done: asyncio.Future[None]
+        self, stream: RecordStream, waiting: list[tuple[bytes, Done]], before: int, done: asyncio.Future[None]
     ) -> None:
         stream.syncing = False
         error = done.exception()
@@ -294,12 +190,12 @@ class Journal:
             except Exception:  # noqa: BLE001 - a fault of ours with one reply must not hold back the others
                 _log.exception("a reply could not be handed over")
 
-    def _written(self, stream: _Stream) -> None:
+    def _written(self, stream: RecordStream) -> None:
         self.trouble = ""
         if stream.size >= SEGMENT_BYTES:
             stream.close_anyhow()
 
-    def _unwritable(self, stream: _Stream, error: OSError) -> JournalUnwritableError:
+    def _unwritable(self, stream: RecordStream, error: OSError) -> JournalUnwritableError:
         self.trouble = f"{error.strerror} ({stream.folder})"
         return JournalUnwritableError(self.trouble)
 

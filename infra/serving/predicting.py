@@ -30,7 +30,7 @@ from infra.serving.answering import (
 )
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.faults import trace
-from infra.serving.journal import Journal, JournalUnwritableError
+from infra.serving.journal import Journal
 from infra.serving.models import Model
 from infra.serving.mounts import Mount, Mounts
 from infra.serving.offloading import Offloader
@@ -51,6 +51,7 @@ from infra.serving.replies import (
     unavailable,
     unwritable,
 )
+from infra.serving.segments import JournalUnwritableError
 from infra.serving.steps import Steps
 from infra.serving.unpacking import TABLES, Coding, Unpacker
 

@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infra.serving.journal import Journal, JournalUnwritableError
+from infra.serving.journal import Journal
 from infra.serving.models import Model
+from infra.serving.segments import JournalUnwritableError
 from tasks.bundles.manifest import seal
 from tasks.bundles.row_frames import rows_to_frame
 from tasks.stores.harvest import harvest
