@@ -32,7 +32,8 @@ from infra.serving.explaining import explain
 from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
 from infra.serving.journal import Journal
-from infra.serving.mounts import Mount, Mounts
+from infra.serving.mount import Mount
+from infra.serving.mounts import Mounts
 from infra.serving.offloading import BusyError, Offloader
 from infra.serving.open_inference import MAX_BYTES as MAX_INFERENCE_BYTES
 from infra.serving.open_inference import OpenInference

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json
 from infra.serving.models import Model
-from infra.serving.mounts import Mount
+from infra.serving.mount import Mount
 from infra.serving.offloading import BusyError
 from infra.serving.predicting import SMALL_BYTES, Admitted, Predictions
 from infra.serving.replies import RETRY_SECONDS, headers_of, request_id_of

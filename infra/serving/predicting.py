@@ -32,7 +32,8 @@ from infra.serving.bad_requests import BadRequestError
 from infra.serving.faults import trace
 from infra.serving.journal import Journal
 from infra.serving.models import Model
-from infra.serving.mounts import Mount, Mounts
+from infra.serving.mount import Mount
+from infra.serving.mounts import Mounts
 from infra.serving.offloading import Offloader
 from infra.serving.pieces import PIECE_BYTES
 from infra.serving.protocol import MEDIA, Media
