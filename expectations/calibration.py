@@ -23,7 +23,10 @@ class Calibrator(Strict):
         """Calibrate the score of a row: the probability of the positive class, or of each class; NaN stays NaN."""
 
     def many(self, scores: Scores) -> Scores:
-        """Calibrate scores of shape (n_rows,) or (n_rows, n_classes)."""
+        """Calibrate scores of shape (n_rows,) or (n_rows, n_classes).
+
+        As `one` does, to the last bit; a calibrator that can do so by columns overrides it.
+        """
         found = np.array([self.one(score) for score in scores.tolist()], dtype=np.float64)
         return found.reshape(scores.shape)
 

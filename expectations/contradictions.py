@@ -229,8 +229,7 @@ def _impossible_parts(spec: UseCase) -> list[str]:
             problems.append(f"{path}: rows cannot be parted by the label {column}; metrics by class are shown anyway")
         if column in dropped:
             problems.append(f"{path}: {column} is dropped under `personal`; hash it, so that groups stay apart")
-    outputs = ("binary_classification",)
-    if monitoring.fairness and spec.task not in outputs:
+    if monitoring.fairness and not spec.problem.has_threshold:
         problems.append(
             f"monitoring.fairness: of {spec.task} there is no positive call to be shared out; declare the columns "
             "under `monitoring.slices`"

@@ -20,7 +20,7 @@ class CalibratedPredictor(BatchPredictor):
 
     def __init__(self, predictor: Predictor, calibrator: Calibrator) -> None:
         self.predictor, self.calibrator = predictor, calibrator
-        self.holds_interpreter = True
+        self.holds_interpreter = predictor.holds_interpreter  # beside it a row is calibrated in no time
         self._line = calibrator.of_raw_scores if predictor.explains == "score" else None
         if self._line is not None:
             self.explains: Literal["score", "prediction"] = "score"

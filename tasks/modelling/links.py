@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from expectations.families import Scores
 
 
 def sigmoid(scores: Sequence[float], slope: float = 1.0) -> list[float]:
@@ -26,6 +30,19 @@ def softmax(scores: Sequence[float]) -> list[float]:
     sizes = [math.exp(score - largest) for score in scores]
     total = math.fsum(sizes)
     return [size / total for size in sizes]
+
+
+def softmax_rows(scores: Scores) -> Scores:
+    """Return the probabilities of many rows' scores, shape (n_rows, n_classes): to the last bit those of `softmax`."""
+    with np.errstate(invalid="ignore"):  # of rows with an infinite score the probabilities are NaN there, too
+        away = scores - scores.max(axis=1, keepdims=True)
+    sizes = elementwise(math.exp, away)
+    return np.asarray(sizes / np.array([math.fsum(row) for row in sizes.tolist()])[:, None])
+
+
+def elementwise(function: Callable[[float], float], values: Scores) -> Scores:
+    """Return a function of the C library of each value, in the values' shape; NumPy's own differs in the last bit."""
+    return np.fromiter(map(function, values.ravel().tolist()), np.float64, values.size).reshape(values.shape)
 
 
 def _exp(value: float) -> float:

@@ -13,14 +13,12 @@ from datetime import datetime
 from itertools import count
 from typing import Literal, Protocol
 
-import numpy as np
 import polars as pl
 
 from expectations.calibration import Calibrator
 from expectations.errors import TrainingError
-from expectations.families import Family, Fitted, Report, Rows, Scores, Vector
+from expectations.families import Family, Fitted, Report, Rows, Scores
 from expectations.parts import FitContext
-from expectations.slots import CALIBRATIONS
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import hold_back
@@ -28,6 +26,7 @@ from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
 from tasks.stores.progress import Pace, doing, part
+from tasks.training.calibrating import FOLDS, calibrate_apart, fit_calibrator
 from tasks.training.labelled import classes_of, labels, of_known_classes, require_trainable, row_weights
 from tasks.training.live import send
 from tasks.training.searching import Attempt, search
@@ -178,7 +177,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
         )
         fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
         prediction = fitted.predict(valid.matrix)
-        value = score(metric, Scored(valid.label, _calibrated(prediction, valid, spec), spec.threshold))
+        value = _as_released(metric, spec, prediction, valid)
         contest[name] = value
         rank = value if better else -value
         if not math.isfinite(rank):
@@ -210,9 +209,7 @@ def _searched(
 
     def try_one(candidate: Family, report: Report) -> float:
         fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
-        return score(
-            metric, Scored(valid.label, _calibrated(fitted.predict(valid.matrix), valid, spec), spec.threshold)
-        )
+        return _as_released(metric, spec, fitted.predict(valid.matrix), valid)
 
     best: list[Family] = []
     tried: list[Attempt] = []
@@ -221,6 +218,7 @@ def _searched(
         if candidate.family in rules.ranges:
             better = spec.greater_is_better[metric]
             given = {"seed": spec.model.seed, "threshold": spec.threshold, "calibration": spec.model.calibration}
+            given |= {"parts": FOLDS} if spec.model.calibration is not None else {}
             drawn_by = rules.model_dump_json(exclude={"trials", "time"})
             known = (candidate.model_dump_json(), drawn_by, metric, json.dumps(given))
             name = hashlib.sha256("\n".join((*known, _content(train), _content(valid))).encode()).hexdigest()
@@ -236,15 +234,10 @@ def _content(rows: Rows) -> str:
     return hashlib.sha256(rows.matrix.tobytes() + rows.label.tobytes() + weight).hexdigest()
 
 
-def _calibrated(scores: Scores, valid: Rows, spec: UseCase) -> Scores:
-    """Return scores as they would be released, so that a threshold is held against what it is meant for.
-
-    The rows that are scored calibrate, too: alike for all that compete. Scores that are no numbers stay as they are.
-    """
-    if not np.isfinite(scores).all():
-        return scores
-    calibrator = fit_calibrator(spec, scores, valid.label, valid.classes)
-    return scores if calibrator is None else calibrator.many(scores)
+def _as_released(metric: str, spec: UseCase, scores: Scores, valid: Rows) -> float:
+    """Score a candidate as it would be released: a threshold is held against the scores it is meant for."""
+    found, judges = calibrate_apart(spec, scores, valid.label, valid.classes)
+    return score(metric, Scored(valid.label[judges], found[judges], spec.threshold))
 
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
@@ -262,13 +255,6 @@ def _fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     newest = of_known_classes(newest, spec, held.classes)
     scores = held.predict(newest, repaired=True)
     return replace(trained, calibrator=fit_calibrator(spec, scores, labels(newest, spec, held.classes), held.classes))
-
-
-def fit_calibrator(spec: UseCase, scores: Scores, label: Vector, classes: tuple[str, ...]) -> Calibrator | None:
-    """Learn the declared calibration from rows that the model did not learn from; None where there is none."""
-    if spec.model.calibration is None:
-        return None
-    return CALIBRATIONS.released(spec.model.calibration).model_validate({}).fit(scores, label, classes)
 
 
 def fit_model(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:

@@ -18,13 +18,13 @@ from tasks.bundles.bundle import Bundle
 from tasks.evaluation.metrics import losses, score
 from tasks.evaluation.splits import hold_back
 from tasks.stores.progress import part
+from tasks.training.calibrating import calibrate_apart, fit_calibrator
 from tasks.training.labelled import classes_of, declared_digest, labels, of_known_classes, score_rows
 from tasks.training.learning import (
     Incumbent,
     Start,
     Trained,
     decisive_metric,
-    fit_calibrator,
     fit_model,
     follow,
     rows_for,
@@ -37,8 +37,8 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
     """Return a model that goes on from the champion where it is at least as good as a cold start, else the cold one.
 
     Both learn from the rows before the newest ones (`model.validation`), the warm one from those that the champion has
-    not seen, and are scored on those of the newest that it has not seen either, calibrated by these where that is
-    declared, as either would be released. A warm one must not have forgotten: on
+    not seen, and are scored on those of the newest that it has not seen either, calibrated where that is
+    declared, each row by others. A warm one must not have forgotten: on
     rows the champion learnt from, all of them and each slice by a text column, it may lose no more than `max_forgotten`
     beyond what the champion loses.
 
@@ -77,10 +77,7 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
         except TrainingError as error:  # the cold model that was learnt before is there, and as good as without `warm`
             return replace(cold, start=Start("cold", f"a {name} start did not learn: {error}"))
         taken[f"{name}_seconds"] = time.perf_counter() - began
-    found = {
-        name: score(metric, score_rows(valid, spec, cold.classes, each.predict(valid, repaired=True), each.classes))
-        for name, each in tried.items()
-    }
+    found = {name: _as_released(metric, valid, spec, each, cold.classes) for name, each in tried.items()}
     measured = {**{f"{name}_{metric}": value for name, value in found.items()}, **taken}
     said = f"{metric} warm {found['warm']:.4f}, cold {found['cold']:.4f} on {len(valid)} rows new to both"
     better = found["warm"] >= found["cold"] if spec.greater_is_better[metric] else found["warm"] <= found["cold"]
@@ -94,6 +91,13 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
         return replace(cold, start=Start("cold", f"{said}, more than {100 * rules.max_forgotten:g} %", measured))
     warm = _go_on(frame.filter(clock > champion.cutoff), spec, champion, cold, rules)
     return replace(warm, contest=cold.contest, calibrator=tried["warm"].calibrator, start=Start("warm", said, measured))
+
+
+def _as_released(metric: str, valid: pl.DataFrame, spec: UseCase, trained: Trained, classes: tuple[str, ...]) -> float:
+    """Score a model as it would be released, in the order of the classes given, no row by a calibration of its own."""
+    scores, own = replace(trained, calibrator=None).predict(valid, repaired=True), trained.classes
+    found, judges = calibrate_apart(spec, scores, labels(valid, spec, own), own)
+    return score(metric, score_rows(valid.filter(pl.Series(judges)), spec, classes, found[judges], own))
 
 
 def _calibrator(trained: Trained, valid: pl.DataFrame, spec: UseCase) -> Calibrator | None:

@@ -94,6 +94,56 @@ def test_rows_of_one_class_calibrate_nothing(name: str) -> None:
         learn(name, np.full(50, 0.3), np.zeros(50))
 
 
+@pytest.mark.parametrize("name", ["platt", "isotonic", "temperature"])
+def test_many_rows_are_calibrated_as_each_is_to_the_last_bit(name: str) -> None:
+    scores, label = overconfident(3000)
+    found = learn(name, scores, label)
+    odd = np.array([0.0, -0.0, 1.0, 5e-324, 1e-16, 1 - 1e-16, np.nan, -0.5, 1.5, np.inf, *scores[:20]])
+    asked = np.concatenate([odd, np.random.default_rng(1).random(5000), getattr(found, "given", ())])
+    np.testing.assert_array_equal(found.many(asked), np.array([found.one(each) for each in asked.tolist()]))
+    assert found.many(np.empty(0)).shape == (0,)
+    if name == "temperature":
+        random = np.random.default_rng(2)
+        several = random.dirichlet([0.05, 1.0, 3.0], 5000)
+        several[:3] = [[0.0, 0.0, 1.0], [np.nan, 0.5, 0.5], [0.5, np.inf, 0.5]]
+        expected = np.array([found.one(each) for each in several.tolist()])
+        np.testing.assert_array_equal(found.many(several), expected)
+        assert found.many(several[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_calibrated_model_holds_the_interpreter_where_what_it_calibrates_does(held: bool) -> None:
+    class Answers:
+        holds_interpreter, explains, method = held, "prediction", ""
+
+    assert CalibratedPredictor(Answers(), learn("platt", *overconfident(200))).holds_interpreter is held  # type: ignore[arg-type]
+
+
+def test_no_row_is_judged_by_a_calibration_that_saw_it(make_use_case: Make) -> None:
+    from tasks.training.calibrating import calibrate_apart
+
+    changes = {**CLASSIFIER, "model.calibration": "isotonic"}
+    spec = load_use_case(str(make_use_case(changes=changes))).spec
+    gained: list[tuple[float, float]] = []
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        scores, label = random.random(120), (random.random(120) < 0.4).astype(np.float64)  # nothing to learn
+        apart, judges = calibrate_apart(spec, scores, label, BINARY)
+        assert judges.all()
+        least = score("log_loss", Scored(label, np.full(120, label.mean())))
+        both = learn("isotonic", scores, label).many(scores), apart
+        gained.append(tuple(least - score("log_loss", Scored(label, each)) for each in both))  # type: ignore[arg-type]
+    flattered, honest = np.mean(gained, axis=0)
+    assert flattered > 0.015  # than which nobody who knows nothing can be better
+    assert honest < 0
+    alone = np.zeros(120)
+    alone[7] = 1.0
+    kept = calibrate_apart(spec, scores, alone, BINARY)[1]
+    assert np.flatnonzero(~kept).tolist() == [7]
+    plain = spec.model_copy(update={"model": spec.model.model_copy(update={"calibration": None})})
+    assert calibrate_apart(plain, scores, label, BINARY)[0] is scores
+
+
 def test_a_threshold_follows_what_errors_cost_and_costs_least_of_all() -> None:
     scores, label = overconfident()
     honest = learn("platt", scores, label).many(scores)
@@ -167,6 +217,8 @@ def test_candidates_and_folds_are_scored_as_they_would_be_released(
 ) -> None:
     seen: list[Scored] = []
     monkeypatch.setattr(learning, "score", lambda _, scored: (seen.append(scored), 0.5)[1])
+    apart, given = learning.calibrate_apart, list[tuple[Scores, Vector]]()
+    monkeypatch.setattr(learning, "calibrate_apart", lambda *a: (given.append((a[1], a[2])), apart(*a))[1])
     trees = {**CLASSIFIER["model.candidates"][0], "patience": 100}  # type: ignore[index] # what it is there
     changes = {**CLASSIFIER, "model.candidates": [trees], "model.calibration": "platt"}
     usecase = load_use_case(str(make_use_case(changes=changes)))
@@ -175,7 +227,13 @@ def test_candidates_and_folds_are_scored_as_they_would_be_released(
     (contest,) = seen
     raw = trained.calibrator
     assert raw is not None
-    assert contest.prediction.mean() == pytest.approx(contest.label.mean(), abs=0.02)  # as Platt's fit makes it
+    (scores, label), order = given[0], np.empty(len(contest.label), dtype=np.int64)
+    for code in (0.0, 1.0):
+        order[label == code] = np.arange((label == code).sum()) * 5 // (label == code).sum()
+    for part in range(5):  # each fifth of either class by what the others teach
+        held = order == part
+        expected = learn("platt", scores[~held], label[~held]).many(scores[held])
+        np.testing.assert_array_equal(contest.prediction[held], expected)
 
     class Quarter:
         name = "quarter"

@@ -6,6 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from expectations.calibration import Calibration, Calibrator
 from expectations.families import Score, Scores, Vector
 from tasks.modelling.calibrations.known import require_all_classes
@@ -30,6 +32,17 @@ class FittedIsotonic(Calibrator):
         left, right = self.given[at - 1], self.given[at]
         share = (score - left) / (right - left)
         return self.true[at - 1] + share * (self.true[at] - self.true[at - 1])
+
+    def many(self, scores: Scores) -> Scores:
+        """Return the probabilities of rows on the curve, shape (n_rows,)."""
+        given, true = np.array(self.given), np.array(self.true)
+        at = np.searchsorted(given, scores, side="right")
+        right = np.clip(at, 1, len(given) - 1)
+        left = np.maximum(right - 1, 0)
+        with np.errstate(all="ignore"):  # beyond its ends nothing of this counts
+            between = true[left] + (scores - given[left]) / (given[right] - given[left]) * (true[right] - true[left])
+        found = np.where(at == 0, true[0], np.where(at == len(given), true[-1], between))
+        return np.where(np.isnan(scores), scores, found)
 
 
 class Isotonic(Calibration):

@@ -9,6 +9,7 @@ import numpy as np
 
 from expectations.errors import TrainingError
 from expectations.families import Scores, Vector
+from tasks.modelling.links import elementwise
 
 _CLIP = 1e-15
 
@@ -22,6 +23,17 @@ def log_odds(probability: float) -> float:
 def logarithm(probability: float) -> float:
     """Return the logarithm of a probability, kept 1e-15 away from 0; NaN stays NaN."""
     return math.log(max(probability, _CLIP)) if probability == probability else probability
+
+
+def log_odds_of(probabilities: Vector) -> Vector:
+    """Return the log-odds of many probabilities, shape (n_rows,), to the last bit those of `log_odds`."""
+    kept = np.clip(probabilities, _CLIP, 1.0 - _CLIP)
+    return elementwise(math.log, kept) - elementwise(math.log1p, -kept)
+
+
+def logarithms(probabilities: Scores) -> Scores:
+    """Return the logarithms of many probabilities, of any shape, to the last bit those of `logarithm`."""
+    return elementwise(math.log, np.maximum(probabilities, _CLIP))
 
 
 def require_all_classes(scores: Scores, label: Vector, classes: Sequence[str]) -> None:

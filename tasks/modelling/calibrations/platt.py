@@ -9,7 +9,7 @@ import numpy as np
 
 from expectations.calibration import Calibration, Calibrator
 from expectations.families import Score, Scores, Vector
-from tasks.modelling.calibrations.known import log_odds, require_all_classes
+from tasks.modelling.calibrations.known import log_odds, log_odds_of, require_all_classes
 from tasks.modelling.links import sigmoid
 
 
@@ -25,6 +25,10 @@ class FittedPlatt(Calibrator):
         if not isinstance(score, float) or score != score:
             return score
         return sigmoid([self.slope * log_odds(score) + self.intercept])[0]
+
+    def many(self, scores: Scores) -> Scores:
+        """Return the probabilities of rows, shape (n_rows,)."""
+        return np.array(sigmoid((self.slope * log_odds_of(scores) + self.intercept).tolist()), dtype=np.float64)
 
     @property
     def of_raw_scores(self) -> tuple[float, float]:
@@ -48,7 +52,7 @@ class Platt(Calibration):
         from scipy.optimize import minimize
 
         require_all_classes(scores, label, classes)
-        raw = np.array([log_odds(score) for score in scores.tolist()])
+        raw = log_odds_of(scores)
         positive = int((label == 1).sum())
         high, low = (positive + 1) / (positive + 2), 1 / (len(label) - positive + 2)
         target = np.where(label == 1, high, low)

@@ -10,8 +10,8 @@ import numpy as np
 from expectations.calibration import Calibration, Calibrator
 from expectations.families import Score, Scores, Vector
 from expectations.fields import Positive
-from tasks.modelling.calibrations.known import log_odds, logarithm, require_all_classes
-from tasks.modelling.links import sigmoid, softmax
+from tasks.modelling.calibrations.known import log_odds, log_odds_of, logarithm, logarithms, require_all_classes
+from tasks.modelling.links import sigmoid, softmax, softmax_rows
 
 _RANGE = (-5.0, 5.0)
 """Natural logarithm of the least and the largest temperature that is looked at."""
@@ -28,6 +28,12 @@ class FittedTemperature(Calibrator):
         if isinstance(score, list):
             return softmax([logarithm(each) / self.temperature for each in score])
         return sigmoid([log_odds(score) / self.temperature])[0] if score == score else score
+
+    def many(self, scores: Scores) -> Scores:
+        """Return the probabilities of rows, in the scores' shape."""
+        if scores.ndim > 1:
+            return softmax_rows(logarithms(scores) / self.temperature)
+        return np.array(sigmoid((log_odds_of(scores) / self.temperature).tolist()), dtype=np.float64)
 
     @property
     def of_raw_scores(self) -> tuple[float, float]:
