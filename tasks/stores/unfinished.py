@@ -23,6 +23,38 @@ def keeping(folder: Path) -> Iterator[None]:
     shutil.rmtree(folder)
 
 
+@contextmanager
+def keeping_apart(name: str) -> Iterator[None]:
+    """Let one of several tries keep its state in a folder of its own, until `drop_apart` or `take_over`."""
+    folder = kept_in()
+    if folder is None:
+        yield
+        return
+    own = folder / name
+    own.mkdir(exist_ok=True)
+    token = _kept.set(own)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def drop_apart(name: str) -> None:
+    """Remove what a try kept; nothing where it kept nothing."""
+    folder = kept_in()
+    if folder is not None and (folder / name).exists():
+        shutil.rmtree(folder / name)
+
+
+def take_over(name: str) -> None:
+    """Keep what a try kept as if it had not been kept apart: who does the same again goes on from it."""
+    folder = kept_in()
+    if folder is not None and (folder / name).exists():
+        for path in (folder / name).iterdir():
+            path.replace(folder / path.name)
+        (folder / name).rmdir()
+
+
 def kept_in() -> Path | None:
     """Return the folder that state is kept in; None where nothing is."""
     return _kept.get()

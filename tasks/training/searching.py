@@ -16,7 +16,7 @@ from expectations.errors import TrainingError
 from expectations.families import Family, Report
 from expectations.searching import Range, Ranges, Search, changed
 from tasks.stores.progress import doing
-from tasks.stores.unfinished import kept_in
+from tasks.stores.unfinished import drop_apart, keeping_apart, kept_in, take_over
 
 if TYPE_CHECKING:
     import optuna
@@ -100,7 +100,8 @@ def search(
         value, state = math.nan, optuna.trial.TrialState.FAIL
         try:
             drawn = _together(candidate, values)
-            value = sign * try_one(drawn, _pruning(trial, drawn) if rules.prune else _silent)
+            with keeping_apart(_apart(name, number)):
+                value = sign * try_one(drawn, _pruning(trial, drawn) if rules.prune else _silent)
         except optuna.TrialPruned:
             state = optuna.trial.TrialState.PRUNED
         except TrainingError as error:  # what was drawn cannot be learnt: the next one may
@@ -112,6 +113,9 @@ def search(
         if state == optuna.trial.TrialState.FAIL:
             trial.set_user_attr(_REFUSED, value=True)
         study.tell(trial, value if finite else None, state=state)
+        for other in range(number + 1):  # none can go on but the best, which is learnt again as the candidate
+            if other != _best(study):
+                drop_apart(_apart(name, other))
     attempts = [_attempt(each, candidate.family, sign) for each in study.get_trials(deepcopy=False)]
     complete = [each for each in attempts if each.state == "complete"]
     if not complete:
@@ -121,6 +125,7 @@ def search(
             "Narrow `model.search.ranges`, or raise `model.validation`",
         )
     best = min(complete, key=lambda each: sign * each.score)
+    take_over(_apart(name, _best(study)))
     return changed(candidate, best.values), attempts
 
 
@@ -141,6 +146,19 @@ def _open(name: str, rules: Search) -> optuna.Study:
         direction="minimize",
         load_if_exists=True,
         pruner=pruner if rules.prune else optuna.pruners.NopPruner(),
+    )
+
+
+def _apart(name: str, number: int) -> str:
+    """Name the folder of a trial's own state: the same where it is drawn again after a kill."""
+    return f"trial-{name[:16]}-{number}"
+
+
+def _best(study: optuna.Study) -> int:
+    """Return which of the trials that came to an end is the best so far; -1 where none has a score."""
+    scores = [each.value if each.state.name == "COMPLETE" else None for each in _ended(study)]
+    return min(
+        (at for at, score in enumerate(scores) if score is not None), key=lambda at: scores[at] or 0.0, default=-1
     )
 
 

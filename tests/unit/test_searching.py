@@ -14,7 +14,7 @@ from expectations.loading import load_use_case
 from expectations.searching import Search, impossible
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.modelling.torch_mlp import TorchMLP
-from tasks.stores.unfinished import keeping
+from tasks.stores.unfinished import keeping, kept_in
 from tasks.training.learning import learn
 from tasks.training.searching import Attempt, search
 from tests.unit.test_calibration import CLASSIFIER
@@ -96,6 +96,36 @@ def test_after_a_kill_it_goes_on_as_if_there_was_none(tmp_path: Path) -> None:
     ended = [each for each in again[1] if each.state == "complete"]
     assert [each.values for each in ended] == [each.values for each in whole]
     assert again[0] == best
+
+
+def test_of_trials_the_best_alone_stays_on_disk_and_of_a_killed_one_what_it_goes_on_from(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    home, seen, found = tmp_path / "unfinished", list[int](), list[str]()
+
+    def keeps(candidate: Family, report: Report) -> float:
+        folder = kept_in()
+        assert folder is not None
+        found.extend(path.name for path in folder.iterdir() if path.is_file())
+        assert isinstance(candidate, LightGBM)
+        (folder / f"{candidate.leaves}-{candidate.learning_rate}.pt").write_text("state")
+        seen.append(len(list(home.rglob("*.pt"))))
+        if len(seen) == 7:
+            raise Killed
+        return bowl(candidate, report)
+
+    with pytest.raises(Killed), keeping(home):
+        run(rules(), keeps)
+    assert len(list(home.rglob("*.pt"))) == 2  # the best so far, and the one that was killed
+    with keeping(home):
+        best, _ = run(rules(), keeps)
+        assert isinstance(best, LightGBM)
+        assert [path.name for path in home.rglob("*.pt")] == [f"{best.leaves}-{best.learning_rate}.pt"]
+        assert (home / f"{best.leaves}-{best.learning_rate}.pt").exists()  # where who learns it finally looks
+        assert run(rules(), keeps)[0] == best
+    assert max(seen) == 2
+    assert len(found) == 1  # of its own, before it was killed
 
 
 @pytest.mark.parametrize(
