@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -24,6 +24,8 @@ class Parted:
 
     slices: tuple[Slice, ...] = ()
     fairness: tuple[Fairness, ...] = ()
+    cuts: Cuts = field(default_factory=dict)
+    """Bounds that numbers were cut at."""
 
 
 def resamples_of(frame: pl.DataFrame, spec: UseCase) -> Resamples:
@@ -54,7 +56,7 @@ def parted(
         for each in monitoring.fairness
         if each.by in frame.columns
     ]
-    return Parted(tuple(slices), tuple(fairness))
+    return Parted(tuple(slices), tuple(fairness), cuts)
 
 
 def figures_of(found: Parted) -> list[Figure]:

@@ -16,11 +16,11 @@ from expectations.metrics import Scored, metrics_of
 from expectations.usecase import UseCase
 from tasks.evaluation.causes.rows import row_loss
 from tasks.evaluation.evaluation import Evaluation, evaluate
-from tasks.evaluation.parts import parted, resamples_of
+from tasks.evaluation.parts import resamples_of
 from tasks.evaluation.resampling import Bounded, Resamples
-from tasks.evaluation.slices import find_slices, learn_cuts
+from tasks.evaluation.slices import find_slices
 from tasks.stores.progress import part
-from tasks.training.judging import Judged, rows_before
+from tasks.training.judging import Judged, measure_parts, rows_before
 from tasks.training.labelled import score_rows, training_window
 from tasks.training.learning import decisive_metric, fit_recipe
 
@@ -42,7 +42,9 @@ def evaluated(judged: Judged, rows: pl.DataFrame, spec: UseCase) -> Judged:
     if not known.all():  # a row without a label, or a prediction that is no number, is told nothing by
         scored = judged.scored["challenger"]
         kept = Scored(scored.label[known], scored.prediction[known], scored.threshold)
-        whole = replace(judged, scored={"challenger": kept}, holdout=judged.holdout.filter(pl.Series(known)))
+        whole = replace(
+            judged, scored={"challenger": kept}, holdout=judged.holdout.filter(pl.Series(known)), parts=None
+        )
         found = evaluated(whole, rows, spec).evaluation if known.any() else None
         return replace(judged, evaluation=found)
     with part("evaluating"):
@@ -71,15 +73,14 @@ def _parts(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Resamples) 
     """Measure the declared parts of the holdout, and search for the worst among those of the model's inputs."""
     if judged.holdout is None or judged.trained is None:
         return {}
-    scored, cuts = judged.scored["challenger"], learn_cuts(rows, spec.monitoring.slices)
-    asked = [gate.metric for gate in spec.gates if gate.slices is not None]
-    found = parted(judged.holdout, scored, spec, cuts, drawn, asked)
+    scored = judged.scored["challenger"]
+    found = judged.parts or measure_parts(spec, judged.holdout, scored, rows)
     names = [column.name for column in judged.trained.program.inputs if column.kind in ("number", "text", "boolean")]
     names = list(dict.fromkeys([*(name for name in names if name in judged.holdout.columns), *spec.monitoring.slices]))
     loss = row_loss(spec.monitoring.performance[0].metric, spec.task, spec.threshold)
     worst = find_slices(judged.holdout.select(names), loss.of(scored.label, scored.prediction), drawn)
     return {
-        "cuts": cuts,
+        "cuts": found.cuts,
         "slices": found.slices,
         "fairness": found.fairness,
         "found_slices": [{**vars(each), "sure": each.sure} for each in worst],

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from expectations.gates import Figure, GateResult, Interval
+from expectations.gates import GateResult, Interval
 from expectations.metrics import Blocks
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle
@@ -24,7 +24,7 @@ from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.gates import passed
 from tasks.evaluation.interval import in_time, paired_interval, time_blocks
 from tasks.evaluation.metrics import Scored, score
-from tasks.evaluation.parts import figures_of, parted, resamples_of
+from tasks.evaluation.parts import Parted, figures_of, parted, resamples_of
 from tasks.evaluation.slices import learn_cuts
 from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
@@ -72,6 +72,8 @@ class Judged:
     """Metric -> values of the cross-validation, where it was asked for."""
     evaluation: Evaluation | None = None
     """To the width people ask for, where that was looked at (`tasks.training.evaluating`)."""
+    parts: Parted | None = None
+    """Declared parts of the holdout, where gates asked for them."""
     going_on: Bundle | None = None
     """The champion, where the judged model goes on from it."""
 
@@ -156,7 +158,8 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     }
     statistics = fold_statistics(folds, spec)
     known_metrics = {**metrics["challenger"], **statistics}
-    figures = _figures(spec, holdout, scored["challenger"], rows)
+    parts = measure_parts(spec, holdout, scored["challenger"], rows) if _asks_for_parts(spec) else None
+    figures = figures_of(parts) if parts is not None else []
     gates = tuple(gate.judge(known_metrics, gains[gate.against], figures) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
     start: datetime | None = holdout[clock].min() if spec.clock else None  # type: ignore[assignment] # an instant column
@@ -178,7 +181,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         cutoff,
     )
     going_on = champion if trained.again is not None and isinstance(champion, Bundle) else None
-    return Judged(judgement, trained, holdout, scored, prediction, folds, going_on=going_on)
+    return Judged(judgement, trained, holdout, scored, prediction, folds, parts=parts, going_on=going_on)
 
 
 def _said_of_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
@@ -195,13 +198,21 @@ def _said_of_start(trained: Trained) -> list[str]:
     return [] if trained.start is None else [f"{trained.start.kind} start: {trained.start.why}"]
 
 
-def _figures(spec: UseCase, holdout: pl.DataFrame, scored: Scored, rows: pl.DataFrame) -> list[Figure]:
-    """Return figures of the parts of a holdout that gates ask for."""
-    if not any(gate.slices or gate.groups for gate in spec.gates):
-        return []
+def _asks_for_parts(spec: UseCase) -> bool:
+    return any(gate.slices or gate.groups for gate in spec.gates)
+
+
+def measure_parts(spec: UseCase, holdout: pl.DataFrame, scored: Scored, rows: pl.DataFrame) -> Parted:
+    """Measure the declared parts of a holdout, by what its use case watches and its gates ask for.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame of shape (n_rows, any)
+        All ripe labelled rows, which say where numbers are cut.
+    """
     cuts = learn_cuts(rows, spec.monitoring.slices)
     asked = {gate.metric for gate in spec.gates if gate.slices is not None}
-    return figures_of(parted(holdout, scored, spec, cuts, resamples_of(holdout, spec), sorted(asked)))
+    return parted(holdout, scored, spec, cuts, resamples_of(holdout, spec), sorted(asked))
 
 
 def _blocks(spec: UseCase, holdout: pl.DataFrame) -> Blocks:

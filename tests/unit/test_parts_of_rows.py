@@ -14,6 +14,7 @@ from expectations.gates import Figure
 from expectations.loading import load_use_case
 from expectations.metrics import Scored
 from expectations.production import Fairness
+from tasks.evaluation import parts
 from tasks.evaluation.fairness import measure_fairness
 from tasks.evaluation.part_gates import FairnessGate, SliceGate
 from tasks.evaluation.parts import Parted, figures_of, parted
@@ -235,7 +236,13 @@ def test_what_cannot_be_held_apart_is_refused_before_anything_is_read(
         load_use_case(str(make_use_case(changes=changes)))
 
 
-def test_a_slice_that_is_bad_keeps_a_version_back(make_use_case: Make) -> None:
+def test_a_slice_that_is_bad_keeps_a_version_back_and_is_measured_once(
+    make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = list[int]()
+    monkeypatch.setattr(
+        parts, "measure_slices", lambda frame, *given: (measured.append(len(frame)), measure_slices(frame, *given))[1]
+    )
     changes = {
         "monitoring.slices": ["workingday", "temp"],
         "gates": [{"metric": "rmse", "max": 1e6}, {"slice": "workingday", "metric": "rmse", "max": 1}],
@@ -243,6 +250,7 @@ def test_a_slice_that_is_bad_keeps_a_version_back(make_use_case: Make) -> None:
     usecase = load_use_case(str(make_use_case(changes=changes)))
     frame = rows(usecase, "2011-03-01")
     judged = evaluated(judge(frame, usecase.spec, None), frame, usecase.spec)
+    assert measured == [judged.judgement.holdout_rows]
     assert judged.judgement.outcome == "refused"
     assert "is the worst of 2 slices" in judged.judgement.rationale
     assert judged.evaluation is not None
@@ -253,6 +261,7 @@ def test_a_slice_that_is_bad_keeps_a_version_back(make_use_case: Make) -> None:
     lacking = replace(judged, scored={"challenger": Scored(label, scored.prediction)})
     again = evaluated(lacking, frame, usecase.spec).evaluation
     assert again is not None
+    assert measured[1:] == [judged.judgement.holdout_rows - 10]  # other rows are other parts
     assert again.rows == judged.evaluation.rows - 10
     assert math.isfinite(again.metrics["rmse"].value)
 
