@@ -30,6 +30,7 @@ from tasks.training.learning import decisive_metric
 from tasks.training.live import Curves, sending
 from tasks.training.packing import pack, training_rows
 from tasks.training.searching import Attempt
+from tasks.training.warm import with_declaration
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         Told the MLflow run's id as soon as there is one.
     """
     spec = job.usecase.spec
-    champion = current_champion(job)
+    champion = with_declaration(current_champion(job), job.usecase)
     registry = job.registry()
     if job.turn is not None:  # this process holds the turn: whoever began a run for it is dead
         registry.fail_orphans(job.turn)

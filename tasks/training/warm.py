@@ -13,6 +13,7 @@ import polars as pl
 from expectations.calibration import Calibrator
 from expectations.errors import TrainingError
 from expectations.families import WarmStart
+from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle
 from tasks.evaluation.metrics import losses, score
@@ -117,6 +118,17 @@ def refit_warm(frame: pl.DataFrame, spec: UseCase, champion: Bundle, judged: Tra
     fresh = frame.filter(pl.col(spec.time_column) > champion.cutoff)
     again = _go_on(fresh, spec, champion, judged, spec.model.warm or WarmStart())
     return replace(again, calibrator=judged.calibrator, start=judged.start)
+
+
+def with_declaration(champion: Bundle | None, usecase: LoadedUseCase) -> Bundle | None:
+    """Return a champion that was packed before bundles kept what is declared with it, where it is known all the same.
+
+    It is where the use case's files are, byte for byte, those that it was packed from.
+    """
+    if champion is None or champion.manifest.declared or champion.manifest.usecase_digest != usecase.digest:
+        return champion
+    known = champion.manifest.model_copy(update={"declared": declared_digest(usecase.spec)})
+    return replace(champion, manifest=known)
 
 
 def _hindrance(frame: pl.DataFrame, spec: UseCase, champion: Incumbent, cold: Trained) -> str:

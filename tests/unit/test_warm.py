@@ -14,7 +14,7 @@ from expectations.loading import LoadedUseCase, load_use_case
 from tasks.training import warm
 from tasks.training.judging import judge
 from tasks.training.learning import Trained, learn
-from tasks.training.warm import _hindrance
+from tasks.training.warm import _hindrance, with_declaration
 from tests.conftest import needs_torch
 from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import released, rows
@@ -112,6 +112,13 @@ def test_an_edited_formula_starts_cold_and_so_does_a_champion_of_which_it_is_not
     assert _hindrance(frame, before.spec, champion, judged.trained) == ""
     older = replace(champion, manifest=champion.manifest.model_copy(update={"declared": ""}))
     assert "packed before this was kept" in _hindrance(frame, before.spec, older, judged.trained)
+    known = with_declaration(older, before)  # its use case did not change since: what it was packed from is known
+    assert known is not None
+    assert _hindrance(frame, before.spec, known, judged.trained) == ""
+    assert "is declared otherwise" in _hindrance(frame, edited.spec, known, judged.trained)
+    assert with_declaration(older, edited) is older
+    assert with_declaration(champion, edited) is champion
+    assert with_declaration(None, before) is None
 
 
 @needs_torch
