@@ -6,7 +6,9 @@ comes from: the entry of the ledger, or the file of the bundle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -269,8 +271,9 @@ def named_like(settings: Settings, usecase: str) -> str:
     return settings.use_case(usecase).name
 
 
-def output_folder(folder: Path) -> Path:
-    """Make a folder to write into.
+@contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into, which gets its name once all of it is written; else nothing of it stays.
 
     Raises
     ------
@@ -279,5 +282,9 @@ def output_folder(folder: Path) -> Path:
     """
     if folder.exists():
         raise DriftwheelError(f"a folder {folder} that is not there yet", "one that is", "Name another, or remove it")
-    folder.mkdir(parents=True)
-    return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
+        unfinished = Path(place) / folder.name
+        unfinished.mkdir()
+        yield unfinished
+        unfinished.rename(folder)

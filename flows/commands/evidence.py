@@ -28,6 +28,10 @@ def evidence(usecase: str, output: Path | None, verify: Path | None, key: str | 
     from tasks.stores.files import storing
     from tasks.stores.plain import to_json
 
+    if verify is not None and output is not None:
+        raise click.UsageError("--verify checks a folder and --output writes one: give one of them.")
+    if key is not None and verify is None:
+        raise click.UsageError("--key is what --verify checks by: name the folder to check.")
     settings = read_settings()
     if verify is not None:
         public = key or public_text(signing_key(settings.places().secret, _PURPOSE))
@@ -41,10 +45,9 @@ def evidence(usecase: str, output: Path | None, verify: Path | None, key: str | 
     if output is None:
         click.echo(card, nl=False)
         return
-    with storing("write the evidence to", output):
-        folder = output_folder(output)
+    private = signing_key(settings.places().secret, _PURPOSE)
+    with storing("write the evidence to", output), output_folder(output) as folder:
         (folder / "evidence.json").write_text(to_json(found, indent=1), encoding="utf-8")
         (folder / "card.md").write_text(card, encoding="utf-8")
-        private = signing_key(settings.places().secret, _PURPOSE)
         sign_folder(folder, private)
     click.echo(f"{output}: evidence.json and card.md, signed; verify them by the key {public_text(private)}")

@@ -85,6 +85,38 @@ def test_evidence_is_written_signed_and_a_changed_byte_is_found(made: Bundle, tm
     assert "card.md was altered" in refused.output
 
 
+def test_a_folder_that_cannot_be_finished_is_not_left_half_written(
+    made: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del made
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = sorted(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr("infra.signing.sign_folder", full)
+        failed = ask("evidence", "rentals", "--output", str(tmp_path / "evidence"))
+    assert failed.exit_code == 1
+    assert "no space left on device" in failed.output
+    assert sorted(tmp_path.iterdir()) == before
+    assert ask("evidence", "rentals", "--output", str(tmp_path / "evidence")).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--output", "a", "--verify", "b"], "give one of them"),
+        (["--key", "ab"], "--key is what --verify checks by"),
+        (["--key", "ab", "--output", "a"], "--key is what --verify checks by"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options: list[str], said: str) -> None:
+    refused = ask("evidence", "rentals", *options)
+    assert refused.exit_code == 2
+    assert said in " ".join(refused.output.split())
+
+
 def test_without_a_folder_the_cards_are_printed_and_without_a_version_it_says_what_to_do(made: Bundle) -> None:
     del made
     assert ask("evidence", "rentals").output.startswith("# How many bicycles")
