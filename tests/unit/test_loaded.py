@@ -11,6 +11,7 @@ import pytest
 from expectations.code import Code
 from expectations.errors import DriftwheelError, StateError, UseCaseError
 from expectations.loading import LoadedUseCase
+from flows import loaded
 from flows.loaded import LoadedUseCases
 from infra.settings import Settings
 
@@ -83,3 +84,39 @@ def test_code_that_changed_or_is_trusted_now_is_read_again(
     changed = load()
     assert not changed.trusted
     assert changed.digest != first.digest
+
+
+def test_a_folder_that_stays_is_not_walked_again_and_a_module_that_comes_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_use_case: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    folder = make_use_case("rentals", {"sources.rides": {"kind": "python", "call": "feed:rows"}})
+    (folder / "feed.py").write_text("def rows(since, until): ...\n")
+    (folder / "more" / "deep").mkdir(parents=True)
+    settings, walked = Settings(), list[Path]()
+    settings.platform().add_use_case("rentals", folder, "digest")
+    kept = LoadedUseCases(settings)
+    walk = loaded.python_files
+    monkeypatch.setattr(loaded, "python_files", lambda place: (walked.append(place), walk(place))[1])
+
+    def seconds_ago(*folders: Path) -> None:
+        for each in folders:
+            os.utime(each, ns=(10**9, 10**9))
+
+    folders = [folder, *(each for each in folder.rglob("*") if each.is_dir())]
+    first = kept.load("rentals", folder)
+    assert kept.load("rentals", folder) is first
+    assert len(walked) == 2  # what was made just now may be changed at the same time once more
+    seconds_ago(*folders)
+    assert kept.load("rentals", folder) is first
+    walked.clear()
+    for _ in range(3):
+        assert kept.load("rentals", folder) is first
+    assert walked == []
+    (folder / "more" / "deep" / "new.py").write_text("")
+    assert kept.load("rentals", folder) is not first
+    seconds_ago(*folders)
+    again = kept.load("rentals", folder)
+    (folder / "feed.py").write_text("def rows(since, until): return None\n")
+    seconds_ago(folder)
+    assert kept.load("rentals", folder) is not again
