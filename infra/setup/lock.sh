@@ -38,7 +38,7 @@ resolve requirements.lock pyproject.toml --extra dev "$@"
 sed -n 's/^\(torch==[^ +]*\).*/\1/p' "$new/all" | sort -u >"$new/requirements-torch.lock"
 resolve infra/images/serving/requirements.txt infra/images/serving/requirements.in \
   --constraint "$new/requirements.lock" --no-emit-package scipy
-resolve infra/images/platform/requirements.txt pyproject.toml --extra flights --extra stack --extra containers \
+resolve infra/images/platform/requirements.txt pyproject.toml --extra flights --extra stack --extra containers --extra lineage \
   --constraint "$new/requirements.lock" --constraint "$new/requirements-torch.lock"
 for file in requirements.lock requirements-torch.lock infra/images/{serving,platform}/requirements.txt; do
   cp "$new/$file" "$file"

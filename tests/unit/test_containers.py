@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows import containers
 from flows.containers import keep_settings, settings_of, template
@@ -68,3 +69,15 @@ def test_a_run_has_its_workers_settings_by_a_file_nobody_else_reads(
     assert became == [("prefect", ["prefect", "flow-run", "execute"])]
     assert containers.os.environ["SLACK_TOKEN"] == "a=b"
     assert containers.os.environ["DRIFTWHEEL_HOME"] == "/its/own"
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["worker", "worker-docker", "page"])
+def test_what_runs_flows_is_told_where_lineage_goes_and_has_the_client_for_it(name: str) -> None:
+    environment = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][name]["environment"]
+    for variable in ("DRIFTWHEEL_LINEAGE", "DRIFTWHEEL_LINEAGE_KEY"):
+        assert environment[variable] == f"${{{variable}:-}}"
+    pins = (ROOT / "infra" / "images" / "platform" / "requirements.txt").read_text().splitlines()
+    assert [line for line in pins if line.startswith("openlineage-python==")]
