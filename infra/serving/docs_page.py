@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from infra.serving.documentation import TABLES, example, meaning
 from infra.serving.forms import MAX_PARAMS_BYTES
 from infra.serving.models import Model
+from infra.serving.open_inference import datatype_of
 from infra.serving.pieces import MAX_ROW_BYTES
 
 _OUTCOMES = (
@@ -59,7 +60,8 @@ def page(served: Mapping[str, Model], *, needs_key: bool) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8><title>driftwheel service</title>",
         f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>",
         "<h1>driftwheel service</h1>",
-        "<p>MLflow's scoring protocol over HTTP. For machines: <a href=/openapi.json>openapi.json</a> (OpenAPI 3.1). ",
+        "<p>MLflow's scoring protocol and the Open Inference Protocol over HTTP. For machines: ",
+        "<a href=/openapi.json>openapi.json</a> (OpenAPI 3.1). ",
         "<code>/version</code> says what is served, <code>/metrics</code> how it does.</p>",
     ]
     if needs_key:
@@ -80,6 +82,17 @@ _HOST = re.compile(r"[\w.-]+(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?", re.ASCII)
 def address_of(scheme: str, host: str, port: int) -> str:
     """Return by which address a reader came: what the request says, where that is one."""
     return f"{scheme if scheme == 'https' else 'http'}://{host if _HOST.fullmatch(host) else f'localhost:{port}'}"
+
+
+def _inference(name: str, model: Model, key: str) -> str:
+    """Write how the example is asked about by the Open Inference Protocol."""
+    row = example(model.bundle)
+    inputs = [
+        {"name": column.name, "shape": [1], "datatype": datatype_of(column), "data": [row[column.name]]}
+        for column in model.bundle.manifest.columns
+    ]
+    body = shlex.quote(json.dumps({"inputs": inputs}, ensure_ascii=False))
+    return f"curl -s {ADDRESS}/v2/models/{name}/infer \\\n  -H 'content-type: application/json'{key} \\\n  -d {body}"
 
 
 def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
@@ -104,6 +117,10 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
         "Bodies may be compressed: <code>content-encoding: gzip</code> or <code>deflate</code>.</p>",
         f"<table><tr><th>column<th>type<th>unit<th>meaning{columns}</table>",
         f"<h3><span class=method>POST</span> /{name}/explain</h3><p>The same body; what each feature adds.</p>",
+        f"<h3><span class=method>POST</span> /v2/models/{name}/infer</h3>",
+        "<p>The same by the Open Inference Protocol, version 2 (KServe, Triton): each column is an input of shape",
+        f"<code>[n]</code>. <a href=/v2/models/{name}><code>/v2/models/{name}</code></a> names them.</p>",
+        f"<pre>{html.escape(_inference(name, model, key))}</pre>",
         f"<h3><span class=method>POST</span> /{name}/feedback</h3>",
         f"<p>The truth, later: <code>{sent}</code>, with a label that is {html.escape(manifest.label_words)}; or a "
         f'list of such, <code>{{"feedback": [{sent}, …]}}</code>, which is taken whole or not at all.'

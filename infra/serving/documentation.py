@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from infra.serving.described_inference import describe_health, describe_inference
 from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
 from infra.serving.models import Model
@@ -63,15 +64,18 @@ def openapi(served: Mapping[str, Model], most_rows: int, *, needs_key: bool) -> 
             "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
         },
     }
+    describe_health(paths, schemas)
     for name, model in served.items():
         _describe(name, model, most_rows, paths, schemas)
+        columns = [(column, _column(column)) for column in model.bundle.manifest.columns]
+        describe_inference(name, model, columns, most_rows, paths, schemas)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "driftwheel service",
             "version": "1",
-            "description": "MLflow's scoring protocol; each prediction has an id that feedback may name. Bodies may be "
-            "compressed (Content-Encoding: gzip or deflate).",
+            "description": "MLflow's scoring protocol, and the Open Inference Protocol (version 2) below /v2. Each "
+            "prediction has an id that feedback may name; bodies may be compressed (gzip or deflate).",
         },
         "paths": paths,
         "components": {"schemas": schemas},
@@ -79,7 +83,7 @@ def openapi(served: Mapping[str, Model], most_rows: int, *, needs_key: bool) -> 
     if needs_key:
         described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         described["security"] = [{"key": []}]
-        for path in ("/livez", "/readyz"):
+        for path in ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready"):
             paths[path]["get"]["security"] = []
         for operations in paths.values():
             for operation in operations.values():

@@ -28,7 +28,7 @@ from tasks.bundles.manifest import BundleColumn
 _NUMBERS = ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
 _DATATYPES = frozenset({*_NUMBERS, "BOOL", "BYTES"})
 _DATATYPE_OF = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "text": "BYTES", "instant": "BYTES"}
-_PARTS = ("predictions", "intervals", "sets", "ids")
+PARTS = ("predictions", "intervals", "sets", "ids")
 """Of an answer, those that are tensors."""
 MAX_BYTES = 2 * 1024 * 1024
 """Of a body: a thread reads it that takes turns with the event loop, and not in steps as those of `/invocations`."""
@@ -99,9 +99,9 @@ def read_inference(body: bytes, most_rows: int) -> Inference:
     if not asked.inputs or len(columns) < len(asked.inputs):
         raise BadRequestError("`inputs` holds a tensor for each column, each once")
     outputs = None if asked.outputs is None else tuple(each.name for each in asked.outputs)
-    unknown = [name for name in outputs or () if name not in _PARTS]
+    unknown = [name for name in outputs or () if name not in PARTS]
     if unknown:
-        raise BadRequestError(f"`outputs` may name {', '.join(_PARTS)}; there is no {unknown[0]!r}")
+        raise BadRequestError(f"`outputs` may name {', '.join(PARTS)}; there is no {unknown[0]!r}")
     return Inference(_encode({"inputs": columns, "params": asked.parameters or {}}), asked.id, outputs)
 
 
@@ -121,7 +121,7 @@ def _column(tensor: _Tensor) -> list[Any]:
 
 def write_inference(name: str, answer: Mapping[str, Any], asked: Inference) -> dict[str, Any]:
     """Write an answer of `/invocations` as an inference response."""
-    wanted = _PARTS if asked.outputs is None else asked.outputs
+    wanted = PARTS if asked.outputs is None else asked.outputs
     found: dict[str, Any] = {
         "model_name": name,
         "model_version": str(answer["version"]),
@@ -173,8 +173,13 @@ def _surroundings(model: Model) -> list[dict[str, Any]]:
     return [{"name": "sets", "datatype": "BYTES", "shape": [-1]}]
 
 
+def datatype_of(column: BundleColumn) -> str:
+    """Return the protocol's name of a column's type."""
+    return _DATATYPE_OF[column.sent]
+
+
 def _input(column: BundleColumn) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": column.name, "datatype": _DATATYPE_OF[column.sent], "shape": [-1]}
+    described: dict[str, Any] = {"name": column.name, "datatype": datatype_of(column), "shape": [-1]}
     return described if column.role == "input" else {**described, "parameters": {"optional": True}}
 
 

@@ -115,16 +115,26 @@ FIRST, LAST = datetime(1800, 1, 2), datetime(2500, 12, 30)  # noqa: DTZ001 - the
 INSTANTS = st.datetimes(FIRST, LAST).map(lambda instant: f"{instant.isoformat()}Z")
 
 
+def as_long_as_it_says(case: schemathesis.Case) -> schemathesis.Case:
+    """Let tensors have the length that their shape says, the same for all: JSON Schema cannot say so."""
+    if case.operation.path.endswith("/infer"):
+        inputs = case.body["inputs"]
+        rows = min((len(each["data"]) for each in inputs), default=0)
+        case.body["inputs"] = [{**each, "shape": [rows], "data": each["data"][:rows]} for each in inputs]
+    return case
+
+
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # that other threads here draw, too
 def test_the_service_keeps_to_its_description(service: Running) -> None:
     schemathesis.openapi.format("date-time", INSTANTS)  # JSON Schema cannot say which years; the description does
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
-    seen = 0
+    paths = set[str]()
     for found in schema.get_all_operations():
         operation = found.ok()
+        paths.add(operation.path)
 
         @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
-        @given(case=operation.as_strategy())
+        @given(case=operation.as_strategy().map(as_long_as_it_says))
         def ask(case: schemathesis.Case) -> None:
             excluded = [negative_data_rejection]  # it takes more than it promises, on purpose
             if case.media_type != "application/json":  # of which the description says no more than that it is a text
@@ -132,8 +142,11 @@ def test_the_service_keeps_to_its_description(service: Running) -> None:
             case.call_and_validate(excluded_checks=excluded)
 
         ask()
-        seen += 1
-    assert seen == 7
+    assert paths == {
+        "/livez", "/readyz", "/version", "/metrics", "/rentals/invocations", "/rentals/explain", "/rentals/feedback",
+        "/v2/health/live", "/v2/health/ready", "/v2/models/rentals", "/v2/models/rentals/ready",
+        "/v2/models/rentals/infer",
+    }  # fmt: skip
 
 
 def test_a_batch_is_scored_to_the_last_bit_as_the_service_does(service: Running, made, tmp_path: Path) -> None:

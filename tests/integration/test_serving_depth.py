@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import json
 import os
+import re
 import resource
+import shlex
 import signal
 import socket
 import subprocess
@@ -104,6 +107,12 @@ def test_the_service_describes_itself(service: Running) -> None:
     assert service.ask({"dataframe_records": [row["example"]]}).status_code == 200
     page = httpx.get(f"{service.url}/docs")
     assert "rentals/invocations" in page.text
+    shown = next(each for each in re.findall("<pre>(.*?)</pre>", page.text, re.DOTALL) if "/v2/" in each)
+    (address,) = [each for each in shlex.split(html.unescape(shown)) if each.startswith("http")]
+    body = json.loads(shlex.split(html.unescape(shown))[-1])
+    answered = httpx.post(address, json=body)
+    assert (answered.status_code, answered.json()["model_name"]) == (200, "rentals")
+    assert described["paths"]["/v2/models/rentals/infer"]["post"]["operationId"] == "rentals.infer"
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
 
 
