@@ -7,8 +7,8 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,17 +19,17 @@ from starlette.staticfiles import StaticFiles
 
 from expectations.errors import DriftwheelError
 from expectations.usecase import NAME_PATTERN
-from flows.page.answers import Answers, Run, model_link, per_minute, run_link, tracking_link
+from flows.page.answers import Answers, Run, per_minute
 from flows.page.cards import WINDOWS, read_cards
 from flows.page.confirming import Asking
 from flows.page.measured import Measured
-from flows.page.records import KINDS, read_entry, read_findings, read_ledger, split_body
+from flows.page.records import read_entry, split_body
 from flows.page.rendering import HEADERS, HERE
 from flows.page.shown import Distributions
 from flows.page.states import SEVERITY_TONES
+from flows.page.use_case_values import Asked, live_values, page_values, read_kept, timed_runs
 from flows.page.versions import version_of
-from flows.page.views import MAX_WINDOWS, Live, by_column, read_live, read_view, read_windows
-from flows.page.walked import read_walked
+from flows.page.views import MAX_WINDOWS, read_live, read_windows
 from flows.page.words import now
 from infra.settings import Settings
 from tasks.stores.plain import to_json
@@ -72,64 +72,44 @@ class Page(Asking):
         live = await asyncio.to_thread(read_live, self.use_cases, self.database, name, now())
         if live is None:
             raise _no_use_case(name)
-        return self.show("live.html", answers, **await self._running(name, answers, live))
+        return self.show("live.html", answers, **live_values(name, live, await self._asked(name, answers)))
 
-    async def _running(self, name: str, answers: Answers, live: Live) -> dict[str, Any]:
-        """Return what the part that is asked for again is shown by."""
-        runs, errands = answers.runs_of(name), self.doing.errands(name)
-        latest: dict[str, Run] = {}
-        for run in runs:
-            latest.setdefault(run.flow, run)
-        wanted = [latest[flow] for flow in ("collect", "train", "deploy", "monitor") if flow in latest]
-        return {
-            "name": name,
-            "card": live.card,
-            "stages": live.stages,
-            "latest": latest,
-            "seconds": await self.servers.stage_seconds(name, wanted),
-            "errands": errands,
-            "going": live.card.busy or any(run.going for run in runs) or any(each.going for each in errands),
-            "runs": [(run, run_link(self.servers.addresses, run)) for run in runs[:8]],
-        }
+    async def _asked(self, name: str, answers: Answers) -> Asked:
+        """Return what changes while something runs, of what servers said of a use case."""
+        return Asked(
+            answers,
+            self.servers.addresses,
+            await self.servers.stage_seconds(name, timed_runs(answers, name)),
+            self.doing.errands(name),
+        )
 
     async def use_case(self, request: Request) -> Response:
         """Show a use case."""
-        name = request.path_params["name"]
-        most = _number(request.query_params.get("windows"), WINDOWS, MAX_WINDOWS)
-        kind = request.query_params.get("kind", "")
-        before = _number(request.query_params.get("before"), 0, 2**62) or None
+        name, asked_for = request.path_params["name"], request.query_params
+        most = _number(asked_for.get("windows"), WINDOWS, MAX_WINDOWS)
+        before = _number(asked_for.get("before"), 0, 2**62) or None
         answers = await self.servers.answers()
-        moment = now()
-        view = await asyncio.to_thread(read_view, self.use_cases, self.database, name, moment, most)
-        if view is None:
-            raise _no_use_case(name)
-        shown = kind if kind in KINDS else ""
-        lines, older = await asyncio.to_thread(read_ledger, self.database, name, shown, before)
-        running = await self._running(name, answers, view.live)
-        experiment = await self.servers.experiment(name)
-        return self.show(
-            "use_case.html",
-            answers,
-            **running,
-            view=view,
-            walked=await asyncio.to_thread(read_walked, self.settings.folder, name),
-            alone=False,
-            deployed=answers.deployed_of(name),
-            coming=answers.next_of(name),
-            counts=answers.counts.get(name),
-            pace=per_minute(self.servers.history, name),
-            backtest=self._backtest(name) is not None,
-            errors={kind: seen for (usecase, kind), seen in self.servers.errors.items() if usecase == name},
-            lines=lines,
-            found=await asyncio.to_thread(read_findings, self.database, name),
-            tones=SEVERITY_TONES,
-            older=older,
-            kind=kind,
-            kinds=KINDS,
-            drift_columns=by_column(view.windows),
-            model=lambda version: model_link(self.servers.addresses, name, version),
-            tracking=lambda run: tracking_link(self.servers.addresses, experiment, run),
+        kept = await asyncio.to_thread(
+            read_kept,
+            self.settings,
+            self.use_cases,
+            self.database,
+            name,
+            now(),
+            most,
+            asked_for.get("kind", ""),
+            before,
         )
+        if kept is None:
+            raise _no_use_case(name)
+        asked = replace(
+            await self._asked(name, answers),
+            experiment=await self.servers.experiment(name),
+            pace=per_minute(self.servers.history, name),
+            errors={kind: seen for (usecase, kind), seen in self.servers.errors.items() if usecase == name},
+            backtest=self._backtest(name) is not None,
+        )
+        return self.show("use_case.html", answers, alone=False, **page_values(name, kept, asked))
 
     async def entry(self, request: Request) -> Response:
         """Show one entry of the ledger with its evidence."""

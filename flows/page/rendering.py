@@ -57,7 +57,7 @@ class Shared:
             "home": str(self.settings.folder),
             "stamp": _stamp(),
         }
-        text = self._templates.get_template(template).render(**shared, **values)
+        text = self._templates.get_template(template).render(shared | values)
         return HTMLResponse(text, status, HEADERS)
 
     async def not_found(self, _: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from flows.page.alone import page_alone
 from flows.page.answered import Answered, worth_of
 from flows.page.known import UseCases
+from flows.page.rendering import environment
+from flows.page.use_case_values import Asked, page_values, read_kept
 from flows.page.views import read_view
 from flows.page.walked import read_walked
 from infra.settings import Settings
@@ -207,3 +210,18 @@ def test_what_is_no_replay_or_cannot_be_read_has_no_frozen_model(home: Home) -> 
     assert read_walked(home.settings.folder, "others-replay") is None
     (home.settings.folder / "replays" / "rentals.json").write_text("{")
     assert read_walked(home.settings.folder, "rentals-replay") is None
+
+
+def test_the_file_has_each_part_of_the_page_but_what_servers_say(home: Home) -> None:
+    home.promote("rentals-replay")
+    home.measure("rentals-replay", *(answered(day, "1") for day in range(3)))
+    kept = read_kept(home.settings, UseCases(home.settings), home.database, "rentals-replay", LATER)
+    assert kept is not None
+    whole = environment().get_template("use_case.html")
+    shared = {"alone": False, "addresses": {}, "home": "", "stamp": ""}
+    page = whole.render(page_values("rentals-replay", kept, Asked()) | shared)
+    alone = page_alone(home.settings, "rentals-replay", LATER)
+    assert alone is not None
+    parts = [set(re.findall(r'<h2 id="(\w+)"', each)) for each in (page, alone)]
+    assert parts[0] - parts[1] == {"service"}
+    assert {"metric", "findings", "drift", "data", "versions", "ledger"} <= parts[1]
