@@ -19,7 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists
 
-from tasks.stores.releases import replace_file
+from tasks.stores.whole_files import replace_file
 
 TYPE = "docker"
 SETTINGS = Path("/data/.run-settings.json")

@@ -16,7 +16,7 @@ from tasks.collection.collecting import collect_sources
 from tasks.stores.files import scratch, storing
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import Known, Lake, Version
-from tasks.stores.releases import copied
+from tasks.stores.whole_files import copied
 from tasks.training.evaluating import evaluated
 from tasks.training.judging import Judgement, judge, refit
 from tasks.training.packing import pack, training_rows

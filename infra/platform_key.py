@@ -8,7 +8,7 @@ import secrets
 from expectations.errors import DriftwheelError
 from infra.settings import Settings
 from tasks.stores.keys import PLATFORM, SCOPES, Key, Keys, digest_of
-from tasks.stores.releases import replace_file
+from tasks.stores.whole_files import replace_file
 
 
 def keep_platform_in(settings: Settings) -> bool:

@@ -28,8 +28,8 @@ from tasks.stores.database import Database
 from tasks.stores.files import storing
 from tasks.stores.lake import usable
 from tasks.stores.places import Places
-from tasks.stores.releases import replace_file
 from tasks.stores.retries import SECONDS
+from tasks.stores.whole_files import replace_file
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -16,7 +16,7 @@ from expectations.errors import DriftwheelError, StackError
 from infra.compose.certificates import certify, outdated, require_cryptography, write_whole
 from tasks.stores.files import storing
 from tasks.stores.keys import PLATFORM, SCOPES, Keys
-from tasks.stores.releases import replace_file
+from tasks.stores.whole_files import replace_file
 
 _HOST_NAME = re.compile(
     r"(?=.{1,240}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tasks.stores.files import storing
-from tasks.stores.releases import replace_file
+from tasks.stores.whole_files import replace_file
 
 GOLDEN = "golden.json"
 ERASED = "erased.json"

@@ -31,9 +31,10 @@ from tasks.stores.lake import UPKEEP, Lake
 from tasks.stores.ledger import FORGET, Entry
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
-from tasks.stores.releases import Releases, replace_file
+from tasks.stores.releases import Releases
 from tasks.stores.rewriting import purge, require_folder
 from tasks.stores.tombstones import FORGOTTEN, add_tombstone
+from tasks.stores.whole_files import replace_file
 
 _RESTIC = "restic:"
 _PLATFORM = "platform.db"

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from expectations.errors import DriftwheelError, StateError
 from tasks.stores.files import storing
 from tasks.stores.locking import alone
-from tasks.stores.releases import replace_file
+from tasks.stores.whole_files import replace_file
 
 Scope = Literal["predict", "feedback", "admin"]
 SCOPES: tuple[Scope, ...] = ("predict", "feedback", "admin")

@@ -6,21 +6,18 @@ The service reads this folder and nothing else to know what to serve.
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from expectations.errors import OvertakenError, StateError
-from tasks.stores.files import remove_abandoned, storing, unfinished
+from tasks.stores.files import storing
 from tasks.stores.locking import alone
+from tasks.stores.whole_files import copied, name_beside, replace_file
 
 WATCHED_SECONDS = 30.0
 """A candidate nobody has watched for so long is left out, as long as nobody does."""
@@ -31,8 +28,6 @@ _KEY = "privacy.key"
 """Of the pseudonyms that the service puts in the place of personal values, where a use case has such."""
 _COUNT = ".generation"
 """Keeps the last generation of a use case that was forgotten: the service may still tell of it."""
-_BESIDE = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{32}")
-"""Names of bundles that are being copied in."""
 _LOCK = ".desired.lock"
 _LOCK_SECONDS = 10.0
 """How long one waits for another to change what is desired: that takes milliseconds."""
@@ -122,7 +117,7 @@ class Releases:
             If the disk does not take it.
         """
         target = self.bundle(usecase, digest)
-        damaged = _beside(target)
+        damaged = name_beside(target)
         with storing("bring back the bundle", target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with copied(folder, target) as copy:
@@ -306,30 +301,6 @@ class Releases:
         return int(content)
 
 
-def _beside(target: Path) -> Path:
-    """Return a hidden name of its own beside a bundle."""
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-
-
-@contextmanager
-def copied(folder: Path, target: Path) -> Iterator[Path]:
-    """Copy a bundle beside where it is to be, for the block to move it there.
-
-    A copy that is not moved is removed, if need be by the next one.
-    """
-    own = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}")
-    beside = (path for path in target.parent.glob(".*") if own.fullmatch(path.name) or _BESIDE.fullmatch(path.name))
-    remove_abandoned(beside)
-    copy = _beside(target)
-    copy.mkdir()
-    with unfinished(copy):
-        try:
-            shutil.copytree(folder, copy, dirs_exist_ok=True)
-            yield copy
-        finally:
-            shutil.rmtree(copy, ignore_errors=True)
-
-
 def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:
     """Say that another state was desired meanwhile."""
     return OvertakenError(
@@ -337,23 +308,3 @@ def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:
         f"generation {found}: somebody released or rolled back meanwhile",
         "What was asked for since stands; deploy again if you still want to",
     )
-
-
-def replace_file(path: Path, content: str, mode: int = 0o666) -> None:
-    """Write a file so that readers see the old or the new one, never a part, also after a power cut.
-
-    Parameters
-    ----------
-    mode : int
-        Who may read and write it, less what the process's mask takes away: so from its first byte on.
-    """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:  # half a file is of no use, and nobody would remove it
-        beside.unlink(missing_ok=True)
-        raise

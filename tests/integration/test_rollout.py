@@ -30,7 +30,8 @@ from tasks.deployment.rollout import Rollout, roll_out
 from tasks.monitoring.harvesting import note_troubles
 from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
-from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Releases, Served, copied
+from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Releases, Served
+from tasks.stores.whole_files import copied
 from tests.integration.test_service import Running, made, rows, sample
 from tests.unit.test_progress import reported
 from tests.unit.test_training import released

@@ -33,9 +33,9 @@ from tasks.stores import service as clients
 from tasks.stores.files import scratch, storage_error_in, storing
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
-from tasks.stores.releases import replace_file
 from tasks.stores.retries import repeated
 from tasks.stores.service import Service
+from tasks.stores.whole_files import replace_file
 from tests.fronts import always, front, times
 
 BIN = Path(sys.executable).parent / "driftwheel"
