@@ -13,7 +13,7 @@ import click
 from flows.commands.shared import read_settings
 
 if TYPE_CHECKING:
-    from infra.backup import Backup
+    from infra.backup_manifest import Backup
 
 
 VERIFY = click.option(
@@ -60,7 +60,7 @@ def _print_elsewhere(made: Backup) -> None:
 
 def verify_backup(backup: str, kind: Literal["home", "stack"], snapshot: str) -> None:
     """Hold every file of a backup against its hash, and print what was found."""
-    from infra.backup import verify
+    from infra.backup_manifest import verify
     from infra.vault import PREFIX, Vault, backup_at
 
     if backup.startswith(PREFIX):

@@ -18,7 +18,8 @@ from typing import Any, Final
 import yaml
 
 from expectations.errors import BackupError, StackError
-from infra.backup import FORMAT, MANIFEST, Backup, new_folder, verify
+from infra.backup import new_folder
+from infra.backup_manifest import FORMAT, MANIFEST, Backup, verify
 from infra.compose.preparing import RESTORING, read_settings
 from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file

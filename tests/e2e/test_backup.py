@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from expectations.errors import BackupError, StorageError
-from infra.backup import back_up, restore, verify
+from infra.backup import back_up, restore
+from infra.backup_manifest import verify
 from infra.settings import Settings
 from infra.stack import Stack
 from tasks.bundles.bundle import load_bundle

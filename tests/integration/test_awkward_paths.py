@@ -12,7 +12,8 @@ import pytest
 
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase, load_use_case
-from infra.backup import back_up, restore, verify
+from infra.backup import back_up, restore
+from infra.backup_manifest import verify
 from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
 from tasks.cleaning.cleaning import clean_batches

@@ -17,7 +17,8 @@ import pytest
 
 from expectations.errors import BackupError, BusyError, StorageError
 from infra import backup, copying
-from infra.backup import FORMAT, MANIFEST, back_up, restore, verify
+from infra.backup import back_up, restore
+from infra.backup_manifest import FORMAT, MANIFEST, verify
 from tasks.stores.database import Database
 from tasks.stores.engines import close_engines
 from tasks.stores.files import unfinished
