@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ import yaml
 from expectations.errors import BackupError, StackError
 from infra.backup import new_folder
 from infra.backup_manifest import FORMAT, MANIFEST, Backup, verify
+from infra.compose.engine import compose_command, docker, postgres_tool
 from infra.compose.preparing import RESTORING, read_settings
 from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file
@@ -64,7 +65,7 @@ class Compose:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._command = _compose_command()
+        self._command = compose_command()
 
     def run(self, *arguments: str) -> str:
         """Run a command of compose and return what it printed.
@@ -93,7 +94,7 @@ class Compose:
         if not ids:
             return {}
         found: dict[str, str] = {}
-        for each in json.loads(_docker("inspect", *ids)):
+        for each in json.loads(docker("inspect", *ids)):
             state, labels = each["State"], each["Config"]["Labels"]
             if labels.get("com.docker.compose.oneoff") == "True":  # somebody's `compose run`
                 continue
@@ -215,7 +216,7 @@ class Compose:
         self._await_postgres()
         for name in _DATABASES:
             whole = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error")
-            self._feed(folder / f"{name}.dump", "exec", "-T", "postgres", *_pg("pg_restore", name), *whole)
+            self._feed(folder / f"{name}.dump", "exec", "-T", "postgres", *postgres_tool("pg_restore", name), *whole)
         for name in _FILES:
             by = _RESTORED_BY.get(name, "register")
             self._feed(folder / name, "run", "--rm", "-T", "--no-deps", by, "tar", "-C", "/data", "-xf", "-")
@@ -225,7 +226,7 @@ class Compose:
 
     def _images_there(self, settings: Mapping[str, str]) -> None:
         """Refuse before anything is changed where the backup's own images are missing."""
-        _docker("version")  # an engine that is away has no images either, and that is another trouble
+        docker("version")  # an engine that is away has no images either, and that is another trouble
         for name in ("driftwheel-platform", "driftwheel-serving"):
             image = f"{name}:{settings.get('DRIFTWHEEL_VERSION', '')}"
             if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
@@ -242,7 +243,7 @@ class Compose:
         for project in sorted(projects):
             label = f"label=com.docker.compose.project={project}"
             for command in (["ps", "--all", "--format", "{{.Names}}"], ["volume", "ls", "--format", "{{.Name}}"]):
-                found += _docker(*command, "--filter", label).split()
+                found += docker(*command, "--filter", label).split()
         return found
 
     def _await_postgres(self) -> None:
@@ -253,7 +254,14 @@ class Compose:
             time.sleep(_POLL_SECONDS)
 
     def _dump(self, database: str, folder: Path) -> None:
-        self._take(folder / f"{database}.dump", "exec", "-T", "postgres", *_pg("pg_dump", database), "--format=custom")
+        self._take(
+            folder / f"{database}.dump",
+            "exec",
+            "-T",
+            "postgres",
+            *postgres_tool("pg_dump", database),
+            "--format=custom",
+        )
 
     def _save(self, name: str, folder: Path) -> None:
         service, command = _FILES[name]
@@ -287,44 +295,3 @@ class Compose:
                 done.stderr.decode(errors="replace")[-800:],
                 "See the message; then restore again: it begins anew",
             )
-
-
-def _docker(*arguments: str) -> str:
-    """Ask the engine.
-
-    Raises
-    ------
-    StackError
-        If it does not answer.
-    """
-    command = ["docker", *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise StackError("the program docker", "none on this machine", "Install the engine's client") from error
-    if done.returncode:
-        raise StackError(
-            f"`docker {arguments[0]}` to succeed", done.stderr.strip()[-800:], "Is the engine up, may this user ask it?"
-        )
-    return done.stdout
-
-
-def _pg(tool: str, database: str) -> Sequence[str]:
-    return (tool, "--username", "driftwheel", "--dbname", database)
-
-
-def _compose_command() -> list[str]:
-    """Find compose, of either generation.
-
-    Raises
-    ------
-    StackError
-        If there is neither.
-    """
-    for command in (["docker", "compose"], ["docker-compose"]):
-        try:
-            if subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
-                return command
-        except FileNotFoundError:
-            continue
-    raise StackError("docker compose, or docker-compose", "neither", "Install the engine's compose plugin")
