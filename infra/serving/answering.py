@@ -16,8 +16,9 @@ from infra.serving.bad_requests import BadRequestError
 from infra.serving.faults import trace
 from infra.serving.models import Model
 from infra.serving.outputs import OUTPUTS, names_of, present, surround
-from infra.serving.protocol import Media, Reader, Row
+from infra.serving.protocol import Media, Reader
 from infra.serving.random_ids import random_texts
+from infra.serving.row_reader import Row
 from infra.serving.steps import Steps
 from infra.serving.timestamps import present_instant
 from tasks.stores.journal import Origin, Predictions, Shadows, pack

@@ -10,7 +10,7 @@ import numpy as np
 
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.models import Model
-from infra.serving.protocol import Row
+from infra.serving.row_reader import Row
 
 MAX_ROWS = 100
 

@@ -12,7 +12,8 @@ import numpy as np
 from expectations.errors import BundleError
 from expectations.families import Matrix, Score
 from infra.serving.counters import ModelCounters
-from infra.serving.protocol import Reader, Row
+from infra.serving.protocol import Reader
+from infra.serving.row_reader import Row
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.manifest import Manifest
 from tasks.deployment.sharing import place_of

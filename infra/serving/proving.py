@@ -13,7 +13,7 @@ from pathlib import Path
 
 from expectations.errors import BundleError
 from infra.serving.models import make_ready
-from infra.serving.protocol import MAX_ROWS
+from infra.serving.row_reader import MAX_ROWS
 from tasks.bundles.bundle import load_bundle
 
 

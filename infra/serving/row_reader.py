@@ -1,0 +1,296 @@
+"""Rows of one bundle out of a body of JSON that is read at once."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json, wrong_value
+from infra.serving.forms import FORMS, form_of, read_params, records_of
+from infra.serving.values import CHECKS, TYPES, hider_of, settler_of, written
+from tasks.bundles.manifest import BundleColumn
+from tasks.preprocessing.instants import Instants
+from tasks.preprocessing.program import FeatureProgram
+
+MAX_ROWS = 10_000
+_UNSET = msgspec.UNSET
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
+NUL = rb"\u0000"
+_MAX_ORDERS = 32
+MAX_UNKNOWN = 64
+_MAX_NAMES = 64 * 1024
+Row = msgspec.Struct
+"""A checked row: one attribute for each column of the bundle, see `Reader.fields`."""
+Read = tuple[list[Row], Mapping[str, Any]]
+"""Checked rows and the request's parameters."""
+
+
+class _Split(msgspec.Struct):
+    columns: list[str]
+    data: msgspec.Raw
+
+
+MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _in_turn(first: Callable[[Any], Any], then: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: then(first(value))
+
+
+class RowReader:
+    """Reads rows of one bundle, at once.
+
+    A body whose values have the very types of the columns is decoded in one pass by a decoder made for this bundle.
+    Any other is read value by value, which coerces what the table in `infra.serving.protocol` allows and finds the
+    words for the rest.
+
+    Parameters
+    ----------
+    columns : sequence of BundleColumn
+    clock, timezone : str
+        The clock column, and the zone of its values where they carry none; other instants are then UTC.
+    most_rows : int
+        Rows a request may have.
+    secret : bytes, optional
+        Key of the pseudonyms that stand for personal values; without it, rows are read as they were collected.
+
+    Attributes
+    ----------
+    fields : dict of str to str
+        Column -> attribute of a row that holds it.
+    order : tuple of str
+        Columns in the order of a row's values.
+    clock : int, optional
+        Where in a row the clock is, if it is among the columns.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[BundleColumn],
+        clock: str = "",
+        timezone: str = "UTC",
+        most_rows: int = MAX_ROWS,
+        secret: bytes | None = None,
+    ) -> None:
+        self.columns, self.most_rows = tuple(columns), most_rows
+        self.fields = {column.name: f"c{position}" for position, column in enumerate(columns)}
+        hidden = () if secret is None else [column.name for column in columns if column.hashed_from is not None]
+        self._sent = {column.name: column.sent if column.name in hidden else column.type for column in columns}
+        self._types = {name: TYPES[kind] for name, kind in self._sent.items()}
+        self._needed = {column.name for column in columns if column.role == "input"}
+        instants = {
+            column.name: Instants(ZoneInfo(timezone if column.name == clock else "UTC"), column.format)
+            for column in columns
+            if column.type == "instant"
+        }
+        self._instants = [(name, self.fields[name], each) for name, each in instants.items()]
+        hide = hider_of(secret or b"")
+        self._settle = settler_of(
+            {field: each for _, field, each in self._instants}, {self.fields[name]: hide for name in hidden}
+        )
+        checks: dict[str, Callable[[Any], Any]] = {name: each.check for name, each in instants.items()}
+        self._collected = [
+            (column.name, self.fields[column.name], checks.get(column.name) or CHECKS[column.type])
+            for column in columns
+        ]
+        checks |= {name: _in_turn(CHECKS[self._sent[name]], hide) for name in hidden}
+        self._checks = [(name, field, checks.get(name, check)) for name, field, check in self._collected]
+        # msgspec takes no name that JSON escapes: one is asked for under another, so that such a body is read by value;
+        # under one that nobody can send
+        escaped = {name for name in self.fields if _ESCAPED.search(name)}
+        asked = self._needed | escaped
+        self.row_type: type[Row] = msgspec.defstruct(
+            "Row",
+            [
+                (self.fields[name], self._types[name], *(() if name in asked else (None,)))
+                for name in sorted(self.fields, key=lambda name: name not in asked)
+            ],
+            rename={field: uuid.uuid4().hex if name in escaped else name for name, field in self.fields.items()},
+            gc=False,
+        )
+        column_of = {field: name for name, field in self.fields.items()}
+        self.order = tuple(column_of[field] for field in self.row_type.__struct_fields__)
+        self.clock = self.order.index(clock) if clock in self.fields else None
+        rows: Any = list[self.row_type] | msgspec.UnsetType  # type: ignore[name-defined] # a type made at run time
+        request = msgspec.defstruct(
+            "Request",
+            [
+                ("dataframe_split", _Split | msgspec.UnsetType, msgspec.UNSET),
+                ("dataframe_records", rows, msgspec.UNSET),
+                ("instances", rows, msgspec.UNSET),
+                ("inputs", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET),
+                ("params", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET),
+            ],
+        )
+        self._fast = msgspec.json.Decoder(request)
+        self._rows = msgspec.json.Decoder(list[self.row_type])  # type: ignore[name-defined] # as above
+        self._any = msgspec.json.Decoder()
+        self._split: dict[tuple[str, ...], tuple[msgspec.json.Decoder[Any], Callable[[Any], list[Row]]] | None] = {}
+
+    def readings(self, program: FeatureProgram) -> dict[str, str]:
+        """Return how `program` reads its columns from a row of ours: unchecked where the type makes that safe."""
+        types = {column.name: column.type for column in self.columns}
+        as_texts = program.calendar_only
+        written = {}
+        for read in program.inputs:
+            value = f"row.{self.fields[read.name]}"
+            match read.kind, types[read.name]:
+                case ("number", "number") | ("text", "text"):
+                    written[read.name] = value
+                case ("number", "integer"):
+                    written[read.name] = f"None if {value} is None else float({value})"
+                case ("instant", "instant") if read.name in as_texts:  # all are one form by now
+                    written[read.name] = value
+                case _:
+                    written[read.name] = f"_read_{read.kind}({value})"
+        return written
+
+    def row(self, values: Mapping[str, Any]) -> Row:
+        """Check one row outside a request, as it was collected: a golden one; what it lacks is missing.
+
+        Raises
+        ------
+        BadRequestError
+        """
+        return self._row(0, {**dict.fromkeys(self._needed), **values}, self._collected)
+
+    def _read_json(self, body: bytes, first: int = 0) -> Read:
+        """Read a body at once.
+
+        Parameters
+        ----------
+        first : int
+            Position of its first row, where some were cut out.
+        """
+        exact = b"\\" not in body or NUL not in body  # one byte is found much faster
+        found = self._read_exact(body, first) if exact else None
+        rows, params = self._read_leniently(body, first) if found is None else found
+        if len(rows) > self.most_rows:
+            raise too_many_rows(len(rows), self.most_rows)
+        return rows, params
+
+    def _read_exact(self, body: bytes, first: int) -> Read | None:
+        """Decode a body of exactly the right types; None where it is another."""
+        try:
+            request: Any = self._fast.decode(body)
+        except (ValueError, RecursionError, OverflowError):
+            return None
+        rows, split, instances = request.dataframe_records, request.dataframe_split, request.instances
+        given = (rows is not _UNSET) + (split is not _UNSET) + (instances is not _UNSET)
+        if given != 1 or request.inputs is not _UNSET:
+            return None
+        if rows is _UNSET:
+            rows = instances if split is _UNSET else self._split_rows(tuple(split.columns), split.data)
+            if rows is None:
+                return None
+        try:
+            self._settle(rows)
+        except TypeError:
+            self._explain(rows, first)
+            raise
+        return rows, {} if request.params is _UNSET else read_params(request.params)
+
+    def _settled(self, rows: list[Row], first: int) -> list[Row]:
+        """Bring the instants of decoded rows into their one form, or say which cannot be read."""
+        try:
+            self._settle(rows)
+        except TypeError:
+            self._explain(rows, first)
+            raise
+        return rows
+
+    def _explain(self, rows: Sequence[Row], first: int) -> None:
+        """Say which instant cannot be read; those that can are, once more, what they are."""
+        for position, row in enumerate(rows, first):
+            for name, field, instants in self._instants:
+                try:
+                    instants.check(getattr(row, field))
+                except TypeError as error:
+                    raise wrong_value(name, error, position) from None
+
+    def _split_rows(self, order: tuple[str, ...], data: bytes | msgspec.Raw) -> list[Row] | None:
+        if len(order) > len(self.fields) + MAX_UNKNOWN or sum(map(len, order)) > _MAX_NAMES:
+            return None  # nobody's table: neither worth a decoder nor to be remembered
+        if order not in self._split:
+            if len(self._split) >= _MAX_ORDERS:
+                self._split.clear()
+            self._split[order] = self._split_decoder(order)
+        known = self._split[order]
+        if known is None:
+            return None
+        decoder, make_rows = known
+        try:
+            return make_rows(decoder.decode(data))
+        except (ValueError, RecursionError, OverflowError):
+            return None
+
+    def _split_decoder(
+        self, order: tuple[str, ...]
+    ) -> tuple[msgspec.json.Decoder[Any], Callable[[Any], list[Row]]] | None:
+        """Return what decodes rows whose values come in this order, and what makes rows of ours of them."""
+        names = set(order)
+        if len(names) < len(order) or not self._needed <= names or not 0 < len(order) <= MAX_UNKNOWN + len(self.fields):
+            return None
+        types: Any = tuple(self._types.get(name, Any) for name in order)
+        given = ", ".join(f"v{order.index(name)}" if name in names else "None" for name in self.order)
+        values = ", ".join(f"v{position}" for position in range(len(order)))
+        source = f"lambda data: [make({given}) for {values}, in data]"
+        make_rows = eval(source, {"make": self.row_type})  # noqa: S307 - names of ours alone, nothing of the request
+        return msgspec.json.Decoder(list[tuple[types]]), make_rows
+
+    def _read_leniently(self, body: bytes, first: int) -> Read:
+        members = self._members(body)
+        if members is None:
+            raise BadRequestError(f"the body must be an object with one of {', '.join(FORMS)}")
+        form = form_of(members)
+        raw = records_of(form, self._decoded(members[form]), first)
+        if len(raw) > self.most_rows:
+            raise too_many_rows(len(raw), self.most_rows)
+        rows = [self._row(position, row) for position, row in enumerate(raw, first)]
+        return rows, read_params(members.get("params"))
+
+    def _members(self, body: bytes) -> Mapping[str, Any] | None:
+        """Return the members of an object, not decoded yet where that can be: what is not asked for is never made."""
+        try:
+            return MEMBERS.decode(body)
+        except (ValueError, RecursionError):
+            found = self._decode(body)
+            return found if isinstance(found, dict) else None
+
+    def _decoded(self, member: Any) -> Any:  # noqa: ANN401
+        """Decode what is not decoded yet."""
+        return self._decode(bytes(member)) if isinstance(member, msgspec.Raw) else member
+
+    def _decode(self, body: bytes) -> Any:  # noqa: ANN401
+        try:
+            return self._any.decode(body)
+        except (ValueError, RecursionError, OverflowError) as error:
+            too_large = isinstance(error, msgspec.ValidationError)  # a number, which the checks name by its column
+            if b"NaN" not in body and b"Infinity" not in body and not too_large:
+                raise BadRequestError(why_no_json(error)) from None
+        try:
+            return json.loads(body, parse_float=written)
+        except (ValueError, RecursionError):
+            raise BadRequestError("the body is not JSON") from None
+
+    def _row(
+        self,
+        position: int,
+        row: Mapping[str, Any],
+        checks: Sequence[tuple[str, str, Callable[[Any], Any]]] | None = None,
+    ) -> Row:
+        checked = {}
+        for name, field, check in checks or self._checks:
+            if name in self._needed and name not in row:
+                raise BadRequestError(f"the column {name} is missing in row {position}; send null for an unknown value")
+            try:
+                checked[field] = check(row.get(name))
+            except TypeError as error:
+                raise wrong_value(name, error, position) from None
+        return self.row_type(**checked)
