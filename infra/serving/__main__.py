@@ -24,7 +24,8 @@ import uvloop
 from expectations.errors import StorageError
 from infra.serving.access import Access, is_loopback
 from infra.serving.app import Service
-from infra.serving.connections import IDLE_SECONDS, ConnectionLimits, Crowd, connection_class, cut_late
+from infra.serving.bounded_connections import ConnectionLimits, Crowd
+from infra.serving.connections import IDLE_SECONDS, connection_class, cut_late
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.predicting import Limits

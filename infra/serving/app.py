@@ -25,7 +25,7 @@ from infra.identity import PROOF, prove
 from infra.serving import docs_page, documentation
 from infra.serving.access import OPEN_PATHS, Access
 from infra.serving.bad_requests import BadRequestError
-from infra.serving.connections import ConnectionLimits, Crowd
+from infra.serving.bounded_connections import ConnectionLimits, Crowd
 from infra.serving.counters import BOUNDS, exposition
 from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.explaining import explain

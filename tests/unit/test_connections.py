@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from infra.serving.bounded_connections import ConnectionLimits, Crowd
 from infra.serving.connections import (
     HEAD_SECONDS,
     IDLE_SECONDS,
@@ -20,8 +21,6 @@ from infra.serving.connections import (
     MAX_HEADS,
     REQUEST_SECONDS,
     Connection,
-    ConnectionLimits,
-    Crowd,
     connection_class,
     cut_late,
 )
