@@ -21,6 +21,7 @@ from tasks.bundles.served_rows import decode_rows
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.releases import Releases
+from tasks.stores.request_columns import is_request
 
 _ERASED = "forget"
 
@@ -32,6 +33,8 @@ class Answered:
     usecase: str
     id: str
     content: dict[str, Any]
+    logged: pl.DataFrame
+    """The same as one row, with what was asked."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def find_answer(settings: Settings, wanted: str, usecase: str | None) -> Answere
             continue
         found = lake.collect("predictions", lake.scan("predictions").filter(pl.col("id") == wanted))
         if len(found):
-            return Answered(name, wanted, found.row(0, named=True))
+            content = found.select(column for column in found.columns if not is_request(column)).row(0, named=True)
+            return Answered(name, wanted, content, found)
     return None
 
 
@@ -95,7 +99,7 @@ def trace(settings: Settings, wanted: str, usecase: str | None) -> dict[str, Any
     answered = find_answer(settings, wanted, usecase)
     if answered is not None:
         made = _made(settings, answered.usecase, answered.content["bundle"])
-        told = {name: value for name, value in answered.content.items() if name not in ("row", "bundle")}
+        told = {name: value for name, value in answered.content.items() if name != "bundle"}
         row = _row(settings, answered)
         after = _windows(settings, answered)
         return {"usecase": answered.usecase, "answer": told, "row": row, **made, "windows": after}
@@ -217,7 +221,7 @@ def prove_answer(settings: Settings, wanted: str, usecase: str | None) -> Proof:
         raise LakeError("an answer of this id", repr(wanted), _remedy(settings, usecase))
     digest = answered.content["bundle"]
     bundle = load_bundle(Releases(settings.folder / "releases").bundle(answered.usecase, digest), digest)
-    found = _again(bundle, pl.DataFrame([{"row": answered.content["row"]}]))
+    found = _again(bundle, answered.logged)
     logged = np.atleast_1d(np.array(answered.content["prediction"], dtype=np.float64))
     for by, again in found.items():
         if again.shape == logged.shape and again.tobytes() == logged.tobytes():

@@ -16,10 +16,11 @@ from flows.replay_windows import between
 from flows.stage import Verdict
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import bundle_classes
-from tasks.bundles.served_rows import scores_of
+from tasks.bundles.served_rows import request_types, scores_of
 from tasks.evaluation.metrics import score
 from tasks.stores.ledger import TRIAL
 from tasks.stores.places import Job
+from tasks.stores.request_columns import read_requests
 from tasks.stores.stopwatch import spent, timed
 from tasks.training.labelled import classes_of, score_rows
 
@@ -113,16 +114,12 @@ tell_story = timed("scoring", _tell, "scoring what was served and the first mode
 
 def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:
     """Attach to each row of the world what the service answered for it."""
-    from tasks.bundles.served_rows import decode_rows
-
     keys = list(job.usecase.spec.keys)
     columns = champion_bundle(job).manifest.columns
-    predictions = job.lake.collect("predictions", job.lake.scan("predictions").select("bundle", "prediction", "row"))
-    rows = (
-        decode_rows(predictions, columns)
-        .select(keys)
-        .with_columns(predictions["prediction"].alias("_served"), predictions["bundle"].alias("_bundle"))
-    )
+    types = request_types(column for column in columns if column.name in keys)
+    served = {"prediction": "_served", "bundle": "_bundle"}
+    found = read_requests(job.lake.scan("predictions").rename(served), types, tuple(served.values()))
+    rows = job.lake.collect("predictions", found)
     instants = [key for key in keys if isinstance(world.schema[key], pl.Datetime)]
     rows = rows.with_columns(pl.col(instants).str.to_datetime(time_unit="us", time_zone="UTC")) if instants else rows
     rows = rows.cast({key: world.schema[key] for key in keys})

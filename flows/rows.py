@@ -14,13 +14,14 @@ from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY
 from tasks.bundles.champion import answering_bundles, manifests_of
 from tasks.bundles.manifest import Manifest
-from tasks.bundles.served_rows import row_type
+from tasks.bundles.served_rows import request_types
 from tasks.collection.collecting import collected_with
 from tasks.preprocessing.conditions import condition
 from tasks.stores.lake import BATCH, Known, Lake
 from tasks.stores.plain import to_json
 from tasks.stores.pseudonyms import pseudonyms
 from tasks.stores.releases import Releases
+from tasks.stores.request_columns import read_requests
 
 ShownTable = Literal["raw", "clean", "quarantine", "predictions", "labels"]
 
@@ -126,7 +127,7 @@ def hidden_columns(usecase: LoadedUseCase, lake: Lake) -> list[str]:
 def answered_rows(
     usecase: LoadedUseCase, lake: Lake, releases: Releases, rows: pl.LazyFrame, secret: Callable[[], bytes]
 ) -> pl.LazyFrame:
-    """Lay the journaled JSON of requests out as columns, those of all bundles that answered them.
+    """Return what was answered, and what was asked under the names of all bundles that answered.
 
     What is to be dropped is left out; what is to be hashed is, also where it was sent as it is.
 
@@ -145,11 +146,9 @@ def answered_rows(
     said = [name for name in SERVED if name in rows.collect_schema()]
     if not columns:
         return rows.select(said)
-    struct = row_type(columns)
-    named = {field.name: f"row_{field.name}" if field.name in said else field.name for field in struct.fields}
-    rows = rows.select(*said, pl.col("row").str.json_decode(struct)).select(
-        *said, *(pl.col("row").struct.field(name).alias(shown) for name, shown in named.items())
-    )
+    types = request_types(columns)
+    named = {name: f"row_{name}" if name in said else name for name in types}
+    rows = read_requests(rows, types, said)
     if lake.usecase.endswith(REPLAY):  # a replay asks about collected rows, in which they are hashed
         return rows
     return rows.with_columns(

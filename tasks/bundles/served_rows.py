@@ -15,6 +15,7 @@ from expectations.windows import TICK, Window
 from tasks.bundles.feedback import FeedbackUse, sent_labels
 from tasks.bundles.manifest import BundleColumn, Manifest
 from tasks.stores.lake import Known, Lake
+from tasks.stores.request_columns import read_requests
 
 _JSON_TYPES: dict[str, pl.DataType] = {
     "number": pl.Float64(),
@@ -26,19 +27,19 @@ _JSON_TYPES: dict[str, pl.DataType] = {
 
 
 def decode_rows(predictions: pl.DataFrame, columns: tuple[BundleColumn, ...]) -> pl.DataFrame:
-    """Turn the journaled JSON of requests back into columns."""
-    return predictions.select(pl.col("row").str.json_decode(row_type(columns))).unnest("row")
+    """Return what was asked in some predictions, as columns of a bundle."""
+    return read_requests(predictions.lazy(), request_types(columns)).collect()
 
 
-def row_type(columns: Iterable[BundleColumn]) -> pl.Struct:
-    """Return the type of journaled rows; what several bundles name differently is a number, or else a text."""
+def request_types(columns: Iterable[BundleColumn]) -> dict[str, pl.DataType]:
+    """Return the types of what was asked; what several bundles name differently is a number, or else a text."""
     types: dict[str, pl.DataType] = {}
     for column in columns:
         dtype = _JSON_TYPES[column.type]
         other = types.get(column.name, dtype)
         either = dtype if dtype == other else pl.Float64() if dtype.is_numeric() and other.is_numeric() else pl.String()
         types[column.name] = either
-    return pl.Struct(types)
+    return types
 
 
 def scores_of(
@@ -83,7 +84,7 @@ def window_predictions(lake: Lake, window: Window, cutoffs: Mapping[str, datetim
         Bundle -> up to when it has learnt: its answers about rows from before are no test of it, and left out.
     """
     if lake.version("predictions") is None:
-        return pl.DataFrame(schema={"id": pl.String, "bundle": pl.String, "prediction": pl.Float64, "row": pl.String})
+        return pl.DataFrame(schema={"id": pl.String, "bundle": pl.String, "prediction": pl.Float64})
     found = (
         lake.scan("predictions")
         .filter((pl.col("event_time") >= window.start) & (pl.col("event_time") < window.end))

@@ -264,7 +264,7 @@ def _scores(job: Job, answered: pl.DataFrame, champion: str, candidate: str) -> 
 
 def _since(job: Job, table: Literal["predictions", "shadows"], began: datetime) -> pl.DataFrame:
     if job.lake.version(table) is None:
-        columns = {"id": pl.String, "bundle": pl.String, "prediction": pl.Float64, "row": pl.String}
+        columns = {"id": pl.String, "bundle": pl.String, "prediction": pl.Float64}
         return pl.DataFrame(schema={**columns, "event_time": pl.Datetime("us", "UTC")})
     return job.lake.collect(table, job.lake.scan(table).filter(pl.col("served_at") >= began)).sort("served_at", "id")
 

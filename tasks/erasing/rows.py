@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-import msgspec
 import polars as pl
 
 from expectations.usecase import UseCase
 from tasks.erasing.person import Person
 from tasks.stores.lake import BATCH, COLLECTED, Lake, Table
+from tasks.stores.request_columns import as_sent, columns_of
 from tasks.stores.rewriting import purge, rewrite
 from tasks.stores.tombstones import FORGOTTEN, add_tombstone, text_of
 
@@ -135,12 +135,12 @@ def _answers(
     """Return which answers are about them, and the values that name them which others' have, too."""
     if lake.version("predictions") is None:
         return frozenset(), frozenset()
-    decode = msgspec.json.Decoder(dict[str, object]).decode
     ids, shared = set[str](), set[str]()
     with lake.reading("predictions"):
-        for some in lake.scan("predictions").select("id", "row").collect().iter_slices(_ROWS):
-            for name, text in some.iter_rows():
-                row = decode(text)
+        rows = lake.scan("predictions")
+        asked = columns_of(rows.collect_schema(), {*person.values, *spec.keys})
+        for some in rows.select("id", *asked).collect_batches(chunk_size=_ROWS):
+            for name, row in zip(some["id"], as_sent(some), strict=True):
                 if is_theirs(row, spec, person, known):
                     ids.add(name)
                 else:

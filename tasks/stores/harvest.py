@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import polars as pl
 
 from tasks.stores.arrival_order import in_turn, stamps
@@ -26,6 +25,7 @@ from tasks.stores.journal import (
 from tasks.stores.lake import HARVEST, Lake, Table
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
+from tasks.stores.request_columns import to_columns
 from tasks.stores.service import Service
 
 _INSTANT = pl.Datetime("us", "UTC")
@@ -34,7 +34,6 @@ _MAX_SEGMENTS = 4
 
 
 _TYPES = {"prediction": pl.Float64(), "label": pl.Float64()}
-_encode = msgspec.json.Encoder().encode
 _KINDS: tuple[tuple[str, Table], ...] = (("predictions", "predictions"), ("feedback", "labels"), ("shadows", "shadows"))
 
 
@@ -144,7 +143,23 @@ def _in_order(frame: pl.DataFrame, lake: Lake, walked_to: datetime | None) -> pl
 
 
 def _frame(records: Sequence[Record]) -> pl.DataFrame:
-    """Lay records of one kind out as columns, a row for each id; the row of a prediction becomes JSON."""
+    """Lay records of one kind out as columns, a row for each id."""
+    if not isinstance(records[0], Predictions):
+        return _answers(records)
+    alike: dict[tuple[str, ...], list[Predictions]] = {}
+    for record in records:
+        if isinstance(record, Predictions):
+            alike.setdefault(record.origin.columns, []).append(record)
+    asked = [
+        to_columns(names, list(itertools.chain.from_iterable(each.rows for each in some)))
+        for names, some in alike.items()
+    ]
+    answered = [_answers(some) for some in alike.values()]
+    together = zip(answered, asked, strict=True)
+    return pl.concat([pl.concat([one, other], how="horizontal") for one, other in together], how="diagonal")
+
+
+def _answers(records: Sequence[Record]) -> pl.DataFrame:
     parts = [_columns(record) for record in records]
     values = {name: list(itertools.chain.from_iterable(part[name] for part in parts)) for name in parts[0]}
     return _typed(pl.DataFrame(values, schema={name: _type_of(name, values[name]) for name in values}))
@@ -172,7 +187,6 @@ def _columns(record: Record) -> dict[str, Iterable[Any]]:
                 "version": [origin.version] * number,
                 "bundle": [origin.bundle] * number,
                 "prediction": values,
-                "row": [_encode(dict(zip(origin.columns, row, strict=True))).decode() for row in rows],
             }
         case Shadows(at, ids, values, version, bundle):
             whose = {"version": [version] * number, "bundle": [bundle] * number}

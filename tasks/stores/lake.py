@@ -9,7 +9,7 @@ clean
 quarantine
     Rows that failed, with the reasons.
 predictions
-    What the service answered, harvested from its journal.
+    What the service answered, harvested from its journal, and what it was asked (`request_columns`).
 labels
     True labels that came by feedback, and the name of the key each came with.
 """
@@ -32,6 +32,7 @@ from expectations.errors import LakeError
 from expectations.usecase import UseCase
 from tasks.stores.damage import lake_faults, require_files, require_log, require_room
 from tasks.stores.locking import alone
+from tasks.stores.request_columns import is_request
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -83,9 +84,15 @@ _ROW_GROUP = 50_000
 """Rows that are read or left out together, by their event times."""
 
 
+_LOOKED_FOR = {
+    # the log has the least and greatest value of these alone in each file, not of all that clients send
+    "delta.dataSkippingStatsColumns": f"id,event_time,served_at,version,bundle,{HARVEST}",
+}
+
+
 def _settings_of(table: Table) -> dict[str, str]:
     more = {**(_FORGOTTEN if table in JOURNALED else {}), **(_MERGED_AWAY if table in _UNREFERRED else {})}
-    return {**_RETENTION, **more}
+    return {**_RETENTION, **more, **(_LOOKED_FOR if table == "predictions" else {})}
 
 
 #: deltalake writes below such a path and then fails to find it; an address of SQLite ends at a question mark.
@@ -381,12 +388,11 @@ class Lake:
         if table in _ADDED:
             added = {name: dtype for name, dtype in _ADDED[table].items() if name not in frame.columns}
             frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in added.items())
-        if table in _GROWING:
-            lacking = {name: dtype for name, dtype in schema.items() if name not in frame.columns}
-            frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in lacking.items())
-            new = {name: dtype for name, dtype in frame.schema.items() if name not in schema and dtype != pl.Null}
-            schema = pl.Schema({**schema, **new})
-            frame = frame.select(name for name in schema)
+        lacking = {name: dtype for name, dtype in schema.items() if name not in frame.columns and _grows(table, name)}
+        new = {name: dtype for name, dtype in frame.schema.items() if name not in schema and _grows(table, name)}
+        frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in lacking.items())
+        frame = frame.drop(name for name, dtype in new.items() if dtype == pl.Null)
+        schema = pl.Schema({**schema, **{name: dtype for name, dtype in new.items() if dtype != pl.Null}})
         extra, missing = sorted(set(frame.columns) - set(schema)), sorted(set(schema) - set(frame.columns))
         if extra or missing:
             raise LakeError(
@@ -466,6 +472,11 @@ class Lake:
         return rows.with_columns(
             pl.lit(None, dtype).alias(name) for name, dtype in added.items() if name not in present
         )
+
+
+def _grows(table: Table, column: str) -> bool:
+    """Whether a table gets a column when rows with it are appended, and rows without it lack it."""
+    return table in _GROWING or (table == "predictions" and is_request(column))
 
 
 def holds(kept: pl.DataType, values: pl.Series) -> bool:

@@ -1,0 +1,134 @@
+"""What clients asked, as columns of the lake's predictions.
+
+A column is named for the type of its values and for the column of the request: ``row:number:temp``. So two models that
+take another type under one name need no table written anew, and no name is one of the table's own. What is missing in a
+row is null; a column that nobody sent a value of is not there.
+
+Tables from before hold each request as a text of JSON in the column ``row``. They are read as they are: of one row
+either that or the other columns have values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+FORMER = "row"
+"""Column of requests as texts of JSON, in tables from before they were columns."""
+_PREFIX = "row:"
+_TYPES: dict[str, pl.DataType] = {
+    "number": pl.Float64(),
+    "integer": pl.Int64(),
+    "text": pl.String(),
+    "boolean": pl.Boolean(),
+}
+_KINDS = {float: "number", int: "integer", str: "text", bool: "boolean"}
+
+
+def is_request(column: str) -> bool:
+    """Whether a column of predictions holds what clients asked."""
+    return column == FORMER or column.startswith(_PREFIX)
+
+
+def is_typed(column: str) -> bool:
+    """Whether it holds values of one name and type: appending adds such columns."""
+    return column.startswith(_PREFIX)
+
+
+def to_columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
+    """Lay requests out as columns.
+
+    Parameters
+    ----------
+    names : sequence of str of length n_columns
+    rows : sequence of length n_rows of sequences of length n_columns
+        Numbers, texts, booleans or None, as JSON has them.
+
+    Returns
+    -------
+    DataFrame
+        A column for each name and type of which there is a value; of none at all nothing.
+
+    Raises
+    ------
+    TypeError
+        If a value is none of these.
+    """
+    found: dict[str, pl.Series] = {}
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        types = set(map(type, values)) - {type(None)}
+        if odd := types - _KINDS.keys():
+            raise TypeError(f"no value of a request: {', '.join(sorted(each.__name__ for each in odd))}")
+        for each in types:
+            kind = _KINDS[each]
+            mine = values if len(types) == 1 else [value if type(value) is each else None for value in values]
+            series = pl.Series(mine, dtype=_TYPES[kind])
+            if kind == "number":  # JSON has no number that is not finite
+                series = series.set(~series.is_finite(), None)
+            found[f"{_PREFIX}{kind}:{name}"] = series
+    return pl.DataFrame(found)
+
+
+def read_requests(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], names: Sequence[str] = ()) -> pl.LazyFrame:
+    """Return what was asked, under the names that clients know.
+
+    Parameters
+    ----------
+    rows : polars.LazyFrame
+        Of predictions.
+    columns : mapping of str to polars.DataType
+        Column of a request -> type to read it as. What was sent as another type is brought to it where that changes
+        nothing but the type, and missing where it cannot be.
+    names : sequence of str
+        Columns of predictions that are returned before them, as they are.
+
+    Returns
+    -------
+    LazyFrame
+        `names`, and then each of `columns`; one whose name is in `names` as ``row_NAME``.
+    """
+    present = set(rows.collect_schema())
+    if FORMER in present and columns:
+        rows = rows.with_columns(pl.col(FORMER).str.json_decode(pl.Struct(columns)))
+    read = []
+    for name, dtype in columns.items():
+        kinds = {kind: f"{_PREFIX}{kind}:{name}" for kind in _TYPES}
+        found = [_cast(pl.col(column), kind, dtype) for kind, column in kinds.items() if column in present]
+        if FORMER in present:
+            found.append(pl.col(FORMER).struct.field(name))
+        shown = f"row_{name}" if name in names else name
+        read.append((pl.coalesce(found) if found else pl.lit(None, dtype)).alias(shown))
+    return rows.with_columns(read).select(*names, *(each.meta.output_name() for each in read))
+
+
+def _cast(values: pl.Expr, kind: str, dtype: pl.DataType) -> pl.Expr:
+    if dtype == _TYPES[kind]:
+        return values
+    if kind == "text" and dtype == pl.Boolean:
+        return values.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    if kind == "number" and dtype.is_integer():
+        values = pl.when(values.floor() == values).then(values)
+    return values.cast(dtype, strict=False)
+
+
+def as_sent(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """Return what was asked, row by row as JSON has it, as far as it is in these predictions; without nulls."""
+    asked = [(place, column) for place, column in enumerate(rows.columns) if is_request(column)]
+    for values in rows.iter_rows():
+        found: dict[str, Any] = {}
+        for place, column in asked:
+            if values[place] is not None:
+                found |= json.loads(values[place]) if column == FORMER else {_name(column): values[place]}
+        yield found
+
+
+def columns_of(schema: Iterable[str], names: Collection[str]) -> list[str]:
+    """Return the columns of predictions that hold what was asked under some names."""
+    return [column for column in schema if column == FORMER or (is_typed(column) and _name(column) in names)]
+
+
+def _name(column: str) -> str:
+    return column.split(":", 2)[2]

@@ -1,0 +1,114 @@
+"""What clients asked is read back from the lake as it was sent, also where tables hold it as texts of JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.bundles.manifest import BundleColumn
+from tasks.bundles.served_rows import decode_rows
+from tasks.stores.harvest import harvest
+from tasks.stores.journal import Origin, Predictions, pack
+from tasks.stores.lake import HARVEST, Lake
+from tasks.stores.request_columns import as_sent, columns_of, read_requests, to_columns
+from tests.conftest import instant
+
+AT = "2026-01-02T00:00:00.000000Z"
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "number": st.floats(allow_nan=False, allow_infinity=False),
+    "integer": st.integers(-(2**63), 2**63 - 1),
+    "text": st.text(),
+    "boolean": st.booleans(),
+    "instant": st.just(AT),
+}
+NAMES = ("x", "Luftdruck (hPa)", "a.b", "x:y", "id", "价格")
+
+
+@given(st.data())
+def test_what_was_sent_is_read_back(data: st.DataObject) -> None:
+    columns = tuple(
+        BundleColumn(name=name, type=data.draw(st.sampled_from(sorted(VALUES))))  # type: ignore[arg-type] # one of them
+        for name in data.draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
+    )
+    row = st.tuples(*(st.none() | VALUES[column.type] for column in columns))
+    rows = data.draw(st.lists(row, min_size=1, max_size=5))
+    ids = pl.DataFrame({"id": [str(place) for place in range(len(rows))]})
+    names = [column.name for column in columns]
+    kept = pl.concat([ids, to_columns(names, rows)], how="horizontal")
+    assert decode_rows(kept, columns).rows() == rows
+    sent = [{name: value for name, value in zip(names, row, strict=True) if value is not None} for row in rows]
+    assert list(as_sent(kept)) == sent
+
+
+def test_a_number_that_is_none_is_missing_as_in_json() -> None:
+    rows = to_columns(["x"], [[float("nan")], [float("inf")], [0.5]])
+    assert rows.to_dict(as_series=False) == {"row:number:x": [None, None, 0.5]}
+
+
+def test_what_json_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="no value of a request: list"):
+        to_columns(["x"], [[1.0], [[1.0]]])
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "read"),
+    [
+        ((1, 2.5, "3", True), pl.Float64(), [1.0, 2.5, 3.0, 1.0]),
+        ((1, 2.5, "x", True), pl.Int64(), [1, None, None, 1]),
+        ((1, 2.5, "x", True), pl.String(), ["1", "2.5", "x", "true"]),
+        ((0, 1.0, "true", "x"), pl.Boolean(), [False, True, True, None]),
+    ],
+)
+def test_what_another_model_took_as_another_type(values: tuple[Any, ...], dtype: pl.DataType, read: list[Any]) -> None:
+    rows = to_columns(["x"], [[value] for value in values])
+    assert rows.width == len(set(map(type, values)))
+    assert read_requests(rows.lazy(), {"x": dtype}).collect()["x"].to_list() == read
+
+
+def test_a_table_from_before_goes_on_with_columns(tmp_path: Path) -> None:
+    """Both forms, in one table and one file; what both hold is read alike, and is searched for a person alike."""
+    lake, folder = Lake(str(tmp_path / "lake"), "rentals"), tmp_path / "journal" / "rentals" / "instance"
+    former = pl.DataFrame(
+        {
+            "id": ["a", "b"],
+            "event_time": [instant("2026-01-01")] * 2,
+            "served_at": [instant("2026-01-01")] * 2,
+            "version": ["1", "1"],
+            "bundle": ["old", "old"],
+            "prediction": [0.25, 0.5],
+            "row": [json.dumps({"x": 1.5, "kind": "a", "n": 3}), json.dumps({"x": None, "kind": None, "n": None})],
+        },
+        schema_overrides={"event_time": pl.Datetime("us", "UTC"), "served_at": pl.Datetime("us", "UTC")},
+    )
+    lake.append("predictions", former, transactions={"test": 1})
+    folder.mkdir(parents=True)
+    records = [
+        Predictions(AT, ["c"], [0.75], Origin("2", "new", ("x", "kind", "n"), None), [[2.5, "b", 2**60 + 1]]),
+        Predictions(AT, ["d"], [1.0], Origin("3", "newer", ("kind", "x", "more"), None), [["c", None, True]]),
+    ]
+    (folder / "predictions-1.msgpack").write_bytes(b"".join(map(pack, records)))
+    harvest(tmp_path / "journal", "rentals", lake)
+    table = lake.open("predictions")
+    assert table is not None
+    table.optimize.compact()
+    rows = lake.scan("predictions").sort("id").collect()
+    assert [column for column in rows.columns if column.startswith("row")] == [
+        "row",
+        *(f"row:{each}" for each in ("number:x", "text:kind", "integer:n", "boolean:more")),
+    ]
+    assert rows["row"].null_count() == 2
+    assert rows[HARVEST].to_list() == [None, None, 2, 2]
+    columns = (
+        BundleColumn(name="x", type="number"),
+        BundleColumn(name="n", type="integer"),
+        BundleColumn(name="kind", type="text"),
+        BundleColumn(name="never", type="text"),
+    )
+    read = [(1.5, 3, "a", None), (None, None, None, None), (2.5, 2**60 + 1, "b", None), (None, None, "c", None)]
+    assert decode_rows(rows, columns).rows() == read
+    asked = list(as_sent(rows.select("id", *columns_of(rows.columns, {"kind"}))))
+    assert [each.get("kind") for each in asked] == ["a", None, "b", "c"]
