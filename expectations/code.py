@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,6 +78,18 @@ class Code:
             found = getattr(found, part)
         function: Callable[..., Any] = found
         return function
+
+    def place_of(self, error: BaseException) -> str:
+        """Return the file and line an error comes from: the last of the folder's own, else the last of all."""
+        places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError) and error.filename:
+            places.append((error.filename, error.lineno))
+        own = {str(self.folder / name): name for name in self.files}
+        for filename, line in reversed(places):
+            if filename in own:
+                return f"{own[filename]}:{line}"
+        filename, line = places[-1]
+        return f"{Path(filename).name}:{line}"
 
     def require_trust(self) -> None:
         """Refuse code that nobody said they trust.

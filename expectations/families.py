@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from expectations.code import Code
 from expectations.fields import PositiveSpan, Span, Strict
 from expectations.named_parts import NameOf
 from expectations.parts import Part
@@ -51,6 +52,8 @@ class Rows:
         Names of the label's codes, in their order; empty where it is a value.
     weight : ndarray of shape (n_rows,), optional
         What each row counts, 1 as a mean; None where all count alike.
+    code : Code, optional
+        That of the use case's folder, for a family that runs some of it.
     """
 
     matrix: Matrix
@@ -60,6 +63,7 @@ class Rows:
     task: Task
     classes: tuple[str, ...] = ()
     weight: Vector | None = None
+    code: Code | None = None
 
 
 class Predictor(Protocol):
@@ -128,6 +132,11 @@ class Family(Part):
     dear: ClassVar[bool] = False
     weighs: ClassVar[bool] = False
     family: str
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Addresses of what it runs of the use case's folder or an installed package, ``module:Class``."""
+        return ()
 
     def misfits(self, task: Task) -> Mapping[str, str]:
         """Return the fields that do not fit a task, and why; none where it can learn."""

@@ -53,7 +53,12 @@ class LoadedUseCase:
     variables: Variables = NO_VARIABLES
     """Of the environment: what its sources may fill in."""
     code: Code | None = None
-    """The Python of its folder, where a source calls it."""
+    """The Python of its folder, where a source or a candidate calls it."""
+
+    def __post_init__(self) -> None:
+        """Let what is declared have the code, too: what learns is told that alone."""
+        if self.spec.code is not self.code:
+            object.__setattr__(self, "spec", self.spec.having(self.code))
 
     @cached_property
     def name(self) -> str:
@@ -178,6 +183,7 @@ def _read_spec(file: Path, document: Document, problems: list[Problem]) -> UseCa
 
 def _read_code(folder: Path, spec: UseCase, problems: list[Problem]) -> Code | None:
     calls = [call for source in spec.sources.values() for call in source.calls]
+    calls += [call for candidate in spec.model.candidates for call in candidate.calls]
     if not calls:
         return None
     try:

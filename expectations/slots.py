@@ -83,6 +83,7 @@ FAMILIES: Slot[Family] = Slot(
         "torch.transformer": "tasks.modelling.torch_transformer:TorchTransformer",
         "torch.cnn": "tasks.modelling.torch_signals:TorchCNN",
         "torch.rnn": "tasks.modelling.torch_signals:TorchRNN",
+        "torch.module": "tasks.modelling.torch_module:TorchModule",
     },
     "driftwheel.families",
     tag="family",

@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from expectations.alerts import Heartbeat, Targets
+from expectations.code import Code
 from expectations.contradictions import find_contradictions
 from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Join, Label, Source
 from expectations.durations import Duration
@@ -70,6 +71,19 @@ class UseCase(Strict):
     """Addresses that messages go to; an address alone gets warnings and failures."""
     heartbeat: Heartbeat | None = None
     schedule: Schedule = Schedule()
+
+    _code: Code | None = PrivateAttr(None)
+
+    @property
+    def code(self) -> Code | None:
+        """The Python of its folder, as far as it was loaded with one."""
+        return self._code
+
+    def having(self, code: Code | None) -> UseCase:
+        """Return it with the Python of its folder."""
+        found = self.model_copy()
+        found._code = code  # noqa: SLF001 - of its own class
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

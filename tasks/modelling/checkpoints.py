@@ -34,7 +34,8 @@ class Checkpoints:
         folder = kept_in()
         if folder is None:
             return cls(None)
-        digest = hashlib.sha256(f"{recipe.model_dump_json()}{seed}{start_from}".encode())
+        code = train.code.digest if recipe.calls and train.code is not None else ""
+        digest = hashlib.sha256(f"{recipe.model_dump_json()}{seed}{start_from}{code}".encode())
         for rows in (train, valid):
             if rows is not None:
                 for array in (rows.matrix, rows.label, rows.weight):

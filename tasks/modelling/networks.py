@@ -22,6 +22,8 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 Counts = dict[int, int]
 """Places of features that are categories, and how many each has."""
+LIMITS = "limits"
+"""Among the weights of a network of the use case's own: how many categories each feature has, 0 of a number."""
 
 
 def embedding_width(count: int) -> int:

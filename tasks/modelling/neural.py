@@ -50,6 +50,8 @@ class Neural(StopsEarly):
     """Fields that say which weights a network has."""
     needs_numbers: ClassVar[bool] = False
     """Whether it learns nothing from categories alone."""
+    draws_weights: ClassVar[bool] = False
+    """Whether a network draws its own first weights; else those of linear layers are drawn by the trainer."""
 
     loss: Literal["auto", "cross_entropy", "mse", "mae", "huber"] = "auto"
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from expectations.errors import TrainingError
+
 OPSET = 20
 
 
@@ -23,18 +25,31 @@ class _Answering(nn.Module):
 
 
 def to_onnx(network: nn.Module, last: Callable[[torch.Tensor], torch.Tensor], width: int) -> bytes:
-    """Return a graph from ``features``, shape (rows, width), to ``prediction``: the same bytes for the same weights."""
+    """Return a graph from ``features``, shape (rows, width), to ``prediction``: the same bytes for the same weights.
+
+    Raises
+    ------
+    TrainingError
+        If ONNX has no words for what the network does.
+    """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder) / "model.onnx"
         warnings.simplefilter("ignore")  # it warns of itself, and of batches whose size is known while it looks
-        torch.onnx.export(
-            _Answering(network, last).eval(),
-            (torch.zeros(2, width),),
-            path,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["features"],
-            output_names=["prediction"],
-            dynamic_axes={"features": {0: "rows"}, "prediction": {0: "rows"}},
-        )
+        try:
+            torch.onnx.export(
+                _Answering(network, last).eval(),
+                (torch.zeros(2, width),),
+                path,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["features"],
+                output_names=["prediction"],
+                dynamic_axes={"features": {0: "rows"}, "prediction": {0: "rows"}},
+            )
+        except RuntimeError as error:  # as the exporter's own errors are
+            raise TrainingError(
+                "a network of layers that torch's ONNX exporter knows",
+                str(error).splitlines()[0],
+                "Write its `forward` by layers and functions that leave as ONNX",
+            ) from error
         return path.read_bytes()

@@ -18,7 +18,7 @@ from expectations.families import Matrix, Report, Rows, Scores
 from tasks.modelling.checkpoints import Checkpoints
 from tasks.modelling.importance import shares
 from tasks.modelling.learning_rates import learning_rate
-from tasks.modelling.networks import Counts
+from tasks.modelling.networks import LIMITS, Counts
 from tasks.modelling.neural import MODEL, Neural
 from tasks.modelling.onnx_export import to_onnx
 
@@ -140,7 +140,8 @@ def fit(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = build(recipe, len(train.features), counts, _outputs(train))
-        _initialise(network, generator)
+        if not recipe.draws_weights:
+            _initialise(network, generator)
         if start_from is not None:
             _go_on_from(network, start_from, centre, spread)
         data = _data(train, centre, spread).to(device)
@@ -278,6 +279,8 @@ def _counts(rows: Rows, start_from: Path | None) -> Counts:
         from safetensors import safe_open
 
         with safe_open(start_from / WEIGHTS, framework="pt") as file:
+            if LIMITS in file.keys():  # noqa: SIM118 - it is no mapping
+                return {at: int(file.get_tensor(LIMITS)[at]) for at in places}
             known = [f"features.tables.{at}.weight" for at in range(len(places))]
             if set(known) <= set(file.keys()):
                 return {at: file.get_slice(name).get_shape()[0] - 1 for at, name in zip(places, known, strict=True)}

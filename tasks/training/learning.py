@@ -231,7 +231,8 @@ def _searched(
 
 def _content(rows: Rows) -> str:
     weight = b"" if rows.weight is None else rows.weight.tobytes()
-    return hashlib.sha256(rows.matrix.tobytes() + rows.label.tobytes() + weight).hexdigest()
+    code = b"" if rows.code is None else rows.code.digest.encode()
+    return hashlib.sha256(rows.matrix.tobytes() + rows.label.tobytes() + weight + code).hexdigest()
 
 
 def _as_released(metric: str, spec: UseCase, scores: Scores, valid: Rows) -> float:
@@ -307,4 +308,4 @@ def _rows(
     program: FeatureProgram, matrix: Matrix, frame: pl.DataFrame, spec: UseCase, classes: tuple[str, ...]
 ) -> Rows:
     label = labels(frame, spec, classes)
-    return Rows(matrix, label, program.features, program.categorical, spec.task, classes)
+    return Rows(matrix, label, program.features, program.categorical, spec.task, classes, code=spec.code)

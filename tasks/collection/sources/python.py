@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,22 +83,9 @@ def _said(source: str, call: str, code: Code) -> Iterator[None]:
         kind = SourceUnreachableError if isinstance(error, ConnectionError | TimeoutError) else SourceError
         raise kind(
             f"rows from {call} for the source {source!r}",
-            f"{type(error).__name__} at {_where(error, code)}",
+            f"{type(error).__name__} at {code.place_of(error)}",
             _remedy(error, code),
         ) from None
-
-
-def _where(error: BaseException, code: Code) -> str:
-    """Return the file and line it comes from: the last of the folder's own, else the last of all."""
-    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError) and error.filename:
-        places.append((error.filename, error.lineno))
-    own = {str(code.folder / name): name for name in code.files}
-    for filename, line in reversed(places):
-        if filename in own:
-            return f"{own[filename]}:{line}"
-    filename, line = places[-1]
-    return f"{Path(filename).name}:{line}"
 
 
 def _remedy(error: BaseException, code: Code) -> str:
