@@ -15,7 +15,8 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.stores.files import scratch, storing
 from tasks.stores.hashing import hash_frame
-from tasks.stores.lake import Known, Lake, Version
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake, Version
 from tasks.stores.whole_files import copied
 from tasks.training.evaluating import evaluated
 from tasks.training.judging import Judgement, judge, refit

@@ -17,7 +17,8 @@ from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import request_types
 from tasks.collection.collecting import collected_with
 from tasks.preprocessing.conditions import condition
-from tasks.stores.lake import BATCH, Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import BATCH, Lake
 from tasks.stores.plain import to_json
 from tasks.stores.pseudonyms import pseudonyms
 from tasks.stores.releases import Releases

@@ -25,7 +25,8 @@ from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.metrics import Scored, losses, score
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tasks.training.judging import Judged, judge, refit
 from tasks.training.labelled import classes_of, labels, training_window
 from tasks.training.learning import Trained, learn

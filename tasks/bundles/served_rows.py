@@ -14,7 +14,8 @@ from expectations.problems import Problem, to_scores
 from expectations.windows import TICK, Window
 from tasks.bundles.feedback import FeedbackUse, sent_labels
 from tasks.bundles.manifest import BundleColumn, Manifest
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tasks.stores.request_columns import read_requests
 
 _JSON_TYPES: dict[str, pl.DataType] = {

@@ -17,7 +17,8 @@ from expectations.errors import LakeError
 from expectations.loading import ExpectationSpec, LoadedUseCase
 from tasks.cleaning.column_history import Seen, candidates, counted, learn
 from tasks.cleaning.suite import describe, validate
-from tasks.stores.lake import BATCH, Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import BATCH, Lake
 
 MAX_FALSE = 0.01
 """Share of newer parts held, and of their rows set apart, above which an expectation is not proposed."""

@@ -20,7 +20,8 @@ from tasks.collection.labels import keep_labels, relabelled
 from tasks.collection.types import match_types
 from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
-from tasks.stores.lake import BATCH, COLLECTED, TECHNICAL, Lake, holds
+from tasks.stores.lake import BATCH, COLLECTED, TECHNICAL, Lake
+from tasks.stores.table_columns import holds
 from tasks.stores.tombstones import FORGOTTEN, KEPT_SINCE, without_forgotten
 
 _APPLICATION = "collect"

@@ -20,7 +20,8 @@ from tasks.evaluation.causes.model import Causes, unknown
 from tasks.evaluation.causes.rows import Rows, row_loss
 from tasks.evaluation.interval import in_time
 from tasks.monitoring.measuring import REFERENCE, Measurement
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 
 MAX_ROWS = 20_000
 """Rows of either period that are looked at; of more, every k-th in time."""

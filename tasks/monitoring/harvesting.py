@@ -16,6 +16,7 @@ from tasks.stores.journal import unreadable
 from tasks.stores.lake import TABLES
 from tasks.stores.places import Job
 from tasks.stores.service import Answers
+from tasks.stores.upkeep import compact
 
 _MATCHED = "feedback_matched_until"
 """Mark in the platform database: when the newest label that was held against predictions was received."""
@@ -54,7 +55,7 @@ def harvest_journal(job: Job) -> Harvested:
         kept.add(finding)
     job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
     for table in TABLES:
-        job.lake.compact(table)
+        compact(job.lake, table)
     keep_within(job)
     return harvested
 

@@ -15,8 +15,9 @@ from tasks.bundles.champion import answering_bundles, manifests_of
 from tasks.bundles.manifest import Manifest
 from tasks.monitoring.served import ServedWindow, Strays, find_asked, find_late, find_learnt, find_served
 from tasks.monitoring.watermarks import Asked, Watermark, kept_watermark, merged, present_watermark
-from tasks.stores.lake import HARVEST, Lake
+from tasks.stores.lake import Lake
 from tasks.stores.places import Job
+from tasks.stores.table_settings import HARVEST
 
 PATIENCE = 10
 """Later windows by count that are ripe, after which the labels of one are not waited for."""

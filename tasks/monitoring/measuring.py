@@ -31,7 +31,8 @@ from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import references_from_dict
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 
 REFERENCE = timedelta(days=400)
 """How far back rows and earlier windows are taken from to hold a window against: a year, and the same season in it."""

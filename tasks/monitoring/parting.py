@@ -23,7 +23,7 @@ from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.parts import Parted, parted
 from tasks.evaluation.resampling import Resamples
 from tasks.evaluation.slices import Cuts, learn_cuts
-from tasks.stores.lake import Known
+from tasks.stores.known import Known
 from tasks.stores.plain import plain
 
 

@@ -16,8 +16,9 @@ import polars as pl
 
 from expectations.windows import Grid
 from tasks.monitoring.served import Strays
-from tasks.stores.lake import HARVEST, Lake
+from tasks.stores.lake import Lake
 from tasks.stores.places import Job
+from tasks.stores.table_settings import HARVEST
 
 _NAME = "predictions_seen"
 """Of the mark in the platform database."""

@@ -22,11 +22,12 @@ from tasks.stores.journal import (
     read_records,
     set_aside,
 )
-from tasks.stores.lake import HARVEST, Lake, Table
+from tasks.stores.lake import Lake, Table
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.request_columns import to_columns
 from tasks.stores.service import Service
+from tasks.stores.table_settings import HARVEST
 
 _INSTANT = pl.Datetime("us", "UTC")
 _MAX_SEGMENTS = 4

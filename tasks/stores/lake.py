@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import unquote
@@ -29,10 +29,11 @@ from urllib.parse import unquote
 import polars as pl
 
 from expectations.errors import LakeError
-from expectations.usecase import UseCase
 from tasks.stores.damage import lake_faults, require_files, require_log, require_room
 from tasks.stores.locking import alone
 from tasks.stores.request_columns import is_request
+from tasks.stores.table_columns import conform, widened
+from tasks.stores.table_settings import HARVEST, JOURNALED, settings_of
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -42,8 +43,6 @@ TABLES: tuple[Table, ...] = get_args(Table)
 
 BATCH = "_batch"
 COLLECTED = "_collected"
-HARVEST = "_harvest"
-"""Column of predictions: the number of the harvest that brought them, growing; missing of those from before it was."""
 TECHNICAL = (BATCH, COLLECTED)
 RESERVED = frozenset(
     {*TECHNICAL, "_hash", "_known", "_position", "_found", "_newest", "_count", "_prediction", "_reasons", "_sent"}
@@ -56,44 +55,11 @@ _ADDED: dict[Table, dict[str, pl.DataType]] = {
     "predictions": {HARVEST: pl.Int64()},
 }
 
-#: Old versions stay readable for ten years: a training set is a reference to one.
-_RETENTION = {
-    "delta.logRetentionDuration": "interval 3650 days",
-    "delta.deletedFileRetentionDuration": "interval 3650 days",
-}
-
 _GROWING: tuple[Table, ...] = ("raw", "clean", "quarantine")
 """Tables whose columns follow the sources: new ones are added, lacking ones are missing, types become wider."""
 _COMMITS_READ = 20
-JOURNALED: tuple[Table, ...] = ("predictions", "labels", "shadows")
-"""Tables brought in from journals: each segment is an application of its own."""
-_FORGOTTEN = {
-    # a segment is removed once it is committed; that it was is known so long, in case it was not removed after all
-    "delta.setTransactionRetentionDuration": "interval 90 days",
-    # each harvest is a version, and opening the newest looks at the names of all there are
-    "delta.logRetentionDuration": "interval 7 days",
-}
-_UNREFERRED: tuple[Table, ...] = (*JOURNALED, "raw", "quarantine")
-"""Tables of which no training set refers to a version: whoever reads one has opened its files long before."""
-_MERGED_AWAY = {"delta.deletedFileRetentionDuration": "interval 7 days"}
 UPKEEP = "upkeep"
 """Name of the work, one at a time, that removes files of a table."""
-_MANY, _SMALL, _MERGED = 48, 2**24, 2**26
-"""So many files of less than so many bytes are merged, into files of so many bytes."""
-_ROW_GROUP = 50_000
-"""Rows that are read or left out together, by their event times."""
-
-
-_LOOKED_FOR = {
-    # the log has the least and greatest value of these alone in each file, not of all that clients send
-    "delta.dataSkippingStatsColumns": f"id,event_time,served_at,version,bundle,{HARVEST}",
-}
-
-
-def _settings_of(table: Table) -> dict[str, str]:
-    more = {**(_FORGOTTEN if table in JOURNALED else {}), **(_MERGED_AWAY if table in _UNREFERRED else {})}
-    return {**_RETENTION, **more, **(_LOOKED_FOR if table == "predictions" else {})}
-
 
 #: deltalake writes below such a path and then fails to find it; an address of SQLite ends at a question mark.
 _UNUSABLE = re.compile(r"[\[\]\\^|?\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
@@ -305,7 +271,7 @@ class Lake:
             if handle is None:
                 return True
         kept = handle.metadata().configuration
-        if lacking := {key: value for key, value in _settings_of(table).items() if kept.get(key) != value}:
+        if lacking := {key: value for key, value in settings_of(table).items() if kept.get(key) != value}:
             handle.alter.set_table_properties(lacking)  # of a table made before they were kept
         # the table was opened before this check: the commit fails if another one of the application comes between
         committed = {name: handle.transaction_version(name) or 0 for name in transactions}
@@ -327,7 +293,13 @@ class Lake:
                     return False  # it was opened anew, and another one came before that
             write_deltalake(
                 handle,
-                self._conform(table, frame),
+                conform(
+                    table,
+                    self._rows(table, handle).collect_schema(),
+                    frame,
+                    _ADDED.get(table, {}),
+                    partial(_grows, table),
+                ),
                 mode="append",
                 schema_mode="merge" if table in _ADDED or table in _GROWING else None,
                 commit_properties=properties,
@@ -347,7 +319,7 @@ class Lake:
         typed = frame.cast({name: pl.String for name, dtype in frame.schema.items() if dtype == pl.Null})
         try:
             write_deltalake(
-                self.address(table), typed, mode="error", configuration=_settings_of(table), commit_properties=once
+                self.address(table), typed, mode="error", configuration=settings_of(table), commit_properties=once
             )
         except DeltaError:
             handle = self.open(table)
@@ -357,100 +329,14 @@ class Lake:
         return None
 
     def _grown(self, table: Table, handle: DeltaTable, frame: pl.DataFrame) -> DeltaTable:
-        """Rewrite a table, in a version of its own, where its columns can only hold new values with a wider type.
-
-        Whole numbers become numbers or texts where that changes none of them; a column without a value any type.
-        """
+        """Rewrite a table, in a version of its own, where its columns can only hold new values with a wider type."""
         from deltalake import write_deltalake
 
-        schema = self.scan(table).collect_schema()
-        misfits = [
-            name
-            for name, dtype in frame.schema.items()
-            if name in schema and dtype != pl.Null and not holds(schema[name], frame[name])
-        ]
-        if not misfits:
+        wider = widened(self._rows(table, handle), frame)
+        if wider is None:
             return handle
-        rows = self.scan(table).collect()
-        wider = {}
-        for name in misfits:
-            kept, dtype = rows[name], frame.schema[name]
-            exact = kept.dtype.is_integer() and (dtype == pl.String or holds(dtype, kept))
-            if exact or kept.null_count() == len(kept):
-                wider[name] = kept.cast(dtype)
-        if not wider:
-            return handle
-        write_deltalake(handle, rows.with_columns(wider.values()), mode="overwrite", schema_mode="overwrite")
+        write_deltalake(handle, wider, mode="overwrite", schema_mode="overwrite")
         return self.open(table) or handle
-
-    def _conform(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-        schema = self.scan(table).collect_schema()
-        if table in _ADDED:
-            added = {name: dtype for name, dtype in _ADDED[table].items() if name not in frame.columns}
-            frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in added.items())
-        lacking = {name: dtype for name, dtype in schema.items() if name not in frame.columns and _grows(table, name)}
-        new = {name: dtype for name, dtype in frame.schema.items() if name not in schema and _grows(table, name)}
-        frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in lacking.items())
-        frame = frame.drop(name for name, dtype in new.items() if dtype == pl.Null)
-        schema = pl.Schema({**schema, **{name: dtype for name, dtype in new.items() if dtype != pl.Null}})
-        extra, missing = sorted(set(frame.columns) - set(schema)), sorted(set(schema) - set(frame.columns))
-        if extra or missing:
-            raise LakeError(
-                f"the columns of the table {table}",
-                "; ".join(
-                    filter(
-                        None,
-                        (f"new {', '.join(extra)}" if extra else "", f"no {', '.join(missing)}" if missing else ""),
-                    )
-                ),
-                "A renamed or added column needs the use case to say so; or start a new name",
-            )
-        wrong = [
-            f"{name} is {dtype}, was {schema[name]}"
-            for name, dtype in frame.schema.items()
-            if dtype != pl.Null and not holds(schema[name], frame[name])
-        ]
-        if wrong:
-            raise LakeError(
-                f"the types of the table {table}",
-                "; ".join(wrong),
-                "Correct the source. Where these types are right, declare them under `columns` and give the use case "
-                "another `name`: the table of this one was begun with others that cannot be made wider",
-            )
-        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
-
-    def compact(self, table: Table) -> int:
-        """Merge the many small files that harvests and collections leave, and delete those that were merged a week ago.
-
-        Each commit is a file, and a query opens all of them. Readers keep the version they opened; of two that compact
-        at once one does. Of the clean table nothing is deleted: training sets refer to its versions.
-
-        Returns
-        -------
-        int
-            How many files were merged.
-        """
-        from deltalake import WriterProperties
-        from deltalake.exceptions import CommitFailedError
-
-        if self.open(table) is None:
-            return 0
-        with self.alone(UPKEEP), self.reading(table):
-            handle = self.open(table)
-            if handle is None:
-                return 0
-            sizes = pl.DataFrame(handle.get_add_actions(flatten=True))["size_bytes"]
-            if int((sizes < _SMALL).sum()) < _MANY:
-                return 0
-            try:
-                done = handle.optimize.compact(
-                    target_size=_MERGED, writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP)
-                )
-            except CommitFailedError:
-                return 0
-            handle.vacuum(dry_run=False)
-            handle.create_checkpoint()  # whoever opens it reads the log from here on
-            return int(done["numFilesRemoved"])
 
     def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:
         """Read a table lazily, as it is. Rows come in no particular order.
@@ -463,8 +349,13 @@ class Lake:
         found = self.open(table, version, whole=True)
         if found is None:
             raise LakeError(f"a table {table} of {self.usecase}", "none", "Run the collect flow first")
-        # a store's address is given as it is: Polars finds its credentials by it
-        rows = pl.scan_delta(self.address(table), version=version) if self.folder is None else pl.scan_delta(found)
+        return self._rows(table, found)
+
+    def _rows(self, table: Table, handle: DeltaTable) -> pl.LazyFrame:
+        if self.folder is not None:
+            rows = pl.scan_delta(handle)
+        else:  # a store's address is given as it is: Polars finds its credentials by it
+            rows = pl.scan_delta(self.address(table), version=handle.version())
         added = _ADDED.get(table)
         if not added:
             return rows
@@ -477,113 +368,3 @@ class Lake:
 def _grows(table: Table, column: str) -> bool:
     """Whether a table gets a column when rows with it are appended, and rows without it lack it."""
     return table in _GROWING or (table == "predictions" and is_request(column))
-
-
-def holds(kept: pl.DataType, values: pl.Series) -> bool:
-    """Whether a column of a table can take values as they are: whole numbers are integers and floats alike."""
-    dtype = values.dtype
-    if dtype == kept or (dtype.is_integer() and kept.is_integer()):
-        return True
-    if not ((dtype.is_integer() and kept.is_float()) or (dtype.is_float() and kept.is_integer())):
-        return False
-    return bool(values.cast(kept, strict=False).cast(dtype, strict=False).eq_missing(values).all())
-
-
-@dataclass(frozen=True)
-class Known:
-    """What of a use case's rows may be known at an instant: the only way stages read collected rows.
-
-    Rows have an event time before `as_of`; label and forbidden columns are missing wherever they are not yet ripe, and
-    labels of a table of their own that says when each came until then. Of a row that was corrected, or got its label,
-    it is the version that was collected last by `as_of`; of one that was first collected after that the first.
-    """
-
-    lake: Lake
-    spec: UseCase
-    as_of: datetime
-
-    @property
-    def hidden(self) -> tuple[str, ...]:
-        """Columns that are known only once ripe."""
-        label = self.spec.label
-        read = label.expression.columns if label.expression else ()
-        arrived = (label.arrived,) if label.arrived else ()
-        return tuple(dict.fromkeys((label.column, *read, *arrived, *self.spec.forbidden)))
-
-    def ripe_until(self) -> datetime:
-        """Event times up to this instant (inclusive) have their label by `as_of`."""
-        return self.spec.label_delay.after(self.as_of, -1)
-
-    def visible(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """Leave out rows at or after `as_of`, and hide what is not ripe in others."""
-        clock, present, arrived = pl.col(self.spec.time_column), set(rows.collect_schema()), self.spec.label.arrived
-        told = clock <= self.ripe_until()
-        if arrived is not None and arrived in present:
-            told &= pl.col(arrived) <= self.as_of
-        return rows.filter(clock < self.as_of).with_columns(
-            pl.when(told).then(pl.col(column)).alias(column) for column in self.hidden if column in present
-        )
-
-    def versions(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """Leave out versions of rows that were collected after `as_of`; of a row without another the first stays."""
-        first = pl.col(BATCH).min().over(list(self.spec.keys))
-        return rows.filter((pl.col(COLLECTED) <= self.as_of) | (pl.col(BATCH) == first))
-
-    def rows(
-        self,
-        table: Literal["raw", "clean"] = "clean",
-        *,
-        version: int | None = None,
-        columns: Sequence[str] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        latest: bool = True,
-    ) -> pl.DataFrame:
-        """Read rows with event time in [since, until), never at or after `as_of`, in order of time and keys.
-
-        Parameters
-        ----------
-        table : {"raw", "clean"}
-        version : int, optional
-            A version of the table; the newest where not given.
-        columns : sequence of str, optional
-            Those wanted; all where not given.
-        latest : bool
-            Only the latest version of each key.
-        """
-        with self.lake.reading(table):
-            return self._rows(self.lake.scan(table, version), columns, since, until, latest=latest)
-
-    def _rows(
-        self,
-        frame: pl.LazyFrame,
-        columns: Sequence[str] | None,
-        since: datetime | None,
-        until: datetime | None,
-        *,
-        latest: bool,
-    ) -> pl.DataFrame:
-        clock, keys = self.spec.time_column, list(self.spec.keys)
-        moving = latest and clock not in keys  # a correction may move a row in time: the newest version is sought first
-        place = pl.when(pl.col(COLLECTED) > self.as_of).then(-pl.col(BATCH)).otherwise(pl.col(BATCH))
-        if moving:
-            frame = frame.sort(place, maintain_order=True).unique(keys, keep="last", maintain_order=True)
-        if since is not None:
-            frame = frame.filter(pl.col(clock) >= since)
-        if until is not None:
-            frame = frame.filter(pl.col(clock) < until)
-        frame = self.visible(frame)
-        order = [clock, *(key for key in keys if key != clock)]
-        if columns is not None:
-            frame = frame.select(list(dict.fromkeys((*columns, *order, *TECHNICAL))))
-        found = frame.collect().sort(*order, place if latest else BATCH, maintain_order=True)
-        if latest and not moving:
-            found = found.unique(keys, keep="last", maintain_order=True)
-        if columns is not None:
-            return found.select(list(dict.fromkeys(columns)))
-        return found
-
-    def labelled(self, **options: object) -> pl.DataFrame:
-        """Read ripe rows that have a label; options as for `rows`."""
-        found = self.rows(**options)  # type: ignore[arg-type]
-        return found.filter(pl.col(self.spec.label.column).is_not_null())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from expectations.loading import LoadedUseCase
 from tasks.stores.database import Database
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tasks.stores.registry import Registry
 from tasks.stores.releases import Releases
 from tasks.stores.service import Service

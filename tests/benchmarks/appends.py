@@ -66,7 +66,7 @@ def main() -> None:
         for batch in range(1, asked.appends + 1):
             add(small, batch)
             if batch % asked.every == 0:
-                kept += timed(lambda: small.compact("raw"))
+                kept += timed(lambda: compact(small, "raw"))
         took = time.perf_counter() - begin
         compact.append("raw", pl.concat(map(rows, range(1, asked.appends + 1))), transactions={"collect": 1})
         times: dict[str, list[float]] = {"small": [], "compact": []}

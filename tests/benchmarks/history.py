@@ -71,6 +71,7 @@ def once(windows: int, rows: int, looks: int) -> dict[str, float]:
         from tasks.stores.harvest import harvest
         from tasks.stores.places import Job
         from tasks.stores.releases import Served
+        from tasks.stores.upkeep import compact
         from tests.unit.test_training import released
 
         place = Path(folder) / "sensor"
@@ -96,7 +97,7 @@ def once(windows: int, rows: int, looks: int) -> dict[str, float]:
         def answer(day: int) -> None:
             _journal(at, champion, data.slice((LEARNT + day) * rows, rows))
             harvest(at.places.journal, at.name, at.lake)
-            at.lake.compact("predictions")  # as the monitor flow does
+            compact(at.lake, "predictions")  # as the monitor flow does
 
         few = min(windows - 1, 5)
         for day in range(windows - 1):

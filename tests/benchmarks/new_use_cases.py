@@ -36,7 +36,8 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.profiling.profile import profile_table
 from tasks.profiling.reading import read_table
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tasks.training.judging import judge
 from tasks.training.packing import training_rows
 

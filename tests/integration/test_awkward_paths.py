@@ -22,7 +22,8 @@ from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import score_table
 from tasks.stores import engines
 from tasks.stores.harvest import harvest
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
 from tests.integration.test_service import Running, made, sample

@@ -30,7 +30,8 @@ from tasks.bundles.served_rows import decode_rows, true_labels, window_predictio
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import predict_frame
 from tasks.stores.harvest import harvest
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tasks.stores.pseudonyms import pseudonym, pseudonyms
 from tasks.stores.releases import Releases, Served
 from tests.conftest import instant, make_use_case

@@ -13,7 +13,8 @@ from expectations.loading import load_use_case
 from tasks.cleaning.cleaning import clean_batches
 from tasks.cleaning.suite import build_suite
 from tasks.collection.collecting import collect_sources
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tests.conftest import instant
 from tests.unit.test_collection import edit
 

@@ -11,7 +11,8 @@ from expectations.errors import DriftwheelError, JoinError, SourceError
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tests.conftest import instant
 
 Make = Callable[..., Path]

@@ -27,7 +27,8 @@ from tasks.collection.batches import Batches, records
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.collection.sources.sql import SqlSource
 from tasks.collection.statements import check_query
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tests.conftest import instant
 
 Make = Callable[..., Path]

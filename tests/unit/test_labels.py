@@ -19,7 +19,8 @@ from flows.fitting import fit
 from infra.settings import Settings
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tests.conftest import instant, write_csv
 
 START, DAY = instant("2024-01-01"), 24

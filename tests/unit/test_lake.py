@@ -12,8 +12,11 @@ import pytest
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
 from tasks.stores import lake as lake_module
+from tasks.stores import table_settings, upkeep
 from tasks.stores.hashing import hash_frame
-from tasks.stores.lake import BATCH, COLLECTED, Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.upkeep import compact
 from tests.conftest import instant
 
 
@@ -130,19 +133,19 @@ def test_a_correction_may_move_a_row_in_time(lake: Lake, bikes: LoadedUseCase) -
 
 def test_a_table_made_before_is_kept_as_one_made_now(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
-        before.setattr(lake_module, "_FORGOTTEN", {})
+        before.setattr(table_settings, "_FORGOTTEN", {})
         lake.append("predictions", pl.DataFrame({"a": [1]}), transactions={"segment-1": 1})
     for number in (2, 3):
         assert lake.append("predictions", pl.DataFrame({"a": [number]}), transactions={f"segment-{number}": 1})
     table = lake.open("predictions")
     assert table is not None
-    assert table.metadata().configuration == lake_module._settings_of("predictions")
+    assert table.metadata().configuration == table_settings.settings_of("predictions")
     assert table.version() == 3  # three appends, and that once
     assert lake.scan("predictions").collect()["a"].sort().to_list() == [1, 2, 3]
 
 
 def test_that_a_segment_was_harvested_is_not_kept_for_ever(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(lake_module._FORGOTTEN, "delta.setTransactionRetentionDuration", "interval 1 second")
+    monkeypatch.setitem(table_settings._FORGOTTEN, "delta.setTransactionRetentionDuration", "interval 1 second")
     for table in ("predictions", "raw"):
         lake.append(table, pl.DataFrame({"a": [1]}), transactions={"segment-1": 1})
     time.sleep(1.1)
@@ -155,30 +158,30 @@ def test_that_a_segment_was_harvested_is_not_kept_for_ever(lake: Lake, monkeypat
 def test_many_small_files_become_one_and_who_reads_meanwhile_reads_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lake_module, "_MANY", 4)
+    monkeypatch.setattr(upkeep, "_MANY", 4)
     lake = Lake(str(tmp_path / "hö me"), "rentals")
     for at in range(3):
         lake.append("predictions", rows(lake, 2, f"2011-03-0{at + 1}"), transactions={f"segment-{at}": 1})
-    assert (lake.compact("predictions"), lake.compact("labels")) == (0, 0)  # few files, and none
+    assert (compact(lake, "predictions"), compact(lake, "labels")) == (0, 0)  # few files, and none
     lake.append("predictions", rows(lake, 2, "2011-03-04"), transactions={"segment-3": 1})
     before, reading = lake.scan("predictions").collect().sort("time"), lake.scan("predictions")
-    assert lake.compact("predictions") == 4
+    assert compact(lake, "predictions") == 4
     assert len(lake.open("predictions").file_uris()) == 1
     assert lake.scan("predictions").collect().sort("time").equals(before)
     assert reading.collect().sort("time").equals(before)
     assert not lake.append("predictions", rows(lake, 2), transactions={"segment-2": 1})
-    assert lake.compact("predictions") == 0
+    assert compact(lake, "predictions") == 0
 
 
 @pytest.mark.parametrize(("table", "left"), [("shadows", 1), ("raw", 1), ("quarantine", 1), ("clean", 3)])
 def test_what_was_merged_a_week_ago_is_deleted_unless_a_training_set_may_refer_to_it(
     table: lake_module.Table, left: int, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lake_module, "_MANY", 2)
-    monkeypatch.setitem(lake_module._MERGED_AWAY, "delta.deletedFileRetentionDuration", "interval 0 days")
+    monkeypatch.setattr(upkeep, "_MANY", 2)
+    monkeypatch.setitem(table_settings._MERGED_AWAY, "delta.deletedFileRetentionDuration", "interval 0 days")
     for at in range(2):
         lake.append(table, rows(lake, 2), transactions={f"segment-{at}": 1})
-    assert lake.compact(table) == 2
+    assert compact(lake, table) == 2
     assert len(list(Path(lake.address(table)).glob("*.parquet"))) == left
     assert lake.scan(table).collect().height == 4
     if table == "clean":
@@ -188,20 +191,20 @@ def test_what_was_merged_a_week_ago_is_deleted_unless_a_training_set_may_refer_t
 def test_versions_of_a_key_in_one_batch_keep_their_order_when_files_are_merged(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lake_module, "_MANY", 2)
+    monkeypatch.setattr(upkeep, "_MANY", 2)
     for batch in range(1, 60):
         frame = pl.DataFrame({"k": [1] * 500, "value": range(500), BATCH: [batch] * 500})
         lake.append("raw", frame, transactions={"collect": batch})
-    lake.compact("raw")
+    compact(lake, "raw")
     for (_,), one in lake.scan("raw").collect().group_by(BATCH, maintain_order=True):
         assert one["value"].to_list() == list(range(500))
 
 
 def test_files_are_merged_only_while_nobody_removes_others(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lake_module, "_MANY", 2)
+    monkeypatch.setattr(upkeep, "_MANY", 2)
     for at in range(2):
         lake.append("raw", rows(lake, 2), transactions={f"segment-{at}": 1})
-    merging = threading.Thread(target=lake.compact, args=("raw",))
+    merging = threading.Thread(target=compact, args=(lake, "raw"))
     with lake.alone(lake_module.UPKEEP):
         merging.start()
         merging.join(0.5)

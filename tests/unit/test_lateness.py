@@ -18,7 +18,8 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.stores.finding_kinds import describe
-from tasks.stores.lake import BATCH, Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import BATCH, Lake
 from tasks.stores.places import Job
 from tasks.stores.turning import Stage
 from tasks.stores.turns import State

@@ -20,14 +20,16 @@ from tasks.monitoring import looking, watching, watermarks
 from tasks.monitoring.findings import note_parts
 from tasks.monitoring.measuring import Measurement, Realised
 from tasks.monitoring.watermarks import Asked
-from tasks.stores import lake as lake_module
+from tasks.stores import table_settings, upkeep
 from tasks.stores.findings import Found
-from tasks.stores.lake import HARVEST, Lake
+from tasks.stores.lake import Lake
 from tasks.stores.locking import alone
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
 from tasks.stores.rewriting import rewrite
+from tasks.stores.table_settings import HARVEST
+from tasks.stores.upkeep import compact
 from tests.conftest import instant
 
 START = instant("2026-01-01")
@@ -137,7 +139,7 @@ def test_a_look_from_a_watermark_finds_what_a_look_at_everything_does(
     make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, seed: int, every: object
 ) -> None:
     monkeypatch.setattr(looking, "_SLACK", timedelta(days=1))
-    monkeypatch.setattr(lake_module, "_MANY", 4)
+    monkeypatch.setattr(upkeep, "_MANY", 4)
     monkeypatch.setattr(watermarks, "_MAX_RUNS", 2)
     for module in (looking, watching):
         monkeypatch.setattr(module, "PATIENCE", 2)
@@ -151,7 +153,7 @@ def test_a_look_from_a_watermark_finds_what_a_look_at_everything_does(
         for job in (one, whole):
             append(job, number, frame, numbered=number != 5)
             if chance.random() < 0.5:
-                job.lake.compact("predictions")
+                compact(job.lake, "predictions")
         if number == 9:  # a person was forgotten
             for job in (one, whole):
                 rewrite(job.lake, "predictions", lambda rows: rows.filter(~pl.col("id").str.ends_with("-0")), {})
@@ -238,7 +240,7 @@ def test_a_label_is_held_against_what_was_asked_lately_and_only_then_against_all
 def test_a_log_of_harvests_does_not_grow_for_ever(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    monkeypatch.setitem(lake_module._FORGOTTEN, "delta.checkpointInterval", "4")
+    monkeypatch.setitem(table_settings._FORGOTTEN, "delta.checkpointInterval", "4")
     folder = Path(lake.root) / "rentals" / "predictions" / "_delta_log"
     for number in range(20):
         lake.append("predictions", predictions(f"{number}", [1.0], "a"), transactions={f"segment-{number}": 1})

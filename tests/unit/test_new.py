@@ -29,7 +29,8 @@ from tasks.profiling.profile import Column, Profile, profile_table, split_name
 from tasks.profiling.reading import read_table
 from tasks.profiling.suspicions import is_personal, score
 from tasks.profiling.writing import quote
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tasks.training.judging import judge
 from tasks.training.packing import training_rows
 

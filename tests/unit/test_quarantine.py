@@ -18,7 +18,8 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.cleaning.task import validate_and_repair
 from tasks.collection.collecting import collect_sources
 from tasks.stores.database import Database
-from tasks.stores.lake import BATCH, Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import BATCH, Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 from tests.conftest import instant

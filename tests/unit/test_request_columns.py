@@ -13,8 +13,9 @@ from tasks.bundles.manifest import BundleColumn
 from tasks.bundles.served_rows import decode_rows
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
-from tasks.stores.lake import HARVEST, Lake
+from tasks.stores.lake import Lake
 from tasks.stores.request_columns import as_sent, columns_of, read_requests, to_columns
+from tasks.stores.table_settings import HARVEST
 from tests.conftest import instant
 
 AT = "2026-01-02T00:00:00.000000Z"

@@ -28,7 +28,8 @@ from tasks.evaluation.splits import folds_of, hold_back, units_of
 from tasks.stores.arrival_order import in_turn, stamps
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
-from tasks.stores.lake import Known, Lake
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
 from tasks.training.judging import judge, split_rows
 from tasks.training.trying import known_before, rows_of
 from tests.conftest import instant, write_csv
