@@ -23,12 +23,12 @@ import uvloop
 
 from expectations.errors import StorageError
 from infra.serving.access import Access, is_loopback
+from infra.serving.admission import Limits
 from infra.serving.app import Service
 from infra.serving.bounded_connections import ConnectionLimits, Crowd
 from infra.serving.connections import IDLE_SECONDS, connection_class, cut_late
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
-from infra.serving.predicting import Limits
 from infra.serving.workers import Workers
 from tasks.stores.releases import Releases
 

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.identity import PROOF, prove
 from infra.serving import docs_page, documentation
 from infra.serving.access import OPEN_PATHS, Access
+from infra.serving.admission import Limits
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.bounded_connections import ConnectionLimits, Crowd
 from infra.serving.counters import BOUNDS, exposition
@@ -37,7 +38,7 @@ from infra.serving.mounts import Mounts
 from infra.serving.offloading import BusyError, Offloader
 from infra.serving.open_inference import MAX_BYTES as MAX_INFERENCE_BYTES
 from infra.serving.open_inference import OpenInference
-from infra.serving.predicting import Limits, Predictions
+from infra.serving.predicting import Predictions
 from infra.serving.protocol import MEDIA, Media
 from infra.serving.replies import (
     RETRY_SECONDS,

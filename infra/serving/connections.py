@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from infra.serving.access import OPEN_PATHS
+from infra.serving.admission import Admitted
 from infra.serving.bounded_connections import (
     AROUND_HEAD,
     MAX_HEADER_BYTES,
@@ -17,7 +18,7 @@ from infra.serving.bounded_connections import (
     BoundedConnection,
     Crowd,
 )
-from infra.serving.predicting import Admitted, Predictions
+from infra.serving.predicting import Predictions
 from infra.serving.replies import Reply, request_id_of, unavailable
 from infra.serving.wire import last_words, on_the_wire
 

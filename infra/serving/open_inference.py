@@ -17,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infra.serving.admission import Admitted
 from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json
 from infra.serving.models import Model
 from infra.serving.mount import Mount
 from infra.serving.offloading import BusyError
-from infra.serving.predicting import SMALL_BYTES, Admitted, Predictions
+from infra.serving.predicting import SMALL_BYTES, Predictions
 from infra.serving.replies import RETRY_SECONDS, headers_of, request_id_of
 from tasks.bundles.manifest import BundleColumn
 

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 
 from infra.serving.access import Access
+from infra.serving.admission import Admission, Admitted, Limits, refusal
 from infra.serving.answering import (
     RECORD_ROWS,
     Answer,
@@ -36,22 +36,8 @@ from infra.serving.mount import Mount
 from infra.serving.mounts import Mounts
 from infra.serving.offloading import Offloader
 from infra.serving.pieces import PIECE_BYTES
-from infra.serving.protocol import MEDIA, Media
-from infra.serving.replies import (
-    Headers,
-    Reply,
-    check,
-    coding_of,
-    error_body,
-    headers_of,
-    is_decent,
-    media_of,
-    new_request_id,
-    refusal_of_key,
-    too_large,
-    unavailable,
-    unwritable,
-)
+from infra.serving.protocol import Media
+from infra.serving.replies import Reply, check, error_body, unavailable, unwritable
 from infra.serving.segments import JournalUnwritableError
 from infra.serving.steps import Steps
 from infra.serving.unpacking import TABLES, Coding, Unpacker
@@ -76,33 +62,7 @@ _encode = msgspec.json.Encoder().encode
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a request may weigh, and what happens when it cannot be logged.
-
-    Attributes
-    ----------
-    body : int
-        Bytes.
-    answer_unlogged : bool
-        Answer also where the journal cannot be written; such rows are counted, and lost to monitoring.
-    """
-
-    body: int = 16 * 1024 * 1024
-    answer_unlogged: bool = False
-
-
 Done = Callable[[Reply], None]
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """What the headers of a request that may pass say."""
-
-    request_id: bytes
-    media: Media
-    coding: Coding = ""
-    plain: bool = True
-    """Whether the body can be read as it comes."""
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -116,7 +76,7 @@ class _Request(msgspec.Struct, frozen=True):
     """Scores it too, once it is answered."""
 
 
-class Predictions:
+class Predictions(Admission):
     """Answers requests for predictions.
 
     Nothing here waits: a reply is handed to a function once the request is scored, logged, and as safe as it shall be.
@@ -130,7 +90,8 @@ class Predictions:
     """
 
     def __init__(self, mounts: Mounts, journal: Journal, access: Access, limits: Limits) -> None:
-        self.mounts, self.journal, self.access, self.limits = mounts, journal, access, limits
+        super().__init__(mounts, access, limits)
+        self.journal = journal
         self._scoring, self._shadows, self._unpacking = Offloader(), Offloader(), Offloader(nice=True)
         self.explaining = Offloader(MAX_EXPLAINING, nice=True)
         self._unpacker = Unpacker()
@@ -141,38 +102,6 @@ class Predictions:
         for each in (self._scoring, self._shadows, self._unpacking, self.explaining):
             each.close()
         self._unpacker.close()
-
-    def admit(self, headers: Headers) -> Admitted | Reply:
-        """Read the headers; refuse a request without a key, or one that says it is too large."""
-        request_id, content_type, length, encoding = b"", b"application/json", b"0", b""
-        for name, value in headers:
-            if name == b"content-type":
-                content_type = value
-            elif name == b"content-length":
-                length = value
-            elif name == b"x-request-id" and is_decent(value):
-                request_id = value
-            elif name == b"content-encoding":
-                encoding = encoding + b"," + value if encoding else value
-        request_id = request_id or new_request_id()
-        refused = self.access.refuses(headers, "predict")
-        if refused:
-            return refusal_of_key(refused, request_id)
-        if int(length) > self.limits.body:
-            return self.too_large(request_id)
-        media = MEDIA.get(content_type) or media_of(content_type)
-        coding = coding_of(encoding) if encoding else ""
-        if not coding and media not in TABLES:
-            return Admitted(request_id, media)
-        return Admitted(request_id, media, coding, plain=False)
-
-    def admit_again(self, headers: Headers, before: Admitted) -> Admitted | Reply:
-        """Check the key of a request whose headers were read before and let pass."""
-        request_id = new_request_id()
-        refused = self.access.refuses(headers, "predict")
-        if refused:
-            return refusal_of_key(refused, request_id)
-        return Admitted(request_id, before.media, before.coding, before.plain)
 
     def answer(self, path: str, admitted: Admitted, body: bytes, done: Done) -> None:
         """Predict, log, and only then hand over the reply, at once or later. Call it on the event loop."""
@@ -301,32 +230,6 @@ class Predictions:
         self.answer(path, admitted, body, lambda reply: None if waits.cancelled() else waits.set_result(reply))
         return await waits
 
-    def mount(self, name: str) -> Mount | None:
-        """Find a use case by name; the only one where none is named."""
-        if name:
-            return self.mounts.by_name.get(name)
-        only = list(self.mounts.by_name.values())
-        return only[0] if len(only) == 1 else None
-
-    def no_model(self, name: str, mount: Mount | None) -> tuple[int, dict[str, str]]:
-        """Say why there is nobody to answer."""
-        served = ", ".join(sorted(self.mounts.by_name)) or "none"
-        if mount is not None:
-            return 503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": f"{mount.usecase} has no model yet"}
-        wanted = "no such use case" if name else "name the use case: /NAME/invocations"
-        return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"{wanted}; served here: {served}"}
-
-    def too_large(self, request_id: bytes) -> Reply:
-        """Refuse a body beyond the limit."""
-        error = too_large(self.limits.body)
-        return Reply(error.status, error_body("BAD_REQUEST", str(error)), request_id)
-
-    def _check(self, admitted: Admitted, body: bytes) -> None:
-        if len(body) > self.limits.body:
-            raise too_large(self.limits.body)
-        if admitted.media == "other":
-            check(admitted.media, admitted.coding)
-
     def _score_offloaded(self, request: _Request, question: Question) -> None:
         if len(question.rows) > 1 and len(question.rows) * question.champion.feature_seconds <= LOOP_SECONDS:
             question = prepare(question)
@@ -355,7 +258,7 @@ class Predictions:
 
     def _fail(self, request: _Request, error: Exception) -> None:
         if isinstance(error, BadRequestError):
-            request.done(_refusal(request.mount, error, request.request_id))
+            request.done(refusal(request.mount, error, request.request_id))
             return
         _log.error("a request could not be answered: %s", trace(error))
         request.mount.counters.error("internal")
@@ -415,17 +318,3 @@ def _is_large(rows: int, model: Model | None) -> bool:
     if model.bundle.predictor.holds_interpreter:
         return (model.row_seconds + model.feature_seconds) * rows > HELD_SECONDS
     return model.row_seconds * rows > BESIDE_SECONDS or model.feature_seconds * rows > LOOP_SECONDS
-
-
-def _refusal(mount: Mount, error: BadRequestError, request_id: bytes) -> Reply:
-    mount.counters.error("bad_request")
-    _log.info(
-        "refused",
-        extra={
-            "request_id": request_id.decode("latin-1"),
-            "usecase": mount.usecase,
-            "status": error.status,
-            "why": str(error),
-        },
-    )
-    return Reply(error.status, error_body("BAD_REQUEST", str(error)), request_id, headers_of(error))

@@ -24,12 +24,12 @@ import pytest
 
 from infra.serving import app, predicting
 from infra.serving.access import Access
+from infra.serving.admission import Admitted
 from infra.serving.app import Service
 from infra.serving.docs_page import address_of
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.offloading import BusyError, Offloader
-from infra.serving.predicting import Admitted
 from infra.serving.replies import Reply
 from tasks.stores.journal import Segment, read_records
 from tasks.stores.releases import Releases, Served

@@ -23,13 +23,14 @@ import pytest
 from expectations.problems import Answers, problem_of
 from infra.serving import offloading, predicting
 from infra.serving.access import Access
+from infra.serving.admission import Limits
 from infra.serving.app import Service
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.journal import Journal
 from infra.serving.models import Model, make_ready
 from infra.serving.mounts import Mounts
 from infra.serving.outputs import present
-from infra.serving.predicting import Limits, Predictions
+from infra.serving.predicting import Predictions
 from infra.serving.random_ids import random_texts
 from infra.serving.replies import Reply
 from infra.serving.timestamps import present_instant

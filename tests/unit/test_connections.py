@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from infra.serving.admission import Admitted, Limits
 from infra.serving.bounded_connections import ConnectionLimits, Crowd
 from infra.serving.connections import (
     HEAD_SECONDS,
@@ -24,7 +25,6 @@ from infra.serving.connections import (
     connection_class,
     cut_late,
 )
-from infra.serving.predicting import Admitted, Limits
 from infra.serving.replies import Reply
 
 
