@@ -1,0 +1,44 @@
+"""Whole bodies and replies, over ASGI."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Send
+
+from infra.serving.bad_requests import BadRequestError
+from infra.serving.replies import SAFE_HEADERS, Reply, too_large
+
+
+async def read_body(receive: Receive, most: int, declared: int = 0) -> bytes:
+    """Read the whole body of a request.
+
+    Parameters
+    ----------
+    most, declared : int
+        Bytes it may have, and bytes that its header says.
+
+    Raises
+    ------
+    BadRequestError
+        If it is larger, or the client goes away.
+    """
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        if max(size, declared) > most:
+            raise too_large(most)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequestError("the client went away")
+        parts.append(message.get("body", b""))
+        size, more = size + len(parts[-1]), message.get("more_body", False)
+    if size > most:
+        raise too_large(most)
+    return b"".join(parts)
+
+
+async def send_reply(send: Send, reply: Reply) -> None:
+    """Send a reply as ASGI's messages."""
+    length = (b"content-length", str(len(reply.body)).encode())
+    headers = [*SAFE_HEADERS, *reply.headers, (b"x-request-id", reply.request_id), length]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,244 @@
+"""What the service says of itself: whether it is ready, what it serves, what it counted, and how it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from infra.identity import prove
+from infra.serving import docs_page, documentation
+from infra.serving.access import Access
+from infra.serving.admission import Limits
+from infra.serving.bounded_connections import Crowd
+from infra.serving.counters import BOUNDS, exposition
+from infra.serving.journal import Journal
+from infra.serving.mounts import Mounts
+from infra.serving.offloading import Offloader
+from infra.serving.replies import RETRY_SECONDS
+from infra.serving.workers import POLL_SECONDS as WORKERS_SECONDS
+from infra.serving.workers import Workers
+
+SERVICE_VERSION = "0.1.0"
+_SEAL_SECONDS = 5.0
+_MAX_WRITING = 32
+"""Requests for metrics and descriptions that wait."""
+_encode = msgspec.json.Encoder().encode
+_PAGE_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The service's description of itself, and what it is of."""
+
+    key: tuple[object, ...]
+    openapi: bytes
+    page: str
+
+
+class _Once:
+    """Metrics already made, in the form prometheus_client collects."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._metrics
+
+
+class Status:
+    """Answers what is asked of the service itself, for all of its workers.
+
+    Parameters
+    ----------
+    mounts : Mounts
+    journal : Journal
+    access : Access
+    workers : Workers, optional
+        Where there are other workers.
+    limits : Limits
+    crowd : Crowd
+        The connections.
+    token : str
+        What it proves itself with to its home (`infra.identity`).
+    """
+
+    def __init__(
+        self,
+        mounts: Mounts,
+        journal: Journal,
+        access: Access,
+        workers: Workers | None,
+        limits: Limits,
+        crowd: Crowd,
+        token: str,
+    ) -> None:
+        self.mounts, self.journal, self.access, self.workers = mounts, journal, access, workers
+        self.limits, self.crowd, self._token = limits, crowd, token
+        self._sealed, self._started = 0, time.time()
+        self._writing, self._description = Offloader(_MAX_WRITING), _Description((), b"", "")
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "mounts": {name: mount.describe() for name, mount in self.mounts.by_name.items()},
+            "prepared": self.mounts.prepared(),
+            "sealed": 0 if self.journal.closing() else self._sealed,
+            "trouble": self.journal.trouble,
+            "open_bytes": self.journal.open_bytes(),
+            "started": self._started,
+        }
+
+    def _counts(self) -> dict[str, Any]:
+        return {
+            "counters": {name: mount.counters.to_dict() for name, mount in self.mounts.by_name.items()},
+            "refusals": {str(status): count for status, count in self.access.refusals.items()},
+            "closed": self.crowd.closed,
+        }
+
+    def _counted(self) -> dict[str, Any]:
+        """Return what all workers counted; this worker's is in its file first, so that it is never less later."""
+        if self.workers is None:
+            return self._counts()
+        with contextlib.suppress(OSError):  # a full disk is in the log and in `trouble`, and this must go on telling it
+            self._say()
+        return self.workers.counted(self._counts())
+
+    def _say(self) -> None:
+        if self.workers is not None:
+            self.workers.say(self._state(), self._counts())
+
+    def _states(self) -> list[dict[str, Any]]:
+        """Return what every worker says; this one first, and those that have not spoken yet left out."""
+        others = self.workers.others() if self.workers is not None else []
+        return [self._state(), *(other for other in others if other)]
+
+    def _seal_if_asked(self, workers: Workers) -> None:
+        token = workers.asked_to_seal()
+        if token > self._sealed:
+            self.journal.seal()
+            self._sealed = token
+
+    async def _prove(self, request: Request) -> Response:
+        if not self._token:
+            raise HTTPException(404)
+        return JSONResponse({"proof": prove(self._token, "service", request.query_params.get("nonce", ""))})
+
+    def _can_answer(self) -> bool:
+        return self.mounts.ready() and (self.limits.answer_unlogged or not self.journal.trouble)
+
+    async def _readyz(self, _: Request) -> Response:
+        lacking, trouble = self.mounts.unserved(), self.journal.trouble
+        if trouble and not self.limits.answer_unlogged:
+            return JSONResponse(
+                {"ready": False, "waiting_for": lacking, "journal": trouble.partition(" (")[0]},
+                503,
+                headers={"retry-after": str(RETRY_SECONDS)},
+            )
+        ready = self.mounts.ready()
+        return JSONResponse({"ready": ready, "waiting_for": lacking}, 200 if ready else 503)
+
+    async def _version(self, _: Request) -> Response:
+        states, counters, usecases = self._states(), self._counted()["counters"], {}
+        for name in self.mounts.by_name:
+            said = [state["mounts"][name] for state in states if name in state["mounts"]]
+            oldest = min(said, key=lambda each: (int(each["generation"]), not each["trouble"]))
+            refused = {bundle: why for each in said for bundle, why in each["refused"].items()}
+            usecases[name] = {**oldest, "refused": refused, "models": _bounded(counters[name]["models"])}
+        troubles = sorted({state["trouble"] for state in states} - {""})
+        return JSONResponse(
+            {
+                "service": SERVICE_VERSION,
+                "instance": self.journal.instance if self.workers is None else self.workers.folder.name,
+                "started": min(state["started"] for state in states),
+                "workers": len(states),
+                "open": self.access.open,
+                "journal": {"durability": self.journal.durability, "trouble": "; ".join(troubles)},
+                "usecases": usecases,
+            }
+        )
+
+    async def _metrics(self, _: Request) -> Response:
+        states = self._states()
+        counted, names = self._counted(), list(self.mounts.by_name)
+        counters = {name: counted["counters"][name] for name in names}
+        journal = {
+            "open_bytes": sum(state["open_bytes"] for state in states),
+            "writable": not any(state["trouble"] for state in states),
+        }
+        described = {name: self.mounts.by_name[name].describe() for name in names}
+        write = partial(_expose, counters, described, journal, counted["refusals"], counted["closed"])
+        return Response(await self._writing.result(write, 0), media_type=CONTENT_TYPE_LATEST)
+
+    async def _openapi(self, _: Request) -> Response:
+        return Response((await self._described()).openapi, media_type="application/json")
+
+    async def _docs(self, request: Request) -> Response:
+        port = (request.scope.get("server") or ("", 0))[1]
+        scheme, host = request.headers.get("x-forwarded-proto", "http"), request.headers.get("host", "")
+        address = docs_page.address_of(scheme, host, port)
+        page = (await self._described()).page.replace(docs_page.ADDRESS, address)
+        return HTMLResponse(page, headers=_PAGE_HEADERS)
+
+    async def _described(self) -> _Description:
+        """Return what is said of the service, written anew where that has changed."""
+        served = {name: mount.champion for name, mount in self.mounts.by_name.items() if mount.champion is not None}
+        bundles = sorted((name, model.version, model.bundle.digest) for name, model in served.items())
+        key, needs_key = (self.access.open, *bundles), not self.access.open
+        if self._description.key != key:
+
+            def write() -> _Description:
+                described = _encode(documentation.openapi(served, self.mounts.most_rows, needs_key=needs_key))
+                return _Description(key, described, docs_page.page(served, needs_key=needs_key))
+
+            self._description = await self._writing.result(write, 0)
+        return self._description
+
+    async def _seal(self, request: Request) -> Response:
+        """Close every worker's open segments, and those dead processes left, so that a harvest finds all."""
+        self.journal.adopt()
+        self.journal.seal(request.query_params.get("usecase"))
+        deadline = time.monotonic() + _SEAL_SECONDS
+        while self.journal.closing() and time.monotonic() < deadline:  # a sync is on its way
+            await asyncio.sleep(WORKERS_SECONDS / 2)
+        if self.journal.closing():
+            body = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "a segment could not be closed"}
+            return JSONResponse(body, 503, headers={"retry-after": str(RETRY_SECONDS)})
+        if self.workers is not None:
+            token = time.monotonic_ns()
+            self.workers.ask_to_seal(token)
+            self._seal_if_asked(self.workers)
+            self._say()
+            # one that has not spoken yet has answered nothing; one that sealed later than asked has sealed
+            while any(other["sealed"] < token for other in self.workers.others() if other):
+                if time.monotonic() > deadline:
+                    return JSONResponse(
+                        {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "a worker did not close its segments"}, 503
+                    )
+                await asyncio.sleep(WORKERS_SECONDS / 2)
+        return JSONResponse({"sealed": request.query_params.get("usecase") or "all"})
+
+
+def _bounded(models: dict[str, Any]) -> dict[str, Any]:
+    """Say which bounds the counts of seconds belong to."""
+    return {bundle: {**each, "bounds": list(BOUNDS)} for bundle, each in models.items()}
+
+
+def _expose(*counted: Mapping[str, Any]) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Once(list(exposition(*counted))))
+    return generate_latest(registry)
