@@ -16,7 +16,8 @@ from packaging.specifiers import SpecifierSet
 from expectations.errors import DriftwheelError, StorageError
 from infra.ports import port_free
 from infra.settings import Settings
-from infra.stack import MIN_DISK, PROGRAMS, Health, Stack, disk_free
+from infra.stack import MIN_DISK, PROGRAMS, Stack, disk_free
+from infra.supervised import Health
 from infra.volumes import encrypted, size_of
 from tasks.stores.alerts import DEAD_AFTER
 from tasks.stores.keys import Keys

@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 import psutil
 
 from infra.settings import Settings
-from infra.stack import MARKER, Stack, stack_to_run
+from infra.stack import Stack, stack_to_run
+from infra.supervised import MARKER
 
 
 def cpu_seconds(identity: str) -> float:

@@ -14,7 +14,8 @@ from flows.progress import Progress
 from infra import identity
 from infra import stack as stacking
 from infra.settings import Settings
-from infra.stack import MARKER, Stack
+from infra.stack import Stack
+from infra.supervised import MARKER
 
 PAGE = """
 import socket, sys, time
