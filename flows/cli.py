@@ -41,7 +41,7 @@ def main(debug: bool) -> None:
     Begin with `driftwheel check flights`, then `driftwheel replay flights`.
     """
     if debug:
-        from infra.settings import show_traces
+        from infra.environment import show_traces
 
         show_traces()
 

@@ -80,7 +80,7 @@ def _unwritable_output(error: OSError) -> Exception:
 
 def _trace(error: Exception) -> None:
     from expectations.masking import mask
-    from infra.settings import debugging
+    from infra.environment import debugging
 
     if debugging():
         click.echo(mask("".join(traceback.format_exception(error))), err=True)

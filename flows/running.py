@@ -30,8 +30,9 @@ from flows.monitor import monitor
 from flows.open_turns import turn_for
 from flows.stage import Verdict, process_tag
 from flows.train import train
+from infra.environment import debugging
 from infra.logs import mask_logs
-from infra.settings import Settings, debugging
+from infra.settings import Settings
 from tasks.stores.retries import TRANSIENT_STATUSES, is_transient, server_error
 
 P = ParamSpec("P")

@@ -43,7 +43,8 @@ def read_settings() -> Settings:
     from pydantic import ValidationError
 
     from expectations.errors import DriftwheelError
-    from infra.settings import Settings, spare_loopback
+    from infra.environment import spare_loopback
+    from infra.settings import Settings
 
     spare_loopback()
     try:

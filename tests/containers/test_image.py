@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from infra.environment import commit
 from infra.ports import any_port
-from infra.settings import commit
 from tasks.stores.keys import Keys
 from tasks.stores.releases import Releases, Served
 from tests.containers.test_stack import docker

@@ -27,7 +27,8 @@ from expectations.errors import AccessError, BusyError, DriftwheelError, Storage
 from expectations.loading import load_use_case
 from flows.cli import main
 from flows.failing import Commands
-from infra.settings import Settings, without_proxy
+from infra.environment import without_proxy
+from infra.settings import Settings
 from tasks.deployment import releasing
 from tasks.stores import service as clients
 from tasks.stores.files import scratch, storage_error_in, storing
@@ -183,7 +184,7 @@ def test_remove_says_that_the_service_goes_on(home: Path) -> None:
 
 def test_the_doctor_gives_no_address_to_what_has_none() -> None:
     from infra.doctor import _program
-    from infra.stack import Health
+    from infra.supervised import Health
 
     assert _program(Health("runner", "RUNNING", True, "", "log"), "").found == "RUNNING, answers"
     assert _program(Health("mlflow", "RUNNING", False, "http://x", "log"), "").found == "RUNNING, silent at http://x"

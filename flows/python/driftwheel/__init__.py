@@ -131,7 +131,8 @@ def fit(usecase: LoadedUseCase | str | Path, folder: str | Path, as_of: datetime
 
     from flows.fitting import fit as fit_bundle
     from flows.instants import refuse_future
-    from infra.settings import Settings, commit
+    from infra.environment import commit
+    from infra.settings import Settings
 
     instant = datetime.now(UTC) if as_of is None else _in_utc(as_of)
     refuse_future(instant)
