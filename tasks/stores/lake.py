@@ -260,6 +260,8 @@ class Lake:
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
+        from tasks.stores.delta import WRITING
+
         now = int(time.time() * 1000) if table in JOURNALED else None
         marks = [Transaction(name, number, now) for name, number in transactions.items()]
         properties = CommitProperties(custom_metadata=dict(notes), app_transactions=marks)
@@ -303,6 +305,7 @@ class Lake:
                 mode="append",
                 schema_mode="merge" if table in _ADDED or table in _GROWING else None,
                 commit_properties=properties,
+                writer_properties=WRITING,
             )
         except CommitFailedError:
             if any(self.transaction(table, name) != number for name, number in committed.items()):
@@ -315,11 +318,18 @@ class Lake:
         from deltalake import CommitProperties, write_deltalake
         from deltalake.exceptions import DeltaError
 
+        from tasks.stores.delta import WRITING
+
         once = CommitProperties(properties.custom_metadata, 0, properties.app_transactions)
         typed = frame.cast({name: pl.String for name, dtype in frame.schema.items() if dtype == pl.Null})
         try:
             write_deltalake(
-                self.address(table), typed, mode="error", configuration=settings_of(table), commit_properties=once
+                self.address(table),
+                typed,
+                mode="error",
+                configuration=settings_of(table),
+                commit_properties=once,
+                writer_properties=WRITING,
             )
         except DeltaError:
             handle = self.open(table)
@@ -332,10 +342,12 @@ class Lake:
         """Rewrite a table, in a version of its own, where its columns can only hold new values with a wider type."""
         from deltalake import write_deltalake
 
+        from tasks.stores.delta import WRITING
+
         wider = widened(self._rows(table, handle), frame)
         if wider is None:
             return handle
-        write_deltalake(handle, wider, mode="overwrite", schema_mode="overwrite")
+        write_deltalake(handle, wider, mode="overwrite", schema_mode="overwrite", writer_properties=WRITING)
         return self.open(table) or handle
 
     def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:

@@ -64,6 +64,8 @@ def rewrite(lake: Lake, table: Table, kept: Callable[[pl.LazyFrame], pl.LazyFram
     """
     from deltalake import CommitProperties, write_deltalake
 
+    from tasks.stores.delta import WRITING
+
     require_folder(lake)
     handle = lake.open(table, whole=True)
     if handle is None:
@@ -87,6 +89,7 @@ def rewrite(lake: Lake, table: Table, kept: Callable[[pl.LazyFrame], pl.LazyFram
             stay.select(rows.collect_schema().names()),
             mode="overwrite",
             commit_properties=CommitProperties({**notes_of(handle), **notes, ERASED: "1"}),
+            writer_properties=WRITING,
         )
     return gone
 

@@ -14,12 +14,19 @@ JOURNALED = ("predictions", "labels", "shadows")
 _FORGOTTEN = {
     # a segment is removed once it is committed; that it was is known so long, in case it was not removed after all
     "delta.setTransactionRetentionDuration": "interval 90 days",
-    # each harvest is a version, and opening the newest looks at the names of all there are
-    "delta.logRetentionDuration": "interval 7 days",
 }
 _UNREFERRED = (*JOURNALED, "raw", "quarantine")
-"""Tables of which no training set refers to a version: whoever reads one has opened its files long before."""
-_MERGED_AWAY = {"delta.deletedFileRetentionDuration": "interval 7 days"}
+"""Tables of which no training set refers to a version: whoever reads one has opened its files long before.
+
+Each collection and harvest is a version, and opening the newest looks at the names of all there are.
+"""
+_MERGED_AWAY = {
+    "delta.deletedFileRetentionDuration": "interval 7 days",
+    "delta.logRetentionDuration": "interval 7 days",
+}
+NOTED = ("raw", "quarantine")
+"""Those whose commits note what is still to be known when their entries of the log go: `upkeep` takes it along."""
+_KEPT_UNTIL_NOTED = {"delta.enableExpiredLogCleanup": "false"}
 _LOOKED_FOR = {
     # the log has the least and greatest value of these alone in each file, not of all that clients send
     "delta.dataSkippingStatsColumns": f"id,event_time,served_at,version,bundle,{HARVEST}",
@@ -28,5 +35,10 @@ _LOOKED_FOR = {
 
 def settings_of(table: str) -> dict[str, str]:
     """Return the properties of a table, by its name."""
-    more = {**(_FORGOTTEN if table in JOURNALED else {}), **(_MERGED_AWAY if table in _UNREFERRED else {})}
-    return {**_RETENTION, **more, **(_LOOKED_FOR if table == "predictions" else {})}
+    return {
+        **_RETENTION,
+        **(_FORGOTTEN if table in JOURNALED else {}),
+        **(_MERGED_AWAY if table in _UNREFERRED else {}),
+        **(_KEPT_UNTIL_NOTED if table in NOTED else {}),
+        **(_LOOKED_FOR if table == "predictions" else {}),
+    }

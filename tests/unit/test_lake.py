@@ -1,5 +1,6 @@
 """Rows are appended once, and nothing can be read before it may be known."""
 
+import os
 import threading
 import time
 from datetime import timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 import deltalake
 import polars as pl
 import pytest
+from pyarrow import parquet
 
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
@@ -16,6 +18,8 @@ from tasks.stores import table_settings, upkeep
 from tasks.stores.hashing import hash_frame
 from tasks.stores.known import Known
 from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.rewriting import rewrite
+from tasks.stores.tombstones import FORGOTTEN
 from tasks.stores.upkeep import compact
 from tests.conftest import instant
 
@@ -230,3 +234,49 @@ def test_another_that_commits_while_a_table_is_widened_is_the_only_one(
     monkeypatch.setattr(deltalake, "write_deltalake", meanwhile)
     assert not lake.append("raw", wide, transactions={"collect": 2}, follows=1)
     assert lake.scan("raw").collect().sort("k").rows() == [(1, 6.0), (2, 7.5)]
+
+
+def test_entries_of_the_log_go_after_a_week_and_what_they_noted_stays(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening a table looks at the names of all entries: after 5,000 collections that was half of a scan."""
+    monkeypatch.setattr(upkeep, "_MANY", 4)
+
+    def grow(table: lake_module.Table, first: int, last: int) -> int:
+        for number in range(first, last):
+            notes = {FORGOTTEN: "who"} if number == 1 else {}
+            lake.append(table, rows(lake, 1, batch=number), transactions={"collect": number}, notes=notes)
+        for entry in (log := Path(lake.address(table), "_delta_log")).iterdir():
+            os.utime(entry, (time.time() - 8 * 86400,) * 2)
+        assert compact(lake, table)
+        return len(list(log.glob("*.json")))
+
+    left = {table: [grow(table, at, at + 30) for at in (1, 31, 61)] for table in ("raw", "clean")}  # type: ignore[arg-type] # of these
+    assert left == {"raw": [1, 1, 1], "clean": [31, 62, 93]}
+    for table, number in (("raw", 90), ("clean", 90)):
+        assert lake.transaction(table, "collect") == number  # type: ignore[arg-type] # of these
+        assert lake.scan(table).collect()[BATCH].sort().to_list() == list(range(1, 91))  # type: ignore[arg-type]
+    assert lake.note("raw", FORGOTTEN) == "who", "who was forgotten would be collected again"
+    assert lake.scan("clean", 3).collect().height == 4, "a training set may refer to it"
+
+
+def test_a_table_of_few_files_is_opened_once_and_nobody_is_kept_waiting(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.append("raw", rows(lake, 1), transactions={"collect": 1})
+    opened, whole = [], Lake.open
+    monkeypatch.setattr(Lake, "open", lambda *asked, **how: opened.append(asked) or whole(*asked, **how))
+    with lake.alone(lake_module.UPKEEP):
+        assert compact(lake, "raw") == 0
+    assert len(opened) == 1
+
+
+def test_what_is_written_is_compressed_well(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_MANY", 2)
+    for at in range(2):
+        lake.append("raw", rows(lake, 2), transactions={"collect": at + 1})
+    compact(lake, "raw")
+    rewrite(lake, "raw", lambda held: held.filter(pl.col("bikers") > 0), {})
+    files = list(Path(lake.address("raw")).glob("*.parquet"))
+    codecs = {parquet.ParquetFile(path).metadata.row_group(0).column(0).compression for path in files}
+    assert (len(files), codecs) == (4, {"ZSTD"})
