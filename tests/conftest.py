@@ -102,6 +102,17 @@ def database(tmp_path: Path) -> Database:
     return Database(f"sqlite:///{tmp_path / 'platform.db'}")
 
 
+def at_home(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Make a home with a key of its own in a folder, and tell this process of it and of no server."""
+    home = folder / "home"
+    home.mkdir()
+    (home / "privacy.key").write_text("0f" * 32)
+    patch.setenv("DRIFTWHEEL_HOME", str(home))
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DRIFTWHEEL_SERVICE"):
+        patch.delenv(name, raising=False)
+    return home
+
+
 def write_csv(path: Path, frame: pl.DataFrame) -> None:
     path.write_text(frame.write_csv())
 

@@ -37,7 +37,7 @@ from tasks.stores.places import Job
 from tasks.stores.releases import Releases, Served
 from tasks.stores.tables import marks
 from tasks.stores.tombstones import FORGOTTEN
-from tests.conftest import instant
+from tests.conftest import at_home, instant
 from tests.unit.test_training import released
 
 Call = Callable[..., Result]
@@ -86,13 +86,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    (folder / "privacy.key").write_text("0f" * 32)
-    monkeypatch.setenv("DRIFTWHEEL_HOME", str(folder))
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DRIFTWHEEL_SERVICE"):
-        monkeypatch.delenv(name, raising=False)
-    return folder
+    return at_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +94,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home to copy."""
     root = tmp_path_factory.mktemp("filled")
     with pytest.MonkeyPatch.context() as patch:
-        made = home.__wrapped__(root, patch)
+        made = at_home(root, patch)
         fill(folder.__wrapped__(root), made)
         close_engines()
     return made

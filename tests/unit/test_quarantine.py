@@ -22,7 +22,7 @@ from tasks.stores.known import Known
 from tasks.stores.lake import BATCH, Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
-from tests.conftest import instant
+from tests.conftest import at_home, instant
 from tests.unit.test_collection import edit
 
 Make = Callable[..., Path]
@@ -42,10 +42,7 @@ def folder(make_use_case: Make) -> Path:
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("DRIFTWHEEL_HOME", str(home))
-    return Lake(str(home / "lake"), "rentals")
+    return Lake(str(at_home(tmp_path, monkeypatch) / "lake"), "rentals")
 
 
 @pytest.fixture

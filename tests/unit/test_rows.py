@@ -23,7 +23,7 @@ from tasks.preprocessing.conditions import condition
 from tasks.stores.lake import Lake
 from tasks.stores.pseudonyms import pseudonym
 from tasks.stores.releases import Releases
-from tests.conftest import instant
+from tests.conftest import at_home, instant
 from tests.unit.test_collection import edit
 from tests.unit.test_training import released
 from tests.unit.test_training import rows as joined_rows
@@ -35,11 +35,7 @@ SECRET = b"\x0f" * 32
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    (folder / "privacy.key").write_text("0f" * 32)
-    monkeypatch.setenv("DRIFTWHEEL_HOME", str(folder))
-    return folder
+    return at_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture

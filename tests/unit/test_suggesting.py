@@ -23,7 +23,7 @@ from tasks.cleaning.suite import build_suite
 from tasks.cleaning.suite_writing import add_to_suite, with_expectations
 from tasks.collection.collecting import collect_sources
 from tasks.stores.lake import Lake
-from tests.conftest import instant
+from tests.conftest import at_home, instant
 from tests.unit.test_collection import edit
 
 Make = Callable[..., Path]
@@ -181,10 +181,7 @@ def folder(make_use_case: Make) -> Path:
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("DRIFTWHEEL_HOME", str(home))
-    return Lake(str(home / "lake"), "rentals")
+    return Lake(str(at_home(tmp_path, monkeypatch) / "lake"), "rentals")
 
 
 @pytest.fixture
