@@ -39,7 +39,7 @@ from tasks.deciding.triggers.trial import Trial
 from tasks.stores.files import scratch, storing
 from tasks.stores.lake import Lake
 from tasks.stores.progress import Pace, doing, part
-from tasks.training.learning import remembering
+from tasks.training.memory import remembering
 
 
 @dataclass(frozen=True)

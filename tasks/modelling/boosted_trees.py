@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,8 @@ from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Report, Rows, Scores, StopsEarly, Task
 from expectations.fields import Positive, Strict
 from tasks.modelling.importance import shares
-from tasks.modelling.native_trees import allow_threads, parameter_names
+from tasks.modelling.lightgbm_names import directed, first_loss, loss_of, unknown_parameters
+from tasks.modelling.native_trees import allow_threads
 from tasks.modelling.predictors import TreePredictor
 from tasks.modelling.processors import available_processors
 
@@ -34,7 +33,6 @@ _OBJECTIVE_NAMES = {
     "poisson": "poisson",
     "quantile": "quantile",
 }
-_GREATER = ("auc", "ndcg@", "map@", "average_precision", "r2")
 _WITH_ALPHA = ("huber", "quantile")
 _NEVER_MONOTONE = ("l1", "quantile")
 """LightGBM sets their leaves anew from the rows in them."""
@@ -140,7 +138,7 @@ class LightGBM(StopsEarly):
             found["monotone"] = f"LightGBM cannot with {self.objective}; take another objective, or leave it out"
         if self.compress is not None and self.params.get("boosting") == "dart":
             found["compress"] = "trees of dart are weighed by those after them; leave it out"
-        return found | {f"params.{name}": why for name, why in _unknown(self.params).items()}
+        return found | {f"params.{name}": why for name, why in unknown_parameters(self.params).items()}
 
     def takes_as_numbers(self) -> dict[str, tuple[str, ...]]:
         """Return the features that are to be monotone."""
@@ -170,7 +168,7 @@ class LightGBM(StopsEarly):
         if found is None:
             return None
         name, value = found
-        return -value if name.startswith(_GREATER) else value
+        return loss_of(name, value)
 
     def continues(self, earlier: Family) -> bool:
         """Whether the earlier trees were learnt by the same objective."""
@@ -225,11 +223,11 @@ class LightGBM(StopsEarly):
         if valid is not None:
             known = _without_negative(valid.matrix, codes)
             sets, set_names = [lightgbm.Dataset(known, valid.label, reference=data)], ["valid"]
-            callbacks.append(lambda env: losses.append(_loss(env.evaluation_result_list)))
+            callbacks.append(lambda env: losses.append(first_loss(env.evaluation_result_list)))
             if self.patience:
                 stop = lightgbm.early_stopping(self.patience, verbose=False)
                 callbacks.append(
-                    lambda env: stop(replace(env, evaluation_result_list=_directed(env.evaluation_result_list)))
+                    lambda env: stop(replace(env, evaluation_result_list=directed(env.evaluation_result_list)))
                 )
         allow_threads(available_processors())
         try:
@@ -284,38 +282,6 @@ class LightGBM(StopsEarly):
     def load(cls, folder: Path) -> TreePredictor:
         """Return a predictor of the text model in `folder`."""
         return TreePredictor((folder / MODEL).read_text(encoding="utf-8"))
-
-
-def _directed(found: Sequence[Any] | None) -> list[Any]:
-    """Return the validation metrics of a round, told which are better the greater they are.
-
-    LightGBM's Python package takes R² for a loss (its table of such metrics lacks it) and would keep the worst tree.
-    """
-    return [type(each)(*each[:3], each[3] or each[1] == "r2", *each[4:]) for each in found or ()]
-
-
-def _loss(found: Sequence[Any] | None) -> float:
-    """Return the first validation metric of a round, smaller where it is better; NaN where there is none."""
-    if not found:
-        return math.nan
-    _, _, value, greater_is_better, *_ = _directed(found)[0]
-    return -float(value) if greater_is_better else float(value)
-
-
-def _unknown(params: Mapping[str, object]) -> dict[str, str]:
-    """Return the names of parameters that LightGBM does not know, or would not hear, and why."""
-    if not params:
-        return {}
-    names, found = parameter_names(), {}
-    own = {other: name for name, others in names.items() for other in others}
-    for name in params:
-        if name in own:  # ours, under the first name, would win over it
-            found[name] = f"write {own[name]}, which it is another name of"
-        elif name not in names:
-            near = difflib.get_close_matches(name, [*names, *own], n=1)
-            meant = own.get(near[0], near[0]) if near else ""
-            found[name] = "LightGBM has no such parameter" + (f"; did you mean {meant!r}?" if meant else "")
-    return found
 
 
 def _without_negative(matrix: Matrix, codes: list[int]) -> Matrix:

@@ -13,7 +13,7 @@ from expectations.fields import Positive, Strict
 from tasks.modelling.predictors import OnnxPredictor
 
 if TYPE_CHECKING:
-    from tasks.modelling.trainer import FittedNetwork
+    from tasks.modelling.fitted_network import FittedNetwork
 
 MODEL = "model.onnx"
 _LOSSES = {

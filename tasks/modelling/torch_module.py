@@ -11,7 +11,7 @@ from expectations.families import Report, Rows
 from tasks.modelling.neural import Neural
 
 if TYPE_CHECKING:
-    from tasks.modelling.trainer import FittedNetwork
+    from tasks.modelling.fitted_network import FittedNetwork
 
 _NAMES = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 

@@ -5,100 +5,37 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
 from expectations.errors import TrainingError
-from expectations.families import Matrix, Report, Rows, Scores
+from expectations.families import Report, Rows
 from tasks.modelling.checkpoints import Checkpoints
-from tasks.modelling.importance import shares
+from tasks.modelling.fitted_network import FittedNetwork
 from tasks.modelling.learning_rates import learning_rate
-from tasks.modelling.networks import LIMITS, Counts
-from tasks.modelling.neural import MODEL, Neural
-from tasks.modelling.onnx_export import to_onnx
-
-WEIGHTS = "weights.safetensors"
-_SAMPLE, _BLOCK = 2000, 4096
-"""Rows that importance is measured over, and that go through a network at once where it does not learn."""
-
-
-class _Last(NamedTuple):
-    """What a task ends a network with.
-
-    Attributes
-    ----------
-    run : callable
-        Turns raw scores into what is answered.
-    several : bool
-        Whether there is an output for each class.
-    scaled : bool
-        Whether the label is a value, which is learnt in deviations.
-    """
-
-    run: Callable[[torch.Tensor], torch.Tensor]
-    loss: Callable[..., nn.Module]
-    several: bool = False
-    scaled: bool = False
-
-
-_LAST = {
-    "binary_classification": _Last(torch.sigmoid, nn.BCEWithLogitsLoss),
-    "multiclass_classification": _Last(partial(torch.softmax, dim=1), nn.CrossEntropyLoss, several=True),
-    "regression": _Last(torch.clone, nn.MSELoss, scaled=True),
-}
-_LOSSES: dict[str, Callable[..., nn.Module]] = {"mae": nn.L1Loss, "huber": nn.HuberLoss}
+from tasks.modelling.network_rows import (
+    LAST,
+    LOSSES,
+    WEIGHTS,
+    Data,
+    answers_of,
+    counts_of,
+    data_of,
+    outputs_of,
+    refuse_gaps,
+    squeezed,
+)
+from tasks.modelling.networks import Counts
+from tasks.modelling.neural import Neural
 
 
 class Network(Protocol):
     """What a family's network is made of: its recipe, how many features, which of them are categories, its outputs."""
 
     def __call__(self, recipe: Any, width: int, counts: Counts, outputs: int) -> nn.Module: ...  # noqa: ANN401, D102
-
-
-class FittedNetwork:
-    """A network that has learnt; its last layer already speaks the label's own unit."""
-
-    def __init__(self, network: nn.Module, recipe: Neural, rows: Rows) -> None:
-        self.network, self.recipe, self.features = network.eval(), recipe, rows.features
-        self.last, self.outputs = _LAST[rows.task], _outputs(rows)
-        self._sample = rows.matrix[:_SAMPLE]
-
-    def predict(self, matrix: Matrix) -> Scores:
-        """Return scores; see `expectations.problems`."""
-        with torch.inference_mode():
-            found = self.last.run(_answers(self.network, _inputs(matrix)))
-        return _squeezed(found).numpy().astype(np.float64)
-
-    def save(self, folder: Path) -> None:
-        """Write the network as an ONNX graph, and its weights as safetensors."""
-        from safetensors.torch import save_file
-
-        (folder / MODEL).write_bytes(to_onnx(self.network, self.last.run, len(self.features)))
-        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, folder / WEIGHTS)
-
-    def importance(self) -> dict[str, float]:
-        """Mean distance that a prediction moves by where a feature has another row's value, over up to 2,000 rows."""
-        random = np.random.default_rng(0)
-        known, moved = self.predict(self._sample), []
-        for at in range(len(self.features)):
-            mixed = self._sample.copy()
-            mixed[:, at] = random.permutation(mixed[:, at])
-            moved.append(float(np.abs(self.predict(mixed) - known).mean()))
-        return shares(dict(zip(self.features, moved, strict=True)))
-
-
-class _Data(NamedTuple):
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    weight: torch.Tensor | None = None
-
-    def to(self, device: torch.device) -> _Data:
-        return _Data(*(None if each is None else each.to(device) for each in self))  # type: ignore[arg-type]
 
 
 class _State:
@@ -131,22 +68,22 @@ def fit(
     start_from: Path | None,
 ) -> FittedNetwork:
     """Learn by mini-batches; see `Family.fit`. What was killed goes on from its last epoch."""
-    counts = _counts(train, start_from)
-    _refuse_gaps(train, recipe)
+    counts = counts_of(train, start_from)
+    refuse_gaps(train, recipe)
     generator = torch.Generator().manual_seed(seed)
-    last = _LAST[train.task]
+    last = LAST[train.task]
     centre, spread = (float(train.label.mean()), float(train.label.std()) or 1.0) if last.scaled else (0.0, 1.0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build(recipe, len(train.features), counts, _outputs(train))
+        network = build(recipe, len(train.features), counts, outputs_of(train))
         if not recipe.draws_weights:
             _initialise(network, generator)
         if start_from is not None:
             _go_on_from(network, start_from, centre, spread)
-        data = _data(train, centre, spread).to(device)
-        checks = _data(valid, centre, spread).to(device) if valid is not None else None
-        loss = last.loss if recipe.loss in ("auto", "cross_entropy", "mse") else _LOSSES[recipe.loss]
+        data = data_of(train, centre, spread).to(device)
+        checks = data_of(valid, centre, spread).to(device) if valid is not None else None
+        loss = last.loss if recipe.loss in ("auto", "cross_entropy", "mse") else LOSSES[recipe.loss]
         kept = Checkpoints.of(recipe, seed, train, valid, start_from)
         state, best = _epochs(recipe, network.to(device), data, checks, loss, generator, kept, report)
     network.to("cpu")
@@ -161,8 +98,8 @@ def fit(
 def _epochs(
     recipe: Neural,
     network: nn.Module,
-    data: _Data,
-    checks: _Data | None,
+    data: Data,
+    checks: Data | None,
     loss: Callable[..., nn.Module],
     generator: torch.Generator,
     kept: Checkpoints,
@@ -201,7 +138,7 @@ def _epochs(
         judged = train_loss
         if checks is not None:
             with torch.inference_mode():
-                answers = _squeezed(_answers(network.eval(), checks.inputs))
+                answers = squeezed(answers_of(network.eval(), checks.inputs))
                 judged = curve["valid_loss"] = measure(answers, checks.targets).item()
         if state.found(judged, schedule.every) and checks is not None:
             best = copy.deepcopy({name: value.cpu() for name, value in network.state_dict().items()})
@@ -214,14 +151,14 @@ def _epochs(
     return state, best
 
 
-def _over(recipe: Neural, state: _State, checks: _Data | None) -> bool:
+def _over(recipe: Neural, state: _State, checks: Data | None) -> bool:
     return checks is not None and recipe.patience is not None and state.epoch - state.best_epoch >= recipe.patience
 
 
 def _epoch(
     recipe: Neural,
     network: nn.Module,
-    data: _Data,
+    data: Data,
     optimizer: torch.optim.Optimizer,
     loss: Callable[..., nn.Module],
     generator: torch.Generator,
@@ -249,7 +186,7 @@ def _epoch(
             group["lr"] = rate
         optimizer.zero_grad()
         with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
-            out = _squeezed(network(data.inputs[batch]))
+            out = squeezed(network(data.inputs[batch]))
         value = measure(out.float(), data.targets[batch])
         if data.weight is not None:
             value = (value * data.weight[batch]).mean()
@@ -270,62 +207,6 @@ def _settled(recipe: Neural, state: _State) -> Neural:
     elif schedule.kind == "plateau" and schedule.drops is None:
         changes["schedule"] = schedule.model_copy(update={"drops": tuple(state.drops)})
     return recipe.model_copy(update=changes)
-
-
-def _counts(rows: Rows, start_from: Path | None) -> Counts:
-    """Return the categories among features and how many each has; of one that goes on as many as it was learnt with."""
-    places = [at for at, name in enumerate(rows.features) if name in rows.categorical]
-    if start_from is not None and places:
-        from safetensors import safe_open
-
-        with safe_open(start_from / WEIGHTS, framework="pt") as file:
-            if LIMITS in file.keys():  # noqa: SIM118 - it is no mapping
-                return {at: int(file.get_tensor(LIMITS)[at]) for at in places}
-            known = [f"features.tables.{at}.weight" for at in range(len(places))]
-            if set(known) <= set(file.keys()):
-                return {at: file.get_slice(name).get_shape()[0] - 1 for at, name in zip(places, known, strict=True)}
-    return {at: int(np.nanmax(rows.matrix[:, at], initial=-1)) + 1 for at in places}
-
-
-def _refuse_gaps(rows: Rows, recipe: Neural) -> None:
-    gaps = [
-        name
-        for name, column in zip(rows.features, rows.matrix.T, strict=True)
-        if name not in rows.categorical and np.isnan(column).any()
-    ]
-    if gaps:
-        raise TrainingError(
-            f"no missing values where {recipe.family} learns",
-            f"gaps in {', '.join(gaps)}",
-            "Impute these columns in `features`",
-        )
-    if recipe.needs_numbers and len(rows.categorical) == len(rows.features):
-        raise TrainingError(f"numbers where {recipe.family} learns", "categories alone", "Add some to `features`")
-
-
-def _outputs(rows: Rows) -> int:
-    return len(rows.classes) if _LAST[rows.task].several else 1
-
-
-def _answers(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """Return raw scores of shape (n_rows, n_outputs), so many rows at once that memory does not grow with all."""
-    return torch.cat([network(block) for block in torch.split(inputs, _BLOCK)])
-
-
-def _squeezed(out: torch.Tensor) -> torch.Tensor:
-    return out[:, 0] if out.shape[1] == 1 else out
-
-
-def _inputs(matrix: Matrix) -> torch.Tensor:
-    return torch.from_numpy(matrix.astype(np.float32))
-
-
-def _data(rows: Rows, centre: float, spread: float) -> _Data:
-    weight = None if rows.weight is None else torch.from_numpy(rows.weight.astype(np.float32))
-    if _LAST[rows.task].several:  # places of classes
-        return _Data(_inputs(rows.matrix), torch.from_numpy(rows.label.astype(np.int64)), weight)
-    targets = torch.from_numpy(((rows.label - centre) / spread).astype(np.float32))
-    return _Data(_inputs(rows.matrix), targets, weight)
 
 
 def _initialise(network: nn.Module, generator: torch.Generator) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
@@ -29,6 +27,7 @@ from tasks.stores.progress import Pace, doing, part
 from tasks.training.calibrating import FOLDS, calibrate_apart, fit_calibrator
 from tasks.training.labelled import classes_of, labels, of_known_classes, require_trainable, row_weights
 from tasks.training.live import send
+from tasks.training.memory import remembered
 from tasks.training.searching import Attempt, search
 
 
@@ -106,32 +105,6 @@ class Incumbent(Protocol):
         """Predict rows, raw or of the clean table."""
 
 
-#: What was learnt before in a `remembering` block, by recipe, number of rows, first and last event time.
-_Memory = dict[tuple[object, ...], "Trained"]
-_memory: ContextVar[_Memory | None] = ContextVar("_memory", default=None)
-
-
-@contextmanager
-def remembering() -> Iterator[None]:
-    """Learn nothing twice in this block: for many looks at one history, whose rows their number and time tell."""
-    token = _memory.set({})
-    try:
-        yield
-    finally:
-        _memory.reset(token)
-
-
-def _remembered(what: str, frame: pl.DataFrame, spec: UseCase, learning: Callable[[], Trained]) -> Trained:
-    memory = _memory.get()
-    if memory is None:
-        return learning()
-    clock = frame[spec.time_column]
-    key = (what, len(frame), clock.min(), clock.max(), int(clock.hash().sum()) if spec.clock is None else 0)
-    if key not in memory:
-        memory[key] = learning()
-    return memory[key]
-
-
 def decisive_metric(spec: UseCase) -> str:
     """Name the metric that chooses among candidates: that of the first comparison gate, else of the first gate."""
     whole = [gate for gate in spec.gates if gate.metric and gate.slices is None]
@@ -150,7 +123,7 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     frame : polars.DataFrame of shape (n_rows, any)
         Raw labelled rows, nothing of the holdout among them.
     """
-    return _remembered("learn", frame, spec, lambda: _learn(frame, spec))
+    return remembered("learn", frame, spec, lambda: _learn(frame, spec))
 
 
 def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
@@ -243,7 +216,7 @@ def _as_released(metric: str, spec: UseCase, scores: Scores, valid: Rows) -> flo
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     """Fit one recipe of settled length on all rows given."""
-    return _remembered(f"calibrated {recipe.model_dump_json()}", frame, spec, lambda: _fit_recipe(frame, spec, recipe))
+    return remembered(f"calibrated {recipe.model_dump_json()}", frame, spec, lambda: _fit_recipe(frame, spec, recipe))
 
 
 def _fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
@@ -260,7 +233,7 @@ def _fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
 
 def fit_model(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
     """Fit one recipe of settled length on all rows given, and calibrate nothing."""
-    return _remembered(recipe.model_dump_json(), frame, spec, lambda: _fit_uncalibrated(frame, spec, recipe))
+    return remembered(recipe.model_dump_json(), frame, spec, lambda: _fit_uncalibrated(frame, spec, recipe))
 
 
 def _fit_uncalibrated(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:

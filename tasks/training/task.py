@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.stores.places import Job
 from tasks.stores.stopwatch import timed
-from tasks.training import running, trying
+from tasks.training import running, trial_ledger
 from tasks.training.running import Challenger, TrainingSet
 
 
@@ -29,7 +29,7 @@ select_rows = task(name="select rows", cache_policy=NO_CACHE, persist_result=Fal
     timed("training", running.select_rows, "step 1 of 2, selecting rows")
 )
 try_challenger = task(name="try a challenger", cache_policy=NO_CACHE, persist_result=False)(
-    timed("monitoring", trying.try_now, "step 4 of 8, trying a challenger")
+    timed("monitoring", trial_ledger.try_now, "step 4 of 8, trying a challenger")
 )
 train_challenger = task(name="train and judge", cache_policy=NO_CACHE, persist_result=False)(
     timed("training", _train, "step 2 of 2, training and judging")

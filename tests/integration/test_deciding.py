@@ -27,7 +27,8 @@ from tasks.stores.ledger import Entry
 from tasks.stores.places import Job, Places
 from tasks.stores.releases import Served
 from tasks.training.packing import training_rows
-from tasks.training.trying import hold_against_predecessor, known_before, try_challenger, try_now
+from tasks.training.trial_ledger import try_now
+from tasks.training.trying import hold_against_predecessor, known_before, try_challenger
 from tests.conftest import instant
 from tests.integration.test_watching import changed
 from tests.unit.test_training import released, rows

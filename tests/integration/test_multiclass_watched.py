@@ -23,7 +23,8 @@ from tasks.stores.releases import Served
 from tasks.stores.tables import measurements
 from tasks.training.labelled import classes_of
 from tasks.training.packing import training_rows
-from tasks.training.trying import try_challenger, try_now
+from tasks.training.trial_ledger import try_now
+from tasks.training.trying import try_challenger
 from tests.conftest import instant
 from tests.integration.test_watching import labelled, open_job, served
 from tests.unit.test_problems import write_sky

@@ -18,7 +18,7 @@ from tasks.stores.journal import Feedback, Origin, Predictions, pack
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
 from tasks.training.packing import training_rows
-from tasks.training.trying import try_now
+from tasks.training.trial_ledger import try_now
 from tests.conftest import instant
 from tests.unit.test_training import released
 from tests.unit.test_without_clock import Cells, cells

@@ -1,0 +1,50 @@
+"""What LightGBM calls its metrics and parameters: which way a metric is better, and which parameters it knows."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.modelling.native_trees import parameter_names
+
+_GREATER = ("auc", "ndcg@", "map@", "average_precision", "r2")
+"""Beginnings of names of metrics that are better the greater they are: as LightGBM's own package has them, and r2."""
+
+
+def loss_of(name: str, value: float) -> float:
+    """Return a metric of LightGBM's, smaller where it is better."""
+    return -value if name.startswith(_GREATER) else value
+
+
+def directed(found: Sequence[Any] | None) -> list[Any]:
+    """Return the validation metrics of a round, told which are better the greater they are.
+
+    LightGBM's Python package takes R² for a loss (its table of such metrics lacks it) and would keep the worst tree.
+    """
+    return [type(each)(*each[:3], each[3] or each[1] == "r2", *each[4:]) for each in found or ()]
+
+
+def first_loss(found: Sequence[Any] | None) -> float:
+    """Return the first validation metric of a round, smaller where it is better; NaN where there is none."""
+    if not found:
+        return math.nan
+    _, _, value, greater_is_better, *_ = directed(found)[0]
+    return -float(value) if greater_is_better else float(value)
+
+
+def unknown_parameters(params: Mapping[str, object]) -> dict[str, str]:
+    """Return the names of parameters that LightGBM does not know, or would not hear, and why."""
+    if not params:
+        return {}
+    names, found = parameter_names(), {}
+    own = {other: name for name, others in names.items() for other in others}
+    for name in params:
+        if name in own:  # ours, under the first name, would win over it
+            found[name] = f"write {own[name]}, which it is another name of"
+        elif name not in names:
+            near = difflib.get_close_matches(name, [*names, *own], n=1)
+            meant = own.get(near[0], near[0]) if near else ""
+            found[name] = "LightGBM has no such parameter" + (f"; did you mean {meant!r}?" if meant else "")
+    return found
