@@ -62,10 +62,13 @@ class FilesRead:
         Name -> how a file was when all its rows were taken; one that still is so may be left out.
     found : list of (str, str, int)
         Name, how it was, and how many rows each file has that was read, in the order of the rows.
+    present : set of str
+        Names of all files that are there, read or not.
     """
 
     known: Mapping[str, str] = field(default_factory=dict)
     found: list[tuple[str, str, int]] = field(default_factory=list)
+    present: set[str] = field(default_factory=set)
 
 
 def _silent(_: str) -> None:

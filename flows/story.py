@@ -167,7 +167,7 @@ def _ticks(windows: Sequence[Window]) -> list[str]:
 
 
 def write(story: Story, folder: Path, page: str) -> tuple[Path, Path]:
-    """Write the picture, the story as JSON and the page; returns the paths of picture and page.
+    """Write the picture and the page of a replay; returns their paths.
 
     Raises
     ------

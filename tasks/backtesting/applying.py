@@ -12,7 +12,8 @@ import yaml
 from expectations.documents import read_document
 from expectations.errors import DriftwheelError, Problem
 from tasks.backtesting.advice import policy_of, written
-from tasks.stores.files import replace_file, scratch, storing
+from tasks.stores.files import scratch, storing
+from tasks.stores.whole_files import replace_file
 
 
 def apply_policy(path: Path, spec: Mapping[str, Any]) -> None:
@@ -24,7 +25,9 @@ def apply_policy(path: Path, spec: Mapping[str, Any]) -> None:
         If it cannot be written there without changing anything else.
     """
     path = path.resolve()  # a link stays one
-    replace_file("write the policy to", path, changed(path, spec))
+    content = changed(path, spec)
+    with storing("write the policy to", path):
+        replace_file(path, content, mode=None)
 
 
 def changed(path: Path, spec: Mapping[str, Any]) -> bytes:

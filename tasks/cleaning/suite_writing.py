@@ -11,7 +11,8 @@ import yaml
 from expectations.documents import read_document
 from expectations.errors import DriftwheelError, Problem
 from tasks.cleaning.suggesting import Suggestion
-from tasks.stores.files import replace_file, scratch, storing
+from tasks.stores.files import scratch, storing
+from tasks.stores.whole_files import replace_file
 
 
 def add_to_suite(path: Path, added: Sequence[Suggestion]) -> None:
@@ -38,7 +39,8 @@ def add_to_suite(path: Path, added: Sequence[Suggestion]) -> None:
             wrong or "a form of YAML that does not allow it",
             "Write them by hand: " + "; ".join(map(_line, entries)),
         )
-    replace_file("write the expectations to", path, content)
+    with storing("write the expectations to", path):
+        replace_file(path, content, mode=None)
 
 
 def with_expectations(text: str, added: Sequence[Suggestion]) -> str:

@@ -129,7 +129,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
     raw = None if version is None else lake.scan("raw", version)
     if raw is not None:
         _refuse_changed(usecase, lake)
-    compared = None if raw is None or spec.clock is None else _compared_since(raw, spec, as_of)
+    compared = None if raw is None or spec.clock is None else _compared_since(raw, lake, spec, as_of)
     since, held = compared, None
     if raw is not None and compared is not None:
         with lake.reading("raw"):
@@ -187,7 +187,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
         ahead=news.rows.filter(pl.col(spec.time_column) >= as_of).height if len(news.rows) else 0,
         said=joined.said,
         changes=changes,
-        stale=find_stale(spec, _with_held(joined.newest, raw, spec, as_of), as_of),
+        stale=find_stale(spec, _with_held(joined.newest, raw, lake, spec, as_of), as_of),
     )
 
 
@@ -205,14 +205,13 @@ def _with_labels(news: _News, joined: Joined, raw: pl.LazyFrame, usecase: Loaded
 
 
 def _with_held(
-    newest: Mapping[str, datetime | None], raw: pl.LazyFrame | None, spec: UseCase, as_of: datetime
+    newest: Mapping[str, datetime | None], raw: pl.LazyFrame | None, lake: Lake, spec: UseCase, as_of: datetime
 ) -> Mapping[str, datetime | None]:
     """Take what is held of the first source, of which perhaps only what changed was read, for read."""
     first = next(iter(spec.sources))
     if raw is None or first not in newest:
         return newest
-    clock = pl.col(spec.time_column)
-    held: datetime | None = raw.filter(clock < as_of).select(clock.max()).collect().item()
+    held = _newest_before(raw, lake, spec, as_of)
     return {**newest, first: max(filter(None, (held, newest[first])), default=None)}
 
 
@@ -339,14 +338,19 @@ def _minute(moment: object) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if isinstance(moment, datetime) else ""
 
 
-def _compared_since(raw: pl.LazyFrame, spec: UseCase, as_of: datetime) -> datetime | None:
+def _compared_since(raw: pl.LazyFrame, lake: Lake, spec: UseCase, as_of: datetime) -> datetime | None:
     """Say from when on known rows are compared: by the newest event time *seen*.
 
     Not by an instant somebody asked for: of a source that falls silent, and of a clock that jumps, nothing is lost.
     """
-    clock = pl.col(spec.time_column)
-    newest: datetime | None = raw.filter(clock < as_of).select(clock.max()).collect().item()
+    newest = _newest_before(raw, lake, spec, as_of)
     return None if newest is None else spec.compared_since(newest)
+
+
+def _newest_before(raw: pl.LazyFrame, lake: Lake, spec: UseCase, as_of: datetime) -> datetime | None:
+    clock = pl.col(spec.time_column)
+    newest: datetime | None = lake.collect("raw", raw.filter(clock < as_of).select(clock.max())).item()
+    return newest
 
 
 def _oldest_waiting(raw: pl.LazyFrame, lake: Lake, clock: str) -> datetime | None:
@@ -403,7 +407,8 @@ def _write(
         _COLUMNS: json.dumps(joined.rows.columns if joined.asked else _delivered(lake)),
     }
     if (noted := _noted_files(usecase, lake)) is not None:
-        notes[_FILES] = json.dumps({"digest": usecase.digest, "files": {**noted, **joined.files}})
+        still = {name: how for name, how in noted.items() if name in joined.present}
+        notes[_FILES] = json.dumps({"digest": usecase.digest, "files": {**still, **joined.files}})
     try:
         written = lake.append("raw", stamped, transactions={_APPLICATION: batch}, follows=before, notes=notes)
     except LakeError as error:

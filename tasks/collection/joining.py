@@ -55,6 +55,8 @@ class Joined:
     """What was read in a way worth knowing."""
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Each file of the first source that was read: how it was, and the newest event time in it."""
+    present: Set[str] = frozenset()
+    """All files of the first source that are there."""
     newest: Mapping[str, datetime | None] = field(default_factory=dict)
     """The newest event time before `until` of each source that is expected to be fresh."""
     truth: pl.DataFrame | None = None
@@ -100,6 +102,7 @@ def join_sources(
     expected = expected_of(spec, schema)
     files = None if known_files is None else FilesRead(known_files)
     frames = _read_all(usecase, since if held is not None else None, until, expected, said, files)
+    present = frozenset(files.present) if files is not None else frozenset()
     read = {name: len(frame) for name, frame in frames.items()}
     fresh = {
         name: newest_of(name, frame, spec, until)
@@ -113,7 +116,7 @@ def join_sources(
         truth = _protected_truth(frames[spec.label.source], spec, secret)
     (first, rows), *others = frames.items()
     if rows.is_empty():
-        return Joined(rows, read, {}, 0, rows, tuple(said), newest=fresh, truth=truth)
+        return Joined(rows, read, {}, 0, rows, tuple(said), present=present, newest=fresh, truth=truth)
     clock = spec.time_column
     dated = _newest(rows, files, spec.time_column)
     rows, undated = _until(rows, usecase, first, until)
@@ -138,7 +141,7 @@ def join_sources(
     if not first_has_keys and since is not None and held is not None:
         rows, _ = _wanted(rows, rows.select(_identity(spec)), spec, since, held)
     keys = _protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
-    return Joined(with_label(rows, spec), read, coverage, asked, keys, tuple(said), dated, fresh, truth)
+    return Joined(with_label(rows, spec), read, coverage, asked, keys, tuple(said), dated, present, fresh, truth)
 
 
 def _read_all(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
@@ -80,8 +79,9 @@ def keep_labels(rows: pl.DataFrame, raw: pl.LazyFrame, spec: UseCase) -> pl.Data
     keys, label = list(spec.keys), spec.label.column
     if rows.is_empty() or not rows[label].null_count():
         return rows
-    held = _newest(raw, [*keys, *_label_columns(spec)], keys).drop_nulls(label)
     again = rows.select(keys).with_row_index(_ROW).filter(rows[label].is_null())
+    asked = match_types(again.select(keys), raw.collect_schema(), keys).lazy()
+    held = _newest(raw.join(asked, on=keys, how="semi"), [*keys, *_label_columns(spec)], keys).drop_nulls(label)
     again = again.join(match_types(held, rows, keys), on=keys)
     columns = [name for name in held.columns if name not in keys and name in rows.columns]
     known = pl.DataFrame({_ROW: range(len(rows))}, schema={_ROW: again.schema[_ROW]})
@@ -105,7 +105,7 @@ def relabelled(raw: pl.LazyFrame, truth: pl.DataFrame, spec: UseCase, besides: p
     keys, pairs = list(spec.keys), list(spec.label.join.pairs) if spec.label.join is not None else []
     present = raw.collect_schema().names()
     made = [name for name in _label_columns(spec) if name in present]
-    held = _newest(raw, list(dict.fromkeys((*keys, *pairs, *made, *_read_with(spec, present)))), keys)
+    held = _newest(raw, list(dict.fromkeys((*keys, *pairs, *made))), keys)
     held = held.join(match_types(besides.select(keys), held, keys), on=keys, how="anti", maintain_order="left")
     told = [name for name in truth.columns if name not in pairs]
     beside = held.drop(told, strict=False).join(
@@ -137,11 +137,6 @@ def _label_columns(spec: UseCase) -> list[str]:
     """Columns that a row has by its label."""
     arrived = [spec.label.arrived] if spec.label.arrived else []
     return list(dict.fromkeys((spec.label.column, *_made_of(spec), *arrived)))
-
-
-def _read_with(spec: UseCase, present: Sequence[str]) -> list[str]:
-    """Columns of the row itself that its label is computed from."""
-    return [name for name in _made_of(spec) if name in present]
 
 
 def _newest(raw: pl.LazyFrame, columns: list[str], keys: list[str]) -> pl.DataFrame:

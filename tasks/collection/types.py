@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
@@ -196,9 +196,12 @@ def instants(
     return pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us", "UTC"))
 
 
-def match_types(known: pl.DataFrame, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Bring columns of what is known to the types they have in new rows, so that both can be compared.
+def match_types(
+    known: pl.DataFrame, rows: pl.DataFrame | Mapping[str, pl.DataType], columns: Sequence[str]
+) -> pl.DataFrame:
+    """Bring columns of what is known to the types they have in new rows, or in a schema, so that both can be compared.
 
     A value that has none there matches nothing; what becomes of the types is said where the rows are written.
     """
-    return known.with_columns(pl.col(column).cast(rows.schema[column], strict=False) for column in columns)
+    schema = rows.schema if isinstance(rows, pl.DataFrame) else rows
+    return known.with_columns(pl.col(column).cast(schema[column], strict=False) for column in columns)

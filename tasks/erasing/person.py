@@ -12,8 +12,8 @@ from expectations.errors import ExpressionError
 from expectations.expression_tree import Column, Comparison, Logic, Membership, Node, Number, Text
 from expectations.expressions import parse_expression
 from expectations.usecase import UseCase
-from tasks.stores.pseudonyms import pseudonym
-from tasks.stores.tombstones import digest_of, text_of
+from tasks.stores.pseudonyms import pseudonym, text_of
+from tasks.stores.tombstones import digest_of
 
 _SINGLE = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:``|[^`])+`)|(?<![=!<>])=(?!=)""")
 """An equals sign that stands alone, as in SQL, and is in no text."""

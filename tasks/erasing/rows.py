@@ -12,9 +12,10 @@ import polars as pl
 from expectations.usecase import UseCase
 from tasks.erasing.person import Person
 from tasks.stores.lake import BATCH, COLLECTED, Lake, Table
+from tasks.stores.pseudonyms import text_of
 from tasks.stores.request_columns import as_sent, columns_of
 from tasks.stores.rewriting import purge, rewrite
-from tasks.stores.tombstones import FORGOTTEN, add_tombstone, text_of
+from tasks.stores.tombstones import FORGOTTEN, add_tombstone
 
 _COLLECTED: tuple[Table, ...] = ("quarantine", "clean", "raw")
 """The raw table last: what is in the others, and elsewhere, is found by it when this is begun again."""
@@ -82,13 +83,9 @@ def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:
         gone = pl.col("_found") | pl.col("_count").fill_null(value=False)
         each = marked.join(whole, on=keys, how="left").with_columns(gone.alias("_found")).drop("_count")
         mine = each.filter("_found").drop("_found").collect(engine="streaming")
-        words, shared = set(_named(person)), _shared(each.filter(~pl.col("_found")), spec, person)
-        for name, dtype in schema.items():
-            if dtype != pl.String or mine.is_empty():
-                continue
-            values = mine.select(pl.col(name).drop_nulls().unique())
-            others = each.filter(~pl.col("_found")).select(name).unique()
-            words |= set(values.lazy().join(others, on=name, how="anti").collect(engine="streaming")[name])
+        others = each.filter(~pl.col("_found"))
+        shared = _shared(others, spec, person)
+        words = _named(person) | _told_by(mine, others)
     known = frozenset(tuple(map(_plain, row)) for row in mine.select(keys).iter_rows())
     ids, answered = _answers(lake, spec, person, known)
     shared |= answered
@@ -103,6 +100,14 @@ def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:
     )
 
 
+def _told_by(mine: pl.DataFrame, others: pl.LazyFrame) -> frozenset[str]:
+    """Return the texts of some rows that others have not in the same column."""
+    texts = {name: mine[name].drop_nulls().unique() for name, dtype in mine.schema.items() if dtype == pl.String}
+    alike = (pl.col(name).filter(pl.col(name).is_in(held.implode())).unique().implode() for name, held in texts.items())
+    theirs = others.select(alike).collect(engine="streaming")
+    return frozenset(text for name, held in texts.items() for text in set(held) - set(theirs[name].explode()))
+
+
 def _named(person: Person) -> frozenset[str]:
     return frozenset(filter(_telling, (text for texts in person.values.values() for text in texts)))
 
@@ -110,12 +115,13 @@ def _named(person: Person) -> frozenset[str]:
 def _shared(others: pl.LazyFrame, spec: UseCase, person: Person) -> frozenset[str]:
     """Return the values that name the person and that rows of others have; of a hashed column all, where one is."""
     schema, shared = others.collect_schema(), set[str]()
-    for column, texts in person.values.items():
-        alike = Person({column: texts}).of(schema)
-        if alike is not None:
-            held = others.filter(alike).select(pl.col(column).unique()).collect(engine="streaming")[column]
-            same = {text_of(value) for value in held}
-            shared |= texts if same and spec.personal.get(column) == "hash" else same
+    alike = {column: Person({column: texts}).of(schema) for column, texts in person.values.items()}
+    held = others.select(
+        pl.col(column).filter(which).unique().implode() for column, which in alike.items() if which is not None
+    ).collect(engine="streaming")
+    for column in held.columns:
+        same = {text_of(value) for value in held[column].explode().drop_nulls()}
+        shared |= person.values[column] if same and spec.personal.get(column) == "hash" else same
     return frozenset(shared)
 
 

@@ -73,21 +73,6 @@ def scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def replace_file(task: str, path: Path, content: bytes) -> None:
-    """Give a file another content, at once; its permissions stay.
-
-    Raises
-    ------
-    StorageError
-        As for `storing`, which says what `task` is.
-    """
-    with storing(task, path), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        temporary = Path(folder) / path.name
-        temporary.write_bytes(content)
-        shutil.copymode(path, temporary)
-        temporary.replace(path)
-
-
 @contextmanager
 def unfinished(path: Path) -> Iterator[None]:
     """Hold a file or folder that was just made and holds nothing yet, so that it is not taken for abandoned.

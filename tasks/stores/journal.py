@@ -22,6 +22,7 @@ import msgspec
 
 from expectations.errors import StorageError
 from tasks.stores.files import storing
+from tasks.stores.whole_files import replace_file
 
 OPEN_SUFFIX = ".open"
 CLOSED_SUFFIX = ".msgpack"
@@ -245,11 +246,9 @@ def set_aside(segment: Segment, parts: Iterable[bytes]) -> None:
     """Keep what nobody can read where a person may look at it."""
     folder = segment.path.parents[1] / UNREADABLE
     path = folder / f"{segment.path.stem}-{segment.path.parent.name}"
-    beside = path.with_name(f".{path.name}")
     with storing("keep what no journal holds in", path):
         folder.mkdir(exist_ok=True)
-        beside.write_bytes(b"".join(parts))
-        beside.replace(path)
+        replace_file(path, b"".join(parts))
 
 
 def unreadable(root: Path, usecase: str) -> list[Path]:

@@ -23,7 +23,7 @@ def pseudonym(value: str | float | bool, secret: bytes) -> str:
     >>> pseudonym(17.0, b"key") == pseudonym(17, b"key") == pseudonym("17", b"key") != pseudonym(17.5, b"key")
     True
     """
-    return hmac.digest(secret, _text(value).encode(), "sha256").hex()[:_DIGITS]
+    return hmac.digest(secret, text_of(value).encode(), "sha256").hex()[:_DIGITS]
 
 
 def pseudonyms(values: pl.Series, secret: bytes) -> pl.Series:
@@ -39,7 +39,8 @@ def pseudonyms(values: pl.Series, secret: bytes) -> pl.Series:
     return values.replace_strict(distinct, found, default=None, return_dtype=pl.String).alias(values.name)
 
 
-def _text(value: str | float | bool) -> str:
+def text_of(value: object) -> str:
+    """Write a value as one text, whatever held it: whole numbers alike as integers and floats."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -10,18 +10,13 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
+from tasks.stores.pseudonyms import text_of
+
 FORGOTTEN = "driftwheel.forgotten"
 """Note of a commit of the raw table: columns, and hashes of values in them, that name who was forgotten."""
 
 KEPT_SINCE = "driftwheel.kept_since"
 """Note of a commit of the raw table: rows from before this instant were erased, as they need not be kept."""
-
-
-def text_of(value: object) -> str:
-    """Write a value as one text, whatever held it: whole numbers alike as integers and floats."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def digest_of(secret: bytes, columns: Iterable[str], values: Iterable[object]) -> str:

@@ -40,20 +40,24 @@ def copied(folder: Path, target: Path) -> Iterator[Path]:
             shutil.rmtree(copy, ignore_errors=True)
 
 
-def replace_file(path: Path, content: str, mode: int = 0o666) -> None:
+def replace_file(path: Path, content: str | bytes, mode: int | None = 0o666) -> None:
     """Write a file so that readers see the old or the new one, never a part, also after a power cut.
 
     Parameters
     ----------
-    mode : int
-        Who may read and write it, less what the process's mask takes away: so from its first byte on.
+    mode : int or None
+        Who may read and write it, less what the process's mask takes away: so from its first byte on. None where the
+        file is there, and its permissions stay.
     """
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-            file.write(content)
+        first = 0o600 if mode is None else mode
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, first), "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
+        if mode is None:
+            shutil.copymode(path, beside)
         beside.replace(path)
     except BaseException:  # half a file is of no use, and nobody would remove it
         beside.unlink(missing_ok=True)

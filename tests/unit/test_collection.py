@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from expectations.errors import DriftwheelError, JoinError, SourceError
+from expectations.errors import DriftwheelError, JoinError, LakeError, SourceError
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.cleaning.cleaning import clean_batches
-from tasks.collection.collecting import Collected, collect_sources
+from tasks.collection.collecting import Collected, _with_held, collect_sources
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tests.conftest import instant
@@ -385,3 +385,16 @@ def test_a_label_is_a_finite_number_or_missing(pumps) -> None:
         pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6,inf\n")
     assert pumps(f"{HEADER}2024-01-01T00:00:00Z,a,6,nan\n2024-01-01T01:00:00Z,a,6,1.5\n").new == 2
     assert pumps.lake.scan("raw").collect()["y"].null_count() == 1
+
+
+def test_a_table_that_is_damaged_meanwhile_is_said_wherever_it_is_read(make_use_case: Make, lake: Lake) -> None:
+    folder = make_use_case()
+    collect(folder, lake, "2011-02-01")
+    (path,) = Path(lake.address("raw")).glob("*.parquet")
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\0" * (len(content) - 8) + content[-4:])  # as long, and Parquet at its ends
+    spec, as_of = load_use_case(str(folder)).spec, instant("2011-03-01")
+    with pytest.raises(LakeError, match="the table raw"):
+        collect(folder, lake, "2011-03-01")
+    with pytest.raises(LakeError, match="the table raw"):
+        _with_held({"rides": None}, lake.scan("raw"), lake, spec, as_of)

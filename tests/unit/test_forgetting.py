@@ -593,3 +593,26 @@ def test_check_says_where_rows_can_only_be_kept_whole(
     done = CliRunner().invoke(main, ["check", str(folder)])
     assert done.exit_code == 1
     assert "a lake at a store's address is kept whole" in " ".join(done.output.split())
+
+
+def test_a_table_is_read_as_often_however_many_texts_it_has(
+    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected, whole = [], pl.LazyFrame.collect
+    counts = []
+    for more in (0, 5):
+        texts = {f"note_{place}": pl.format("{} {}", pl.lit(place), "customer") for place in range(more)}
+        orders = pl.read_csv(folder / "orders.csv", infer_schema=False).with_columns(**texts)
+        orders.write_csv(folder / "orders.csv")
+        usecase, lake = load_use_case(str(folder)), Lake(str(home / f"lake-{more}"), "orders")
+        collect_sources(usecase, lake, instant("2024-02-12"), KEYED)
+        person = find_person(f'customer = "{NAME}"', usecase.spec, KEYED)
+        with monkeypatch.context() as counted:
+            counted.setattr(pl.LazyFrame, "collect", lambda *asked, **how: collected.append(1) or whole(*asked, **how))
+            theirs = rows.find_rows(lake, usecase.spec, person)
+        assert {f"{place} {NAME}" for place in range(more)} <= theirs.words
+        assert NAME in theirs.words
+        assert OTHER not in theirs.words
+        counts.append(len(collected))
+        collected.clear()
+    assert counts[0] == counts[1]

@@ -18,6 +18,7 @@ from flows.checking import check_use_case
 from flows.fitting import fit
 from infra.settings import Settings
 from tasks.cleaning.cleaning import clean_batches
+from tasks.collection import labels
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
@@ -295,3 +296,20 @@ def test_it_is_checked_and_learnt_from_as_any_other(tmp_path: Path, monkeypatch:
     assert found["label"].found.startswith("720 of 720 rows have one")
     fitted = fit(pumps.usecase, tmp_path / "bundle", START + timedelta(days=20), b"k", "")
     assert fitted.bundle.learnt_rows == 17 * DAY + 1  # of those up to three days before the label had come
+
+
+def test_rows_that_come_again_without_a_label_are_looked_up_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pumps, read = Pumps(tmp_path / "pumps", (", arrived: reported", "")), []
+    pumps.deliver(readings(30 * DAY), "readings")
+    pumps.deliver(outcomes(dict.fromkeys(range(30 * DAY), 1)), "outcomes")
+    pumps.collect(35)
+    whole = labels._newest
+    monkeypatch.setattr(labels, "_newest", lambda *asked: read.append(found := whole(*asked)) or found)
+    again = readings(30 * DAY).tail(5).with_columns(pl.col("pressure") + 1)
+    pumps.deliver(again, "readings")
+    pumps.deliver(outcomes({0: 1}), "outcomes")
+    assert pumps.collect(36).corrected == 5
+    assert len(read[0]) == 5, "all of the table was"
+    assert pumps.labels(36) == pumps.labels(35)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -359,3 +361,33 @@ def test_an_instant_that_has_not_come_is_refused_before_anything_is_read(
     refuse_future(now + MARGIN - timedelta(minutes=1))
     assert open_job(reference, now).as_of == now
     assert open_job(reference, far, None, "pumps-replay").as_of == far
+
+
+def test_files_that_are_gone_are_no_longer_noted(tmp_path: Path) -> None:
+    """A sender that keeps the last two deliveries would make each note longer than the one before."""
+    pumps = Pumps(tmp_path / "pumps")
+    declared = (pumps.folder / "usecase.yaml").read_text().replace("path: readings.csv", "path: readings-*.csv")
+    (pumps.folder / "usecase.yaml").write_text(declared)
+    pumps.usecase = load_use_case(str(pumps.folder))
+    for number in range(4):
+        pumps.deliver(readings(10 * DAY * number, 10 * DAY * (number + 1)), f"readings-{number}")
+        os.utime(pumps.folder / f"readings-{number}.csv", (1, 1))  # of a file that is new nothing is noted
+        (pumps.folder / f"readings-{number - 2}.csv").unlink(missing_ok=True)
+        assert pumps.collect(START + timedelta(days=10 * (number + 1))).new == 10 * DAY
+        noted = json.loads(pumps.lake.note("raw", "driftwheel.files") or "{}")
+        assert len(noted["files"]) == min(number + 1, 2)
+
+
+def test_a_joined_source_that_is_corrected_later_is_seen_as_it_was_at_an_earlier_instant(tmp_path: Path) -> None:
+    join = "weather: {kind: file, path: weather.csv, join: {on: [time]}}"
+    pumps = Pumps(tmp_path / "pumps", more=join)
+    rows = readings(0, 3 * DAY)
+    for as_of, rain in (("2024-01-04", 1.0), ("2024-01-06", 2.0), ("2024-01-08", 3.0)):
+        pumps.deliver(rows)
+        pumps.deliver(rows.select("time", rain=pl.lit(rain)), "weather")
+        pumps.collect(as_of)
+    for as_of, rain in (("2024-01-04", 1.0), ("2024-01-05", 1.0), ("2024-01-06", 2.0), ("2024-01-20", 3.0)):
+        for table in ("raw", "clean"):
+            seen = Known(pumps.lake, pumps.usecase.spec, instant(as_of)).rows(table)
+            assert (len(seen), seen["rain"].unique().to_list()) == (3 * DAY, [rain])
+    assert Known(pumps.lake, pumps.usecase.spec, instant("2024-01-02")).rows()["rain"].unique().to_list() == [1.0]

@@ -177,6 +177,8 @@ class TableFiles(Source):
             told = context.variables.hide(address)  # a token that is renewed makes no new file
             name = hashlib.blake2b(told.encode(), digest_size=12).hexdigest()
             marked.append((address, name, "" if files is None else self.mark(address)))
+        if files is not None:
+            files.present.update(name for _, name, _ in marked)
         known = {} if files is None or self.row_key is not None else files.known
         fresh = [each for each in marked if not each[2] or known.get(each[1]) != each[2]]
         fresh = fresh or marked[-1:]
