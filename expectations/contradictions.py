@@ -31,6 +31,7 @@ def find_contradictions(spec: UseCase, reserved: str) -> list[str]:
         *_impossible_metrics(spec),
         *_impossible_probabilities(spec),
         *_impossible_parts(spec),
+        *_impossible_measures(spec),
         *_impossible_features(spec),
         *_impossible_policy(spec),
     ]
@@ -240,6 +241,23 @@ def _impossible_parts(spec: UseCase) -> list[str]:
             problems.append(f"gates.{index}.slice: declare {gate.slices} under `monitoring.slices`")
         if gate.groups is not None and gate.groups not in by:
             problems.append(f"gates.{index}.by: declare {{by: {gate.groups}}} under `monitoring.fairness`")
+    return problems
+
+
+def _impossible_measures(spec: UseCase) -> list[str]:
+    """Say which measures could never measure anything, and which are declared twice."""
+    read: dict[str, None] = {}
+    made: set[str] = set()
+    for step in spec.features:
+        read |= dict.fromkeys(name for name in step.reads({}) if name not in made)
+        made |= {*step.makes()}
+    declared = [each.measure for each in spec.monitoring.measures]
+    problems = []
+    for index, measure in enumerate(spec.monitoring.measures):
+        path = f"monitoring.measures.{index}"
+        problems += [f"{path}: {why}" for why in measure.misfits([*read])]
+        if measure.measure in declared[:index]:
+            problems.append(f"{path}: {measure.measure} is declared before; leave one out")
     return problems
 
 

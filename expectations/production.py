@@ -15,7 +15,8 @@ from pydantic import (
 from expectations.deciding import Policy
 from expectations.durations import Duration
 from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict, Zone
-from expectations.slots import DEFAULT_TRIGGER, POLICIES
+from expectations.measures import Measure
+from expectations.slots import DEFAULT_TRIGGER, MEASURES, POLICIES
 from expectations.windows import Weekday
 
 
@@ -100,6 +101,8 @@ class Monitoring(Strict):
     """Columns whose values, or ranges, are looked at each by itself: in production and where a version is judged."""
     fairness: tuple[Fairness, ...] = ()
     """Groups that are to be treated alike; of two classes."""
+    measures: tuple[Annotated[Measure, MEASURES], ...] = ()
+    """What is measured of each window beside its columns and metrics: nothing is decided by it."""
 
     @property
     def looked_at(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from expectations.deciding import Policy
     from expectations.families import Family
     from expectations.gates import Gate
+    from expectations.measures import Measure
     from expectations.metrics import Metric
     from expectations.parts import CleaningStep, FeatureStep
     from expectations.problems import Problem
@@ -157,6 +158,13 @@ GATES: Slot[Gate] = Slot(
     },
     "driftwheel.gates",
 )
+MEASURES: Slot[Measure] = Slot(
+    "measure",
+    "expectations.measures:Measure",
+    {"domain_classifier": "tasks.evaluation.measures.domain_classifier:DomainClassifier"},
+    "driftwheel.measures",
+    tag="measure",
+)
 DEFAULT_TRIGGER = "trial"
 POLICIES: Slot[Policy] = Slot(
     "policy",
@@ -181,6 +189,7 @@ SLOTS: dict[str, Slot[Any]] = {
     "calibration": CALIBRATIONS,
     "metrics": METRICS,
     "gates": GATES,
+    "measures": MEASURES,
     "policies": POLICIES,
 }
 """Each slot by what a use case fills it under."""

@@ -15,7 +15,7 @@ from flows.commands.shared import print_json, read_settings
 def why(usecase: str, last: int, trials: bool, as_json: bool) -> None:
     """Read the ledger: what was decided, when, and why. For a replay, USECASE-replay."""
     from expectations.errors import UseCaseNotFoundError
-    from tasks.monitoring.saying import say_parts
+    from tasks.monitoring.saying import say_measures, say_parts
 
     settings = read_settings()
     name = usecase
@@ -52,7 +52,8 @@ def why(usecase: str, last: int, trials: bool, as_json: bool) -> None:
         if causes and causes["status"] == "named":  # the rest is in --json
             for note in (f"causes: {causes['words']} ({causes['remedy']})", *causes["notes"]):
                 click.echo(f"{'':18}{note}")
-        for note in say_parts((entry.evidence.get("window") or {}) if entry.kind == "decision" else {}):
+        window = (entry.evidence.get("window") or {}) if entry.kind == "decision" else {}
+        for note in (*say_measures(window), *say_parts(window)):
             click.echo(f"{'':18}{note}")
         if entry.evidence.get("report"):
             click.echo(f"{'':18}report: {entry.evidence['report']}")

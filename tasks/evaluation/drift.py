@@ -199,7 +199,7 @@ def _say(
         name,
         status,
         p,
-        _odds(p),
+        bound_odds(p),
         what,
         effect if math.isfinite(effect) else None,
         score,
@@ -209,7 +209,7 @@ def _say(
     )
 
 
-def _odds(p: float | None) -> float | None:
+def bound_odds(p: float | None) -> float | None:
     """Bound the odds for a change by p (Sellke, Bayarri and Berger 2001)."""
     if p is None:
         return None

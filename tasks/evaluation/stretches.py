@@ -44,6 +44,10 @@ class Stretches:
     independent: bool
     """Whether rows are so, and not only stretches of them."""
     reason: str
+    memory: float = 1.0
+    """Units that count as one."""
+    inflation: float = 1.0
+    """How much more the mean of a unit varies than that of as many independent rows."""
 
 
 def stretches_of(pair: Pair) -> dict[str, Stretches]:
@@ -68,7 +72,8 @@ def stretches_of(pair: Pair) -> dict[str, Stretches]:
                 f"neighbouring rows are alike: the {many:,} {what} of the reference hold {number[at]:.0f} stretches "
                 f"that are independent of each other, and {MIN_STRETCHES} are needed"
             )
-        found[name] = Stretches(float(number[at]), bool(independent[at]), reason)
+        lasting = float(memory[at]), float(inflation[at])
+        found[name] = Stretches(float(number[at]), bool(independent[at]), reason, *lasting)
     return found
 
 

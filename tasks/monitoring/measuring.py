@@ -30,6 +30,7 @@ from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import references_from_dict
+from tasks.monitoring.declared_measures import measure_declared
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
@@ -89,7 +90,7 @@ class Measurement:
     unwatched : mapping of str to str
         What is not measured for this kind of problem -> in words (`Problem.unwatched`).
     parts : mapping
-        `slices` and `fairness`, where they are declared, and `covered`, how often intervals held the truth
+        `measures`, `slices` and `fairness`, where they are declared, and `covered`, how often intervals held the truth
         (`tasks.monitoring.parting`).
     """
 
@@ -216,6 +217,8 @@ def measure(
         coverage = labelled / len(mine) if len(mine) else 0.0
         if len(predictions) >= spec.monitoring.min_rows:
             drift = _drift(rows, predictions, scores, labels if ripe else None, champion, spec)
+            if spec.monitoring.measures:
+                parts["measures"] = measure_declared(rows, predictions["event_time"], champion, known)
     realised = tuple(
         _realise(
             rule.metric,

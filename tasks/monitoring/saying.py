@@ -24,3 +24,8 @@ def say_parts(content: Mapping[str, Any]) -> list[str]:
                 f"({value['low']:.3g} to {value['high']:.3g}), at most {each['bounds'][name]:g} is declared"
             )
     return said
+
+
+def say_measures(content: Mapping[str, Any]) -> list[str]:
+    """Say what the declared measures found in a window."""
+    return [each["words"] for each in (content.get("measures") or {}).values() if each.get("words")]

@@ -1,6 +1,6 @@
 """How often drift is called where there is none, and how often where there is: ours beside its rivals.
 
-    python tests/benchmarks/judgement.py [--full] [--only {null,days,power,speed}]
+    python tests/benchmarks/judgement.py [--full] [--only {null,days,power,together,speed}]
 
 *Null*: every window has a reference of its own, drawn like it: independent rows, AR(1), a slow part under noise, a
 daily cycle, heavy tails; none of these seeds was used to shape the method. An alarm is any of the columns. Rivals: the
@@ -29,6 +29,7 @@ from scipy.stats import kstwobign, rankdata
 
 from expectations.loading import load_use_case
 from tasks.collection.joining import join_sources
+from tasks.evaluation.domains import tell_apart
 from tasks.evaluation.drift import Drifted, judge
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import sketch
@@ -243,6 +244,43 @@ def _texts(values: Array, shares: list[float]) -> pl.Series:
     return pl.Series(np.array(list("abcde"))[np.searchsorted(edges, ndtr(values / max(values.std(), 1e-9)), "right")])
 
 
+def _tied(values: Array, rho: float, random: np.random.Generator) -> Array:
+    """Let the second column go with the first, each as it was by itself (of normal ones)."""
+    del random
+    tied = values.copy()
+    tied[:, 1] = rho * values[:, 0] + np.sqrt(1 - rho**2) * values[:, 1]
+    return tied
+
+
+def together(windows: int, seed: int) -> None:
+    """Print how often a window is told by all columns together, where nothing changed and where two go together now."""
+    print(f"\nAll of 8 columns together, {windows} windows a cell: called; cannot be told; KS; Evidently, any column\n")
+    heads = ["unchanged", "correlation 0 to 0.5", "correlation 0 to 0.9", "its columns named", "CPU s"]
+    print("| rows | reference | window | " + " | ".join(heads) + " |")
+    print("|---" * (3 + len(heads)) + "|")
+    for kind in ("independent", "AR 0.9", "AR 0.99 + noise"):
+        for reference, size in ((300, 1000), (2000, 200), (20_000, 1000), (20_000, 10_000)):
+            cells, named, hits, spent = [], 0, 0, 0.0
+            for rho in (0.0, 0.5, 0.9):
+                called = unknown = ks = theirs = 0
+                for at in range(windows):
+                    random = np.random.default_rng([seed, reference, size, len(kind), at])
+                    one, two = (KINDS[kind](rows, 8, random) for rows in (reference, size))
+                    two = _tied(two, rho, random) if rho else two
+                    begun = time.process_time()
+                    found = tell_apart(table(one), None, Compared(sketch(table(one)), table(two)), alpha=ALPHA, seed=at)
+                    spent += time.process_time() - begun
+                    called += found.status == "drifted"
+                    unknown += found.status == "cannot be told"
+                    if rho and found.columns:
+                        hits, named = hits + 1, named + ({*found.columns} <= {"c0", "c1"})
+                    ks += kolmogorov(one, two).min() <= ALPHA / 8
+                    theirs += bool(evidently(one, two).any())
+                cells.append(" ; ".join(f"{each / windows:.0%}" for each in (called, unknown, ks, theirs)))
+            cells += [f"{named} of {hits}", f"{spent / (3 * windows):.2f}"]
+            print(f"| {kind} | {reference:,} | {size:,} | " + " | ".join(cells) + " |", flush=True)
+
+
 def speed() -> None:
     """Print processor seconds, beside Evidently's preset on the same rows."""
     import warnings
@@ -278,7 +316,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="1,000 windows a cell and all cells: hours")
-    parser.add_argument("--only", choices=["null", "days", "power", "speed"])
+    parser.add_argument("--only", choices=["null", "days", "power", "together", "speed"])
     parser.add_argument("--seed", type=int, default=20261129)
     options = parser.parse_args()
 
@@ -291,6 +329,7 @@ def main() -> None:
             yield "null", lambda: null(100, (300, 2000), (200, 1000), 1000, seed)
         yield "days", lambda: days(100 if full else 8, seed)
         yield "power", lambda: power(400 if full else 10, seed)
+        yield "together", lambda: together(200 if full else 20, seed)
         yield "speed", speed
 
     for name, run in parts():

@@ -1,0 +1,1 @@
+"""Measures of windows that a use case may declare."""

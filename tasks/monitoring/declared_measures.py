@@ -1,0 +1,36 @@
+"""The measures that a use case declares, of a window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from expectations.measures import Seen
+from tasks.bundles.bundle import Bundle
+from tasks.stores.known import Known
+
+
+def measure_declared(rows: pl.DataFrame, times: pl.Series, champion: Bundle, known: Known) -> dict[str, Any]:
+    """Return what the declared measures say of a window, by name; nothing where none is declared.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame of shape (n_rows, any)
+        As they were asked about, in order of time.
+    times : polars.Series of shape (n_rows,)
+        Their event times.
+    """
+    spec, manifest = known.spec, champion.manifest
+    inputs = tuple(name for name in champion.inputs if name in rows.columns)
+
+    def learnt() -> tuple[pl.DataFrame, pl.Series | None]:
+        clock = spec.time_column
+        raw = known.rows("raw", columns=list(dict.fromkeys((*inputs, clock))))
+        raw = raw.filter(pl.col(clock) <= manifest.cutoff)
+        return raw.tail(manifest.rows).select(inputs), raw[clock].tail(manifest.rows) if spec.clock else None
+
+    seen = Seen(
+        rows.select(inputs), times if spec.clock else None, inputs, champion.reference(), learnt, spec.model.seed
+    )
+    return {each.measure: dict(each.of(seen)) for each in spec.monitoring.measures}
