@@ -11,6 +11,7 @@ from tasks.cleaning.cleaning import Cleaned
 from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected
 from tasks.deployment.rollout import Rollout
+from tasks.stores.collection_history import Brought
 from tasks.stores.finding_kinds import SETTLED_BY_RELEASE, describe
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
@@ -42,6 +43,10 @@ def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Clea
     }
     if collected:
         facts["collected"] = asdict(collected)
+        brought = Brought(
+            collected.new, collected.corrected, collected.read, cleaned.rows, cleaned.quarantined, list(cleaned.held)
+        )
+        job.database.note_collection(job.name, job.as_of, brought)
     if cleaned.held:
         summary = f"{cleaned.rows} rows are held: {'; '.join(cleaned.held)}"
         stage.finish(

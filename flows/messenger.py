@@ -23,6 +23,7 @@ from expectations.loading import LoadedUseCase, readable_alerts
 from expectations.usecase import REPLAY
 from flows.left_out import end_left_out
 from flows.loaded import LoadedUseCases
+from flows.service_watch import ServiceWatch
 from infra.settings import Settings
 from tasks.stores.alerts import Sent, deliver
 from tasks.stores.finding_kinds import describe
@@ -201,7 +202,7 @@ def _due(line: str, until: datetime) -> datetime | None:
 
 
 class Messenger(threading.Thread):
-    """Sends what is due for every registered use case, again and again, until the process ends."""
+    """Sends what is due for every registered use case, and looks at the service, until the process ends."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(name="messenger", daemon=True)
@@ -210,6 +211,7 @@ class Messenger(threading.Thread):
         self._stop_asked = threading.Event()
         self._use_cases = LoadedUseCases(settings)
         self._seen: dict[str, LoadedUseCase] = {}
+        self._service = ServiceWatch(settings)
 
     def stop(self) -> None:
         """End after the look that is under way."""
@@ -227,6 +229,10 @@ class Messenger(threading.Thread):
         except DriftwheelError as error:
             _log.error("messages wait: %s", error)
             return
+        try:
+            self._service.look(registered, datetime.now(UTC))
+        except DriftwheelError as error:
+            _log.error("the service was not looked at: %s", error)
         schedules = MonitorSchedules(self.settings)
         for name, folder in registered.items():
             try:

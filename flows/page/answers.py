@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -83,15 +83,6 @@ class Took:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A kind of error, and when this page saw its first and last."""
-
-    count: int
-    first: datetime
-    last: datetime
-
-
-@dataclass(frozen=True)
 class Answers:
     """What was answered last; empty of a server that is away, which `away` names with the reason."""
 
@@ -143,17 +134,6 @@ def read_counts(text: str) -> dict[str, Counts]:
         )
         for name in sorted({*requests, *errors, *buckets})
     }
-
-
-def per_minute(history: Sequence[tuple[float, Mapping[str, Counts]]], usecase: str) -> list[tuple[float, float, float]]:
-    """Return requests and errors a minute between looks, with seconds before the last one; a restart counts as none."""
-    found = []
-    for (before, old), (after, new) in zip(history, list(history)[1:], strict=False):
-        one, two = old.get(usecase, Counts()), new.get(usecase, Counts())
-        minutes = max(after - before, 1e-9) / 60
-        failed = sum(two.errors.values()) - sum(one.errors.values())
-        found.append((history[-1][0] - after, max(0, two.requests - one.requests) / minutes, max(0, failed) / minutes))
-    return found
 
 
 def read_deployed(told: Mapping[str, Any], coming: datetime | None) -> Deployed:

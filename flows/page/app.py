@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from expectations.errors import DriftwheelError
 from expectations.usecase import NAME_PATTERN
-from flows.page.answers import Answers, Run, per_minute
+from flows.page.answers import Answers, Run
 from flows.page.cards import WINDOWS, read_cards
 from flows.page.confirming import Asking
 from flows.page.measured import Measured
@@ -105,8 +105,6 @@ class Page(Asking):
         asked = replace(
             await self._asked(name, answers),
             experiment=await self.servers.experiment(name),
-            pace=per_minute(self.servers.history, name),
-            errors={kind: seen for (usecase, kind), seen in self.servers.errors.items() if usecase == name},
             backtest=self._backtest(name) is not None,
         )
         return self.show("use_case.html", answers, alone=False, **page_values(name, kept, asked))

@@ -11,10 +11,11 @@ from types import MappingProxyType
 from markupsafe import Markup, escape
 
 from expectations.durations import spoken
+from flows.page.brought import Arrival
 from flows.page.cards import Metric
 from flows.page.measured import Causes, Drifted, Measured
 from flows.page.shown import Bar
-from flows.page.views import Arrival, Mark
+from flows.page.views import Mark
 
 Point = tuple[float, float | None]
 _WIDTH, _HEIGHT = 960, 260

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from flows.page import charts
+from flows.page import charts, service_charts
 from flows.page.answers import Answers
 from flows.page.doing import Doing
 from flows.page.known import UseCases
@@ -111,5 +111,8 @@ def environment() -> Environment:
         beam=charts.beam,
         swatch=charts.swatch,
         two_distributions=charts.two_distributions,
+        requests_chart=service_charts.requests_chart,
+        times_chart=service_charts.times_chart,
+        health_strip=service_charts.health_strip,
     )
     return made

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flows.page.answers import Answers, Run, Seen, model_link, run_link, tracking_link
+from flows.page.answers import Answers, Run, model_link, run_link, tracking_link
 from flows.page.cards import WINDOWS
 from flows.page.doing import Errand
 from flows.page.known import UseCases
 from flows.page.records import KINDS, read_findings, read_ledger
+from flows.page.served import Course, read_course
 from flows.page.states import SEVERITY_TONES
 from flows.page.views import Live, View, by_column, read_view
 from flows.page.walked import Walked, read_walked
@@ -41,6 +42,7 @@ class Kept:
     lines: Sequence[Line]
     older: bool
     found: Sequence[Finding]
+    served: Course
     kind: str = ""
 
 
@@ -53,8 +55,6 @@ class Asked:
     seconds: Mapping[str, float] = field(default_factory=dict)
     errands: Sequence[Errand] = ()
     experiment: str | None = None
-    pace: Sequence[tuple[float, float, float]] = ()
-    errors: Mapping[str, Seen] = field(default_factory=dict)
     backtest: bool = False
     """Whether a picture of its last backtest can be asked for."""
 
@@ -84,7 +84,8 @@ def read_kept(
     if view is None:
         return None
     lines, older = read_ledger(database, name, kind if kind in KINDS else "", before)
-    return Kept(view, read_walked(settings.folder, name), lines, older, read_findings(database, name), kind)
+    found, served = read_findings(database, name), read_course(database, name, now)
+    return Kept(view, read_walked(settings.folder, name), lines, older, found, served, kind)
 
 
 def latest_runs(runs: Sequence[Run]) -> dict[str, Run]:
@@ -109,6 +110,7 @@ def live_values(name: str, live: Live, asked: Asked) -> dict[str, Any]:
         "name": name,
         "card": live.card,
         "stages": live.stages,
+        "releasing": live.releasing,
         "latest": latest_runs(runs),
         "seconds": asked.seconds,
         "errands": asked.errands,
@@ -126,9 +128,8 @@ def page_values(name: str, kept: Kept, asked: Asked) -> dict[str, Any]:
         "walked": kept.walked,
         "deployed": asked.answers.deployed_of(name),
         "counts": asked.answers.counts.get(name),
-        "pace": asked.pace,
+        "served": kept.served,
         "backtest": asked.backtest,
-        "errors": asked.errors,
         "lines": kept.lines,
         "older": kept.older,
         "found": kept.found,

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from flows.page.answered import Answered, read_versions
+from flows.page.brought import Data, read_data
 from flows.page.cards import WINDOWS, Card, newest_windows, read_card, read_going
 from flows.page.known import Known, UseCases
 from flows.page.measured import Causes, Drifted, Measured, decode
 from flows.page.ring import MARK_TONES, Stage, stages_of
 from flows.page.states import Tone
-from tasks.stores.database import Database
+from tasks.stores.database import RELEASE_LOOK, Database
 from tasks.stores.glances import Glances, Line, Working
 from tasks.stores.ledger import TRIAL
 
@@ -26,7 +28,6 @@ MARKS = ("retrain", "rollback", "hold", "warn", "promoted", "rolled back", "with
 _MAX_MARKS = 400
 _TRIALS = 12
 """Trials that are shown."""
-_COLLECTS = 60
 
 
 @dataclass(frozen=True)
@@ -59,24 +60,25 @@ class Trial:
     """How much more of its loss the champion before would have: whether the last release was worth it."""
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """What one collection brought."""
+class Guardrail(msgspec.Struct, frozen=True):
+    """How a guardrail stood."""
 
-    number: int
+    guardrail: str
+    limit: float | None
+    status: str
+    value: float | None = None
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """A look at a step of a release, as whoever watches it notes it."""
+
+    bundle: str
+    where: str
     at: datetime
-    new: int
-    corrected: int
-    quarantined: int
-
-
-@dataclass(frozen=True)
-class Data:
-    """What came in, and what did not go on."""
-
-    arrivals: tuple[Arrival, ...] = ()
-    reasons: tuple[tuple[str, int], ...] = ()
-    held: tuple[str, ...] = ()
+    until: datetime
+    status: str
+    rows: int
+    findings: list[Guardrail] = []
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class Releasing:
     mode: str
     share: float
     watched: bool
+    looked: Looked | None = None
+    """What was found when it was looked at last; None before the first look."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Live:
 
     card: Card
     stages: tuple[Stage, ...]
+    releasing: Releasing | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,6 @@ class View:
     trials: tuple[Trial, ...]
     versions: tuple[Answered, ...]
     data: Data
-    releasing: Releasing | None
     gates: tuple[dict[str, Any], ...] = ()
     runs: dict[str, str] = field(default_factory=dict)
     """MLflow runs by version, of those that were promoted."""
@@ -126,7 +130,8 @@ def read_live(use_cases: UseCases, database: Database, name: str, now: datetime)
     with glances.reading() as connection:
         windows, going = newest_windows(glances, connection, name), read_going(glances, connection, name, standing, now)
         card = read_card(use_cases, glances, connection, known, windows, going, now)
-        return Live(card, stages_of(glances, connection, name, windows))
+        stages = stages_of(glances, connection, name, windows)
+        return Live(card, stages, _releasing(use_cases, glances, connection, known))
 
 
 def read_view(use_cases: UseCases, database: Database, name: str, now: datetime, most: int = WINDOWS) -> View | None:
@@ -145,13 +150,14 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         tried = glances.evidence_of(connection, name, TRIAL, _TRIALS)
         metric = card.metric.name if card.metric else None
         versions = read_versions(glances, connection, name, windows, metric)
-        data = _data(glances, connection, name, going.held)
+        data = read_data(database, connection, name, going.held)
         gates = _gates(glances, connection, name)
         runs = _runs(glances, connection, name)
+        releasing = _releasing(use_cases, glances, connection, known)
     since = datetime.fromisoformat(windows[0].start) if windows else None
     return View(
         known=known,
-        live=Live(card, stages),
+        live=Live(card, stages, releasing),
         turn=going.turn,
         windows=tuple(windows),
         marks=tuple(_mark(line) for line in reversed(marked) if since is None or line.as_of >= since),
@@ -161,7 +167,6 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         trials=_trials(tried),
         versions=versions,
         data=data,
-        releasing=_releasing(use_cases, known),
         gates=gates,
         runs=runs,
         more=more,
@@ -203,26 +208,6 @@ def _trials(tried: Sequence[tuple[Line, Mapping[str, Any]]]) -> tuple[Trial, ...
     return tuple(found)
 
 
-def _data(glances: Glances, connection: Connection, name: str, held: tuple[str, ...]) -> Data:
-    arrivals, reasons = [], dict[str, int]()
-    for line, evidence in glances.evidence_of(connection, name, "collect", _COLLECTS, ("done", "held")):
-        cleaned, collected = evidence.get("cleaned") or {}, evidence.get("collected") or {}
-        came = evidence.get("arrived") or collected
-        apart: Mapping[str, int] = cleaned.get("quarantined") or {}
-        for reason, rows in apart.items():
-            reasons[reason] = reasons.get(reason, 0) + rows
-        arrivals.append(
-            Arrival(
-                line.number,
-                line.as_of,
-                int(came.get("new") or 0),
-                int(came.get("corrected") or 0),
-                int(came.get("quarantined") or sum(apart.values())),
-            )
-        )
-    return Data(tuple(reversed(arrivals)), tuple(sorted(reasons.items(), key=lambda each: -each[1])), held)
-
-
 def _gates(glances: Glances, connection: Connection, name: str) -> tuple[dict[str, Any], ...]:
     found = glances.evidence_of(connection, name, "train", 1, ("done", "refused"))
     return tuple(found[0][1].get("gates", ())) if found else ()
@@ -236,11 +221,19 @@ def _runs(glances: Glances, connection: Connection, name: str) -> dict[str, str]
     return runs
 
 
-def _releasing(use_cases: UseCases, known: Known) -> Releasing | None:
+def _releasing(use_cases: UseCases, glances: Glances, connection: Connection, known: Known) -> Releasing | None:
     candidate = known.desired.candidate if known.desired else None
     if candidate is None:
         return None
-    return Releasing(candidate.version, candidate.mode, candidate.share, use_cases.releases.watched(known.name))
+    look = glances.marks(connection, RELEASE_LOOK).get(known.name)
+    looked = None if look is None else msgspec.json.decode(look, type=Looked)
+    return Releasing(
+        candidate.version,
+        candidate.mode,
+        candidate.share,
+        use_cases.releases.watched(known.name),
+        looked if looked is not None and looked.bundle == candidate.bundle else None,
+    )
 
 
 def by_column(windows: Sequence[Measured]) -> list[tuple[str, list[Drifted | None]]]:

@@ -169,6 +169,7 @@ class Status:
                 "open": self.access.open,
                 "journal": {"durability": self.journal.durability, "trouble": "; ".join(troubles)},
                 "usecases": usecases,
+                "counted": {name: _since_start(counters[name]) for name in self.mounts.by_name},
             }
         )
 
@@ -231,6 +232,12 @@ class Status:
                     )
                 await asyncio.sleep(WORKERS_SECONDS / 2)
         return JSONResponse({"sealed": request.query_params.get("usecase") or "all"})
+
+
+def _since_start(counters: dict[str, Any]) -> dict[str, Any]:
+    """Return what was done for a use case since this began; seconds by the bounds of the histogram of `/metrics`."""
+    kept = {name: counters[name] for name in ("requests", "rows", "errors")}
+    return {**kept, "seconds": counters["seconds"]["counts"]}
 
 
 def _bounded(models: dict[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,10 @@ from tasks.deployment.counting import PATIENCE_SECONDS, Counting
 from tasks.deployment.guarding import Evidence, StepVerdict, judge_step
 from tasks.deployment.releasing import await_candidate, take_back
 from tasks.deployment.sharing import entity_columns, place_of
+from tasks.stores.database import RELEASE_LOOK
 from tasks.stores.harvest import seal_and_harvest
 from tasks.stores.places import Job
+from tasks.stores.plain import to_json
 from tasks.stores.progress import doing, say
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Served, overtaken
@@ -194,9 +196,24 @@ def _watch(
             raise overtaken(job.name, generation, desired.generation if desired else 0)
         verdict = judge_step(evidence, job.usecase.spec, plan)
         left = spoken(max(0.0, end - time.monotonic()))
+        _note(job, candidate, verdict, where, began + timedelta(seconds=length))
         say("%s: %s; %s, %s left", where, verdict.summary, until, left)
         if verdict.status == "violated" or time.monotonic() >= end:
             return verdict
+
+
+def _note(job: Job, candidate: CandidateState, verdict: StepVerdict, where: str, until: datetime) -> None:
+    """Let the page show how the guardrails stand."""
+    look = {
+        "bundle": candidate.bundle,
+        "where": where,
+        "at": datetime.now(UTC),
+        "until": until,
+        "status": verdict.status,
+        "rows": verdict.rows,
+        "findings": [vars(each) for each in verdict.findings],
+    }
+    job.database.mark(job.name, RELEASE_LOOK, to_json(look))
 
 
 @contextmanager

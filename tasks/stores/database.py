@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tasks.stores import tables
+from tasks.stores.collection_history import CollectionHistory
 from tasks.stores.deliveries import Deliveries
 from tasks.stores.findings import Found
 from tasks.stores.ledger import Entry, Ledger
@@ -22,9 +23,11 @@ from tasks.stores.turns import Turns
 
 HELD = "held"
 """Mark: what the newest data broke, as JSON."""
+RELEASE_LOOK = "release look"
+"""Mark: what was found when a candidate was looked at last, as JSON."""
 
 
-class Database(Turns, Ledger, Outbox, Presences, Deliveries):
+class Database(Turns, Ledger, Outbox, Presences, Deliveries, CollectionHistory):
     """What outlives a run, as rows.
 
     Parameters
@@ -95,6 +98,8 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries):
                 tables.marks,
                 tables.presences,
                 tables.turns,
+                tables.traffic,
+                tables.collections,
             ):
                 connection.execute(delete(table).where(table.c.usecase == usecase))
 

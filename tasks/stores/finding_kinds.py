@@ -242,6 +242,19 @@ KINDS: dict[str, Kind] = {
         "its messages wait; they are tried again, at least every hour",
         "`driftwheel alert test USECASE` says what each target answers",
     ),
+    "unready": Kind(
+        "the service does not pass its health check",
+        "it is down, its disk is full, or it cannot load what it should serve",
+        "it is asked again each minute",
+        "See `driftwheel status` and the service's log",
+    ),
+    "errors": Kind(
+        "many requests fail at once",
+        "a client sends what the model does not take, or the service itself fails; its causes are named above",
+        "such requests got an error, no prediction",
+        "See the causes on the page; the service's log names the column, or has the trace",
+        settles=True,
+    ),
     "unmonitored": Kind(
         "monitoring does not run",
         "the flow server or the runner is away, or each run ends early",

@@ -202,3 +202,27 @@ marks = Table(
     Column("name", String, primary_key=True),
     Column("value", Text, nullable=False),
 )
+probes = Table(
+    "probes",
+    metadata,
+    Column("minute", _instant, primary_key=True),
+    Column("why", Text, nullable=False),
+    Column("seconds", Float),
+)
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("usecase", String, primary_key=True),
+    Column("minute", _instant, primary_key=True),
+    Column("content", Text, nullable=False),
+)
+collections = Table(
+    "collections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usecase", String, nullable=False),
+    Column("as_of", _instant, nullable=False),
+    Column("recorded_at", _instant, nullable=False),
+    Column("content", Text, nullable=False),
+    Index("collections_by_use_case", "usecase", "id"),
+)

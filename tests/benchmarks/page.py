@@ -73,13 +73,18 @@ def seed(use_cases: int, days: int) -> list[str]:
         manifest = {"title": data["title"], "task": "regression", "label": "y", "cutoff": START.isoformat(), "rows": 9}
         (bundle / "bundle.json").write_text(json.dumps(manifest))
         releases.set_desired(names[-1], champion=Served(bundle="a" * 64, version="1"))
-        measured, entries = [], []
+        measured, entries, collected = [], [], []
         for day in range(days):
             content = measurement(day, number)
             start = START + timedelta(days=day)
             end = start + timedelta(days=1)
-            measured.append(
-                {"usecase": names[-1], "window_start": start, "window_end": end, "content": json.dumps(content)}
+            measured.append({
+                "usecase": names[-1], "window_start": start, "window_end": end, "content": json.dumps(content),
+                "champion": content["champion"], "status": content["status"],
+            })  # fmt: skip
+            brought = {"new": 1000, "corrected": 5, "read": {"rides": 1000}, "rows": 1000, "quarantined": {"few": 3}}
+            collected.append(
+                {"usecase": names[-1], "as_of": end, "recorded_at": end, "content": json.dumps({**brought, "held": []})}
             )
             for kind, action in (
                 ("collect", "done"),
@@ -97,7 +102,25 @@ def seed(use_cases: int, days: int) -> list[str]:
         with database.transaction() as connection:
             connection.execute(insert(tables.measurements), measured)
             connection.execute(insert(tables.ledger), entries)
+            connection.execute(insert(tables.collections), collected)
+    serve(names)
     return names
+
+
+def serve(names: list[str]) -> None:
+    """Note two weeks of the service, in each minute of which every use case was asked and something failed."""
+    from infra.settings import Settings
+    from tasks.stores import tables
+
+    database = Settings().platform()
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    minutes = [now - timedelta(minutes=number) for number in range(14 * 24 * 60)]
+    content = json.dumps({"requests": 600, "rows": 600, "errors": {"bad_request": 3, "busy": 1}, "seconds": [40] * 16})
+    with database.transaction() as connection:
+        connection.execute(insert(tables.probes), [{"minute": at, "why": "", "seconds": 0.002} for at in minutes])
+        for name in names:
+            rows = [{"usecase": name, "minute": at, "content": content} for at in minutes]
+            connection.execute(insert(tables.traffic), rows)
 
 
 async def ask(names: list[str], rounds: int) -> dict[str, list[tuple[float, float]]]:

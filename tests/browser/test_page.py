@@ -9,6 +9,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,14 @@ import pytest
 from expectations.loading import SHIPPED
 from infra.settings import Settings
 from infra.stack import Stack
-from tasks.stores.database import HELD
+from tasks.stores.collection_history import Brought
+from tasks.stores.database import HELD, RELEASE_LOOK
+from tasks.stores.plain import to_json
 from tasks.stores.presences import Process
+from tasks.stores.releases import CandidateState, Served
+from tasks.stores.service_history import Counted, Probe, Replica, ServiceHistory
 from tests.browser.devtools import Tab, tab
-from tests.pages import HOSTILE, Home, find, window
+from tests.pages import HOSTILE, START, Home, find, window
 
 pytestmark = pytest.mark.system
 WIDTHS = (360, 820, 1280)
@@ -75,11 +80,42 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         )
         for day, action in ((10, "retrain"), (30, "hold"), (44, "warn"), (50, "rollback")):
             made.write("flights-replay", "decision", action, HOSTILE, day, window={})
-        made.write(
-            "flights-replay", "collect", "done", "x", 3, cleaned={"quarantined": {HOSTILE: 7}}, arrived={"new": 100}
-        )
+        for day in range(12):
+            brought = Brought(
+                100 * day, 3, {"flights": 28_000, HOSTILE: 5}, 100, {HOSTILE: 7}, [HOSTILE] if day == 3 else []
+            )
+            made.database.note_collection("flights-replay", START + timedelta(days=day), brought)
+        serve(made, "flights-replay")
+        release(made, "flights-replay")
         made.database.mark("flights-replay", HELD, json.dumps([HOSTILE]))
         yield made
+
+
+def serve(home: Home, name: str) -> None:
+    """Note what the service did over a day: requests, errors, and a quarter of an hour without health."""
+    history, now = ServiceHistory(home.database.url), datetime.now(UTC).replace(second=0, microsecond=0)
+    requests, errors, seconds = 0, 0, [0] * 16
+    for minute in range(0, 24 * 60, 5):
+        at = now - timedelta(hours=24) + timedelta(minutes=minute + 5)
+        requests, errors = requests + 40 + minute % 60, errors + 7 * (500 < minute < 560)
+        seconds[5 + minute % 4] += 40 + minute % 60
+        counted = Counted(requests, requests, {"bad_request": errors, HOSTILE: minute}, list(seconds))
+        replica = Replica("a", (now - timedelta(hours=24)).timestamp(), {name: counted})
+        history.note(Probe(at, HOSTILE if 700 < minute < 716 else "", 0.01), [replica])
+
+
+def release(home: Home, name: str) -> None:
+    """Leave a release in the middle of a step, with what was found at the last look."""
+    champion, candidate = Served(bundle="1" * 64, version="1"), "2" * 64
+    state = CandidateState(bundle=candidate, version="2", mode="canary", share=0.1)
+    home.releases.set_desired(name, champion=champion, candidate=state)
+    now = datetime.now(UTC)
+    findings = [
+        {"guardrail": "share of failures", "value": 0.0, "limit": 0.01, "status": "good"},
+        {"guardrail": HOSTILE, "value": None, "limit": 2.0, "status": "unknown"},
+    ]
+    look = {"bundle": candidate, "where": "step 1 of 3, with 10% of the entities", "at": now, "until": now}
+    home.database.mark(name, RELEASE_LOOK, to_json({**look, "status": "good", "rows": 412, "findings": findings}))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A home that an earlier version wrote is opened by this one, and has what one made now has."""
 
 import contextlib
+import json
 import sqlite3
 import tracemalloc
 from datetime import timedelta
@@ -13,6 +14,7 @@ from sqlalchemy.engine.interfaces import ReflectedIndex
 
 from expectations.errors import DatabaseError
 from tasks.stores import engines, migrations, tables
+from tasks.stores.collection_history import Brought
 from tasks.stores.database import Database
 from tasks.stores.engines import close_engines
 from tasks.stores.findings import Found
@@ -73,6 +75,26 @@ def test_a_home_of_an_earlier_version_is_opened(tmp_path: Path, script: Path, mo
     close_engines()
     monkeypatch.setattr(engines, "bring_up_to_date", None)  # once is enough
     assert database.count_measurements("pumps") == 3
+
+
+def test_what_collections_brought_is_taken_from_the_ledger_of_before(tmp_path: Path) -> None:
+    script = (Path(__file__).parents[1] / "homes" / "before_versions.sql").read_text(encoding="utf-8")
+    evidence = {
+        "collected": {"batch": 3, "new": 5, "corrected": 1, "read": {"trips": 40}},
+        "arrived": {"new": 9, "corrected": 2, "until": 3},
+        "cleaned": {"rows": 11, "clean": 8, "held": ["few pass"], "quarantined": {"pressure is null": 3}},
+    }
+    instant_of = "2026-03-01 00:00:00.000000"
+    with contextlib.closing(sqlite3.connect(tmp_path / "platform.db")) as connection, connection:
+        connection.executescript(script)
+        values = ("x", "pumps", instant_of, instant_of, "collect", "held", "quality", "", json.dumps(evidence))
+        columns = "entry, usecase, as_of, recorded_at, kind, action, cause, summary, evidence"
+        connection.execute(f"INSERT INTO ledger ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
+    with database.reading() as connection:
+        found = database.newest_collections(connection, "pumps", 9)
+    brought = Brought(9, 2, {"trips": 40}, 11, {"pressure is null": 3}, ["few pass"])
+    assert found == [(instant("2026-03-01"), brought)]
 
 
 def test_a_process_of_before_cannot_write_what_no_decision_would_see(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from flows.asking import acknowledge
 from flows.page import charts
-from flows.page.answers import Counts, Run, model_link, per_minute, read_counts, tracking_link
+from flows.page.answers import Run, model_link, read_counts, tracking_link
 from flows.page.app import HEADERS, application
 from flows.page.asker import FIRST_SECONDS, PATIENCE_SECONDS
 from flows.page.cards import CARD_WINDOWS, Card, read_cards
@@ -505,8 +505,6 @@ driftwheel_latency_seconds_bucket{usecase="a",le="+Inf"} 200.0
     counts = read_counts(text)["a"]
     assert (counts.requests, counts.errors) == (200, {"column": 3})
     assert (counts.quantile(0.5), counts.quantile(0.99)) == (0.001, 0.01)
-    history = [(0.0, {"a": Counts(requests=100)}), (30.0, {"a": counts}), (60.0, {"a": Counts(requests=5)})]
-    assert per_minute(history, "a") == [(30.0, 200.0, 6.0), (0.0, 0.0, 0.0)]
 
 
 def test_a_line_of_values_with_gaps_and_without_any() -> None:

@@ -1,0 +1,201 @@
+"""Looks at the service each minute: whether it passes its health check, what it did, and if that needs somebody."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import msgspec
+
+from expectations.alerts import Severity
+from expectations.errors import DriftwheelError
+from infra.settings import Settings
+from tasks.stores.finding_kinds import describe
+from tasks.stores.findings import Found
+from tasks.stores.releases import Releases
+from tasks.stores.service import Service
+from tasks.stores.service_history import Counted, Probe, Replica, ServiceHistory, total
+
+_MINUTE = timedelta(minutes=1)
+FAILED_PROBES = 3
+"""Health checks in a row that are not passed before that is a finding: fewer are a restart."""
+_NEWEST, _BEFORE = timedelta(minutes=5), timedelta(hours=24)
+_LEAST_ERRORS, _LEAST_SHARE = 10, 0.05
+_SURE = math.log(1e6)
+"""A burst by chance alone is less likely than one in a million at each look: at one a minute, once in two years."""
+_PRIOR_ERRORS, _PRIOR_REQUESTS = 1, 100
+"""Added to what was before, so that a service that never failed, or was never asked, has a share to be held against."""
+_NOT_OURS = ("bad_feedback", "bad_explain")
+"""Causes of errors that are of no request for a prediction."""
+_FAULTS = ("internal", "journal", "busy")
+"""Causes that lie with the service, not with who asks."""
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What is read of `/version`; one of before that was said has counted nothing."""
+
+    instance: str
+    started: float
+    counted: dict[str, Counted] = {}
+
+
+class ServiceWatch:
+    """Looks once a minute, whoever of several processes comes first.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def look(self, registered: Iterable[str], now: datetime) -> None:
+        """Keep what the service did, and open or end what that says of each use case; nothing where none is up.
+
+        Raises
+        ------
+        DriftwheelError
+            If the platform database cannot be read or written.
+        """
+        places = self._settings.places()
+        history = ServiceHistory(self._settings.platform().url)
+        minute = now.astimezone(UTC).replace(second=0, microsecond=0)
+        if not places.service or history.is_probed(minute):
+            return
+        with Service(places.service, places.service_key) as service:
+            probe, replicas = probed(service, minute), counted(service)
+        if history.note(probe, replicas):
+            releases = Releases(self._settings.folder / "releases")
+            self._judge(history, [name for name in registered if _is_served(releases, name)], minute)
+
+    def _judge(self, history: ServiceHistory, served: Sequence[str], minute: datetime) -> None:
+        database = self._settings.platform()
+        standing = {(each.usecase, each.key) for each in database.open_findings() if each.kind in ("unready", "errors")}
+        silent = unready(history.probes(minute - FAILED_PROBES * _MINUTE))
+        for name in served:
+            found = [] if silent is None else [describe(name, "unready", "failure", silent)]
+            if silent is None and (name, "unready") in standing:
+                database.end(name, ["unready"], "the service passes its health check", minute)
+            burst = self._burst(history, name, minute, stands=(name, "errors") in standing)
+            found += [burst] if burst else []
+            if burst is None and (name, "errors") in standing:
+                database.end(name, ["errors"], "fewer than one request in twenty fails", minute)
+            if found:
+                with database.transaction() as connection:
+                    for each in found:
+                        database.record(connection, each, minute, once=True)
+
+    def _burst(self, history: ServiceHistory, name: str, minute: datetime, *, stands: bool) -> Found | None:
+        since = minute - _NEWEST + _MINUTE
+        newest = total(each for _, each in history.minutes(name, since))
+        if not newest.failed:
+            return None
+        before = total(each for at, each in history.minutes(name, since - _BEFORE) if at < since)
+        if not is_burst(newest, before, stands=stands):
+            return None
+        errors = _of_predictions(newest)
+        ordered = sorted(errors.items(), key=lambda each: -each[1])
+        causes = ", ".join(f"{kind} {count:,}" for kind, count in ordered)
+        summary = (
+            f"{sum(errors.values()):,} of {_tried(newest):,} requests in the five minutes to "
+            f"{minute + _MINUTE:%H:%M} UTC were refused or failed ({causes}); in the day before "
+            f"{sum(_of_predictions(before).values()):,} of {_tried(before):,}"
+        )
+        ours = sum(errors.get(kind, 0) for kind in _FAULTS)
+        severity: Severity = "failure" if 2 * ours >= sum(errors.values()) else "warning"
+        return describe(name, "errors", severity, summary, {"errors": errors, "requests": newest.requests})
+
+
+def _is_served(releases: Releases, name: str) -> bool:
+    try:
+        desired = releases.desired(name)
+    except DriftwheelError:  # the service itself says louder that it cannot be read
+        return False
+    return desired is not None and desired.champion is not None
+
+
+def probed(service: Service, minute: datetime) -> Probe:
+    """Ask each replica whether it is ready."""
+    began = time.monotonic()
+    try:
+        service.ask_once("GET", "/readyz")
+    except httpx.HTTPStatusError as error:
+        return Probe(minute, f"it answers {error.response.status_code}", time.monotonic() - began)
+    except httpx.TimeoutException:
+        return Probe(minute, "it does not answer in time")
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return Probe(minute, "it does not answer")
+    return Probe(minute, "", time.monotonic() - began)
+
+
+def counted(service: Service) -> list[Replica]:
+    """Ask each replica what it did since it began; none where one does not say."""
+    try:
+        answers = service.ask_once("GET", "/version")
+        versions = [msgspec.convert(each, _Told) for each in answers]
+    except (httpx.HTTPError, httpx.InvalidURL, msgspec.ValidationError):
+        return []
+    return [Replica(each.instance, each.started, each.counted) for each in versions]
+
+
+def unready(probes: Sequence[Probe]) -> str | None:
+    """Say that the service does not pass its health check; None where it did in one of the newest minutes.
+
+    Parameters
+    ----------
+    probes : sequence of Probe
+        Of the newest minutes, oldest first.
+    """
+    newest = probes[-FAILED_PROBES:]
+    if len(newest) < FAILED_PROBES or not all(each.why for each in newest):
+        return None
+    return f"the service has not passed its health check since {newest[0].minute:%H:%M} UTC: {newest[-1].why}"
+
+
+def is_burst(newest: Counted, before: Counted, *, stands: bool = False) -> bool:
+    """Whether more requests fail than can be chance, by what was before.
+
+    At least ten, and one in twenty; and a share of errors as before would give so many with a probability below one in
+    a million, by Chernoff's bound on the binomial tail (Hoeffding 1963, theorem 1): ``exp(-n KL(k/n, p))``.
+
+    Parameters
+    ----------
+    newest, before : Counted
+        Of five minutes, and of the day before them.
+    stands : bool
+        Whether it was a burst a minute ago: it is one until fewer than one in twenty fail.
+
+    Examples
+    --------
+    >>> is_burst(Counted(100, errors={"internal": 30}), Counted(10_000, errors={"bad_request": 50}))
+    True
+    >>> is_burst(Counted(100, errors={"bad_request": 30}), Counted(10_000, errors={"bad_request": 2_900}))
+    False
+    """
+    failed, tried = sum(_of_predictions(newest).values()), _tried(newest)
+    if not failed or failed < _LEAST_SHARE * tried:
+        return False
+    if stands:
+        return True
+    usual = (sum(_of_predictions(before).values()) + _PRIOR_ERRORS) / (_tried(before) + _PRIOR_REQUESTS)
+    return failed >= _LEAST_ERRORS and tried * _divergence(failed / tried, usual) > _SURE
+
+
+def _of_predictions(counted: Counted) -> dict[str, int]:
+    return {kind: count for kind, count in counted.errors.items() if kind not in _NOT_OURS}
+
+
+def _tried(counted: Counted) -> int:
+    return max(counted.requests, sum(_of_predictions(counted).values()))
+
+
+def _divergence(share: float, usual: float) -> float:
+    """Return Kullback and Leibler's divergence of two shares in nats; 0 where the first is not the greater."""
+    if share <= usual:
+        return 0.0
+    rest = (1 - share) * math.log((1 - share) / (1 - usual)) if share < 1 else 0.0
+    return share * math.log(share / usual) + rest

@@ -1,0 +1,182 @@
+"""What the service did for each use case, and whether it answered its health check: minute by minute, for two weeks.
+
+The service itself keeps no history. Whoever looks (`flows.service_watch`) hands over what its replicas counted since
+they began; what is kept is what each minute added, so that minutes may be summed up whoever looked, and whatever was
+started again meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+
+from tasks.stores import tables
+from tasks.stores.transactions import Transactions
+
+KEPT = timedelta(days=14)
+_LAST_COUNTS = "service counts"
+"""Mark, of no use case: what each replica had counted when it was looked at last."""
+_YOUNG = timedelta(minutes=2)
+"""A replica that began so shortly before the first look at it did all it counted in that minute."""
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What was done for a use case: over a minute, or since a replica began.
+
+    Attributes
+    ----------
+    errors : dict of str to int
+        Requests refused or failed, by cause.
+    seconds : list of int
+        Requests by how long they took: one number for each bound of the service's histogram, and one beyond the last.
+    """
+
+    requests: int = 0
+    rows: int = 0
+    errors: dict[str, int] = {}
+    seconds: list[int] = []
+
+    def __add__(self, other: Counted) -> Counted:
+        """Return what was done in both."""
+        return self._with(other, 1)
+
+    def __sub__(self, other: Counted) -> Counted:
+        """Return what was done beyond another."""
+        return self._with(other, -1)
+
+    def _with(self, other: Counted, sign: int) -> Counted:
+        kinds = sorted({*self.errors, *other.errors})
+        errors = {kind: self.errors.get(kind, 0) + sign * other.errors.get(kind, 0) for kind in kinds}
+        width = max(len(self.seconds), len(other.seconds))
+        one, two = (each.seconds + [0] * (width - len(each.seconds)) for each in (self, other))
+        return Counted(
+            self.requests + sign * other.requests,
+            self.rows + sign * other.rows,
+            {kind: count for kind, count in errors.items() if count},
+            [before + sign * more for before, more in zip(one, two, strict=True)],
+        )
+
+    @property
+    def failed(self) -> int:
+        """Requests refused or failed."""
+        return sum(self.errors.values())
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """What one process of the service says of itself: its own name, when it began, and what it counted since."""
+
+    instance: str
+    started: float
+    usecases: dict[str, Counted]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A health check: `why` it was not passed, empty where it was; how long the answer took, where one came."""
+
+    minute: datetime
+    why: str = ""
+    seconds: float | None = None
+
+
+_encode = msgspec.json.encode
+_read_minute = msgspec.json.Decoder(Counted).decode
+_read_last = msgspec.json.Decoder(dict[str, Replica]).decode
+
+
+def grown(replicas: Iterable[Replica], last: Mapping[str, Replica], minute: datetime) -> dict[str, Counted]:
+    """Return what was done for each use case since the last look.
+
+    Parameters
+    ----------
+    last : mapping of str to Replica
+        By instance. Of one that is not among them, and began long before, nothing is known but where it stands now.
+    """
+    found: dict[str, Counted] = {}
+    for replica in replicas:
+        before = last.get(replica.instance)
+        if before is None and replica.started < (minute - _YOUNG).timestamp():
+            continue
+        for name, now in replica.usecases.items():
+            more = now - (before.usecases.get(name, Counted()) if before else Counted())
+            if more.requests or more.errors:
+                found[name] = found.get(name, Counted()) + more
+    return found
+
+
+class ServiceHistory(Transactions):
+    """Keeps and returns minutes of the service."""
+
+    def is_probed(self, minute: datetime) -> bool:
+        """Whether somebody looked in that minute."""
+        with self.reading() as connection:
+            return _probed(connection, minute)
+
+    def note(self, probe: Probe, replicas: Sequence[Replica]) -> bool:
+        """Keep a look; False, and nothing is kept, where another process looked in that minute."""
+        with self.transaction() as connection:
+            if _probed(connection, probe.minute):
+                return False
+            connection.execute(insert(tables.probes).values(vars(probe)))
+            if replicas:
+                self._count(connection, probe.minute, replicas)
+            if probe.minute.minute == 0:
+                for table in (tables.probes, tables.traffic):
+                    connection.execute(delete(table).where(table.c.minute < probe.minute - KEPT))
+            return True
+
+    def _count(self, connection: Connection, minute: datetime, replicas: Sequence[Replica]) -> None:
+        where = (tables.marks.c.usecase == "") & (tables.marks.c.name == _LAST_COUNTS)
+        known = connection.execute(select(tables.marks.c.value).where(where)).scalar_one_or_none()
+        rows = [
+            {"usecase": name, "minute": minute, "content": _encode(each).decode()}
+            for name, each in grown(replicas, _read_last(known) if known else {}, minute).items()
+        ]
+        if rows:
+            connection.execute(insert(tables.traffic), rows)
+        value = _encode({each.instance: each for each in replicas}).decode()
+        if known is None:
+            connection.execute(insert(tables.marks).values(usecase="", name=_LAST_COUNTS, value=value))
+        else:
+            connection.execute(update(tables.marks).where(where).values(value=value))
+
+    def probes(self, since: datetime) -> list[Probe]:
+        """Return the health checks of the minutes from one on, oldest first."""
+        table = tables.probes
+        query = select(table.c.minute, table.c.why, table.c.seconds).where(table.c.minute >= since)
+        with self.reading() as connection:
+            return [Probe(*row) for row in connection.execute(query.order_by(table.c.minute))]
+
+    def minutes(self, usecase: str, since: datetime) -> list[tuple[datetime, Counted]]:
+        """Return the minutes from one on in which something was asked about a use case, oldest first."""
+        table = tables.traffic
+        query = select(table.c.minute, table.c.content).where(table.c.usecase == usecase, table.c.minute >= since)
+        with self.reading() as connection:
+            return [
+                (minute, _read_minute(content))
+                for minute, content in connection.execute(query.order_by(table.c.minute))
+            ]
+
+
+def _probed(connection: Connection, minute: datetime) -> bool:
+    found: Any = connection.execute(select(tables.probes.c.minute).where(tables.probes.c.minute == minute)).first()
+    return found is not None
+
+
+def total(minutes: Iterable[Counted]) -> Counted:
+    """Sum minutes up: a page sums up a day of them."""
+    found = list(minutes)
+    width = max((len(each.seconds) for each in found), default=0)
+    columns = zip(*(each.seconds + [0] * (width - len(each.seconds)) for each in found), strict=True)
+    errors: dict[str, int] = {}
+    for each in found:
+        for kind, count in each.errors.items():
+            errors[kind] = errors.get(kind, 0) + count
+    return Counted(
+        sum(each.requests for each in found), sum(each.rows for each in found), errors, [sum(each) for each in columns]
+    )
