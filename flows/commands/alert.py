@@ -68,6 +68,7 @@ def acknowledge(usecase: str, key: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def test(usecase: str, as_json: bool) -> None:
     """Send a test message to each target of a use case, quiet hours or not. Exit code 1 where one does not take it."""
+    from flows.message_picture import course_picture
     from tasks.stores.alerts import send_all
 
     settings = read_settings()
@@ -77,7 +78,8 @@ def test(usecase: str, as_json: bool) -> None:
         click.echo(f"{loaded.name} has no alerts: write addresses under `alerts` of its usecase.yaml")
         return
     title, body = f"{loaded.name}: test message", "This is a test: messages about this use case arrive here."
-    sent = send_all([(each, title, body, "info") for each in channels])
+    picture = course_picture(settings, loaded)
+    sent = send_all([(each, title, body, "info", picture) for each in channels])
     both = list(zip([channel.target for channel in channels], sent, strict=True))
     if as_json:
         print_json(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from expectations.alerts import Severity, Target
+from tasks.stores.alert_pictures import attach, takes_picture
 from tasks.stores.deliveries import Deliveries, ToTell
 from tasks.stores.finding_kinds import describe
 from tasks.stores.message_texts import write
@@ -82,6 +83,7 @@ def deliver(
     calendar: Calendar,
     page: str = "",
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    draw: Callable[[Message], bytes | None] = lambda _: None,
 ) -> list[Sent]:
     """Send each target what it is to be told now; what it does not take is tried again later.
 
@@ -93,6 +95,8 @@ def deliver(
         All targets of the use case. Without any, findings stand on the page alone.
     page : str
         Base address of the page; empty where there is none.
+    draw : callable
+        Returns the picture of a message, as PNG; None where it has none. Channels that take none get the words alone.
     """
     began = clock()
     sendable = database.know_targets(
@@ -116,7 +120,9 @@ def deliver(
                 database.free_target(usecase, each.name)
             else:
                 due.append((each, message, known))
-    sent = send_all([(each, *write(message, usecase, calendar, page), message.severity) for each, message, _ in due])
+    sent = send_all(
+        [(each, *write(message, usecase, calendar, page), message.severity, draw(message)) for each, message, _ in due]
+    )
     for (each, message, known), outcome in zip(due, sent, strict=True):
         now = clock()
         state = refused(known.state, outcome.why, now) if outcome.why else delivered(known.state, message, now)
@@ -153,12 +159,12 @@ def _planned(
     return plan(findings, known.told, known.state, channel.target, now, calendar), known
 
 
-def send_all(messages: Sequence[tuple[Channel, str, str, Severity]]) -> list[Sent]:
-    """Send messages side by side: none waits for a target that is slow."""
+def send_all(messages: Sequence[tuple[Channel, str, str, Severity, bytes | None]]) -> list[Sent]:
+    """Send messages, each with its picture, side by side: none waits for a target that is slow."""
     answers: dict[int, str] = {}
 
-    def send(number: int, channel: Channel, title: str, body: str, severity: Severity) -> None:
-        answers[number] = _send(channel, title, body, severity)
+    def send(number: int, channel: Channel, title: str, body: str, severity: Severity, picture: bytes | None) -> None:
+        answers[number] = _send(channel, title, body, severity, picture)
 
     with _silent() as muted:
         threads = [
@@ -177,8 +183,8 @@ def send_all(messages: Sequence[tuple[Channel, str, str, Severity]]) -> list[Sen
     ]
 
 
-def _send(channel: Channel, title: str, body: str, severity: Severity) -> str:
-    """Send one message; says why it was not taken."""
+def _send(channel: Channel, title: str, body: str, severity: Severity, picture: bytes | None) -> str:
+    """Send one message; says why it was not taken. Where a server refuses it with a picture, the words go alone."""
     import apprise
 
     if channel.lacking:
@@ -190,9 +196,16 @@ def _send(channel: Channel, title: str, body: str, severity: Severity) -> str:
         sender = apprise.Apprise()
         if not sender.add(channel.address):
             return "its address is none Apprise understands; see its list of services"
-        taken = sender.notify(
-            title=title, body=body, notify_type=apprise.NotifyType(severity), body_format=apprise.NotifyFormat.TEXT
-        )
+        said = {
+            "title": title,
+            "body": body,
+            "notify_type": apprise.NotifyType(severity),
+            "body_format": apprise.NotifyFormat.TEXT,
+        }
+        shown = picture if takes_picture(sender[0]) else None
+        taken = sender.notify(**said, attach=attach(sender[0], shown) if shown is not None else None)
+        if taken is not True and shown is not None and heard.refused:
+            taken = sender.notify(**said)
     except Exception as error:  # noqa: BLE001 - services of Apprise raise anything, and its words may hold the address
         return f"it could not be sent: {type(error).__name__}"
     finally:
@@ -206,15 +219,17 @@ class _Heard(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.why = "it was not taken"
+        self.refused = False
+        """Whether a server answered that it does not take what it was sent, not that it cannot."""
         self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread != self._thread:
             return
         said = record.getMessage()
-        code = re.search(r"error=(\d{3})\b", said)
+        code = re.search(r"error=(\d{3})(?:\d\d)?\b", said)  # ntfy's own codes are the status and two digits more
         if code:
-            self.why = f"it answered {code[1]}"
+            self.why, self.refused = f"it answered {code[1]}", code[1].startswith("4")
         elif "Connection error" in said:
             self.why = "it cannot be reached, or did not answer in time"
         elif said.startswith("Sending email"):

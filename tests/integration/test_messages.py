@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from apprise.manager_plugins import NotificationManager
@@ -55,6 +56,7 @@ class Server:
     port: int = 0
     got: list[dict[str, str]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    pictures: list[bytes] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -70,6 +72,17 @@ class Server:
 
 def _take(server: Server, path: str, headers: dict[str, str], body: bytes) -> None:
     """Hold a request against what the server's documentation asks for."""
+    if server.kind == "ntfy" and headers.get("content-type") != "application/json":
+        # PUT or POST /topic with the file as its body, and the rest as parameters (docs.ntfy.sh/publish, attachments)
+        asked = {name: values[-1] for name, values in parse_qs(path.partition("?")[2]).items()}
+        wrong = (
+            path.partition("?")[0] != "/alerts" or not asked.get("filename") or len(asked["message"].encode()) > 4096
+        )
+        server.got.append({"title": asked.get("title", ""), "body": asked["message"]})
+        server.pictures.append(body)
+        if wrong:
+            server.complaints.append(f"{path} {headers}")
+        return
     sent = json.loads(body)
     if server.kind == "ntfy":  # POST / with topic, title, message, priority 1 to 5 (docs.ntfy.sh/publish, as JSON)
         wrong = sent.get("topic") != "alerts" or not isinstance(sent.get("message"), str)
@@ -97,7 +110,12 @@ def http(server: Server) -> Iterator[None]:
             if server.mode == "garbage":
                 self.wfile.write(b"\x00\xff nothing of HTTP \r\n\r\n")
                 return
-            if server.mode == "well":
+            if server.mode == "no attachments" and self.headers["content-type"] != "application/json":
+                self.send_response(400)  # ntfy's 40014: attachments are not allowed
+                self.end_headers()
+                self.wfile.write(b'{"code":40014,"http":400,"error":"invalid request: attachments not allowed"}')
+                return
+            if server.mode in ("well", "no attachments"):
                 _take(server, self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             self.send_response(500 if server.mode == "500" else 200)
             self.end_headers()
@@ -160,6 +178,12 @@ def _take_mail(server: Server, content: bytes) -> None:
     mail = message_from_bytes(content, policy=policy.default)
     if "ann@example.org" not in str(mail["to"]) or "loop@example.org" not in str(mail["from"]):
         server.complaints.append(content.decode())
+    for part in mail.walk():
+        if part.get_content_type() == "image/png":
+            server.pictures.append(part.get_content())
+            named = str(part["content-id"]).strip("<>")
+            if f"cid:{named}" not in mail.get_body(("html",)).get_content():
+                server.complaints.append(f"the picture {named} is not shown inside")
     text = mail.get_body(("plain", "html"))
     server.got.append({"title": str(mail["subject"]), "body": text.get_content() if text else ""})
 
@@ -232,6 +256,35 @@ def test_a_server_gets_what_its_documentation_asks_for_once(kind: str, database:
     assert f"{PAGE}/usecases/rentals/findings/held" in first["body"]
     assert "resolved" in second["title"]
     assert "the newest data is well" in second["body"]
+
+
+PICTURE = b"\x89PNG\r\n\x1a\n a picture"
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "pictures"),
+    [
+        ("ntfy", "well", [PICTURE]),
+        ("ntfy", "no attachments", []),
+        ("mail", "well", [PICTURE]),
+        ("gotify", "well", []),
+        ("webhook", "well", []),
+    ],
+)
+def test_a_picture_goes_where_it_is_taken_and_the_words_everywhere(
+    kind: str, mode: str, pictures: list[bytes], database: Database, clock: Clock
+) -> None:
+    find(database)
+    with running(kind, mode) as server:
+        channel = Channel(Target(to=server.address), 0, server.address)
+        (sent,) = deliver(database, "rentals", [channel], Calendar(), PAGE, clock, lambda _: PICTURE)
+        assert sent.why == ""
+    assert server.complaints == []
+    assert server.pictures == pictures
+    (got,) = server.got
+    assert got["title"] == "rentals: the newest data broke its expectations"
+    assert "What you can do" in got["body"]
+    assert "base64" not in got["body"]
 
 
 @pytest.mark.parametrize("mode", MODES)
