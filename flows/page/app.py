@@ -22,6 +22,7 @@ from expectations.usecase import NAME_PATTERN
 from flows.page.answers import Answers, Run
 from flows.page.cards import WINDOWS, read_cards
 from flows.page.confirming import Asking
+from flows.page.exposition import CONTENT_TYPE, read_exposition
 from flows.page.measured import Measured
 from flows.page.records import read_entry, split_body
 from flows.page.rendering import HEADERS, HERE
@@ -64,6 +65,11 @@ class Page(Asking):
         """Say of all use cases what their cards say."""
         cards = await asyncio.to_thread(read_cards, self.use_cases, self.database, now())
         return Response(to_json(cards), media_type="application/json", headers=HEADERS)
+
+    async def metrics(self, _: Request) -> Response:
+        """Say what is wrong as metrics."""
+        text = await asyncio.to_thread(read_exposition, self.database, now())
+        return Response(text, media_type=CONTENT_TYPE, headers=HEADERS)
 
     async def live(self, request: Request) -> Response:
         """Show of a use case the part alone that is asked for again."""
@@ -201,6 +207,7 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
             Route("/", page.overview),
             Route("/cards", page.overview),
             Route("/usecases.json", page.as_json),
+            Route("/metrics", page.metrics),
             Route("/usecases", lambda _: RedirectResponse("/")),
             Route("/usecases/{name}", page.use_case),
             Route("/usecases/{name}/live", page.live),

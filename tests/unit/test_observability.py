@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import yaml
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
+from flows.page.exposition import metrics
 from infra.serving.counters import Counters, ModelCounters, exposition
+from tasks.stores.deliveries import TargetReport
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "infra" / "prometheus" / "rules.yml").read_text())
@@ -32,10 +35,20 @@ class Counted:
         return exposition({"flights": counts.to_dict()}, mounts, journal, {"401": 1}, {"late": 1})
 
 
+class Wrong:
+    """What the page says of a use case, one of whose targets takes nothing."""
+
+    def collect(self) -> Any:
+        now = datetime.now(UTC)
+        report = TargetReport("flights", "t", "alerts.0 (json)", 3, now, now, "it answered 500", None)
+        return metrics(["flights"], [], [report], now)
+
+
 @pytest.fixture(scope="module")
 def counted() -> dict[str, set[str]]:
-    """Name of each series that the service writes, and its labels."""
+    """Name of each series that the service or the page writes, and its labels."""
     registry = CollectorRegistry()
+    registry.register(Wrong())  # type: ignore[arg-type] # as much of a collector as it asks for
     registry.register(Counted())  # type: ignore[arg-type] # as much of a collector as it asks for
     found: dict[str, set[str]] = {}
     for line in generate_latest(registry).decode().splitlines():

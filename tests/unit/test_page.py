@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from flows.asking import acknowledge
 from flows.page import charts
@@ -39,6 +40,7 @@ from tasks.evaluation.sketches import sketch
 from tasks.stores.database import HELD
 from tasks.stores.findings import Found
 from tasks.stores.ledger import FORGET, RETENTION
+from tasks.stores.messages import Message, TargetState
 from tasks.stores.model_words import MODEL_PAGES
 from tasks.stores.presences import Process
 from tasks.stores.releases import CandidateState, Served
@@ -486,6 +488,28 @@ def test_a_silent_prefect_is_waited_for_shortly_and_its_answer_is_shown_the_next
     assert FIRST_SECONDS <= first < OLD_SECONDS
     assert all(PATIENCE_SECONDS <= each < FIRST_SECONDS for each in later)
     assert prefect.asked == [["run-1"]]  # once, however often somebody looks
+
+
+def test_what_is_wrong_is_there_for_prometheus_too(
+    page: Client, home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    find(home, name)
+    now = datetime.now(UTC)
+    home.database.know_targets(name, {"t": "alerts.0 (json)"}, [], now)
+    state = TargetState(now, attempts=4, failing_since=now - timedelta(hours=2), last_error="500")
+    home.database.note_attempt(name, "t", state, Message(), taken=False)
+    shown = page.get("/metrics")
+    assert shown.headers["content-type"].startswith("text/plain")
+    values = {
+        (sample.name, *(sample.labels[label] for label in sorted(sample.labels, reverse=True))): sample.value
+        for family in text_string_to_metric_families(shown.text)
+        for sample in family.samples
+    }
+    assert values["driftwheel_findings", name, "warning"] == 1
+    assert values["driftwheel_findings", name, "failure"] == 0
+    assert values["driftwheel_target_failed_attempts", name, "alerts.0 (json)"] == 4
+    assert values["driftwheel_target_failing_seconds", name, "alerts.0 (json)"] == pytest.approx(7200, abs=60)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
