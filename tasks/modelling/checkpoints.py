@@ -53,7 +53,7 @@ class Checkpoints:
         """Write the state at once, whole or not at all; not again within a second, but for the last."""
         if self.path is None or not (ended or time.monotonic() - self._written >= _SECONDS):
             return
-        beside = self.path.with_suffix(".new")
-        torch.save(state(), beside)
-        beside.replace(self.path)
+        temporary = self.path.with_suffix(".new")
+        torch.save(state(), temporary)
+        temporary.replace(self.path)
         self._written = time.monotonic()

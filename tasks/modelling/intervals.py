@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from expectations.families import Score, Scores, Vector
 
 INTERVALS = "intervals.json"
-_RANGES, _LEAST_IN_RANGE = 10, 100
+_RANGES, _MIN_IN_RANGE = 10, 100
 MIN_ROWS = 50
 """Fewest rows that an interval is learnt from."""
 
@@ -69,7 +69,7 @@ class Intervals(BaseModel):
         needed = math.ceil(round(coverage / (1 - coverage), 6))
         if len(label) < max(MIN_ROWS, needed):
             return None
-        least = max(_LEAST_IN_RANGE, needed)
+        least = max(_MIN_IN_RANGE, needed)
         if classifies:
             off = 1.0 - _given(label, scores)
             return cls(coverage=coverage, rows=len(label), least=max(0.0, 1.0 - _quantile(off, coverage)))

@@ -19,7 +19,7 @@ def loss_of(name: str, value: float) -> float:
 
 
 def directed(found: Sequence[Any] | None) -> list[Any]:
-    """Return the validation metrics of a round, told which are better the greater they are.
+    """Return the validation metrics of a round, marked where they are better the greater they are.
 
     LightGBM's Python package takes R² for a loss (its table of such metrics lacks it) and would keep the worst tree.
     """

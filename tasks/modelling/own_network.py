@@ -85,12 +85,12 @@ def maker(address: str, arguments: Mapping[str, object], code: Code | None) -> N
             "Declare it under `model.candidates`, and trust the folder again: `driftwheel add --trust FOLDER`",
         )
     code.require_trust()
-    with _said(address, code):
+    with _errors_named(address, code):
         found = code.function(address)
 
     def build(recipe: object, width: int, counts: Counts, outputs: int) -> nn.Module:
         del recipe
-        with _said(address, code):
+        with _errors_named(address, code):
             body = found(width, outputs, dict(counts), **arguments)
             if not isinstance(body, nn.Module):
                 raise TrainingError(f"an nn.Module from {address}", type(body).__name__, f"Write {_CONTRACT}")
@@ -109,7 +109,7 @@ def maker(address: str, arguments: Mapping[str, object], code: Code | None) -> N
 
 
 @contextmanager
-def _said(address: str, code: Code) -> Iterator[None]:
+def _errors_named(address: str, code: Code) -> Iterator[None]:
     """Say where somebody's network failed, and of what kind the fault is; its words may hold a value of a row."""
     try:
         yield

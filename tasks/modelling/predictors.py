@@ -57,7 +57,7 @@ class TreePredictor:
 
 
 def _agree(quick: QuickScorer, native: NativeTrees, rows: Matrix) -> bool:
-    """Whether both say the same of rows, to the last bit; LightGBM answers where not, and it is told."""
+    """Whether both say the same of rows, to the last bit; LightGBM answers where not, and that is logged."""
     same = np.array_equal(quick.scores(rows), native.scores(rows))
     if same and np.array_equal(quick.predict(rows), native.predict(rows)):
         return True

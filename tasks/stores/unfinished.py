@@ -24,8 +24,8 @@ def keeping(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def keeping_apart(name: str) -> Iterator[None]:
-    """Let one of several tries keep its state in a folder of its own, until `drop_apart` or `take_over`."""
+def keeping_in(name: str) -> Iterator[None]:
+    """Let one of several tries keep its state in a folder of its own, until `remove_kept` or `merge_kept`."""
     folder = kept_in()
     if folder is None:
         yield
@@ -39,14 +39,14 @@ def keeping_apart(name: str) -> Iterator[None]:
         _kept.reset(token)
 
 
-def drop_apart(name: str) -> None:
+def remove_kept(name: str) -> None:
     """Remove what a try kept; nothing where it kept nothing."""
     folder = kept_in()
     if folder is not None and (folder / name).exists():
         shutil.rmtree(folder / name)
 
 
-def take_over(name: str) -> None:
+def merge_kept(name: str) -> None:
     """Keep what a try kept as if it had not been kept apart: who does the same again goes on from it."""
     folder = kept_in()
     if folder is not None and (folder / name).exists():

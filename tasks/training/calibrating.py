@@ -21,7 +21,7 @@ def fit_calibrator(spec: UseCase, scores: Scores, label: Vector, classes: tuple[
     return CALIBRATIONS.released(spec.model.calibration).model_validate({}).fit(scores, label, classes)
 
 
-def calibrate_apart(
+def calibrate_out_of_fold(
     spec: UseCase, scores: Scores, label: Vector, classes: tuple[str, ...]
 ) -> tuple[Scores, npt.NDArray[np.bool_]]:
     """Calibrate each row by a calibration that has not seen it, so that none is flattered by what it learnt from.

@@ -39,7 +39,7 @@ def evaluated(judged: Judged, rows: pl.DataFrame, spec: UseCase) -> Judged:
     if judged.trained is None or judged.holdout is None or "challenger" not in judged.scored:
         return judged
     known = _known(judged.scored["challenger"])
-    if not known.all():  # a row without a label, or a prediction that is no number, is told nothing by
+    if not known.all():  # a row without a label, or a prediction that is no number, says nothing
         scored = judged.scored["challenger"]
         kept = Scored(scored.label[known], scored.prediction[known], scored.threshold)
         whole = replace(
@@ -91,7 +91,7 @@ def _parts(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Resamples) 
 def _learning_curve(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Resamples) -> dict[str, Any]:
     """Learn the recipe on the newest half, quarter and so on of the rows, and score each on the holdout.
 
-    A point that cannot be learnt is left out, and why is said beside the others.
+    A point that cannot be learnt is left out, and the reason is reported with the others.
     """
     points = spec.evaluation.learning_curve
     if points is None or judged.trained is None or judged.holdout is None:
@@ -117,15 +117,15 @@ def _learning_curve(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Re
         scored = score_rows(judged.holdout, spec, judged.classes, predicted, smaller.classes)
         curve.append((size, drawn.bounded(drawn.metric(metric, scored))))
     curve.append((len(learnt), drawn.bounded(drawn.metric(metric, judged.scored["challenger"]))))
-    told = [{"rows": size, **vars(each)} for size, each in curve]
-    return {"learning_curve": {"metric": metric, "points": told, "left_out": left_out}}
+    reported = [{"rows": size, **vars(each)} for size, each in curve]
+    return {"learning_curve": {"metric": metric, "points": reported, "left_out": left_out}}
 
 
 def _importance(judged: Judged, spec: UseCase, drawn: Resamples) -> dict[str, Any]:
     """Shuffle one input after the other over the holdout, and measure what the decisive metric loses by it.
 
     Permutation importance (Breiman 2001; of a model as it is: Fisher, Rudin and Dominici 2019), paired with the metric
-    of the rows as they are, over the same resamples. Of inputs that tell the same each alone loses little.
+    of the rows as they are, over the same resamples. Of inputs that hold the same information each alone loses little.
     """
     if not spec.evaluation.permutation_importance or judged.trained is None or judged.holdout is None:
         return {}

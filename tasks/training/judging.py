@@ -168,8 +168,8 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         "; ".join(
             [
                 *(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
-                *_said_of_folds(folds, spec),
-                *_said_of_start(trained),
+                *_describe_folds(folds, spec),
+                *_describe_start(trained),
             ]
         ),
         gates,
@@ -184,7 +184,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     return Judged(judgement, trained, holdout, scored, prediction, folds, parts=parts, going_on=going_on)
 
 
-def _said_of_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
+def _describe_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
     """Say what the cross-validation found of the decisive metric."""
     metric = decisive_metric(spec)
     if metric not in folds:
@@ -194,7 +194,7 @@ def _said_of_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[
     return [f"cross-validation: {metric} {mean:.4f} ± {spread:.4f} over {len(folds[metric])} folds"]
 
 
-def _said_of_start(trained: Trained) -> list[str]:
+def _describe_start(trained: Trained) -> list[str]:
     return [] if trained.start is None else [f"{trained.start.kind} start: {trained.start.why}"]
 
 

@@ -24,7 +24,7 @@ from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
 from tasks.stores.progress import Pace, doing, part
-from tasks.training.calibrating import FOLDS, calibrate_apart, fit_calibrator
+from tasks.training.calibrating import FOLDS, calibrate_out_of_fold, fit_calibrator
 from tasks.training.labelled import classes_of, labels, of_known_classes, require_trainable, row_weights
 from tasks.training.live import send
 from tasks.training.memory import remembered
@@ -210,7 +210,7 @@ def _content(rows: Rows) -> str:
 
 def _as_released(metric: str, spec: UseCase, scores: Scores, valid: Rows) -> float:
     """Score a candidate as it would be released: a threshold is held against the scores it is meant for."""
-    found, judges = calibrate_apart(spec, scores, valid.label, valid.classes)
+    found, judges = calibrate_out_of_fold(spec, scores, valid.label, valid.classes)
     return score(metric, Scored(valid.label[judges], found[judges], spec.threshold))
 
 

@@ -168,7 +168,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         doing("recording the run in MLflow")
         challenger = Challenger(judged.judgement, digest, run, champion.digest if champion else None)
         _record(job, challenger, judged, refitted, live.names)
-    except UnreachableError:  # to tell MLflow, too, would wait once more; whoever takes the turn next fails the run
+    except UnreachableError:  # to ask MLflow again would wait once more; whoever takes the turn next fails the run
         raise
     except BaseException:
         registry.end_run(run, "FAILED")

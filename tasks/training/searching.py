@@ -16,7 +16,7 @@ from expectations.errors import TrainingError
 from expectations.families import Family, Report
 from expectations.searching import Range, Ranges, Search, changed
 from tasks.stores.progress import doing
-from tasks.stores.unfinished import drop_apart, keeping_apart, kept_in, take_over
+from tasks.stores.unfinished import keeping_in, kept_in, merge_kept, remove_kept
 
 if TYPE_CHECKING:
     import optuna
@@ -99,8 +99,8 @@ def search(
         doing(f"trial {number + 1}{f' of {rules.trials}' if rules.trials else ''} of {candidate.family}")
         value, state = math.nan, optuna.trial.TrialState.FAIL
         try:
-            drawn = _together(candidate, values)
-            with keeping_apart(_apart(name, number)):
+            drawn = _with_values(candidate, values)
+            with keeping_in(_trial_folder(name, number)):
                 value = sign * try_one(drawn, _pruning(trial, drawn) if rules.prune else _silent)
         except optuna.TrialPruned:
             state = optuna.trial.TrialState.PRUNED
@@ -115,7 +115,7 @@ def search(
         study.tell(trial, value if finite else None, state=state)
         for other in range(number + 1):  # none can go on but the best, which is learnt again as the candidate
             if other != _best(study):
-                drop_apart(_apart(name, other))
+                remove_kept(_trial_folder(name, other))
     attempts = [_attempt(each, candidate.family, sign) for each in study.get_trials(deepcopy=False)]
     complete = [each for each in attempts if each.state == "complete"]
     if not complete:
@@ -125,7 +125,7 @@ def search(
             "Narrow `model.search.ranges`, or raise `model.validation`",
         )
     best = min(complete, key=lambda each: sign * each.score)
-    take_over(_apart(name, _best(study)))
+    merge_kept(_trial_folder(name, _best(study)))
     return changed(candidate, best.values), attempts
 
 
@@ -149,7 +149,7 @@ def _open(name: str, rules: Search) -> optuna.Study:
     )
 
 
-def _apart(name: str, number: int) -> str:
+def _trial_folder(name: str, number: int) -> str:
     """Name the folder of a trial's own state: the same where it is drawn again after a kill."""
     return f"trial-{name[:16]}-{number}"
 
@@ -204,7 +204,7 @@ def _seconds(trial: optuna.trial.FrozenTrial) -> float:
     return trial.duration.total_seconds() if trial.duration else 0.0
 
 
-def _together(candidate: Family, values: Mapping[str, object]) -> Family:
+def _with_values(candidate: Family, values: Mapping[str, object]) -> Family:
     """Return a candidate with what was drawn.
 
     Raises

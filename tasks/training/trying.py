@@ -26,9 +26,9 @@ from tasks.training.learning import Incumbent, fit_recipe
 
 NEWEST = 3
 """Tenths of a window's blocks of time that are tried on: the newest."""
-_FEWEST_BLOCKS = 4
+_MIN_BLOCKS = 4
 """Blocks of `evaluation.block` a window must have; with fewer it is cut into runs of equal rows."""
-_FEWEST_ROWS, _FEWEST_OF_CLASS = 15, 5
+_MIN_ROWS, _MIN_OF_CLASS = 15, 5
 _TWIN = {
     "family": "lightgbm",
     "rounds": 25,
@@ -102,18 +102,18 @@ def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFram
     """Return the newest rows of a window, whole blocks of time; None where they are too few to tell anything by."""
     clock = spec.time_column
     inside = rows_of(rows, spec, window)
-    if len(inside) < _FEWEST_ROWS:
+    if len(inside) < _MIN_ROWS:
         return None
     seconds, block = in_time(inside[clock], spec)
     blocks = np.unique(np.floor_divide(seconds, block), return_inverse=True)[1]
-    if blocks.max() + 1 < _FEWEST_BLOCKS:
+    if blocks.max() + 1 < _MIN_BLOCKS:
         blocks = time_blocks(seconds, block)
     first = int(np.flatnonzero(blocks >= (10 - NEWEST) * (blocks.max() + 1) // 10)[0])
     newest = inside.filter(pl.col(clock) >= inside[clock][first])
-    if len(newest) < _FEWEST_ROWS:
+    if len(newest) < _MIN_ROWS:
         return None
     classes = classes_of(newest, spec)
-    return None if spec.problem.lacks(labels(newest, spec, classes), _FEWEST_OF_CLASS) else newest
+    return None if spec.problem.lacks(labels(newest, spec, classes), _MIN_OF_CLASS) else newest
 
 
 def known_before(rows: pl.DataFrame, spec: UseCase, start: datetime) -> pl.DataFrame:
@@ -166,7 +166,7 @@ def _try_challenger(
     clock, metric = spec.time_column, spec.monitoring.performance[0].metric
     start: datetime = newest[clock].min()  # type: ignore[assignment] # an instant column
     before = known_before(rows, spec, start)
-    if champion.cutoff >= start or len(before) < _FEWEST_ROWS or before[spec.label.column].n_unique() < 2:
+    if champion.cutoff >= start or len(before) < _MIN_ROWS or before[spec.label.column].n_unique() < 2:
         return None
     settled = champion.recipe
     twin = asked == "twin" or (asked == "auto" and settled.dear)
@@ -211,7 +211,7 @@ def hold_against_predecessor(
     """
     clock = spec.time_column
     inside = rows_of(rows, spec, window).filter(pl.col(clock) > max(champion.cutoff, predecessor.cutoff))
-    if len(inside) < _FEWEST_ROWS or not (_can_answer(champion, rows) and _can_answer(predecessor, rows)):
+    if len(inside) < _MIN_ROWS or not (_can_answer(champion, rows) and _can_answer(predecessor, rows)):
         return None
     now, before = (
         score_rows(inside, spec, champion.classes, each.predict(inside, repaired=True), each.classes)

@@ -19,7 +19,7 @@ from tasks.bundles.bundle import Bundle
 from tasks.evaluation.metrics import losses, score
 from tasks.evaluation.splits import hold_back
 from tasks.stores.progress import part
-from tasks.training.calibrating import calibrate_apart, fit_calibrator
+from tasks.training.calibrating import calibrate_out_of_fold, fit_calibrator
 from tasks.training.labelled import classes_of, declared_digest, labels, of_known_classes, score_rows
 from tasks.training.learning import (
     Incumbent,
@@ -97,7 +97,7 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
 def _as_released(metric: str, valid: pl.DataFrame, spec: UseCase, trained: Trained, classes: tuple[str, ...]) -> float:
     """Score a model as it would be released, in the order of the classes given, no row by a calibration of its own."""
     scores, own = replace(trained, calibrator=None).predict(valid, repaired=True), trained.classes
-    found, judges = calibrate_apart(spec, scores, labels(valid, spec, own), own)
+    found, judges = calibrate_out_of_fold(spec, scores, labels(valid, spec, own), own)
     return score(metric, score_rows(valid.filter(pl.Series(judges)), spec, classes, found[judges], own))
 
 

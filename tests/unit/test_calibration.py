@@ -120,7 +120,7 @@ def test_a_calibrated_model_holds_the_interpreter_where_what_it_calibrates_does(
 
 
 def test_no_row_is_judged_by_a_calibration_that_saw_it(make_use_case: Make) -> None:
-    from tasks.training.calibrating import calibrate_apart
+    from tasks.training.calibrating import calibrate_out_of_fold
 
     changes = {**CLASSIFIER, "model.calibration": "isotonic"}
     spec = load_use_case(str(make_use_case(changes=changes))).spec
@@ -128,7 +128,7 @@ def test_no_row_is_judged_by_a_calibration_that_saw_it(make_use_case: Make) -> N
     for seed in range(20):
         random = np.random.default_rng(seed)
         scores, label = random.random(120), (random.random(120) < 0.4).astype(np.float64)  # nothing to learn
-        apart, judges = calibrate_apart(spec, scores, label, BINARY)
+        apart, judges = calibrate_out_of_fold(spec, scores, label, BINARY)
         assert judges.all()
         least = score("log_loss", Scored(label, np.full(120, label.mean())))
         both = learn("isotonic", scores, label).many(scores), apart
@@ -138,10 +138,10 @@ def test_no_row_is_judged_by_a_calibration_that_saw_it(make_use_case: Make) -> N
     assert honest < 0
     alone = np.zeros(120)
     alone[7] = 1.0
-    kept = calibrate_apart(spec, scores, alone, BINARY)[1]
+    kept = calibrate_out_of_fold(spec, scores, alone, BINARY)[1]
     assert np.flatnonzero(~kept).tolist() == [7]
     plain = spec.model_copy(update={"model": spec.model.model_copy(update={"calibration": None})})
-    assert calibrate_apart(plain, scores, label, BINARY)[0] is scores
+    assert calibrate_out_of_fold(plain, scores, label, BINARY)[0] is scores
 
 
 def test_a_threshold_follows_what_errors_cost_and_costs_least_of_all() -> None:
@@ -217,8 +217,8 @@ def test_candidates_and_folds_are_scored_as_they_would_be_released(
 ) -> None:
     seen: list[Scored] = []
     monkeypatch.setattr(learning, "score", lambda _, scored: (seen.append(scored), 0.5)[1])
-    apart, given = learning.calibrate_apart, list[tuple[Scores, Vector]]()
-    monkeypatch.setattr(learning, "calibrate_apart", lambda *a: (given.append((a[1], a[2])), apart(*a))[1])
+    apart, given = learning.calibrate_out_of_fold, list[tuple[Scores, Vector]]()
+    monkeypatch.setattr(learning, "calibrate_out_of_fold", lambda *a: (given.append((a[1], a[2])), apart(*a))[1])
     trees = {**CLASSIFIER["model.candidates"][0], "patience": 100}  # type: ignore[index] # what it is there
     changes = {**CLASSIFIER, "model.candidates": [trees], "model.calibration": "platt"}
     usecase = load_use_case(str(make_use_case(changes=changes)))
