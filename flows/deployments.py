@@ -30,6 +30,7 @@ from expectations.loading import LoadedUseCase
 from flows.automations import EVENTS, automate
 from flows.left_out import forget_left_out, note_left_out
 from flows.messenger import Messenger, MonitorSchedules, note_schedules
+from flows.planned import plan_anew
 from flows.superseded import skip_superseded, try_to_skip_superseded
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
@@ -169,7 +170,14 @@ def install(client: SyncPrefectClient, settings: Settings, place: Callable[[Runn
     schedules = MonitorSchedules(settings)
     for name in installed:
         note_schedules(settings, name, schedules)
+    report_planned_anew(client)
     return installed
+
+
+def report_planned_anew(client: SyncPrefectClient) -> None:
+    """Let schedules go on that stood still because a clock was set back, and say which."""
+    for name in plan_anew(client):
+        print(f"{name} is planned anew: a clock was ahead when it was planned", flush=True)  # noqa: T201 - a server's log
 
 
 def main() -> None:
@@ -233,7 +241,7 @@ async def _show_life(runner: Runner, alive: Path) -> None:
 
 
 async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
-    """Let no runs of schedules pile up, and bring back automations that were deleted."""
+    """Let no runs of schedules pile up or stay away, and bring back automations that were deleted."""
 
     def look(number: int) -> None:
         refuse_strangers(settings)  # its runs are not ours to cancel
@@ -242,6 +250,7 @@ async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
             if number % _LOOKS_PER_REPAIR == 0:
                 for usecase in usecases:
                     automate(client, usecase)
+                report_planned_anew(client)
 
     for number in itertools.count(1):
         await asyncio.sleep(_KEEP_UP_SECONDS)

@@ -6,17 +6,23 @@ import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import psutil
 import pytest
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.server.schemas.schedules import CronSchedule
+from prefect.states import Cancelled, Completed, Running, Scheduled
 
 from expectations.durations import Duration
 from expectations.windows import Grid
 from flows import stage
 from flows.deployments import utc_schedule
+from flows.planned import plan_anew
 from infra.vital_signs import show, shows
 from tasks.monitoring.served import find_served
 from tasks.stores.database import Database
@@ -78,6 +84,68 @@ def test_a_sign_of_another_clock_is_no_sign(tmp_path: Path, days: int) -> None:
         os.utime(path, (then, then))
     assert not shows(tmp_path / "alive")
     assert not releases.watched("rentals")
+
+
+class Prefect:
+    """One deployment with a schedule, and its runs; what is done to them is noted."""
+
+    def __init__(self, runs: list[tuple[timedelta, State]]) -> None:
+        self.schedule = SimpleNamespace(id=uuid4(), active=True)
+        self.deployment = SimpleNamespace(
+            id=uuid4(), name="rentals", entrypoint="flows.collect.collect", schedules=[self.schedule]
+        )
+        self.runs = [FlowRun(id=uuid4(), flow_id=uuid4(), expected_start_time=NOW + due, state=s) for due, s in runs]
+        self.deleted: list[int] = []
+        self.planned: list[bool] = []
+
+    def read_deployments(self, **_: object) -> list[SimpleNamespace]:
+        return [self.deployment]
+
+    def read_flow_runs(self, *, flow_run_filter: FlowRunFilter, **_: object) -> list[FlowRun]:
+        assert flow_run_filter.deployment_id.any_ == [self.deployment.id]
+        after = flow_run_filter.expected_start_time.after_
+        return [run for run in self.runs if run.expected_start_time >= after]
+
+    def delete_flow_run(self, run: UUID) -> None:
+        self.deleted += [number for number, each in enumerate(self.runs) if each.id == run]
+
+    def update_deployment_schedule(self, deployment: UUID, schedule: UUID, active: bool) -> None:
+        assert (deployment, schedule) == (self.deployment.id, self.schedule.id)
+        self.planned.append(active)
+
+
+HOUR, FIVE_DAYS = timedelta(hours=1), timedelta(days=5)
+
+
+@pytest.mark.parametrize(
+    ("runs", "deleted", "anew"),
+    [
+        # as it is: planned before now, and one that a person cancelled
+        ([(HOUR, Scheduled(timestamp=NOW - HOUR)), (2 * HOUR, Cancelled(timestamp=NOW))], [], False),
+        # of the past, whatever their clock said
+        ([(-HOUR, Completed(timestamp=NOW + FIVE_DAYS))], [], False),
+        # planned when it was five days later
+        ([(FIVE_DAYS + HOUR, Scheduled(timestamp=NOW + FIVE_DAYS))], [], True),
+        # ran, or was skipped, when it was five days later: its date is yet to come
+        (
+            [
+                (HOUR, Cancelled(timestamp=NOW + FIVE_DAYS)),
+                (2 * HOUR, Completed(timestamp=NOW + FIVE_DAYS)),
+                (3 * HOUR, Running(timestamp=NOW + FIVE_DAYS)),
+                (6 * 24 * HOUR, Scheduled(timestamp=NOW - HOUR)),
+            ],
+            [0, 1],
+            True,
+        ),
+    ],
+)
+def test_what_a_clock_that_was_ahead_planned_is_planned_anew(
+    runs: list[tuple[timedelta, State]], deleted: list[int], anew: bool
+) -> None:
+    prefect = Prefect(runs)
+    assert plan_anew(prefect) == (["collect/rentals"] if anew else [])
+    assert prefect.deleted == deleted
+    assert prefect.planned == ([True] if anew else [])
 
 
 # --- summer time ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,71 @@
+"""Runs of schedules that a clock that was ahead planned, or ran: they would keep Prefect from planning until then."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+
+from flows.superseded import SCHEDULED_TAG
+
+MARGIN = timedelta(minutes=1)
+"""How much later than now a server's clock may be without having been ahead."""
+_MAX_RUNS_A_LOOK = 200
+
+
+def plan_anew(client: SyncPrefectClient) -> list[str]:
+    """Let Prefect plan the schedules of deployments anew of which it planned, or ran, when its clock was ahead.
+
+    It plans nothing more where it sees runs to come, and no date twice. So once its clock was set back a schedule would
+    stand still until what it had planned has come. That is removed, and so are the runs of dates that are yet to come:
+    these come again.
+
+    Returns
+    -------
+    list of str
+        Names of the deployments, as in ``collect/NAME``.
+    """
+    found = []
+    ours = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["driftwheel"])))
+    for deployment in ours:
+        if not deployment.schedules:
+            continue
+        now = datetime.now(UTC)
+        coming = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
+                tags=FlowRunFilterTags(all_=[SCHEDULED_TAG]),
+                expected_start_time=FlowRunFilterExpectedStartTime(after_=now + MARGIN),
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=_MAX_RUNS_A_LOOK,
+        )
+        ahead = [run for run in coming if _ahead(run, now)]
+        if not ahead:
+            continue
+        for run in ahead:
+            if run.state is not None and run.state.is_final():
+                with suppress(ObjectNotFound):  # somebody removed it meanwhile
+                    client.delete_flow_run(run.id)
+        for schedule in deployment.schedules:  # as it is: Prefect drops what it planned by it
+            client.update_deployment_schedule(deployment.id, schedule.id, active=schedule.active)
+        found.append(f"{deployment.entrypoint.rpartition('.')[2] if deployment.entrypoint else ''}/{deployment.name}")
+    return found
+
+
+def _ahead(run: FlowRun, now: datetime) -> bool:
+    """Whether a run came to its state later than it is now; one that is at work is left alone."""
+    state = run.state
+    return state is not None and (state.is_scheduled() or state.is_final()) and state.timestamp > now + MARGIN
