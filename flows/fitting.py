@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import polars as pl
-
 from expectations.errors import SourceError, StorageError, TrainingError
 from expectations.loading import LoadedUseCase
 from tasks.bundles.bundle import Bundle, load_bundle
@@ -20,7 +18,7 @@ from tasks.stores.lake import Lake, Version
 from tasks.stores.whole_files import copied
 from tasks.training.evaluating import evaluated
 from tasks.training.judging import Judgement, judge, refit
-from tasks.training.packing import pack, training_rows
+from tasks.training.packing import pack, raw_rows, training_rows
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,7 @@ def fit(usecase: LoadedUseCase, folder: Path, as_of: datetime, secret: bytes, co
                 f"a mean distance of {refitted.disagreement:.4f}",
                 "Give it more rows, or a calmer recipe",
             )
-        clock = spec.time_column
-        raw = known.rows("raw").filter(pl.col(clock).is_between(rows[clock].min(), rows[clock].max()))
+        raw = raw_rows(known, rows)
         made = beside / "bundle"
         digest = pack(
             made,

@@ -15,7 +15,7 @@ from expectations.windows import Window
 from flows.replay_windows import between
 from flows.stage import Verdict
 from tasks.bundles.bundle import Bundle, load_bundle
-from tasks.bundles.champion import bundle_classes
+from tasks.bundles.champion import bundle_classes, released_champion
 from tasks.bundles.served_rows import request_types, scores_of
 from tasks.evaluation.metrics import score
 from tasks.stores.ledger import TRIAL
@@ -56,8 +56,12 @@ def champion_bundle(job: Job) -> Bundle:
     """Load what the namespace serves."""
     desired = job.releases.desired(job.name)
     if desired is None or desired.champion is None:
-        raise SourceError("a champion", "none", "Run the replay again")
+        raise _no_champion()
     return load_bundle(job.releases.bundle(job.name, desired.champion.bundle), desired.champion.bundle)
+
+
+def _no_champion() -> SourceError:
+    return SourceError("a champion", "none", "Run the replay again")
 
 
 def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
@@ -115,8 +119,10 @@ tell_story = timed("scoring", _tell, "scoring what was served and the first mode
 def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:
     """Attach to each row of the world what the service answered for it."""
     keys = list(job.usecase.spec.keys)
-    columns = champion_bundle(job).manifest.columns
-    types = request_types(column for column in columns if column.name in keys)
+    champion = released_champion(job)
+    if champion is None:
+        raise _no_champion()
+    types = request_types(column for column in champion.manifest.columns if column.name in keys)
     served = {"prediction": "_served", "bundle": "_bundle"}
     found = read_requests(job.lake.scan("predictions").rename(served), types, tuple(served.values()))
     rows = job.lake.collect("predictions", found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -49,6 +50,23 @@ def manifests_of(releases: Releases, usecase: str, bundles: Iterable[str]) -> di
 def bundle_classes(job: Job) -> dict[str, tuple[str, ...]]:
     """Return the classes of each bundle that answered, in the order of its scores."""
     return {digest: manifest.classes for digest, manifest in answering_manifests(job).items()}
+
+
+@dataclass(frozen=True)
+class Released:
+    """A bundle by what it says of itself: nothing of its model is loaded."""
+
+    digest: str
+    manifest: Manifest
+
+
+def released_champion(job: Job) -> Released | None:
+    """Return what the bundle that the use case serves says of itself."""
+    desired = job.releases.desired(job.name)
+    if desired is None or desired.champion is None:
+        return None
+    digest = desired.champion.bundle
+    return Released(digest, read_manifest(job.releases.bundle(job.name, digest), digest))
 
 
 def current_champion(job: Job) -> Bundle | None:

@@ -18,7 +18,6 @@ from expectations.errors import ReleaseError, StorageError
 from expectations.families import Scores
 from expectations.production import Release
 from expectations.windows import Window
-from tasks.bundles.bundle import load_bundle
 from tasks.bundles.manifest import Manifest, read_manifest
 from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels
@@ -110,8 +109,8 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
     steps, done = _plan(plan), []
     planned = len(steps)
     if plan.strategy == "canary":
-        bundle = load_bundle(job.releases.bundle(job.name, version.bundle), version.bundle)
-        _require_entities(job, bundle.manifest, plan.steps[0])
+        manifest = read_manifest(job.releases.bundle(job.name, version.bundle), version.bundle)
+        _require_entities(job, manifest, plan.steps[0])
     begun = desired.candidate if desired else None
     if begun is not None and begun.bundle == version.bundle:  # a rerun goes on where it was killed, if that is a step
         reached = [at for at, step in enumerate(steps) if step == (begun.mode, begun.share)]
@@ -290,13 +289,13 @@ def _labels(job: Job, champion: Served, answered: pl.DataFrame, began: datetime)
     empty = pl.Series("_label", [None] * len(answered), dtype=pl.Float64).fill_null(float("nan"))
     if not len(answered) or job.lake.version("raw") is None:
         return empty
-    bundle = load_bundle(job.releases.bundle(job.name, champion.bundle), champion.bundle)
-    rows = decode_rows(answered, bundle.manifest.columns)
+    manifest = read_manifest(job.releases.bundle(job.name, champion.bundle), champion.bundle)
+    rows = decode_rows(answered, manifest.columns)
     times = answered["event_time"]
     first, last = times.min(), times.max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return empty
     window = Window(first, max(last, began))
     known = job.moved(datetime.now(UTC)).known
-    labels, _ = true_labels(answered, rows, known, job.lake, window, bundle.manifest)
+    labels, _ = true_labels(answered, rows, known, job.lake, window, manifest)
     return labels.fill_null(float("nan")).alias("_label")

@@ -16,8 +16,7 @@ from expectations.alerts import Severity
 from expectations.deciding import HISTORY, Back, History, Seen, Trial
 from expectations.problems import PREDICTION
 from expectations.slots import METRICS
-from tasks.bundles.bundle import Bundle
-from tasks.bundles.champion import current_champion
+from tasks.bundles.champion import Released, released_champion
 from tasks.deciding.gaps import growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
 from tasks.monitoring.measuring import hold_against, say_unknown
@@ -67,7 +66,7 @@ def decide_now(job: Job) -> Watched:
     measuring and deciding, because what is due is read from what was measured.
     """
     spec, database = job.usecase.spec, job.database
-    champion = current_champion(job)
+    champion = released_champion(job)
     held = tuple(json.loads(database.marked(job.name, HELD) or "[]"))
     if held:
         key, measured = f"held/{hashlib.sha256(repr(held).encode()).hexdigest()[:16]}", _measured(job, champion)
@@ -121,7 +120,7 @@ def _known(windows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [each for each in windows if each["status"] != "unknown"]
 
 
-def _measured(job: Job, champion: Bundle | None) -> _Measured:
+def _measured(job: Job, champion: Released | None) -> _Measured:
     if champion is None:
         return _Measured((), (), 0, 0)
     database, digest = job.database, champion.digest
@@ -139,7 +138,7 @@ def _measured(job: Job, champion: Bundle | None) -> _Measured:
 
 def _decide_about(
     job: Job,
-    champion: Bundle | None,
+    champion: Released | None,
     key: str,
     history: Sequence[dict[str, Any]],
     content: dict[str, Any] | None,
@@ -200,7 +199,7 @@ def _tried(job: Job) -> _Tried:
     }
 
 
-def _predecessor_of(champion: Bundle, tried: _Tried) -> str | None:
+def _predecessor_of(champion: Released, tried: _Tried) -> str | None:
     """Return the bundle that a champion is held against, as its trials say."""
     found = [each.get("predecessor") for key, each in tried.items() if key[0] == champion.digest]
     return next((each for each in reversed(found) if each), None)
@@ -224,7 +223,7 @@ def _situation(job: Job, new_labelled: int, held: tuple[str, ...]) -> Situation:
 
 def _history(
     job: Job,
-    champion: Bundle | None,
+    champion: Released | None,
     windows: Sequence[dict[str, Any]],
     measured: _Measured,
     clocks: pl.Series,
@@ -264,7 +263,7 @@ def _history(
             _seen(
                 each,
                 number(*span[1:]),
-                growth(champion.learnt_rows, rows),
+                growth(champion.manifest.rows, rows),
                 trials.get(span),
                 _back(tried, span),
                 spec.label.column,
@@ -274,7 +273,7 @@ def _history(
     past = [trial for key, trial in trials.items() if key[0] != champion.digest]
     return History(
         tuple(seen),
-        growth(champion.learnt_rows, len(clocks)),
+        growth(champion.manifest.rows, len(clocks)),
         tuple(past[-HISTORY:]),
         spec.monitoring.span,
         spec.costs.release_in_windows,
@@ -425,7 +424,7 @@ def _record_findings(job: Job, connection: Connection, decision: Decision, conte
             job.database.resolve(connection, job.name, key, how, job.as_of)
 
 
-def _labelled_clocks(job: Job, champion: Bundle | None) -> pl.Series:
+def _labelled_clocks(job: Job, champion: Released | None) -> pl.Series:
     """Event times of the ripe labelled rows that the champion has not learnt from, in order."""
     clock = job.usecase.spec.time_column
     if job.lake.version("clean") is None:

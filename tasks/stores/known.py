@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
 import polars as pl
@@ -53,7 +54,7 @@ class Known:
         first = pl.col(BATCH).min().over(list(self.spec.keys))
         return rows.filter((pl.col(COLLECTED) <= self.as_of) | (pl.col(BATCH) == first))
 
-    def rows(
+    def scan(
         self,
         table: Literal["raw", "clean"] = "clean",
         *,
@@ -61,9 +62,10 @@ class Known:
         columns: Sequence[str] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        latest: bool = True,
-    ) -> pl.DataFrame:
-        """Read rows with event time in [since, until), never at or after `as_of`, in order of time and keys.
+    ) -> pl.LazyFrame:
+        """Return rows with event time in [since, until), never at or after `as_of`, in order of time and keys.
+
+        Nothing is read until the result is collected, by `Lake.collect`.
 
         Parameters
         ----------
@@ -72,23 +74,9 @@ class Known:
             A version of the table; the newest where not given.
         columns : sequence of str, optional
             Those wanted; all where not given.
-        latest : bool
-            Only the latest version of each key.
         """
-        with self.lake.reading(table):
-            return self._rows(self.lake.scan(table, version), columns, since, until, latest=latest)
-
-    def _rows(
-        self,
-        frame: pl.LazyFrame,
-        columns: Sequence[str] | None,
-        since: datetime | None,
-        until: datetime | None,
-        *,
-        latest: bool,
-    ) -> pl.DataFrame:
-        clock, keys = self.spec.time_column, list(self.spec.keys)
-        moving = latest and clock not in keys  # a correction may move a row in time: the newest version is sought first
+        frame, clock, keys = self.lake.scan(table, version), self.spec.time_column, list(self.spec.keys)
+        moving = clock not in keys  # a correction may move a row in time: the newest version is sought first
         place = pl.when(pl.col(COLLECTED) > self.as_of).then(-pl.col(BATCH)).otherwise(pl.col(BATCH))
         if moving:
             frame = frame.sort(place, maintain_order=True).unique(keys, keep="last", maintain_order=True)
@@ -100,14 +88,48 @@ class Known:
         order = [clock, *(key for key in keys if key != clock)]
         if columns is not None:
             frame = frame.select(list(dict.fromkeys((*columns, *order, *TECHNICAL))))
-        found = frame.collect().sort(*order, place if latest else BATCH, maintain_order=True)
-        if latest and not moving:
-            found = found.unique(keys, keep="last", maintain_order=True)
-        if columns is not None:
-            return found.select(list(dict.fromkeys(columns)))
-        return found
+        frame = frame.sort(*order, place, maintain_order=True)
+        if not moving:
+            frame = frame.unique(keys, keep="last", maintain_order=True)
+        return frame if columns is None else frame.select(list(dict.fromkeys(columns)))
 
-    def labelled(self, **options: object) -> pl.DataFrame:
-        """Read ripe rows that have a label; options as for `rows`."""
-        found = self.rows(**options)  # type: ignore[arg-type]
-        return found.filter(pl.col(self.spec.label.column).is_not_null())
+    def rows(
+        self,
+        table: Literal["raw", "clean"] = "clean",
+        *,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> pl.DataFrame:
+        """Read rows; parameters as for `scan`, raises as `Lake.reading`."""
+        with self.lake.reading(table):
+            return self.scan(table, version=version, columns=columns, since=since, until=until).collect()
+
+    def labelled(
+        self,
+        *,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> pl.DataFrame:
+        """Read ripe rows of the clean table that have a label; parameters as for `scan`."""
+        with self.lake.reading("clean"):
+            rows = self.scan(version=version, columns=columns, since=since, until=until)
+            return rows.filter(pl.col(self.spec.label.column).is_not_null()).collect()
+
+
+class RowSource:
+    """Rows by reference: the ripe rows with a label of a version of the clean table, as known at an instant.
+
+    Prefect, which looks into every dataclass that tasks hand on, takes it as one value.
+    """
+
+    def __init__(self, known: Known, version: int) -> None:
+        self.known, self.version = known, version
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """The rows, read once however often they are asked for; raises as `Lake.reading`."""
+        return self.known.labelled(version=self.version)

@@ -11,6 +11,7 @@ import polars as pl
 
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY, UseCase
+from expectations.windows import TICK
 from tasks.bundles.bundle import EVALUATION, EXPECTED, LOSSES, load_bundle
 from tasks.bundles.manifest import BundleColumn, Manifest, seal
 from tasks.bundles.row_frames import jsonable, rows_to_frame
@@ -22,6 +23,7 @@ from tasks.evaluation.sketches import Reference, references_to_dict, sketch
 from tasks.modelling.calibrated import CALIBRATION
 from tasks.modelling.intervals import INTERVALS, Intervals
 from tasks.preprocessing.program import FeatureProgram
+from tasks.stores.known import Known
 from tasks.stores.lake import TECHNICAL, Version
 from tasks.stores.plain import to_json
 from tasks.training.judging import Judged, Judgement, Refit, rows_before
@@ -250,3 +252,10 @@ def _manifest(
 def training_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """Leave out the lake's own columns."""
     return frame.drop([column for column in TECHNICAL if column in frame.columns])
+
+
+def raw_rows(known: Known, rows: pl.DataFrame) -> pl.DataFrame:
+    """Read the raw rows of the time that training rows span."""
+    clock = known.spec.time_column
+    first, last = rows.select(pl.col(clock).min(), pl.col(clock).max().alias("last")).row(0)
+    return known.rows("raw", since=first, until=last + TICK)

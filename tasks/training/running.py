@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from expectations.errors import TrainingError, UnreachableError
 from expectations.gates import GateResult
@@ -18,6 +16,7 @@ from expectations.masking import mask
 from expectations.problems import Answers
 from tasks.bundles.champion import current_champion
 from tasks.stores.hashing import hash_frame
+from tasks.stores.known import RowSource
 from tasks.stores.lake import Version
 from tasks.stores.places import Job
 from tasks.stores.progress import doing
@@ -28,7 +27,7 @@ from tasks.training.evaluating import evaluated, flat
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
 from tasks.training.learning import decisive_metric
 from tasks.training.live import Curves, sending
-from tasks.training.packing import pack, training_rows
+from tasks.training.packing import pack, raw_rows, training_rows
 from tasks.training.searching import Attempt
 from tasks.training.warm import with_declaration
 
@@ -40,6 +39,8 @@ class TrainingSet:
     table: Version
     rows: int
     digest: str
+    source: RowSource = field(repr=False, compare=False)
+    """Where they are read: once for the stage that fixes them and the one that learns from them."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +81,9 @@ def select_rows(job: Job) -> TrainingSet:
     version = job.lake.version("clean")
     if version is None:
         raise TrainingError("a clean table", "none", "Run the collect flow first")
-    rows = _rows(job, version)
-    return TrainingSet(Version("clean", version, len(rows)), len(rows), hash_frame(rows))
-
-
-def _rows(job: Job, version: int) -> pl.DataFrame:
-    return training_rows(job.known.labelled(version=version))
-
-
-def _raw_rows(job: Job, rows: pl.DataFrame) -> pl.DataFrame:
-    """Raw rows of the time the training rows span."""
-    clock = job.usecase.spec.time_column
-    first, last = rows[clock].min(), rows[clock].max()
-    return job.known.rows("raw").filter(pl.col(clock).is_between(first, last))
+    source = RowSource(job.known, version)
+    rows = training_rows(source.rows)
+    return TrainingSet(Version("clean", version, len(rows)), len(rows), hash_frame(rows), source)
 
 
 def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Challenger:
@@ -137,7 +128,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
             selected.rows,
             "training",
         )
-        rows = _rows(job, selected.table.version)
+        rows = training_rows(selected.source.rows)
         live, digest, refitted = Curves(partial(registry.log_points, run)), None, None
         with keeping(job.places.unfinished / job.name):
             with sending(live):
@@ -153,7 +144,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
                     folder,
                     job.usecase,
                     rows,
-                    _raw_rows(job, rows),
+                    raw_rows(job.known, rows),
                     judged,
                     refitted,
                     data=selected.table,
