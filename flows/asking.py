@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from tasks.stores.database import Database
+from tasks.stores.database import HELD, HELD_BATCH, VOUCHED, Database
 from tasks.stores.ledger import Entry
 
 KIND = "person"
@@ -44,3 +46,17 @@ def acknowledge(database: Database, usecase: str, key: str, who: str, where: Whe
         if done:
             database.write(connection, asked(usecase, "acknowledge", f"acknowledge {key}", who, where))
     return done
+
+
+def release_held(database: Database, usecase: str, who: str, where: Where) -> int | None:
+    """Let the batch that is held go on with the next collection; returns its number, None where none is held."""
+    marks = database.marks_of(usecase, (HELD, HELD_BATCH))
+    held, batch = json.loads(marks.get(HELD, "[]")), marks.get(HELD_BATCH)
+    if not held or batch is None:
+        return None
+    with database.transaction() as connection:
+        database.put_mark(connection, usecase, VOUCHED, batch)
+        entry = asked(usecase, "release", f"release the held batch {batch}", who, where)
+        evidence = {**entry.evidence, "batch": int(batch), "held": held}
+        database.write(connection, replace(entry, evidence=evidence))
+    return int(batch)

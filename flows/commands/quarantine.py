@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--reason", "reasons", multiple=True, help="For release: only rows that broke no expectation but such; may repeat."
 )
+@click.option("--held", is_flag=True, help="For release: the batch that is held as a whole, by the next collection.")
 @click.option("--where", help="For release: only rows for which this condition is true, as for `driftwheel rows`.")
 @click.option("--dry-run", is_flag=True, help="For release and replay: count, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -29,6 +30,7 @@ def quarantine(
     action: str,
     batch: int | None,
     reasons: tuple[str, ...],
+    held: bool,
     where: str | None,
     dry_run: bool,
     as_json: bool,
@@ -43,8 +45,13 @@ def quarantine(
         raise click.UsageError(f"--batch, --reason and --where are for release; {action} takes all rows")
     if dry_run and action == "list":
         raise click.UsageError("--dry-run is for release and replay")
-    if action == "release" and not chosen:
-        raise click.UsageError("say which rows: --batch N, --reason EXPECTATION or --where EXPR")
+    if held and (action != "release" or chosen or dry_run):
+        raise click.UsageError("--held is for release alone: a batch goes on whole, by the next collection")
+    if action == "release" and not chosen and not held:
+        raise click.UsageError("say which rows: --batch N, --reason EXPECTATION, --where EXPR, or --held")
+    if held:
+        _release_held(usecase, as_json=as_json)
+        return
     from flows.asking import this_person
     from flows.rows import hidden_columns
     from tasks.cleaning.quarantine import list_reasons, release_rows, replay_rows
@@ -90,6 +97,20 @@ def quarantine(
         click.echo(_say(done, action, dry_run=dry_run))
     if done.held:
         sys.exit(HELD)
+
+
+def _release_held(usecase: str, *, as_json: bool) -> None:
+    from flows.asking import release_held, this_person
+
+    settings = read_settings()
+    name = settings.use_case(usecase).name
+    batch = release_held(settings.platform(), name, this_person(), "on the command line")
+    if as_json:
+        print_json({"batch": batch})
+    elif batch is None:
+        click.echo(f"No batch of {name} is held.")
+    else:
+        click.echo(f"batch {batch} goes on with the next collection: `driftwheel run collect {name}`")
 
 
 def _span(first: int, last: int) -> str:

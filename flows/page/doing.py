@@ -15,7 +15,7 @@ import httpx
 
 from expectations.durations import spoken
 from expectations.errors import DriftwheelError
-from flows.asking import acknowledge, asked, this_person
+from flows.asking import acknowledge, asked, release_held, this_person
 from flows.open_turns import NEED_A_TURN, turn_for
 from flows.page.answers import Deployed
 from flows.page.servers import Servers
@@ -63,6 +63,8 @@ ACTIONS = {
         Action("promote", "Promote", "The service proves the version, and then it is the champion that answers.",
                "version"),
         Action("rollback", "Roll back", "The champion before the present one answers again."),
+        Action("release", "Release the held batch", "What is held goes on to the clean table, whatever it broke as a "
+               "whole; rows that break an expectation one by one go to quarantine. A collection is started for it."),
         Action("acknowledge", "Acknowledge", "It stays open, and nobody is sent another message about it.", "finding"),
     )
 }  # fmt: skip
@@ -133,10 +135,12 @@ class Doing:
             If Prefect does not take it.
         """
         words = f"{action.name} {told}".strip()
-        if action.name != "acknowledge":
+        if action.name not in ("acknowledge", "release"):
             await asyncio.to_thread(self._note, usecase, action.name, words, who)
         errand = Errand(usecase, words, who, datetime.now(UTC))
-        if action.name in FLOWS:
+        if action.name == "release":
+            await self._release(errand, usecase, who, deployed)
+        elif action.name in FLOWS:
             errand.said = await self._run(action.name, usecase, deployed)
             errand.state = "started"
         elif action.name in ("pause", "resume"):
@@ -153,6 +157,15 @@ class Doing:
             task.add_done_callback(self._tasks.discard)
         self._errands.append(errand)
         return errand
+
+    async def _release(self, errand: Errand, usecase: str, who: str, deployed: Mapping[str, Deployed]) -> None:
+        batch = await asyncio.to_thread(release_held, self._settings.platform(), usecase, who, "on the page")
+        if batch is None:
+            errand.state, errand.said = "failed", "no batch is held any more"
+        elif "collect" in deployed:
+            errand.state, errand.said = "started", f"batch {batch}: {await self._run('collect', usecase, deployed)}"
+        else:
+            errand.state, errand.said = "done", f"batch {batch} goes on with the next collection"
 
     def _note(self, usecase: str, what: str, words: str, who: str) -> None:
         database = self._settings.platform()

@@ -49,13 +49,19 @@ class Cleaned:
     batch: int = 0
 
 
-def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
+def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Cleaned:
     """Validate and repair every raw batch that is not in the clean table yet.
 
     A batch that breaks an expectation as a whole is held: it stays in `raw`, and is judged again together with what
     comes next, so a corrected delivery heals it. Rows that fail one by one go to `quarantine` with their reasons.
 
     Writing is idempotent: both tables note the last raw batch they hold, quarantine first.
+
+    Parameters
+    ----------
+    vouched : int
+        The newest batch that a person let go on although it was held: what it and those before it break as a whole is a
+        warning, and what came since is judged by itself. What cannot be judged, as a column is absent, holds still.
 
     Raises
     ------
@@ -72,8 +78,13 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake) -> Cleaned:
         waiting = waiting.unique([*spec.keys], keep="last", maintain_order=True)
     batch = int(waiting[BATCH].max())  # type: ignore[arg-type] # an integer column
     outcomes = validate(usecase, waiting)
-    held = tuple(say(outcome, len(waiting)) for outcome in outcomes if outcome.holds)
-    warnings = tuple(say(outcome, len(waiting)) for outcome in outcomes if not outcome.success and not outcome.holds)
+    since = waiting.filter(pl.col(BATCH) > vouched)
+    judged = outcomes if len(since) == len(waiting) else validate(usecase, since) if len(since) else ()
+    unjudged = [each for each in outcomes if each.holds and each.error is not None]  # that nobody can vouch for
+    holding = [*unjudged, *(each for each in judged if each.holds and each.name not in {one.name for one in unjudged})]
+    held = tuple(say(each, len(since) or len(waiting)) for each in holding)
+    let_go = {each.name for each in outcomes if not each.success} - {each.name for each in holding}
+    warnings = tuple(say(outcome, len(waiting)) for outcome in outcomes if outcome.name in let_go)
     summary = tuple(
         (outcome.name, "pass" if outcome.success else "hold" if outcome.holds else "warn", len(outcome.failing))
         for outcome in outcomes

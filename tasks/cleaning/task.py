@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.cleaning.cleaning import Cleaned, clean_batches
 from tasks.cleaning.quarantine import enter_released
-from tasks.stores.database import HELD
+from tasks.stores.database import HELD, HELD_BATCH, VOUCHED
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
 from tasks.stores.stopwatch import timed
@@ -20,8 +20,10 @@ def validate_and_repair(job: Job) -> Cleaned:
     """Clean what waits and remember whether it is held; of two at once the second waits."""
     with job.lake.alone("cleaning"):
         enter_released(job.usecase, job.lake, job.database)  # what was killed before it said so
-        found = clean_batches(job.usecase, job.lake)
-        job.database.mark(job.name, HELD, json.dumps(found.held))
+        found = clean_batches(job.usecase, job.lake, int(job.database.marked(job.name, VOUCHED) or 0))
+        with job.database.transaction() as connection:
+            job.database.put_mark(connection, job.name, HELD, json.dumps(found.held))
+            job.database.put_mark(connection, job.name, HELD_BATCH, str(found.batch))
     return found
 
 

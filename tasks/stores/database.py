@@ -23,6 +23,10 @@ from tasks.stores.turns import Turns
 
 HELD = "held"
 """Mark: what the newest data broke, as JSON."""
+HELD_BATCH = "held batch"
+"""Mark: the newest batch that was held against the suite."""
+VOUCHED = "vouched"
+"""Mark: the newest batch that a person let go on although it was held."""
 RELEASE_LOOK = "release look"
 """Mark: what was found when a candidate was looked at last, as JSON."""
 

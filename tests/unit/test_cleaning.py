@@ -76,6 +76,28 @@ def test_a_broken_batch_is_held_and_a_corrected_one_heals(make_use_case: Make, l
     assert Known(lake, spec, AS_OF).rows().height == 688
 
 
+def test_a_held_batch_goes_on_once_somebody_vouches_for_it_and_what_comes_later_is_judged_by_itself(
+    make_use_case: Make, lake: Lake
+) -> None:
+    folder = make_use_case()
+    whole = pl.read_csv(folder / "data" / "rides.csv.gz", infer_schema=False)
+
+    def broken(since: str) -> None:
+        late = pl.col("time") > since
+        edit(folder, lambda _: whole.with_columns(workingday=pl.when(late).then(pl.lit("2")).otherwise("workingday")))
+
+    broken("2011-01-10")
+    held = both(folder, lake, instant("2011-01-15"))
+    assert held.held
+    usecase = load_use_case(str(folder))
+    let_go = clean_batches(usecase, lake, vouched=held.batch)
+    assert (let_go.held, let_go.rows) == ((), held.rows)
+    assert any("workingday" in each for each in let_go.warnings)
+    assert let_go.clean + sum(let_go.quarantined.values()) == held.rows
+    collect_sources(usecase, lake, instant("2011-01-20"), b"secret")
+    assert clean_batches(usecase, lake, vouched=held.batch).held  # nobody vouched for these
+
+
 def test_a_column_that_is_gone_holds_the_batch(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     suite = yaml.safe_load((folder / "suite.yaml").read_text())
@@ -83,6 +105,7 @@ def test_a_column_that_is_gone_holds_the_batch(make_use_case: Make, lake: Lake) 
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
     held = both(folder, lake)
     assert "could not be evaluated" in held.held[0]
+    assert clean_batches(load_use_case(str(folder)), lake, vouched=held.batch).held == held.held
     assert lake.version("clean") is None
 
 

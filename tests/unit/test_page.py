@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows.asking import acknowledge
-from flows.page import charts
+from flows.page import charts, words
 from flows.page.answers import Run, model_link, read_counts, tracking_link
 from flows.page.app import HEADERS, application
 from flows.page.asker import FIRST_SECONDS, PATIENCE_SECONDS
@@ -37,7 +37,7 @@ from flows.page.views import read_view
 from infra.front import Front
 from infra.settings import Settings
 from tasks.evaluation.sketches import sketch
-from tasks.stores.database import HELD
+from tasks.stores.database import HELD, HELD_BATCH, VOUCHED
 from tasks.stores.findings import Found
 from tasks.stores.ledger import FORGET, RETENTION
 from tasks.stores.messages import Message, TargetState
@@ -289,8 +289,10 @@ def test_a_use_case_shows_course_decisions_drift_and_ledger(
 
 
 def test_what_is_asked_for_again_is_the_same_part_and_reads_no_evidence(
-    page: Client, home: Home, make_use_case: Callable[..., Path]
+    page: Client, home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    monkeypatch.setattr(words, "now", lambda: tomorrow)  # however long lies between the two
     name = home.add(make_use_case())
     home.promote(name)
     home.measure(name, *(window(day) for day in range(40)))
@@ -593,6 +595,25 @@ def test_what_is_asked_for_is_asked_once_more_and_stands_in_the_ledger_with_who(
     assert entry.evidence["who"] == found.acknowledged_by == getpass.getuser()
     assert entry.summary == f"acknowledge silent: asked for on the page by {getpass.getuser()}"
     assert "<b>acknowledge silent</b> done" in page.get(f"/usecases/{name}").text
+
+
+def test_a_held_batch_can_be_let_go_and_the_ledger_says_who(
+    page: Client, home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.database.mark(name, HELD, json.dumps(["few rows pass"]))
+    path = f"/usecases/{name}/do/release"
+    assert f'href="{path}"' in page.get(f"/usecases/{name}").text
+    form = fields(page.get(path).text)
+    assert page.ask("POST", path, data=form).status_code == 303
+    assert "no batch is held any more" in page.get(f"/usecases/{name}/live").text
+    assert home.database.marked(name, VOUCHED) is None
+    home.database.mark(name, HELD_BATCH, "7")
+    assert page.ask("POST", path, data=form).status_code == 303
+    assert home.database.marked(name, VOUCHED) == "7"
+    assert "batch 7 goes on with the next collection" in page.get(f"/usecases/{name}/live").text
+    (entry,) = home.database.entries(name, kind="person")
+    assert (entry.cause, entry.evidence["batch"], entry.evidence["who"]) == ("release", 7, getpass.getuser())
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "é"])

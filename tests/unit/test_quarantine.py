@@ -17,7 +17,7 @@ from tasks.cleaning import quarantine
 from tasks.cleaning.cleaning import clean_batches
 from tasks.cleaning.task import validate_and_repair
 from tasks.collection.collecting import collect_sources
-from tasks.stores.database import Database
+from tasks.stores.database import HELD, HELD_BATCH, VOUCHED, Database
 from tasks.stores.known import Known
 from tasks.stores.lake import BATCH, Lake
 from tasks.stores.ledger import Entry
@@ -129,6 +129,21 @@ def test_a_batch_that_the_suite_now_holds_lets_no_row_go_on(folder: Path, lake: 
     assert done.exit_code == 3
     assert "held: no row goes on" in done.output
     assert clean_rows(lake) == 685
+
+
+def test_a_held_batch_goes_on_with_the_next_collection_once_a_person_says_so(
+    folder: Path, lake: Lake, call: Call
+) -> None:
+    database = Settings().platform()
+    assert call("release", "--held").output == "No batch of rentals is held.\n"
+    assert call("replay", "--held").exit_code == 2
+    assert call("release", "--held", "--batch", "1").exit_code == 2
+    database.mark("rentals", HELD, json.dumps(["few rows pass"]))
+    database.mark("rentals", HELD_BATCH, "7")
+    assert call("release", "--held").output.startswith("batch 7 goes on with the next collection")
+    assert database.marked("rentals", VOUCHED) == "7"
+    (entry,) = database.entries("rentals", kind="person")
+    assert entry.evidence == {"who": getpass.getuser(), "batch": 7, "held": ["few rows pass"]}
 
 
 def test_rows_that_a_person_vouches_for_go_on_once(folder: Path, lake: Lake, call: Call) -> None:
