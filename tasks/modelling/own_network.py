@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,18 +27,24 @@ class OwnNetwork(nn.Module):
     ----------
     body : nn.Module
         Takes features of shape (n_rows, n_features), returns raw scores (n_rows, n_outputs).
+    errors : callable
+        Makes the context it runs in, which says where it failed.
     """
 
-    def __init__(self, body: nn.Module, width: int, counts: Counts) -> None:
+    def __init__(
+        self, body: nn.Module, width: int, counts: Counts, errors: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         super().__init__()
-        self.body, self.last = body, _Unit()
+        self.body, self.last, self._errors = body, _Unit(), errors
         self.register_buffer(LIMITS, torch.tensor([counts.get(at, 0) for at in range(width)], dtype=torch.float32))
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return raw scores of shape (n_rows, n_outputs)."""
         limits = self.get_buffer(LIMITS)
         codes = torch.where((rows >= 0) & (rows < limits), rows + 1, torch.zeros_like(rows))
-        out: torch.Tensor = self.last(self.body(torch.where(limits > 0, codes, rows)))
+        with self._errors():
+            found = self.body(torch.where(limits > 0, codes, rows))
+        out: torch.Tensor = self.last(found)
         return out
 
 
@@ -96,7 +103,7 @@ def maker(address: str, arguments: Mapping[str, object], code: Code | None) -> N
                 raise TrainingError(f"an nn.Module from {address}", type(body).__name__, f"Write {_CONTRACT}")
             if not any(each.requires_grad for each in body.parameters()):
                 raise TrainingError(f"an nn.Module with weights to learn from {address}", "none", f"Write {_CONTRACT}")
-            network = OwnNetwork(body, width, counts)
+            network = OwnNetwork(body, width, counts, partial(_errors_named, address, code))
             with torch.inference_mode():
                 shape = tuple(network.eval()(torch.zeros(2, width)).shape)
         if shape != (2, outputs):
@@ -115,9 +122,9 @@ def _errors_named(address: str, code: Code) -> Iterator[None]:
         yield
     except DriftwheelError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever somebody else's class raises
         raise TrainingError(
             f"a network from {address}, made by {_CONTRACT}",
             f"{type(error).__name__} at {code.place_of(error)}",
             "Correct it: make it in Python, which says more",
-        ) from error
+        ) from None

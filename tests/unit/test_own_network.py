@@ -74,6 +74,18 @@ class Fixed(nn.Module):
         return rows[:, : self.outputs]
 
 
+class Picky(Narrow):
+    def forward(self, rows):
+        if rows.abs().max() > 0:
+            raise ValueError(f"cannot take {rows}")
+        return self.layer(rows)[:, :1]
+
+
+class Leaving(nn.Module):
+    def __init__(self, width, outputs, categories):
+        raise SystemExit(3)
+
+
 def nothing(width, outputs, categories):
     return None
 """
@@ -151,14 +163,18 @@ def test_code_that_changed_begins_anew_after_a_kill(tmp_path: Path) -> None:
         ("network:Narrow", r"raw scores of shape \(n_rows, 1\) from network:Narrow; found \(2, 2\) for 2 rows"),
         ("network:nothing", "an nn.Module from network:nothing; found NoneType"),
         ("network:Fixed", "an nn.Module with weights to learn from network:Fixed; found none"),
+        ("network:Picky", r"found ValueError at network\.py:\d+"),
+        ("network:Leaving", r"found SystemExit at network\.py:\d+"),
         ("network:Absent", "AttributeError at"),
         ("network:nn.ReLU", "TypeError at"),
         ("absent:Own", "ModuleNotFoundError at"),
     ],
 )
 def test_what_is_no_network_of_these_features_is_said(tmp_path: Path, call: str, said: str) -> None:
-    with pytest.raises(TrainingError, match=said):
+    with pytest.raises(TrainingError, match=said) as raised:
         own(call).fit(having(tmp_path, some_rows(), call), None, seed=0, report=silent)
+    assert "cannot take" not in str(raised.value)  # which would show a row
+    assert raised.value.__cause__ is None
 
 
 def test_what_has_no_words_in_onnx_is_said(tmp_path: Path) -> None:
