@@ -17,7 +17,7 @@ _NAMES = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 
 
 class TorchModule(Neural):
-    """A network of your own: an ``nn.Module`` in the use case's folder (once it is trusted) or an installed package.
+    """A network of your own: a torch module in the use case's folder (once it is trusted) or an installed package.
 
     Numbers must have no gaps (impute and scale them). It is released as an ONNX graph: what answers has neither torch
     nor your code.

@@ -113,8 +113,9 @@ def search(
         if state == optuna.trial.TrialState.FAIL:
             trial.set_user_attr(_REFUSED, value=True)
         study.tell(trial, value if finite else None, state=state)
+        best_yet = _best(study)
         for other in range(number + 1):  # none can go on but the best, which is learnt again as the candidate
-            if other != _best(study):
+            if other != best_yet:
                 remove_kept(_trial_folder(name, other))
     attempts = [_attempt(each, candidate.family, sign) for each in study.get_trials(deepcopy=False)]
     complete = [each for each in attempts if each.state == "complete"]

@@ -230,7 +230,10 @@ ELSEWHERE = {
 """Commands that need an engine, a registry or an hour: the test (or what CI runs) that runs them, and its words."""
 BY_HAND = {
     f"make bench{each}"
-    for each in ("", "-causes", "-estimates", "-intervals", "-judgement", "-new", "-policies", "-serving", "-streams")
+    for each in (
+        *("", "-causes", "-estimates", "-intervals", "-judgement", "-new"),
+        *("-policies", "-serving", "-streams", "-warm"),
+    )
 } | {"make torture", "make tour"}
 """Measurements, of minutes, and pictures: all that is tested is that make knows them and finds what they run."""
 
