@@ -14,6 +14,7 @@ import polars as pl
 from pydantic import Field
 
 from expectations.code import Code
+from expectations.column_types import ColumnType
 from expectations.durations import Duration
 from expectations.fields import DateFormat, Formula, PositiveSpan, Span, Strict, Zone
 from expectations.parts import Part
@@ -47,9 +48,6 @@ class Clock(Strict):
     the offset before it. Both are counted."""
     format: DateFormat | None = None
     """How its texts are written (`%d/%m/%Y %H:%M`), where that is not ISO 8601."""
-
-
-ColumnType = Literal["number", "integer", "text", "boolean", "instant"]
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from expectations.column_types import COLUMN_TYPES
 from infra.serving.described_inference import describe_health, describe_inference
 from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
@@ -14,20 +15,6 @@ from infra.serving.protocol import MEDIA
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.manifest import BundleColumn, Manifest
 
-_JSON_TYPES = {
-    "number": ["number", "boolean"],
-    "integer": ["integer", "boolean"],
-    "text": ["string", "number", "boolean"],
-    "boolean": ["boolean"],
-    "instant": ["string"],
-}
-_NOTES = {
-    "number": "true and false count as 1 and 0; null is a missing value",
-    "integer": "a whole number of 64 bits, true and false as 1 and 0; null is a missing value",
-    "text": "numbers and booleans become their text; one never seen is predicted too; null is missing",
-    "boolean": "1 and 0 count as true and false; null is a missing value",
-    "instant": "ISO 8601, years 1800 to 2500; without a zone in the use case's own; null is a missing value",
-}
 TABLES = {
     name.decode(): f"A table of {'Parquet' if media == 'parquet' else 'Arrow IPC'}; columns by their names"
     for name, media in MEDIA.items()
@@ -111,7 +98,7 @@ def _typical(column: BundleColumn, middle: object, bundle: Bundle) -> object:
         return middle
     if isinstance(middle, float) and column.type in ("number", "integer"):
         return round(middle) if column.type == "integer" else round(middle, 3)
-    return {"number": 1.0, "integer": 1, "boolean": True}.get(column.sent, "text")
+    return COLUMN_TYPES[column.sent].example
 
 
 def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], schemas: dict[str, Any]) -> None:
@@ -275,7 +262,7 @@ def meaning(model: Model) -> str:
 
 
 def _column(column: BundleColumn) -> dict[str, Any]:
-    words = [column.description, f"unit: {column.unit}" if column.unit else "", _NOTES[column.sent]]
+    words = [column.description, f"unit: {column.unit}" if column.unit else "", COLUMN_TYPES[column.sent].note]
     if column.format is not None:
         words.append(f"also written like {column.format}; then ISO 8601 needs its zone")
     if column.hashed_from is not None:
@@ -283,17 +270,8 @@ def _column(column: BundleColumn) -> dict[str, Any]:
     if column.role == "key":
         words.append("a key: finds the truth later; may be left out")
     schema: dict[str, Any] = {"description": "; ".join(word for word in words if word)}
-    types = [*_JSON_TYPES[column.sent], "null"]
-    if column.sent == "instant":
-        return {**schema, "type": types, "format": "date-time"}
-    if column.sent == "integer":
-        return {**schema, "type": types, "minimum": -(2**63) + 1, "maximum": 2**63 - 1}
-    if column.sent == "number":
-        return {**schema, "type": types, "minimum": -1e300, "maximum": 1e300}
-    if column.sent == "text":
-        limits = {"minimum": -(2**63) + 1, "maximum": 2**63 - 1}
-        return {**schema, "type": types, "pattern": "^[^\\u0000]*$", **limits}
-    return {**schema, "type": types}
+    kind = COLUMN_TYPES[column.sent]
+    return {**schema, "type": [*kind.json, "null"], **kind.limits}
 
 
 def _plain(summary: str) -> dict[str, Any]:

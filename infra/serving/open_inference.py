@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from expectations.column_types import COLUMN_TYPES
 from infra.serving.admission import Admitted
 from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json
 from infra.serving.models import Model
@@ -28,7 +29,6 @@ from tasks.bundles.manifest import BundleColumn
 
 _NUMBERS = ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
 _DATATYPES = frozenset({*_NUMBERS, "BOOL", "BYTES"})
-_DATATYPE_OF = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "text": "BYTES", "instant": "BYTES"}
 PARTS = ("predictions", "intervals", "sets", "ids")
 """Of an answer, those that are tensors."""
 MAX_BYTES = 2 * 1024 * 1024
@@ -176,7 +176,7 @@ def _surroundings(model: Model) -> list[dict[str, Any]]:
 
 def datatype_of(column: BundleColumn) -> str:
     """Return the protocol's name of a column's type."""
-    return _DATATYPE_OF[column.sent]
+    return COLUMN_TYPES[column.sent].tensor
 
 
 def _input(column: BundleColumn) -> dict[str, Any]:

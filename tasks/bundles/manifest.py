@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from expectations.column_types import ColumnType, SentType
 from expectations.errors import BundleError
 from expectations.problems import Answers, Problem, problem_of
 from tasks.stores.hashing import hash_file
@@ -23,20 +24,20 @@ class BundleColumn(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     name: str
-    type: Literal["number", "integer", "text", "boolean", "instant"]
+    type: ColumnType
     unit: str = ""
     description: str = ""
     role: Literal["input", "key"] = "input"
     format: str | None = None
     """How texts of an instant are written, where that is declared; bundles from before this was kept have none."""
-    hashed_from: Literal["number", "integer", "text", "boolean"] | None = None
+    hashed_from: SentType | None = None
     """Type of what clients send where the service replaces it by its pseudonym, which `type` is the type of.
 
     Bundles from before this was kept have none: their columns are taken as they come.
     """
 
     @property
-    def sent(self) -> Literal["number", "integer", "text", "boolean", "instant"]:
+    def sent(self) -> ColumnType:
         """Type of what a request carries."""
         return self.hashed_from or self.type
 

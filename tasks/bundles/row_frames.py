@@ -7,22 +7,15 @@ from typing import Any
 
 import polars as pl
 
+from expectations.column_types import COLUMN_TYPES
 from tasks.bundles.manifest import BundleColumn
-
-_POLARS_TYPES: dict[str, pl.DataType] = {
-    "number": pl.Float64(),
-    "integer": pl.Int64(),
-    "text": pl.String(),
-    "boolean": pl.Boolean(),
-    "instant": pl.String(),
-}
 
 
 def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:
     """Turn checked rows into a frame of the bundle's columns; absent ones are missing."""
     return pl.DataFrame(
         {column.name: [row.get(column.name) for row in rows] for column in columns},
-        schema={column.name: _POLARS_TYPES[column.type] for column in columns},
+        schema={column.name: COLUMN_TYPES[column.type].request for column in columns},
         strict=False,
     )
 

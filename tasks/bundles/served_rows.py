@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
+from expectations.column_types import COLUMN_TYPES
 from expectations.families import Scores
 from expectations.problems import Problem, to_scores
 from expectations.windows import TICK, Window
@@ -17,14 +18,6 @@ from tasks.bundles.manifest import BundleColumn, Manifest
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.request_columns import read_requests
-
-_JSON_TYPES: dict[str, pl.DataType] = {
-    "number": pl.Float64(),
-    "integer": pl.Int64(),
-    "text": pl.String(),
-    "boolean": pl.Boolean(),
-    "instant": pl.String(),
-}
 
 
 def decode_rows(predictions: pl.DataFrame, columns: tuple[BundleColumn, ...]) -> pl.DataFrame:
@@ -36,7 +29,7 @@ def request_types(columns: Iterable[BundleColumn]) -> dict[str, pl.DataType]:
     """Return the types of what was asked; what several bundles name differently is a number, or else a text."""
     types: dict[str, pl.DataType] = {}
     for column in columns:
-        dtype = _JSON_TYPES[column.type]
+        dtype = COLUMN_TYPES[column.type].request
         other = types.get(column.name, dtype)
         either = dtype if dtype == other else pl.Float64() if dtype.is_numeric() and other.is_numeric() else pl.String()
         types[column.name] = either

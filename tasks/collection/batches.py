@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from expectations.column_types import COLUMN_TYPES
 from expectations.errors import SourceError
 from tasks.collection.numbers import EXACT
 
@@ -20,12 +21,8 @@ _MEGABYTE = 10**6
 """Up to here a float holds each whole number."""
 _INT64 = 2**63
 _TYPES: dict[_Kind, pl.DataType] = {
-    "boolean": pl.Boolean(),
-    "integer": pl.Int64(),
-    "number": pl.Float64(),
+    **{name: each.table for name, each in COLUMN_TYPES.items()},
     "decimal": pl.String(),
-    "text": pl.String(),
-    "instant": pl.Datetime("us", "UTC"),
     "instant without a zone": pl.Datetime("us"),
     "date": pl.Date(),
 }

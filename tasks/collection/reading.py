@@ -10,7 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
-from expectations.data import Clock, ColumnSpec, ColumnType, FilesRead, Join, Source, SourceContext
+from expectations.column_types import ColumnType
+from expectations.data import Clock, ColumnSpec, FilesRead, Join, Source, SourceContext
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.parts import Kind

@@ -6,18 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
-from expectations.data import Clock, ColumnType
+from expectations.column_types import COLUMN_TYPES, ColumnType
+from expectations.data import Clock
 from expectations.errors import SourceError
 from tasks.collection.clocks import fitting_formats, in_zone, read_texts
 from tasks.collection.numbers import whole_numbers
 
-TYPES: dict[ColumnType, pl.DataType] = {
-    "number": pl.Float64(),
-    "integer": pl.Int64(),
-    "text": pl.String(),
-    "boolean": pl.Boolean(),
-    "instant": pl.Datetime("us", "UTC"),
-}
+TYPES = {name: each.table for name, each in COLUMN_TYPES.items()}
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
 TRUE_OR_FALSE = ("true", "false")
 """Texts that are read as booleans where nothing is declared."""

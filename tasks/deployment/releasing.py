@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from expectations.column_types import COLUMN_TYPES
 from expectations.errors import BundleError, OvertakenError, ReleaseError, UnreachableError
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.manifest import Manifest
@@ -22,7 +23,6 @@ from tasks.stores.service import LEAVING_SECONDS, Service
 PATIENCE_SECONDS = 60.0
 SILENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-_MLFLOW_TYPES = {"number": "double", "integer": "double", "text": "string", "boolean": "boolean", "instant": "string"}
 
 
 def register(job: Job, digest: str, run: str) -> ModelVersion:
@@ -33,7 +33,7 @@ def register(job: Job, digest: str, run: str) -> ModelVersion:
         run,
         bundle.folder,
         digest,
-        {column.name: _MLFLOW_TYPES[column.type] for column in bundle.manifest.columns},
+        {column.name: COLUMN_TYPES[column.type].mlflow for column in bundle.manifest.columns},
         bundle.manifest.metrics,
         bundle.manifest.problem.outputs(bundle.classes),
         title=bundle.manifest.title,

@@ -16,16 +16,14 @@ from typing import Any
 
 import polars as pl
 
+from expectations.column_types import COLUMN_TYPES, SentType
+
 FORMER = "row"
 """Column of requests as texts of JSON, in tables from before they were columns."""
 _PREFIX = "row:"
-_TYPES: dict[str, pl.DataType] = {
-    "number": pl.Float64(),
-    "integer": pl.Int64(),
-    "text": pl.String(),
-    "boolean": pl.Boolean(),
-}
-_KINDS = {float: "number", int: "integer", str: "text", bool: "boolean"}
+_TYPES: dict[SentType, pl.DataType] = {name: each.request for name, each in COLUMN_TYPES.items() if name != "instant"}
+"""Those that JSON has values of: instants are sent as texts."""
+_KINDS: dict[type, SentType] = {float: "number", int: "integer", str: "text", bool: "boolean"}
 
 
 def is_request(column: str) -> bool:
@@ -104,7 +102,7 @@ def read_requests(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], names:
     return rows.with_columns(read).select(*names, *(each.meta.output_name() for each in read))
 
 
-def _cast(values: pl.Expr, kind: str, dtype: pl.DataType) -> pl.Expr:
+def _cast(values: pl.Expr, kind: SentType, dtype: pl.DataType) -> pl.Expr:
     if dtype == _TYPES[kind]:
         return values
     if kind == "text" and dtype == pl.Boolean:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
+from expectations.column_types import column_type
 from expectations.loading import LoadedUseCase
 from expectations.usecase import REPLAY, UseCase
 from expectations.windows import TICK
@@ -51,7 +51,7 @@ def bundle_columns(
     for name in dict.fromkeys((*inputs_in_order(program), *spec.keys, *clock)):
         known = spec.columns.get(name)
         # what the program reads as an instant is checked as one, also where the source holds texts
-        guessed = "instant" if inputs.get(name) == "instant" else _kind(frame.schema[name])
+        guessed = "instant" if inputs.get(name) == "instant" else column_type(frame.schema[name])
         kind = known.type if known else guessed
         # an instant is refused where it is collected
         hashed = kind if spec.personal.get(name) == "hash" and kind != "instant" else None
@@ -72,16 +72,6 @@ def bundle_columns(
 def inputs_in_order(program: FeatureProgram) -> list[str]:
     """Names of the program's inputs."""
     return [column.name for column in program.inputs]
-
-
-def _kind(dtype: pl.DataType) -> Literal["number", "integer", "text", "boolean", "instant"]:
-    if dtype == pl.String:
-        return "text"
-    if dtype == pl.Boolean:
-        return "boolean"
-    if isinstance(dtype, pl.Datetime):
-        return "instant"
-    return "integer" if dtype.is_integer() else "number"
 
 
 def pack(
