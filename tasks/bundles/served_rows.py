@@ -143,9 +143,9 @@ def true_labels(
     truth = known.rows("raw", columns=[*keys, label], since=since, until=until)
     asked = rows.select(as_type(rows, key, truth.schema[key]) for key in keys)
     kept = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label]
-    found = _codes(kept, manifest)
+    found = label_codes(kept, manifest)
     sent, unusable = sent_labels(lake, predictions, spec.feedback, manifest, known.as_of)
-    sent = sent.with_columns(_codes(sent["label"], manifest))
+    sent = sent.with_columns(label_codes(sent["label"], manifest))
     beside = (
         predictions.select("id")
         .join(sent.rename({"label": "_sent"}), on="id", how="left", maintain_order="left")
@@ -165,7 +165,8 @@ def true_labels(
     return chosen.to_series(), use
 
 
-def _codes(labels: pl.Series, manifest: Manifest) -> pl.Series:
+def label_codes(labels: pl.Series, manifest: Manifest) -> pl.Series:
+    """Return labels as numbers: the place of a class, or the value; null where it is not known."""
     codes = manifest.problem.codes(labels, manifest.classes)
     return pl.Series(labels.name, codes, dtype=pl.Float64).fill_nan(None)
 

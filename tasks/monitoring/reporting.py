@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from expectations.errors import BundleError, ReportError
@@ -14,7 +13,7 @@ from expectations.families import Scores
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests, current_champion
-from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
+from tasks.bundles.served_rows import decode_rows, label_codes, scores_of, true_labels, window_predictions
 from tasks.deciding.policy import Decision
 from tasks.monitoring.deciding import Watched
 from tasks.monitoring.findings import note
@@ -61,7 +60,10 @@ def draw_window(
         job.places.reports,
         job.name,
         _told(
-            reference.select(inputs), champion.predict(reference), _codes(reference[manifest.label], champion), champion
+            reference.select(inputs),
+            champion.predict(reference),
+            label_codes(reference[manifest.label], manifest),
+            champion,
         ),
         _told(rows.select(inputs), scores, labels, champion),
         name=f"drift in {window.name}",
@@ -88,12 +90,6 @@ def verdicts_of(drift: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
         for each in drift
         if each["drifted"] or each.get("status") != "cannot be told"
     }
-
-
-def _codes(labels: pl.Series, champion: Bundle) -> pl.Series:
-    known = labels.is_not_null()
-    codes = champion.manifest.problem.codes(labels.filter(known), champion.classes)
-    return pl.Series(np.full(len(labels), np.nan)).scatter(known.arg_true(), codes)
 
 
 def _told(inputs: pl.DataFrame, scores: Scores, codes: pl.Series, champion: Bundle) -> pl.DataFrame:
