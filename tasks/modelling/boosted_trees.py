@@ -13,6 +13,7 @@ from pydantic import Field
 from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Report, Rows, Scores, StopsEarly, Task
 from expectations.fields import Positive, Strict
+from expectations.problems import problem_of
 from tasks.modelling.importance import shares
 from tasks.modelling.lightgbm_names import directed, first_loss, loss_of, unknown_parameters
 from tasks.modelling.native_trees import allow_threads
@@ -124,7 +125,8 @@ class LightGBM(StopsEarly):
         if task not in _OBJECTIVES:
             return {"family": f"lightgbm has no objective for {task}"}
         found: dict[str, str] = {}
-        if self.objective is not None and task != "regression":
+        problem = problem_of(task)
+        if self.objective is not None and problem.classifies:
             found["objective"] = f"{self.objective} is one of regressions; leave it out"
         if self.objective is not None and "objective" in self.params:
             found["params.objective"] = f"`objective` says {self.objective}; leave out one of them"
@@ -132,7 +134,7 @@ class LightGBM(StopsEarly):
             found["alpha"] = "say which quantile, between 0 and 1: 0.9 is the value that nine of ten labels lie below"
         if self.alpha is not None and self.objective not in _WITH_ALPHA:
             found["alpha"] = f"it is for the objectives {' and '.join(_WITH_ALPHA)}; leave it out"
-        if self.monotone and task == "multiclass_classification":
+        if self.monotone and problem.classifies and not problem.has_threshold:
             found["monotone"] = "each class has a score of its own, so that no probability would be; leave it out"
         elif self.monotone and self.objective in _NEVER_MONOTONE:
             found["monotone"] = f"LightGBM cannot with {self.objective}; take another objective, or leave it out"

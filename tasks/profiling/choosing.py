@@ -13,6 +13,7 @@ import polars as pl
 from expectations.durations import Duration
 from expectations.errors import SourceError
 from expectations.families import Task, Vector
+from expectations.problems import problem_of
 from tasks.profiling.choices import Choices, Clocked, Trial, Windows
 from tasks.profiling.clocks_and_keys import choose_clock, choose_keys
 from tasks.profiling.profile import Column, Profile
@@ -187,5 +188,5 @@ def _try(
     codes = [index for index, (_, categorical) in enumerate(encoded) if categorical]
     model = fit_trees(matrix[:border], truth[:border], task, codes, num_leaves=15, learning_rate=0.1, rounds=100)
     prediction, newest = np.asarray(model.predict(matrix[border:])), truth[border:]
-    error = float(np.sqrt(np.mean((prediction - newest) ** 2))) if task == "regression" else math.nan
+    error = math.nan if problem_of(task).classifies else float(np.sqrt(np.mean((prediction - newest) ** 2)))
     return Trial(METRIC[task], score(prediction, newest, task), error, len(newest))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from expectations.families import Matrix, Scores, Task, Vector
+from expectations.problems import problem_of
 from tasks.evaluation.metrics import Scored
 from tasks.evaluation.metrics import score as score_by
 from tasks.profiling.profile import Column, split_name
@@ -143,7 +144,7 @@ def find_leaks(sample: pl.DataFrame, columns: Mapping[str, Column], label: Vecto
 def _split(truth: Vector, task: Task) -> tuple[Mask, Mask]:
     """Fit on the older rows and score on the newest; where these are of one class, on rows drawn by a seed."""
     test = np.arange(len(truth)) >= len(truth) * (1 - _HOLDOUT)
-    if task != "regression" and (len(np.unique(truth[test])) < 2 or len(np.unique(truth[~test])) < 2):
+    if problem_of(task).classifies and (len(np.unique(truth[test])) < 2 or len(np.unique(truth[~test])) < 2):
         test = np.random.default_rng(0).random(len(truth)) < _HOLDOUT
     return ~test, test
 
@@ -185,13 +186,12 @@ def fit_trees(matrix: Matrix, truth: Vector, task: Task, categorical: Sequence[i
 def _alone(values: Vector, truth: Vector, train: Mask, test: Mask, task: Task, *, categorical: bool) -> float:
     if len(np.unique(values[np.isfinite(values)])) < 2 and np.isfinite(values).all():
         return 0.0
-    shape = (
-        {"num_leaves": 31, "rounds": 60} if task == "regression" else {"max_depth": 2, "num_leaves": 4, "rounds": 10}
-    )
+    classifies = problem_of(task).classifies
+    shape = {"max_depth": 2, "num_leaves": 4, "rounds": 10} if classifies else {"num_leaves": 31, "rounds": 60}
     matrix = values.reshape(-1, 1)
     model = fit_trees(matrix[train], truth[train], task, [0] if categorical else [], learning_rate=0.2, **shape)
     found = score(np.asarray(model.predict(matrix[test])), truth[test], task)
-    if task == "regression" and not categorical and np.isfinite(values).all():  # a line goes on where trees end
+    if not classifies and not categorical and np.isfinite(values).all():  # a line goes on where trees end
         found = max(found, _linear(matrix, truth, train, test, task), _orders(values[test], truth[test]))
     return found
 
@@ -205,7 +205,8 @@ def _orders(values: Vector, truth: Vector) -> float:
 
 
 def _together(numbers: Mapping[str, Vector], truth: Vector, train: Mask, test: Mask, task: Task) -> list[Leak]:
-    if task not in ("regression", "binary_classification"):
+    problem = problem_of(task)
+    if problem.classifies and not problem.has_threshold:  # a line tells amounts, or one class from another
         return []
     whole = {name: values for name, values in numbers.items() if np.isfinite(values).all() and np.ptp(values)}
     found = []
@@ -223,4 +224,4 @@ def _linear(matrix: Matrix, truth: Vector, train: Mask, test: Mask, task: Task) 
     if np.linalg.cond(covariance) > 1e12:
         return 0.0
     weights = np.linalg.solve(covariance, centred[train].T @ target[train])
-    return score(centred[test] @ weights, target[test] if task == "regression" else truth[test], task)
+    return score(centred[test] @ weights, truth[test] if problem_of(task).classifies else target[test], task)

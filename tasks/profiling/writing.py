@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 import yaml
 
+from expectations.problems import problem_of
 from tasks.profiling.choices import Choices
 from tasks.profiling.profile import Column, Profile, as_text
 from tasks.profiling.reading import SOURCE
@@ -170,7 +171,7 @@ def _model(choices: Choices) -> Iterator[str]:
             f"a first try reached {trial.metric} {trial.value:.3f} on the newest {trial.rows:,} of the rows looked at"
         )
     yield "gates:"
-    if target.task == "regression":
+    if not problem_of(target.task).classifies:
         error = trial.error if trial is not None else 0.0
         yield "  - {metric: r2, min: 0}  # 0 is what the mean label reaches"
         yield f"  - {{metric: rmse, versus: champion, margin: {_two_digits(0.02 * error)}}}"
