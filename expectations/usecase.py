@@ -108,6 +108,16 @@ class UseCase(Strict):
         return self.evaluation.threshold if by_cost is None else by_cost
 
     @property
+    def timed(self) -> bool:
+        """Whether rows have a time of their own; else they have an order alone, and windows are by count."""
+        return self.clock is not None
+
+    @property
+    def clock_zone(self) -> str:
+        """Zone of the clock's values where they carry none; UTC where there is no clock."""
+        return self.clock.timezone if self.clock else "UTC"
+
+    @property
     def time_column(self) -> str:
         """The column that says when a row was: all that comes after collection reads this one."""
         return self.clock.column if self.clock else EVENT_TIME
@@ -121,7 +131,7 @@ class UseCase(Strict):
     @property
     def local_zone(self) -> str:
         """Whose days are meant where production is looked at by days."""
-        return self.monitoring.timezone or (self.clock.timezone if self.clock else "UTC")
+        return self.monitoring.timezone or self.clock_zone
 
     @property
     def label_delay(self) -> Duration:

@@ -149,7 +149,7 @@ def past_of(usecase: LoadedUseCase, secret: bytes, start: Any = None, end: Any =
     SourceError
         If there are no windows in it, or its data are held by an expectation.
     """
-    if usecase.spec.clock is None:
+    if not usecase.spec.timed:
         usecase = usecase.renamed(usecase.name + REPLAY)
     doing("reading the whole history")
     world = read_history(usecase, secret)

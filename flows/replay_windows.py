@@ -36,7 +36,7 @@ def plan_windows(
     """
     spec = usecase.spec
     clock = spec.time_column
-    if spec.clock is None:
+    if not spec.timed:
         return _plan_by_order(usecase, world, given=bool(start or end))
     first: datetime = world[clock].min()  # type: ignore[assignment] # an instant column
     last: datetime = world[clock].max()  # type: ignore[assignment]

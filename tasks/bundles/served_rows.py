@@ -139,7 +139,7 @@ def true_labels(
     """
     spec = known.spec
     keys, label = list(spec.keys), spec.label.column
-    since, until = (window.start, window.end) if spec.clock else (manifest.cutoff + TICK, None)
+    since, until = (window.start, window.end) if spec.timed else (manifest.cutoff + TICK, None)
     truth = known.rows("raw", columns=[*keys, label], since=since, until=until)
     asked = rows.select(as_type(rows, key, truth.schema[key]) for key in keys)
     kept = asked.join(truth, on=keys, how="left", maintain_order="left", nulls_equal=False)[label]

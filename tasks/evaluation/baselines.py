@@ -57,7 +57,7 @@ def _predict(times_known: pl.Series, values: pl.Series, rows: pl.DataFrame, spec
     clock, delay = spec.time_column, spec.label_delay
     if rows.is_empty():
         return {}
-    if spec.clock is None:
+    if not spec.timed:
         known = values.filter(values.is_finite())
         return {"constant": np.full(len(rows), float(known.mean()))} if len(known) else {}  # type: ignore[arg-type]
     labelled = pl.DataFrame({"at": times_known, "value": values}).filter(pl.col("value").is_finite())
@@ -75,7 +75,7 @@ def _predict(times_known: pl.Series, values: pl.Series, rows: pl.DataFrame, spec
         found["last"] = last["value"].to_numpy().astype(np.float64)
     span: timedelta = before["at"].max() - before["at"].min()  # type: ignore[operator, assignment] # instants
     if span >= _SEASON:
-        zone = spec.clock.timezone
+        zone = spec.clock_zone
         weekly = before.group_by(_hour_of_week("at", zone)).agg(pl.col("value").mean())
         season = times.select(_hour_of_week("time", zone)).join(weekly, on="hour", how="left", maintain_order="left")
         found["season"] = season["value"].fill_null(mean).to_numpy().astype(np.float64)

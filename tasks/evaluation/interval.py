@@ -32,7 +32,7 @@ def in_time(times: pl.Series, spec: UseCase, units: Blocks | None = None) -> tup
     units : ndarray of shape (n_rows,), optional
         What of rows without a clock is independent (`splits.units_of`); each row where not given.
     """
-    if spec.clock is not None:
+    if spec.timed:
         return times.dt.epoch("us").to_numpy().astype(np.float64) / 1e6, spec.evaluation.block.approximate_seconds
     place = ((times.rank("ordinal") - 1).to_numpy() if units is None else units).astype(np.float64)
     runs = max(1.0, np.ceil((place.max(initial=0) + 1) / _MAX_RUNS))

@@ -30,7 +30,7 @@ class Parted:
 
 def resamples_of(frame: pl.DataFrame, spec: UseCase) -> Resamples:
     """Return resamples of the blocks of time that rows lie in; without a clock, of rows or groups of them."""
-    units = None if spec.clock else units_of(frame, spec, least=2)[0]
+    units = None if spec.timed else units_of(frame, spec, least=2)[0]
     blocks = time_blocks(*in_time(frame[spec.time_column], spec, units))
     return Resamples(blocks, confidence=spec.evaluation.confidence, seed=spec.model.seed)
 

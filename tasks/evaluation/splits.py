@@ -52,7 +52,7 @@ def hold_back(frame: pl.DataFrame, spec: UseCase, share: float) -> tuple[pl.Data
 
     The newest judge; without a clock those that are drawn.
     """
-    if spec.clock is not None:
+    if spec.timed:
         return cut_newest(frame, spec.time_column, share)
     frame = frame.sort(spec.time_column, maintain_order=True)
     units, strata = units_of(frame, spec)
@@ -75,7 +75,7 @@ def folds_of(
     gap : Duration, optional
         By rolling origin, how long before a test the rows end that learn; at least as long as a label takes.
     """
-    if spec.clock is not None:
+    if spec.timed:
         clock = pl.col(spec.time_column)
         for train, test in rolling_origin(len(frame), folds):
             tested = frame[test]

@@ -28,9 +28,9 @@ def measure_declared(rows: pl.DataFrame, times: pl.Series, champion: Bundle, kno
         clock = spec.time_column
         raw = known.rows("raw", columns=list(dict.fromkeys((*inputs, clock))))
         raw = raw.filter(pl.col(clock) <= manifest.cutoff)
-        return raw.tail(manifest.rows).select(inputs), raw[clock].tail(manifest.rows) if spec.clock else None
+        return raw.tail(manifest.rows).select(inputs), raw[clock].tail(manifest.rows) if spec.timed else None
 
     seen = Seen(
-        rows.select(inputs), times if spec.clock else None, inputs, champion.reference(), learnt, spec.model.seed
+        rows.select(inputs), times if spec.timed else None, inputs, champion.reference(), learnt, spec.model.seed
     )
     return {each.measure: dict(each.of(seen)) for each in spec.monitoring.measures}

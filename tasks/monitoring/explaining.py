@@ -68,7 +68,7 @@ def explain_window(
     before, now = (_rows(each, champion, known, lake, cutoffs) for each in (windows, [found.window]))
     zone = spec.local_zone
     block = spec.evaluation.block.approximate_seconds
-    if spec.clock is None:
+    if not spec.timed:
         before, now, block = _in_order(before, now, spec)
     loss = row_loss(rule.metric, champion.manifest.task, champion.manifest.threshold, champion.classes)
     return explain(before, now, loss, block=block, seed=spec.model.seed, timezone=zone)

@@ -416,9 +416,9 @@ def _beside(
     clock = spec.time_column
     blocks = time_blocks(*in_time(times, spec))
     first: datetime | None = times.min()  # type: ignore[assignment] # instants
-    since = None if first is None or spec.clock is None else spec.label_delay.after(first, -1) - REFERENCE
+    since = None if first is None or not spec.timed else spec.label_delay.after(first, -1) - REFERENCE
     labelled = known.labelled(columns=[clock, spec.label.column], since=since)
-    if spec.clock is None:  # of a row that is asked about it may be there already; what the champion learnt, was
+    if not spec.timed:  # of a row that is asked about it may be there already; what the champion learnt, was
         labelled = labelled.filter(pl.col(clock) <= manifest.cutoff)
     said = predict_baselines(labelled, times.alias(clock).to_frame(), spec, manifest.classes)
     found = []
@@ -470,7 +470,7 @@ def _drift(
         older = [name for name in champion.reference() if watched is None or name in watched]
         return [cannot_tell(name, "the champion was packed by an older version: train it again") for name in older]
     compared = []
-    drawn = spec.clock is None  # rows without a time are taken as independent of each other
+    drawn = not spec.timed  # rows without a time are taken as independent of each other
     for reference in references:
         kept = reference if watched is None else reference.only(watched)
         if label not in reference.columns:

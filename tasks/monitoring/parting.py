@@ -52,7 +52,7 @@ def columns_of_parts(
     lacking = [column for column in lacking if column in collected]
     if not lacking:
         return here
-    since, until = (window.start, window.end) if spec.clock else (manifest.cutoff + TICK, None)
+    since, until = (window.start, window.end) if spec.timed else (manifest.cutoff + TICK, None)
     found = known.rows("raw", columns=[*spec.keys, *lacking], since=since, until=until)
     asked = rows.select(as_type(rows, key, found.schema[key]) for key in spec.keys)
     joined = asked.join(found, on=list(spec.keys), how="left", maintain_order="left", nulls_equal=False)

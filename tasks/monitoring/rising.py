@@ -43,7 +43,7 @@ def watch_loss(job: Job) -> Verdict | None:
     """
     champion = current_champion(job)
     spec = job.usecase.spec
-    if champion is None or spec.clock is None or job.lake.version("predictions") is None:
+    if champion is None or not spec.timed or job.lake.version("predictions") is None:
         return None
     zone = spec.local_zone
     kept: dict[str, Any] = json.loads(job.database.marked(job.name, _STATE) or "{}")

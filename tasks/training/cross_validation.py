@@ -52,7 +52,7 @@ def cross_validate(
         if train[spec.label.column].n_unique() < 2:
             raise TrainingError(
                 f"rows of different labels to learn fold {number} of the cross-validation from",
-                f"{len(train)} rows before it whose label was known" if spec.clock else f"{len(train)} rows beside it",
+                f"{len(train)} rows before it whose label was known" if spec.timed else f"{len(train)} rows beside it",
                 "Ask for fewer folds or a shorter gap (`evaluation.cross_validation`), or wait for more rows",
             )
         with part(f"fold {number} of {asked.folds}"):

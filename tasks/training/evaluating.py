@@ -63,7 +63,7 @@ def _known(rows: Scored) -> npt.NDArray[np.bool_]:
 
 
 def _period(holdout: pl.DataFrame, spec: UseCase) -> dict[str, Any]:
-    if spec.clock is None:
+    if not spec.timed:
         return {}
     clock = holdout[spec.time_column]
     return {"start": clock.min(), "end": clock.max()}
@@ -102,7 +102,7 @@ def _learning_curve(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Re
     curve: list[tuple[int, Bounded]] = []
     left_out: list[dict[str, Any]] = []
     for number, size in enumerate(sizes, 1):
-        some = learnt.tail(size) if spec.clock else learnt.sample(size, seed=spec.model.seed)
+        some = learnt.tail(size) if spec.timed else learnt.sample(size, seed=spec.model.seed)
         if size < MIN_LEARNT or some[spec.label.column].n_unique() < 2:
             why = f"fewer than {MIN_LEARNT} rows" if size < MIN_LEARNT else "all have the same label"
             left_out.append({"rows": size, "why": why})

@@ -105,7 +105,7 @@ def split_rows(
 def rows_before(rows: pl.DataFrame, holdout: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
     """Rows from before a holdout; without a clock, all that are not in it."""
     times = holdout[spec.time_column]
-    earlier = pl.col(spec.time_column) < times.min() if spec.clock else ~pl.col(spec.time_column).is_in(times.implode())
+    earlier = pl.col(spec.time_column) < times.min() if spec.timed else ~pl.col(spec.time_column).is_in(times.implode())
     return rows.filter(earlier)
 
 
@@ -129,7 +129,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     cutoff: datetime = rows[clock].max()  # type: ignore[assignment] # an instant column
     known = champion.cutoff if champion else None
     if known is not None and cutoff <= known:
-        after = f"after the champion's cutoff {known:%Y-%m-%d %H:%M}" if spec.clock else "that came since the champion"
+        after = f"after the champion's cutoff {known:%Y-%m-%d %H:%M}" if spec.timed else "that came since the champion"
         return Judged(Judgement("unchanged", f"no ripe rows {after}"))
     before, holdout, new = split_rows(rows, spec, known)
     if len(holdout) < spec.evaluation.min_rows:
@@ -144,7 +144,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     trained = warm_or_cold(learnable, spec, champion, learn(learnable, spec))
     asked = spec.evaluation.validated
     folds = cross_validate(learnable, spec, trained.recipe, asked, trained.calibrator) if asked else {}
-    doing("judging on the newest rows" if spec.clock else "judging on rows that neither has learnt")
+    doing("judging on the newest rows" if spec.timed else "judging on rows that neither has learnt")
     prediction = trained.predict(holdout, repaired=True)
     scored = {"challenger": score_rows(holdout, spec, trained.classes, prediction)}
     if champion is not None:
@@ -162,7 +162,7 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     figures = figures_of(parts) if parts is not None else []
     gates = tuple(gate.judge(known_metrics, gains[gate.against], figures) for gate in spec.gates)
     failed = [gate for gate in gates if gate.outcome != "pass"]
-    start: datetime | None = holdout[clock].min() if spec.clock else None  # type: ignore[assignment] # an instant column
+    start: datetime | None = holdout[clock].min() if spec.timed else None  # type: ignore[assignment] # an instant column
     judgement = Judgement(
         "passed" if passed(gates) else "refused" if any(gate.outcome == "fail" for gate in gates) else "unknown",
         "; ".join(
@@ -217,7 +217,7 @@ def measure_parts(spec: UseCase, holdout: pl.DataFrame, scored: Scored, rows: pl
 
 def _blocks(spec: UseCase, holdout: pl.DataFrame) -> Blocks:
     """Return the block of time each row of a holdout is resampled with; without a clock, of rows or groups of them."""
-    units = None if spec.clock else units_of(holdout, spec, least=2)[0]
+    units = None if spec.timed else units_of(holdout, spec, least=2)[0]
     return time_blocks(*in_time(holdout[spec.time_column], spec, units))
 
 
@@ -240,7 +240,7 @@ def _gains_over_baselines(
     compared = {gate.metric for gate in spec.gates if gate.against == "baseline"}
     if not compared:
         return None
-    said = predict_baselines(pl.concat([before, holdout]) if spec.clock else before, holdout, spec, classes)
+    said = predict_baselines(pl.concat([before, holdout]) if spec.timed else before, holdout, spec, classes)
     scored = [Scored(challenger.label, each, challenger.threshold) for each in said.values()]
     if not scored:
         return None

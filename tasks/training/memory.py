@@ -35,7 +35,7 @@ def remembered(what: str, frame: pl.DataFrame, spec: UseCase, learning: Callable
     if memory is None:
         return learning()
     clock = frame[spec.time_column]
-    key = (what, len(frame), clock.min(), clock.max(), int(clock.hash().sum()) if spec.clock is None else 0)
+    key = (what, len(frame), clock.min(), clock.max(), int(clock.hash().sum()) if not spec.timed else 0)
     if key not in memory:
         memory[key] = learning()
     return memory[key]

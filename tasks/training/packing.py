@@ -47,7 +47,7 @@ def bundle_columns(
     """
     inputs = {column.name: column.kind for column in program.inputs}
     columns = []
-    clock = (spec.clock.column,) if spec.clock is not None else ()
+    clock = (spec.time_column,) if spec.timed else ()
     for name in dict.fromkeys((*inputs_in_order(program), *spec.keys, *clock)):
         known = spec.columns.get(name)
         # what the program reads as an instant is checked as one, also where the source holds texts
@@ -112,7 +112,7 @@ def pack(
     inputs = raw.select(list(dict.fromkeys((*inputs_in_order(program), spec.time_column))))
     references = _references(spec, inputs, rows, judged)
     (folder / "reference.json").write_text(to_json(references_to_dict(references)), encoding="utf-8")
-    if spec.clock is not None and judged.holdout is not None and judged.prediction is not None:
+    if spec.timed and judged.holdout is not None and judged.prediction is not None:
         squares = spec.problem.squares(labels(judged.holdout, spec, judged.classes), judged.prediction)
         by_hour = hourly_losses(judged.holdout[spec.time_column], pl.Series(squares))
         known = by_hour.drop_nulls("loss")
@@ -145,7 +145,7 @@ def _references(spec: UseCase, raw: pl.DataFrame, rows: pl.DataFrame, judged: Ju
     clock, zone = spec.time_column, spec.local_zone
 
     def times(frame: pl.DataFrame) -> pl.Series | None:
-        return frame[clock] if spec.clock is not None else None
+        return frame[clock] if spec.timed else None
 
     references = [sketch(raw.drop(clock), times(raw), timezone=zone)]
     if judged.holdout is not None and judged.prediction is not None:
@@ -217,7 +217,7 @@ def _manifest(
         label=spec.label.column,
         unit=spec.label.unit,
         clock=spec.time_column,
-        timezone=spec.clock.timezone if spec.clock is not None else "UTC",
+        timezone=spec.clock_zone,
         keys=spec.keys,
         columns=columns,
         family=recipe.family,

@@ -92,10 +92,10 @@ def rows_of(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame:
     window began, the newest of them, as many as a window has.
     """
     clock = pl.col(spec.time_column)
-    until = clock < window.end if spec.clock is not None else pl.lit(value=True)
+    until = clock < window.end if spec.timed else pl.lit(value=True)
     inside = rows.filter((clock >= window.start) & until).sort(spec.time_column, maintain_order=True)
     counted = spec.windows
-    return inside.tail(counted.rows) if spec.clock is None and isinstance(counted, Count) else inside
+    return inside.tail(counted.rows) if not spec.timed and isinstance(counted, Count) else inside
 
 
 def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame | None:
@@ -190,7 +190,7 @@ def _try_challenger(
         variance,
         growth(champion.learnt_rows, new),
         len(newest),
-        start if spec.clock is not None else None,
+        start if spec.timed else None,
         metric,
         score(metric, incumbent),
         score(metric, fresh),
