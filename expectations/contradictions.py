@@ -132,6 +132,9 @@ def _impossible_times(spec: UseCase) -> list[str]:
     if spec.monitoring.span is not None:
         why = "without a clock windows are by count; write {rows: 500} (as many predictions as you like)"
         problems.append(f"monitoring.every: {why}, {or_clock}")
+    if spec.monitoring.reference.needs_clock:
+        why = f"{spec.monitoring.reference.of} counts in time; write training"
+        problems.append(f"monitoring.reference: {why}, {or_clock}")
     if spec.model.window != "expanding":
         problems.append(f"model.window: `last` counts in time; write expanding, {or_clock}")
     if spec.model.weights is not None and spec.model.weights.half_life is not None:

@@ -6,6 +6,7 @@ import math
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -16,7 +17,8 @@ from expectations.deciding import Policy
 from expectations.durations import Duration
 from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict, Zone
 from expectations.measures import Measure
-from expectations.slots import DEFAULT_TRIGGER, MEASURES, POLICIES
+from expectations.references import LEARNT, Reference
+from expectations.slots import DEFAULT_TRIGGER, MEASURES, POLICIES, REFERENCES
 from expectations.windows import Weekday
 
 
@@ -50,6 +52,14 @@ def _default_policy() -> Policy:
     if part is None:
         raise LookupError(DEFAULT_TRIGGER)
     return part.model_validate({"trigger": DEFAULT_TRIGGER})
+
+
+def _default_reference() -> Reference:
+    return REFERENCES.released(LEARNT).model_validate({"of": LEARNT})
+
+
+def _named(written: object) -> object:
+    return {"of": written} if isinstance(written, str) else written
 
 
 class Rows(Strict):
@@ -101,6 +111,8 @@ class Monitoring(Strict):
     """Columns whose values, or ranges, are looked at each by itself: in production and where a version is judged."""
     fairness: tuple[Fairness, ...] = ()
     """Groups that are to be treated alike; of two classes."""
+    reference: Annotated[Reference, REFERENCES, BeforeValidator(_named)] = Field(default_factory=_default_reference)
+    """What the inputs of windows are held against; `recent` is short for `{of: recent}`."""
     measures: tuple[Annotated[Measure, MEASURES], ...] = ()
     """What is measured of each window beside its columns and metrics: nothing is decided by it."""
 

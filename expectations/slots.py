@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from expectations.metrics import Metric
     from expectations.parts import CleaningStep, FeatureStep
     from expectations.problems import Problem
+    from expectations.references import Reference
 
 FEATURES: Slot[FeatureStep] = Slot(
     "feature step",
@@ -165,6 +166,19 @@ MEASURES: Slot[Measure] = Slot(
     "driftwheel.measures",
     tag="measure",
 )
+REFERENCES: Slot[Reference] = Slot(
+    "reference",
+    "expectations.references:Reference",
+    {
+        "training": "tasks.evaluation.references.training:Training",
+        "period": "tasks.evaluation.references.period:Period",
+        "season": "tasks.evaluation.references.season:Season",
+        "recent": "tasks.evaluation.references.recent:Recent",
+        "auto": "tasks.evaluation.references.auto:Auto",
+    },
+    "driftwheel.references",
+    tag="of",
+)
 DEFAULT_TRIGGER = "trial"
 POLICIES: Slot[Policy] = Slot(
     "policy",
@@ -190,6 +204,7 @@ SLOTS: dict[str, Slot[Any]] = {
     "metrics": METRICS,
     "gates": GATES,
     "measures": MEASURES,
+    "references": REFERENCES,
     "policies": POLICIES,
 }
 """Each slot by what a use case fills it under."""

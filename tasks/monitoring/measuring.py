@@ -29,7 +29,7 @@ from tasks.evaluation.estimates.levels import Earlier
 from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
-from tasks.evaluation.sketches import references_from_dict
+from tasks.monitoring.chosen_reference import Held, hold_against_chosen
 from tasks.monitoring.declared_measures import measure_declared
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
 from tasks.stores.known import Known
@@ -90,8 +90,8 @@ class Measurement:
     unwatched : mapping of str to str
         What is not measured for this kind of problem -> in words (`Problem.unwatched`).
     parts : mapping
-        `measures`, `slices` and `fairness`, where they are declared, and `covered`, how often intervals held the truth
-        (`tasks.monitoring.parting`).
+        `reference`, `measures`, `slices` and `fairness`, where they are declared, and `covered`, how often intervals
+        held the truth (`tasks.monitoring.parting`).
     """
 
     window: Window
@@ -216,7 +216,10 @@ def measure(
         labelled = len(scored.label)
         coverage = labelled / len(mine) if len(mine) else 0.0
         if len(predictions) >= spec.monitoring.min_rows:
-            drift = _drift(rows, predictions, scores, labels if ripe else None, champion, spec)
+            held = hold_against_chosen(window, champion, known)
+            drift = [*_drift(rows, predictions, scores, labels if ripe else None, champion, spec, held), *held.unknown]
+            if held.said:
+                parts["reference"] = held.said
             if spec.monitoring.measures:
                 parts["measures"] = measure_declared(rows, predictions["event_time"], champion, known)
     realised = tuple(
@@ -458,15 +461,16 @@ def _drift(
     labels: pl.Series | None,
     champion: Bundle,
     spec: UseCase,
+    held: Held,
 ) -> list[Drifted]:
-    """Hold the inputs, the predictions and the known labels of a window against what the champion learnt from."""
+    """Hold the inputs, the predictions and the known labels of a window against what they are held against."""
     rules, label = spec.monitoring.drift, spec.label.column
-    references = references_from_dict(champion.reference())
+    references = held.tables
     said = champion.manifest.problem.columns(scores, champion.classes)
     window = rows.with_columns(said.get_columns())
     times = predictions["event_time"]
     watched = None if rules.columns == "all" else {*rules.columns, *said.columns, label}
-    if not references:
+    if not references and not held.unknown:
         older = [name for name in champion.reference() if watched is None or name in watched]
         return [cannot_tell(name, "the champion was packed by an older version: train it again") for name in older]
     compared = []

@@ -27,5 +27,13 @@ def say_parts(content: Mapping[str, Any]) -> list[str]:
 
 
 def say_measures(content: Mapping[str, Any]) -> list[str]:
-    """Say what the declared measures found in a window."""
-    return [each["words"] for each in (content.get("measures") or {}).values() if each.get("words")]
+    """Say what a window was held against, where that is declared, and what the declared measures found."""
+    held = content.get("reference")
+    if held is None:
+        said = []
+    elif held.get("why"):
+        said = [f"inputs were held against nothing: {held['why']}"]
+    else:
+        spans = " and ".join(f"{since[:10]} to {until[:10]}" for since, until in held.get("spans", ()))
+        said = [f"inputs were held against {held['of']}" + (f": {spans}, {held['rows']:,} rows" if spans else "")]
+    return said + [each["words"] for each in (content.get("measures") or {}).values() if each.get("words")]

@@ -1,12 +1,14 @@
 """A declared measure is kept with its window, and `why` says it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from click.testing import CliRunner
 from pydantic import TypeAdapter
 
+from expectations.durations import Duration
 from expectations.measures import Measure
-from expectations.slots import MEASURES
+from expectations.references import Reference
+from expectations.slots import MEASURES, REFERENCES
 from flows.commands.ledger import why
 from tasks.bundles.champion import current_champion
 from tasks.monitoring.deciding import decide_now
@@ -15,6 +17,7 @@ from tasks.stores.places import Job
 from tests.integration.test_estimated import looked_at
 from tests.integration.test_watching import changed, home, job, served  # noqa: F401 - fixtures
 
+HELD: TypeAdapter[Reference] = TypeAdapter(Annotated[Reference, REFERENCES])
 DECLARED: TypeAdapter[Measure] = TypeAdapter(Annotated[Measure, MEASURES])
 
 
@@ -32,3 +35,28 @@ def test_columns_together_are_measured_and_said(job: Job) -> None:  # noqa: F811
     said = CliRunner().invoke(why, [watched.name])
     assert said.exit_code == 0, said.output
     assert "all columns together: " in said.output
+
+
+def test_a_window_is_held_against_what_is_declared(job: Job) -> None:  # noqa: F811
+    served(job, "2011-04-01", "2011-04-15")
+    champion = current_champion(job)
+
+    def drift(**reference: object) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        declared = changed(job, monitoring__reference=HELD.validate_python(reference))
+        found = looked_at(declared, champion, "2011-06-02", [])
+        return found.get("reference", {}), {each["column"]: each for each in found["drift"]}
+
+    none, usual = drift(of="training")
+    said, recent = drift(of="recent", last=Duration.parse("28d"))
+    assert none == {}
+    assert (said["of"], said["spans"][0][1], said["rows"]) == (
+        "recent",
+        "2011-04-01T00:00:00+00:00",
+        658,
+    )  # some hours of March have no row
+    assert recent.keys() == usual.keys()
+    assert recent["bikers"] == usual["bikers"]  # the label is held against what was learnt
+    assert recent["temp"]["score"] < usual["temp"]["score"]  # March is nearer to April than January is
+    why_not, season = drift(of="season")
+    assert season["temp"]["status"] == "cannot be told"
+    assert season["temp"]["reason"] == why_not["why"]

@@ -337,6 +337,7 @@ def test_a_past_is_walked_through_in_the_order_of_its_rows(made: Cells) -> None:
     ("changes", "words"),
     [
         ({"monitoring.every": "1d"}, "without a clock windows are by count"),
+        ({"monitoring.reference": "recent"}, "monitoring.reference: recent counts in time; write training"),
         ({"model.window": {"last": "90d"}}, "`last` counts in time"),
         ({"model.weights": {"half_life": "90d"}}, "half_life: counts in time"),
         ({"features": [{"numeric": [EVENT_TIME]}]}, "which no request has"),

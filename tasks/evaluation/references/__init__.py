@@ -1,0 +1,1 @@
+"""Choices of what windows of production are held against."""

@@ -1,0 +1,120 @@
+"""Whichever choice foretells the newest windows best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import ClassVar, Literal
+
+import numpy as np
+import polars as pl
+
+from expectations.durations import Duration
+from expectations.fields import PositiveSpan
+from expectations.references import LEARNT, Chosen, Past, Reference
+from expectations.windows import Window
+from tasks.evaluation.columns import Array
+from tasks.evaluation.references.recent import Recent
+from tasks.evaluation.references.season import Season
+from tasks.evaluation.references.training import Training
+
+HELD_BACK = 6
+"""Windows before the one that is judged, by which choices are compared."""
+MIN_HELD_BACK = 3
+_ROWS = 20
+"""Fewer rows of a window say nothing."""
+
+
+class Auto(Reference):
+    """What foretold the newest windows best: what the champion learnt from, the recent past, or the season."""
+
+    examples: ClassVar = ({"of": "auto"}, {"of": "auto", "last": "56d"})
+    of: Literal["auto"] = "auto"
+    last: PositiveSpan = Duration.parse("28d")
+    """How far the recent past goes back."""
+
+    def choose(self, window: Window, past: Past) -> Chosen:
+        """Hold each choice against the windows before this one that the champion has not learnt from.
+
+        Where fewer than three of them are there, what the champion learnt from is taken: it would be held against its
+        own rows.
+        """
+        held = _held_back(window, past.cutoff)
+        choices: Sequence[Reference] = (Training(), Recent(last=self.last), Season())
+        rows = {each: frame for each in held if len(frame := past.rows(each.start, each.end)) >= _ROWS}
+        if len(rows) < MIN_HELD_BACK:
+            return Chosen(LEARNT)
+        errors = {each.of: foretold(each, rows, past) for each in choices}
+        best: str = LEARNT
+        for name, found in errors.items():
+            if found is not None and _is_better(found, errors[best]):
+                best = name
+        return next(each for each in choices if each.of == best).choose(window, past)
+
+
+def _is_better(errors: Array, best: Array | None) -> bool:
+    """Whether errors are less by more than a standard error of their mean difference (Breiman et al. 1984, 3.4.3)."""
+    if best is None:
+        return True
+    gain = best - errors
+    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def foretold(choice: Reference, held: Mapping[Window, pl.DataFrame], past: Past) -> Array | None:
+    """Return how far each window lay from what a choice holds it against; None where it has too few rows for one.
+
+    Returns
+    -------
+    ndarray of shape (n_windows,) or None
+        Mean over columns of the squared difference of means, in deviations of what was chosen and of values
+        cut at its 1st and 99th percentile; of categories of the squared differences of shares, summed.
+    """
+    errors = []
+    for window, seen in held.items():
+        chosen = choice.choose(window, past)
+        if chosen.why:
+            return None
+        frame = rows_of(chosen, past)
+        if len(frame) < _ROWS:
+            return None
+        known = [each for name in seen.columns if (each := _distance(frame[name], seen[name])) is not None]
+        if not known:
+            return None
+        errors.append(float(np.mean(known)))
+    return np.array(errors)
+
+
+def rows_of(chosen: Chosen, past: Past) -> pl.DataFrame:
+    """Return the rows of a choice, in order of time."""
+    return past.learnt() if chosen.of == LEARNT else pl.concat([past.rows(*span) for span in chosen.spans])
+
+
+def _held_back(window: Window, cutoff: datetime) -> list[Window]:
+    """Return windows as long as this one that lie right before it and after what was learnt."""
+    length = window.end - window.start
+    found = [Window(window.start - back * length, window.end - back * length) for back in range(1, HELD_BACK + 1)]
+    return [each for each in found if each.start > cutoff]
+
+
+def _distance(before: pl.Series, now: pl.Series) -> float | None:
+    if before.dtype.is_numeric() and now.dtype.is_numeric():
+        one, other = (_finite(each) for each in (before, now))
+        if not (one.size and other.size):
+            return None
+        low, high = np.quantile(one, [0.01, 0.99])
+        one, other = (np.clip(each, low, high) for each in (one, other))
+        spread = float(one.std())
+        return float((other.mean() - one.mean()) / spread) ** 2 if spread > 0 else None
+    if before.dtype not in (pl.String, pl.Boolean):
+        return None
+    shares = [
+        each.drop_nulls().cast(pl.String).alias("value").value_counts(name="share", normalize=True)
+        for each in (before, now)
+    ]
+    both = shares[0].join(shares[1], on="value", how="full", coalesce=True, suffix="_now").fill_null(0.0)
+    return float(((both["share"] - both["share_now"]) ** 2).sum()) if len(both) else None
+
+
+def _finite(values: pl.Series) -> Array:
+    numbers: Array = values.drop_nulls().cast(pl.Float64).to_numpy()
+    return numbers[np.isfinite(numbers)]
