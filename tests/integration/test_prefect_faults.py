@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from expectations.errors import UnreachableError
 from infra.settings import Addresses
 from tests.conftest import forget_prefect_services, instant
 from tests.fronts import front
@@ -42,6 +43,24 @@ def test_a_busy_prefect_is_asked_again_and_the_run_succeeds(
     assert asked["/api/artifacts/"] == [503, 0, 0]  # what came, and how good it is
     said = capfd.readouterr()
     assert "Traceback" not in said.out + said.err
+
+
+@pytest.mark.parametrize("flow", ["collect", "loop"])
+def test_a_prefect_too_busy_to_give_a_task_room_is_told_in_a_sentence(
+    flow: str, stack: Addresses, make_use_case: Callable[..., Path]
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.running import run_flow
+
+    folder = make_use_case(f"crowded{flow}")
+    with front(stack.prefect, lambda _, path: 503 if "concurrency_limits/increment" in path else 0) as server:
+        told = temporary_settings({PREFECT_API_URL: f"{server.url}/api"})
+        with told, pytest.raises(UnreachableError, match="found status 503"):
+            run_flow(flow, str(folder), instant("2011-03-01"))
+        forget_prefect_services()
+    with temporary_settings({PREFECT_API_URL: f"{stack.prefect}/api"}):
+        assert run_flow("collect", str(folder), instant("2011-03-01")).outcome == "done"  # what it left is taken over
 
 
 def test_what_prefect_does_not_answer_about_other_runs_ends_none(
