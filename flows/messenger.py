@@ -162,8 +162,12 @@ def watch_monitoring(
         database.end(usecase, ["unmonitored"], "it has no active schedule", now)
         return False
     ended = marks.get(_MONITORED)
-    last = datetime.fromisoformat(ended) if ended else None
-    due = missed(known["lines"], last, max(since, datetime.fromisoformat(known["since"])), now)
+    last, noted = (datetime.fromisoformat(ended) if ended else None), datetime.fromisoformat(known["since"])
+    if noted > now or (last is not None and last > now):  # of a clock that was ahead: it would excuse all until then
+        database.mark(usecase, _SCHEDULE, json.dumps({"lines": known["lines"], "since": now.isoformat()}))
+        database.mark(usecase, _MONITORED, now.isoformat())
+        return False
+    due = missed(known["lines"], last, max(since, noted), now)
     if due is None or any(abs(now - seen) < PRESENCE for _, seen in database.present(usecase).values()):
         return False  # a flow of it is at work, where one is present
     if (

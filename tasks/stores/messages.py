@@ -7,13 +7,13 @@ target was told of them, so it is grouped by itself, and nothing is lost while a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from expectations.alerts import SEVERITIES, Severity, Target, worse
-from tasks.stores.findings import Finding
+from tasks.stores.findings import SETTLING, Finding
 
 MAX_A_DAY = 5
 """Messages in 24 hours to one target about one use case, its digest among them."""
@@ -159,6 +159,7 @@ def plan(
     told : mapping of int to Told
         By the finding's id.
     """
+    state = of_this_clock(state, now)
     if target.is_quiet(calendar.local(now)) or (state.next_attempt is not None and now < state.next_attempt):
         return None
     message = Message(
@@ -173,8 +174,20 @@ def plan(
     return message
 
 
+def of_this_clock(state: TargetState, now: datetime) -> TargetState:
+    """Return a state without what a clock that was ahead left in it, which would keep the target silent until then."""
+    waits = state.next_attempt is not None and state.next_attempt <= now + MAX_RETRY
+    return replace(
+        state,
+        since=min(state.since, now),
+        posts=tuple(each for each in state.posts if each.at <= now + FIRST_RETRY),
+        digested=state.digested if state.digested is not None and state.digested <= now else None,
+        next_attempt=state.next_attempt if waits else None,
+    )
+
+
 def _is_news(finding: Finding, told: Told | None, target: Target, now: datetime) -> bool:
-    if not finding.open or finding.acknowledged_at is not None or finding.due > now:
+    if not finding.open or finding.acknowledged_at is not None or now < finding.due <= now + SETTLING:
         return False
     if worse(target.from_severity, finding.severity):
         return False
@@ -248,6 +261,7 @@ def _earliest(message: Message, state: TargetState, target: Target, now: datetim
 
 def delivered(state: TargetState, message: Message, now: datetime) -> TargetState:
     """Return the state of a target that took a message."""
+    state = of_this_clock(state, now)
     recent = tuple(each for each in state.posts if each.at > now - _DAY)
     post = Post(now, failures=message.severity == "failure", digest=message.digest is not None)
     return TargetState(state.since, (*recent, post), digested=message.reaches or state.digested, last_success=now)

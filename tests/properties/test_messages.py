@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -148,6 +149,24 @@ def test_where_nothing_happened_by_the_morning_what_comes_later_is_no_digest() -
     morning = plan([finding, second], told, state, target, BEGAN + 32 * HOUR, Calendar())
     assert morning is not None
     assert (morning.digest, morning.standing) == ("daily", (second,))
+
+
+@pytest.mark.parametrize("digest", [None, "daily"])
+def test_what_was_sent_or_refused_while_a_clock_was_ahead_keeps_nobody_silent_until_then(digest: str | None) -> None:
+    target, now, ahead = Target(to="json://host", digest=digest), BEGAN + 32 * HOUR, BEGAN + 152 * HOUR
+    state, told = TargetState(ahead - 2 * HOUR), {}
+    for number in range(MAX_A_DAY):  # as many as a day may have, a digest among them
+        found = Life("failure", 0, None, settles=False).at(number, ahead)
+        message = plan([replace(found, recorded_at=ahead)], {}, state, target, ahead + number * 9 * HOUR, Calendar())
+        state = state if message is None else delivered(state, message, ahead + number * 9 * HOUR)
+        told[number] = Told("failure")
+    state = refused(state, "away", ahead)
+    settling = Life("failure", 60, None, settles=True).at(99, now)
+    message = plan([replace(settling, recorded_at=ahead, due=ahead + SETTLING)], told, state, target, now, Calendar())
+    assert message is not None
+    assert [each.id for each in message.standing] == [99]
+    again = delivered(state, message, now)
+    assert (again.posts[-1].at, len(again.posts), again.next_attempt) == (now, 1, None)
 
 
 @settings(max_examples=5, phases=PHASES)

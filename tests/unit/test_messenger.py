@@ -129,6 +129,18 @@ def test_a_run_that_was_due_and_did_not_end_is_a_finding_until_one_ends(usecase:
     assert not watch(datetime.now(UTC), long_ago)
 
 
+def test_a_run_that_ended_while_a_clock_was_ahead_excuses_none_that_is_due_now(
+    usecase: LoadedUseCase, world: World
+) -> None:
+    settings, now = Settings(), datetime.now(UTC)
+    note()
+    settings.platform().mark("rentals", "monitored", (now + timedelta(days=5)).isoformat())
+    assert not watch(now, now - timedelta(days=1))  # from now on it counts, and from no earlier
+    assert standing() == []
+    assert watch(now + timedelta(hours=3), now - timedelta(days=1))
+    assert standing() == ["unmonitored"]
+
+
 def test_a_schedule_that_was_paused_or_switched_on_in_prefect_is_asked_for(
     usecase: LoadedUseCase, world: World
 ) -> None:
