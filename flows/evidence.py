@@ -23,6 +23,7 @@ from tasks.bundles.bundle import read_evaluation
 from tasks.bundles.manifest import read_manifest
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry, champions
+from tasks.stores.measurements import Measurement
 from tasks.stores.releases import Releases
 
 _LAST_WINDOWS = 12
@@ -148,16 +149,17 @@ def _limits(problem: Any) -> list[str]:  # noqa: ANN401 - any kind of problem
     return list(problem.unwatched.values())
 
 
-def _monitoring(usecase: LoadedUseCase, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _monitoring(usecase: LoadedUseCase, measured: Sequence[Measurement]) -> dict[str, Any]:
     rules = usecase.spec.monitoring
     kept = ("start", "end", "version", "rows", "coverage", "status", "realised", "slices", "fairness", "covered")
+    windows = [each.to_dict() for each in measured[-_LAST_WINDOWS:]]
     return {
         "every": str(rules.every),
         "rules": [rule.model_dump(mode="json") for rule in rules.performance],
         "slices": list(rules.slices),
         "fairness": [each.model_dump(mode="json") for each in rules.fairness],
         "policy": rules.policy.model_dump(mode="json"),
-        "windows": [{name: each[name] for name in kept if name in each} for each in measured[-_LAST_WINDOWS:]],
+        "windows": [{name: each[name] for name in kept if name in each} for each in windows],
     }
 
 

@@ -20,6 +20,8 @@ from tasks.bundles.row_frames import rows_to_frame
 from tasks.bundles.served_rows import decode_rows
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
+from tasks.stores.measurements import Measurement, measurement_in
+from tasks.stores.plain import plain
 from tasks.stores.releases import Releases
 from tasks.stores.request_columns import is_request
 
@@ -177,9 +179,9 @@ def _windows(settings: Settings, answered: Answered) -> list[dict[str, Any]]:
     when = answered.content["event_time"]
     measured = settings.platform().measurements(answered.usecase)
     return [
-        {"start": each["start"], "end": each["end"], "status": each["status"], "realised": each["realised"]}
+        {**_span(each), "realised": plain(each.realised)}
         for each in measured
-        if when is not None and each["start"] <= when.isoformat() < each["end"]
+        if when is not None and each.start <= when < each.end
     ]
 
 
@@ -194,16 +196,20 @@ def _forward(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
     decided = [
         {"entry": each.entry, "as_of": each.as_of, "action": each.action}
         for each in entries
-        if each.kind == "decision" and (each.evidence.get("window") or {}).get("champion") == bundle
+        if each.kind == "decision" and (found := measurement_in(each.evidence)) and found.champion == bundle
     ]
     children = [each.evidence.get("bundle") for each in entries if each.evidence.get("parent") == bundle]
-    windows = [each for each in settings.platform().measurements(usecase) if each["champion"] == bundle]
+    windows = settings.platform().measurements(usecase, champion=bundle)
     return {
         "answers": answers,
-        "windows": [{"start": each["start"], "end": each["end"], "status": each["status"]} for each in windows],
+        "windows": [_span(each) for each in windows],
         "decisions": decided,
         "challengers": sorted({str(each) for each in children if each}),
     }
+
+
+def _span(measured: Measurement) -> dict[str, Any]:
+    return {"start": measured.start.isoformat(), "end": measured.end.isoformat(), "status": measured.status}
 
 
 def prove_answer(settings: Settings, wanted: str, usecase: str | None) -> Proof:

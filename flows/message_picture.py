@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 
 from expectations.loading import LoadedUseCase
 from flows.page.known import greater_is_better
-from flows.page.measured import Glimpse, glimpse
 from infra.settings import Settings
 from tasks.stores.glances import Glances
+from tasks.stores.measurements import Glimpse, read_glimpse
 from tasks.stores.messages import Message
 
 _WINDOWS = 30
@@ -37,13 +37,13 @@ def course_picture(settings: Settings, usecase: LoadedUseCase) -> bytes | None:
         return None
     glances = Glances(settings.platform().url)
     with glances.reading() as connection:
-        windows = glimpse(glances.newest_contents(connection, usecase.name, _WINDOWS))
+        windows = glances.newest(connection, usecase.name, _WINDOWS, read_glimpse)
     return draw_course(usecase.name, rules[0].metric, windows)
 
 
 def draw_course(name: str, metric: str, windows: Sequence[Glimpse]) -> bytes | None:
     """Draw a metric by window, 640 by 240 pixels; None where fewer than two windows know it."""
-    found = [(datetime.fromisoformat(each.end).astimezone(UTC), each.known(metric)) for each in windows]
+    found = [(each.end.astimezone(UTC), each.known(metric)) for each in windows]
     known = [(at, each) for at, each in found if each is not None and each.value is not None]
     if len(known) < _LEAST:
         return None

@@ -71,7 +71,7 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     decision = next((entry for entry in reversed(decisions) if entry.as_of == due), None)
     report = next((entry for entry in reversed(reports) if entry.as_of == due), None)
     found = reversed(job.database.measurements(job.name))
-    measured: dict[str, Any] = next((m for m in found if window.start < Window.of(m).end <= window.end), {})
+    measured = next((each for each in found if window.start < each.end <= window.end), None)
     turned = decision is not None and decision.action == "retrain" and decision.turn is not None
     promoted = turned and verdict.outcome == "done"
     story.trials = sum(entry.action != "untold" for entry in job.database.entries(job.name, kind=TRIAL))
@@ -82,11 +82,11 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     story.windows.append(
         {
             **window.to_dict(),
-            "rows": measured.get("rows", 0),
+            "rows": measured.rows if measured else 0,
             "static": None,
             "loop": None,
-            "champion": measured.get("version"),
-            "drifted_columns": [each["column"] for each in measured.get("drift", []) if each["drifted"]],
+            "champion": measured.version if measured else None,
+            "drifted_columns": [each.column for each in measured.drifted] if measured else [],
             "cause": decision.cause if decision else "none",
             "decision": decision.action if decision else "keep",
             "summary": decision.summary if decision else "",

@@ -39,7 +39,7 @@ def _window_at(job: Job, moment: datetime) -> Window:
     windows = job.usecase.spec.windows
     if isinstance(windows, Grid):
         return windows.window_of(moment)
-    found = [Window.of(each) for each in job.database.measurements(job.name)]
+    found = [each.window for each in job.database.measurements(job.name)]
     inside = next((each for each in found if each.start <= moment < each.end), None)
     if inside is None:
         spans = (

@@ -16,6 +16,7 @@ from tasks.deployment.steps import bless, choose, release, restore, roll_out, se
 from tasks.monitoring.deciding import NOT_TAKEN_BACK
 from tasks.stores.finding_kinds import SETTLED_BY_RELEASE, describe
 from tasks.stores.ledger import Entry, champions
+from tasks.stores.measurements import measurement_in
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 
@@ -114,8 +115,9 @@ def take_back(job: Job, decision: Entry) -> str:
     """
     try:
         version, _ = _before(job, decision.evidence.get("predecessor"))
-        worse = decision.evidence["window"]["version"]
-        return _go_back(job, version, Steps(), f"from version {worse}, {decision.summary}", "release")
+        worse = measurement_in(decision.evidence)
+        why = f"from version {worse.version}, {decision.summary}" if worse else decision.summary
+        return _go_back(job, version, Steps(), why, "release")
     except OvertakenError as error:
         return str(error)
     except (ReleaseError, BundleError) as error:

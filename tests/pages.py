@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event
 from infra.settings import Settings
 from tasks.stores.findings import Found
 from tasks.stores.ledger import TRIAL, Entry, trials_named
+from tasks.stores.measurements import Measurement
 from tasks.stores.releases import Releases, Served
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -110,8 +111,7 @@ class Home:
 
     def measure(self, name: str, *contents: dict[str, Any]) -> None:
         for each in contents:
-            begin, end = datetime.fromisoformat(each["start"]), datetime.fromisoformat(each["end"])
-            self.database.put_measurement(name, begin, end, each)
+            self.database.put_measurement(name, Measurement.from_dict(each))
 
     def write(self, name: str, kind: str, action: str, summary: str, day: int = 0, **evidence: Any) -> None:
         at = START + timedelta(days=day)

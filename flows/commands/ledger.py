@@ -16,6 +16,7 @@ def why(usecase: str, last: int, trials: bool, as_json: bool) -> None:
     """Read the ledger: what was decided, when, and why. For a replay, USECASE-replay."""
     from expectations.errors import UseCaseNotFoundError
     from tasks.monitoring.saying import say_measures, say_parts
+    from tasks.stores.measurements import measurement_in
 
     settings = read_settings()
     name = usecase
@@ -48,12 +49,12 @@ def why(usecase: str, last: int, trials: bool, as_json: bool) -> None:
         click.echo(f"{entry.as_of:%Y-%m-%d %H:%M}  {entry.kind:<9}", nl=False)
         click.secho(f"{entry.action:<12}", fg=colour, nl=False, bold=True)
         click.echo(f"{entry.cause:<10} {entry.summary}")
-        causes = (entry.evidence.get("window") or {}).get("causes") if entry.kind == "decision" else None
-        if causes and causes["status"] == "named":  # the rest is in --json
-            for note in (f"causes: {causes['words']} ({causes['remedy']})", *causes["notes"]):
+        measured = measurement_in(entry.evidence) if entry.kind == "decision" else None
+        if measured and measured.causes and measured.causes.status == "named":  # the rest is in --json
+            causes = measured.causes
+            for note in (f"causes: {causes.words()} ({causes.remedy})", *causes.notes):
                 click.echo(f"{'':18}{note}")
-        window = (entry.evidence.get("window") or {}) if entry.kind == "decision" else {}
-        for note in (*say_measures(window), *say_parts(window)):
+        for note in (*say_measures(measured), *say_parts(measured)) if measured else ():
             click.echo(f"{'':18}{note}")
         if entry.evidence.get("report"):
             click.echo(f"{'':18}report: {entry.evidence['report']}")

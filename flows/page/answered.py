@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from flows.page.measured import Glimpse
 from flows.page.states import Tone
 from tasks.deciding.gaps import ROLLBACK_WINDOWS
 from tasks.stores.glances import Glances, Line, Stint
+from tasks.stores.measurements import Glimpse
 
 _VERSIONS, _DECISIONS = 12, 100
 _SURE = 2.0
@@ -105,8 +105,7 @@ def _came(line: Line) -> str:
 
 
 def _within(window: Glimpse, since: datetime, until: datetime | None) -> bool:
-    end = datetime.fromisoformat(window.end)
-    return end > since and (until is None or datetime.fromisoformat(window.start) < until)
+    return window.end > since and (until is None or window.start < until)
 
 
 def worth_of(back: Sequence[Mapping[str, Any]], *, first: bool = False) -> tuple[str, Tone]:

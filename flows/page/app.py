@@ -23,7 +23,6 @@ from flows.page.answers import Answers, Run
 from flows.page.cards import WINDOWS, read_cards
 from flows.page.confirming import Asking
 from flows.page.exposition import CONTENT_TYPE, read_exposition
-from flows.page.measured import Measured
 from flows.page.records import read_entry, split_body
 from flows.page.rendering import HEADERS, HERE
 from flows.page.shown import Distributions
@@ -33,6 +32,7 @@ from flows.page.versions import version_of
 from flows.page.views import MAX_WINDOWS, read_live, read_windows
 from flows.page.words import now
 from infra.settings import Settings
+from tasks.stores.measurements import Measurement
 from tasks.stores.plain import to_json
 
 
@@ -145,7 +145,7 @@ class Page(Asking):
         if not windows:
             raise HTTPException(404, "No window that is shown knows such a column of it.")
         asked = request.query_params.get("window", "")
-        window = next((each for each in windows if each.start == asked), windows[-1])
+        window = next((each for each in windows if each.start.isoformat() == asked), windows[-1])
         return self.show(
             "drift.html",
             answers,
@@ -228,7 +228,7 @@ def _no_use_case(name: str) -> HTTPException:
     return HTTPException(404, f"No use case is called {name}. See the overview for those there are.")
 
 
-def _distributions(settings: Settings, name: str, window: Measured, column: str) -> Distributions:
+def _distributions(settings: Settings, name: str, window: Measurement, column: str) -> Distributions:
     from flows.page.distributions import distributions  # numpy, polars and the lake, for those who ask
 
     return distributions(settings, name, window, column)

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from flows.page.known import Known, UseCases, greater_is_better
-from flows.page.measured import Glimpse, glimpse
 from flows.page.states import Going, State, Tone, state_of
 from tasks.stores.database import HELD, Database
 from tasks.stores.findings import Finding
 from tasks.stores.glances import Glances, Line
+from tasks.stores.measurements import Glimpse, read_glimpse
 from tasks.stores.presences import PRESENCE
 
 CARD_WINDOWS = 12
@@ -121,9 +121,9 @@ def _held(marks: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 def newest_windows(glances: Glances, connection: Connection, name: str) -> list[Glimpse]:
     """Return the newest windows that a state is told by: more of them where labels of the newest are not known yet."""
-    found = glimpse(glances.newest_contents(connection, name, CARD_WINDOWS))
+    found = glances.newest(connection, name, CARD_WINDOWS, read_glimpse)
     if len(found) == CARD_WINDOWS and all(each.status == "unknown" for each in found):
-        found = glimpse(glances.newest_contents(connection, name, WINDOWS))
+        found = glances.newest(connection, name, WINDOWS, read_glimpse)
     return found
 
 
@@ -225,7 +225,7 @@ def _champion(known: Known, windows: Sequence[Glimpse], promoted: Line | None, n
         return None
     since = promoted.as_of if promoted else None
     last = windows[-1].end if windows else None
-    until = (datetime.fromisoformat(last) if last else since) if known.replay else now  # a replay has no now
+    until = (last or since) if known.replay else now  # a replay has no now
     packed = known.packed
     return Champion(
         served.version,

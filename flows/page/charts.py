@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from types import MappingProxyType
 
 from markupsafe import Markup, escape
@@ -13,9 +12,11 @@ from markupsafe import Markup, escape
 from expectations.durations import spoken
 from flows.page.brought import Arrival
 from flows.page.cards import Metric
-from flows.page.measured import Causes, Drifted, Measured
 from flows.page.shown import Bar
 from flows.page.views import Mark
+from tasks.evaluation.causes.model import Causes
+from tasks.evaluation.drifted import Drifted
+from tasks.stores.measurements import Measurement
 
 Point = tuple[float, float | None]
 _WIDTH, _HEIGHT = 960, 260
@@ -69,7 +70,7 @@ def spark(values: Sequence[float | None], said: str, width: int = 132, height: i
 
 
 def course(
-    windows: Sequence[Measured],
+    windows: Sequence[Measurement],
     metric: Metric,
     marks: Sequence[Mark],
     frozen: Mapping[str, float] = MappingProxyType({}),
@@ -89,7 +90,7 @@ def course(
     bases = [each[1] if each else None for each in best]
     values = [each.value if each else None for each in known]
     lows, highs = [each.low if each else None for each in known], [each.high if each else None for each in known]
-    never = [frozen.get(each.start) for each in windows]
+    never = [frozen.get(each.start.isoformat()) for each in windows]
     shown = [value for line in (values, first, bars, bases, lows, highs, never) for value in line if value is not None]
     if not shown:
         return Markup("")
@@ -116,7 +117,7 @@ def course(
             f'height="{_HEIGHT - _TOP - _BOTTOM}"><title>{escape(_tell(each, metric))}</title></rect>'
             for index, each in enumerate(windows)
         ]
-    ends = [datetime.fromisoformat(each.end) for each in windows]
+    ends = [each.end for each in windows]
     drawn += [_mark(each, place(bisect_right(ends, each.at) - 0.5)) for each in marks]
     label = f"{metric.name} over {len(windows)} windows; the table below says the same"
     return Markup(
@@ -126,7 +127,7 @@ def course(
     )
 
 
-def _tell(window: Measured, metric: Metric) -> str:
+def _tell(window: Measurement, metric: Metric) -> str:
     known, made = window.known(metric.name), window.expected(metric.name)
     parts = [f"{window.name}: "]
     if known is not None:
@@ -220,7 +221,7 @@ def nice(least: float, most: float, about: int) -> list[float]:
     return [round(index * step, digits) for index in range(math.ceil(least / step), count + 1)]
 
 
-def _ticks(windows: Sequence[Measured], place: Callable[[float], float]) -> str:
+def _ticks(windows: Sequence[Measurement], place: Callable[[float], float]) -> str:
     drawn, year = [], ""
     every = max(1, math.ceil(len(windows) / 8))
     for number, index in enumerate(range(0, len(windows), every)):

@@ -10,8 +10,6 @@ import polars as pl
 
 from expectations.errors import DriftwheelError
 from expectations.problems import PREDICTION
-from expectations.windows import Window
-from flows.page.measured import Measured
 from flows.page.shown import Bar, Distributions
 from infra.settings import Settings
 from tasks.bundles.manifest import read_manifest
@@ -19,6 +17,7 @@ from tasks.bundles.served_rows import decode_rows, scores_of, window_predictions
 from tasks.evaluation.columns import Array, Column
 from tasks.evaluation.sketches import references_from_dict
 from tasks.stores.lake import Lake
+from tasks.stores.measurements import Measurement
 from tasks.stores.releases import Releases
 
 _BARS = 16
@@ -26,7 +25,7 @@ _SAME, _LEAST_SPAN = 1e-12, 1e-280
 """Share of the span below which edges count as one, and the span below which there are no bars."""
 
 
-def distributions(settings: Settings, name: str, window: Measured, column: str) -> Distributions:
+def distributions(settings: Settings, name: str, window: Measurement, column: str) -> Distributions:
     """Count a column over the training rows of a window's champion and over the window's own rows."""
     folder = Releases(settings.folder / "releases").bundle(name, window.champion)
     try:
@@ -37,9 +36,8 @@ def distributions(settings: Settings, name: str, window: Measured, column: str) 
         asked = {*(each.name for each in manifest.columns), *(view.name for view in views)}
         if reference is None or not (column.startswith(PREDICTION) or column in asked):
             return Distributions(why="the bundle keeps no reference of it, or it is the label, which requests lack")
-        span = Window.of({"start": window.start, "end": window.end, "counted": window.counted})
         lake = Lake(settings.places().lake, name)
-        served = window_predictions(lake, span, {window.champion: manifest.cutoff})
+        served = window_predictions(lake, window.window, {window.champion: manifest.cutoff})
     except OSError as error:
         return Distributions(why=f"the bundle cannot be read: {error.strerror}")
     except DriftwheelError as error:

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from flows.page.measured import Glimpse
 from flows.page.states import Tone
 from tasks.stores.glances import Glances, Line
+from tasks.stores.measurements import Glimpse
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flows.page.known import Known
-from flows.page.measured import Glimpse
 from tasks.stores.findings import Finding
 from tasks.stores.glances import Working
+from tasks.stores.measurements import Glimpse
 from tasks.stores.stages import STAGES, stage_at
 
 Tone = Literal["good", "worse", "bad", "busy", "unknown", "none"]

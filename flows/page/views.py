@@ -15,12 +15,14 @@ from flows.page.answered import Answered, read_versions
 from flows.page.brought import Data, read_data
 from flows.page.cards import WINDOWS, Card, newest_windows, read_card, read_going
 from flows.page.known import Known, UseCases
-from flows.page.measured import Causes, Drifted, Measured, decode
 from flows.page.ring import MARK_TONES, Stage, stages_of
 from flows.page.states import Tone
+from tasks.evaluation.causes.model import Causes
+from tasks.evaluation.drifted import Drifted
 from tasks.stores.database import RELEASE_LOOK, Database
 from tasks.stores.glances import Glances, Line, Working
 from tasks.stores.ledger import TRIAL
+from tasks.stores.measurements import Measurement, read_measurement
 
 MAX_WINDOWS = 1200
 MARKS = ("retrain", "rollback", "hold", "warn", "promoted", "rolled back", "withdrawn")
@@ -109,9 +111,9 @@ class View:
     known: Known
     live: Live
     turn: Working | None
-    windows: tuple[Measured, ...]
+    windows: tuple[Measurement, ...]
     marks: tuple[Mark, ...]
-    causes: tuple[Measured, Causes] | None
+    causes: tuple[Measurement, Causes] | None
     trials: tuple[Trial, ...]
     versions: tuple[Answered, ...]
     data: Data
@@ -141,7 +143,7 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         return None
     known, glances, standing = use_cases.known(name, registered), Glances(database.url), database.open_findings(name)
     with glances.reading() as connection:
-        windows = decode(glances.newest_contents(connection, name, most + 1))
+        windows = glances.newest(connection, name, most + 1, read_measurement)
         more, windows = len(windows) > most, windows[-most:]
         going = read_going(glances, connection, name, standing, now)
         marked = glances.lines(connection, name, _MAX_MARKS, kinds=("decision", "deploy"), actions=MARKS)
@@ -154,7 +156,7 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         gates = _gates(glances, connection, name)
         runs = _runs(glances, connection, name)
         releasing = _releasing(use_cases, glances, connection, known)
-    since = datetime.fromisoformat(windows[0].start) if windows else None
+    since = windows[0].start if windows else None
     return View(
         known=known,
         live=Live(card, stages, releasing),
@@ -173,13 +175,13 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
     )
 
 
-def read_windows(use_cases: UseCases, database: Database, name: str) -> list[Measured]:
+def read_windows(use_cases: UseCases, database: Database, name: str) -> list[Measurement]:
     """Return the windows that the page of a use case shows, oldest first, and read nothing else of it."""
     if name not in use_cases.names(database.use_cases()):
         return []
     glances = Glances(database.url)
     with glances.reading() as connection:
-        return decode(glances.newest_contents(connection, name, WINDOWS))
+        return glances.newest(connection, name, WINDOWS, read_measurement)
 
 
 def _mark(line: Line) -> Mark:
@@ -236,7 +238,7 @@ def _releasing(use_cases: UseCases, glances: Glances, connection: Connection, kn
     )
 
 
-def by_column(windows: Sequence[Measured]) -> list[tuple[str, list[Drifted | None]]]:
+def by_column(windows: Sequence[Measurement]) -> list[tuple[str, list[Drifted | None]]]:
     """Return what was found of each column of the newest window over time, those that drifted last first."""
     by_window = [{each.column: each for each in window.drift} for window in windows]
     newest = by_window[-1] if by_window else {}

@@ -10,7 +10,7 @@ from expectations.deciding import HISTORY, History, Policy, Seen, Status, Trial
 from tasks.backtesting.past import Answered, Model, Past, Release
 from tasks.deciding.gaps import ROLLBACK_WINDOWS, growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
-from tasks.monitoring.measuring import hold_against
+from tasks.evaluation.realised import hold_against
 
 
 @dataclass

@@ -18,34 +18,6 @@ _SCHEMA = {"id": pl.String, "label": pl.Float64, "sender": pl.String, "several":
 
 
 @dataclass(frozen=True)
-class FeedbackUse:
-    """What feedback had to say about some predictions, for the record.
-
-    Attributes
-    ----------
-    used : int
-        Predictions whose label is feedback's.
-    both : int
-        Predictions whose label feedback and the sources have.
-    contradicting : int
-        Those of `both` with two different labels; `prefer` of the use case decides which counts.
-    several : int
-        Predictions with more than one label by feedback, of which `per_id` decides.
-    unusable : int
-        Labels the bundle does not take: from a journal of before they were checked, or of another model.
-    senders : dict of str to int
-        Name of the API key -> predictions whose label in use came with it; the empty name where none was asked for.
-    """
-
-    used: int = 0
-    both: int = 0
-    contradicting: int = 0
-    several: int = 0
-    unusable: int = 0
-    senders: dict[str, int] | None = None
-
-
-@dataclass(frozen=True)
 class Unmatched:
     """Labels that name no prediction.
 

@@ -13,10 +13,11 @@ from expectations.column_types import COLUMN_TYPES
 from expectations.families import Scores
 from expectations.problems import Problem, to_scores
 from expectations.windows import TICK, Window
-from tasks.bundles.feedback import FeedbackUse, sent_labels
+from tasks.bundles.feedback import sent_labels
 from tasks.bundles.manifest import BundleColumn, Manifest
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
+from tasks.stores.measurements import FeedbackUse
 from tasks.stores.request_columns import read_requests
 
 

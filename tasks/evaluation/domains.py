@@ -19,7 +19,8 @@ import polars as pl
 
 from tasks.evaluation.causes.trees import fit_trees
 from tasks.evaluation.counting import Sample, in_order
-from tasks.evaluation.drift import Status, bound_odds
+from tasks.evaluation.drift import bound_odds
+from tasks.evaluation.drifted import Status
 from tasks.evaluation.pairs import Compared, Pair, pair_of
 from tasks.evaluation.sketches import Reference
 from tasks.evaluation.stretches import MIN_STRETCHES, stretches_of

@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ from tasks.evaluation.dependence import (
     chance_of_counts,
 )
 from tasks.evaluation.distances import jensen_shannon, wasserstein
+from tasks.evaluation.drifted import Drifted, Status, cannot_tell
 from tasks.evaluation.pairs import (
     TINY,
     Compared,
@@ -45,7 +45,6 @@ from tasks.evaluation.pairs import (
 from tasks.evaluation.stretches import MIN_STRETCHES, Stretches, stretches_of
 
 Array = npt.NDArray[np.float64]
-Status = Literal["drifted", "same", "cannot be told"]
 
 RULE_SHARE = 0.01
 """What never was in the reference is called by rule where more than this share of the window has it."""
@@ -59,51 +58,6 @@ _RARE = 10.0
 _FEW_CLUSTERS = 10
 _LARGEST_DIFFERENCE = 2.5
 _NO_REACH = "window and reference are too short for any difference to be beyond chance"
-
-
-@dataclass(frozen=True)
-class Drifted:
-    """What is said of a column in a window.
-
-    Attributes
-    ----------
-    status : {"drifted", "same", "cannot be told"}
-    p : float or None
-        Chance of so large a difference where nothing changed, over all scores of the column (not over all columns).
-    odds : float or None
-        At most so many to one speak for a change (Sellke's bound on `p`).
-    what : str
-        What differs most: place, spread, shape, missing, empty, constant, out of range, new category, share of a
-        category.
-    effect : float or None
-        How much: for place and spread in standard deviations of the reference, else in points of share.
-    score : float or None
-        Distance of the distributions, for reading: Wasserstein over the reference's deviation for numbers,
-        Jensen-Shannon for categories. None where it is not finite, or there are no values to compare.
-    reason : str
-        Why it cannot be told.
-    """
-
-    column: str
-    status: Status
-    p: float | None
-    odds: float | None
-    what: str
-    effect: float | None
-    score: float | None
-    missing_share: float
-    missing_reference: float
-    reason: str = ""
-
-    @property
-    def drifted(self) -> bool:
-        """Whether it differs by more than chance can do."""
-        return self.status == "drifted"
-
-
-def cannot_tell(column: str, reason: str) -> Drifted:
-    """Say of a column that nothing can be told of it, and why."""
-    return Drifted(column, "cannot be told", None, None, "", None, None, 0.0, 0.0, reason)
 
 
 def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) -> list[Drifted]:

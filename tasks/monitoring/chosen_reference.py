@@ -13,7 +13,7 @@ import polars as pl
 from expectations.references import LEARNT
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
-from tasks.evaluation.drift import Drifted, cannot_tell
+from tasks.evaluation.drifted import Drifted, cannot_tell
 from tasks.evaluation.sketches import Reference, references_from_dict, sketch
 from tasks.stores.known import Known
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Literal
 
 import polars as pl
@@ -16,14 +15,18 @@ from expectations.alerts import Severity
 from expectations.deciding import HISTORY, Back, History, Seen, Trial
 from expectations.problems import PREDICTION
 from expectations.slots import METRICS
+from expectations.windows import Window
 from tasks.bundles.champion import Released, released_champion
 from tasks.deciding.gaps import growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
-from tasks.monitoring.measuring import hold_against, say_unknown
+from tasks.evaluation.drifted import Drifted
+from tasks.evaluation.realised import Realised, hold_against
+from tasks.monitoring.saying import say_unknown
 from tasks.stores.database import HELD
 from tasks.stores.finding_kinds import describe
 from tasks.stores.findings import Found
 from tasks.stores.ledger import TRIAL, Entry
+from tasks.stores.measurements import Measurement, measurement_in
 from tasks.stores.places import Job
 from tasks.stores.stages import STAGES
 
@@ -47,14 +50,14 @@ class Watched:
 
     Attributes
     ----------
-    measurement : dict or None
+    measurement : Measurement or None
         The window decided about.
     turn : str or None
         The turn a decision to retrain opened.
     """
 
     decision: Decision
-    measurement: dict[str, Any] | None
+    measurement: Measurement | None
     turn: str | None
 
 
@@ -74,23 +77,25 @@ def decide_now(job: Job) -> Watched:
     digest = champion.digest if champion else ""
     last_known = database.measurements(job.name, champion=digest, known=True, last=1)
     last = database.measurements(job.name, champion=digest, last=1)
-    known_key = f"{last_known[0]['end']}/known" if last_known else ""
-    newest_key = f"{last[0]['end']}/unknown" if last and last[0]["status"] == "unknown" else ""
-    found = Watched(Decision("keep", "unchanged", "no window to decide about that was not decided already"), None, None)
-    looked = False
-    if known_key and not _decided(job, known_key):
-        measured = _measured(job, champion)
-        known = measured.known[-1]
-        history = measured.own[: measured.own.index(known) + 1]
-        found, looked = _decide_about(job, champion, known_key, history, known, measured), True
-        if found.decision.action not in ("keep", "warn"):
-            return found
+    known_key = f"{last_known[0].end.isoformat()}/known" if last_known else ""
+    newest_key = f"{last[0].end.isoformat()}/unknown" if last and last[0].status == "unknown" else ""
+    due_known = bool(known_key) and not _decided(job, known_key)
+    due_newest = bool(newest_key) and not _decided(job, newest_key)
     # where labels come late there is a known window in each run: a policy that needs none would never see the newest
-    if newest_key and not _decided(job, newest_key) and (not looked or spec.monitoring.policy.needs):
-        measured = _measured(job, champion)
-        newest = _decide_about(job, champion, newest_key, measured.own, measured.own[-1], measured)
-        found = newest if not looked or newest.decision.action not in ("keep", "warn") else found
-    return found
+    due_newest = due_newest and (not due_known or bool(spec.monitoring.policy.needs))
+    if not due_known and not due_newest:
+        unchanged = Decision("keep", "unchanged", "no window to decide about that was not decided already")
+        return Watched(unchanged, None, None)
+    measured = _measured(job, champion)
+    if not due_known:
+        return _decide_about(job, champion, newest_key, measured.own, measured.own[-1], measured)
+    known = measured.known[-1]
+    history = measured.own[: measured.own.index(known) + 1]
+    found = _decide_about(job, champion, known_key, history, known, measured)
+    if not due_newest or found.decision.action not in ("keep", "warn"):
+        return found
+    newest = _decide_about(job, champion, newest_key, measured.own, measured.own[-1], measured)
+    return newest if newest.decision.action not in ("keep", "warn") else found
 
 
 @dataclass(frozen=True)
@@ -99,25 +104,25 @@ class _Measured:
 
     Attributes
     ----------
-    windows, own : sequences of dict
+    windows, own : sequences of Measurement
         Of any bundle, and of the champion, oldest first.
     known_before, own_known_before : int
         Windows before these whose performance is known, of any bundle and of the champion.
     """
 
-    windows: Sequence[dict[str, Any]]
-    own: Sequence[dict[str, Any]]
+    windows: Sequence[Measurement]
+    own: Sequence[Measurement]
     known_before: int
     own_known_before: int
 
     @property
-    def known(self) -> list[dict[str, Any]]:
+    def known(self) -> list[Measurement]:
         """Those of the champion whose performance is known."""
         return _known(self.own)
 
 
-def _known(windows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [each for each in windows if each["status"] != "unknown"]
+def _known(windows: Sequence[Measurement]) -> list[Measurement]:
+    return [each for each in windows if each.status != "unknown"]
 
 
 def _measured(job: Job, champion: Released | None) -> _Measured:
@@ -125,9 +130,9 @@ def _measured(job: Job, champion: Released | None) -> _Measured:
         return _Measured((), (), 0, 0)
     database, digest = job.database, champion.digest
     last = database.measurements(job.name, champion=digest, known=True, last=1)
-    waiting = database.count_measurements(job.name, since=datetime.fromisoformat(last[0]["end"])) if last else 0
+    waiting = database.count_measurements(job.name, since=last[0].end) if last else 0
     windows = database.measurements(job.name, last=HISTORY + waiting)
-    own = [each for each in windows if each["champion"] == digest]
+    own = [each for each in windows if each.champion == digest]
     return _Measured(
         windows,
         own,
@@ -140,8 +145,8 @@ def _decide_about(
     job: Job,
     champion: Released | None,
     key: str,
-    history: Sequence[dict[str, Any]],
-    content: dict[str, Any] | None,
+    history: Sequence[Measurement],
+    found: Measurement | None,
     measured: _Measured,
     held: tuple[str, ...] = (),
 ) -> Watched:
@@ -153,9 +158,9 @@ def _decide_about(
     past = _history(job, champion, history, measured, clocks, tried)
     policy = spec.monitoring.policy
     bounds = Bounds.of(spec.monitoring.span, spec.evaluation)
-    decision = _with_causes(decide(past, policy, situation, bounds), content)
+    decision = _with_causes(decide(past, policy, situation, bounds), found)
     evidence: dict[str, Any] = {
-        "window": content,
+        "window": found.to_dict() if found else None,
         "history": past.to_dict(),
         "situation": situation.to_dict(),
         "bounds": bounds.to_dict(),
@@ -163,10 +168,11 @@ def _decide_about(
     }
     if decision.action == "rollback" and champion is not None:
         evidence["predecessor"] = _predecessor_of(champion, tried)
-    recorded, turn = _record(job, decision, f"{job.name}/decision/{key}", evidence | {"answer": decision.evidence})
+    evidence["answer"] = decision.evidence
+    recorded, turn = _record(job, decision, f"{job.name}/decision/{key}", evidence, found)
     if not recorded and not held:  # what is held stays held, however often somebody looks
         return Watched(Decision("keep", "unchanged", "another run decided about this window just now"), None, None)
-    return Watched(decision, content, turn)
+    return Watched(decision, found, turn)
 
 
 def release_to_take_back(job: Job) -> Entry | None:
@@ -180,7 +186,8 @@ def release_to_take_back(job: Job) -> Entry | None:
     if desired is None or desired.champion is None or not decisions or decisions[-1].action != "rollback":
         return None
     decision = decisions[-1]
-    concerned = (decision.evidence["window"]["champion"], decision.evidence.get("predecessor"))
+    measured = measurement_in(decision.evidence)
+    concerned = (measured.champion if measured else None, decision.evidence.get("predecessor"))
     if desired.champion.bundle not in concerned:  # of a run that was killed between the release and its entry
         return None
     since = job.database.entries(job.name, after=decision.entry)
@@ -188,13 +195,13 @@ def release_to_take_back(job: Job) -> Entry | None:
     return None if any(each.action in answers for each in since) else decision
 
 
-_Tried = Mapping[tuple[str, str, str], dict[str, Any]]
+_Tried = Mapping[tuple[str, Window], dict[str, Any]]
 
 
 def _tried(job: Job) -> _Tried:
     """Return what was found in the newest trials, by bundle and window."""
     return {
-        (each.evidence["bundle"], each.evidence["window"]["start"], each.evidence["window"]["end"]): each.evidence
+        (each.evidence["bundle"], Window.of(each.evidence["window"])): each.evidence
         for each in job.database.entries(job.name, last=2 * HISTORY, kind=TRIAL)
     }
 
@@ -224,7 +231,7 @@ def _situation(job: Job, new_labelled: int, held: tuple[str, ...]) -> Situation:
 def _history(
     job: Job,
     champion: Released | None,
-    windows: Sequence[dict[str, Any]],
+    windows: Sequence[Measurement],
     measured: _Measured,
     clocks: pl.Series,
     tried: _Tried,
@@ -233,36 +240,36 @@ def _history(
 
     Parameters
     ----------
-    windows : sequence of dict
-        Measurements of the champion that count, of `measured`.
+    windows : sequence of Measurement
+        Those of the champion that count, of `measured`.
     clocks : polars.Series
         Event times of the ripe labelled rows the champion has not learnt from, in order.
     """
     if champion is None:
         return History()
     known, before = _known(measured.windows), measured.known_before
-    numbers = {(each["start"], each["end"]): before + number for number, each in enumerate(known)}
-    oldest = measured.windows[0]["start"] if measured.windows else ""
+    numbers = {each.window: before + number for number, each in enumerate(known)}
 
-    def number(start: str, end: str) -> int:
-        return numbers.get((start, end), before if start < oldest else before + len(known))
+    def number(window: Window) -> int:
+        older = bool(measured.windows) and window.start < measured.windows[0].start
+        return numbers.get(window, before if older else before + len(known))
 
     trials = {
-        key: Trial(found["gap"], found["variance"], found["grown"], number(*key[1:]))
+        key: Trial(found["gap"], found["variance"], found["grown"], number(key[1]))
         for key, found in tried.items()
         if found.get("gap") is not None
     }
     spec = job.usecase.spec
     older, newest = windows[:-HISTORY], windows[-HISTORY:]
-    ripe = [spec.label_delay.after(datetime.fromisoformat(each["start"]), -1) for each in newest]
+    ripe = [spec.label_delay.after(each.start, -1) for each in newest]
     begun = clocks.search_sorted(pl.Series(ripe, dtype=clocks.dtype), "right").to_list()
     seen = []
     for each, rows in zip(newest, begun, strict=True):
-        span = (champion.digest, each["start"], each["end"])
+        span = (champion.digest, each.window)
         seen.append(
             _seen(
                 each,
-                number(*span[1:]),
+                number(each.window),
                 growth(champion.manifest.rows, rows),
                 trials.get(span),
                 _back(tried, span),
@@ -281,7 +288,7 @@ def _history(
     )
 
 
-def _back(tried: _Tried, span: tuple[str, str, str]) -> Back | None:
+def _back(tried: _Tried, span: tuple[str, Window]) -> Back | None:
     found = tried.get(span, {})
     if found.get("back") is None:
         return None
@@ -289,7 +296,7 @@ def _back(tried: _Tried, span: tuple[str, str, str]) -> Back | None:
 
 
 def _seen(
-    content: dict[str, Any],
+    measured: Measurement,
     number: int,
     grown: float,
     trial: Trial | None,
@@ -300,65 +307,60 @@ def _seen(
 ) -> Seen:
     """Say what a policy sees of a window; in words only of the one to decide about."""
     parts = [
-        f"{each['metric']} {each['value']:.4f} against {each['reference']:.4f}{_beaten(each)}"
-        if each["value"] is not None
-        else f"{each['metric']} or its reference is no finite number ({content['labelled']} labels)"
-        if each.get("undefined")
-        else say_unknown(each["metric"], content)
-        for each in (content["realised"] if worded else ())
+        f"{each.metric} {each.value:.4f} against {each.reference:.4f}{_beaten(each)}"
+        if each.value is not None
+        else f"{each.metric} or its reference is no finite number ({measured.labelled} labels)"
+        if each.undefined
+        else say_unknown(each.metric, measured)
+        for each in (measured.realised if worded else ())
     ]
-    found = [each for each in content["drift"] if each["drifted"]]
-    predictions = [each for each in found if each["column"].startswith(PREDICTION)]
+    found = measured.drifted
+    predictions = [each for each in found if each.column.startswith(PREDICTION)]
     drifted = tuple(_named(each, len(predictions)) for each in found if each not in predictions[1:])
-    inputs = len(found) - len(predictions) - sum(each["column"] == label for each in found)
-    detail, expected = ", ".join(parts), expected_status(content)
-    return Seen(content["status"], content["rows"], drifted, detail, number, grown, trial, back, expected, inputs)
+    inputs = len(found) - len(predictions) - sum(each.column == label for each in found)
+    detail, expected = ", ".join(parts), expected_status(measured)
+    return Seen(measured.status, measured.rows, drifted, detail, number, grown, trial, back, expected, inputs)
 
 
-def expected_status(content: dict[str, Any]) -> Literal["good", "violated"] | None:
+def expected_status(measured: Measurement) -> Literal["good", "violated"] | None:
     """Say what the watched metrics are expected to be by estimates that are to be trusted, their whole intervals."""
-    made = {each["metric"]: each for each in content.get("estimated", ()) if each["trusted"]}
     found: set[str] = set()
-    for rule in content["realised"]:
-        estimate, greater = made.get(rule["metric"]), METRICS.released(rule["metric"]).greater_is_better
-        if estimate is None or estimate["value"] is None:
+    for rule in measured.realised:
+        estimate, greater = measured.expected(rule.metric), METRICS.released(rule.metric).greater_is_better
+        if estimate is None or not estimate.trusted:
             return None
-        best = estimate["high"] if greater else estimate["low"]
-        found.add(hold_against(rule["metric"], best, rule["reference"], rule["drop"], greater_is_better=greater).status)
+        best = estimate.high if greater else estimate.low
+        found.add(hold_against(rule.metric, best, rule.reference, rule.drop, greater_is_better=greater).status)
     return "violated" if "violated" in found else "good" if found == {"good"} else None
 
 
-def _beaten(realised: dict[str, Any]) -> str:
+def _beaten(realised: Realised) -> str:
     """Say which of what needs no model is better than the champion, where one is."""
-    metric, low, high = realised["metric"], realised.get("low"), realised.get("high")
-    if low is None or high is None:
+    greater = METRICS.released(realised.metric).greater_is_better
+    best = realised.best(greater)
+    if best is None or realised.low is None or realised.high is None:
         return ""
-    greater = METRICS.released(metric).greater_is_better
-    better = {
-        name: value for name, value in realised["baselines"].items() if (value > high if greater else value < low)
-    }
-    if not better:
-        return ""
-    best = (max if greater else min)(better, key=lambda name: better[name])
-    return f", worse than {_BASELINES[best]} ({better[best]:.4f})"
+    name, value = best
+    better = value > realised.high if greater else value < realised.low
+    return f", worse than {_BASELINES[name]} ({value:.4f})" if better else ""
 
 
-def _named(drift: dict[str, Any], predictions: int) -> str:
+def _named(drift: Drifted, predictions: int) -> str:
     """Name what drifted; all columns of predictions, of which so many drifted, are one."""
-    name = str(drift["column"])
+    name = drift.column
     if name.startswith(PREDICTION):
         each = name.removeprefix(PREDICTION).strip()
         name = f"the predictions of {each}" if each and predictions == 1 else "the predictions"
-    missing = drift.get("what") == "missing" or drift["missing_share"] == 1
-    return f"{name} ({drift['missing_share']:.0%} missing)" if missing else name
+    missing = drift.what == "missing" or drift.missing_share == 1
+    return f"{name} ({drift.missing_share:.0%} missing)" if missing else name
 
 
-def _with_causes(decision: Decision, content: dict[str, Any] | None) -> Decision:
+def _with_causes(decision: Decision, found: Measurement | None) -> Decision:
     """Say beside a decision why the window lost more than those before, where that was found."""
-    causes = (content or {}).get("causes")
-    if causes is None or causes["status"] != "named" or decision.action not in ("keep", "warn", "retrain"):
+    causes = found.causes if found else None
+    if causes is None or causes.status != "named" or decision.action not in ("keep", "warn", "retrain"):
         return decision
-    return replace(decision, summary=f"{decision.summary}; why: {causes['words']}")
+    return replace(decision, summary=f"{decision.summary}; why: {causes.words()}")
 
 
 def _decided(job: Job, key: str) -> bool:
@@ -366,7 +368,9 @@ def _decided(job: Job, key: str) -> bool:
         return job.database.stands(connection, f"{job.name}/decision/{key}")
 
 
-def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) -> tuple[bool, str | None]:
+def _record(
+    job: Job, decision: Decision, key: str, evidence: dict[str, Any], found: Measurement | None
+) -> tuple[bool, str | None]:
     """Write a decision down, once; returns whether this call did, and the turn it opened."""
     database = job.database
     turn = None
@@ -379,7 +383,7 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
             key, job.name, job.as_of, "decision", decision.action, decision.cause, decision.summary, evidence, turn
         )
         database.write(connection, entry)
-        _record_findings(job, connection, decision, evidence.get("window"))
+        _record_findings(job, connection, decision, found)
         if turn is not None:
             database.post(
                 connection,
@@ -392,21 +396,21 @@ def _record(job: Job, decision: Decision, key: str, evidence: dict[str, Any]) ->
     return True, turn
 
 
-def _record_findings(job: Job, connection: Connection, decision: Decision, content: dict[str, Any] | None) -> None:
+def _record_findings(job: Job, connection: Connection, decision: Decision, measured: Measurement | None) -> None:
     """Record what a decision finds wrong, and resolve what it no longer finds.
 
     Drift is worth a message only where a loss is estimated beyond doubt; a loss that a retraining follows is not.
     """
     found: Found | None = None
     evidence: dict[str, Any] = {}
-    if content is not None:
-        evidence = {key: content[key] for key in ("start", "end", "version", "status") if key in content}
+    if measured is not None:
+        evidence = {**measured.window.to_dict(), "version": measured.version, "status": measured.status}
     if decision.action == "hold":
         found = describe(job.name, "held", "failure", decision.summary)
     elif decision.cause == "release":
         found = describe(job.name, "rollback", "warning", decision.summary, evidence)
     elif decision.cause == "drift" or (decision.cause == "unknown" and decision.alert):
-        lost = content is not None and expected_status(content) == "violated"
+        lost = measured is not None and expected_status(measured) == "violated"
         severity: Severity = "warning" if lost and decision.action != "retrain" else "info"
         found = describe(job.name, "drift", severity, decision.summary, evidence)
     elif decision.alert or decision.action == "retrain":
@@ -419,7 +423,7 @@ def _record_findings(job: Job, connection: Connection, decision: Decision, conte
         return
     for key, how in _OVER.items():
         # a window whose labels have not come says nothing of a loss
-        silent = content is None or content["status"] == "unknown"
+        silent = measured is None or measured.status == "unknown"
         if (found is None or key != found.key) and not (key == "loss" and silent):
             job.database.resolve(connection, job.name, key, how, job.as_of)
 

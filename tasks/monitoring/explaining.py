@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,9 +18,10 @@ from tasks.evaluation.causes.explaining import explain
 from tasks.evaluation.causes.model import Causes, unknown
 from tasks.evaluation.causes.rows import Rows, row_loss
 from tasks.evaluation.interval import in_time
-from tasks.monitoring.measuring import REFERENCE, Measurement
+from tasks.monitoring.measuring import REFERENCE
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
+from tasks.stores.measurements import Measurement
 
 MAX_ROWS = 20_000
 """Rows of either period that are looked at; of more, every k-th in time."""
@@ -29,7 +29,7 @@ MAX_ROWS = 20_000
 
 def explain_window(
     found: Measurement,
-    earlier: Sequence[Mapping[str, Any]],
+    earlier: Sequence[Measurement],
     spec: UseCase,
     champion: Bundle,
     lake: Lake,
@@ -40,28 +40,27 @@ def explain_window(
 
     Parameters
     ----------
-    earlier : sequence of mapping
-        Measurements as they were kept, of any bundle and time.
+    earlier : sequence of Measurement
+        Of any bundle and time.
     """
     rule = next((each for each in found.realised if each.value is not None), None)
     if found.status == "unknown" or rule is None or rule.value is None:
         return None
     if "causes" in champion.manifest.problem.unwatched:
         return unknown(rule.metric, champion.manifest.problem.unwatched["causes"])
-    since, start = found.window.start - REFERENCE, found.window.start
+    since, start = found.start - REFERENCE, found.start
     values, weights, windows = [], [], []
-    for content in earlier:
-        window = Window.of(content)
-        if content["champion"] != champion.digest or not since <= window.start < window.end <= start:
+    for each in earlier:
+        if each.champion != champion.digest or not since <= each.start < each.end <= start:
             continue
-        value = next((each["value"] for each in content["realised"] if each["metric"] == rule.metric), None)
-        if value is not None:
-            values.append(value)
-            weights.append(content["labelled"])
-            windows.append(window)
+        realised = each.known(rule.metric)
+        if realised is not None:
+            values.append(realised.value)
+            weights.append(each.labelled)
+            windows.append(each.window)
     if not windows:
         return unknown(rule.metric, "no earlier window of this champion with known labels")
-    usual = float(np.average(values, weights=weights))
+    usual = float(np.average(np.array(values, dtype=np.float64), weights=weights))
     if rule.value >= usual if spec.greater_is_better[rule.metric] else rule.value <= usual:
         return None
     known = Known(lake, spec, as_of)

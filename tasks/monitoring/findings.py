@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from expectations.alerts import Severity
 from expectations.windows import Window
-from tasks.bundles.feedback import FeedbackUse, Unmatched
+from tasks.bundles.feedback import Unmatched
 from tasks.bundles.manifest import Manifest
-from tasks.monitoring.measuring import Measurement
-from tasks.monitoring.saying import say_parts
+from tasks.monitoring.saying import say_fairness, say_slices
 from tasks.monitoring.served import Strays
 from tasks.monitoring.watermarks import Asked
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
+from tasks.stores.measurements import FeedbackUse, Measurement
 from tasks.stores.places import Job
 
 _UNMATCHED_FOR = timedelta(days=7)
@@ -133,7 +135,7 @@ def note_unusable(
         "used: from a journal of before labels were checked, or of another model"
     )
     over = f"labels of {window} are usable" if not use.unusable else None
-    _note_labels(job, "unusable", bundle, _place(window), summary, vars(use), over, answers=answers)
+    _note_labels(job, "unusable", bundle, _place(window), summary, msgspec.structs.asdict(use), over, answers=answers)
 
 
 def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest, bundle: str, *, answers: bool) -> None:
@@ -154,36 +156,42 @@ def note_unseen(job: Job, window: Window, labels: int, manifest: Manifest, bundl
     _note_labels(job, "unseen", bundle, place, summary, evidence, over, answers=answers)
 
 
-def note_parts(job: Job, champion: str, measured: Sequence[Measurement]) -> None:
+def end_undeclared(job: Job) -> None:
+    """End findings about slices and groups where none of the kind is declared any more."""
+    monitoring = job.usecase.spec.monitoring
+    declared = {"slices": monitoring.slices, "unfair": monitoring.fairness}
+    gone = [kind for kind, rules in declared.items() if not rules]
+    if gone:
+        job.database.end_all_but(job.name, gone, (), "nothing of the kind is declared any more", job.as_of)
+
+
+def note_parts(job: Job, champion: str, found: Measurement) -> None:
     """Report slices that got worse and bounds between groups that are broken, of the champion's newest known window.
 
     Parameters
     ----------
     champion : str
         Its bundle.
-    measured : sequence of Measurement
-        What a look measured, by any bundle; where a later window was known before, the look says nothing about parts.
+    found : Measurement
+        Of any bundle; where a later window was known before, it says nothing about parts.
     """
-    monitoring = job.usecase.spec.monitoring
-    for kind, declared in (("slices", monitoring.slices), ("unfair", monitoring.fairness)):
-        if not declared:
-            job.database.end_all_but(job.name, [kind], (), "nothing of the kind is declared any more", job.as_of)
-    known = [each for each in measured if each.champion == champion and "slices" in each.parts]
-    if not known:
+    if found.champion != champion or found.slices is None:
         return
-    newest = max(known, key=lambda each: each.window.start)
-    later = job.database.measurements(job.name, since=newest.window.end, champion=champion)
-    if any("slices" in each for each in later):
+    later = job.database.measurements(job.name, since=found.end, champion=champion)
+    if any(each.slices is not None for each in later):
         return
-    window, content = newest.window, newest.to_dict()
-    slices, unfair = ({**content, other: []} for other in ("fairness", "slices"))
-    for kind, part, severity in (("slices", slices, "info"), ("unfair", unfair, "warning")):
-        said, finding = say_parts(part), f"{kind}-{champion[:12]}"
+    window = found.window
+    parts: tuple[tuple[str, list[str], Severity], ...] = (
+        ("slices", say_slices(found.slices), "info"),
+        ("unfair", say_fairness(found.fairness or ()), "warning"),
+    )
+    for kind, said, severity in parts:
+        finding = f"{kind}-{champion[:12]}"
         if said:
             summary = f"in {window}: {'; '.join(said)}"
             evidence = {"said": said}
             key = f"{kind}/{_place(window)}"
-            note(job, key, kind, summary, kind, kind="monitor", severity=severity, evidence=evidence, finding=finding)  # type: ignore[arg-type]
+            note(job, key, kind, summary, kind, kind="monitor", severity=severity, evidence=evidence, finding=finding)
         else:
             job.database.end(job.name, [finding], f"nothing of the kind is left in {window}", job.as_of)
 

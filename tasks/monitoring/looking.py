@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import polars as pl
 
@@ -16,6 +15,7 @@ from tasks.bundles.manifest import Manifest
 from tasks.monitoring.served import ServedWindow, Strays, find_asked, find_late, find_learnt, find_served
 from tasks.monitoring.watermarks import Asked, Watermark, kept_watermark, merged, present_watermark
 from tasks.stores.lake import Lake
+from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
 from tasks.stores.table_settings import HARVEST
 
@@ -36,14 +36,14 @@ class Look:
     ----------
     windows : list of ServedWindow
         Every closed window with predictions that may not be final yet; final ones among them or not.
-    known : list of dict
+    known : list of Measurement
         What was measured of these, and of all that overlap them or came later.
     watermark : Watermark
         To be kept once the windows are measured.
     """
 
     windows: list[ServedWindow]
-    known: list[dict[str, Any]]
+    known: list[Measurement]
     strays: list[Strays]
     asked: Asked
     manifests: Mapping[str, Manifest]
@@ -78,7 +78,7 @@ def look(job: Job, lake: Lake) -> Look:
     if since is not None and isinstance(spec.windows, Grid):
         late = _never_measured(job, find_late(fresh, spec.windows, cutoffs, as_of, since), as_of)
     known = job.database.measurements(job.name, since=min([since, *(each.start for each in late)]) if since else None)
-    closed = [Window.of(each) for each in known]
+    closed = [each.window for each in known]
     windows, strays = find_served(lake, spec.windows, cutoffs, as_of, closed, since=since, late=late)
     ahead = [each for each in strays if each.why == "ahead"]
     watermark = replace(basis.now, learnt=tuple(learnt), asked=asked)

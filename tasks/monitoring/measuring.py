@@ -4,162 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from expectations.families import Scores
+from expectations.metrics import Blocks
 from expectations.slots import METRICS
 from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
-from tasks.bundles.feedback import FeedbackUse
 from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
-from tasks.evaluation.causes.model import Causes
-from tasks.evaluation.drift import Drifted, cannot_tell, judge
-from tasks.evaluation.estimates.estimating import Estimate, estimate
+from tasks.evaluation.drift import judge
+from tasks.evaluation.drifted import Drifted, cannot_tell
+from tasks.evaluation.estimates.estimate import Estimate, Expected
+from tasks.evaluation.estimates.estimating import estimate
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.estimates.levels import Earlier
 from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
+from tasks.evaluation.realised import Realised, finite, hold_against, status_of
+from tasks.evaluation.resampling import Resamples
 from tasks.monitoring.chosen_reference import Held, hold_against_chosen
 from tasks.monitoring.declared_measures import measure_declared
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
+from tasks.stores.measurements import FeedbackUse, Measurement
 
 REFERENCE = timedelta(days=400)
 """How far back rows and earlier windows are taken from to hold a window against: a year, and the same season in it."""
-
-
-@dataclass(frozen=True)
-class Realised:
-    """A metric over the champion's own predictions in a window, beside its reference.
-
-    Attributes
-    ----------
-    status : {"good", "violated", "unknown"}
-        Violated where it is worse than `reference` by more than the declared drop.
-    undefined : bool
-        Whether it is unknown though there are labels enough, as the metric or its reference is no finite number.
-    low, high : float or None
-        Bounds of `value`, 95 %, by resampling blocks of time.
-    baselines : dict of str to float
-        What each baseline (`tasks.evaluation.baselines`) reaches on the same rows, by the labels of the year before.
-    """
-
-    metric: str
-    value: float | None
-    reference: float | None
-    drop: float
-    status: Literal["good", "violated", "unknown"]
-    undefined: bool = False
-    low: float | None = None
-    high: float | None = None
-    baselines: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Everything measured over one window.
-
-    Attributes
-    ----------
-    rows, champion_rows, labelled : int
-        Predictions in the window, those of the current champion among them, and those of its with a known label.
-    coverage : float
-        Share of the champion's predictions whose label is known.
-    served : dict of str to float
-        Every metric over all labelled predictions of the window, whichever version made them.
-    estimated : tuple of Estimate
-        What each metric is expected to be, labels or not; empty where the champion's bundle is from before that was.
-    causes : Causes or None
-        Why the champion loses more than in its earlier windows, where it does.
-    unseen : int
-        Labels of classes that the champion never saw, among its own predictions: such rows count as wholly lost.
-    mix : dict of str to dict of str to float
-        Of several classes the predicted mix: class -> `called`, the share of rows that it is predicted for, and `mean`,
-        its mean probability.
-    unwatched : mapping of str to str
-        What is not measured for this kind of problem -> in words (`Problem.unwatched`).
-    parts : mapping
-        `reference`, `measures`, `slices` and `fairness`, where they are declared, and `covered`, how often intervals
-        held the truth (`tasks.monitoring.parting`).
-    """
-
-    window: Window
-    champion: str
-    version: str
-    rows: int
-    champion_rows: int
-    labelled: int
-    coverage: float
-    ripe: bool
-    realised: tuple[Realised, ...]
-    drift: tuple[Drifted, ...]
-    served: dict[str, float]
-    feedback: FeedbackUse
-    estimated: tuple[Estimate, ...] = ()
-    causes: Causes | None = None
-    unseen: int = 0
-    mix: dict[str, dict[str, float]] = field(default_factory=dict)
-    unwatched: Mapping[str, str] = field(default_factory=dict)
-    parts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def status(self) -> Literal["good", "violated", "unknown"]:
-        """Violated if any rule is, else unknown if any is."""
-        found = {each.status for each in self.realised}
-        return "violated" if "violated" in found else "unknown" if "unknown" in found or not found else "good"
-
-    @property
-    def drifted(self) -> tuple[str, ...]:
-        """Columns that drifted, worst first."""
-        return tuple(each.column for each in self.drift if each.drifted)
-
-    @property
-    def words(self) -> str:
-        """Say what was found, in one line."""
-        content = self.to_dict()
-        found = [
-            f"{each.metric} {each.value:.4g}" + ("" if each.low is None else f" ({each.low:.4g} to {each.high:.4g})")
-            if each.value is not None
-            else say_unknown(each.metric, content)
-            for each in self.realised
-        ]
-        drifted = f"drifted: {', '.join(self.drifted)}" if self.drifted else "no column drifted"
-        return "; ".join((f"window {self.window.name}, {self.rows:,} rows, {self.status}", *found, drifted))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can carry."""
-        return {
-            **self.window.to_dict(),
-            "champion": self.champion,
-            "version": self.version,
-            "rows": self.rows,
-            "champion_rows": self.champion_rows,
-            "labelled": self.labelled,
-            "coverage": self.coverage,
-            "ripe": self.ripe,
-            "status": self.status,
-            "realised": [vars(each) for each in self.realised],
-            "drift": [{**vars(each), "drifted": each.drifted} for each in self.drift],
-            "served": {name: value for name, value in self.served.items() if math.isfinite(value)},
-            "feedback": vars(self.feedback),
-            "estimated": [each.to_dict() for each in self.estimated],
-            "causes": self.causes.to_dict() if self.causes else None,
-            **self.parts,
-            **({"unseen": self.unseen} if self.unseen else {}),
-            **({"mix": self.mix} if self.mix else {}),
-            **({"unwatched": dict(self.unwatched)} if self.unwatched else {}),
-        }
 
 
 def measure(
@@ -172,7 +54,8 @@ def measure(
     best: Mapping[str, float],
     cutoffs: Mapping[str, datetime],
     classes: Mapping[str, tuple[str, ...]],
-    past: Sequence[Mapping[str, Any]] = (),
+    past: Sequence[Measurement] = (),
+    holdout: Mapping[str, Any] = MappingProxyType({}),
 ) -> Measurement:
     """Measure one window.
 
@@ -184,8 +67,10 @@ def measure(
         As for `window_predictions`.
     classes : mapping of str to tuple of str
         Bundle -> its classes in the order of its scores, of each that answered.
-    past : sequence of mappings
+    past : sequence of Measurement
         What was measured before, by window, this one's own measurement too: how far estimates were off.
+    holdout : mapping
+        What the champion's recipe reached on parts of its holdout (`read_holdout`).
     """
     spec, undefined = _as_learnt(spec, champion.manifest)
     predictions = window_predictions(lake, window, cutoffs)
@@ -196,7 +81,8 @@ def measure(
     estimated: tuple[Estimate, ...] = ()
     served: dict[str, float] = {}
     labelled, coverage, scored, feedback = 0, 0.0, None, FeedbackUse()
-    unseen, mix, parts = 0, dict[str, dict[str, float]](), dict[str, Any]()
+    unseen, mix = 0, dict[str, dict[str, float]]()
+    parts, covered, measures, reference = None, None, dict[str, Any](), dict[str, Any]()
     times = predictions["event_time"].clear()
     if len(predictions):
         rows = decode_rows(predictions, champion.manifest.columns)
@@ -218,10 +104,9 @@ def measure(
         if len(predictions) >= spec.monitoring.min_rows:
             held = hold_against_chosen(window, champion, known)
             drift = [*_drift(rows, predictions, scores, labels if ripe else None, champion, spec, held), *held.unknown]
-            if held.said:
-                parts["reference"] = held.said
+            reference = held.said
             if spec.monitoring.measures:
-                parts["measures"] = measure_declared(rows, predictions["event_time"], champion, known)
+                measures = measure_declared(rows, predictions["event_time"], champion, known)
     realised = tuple(
         _realise(
             rule.metric,
@@ -234,29 +119,37 @@ def measure(
         for rule in spec.monitoring.performance
     )
     if scored is not None and any(each.value is not None for each in realised):
-        realised = _beside(realised, scored, times, known, spec, champion.manifest)
-        parts |= measure_coverage(scored, times, spec, champion)
+        blocks = time_blocks(*in_time(times, spec))
+        realised = _beside(realised, scored, times, blocks, known, spec, champion.manifest)
+        drawn = Resamples(blocks, confidence=0.95, seed=spec.model.seed)
+        covered = measure_coverage(scored, drawn, champion)
         if spec.monitoring.looked_at:
             columns = columns_of_parts(rows, known, window, champion.manifest, spec.monitoring.looked_at)
-            parts |= measure_parts(columns.filter(own), scored, times, spec, champion, mask)
-    return Measurement(
+            parts = measure_parts(columns.filter(own), scored, drawn, spec, holdout, mask)
+    slices, fairness = parts or (None, None)
+    return Measurement.of(
         window,
-        champion.digest,
-        version,
-        len(predictions),
-        len(mine),
-        labelled,
-        coverage,
-        ripe,
-        realised + undefined,
-        tuple(drift),
-        served,
-        feedback,
-        estimated,
+        champion=champion.digest,
+        version=version,
+        rows=len(predictions),
+        champion_rows=len(mine),
+        labelled=labelled,
+        coverage=coverage,
+        ripe=ripe,
+        status=status_of(realised + undefined),
+        realised=realised + undefined,
+        drift=tuple(drift),
+        served={name: value for name, value in served.items() if math.isfinite(value)},
+        feedback=feedback,
+        estimated=estimated,
+        slices=slices,
+        fairness=fairness,
+        covered=covered,
+        measures=measures,
+        reference=reference,
         unseen=unseen,
         mix=mix,
-        unwatched=champion.manifest.problem.unwatched,
-        parts=parts,
+        unwatched=dict(champion.manifest.problem.unwatched),
     )
 
 
@@ -270,9 +163,7 @@ def _as_learnt(spec: UseCase, manifest: Manifest) -> tuple[UseCase, tuple[Realis
     fits = {name: manifest.task in METRICS.released(name).tasks for name in spec.greater_is_better}
     rules = spec.monitoring.performance
     kept = tuple(rule for rule in rules if fits[rule.metric])
-    undefined = tuple(
-        Realised(each.metric, None, None, each.drop, "unknown") for each in rules if not fits[each.metric]
-    )
+    undefined = tuple(Realised(each.metric, drop=each.drop) for each in rules if not fits[each.metric])
     changes = {
         "task": manifest.task,
         "gates": tuple(gate for gate in spec.gates if not gate.metric or fits[gate.metric]),
@@ -321,7 +212,7 @@ def _estimate(
     rows: pl.DataFrame,
     scores: Scores,
     labels: pl.Series,
-    past: Sequence[Mapping[str, Any]],
+    past: Sequence[Measurement],
 ) -> tuple[Estimate, ...]:
     """Estimate the watched metrics over the champion's own predictions; nothing is decided by it."""
     learnt = champion.expected()
@@ -329,13 +220,13 @@ def _estimate(
         return ()
     expected, matrix = Expectation.from_dict(learnt), champion.program.transform(rows)
     truth = labels.cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
-    start, past = window.start.isoformat(), sorted(past, key=lambda each: str(each["start"]))
-    own = [each for each in past if each["start"] < start and each["champion"] == champion.digest]
+    start, past = window.start, sorted(past, key=lambda each: each.start)
+    own = [each for each in past if each.start < start and each.champion == champion.digest]
     found = []
     for rule in spec.monitoring.performance:
-        earlier = _earlier(rule.metric, [each for each in past if each["end"] <= start])
+        earlier = _earlier(rule.metric, [each for each in past if each.end <= start])
         known = [each for each in own if _earlier(rule.metric, [each])]
-        behind = 1 + sum(each["start"] > (known[-1]["start"] if known else "") for each in own)
+        behind = 1 + sum(not known or each.start > known[-1].start for each in own)
         made = estimate(
             rule.metric,
             expected,
@@ -352,42 +243,23 @@ def _estimate(
     return tuple(found)
 
 
-def say_unknown(metric: str, content: Mapping[str, Any]) -> str:
-    """Say what is known of a metric whose labels have not come: the estimate, where there is one."""
-    made = next((each for each in content.get("estimated", ()) if each["metric"] == metric), None)
-    if made is None or made["value"] is None:
-        why = content.get("unwatched", {}).get("estimates", "")
-        return (
-            f"{metric} unknown (labels of {content['coverage']:.0%} of {content['champion_rows']} predictions"
-            f"{'; ' if why else ''}{why})"
-        )
-    doubt = "" if made["trusted"] else f", not to be trusted: {made['why']}"
-    return (
-        f"{metric} estimated {made['value']:.4g} ({made['low']:.4g} to {made['high']:.4g}), "
-        f"labels of {content['coverage']:.0%} known{doubt}"
-    )
-
-
-def _earlier(metric: str, past: Sequence[Mapping[str, Any]]) -> list[Earlier]:
+def _earlier(metric: str, past: Sequence[Measurement]) -> list[Earlier]:
     """Windows of which both is known what a metric was expected to be without labels, and what it was."""
     return [
-        Earlier(each["champion"], expected["drawn"], rule["value"])
+        Earlier(each.champion, expected.drawn, rule.value)
         for each in past
-        for expected in each.get("estimated", ())
-        for rule in each["realised"]
-        if rule["metric"] == expected["metric"] == metric
-        if expected["drawn"] is not None and rule["value"] is not None
+        for expected in each.estimated
+        for rule in each.realised
+        if rule.metric == expected.metric == metric
+        if expected.drawn is not None and rule.value is not None
     ]
 
 
-def _first_estimate(
-    metric: str, window: Window, champion: str, past: Sequence[Mapping[str, Any]]
-) -> Mapping[str, float] | None:
+def _first_estimate(metric: str, window: Window, champion: str, past: Sequence[Measurement]) -> Expected | None:
     """Return what was first expected of a window without its labels."""
-    span = (window.start.isoformat(), window.end.isoformat(), champion)
     for each in past:
-        if (each["start"], each["end"], each["champion"]) == span:
-            return next((made["before"] for made in each.get("estimated", ()) if made["metric"] == metric), None)
+        if (each.window, each.champion) == (window, champion):
+            return next((made.before for made in each.estimated if made.metric == metric), None)
     return None
 
 
@@ -411,13 +283,13 @@ def _beside(
     realised: Sequence[Realised],
     scored: Scored,
     times: pl.Series,
+    blocks: Blocks,
     known: Known,
     spec: UseCase,
     manifest: Manifest,
 ) -> tuple[Realised, ...]:
     """Put its interval and what needs no model beside each value that is known."""
     clock = spec.time_column
-    blocks = time_blocks(*in_time(times, spec))
     first: datetime | None = times.min()  # type: ignore[assignment] # instants
     since = None if first is None or not spec.timed else spec.label_delay.after(first, -1) - REFERENCE
     labelled = known.labelled(columns=[clock, spec.label.column], since=since)
@@ -432,26 +304,9 @@ def _beside(
                 name: score(each.metric, Scored(scored.label, value, scored.threshold)) for name, value in said.items()
             }
             baselines = {name: value for name, value in reached.items() if math.isfinite(value)}
-            each = replace(each, low=_finite(low), high=_finite(high), baselines=baselines)  # noqa: PLW2901
+            each = msgspec.structs.replace(each, low=finite(low), high=finite(high), baselines=baselines)  # noqa: PLW2901
         found.append(each)
     return tuple(found)
-
-
-def hold_against(
-    metric: str, value: float | None, reference: float | None, drop: float, *, greater_is_better: bool
-) -> Realised:
-    """Hold a metric against its reference; what is not a finite number is not known, and decides nothing."""
-    measured, reference, value = value is not None, _finite(reference), _finite(value)
-    if value is None or reference is None:
-        return Realised(metric, None, reference, drop, "unknown", measured)
-    worse = (reference - value) if greater_is_better else (value - reference)
-    if not math.isfinite(worse):
-        return Realised(metric, None, reference, drop, "unknown", measured)
-    return Realised(metric, value, reference, drop, "violated" if worse > drop else "good")
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _drift(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -19,12 +19,12 @@ from tasks.bundles.bundle import Bundle, read_evaluation
 from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import as_type
 from tasks.evaluation.fairness import MEASURES
-from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.parts import Parted, parted
-from tasks.evaluation.resampling import Resamples
+from tasks.evaluation.realised import finite
+from tasks.evaluation.resampling import Bounded, Resamples
 from tasks.evaluation.slices import Cuts, learn_cuts
 from tasks.stores.known import Known
-from tasks.stores.plain import plain
+from tasks.stores.measurements import Covered, FairnessMeasured, FigureMeasured, GroupMeasured, SliceMeasured
 
 
 def columns_of_parts(
@@ -60,8 +60,13 @@ def columns_of_parts(
 
 
 def measure_parts(
-    frame: pl.DataFrame, scored: Scored, times: pl.Series, spec: UseCase, champion: Bundle, mask: npt.NDArray[np.bool_]
-) -> dict[str, Any]:
+    frame: pl.DataFrame,
+    scored: Scored,
+    drawn: Resamples,
+    spec: UseCase,
+    holdout: Mapping[str, Any],
+    mask: npt.NDArray[np.bool_],
+) -> tuple[tuple[SliceMeasured, ...], tuple[FairnessMeasured, ...]]:
     """Measure the declared parts of a champion's labelled rows, beside what its recipe reached on them before.
 
     Parameters
@@ -70,53 +75,53 @@ def measure_parts(
         Columns that rows are parted by.
     scored : Scored
         The rows of `mask`.
-    times : polars.Series
-        Their event times.
-
-    Returns
-    -------
-    dict
-        `slices` and `fairness`, as JSON can carry them; empty where none is declared.
+    drawn : Resamples
+        Of the blocks of time that these lie in.
+    holdout : mapping
+        What `read_holdout` returns for the champion.
     """
-    if not spec.monitoring.looked_at:
-        return {}
-    drawn = Resamples(time_blocks(*in_time(times, spec)), confidence=0.95, seed=spec.model.seed)
-    before = _before(champion)
     some = frame.filter(pl.Series(mask))
-    cuts: Cuts = before.get("cuts") or {}
+    cuts: Cuts = holdout.get("cuts") or {}
     missing = [name for name in spec.monitoring.slices if name not in cuts and name in some.columns]
     declared = {name: cuts[name] for name in spec.monitoring.slices if name in cuts}
     found = parted(some, scored, spec, {**declared, **learn_cuts(some, missing)}, drawn)
-    return {"slices": _slices(found, before, spec), "fairness": say_fairness(found, spec)}
+    return _slices(found, holdout, spec), judge_fairness(found, spec)
 
 
-def measure_coverage(scored: Scored, times: pl.Series, spec: UseCase, champion: Bundle) -> dict[str, Any]:
-    """Measure how often a champion's intervals, or sets of classes, held the truth; nothing where it has none."""
+def measure_coverage(scored: Scored, drawn: Resamples, champion: Bundle) -> Covered | None:
+    """Measure how often a champion's intervals, or sets of classes, held the truth; None where it has none.
+
+    Parameters
+    ----------
+    drawn : Resamples
+        Of the blocks of time that the scored rows lie in.
+    """
     learnt = champion.intervals
-    if learnt is None or len(times) != len(scored.label):
-        return {}
-    drawn = Resamples(time_blocks(*in_time(times, spec)), confidence=0.95, seed=spec.model.seed)
+    if learnt is None:
+        return None
     held = learnt.holds(scored.label, scored.prediction).astype(np.float64)
-    share = drawn.bounded(ratio(drawn.total(held), drawn.total(np.ones(len(held)))))
-    return {"covered": {**plain(asdict(share)), "declared": learnt.coverage, "rows": len(held)}}
+    share = figure_of(drawn.bounded(ratio(drawn.total(held), drawn.total(np.ones(len(held))))))
+    return Covered(share.value, share.low, share.high, learnt.coverage, len(held))
 
 
-def _before(champion: Bundle) -> Mapping[str, Any]:
+def read_holdout(champion: Bundle) -> Mapping[str, Any]:
+    """Return what a champion's evaluation says of the parts of its holdout; empty where it has none."""
     try:
         kept = read_evaluation(champion.folder, champion.manifest)
-    except BundleError:  # told where the bundle is loaded
+    except BundleError:  # reported where the bundle is loaded
         return {}
     return kept["extra"] if kept is not None else {}
 
 
-def _slices(found: Parted, before: Mapping[str, Any], spec: UseCase) -> list[dict[str, Any]]:
-    held = {each["words"]: each["metrics"] for each in before.get("slices", ())}
-    told = []
+def _slices(found: Parted, holdout: Mapping[str, Any], spec: UseCase) -> tuple[SliceMeasured, ...]:
+    held = {
+        each["words"]: msgspec.convert(each["metrics"], dict[str, FigureMeasured]) for each in holdout.get("slices", ())
+    }
+    measured = []
     for each in found.slices:
-        worse = []
+        before, worse = held.get(each.words, {}), []
         for rule in spec.monitoring.performance:
-            reference = (held.get(each.words, {}).get(rule.metric) or {}).get("value")
-            value = each.metrics.get(rule.metric)
+            reference, value = before.get(rule.metric, FigureMeasured()).value, each.metrics.get(rule.metric)
             if reference is None or value is None:
                 continue
             greater = spec.greater_is_better[rule.metric]
@@ -124,24 +129,34 @@ def _slices(found: Parted, before: Mapping[str, Any], spec: UseCase) -> list[dic
             loss = reference - least_bad if greater else least_bad - reference
             if math.isfinite(loss) and loss > rule.drop:
                 worse.append(rule.metric)
-        told.append({**plain(asdict(each)), "before": held.get(each.words, {}), "worse": worse})
-    return told
+        metrics = {name: figure_of(value) for name, value in each.metrics.items()}
+        measured.append(SliceMeasured(each.words, each.rows, each.column, metrics, before, tuple(worse)))
+    return tuple(measured)
 
 
-def say_fairness(found: Parted, spec: UseCase) -> list[dict[str, Any]]:
+def judge_fairness(found: Parted, spec: UseCase) -> tuple[FairnessMeasured, ...]:
     """Return differences between groups beside what is declared, and which bounds are broken beyond doubt."""
-    told = []
-    for each, rules in zip(found.fairness, _rules(found, spec), strict=True):
-        bounds = {name: getattr(rules, name) for name in MEASURES}
+    measured, declared = [], {each.by: each for each in spec.monitoring.fairness}
+    for each in found.fairness:
+        bounds = {name: getattr(declared[each.column], name) for name in MEASURES}
         broken = [
             name
             for name, bound in bounds.items()
             if bound is not None and name in each.measures and each.measures[name].low > bound
         ]
-        told.append({**plain(asdict(each)), "bounds": bounds, "broken": broken})
-    return told
+        groups = [
+            GroupMeasured(
+                group.name,
+                group.rows,
+                *(figure_of(share) for share in (group.selected, group.true_positive, group.false_positive)),
+            )
+            for group in each.groups
+        ]
+        measures = {name: figure_of(value) for name, value in each.measures.items()}
+        measured.append(FairnessMeasured(each.column, tuple(groups), measures, each.too_small, bounds, tuple(broken)))
+    return tuple(measured)
 
 
-def _rules(found: Parted, spec: UseCase) -> list[Any]:
-    by = {each.by: each for each in spec.monitoring.fairness}
-    return [by[each.column] for each in found.fairness]
+def figure_of(found: Bounded) -> FigureMeasured:
+    """Return a figure as it is kept."""
+    return FigureMeasured(finite(found.value), finite(found.low), finite(found.high))

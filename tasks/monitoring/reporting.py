@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import polars as pl
 
@@ -15,10 +14,12 @@ from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests, current_champion
 from tasks.bundles.served_rows import decode_rows, label_codes, scores_of, true_labels, window_predictions
 from tasks.deciding.policy import Decision
+from tasks.evaluation.drifted import Drifted
 from tasks.monitoring.deciding import Watched
 from tasks.monitoring.findings import note
 from tasks.monitoring.report import ReportRef, Verdict, draw_report
 from tasks.stores.ledger import Entry
+from tasks.stores.measurements import Measurement, measurement_in
 from tasks.stores.places import Job
 
 REFERENCE_SAMPLE = 2000
@@ -48,13 +49,13 @@ def draw_window(
     labels, _ = true_labels(served, rows, job.known, job.lake, window, manifest)
     classes = {digest: each.classes for digest, each in answered.items()}
     scores = scores_of(served["prediction"], served["bundle"], classes, champion.classes, manifest.problem)
-    measured: Mapping[str, Any] = next(
+    measured = next(
         (
             each
-            for each in job.database.measurements(job.name, since=window.start)
-            if Window.of(each) == window and each["champion"] == champion.digest
+            for each in job.database.measurements(job.name, since=window.start, champion=champion.digest)
+            if each.window == window
         ),
-        {},
+        None,
     )
     return draw_report(
         job.places.reports,
@@ -68,11 +69,11 @@ def draw_window(
         _told(rows.select(inputs), scores, labels, champion),
         name=f"drift in {window.name}",
         tags=["report", f"as_of:{job.as_of:%Y-%m-%d}"],
-        verdicts=verdicts_of(measured["drift"]) if measured else None,
+        verdicts=verdicts_of(measured.drift) if measured else None,
         facts={
             "window": window.name,
-            "version": str(measured.get("version", "")),
-            "status": str(measured.get("status", "not measured")),
+            "version": measured.version if measured else "",
+            "status": measured.status if measured else "not measured",
             "bundle": champion.digest[:12],
             "as of": f"{job.as_of:%Y-%m-%d %H:%M} UTC",
             "rows": f"{len(served):,}",
@@ -83,12 +84,12 @@ def draw_window(
     )
 
 
-def verdicts_of(drift: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
+def verdicts_of(drift: Sequence[Drifted]) -> dict[str, Verdict]:
     """Return what was found of each column; those that nothing could be told of are not among them."""
     return {
-        each["column"]: Verdict(float(each["score"] or 0.0), drifted=bool(each["drifted"]))
+        each.column: Verdict(float(each.score or 0.0), drifted=each.drifted)
         for each in drift
-        if each["drifted"] or each.get("status") != "cannot be told"
+        if each.status != "cannot be told"
     }
 
 
@@ -108,33 +109,33 @@ def due_for_report(job: Job, watched: Watched) -> Watched | None:
     if watched.measurement is not None:
         return watched if watched.decision.action != "keep" else None
     decisions = job.database.entries(job.name, last=1, kind="decision")
-    content = decisions[-1].evidence.get("window") if decisions else None
-    if content is None or decisions[-1].action == "keep":
+    found = measurement_in(decisions[-1].evidence) if decisions else None
+    if found is None or decisions[-1].action == "keep":
         return None
-    last, key = decisions[-1], _report_key(content)
+    last, key = decisions[-1], _report_key(found)
     with job.database.reading() as connection:
         if any(job.database.stands(connection, f"{job.name}/{each}{key}") for each in ("", "monitor/")):
             return None  # drawn, or said why it could not be
-    return Watched(Decision(last.action, last.cause, last.summary), content, last.turn)  # type: ignore[arg-type] # one of its words
+    return Watched(Decision(last.action, last.cause, last.summary), found, last.turn)  # type: ignore[arg-type] # one of its words
 
 
 def report_decision(job: Job, watched: Watched) -> str | None:
     """Draw the report behind a decision and note it in the ledger; returns its address."""
-    if watched.measurement is None or watched.decision.action == "keep":
+    measured = watched.measurement
+    if measured is None or watched.decision.action == "keep":
         return None
-    span = watched.measurement
-    window = Window.of(span)
+    window = measured.window
     try:
         decision = {
             "decision": watched.decision.action,
             "cause": watched.decision.cause,
             "why": watched.decision.summary,
         }
-        drawn = draw_window(job, window, span["champion"], decision)
+        drawn = draw_window(job, window, measured.champion, decision)
     except (BundleError, ReportError) as error:  # a picture for people: what was measured and decided stands without it
         note(
             job,
-            _report_key(span),
+            _report_key(measured),
             "undrawn",
             f"no report of {window}: {error}",
             "undrawn",
@@ -150,7 +151,7 @@ def report_decision(job: Job, watched: Watched) -> str | None:
         job.database.write(
             connection,
             Entry(
-                f"{job.name}/{_report_key(span)}",
+                f"{job.name}/{_report_key(measured)}",
                 job.name,
                 job.as_of,
                 "report",
@@ -163,5 +164,5 @@ def report_decision(job: Job, watched: Watched) -> str | None:
     return link
 
 
-def _report_key(content: dict[str, Any]) -> str:
-    return f"report/{content['end']}/{content['status']}"
+def _report_key(found: Measurement) -> str:
+    return f"report/{found.end.isoformat()}/{found.status}"

@@ -6,10 +6,10 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from expectations.windows import Window
 from tasks.monitoring import courses, deciding, harvesting, reporting, rising, stalled, watching
 from tasks.monitoring.deciding import Watched
-from tasks.monitoring.measuring import Measurement
+from tasks.monitoring.saying import say_measured
+from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
 from tasks.stores.stopwatch import timed
@@ -18,7 +18,7 @@ from tasks.stores.stopwatch import timed
 def _measure(job: Job) -> list[Measurement]:
     measured = watching.measure_windows(job)
     for each in measured:
-        say_stage("monitor: %s", each.words)
+        say_stage("monitor: %s", say_measured(each))
     return measured
 
 
@@ -38,8 +38,7 @@ def _decide(job: Job) -> Watched:
 
 def _about(watched: Watched) -> str:
     """Name the window that was decided about."""
-    content = watched.measurement
-    return f"window {Window.of(content).name}" if content else "no new window"
+    return f"window {watched.measurement.name}" if watched.measurement else "no new window"
 
 
 def _report(job: Job, watched: Watched) -> str | None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
+
+import msgspec
 
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests
 from tasks.monitoring.explaining import explain_window
-from tasks.monitoring.findings import note_parts, note_silence, note_strays, note_unseen, note_unusable
+from tasks.monitoring.findings import end_undeclared, note_parts, note_silence, note_strays, note_unseen, note_unusable
 from tasks.monitoring.looking import PATIENCE, look
-from tasks.monitoring.measuring import REFERENCE, Measurement, measure
+from tasks.monitoring.measuring import REFERENCE, measure
+from tasks.monitoring.parting import read_holdout
 from tasks.monitoring.served import ServedWindow
 from tasks.monitoring.watermarks import keep_watermark
 from tasks.stores.lake import UPKEEP
+from tasks.stores.measurements import Measurement
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
 
@@ -46,27 +49,29 @@ def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurem
     spec, seen = job.usecase.spec, look(job, lake)
     cutoffs = {digest: manifest.cutoff for digest, manifest in seen.manifests.items()}
     classes = {digest: manifest.classes for digest, manifest in seen.manifests.items()}
-    known = {(each["start"], each["end"]): each for each in seen.known}
+    known = {each.window: each for each in seen.known}
     note_strays(job, seen.strays)
     note_silence(job, seen.asked)
     over = _over_until(job, [each.window for each in seen.windows])
-    due = [each for each in seen.windows if not _is_final(job, each.window, known.get(_span(each.window)), over)]
+    due = [each for each in seen.windows if not _is_final(job, each.window, known.get(each.window), over)]
     due = _not_cut_otherwise(due, known)
     past = _past(job, due)
-    due_spans, due_bundles = {_span(each.window) for each in due}, sorted({each.bundle for each in due})
+    due_windows, due_bundles = {each.window for each in due}, sorted({each.bundle for each in due})
     best: dict[str, dict[str, float]] = {}
     greater = spec.greater_is_better
     if any(rule.versus == "best" for rule in spec.monitoring.performance):
         for bundle in due_bundles:
-            for content in job.database.measurements(job.name, champion=bundle):
-                if (content["start"], content["end"]) not in due_spans:
-                    _improve(best, content, greater)
+            for earlier in job.database.measurements(job.name, champion=bundle):
+                if earlier.window not in due_windows:
+                    _improve(best, earlier, greater)
     bundles: dict[str, Bundle] = {}
+    holdouts: dict[str, Mapping[str, Any]] = {}
     measured = []
     for each in due:
         if each.bundle not in bundles:
             bundles[each.bundle] = load_bundle(job.releases.bundle(job.name, each.bundle), each.bundle)
-        earlier = _of_the_year(past, each.window)
+            holdouts[each.bundle] = read_holdout(bundles[each.bundle]) if spec.monitoring.looked_at else {}
+        year = _of_the_year(past, each.window)
         found = measure(
             each.window,
             spec,
@@ -77,56 +82,52 @@ def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurem
             best.get(each.bundle, {}),
             cutoffs,
             classes,
-            earlier,
+            year,
+            holdouts[each.bundle],
         )
-        explained = explain_window(found, earlier, spec, bundles[each.bundle], lake, job.as_of, cutoffs)
-        found = replace(found, causes=explained)
-        past[_span(each.window)] = found.to_dict()
-        job.database.put_measurement(job.name, each.window.start, each.window.end, found.to_dict())
-        _improve(best, found.to_dict(), greater)
+        explained = explain_window(found, year, spec, bundles[each.bundle], lake, job.as_of, cutoffs)
+        found = msgspec.structs.replace(found, causes=explained)
+        past[each.window] = found
+        job.database.put_measurement(job.name, found)
+        _improve(best, found, greater)
         manifest, answers = bundles[each.bundle].manifest, each.bundle == champion
         if found.labelled or found.feedback.unusable or found.unseen:  # without labels it says nothing about them
             note_unusable(job, each.window, found.feedback, manifest, each.bundle, answers=answers)
             note_unseen(job, each.window, found.unseen, manifest, each.bundle, answers=answers)
-        note_parts(job, champion, [found])
+        note_parts(job, champion, found)
         measured.append(found)
-    note_parts(job, champion, [])
+    end_undeclared(job)
     kept = {f"{kind}-{champion[:12]}" for kind in _OF_A_VERSION}
     job.database.end_all_but(job.name, _OF_A_VERSION, kept, "another version answers", job.as_of)
     keep_watermark(job, seen.watermark)
     return measured
 
 
-def _past(job: Job, due: Sequence[ServedWindow]) -> dict[tuple[str, str], dict[str, Any]]:
+def _past(job: Job, due: Sequence[ServedWindow]) -> dict[Window, Measurement]:
     """Return what was measured from a year before the first window that is to be measured (again)."""
     if not due:
         return {}
     since = min(each.window.start for each in due) - REFERENCE
-    return {(each["start"], each["end"]): each for each in job.database.measurements(job.name, since=since)}
+    return {each.window: each for each in job.database.measurements(job.name, since=since)}
 
 
-def _of_the_year(past: Mapping[tuple[str, str], dict[str, Any]], window: Window) -> tuple[dict[str, Any], ...]:
+def _of_the_year(past: Mapping[Window, Measurement], window: Window) -> tuple[Measurement, ...]:
     """Return what was measured from a year before a window on, whichever windows are due beside it."""
     since = window.start - REFERENCE
-    return tuple(content for (_, end), content in past.items() if datetime.fromisoformat(end) > since)
+    return tuple(each for measured, each in past.items() if measured.end > since)
 
 
-def _not_cut_otherwise(
-    due: Sequence[ServedWindow], known: Mapping[tuple[str, str], dict[str, Any]]
-) -> list[ServedWindow]:
+def _not_cut_otherwise(due: Sequence[ServedWindow], known: Mapping[Window, Measurement]) -> list[ServedWindow]:
     """Leave out windows that overlap one of another span whose performance is known: no row counts twice."""
-    spans = [
-        (datetime.fromisoformat(start), datetime.fromisoformat(end))
-        for (start, end), content in known.items()
-        if content["status"] != "unknown"
-    ]
-    spans.sort(key=lambda span: span[1])
+    spans = sorted(
+        ((each.start, each.end) for each in known.values() if each.status != "unknown"), key=lambda span: span[1]
+    )
     ends = [end for _, end in spans]
     begins = list(accumulate((start for start, _ in reversed(spans)), min))[::-1]  # of all that end so late or later
     kept = []
     for each in due:
         window, at = each.window, bisect_right(ends, each.window.start)
-        if _span(window) in known or at == len(spans) or begins[at] >= window.end:
+        if window in known or at == len(spans) or begins[at] >= window.end:
             kept.append(each)
     return kept
 
@@ -136,10 +137,6 @@ def cutoffs_of(job: Job) -> dict[str, datetime]:
     return {digest: manifest.cutoff for digest, manifest in answering_manifests(job).items()}
 
 
-def _span(window: Window) -> tuple[str, str]:
-    return window.start.isoformat(), window.end.isoformat()
-
-
 def _over_until(job: Job, windows: Sequence[Window]) -> datetime | None:
     """Return up to which end windows by count have waited long enough for their labels; None where none has."""
     delay = job.usecase.spec.label.available_after
@@ -147,21 +144,21 @@ def _over_until(job: Job, windows: Sequence[Window]) -> datetime | None:
     return ripe[-1 - PATIENCE] if len(ripe) > PATIENCE else None
 
 
-def _is_final(job: Job, window: Window, content: dict[str, Any] | None, over: datetime | None) -> bool:
-    if content is None:
+def _is_final(job: Job, window: Window, found: Measurement | None, over: datetime | None) -> bool:
+    if found is None:
         return False
     spec = job.usecase.spec
-    if content["ripe"] and all(rule["status"] != "unknown" for rule in content["realised"]):
+    if found.ripe and all(rule.status != "unknown" for rule in found.realised):
         return True
     if spec.monitoring.span is None:
         return over is not None and window.end <= over
     return spec.monitoring.span.after(spec.label.available_after.after(window.end)) <= job.as_of
 
 
-def _improve(best: dict[str, dict[str, float]], content: dict[str, Any], greater: Mapping[str, bool]) -> None:
+def _improve(best: dict[str, dict[str, float]], found: Measurement, greater: Mapping[str, bool]) -> None:
     """Take the values of a measured window into the best each bundle has shown."""
-    own = best.setdefault(content["champion"], {})
-    for rule in content["realised"]:
-        if rule["value"] is not None:
-            choose = max if greater[rule["metric"]] else min
-            own[rule["metric"]] = choose(own.get(rule["metric"], rule["value"]), rule["value"])
+    own = best.setdefault(found.champion, {})
+    for rule in found.realised:
+        if rule.value is not None:
+            choose = max if greater[rule.metric] else min
+            own[rule.metric] = choose(own.get(rule.metric, rule.value), rule.value)

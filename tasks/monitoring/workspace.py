@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from expectations.windows import Window
+import msgspec
+
+from expectations.errors import ReportError
 from tasks.stores.files import storing
 from tasks.stores.locking import alone
+from tasks.stores.measurements import Measurement
 
 REPORTS = 100
 """Reports of a use case that are kept, the newest; each is some megabytes."""
@@ -26,6 +29,11 @@ _METRIC = "evidently:metric_v2:MeanValue"
 """What a number of an entry is to Evidently, which plots no metric of a type that it does not know."""
 _COURSE = "course"
 ROWS, KNOWN, DRIFTED = "rows", "labels known", "columns that drifted"
+
+
+class _Project(msgspec.Struct):
+    id: str
+    name: str
 
 
 @contextmanager
@@ -39,9 +47,9 @@ def project_of(workspace: Path, usecase: str, description: str = "") -> str:
     """Return the id of a use case's project, which is made if absent; the workspace is to be held."""
     with storing("keep Evidently's reports in", workspace):
         for path in sorted(workspace.glob("*/metadata.json")):
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if found["name"] == usecase:
-                return str(found["id"])
+            found = _read_project(path)
+            if found.name == usecase:
+                return found.id
         made = str(uuid.uuid4())
         folder = workspace / made
         (folder / "snapshots").mkdir(parents=True, exist_ok=True)
@@ -50,15 +58,24 @@ def project_of(workspace: Path, usecase: str, description: str = "") -> str:
     return made
 
 
+def _read_project(path: Path) -> _Project:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Project)
+    except msgspec.MsgspecError as error:
+        raise ReportError(
+            f"a project as Evidently writes it in {path}", "another content", "Remove that folder, or restore the file"
+        ) from error
+
+
 def keep_course(
-    workspace: Path, usecase: str, title: str, measured: Sequence[Mapping[str, Any]], greater: Mapping[str, bool]
+    workspace: Path, usecase: str, title: str, measured: Sequence[Measurement], greater: Mapping[str, bool]
 ) -> str:
     """Write an entry for each window that was measured, and a dashboard of them where there is none yet.
 
     Parameters
     ----------
-    measured : sequence of mappings
-        Windows as the database keeps them, oldest first.
+    measured : sequence of Measurement
+        Windows, oldest first.
     greater : mapping of str to bool
         Watched metric -> whether more of it is better.
 
@@ -66,6 +83,13 @@ def keep_course(
     -------
     str
         Id of the project.
+
+    Raises
+    ------
+    ReportError
+        If a project in the workspace is none.
+    StorageError
+        If the workspace cannot be read or written.
     """
     with held(workspace), storing("keep Evidently's reports in", workspace):
         project = project_of(workspace, usecase, title)
@@ -74,9 +98,9 @@ def keep_course(
         if not (folder / "dashboard.json").exists():  # what people make of it stays theirs
             _write(folder / "dashboard.json", dashboard(usecase, title, greater))
         kept = list(measured)[-WINDOWS:]
-        paths = [folder / "snapshots" / f"{_entry_id(usecase, content)}.json" for content in kept]
-        for path, content in zip(paths, kept, strict=True):
-            _write(path, entry_of(content, greater))
+        paths = [folder / "snapshots" / f"{_entry_id(usecase, each)}.json" for each in kept]
+        for path, each in zip(paths, kept, strict=True):
+            _write(path, entry_of(each, greater))
         for path in (_entries(folder, version=5) - {*paths}) | _left_by_kills(folder):
             path.unlink(missing_ok=True)
     return project
@@ -95,7 +119,14 @@ def drop_old_reports(workspace: Path, project: str, most: int = REPORTS) -> int:
 def _entries(folder: Path, version: int) -> set[Path]:
     """Return the files of reports (version 7 of UUIDs), or of windows (5)."""
     found = (path for path in (folder / "snapshots").glob("*.json") if not path.name.startswith("."))
-    return {path for path in found if uuid.UUID(path.stem).version == version}
+    return {path for path in found if _version(path) == version}
+
+
+def _version(path: Path) -> int | None:
+    try:
+        return uuid.UUID(path.stem).version
+    except ValueError:  # a file that neither Evidently nor driftwheel wrote: it is left alone
+        return None
 
 
 def _left_by_kills(folder: Path) -> set[Path]:
@@ -117,45 +148,42 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
-def _entry_id(usecase: str, content: Mapping[str, Any]) -> uuid.UUID:
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"driftwheel:{usecase}/{content['start']}/{content['end']}")
+def _entry_id(usecase: str, measured: Measurement) -> uuid.UUID:
+    span = f"{measured.start.isoformat()}/{measured.end.isoformat()}"
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"driftwheel:{usecase}/{span}")
 
 
-def values_of(content: Mapping[str, Any], greater: Mapping[str, bool]) -> dict[str, float]:
+def values_of(measured: Measurement, greater: Mapping[str, bool]) -> dict[str, float]:
     """Return the numbers of a window that its course is drawn by.
 
     Examples
     --------
     >>> rule = {"metric": "rmse", "value": 4.0, "reference": 3.0, "drop": 2.0, "baselines": {"last": 8.0}}
-    >>> window = {"rows": 9, "coverage": 1.0, "drift": [], "estimated": [], "realised": [rule]}
-    >>> list(values_of(window, {"rmse": False}).items())[:3]
+    >>> window = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-02T00:00:00Z", "realised": [rule]}
+    >>> list(values_of(Measurement.from_dict(window), {"rmse": False}).items())[:3]
     [('rmse', 4.0), ('rmse bar', 5.0), ('rmse without a model', 8.0)]
     """
     found: dict[str, float | None] = {}
-    for rule in content["realised"]:
-        metric = rule["metric"]
-        if metric not in greater:
-            continue
-        sign = 1 if greater[metric] else -1
-        found[metric] = rule["value"]
-        if rule.get("reference") is not None:
-            found[f"{metric} bar"] = rule["reference"] - sign * rule["drop"]
-        if rule.get("baselines"):
-            found[f"{metric} without a model"] = sign * max(sign * value for value in rule["baselines"].values())
-    for made in content.get("estimated", ()):
-        if made["metric"] in greater:
-            found[f"{made['metric']} estimated"] = (made.get("before") or made).get("value")
+    for rule in measured.realised:
+        if rule.metric in greater:
+            best = rule.best(greater[rule.metric])
+            found[rule.metric] = rule.value
+            found[f"{rule.metric} bar"] = rule.bar(greater[rule.metric])
+            found[f"{rule.metric} without a model"] = best[1] if best else None
+    for made in measured.estimated:
+        if made.metric in greater:
+            found[f"{made.metric} estimated"] = made.first.value
     found |= {
-        ROWS: float(content["rows"]),
-        KNOWN: float(content["coverage"]),
-        DRIFTED: float(sum(each["drifted"] for each in content["drift"])),
+        ROWS: float(measured.rows),
+        KNOWN: float(measured.coverage),
+        DRIFTED: float(len(measured.drifted)),
     }
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
-def entry_of(content: Mapping[str, Any], greater: Mapping[str, bool]) -> dict[str, Any]:
+def entry_of(measured: Measurement, greater: Mapping[str, bool]) -> dict[str, Any]:
     """Return a window as a snapshot of Evidently's: its numbers, and in words what was found."""
-    values = values_of(content, greater)
+    values = values_of(measured, greater)
     results, counters = {}, []
     for name, value in values.items():
         told = uuid.uuid5(uuid.NAMESPACE_OID, name).hex
@@ -171,21 +199,21 @@ def entry_of(content: Mapping[str, Any], greater: Mapping[str, bool]) -> dict[st
             "value": value,
         }
         counters.append({"value": f"{value:,.4g}", "label": name})
-    window = Window.of(content).name
-    drifted = [each["column"] for each in content["drift"] if each["drifted"]]
-    told = f"{window}: {content['status']}" + (f"; drifted: {', '.join(drifted)}" if drifted else "")
+    window = measured.name
+    drifted = [each.column for each in measured.drifted]
+    told = f"{window}: {measured.status}" + (f"; drifted: {', '.join(drifted)}" if drifted else "")
     widget = {"type": "counter", "title": told, "size": 2, "id": f"course-{window}", "params": {"counters": counters}}
     return {
         "report": {"items": []},
         "name": f"window {window}",
-        "timestamp": content["end"],
+        "timestamp": measured.end.isoformat(),
         "metadata": {
             "window": window,
-            "version": str(content["version"]),
-            "status": content["status"],
+            "version": measured.version,
+            "status": measured.status,
             "drifted": ", ".join(drifted),
         },
-        "tags": [_COURSE, f"version:{content['version']}", content["status"]],
+        "tags": [_COURSE, f"version:{measured.version}", measured.status],
         "metric_results": results,
         "top_level_metrics": list(results),
         "widgets": [widget],

@@ -194,6 +194,13 @@ KINDS: dict[str, Kind] = {
         "See the window in `driftwheel why --json`",
         settles=True,
     ),
+    "course": Kind(
+        "the course of the windows could not be written for Evidently",
+        "",
+        "what was measured and decided stands",
+        "Correct what it names; the next run of monitor writes all of it",
+        settles=True,
+    ),
     "stalled": Kind(
         "a turn was given up",
         "its stage fails before it can say why, or nothing runs it",

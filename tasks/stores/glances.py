@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     BindParameter,
@@ -27,6 +27,7 @@ from tasks.stores.ledger import TRIAL, trials_named
 from tasks.stores.stages import OPEN
 from tasks.stores.transactions import Transactions
 
+R = TypeVar("R")
 _LISTED = (
     tables.ledger.c.id,
     tables.ledger.c.entry,
@@ -125,10 +126,10 @@ def _trials(*over: bool) -> CompoundSelect[Any]:
 class Glances(Transactions):
     """Reads by index and by number only; many within one transaction (`reading`)."""
 
-    def newest_contents(self, connection: Connection, usecase: str, last: int) -> list[str]:
-        """Return the newest measurements as they are kept (JSON), oldest first: a reader decodes what it shows."""
+    def newest(self, connection: Connection, usecase: str, last: int, read: Callable[[str], R]) -> list[R]:
+        """Return the newest measurements, oldest first, read as far as is shown: `read_glimpse`, `read_measurement`."""
         rows = connection.execute(_CONTENTS, {"usecase": usecase, "last": last})
-        return [content for (content,) in rows][::-1]
+        return [read(content) for (content,) in rows][::-1]
 
     def lines(
         self,

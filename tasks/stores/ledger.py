@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from expectations.windows import Window
 from tasks.stores import tables
+from tasks.stores.measurements import Measurement, read_measurement
 from tasks.stores.plain import to_json
 from tasks.stores.transactions import Transactions
 
@@ -74,18 +74,20 @@ def _measured(
 class Ledger(Transactions):
     """What was decided and measured."""
 
-    def put_measurement(self, usecase: str, start: datetime, end: datetime, content: dict[str, Any]) -> None:
+    def put_measurement(self, usecase: str, measured: Measurement) -> None:
         """Keep what was measured over a window; measuring it again (labels ripened) replaces it."""
         where = (
             (tables.measurements.c.usecase == usecase)
-            & (tables.measurements.c.window_start == start)
-            & (tables.measurements.c.window_end == end)
+            & (tables.measurements.c.window_start == measured.start)
+            & (tables.measurements.c.window_end == measured.end)
         )
         with self.transaction() as connection:
-            values = {"content": to_json(content), "champion": content["champion"], "status": content["status"]}
+            values = {"content": to_json(measured), "champion": measured.champion, "status": measured.status}
             if not connection.execute(update(tables.measurements).where(where).values(values)).rowcount:
                 connection.execute(
-                    insert(tables.measurements).values(usecase=usecase, window_start=start, window_end=end, **values)
+                    insert(tables.measurements).values(
+                        usecase=usecase, window_start=measured.start, window_end=measured.end, **values
+                    )
                 )
 
     def measurements(
@@ -96,7 +98,7 @@ class Ledger(Transactions):
         champion: str | None = None,
         known: bool = False,
         last: int | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Measurement]:
         """Return what was measured, by window, oldest first.
 
         Parameters
@@ -114,7 +116,7 @@ class Ledger(Transactions):
         query = select(table.c.content).where(*_measured(usecase, since, champion, known=known))
         query = query.order_by(table.c.window_start.desc(), table.c.id.desc()).limit(last)
         with self.reading() as connection:
-            return [msgspec.json.decode(content) for (content,) in connection.execute(query)][::-1]
+            return [read_measurement(content) for (content,) in connection.execute(query)][::-1]
 
     def count_measurements(
         self, usecase: str, *, since: datetime | None = None, champion: str | None = None, known: bool = False

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
+import msgspec
 import numpy as np
 
 
@@ -36,6 +37,9 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON
         return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
+    if isinstance(value, msgspec.Struct):
+        to_dict = getattr(value, "to_dict", None)
+        return plain(to_dict() if to_dict is not None else msgspec.structs.asdict(value))
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     return _scalar(value)

@@ -7,7 +7,6 @@ from typing import Any
 
 from expectations.errors import BundleError
 from expectations.usecase import UseCase
-from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import current_champion
 from tasks.deciding.gaps import ROLLBACK_WINDOWS
@@ -33,7 +32,7 @@ def try_now(job: Job) -> Tried | None:
     known = job.database.measurements(job.name, champion=champion.digest, known=True, last=ROLLBACK_WINDOWS + 1)
     if not known or job.lake.version("clean") is None:
         return None
-    window = Window.of(known[-1])
+    window = known[-1].window
     key = f"{trials_named(job.name, champion.digest)}{window.end.isoformat()}"
     with job.database.reading() as connection:
         if job.database.stands(connection, key):

@@ -63,6 +63,8 @@ def once(windows: int, rows: int, looks: int) -> dict[str, float]:
     """Build a home with some windows behind it, and time looks at it."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DRIFTWHEEL_HOME"] = f"{folder}/home"
+        from msgspec.structs import replace
+
         from infra.settings import Settings
         from tasks.bundles.champion import current_champion
         from tasks.cleaning.cleaning import clean_batches
@@ -107,8 +109,7 @@ def once(windows: int, rows: int, looks: int) -> dict[str, float]:
         for day in range(few, windows - 1):  # like those before, so that a thousand of them need no hour
             start = START + timedelta(days=LEARNT + day)
             end = start + timedelta(days=1)
-            content = {**known[day % few], "start": start.isoformat(), "end": end.isoformat()}
-            at.database.put_measurement(at.name, start, end, content)
+            at.database.put_measurement(at.name, replace(known[day % few], start=start, end=end))
 
         took: dict[str, list[float]] = {"idle": [], "a window": [], "decide": []}
 

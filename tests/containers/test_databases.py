@@ -22,10 +22,12 @@ import pytest
 from expectations.data import Clock, ColumnSpec, SourceContext
 from expectations.errors import SourceError, SourceUnreachableError
 from expectations.variables import Variables
+from expectations.windows import Window
 from tasks.collection.sources.sql import SqlSource
 from tasks.collection.types import cast_column
 from tasks.stores.database import Database
 from tasks.stores.engines import close_engines
+from tasks.stores.measurements import Measurement
 from tests.conftest import instant
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -257,8 +259,8 @@ def test_a_platform_database_of_before_versions_is_brought_to_the_present_one(po
         connection.execute("INSERT INTO measurements VALUES (1, 'pumps', '2026-03-01', '2026-03-08', %s)", [content])
     database = Database(url)
     assert database.count_measurements("pumps", champion="b1", known=True) == 1
-    later = {"champion": "b1", "status": "unknown"}
-    database.put_measurement("pumps", instant("2026-03-08"), instant("2026-03-15"), later)
+    later = Measurement.of(Window(instant("2026-03-08"), instant("2026-03-15")), champion="b1")
+    database.put_measurement("pumps", later)
     assert database.count_measurements("pumps", champion="b1") == 2
     close_engines()  # the server waits for who is connected
     with _connect(port) as connection, pytest.raises(psycopg.errors.NotNullViolation):

@@ -103,7 +103,7 @@ def test_by_prefect_and_by_hand(whole: Whole, make_use_case: Callable[..., Path]
         assert len(rows) == rows["time"].n_unique() == 2810
     predictions = lake.scan("predictions").collect()
     assert len(predictions) == predictions["id"].n_unique() == sent.rows
-    measured = [each["start"] for each in database.measurements(NAME)]
+    measured = [each.start for each in database.measurements(NAME)]
     assert len(measured) == len(set(measured)) == 2
     assert_no_orphans(NAME, folder)
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -20,10 +21,14 @@ from infra.settings import Settings
 from tasks.bundles.champion import current_champion
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
+from tasks.evaluation.drifted import Drifted
+from tasks.evaluation.estimates.estimate import Estimate
+from tasks.evaluation.realised import Realised
 from tasks.monitoring import deciding, stalled
 from tasks.stores.database import HELD
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
+from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job, Places
 from tasks.stores.releases import Served
 from tasks.training.packing import training_rows
@@ -63,31 +68,22 @@ def begun(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     return job
 
 
-def measured(job: Job, start: str, end: str, status: str) -> None:
+def measured(job: Job, start: str, end: str, status: str, **changes: object) -> None:
     champion = job.releases.desired(job.name).champion.bundle
     known = status != "unknown"
-    job.database.put_measurement(
-        job.name,
-        instant(start),
-        instant(end),
-        {
-            "start": instant(start).isoformat(),
-            "end": instant(end).isoformat(),
-            "champion": champion,
-            "version": "1",
-            "rows": 700,
-            "champion_rows": 700,
-            "labelled": 700,
-            "coverage": 1.0,
-            "ripe": known,
-            "status": status,
-            "drift": [],
-            "realised": [
-                {"metric": "rmse", "value": 90.0 if known else None, "reference": 40.0, "drop": 5.0, "status": status}
-            ],
-            "served": {},
-        },
+    measured = Measurement.of(
+        Window(instant(start), instant(end)),
+        champion=champion,
+        version="1",
+        rows=700,
+        champion_rows=700,
+        labelled=700,
+        coverage=1.0,
+        ripe=known,
+        status=status,
+        realised=(Realised("rmse", 90.0 if known else None, 40.0, 5.0, status),),
     )
+    job.database.put_measurement(job.name, msgspec.structs.replace(measured, **changes))
 
 
 def test_a_crash_between_measuring_and_deciding_loses_no_decision(job: Job) -> None:
@@ -106,27 +102,24 @@ def test_labels_that_come_late_are_decided_about_when_they_come(job: Job) -> Non
     assert deciding.decide_now(job).decision.action == "retrain"
 
 
-DRIFT = [{"column": "temp", "drifted": True, "missing_share": 0.0}]
-LOST = {"metric": "rmse", "value": 90.0, "low": 80.0, "high": 100.0, "trusted": True}
+DRIFT = (Drifted("temp", "drifted"),)
+LOST = Estimate("rmse", 90.0, 80.0, 100.0)
 
 
 @pytest.mark.parametrize(
     ("status", "estimated", "severity"),
     [
-        ("good", [], "info"),
-        ("unknown", [], "info"),
-        ("unknown", [LOST], "warning"),
-        ("unknown", [LOST | {"low": 44.0}], "info"),
-        ("unknown", [LOST | {"trusted": False, "why": "few labels"}], "info"),
+        ("good", (), "info"),
+        ("unknown", (), "info"),
+        ("unknown", (LOST,), "warning"),
+        ("unknown", (msgspec.structs.replace(LOST, low=44.0),), "info"),
+        ("unknown", (msgspec.structs.replace(LOST, trusted=False, why="few labels"),), "info"),
     ],
 )
 def test_drift_is_worth_a_message_only_where_a_loss_is_expected_beyond_doubt(
-    job: Job, status: str, estimated: list[dict[str, object]], severity: str
+    job: Job, status: str, estimated: tuple[Estimate, ...], severity: str
 ) -> None:
-    measured(job, "2011-04-01", "2011-05-01", status)
-    (content,) = job.database.measurements(job.name)
-    content |= {"drift": DRIFT, "estimated": estimated}
-    job.database.put_measurement(job.name, instant("2011-04-01"), instant("2011-05-01"), content)
+    measured(job, "2011-04-01", "2011-05-01", status, drift=DRIFT, estimated=estimated)
     assert deciding.decide_now(job).decision.action == "warn"
     assert [(each.key, each.severity) for each in job.database.open_findings(job.name)] == [("drift", severity)]
     measured(job, "2011-05-01", "2011-06-01", "good")
@@ -150,12 +143,9 @@ def test_a_window_without_labels_does_not_end_a_loss(job: Job) -> None:
 
 
 def test_what_drifted_of_the_predictions_is_one_column_and_no_input(job: Job) -> None:
-    measured(job, "2011-04-01", "2011-05-01", "good")
-    (content,) = job.database.measurements(job.name)
     label = job.usecase.spec.label.column
     names = ("_prediction gold", "temp", "_prediction", "_prediction silver", label)
-    content["drift"] = [{"column": name, "drifted": True, "missing_share": 0.0} for name in names]
-    job.database.put_measurement(job.name, instant("2011-04-01"), instant("2011-05-01"), content)
+    measured(job, "2011-04-01", "2011-05-01", "good", drift=tuple(Drifted(name, "drifted") for name in names))
     deciding.decide_now(job)
     kept = History.from_dict(job.database.entries(job.name)[-1].evidence["history"])
     assert kept.windows[-1].drifted == ("the predictions", "temp", label)
@@ -163,10 +153,8 @@ def test_what_drifted_of_the_predictions_is_one_column_and_no_input(job: Job) ->
 
 
 def test_a_metric_that_is_no_number_is_named_and_decides_nothing(job: Job) -> None:
-    measured(job, "2011-04-01", "2011-05-01", "unknown")
-    (content,) = job.database.measurements(job.name)
-    content["realised"][0]["undefined"] = True
-    job.database.put_measurement(job.name, instant("2011-04-01"), instant("2011-05-01"), content)
+    undefined = (Realised("rmse", None, 40.0, 5.0, undefined=True),)
+    measured(job, "2011-04-01", "2011-05-01", "unknown", realised=undefined)
     decision = deciding.decide_now(job).decision
     assert (decision.action, decision.cause) == ("keep", "unknown")
     assert "rmse or its reference is no finite number (700 labels)" in decision.summary

@@ -26,10 +26,10 @@ def test_columns_together_are_measured_and_said(job: Job) -> None:  # noqa: F811
     watched = changed(job, monitoring__measures=(measure,))
     served(watched, "2011-04-01", "2011-04-15")
     found = looked_at(watched, current_champion(watched), "2011-06-02", [])
-    together = found["measures"]["domain_classifier"]
+    together = found.measures["domain_classifier"]
     assert together["status"] in ("drifted", "same", "cannot be told")
     assert together["words"].startswith("all columns together: ")
-    assert "measures" not in looked_at(job, current_champion(job), "2011-06-02", [])
+    assert "measures" not in looked_at(job, current_champion(job), "2011-06-02", []).to_dict()
     measure_windows(watched)
     decide_now(watched)
     said = CliRunner().invoke(why, [watched.name])
@@ -43,7 +43,7 @@ def test_a_window_is_held_against_what_is_declared(job: Job) -> None:  # noqa: F
 
     def drift(**reference: object) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         declared = changed(job, monitoring__reference=HELD.validate_python(reference))
-        found = looked_at(declared, champion, "2011-06-02", [])
+        found = looked_at(declared, champion, "2011-06-02", []).to_dict()
         return found.get("reference", {}), {each["column"]: each for each in found["drift"]}
 
     none, usual = drift(of="training")

@@ -41,7 +41,7 @@ def ask(stack: Addresses, name: str, rows: pl.DataFrame, *, tell: bool = False) 
 
 
 def measured(name: str) -> list[dict[str, Any]]:
-    return Settings().platform().measurements(name)
+    return [each.to_dict() for each in Settings().platform().measurements(name)]
 
 
 def test_the_wheel_turns_without_a_clock(stack: Addresses, tmp_path: Path, run: Callable[[str, str, str], Any]) -> None:

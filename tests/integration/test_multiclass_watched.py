@@ -15,8 +15,8 @@ from tasks.bundles.champion import current_champion
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.monitoring.deciding import decide_now
-from tasks.monitoring.measuring import say_unknown
 from tasks.monitoring.rising import watch_loss
+from tasks.monitoring.saying import say_unknown
 from tasks.monitoring.watching import measure_windows
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
@@ -99,7 +99,7 @@ def test_windows_of_several_classes_are_measured_tried_and_decided(job: Job) -> 
     told = [window["causes"] for window in later if window["causes"] is not None]
     assert {each["status"] for each in told} == {"nothing"}  # not the first of them: nothing is before it
     assert not any(each["parts"] for each in told)  # those that add up are in test_causes_classes
-    assert "log_loss estimated" in say_unknown("log_loss", first)
+    assert "log_loss estimated" in say_unknown("log_loss", found[0])
     for window in (first, *later):
         (made,) = window["estimated"]
         before = made["before"]

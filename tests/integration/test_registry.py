@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from expectations.errors import BundleError, UnreachableError
 from infra.settings import Addresses, Settings
 from tasks.monitoring.courses import track_windows
+from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
 from tests.pages import window
@@ -189,9 +190,9 @@ def test_windows_are_logged_once_to_the_run_of_the_version_that_answered(
     version, (metric, greater) = registered(job.registry(), bundle), next(iter(usecase.spec.greater_is_better.items()))
     (rule,) = window(0)["realised"]
 
-    def measured(day: int, **changes: Any) -> dict[str, Any]:
+    def measured(day: int, **changes: Any) -> Measurement:
         own = {"champion": "abc", "realised": [{**rule, "metric": metric}], "estimated": []}
-        return window(day, **(own | changes))
+        return Measurement.from_dict(window(day, **(own | changes)))
 
     contents = [measured(0), measured(1, champion="gone"), measured(2), measured(3, status="unknown")]
     assert track_windows(job, contents, {metric: greater}) == 2

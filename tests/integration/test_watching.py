@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -143,7 +144,7 @@ def labelled(job: Job, labels: dict[str, float], at: str, sender: str = "app") -
 
 def kept(job: Job) -> list[dict[str, Any]]:
     """Return measurements as they are in the database, held to JSON as the standard has it."""
-    found = job.database.measurements(job.name)
+    found = [each.to_dict() for each in job.database.measurements(job.name)]
     json.dumps(found, allow_nan=False)
     return found
 
@@ -278,8 +279,8 @@ def test_a_baseline_that_is_better_is_said(job: Job) -> None:
     (rule,) = found.realised
     assert rule.low < rule.value < rule.high
     assert set(rule.baselines) == {"constant", "last", "season"}
-    worst = {**found.to_dict(), "realised": [{**vars(rule), "low": 500.0, "value": 510.0, "high": 520.0}]}
-    job.database.put_measurement(job.name, found.window.start, found.window.end, worst)
+    worst = msgspec.structs.replace(rule, low=500.0, value=510.0, high=520.0)
+    job.database.put_measurement(job.name, msgspec.structs.replace(found, realised=(worst,)))
     said = deciding.decide_now(job).decision.summary
     assert any(words in said for words in (", worse than saying the mean", ", worse than saying the label"))
 
@@ -323,12 +324,18 @@ def late_may(job: Job) -> None:
     """April is known and lost nothing; of May no label has come, and an input drifted."""
     served(job, "2011-04-01", "2011-05-01")
     (april,) = watching.measure_windows(job)
-    content = april.to_dict()
-    rules = [{**each, "value": None, "status": "unknown"} for each in content["realised"]]
-    start, end = instant("2011-05-01"), instant("2011-06-01")
-    may = {**content, "start": start.isoformat(), "end": end.isoformat(), "status": "unknown", "realised": rules}
-    drift = [{**each, "drifted": each["column"] == "temp"} for each in content["drift"]]
-    job.database.put_measurement(job.name, start, end, {**may, "drift": drift, "coverage": 0.0, "labelled": 0})
+    replace = msgspec.structs.replace
+    may = replace(
+        april,
+        start=instant("2011-05-01"),
+        end=instant("2011-06-01"),
+        status="unknown",
+        realised=tuple(replace(each, value=None, status="unknown") for each in april.realised),
+        drift=tuple(replace(each, status="drifted" if each.column == "temp" else "same") for each in april.drift),
+        coverage=0.0,
+        labelled=0,
+    )
+    job.database.put_measurement(job.name, may)
 
 
 @pytest.mark.parametrize(("policy", "windows"), [(Estimated(), 2), (Schedule(windows=99), 1)])
@@ -347,8 +354,9 @@ def test_a_window_without_labels_does_not_end_a_loss(job: Job) -> None:
     deciding.decide_now(asked)  # April and May
     with job.database.transaction() as connection:
         job.database.record(connection, describe(job.name, "loss", "warning", "much is lost"), asked.as_of)
-    june = kept(job)[-1] | {"start": "2011-06-01T00:00:00+00:00", "end": "2011-07-01T00:00:00+00:00"}
-    job.database.put_measurement(job.name, instant("2011-06-01"), instant("2011-07-01"), june)
+    (may,) = job.database.measurements(job.name, last=1)
+    june = msgspec.structs.replace(may, start=instant("2011-06-01"), end=instant("2011-07-01"))
+    job.database.put_measurement(job.name, june)
     assert deciding.decide_now(asked.moved(instant("2011-07-02"))).decision.action == "keep"
     assert "loss" in [each.key for each in job.database.open_findings(job.name)]
 

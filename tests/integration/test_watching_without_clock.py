@@ -63,7 +63,7 @@ def answer(job: Job, rows: pl.DataFrame, moment: datetime, *, tell: bool = False
 def measured(made: Cells, as_of: str) -> list[dict[str, Any]]:
     job = at(made, as_of)
     watching.measure_windows(job)
-    return job.database.measurements(job.name)
+    return [each.to_dict() for each in job.database.measurements(job.name)]
 
 
 def test_windows_are_of_answers_and_their_labels_come_when_they_come(made: Cells) -> None:
@@ -91,7 +91,7 @@ def test_windows_are_of_answers_and_their_labels_come_when_they_come(made: Cells
     assert "rows, the newest, that neither had seen" in str(tried)
     decided = deciding.decide_now(job)
     assert decided.measurement is not None
-    assert decided.measurement["counted"] == [61, 120]
+    assert decided.measurement.counted == (61, 120)
 
     answer(at(made, "2026-01-05"), cells()[430:490], instant("2026-01-05"), tell=True)
     third = measured(made, "2026-01-06")[2]

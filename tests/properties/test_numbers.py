@@ -27,8 +27,8 @@ from tasks.evaluation.gates import AbsoluteGate, ComparisonGate, passed
 from tasks.evaluation.interval import paired_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
+from tasks.evaluation.realised import hold_against
 from tasks.evaluation.sketches import references_from_dict, references_to_dict, sketch
-from tasks.monitoring.measuring import hold_against
 from tasks.problems.regression import MAX_LABEL
 from tasks.stores.plain import plain, to_json
 from tests.conftest import instant

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from expectations.errors import ExpressionError, LakeError, UseCaseError
 from expectations.loading import load_use_case
+from expectations.windows import Window
 from flows.cli import main
 from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
@@ -33,6 +34,7 @@ from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, pack
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
+from tasks.stores.measurements import Measurement, SliceMeasured
 from tasks.stores.places import Job
 from tasks.stores.releases import Releases, Served
 from tasks.stores.tables import marks
@@ -120,8 +122,9 @@ def fill(folder: Path, home: Path) -> Lake:
     releases.add("orders", bundle.folder, bundle.digest)
     releases.set_desired("orders", champion=Served(bundle=bundle.digest, version="1"))
     database = Settings().platform()
-    content = {"champion": bundle.digest, "status": "good", "top": {NAME: 3}, "kept": OTHER}
-    database.put_measurement("orders", instant("2024-01-01"), instant("2024-01-08"), content)
+    window = Window(instant("2024-01-01"), instant("2024-01-08"))
+    slices = tuple(SliceMeasured(f"customer = {each}", 3, "customer") for each in (NAME, OTHER))
+    database.put_measurement("orders", Measurement.of(window, champion=bundle.digest, slices=slices))
     with database.transaction() as connection:
         evidence = {"bundle": bundle.digest, "version": "1", "example": NAME}
         database.write(
@@ -193,7 +196,7 @@ def test_no_byte_of_them_is_left_and_nobody_else_loses_a_row(folder: Path, home:
     assert (entry.action, entry.evidence["person"]) == ("forgotten", found["person"])
     assert "asked for by" in entry.summary
     (measured,) = Settings().platform().measurements("orders")
-    assert (measured["top"], measured["kept"]) == ({"(erased)": 3}, OTHER)
+    assert [each.words for each in measured.slices] == ["customer = (erased)", f"customer = {OTHER}"]
     champion = Releases(home / "releases").desired("orders").champion.bundle
     load_bundle(Releases(home / "releases").bundle("orders", champion), champion).prove()
 
@@ -225,7 +228,7 @@ def test_what_others_have_too_is_no_word_of_theirs(folder: Path, home: Path, cal
     assert lake.scan("raw").filter(pl.col("customer") == OTHER).collect().height == 79
     assert (home / "reports/kept.html").exists()
     (measured,) = Settings().platform().measurements("orders")
-    assert (measured["top"], measured["kept"]) == ({NAME: 3}, OTHER)
+    assert [each.words for each in measured.slices] == [f"customer = {NAME}", f"customer = {OTHER}"]
 
 
 def test_what_belongs_to_another_use_case_stays(folder: Path, home: Path, call: Call) -> None:
@@ -237,15 +240,16 @@ def test_what_belongs_to_another_use_case_stays(folder: Path, home: Path, call: 
     (bundle / "golden.json").write_text(golden)
     database = Settings().platform()
     database.add_use_case("other", folder, "0")
-    content = {"champion": "0", "status": "good", "top": {NAME: 3}}
-    database.put_measurement("other", instant("2024-01-01"), instant("2024-01-08"), content)
+    window = Window(instant("2024-01-01"), instant("2024-01-08"))
+    measured = Measurement.of(window, champion="0", slices=(SliceMeasured(f"customer = {NAME}", 3),))
+    database.put_measurement("other", measured)
     (home / "reports/other").mkdir()
     (home / "reports/other/one.html").write_text(PHONE)
 
     assert call("--where", f'customer = "{NAME}"', "--yes").exit_code == 0
 
     assert (bundle / "golden.json").read_text() == golden
-    assert database.measurements("other") == [content]
+    assert database.measurements("other") == [measured]
     assert (home / "reports/other/one.html").exists()
 
 

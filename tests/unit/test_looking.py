@@ -15,15 +15,16 @@ import pytest
 from expectations.errors import TurnTakenError
 from expectations.windows import Window
 from infra.settings import Settings
-from tasks.bundles.feedback import FeedbackUse, find_unmatched
+from tasks.bundles.feedback import find_unmatched
+from tasks.evaluation.realised import Realised
 from tasks.monitoring import looking, watching, watermarks
-from tasks.monitoring.findings import note_parts
-from tasks.monitoring.measuring import Measurement, Realised
+from tasks.monitoring.findings import end_undeclared, note_parts
 from tasks.monitoring.watermarks import Asked
 from tasks.stores import table_settings, upkeep
 from tasks.stores.findings import Found
 from tasks.stores.lake import Lake
 from tasks.stores.locking import alone
+from tasks.stores.measurements import FairnessMeasured, FigureMeasured, Measurement
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
 from tasks.stores.releases import Served
@@ -76,8 +77,15 @@ def make_job(make_use_case: Callable[..., Path], tmp_path: Path, monkeypatch: py
         status = "good" if labels and window.ripe(job.usecase.spec.label.available_after, as_of) else "unknown"
         realised = (Realised("rmse", 1.0 if status == "good" else None, 1.0, 0.1, status),)
         ripe = window.ripe(job.usecase.spec.label.available_after, as_of)
-        return Measurement(
-            window, champion.digest, version, count, count, 0, 0.0, ripe, realised, (), {}, FeedbackUse()
+        return Measurement.of(
+            window,
+            champion=champion.digest,
+            version=version,
+            rows=count,
+            champion_rows=count,
+            ripe=ripe,
+            status=status,
+            realised=realised,
         )
 
     monkeypatch.setattr(watching, "measure", measured)
@@ -254,10 +262,10 @@ def test_a_log_of_harvests_does_not_grow_for_ever(lake: Lake, monkeypatch: pytes
 
 def test_an_estimate_of_a_window_rests_on_its_own_year_whatever_else_is_due() -> None:
     spans = [Window(START + timedelta(days=30 * each), START + timedelta(days=30 * (each + 1))) for each in range(40)]
-    past = {(each.start.isoformat(), each.end.isoformat()): each.to_dict() for each in spans}
+    past = {each: Measurement.of(each) for each in spans}
     window = Window(spans[-1].end, spans[-1].end + timedelta(days=30))
     year = watching._of_the_year(past, window)
-    assert [each["start"] for each in year] == [each.start.isoformat() for each in spans[-14:]]
+    assert [each.window for each in year] == spans[-14:]
 
 
 def declaring(job: Job, **changes: object) -> Job:
@@ -268,33 +276,33 @@ def declaring(job: Job, **changes: object) -> Job:
 
 
 def test_findings_of_parts_are_of_the_champions_newest_known_window(make_job: Callable[..., Job]) -> None:
-    by, groups = {"by": "workingday", "parity": 0.1}, [{"value": 0.4, "low": 0.3, "high": 0.5}]
-    broken = {"column": "workingday", "broken": ["parity"], "measures": {"parity": groups[0]}, "bounds": by}
+    parity = FigureMeasured(0.4, 0.3, 0.5)
+    broken = FairnessMeasured("workingday", measures={"parity": parity}, bounds={"parity": 0.1}, broken=("parity",))
     job = make_job("one", {})
-    declared = declaring(job, fairness=(by,))
+    declared = declaring(job, fairness=("workingday",))
 
-    def measured(number: int, fairness: list[object], champion: str = "a") -> Measurement:
+    def measured(number: int, *fairness: FairnessMeasured, champion: str = "a") -> Measurement:
         window = Window(day(number), day(number + 1))
-        rule = Realised("rmse", 1.0, 1.0, 0.1, "good")
-        parts = {"slices": [], "fairness": fairness}
-        made = Measurement(window, champion, "1", 9, 9, 9, 1.0, True, (rule,), (), {}, FeedbackUse(), parts=parts)
-        job.database.put_measurement(job.name, window.start, window.end, made.to_dict())
+        made = Measurement.of(window, champion=champion, status="good", slices=(), fairness=fairness)
+        job.database.put_measurement(job.name, made)
         return made
 
     def unfair() -> list[bool]:
         return [each.open for each in job.database.findings(job.name)]
 
-    note_parts(declared, "a", [measured(20, [broken])])
+    note_parts(declared, "a", measured(20, broken))
     assert unfair() == [True]
-    note_parts(declared, "a", [measured(3, [])])  # its labels came late
+    note_parts(declared, "a", measured(3))  # its labels came late
     assert unfair() == [True]
-    note_parts(declared, "a", [measured(21, [broken], "b")])
+    note_parts(declared, "a", measured(21, broken, champion="b"))
     assert unfair() == [True]
-    note_parts(declared, "a", [measured(22, []), measured(4, [broken])])
+    for found in (measured(22), measured(4, broken)):
+        note_parts(declared, "a", found)
     assert unfair() == [False]
-    note_parts(declared, "a", [measured(23, [broken])])
+    note_parts(declared, "a", measured(23, broken))
+    end_undeclared(declared)
     assert unfair() == [True, False]
-    note_parts(job, "a", [])  # nothing of the kind is declared any more
+    end_undeclared(job)
     assert unfair() == [False, False]
 
 

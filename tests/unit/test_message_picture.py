@@ -11,16 +11,16 @@ import pytest
 from matplotlib.image import imread
 
 from flows.message_picture import draw_course, picture_of
-from flows.page.measured import glimpse
 from infra.settings import Settings
 from tasks.stores.finding_kinds import describe
+from tasks.stores.measurements import read_glimpse
 from tasks.stores.messages import Message
 from tasks.stores.plain import to_json
 from tests.pages import START, Home, window
 
 
 def test_two_windows_make_a_picture_and_one_none() -> None:
-    windows = glimpse([to_json(window(day)) for day in range(3)])
+    windows = [read_glimpse(to_json(window(day))) for day in range(3)]
     picture = draw_course("rentals", "rmse", windows)
     assert picture is not None
     pixels = imread(io.BytesIO(picture))

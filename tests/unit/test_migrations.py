@@ -9,15 +9,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Connection, inspect
 from sqlalchemy.engine.interfaces import ReflectedIndex
 
 from expectations.errors import DatabaseError
+from expectations.windows import Window
 from tasks.stores import engines, migrations, tables
 from tasks.stores.collection_history import Brought
 from tasks.stores.database import Database
 from tasks.stores.engines import close_engines
 from tasks.stores.findings import Found
+from tasks.stores.measurements import Measurement
 from tests.conftest import instant
 
 EARLIER = sorted((Path(__file__).parents[1] / "homes").glob("*.sql"))
@@ -63,8 +66,9 @@ def test_a_home_of_an_earlier_version_is_opened(tmp_path: Path, script: Path, mo
     (entry,) = database.entries("pumps")
     assert (entry.action, entry.evidence["window"]["status"]) == ("retrain", "violated")
     assert [each.name for each in database.unsent()] == ["driftwheel.retrain.requested"]
-    assert [each["status"] for each in database.measurements("pumps")] == ["good", "violated", "unknown"]
-    assert database.measurements("pumps", champion="b1", known=True, last=1)[0]["start"] == "2026-03-08T00:00:00+00:00"
+    assert [each.status for each in database.measurements("pumps")] == ["good", "violated", "unknown"]
+    (known,) = database.measurements("pumps", champion="b1", known=True, last=1)
+    assert known.to_dict()["start"] == "2026-03-08T00:00:00+00:00"
     assert database.count_measurements("pumps", known=True) == 2
     with database.transaction() as connection:
         assert database.request_turn(connection, "pumps", "manual", instant("2026-05-01")) is None
@@ -170,14 +174,14 @@ def test_what_is_measured_is_found_by_whose_and_what_it_is(database: Database) -
     start = instant("2026-03-01")
     for number, (champion, status) in enumerate((("a", "good"), ("a", "unknown"), ("b", "violated"), ("b", "unknown"))):
         begin, end = start + timedelta(days=number), start + timedelta(days=number + 1)
-        content = {"start": begin.isoformat(), "champion": champion, "status": status}
-        database.put_measurement("x", begin, end, content | {"status": "unknown"})
-        database.put_measurement("x", begin, end, content)
+        measured = Measurement.of(Window(begin, end), champion=champion, status=status)
+        database.put_measurement("x", replace(measured, status="unknown"))
+        database.put_measurement("x", measured)
 
     def found(**asked: object) -> list[str]:
         rows = database.measurements("x", **asked)  # type: ignore[arg-type]
         assert "last" in asked or database.count_measurements("x", **asked) == len(rows)  # type: ignore[arg-type]
-        return [f"{each['champion']} {each['status']}" for each in rows]
+        return [f"{each.champion} {each.status}" for each in rows]
 
     assert found() == ["a good", "a unknown", "b violated", "b unknown"]
     assert found(known=True) == ["a good", "b violated"]

@@ -30,7 +30,6 @@ from flows.page.cards import CARD_WINDOWS, Card, read_cards
 from flows.page.distributions import bars_of
 from flows.page.doing import person
 from flows.page.known import UseCases
-from flows.page.measured import decode
 from flows.page.servers import OLD_SECONDS, Servers
 from flows.page.states import State
 from flows.page.views import read_view
@@ -40,6 +39,7 @@ from tasks.evaluation.sketches import sketch
 from tasks.stores.database import HELD, HELD_BATCH, VOUCHED
 from tasks.stores.findings import Found
 from tasks.stores.ledger import FORGET, RETENTION
+from tasks.stores.measurements import read_measurement
 from tasks.stores.messages import Message, TargetState
 from tasks.stores.model_words import MODEL_PAGES
 from tasks.stores.presences import Process
@@ -346,7 +346,7 @@ def test_the_causes_add_up_to_the_difference(page: Client, home: Home) -> None:
     }  # fmt: skip
     home.promote("flights-replay")
     home.measure("flights-replay", window(0), window(1, causes=causes), window(2))
-    (told,) = decode([json.dumps(window(1, causes=causes))])
+    told = read_measurement(json.dumps(window(1, causes=causes)))
     assert told.causes is not None
     rows = charts.parts(told.causes)
     assert [row[0] for row in rows] == ["temp is missing", "not told apart"]

@@ -14,6 +14,7 @@ from expectations.gates import Figure
 from expectations.loading import load_use_case
 from expectations.metrics import Scored
 from expectations.production import Fairness
+from expectations.windows import Window
 from tasks.evaluation import parts
 from tasks.evaluation.fairness import measure_fairness
 from tasks.evaluation.part_gates import FairnessGate, SliceGate
@@ -21,10 +22,12 @@ from tasks.evaluation.parts import Parted, figures_of, parted
 from tasks.evaluation.resampling import Resamples
 from tasks.evaluation.slices import find_slices, learn_cuts, measure_slices, parts_of
 from tasks.monitoring.measuring import known_part
-from tasks.monitoring.parting import say_fairness
+from tasks.monitoring.parting import judge_fairness
 from tasks.monitoring.saying import say_parts
+from tasks.stores.measurements import FairnessMeasured, FigureMeasured, Measurement, SliceMeasured
 from tasks.training.evaluating import evaluated
 from tasks.training.judging import judge
+from tests.conftest import instant
 from tests.unit.test_training import rows
 
 Make = Callable[..., Path]
@@ -267,21 +270,15 @@ def test_a_slice_that_is_bad_keeps_a_version_back_and_is_measured_once(
 
 
 def test_what_got_worse_is_said_in_words() -> None:
-    bound = {"value": 0.5, "low": 0.4, "high": 0.6}
-    content = {
-        "slices": [
-            {"words": "carrier = UA", "rows": 300, "metrics": {"roc_auc": bound}, "before": {"roc_auc": {"value": 0.7}},
-             "worse": ["roc_auc"]}
-        ],
-        "fairness": [
-            {"column": "sex", "measures": {"equalised_odds": bound}, "bounds": {"equalised_odds": 0.1},
-             "broken": ["equalised_odds"]}
-        ],
-    }  # fmt: skip
-    first, second = say_parts(content)
+    figure, window = FigureMeasured(0.5, 0.4, 0.6), Window(instant("2024-01-01"), instant("2024-01-02"))
+    before = {"roc_auc": FigureMeasured(0.7)}
+    part = SliceMeasured("carrier = UA", 300, metrics={"roc_auc": figure}, before=before, worse=("roc_auc",))
+    measures, bounds = {"equalised_odds": figure}, {"equalised_odds": 0.1}
+    group = FairnessMeasured("sex", measures=measures, bounds=bounds, broken=("equalised_odds",))
+    first, second = say_parts(Measurement.of(window, slices=(part,), fairness=(group,)))
     assert first == "roc_auc of carrier = UA is 0.5 (0.4 to 0.6, 300 rows), 0.7 on the holdout"
     assert second == "equalised odds by sex: a difference of 0.5 (0.4 to 0.6), at most 0.1 is declared"
-    assert say_parts({}) == []
+    assert say_parts(Measurement.of(window)) == []
 
 
 def test_a_bound_between_groups_is_broken_only_beyond_doubt() -> None:
@@ -292,10 +289,10 @@ def test_a_bound_between_groups_is_broken_only_beyond_doubt() -> None:
     called = (RANDOM.random(4000) < np.where(groups == "a", 0.6, 0.2)).astype(float)
     label = (RANDOM.random(4000) < 0.5).astype(float)
     found = parted(pl.DataFrame({"g": groups}), Scored(label, called), spec, {}, Resamples(BLOCKS))
-    (told,) = say_fairness(found, spec)
-    assert told["broken"] == ["demographic_parity"]
-    assert told["bounds"] == {"demographic_parity": 0.1, "equal_opportunity": 0.9, "equalised_odds": None}
-    assert told["measures"]["demographic_parity"]["value"] == pytest.approx(0.4, abs=0.06)
+    (told,) = judge_fairness(found, spec)
+    assert told.broken == ("demographic_parity",)
+    assert told.bounds == {"demographic_parity": 0.1, "equal_opportunity": 0.9, "equalised_odds": None}
+    assert told.measures["demographic_parity"].value == pytest.approx(0.4, abs=0.06)
 
 
 def test_of_several_classes_times_are_those_of_rows_with_label_and_scores(make_use_case: Make) -> None:

@@ -17,7 +17,8 @@ import uuid6
 from expectations.errors import ReportError
 from tasks.monitoring.report import ReportRef, Verdict, draw_report
 from tasks.monitoring.workspace import drop_old_reports, keep_course, project_of
-from tests.pages import window
+from tasks.stores.measurements import Measurement
+from tests.pages import window as content_of
 
 with warnings.catch_warnings():  # of its own imports
     warnings.simplefilter("ignore")
@@ -98,6 +99,10 @@ def test_only_the_newest_reports_stay_and_windows_are_no_reports(tmp_path: Path)
 # --- the course -------------------------------------------------------------------------------------------------------
 
 GREATER = {"rmse": False}
+
+
+def window(day: int, **changes: Any) -> Measurement:
+    return Measurement.from_dict(content_of(day, **changes))
 
 
 def test_evidently_reads_the_course_and_its_dashboard_as_its_own(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from expectations.metrics import Array
@@ -70,10 +71,8 @@ def explain(
     )
 
 
-def _with(causes: Causes, **changes: Any) -> Causes:  # noqa: ANN401 - fields of the dataclass
-    from dataclasses import replace
-
-    return replace(causes, **changes)
+def _with(causes: Causes, **changes: Any) -> Causes:  # noqa: ANN401 - fields of the record
+    return msgspec.structs.replace(causes, **changes)
 
 
 def _unseen(old: Side, new: Side, chance: Chance) -> tuple[list[Cause], Side, Side]:
@@ -116,9 +115,7 @@ def _season(old: Side, new: Side, chance: Chance, total: Array) -> tuple[Cause, 
 
 def _name(parts: Sequence[Cause], total: float) -> tuple[Cause, ...]:
     """Name the parts that are causes, and sort them by size."""
-    from dataclasses import replace
-
     return tuple(
-        replace(each, named=each.lower > 0 and each.value >= LEAST_SHARE * total)
+        msgspec.structs.replace(each, named=(each.lower or 0.0) > 0 and each.value >= LEAST_SHARE * total)
         for each in sorted(parts, key=lambda part: -part.value)
     )

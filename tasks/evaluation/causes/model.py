@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 Kind = Literal["broken", "unseen", "covariate", "label", "concept", "season", "rest"]
 Status = Literal["named", "nothing", "unknown"]
@@ -23,8 +24,7 @@ LEAST_SHARE = 0.05
 """Least share of the total that a cause is named for."""
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True):
     """A part of the difference in mean loss.
 
     Attributes
@@ -42,8 +42,8 @@ class Cause:
     kind: Kind
     what: str
     value: float
-    lower: float
-    upper: float
+    lower: float | None = None
+    upper: float | None = None
     named: bool = False
     within: tuple[Cause, ...] = ()
 
@@ -66,8 +66,7 @@ class Cause:
         }
 
 
-@dataclass(frozen=True)
-class Causes:
+class Causes(msgspec.Struct, frozen=True):
     """Why a window loses more, or that it does not, or why that cannot be told.
 
     Attributes
@@ -85,7 +84,7 @@ class Causes:
 
     metric: str
     status: Status
-    reason: str
+    reason: str = ""
     before: float | None = None
     now: float | None = None
     lower: float | None = None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from expectations.families import Matrix, Scores, Vector
 from tasks.evaluation.estimates.contradictions import DOUBT, MIN_CONTRADICTING, MIN_EXCESS, concept_changed
+from tasks.evaluation.estimates.estimate import Estimate, Expected
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.estimates.levels import Earlier, level_of
 from tasks.evaluation.estimates.scales import Drawn, Scale
@@ -18,42 +17,6 @@ from tasks.evaluation.metrics import Scored, score
 
 MAX_BEYOND = 0.25
 """Share of rows beyond the range that was learnt from, in excess of what the holdout had."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a metric is expected to be on some rows, with its interval.
-
-    Attributes
-    ----------
-    drawn : float or None
-        By drawing alone: neither what windows before came to nor labels of these rows enter.
-    before : mapping of str to float, optional
-        `value`, `low` and `high` without the labels of these rows.
-    labels : int
-        Labels of these rows that corrected it.
-    trusted : bool
-    why : str
-        Why it is not trusted or not there; else empty.
-    """
-
-    metric: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    labels: int = 0
-    trusted: bool = True
-    why: str = ""
-    drawn: float | None = None
-    before: Mapping[str, float] | None = None
-
-    def keeping(self, before: Mapping[str, float] | None) -> Estimate:
-        """Return it with what was expected when the rows were first looked at, where that is known."""
-        return self if before is None else replace(self, before=before)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can carry."""
-        return dict(vars(self))
 
 
 def estimate(
@@ -94,7 +57,7 @@ def estimate(
         return Estimate(metric, labels=labels, why=f"{metric} is not defined on labels as they are expected")
     level, spread, freedom = level_of(metric, expected, scale, champion, earlier, behind)
     first = scale.interval(everything.mean + level, math.sqrt(spread**2 + everything.variance), freedom)
-    before = dict(zip(("value", "low", "high"), first, strict=True))
+    before = Expected(*first)
     reasons = []
     beyond = expected.beyond_range(matrix)
     if beyond > expected.beyond + MAX_BEYOND:

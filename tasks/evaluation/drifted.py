@@ -1,0 +1,57 @@
+"""What is found of a column in a window: whether it differs from the reference by more than chance can do."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Status = Literal["drifted", "same", "cannot be told"]
+
+
+class Drifted(msgspec.Struct, frozen=True):
+    """What is said of a column in a window.
+
+    Attributes
+    ----------
+    status : {"drifted", "same", "cannot be told"}
+    p : float or None
+        Chance of so large a difference where nothing changed, over all scores of the column (not over all columns).
+    odds : float or None
+        At most so many to one speak for a change (Sellke's bound on `p`).
+    what : str
+        What differs most: place, spread, shape, missing, empty, constant, out of range, new category, share of a
+        category.
+    effect : float or None
+        How much: for place and spread in standard deviations of the reference, else in points of share.
+    score : float or None
+        Distance of the distributions, for reading: Wasserstein over the reference's deviation for numbers,
+        Jensen-Shannon for categories. None where it is not finite, or there are no values to compare.
+    reason : str
+        Why it cannot be told.
+    """
+
+    column: str
+    status: Status
+    p: float | None = None
+    odds: float | None = None
+    what: str = ""
+    effect: float | None = None
+    score: float | None = None
+    missing_share: float = 0.0
+    missing_reference: float = 0.0
+    reason: str = ""
+
+    @property
+    def drifted(self) -> bool:
+        """Whether it differs by more than chance can do."""
+        return self.status == "drifted"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        return {**msgspec.structs.asdict(self), "drifted": self.drifted}
+
+
+def cannot_tell(column: str, reason: str) -> Drifted:
+    """Say of a column that nothing can be told of it, and why."""
+    return Drifted(column, "cannot be told", reason=reason)

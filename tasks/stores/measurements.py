@@ -1,0 +1,321 @@
+"""The record of what was measured over a window of production, as it is kept: typed, and numbered.
+
+A measurement is kept as JSON, in the database and in the evidence of the decision about it. Everything reads it as
+`Measurement`; records of before are read as far as they go (`FORMAT`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from expectations.deciding import Status
+from expectations.errors import DatabaseError
+from expectations.windows import Window
+from tasks.evaluation.causes.model import Causes
+from tasks.evaluation.drifted import Drifted
+from tasks.evaluation.estimates.estimate import Estimate
+from tasks.evaluation.realised import Realised
+from tasks.stores.plain import plain
+
+FORMAT = 2
+"""Of the records written now. Those of format 1 had no number; the first of them said of a column only `drifted`."""
+_ONLY_IF = ("reference", "measures", "slices", "fairness", "covered", "unseen", "mix", "unwatched")
+"""Left out of JSON where there is nothing of it."""
+
+
+class FeedbackUse(msgspec.Struct, frozen=True):
+    """What feedback had to say about some predictions, for the record.
+
+    Attributes
+    ----------
+    used : int
+        Predictions whose label is feedback's.
+    both : int
+        Predictions whose label feedback and the sources have.
+    contradicting : int
+        Those of `both` with two different labels; `prefer` of the use case decides which counts.
+    several : int
+        Predictions with more than one label by feedback, of which `per_id` decides.
+    unusable : int
+        Labels the bundle does not take: from a journal of before they were checked, or of another model.
+    senders : dict of str to int
+        Name of the API key -> predictions whose label in use came with it; the empty name where none was asked for.
+    """
+
+    used: int = 0
+    both: int = 0
+    contradicting: int = 0
+    several: int = 0
+    unusable: int = 0
+    senders: dict[str, int] | None = None
+
+
+class FigureMeasured(msgspec.Struct, frozen=True):
+    """A figure with its bounds, None where they are not defined."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Covered(FigureMeasured, frozen=True):
+    """How often intervals, or sets of classes, held the truth.
+
+    Attributes
+    ----------
+    declared : float
+        How often they are to.
+    """
+
+    declared: float = 0.0
+    rows: int = 0
+
+
+class SliceMeasured(msgspec.Struct, frozen=True):
+    """Part of the rows by a declared column.
+
+    Attributes
+    ----------
+    metrics, before : dict of str to FigureMeasured
+        Metric -> value in the window, and on the holdout the champion was judged on.
+    worse : tuple of str
+        Metrics that got worse than on the holdout by more than the declared drop, beyond doubt.
+    """
+
+    words: str
+    rows: int
+    column: str = ""
+    metrics: dict[str, FigureMeasured] = {}
+    before: dict[str, FigureMeasured] = {}
+    worse: tuple[str, ...] = ()
+
+
+class GroupMeasured(msgspec.Struct, frozen=True):
+    """What became of the rows of a group: shares as of `tasks.evaluation.fairness.Group`."""
+
+    name: str
+    rows: int
+    selected: FigureMeasured = FigureMeasured()
+    true_positive: FigureMeasured = FigureMeasured()
+    false_positive: FigureMeasured = FigureMeasured()
+
+
+class FairnessMeasured(msgspec.Struct, frozen=True):
+    """How far the groups of a column are treated apart.
+
+    Attributes
+    ----------
+    measures : dict of str to FigureMeasured
+        Differences between groups by measure (`tasks.evaluation.fairness.MEASURES`).
+    bounds : dict of str to float or None
+        What is declared of each.
+    broken : tuple of str
+        Measures that are beyond their bound, beyond doubt.
+    too_small : tuple of str
+        Groups with too few rows to be compared.
+    """
+
+    column: str
+    groups: tuple[GroupMeasured, ...] = ()
+    measures: dict[str, FigureMeasured] = {}
+    too_small: tuple[str, ...] = ()
+    bounds: dict[str, float | None] = {}
+    broken: tuple[str, ...] = ()
+
+
+class Glimpse(msgspec.Struct, frozen=True):
+    """What a list shows of a window: a measurement read without its columns.
+
+    Attributes
+    ----------
+    start, end : datetime
+        The window, [start, end).
+    counted : tuple of int, optional
+        As of `Window`.
+    champion, version : str
+        The bundle that answered most of it, and its version.
+    rows : int
+        Predictions in the window.
+    coverage : float
+        Share of the champion's predictions whose label is known.
+    status : {"good", "violated", "unknown"}
+        Violated if any rule is, else unknown if any is.
+    realised : tuple of Realised
+        Of each metric that is watched.
+    estimated : tuple of Estimate
+        What each metric is expected to be, labels or not; empty where the champion's bundle is from before that was.
+    """
+
+    start: datetime
+    end: datetime
+    counted: tuple[int, int] | None = None
+    champion: str = ""
+    version: str = ""
+    rows: int = 0
+    coverage: float = 0.0
+    status: Status = "unknown"
+    realised: tuple[Realised, ...] = ()
+    estimated: tuple[Estimate, ...] = ()
+
+    @property
+    def window(self) -> Window:
+        """The window it is of."""
+        return Window(self.start, self.end, self.counted)
+
+    @property
+    def name(self) -> str:
+        """How the window is called, as everywhere else."""
+        return self.window.name
+
+    def known(self, metric: str) -> Realised | None:
+        """Return a metric where its value is known."""
+        return next((each for each in self.realised if each.metric == metric and each.value is not None), None)
+
+    def expected(self, metric: str) -> Estimate | None:
+        """Return the estimate of a metric where there is one."""
+        return next((each for each in self.estimated if each.metric == metric and each.value is not None), None)
+
+
+class Measurement(Glimpse, frozen=True):
+    """Everything measured over one window.
+
+    Attributes
+    ----------
+    champion_rows, labelled : int
+        Predictions of the current champion in the window, and those of them with a known label.
+    ripe : bool
+        Whether every label of it could be known when it was measured.
+    drift : tuple of Drifted
+        What was found of each column, the most certain change first.
+    served : dict of str to float
+        Every metric over all labelled predictions of the window, whichever version made them; finite ones.
+    causes : Causes or None
+        Why the champion loses more than in its earlier windows, where it does.
+    slices, fairness : tuple or None
+        What was measured of declared parts; None where none was looked at.
+    covered : Covered or None
+        How often intervals held the truth, where the champion has any.
+    reference : dict
+        What the inputs were held against, where that is declared (`tasks.monitoring.chosen_reference`).
+    measures : dict of str to dict
+        What the declared measures found, by name (`tasks.monitoring.declared_measures`).
+    unseen : int
+        Labels of classes that the champion never saw, among its own predictions: such rows count as wholly lost.
+    mix : dict of str to dict of str to float
+        Of several classes the predicted mix: class -> `called`, the share of rows that it is predicted for, and `mean`,
+        its mean probability.
+    unwatched : dict of str to str
+        What is not measured for this kind of problem -> in words (`Problem.unwatched`).
+    """
+
+    format: int = 1
+    champion_rows: int = 0
+    labelled: int = 0
+    ripe: bool = False
+    drift: tuple[Drifted, ...] = ()
+    served: dict[str, float | None] = {}
+    feedback: FeedbackUse = FeedbackUse()
+    causes: Causes | None = None
+    slices: tuple[SliceMeasured, ...] | None = None
+    fairness: tuple[FairnessMeasured, ...] | None = None
+    covered: Covered | None = None
+    reference: dict[str, Any] = {}
+    measures: dict[str, dict[str, Any]] = {}
+    unseen: int = 0
+    mix: dict[str, dict[str, float | None]] = {}
+    unwatched: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, window: Window, **facts: Any) -> Measurement:  # noqa: ANN401 - fields of the record
+        """Make the record of a window that is measured now."""
+        return cls(window.start, window.end, window.counted, format=FORMAT, **facts)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Measurement:
+        """Make it of what JSON kept, in this format or an earlier one.
+
+        Raises
+        ------
+        DatabaseError
+            If it is of a later format, or no measurement.
+        """
+        drift = [{"status": "drifted" if each.get("drifted") else "same", **each} for each in content.get("drift", ())]
+        with _of_this_format():
+            return _numbered(msgspec.convert({**content, "drift": drift}, cls))
+
+    @property
+    def drifted(self) -> tuple[Drifted, ...]:
+        """Columns that drifted, worst first."""
+        return tuple(each for each in self.drift if each.drifted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can carry: a number that is not finite is null."""
+        found = {name: getattr(self, name) for name in self.__struct_fields__}
+        kept = {name: value for name, value in found.items() if value or name not in _ONLY_IF}
+        for name in ("slices", "fairness"):
+            if found[name] is not None:
+                kept[name] = found[name]
+        del kept["start"], kept["end"], kept["counted"]
+        return {**self.window.to_dict(), **plain(kept)}
+
+
+_glimpses, _whole = msgspec.json.Decoder(Glimpse), msgspec.json.Decoder(Measurement)
+
+
+def read_glimpse(content: str) -> Glimpse:
+    """Read a measurement as it is kept, without its columns.
+
+    Raises
+    ------
+    DatabaseError
+        As `Measurement.from_dict`.
+    """
+    with _of_this_format():
+        return _glimpses.decode(content)
+
+
+def read_measurement(content: str) -> Measurement:
+    """Read a measurement as it is kept, in this format or an earlier one.
+
+    Raises
+    ------
+    DatabaseError
+        As `Measurement.from_dict`.
+    """
+    try:
+        return _numbered(_whole.decode(content))
+    except msgspec.ValidationError:  # of an earlier format, or none
+        return Measurement.from_dict(msgspec.json.decode(content))
+
+
+def measurement_in(evidence: Mapping[str, Any]) -> Measurement | None:
+    """Return the measurement in the evidence of a decision; None where that is about no window."""
+    content = evidence.get("window")
+    return Measurement.from_dict(content) if content and "start" in content else None
+
+
+def _numbered(found: Measurement) -> Measurement:
+    if found.format > FORMAT:
+        raise _unreadable(f"one of format {found.format}")
+    return found
+
+
+@contextmanager
+def _of_this_format() -> Iterator[None]:
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        raise _unreadable(str(error)) from error
+
+
+def _unreadable(found: str) -> DatabaseError:
+    return DatabaseError(
+        f"a measurement of format {FORMAT} or earlier",
+        found,
+        "If a later driftwheel wrote it, install that one; else restore a backup",
+    )

@@ -1,0 +1,139 @@
+"""What was measured comes back from the database as itself, whatever version wrote it."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from expectations.errors import DatabaseError
+from expectations.windows import Window
+from tasks.evaluation.causes.model import Cause, Causes
+from tasks.evaluation.drifted import Drifted, cannot_tell
+from tasks.evaluation.estimates.estimate import Estimate, Expected
+from tasks.evaluation.realised import Realised, status_of
+from tasks.stores.database import Database
+from tasks.stores.measurements import (
+    FORMAT,
+    Covered,
+    FairnessMeasured,
+    FeedbackUse,
+    FigureMeasured,
+    GroupMeasured,
+    Measurement,
+    SliceMeasured,
+    measurement_in,
+    read_glimpse,
+    read_measurement,
+)
+from tasks.stores.plain import to_json
+from tests.conftest import instant
+
+WINDOW = Window(instant("2026-03-01"), instant("2026-03-08"), (1, 100))
+FIGURE = FigureMeasured(0.5, 0.4, None)
+PART = Cause("broken", "temp out of range", 0.5, 0.4, 0.6, named=True)
+WHOLE = Measurement.of(
+    WINDOW,
+    champion="b1",
+    version="3",
+    rows=100,
+    champion_rows=90,
+    labelled=80,
+    coverage=0.9,
+    ripe=True,
+    status="violated",
+    realised=(Realised("rmse", 4.0, 3.0, 0.5, "violated", low=3.5, high=4.5, baselines={"last": 8.0}),),
+    drift=(Drifted("temp", "drifted", 0.01, 9.0, "place", 1.5, 0.4, 0.1, 0.0), cannot_tell("hum", "too short")),
+    served={"rmse": 4.1},
+    feedback=FeedbackUse(used=3, senders={"app": 3}),
+    estimated=(Estimate("rmse", 3.9, 3.0, 5.0, 7, False, "few labels", 3.8, Expected(3.7, 2.9, 5.1)),),
+    causes=Causes("rmse", "named", "", 9.0, 16.0, 1.0, 9.0, (replace(PART, within=(PART,)),), ("a note",)),
+    slices=(SliceMeasured("wet = 1", 40, "wet", {"rmse": FIGURE}, {"rmse": FigureMeasured(0.3)}, ("rmse",)),),
+    fairness=(
+        FairnessMeasured(
+            "sex",
+            (GroupMeasured("f", 50, FIGURE, FIGURE, FIGURE),),
+            {"equalised_odds": FIGURE},
+            ("x",),
+            {"equalised_odds": 0.1},
+            ("equalised_odds",),
+        ),
+    ),
+    covered=Covered(0.9, 0.8, 0.95, 0.9, 80),
+    unseen=2,
+    mix={"a": {"called": 0.5, "mean": 0.4}},
+    unwatched={"causes": "not of several classes"},
+)
+
+
+def test_a_measurement_comes_back_as_itself(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/platform.db")
+    least = Measurement.of(Window(WINDOW.end, WINDOW.end + timedelta(days=7)))
+    for each in (least, WHOLE):
+        database.put_measurement("x", each)
+    assert database.measurements("x") == [WHOLE, least]
+    database.put_measurement("x", replace(WHOLE, rows=101))
+    assert [each.rows for each in database.measurements("x")] == [101, 0]
+    assert [each.rows for each in database.measurements("x", champion="b1", known=True)] == [101]
+    assert measurement_in(json.loads(to_json({"window": WHOLE}))) == WHOLE
+    assert read_glimpse(to_json(WHOLE)).realised == WHOLE.realised
+
+
+def test_json_says_what_follows_from_it_and_leaves_out_what_there_is_nothing_of() -> None:
+    content = WHOLE.to_dict()
+    assert (content["start"], content["counted"]) == ("2026-03-01T00:00:00+00:00", [1, 100])
+    assert [each["drifted"] for each in content["drift"]] == [True, False]
+    assert (content["causes"]["total"], content["causes"]["remedy"]) == (7.0, "hold and alert")
+    least = Measurement.of(Window(WINDOW.start, WINDOW.end)).to_dict()
+    assert not {"counted", "slices", "fairness", "covered", "unseen", "mix", "unwatched"} & set(least)
+    assert Measurement.of(WINDOW, slices=()).to_dict()["slices"] == []
+    assert replace(WHOLE, served={"rmse": float("inf")}).to_dict()["served"] == {"rmse": None}
+
+
+def test_records_of_before_are_read() -> None:
+    first = {
+        "start": "2026-03-01T00:00:00+00:00",
+        "end": "2026-03-08T00:00:00+00:00",
+        "champion": "b1",
+        "version": "1",
+        "rows": 100,
+        "champion_rows": 100,
+        "labelled": 100,
+        "coverage": 1.0,
+        "ripe": True,
+        "status": "violated",
+        "realised": [{"metric": "rmse", "value": 0.6, "reference": 0.7, "drop": 0.03, "status": "violated"}],
+        "drift": [
+            {"column": name, "score": score, "threshold": 0.1, "missing_share": 0, "missing_reference": 0}
+            | {"drifted": score > 0.1}
+            for name, score in (("temp", 0.2), ("hum", 0.0))
+        ],
+        "served": {},
+    }
+    found = read_measurement(json.dumps(first))
+    assert (found.format, found.window) == (1, Window(WINDOW.start, WINDOW.end))
+    assert [each.status for each in found.drift] == ["drifted", "same"]
+    assert [each.column for each in found.drifted] == ["temp"]
+    assert (found.estimated, found.causes, found.slices) == ((), None, None)
+
+
+@pytest.mark.parametrize("content", [{"format": FORMAT + 1}, {"rows": "many"}])
+def test_what_a_later_version_wrote_is_refused_in_words(content: dict[str, object]) -> None:
+    written = json.dumps(WHOLE.to_dict() | content)
+    with pytest.raises(DatabaseError, match=f"a measurement of format {FORMAT} or earlier"):
+        read_measurement(written)
+
+
+def test_a_decision_about_no_window_has_no_measurement() -> None:
+    assert measurement_in({"window": None}) is None
+    assert measurement_in({}) is None
+
+
+@given(st.lists(st.sampled_from(["good", "violated", "unknown"])))
+def test_what_several_metrics_come_to_is_the_worst_that_is_known(found: list[str]) -> None:
+    status = status_of(Realised("rmse", status=each) for each in found)  # type: ignore[arg-type]
+    assert (status == "violated") == ("violated" in found)
+    assert (status == "good") == (set(found) == {"good"})
