@@ -8,36 +8,15 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from expectations.metrics import Array, Blocks, MeanOfRows, OfKnownRows, Prepared, Scored, ratio, sums
+from expectations.metrics import Array, Blocks, MeanOfRows, Prepared, Scored, ratio
+from tasks.evaluation.scores.counts import Counts, OfClasses, OfCounts, mean_of_classes
 from tasks.evaluation.scores.ranking import RocAuc
 
 _TASKS = ("multiclass_classification",)
 
 
-def _mean(values: Array) -> Array:
-    """Return the mean over the classes for which there is a value, shape (n_resamples,)."""
-    known = np.isfinite(values)
-    return ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
-
-
-def _counts(places: Array, kept: Array, blocks: Blocks, n_blocks: int, n_classes: int) -> Array:
-    """Count rows of each class in each block, shape (n_blocks, n_classes)."""
-    cells = blocks * n_classes + places.astype(np.int64)
-    return sums(kept.astype(np.float64), cells, n_blocks * n_classes).reshape(n_blocks, n_classes)
-
-
-class _OfClasses(OfKnownRows):
-    """A metric of several classes: a label that is none of them is no label, either."""
-
-    def broken(self, rows: Scored) -> npt.NDArray[np.bool_]:
-        """Return which rows have no class, or probabilities that are no numbers."""
-        found: npt.NDArray[np.bool_] = (rows.label < 0) | (rows.label >= rows.chances.shape[1])
-        return super().broken(rows) | found
-
-
-class BalancedAccuracy(_OfClasses):
+class BalancedAccuracy(OfCounts):
     """Mean over the classes of the share of their rows that is called rightly."""
 
     examples: ClassVar = ({"metric": "balanced_accuracy"},)
@@ -46,15 +25,12 @@ class BalancedAccuracy(_OfClasses):
     largest_loss: ClassVar = 1.0
     metric: Literal["balanced_accuracy"] = "balanced_accuracy"
 
-    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
-        """Count rows and hits of each class."""
-        width = rows.chances.shape[1]
-        hits = _counts(rows.label, rows.called == rows.label, blocks, n_blocks, width)
-        total = _counts(rows.label, np.ones(len(blocks)), blocks, n_blocks, width)
-        return lambda weights: _mean(ratio(weights @ hits, weights @ total))
+    def of(self, counts: Counts) -> Array:
+        """Return the mean share."""
+        return mean_of_classes(ratio(counts.hits, counts.true))
 
 
-class F1Macro(_OfClasses):
+class F1Macro(OfCounts):
     """Mean over the classes of the harmonic mean of precision and recall."""
 
     examples: ClassVar = ({"metric": "f1_macro"},)
@@ -63,16 +39,12 @@ class F1Macro(_OfClasses):
     largest_loss: ClassVar = 1.0
     metric: Literal["f1_macro"] = "f1_macro"
 
-    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
-        """Count rows, calls and hits of each class."""
-        width, ones = rows.chances.shape[1], np.ones(len(blocks))
-        called = rows.called.astype(np.float64)
-        hits = _counts(rows.label, rows.called == rows.label, blocks, n_blocks, width)
-        both = _counts(rows.label, ones, blocks, n_blocks, width) + _counts(called, ones, blocks, n_blocks, width)
-        return lambda weights: _mean(ratio(2 * (weights @ hits), weights @ both))
+    def of(self, counts: Counts) -> Array:
+        """Return the mean of the classes' means."""
+        return mean_of_classes(counts.f1)
 
 
-class F1Weighted(_OfClasses):
+class F1Weighted(OfCounts):
     """Mean of the harmonic means of precision and recall, each class weighing as many rows as it has."""
 
     examples: ClassVar = ({"metric": "f1_weighted"},)
@@ -82,22 +54,12 @@ class F1Weighted(_OfClasses):
     always: ClassVar = False
     metric: Literal["f1_weighted"] = "f1_weighted"
 
-    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
-        """Count rows, calls and hits of each class."""
-        width, ones = rows.chances.shape[1], np.ones(len(blocks))
-        hits = _counts(rows.label, rows.called == rows.label, blocks, n_blocks, width)
-        total = _counts(rows.label, ones, blocks, n_blocks, width)
-        both = total + _counts(rows.called.astype(np.float64), ones, blocks, n_blocks, width)
-
-        def resampled(weights: Array) -> Array:
-            each = np.nan_to_num(ratio(2 * (weights @ hits), weights @ both))
-            rows_of = weights @ total
-            return ratio((each * rows_of).sum(axis=1), rows_of.sum(axis=1))
-
-        return resampled
+    def of(self, counts: Counts) -> Array:
+        """Return the weighted mean of the classes' means."""
+        return ratio((np.nan_to_num(counts.f1) * counts.true).sum(axis=1), counts.total)
 
 
-class PrecisionMacro(_OfClasses):
+class PrecisionMacro(OfCounts):
     """Mean over the classes of the share of rows called so that are; zero of one that is never called."""
 
     examples: ClassVar = ({"metric": "precision_macro"},)
@@ -107,22 +69,14 @@ class PrecisionMacro(_OfClasses):
     always: ClassVar = False
     metric: Literal["precision_macro"] = "precision_macro"
 
-    def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
-        """Count rows, calls and hits of each class."""
-        width, ones = rows.chances.shape[1], np.ones(len(blocks))
-        hits = _counts(rows.label, rows.called == rows.label, blocks, n_blocks, width)
-        total = _counts(rows.label, ones, blocks, n_blocks, width)
-        called = _counts(rows.called.astype(np.float64), ones, blocks, n_blocks, width)
-
-        def resampled(weights: Array) -> Array:
-            each = ratio(weights @ hits, weights @ called)
-            there = (weights @ total > 0) & np.isnan(each)  # of a class that is there and never called
-            return _mean(np.where(there, 0.0, each))
-
-        return resampled
+    def of(self, counts: Counts) -> Array:
+        """Return the mean share."""
+        each = ratio(counts.hits, counts.called)
+        there = (counts.true > 0) & np.isnan(each)  # of a class that is there and never called
+        return mean_of_classes(np.where(there, 0.0, each))
 
 
-class Top3Accuracy(_OfClasses, MeanOfRows):
+class Top3Accuracy(OfClasses, MeanOfRows):
     """Share of rows whose class is among the three most probable ones."""
 
     examples: ClassVar = ({"metric": "top_3_accuracy"},)
@@ -140,7 +94,7 @@ class Top3Accuracy(_OfClasses, MeanOfRows):
         return np.where(broken, np.nan, (rows.chances > own).sum(axis=1) < 3)
 
 
-class RocAucOvr(_OfClasses):
+class RocAucOvr(OfClasses):
     """Mean over the classes of the area under the ROC of one against all others."""
 
     examples: ClassVar = ({"metric": "roc_auc_ovr"},)
@@ -158,4 +112,4 @@ class RocAucOvr(_OfClasses):
         ]
         if not each:  # without rows there are no classes
             return lambda weights: np.full(len(weights), np.nan)
-        return lambda weights: _mean(np.column_stack([one(weights) for one in each]))
+        return lambda weights: mean_of_classes(np.column_stack([one(weights) for one in each]))
