@@ -11,7 +11,7 @@ from flows.messenger import note_monitored
 from flows.stage import Verdict, open_job, present, run_name, tell
 from flows.versions import take_back
 from infra.settings import Settings
-from tasks.monitoring import deciding
+from tasks.monitoring.taking_back import release_to_take_back
 from tasks.monitoring.task import (
     announce_stalled,
     decide,
@@ -32,7 +32,7 @@ def take_back_release(job: Job) -> None:
 
     Where that cannot be, a person is told once, and monitoring goes on.
     """
-    decision = deciding.release_to_take_back(job)
+    decision = release_to_take_back(job)
     if decision is not None:
         roll_back(job, decision)
 

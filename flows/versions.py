@@ -13,7 +13,7 @@ from expectations.production import Release
 from flows.stage import Verdict, tell
 from tasks.deployment.rollout import Rollout
 from tasks.deployment.steps import bless, choose, release, restore, roll_out, settle
-from tasks.monitoring.deciding import NOT_TAKEN_BACK
+from tasks.monitoring.taking_back import NOT_TAKEN_BACK
 from tasks.stores.finding_kinds import SETTLED_BY_RELEASE, describe
 from tasks.stores.ledger import Entry, champions
 from tasks.stores.measurements import measurement_in

@@ -8,121 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from expectations.deciding import Back
 from expectations.errors import TrainingError
-from expectations.families import Family, Scores
+from expectations.families import Scores
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from expectations.windows import Window
+from tasks.backtesting.models import Answered, Mask, Model, Release, Verdict
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.metrics import Scored, losses, score
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.training.judging import Judged, judge, refit
 from tasks.training.labelled import classes_of, labels, training_window
-from tasks.training.learning import Trained, learn
+from tasks.training.learning import learn
 from tasks.training.packing import training_rows
 from tasks.training.trying import Tried, hold_against_predecessor, try_challenger
-
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A model that was never packed: the incumbent of a walk.
-
-    Attributes
-    ----------
-    number : int
-        It takes charge when window `number` begins, or as soon after as the labels of the one before are ripe.
-    metrics : dict of str to float
-        Of its recipe on the holdout; empty for one that was not judged.
-    parent : Model, optional
-        The champion that it was judged against.
-    """
-
-    number: int
-    trained: Trained
-    cutoff: datetime
-    learnt_rows: int
-    metrics: dict[str, float] = field(default_factory=dict)
-    parent: Model | None = None
-
-    @property
-    def recipe(self) -> Family:
-        """The recipe at its settled length."""
-        return self.trained.recipe
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Columns it needs."""
-        return tuple(column.name for column in self.trained.program.inputs)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Classes in the order of its scores; none of a regression."""
-        return self.trained.classes
-
-    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Scores:
-        """Predict rows, raw or of the clean table."""
-        return self.trained.predict(frame, repaired=repaired)
-
-
-class Release(NamedTuple):
-    """A model that answers from an instant on."""
-
-    at: datetime
-    model: Model
-
-
-class Verdict(NamedTuple):
-    """What came of a turn.
-
-    Attributes
-    ----------
-    model : Model or None
-        The champion to be; None where there is none.
-    failed : bool
-        Whether nothing could be learnt at all: such a turn counts neither as a release nor as a refusal.
-    """
-
-    model: Model | None
-    why: str
-    failed: bool = False
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What was answered in a window.
-
-    Attributes
-    ----------
-    prediction : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
-        Of the rows whose label is known, in order of time.
-    owner : Model or None
-        Who answered most of all rows, labelled or not; None without any.
-    mine : ndarray of bool of shape (n_labelled,)
-        Where the owner answered.
-    rows : int
-        All rows of the window, labelled or not.
-    coverage : float
-        Share of the owner's rows whose label is known.
-    """
-
-    prediction: Scores
-    owner: Model | None
-    mine: Mask
-    rows: int
-    coverage: float
 
 
 class Past:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from expectations.deciding import HISTORY, History, Policy, Seen, Status, Trial
-from tasks.backtesting.past import Answered, Model, Past, Release
+from tasks.backtesting.models import Answered, Model, Release
+from tasks.backtesting.past import Past
 from tasks.deciding.gaps import ROLLBACK_WINDOWS, growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
 from tasks.evaluation.realised import hold_against

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from tasks.evaluation.columns import Column
 from tasks.evaluation.dependence import (
@@ -36,12 +35,12 @@ from tasks.evaluation.pairs import (
     Series,
     chunks_of,
     is_numeric,
-    lengths_of,
     padded,
     pair_of,
     scores_of,
     series_of,
 )
+from tasks.evaluation.share_chances import chance_of_shares, tempered
 from tasks.evaluation.stretches import MIN_STRETCHES, Stretches, stretches_of
 
 Array = npt.NDArray[np.float64]
@@ -52,10 +51,6 @@ _WEIGHTS = np.array([0.6, 0.3, 0.05, 0.05])
 _VALUES, _MISSING, _OUTSIDE, _CONSTANT = 0.8, 0.1, 0.08, 0.02
 _NAMES = ("place", "spread", "shape", "shape")
 _DOMINATED = 1.5
-_FEW_UNITS = 4
-_FEW_DRAWS = 30.0
-_RARE = 10.0
-_FEW_CLUSTERS = 10
 _LARGEST_DIFFERENCE = 2.5
 _NO_REACH = "window and reference are too short for any difference to be beyond chance"
 
@@ -196,7 +191,7 @@ def _values(pair: Pair, names: list[str], enough: npt.NDArray[np.bool_], level: 
         labels = [_NAMES[at % width] for at in range(len(owner))]
     else:
         size = np.repeat(np.array([max(column.bins - 1, 1) for column in columns], dtype=float), width)
-        chance = _chance_of_shares(found, sums, pair) * size / _VALUES
+        chance = chance_of_shares(found, sums, pair) * size / _VALUES
         labels = [_category(columns[at // width], at % width) for at in range(len(owner))]
     effect = _effects(pair, names, width, found) if numeric else found.difference
     told = np.repeat(enough, width) | ~live
@@ -237,57 +232,9 @@ def _chance_of_scores(found: Series, width: int, pair: Pair) -> tuple[Array, Arr
     variance = np.maximum(variance, floor)
     furthest = replace(found, difference=np.full(len(found.row), _LARGEST_DIFFERENCE))
     return (
-        chance_of(_tempered(found, pair), variance, found.spread),
-        chance_of(_tempered(furthest, pair), variance, found.spread),
+        chance_of(tempered(found, pair), variance, found.spread),
+        chance_of(tempered(furthest, pair), variance, found.spread),
     )
-
-
-def _tempered(found: Series, pair: Pair) -> Array:
-    """Shrink differences of a window of few units, where units of the reference lie further out than a t has them.
-
-    A day is one draw, and days have storms: the t's tail is then calibrated by the reference's most extreme unit.
-    """
-    spread = found.spread
-    units = found.deviations[0]
-    count = units.shape[1]
-    if spread is None or lengths_of(pair)[1] >= _FEW_UNITS or count < _FEW_UNITS:
-        return found.difference
-    own = (spread.weight * found.variances[1]).sum(1)
-    few = 1 / np.maximum(own, TINY) * np.maximum(found.row, TINY) < _FEW_DRAWS
-    scale = np.sqrt(np.maximum((units**2).sum(1) / (count - 1), TINY))
-    furthest = np.abs(units).max(1) / scale
-    expected = stdtrit(spread.freedom, 1 - 0.5 / (count + 1))
-    return np.where(few, found.difference / np.maximum(furthest / expected, 1.0), found.difference)
-
-
-def _chance_of_shares(
-    found: Series, sums: tuple[Array, Array], pair: Pair, dependent: npt.NDArray[np.bool_] | None = None
-) -> Array:
-    """Chance of a difference of shares; of rare ones by their counts, as no t has their tail."""
-    seen, before = sums[1].sum(1), sums[0].sum(1)
-    rows = found.rows[1] + found.rows[0]
-    pooled = (seen + before) / np.maximum(rows, 1)
-    plain = pooled * (1 - pooled) * (1 / np.maximum(found.rows[0], 1) + 1 / np.maximum(found.rows[1], 1))
-    if found.spread is None:
-        clustered = np.ones(len(plain))
-        by_t = np.ones(len(plain))
-    else:
-        variance = np.maximum(found.variances[0] + found.variances[1], plain[:, None])
-        clustered = np.maximum((found.spread.weight * variance).sum(1) / np.maximum(plain, TINY), 1.0)
-        by_t = chance_of(_tempered(found, pair), variance, found.spread)
-    if dependent is not None:  # what came in few stretches of the reference does not show how many rows come together
-        units = [(each > 0).sum(1) for each in sums]
-        clusters = np.where(dependent & (units[0] < _FEW_CLUSTERS), seen / np.maximum(units[1], 1), 1.0)
-        clustered = np.maximum(clustered, clusters)
-    # of what is the rarer: it, or its absence
-    flip = pooled > 0.5
-    seen = np.where(flip, found.rows[1] - seen, seen)
-    before = np.where(flip, found.rows[0] - before, before)
-    by_counts = chance_of_counts(
-        seen / clustered, found.rows[1] / clustered, before / clustered, found.rows[0] / clustered
-    )
-    least = (seen + before) / clustered * np.minimum(*found.rows) / np.maximum(rows, 1)
-    return np.where(least < _RARE, by_counts, by_t)
 
 
 def _shares(
@@ -319,7 +266,7 @@ def _shares(
         held = (rows[0][live], rows[1][live])
         pooled = (sums[0].sum(1) + sums[1].sum(1)) / (held[0].sum(1) + held[1].sum(1))
         found = series_of(pair, sums, held, pooled * (1 - pooled))
-        chance = _chance_of_shares(found, sums, pair, dependent[live])
+        chance = chance_of_shares(found, sums, pair, dependent[live])
         share = sums[1].sum(1) / held[1].sum(1)
         never = sums[0].sum(1) == 0
         plain = chance_of_counts(sums[1].sum(1), found.rows[1], sums[0].sum(1), found.rows[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -13,26 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.evaluation.cadences import Counts, Rules
+from tasks.evaluation.e_process_state import BINS, QUEUE, State, fresh_state
 
 Array = npt.NDArray[np.float64]
 
 _NORMAL = NormalDist()
 _ROOT = 1 / math.sqrt(2 * math.pi)
 
-_BINS = 512
 _FINE, _WIDEST = 0.05, 12.0
 """Residuals are kept as counts in bins that are fine around zero, whatever their spread, and end at ± 12."""
-_SCALE = _BINS / 2 / math.asinh(_WIDEST / _FINE)
+_SCALE = BINS / 2 / math.asinh(_WIDEST / _FINE)
 _ORDER = 1000
 """Values that are kept of a reference, evenly among the sorted ones."""
 _BEYOND = 3.0
 """Deviations by which a value beyond the reference's range is told from its greatest, at most."""
 _DECAY = 0.75
 """Of the moving average: it foretells a slow level under noise."""
-_RIDGE = 10.0
 _WARMUP = 24
-_QUEUE = 7
-"""Blocks that the margin lags behind, so that a change does not widen the margin it has to cross."""
 _PRIOR, _TOLERANCE = 10.0, 0.1
 """Of the margin: blocks that count as independent beforehand, and excess of variance that is let pass."""
 _CALM, _UNREST = 0.98, 0.15
@@ -43,72 +39,6 @@ _BETTER = 0.95
 """A longer season is taken where it leaves less than this of the residuals' variance."""
 _DEPENDENT = 2.33
 """Deviations of the autocorrelation of a reference by the day beyond which days are dependent."""
-
-
-@dataclass
-class State:
-    """All that many streams carry from look to look; the last axis is the streams. Plain numbers, so it can be stored.
-
-    `recent` and `means` hold the value, the look before and the moving average (`means` for each place in the season);
-    `fit` the inverse information of recursive least squares (three numbers) and its two weights; `below[b]` counts the
-    residuals in bins before the b-th; rows of `sums`, `queue`, `excess` and `margin` are the scores by deviation and by
-    rank; `calm` is the running mean and mean square of the latter. `odds`, `since` and `track` (the evidence since a
-    change most likely began, what it moved, and its looks) are by size.
-    """
-
-    counts: Counts
-    means: Array
-    recent: Array
-    fit: Array
-    below: Counts
-    squares: Array
-    judged: int
-    sums: Array
-    queue: Array
-    waiting: int
-    excess: Array
-    blocks: int
-    margin: Array
-    calm: Array
-    base: Array
-    known: int
-    total: Array
-    odds: Array
-    since: Array
-    track: Array
-    looked: int
-    index: int
-
-
-def _fresh(rules: Rules, season: int, streams: int) -> State:
-    cadence, zeros = rules.cadence, np.zeros
-    sizes = (len(cadence.slow) + len(cadence.fast)) * (2 if rules.two_sided else 1)
-    fit, calm = zeros((5, streams)), zeros((2, streams))
-    fit[[0, 2]], calm[1] = 1 / _RIDGE, 1.0
-    return State(
-        counts=zeros(season, dtype=np.int64),
-        means=zeros((season, 3, streams)),
-        recent=zeros((3, streams)),
-        fit=fit,
-        below=zeros((streams, _BINS + 1), dtype=np.int64),
-        squares=np.ones(streams),
-        judged=0,
-        sums=zeros((2, streams)),
-        queue=zeros((_QUEUE, 2, streams)),
-        waiting=0,
-        excess=zeros((2, streams)),
-        blocks=0,
-        margin=np.ones((2, streams)),
-        calm=calm,
-        base=zeros((season, streams)),
-        known=0,
-        total=zeros(streams),
-        odds=zeros((sizes, streams)),
-        since=zeros((sizes, streams)),
-        track=zeros((3, sizes, streams)),
-        looked=0,
-        index=-2,
-    )
 
 
 class Bank:
@@ -134,7 +64,7 @@ class Bank:
         deviation = reference.std(0)
         independent = rules.cadence.whitened | ~_dependent(reference)
         self._set(kept, np.where(deviation > 0, deviation, 1.0), independent, rules)
-        self.state = state = _fresh(rules, season, reference.shape[1])
+        self.state = state = fresh_state(rules, season, reference.shape[1])
         half, judged = state.squares.copy(), 0
         for at, (values, index, slot) in enumerate(zip(reference, indices.tolist(), slots.tolist(), strict=True)):
             self._scored(self._normal(values), index, slot)
@@ -288,7 +218,7 @@ class Bank:
         """
         result, count = [], self.state.judged + 1
         for residual, below in zip(residuals, self.state.below, strict=True):
-            place = min(max(int(math.asinh(residual / _FINE) * _SCALE + _BINS / 2), 0), _BINS - 1)
+            place = min(max(int(math.asinh(residual / _FINE) * _SCALE + BINS / 2), 0), BINS - 1)
             low, high = below.item(place), below.item(place + 1) + 1
             result.append((_density(low / count) - _density(high / count)) * count / (high - low))
             below[place + 1 :] += 1
@@ -306,7 +236,7 @@ class Bank:
         if state.known:
             square, state.queue = state.queue[0], np.concatenate([state.queue[1:], square[None]])
             state.waiting += 1
-            if state.waiting <= _QUEUE:
+            if state.waiting <= QUEUE:
                 return
         state.excess += square
         state.blocks += 1

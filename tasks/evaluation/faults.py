@@ -13,12 +13,11 @@ from itertools import combinations, pairwise
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from expectations.metrics import Array
+from tasks.evaluation.fault_units import CLOSER, LIKELIER, NEAR, UNITS, Mask, bridged, distance, known_values, unit_of
 
-Mask = npt.NDArray[np.bool_]
 FaultKind = Literal["missing", "unseen", "range", "unit", "swapped", "stuck"]
 
 _MIN_SHARE = 0.005
@@ -28,40 +27,16 @@ _OFTEN = 2.0
 """Times the usual share that a share has to exceed."""
 _MARGIN = 0.5
 """Widths of the range earlier numbers lie in that a number may lie beyond it."""
-_FAR, _NEAR = 0.5, 0.35
-"""Kolmogorov-Smirnov distances: another distribution, and the same one once a unit is undone."""
-_CLOSER, _LIKELIER = 0.5, 0.75
-"""How much closer a stretch of time has to be for a fault to be found, and for the fault to be there as well."""
 _LONGER = 3.0
 """Times the longest run of one value, in time, that a stuck one lasts."""
 _PIECES = 12
 _PIECE = 50
-_SAMPLE = 4000
 _IDENTIFIER = 0.5
 """Share of distinct texts from which on they identify rows: new ones are no fault."""
 _DISTINCT = 5
 _ALIKE = 0.9
 """Share of strange texts of a column that the other one knows, where the two are swapped."""
 _MANY = 0.2
-_GAP, _MOST = 2, 0.6
-_UNITS: tuple[tuple[str, float, float], ...] = (
-    *((f"times {factor:g}", float(factor), 0.0) for factor in (10, 60, 100, 1000, 3600, 1_000_000)),
-    *((f"divided by {factor:g}", 1.0 / factor, 0.0) for factor in (10, 60, 100, 1000, 3600, 1_000_000)),
-    ("in °C in place of °F", 1 / 1.8, -32 / 1.8),
-    ("in °F in place of °C", 1.8, 32.0),
-    ("in K in place of °C", 1.0, 273.15),
-    ("in °C in place of K", 1.0, -273.15),
-    ("in mm in place of inches", 25.4, 0.0),
-    ("in inches in place of mm", 1 / 25.4, 0.0),
-    ("in km/h in place of m/s", 3.6, 0.0),
-    ("in m/s in place of km/h", 1 / 3.6, 0.0),
-    ("in pounds in place of kg", 2.20462, 0.0),
-    ("in kg in place of pounds", 1 / 2.20462, 0.0),
-    ("in km in place of miles", 1.609344, 0.0),
-    ("in miles in place of km", 1 / 1.609344, 0.0),
-    ("with its sign turned", -1.0, 0.0),
-)
-"""What numbers became, with factor and offset."""
 
 
 @dataclass(frozen=True)
@@ -171,25 +146,10 @@ def _pieces(rows: int) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(cuts) if end > start]
 
 
-def _known(values: Array) -> Array:
-    known = values[~np.isnan(values)]
-    step = max(1, len(known) // _SAMPLE)
-    return np.sort(known[::step])
-
-
-def distance(a: Array, b: Array) -> float:
-    """Kolmogorov-Smirnov distance of two sorted samples; one where either is empty."""
-    if not (len(a) and len(b)):
-        return 1.0
-    places = np.concatenate([a, b])
-    gaps = np.searchsorted(a, places, "right") / len(a) - np.searchsorted(b, places, "right") / len(b)
-    return float(np.abs(gaps).max())
-
-
 def _swapped(numbers: dict[str, tuple[Array, Array]], pieces: Sequence[slice]) -> Iterator[Fault]:
     """Yield pairs of columns of numbers that look like each other, and not like themselves."""
     many = {
-        name: (_known(known), [_known(new[piece]) for piece in pieces])
+        name: (known_values(known), [known_values(new[piece]) for piece in pieces])
         for name, (known, new) in numbers.items()
         if len(np.unique(known[~np.isnan(known)])) >= _DISTINCT
     }
@@ -199,84 +159,43 @@ def _swapped(numbers: dict[str, tuple[Array, Array]], pieces: Sequence[slice]) -
         sure, likely = False, np.zeros(len(pieces), dtype=np.bool_)
         for place in range(len(pieces)):
             straight = itself[one][place], itself[other][place]
-            if sum(straight) < _NEAR or not (len(many[one][1][place]) and len(many[other][1][place])):
+            if sum(straight) < NEAR or not (len(many[one][1][place]) and len(many[other][1][place])):
                 continue
             crossed = (
                 distance(many[one][0], many[other][1][place]),
                 distance(many[other][0], many[one][1][place]),
             )
-            near = max(crossed) < _NEAR and min(straight) > _NEAR / 2
-            sure |= near and sum(crossed) < _CLOSER * sum(straight)
-            likely[place] = sum(crossed) < _LIKELIER * sum(straight)
-        rows = _bridged(likely, pieces, size) if sure else np.zeros(size, dtype=np.bool_)
+            near = max(crossed) < NEAR and min(straight) > NEAR / 2
+            sure |= near and sum(crossed) < CLOSER * sum(straight)
+            likely[place] = sum(crossed) < LIKELIER * sum(straight)
+        rows = bridged(likely, pieces, size) if sure else np.zeros(size, dtype=np.bool_)
         if _counts(rows):
             yield Fault((one, other), "swapped", "swapped", rows)
 
 
 def _odd_numbers(name: str, known: Array, new: Array, pieces: Sequence[slice]) -> Iterator[Fault]:
     """Yield numbers in another unit, and those far out of range."""
-    earlier = _known(known)
+    earlier = known_values(known)
     if len(np.unique(earlier)) < 2:
         return
-    recent = _known(known[-max(_PIECE * 4, len(known) // 8) :])
+    recent = known_values(known[-max(_PIECE * 4, len(known) // 8) :])
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
     margin = _MARGIN * (high - low)
     beyond = (new < low - margin) | (new > high + margin)  # comparisons with NaN are false
-    found = _unit(earlier, recent, new, pieces) if len(np.unique(earlier)) >= _DISTINCT else None
+    found = unit_of(earlier, recent, new, pieces) if len(np.unique(earlier)) >= _DISTINCT else None
     if found is not None and _counts(found[1]):
         yield Fault((name,), "unit", found[0], found[1])
         beyond &= ~found[1]
     if not _counts(beyond):
         return
     strange = np.sort(new[beyond])
-    undone = [(what, (strange - offset) / factor) for what, factor, offset in _UNITS]
+    undone = [(what, (strange - offset) / factor) for what, factor, offset in UNITS]
     likely = [(distance(np.sort(values), earlier), what) for what, values in undone] if len(strange) > 1 else []
     best = min(likely, default=(1.0, ""))
-    if best[0] < _NEAR:
+    if best[0] < NEAR:
         yield Fault((name,), "unit", best[1], beyond)
     else:
         yield Fault((name,), "range", f"out of range (earlier {low:g} to {high:g})", beyond)
-
-
-def _unit(earlier: Array, recent: Array, new: Array, pieces: Sequence[slice]) -> tuple[str, Mask] | None:
-    """Find the unit that undoes what became of most pieces."""
-    votes: dict[str, float] = {}
-    likely = {what: np.zeros(len(pieces), dtype=np.bool_) for what, _, _ in _UNITS}
-    for place, piece in enumerate(pieces):
-        values = _known(new[piece])
-        if len(np.unique(values)) < 2:
-            continue
-        apart = min(distance(values, earlier), distance(values, recent))
-        if apart < _NEAR:
-            continue
-        for what, factor, offset in _UNITS:
-            undone = np.sort((values - offset) / factor)
-            left = min(distance(undone, earlier), distance(undone, recent))
-            if apart > _FAR and left < _NEAR and left < _CLOSER * apart:
-                votes[what] = votes.get(what, 0.0) + apart - left
-            if left < _LIKELIER * apart:
-                likely[what][place] = True
-    if not votes:
-        return None
-    what = max(votes, key=lambda name: votes[name])
-    return what, _bridged(likely[what], pieces, len(new)) & ~np.isnan(new)
-
-
-def _bridged(likely: Mask, pieces: Sequence[slice], size: int) -> Mask:
-    """Return the rows of stretches with a fault; a gap of two in them is taken to have it too, as noise hides it."""
-    found = likely.copy()
-    places = np.flatnonzero(likely)
-    for before, after in pairwise(places):
-        if after - before <= _GAP + 1:
-            found[before:after] = True
-    if len(places) and likely.mean() > _MOST:  # at the ends only where nearly all have it: it may begin or end there
-        first, last = places[0], places[-1]
-        found[: first if first <= _GAP else 0] = True
-        found[last if len(likely) - 1 - last <= _GAP else len(found) :] = True
-    rows = np.zeros(size, dtype=np.bool_)
-    for piece, faulty in zip(pieces, found, strict=True):
-        rows[piece] = bool(faulty)
-    return rows
 
 
 def _longest(values: Array, seconds: Array) -> tuple[float, slice]:

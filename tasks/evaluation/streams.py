@@ -30,7 +30,8 @@ import numpy as np
 
 from expectations.errors import SeriesError
 from tasks.evaluation.cadences import Rules, joined_looks
-from tasks.evaluation.e_processes import MAX_ODDS, Bank, State, looks_needed, season_of
+from tasks.evaluation.e_process_state import State
+from tasks.evaluation.e_processes import MAX_ODDS, Bank, looks_needed, season_of
 
 FORMAT = 1
 

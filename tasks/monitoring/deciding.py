@@ -6,42 +6,21 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection
 
-from expectations.alerts import Severity
-from expectations.deciding import HISTORY, Back, History, Seen, Trial
-from expectations.problems import PREDICTION
-from expectations.slots import METRICS
+from expectations.deciding import HISTORY, Back, History, Trial
 from expectations.windows import Window
 from tasks.bundles.champion import Released, released_champion
 from tasks.deciding.gaps import growth
 from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
-from tasks.evaluation.drifted import Drifted
-from tasks.evaluation.realised import Realised, hold_against
-from tasks.monitoring.saying import say_unknown
+from tasks.monitoring.recording import is_decided, record_decision
+from tasks.monitoring.seen_windows import seen_as
 from tasks.stores.database import HELD
-from tasks.stores.finding_kinds import describe
-from tasks.stores.findings import Found
-from tasks.stores.ledger import TRIAL, Entry
-from tasks.stores.measurements import Measurement, measurement_in
+from tasks.stores.ledger import TRIAL
+from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
-from tasks.stores.stages import STAGES
-
-NOT_TAKEN_BACK = "not taken back"
-"""What the ledger says of a release that was to be rolled back, where that could not be."""
-_BASELINES = {
-    "constant": "always saying the mean label",
-    "last": "saying the label that was known last",
-    "season": "saying the mean of the same hour of the week",
-}
-_OVER = {
-    "drift": "the newest window has no drift",
-    "loss": "nothing is lost any more that a retraining would save",
-    "held": "the newest data keeps to its expectations",
-}
 
 
 @dataclass(frozen=True)
@@ -79,8 +58,8 @@ def decide_now(job: Job) -> Watched:
     last = database.measurements(job.name, champion=digest, last=1)
     known_key = f"{last_known[0].end.isoformat()}/known" if last_known else ""
     newest_key = f"{last[0].end.isoformat()}/unknown" if last and last[0].status == "unknown" else ""
-    due_known = bool(known_key) and not _decided(job, known_key)
-    due_newest = bool(newest_key) and not _decided(job, newest_key)
+    due_known = bool(known_key) and not is_decided(job, known_key)
+    due_newest = bool(newest_key) and not is_decided(job, newest_key)
     # where labels come late there is a known window in each run: a policy that needs none would never see the newest
     due_newest = due_newest and (not due_known or bool(spec.monitoring.policy.needs))
     if not due_known and not due_newest:
@@ -169,30 +148,10 @@ def _decide_about(
     if decision.action == "rollback" and champion is not None:
         evidence["predecessor"] = _predecessor_of(champion, tried)
     evidence["answer"] = decision.evidence
-    recorded, turn = _record(job, decision, f"{job.name}/decision/{key}", evidence, found)
+    recorded, turn = record_decision(job, decision, f"{job.name}/decision/{key}", evidence, found)
     if not recorded and not held:  # what is held stays held, however often somebody looks
         return Watched(Decision("keep", "unchanged", "another run decided about this window just now"), None, None)
     return Watched(decision, found, turn)
-
-
-def release_to_take_back(job: Job) -> Entry | None:
-    """Return the decision to roll the champion back, where that is what was decided last and nothing came of it yet.
-
-    Whatever was promoted or rolled back since then is the answer to it, by whomever: one who promotes the version again
-    knows better. So is that it could not be.
-    """
-    desired = job.releases.desired(job.name)
-    decisions = job.database.entries(job.name, last=1, kind="decision")
-    if desired is None or desired.champion is None or not decisions or decisions[-1].action != "rollback":
-        return None
-    decision = decisions[-1]
-    measured = measurement_in(decision.evidence)
-    concerned = (measured.champion if measured else None, decision.evidence.get("predecessor"))
-    if desired.champion.bundle not in concerned:  # of a run that was killed between the release and its entry
-        return None
-    since = job.database.entries(job.name, after=decision.entry)
-    answers = ("promoted", "rolled back", NOT_TAKEN_BACK)
-    return None if any(each.action in answers for each in since) else decision
 
 
 _Tried = Mapping[tuple[str, Window], dict[str, Any]]
@@ -267,7 +226,7 @@ def _history(
     for each, rows in zip(newest, begun, strict=True):
         span = (champion.digest, each.window)
         seen.append(
-            _seen(
+            seen_as(
                 each,
                 number(each.window),
                 growth(champion.manifest.rows, rows),
@@ -295,137 +254,12 @@ def _back(tried: _Tried, span: tuple[str, Window]) -> Back | None:
     return Back(found["back"], found["back_variance"], found.get("back_rows", 0))
 
 
-def _seen(
-    measured: Measurement,
-    number: int,
-    grown: float,
-    trial: Trial | None,
-    back: Back | None,
-    label: str,
-    *,
-    worded: bool,
-) -> Seen:
-    """Say what a policy sees of a window; in words only of the one to decide about."""
-    parts = [
-        f"{each.metric} {each.value:.4f} against {each.reference:.4f}{_beaten(each)}"
-        if each.value is not None
-        else f"{each.metric} or its reference is no finite number ({measured.labelled} labels)"
-        if each.undefined
-        else say_unknown(each.metric, measured)
-        for each in (measured.realised if worded else ())
-    ]
-    found = measured.drifted
-    predictions = [each for each in found if each.column.startswith(PREDICTION)]
-    drifted = tuple(_named(each, len(predictions)) for each in found if each not in predictions[1:])
-    inputs = len(found) - len(predictions) - sum(each.column == label for each in found)
-    detail, expected = ", ".join(parts), expected_status(measured)
-    return Seen(measured.status, measured.rows, drifted, detail, number, grown, trial, back, expected, inputs)
-
-
-def expected_status(measured: Measurement) -> Literal["good", "violated"] | None:
-    """Say what the watched metrics are expected to be by estimates that are to be trusted, their whole intervals."""
-    found: set[str] = set()
-    for rule in measured.realised:
-        estimate, greater = measured.expected(rule.metric), METRICS.released(rule.metric).greater_is_better
-        if estimate is None or not estimate.trusted:
-            return None
-        best = estimate.high if greater else estimate.low
-        found.add(hold_against(rule.metric, best, rule.reference, rule.drop, greater_is_better=greater).status)
-    return "violated" if "violated" in found else "good" if found == {"good"} else None
-
-
-def _beaten(realised: Realised) -> str:
-    """Say which of what needs no model is better than the champion, where one is."""
-    greater = METRICS.released(realised.metric).greater_is_better
-    best = realised.best(greater)
-    if best is None or realised.low is None or realised.high is None:
-        return ""
-    name, value = best
-    better = value > realised.high if greater else value < realised.low
-    return f", worse than {_BASELINES[name]} ({value:.4f})" if better else ""
-
-
-def _named(drift: Drifted, predictions: int) -> str:
-    """Name what drifted; all columns of predictions, of which so many drifted, are one."""
-    name = drift.column
-    if name.startswith(PREDICTION):
-        each = name.removeprefix(PREDICTION).strip()
-        name = f"the predictions of {each}" if each and predictions == 1 else "the predictions"
-    missing = drift.what == "missing" or drift.missing_share == 1
-    return f"{name} ({drift.missing_share:.0%} missing)" if missing else name
-
-
 def _with_causes(decision: Decision, found: Measurement | None) -> Decision:
     """Say beside a decision why the window lost more than those before, where that was found."""
     causes = found.causes if found else None
     if causes is None or causes.status != "named" or decision.action not in ("keep", "warn", "retrain"):
         return decision
     return replace(decision, summary=f"{decision.summary}; why: {causes.words()}")
-
-
-def _decided(job: Job, key: str) -> bool:
-    with job.database.reading() as connection:
-        return job.database.stands(connection, f"{job.name}/decision/{key}")
-
-
-def _record(
-    job: Job, decision: Decision, key: str, evidence: dict[str, Any], found: Measurement | None
-) -> tuple[bool, str | None]:
-    """Write a decision down, once; returns whether this call did, and the turn it opened."""
-    database = job.database
-    turn = None
-    with database.transaction() as connection:
-        if database.stands(connection, key):  # decided before; a turn opened now would be a second one for it
-            return False, None
-        if decision.action == "retrain":
-            turn = database.request_turn(connection, job.name, decision.cause, job.as_of, key)
-        entry = Entry(
-            key, job.name, job.as_of, "decision", decision.action, decision.cause, decision.summary, evidence, turn
-        )
-        database.write(connection, entry)
-        _record_findings(job, connection, decision, found)
-        if turn is not None:
-            database.post(
-                connection,
-                job.name,
-                STAGES["collect"].event,
-                {"driftwheel.turn": turn, "driftwheel.cause": decision.cause},
-                {"turn_id": turn, "as_of": job.as_of.isoformat(), "decision": key},
-                deliver=job.announce,
-            )
-    return True, turn
-
-
-def _record_findings(job: Job, connection: Connection, decision: Decision, measured: Measurement | None) -> None:
-    """Record what a decision finds wrong, and resolve what it no longer finds.
-
-    Drift is worth a message only where a loss is estimated beyond doubt; a loss that a retraining follows is not.
-    """
-    found: Found | None = None
-    evidence: dict[str, Any] = {}
-    if measured is not None:
-        evidence = {**measured.window.to_dict(), "version": measured.version, "status": measured.status}
-    if decision.action == "hold":
-        found = describe(job.name, "held", "failure", decision.summary)
-    elif decision.cause == "release":
-        found = describe(job.name, "rollback", "warning", decision.summary, evidence)
-    elif decision.cause == "drift" or (decision.cause == "unknown" and decision.alert):
-        lost = measured is not None and expected_status(measured) == "violated"
-        severity: Severity = "warning" if lost and decision.action != "retrain" else "info"
-        found = describe(job.name, "drift", severity, decision.summary, evidence)
-    elif decision.alert or decision.action == "retrain":
-        found = describe(
-            job.name, "loss", "info" if decision.action == "retrain" else "warning", decision.summary, evidence
-        )
-    if found is not None:
-        job.database.record(connection, found, job.as_of)
-    if decision.action == "hold":  # no window was looked at
-        return
-    for key, how in _OVER.items():
-        # a window whose labels have not come says nothing of a loss
-        silent = measured is None or measured.status == "unknown"
-        if (found is None or key != found.key) and not (key == "loss" and silent):
-            job.database.resolve(connection, job.name, key, how, job.as_of)
 
 
 def _labelled_clocks(job: Job, champion: Released | None) -> pl.Series:

@@ -24,10 +24,7 @@ from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, windo
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.drift import judge
 from tasks.evaluation.drifted import Drifted, cannot_tell
-from tasks.evaluation.estimates.estimate import Estimate, Expected
-from tasks.evaluation.estimates.estimating import estimate
-from tasks.evaluation.estimates.expectation import Expectation
-from tasks.evaluation.estimates.levels import Earlier
+from tasks.evaluation.estimates.estimate import Estimate
 from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
@@ -36,6 +33,7 @@ from tasks.evaluation.resampling import Resamples
 from tasks.monitoring.chosen_reference import Held, hold_against_chosen
 from tasks.monitoring.declared_measures import measure_declared
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
+from tasks.monitoring.window_estimates import estimate_window
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.measurements import FeedbackUse, Measurement
@@ -98,7 +96,7 @@ def measure(
         scored, times, mask = known_part(answered, labels.filter(own), mine["event_time"], threshold)
         unseen = _unseen(labels.filter(own), order)
         mix = champion.manifest.problem.mix(answered, order)
-        estimated = _estimate(window, spec, champion, rows.filter(own), answered, labels.filter(own), past)
+        estimated = estimate_window(window, spec, champion, rows.filter(own), answered, labels.filter(own), past)
         labelled = len(scored.label)
         coverage = labelled / len(mine) if len(mine) else 0.0
         if len(predictions) >= spec.monitoring.min_rows:
@@ -203,64 +201,6 @@ def known_part(
 def _unseen(labels: pl.Series, classes: Sequence[str]) -> int:
     """Count the labels of classes that the model never saw."""
     return int((labels >= len(classes)).sum()) if classes else 0
-
-
-def _estimate(
-    window: Window,
-    spec: UseCase,
-    champion: Bundle,
-    rows: pl.DataFrame,
-    scores: Scores,
-    labels: pl.Series,
-    past: Sequence[Measurement],
-) -> tuple[Estimate, ...]:
-    """Estimate the watched metrics over the champion's own predictions; nothing is decided by it."""
-    learnt = champion.expected()
-    if learnt is None or rows.is_empty() or "estimates" in champion.manifest.problem.unwatched:
-        return ()
-    expected, matrix = Expectation.from_dict(learnt), champion.program.transform(rows)
-    truth = labels.cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
-    start, past = window.start, sorted(past, key=lambda each: each.start)
-    own = [each for each in past if each.start < start and each.champion == champion.digest]
-    found = []
-    for rule in spec.monitoring.performance:
-        earlier = _earlier(rule.metric, [each for each in past if each.end <= start])
-        known = [each for each in own if _earlier(rule.metric, [each])]
-        behind = 1 + sum(not known or each.start > known[-1].start for each in own)
-        made = estimate(
-            rule.metric,
-            expected,
-            scores if scores.ndim == 1 else scores[:, : len(champion.classes)],
-            matrix,
-            truth,
-            threshold=champion.manifest.threshold,
-            champion=champion.digest,
-            earlier=earlier,
-            behind=behind,
-            seed=spec.model.seed,
-        )
-        found.append(made.keeping(_first_estimate(rule.metric, window, champion.digest, past)))
-    return tuple(found)
-
-
-def _earlier(metric: str, past: Sequence[Measurement]) -> list[Earlier]:
-    """Windows of which both is known what a metric was expected to be without labels, and what it was."""
-    return [
-        Earlier(each.champion, expected.drawn, rule.value)
-        for each in past
-        for expected in each.estimated
-        for rule in each.realised
-        if rule.metric == expected.metric == metric
-        if expected.drawn is not None and rule.value is not None
-    ]
-
-
-def _first_estimate(metric: str, window: Window, champion: str, past: Sequence[Measurement]) -> Expected | None:
-    """Return what was first expected of a window without its labels."""
-    for each in past:
-        if (each.window, each.champion) == (window, champion):
-            return next((made.before for made in each.estimated if made.metric == metric), None)
-    return None
 
 
 def _reference(metric: str, versus: str, champion: Bundle, best: Mapping[str, float], spec: UseCase) -> float | None:

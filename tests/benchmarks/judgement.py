@@ -30,7 +30,8 @@ from scipy.stats import kstwobign, rankdata
 from expectations.loading import load_use_case
 from tasks.collection.joining import join_sources
 from tasks.evaluation.domains import tell_apart
-from tasks.evaluation.drift import Drifted, judge
+from tasks.evaluation.drift import judge
+from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import sketch
 from tasks.preprocessing.fitting import input_kinds

@@ -25,6 +25,7 @@ from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.estimates.estimate import Estimate
 from tasks.evaluation.realised import Realised
 from tasks.monitoring import deciding, stalled
+from tasks.monitoring.taking_back import release_to_take_back
 from tasks.stores.database import HELD
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
@@ -359,23 +360,23 @@ def test_a_release_that_its_predecessor_beats_is_taken_back(trying: Job) -> None
     with trying.database.transaction() as connection:
         trying.database.write(connection, entry)
     measured(trying, "2011-05-01", "2011-06-01", "good")
-    assert deciding.release_to_take_back(trying) is None
+    assert release_to_take_back(trying) is None
     decision = deciding.decide_now(trying).decision
     assert (decision.action, decision.cause) == ("rollback", "release")
     assert "25.9 % of the loss" in decision.summary
-    decided = deciding.release_to_take_back(trying)
+    decided = release_to_take_back(trying)
     assert decided is not None
     assert (decided.summary, decided.evidence["predecessor"]) == (decision.summary, before)
     other = Served(bundle="0" * 64, version="0")
     trying.releases.set_desired(trying.name, champion=other)
-    assert deciding.release_to_take_back(trying) is None  # somebody released another
+    assert release_to_take_back(trying) is None  # somebody released another
     trying.releases.set_desired(trying.name, champion=Served(bundle=before, version="1"))
-    assert deciding.release_to_take_back(trying) == decided  # killed before it was written down
+    assert release_to_take_back(trying) == decided  # killed before it was written down
     trying.releases.set_desired(trying.name, champion=Served(bundle=champion, version="2"))
     promoted = Entry("again", trying.name, trying.as_of, "deploy", "promoted", "manual", "", {"bundle": champion})
     with trying.database.transaction() as connection:
         trying.database.write(connection, promoted)
-    assert deciding.release_to_take_back(trying) is None  # whoever promotes it again knows better
+    assert release_to_take_back(trying) is None  # whoever promotes it again knows better
 
 
 def test_a_turn_of_a_clock_that_was_ahead_delays_no_other(job: Job) -> None:

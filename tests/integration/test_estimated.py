@@ -17,9 +17,9 @@ from tasks.bundles.champion import current_champion
 from tasks.bundles.manifest import seal
 from tasks.evaluation.estimates.estimate import Estimate, Expected
 from tasks.evaluation.realised import Realised
-from tasks.monitoring.deciding import expected_status
 from tasks.monitoring.measuring import measure
 from tasks.monitoring.saying import say_unknown
+from tasks.monitoring.seen_windows import expected_status
 from tasks.stores.measurements import Measurement, read_measurement
 from tasks.stores.places import Job
 from tests.conftest import instant

@@ -32,7 +32,8 @@ from tasks.backtesting.advice import (
     schedule_curve,
     written,
 )
-from tasks.backtesting.past import Model, Past, Release
+from tasks.backtesting.models import Model, Release
+from tasks.backtesting.past import Past
 from tasks.backtesting.walking import walk
 from tasks.deciding.triggers.performance import Performance
 from tasks.deciding.triggers.schedule import Schedule

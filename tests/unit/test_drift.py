@@ -11,7 +11,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
 from expectations.errors import BundleError
-from tasks.evaluation.drift import Drifted, judge
+from tasks.evaluation.drift import judge
+from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import Reference, references_from_dict, references_to_dict, sketch
 from tasks.stores.plain import to_json

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from tasks.evaluation.constancy import Repeats
-from tasks.evaluation.drift import Drifted, judge
+from tasks.evaluation.drift import judge
+from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import Reference, references_from_dict, references_to_dict, sketch
 from tasks.evaluation.views import Viewed, views_of, with_views

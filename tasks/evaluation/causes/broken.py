@@ -12,7 +12,8 @@ from tasks.evaluation.causes.model import Cause, some_of
 from tasks.evaluation.causes.resamples import PART_CONFIDENCE
 from tasks.evaluation.causes.rows import MIN_ROWS
 from tasks.evaluation.causes.trees import fit_trees
-from tasks.evaluation.faults import Fault, Mask, find_faults
+from tasks.evaluation.fault_units import Mask
+from tasks.evaluation.faults import Fault, find_faults
 
 
 def broken_data(both: Comparison) -> tuple[list[tuple[Cause, Array]], Mask]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from expectations.metrics import Array, Blocks
 from tasks.evaluation.causes.rows import Rows
-from tasks.evaluation.faults import Mask
+from tasks.evaluation.fault_units import Mask
 from tasks.evaluation.interval import time_blocks
 
 _REPLICATES = 200

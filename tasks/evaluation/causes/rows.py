@@ -11,7 +11,7 @@ from expectations.families import Task
 from expectations.metrics import Array, MeanOfRows, Scored
 from expectations.problems import problem_of
 from expectations.slots import METRICS
-from tasks.evaluation.faults import Mask
+from tasks.evaluation.fault_units import Mask
 
 MIN_ROWS = 50
 """Rows of either period, and of the sound or shared ones, with which anything can be told."""

@@ -1,0 +1,105 @@
+"""Models that were never packed, and what came of them in a walk through the past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from expectations.families import Family, Scores
+from tasks.training.learning import Trained
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model that was never packed: the incumbent of a walk.
+
+    Attributes
+    ----------
+    number : int
+        It takes charge when window `number` begins, or as soon after as the labels of the one before are ripe.
+    metrics : dict of str to float
+        Of its recipe on the holdout; empty for one that was not judged.
+    parent : Model, optional
+        The champion that it was judged against.
+    """
+
+    number: int
+    trained: Trained
+    cutoff: datetime
+    learnt_rows: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    parent: Model | None = None
+
+    @property
+    def recipe(self) -> Family:
+        """The recipe at its settled length."""
+        return self.trained.recipe
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns it needs."""
+        return tuple(column.name for column in self.trained.program.inputs)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes in the order of its scores; none of a regression."""
+        return self.trained.classes
+
+    def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Scores:
+        """Predict rows, raw or of the clean table."""
+        return self.trained.predict(frame, repaired=repaired)
+
+
+class Release(NamedTuple):
+    """A model that answers from an instant on."""
+
+    at: datetime
+    model: Model
+
+
+class Verdict(NamedTuple):
+    """What came of a turn.
+
+    Attributes
+    ----------
+    model : Model or None
+        The champion to be; None where there is none.
+    failed : bool
+        Whether nothing could be learnt at all: such a turn counts neither as a release nor as a refusal.
+    """
+
+    model: Model | None
+    why: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What was answered in a window.
+
+    Attributes
+    ----------
+    prediction : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
+        Of the rows whose label is known, in order of time.
+    owner : Model or None
+        Who answered most of all rows, labelled or not; None without any.
+    mine : ndarray of bool of shape (n_labelled,)
+        Where the owner answered.
+    rows : int
+        All rows of the window, labelled or not.
+    coverage : float
+        Share of the owner's rows whose label is known.
+    """
+
+    prediction: Scores
+    owner: Model | None
+    mine: Mask
+    rows: int
+    coverage: float

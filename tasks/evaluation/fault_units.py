@@ -1,0 +1,94 @@
+"""Numbers that came in another unit, and how far samples lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from expectations.metrics import Array
+
+Mask = npt.NDArray[np.bool_]
+_FAR, NEAR = 0.5, 0.35
+"""Kolmogorov-Smirnov distances: another distribution, and the same one once a unit is undone."""
+CLOSER, LIKELIER = 0.5, 0.75
+"""How much closer a stretch of time has to be for a fault to be found, and for the fault to be there as well."""
+_SAMPLE = 4000
+_GAP, _MOST = 2, 0.6
+UNITS: tuple[tuple[str, float, float], ...] = (
+    *((f"times {factor:g}", float(factor), 0.0) for factor in (10, 60, 100, 1000, 3600, 1_000_000)),
+    *((f"divided by {factor:g}", 1.0 / factor, 0.0) for factor in (10, 60, 100, 1000, 3600, 1_000_000)),
+    ("in °C in place of °F", 1 / 1.8, -32 / 1.8),
+    ("in °F in place of °C", 1.8, 32.0),
+    ("in K in place of °C", 1.0, 273.15),
+    ("in °C in place of K", 1.0, -273.15),
+    ("in mm in place of inches", 25.4, 0.0),
+    ("in inches in place of mm", 1 / 25.4, 0.0),
+    ("in km/h in place of m/s", 3.6, 0.0),
+    ("in m/s in place of km/h", 1 / 3.6, 0.0),
+    ("in pounds in place of kg", 2.20462, 0.0),
+    ("in kg in place of pounds", 1 / 2.20462, 0.0),
+    ("in km in place of miles", 1.609344, 0.0),
+    ("in miles in place of km", 1 / 1.609344, 0.0),
+    ("with its sign turned", -1.0, 0.0),
+)
+"""What numbers became, with factor and offset."""
+
+
+def known_values(values: Array) -> Array:
+    """Return the values that are there, sorted; of many every k-th."""
+    known = values[~np.isnan(values)]
+    step = max(1, len(known) // _SAMPLE)
+    return np.sort(known[::step])
+
+
+def distance(a: Array, b: Array) -> float:
+    """Kolmogorov-Smirnov distance of two sorted samples; one where either is empty."""
+    if not (len(a) and len(b)):
+        return 1.0
+    places = np.concatenate([a, b])
+    gaps = np.searchsorted(a, places, "right") / len(a) - np.searchsorted(b, places, "right") / len(b)
+    return float(np.abs(gaps).max())
+
+
+def unit_of(earlier: Array, recent: Array, new: Array, pieces: Sequence[slice]) -> tuple[str, Mask] | None:
+    """Find the unit that undoes what became of most pieces."""
+    votes: dict[str, float] = {}
+    likely = {what: np.zeros(len(pieces), dtype=np.bool_) for what, _, _ in UNITS}
+    for place, piece in enumerate(pieces):
+        values = known_values(new[piece])
+        if len(np.unique(values)) < 2:
+            continue
+        apart = min(distance(values, earlier), distance(values, recent))
+        if apart < NEAR:
+            continue
+        for what, factor, offset in UNITS:
+            undone = np.sort((values - offset) / factor)
+            left = min(distance(undone, earlier), distance(undone, recent))
+            if apart > _FAR and left < NEAR and left < CLOSER * apart:
+                votes[what] = votes.get(what, 0.0) + apart - left
+            if left < LIKELIER * apart:
+                likely[what][place] = True
+    if not votes:
+        return None
+    what = max(votes, key=lambda name: votes[name])
+    return what, bridged(likely[what], pieces, len(new)) & ~np.isnan(new)
+
+
+def bridged(likely: Mask, pieces: Sequence[slice], size: int) -> Mask:
+    """Return the rows of stretches with a fault; a gap of two in them is taken to have it too, as noise hides it."""
+    found = likely.copy()
+    places = np.flatnonzero(likely)
+    for before, after in pairwise(places):
+        if after - before <= _GAP + 1:
+            found[before:after] = True
+    if len(places) and likely.mean() > _MOST:  # at the ends only where nearly all have it: it may begin or end there
+        first, last = places[0], places[-1]
+        found[: first if first <= _GAP else 0] = True
+        found[last if len(likely) - 1 - last <= _GAP else len(found) :] = True
+    rows = np.zeros(size, dtype=np.bool_)
+    for piece, faulty in zip(pieces, found, strict=True):
+        rows[piece] = bool(faulty)
+    return rows
