@@ -25,7 +25,7 @@ DEFAULT = "default"
 _RESAMPLES = 2000
 _BLOCK = 3
 """Windows resampled together: what is lost in one is lost in the next."""
-FEWEST = 12
+MIN_WINDOWS = 12
 """Windows a past needs before a policy is advised by it."""
 
 
@@ -45,7 +45,7 @@ def triangle(losses: Callable[[int, int], float], windows: int) -> Array:
 
 
 def excess(table: Array, charge: Sequence[int]) -> Array:
-    """Return what a placement lost in each window beyond a fresh model, shape (n_windows,); 0 where nobody can tell."""
+    """Return what a placement lost in each window beyond a fresh model, shape (n_windows,); 0 where unknown."""
     fresh = np.diagonal(table)
     return np.nan_to_num(table[list(charge), range(len(charge))] - fresh)
 
@@ -190,7 +190,7 @@ class Advice:
     Attributes
     ----------
     chosen : str
-        Name of a policy: the default's wherever the past cannot tell another to be better.
+        Name of a policy: the default's wherever the past does not show another to be better.
     """
 
     chosen: str
@@ -204,8 +204,8 @@ def advise(walked: Sequence[Walked], default: Walked) -> Advice:
     were looked at (Bonferroni), and no worse on the second.
     """
     windows = len(default.by_window)
-    if windows < FEWEST:
-        return Advice(default.name, f"{windows} windows cannot tell policies apart ({FEWEST} are needed)")
+    if windows < MIN_WINDOWS:
+        return Advice(default.name, f"{windows} windows cannot distinguish policies ({MIN_WINDOWS} are needed)")
     half = windows // 2
     others = [each for each in walked if each is not default]
     confidence = 1 - 0.05 / max(len(others), 1)
@@ -217,7 +217,7 @@ def advise(walked: Sequence[Walked], default: Walked) -> Advice:
     if upper >= 0:
         return Advice(
             default.name,
-            f"the first {half} windows cannot tell the {len(others)} others from the default: {best.name} cost "
+            f"the first {half} windows cannot distinguish the {len(others)} others from the default: {best.name} cost "
             f"{first.sum():+.2f} there, at most {upper:+.2f} beyond chance, and {second.sum():+.2f} in the rest",
         )
     if second.sum() > 0:
@@ -234,7 +234,7 @@ def advise(walked: Sequence[Walked], default: Walked) -> Advice:
 
 
 def candidates(windows: int, own: Policy, *, priced: bool = False) -> dict[str, dict[str, Any]]:
-    """Return the policies that are walked where none is named: some fifty, told by name.
+    """Return the policies that are walked where none is named: some fifty, by name.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def bounds_of(policy: Policy) -> dict[str, Any]:
 
 
 def written(policy: Policy) -> dict[str, Any]:
-    """Return a policy as a person would write it: what its trigger is told by, and the bounds it declares."""
+    """Return a policy as a person would write it: its trigger, and the bounds it declares."""
     own = {
         key: each
         for key, each in policy.model_dump(mode="json").items()

@@ -73,7 +73,7 @@ class Past:
 
     @property
     def metric(self) -> str:
-        """The metric that is told: the first of `monitoring.performance`."""
+        """The metric that is shown: the first of `monitoring.performance`."""
         return self.spec.monitoring.performance[0].metric
 
     def begins(self, number: int) -> datetime:
@@ -222,7 +222,7 @@ class Past:
         return Answered(prediction, models[owner], mine, len(who), float(mine.sum() / counts[owner]))
 
     def score(self, number: int, prediction: Scores, only: Mask | None = None, metric: str | None = None) -> float:
-        """Score a window's rows, or some of them, by the metric that is told or by another."""
+        """Score a window's rows, or some of them, by the metric that is shown or by another."""
         truth = self._truth[number]
         if only is not None:
             truth, prediction = truth[only], prediction[only]

@@ -26,13 +26,13 @@ class Walk:
         The metric over each window, of what was answered.
     charge : list of Model
         Whose window each is: the newest that was released once the labels of the window before were ripe. Where these
-        take long, it answers a later one: all policies are told by the same shift.
+        take long, it answers a later one: all policies are judged with the same shift.
     released : list of int
         Windows whose model was released.
     refused, failed, rollbacks, trials : int
         Failed are turns in which nothing could be learnt.
     alerts : list of bool
-        Whether a person was told of a loss, a window.
+        Whether a person was alerted to a loss, a window.
     """
 
     actions: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Walk:
 
     @property
     def mean(self) -> float:
-        """The metric's mean over windows, as `replay` tells it."""
+        """The metric's mean over windows, as `replay` shows it."""
         known = [value for value in self.values if not np.isnan(value)]
         return float(np.mean(known)) if known else float("nan")
 
@@ -115,7 +115,7 @@ class _Walking:
         """Score what was answered in a window, and measure it for the model that answered most of it."""
         answered = self.past.answered(self.releases, number)
         self.done.values.append(self.past.score(number, answered.prediction))
-        if answered.owner is None:  # nobody asked: there is no window to measure
+        if answered.owner is None:  # no request came: there is no window to measure
             return
         seen = _look(self.past, answered, number, self.best.setdefault(answered.owner, {}), self.known)
         self.known += seen.status != "unknown"
@@ -199,7 +199,7 @@ def _look(past: Past, answered: Answered, number: int, best: dict[str, float], k
     """
     spec, owner, labelled = past.spec, answered.owner, int(answered.mine.sum())
     if owner is None:
-        raise ValueError("a window that nobody answered is not measured")
+        raise ValueError("a window without answers is not measured")
     words, statuses, shown = [], set(), dict(best)
     for rule in spec.monitoring.performance:
         better = max if spec.greater_is_better[rule.metric] else min

@@ -22,9 +22,9 @@ PRIOR = 0.3
 """Gap per logarithmic growth of the rows before any trial; it weighs as one trial without variance at a growth of 1."""
 TRIED = 0.7
 """Where in a window the tried rows begin, for what the gap does until then."""
-ROLLBACK_WINDOWS, ROLLBACK_LEAST, ROLLBACK_SPREADS, ROLLBACK_NOISE = 2, 0.02, 2.0, 0.03
+ROLLBACK_WINDOWS, ROLLBACK_MIN, ROLLBACK_SPREADS, ROLLBACK_NOISE = 2, 0.02, 2.0, 0.03
 """A release is taken back in its first two windows if the one before is better by two per cent and two deviations."""
-ALERT_TRIALS, ALERT_LEAST, ALERT_ODDS, ALERT_SPREAD = 3, 0.02, 100.0, 0.05
+ALERT_TRIALS, ALERT_MIN, ALERT_ODDS, ALERT_SPREAD = 3, 0.02, 100.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def worse_than_before(windows: Sequence[Seen]) -> float | None:
     better = sum(each.gap for each in held)
     spread = math.sqrt(sum(each.variance + ROLLBACK_NOISE**2 for each in held))
     mean = better / len(held)
-    return mean if mean > ROLLBACK_LEAST and better > ROLLBACK_SPREADS * spread else None
+    return mean if mean > ROLLBACK_MIN and better > ROLLBACK_SPREADS * spread else None
 
 
 def loss_is_certain(trials: list[Trial]) -> bool:
@@ -120,7 +120,7 @@ def loss_is_certain(trials: list[Trial]) -> bool:
     newest = trials[-ALERT_TRIALS:]
     if not newest:
         return False
-    excess = sum(trial.gap - ALERT_LEAST for trial in newest)
-    spread = sum(trial.variance + ALERT_LEAST**2 for trial in newest)
+    excess = sum(trial.gap - ALERT_MIN for trial in newest)
+    spread = sum(trial.variance + ALERT_MIN**2 for trial in newest)
     mixed = spread + ALERT_SPREAD**2
     return excess > math.sqrt(mixed * (math.log(mixed / ALERT_SPREAD**2) + 2 * math.log(ALERT_ODDS)))

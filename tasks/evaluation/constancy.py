@@ -1,6 +1,6 @@
 """Columns that hold one value over a whole window: stuck sensors, defaults, a source that sends one category alone.
 
-Whether neighbouring rows are alike does not matter to this: it is told by how long a value ever stayed in the
+Whether neighbouring rows are alike does not matter to this: it is judged by how long a value ever stayed in the
 reference.
 """
 

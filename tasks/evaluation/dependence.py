@@ -19,12 +19,12 @@ Array = npt.NDArray[np.float64]
 
 GRID: Array = np.sin(np.linspace(-0.2, 1.535, 20))
 """Coefficients of the AR(1), equally spaced in arcsine."""
-_LEAST_UNITS = 3
+_MIN_UNITS = 3
 _BISECTIONS = 30
 _TINY = 1e-300
 _COARSE, _FINE = 5, 20
 _CLEARLY = 2.5
-_MOST_TOGETHER = 20
+_MAX_TOGETHER = 20
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def spread_of(*samples: Array) -> Spread | None:
     freedom = 0
     for sample in samples:
         units = sample.shape[1]
-        if units < _LEAST_UNITS:
+        if units < _MIN_UNITS:
             continue
         first, last = sample[:, :1], sample[:, -1:]
         squares, products = (sample**2).sum(1)[:, None], (sample[:, :-1] * sample[:, 1:]).sum(1)[:, None]
@@ -192,7 +192,7 @@ def memory_of(traces: Traces, together: float, *, resolved: bool, short: bool) -
     """
     units = traces.correlation.shape[1]
     live = traces.live
-    if units < _LEAST_UNITS or not live.any():
+    if units < _MIN_UNITS or not live.any():
         return np.ones(len(live))
     own = units / (units + together)
     weight = np.where(live, own, 0.0)
@@ -205,7 +205,7 @@ def memory_of(traces: Traces, together: float, *, resolved: bool, short: bool) -
         positive = np.logical_and.accumulate(pairs > 0, axis=1)
         falling = np.minimum.accumulate(pairs, axis=1)
         found = np.clip(2 * np.where(positive, falling, 0).sum(1) - 1, 0.0, units)
-    doubt = math.sqrt(own**2 + (1 - own**2) / min(int(live.sum()), _MOST_TOGETHER))
+    doubt = math.sqrt(own**2 + (1 - own**2) / min(int(live.sum()), _MAX_TOGETHER))
     if units >= _FINE:
         coarse, fine = (weight * each + (1 - weight) * each[live].mean() for each in (traces.coarse, traces.fine))
         error = doubt * math.sqrt(2 / (_COARSE - 1) + 2 / (_FINE - 1))

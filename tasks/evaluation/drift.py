@@ -100,7 +100,7 @@ class _Parts:
     """Already over its share of the column."""
     names: list[str]
     effect: Array
-    told: npt.NDArray[np.bool_]
+    judged: npt.NDArray[np.bool_]
     rule: npt.NDArray[np.bool_]
 
 
@@ -120,8 +120,8 @@ def _judge_columns(
             small = part is values and score is not None and score < min_effect
             for at in np.flatnonzero(part.owner == index):
                 found = (float(part.chance[at]), part.names[at], float(part.effect[at]))
-                called = part.rule[at] or (part.told[at] and found[0] <= level)
-                lacking |= bool(not part.told[at] and not part.rule[at])
+                called = part.rule[at] or (part.judged[at] and found[0] <= level)
+                lacking |= bool(not part.judged[at] and not part.rule[at])
                 if called and not small and (best is None or found[0] < best[0]):
                     best = found
                 rest = min(rest, found)
@@ -194,9 +194,9 @@ def _values(pair: Pair, names: list[str], enough: npt.NDArray[np.bool_], level: 
         chance = chance_of_shares(found, sums, pair) * size / _VALUES
         labels = [_category(columns[at // width], at % width) for at in range(len(owner))]
     effect = _effects(pair, names, width, found) if numeric else found.difference
-    told = np.repeat(enough, width) | ~live
+    judged = np.repeat(enough, width) | ~live
     never = np.zeros(len(owner), dtype=bool)
-    return _Parts(owner, np.where(live, chance, np.inf), labels, effect, told, never)
+    return _Parts(owner, np.where(live, chance, np.inf), labels, effect, judged, never)
 
 
 def _category(column: Column, at: int) -> str:

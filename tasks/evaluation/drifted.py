@@ -28,7 +28,7 @@ class Drifted(msgspec.Struct, frozen=True):
         Distance of the distributions, for reading: Wasserstein over the reference's deviation for numbers,
         Jensen-Shannon for categories. None where it is not finite, or there are no values to compare.
     reason : str
-        Why it cannot be told.
+        Why that is not known.
     """
 
     column: str
@@ -53,5 +53,5 @@ class Drifted(msgspec.Struct, frozen=True):
 
 
 def cannot_tell(column: str, reason: str) -> Drifted:
-    """Say of a column that nothing can be told of it, and why."""
+    """Say that it is not known whether a column drifted, and why."""
     return Drifted(column, "cannot be told", reason=reason)

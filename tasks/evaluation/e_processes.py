@@ -25,7 +25,7 @@ _SCALE = BINS / 2 / math.asinh(_WIDEST / _FINE)
 _ORDER = 1000
 """Values that are kept of a reference, evenly among the sorted ones."""
 _BEYOND = 3.0
-"""Deviations by which a value beyond the reference's range is told from its greatest, at most."""
+"""Deviations by which a value beyond the reference's range is distinguished from its greatest, at most."""
 _DECAY = 0.75
 """Of the moving average: it foretells a slow level under noise."""
 _WARMUP = 24

@@ -126,7 +126,7 @@ def _of_classes(
     precision, recall, f1 = ratio(hits, said), ratio(hits, there), ratio(2 * hits, there + said)
     order = np.argsort(-there[0], kind="stable")[:_MAX_CLASSES]
     order = np.sort(order)
-    told = tuple(
+    shown = tuple(
         OfClass(
             names[at],
             int(there[0, at]),
@@ -137,7 +137,7 @@ def _of_classes(
     )
     table = np.zeros((width, width), dtype=np.int64)
     np.add.at(table, (true, called), 1)
-    return told, tuple(tuple(map(int, line)) for line in table[np.ix_(order, order)])
+    return shown, tuple(tuple(map(int, line)) for line in table[np.ix_(order, order)])
 
 
 def _even(values: Array, number: int) -> tuple[npt.NDArray[np.int64], Array]:

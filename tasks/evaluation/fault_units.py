@@ -16,7 +16,7 @@ _FAR, NEAR = 0.5, 0.35
 CLOSER, LIKELIER = 0.5, 0.75
 """How much closer a stretch of time has to be for a fault to be found, and for the fault to be there as well."""
 _SAMPLE = 4000
-_GAP, _MOST = 2, 0.6
+_GAP, _NEARLY_ALL = 2, 0.6
 UNITS: tuple[tuple[str, float, float], ...] = (
     *((f"times {factor:g}", float(factor), 0.0) for factor in (10, 60, 100, 1000, 3600, 1_000_000)),
     *((f"divided by {factor:g}", 1.0 / factor, 0.0) for factor in (10, 60, 100, 1000, 3600, 1_000_000)),
@@ -84,7 +84,7 @@ def bridged(likely: Mask, pieces: Sequence[slice], size: int) -> Mask:
     for before, after in pairwise(places):
         if after - before <= _GAP + 1:
             found[before:after] = True
-    if len(places) and likely.mean() > _MOST:  # at the ends only where nearly all have it: it may begin or end there
+    if len(places) and likely.mean() > _NEARLY_ALL:  # at the ends only then: it may begin or end there
         first, last = places[0], places[-1]
         found[: first if first <= _GAP else 0] = True
         found[last if len(likely) - 1 - last <= _GAP else len(found) :] = True

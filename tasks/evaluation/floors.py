@@ -8,11 +8,11 @@ from expectations.metrics import Array
 from expectations.slots import METRICS, PROBLEMS
 
 _REGRESSION = 1e-6
-"""Of a regression, in standard deviations of the label: far below what any measured label tells apart."""
+"""Of a regression, in standard deviations of the label: far below what any measured label resolves."""
 
 
 def least_loss(metric: str, truth: Array) -> float:
-    """Return the smallest loss that is told from none on rows with these labels; smaller ones count as this.
+    """Return the smallest loss that is distinguished from none on rows with these labels; smaller ones count as this.
 
     Parameters
     ----------

@@ -129,5 +129,5 @@ def _undefined(metric: str) -> str:
 
 
 def passed(results: tuple[GateResult, ...]) -> bool:
-    """Tell whether every gate passed; an unknown one is not a pass."""
+    """Whether every gate passed; an unknown one is not a pass."""
     return all(result.outcome == "pass" for result in results)

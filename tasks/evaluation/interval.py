@@ -17,7 +17,7 @@ from tasks.evaluation.metrics import resampled
 
 MIN_BLOCKS = 10
 _MAX_RUNS = 200
-"""Blocks that independent rows are gathered into, at most: more would tell no more."""
+"""Blocks that independent rows are gathered into, at most: more would add nothing."""
 _INSTANT = 1e-3
 
 

@@ -30,7 +30,7 @@ def score(metric: str, rows: Scored) -> float:
 
 def resampled(metric: str, rows: Scored, blocks: Blocks, n_blocks: int, weights: Array) -> Array:
     """Value of a metric with the blocks weighted, for each row of weights, shape (n_resamples,)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # told by the value
+    with np.errstate(over="ignore", invalid="ignore"):  # the value shows it
         return _metric(metric).prepare(rows, blocks, n_blocks)(weights)
 
 

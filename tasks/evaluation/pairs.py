@@ -52,7 +52,7 @@ class Pair:
     before: Sample
     now: Sample
     own: Sample
-    """The reference in units of its own length, by which its memory is told."""
+    """The reference in units of its own length, by which its memory is measured."""
     units: float
     """How many units of time the window is long, with fractions."""
     echoes: frozenset[str] = frozenset()

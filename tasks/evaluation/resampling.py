@@ -16,7 +16,7 @@ from expectations.metrics import Array, Blocks, Scored, sums
 from tasks.evaluation.metrics import resampled
 
 RESAMPLES = 200
-_FEWEST_IN_TAIL = 2.5
+_MIN_IN_TAIL = 2.5
 _MAX_BLOCKS = 200
 """More blocks are joined with their neighbours: a longer block only widens an interval that is too narrow."""
 
@@ -73,7 +73,7 @@ class Resamples:
     def bounded(self, draws: Array, confidence: float | None = None) -> Bounded:
         """Return the value over all rows with its bounds: percentiles over the resamples.
 
-        Where the tails hold too few resamples to be told by, they are those of a normal distribution as wide.
+        Where the tails hold too few resamples, they are those of a normal distribution as wide.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class Resamples:
         tail = (1 - (self.confidence if confidence is None else confidence)) / 2
         if not math.isfinite(value) or known.mean() < 1 - tail:  # resamples without a value may lie on either side
             return Bounded(value if math.isfinite(value) else math.nan)
-        if tail * len(drawn) < _FEWEST_IN_TAIL:
+        if tail * len(drawn) < _MIN_IN_TAIL:
             reach = NormalDist().inv_cdf(1 - tail) * float(drawn[known].std())
             return Bounded(value, value - reach, value + reach)
         low = np.quantile(np.where(known, drawn, -np.inf), tail, method="lower")

@@ -14,7 +14,7 @@ from expectations.metrics import Array
 Mask = npt.NDArray[np.bool_]
 
 _CUTS = 8
-_LEAST = 0.03
+_MIN_SHARE = 0.03
 """Least share of the rows of a segment, of either side."""
 _FEW = 20
 _BEYOND = 3.5
@@ -84,14 +84,14 @@ def worst_segment(
 
 def _gain(sides: tuple[_Side, _Side], inside: tuple[Mask, Mask], rows: tuple[Mask, Mask]) -> float:
     """Return the squared distance of the excess within to that outside, in standard errors; zero where it is less."""
-    told = []
+    measured = []
     for chosen in (rows, (~rows[0], ~rows[1])):
         found = [side.within(a & b) for side, a, b in zip(sides, inside, chosen, strict=True)]
         if min(each[3] for each in found) < _FEW:
             return 0.0
-        told.append((found[1][0] - found[0][0], found[0][1] + found[1][1], found[1][2]))
-    (here, noise, weight), (there, other, rest) = told
-    if min(weight, rest) < _LEAST * sides[1].weight.sum() or here <= there or noise + other <= 0:
+        measured.append((found[1][0] - found[0][0], found[0][1] + found[1][1], found[1][2]))
+    (here, noise, weight), (there, other, rest) = measured
+    if min(weight, rest) < _MIN_SHARE * sides[1].weight.sum() or here <= there or noise + other <= 0:
         return 0.0
     return (here - there) ** 2 / (noise + other)
 
@@ -125,9 +125,9 @@ def _sets(name: str, sides: tuple[_Side, _Side], inside: tuple[Mask, Mask]) -> I
     grown = []
     for text in texts[np.argsort(-counts)][:_TEXTS]:
         rows = [values == text for values in arrays]
-        told = [side.within(within & each) for side, within, each in zip(sides, inside, rows, strict=True)]
-        if min(each[3] for each in told) >= _FEW // 2:
-            grown.append((told[1][0] - told[0][0], str(text)))
+        measured = [side.within(within & each) for side, within, each in zip(sides, inside, rows, strict=True)]
+        if min(each[3] for each in measured) >= _FEW // 2:
+            grown.append((measured[1][0] - measured[0][0], str(text)))
     chosen: list[str] = []
     for _, text in sorted(grown, reverse=True)[:5]:
         chosen.append(text)

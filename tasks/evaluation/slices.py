@@ -1,7 +1,7 @@
 """Parts of the rows: those by columns that are declared, and the worst ones that a search finds.
 
 A search looks at many parts, and the worst of many looks bad by chance. So it looks at one half of the blocks of time,
-and what it found is measured on the other half, with an interval for as many parts as are told of (Bonferroni).
+and what it found is measured on the other half, with an interval for as many parts as are reported (Bonferroni).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Cuts = Mapping[str, Sequence[Any]]
 
 _VALUES, _RANGES = 12, 4
 _FOUND = 5
-_LEAST_SHARE = 0.02
+_MIN_SHARE = 0.02
 _PAIRED = 12
 _SAME = 0.5
 
@@ -177,11 +177,11 @@ def find_slices(frame: pl.DataFrame, loss: Array, drawn: Resamples) -> list[Foun
             chosen.append((words, mask))
     confidence = 1 - (1 - drawn.confidence) / max(len(chosen), 1)
     held = ~first
-    told = [_tell(words, mask, loss, held, drawn, confidence) for words, mask in chosen]
-    return sorted(told, key=lambda each: -np.nan_to_num(each.excess.low, nan=-np.inf))
+    measured = [_measure(words, mask, loss, held, drawn, confidence) for words, mask in chosen]
+    return sorted(measured, key=lambda each: -np.nan_to_num(each.excess.low, nan=-np.inf))
 
 
-def _tell(words: str, mask: Mask, loss: Array, held: Mask, drawn: Resamples, confidence: float) -> FoundSlice:
+def _measure(words: str, mask: Mask, loss: Array, held: Mask, drawn: Resamples, confidence: float) -> FoundSlice:
     ones = np.ones(len(loss))
     inside, outside = mask & held, ~mask & held
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -195,7 +195,7 @@ def _score(loss: Array, mask: Mask, among: Mask) -> float:
     """Return by how many standard errors the loss is larger in a part; zero where it has too few rows."""
     inside, outside = loss[mask & among], loss[~mask & among]
     total = int(among.sum())
-    if min(len(inside), len(outside)) < max(_LEAST_SHARE * total, 10):
+    if min(len(inside), len(outside)) < max(_MIN_SHARE * total, 10):
         return 0.0
     noise = inside.var() / len(inside) + outside.var() / len(outside)
     return float((inside.mean() - outside.mean()) / np.sqrt(noise)) if noise > 0 else 0.0

@@ -149,7 +149,7 @@ def _decide_about(
         evidence["predecessor"] = _predecessor_of(champion, tried)
     evidence["answer"] = decision.evidence
     recorded, turn = record_decision(job, decision, f"{job.name}/decision/{key}", evidence, found)
-    if not recorded and not held:  # what is held stays held, however often somebody looks
+    if not recorded and not held:  # what is held stays held, however often it is looked at
         return Watched(Decision("keep", "unchanged", "another run decided about this window just now"), None, None)
     return Watched(decision, found, turn)
 
@@ -177,7 +177,7 @@ def _situation(job: Job, new_labelled: int, held: tuple[str, ...]) -> Situation:
     ended = tuple(Ended(turn.as_of, turn.state == "done") for turn in came if turn.as_of <= job.as_of)
     return Situation(
         as_of=job.as_of,
-        # one from later is no turn before this instant: a clock was ahead, or somebody looks back
+        # one from later is no turn before this instant: a clock was ahead, or the run looks back
         last_turn=max((turn.as_of for turn in turns if turn.as_of <= job.as_of), default=None),
         new_labelled=new_labelled,
         open_turn=job.database.open_turn(job.name) is not None,

@@ -80,8 +80,8 @@ def note_silence(job: Job, asked: Asked) -> None:
     Parameters
     ----------
     asked : Asked
-        By when predictions were answered, and not by event times: whoever asks about yesterday every morning is not
-        silent in between.
+        By when predictions were answered, and not by event times: a client that asks about yesterday every morning is
+        not silent in between.
     """
     if not asked.runs:
         return

@@ -30,7 +30,7 @@ def harvest_journal(job: Job) -> Harvested:
     Raises
     ------
     UnreachableError
-        If the service does not answer: what it journaled cannot be told to be complete.
+        If the service does not answer: whether its journal is complete is not known.
     """
     with job.places.open_service() as service:
         note_troubles(job, service.ask("GET", "/version"))

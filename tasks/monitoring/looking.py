@@ -82,7 +82,7 @@ def look(job: Job, lake: Lake) -> Look:
     windows, strays = find_served(lake, spec.windows, cutoffs, as_of, closed, since=since, late=late)
     ahead = [each for each in strays if each.why == "ahead"]
     watermark = replace(basis.now, learnt=tuple(learnt), asked=asked)
-    if kept is not None and as_of < kept.as_of:  # somebody looks back: what is left for later is not done with
+    if kept is not None and as_of < kept.as_of:  # a look back: what is left for later is not done with
         watermark = kept
     return Look(windows, known, merged(learnt, ahead), asked, basis.manifests, watermark)
 

@@ -85,7 +85,7 @@ def draw_window(
 
 
 def verdicts_of(drift: Sequence[Drifted]) -> dict[str, Verdict]:
-    """Return what was found of each column; those that nothing could be told of are not among them."""
+    """Return what was found of each column; those without a verdict are not among them."""
     return {
         each.column: Verdict(float(each.score or 0.0), drifted=each.drifted)
         for each in drift

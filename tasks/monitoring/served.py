@@ -71,7 +71,7 @@ def find_served(
     closed : sequence of Window
         Those that were closed before. Windows by count begin after them: a row that comes late lies in one of them.
     cutoffs : mapping of str to datetime
-        Bundle -> up to when it has learnt. Where a client's clock is wrong, or somebody asks about the past, event
+        Bundle -> up to when it has learnt. Where a client's clock is wrong, or a client asks about the past, event
         times may lie anywhere; windows lie between here and `as_of`, so their number does not grow with such rows.
     since : datetime, optional
         Where a window begins; earlier ones are not looked for, nor read. Of rows that the bundle has learnt from those
@@ -86,13 +86,15 @@ def find_served(
         span = everything.filter((pl.col("event_time") >= min(begins)) & (pl.col("event_time") < max(ends)))
         inside = windows.start("event_time").is_in(pl.Series(begins, dtype=pl.Datetime("us", "UTC")).implode())
         rows = pl.concat([rows, span.filter(inside)])
-    told = _why(rows, cutoffs, as_of)
+    with_reasons = _why(rows, cutoffs, as_of)
     if isinstance(windows, Grid):
         found_in = {}
-        placed = told.with_columns(pl.when(pl.col("why").is_null()).then(windows.start("event_time")).alias("start"))
+        placed = with_reasons.with_columns(
+            pl.when(pl.col("why").is_null()).then(windows.start("event_time")).alias("start")
+        )
     else:
-        found_in = {each.start: each for each in _counted(told, windows, cutoffs, closed)}
-        placed = _placed(told, list(found_in.values()))
+        found_in = {each.start: each for each in _counted(with_reasons, windows, cutoffs, closed)}
+        placed = _placed(with_reasons, list(found_in.values()))
     counted = (
         placed.group_by("start", "bundle", "version", "why")
         .agg(
@@ -121,8 +123,8 @@ def find_served(
 
 def find_learnt(rows: pl.LazyFrame, cutoffs: Mapping[str, datetime], as_of: datetime) -> list[Strays]:
     """Find those of some predictions that are about what their bundle had learnt from."""
-    told = _why(rows, cutoffs, as_of).filter(pl.col("why") == "learnt")
-    counted = told.group_by("bundle", "version", "why").agg(
+    with_reasons = _why(rows, cutoffs, as_of).filter(pl.col("why") == "learnt")
+    counted = with_reasons.group_by("bundle", "version", "why").agg(
         pl.len().alias("rows"), pl.col("event_time").min().alias("first"), pl.col("event_time").max().alias("last")
     )
     return _strays(counted.collect(engine="streaming"), ("learnt",))
@@ -132,8 +134,11 @@ def find_late(
     rows: pl.LazyFrame, grid: Grid, cutoffs: Mapping[str, datetime], as_of: datetime, since: datetime
 ) -> list[Window]:
     """Find the windows before an instant that some predictions lie in, oldest first."""
-    told = _why(rows.filter(pl.col("event_time") < since), cutoffs, as_of).filter(pl.col("why").is_null())
-    return [Window(start, grid.after(start)) for start in _starts(told.select(grid.start("event_time").alias("start")))]
+    with_reasons = _why(rows.filter(pl.col("event_time") < since), cutoffs, as_of).filter(pl.col("why").is_null())
+    return [
+        Window(start, grid.after(start))
+        for start in _starts(with_reasons.select(grid.start("event_time").alias("start")))
+    ]
 
 
 def _starts(rows: pl.LazyFrame) -> list[datetime]:
@@ -167,11 +172,11 @@ def _why(rows: pl.LazyFrame, cutoffs: Mapping[str, datetime], as_of: datetime) -
 
 
 def _counted(
-    told: pl.LazyFrame, windows: Count, cutoffs: Mapping[str, datetime], closed: Sequence[Window]
+    with_reasons: pl.LazyFrame, windows: Count, cutoffs: Mapping[str, datetime], closed: Sequence[Window]
 ) -> list[Window]:
     """Return the windows that were closed before and those that are full now, oldest first."""
     newest = max(closed, key=lambda each: each.end, default=None)
-    times = told.filter(pl.col("why").is_null()).select("event_time")
+    times = with_reasons.filter(pl.col("why").is_null()).select("event_time")
     if newest is not None:
         times = times.filter(pl.col("event_time") >= newest.end)
     learnt = min(cutoffs.values(), default=None)
@@ -180,7 +185,7 @@ def _counted(
     return [*sorted(closed), *windows.cut(came, newest, begin)]
 
 
-def _placed(told: pl.LazyFrame, windows: Sequence[Window]) -> pl.LazyFrame:
+def _placed(with_reasons: pl.LazyFrame, windows: Sequence[Window]) -> pl.LazyFrame:
     """Say of rows in which window they lie; nothing of those that lie in none, or in one that is not full yet."""
     instants = pl.Datetime("us", "UTC")
     bounds = pl.LazyFrame(
@@ -189,7 +194,7 @@ def _placed(told: pl.LazyFrame, windows: Sequence[Window]) -> pl.LazyFrame:
     )
     inside = pl.col("why").is_null() & (pl.col("event_time") < pl.col("_end"))
     return (
-        told.sort("event_time")
+        with_reasons.sort("event_time")
         .join_asof(bounds.sort("start"), left_on="event_time", right_on="start", coalesce=False)
         .with_columns(pl.when(inside).then("start").alias("start"))
     )

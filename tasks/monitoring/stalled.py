@@ -1,4 +1,4 @@
-"""Ask again for the stage of a turn that nobody has touched for a while, and give it up at last."""
+"""Ask again for the stage of a turn that no run has touched for a while, and give it up at last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_ANNOUNCEMENTS = 5
 
 
 def announce_stalled(job: Job) -> str | None:
-    """Ask again for the next stage of an open turn nobody has touched for a while; returns the turn.
+    """Ask again for the next stage of an open turn that no run has touched for a while; returns the turn.
 
     A stage killed on a server leaves its turn open, and the event that started it is spent. Asking twice is harmless:
     a stage claims its turn before it works. A turn that does not move however often it is asked for is given up, so
@@ -47,7 +47,7 @@ def announce_stalled(job: Job) -> str | None:
 
 
 def _give_up(job: Job, connection: Connection, turn: Turn) -> None:
-    if not job.database.give_up(connection, turn.id, SILENCE):  # somebody took it up after all
+    if not job.database.give_up(connection, turn.id, SILENCE):  # a run took it up after all
         return
     summary = (
         f"the turn of {turn.as_of:%Y-%m-%d} stood at {turn.state} and did not move in {MAX_ANNOUNCEMENTS} attempts; "

@@ -35,7 +35,7 @@ def measure_windows(job: Job) -> list[Measurement]:
     A window belongs to the bundle that answered most of it, also after that was replaced. It is final once all its
     rules are known, or once it has been ripe for another window's length (by count: once ten later ones are ripe). Rows
     that are in no window are reported. What was measured stays: where windows are cut otherwise since (another length,
-    zone or first day of the week, or by count), the new ones begin after the last known one. Whoever erases rows
+    zone or first day of the week, or by count), the new ones begin after the last known one. Erasing rows
     waits meanwhile.
     """
     desired = job.releases.desired(job.name)

@@ -53,8 +53,8 @@ def project_of(workspace: Path, usecase: str, description: str = "") -> str:
         made = str(uuid.uuid4())
         folder = workspace / made
         (folder / "snapshots").mkdir(parents=True, exist_ok=True)
-        told = {"id": made, "name": usecase, "description": description or None, "org_id": None, "version": "2"}
-        _write(folder / "metadata.json", told)
+        content = {"id": made, "name": usecase, "description": description or None, "org_id": None, "version": "2"}
+        _write(folder / "metadata.json", content)
     return made
 
 
@@ -186,12 +186,12 @@ def entry_of(measured: Measurement, greater: Mapping[str, bool]) -> dict[str, An
     values = values_of(measured, greater)
     results, counters = {}, []
     for name, value in values.items():
-        told = uuid.uuid5(uuid.NAMESPACE_OID, name).hex
-        results[told] = {
+        key = uuid.uuid5(uuid.NAMESPACE_OID, name).hex
+        results[key] = {
             "type": "evidently:metric_result_v2:SingleValue",
             "display_name": name,
             "metric_value_location": {
-                "metric": {"metric_id": told, "params": {"type": _METRIC, "column": name}},
+                "metric": {"metric_id": key, "params": {"type": _METRIC, "column": name}},
                 "param": {},
             },
             "widget": [],
@@ -201,8 +201,8 @@ def entry_of(measured: Measurement, greater: Mapping[str, bool]) -> dict[str, An
         counters.append({"value": f"{value:,.4g}", "label": name})
     window = measured.name
     drifted = [each.column for each in measured.drifted]
-    told = f"{window}: {measured.status}" + (f"; drifted: {', '.join(drifted)}" if drifted else "")
-    widget = {"type": "counter", "title": told, "size": 2, "id": f"course-{window}", "params": {"counters": counters}}
+    title = f"{window}: {measured.status}" + (f"; drifted: {', '.join(drifted)}" if drifted else "")
+    widget = {"type": "counter", "title": title, "size": 2, "id": f"course-{window}", "params": {"counters": counters}}
     return {
         "report": {"items": []},
         "name": f"window {window}",
@@ -223,11 +223,11 @@ def entry_of(measured: Measurement, greater: Mapping[str, bool]) -> dict[str, An
 
 def dashboard(usecase: str, title: str, greater: Mapping[str, bool]) -> dict[str, Any]:
     """Return a dashboard of the course: what a use case is judged by, its drift, its rows and labels."""
-    told = (
+    subtitle = (
         f"{title} A point is a window, at its end. What counts as drift is what driftwheel found over the whole "
         "window, here and in the reports; Evidently's own tests decide nothing."
     )
-    panels = [_panel(usecase, "text", (), told.strip(), "full")]
+    panels = [_panel(usecase, "text", (), subtitle.strip(), "full")]
     for metric in greater:
         of_it = [metric, f"{metric} estimated", f"{metric} bar", f"{metric} without a model"]
         panels.append(_panel(f"{metric} by window", "line", of_it, "beside what it was estimated to be", "full"))
@@ -240,7 +240,7 @@ def dashboard(usecase: str, title: str, greater: Mapping[str, bool]) -> dict[str
     return {"tabs": [tab], "panels": panels}
 
 
-def _panel(title: str, kind: str, names: Iterable[str], told: str, size: str) -> dict[str, Any]:
+def _panel(title: str, kind: str, names: Iterable[str], subtitle: str, size: str) -> dict[str, Any]:
     values = [
         {
             "legend": name,
@@ -255,7 +255,7 @@ def _panel(title: str, kind: str, names: Iterable[str], told: str, size: str) ->
     return {
         "id": str(uuid.uuid4()),
         "title": title,
-        "subtitle": told,
+        "subtitle": subtitle,
         "size": size,
         "values": values,
         "plot_params": {"plot_type": kind} | ({"is_stacked": False} if kind == "bar" else {}),

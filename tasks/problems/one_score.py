@@ -12,7 +12,7 @@ import polars as pl
 from expectations.families import Scores, Vector
 from expectations.problems import PREDICTION, Problem
 
-LEAST_SPREAD = 0.001
+MIN_SPREAD = 0.001
 """Of a champion's predictions, so that whatever leaves a constant lies far from it."""
 
 
@@ -57,4 +57,4 @@ def wasserstein(champion: Vector, candidate: Vector) -> float:
 
     if not (np.isfinite(champion).all() and np.isfinite(candidate).all()):
         return math.nan
-    return float(wasserstein_distance(champion, candidate)) / max(float(np.std(champion)), LEAST_SPREAD)
+    return float(wasserstein_distance(champion, candidate)) / max(float(np.std(champion)), MIN_SPREAD)

@@ -143,7 +143,7 @@ KINDS: dict[str, Kind] = {
     "not-compared": Kind(
         "a release is not compared with the version before it",
         "the bundle of the version before is lost or damaged",
-        "the release answers; were it worse, nobody would see it",
+        "the release answers; were it worse, nothing would show it",
         "Watch its metric; `driftwheel deploy USECASE --version N` brings a lost bundle back",
     ),
     "rising": Kind(
@@ -228,7 +228,7 @@ KINDS: dict[str, Kind] = {
     "unlogged": Kind(
         "the service cannot log predictions",
         "its disk is full or away",
-        "the service answers no predictions that it cannot log, unless it was told to",
+        "the service answers no predictions that it cannot log, unless it was set to",
         "Free the disk; the service recovers by itself within a second",
     ),
     "unharvested": Kind(

@@ -23,7 +23,7 @@ from tasks.stores.plain import to_json
 from tasks.stores.transactions import Transactions
 
 SETTLING = timedelta(minutes=15)
-"""How long a condition that often clears by itself may last before somebody is sent a message."""
+"""How long a condition that often clears by itself may last before a message is sent."""
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
@@ -43,7 +43,7 @@ class Found:
     body : str
         Plain words, a line each: what and how bad, likely cause, what was done, what a person can do.
     settles : bool
-        Whether it may well clear by itself: nobody is sent a message before it was seen twice or lasted `SETTLING`.
+        Whether it may well clear by itself: no message is sent before it was seen twice or lasted `SETTLING`.
     """
 
     usecase: str
@@ -190,7 +190,7 @@ class Findings(Transactions):
     def acknowledge(self, connection: Connection, usecase: str, key: str, by: str) -> bool:
         """Note inside a transaction that a person has seen an open finding; False where none is open.
 
-        Nobody is sent more of it, unless it gets worse.
+        No more messages of it are sent, unless it gets worse.
         """
         values = {"acknowledged_by": by, "acknowledged_at": datetime.now(UTC)}
         return bool(connection.execute(update(tables.findings).where(_is_open(usecase, key)).values(values)).rowcount)

@@ -17,7 +17,7 @@ from tasks.stores.plain import to_json
 from tasks.stores.transactions import Transactions
 
 TRIAL = "trial"
-"""Kind of the entries that say what a trial found; decisions tell it too."""
+"""Kind of the entries that say what a trial found; decisions mention it too."""
 FORGET, RETENTION = "forget", "retention"
 """Kinds of the entries that say what was erased: a person, and what was kept for long enough."""
 

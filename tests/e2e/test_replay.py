@@ -57,7 +57,7 @@ def test_a_replay_tells_what_the_loop_gained_and_stops_what_it_started(
     command = [*command[:1], "backtest", *command[2:5], "--policy", str(_policies(tmp_path)), "--json", str(walked)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr
-    assert "4 windows cannot tell policies apart" in done.stdout
+    assert "4 windows cannot distinguish policies" in done.stdout
     found = json.loads(walked.read_text())
     own, never, monthly = found["policies"]
     assert (own["name"], never["releases"], monthly["name"]) == ("default", 0, "monthly")

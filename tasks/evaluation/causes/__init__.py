@@ -7,7 +7,7 @@ The parts are taken one after the other, each from what the one before left:
 2. Covariates: both periods are weighted to the inputs they share, with weights ``p q / (p + q)`` of their densities, so
    that none exceeds one (Cai, Namkoong and Yadlowsky 2023); what the weights change is the covariates' part. The
    densities' ratio is the odds of an additive classifier of the two periods, cross-fitted over blocks of time; a column
-   counts where it tells them apart better than it tells blocks of earlier rows from each other. As it is additive, any
+   counts where it separates them better than it separates blocks of earlier rows. As it is additive, any
    set of columns can be shifted alone: by column the part is split by Shapley's value over sampled orders.
 3. Label rate or level: what a shift of all labels (of their log-odds) loses, by as much as their mean has moved at
    shared inputs.

@@ -14,14 +14,14 @@ from tasks.evaluation.causes.trees import areas_of, cross_fit, thin
 
 _NULL_ROWS = 4_000
 _SHUFFLES = 4
-_LEAST_AREA = 0.52
+_MIN_AREA = 0.52
 _COLUMNS = 12
-"""Columns whose part is told apart; the others are one."""
+"""Columns whose parts are separated; the others are one."""
 _ORDERS = 12
 
 
 def log_odds(both: Comparison, kept: npt.NDArray[np.intp], weight: Array | None = None) -> tuple[Array, Array] | None:
-    """Return log-odds of being of the window, by column, of both periods; None where they are not told apart."""
+    """Return log-odds of being of the window, by column, of both periods; None where they cannot be separated."""
     names = both.columns.names
     if not names:
         return None
@@ -30,8 +30,8 @@ def log_odds(both: Comparison, kept: npt.NDArray[np.intp], weight: Array | None 
     weight = np.ones(len(old)) if weight is None else weight
     folds = both.old.blocks % 2, both.new.blocks[kept] % 2
     odds = cross_fit(old, new, weight, folds, categories, both.seed)
-    told = areas_of(*odds, weight) > areas_by_chance(both, old, weight, len(new), categories)
-    return (odds[0] * told, odds[1] * told) if told.any() else None
+    apart = areas_of(*odds, weight) > areas_by_chance(both, old, weight, len(new), categories)
+    return (odds[0] * apart, odds[1] * apart) if apart.any() else None
 
 
 def areas_by_chance(both: Comparison, old: Array, weight: Array, size: int, categories: list[int]) -> Array:
@@ -55,7 +55,7 @@ def areas_by_chance(both: Comparison, old: Array, weight: Array, size: int, cate
         areas.append(areas_of(*odds, weight[one]))
     if not areas:
         return np.ones(old.shape[1])
-    return np.asarray(np.maximum(np.mean(areas, axis=0) + 3 * np.std(areas, axis=0), _LEAST_AREA))
+    return np.asarray(np.maximum(np.mean(areas, axis=0) + 3 * np.std(areas, axis=0), _MIN_AREA))
 
 
 def by_column(

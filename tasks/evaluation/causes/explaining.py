@@ -11,7 +11,7 @@ import numpy as np
 from expectations.metrics import Array
 from tasks.evaluation.causes.comparison import Comparison
 from tasks.evaluation.causes.decomposition import take_apart
-from tasks.evaluation.causes.model import LEAST_SHARE, Cause, Causes, unknown
+from tasks.evaluation.causes.model import MIN_SHARE, Cause, Causes, unknown
 from tasks.evaluation.causes.resamples import PART_CONFIDENCE, Chance, Side, chance_of
 from tasks.evaluation.causes.rows import MIN_ROWS, RowLoss, Rows
 
@@ -59,8 +59,8 @@ def explain(
     if min(len(old.rows), len(new.rows)) < MIN_ROWS:
         return unknown(loss.name, f"fewer than {MIN_ROWS} rows of classes that the model knows")
     rest = new.mean(new.loss) - old.mean(old.loss)
-    told, notes = take_apart(Comparison(old, new, loss, chance, rest, seed, timezone))
-    parts = _name([*strange, *told], float(total[0]))
+    split, notes = take_apart(Comparison(old, new, loss, chance, rest, seed, timezone))
+    parts = _name([*strange, *split], float(total[0]))
     named = any(each.named for each in parts)
     return _with(
         found,
@@ -116,6 +116,6 @@ def _season(old: Side, new: Side, chance: Chance, total: Array) -> tuple[Cause, 
 def _name(parts: Sequence[Cause], total: float) -> tuple[Cause, ...]:
     """Name the parts that are causes, and sort them by size."""
     return tuple(
-        msgspec.structs.replace(each, named=(each.lower or 0.0) > 0 and each.value >= LEAST_SHARE * total)
+        msgspec.structs.replace(each, named=(each.lower or 0.0) > 0 and each.value >= MIN_SHARE * total)
         for each in sorted(parts, key=lambda part: -part.value)
     )

@@ -41,7 +41,9 @@ def mix_shift(both: Comparison, new: Side, shared: tuple[Array, Array], *, pure:
         lost = lost + new.mean(base) - both.old.mean(past)
     spread = (known[1] * np.square(shift - known[1] @ shift[:, None])).sum(axis=1)
     off = [(label - each.prediction) @ shift for label, each in zip(labels, (old, rows), strict=True)]
-    return LabelShift(lost, f"the label rates: {told(both, *rates)} at the same inputs", new.loss - alone, spread, *off)
+    return LabelShift(
+        lost, f"the label rates: {say_rates(both, *rates)} at the same inputs", new.loss - alone, spread, *off
+    )
 
 
 def rates_moved(both: Comparison, new: Side) -> Array | None:
@@ -89,7 +91,7 @@ def certain_losses(both: Comparison, prediction: Scores) -> Array:
     return np.stack([both.loss.of(np.full(rows, float(at)), prediction) for at in range(classes)], axis=1)
 
 
-def told(both: Comparison, before: Array, now: Array) -> str:
+def say_rates(both: Comparison, before: Array, now: Array) -> str:
     """Say the rates that moved most."""
     names = both.loss.classes or tuple(str(at) for at in range(len(now)))
     most = np.argsort(-np.abs(now - before), kind="stable")[:_SHOWN]

@@ -1,4 +1,4 @@
-"""What is told of causes: parts of a difference in mean loss, and what follows from them."""
+"""What is reported of causes: parts of a difference in mean loss, and what follows from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REMEDIES: dict[Kind, str] = {
     "rest": "do nothing",
 }
 """What follows from a cause."""
-LEAST_SHARE = 0.05
+MIN_SHARE = 0.05
 """Least share of the total that a cause is named for."""
 
 
@@ -67,7 +67,7 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Causes(msgspec.Struct, frozen=True):
-    """Why a window loses more, or that it does not, or why that cannot be told.
+    """Why a window loses more, or that it does not, or why that is not known.
 
     Attributes
     ----------
@@ -130,17 +130,17 @@ class Causes(msgspec.Struct, frozen=True):
         if self.status != "named" or total is None or self.now is None or self.before is None:
             return self.reason
         scale = 1.0
-        if self.metric == "rmse" and total > 0:  # parts of the squared error, told in the label's unit
+        if self.metric == "rmse" and total > 0:  # parts of the squared error, in the label's unit
             scale = (math.sqrt(self.now) - math.sqrt(self.before)) / total
-        told = [f"{each.value * scale:.3g} ({each.value / total:.0%}) {each.what}" for each in self.named]
+        named = [f"{each.value * scale:.3g} ({each.value / total:.0%}) {each.what}" for each in self.named]
         rest = total - sum(each.value for each in self.named)
-        if abs(rest) >= LEAST_SHARE * total:
-            told.append(f"{rest * scale:.3g} ({rest / total:.0%}) not told apart")
-        return f"of +{total * scale:.3g} {self.metric}: {'; '.join(told)}"
+        if abs(rest) >= MIN_SHARE * total:
+            named.append(f"{rest * scale:.3g} ({rest / total:.0%}) not told apart")
+        return f"of +{total * scale:.3g} {self.metric}: {'; '.join(named)}"
 
 
 def unknown(metric: str, reason: str) -> Causes:
-    """Return that causes cannot be told."""
+    """Return that causes are not known, and why."""
     return Causes(metric, "unknown", f"cannot be told: {reason}")
 
 

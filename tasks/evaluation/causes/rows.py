@@ -14,12 +14,12 @@ from expectations.slots import METRICS
 from tasks.evaluation.fault_units import Mask
 
 MIN_ROWS = 50
-"""Rows of either period, and of the sound or shared ones, with which anything can be told."""
+"""Rows of either period, and of the sound or shared ones, below which nothing is concluded."""
 
 
 @dataclass(frozen=True)
 class RowLoss:
-    """A loss of each row, in whose mean causes are told.
+    """A loss of each row, whose mean is split into causes.
 
     Attributes
     ----------

@@ -57,7 +57,7 @@ def areas_of(old: Array, new: Array, weight: Array) -> Array:
 
 
 def _area(old: Array, new: Array, weight: Array) -> float:
-    """Return the area under the curve of scores that tell two periods apart; the rows of the first are weighted."""
+    """Return the area under the curve of scores that separate two periods; the rows of the first are weighted."""
     order = np.argsort(old, kind="stable")
     below = np.concatenate([[0.0], np.cumsum(weight[order])])
     ranks = below[np.searchsorted(old[order], new, "left")] + below[np.searchsorted(old[order], new, "right")]

@@ -20,7 +20,7 @@ from tasks.evaluation.estimates.expectation import (
     share_beyond,
 )
 from tasks.evaluation.estimates.label_models import LabelModel
-from tasks.evaluation.estimates.levels import LEAST_SPREAD
+from tasks.evaluation.estimates.levels import MIN_SPREAD
 from tasks.evaluation.estimates.scales import DRAWS, Scale
 from tasks.evaluation.interval import time_blocks
 from tasks.evaluation.metrics import Scored, score
@@ -211,5 +211,5 @@ def _spread(metric: str, expected: Expectation, held: Array, rows: Scored, seed:
             apart.append(truth - math.log(max(float(np.exp(values).mean()), scale.least)))
             chance.append(float(values.var()))
     if len(apart) < 3:
-        return 2 * LEAST_SPREAD
+        return 2 * MIN_SPREAD
     return math.sqrt(max(0.0, float(np.mean(np.square(apart))) - float(np.mean(chance))))

@@ -10,7 +10,7 @@ from itertools import pairwise
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.estimates.scales import Scale
 
-LEAST_SPREAD = 0.2
+MIN_SPREAD = 0.2
 """Least standard deviation of the logarithm of realised over expected loss, before any window has come."""
 GROWING = 0.75
 """How much the variance of that grows with each window that is not known, relative to the first."""
@@ -65,7 +65,7 @@ def level_of(
             errors.append(ratio - forecast(before, seen, at + 1 - len(seen)))
         before.append(run)
     ahead = behind if own else behind - 1
-    prior = max(expected.spread.get(metric, LEAST_SPREAD), LEAST_SPREAD) * math.sqrt(1 + GROWING * ahead)
+    prior = max(expected.spread.get(metric, MIN_SPREAD), MIN_SPREAD) * math.sqrt(1 + GROWING * ahead)
     freedom = PRIOR_WINDOWS + len(errors)
     spread = math.sqrt((PRIOR_WINDOWS * prior**2 + sum(each**2 for each in errors)) / freedom)
     return forecast(list(runs.values()), own, behind), spread, freedom
