@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,35 +18,30 @@ from tests.unit.test_causes import BROKEN, DAY, World
 
 CLASSES = ("bus", "car", "tram")
 LOSSES = {name: row_loss(name, "multiclass_classification", classes=CLASSES) for name in ("log_loss", "brier")}
-INPUTS = World(binary=True)
 
 
-def scores(frame: pl.DataFrame) -> np.ndarray:
-    filled = frame.with_columns(pl.col("x").fill_null(0.0), pl.col("temp").fill_null(60.0))
-    x, temp = filled["x"].to_numpy(), (filled["temp"].to_numpy() - 60) / 15
-    origin = (filled["origin"].fill_null("") == "JFK").to_numpy()
-    return np.column_stack([1.4 * x, 0.9 * temp + 1.2 * origin, -0.8 * x - 0.5])
+class Classes(World):
+    """The same world, whose label is one of three classes."""
+
+    def score(self, frame: pl.DataFrame) -> np.ndarray:
+        filled = frame.with_columns(pl.col("x").fill_null(0.0), pl.col("temp").fill_null(60.0))
+        x, temp = filled["x"].to_numpy(), (filled["temp"].to_numpy() - 60) / 15
+        origin = (filled["origin"].fill_null("") == "JFK").to_numpy()
+        return np.column_stack([1.4 * x, 0.9 * temp + 1.2 * origin, -0.8 * x - 0.5])
+
+    def predict(self, frame: pl.DataFrame) -> np.ndarray:
+        return softmax(self.score(frame))
+
+    def label(self, truth: np.ndarray, frame: pl.DataFrame, seed: int) -> np.ndarray:
+        draw = np.random.default_rng(seed + 1000).uniform(size=(len(frame), 1))
+        return (softmax(truth).cumsum(axis=1)[:, :-1] < draw).sum(axis=1).astype(float)
 
 
-def rows(
-    n: int = 4000,
-    days: float = 28,
-    start: float = 112,
-    seed: int = 3,
-    fault: Callable[[pl.DataFrame, np.ndarray], pl.DataFrame] = lambda frame, draw: frame,
-    truth: Callable[[np.ndarray, pl.DataFrame, np.ndarray], np.ndarray] = lambda found, frame, hour: found,
-    keep: Callable[[pl.DataFrame], pl.Series] | None = None,
-) -> Rows:
-    """A made world whose model is the truth until something happens."""
-    frame, seconds = INPUTS.inputs(n, days, start, seed)
-    if keep is not None:
-        kept = keep(frame)
-        frame, seconds = frame.filter(kept), seconds[kept.to_numpy()]
-    random = np.random.default_rng(seed + 1000)
-    chance = softmax(truth(scores(frame), frame, seconds % DAY / 3600))
-    label = (chance.cumsum(axis=1)[:, :-1] < random.uniform(size=(len(frame), 1))).sum(axis=1).astype(float)
-    broken = fault(frame, np.random.default_rng(seed + 7).uniform(size=len(frame)))
-    return Rows(broken, label, softmax(scores(broken)), seconds)
+WORLD = Classes(binary=False)
+
+
+def rows(n: int = 4000, days: float = 28, start: float = 112, seed: int = 3, **changes: Any) -> Rows:
+    return WORLD.rows(n, days, start, seed, **changes)
 
 
 REFERENCE = rows(12_000, 112, 0, seed=1)
