@@ -239,6 +239,8 @@ class Messenger(threading.Thread):
             self._service.look(registered, datetime.now(UTC))
         except DriftwheelError as error:
             _log.error("the service was not looked at: %s", error)
+        except Exception as error:  # noqa: BLE001 - what it answers is read there: no answer may end the messages
+            _log.error("the service was not looked at: %s", type(error).__name__)
         schedules = MonitorSchedules(self.settings)
         for name, folder in registered.items():
             try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -342,3 +343,17 @@ def test_no_run_is_missed_that_had_no_time_to_end_or_that_ended(minutes: int, ag
     assert missed([line], None, due, now) is None
     last = now - timedelta(minutes=ago)
     assert (missed([line], last, since, now) is None) == (last >= last_due(line, now - GRACE))
+
+
+def test_whatever_the_service_answers_messages_go_on(
+    usecase: LoadedUseCase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def odd(*_: object) -> None:
+        raise ValueError("an answer nobody thought of")
+
+    messenger, looked = Messenger(Settings()), list[str]()
+    monkeypatch.setattr(messenger, "_service", SimpleNamespace(look=odd))
+    monkeypatch.setattr(messenger, "_look_at", lambda name, *_: looked.append(name))
+    messenger.look()
+    assert looked == [usecase.name]
+    assert "the service was not looked at: ValueError" in caplog.text
