@@ -85,7 +85,7 @@ def _impossible_retention(spec: UseCase) -> list[str]:
     if kept is None:
         return []
     if spec.clock is None:
-        return ["retention.raw: without a clock nobody knows how old a row is; leave it out, or name the `clock`"]
+        return ["retention.raw: without a clock the age of a row is not known; leave it out, or name the `clock`"]
     needed = spec.label_delay.approximate_seconds + spec.collection.lookback.approximate_seconds
     if kept.approximate_seconds * 23 / 24 > needed:
         return []

@@ -54,7 +54,7 @@ class Variables(Mapping[str, str]):
         if lacking and self._withheld:
             raise SourceError(
                 f"{', '.join(lacking)} for the source {source!r}",
-                "a folder that was not added: of the environment it is told nothing",
+                "a folder that was not added: it is given nothing of the environment",
                 "Look at what its sources ask for and whom, then `driftwheel add` it",
             )
         if lacking:

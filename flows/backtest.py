@@ -105,8 +105,8 @@ class Backtest:
     def notes(self) -> list[str]:
         """Return what else is to be known of it, a line each."""
         notes = [
-            f"{each.name}: {' and '.join(needed)} of a window are not measured here, so it never retrains: it is told "
-            "by live windows alone"
+            f"{each.name}: {' and '.join(needed)} of a window are not measured here, so it never retrains: only "
+            "live windows show what it would do"
             for each in self.policies
             if (needed := policy_of(each.spec).needs)
         ]

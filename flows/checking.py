@@ -64,7 +64,7 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
     spec = usecase.spec
     yield Finding("use case", True, f"{usecase.name}, {spec.task}, {len(spec.features)} feature steps")
     if spec.retention and settings.lake is not None and "://" in settings.lake:
-        where = "a lake at a store's address is kept whole: nobody could be held off while older rows are erased"
+        where = "a lake at a store's address is kept whole: others could not be held off while older rows are erased"
         yield Finding("retention", False, f"{where}. Take it out, or let DRIFTWHEEL_LAKE be a folder")
     sound = True
     steps = _Steps(len(spec.sources) + _STEPS)

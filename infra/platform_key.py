@@ -48,7 +48,7 @@ def remove_key(settings: Settings, name: str) -> bool:
         raise DriftwheelError(
             "the key of this home's platform",
             f"that of another in {file.path}",
-            "Change it where that platform is told it (DRIFTWHEEL_SERVICE_KEY in `.env` of a stack of containers)",
+            "Change it where that platform is configured (DRIFTWHEEL_SERVICE_KEY in `.env` of a stack of containers)",
         )
     renewed = shows or (name == PLATFORM and name in known)
     if renewed:

@@ -215,7 +215,7 @@ def _gate_laws(gate: Gate) -> Iterator[tuple[str, bool]]:
         found = gate.check({gate.measured: value}, {gate.metric: Interval(value, value, value)})
         yield "its verdict is pass, fail or unknown, with a reason", found.outcome in outcomes and bool(found.rationale)
         numbers = [each for each in (found.actual, found.lower, found.upper) if each is not None]
-        yield "what is no finite number is not told", bool(np.isfinite(numbers).all())
+        yield "what is no finite number is left out", bool(np.isfinite(numbers).all())
         yield "what is no finite number does not pass", bool(np.isfinite(value)) or found.outcome != "pass"
     if gate.compares:
         first = gate.check({gate.measured: 0.5}, None)

@@ -10,7 +10,7 @@ from flows.commands.shared import print_json, read_settings
 @click.command()
 @click.argument("usecase")
 @click.option("--last", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="How many entries.")
-@click.option("--trials", is_flag=True, help="Also the trials, which decisions tell in a few words.")
+@click.option("--trials", is_flag=True, help="Also the trials, which decisions sum up in a few words.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all evidence.")
 def why(usecase: str, last: int, trials: bool, as_json: bool) -> None:
     """Read the ledger: what was decided, when, and why. For a replay, USECASE-replay."""

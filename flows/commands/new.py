@@ -17,7 +17,13 @@ from flows.commands.shared import print_json, read_settings
 )
 @click.option("--target", metavar="COLUMN", help="What is to be predicted.")
 @click.option("--clock", metavar="COLUMN", help="When each row was; found where not given.")
-@click.option("--key", "keys", multiple=True, metavar="COLUMN", help="What tells rows apart (several: give it again).")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="COLUMN",
+    help="Column that identifies a row (of several together: give it again).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def new(name: str, address: str, target: str | None, clock: str | None, keys: tuple[str, ...], as_json: bool) -> None:
     """Make a use case of a table: look at its columns, choose what to begin with, and write it to the folder NAME."""

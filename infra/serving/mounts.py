@@ -123,7 +123,7 @@ class Mounts:
     def _look_for_a_watch(self, mount: Mount) -> None:
         watched = self.releases.watched(mount.usecase)
         if mount.watched and not watched:
-            _log.error("nobody watches the candidate of %s: the champion answers alone", mount.usecase)
+            _log.error("no release watches the candidate of %s: the champion answers alone", mount.usecase)
         mount.watched = watched
 
     def _agree(self, mount: Mount, pending: Pending) -> None:

@@ -55,7 +55,7 @@ class Clocked:
 
 @dataclass(frozen=True)
 class Keyed:
-    """What tells rows apart.
+    """What identifies rows.
 
     Attributes
     ----------
@@ -120,15 +120,15 @@ class Choices:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What tells rows apart."""
+        """What identifies rows."""
         return self.keyed.columns
 
     @property
     def row_key(self) -> str | None:
-        """The key that the source makes of what a row holds, where nothing tells rows apart."""
+        """The key that the source makes of what a row holds, where no columns identify rows."""
         return self.keyed.columns[0] if self.keyed.made else None
 
     @property
     def forbidden(self) -> tuple[str, ...]:
-        """Columns that tell the label."""
+        """Columns that leak the label."""
         return tuple(dict.fromkeys(name for leak in self.leaks for name in leak.columns))

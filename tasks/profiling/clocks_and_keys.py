@@ -69,7 +69,7 @@ def choose_clock(profile: Profile, target: str, asked: str | None) -> Clocked:
 
 
 def choose_keys(profile: Profile, target: Target, clock: Clocked, asked: tuple[str, ...]) -> Keyed:
-    """Choose the columns that tell rows apart; where none do, one is to be made.
+    """Choose the columns that identify rows; where none do, one is to be made.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def choose_keys(profile: Profile, target: Target, clock: Clocked, asked: tuple[s
         ]:
             raise SourceError("a value in every key", f"none of {', '.join(empty)}", "Name other columns by --key")
         return Keyed(asked, profile.rows - profile.exact_distinct(asked)[0])
-    doing("looking for columns that tell rows apart")
+    doing("looking for columns that identify rows")
     possible = [
         name
         for name, column in profile.columns.items()

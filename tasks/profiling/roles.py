@@ -70,11 +70,11 @@ class Roles:
         self.suspicions.append(Suspicion(name, what, said))
 
     def judged(self) -> dict[str, Column]:
-        """Return the columns of which it is asked whether they tell the label."""
+        """Return the columns of which it is asked whether they leak the label."""
         return {name: self.columns[name] for name in (*self._features, *self.late) if name not in self._keys}
 
     def forbid(self, leaks: Sequence[Leak]) -> None:
-        """Take what tells the label out of the features, unless nothing would be left."""
+        """Take what leaks the label out of the features, unless nothing would be left."""
         telling = {name for leak in leaks for name in leak.columns}
         self.leaks_are_left_out = bool(set(self._features) - telling)
         done = "forbidden until you know it before the event"
@@ -85,11 +85,11 @@ class Roles:
             for name in leak.columns:
                 others = [each for each in leak.columns if each != name]
                 alone = f"together with {others[0]}" if others else "alone"
-                self._suspect(name, "tells the label?", f"{alone}, {how}: {done}")
+                self._suspect(name, "leaks the label?", f"{alone}, {how}: {done}")
         if self.leaks_are_left_out:
             for name in telling:
                 self._features.pop(name, None)
-                self.left_out[name] = "tells the label?"
+                self.left_out[name] = "leaks the label?"
 
     def of(self, kind: str) -> tuple[str, ...]:
         """Return the features of a kind, in the order of the table."""

@@ -1,4 +1,4 @@
-"""What is suspected of columns: that they tell the label, name a person, or number the rows."""
+"""What is suspected of columns: that they leak the label, name a person, or number the rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METRIC: dict[Task, str] = {
 }
 """What a first look is scored by."""
 TELLS = 0.99
-"""Score on rows not fitted on from which a column tells the label."""
+"""Score on rows not fitted on from which a column leaks the label."""
 _PAIR_TELLS = 0.995
 _ROWS = 5000
 _MIN_ROWS = 60
@@ -60,7 +60,7 @@ _CODES = frozenset({"code", "zip", "zipcode", "postcode", "postal", "type", "cla
 
 @dataclass(frozen=True)
 class Leak:
-    """Columns that tell the label, and how well: by the `METRIC` of the task."""
+    """Columns that leak the label, and how well: by the `METRIC` of the task."""
 
     columns: tuple[str, ...]
     score: float
@@ -110,7 +110,7 @@ def is_code(column: Column) -> bool:
 
 
 def find_leaks(sample: pl.DataFrame, columns: Mapping[str, Column], label: Vector, task: Task) -> list[Leak]:
-    """Find the columns that tell the label, alone or two of them together.
+    """Find the columns that leak the label, alone or two of them together.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def find_leaks(sample: pl.DataFrame, columns: Mapping[str, Column], label: Vecto
     train, test = _split(truth, task)
     found, numbers = [], {}
     for name, column in columns.items():
-        doing(f"looking whether {name} tells the label")
+        doing(f"looking whether {name} leaks the label")
         values, categorical = encode(sample[name], column)
         values = values[rows]
         score = _alone(values, truth, train, test, task, categorical=categorical)
@@ -137,7 +137,7 @@ def find_leaks(sample: pl.DataFrame, columns: Mapping[str, Column], label: Vecto
             found.append(Leak((name,), score))
         elif column.is_number and column.distinct > 1:
             numbers[name] = values
-    doing("looking whether two columns together tell the label")
+    doing("looking whether two columns together leak the label")
     return found + _together(numbers, truth, train, test, task)
 
 

@@ -27,7 +27,7 @@ def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str
         if choices.keyed.shared
         else ""
     )
-    content = f"{choices.row_key}: nothing tells all rows apart, so it is made of what a row holds"
+    content = f"{choices.row_key}: no columns identify all rows, so it is made of what a row holds"
     yield "keys", content if choices.row_key else ", ".join(choices.keys) + shared
     calendar = f", {' and '.join(choices.calendar)} of {clock.column}" if choices.calendar else ""
     yield "features", f"{len(choices.numeric)} numbers, {len(choices.encoded)} categories{calendar}"

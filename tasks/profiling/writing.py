@@ -82,7 +82,7 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
         yield f"clock: {{column: {quote(clock.column)}}}  {_comment(said)}"
     keyed = "no two rows share them"
     if choices.row_key:
-        keyed = "nothing tells all rows apart: made of what a row holds, so a corrected row is another one"
+        keyed = "no columns identify all rows: made of what a row holds, so a corrected row is another one"
     elif choices.keyed.shared:
         keyed = f"{choices.keyed.shared:,} rows share theirs with another: the last one counts"
     yield f"keys: {_list(choices.keys)}  {_comment(keyed)}"
@@ -100,7 +100,7 @@ def _head(profile: Profile, choices: Choices) -> Iterator[str]:
     words = f", words: {{{joined}}}" if joined else ""
     yield f"label: {{column: {quote(target.column)}{positive}{words}{after}}}"
     if choices.forbidden:
-        yield "# these tell the label; where you know one before the event, move it to `features`"
+        yield "# these leak the label; where you know one before the event, move it to `features`"
         yield from _long_list("forbidden: ", choices.forbidden)
     if choices.personal:
         yield "# these may name persons; write `keep` where they do not, `hash` where equal ones must stay equal"

@@ -130,7 +130,7 @@ def _oddities(found: Mapping[str, Any], present: int) -> Iterator[str]:
         elif second > 12 >= first:
             yield "dates with the month first: write them as 2024-01-31"
         else:
-            yield "dates of which nobody can tell day and month apart: write them as 2024-01-31"
+            yield "dates whose day and month cannot be told apart: write them as 2024-01-31"
     elif found.get("thousands") == present:
         yield "numbers with a separator of thousands: write them without"
     elif found.get("comma") == present:

@@ -133,7 +133,7 @@ def test_the_keys_of_another_platform_keep_that_platform_in(
     assert call("keys", "remove", "app").exit_code == 0
     refused = call("keys", "remove", "platform")
     assert (refused.exit_code, set(theirs.read())) == (1, {"platform"})
-    assert "Change it where that platform is told it" in refused.stderr
+    assert "Change it where that platform is configured" in refused.stderr
     assert theirs.read()["platform"].sha256 == digest_of("theirs")
     assert Settings().own_key_file.read_text() == own
 

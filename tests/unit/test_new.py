@@ -264,7 +264,7 @@ def test_where_all_tells_the_label_nothing_is_taken_away_but_it_is_said(tmp_path
     found = chosen(profiled(tmp_path, same.write_csv()))
     assert found.numeric == ("x",)
     assert found.forbidden == ()
-    assert any(each.what == "tells the label?" for each in found.suspicions)
+    assert any(each.what == "leaks the label?" for each in found.suspicions)
 
 
 def test_what_names_persons_is_dropped_and_shown_nowhere(tmp_path: Path) -> None:
@@ -539,7 +539,7 @@ def test_what_tells_one_of_several_classes_is_said_by_the_metric_it_was_found_by
     kinds = [("a", "b", "c")[n % 3] for n in range(700)]
     found = chosen(table(tmp_path, kind=kinds, code=[10 * (n % 3) for n in range(700)]), "kind")
     assert found.forbidden == ("code",)
-    (said,) = [each.said for each in found.suspicions if each.what == "tells the label?"]
+    (said,) = [each.said for each in found.suspicions if each.what == "leaks the label?"]
     assert said.startswith("alone, balanced accuracy 1.000")
     assert found.trial is not None
     assert found.trial.metric == "balanced_accuracy"
@@ -565,7 +565,7 @@ def test_without_a_clock_it_says_why_and_learns_all_the_same(tmp_path: Path) -> 
     profile = profiled(tmp_path, timed.drop("at").with_columns(d=pl.Series(dates)).write_csv())
     _, found = found_use_case(tmp_path / "made", profile, "y", clock=None, keys=())
     assert found.clock.column is None
-    assert "d: dates of which nobody can tell day and month apart" in found.clock.said
+    assert "d: dates whose day and month cannot be told apart" in found.clock.said
     assert found.row_key == "row_key"
     spec = load_use_case(str(tmp_path / "made")).spec
     assert spec.clock is None
