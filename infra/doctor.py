@@ -30,7 +30,7 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing looked at."""
 
     what: str
@@ -66,7 +66,7 @@ def require_home(settings: Settings) -> None:
     settings.platform().use_cases()
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: Settings) -> list[Diagnosis]:
     """Look at versions, disk, the home, ports and the stack."""
     stack = Stack(settings)
     running = stack.running()
@@ -74,7 +74,7 @@ def examine(settings: Settings) -> list[Finding]:
     findings = [
         _python(".".join(map(str, sys.version_info[:3]))),
         *_versions(),
-        Finding(
+        Diagnosis(
             "disk",
             free >= ENOUGH_DISK,
             f"{free / 1e9:.1f} GB free where the state lies",
@@ -88,15 +88,15 @@ def examine(settings: Settings) -> list[Finding]:
     if running and all(each.what != "addresses of the stack" for each in findings):
         findings += [_program(each, stack.tail(each.program, 2)) for each in stack.health()]
         return findings
-    findings.append(Finding("stack", True, "not up (driftwheel up starts it)"))
+    findings.append(Diagnosis("stack", True, "not up (driftwheel up starts it)"))
     if settings.stack_file.exists():
-        findings.append(Finding("leftovers", False, "addresses of a stack that is gone", "Run `driftwheel down`"))
+        findings.append(Diagnosis("leftovers", False, "addresses of a stack that is gone", "Run `driftwheel down`"))
     for name in PROGRAMS:
         port = getattr(settings, f"{name}_port", 0)
         if port:
             free_port = port_free(port)
             findings.append(
-                Finding(
+                Diagnosis(
                     f"port {port}",
                     free_port,
                     f"{'free' if free_port else 'taken'}, for {name}",
@@ -106,23 +106,25 @@ def examine(settings: Settings) -> list[Finding]:
     return findings
 
 
-def _room(folder: Path) -> list[Finding]:
+def _room(folder: Path) -> list[Diagnosis]:
     """Say what takes room in a home, largest first, and whether its volume is encrypted."""
     sizes = sorted(((size_of(each), each.name) for each in folder.iterdir()), reverse=True)[:_SHOWN]
-    found = [Finding("size", True, ", ".join(f"{name} {size / 1e6:,.0f} MB" for size, name in sizes) or "nothing yet")]
+    found = [
+        Diagnosis("size", True, ", ".join(f"{name} {size / 1e6:,.0f} MB" for size, name in sizes) or "nothing yet")
+    ]
     try:
         locked = encrypted(folder)
     except FileNotFoundError:  # no Linux: nothing is known
         return found
     said = "on an encrypted volume" if locked else "not on an encrypted volume, as far as can be seen"
-    return [*found, Finding("encryption", True, f"{folder} is {said}")]
+    return [*found, Diagnosis("encryption", True, f"{folder} is {said}")]
 
 
-def _targets(settings: Settings) -> list[Finding]:
+def _targets(settings: Settings) -> list[Diagnosis]:
     """Name the targets of messages that take none."""
     database = settings.platform()
     return [
-        Finding(
+        Diagnosis(
             f"{each.label} of {each.usecase}",
             good=False,
             found=f"took none of {each.attempts} messages since {each.failing_since:%Y-%m-%d %H:%M}: {each.last_error}",
@@ -133,9 +135,9 @@ def _targets(settings: Settings) -> list[Finding]:
     ]
 
 
-def _program(health: Health, last_words: str) -> Finding:
+def _program(health: Health, last_words: str) -> Diagnosis:
     where = f" at {health.address}" if health.address else ""  # the runner has none
-    return Finding(
+    return Diagnosis(
         health.program,
         health.answers,
         f"{health.state}, {'answers' if health.answers else 'silent'}{where}",
@@ -143,12 +145,12 @@ def _program(health: Health, last_words: str) -> Finding:
     )
 
 
-def _home(settings: Settings) -> list[Finding]:
+def _home(settings: Settings) -> list[Diagnosis]:
     """Look at what the home holds; everything that is read when a command begins."""
     folder = settings.folder
     writable = os.access(folder, os.W_OK)
     found = [
-        Finding(
+        Diagnosis(
             "home",
             writable,
             str(folder) if writable else f"{folder} cannot be written by this user, or its disk is for reading only",
@@ -166,17 +168,17 @@ def _home(settings: Settings) -> list[Finding]:
         try:
             read()
         except DriftwheelError as error:
-            found.append(Finding(what, good=False, found=error.found, remedy=error.remedy))
+            found.append(Diagnosis(what, good=False, found=error.found, remedy=error.remedy))
     return found
 
 
-def _python(found: str) -> Finding:
+def _python(found: str) -> Diagnosis:
     supported = SpecifierSet(importlib.metadata.metadata("driftwheel")["Requires-Python"])
     good = found in supported
-    return Finding("python", good, found, "" if good else f"Use one of {supported}; `make clean setup` looks for it")
+    return Diagnosis("python", good, found, "" if good else f"Use one of {supported}; `make clean setup` looks for it")
 
 
-def _versions() -> list[Finding]:
+def _versions() -> list[Diagnosis]:
     wrong = []
     for text in importlib.metadata.requires("driftwheel") or []:
         requirement = Requirement(text)
@@ -190,7 +192,7 @@ def _versions() -> list[Finding]:
         if not requirement.specifier.contains(found, prereleases=True):
             wrong.append(f"{requirement.name} {found}, not {requirement.specifier}")
     return [
-        Finding(
+        Diagnosis(
             "packages",
             not wrong,
             "; ".join(wrong) or "all at versions that work together",

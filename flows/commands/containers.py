@@ -76,7 +76,7 @@ _FOLDER = click.option(
 @click.option("--seconds", default=300.0, show_default=True)
 def wait(folder: Path, seconds: float) -> None:
     """Wait until every container is healthy, and show how they do."""
-    from infra.compose.running import Compose
+    from infra.compose.compose import Compose
 
     states = Compose(folder).wait(seconds)
     print_table("The stack", ("container", "state"), sorted(states.items()))
@@ -87,7 +87,7 @@ def wait(folder: Path, seconds: float) -> None:
 @_FOLDER
 def back_up_stack(target: str, folder: Path) -> None:
     """Back up the stack of containers, while it works, into a new folder below TARGET or into restic:REPOSITORY."""
-    from infra.compose.running import Compose
+    from infra.compose.compose import Compose
 
     make_backup(Compose(folder).back_up, target, "stack")
 
@@ -99,7 +99,7 @@ def back_up_stack(target: str, folder: Path) -> None:
 @VERIFY
 def restore_stack(backup: str, snapshot: str, folder: Path, only_verify: bool) -> None:
     """Bring a backup of the stack (a folder, or restic:REPOSITORY) back where there is none, and start it."""
-    from infra.compose.running import KIND, Compose
+    from infra.compose.compose import KIND, Compose
     from infra.vault import backup_at
 
     if only_verify:

@@ -35,6 +35,7 @@ from infra.serving.open_inference import MAX_BYTES as MAX_INFERENCE_BYTES
 from infra.serving.open_inference import OpenInference
 from infra.serving.predicting import Predictions
 from infra.serving.protocol import MEDIA, Media
+from infra.serving.record_streams import JournalUnwritableError
 from infra.serving.replies import (
     RETRY_SECONDS,
     SAFE_HEADERS,
@@ -49,7 +50,6 @@ from infra.serving.replies import (
     unavailable,
     unwritable,
 )
-from infra.serving.segments import JournalUnwritableError
 from infra.serving.status import SERVICE_VERSION, Status
 from infra.serving.steps import in_turn
 from infra.serving.timestamps import present_instant

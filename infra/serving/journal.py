@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from infra.serving.segments import Done, JournalUnwritableError, RecordStream
+from infra.serving.record_streams import Done, JournalUnwritableError, RecordStream
 from tasks.stores.files import storing
 from tasks.stores.journal import CLOSED_SUFFIX, OPEN_SUFFIX
 

@@ -37,8 +37,8 @@ from infra.serving.mounts import Mounts
 from infra.serving.offloading import Offloader
 from infra.serving.pieces import PIECE_BYTES
 from infra.serving.protocol import Media
+from infra.serving.record_streams import JournalUnwritableError
 from infra.serving.replies import Reply, check, error_body, unavailable, unwritable
-from infra.serving.segments import JournalUnwritableError
 from infra.serving.steps import Steps
 from infra.serving.unpacking import TABLES, Coding, Unpacker
 

@@ -9,7 +9,7 @@ import msgspec
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import MEDIA, Media
 from infra.serving.random_ids import random_text
-from infra.serving.segments import JournalUnwritableError
+from infra.serving.record_streams import JournalUnwritableError
 from infra.serving.unpacking import CODINGS, Coding
 
 RETRY_SECONDS = 5

@@ -75,7 +75,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Deviation:
     """How one guardrail stands.
 
     Attributes
@@ -99,10 +99,10 @@ class Finding:
         return f"{self.guardrail} {shown} (limit {self.limit:g})"
 
 
-def _hold(guardrail: str, value: float, limit: float, *, violated: bool) -> Finding:
+def _hold(guardrail: str, value: float, limit: float, *, violated: bool) -> Deviation:
     if not (math.isfinite(value) and math.isfinite(limit)):
-        return Finding(guardrail, None, limit, "undefined")
-    return Finding(guardrail, value, limit, "violated" if violated else "good")
+        return Deviation(guardrail, None, limit, "undefined")
+    return Deviation(guardrail, value, limit, "violated" if violated else "good")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class StepVerdict:
 
     status: Status
     rows: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Deviation, ...]
 
     @property
     def summary(self) -> str:
@@ -149,16 +149,16 @@ _CONFIDENCE = 0.98
 """Of the interval of a loss, both ends together: a step is looked at several times."""
 
 
-def _failures(evidence: Evidence, plan: Release) -> Finding:
+def _failures(evidence: Evidence, plan: Release) -> Deviation:
     limit, traffic = plan.guardrails.max_failures, evidence.candidate_traffic
     tried = traffic.requests + traffic.failures
     if not tried:
-        return Finding("share of failures", None, limit, "unknown")
+        return Deviation("share of failures", None, limit, "unknown")
     share = traffic.failures / tried
-    return Finding("share of failures", share, limit, "violated" if share > limit else "good")
+    return Deviation("share of failures", share, limit, "violated" if share > limit else "good")
 
 
-def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[Finding]:
+def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[Deviation]:
     rails = plan.guardrails
     theirs, own = evidence.champion_traffic, evidence.candidate_traffic
     if min(theirs.requests, own.requests) >= _MIN_REQUESTS and min(theirs.seconds, theirs.expected, own.expected) > 0:
@@ -174,7 +174,7 @@ def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[F
         share = problem.agreement(evidence.champion, evidence.candidate, spec.threshold)
         if own.skipped:  # told, and no fault: what it did score is what it is judged by
             left_out = own.skipped / (own.requests + own.failures + own.skipped)
-            yield Finding("share of requests it was too slow for", left_out, 1.0, "good")
+            yield Deviation("share of requests it was too slow for", left_out, 1.0, "good")
         yield _hold("agreement", share, rails.min_agreement, violated=share < rails.min_agreement)
     yield _loss(evidence, spec, plan)
 
@@ -191,13 +191,13 @@ def _differ(problem: Problem, evidence: Evidence) -> bool:
     return any(each.drifted for each in found)
 
 
-def _loss(evidence: Evidence, spec: UseCase, plan: Release) -> Finding:
+def _loss(evidence: Evidence, spec: UseCase, plan: Release) -> Deviation:
     """Hold the realised metric against the champion's: violated where the loss is beyond doubt more than allowed."""
     rules = spec.monitoring.performance
     metric = rules[0].metric if rules else ""
     declared = plan.guardrails.max_loss
     limit = declared if declared is not None else rules[0].drop if rules else 0.0
-    unknown = Finding(f"loss of {metric}", None, limit, "unknown")
+    unknown = Deviation(f"loss of {metric}", None, limit, "unknown")
     scored = []
     for predictions, labels in (
         (evidence.candidate, evidence.candidate_label),

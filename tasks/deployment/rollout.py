@@ -21,9 +21,9 @@ from expectations.windows import Window
 from tasks.bundles.manifest import Manifest, read_manifest
 from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels
-from tasks.deployment.counting import PATIENCE_SECONDS, Counting
 from tasks.deployment.guarding import Evidence, StepVerdict, judge_step
 from tasks.deployment.releasing import await_candidate, take_back
+from tasks.deployment.replica_counts import PATIENCE_SECONDS, Counting
 from tasks.deployment.sharing import entity_columns, place_of
 from tasks.stores.database import RELEASE_LOOK
 from tasks.stores.harvest import seal_and_harvest

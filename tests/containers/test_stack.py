@@ -24,8 +24,8 @@ import yaml
 
 from expectations.errors import BackupError, StackError
 from expectations.loading import load_use_case
+from infra.compose.compose import Compose
 from infra.compose.preparing import initialise
-from infra.compose.running import Compose
 from infra.vault import Vault
 from tasks.bundles.row_frames import jsonable
 from tasks.collection.joining import join_sources

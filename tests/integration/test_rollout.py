@@ -314,7 +314,7 @@ def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monke
 
 
 def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.deployment.counting import Counting
+    from tasks.deployment.replica_counts import Counting
     from tasks.monitoring.harvesting import harvest_journal
 
     first = httpx.URL(job.places.service)

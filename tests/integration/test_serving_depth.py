@@ -26,7 +26,7 @@ import pytest
 
 from infra.serving.journal import Journal
 from infra.serving.models import Model
-from infra.serving.segments import JournalUnwritableError
+from infra.serving.record_streams import JournalUnwritableError
 from tasks.bundles.manifest import seal
 from tasks.bundles.row_frames import rows_to_frame
 from tasks.stores.harvest import harvest
