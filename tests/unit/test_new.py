@@ -108,7 +108,7 @@ def test_how_values_are_written_decides(case: str, tmp_path: Path) -> None:
         (["1%", "2%", "3.5%"], "sign"),
         (["13/02/2024", "01/02/2024"], "day first"),
         (["02/13/2024", "01/02/2024"], "month first"),
-        (["01/02/2024", "02/02/2024"], "nobody can tell"),
+        (["01/02/2024", "02/02/2024"], "day and month cannot be told apart"),
         ([*map(str, range(20)), "x"], "1 of 21 values are no numbers"),
     ],
 )
