@@ -52,10 +52,11 @@ def add(lake: Lake, batch: int) -> None:
 
 
 def age(lake: Lake, minutes: float) -> None:
-    """Make each entry of the log as old as if an append came every so many minutes."""
-    entries = sorted((Path(lake.address("raw")) / "_delta_log").glob("*.json"))
-    for back, entry in enumerate(reversed(entries)):
-        then = time.time() - back * minutes * 60
+    """Make each entry and checkpoint of the log as old as if an append came every so many minutes."""
+    entries = {path: int(path.name[:20]) for path in (Path(lake.address("raw")) / "_delta_log").glob("0*")}
+    newest = max(entries.values())
+    for entry, version in entries.items():
+        then = time.time() - (newest - version) * minutes * 60
         os.utime(entry, (then, then))
 
 
