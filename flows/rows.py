@@ -15,7 +15,7 @@ from expectations.usecase import REPLAY
 from tasks.bundles.champion import answering_bundles, manifests_of
 from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import request_types
-from tasks.collection.collecting import collected_with
+from tasks.collection.commit_notes import collected_with
 from tasks.preprocessing.conditions import condition
 from tasks.stores.known import Known
 from tasks.stores.lake import BATCH, Lake

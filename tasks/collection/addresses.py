@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import glob
 import importlib.util
-import io
-import lzma
 import os
-import tarfile
 import threading
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
 
 import fsspec
 from fsspec.compression import compr
-from fsspec.utils import infer_compression
 
 from expectations.data import Origin
 from expectations.durations import Duration
 from expectations.errors import SourceError, SourceUnreachableError
 from expectations.files import open_regular
 from expectations.masking import mask
+from tasks.collection.archives import (
+    DAMAGED,
+    compression_of,
+    damaged,
+    read_whole,
+)
 from tasks.collection.deadlines import Found, in_time
 
 _HERE = ("file", "local")
@@ -40,11 +39,7 @@ _HOSTED = frozenset({"ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs", "github"})
 """Those whose paths say nothing of the machine (of GitHub: of the repository) that they lie on."""
 _INSIDE = ("zip", "tar")
 """Those that look into a file of another address: ``zip://jan.csv::https://…``."""
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_CHUNK = 2**20
-_MEGABYTE = 10**6
 _PATIENCE = Duration.parse("5m")
-_DAMAGED = (EOFError, OSError, ValueError, IndexError, RuntimeError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _REFUSED = frozenset(range(400, 500)) - {408, 425, 429}
 """HTTP's statuses that the same request will get again."""
 
@@ -193,81 +188,6 @@ def origin_of(address: str) -> Origin:
     return Origin(f"{scheme}://{host}", slash * scheme.startswith(("http", "ftp")) + path)
 
 
-def file_name(address: str) -> str:
-    """Return the last part of an address, without a login or a token."""
-    return PurePosixPath(mask(address).partition("?")[0]).name
-
-
-def members(name: str, address: str, content: bytes, max_megabytes: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of an archive in order of their names, each with its name; a file that is none itself.
-
-    What macOS and Windows put beside them is left out.
-
-    Raises
-    ------
-    SourceError
-        If it is damaged, holds no file, or more than `max_megabytes`.
-    """
-    unpack = _zipped if _is_zip(content) else _tarred if content[257:262] == b"ustar" else None
-    if unpack is None and _packed(address) == "zip":
-        raise _damaged(name, address, ValueError("no zip file"))
-    if unpack is None:
-        yield file_name(address), content
-        return
-    size, found = 0, False
-    try:
-        for member, file in unpack(content):
-            if member.startswith("__MACOSX/") or PurePosixPath(member).name.startswith(
-                ("._", ".DS_Store", "Thumbs.db")
-            ):
-                continue
-            whole = _read_whole(name, address, max_megabytes - size // _MEGABYTE, file)
-            size += len(whole)
-            found = True
-            yield f"{file_name(address)}/{member}", whole
-    except (*_DAMAGED, tarfile.TarError, NotImplementedError) as error:
-        raise _damaged(name, address, error) from error
-    if not found:
-        raise _damaged(name, address, ValueError("no file in it"))
-
-
-def _is_zip(content: bytes) -> bool:
-    """Whether it is an archive of files: what Office writes is one, too, and yet one document."""
-    return (
-        content.startswith(_ZIP)
-        and b"[Content_Types].xml" not in content[:_CHUNK]
-        and zipfile.is_zipfile(io.BytesIO(content))
-    )
-
-
-def _zipped(content: bytes) -> Iterator[tuple[str, IO[bytes]]]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for each in sorted(archive.infolist(), key=lambda one: one.filename):
-            if not each.is_dir():
-                with archive.open(each) as file:
-                    yield each.filename, file
-
-
-def _tarred(content: bytes) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        for each in sorted(archive.getmembers(), key=lambda one: one.name):
-            file = archive.extractfile(each) if each.isfile() else None
-            if file is not None:
-                yield each.name, file
-
-
-def _packed(address: str) -> str | None:
-    """Return how a file is packed, by its name."""
-    packed: str | None = infer_compression(address.partition("::")[0] if "://" in address else address)
-    return packed
-
-
-def _compression(address: str) -> str | None:
-    """Return how a file is unpacked where it is read; archives are opened by `members`."""
-    packed = _packed(address)
-    return None if packed == "zip" else packed
-
-
 def read_here(name: str, address: str, max_megabytes: int) -> bytes:
     """Read all of a file of this machine, unpacked unless it is an archive.
 
@@ -277,46 +197,16 @@ def read_here(name: str, address: str, max_megabytes: int) -> bytes:
         If it is absent, no regular file, damaged, or larger than `max_megabytes`.
     """
     try:
-        with open_regular(address) as file, compr[_compression(address)](file, mode="rb") as unpacked:
-            return _read_whole(name, address, max_megabytes, unpacked)
+        with open_regular(address) as file, compr[compression_of(address)](file, mode="rb") as unpacked:
+            return read_whole(name, address, max_megabytes, unpacked)
     except FileNotFoundError as error:
         raise _absent(name, address) from error
-    except _DAMAGED as error:
-        raise _damaged(name, address, error) from error
-
-
-def _damaged(name: str, address: str, error: Exception) -> SourceError:
-    if isinstance(error, RuntimeError) and "encrypted" in str(error):
-        return SourceError(
-            f"a file that can be read for the source {name!r}",
-            f"{file_name(address)} asks for a password",
-            "Unpack it beforehand, or have it delivered without one",
-        )
-    return SourceError(
-        f"a readable file for the source {name!r}",
-        f"{file_name(address)} is cut short or damaged ({getattr(error, 'strerror', None) or error})",
-        "Fetch the file again",
-    )
+    except DAMAGED as error:
+        raise damaged(name, address, error) from error
 
 
 def _absent(name: str, address: str) -> SourceError:
     return SourceError(f"a file for the source {name!r}", f"nothing at {mask(address)}", "Check the path")
-
-
-def _read_whole(
-    name: str, address: str, max_megabytes: int, file: IO[bytes], stop: Callable[[], bool] = lambda: False
-) -> bytes:
-    parts, size = [], 0
-    while not stop() and (part := file.read(_CHUNK)):
-        size += len(part)
-        if size > max_megabytes * _MEGABYTE:
-            raise SourceError(
-                f"at most {max_megabytes:,} MB from the source {name!r}, unpacked",
-                f"more at {mask(address)}",
-                "Check what it is; if it is right, raise `max_megabytes` of the source",
-            )
-        parts.append(part)
-    return b"".join(parts)
 
 
 def read_elsewhere(name: str, address: str, timeout: Duration, max_megabytes: int) -> bytes:
@@ -335,8 +225,8 @@ def read_elsewhere(name: str, address: str, timeout: Duration, max_megabytes: in
     def read() -> bytes:
         if is_here(last):
             open_regular(local_path(last)).close()  # what is looked into lies here
-        with fsspec.open(address, "rb", compression=_compression(address)) as file:
-            return _read_whole(name, address, max_megabytes, file, given_up.is_set)
+        with fsspec.open(address, "rb", compression=compression_of(address)) as file:
+            return read_whole(name, address, max_megabytes, file, given_up.is_set)
 
     try:
         return _in_time(name, address, timeout, read)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import polars as pl
 
@@ -14,9 +13,20 @@ from expectations.data import EVENT_TIME
 from expectations.errors import LakeError, SourceError, TurnTakenError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
+from tasks.collection.commit_notes import (
+    COLUMNS,
+    DEFINITION,
+    FILES,
+    definition,
+    delivered,
+    noted_files,
+    refuse_changed,
+    settled_files,
+)
 from tasks.collection.freshness import Stale, find_stale
 from tasks.collection.joining import Held, Joined, join_sources
 from tasks.collection.labels import keep_labels, relabelled
+from tasks.collection.news import NO_TIMES, News, find_news, once
 from tasks.collection.types import match_types
 from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
@@ -25,15 +35,8 @@ from tasks.stores.table_columns import holds
 from tasks.stores.tombstones import FORGOTTEN, KEPT_SINCE, without_forgotten
 
 _APPLICATION = "collect"
-_NO_TIMES = pl.Series([], dtype=pl.Datetime("us", "UTC"))
-_FILES = "driftwheel.files"
-"""Note of a commit: which files were read, how they were, and the newest event time in each."""
-_COLUMNS = "driftwheel.columns"
-"""Note of a commit: the columns that its rows were delivered with."""
 _ERASED = (FORGOTTEN, KEPT_SINCE)
 """Notes of a commit: what is not to be collected again."""
-_DEFINITION = "driftwheel.definition"
-"""Note of a commit: what its rows were collected with."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +86,6 @@ class Collected:
     stale: tuple[Stale, ...] = ()
 
 
-@dataclass(frozen=True)
-class _News:
-    """Rows that the raw table does not hold as they are, and what they are to it."""
-
-    rows: pl.DataFrame
-    corrected: int
-    late: pl.Series
-    """Event times of new rows from before the lookback."""
-
-
 def collect_sources(
     usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes, forgotten: str | None = None
 ) -> Collected:
@@ -128,7 +121,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
     version = lake.version("raw")  # all that follows is about this one
     raw = None if version is None else lake.scan("raw", version)
     if raw is not None:
-        _refuse_changed(usecase, lake)
+        refuse_changed(usecase, lake)
     compared = None if raw is None or spec.clock is None else _compared_since(raw, lake, spec, as_of)
     since, held = compared, None
     if raw is not None and compared is not None:
@@ -136,7 +129,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
             since = min(compared, _oldest_waiting(raw, lake, spec.time_column) or compared)
             held = _held(raw, spec, since)
     schema = {} if raw is None else dict(raw.collect_schema())
-    noted = _noted_files(usecase, lake)
+    noted = noted_files(usecase, lake)
     joined = join_sources(
         usecase,
         since=since,
@@ -144,7 +137,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
         secret=secret,
         held=held,
         schema=schema,
-        known_files=None if noted is None else {} if since is None else _settled_files(noted, since),
+        known_files=None if noted is None else {} if since is None else settled_files(noted, since),
     )
     if raw is None:
         erased = {} if forgotten is None else {FORGOTTEN: forgotten}
@@ -152,17 +145,17 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
         erased = {name: note for name in _ERASED if (note := lake.note("raw", name)) is not None}
     joined = replace(joined, rows=_without_erased(joined.rows, spec, erased, secret))
     if held is not None and not joined.asked and next(iter(spec.sources.values())).incremental:
-        news = _News(pl.DataFrame(schema={spec.time_column: pl.Datetime("us", "UTC")}), 0, _NO_TIMES)
+        news = News(pl.DataFrame(schema={spec.time_column: pl.Datetime("us", "UTC")}), 0, NO_TIMES)
     elif raw is None:
         _refuse_unusable(joined, spec, as_of)
-        news = _News(_once(joined.rows, list(spec.keys)), 0, _NO_TIMES)
+        news = News(once(joined.rows, list(spec.keys)), 0, NO_TIMES)
     else:
         _refuse_unusable(joined, spec, as_of)
         with lake.reading("raw"):
             if joined.truth is not None:
                 joined = replace(joined, rows=keep_labels(joined.rows, raw, spec))
-            news = _news(joined.rows, raw, spec, since, compared)
-    changes = () if raw is None else _changes(news.rows, schema, spec, _delivered(lake) or schema)
+            news = find_news(joined.rows, raw, spec, since, compared)
+    changes = () if raw is None else _changes(news.rows, schema, spec, delivered(lake) or schema)
     if raw is not None and joined.truth is not None:
         with lake.reading("raw"):
             news = _with_labels(news, joined, raw, usecase)
@@ -191,7 +184,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
     )
 
 
-def _with_labels(news: _News, joined: Joined, raw: pl.LazyFrame, usecase: LoadedUseCase) -> _News:
+def _with_labels(news: News, joined: Joined, raw: pl.LazyFrame, usecase: LoadedUseCase) -> News:
     """Add rows that are known, and whose label has come, or is another now, in the table of labels."""
     spec = usecase.spec
     if joined.truth is None:
@@ -201,7 +194,7 @@ def _with_labels(news: _News, joined: Joined, raw: pl.LazyFrame, usecase: Loaded
     if spec.clock is None and not usecase.walked:  # when they came is said as of all others
         told = told.drop(spec.time_column)
     rows = told if news.rows.is_empty() else pl.concat([news.rows, told], how="diagonal_relaxed")
-    return _News(rows, news.corrected + len(told), news.late)
+    return News(rows, news.corrected + len(told), news.late)
 
 
 def _with_held(
@@ -221,11 +214,6 @@ def _without_erased(rows: pl.DataFrame, spec: UseCase, noted: Mapping[str, str],
     if spec.clock is None or KEPT_SINCE not in noted:
         return rows
     return rows.filter(pl.col(spec.time_column) >= datetime.fromisoformat(noted[KEPT_SINCE]))
-
-
-def _delivered(lake: Lake) -> list[str]:
-    """Return the columns of the newest rows that were collected; none where that was not noted."""
-    return list(json.loads(lake.note("raw", _COLUMNS) or "[]"))
 
 
 def _changes(
@@ -284,54 +272,6 @@ def _stamped(rows: pl.DataFrame, raw: pl.LazyFrame | None, spec: UseCase, as_of:
     fresh = beside.filter(first)
     fresh = fresh.with_columns(stamps(len(fresh), newest, as_of).alias(column))
     return pl.concat([beside.filter(~first), fresh]).drop(known)
-
-
-def _definition(spec: UseCase) -> dict[str, str]:
-    """Return what all rows of a table must have been collected with: under another, they could not be compared."""
-    label, clock = spec.label, spec.clock
-    return {
-        "task": spec.task,
-        "label": f"{label.column} = {label.expression.text}" if label.expression else label.column,
-        "words": ", ".join(f"{word} as {name}" for word, name in sorted(label.words.items())),
-        "keys": ", ".join(sorted(spec.keys)),
-        "clock": f"{clock.column} in {clock.timezone}" if clock else "",
-        "personal": ", ".join(f"{column}: {how}" for column, how in sorted(spec.personal.items())),
-    }
-
-
-def collected_with(lake: Lake) -> dict[str, str]:
-    """Return what the rows of a use case were collected with: its task, label, keys, clock and personal columns."""
-    noted: dict[str, str] = json.loads(lake.note("raw", _DEFINITION) or "{}")
-    return noted
-
-
-def _refuse_changed(usecase: LoadedUseCase, lake: Lake) -> None:
-    noted, now = collected_with(lake), _definition(usecase.spec)
-    changed = [name for name in now if noted.get(name, now[name]) != now[name]]
-    if changed:
-        raise SourceError(
-            f"what the rows of {usecase.name} were collected with: "
-            + "; ".join(f"{name} {noted[name] or 'none'}" for name in changed),
-            "; ".join(f"{name} {now[name] or 'none'}" for name in changed),
-            "Set it back; or give the use case another `name`, under which all is collected anew",
-        )
-
-
-def _noted_files(usecase: LoadedUseCase, lake: Lake) -> dict[str, Any] | None:
-    """Return the files of the source that were read, as the same use case noted them; None where all are always read.
-
-    Where other sources are joined, a row of a file that stays may get another partner; a label finds its row anyway.
-    """
-    spec = usecase.spec
-    if spec.clock is None or sum(name != spec.label.source for name in spec.sources) > 1:
-        return None
-    noted = json.loads((lake.note("raw", _FILES) if lake.version("raw") is not None else None) or "{}")
-    return dict(noted["files"]) if noted.get("digest") == usecase.digest else {}
-
-
-def _settled_files(noted: Mapping[str, Any], since: datetime) -> dict[str, str]:
-    """Return those whose rows are all from before the time in which corrections are looked for."""
-    return {name: mark for name, (mark, newest) in noted.items() if datetime.fromisoformat(newest) < since}
 
 
 def _minute(moment: object) -> str:
@@ -401,14 +341,14 @@ def _write(
     notes = {
         **kept,
         "driftwheel.digest": usecase.digest,
-        _DEFINITION: json.dumps(_definition(usecase.spec)),
+        DEFINITION: json.dumps(definition(usecase.spec)),
         "driftwheel.read": json.dumps(joined.read),
         "driftwheel.coverage": json.dumps(joined.coverage),
-        _COLUMNS: json.dumps(joined.rows.columns if joined.asked else _delivered(lake)),
+        COLUMNS: json.dumps(joined.rows.columns if joined.asked else delivered(lake)),
     }
-    if (noted := _noted_files(usecase, lake)) is not None:
+    if (noted := noted_files(usecase, lake)) is not None:
         still = {name: how for name, how in noted.items() if name in joined.present}
-        notes[_FILES] = json.dumps({"digest": usecase.digest, "files": {**still, **joined.files}})
+        notes[FILES] = json.dumps({"digest": usecase.digest, "files": {**still, **joined.files}})
     try:
         written = lake.append("raw", stamped, transactions={_APPLICATION: batch}, follows=before, notes=notes)
     except LakeError as error:
@@ -419,59 +359,3 @@ def _write(
             "another collection that wrote it",
             "Run again: what is still missing is brought in then",
         )
-
-
-def _once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Leave out rows that stand twice to the letter; versions of one key stay, in their order."""
-    return (
-        rows.with_columns(rows.hash_rows().alias("_hash"))
-        .unique([*keys, "_hash"], keep="last", maintain_order=True)
-        .drop("_hash")
-    )
-
-
-def _news(
-    rows: pl.DataFrame, raw: pl.LazyFrame, spec: UseCase, since: datetime | None, compared: datetime | None
-) -> _News:
-    keys, clock = list(spec.keys), spec.time_column
-    latest = _latest(raw, rows, spec, since)
-    ordered, beside = _alike(rows, latest)
-    hashes = latest.select(keys).with_columns(beside.hash_rows().alias("_known"))
-    versions = rows.with_columns(ordered.hash_rows().alias("_hash")).join(
-        match_types(hashes, rows, keys), on=keys, how="left", maintain_order="left"
-    )
-    # of several versions in one batch the last decides whether anything is new
-    last = versions.unique(keys, keep="last", maintain_order=True)
-    changed = last.filter(pl.col("_known").is_null() | (pl.col("_known") != pl.col("_hash")))
-    fresh = versions.join(changed.select(keys), on=keys, how="semi", maintain_order="left")
-    unseen = changed.filter(pl.col("_known").is_null())
-    late = _NO_TIMES if compared is None else unseen.filter(pl.col(clock) < compared)[clock]
-    return _News(_once(fresh.drop("_hash", "_known"), keys), len(changed) - len(unseen), late)
-
-
-def _alike(rows: pl.DataFrame, latest: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Bring new rows and known ones to the same columns and types, in which both say all they say."""
-    new, known = [], []
-    for column, dtype in rows.schema.items():
-        kept = latest.schema.get(column)
-        common = dtype if kept is None or kept == pl.Null else kept
-        if kept is not None and kept != dtype and ((dtype.is_float() and kept.is_integer()) or dtype == pl.String):
-            common = dtype
-        new.append(rows[column].cast(common, strict=False))
-        known.append(
-            pl.Series(column, [None], dtype=common).new_from_index(0, len(latest))
-            if kept is None
-            else latest[column].cast(common, strict=False)
-        )
-    return pl.DataFrame(new), pl.DataFrame(known)
-
-
-def _latest(raw: pl.LazyFrame, rows: pl.DataFrame, spec: UseCase, since: datetime | None) -> pl.DataFrame:
-    """Read the newest versions of the rows that new ones may be versions of."""
-    keys, clock = list(spec.keys), pl.col(spec.time_column)
-    if since is not None and spec.time_column in keys:  # else a correction may move a row in time, from anywhere
-        known = clock >= since
-        if len(rows.filter(clock < since)):
-            known |= pl.col(spec.label.column).is_null()
-        raw = raw.filter(known)
-    return raw.collect().sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
 import polars as pl
 
-from expectations.data import EVENT_TIME, FilesRead, Join
+from expectations.data import FilesRead, Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
+from tasks.collection.column_names import names_alike, refuse_names
 from tasks.collection.freshness import newest_of
 from tasks.collection.labels import due, truth_of, with_label
 from tasks.collection.reading import (
@@ -26,7 +27,6 @@ from tasks.collection.reading import (
 from tasks.collection.types import TYPES, cast_column, match_types
 from tasks.preprocessing.fitting import input_kinds
 from tasks.stores.arrival_order import places
-from tasks.stores.lake import RESERVED
 from tasks.stores.pseudonyms import pseudonyms
 
 MIN_FOR_COVERAGE = 50
@@ -208,22 +208,6 @@ def _told_apart(rows: pl.DataFrame, expected: Expected, said: list[str]) -> pl.D
     return rows
 
 
-def names_alike(columns: Sequence[str], read: Set[str]) -> list[tuple[list[str], str]]:
-    """Return the names to leave out as they differ from another's in capitals alone, each time with a sentence.
-
-    Those that are `read` stay, and where none is, the first; if several are, `refuse_names` refuses them.
-    """
-    alike: dict[str, list[str]] = {}
-    for column in columns:
-        alike.setdefault(column.lower(), []).append(column)
-    left_out = []
-    for names in alike.values():
-        kept = [name for name in names if name in read] or names[:1]
-        if gone := [name for name in names if name not in kept]:
-            left_out.append((gone, f"{', '.join(gone)} left out: a table cannot tell it from {', '.join(kept)}"))
-    return left_out
-
-
 def _settled(
     rows: pl.DataFrame, spec: UseCase, expected: Expected, schema: Mapping[str, pl.DataType], said: list[str]
 ) -> pl.DataFrame:
@@ -333,30 +317,6 @@ def join_one(
             "Correct the source, or lower `min_coverage` if that is right",
         )
     return joined.drop(found), share
-
-
-def refuse_names(columns: Sequence[str], *, clock: bool = True) -> None:
-    """Refuse names of columns that a table cannot hold, or keeps something of its own under.
-
-    Parameters
-    ----------
-    clock : bool
-        Whether the use case has one.
-
-    Raises
-    ------
-    SourceError
-    """
-    reserved = RESERVED if clock else RESERVED | {EVENT_TIME}
-    kept = [column for column in columns if column.lower() in reserved]
-    seen: dict[str, str] = {}
-    alike = [f"{seen[key]} and {name}" for name in columns if seen.setdefault(key := name.lower(), name) != name]
-    if kept or alike:
-        raise SourceError(
-            f"columns that differ in more than capitals, and none of {', '.join(sorted(reserved))}",
-            ", ".join(kept + alike),
-            "Rename them in the source; of two sources one may get a `prefix`. What nothing reads is left out",
-        )
 
 
 def _protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:

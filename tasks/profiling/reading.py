@@ -14,10 +14,11 @@ import polars as pl
 
 from expectations.data import SourceContext
 from expectations.errors import SourceError
-from tasks.collection.addresses import file_name, is_elsewhere, local_path, members
-from tasks.collection.joining import names_alike, refuse_names
+from tasks.collection.addresses import is_elsewhere, local_path
+from tasks.collection.archives import file_name, members
+from tasks.collection.column_names import names_alike, refuse_names
 from tasks.collection.sources.file import FileSource
-from tasks.collection.sources.tables import refuse_repeated
+from tasks.collection.table_formats import refuse_repeated
 from tasks.stores.progress import doing
 
 SOURCE = "data"

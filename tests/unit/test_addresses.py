@@ -25,9 +25,11 @@ from expectations.errors import SourceError, SourceUnreachableError, UseCaseErro
 from expectations.loading import load_use_case
 from expectations.slots import SOURCES
 from expectations.variables import Variables
-from tasks.collection.addresses import file_name, locate_files, members
+from tasks.collection.addresses import locate_files
+from tasks.collection.archives import file_name, members
 from tasks.collection.sources.file import FileSource
-from tasks.collection.sources.tables import TableFiles, format_of
+from tasks.collection.sources.tables import TableFiles
+from tasks.collection.table_formats import format_of
 from tests.fronts import serving
 
 Make = Callable[..., Path]
