@@ -30,7 +30,7 @@ from expectations.loading import LoadedUseCase
 from flows.automations import EVENTS, automate
 from flows.left_out import forget_left_out, note_left_out
 from flows.messenger import Messenger, MonitorSchedules, note_schedules
-from flows.planned import plan_anew
+from flows.planned import our_deployments, plan_anew
 from flows.superseded import skip_superseded, try_to_skip_superseded
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
@@ -99,10 +99,7 @@ def _wanted(usecase: LoadedUseCase) -> dict[str, str | bool]:
 
 def forget(client: SyncPrefectClient, kept: set[str]) -> None:
     """Remove deployments and automations of use cases that are no longer registered."""
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-
-    ours = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["driftwheel"])))
-    for deployment in ours:
+    for deployment in our_deployments(client):
         if deployment.name not in kept:
             for target in EVENTS.values():
                 for automation in client.read_automations_by_name(f"driftwheel: {target} {deployment.name}"):

@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
@@ -23,6 +24,7 @@ from flows.superseded import SCHEDULED_TAG
 MARGIN = timedelta(minutes=1)
 """How much later than now a server's clock may be without having been ahead."""
 _MAX_RUNS_A_LOOK = 200
+_PAGE = 200
 
 
 def plan_anew(client: SyncPrefectClient) -> list[str]:
@@ -38,8 +40,7 @@ def plan_anew(client: SyncPrefectClient) -> list[str]:
         Names of the deployments, as in ``collect/NAME``.
     """
     found = []
-    ours = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["driftwheel"])))
-    for deployment in ours:
+    for deployment in our_deployments(client):
         if not deployment.schedules:
             continue
         now = datetime.now(UTC)
@@ -62,6 +63,18 @@ def plan_anew(client: SyncPrefectClient) -> list[str]:
         for schedule in deployment.schedules:  # as it is: Prefect drops what it planned by it
             client.update_deployment_schedule(deployment.id, schedule.id, active=schedule.active)
         found.append(f"{deployment.entrypoint.rpartition('.')[2] if deployment.entrypoint else ''}/{deployment.name}")
+    return found
+
+
+def our_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
+    """Return all deployments of use cases, of which Prefect names so many in one answer."""
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["driftwheel"]))
+    found: list[DeploymentResponse] = []
+    while len(found) % _PAGE == 0:
+        page = client.read_deployments(deployment_filter=ours, limit=_PAGE, offset=len(found))
+        if not page:
+            break
+        found += page
     return found
 
 

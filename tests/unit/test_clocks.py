@@ -22,7 +22,7 @@ from expectations.durations import Duration
 from expectations.windows import Grid
 from flows import stage
 from flows.deployments import utc_schedule
-from flows.planned import plan_anew
+from flows.planned import our_deployments, plan_anew
 from infra.vital_signs import show, shows
 from tasks.monitoring.served import find_served
 from tasks.stores.database import Database
@@ -87,9 +87,10 @@ def test_a_sign_of_another_clock_is_no_sign(tmp_path: Path, days: int) -> None:
 
 
 class Prefect:
-    """One deployment with a schedule, and its runs; what is done to them is noted."""
+    """One deployment with a schedule, behind others, and its runs; what is done to them is noted."""
 
-    def __init__(self, runs: list[tuple[timedelta, State]]) -> None:
+    def __init__(self, runs: list[tuple[timedelta, State]], others: int = 0) -> None:
+        self.others = others
         self.schedule = SimpleNamespace(id=uuid4(), active=True)
         self.deployment = SimpleNamespace(
             id=uuid4(), name="rentals", entrypoint="flows.collect.collect", schedules=[self.schedule]
@@ -98,8 +99,9 @@ class Prefect:
         self.deleted: list[int] = []
         self.planned: list[bool] = []
 
-    def read_deployments(self, **_: object) -> list[SimpleNamespace]:
-        return [self.deployment]
+    def read_deployments(self, *, limit: int, offset: int, **_: object) -> list[SimpleNamespace]:
+        others = [SimpleNamespace(name=f"other-{number}", schedules=[]) for number in range(self.others)]
+        return [*others, self.deployment][offset : offset + min(limit, 200)]
 
     def read_flow_runs(self, *, flow_run_filter: FlowRunFilter, **_: object) -> list[FlowRun]:
         assert flow_run_filter.deployment_id.any_ == [self.deployment.id]
@@ -146,6 +148,13 @@ def test_what_a_clock_that_was_ahead_planned_is_planned_anew(
     assert plan_anew(prefect) == (["collect/rentals"] if anew else [])
     assert prefect.deleted == deleted
     assert prefect.planned == ([True] if anew else [])
+
+
+@pytest.mark.parametrize("others", [0, 199, 200, 431])
+def test_every_deployment_is_looked_at_however_many_there_are(others: int) -> None:
+    prefect = Prefect([(FIVE_DAYS + HOUR, Scheduled(timestamp=NOW + FIVE_DAYS))], others)
+    assert len(our_deployments(prefect)) == others + 1
+    assert plan_anew(prefect) == ["collect/rentals"]
 
 
 # --- summer time ------------------------------------------------------------------------------------------------------
