@@ -179,6 +179,7 @@ ELSEWHERE = {
     "driftwheel suggest USECASE": ("tests/unit/test_suggesting.py", 'call("suggest")'),
     "driftwheel suggest USECASE --write": ("tests/unit/test_suggesting.py", 'call("suggest", "--write")'),
     "driftwheel quarantine USECASE list": ("tests/unit/test_quarantine.py", 'call("list")'),
+    "driftwheel quarantine USECASE release --held": ("tests/unit/test_quarantine.py", 'call("release", "--held")'),
     "driftwheel quarantine USECASE replay": ("tests/unit/test_quarantine.py", 'call("replay")'),
     "driftwheel quarantine USECASE release --reason EXPECTATION": (
         "tests/unit/test_quarantine.py",
@@ -196,6 +197,7 @@ ELSEWHERE = {
     "make stack-up": (STACK, 'compose.run("up", "--detach")\n    stack.compose.wait()'),
     "make stack-down": (STACK, 'compose.run("down")'),
     "make wheels": ("Makefile", "images: wheels"),  # what test-containers makes first
+    "make images": ("Makefile", "$(MAKE) --no-print-directory images DOCKER"),  # by test-containers
     "make lock-images": ("tests/unit/test_setup.py", "lock_images.sh"),
     "driftwheel add --trust FOLDER": ("tests/unit/test_trusted_code.py", 'call("add", "--trust", str(folder))'),
     "driftwheel alert test USECASE": ("tests/integration/test_messages.py", '["alert", "test", str(folder)]'),
