@@ -34,3 +34,12 @@ def refuse_future(as_of: datetime, usecase: str = "") -> None:
             f"{as_of:%Y-%m-%d %H:%M} UTC",
             "Leave it out for now: rows with a later event time are taken once that has come",
         )
+
+
+def plain_instant(given: datetime) -> datetime:
+    """Return an instant as a `datetime` in UTC; one without a zone is in UTC.
+
+    Prefect gives the start of a scheduled run in a class of its own, which neither JSON nor Polars take.
+    """
+    there = given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+    return datetime(there.year, there.month, there.day, there.hour, there.minute, there.second, there.microsecond, UTC)

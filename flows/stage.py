@@ -30,7 +30,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from expectations.errors import AccessError, UnreachableError, UseCaseError
-from flows.instants import refuse_future
+from flows.instants import plain_instant, refuse_future
 from flows.left_out import end_left_out, note_left_out
 from flows.lineage_events import reporting_lineage
 from flows.messenger import send_messages
@@ -112,8 +112,7 @@ def open_job(
             note_left_out(settings, usecase, folder, error)
         raise
     end_left_out(settings, loaded.name)
-    instant = as_of or flow_run.scheduled_start_time
-    instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    instant = plain_instant(as_of or flow_run.scheduled_start_time)
     if turn_id is None:
         refuse_future(instant, loaded.name)
     return Job(loaded, settings.places(), instant, turn_id, announce=announce)

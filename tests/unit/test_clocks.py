@@ -17,11 +17,13 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.server.schemas.schedules import CronSchedule
 from prefect.states import Cancelled, Completed, Running, Scheduled
+from prefect.types import DateTime
 
 from expectations.durations import Duration
 from expectations.windows import Grid
 from flows import stage
 from flows.deployments import utc_schedule
+from flows.instants import plain_instant
 from flows.planned import our_deployments, plan_anew
 from infra.vital_signs import show, shows
 from tasks.monitoring.served import find_served
@@ -155,6 +157,17 @@ def test_every_deployment_is_looked_at_however_many_there_are(others: int) -> No
     prefect = Prefect([(FIVE_DAYS + HOUR, Scheduled(timestamp=NOW + FIVE_DAYS))], others)
     assert len(our_deployments(prefect)) == others + 1
     assert plan_anew(prefect) == ["collect/rentals"]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_the_start_of_a_scheduled_run_is_a_plain_instant(zone: str | None) -> None:
+    """Prefect's own class is what JSON and Polars do not take: every scheduled monitor run failed by it."""
+    given = DateTime(2026, 12, 2, 3, 47, 1, 5, tzinfo=zone and ZoneInfo(zone))
+    found = plain_instant(given)
+    assert type(found) is datetime
+    assert found.tzinfo is UTC
+    assert found == datetime(2026, 12, 2, 3 - (zone == "Europe/Berlin"), 47, 1, 5, tzinfo=UTC)
+    assert pl.select(pl.lit(found)).to_series().dtype == pl.Datetime("us", "UTC")
 
 
 # --- summer time ------------------------------------------------------------------------------------------------------
