@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -141,9 +142,9 @@ SUBSTITUTED = {
     "driftwheel-…": "driftwheel-*",
     "--step 10m": "--step 10s",
     "--windows 100": "--windows 1",
-    "tests/benchmarks/": f"{ROOT}/tests/benchmarks/",
-    "expectations/bikes/data/": f"{ROOT}/expectations/bikes/data/",
-    ".venv/bin/activate": str(BIN.parent / "activate"),
+    "tests/benchmarks/": f"{shlex.quote(str(ROOT))}/tests/benchmarks/",
+    "expectations/bikes/data/": f"{shlex.quote(str(ROOT))}/expectations/bikes/data/",
+    ".venv/bin/activate": shlex.quote(str(BIN.parent / "activate")),
 }
 """What is typed otherwise in the test, so that it ends soon and writes nowhere else."""
 AS = {
@@ -353,7 +354,7 @@ def shell(tmp_path: Path) -> Iterator[Callable[[str], subprocess.CompletedProces
             typed = typed.replace(stands, instead)
         typed = typed.replace(":8080", f":{port}").replace("--port 8080", f"--port {port}")
         return subprocess.run(  # each in a shell of its own, in which the first of the block was typed
-            ["bash", "-c", f"source {BIN.parent}/activate\n{typed}"],
+            ["bash", "-c", f"source {shlex.quote(str(BIN.parent))}/activate\n{typed}"],
             cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=280,
         )  # fmt: skip
 

@@ -190,6 +190,29 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
     assert [each.action for each in entries("turning")].count("not taken back") == 1
 
 
+def test_a_run_that_a_schedule_started_measures_what_one_by_hand_does(make_use_case: Make, run: Run) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.flow_engine import run_flow
+    from prefect.states import Scheduled
+
+    from flows.monitor import monitor
+
+    folder = make_use_case("scheduled")
+    run("loop", str(folder), FIRST)
+    assert send("scheduled", folder, "2011-03-01", "2011-05-01").failed == 0
+    run("collect", str(folder), LATER)
+    given = {"usecase": str(folder)}
+    with get_client(sync_client=True) as client:
+        planned = client.create_flow_run(monitor, parameters=given, state=Scheduled(scheduled_time=instant(LATER)))
+
+    verdict = run_flow(monitor, flow_run=planned, parameters=given)
+
+    assert verdict.outcome == "retrain"
+    assert [each.action for each in entries("scheduled") if each.kind == "decision"] == ["retrain"]
+    windows = Settings().platform().measurements("scheduled")
+    assert [each.start for each in windows] == [instant("2011-03-01"), instant("2011-04-01")]
+
+
 def test_a_challenger_that_is_no_better_is_refused(make_use_case: Make, run: Run, stack: Addresses) -> None:
     folder = make_use_case("refusing", {"gates.0": {"metric": "r2", "min": 0.999}})
     verdict = run("loop", str(folder), FIRST)
