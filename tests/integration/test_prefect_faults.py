@@ -54,6 +54,7 @@ def test_a_prefect_too_busy_to_give_a_task_room_is_told_in_a_sentence(
     from flows.running import run_flow
 
     folder = make_use_case(f"crowded{flow}")
+    forget_prefect_services()  # those of tests before ask their own server
     with front(stack.prefect, lambda _, path: 503 if "concurrency_limits/increment" in path else 0) as server:
         told = temporary_settings({PREFECT_API_URL: f"{server.url}/api"})
         with told, pytest.raises(UnreachableError, match="found status 503"):
