@@ -19,6 +19,8 @@ MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 def spec(delay: str) -> Any:
     return SimpleNamespace(
         clock=SimpleNamespace(column="at", timezone="UTC"),
+        timed=True,
+        clock_zone="UTC",
         time_column="at",
         label_delay=Duration.parse(delay),
         label=SimpleNamespace(column="y"),
