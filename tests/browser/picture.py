@@ -14,7 +14,7 @@ from infra.stack import Stack
 from tests.browser.conftest import browser
 from tests.browser.devtools import tab
 
-WIDTH, HEIGHT = 1000, 703
+WIDTH, HEIGHT = 1000, 1000
 
 
 def main() -> None:
