@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving soak clean test-browser picture site torture tour
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser picture site torture tour
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -137,6 +137,11 @@ bench-new: setup ## Does `driftwheel new` make working use cases of real tables?
 bench-serving: setup ## Measure the trees against LightGBM, the service against mlflow models serve and BentoML
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/trees.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/serving.py
+
+PACKED := build/packed
+bench-interference: setup ## How do single predictions fare while others ask for something heavy? (three minutes)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/serving.py --pack $(PACKED)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/interference.py --packed $(PACKED) --rate 300
 
 soak: setup ## Malformed bodies, kills of the service and of every flow, swaps of models: thousands, for two hours
 	@DRIFTWHEEL_FUZZ=100000 DRIFTWHEEL_KILLS=100 DRIFTWHEEL_EXAMPLES=1000 $(BIN)/python -m pytest --timeout 7200 \

@@ -234,7 +234,7 @@ ELSEWHERE = {
 BY_HAND = {
     f"make bench{each}"
     for each in (
-        *("", "-causes", "-estimates", "-intervals", "-judgement", "-new"),
+        *("", "-causes", "-estimates", "-interference", "-intervals", "-judgement", "-new"),
         *("-policies", "-serving", "-streams", "-warm"),
     )
 } | {"make torture", "make tour"}
