@@ -30,7 +30,7 @@ from tasks.collection.news import NO_TIMES, News, find_news, once
 from tasks.collection.types import match_types
 from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
-from tasks.stores.lake import BATCH, COLLECTED, TECHNICAL, Lake
+from tasks.stores.lake import BATCH, COLLECTED, COLLECTION, TECHNICAL, Lake
 from tasks.stores.table_columns import holds
 from tasks.stores.tombstones import FORGOTTEN, KEPT_SINCE, without_forgotten
 
@@ -112,7 +112,7 @@ def collect_sources(
     TurnTakenError
         If another machine collected meanwhile; nothing is written.
     """
-    with lake.alone("collection"):
+    with lake.alone(COLLECTION):
         return _collect(usecase, lake, as_of, secret, forgotten)
 
 

@@ -27,7 +27,7 @@ from tasks.stores.backups import backups_of
 from tasks.stores.files import storing
 from tasks.stores.harvest import harvest, seal_and_harvest
 from tasks.stores.journal import OPEN_SUFFIX
-from tasks.stores.lake import UPKEEP, Lake
+from tasks.stores.lake import COLLECTION, UPKEEP, Lake
 from tasks.stores.ledger import FORGET, Entry
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
@@ -207,7 +207,7 @@ def nobody_else(job: Job, names: Iterable[str]) -> Iterator[None]:
         for name in names:
             lake = Lake(job.lake.root, name)
             if require_folder(lake).exists():
-                stack.enter_context(lake.alone("collection"))
+                stack.enter_context(lake.alone(COLLECTION))
                 stack.enter_context(lake.alone("cleaning"))
                 stack.enter_context(lake.alone(UPKEEP))  # files of a compaction at work would be removed under it
             if (job.places.journal / name).exists():

@@ -58,6 +58,8 @@ _ADDED: dict[Table, dict[str, pl.DataType]] = {
 _GROWING: tuple[Table, ...] = ("raw", "clean", "quarantine")
 """Tables whose columns follow the sources: new ones are added, lacking ones are missing, types become wider."""
 _COMMITS_READ = 20
+COLLECTION = "collection"
+"""Name of the work, one at a time, that appends to the raw table and notes what it knows of it."""
 UPKEEP = "upkeep"
 """Name of the work, one at a time, that removes files of a table."""
 

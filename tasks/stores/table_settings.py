@@ -24,9 +24,10 @@ _MERGED_AWAY = {
     "delta.deletedFileRetentionDuration": "interval 7 days",
     "delta.logRetentionDuration": "interval 7 days",
 }
-NOTED = ("raw", "quarantine")
+NOTED = ("raw",)
 """Those whose commits note what is still to be known when their entries of the log go: `upkeep` takes it along."""
-_KEPT_UNTIL_NOTED = {"delta.enableExpiredLogCleanup": "false"}
+_CLEANED = "delta.enableExpiredLogCleanup"
+"""Whether Delta removes old entries by itself, with each of its checkpoints."""
 _LOOKED_FOR = {
     # the log has the least and greatest value of these alone in each file, not of all that clients send
     "delta.dataSkippingStatsColumns": f"id,event_time,served_at,version,bundle,{HARVEST}",
@@ -38,7 +39,6 @@ def settings_of(table: str) -> dict[str, str]:
     return {
         **_RETENTION,
         **(_FORGOTTEN if table in JOURNALED else {}),
-        **(_MERGED_AWAY if table in _UNREFERRED else {}),
-        **(_KEPT_UNTIL_NOTED if table in NOTED else {}),
+        **(_MERGED_AWAY | {_CLEANED: "false" if table in NOTED else "true"} if table in _UNREFERRED else {}),
         **(_LOOKED_FOR if table == "predictions" else {}),
     }

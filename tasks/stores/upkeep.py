@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tasks.stores.lake import UPKEEP, Lake, Table
+from tasks.stores.lake import COLLECTION, UPKEEP, Lake, Table
 from tasks.stores.rewriting import notes_of
 from tasks.stores.table_settings import NOTED
 
@@ -22,8 +23,10 @@ _ROW_GROUP = 50_000
 def compact(lake: Lake, table: Table) -> int:
     """Merge the many small files that harvests and collections leave, and remove what was merged a week ago.
 
-    Each commit is a file and an entry of the log, and a query opens all of them. Readers keep the version they opened;
-    of two that compact at once one does. Of the clean table nothing is removed: training sets refer to its versions.
+    Each commit is a file and an entry of the log, and a query opens all of them. Entries from before a week ago go,
+    too; what those of the raw table noted is noted by the merge anew, while no collection notes anything newer. At a
+    store's address none can be held off, and the raw table's entries stay. Readers keep the version they opened; of two
+    that compact at once one does. Of the clean table nothing is removed: training sets refer to its versions.
 
     Returns
     -------
@@ -35,11 +38,16 @@ def compact(lake: Lake, table: Table) -> int:
 
     if not _is_scattered(lake.open(table)):
         return 0
-    with lake.alone(UPKEEP), lake.reading(table):
+    in_folder = lake.folder is not None
+    with ExitStack() as stack:
+        if table in NOTED:
+            stack.enter_context(lake.alone(COLLECTION))  # its notes would be older ones' that the merge takes along
+        stack.enter_context(lake.alone(UPKEEP))
+        stack.enter_context(lake.reading(table))
         handle = lake.open(table)  # another one may have merged them meanwhile
         if handle is None or not _is_scattered(handle):
             return 0
-        notes = notes_of(handle) if table in NOTED else {}
+        notes = notes_of(handle) if table in NOTED and in_folder else {}
         try:
             done = handle.optimize.compact(
                 target_size=_MERGED,
@@ -50,7 +58,7 @@ def compact(lake: Lake, table: Table) -> int:
             return 0
         handle.vacuum(dry_run=False)
         handle.create_checkpoint()  # whoever opens it reads the log from here on
-        if table in NOTED:
+        if in_folder or table not in NOTED:
             handle.cleanup_metadata()  # only now: what entries from before the checkpoint noted is noted anew
         return int(done["numFilesRemoved"])
 

@@ -251,13 +251,70 @@ def test_entries_of_the_log_go_after_a_week_and_what_they_noted_stays(
         assert compact(lake, table)
         return len(list(log.glob("*.json")))
 
-    left = {table: [grow(table, at, at + 30) for at in (1, 31, 61)] for table in ("raw", "clean")}  # type: ignore[arg-type] # of these
-    assert left == {"raw": [1, 1, 1], "clean": [31, 62, 93]}
-    for table, number in (("raw", 90), ("clean", 90)):
+    tables: tuple[lake_module.Table, ...] = ("raw", "quarantine", "clean")
+    left = {table: [grow(table, at, at + 30) for at in (1, 31, 61)] for table in tables}
+    assert left == {"raw": [1, 1, 1], "quarantine": [1, 1, 1], "clean": [31, 62, 93]}
+    for table, number in (("raw", 90), ("quarantine", 90), ("clean", 90)):
         assert lake.transaction(table, "collect") == number  # type: ignore[arg-type] # of these
         assert lake.scan(table).collect()[BATCH].sort().to_list() == list(range(1, 91))  # type: ignore[arg-type]
     assert lake.note("raw", FORGOTTEN) == "who", "who was forgotten would be collected again"
     assert lake.scan("clean", 3).collect().height == 4, "a training set may refer to it"
+
+
+class AtAddress(Lake):
+    """A lake whose tables nobody can be kept from, as at an address of a store."""
+
+    @property
+    def folder(self) -> None:
+        return None
+
+    def address(self, table: lake_module.Table) -> str:
+        return str(Path(self.root, self.usecase, table))
+
+
+def test_what_a_collection_notes_while_files_are_merged_is_not_put_behind_older_notes(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns and files as an earlier collection noted them counted as the newest until the next one."""
+    monkeypatch.setattr(upkeep, "_MANY", 2)
+    taken = upkeep.notes_of
+
+    def collect(number: int) -> None:
+        with lake.alone(lake_module.COLLECTION):
+            notes = {"driftwheel.columns": f"of {number}"}
+            lake.append("raw", rows(lake, 1, batch=number), transactions={"collect": number}, notes=notes)
+
+    collect(1)
+    collect(2)
+    other = threading.Thread(target=collect, args=(3,))
+
+    def meanwhile(handle: deltalake.DeltaTable) -> dict[str, str]:
+        found = taken(handle)
+        other.start()
+        other.join(1)
+        return found
+
+    monkeypatch.setattr(upkeep, "notes_of", meanwhile)
+    assert compact(lake, "raw") == 2
+    other.join(30)
+    assert lake.transaction("raw", "collect") == 3
+    assert lake.note("raw", "driftwheel.columns") == "of 3"
+
+
+def test_at_an_address_entries_of_the_raw_log_stay_as_their_notes_are_in_no_merge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_MANY", 2)
+    lake = AtAddress(str(tmp_path), "rentals")
+    for number in (1, 2):
+        notes = {FORGOTTEN: "who"} if number == 1 else {}
+        lake.append("raw", rows(lake, 1, batch=number), transactions={"collect": number}, notes=notes)
+    for entry in (log := Path(lake.address("raw"), "_delta_log")).iterdir():
+        os.utime(entry, (time.time() - 8 * 86400,) * 2)
+    assert compact(lake, "raw") == 2
+    assert len(list(log.glob("*.json"))) == 3
+    assert not [name for name in lake.open("raw").history(1)[0] if name.startswith("driftwheel.")]
+    assert lake.note("raw", FORGOTTEN) == "who"
 
 
 def test_a_table_of_few_files_is_opened_once_and_nobody_is_kept_waiting(
