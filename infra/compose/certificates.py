@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from expectations.errors import StackError
+from tasks.stores.whole_files import replace_file
 
 _CERTIFICATE_DAYS = 825
 _RENEW_DAYS = 30
@@ -22,8 +23,8 @@ def certify(folder: Path, domain: str) -> bool:
     else:
         certificate.unlink(missing_ok=True)  # at no moment are there two that do not belong together
         made, own = _certificate(domain)
-        write_whole(key, own)
-    write_whole(certificate, made)
+        replace_file(key, own)
+    replace_file(certificate, made)
     return True
 
 
@@ -70,17 +71,6 @@ def outdated(path: Path) -> str:
     if ends < datetime.now(UTC) + timedelta(days=_RENEW_DAYS):
         return f"{path} ends on {ends:%Y-%m-%d}: put a new one there, or, if driftwheel made it, {renew}"
     return ""
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is never seen half written; nothing of it stays where that fails."""
-    beside = path.with_name(f".{path.name}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _certificate(domain: str, known: bytes | None = None) -> tuple[bytes, bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from expectations.errors import DriftwheelError, StackError
-from infra.compose.certificates import certify, outdated, require_cryptography, write_whole
+from infra.compose.certificates import certify, outdated, require_cryptography
 from tasks.stores.files import storing
 from tasks.stores.keys import PLATFORM, SCOPES, Keys
 from tasks.stores.whole_files import replace_file
@@ -197,11 +197,11 @@ def _raise_version(path: Path, version_: str) -> None:
     replace_file(path, "\n".join([*kept, f"DRIFTWHEEL_VERSION={version_}", ""]), 0o600)
 
 
-def _write_once(path: Path, content: str | bytes) -> bool:
+def _write_once(path: Path, content: str) -> bool:
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content.encode() if isinstance(content, str) else content)
+    replace_file(path, content)
     return True
 
 

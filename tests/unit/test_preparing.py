@@ -73,6 +73,24 @@ def test_others_of_this_machine_are_kept_out_and_the_containers_let_in(folder: P
     assert (folder / ".stack" / "nginx" / "key.pem").stat().st_mode & 0o777 == 0o644
 
 
+def test_what_is_made_is_on_the_disk_before_it_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def noting(file: int) -> None:
+        fsync(file)
+        synced.add(os.fstat(file).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    initialise(folder, "localhost", 8443, ())
+    made = [
+        folder / ".env",
+        *(path for path in (folder / ".stack").rglob("*") if path.is_file() and path.stat().st_size),
+    ]
+    assert {"key.pem", "certificate.pem", "users", "auth.ini", "alerts.env"} < {path.name for path in made}
+    assert [path.name for path in made if path.stat().st_ino not in synced] == []
+
+
 def test_half_a_restore_is_not_started(folder: Path) -> None:
     initialise(folder, "localhost", 8443, ())
     (folder / ".stack" / RESTORING).touch()
