@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from infra.serving.models import Model
 from infra.serving.open_inference import PARTS, datatype_of
+from infra.serving.openapi_parts import REFUSALS, json_answer, reference
 from infra.serving.outputs import OUTPUTS
 from tasks.bundles.manifest import BundleColumn
 
-_TENSOR = {
-    "type": "object",
-    "required": ["name", "shape", "datatype", "data"],
-    "properties": {
+
+def _tensor(**more: Any) -> dict[str, Any]:  # noqa: ANN401 - a schema
+    known = {
         "name": {"type": "string"},
         "shape": {"type": "array", "items": {"type": "integer"}},
         "datatype": {"type": "string"},
-        "data": {"type": "array"},
+        **more,
+    }
+    return {"type": "object", "required": list(known), "properties": known}
+
+
+_REFUSALS = {**REFUSALS, "404": "No such model, or another version answers"}
+_METADATA = {
+    "type": "object",
+    "required": ["name", "versions", "platform", "inputs", "outputs"],
+    "properties": {
+        "name": {"type": "string"},
+        "versions": {"type": "array", "items": {"type": "string"}},
+        "platform": {"type": "string"},
+        **{key: {"type": "array", "items": _tensor()} for key in ("inputs", "outputs")},
     },
 }
-_REFUSED = {
-    "400": "What is wrong, by column; never a value",
-    "404": "No such model, or another version answers",
-    "413": "Too many bytes",
-    "415": "None of the content types, or compressed by other means than gzip or deflate",
-    "503": "No model yet, or predictions cannot be logged",
+_SERVER = {
+    "type": "object",
+    "required": ["name", "version", "extensions"],
+    "properties": {
+        "name": {"type": "string"},
+        "version": {"type": "string"},
+        "extensions": {"type": "array", "items": {"type": "string"}},
+    },
 }
 
 
@@ -36,16 +51,16 @@ def describe_health(paths: dict[str, Any], schemas: dict[str, Any]) -> None:
         "required": ["error"],
         "properties": {"error": {"type": "string"}},
     }
+    paths["/v2"] = {"get": _get("v2.metadata", "What serves (Open Inference Protocol, version 2)", {}, _SERVER)}
     paths["/v2/health/live"] = {"get": _get("v2.live", "The process lives", {})}
-    paths["/v2/health/ready"] = {
-        "get": _get("v2.ready", "Whether the service can answer", {"503": _json("Not ready", {"type": "object"})})
-    }
+    not_ready = {"503": json_answer("Not ready", {"type": "object"})}
+    paths["/v2/health/ready"] = {"get": _get("v2.ready", "Whether the service can answer", not_ready)}
 
 
 def describe_inference(
     name: str,
     model: Model,
-    columns: Sequence[tuple[BundleColumn, Mapping[str, Any]]],
+    values: Mapping[str, Mapping[str, Any]],
     most_rows: int,
     paths: dict[str, Any],
     schemas: dict[str, Any],
@@ -54,10 +69,12 @@ def describe_inference(
 
     Parameters
     ----------
-    columns : sequence of (BundleColumn, mapping)
-        Each with the schema of one of its values.
+    values : mapping of str to mapping
+        Column -> the schema of one of its values.
     """
-    schemas[f"{name}.inference"] = _request([_input(column, value, most_rows) for column, value in columns])
+    schemas[f"{name}.inference"] = _request(
+        [_input(column, values[column.name], most_rows) for column in model.bundle.manifest.columns]
+    )
     schemas[f"{name}.inferred"] = {
         "type": "object",
         "required": ["model_name", "model_version", "outputs"],
@@ -65,31 +82,41 @@ def describe_inference(
             "model_name": {"const": name},
             "model_version": {"type": "string"},
             "id": {"type": "string"},
-            "outputs": {"type": "array", "items": _TENSOR},
+            "outputs": {"type": "array", "items": _tensor(data={"type": "array"})},
             "parameters": {"type": "object"},
         },
     }
-    errors = {status: _json(said, {"$ref": "#/components/schemas/InferenceError"}) for status, said in _REFUSED.items()}
+    errors = {status: json_answer(said, reference("InferenceError")) for status, said in _REFUSALS.items()}
     lacking = {each: errors[each] for each in ("404", "503")}
+    version = {
+        "name": "version",
+        "in": "path",
+        "required": True,
+        "description": "the one that answers; another is refused",
+        "schema": {"enum": [model.version]},
+    }
     base = f"/v2/models/{name}"
-    paths[base] = {"get": _get(f"{name}.metadata", "Its tensors (Open Inference Protocol, version 2)", lacking)}
-    paths[f"{base}/ready"] = {"get": _get(f"{name}.ready", "Whether a version of it answers", lacking)}
-    paths[f"{base}/infer"] = {
-        "post": {
-            "operationId": f"{name}.infer",
-            "summary": f"{model.bundle.manifest.title} As a request of the Open Inference Protocol, version 2",
-            "description": f"The same as /{name}/invocations: each column is an input. {base}/versions/VERSION/infer "
-            "asks the version that answers, by its number.",
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}.inference"}}},
-            },
-            "responses": {
-                "200": _json("The predictions", {"$ref": f"#/components/schemas/{name}.inferred"}),
-                **errors,
+    for path, operation, more in (
+        (base, name, {}),
+        (f"{base}/versions/{{version}}", f"{name}.version", {"parameters": [version]}),
+    ):
+        metadata = _get(f"{operation}.metadata", "Its tensors (Open Inference Protocol, version 2)", lacking, _METADATA)
+        paths[path] = {"get": {**metadata, **more}}
+        ready = _get(f"{operation}.ready", "Whether a version of it answers", lacking)
+        paths[f"{path}/ready"] = {"get": {**ready, **more}}
+        paths[f"{path}/infer"] = {
+            "post": {
+                "operationId": f"{operation}.infer",
+                "summary": f"{model.bundle.manifest.title} As a request of the Open Inference Protocol, version 2",
+                "description": f"The same as /{name}/invocations: each column is an input.",
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": reference(f"{name}.inference")}},
+                },
+                "responses": {"200": json_answer("The predictions", reference(f"{name}.inferred")), **errors},
+                **more,
             },
         }
-    }
 
 
 def _request(inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -98,11 +125,11 @@ def _request(inputs: list[dict[str, Any]]) -> dict[str, Any]:
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string", "description": "the client's own; it comes back"},
+            "id": {"type": ["string", "null"], "description": "the client's own; it comes back"},
             "inputs": {"type": "array", "prefixItems": inputs, "minItems": len(inputs), "maxItems": len(inputs)},
-            "parameters": {"type": "object", "properties": {"output": {"enum": list(OUTPUTS)}}},
+            "parameters": {"type": ["object", "null"], "properties": {"output": {"enum": list(OUTPUTS)}}},
             "outputs": {
-                "type": "array",
+                "type": ["array", "null"],
                 "description": "tensors to answer; all where none are named",
                 "items": {"type": "object", "required": ["name"], "properties": {"name": {"enum": list(PARTS)}}},
             },
@@ -130,13 +157,9 @@ def _input(column: BundleColumn, value: Mapping[str, Any], most_rows: int) -> di
     }
 
 
-def _get(operation: str, summary: str, errors: dict[str, Any]) -> dict[str, Any]:
+def _get(operation: str, summary: str, errors: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "operationId": operation,
         "summary": summary,
-        "responses": {"200": _json(summary, {"type": "object"}), **errors},
+        "responses": {"200": json_answer(summary, schema or {"type": "object"}), **errors},
     }
-
-
-def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from expectations.column_types import COLUMN_TYPES
@@ -10,6 +10,7 @@ from infra.serving.described_inference import describe_health, describe_inferenc
 from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
 from infra.serving.models import Model
+from infra.serving.openapi_parts import REFUSALS, json_answer, reference
 from infra.serving.outputs import OUTPUTS
 from infra.serving.protocol import MEDIA
 from tasks.bundles.bundle import Bundle
@@ -53,9 +54,9 @@ def openapi(served: Mapping[str, Model], most_rows: int, *, needs_key: bool) -> 
     }
     describe_health(paths, schemas)
     for name, model in served.items():
-        _describe(name, model, most_rows, paths, schemas)
-        columns = [(column, _column(column)) for column in model.bundle.manifest.columns]
-        describe_inference(name, model, columns, most_rows, paths, schemas)
+        values = {column.name: _column(column) for column in model.bundle.manifest.columns}
+        _describe(name, model, values, most_rows, paths, schemas)
+        describe_inference(name, model, values, most_rows, paths, schemas)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -81,8 +82,8 @@ def openapi(served: Mapping[str, Model], most_rows: int, *, needs_key: bool) -> 
 
 def example(bundle: Bundle) -> dict[str, Any]:
     """Make up a plausible row from what the training rows looked like as a whole; no row of theirs."""
-    reference = bundle.reference()
-    tables = reference["tables"] if isinstance(reference.get("format"), int) else ()  # before sketches: none
+    held = bundle.reference()
+    tables = held["tables"] if isinstance(held.get("format"), int) else ()  # before sketches: none
     known = {
         name: each["middle"]
         for table in tables
@@ -101,17 +102,25 @@ def _typical(column: BundleColumn, middle: object, bundle: Bundle) -> object:
     return COLUMN_TYPES[column.sent].example
 
 
-def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], schemas: dict[str, Any]) -> None:
+def _describe(
+    name: str,
+    model: Model,
+    values: Mapping[str, dict[str, Any]],
+    most_rows: int,
+    paths: dict[str, Any],
+    schemas: dict[str, Any],
+) -> None:
+    """Add the routes of one use case; `values` holds the schema of each column's values, in the columns' order."""
     manifest = model.bundle.manifest
     row = {
         "type": "object",
         "required": [column.name for column in manifest.columns if column.role == "input"],
-        "properties": {column.name: _column(column) for column in manifest.columns},
+        "properties": dict(values),
         "example": example(model.bundle),
     }
     schemas[f"{name}.row"] = row
-    schemas[f"{name}.request"] = _request(name, manifest.columns, most_rows)
-    schemas[f"{name}.explain"] = _request(name, manifest.columns, MAX_EXPLAINED)
+    schemas[f"{name}.request"] = _request(name, values, most_rows)
+    schemas[f"{name}.explain"] = _request(name, values, MAX_EXPLAINED)
     if model.outputs > 1:
         for form in schemas[f"{name}.explain"]["oneOf"]:
             form["properties"]["params"] = {
@@ -134,19 +143,14 @@ def _describe(name: str, model: Model, most_rows: int, paths: dict[str, Any], sc
             **({"classes": {"type": "array", "items": {"type": "string"}}} if model.names else {}),
         },
     }
-    refused = {
-        "400": _error("What is wrong, by column and row; never a value"),
-        "413": _error("Too many bytes"),
-        "415": _error("None of the content types, or compressed by other means than gzip or deflate"),
-        "503": _error("No model yet, or predictions cannot be logged"),
-    }
+    refused = {status: _error(said) for status, said in REFUSALS.items()}
     paths[f"/{name}/invocations"] = {
         "post": {
             "operationId": f"{name}.predict",
             "summary": manifest.title,
             "requestBody": _body(f"{name}.request"),
             "responses": {
-                "200": _answer("The predictions", {"$ref": f"#/components/schemas/{name}.answer"}),
+                "200": json_answer("The predictions", reference(f"{name}.answer")),
                 **refused,
             },
         }
@@ -188,7 +192,7 @@ def _describe_feedback(
             "summary": f"Tell {manifest.label} of earlier predictions by their ids; all labels are taken, or none",
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}.feedback"}}},
+                "content": {"application/json": {"schema": reference(f"{name}.feedback")}},
             },
             "responses": {"200": _object("How many were taken"), **refused},
         }
@@ -209,24 +213,24 @@ def _surroundings(model: Model) -> dict[str, Any]:
     return {**found, "coverage": {"type": "number"}}
 
 
-def _request(name: str, columns: Sequence[BundleColumn], most_rows: int) -> dict[str, Any]:
+def _request(name: str, values: Mapping[str, dict[str, Any]], most_rows: int) -> dict[str, Any]:
     """Describe the forms of MLflow's protocol; by position, columns may come in any order that `columns` names."""
-    rows = {"type": "array", "maxItems": most_rows, "items": {"$ref": f"#/components/schemas/{name}.row"}}
+    rows = {"type": "array", "maxItems": most_rows, "items": reference(f"{name}.row")}
     params = {
         "type": ["object", "null"],
         "properties": {"output": {"enum": list(OUTPUTS)}},
     }
     line = {
         "type": "array",
-        "prefixItems": [_column(column) for column in columns],
-        "minItems": len(columns),
-        "maxItems": len(columns),
+        "prefixItems": list(values.values()),
+        "minItems": len(values),
+        "maxItems": len(values),
     }
     split = {
         "type": "object",
         "required": ["columns", "data"],
         "properties": {
-            "columns": {"const": [column.name for column in columns]},
+            "columns": {"const": list(values)},
             "data": {"type": "array", "maxItems": most_rows, "items": line},
         },
     }
@@ -248,7 +252,7 @@ def _body(schema: str) -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            "application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+            "application/json": {"schema": reference(schema)},
             "text/csv": {"schema": {"type": "string", "description": "A line of column names, then a line a row"}},
             **{name: {"schema": {"format": "binary", "description": said}} for name, said in TABLES.items()},
         },
@@ -279,12 +283,8 @@ def _plain(summary: str) -> dict[str, Any]:
 
 
 def _object(description: str) -> dict[str, Any]:
-    return _answer(description, {"type": "object"})
-
-
-def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    return json_answer(description, {"type": "object"})
 
 
 def _error(description: str) -> dict[str, Any]:
-    return _answer(description, {"$ref": "#/components/schemas/Error"})
+    return json_answer(description, reference("Error"))

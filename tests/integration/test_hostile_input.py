@@ -144,8 +144,9 @@ def test_the_service_keeps_to_its_description(service: Running) -> None:
         ask()
     assert paths == {
         "/livez", "/readyz", "/version", "/metrics", "/rentals/invocations", "/rentals/explain", "/rentals/feedback",
-        "/v2/health/live", "/v2/health/ready", "/v2/models/rentals", "/v2/models/rentals/ready",
-        "/v2/models/rentals/infer",
+        "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/rentals", "/v2/models/rentals/ready",
+        "/v2/models/rentals/infer", "/v2/models/rentals/versions/{version}",
+        "/v2/models/rentals/versions/{version}/ready", "/v2/models/rentals/versions/{version}/infer",
     }  # fmt: skip
 
 

@@ -52,6 +52,10 @@ def test_rows_may_be_nested_outputs_chosen_and_a_version_named(service: Running,
     assert [each["name"] for each in answer["outputs"]] == ["predictions"]
     assert answer["outputs"][0]["data"] == service.ask({"dataframe_records": records}).json()["predictions"]
     assert "id" not in answer
+    described = httpx.get(f"{service.url}/openapi.json").json()["components"]["schemas"]["rentals.inference"]
+    for key in ("id", "parameters", "outputs"):  # what may be left out may be null, and is described so
+        assert service.ask(asked(records, **{key: None}), "/v2/models/rentals/infer").status_code == 200
+        assert "null" in described["properties"][key]["type"]
     lacking = service.ask(body, "/v2/models/rentals/versions/7/infer")
     assert (lacking.status_code, lacking.json()) == (404, {"error": "rentals serves version 1, not '7'"})
 
