@@ -1,6 +1,7 @@
 """The column types: what a declared type is in tables, in requests, and to other tools.
 
-All that depends on a type alone is one line here.
+What is a plain value of a type is one line here. Functions of a type lie where they run; these are listed in
+``tests/architecture/test_rooms.py``.
 """
 
 from __future__ import annotations

@@ -66,6 +66,9 @@ class Problem(Part):
         Whether a row is called by a probability from which on it counts as positive.
     stand_in : str
         The mean over rows that stands in for a metric which is none.
+    first_score : str
+        What a first look at columns is scored by: a metric that is 1 where all is right. Empty for kinds that
+        `driftwheel suggest` does not propose.
     unwatched : mapping of str to str
         What is not watched of it yet -> in words. Keys are `estimates` (metrics before the labels come) and `causes`
         (why a window loses more).
@@ -75,6 +78,7 @@ class Problem(Part):
     classifies: ClassVar[bool]
     has_threshold: ClassVar[bool] = False
     stand_in: ClassVar[str]
+    first_score: ClassVar[str] = ""
     unwatched: ClassVar[Mapping[str, str]] = {}
 
     # --- the label --------------------------------------------------------------------------------------------------

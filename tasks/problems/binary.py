@@ -31,6 +31,7 @@ class Binary(OneScore):
     classifies: ClassVar = True
     has_threshold: ClassVar = True
     stand_in: ClassVar = "log_loss"
+    first_score: ClassVar = "roc_auc"
     task: Literal["binary_classification"] = "binary_classification"
 
     def misfits(self, rules: Label) -> Mapping[str, str]:

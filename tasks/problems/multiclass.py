@@ -38,6 +38,7 @@ class Multiclass(Problem):
     examples: ClassVar = ({"task": "multiclass_classification"},)
     classifies: ClassVar = True
     stand_in: ClassVar = "log_loss"
+    first_score: ClassVar = "balanced_accuracy"
     task: Literal["multiclass_classification"] = "multiclass_classification"
 
     def misfits(self, rules: Label) -> Mapping[str, str]:

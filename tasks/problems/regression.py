@@ -32,6 +32,7 @@ class Regression(OneScore):
     examples: ClassVar = ({"task": "regression"},)
     classifies: ClassVar = False
     stand_in: ClassVar = "rmse"
+    first_score: ClassVar = "r2"
     task: Literal["regression"] = "regression"
 
     def read(self, values: pl.Series, rules: Label) -> pl.Series:

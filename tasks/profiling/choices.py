@@ -85,7 +85,7 @@ class Trial:
     Attributes
     ----------
     metric : str
-        That of the task (`METRIC`).
+        That of the kind of problem (`first_score`).
     error : float
         Root mean squared error; of a classifier NaN.
     """

@@ -18,7 +18,7 @@ from tasks.profiling.choices import Choices, Clocked, Trial, Windows
 from tasks.profiling.clocks_and_keys import choose_clock, choose_keys
 from tasks.profiling.profile import Column, Profile
 from tasks.profiling.roles import Roles
-from tasks.profiling.suspicions import METRIC, Leak, encode, find_leaks, fit_trees, score
+from tasks.profiling.suspicions import Leak, encode, find_leaks, fit_trees, score
 from tasks.profiling.targets import choose_target, truth_of
 from tasks.stores.progress import doing
 
@@ -189,4 +189,4 @@ def _try(
     model = fit_trees(matrix[:border], truth[:border], task, codes, num_leaves=15, learning_rate=0.1, rounds=100)
     prediction, newest = np.asarray(model.predict(matrix[border:])), truth[border:]
     error = math.nan if problem_of(task).classifies else float(np.sqrt(np.mean((prediction - newest) ** 2)))
-    return Trial(METRIC[task], score(prediction, newest, task), error, len(newest))
+    return Trial(problem_of(task).first_score, score(prediction, newest, task), error, len(newest))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from expectations.problems import problem_of
 from tasks.profiling.choices import Clocked, Suspicion, Target
 from tasks.profiling.profile import Column, Profile
-from tasks.profiling.suspicions import METRIC, Leak, is_code, is_identifier, is_personal
+from tasks.profiling.suspicions import Leak, is_code, is_identifier, is_personal
 from tasks.profiling.targets import MIN_OF_CLASS
 from tasks.profiling.writings import LEADING_ZEROS
 
@@ -81,7 +82,7 @@ class Roles:
         if not self.leaks_are_left_out:
             done = "kept, as nothing else is there to learn from"
         for leak in leaks:
-            how = _SCORED[METRIC[self.task]].format(leak.score)
+            how = _SCORED[problem_of(self.task).first_score].format(leak.score)
             for name in leak.columns:
                 others = [each for each in leak.columns if each != name]
                 alone = f"together with {others[0]}" if others else "alone"

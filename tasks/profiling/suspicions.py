@@ -19,12 +19,6 @@ from tasks.evaluation.metrics import score as score_by
 from tasks.profiling.profile import Column, split_name
 from tasks.stores.progress import doing
 
-METRIC: dict[Task, str] = {
-    "binary_classification": "roc_auc",
-    "multiclass_classification": "balanced_accuracy",
-    "regression": "r2",
-}
-"""What a first look is scored by."""
 TELLS = 0.99
 """Score on rows not fitted on from which a column leaks the label."""
 _PAIR_TELLS = 0.995
@@ -60,7 +54,7 @@ _CODES = frozenset({"code", "zip", "zipcode", "postcode", "postal", "type", "cla
 
 @dataclass(frozen=True)
 class Leak:
-    """Columns that leak the label, and how well: by the `METRIC` of the task."""
+    """Columns that leak the label, and how well: by the `first_score` of the kind of problem."""
 
     columns: tuple[str, ...]
     score: float
@@ -162,8 +156,8 @@ def encode(values: pl.Series, column: Column) -> tuple[Vector, bool]:
 
 
 def score(prediction: Scores, truth: Vector, task: Task) -> float:
-    """Return the `METRIC` of a task as the platform counts it; NaN where it is not defined."""
-    return score_by(METRIC[task], Scored(truth, prediction))
+    """Return the `first_score` of a task as the platform counts it; NaN where it is not defined."""
+    return score_by(problem_of(task).first_score, Scored(truth, prediction))
 
 
 def fit_trees(matrix: Matrix, truth: Vector, task: Task, categorical: Sequence[int], **settings: Any) -> Any:  # noqa: ANN401
@@ -171,12 +165,12 @@ def fit_trees(matrix: Matrix, truth: Vector, task: Task, categorical: Sequence[i
     import lightgbm
 
     least = max(2, min(20, len(truth) // 50))
-    params: dict[str, Any] = {
-        "objective": {"regression": "regression", "binary_classification": "binary"}.get(task, "multiclass")
-    }
-    params |= {"min_data_in_leaf": least, "seed": 0}
-    if params["objective"] == "multiclass":
-        params["num_class"] = int(truth.max()) + 1
+    problem = problem_of(task)
+    params: dict[str, Any] = {"objective": "regression", "min_data_in_leaf": least, "seed": 0}
+    if problem.has_threshold:
+        params["objective"] = "binary"
+    elif problem.classifies:
+        params |= {"objective": "multiclass", "num_class": int(truth.max()) + 1}
     params |= {"verbosity": -1, "num_threads": 1, "deterministic": True, "force_row_wise": True, **settings}
     rounds = params.pop("rounds")
     data = lightgbm.Dataset(matrix, truth, categorical_feature=list(categorical))

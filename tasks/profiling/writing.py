@@ -15,10 +15,9 @@ from expectations.problems import problem_of
 from tasks.profiling.choices import Choices
 from tasks.profiling.profile import Column, Profile, as_text
 from tasks.profiling.reading import SOURCE
-from tasks.profiling.suspicions import METRIC, is_code
+from tasks.profiling.suspicions import is_code
 
 _WIDTH = 116
-_TYPES = {"number": "number", "boolean": "boolean", "text": "text", "instant": "instant", "empty": "text"}
 _MAX_EXACT = 2**53
 _SMALL_SET = 20
 _MIN_IN_SET = 3
@@ -129,7 +128,7 @@ def _columns(profile: Profile, choices: Choices) -> Iterator[str]:
 def column_type(column: Column, choices: Choices) -> str:
     """Return the type to declare: amounts are numbers, whole or not; what only names something is kept exactly."""
     if column.kind != "integer":
-        return _TYPES[column.kind]
+        return "text" if column.kind == "empty" else column.kind
     exact = max(abs(float(column.least or 0)), abs(float(column.most or 0))) < _MAX_EXACT  # type: ignore[arg-type]
     names = column.name in choices.keys or column.name in choices.left_out or is_code(column)
     return ("integer" if exact else "text") if names else "number"
@@ -171,13 +170,14 @@ def _model(choices: Choices) -> Iterator[str]:
             f"a first try reached {trial.metric} {trial.value:.3f} on the newest {trial.rows:,} of the rows looked at"
         )
     yield "gates:"
-    if not problem_of(target.task).classifies:
+    problem = problem_of(target.task)
+    if not problem.classifies:
         error = trial.error if trial is not None else 0.0
         yield "  - {metric: r2, min: 0}  # 0 is what the mean label reaches"
         yield f"  - {{metric: rmse, versus: champion, margin: {_two_digits(0.02 * error)}}}"
         rule = f"{{metric: rmse, drop: {_two_digits(0.1 * error)}}}"
     else:
-        metric = METRIC[target.task]
+        metric = problem.first_score
         chance = 0.5 if not target.classes else math.floor(100 / len(target.classes)) / 100
         yield f"  - {{metric: {metric}, min: {chance:g}}}"
         yield f"  - {{metric: {metric}, versus: champion, margin: 0.02}}"
