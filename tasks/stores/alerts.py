@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from expectations.alerts import Severity, Target
-from tasks.stores.alert_pictures import attach, takes_picture
+from tasks.stores.alert_pictures import CAPTION, attach, goes_with_words, takes_picture
 from tasks.stores.deliveries import Deliveries, ToTell
 from tasks.stores.finding_kinds import describe
 from tasks.stores.message_texts import write
@@ -164,7 +165,8 @@ def send_all(messages: Sequence[tuple[Channel, str, str, Severity, bytes | None]
     answers: dict[int, str] = {}
 
     def send(number: int, channel: Channel, title: str, body: str, severity: Severity, picture: bytes | None) -> None:
-        answers[number] = _send(channel, title, body, severity, picture)
+        for why in _send(channel, title, body, severity, picture):
+            answers[number] = why  # at once: the words have been taken, however long their picture takes
 
     with _silent() as muted:
         threads = [
@@ -183,34 +185,53 @@ def send_all(messages: Sequence[tuple[Channel, str, str, Severity, bytes | None]
     ]
 
 
-def _send(channel: Channel, title: str, body: str, severity: Severity, picture: bytes | None) -> str:
-    """Send one message; says why it was not taken. Where a server refuses it with a picture, the words go alone."""
+def _send(channel: Channel, title: str, body: str, severity: Severity, picture: bytes | None) -> Iterator[str]:
+    """Send one message; gives once why it was not taken, empty where it was: its words decide, its picture never does.
+
+    Where both are one request and that fails, for whatever reason, the words are sent again, alone. Elsewhere words are
+    sent first; only where they were taken the picture follows, and that it was not taken is no more than logged.
+    """
     import apprise
 
     if channel.lacking:
-        return f"{' and '.join(channel.lacking)} {_NOT_SET}"
+        yield f"{' and '.join(channel.lacking)} {_NOT_SET}"
+        return
     heard = _Heard()
     logger = logging.getLogger("apprise")
     logger.addHandler(heard)
     try:
         sender = apprise.Apprise()
         if not sender.add(channel.address):
-            return "its address is none Apprise understands; see its list of services"
+            yield "its address is none Apprise understands; see its list of services"
+            return
         said = {
             "title": title,
             "body": body,
             "notify_type": apprise.NotifyType(severity),
             "body_format": apprise.NotifyFormat.TEXT,
         }
-        shown = picture if takes_picture(sender[0]) else None
-        taken = sender.notify(**said, attach=attach(sender[0], shown) if shown is not None else None)
-        if taken is not True and shown is not None and heard.refused:
-            taken = sender.notify(**said)
+        shown = attach(sender[0], picture) if picture is not None and takes_picture(sender[0]) else None
+        together = shown is not None and goes_with_words(sender[0])
+        taken = together and _takes_picture(channel, sender, said | {"attach": shown})
+        taken = taken or sender.notify(**said) is True
+        yield "" if taken else heard.why
+        if taken and shown is not None and not together:
+            _takes_picture(channel, sender, {"body": CAPTION, "notify_type": said["notify_type"], "attach": shown})
     except Exception as error:  # noqa: BLE001 - services of Apprise raise anything, and its words may hold the address
-        return f"it could not be sent: {type(error).__name__}"
+        yield f"it could not be sent: {type(error).__name__}"
     finally:
         logger.removeHandler(heard)
-    return "" if taken is True else heard.why
+
+
+def _takes_picture(channel: Channel, sender: Any, said: dict[str, Any]) -> bool:  # noqa: ANN401 - Apprise has no types
+    """Send what holds a picture; False, and it is logged, where that was not taken."""
+    try:
+        why = "" if sender.notify(**said) is True else "it was not taken"
+    except Exception as error:  # noqa: BLE001 - as of words: whatever a picture does, they are sent
+        why = type(error).__name__
+    if why:
+        _log.warning("%s showed no picture of a message (%s)", channel.label, why)
+    return not why
 
 
 class _Heard(logging.Handler):
@@ -219,8 +240,6 @@ class _Heard(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.why = "it was not taken"
-        self.refused = False
-        """Whether a server answered that it does not take what it was sent, not that it cannot."""
         self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -229,7 +248,7 @@ class _Heard(logging.Handler):
         said = record.getMessage()
         code = re.search(r"error=(\d{3})(?:\d\d)?\b", said)  # ntfy's own codes are the status and two digits more
         if code:
-            self.why, self.refused = f"it answered {code[1]}", code[1].startswith("4")
+            self.why = f"it answered {code[1]}"
         elif "Connection error" in said:
             self.why = "it cannot be reached, or did not answer in time"
         elif said.startswith("Sending email"):

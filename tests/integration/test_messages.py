@@ -115,7 +115,11 @@ def http(server: Server) -> Iterator[None]:
                 self.end_headers()
                 self.wfile.write(b'{"code":40014,"http":400,"error":"invalid request: attachments not allowed"}')
                 return
-            if server.mode in ("well", "no attachments"):
+            if server.mode == "no room" and self.headers["content-type"] != "application/json":
+                self.send_response(507)
+                self.end_headers()
+                return
+            if server.mode in ("well", "no attachments", "no room"):
                 _take(server, self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             self.send_response(500 if server.mode == "500" else 200)
             self.end_headers()
@@ -141,9 +145,11 @@ def smtp(server: Server) -> Iterator[None]:
             for line in self.rfile:
                 if data is not None:
                     if line == b".\r\n":
-                        _take_mail(server, b"".join(data))
+                        refused = server.mode == "no attachments" and b"image/png" in b"".join(data)
+                        if not refused:
+                            _take_mail(server, b"".join(data))
                         data = None
-                        self.wfile.write(b"250 taken\r\n")
+                        self.wfile.write(b"554 attachments are refused\r\n" if refused else b"250 taken\r\n")
                     else:
                         data.append(line)
                     continue
@@ -266,7 +272,9 @@ PICTURE = b"\x89PNG\r\n\x1a\n a picture"
     [
         ("ntfy", "well", [PICTURE]),
         ("ntfy", "no attachments", []),
+        ("ntfy", "no room", []),
         ("mail", "well", [PICTURE]),
+        ("mail", "no attachments", []),
         ("gotify", "well", []),
         ("webhook", "well", []),
     ],
