@@ -119,6 +119,7 @@ def collect_sources(
 def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes, forgotten: str | None) -> Collected:
     spec = usecase.spec
     version = lake.version("raw")  # all that follows is about this one
+    before = batch = 0 if version is None else lake.transaction("raw", _APPLICATION, version)
     raw = None if version is None else lake.scan("raw", version)
     if raw is not None:
         refuse_changed(usecase, lake)
@@ -162,7 +163,6 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
     if spec.clock is None and not usecase.walked and len(news.rows):
         with lake.reading("raw"):
             news = replace(news, rows=_stamped(news.rows, raw, spec, as_of))
-    before = batch = lake.transaction("raw", _APPLICATION, version) if version is not None else 0
     if len(news.rows):
         batch += 1
         _write(usecase, lake, news.rows, joined, as_of, batch, before, erased)

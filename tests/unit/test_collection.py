@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from expectations.errors import DriftwheelError, JoinError, LakeError, SourceError
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.cleaning.cleaning import clean_batches
+from tasks.collection import collecting
 from tasks.collection.collecting import Collected, _with_held, collect_sources
+from tasks.collection.joining import Joined
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tests.conftest import instant
@@ -398,3 +401,21 @@ def test_a_table_that_is_damaged_meanwhile_is_said_wherever_it_is_read(make_use_
         collect(folder, lake, "2011-03-01")
     with pytest.raises(LakeError, match="the table raw"):
         _with_held({"rides": None}, lake.scan("raw"), lake, spec, as_of)
+
+
+def test_the_log_of_the_table_may_be_shortened_while_sources_are_read(
+    make_use_case: Make, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look elsewhere may do so: what was committed up to the version in use is asked before that."""
+    folder, read = make_use_case(), collecting.join_sources
+    collect(folder, lake, "2011-02-01")
+
+    def slowly(*asked: Any, **how: Any) -> Joined:
+        joined = read(*asked, **how)
+        lake.open("raw").alter.set_table_description("rides")
+        lake.open("raw").create_checkpoint()
+        Path(lake.address("raw"), "_delta_log", f"{0:020}.json").unlink()
+        return joined
+
+    monkeypatch.setattr(collecting, "join_sources", slowly)
+    assert collect(folder, lake, "2011-03-01").batch == 2
