@@ -127,6 +127,8 @@ def tell_apart(
     (old, before), (new, now) = sides
     if min(len(old), len(new)) < MIN_ROWS:
         return Together("cannot be told", looked_at=len(names), reason=f"fewer than {MIN_ROWS} rows")
+    if before.max() + 1 < MIN_STRETCHES or now.max() + 1 < MIN_BLOCKS:  # of what the sketch counted, some is gone
+        return Together("cannot be told", looked_at=len(names), reason=_SHORT)
     categories = [at for at, name in enumerate(names) if reference.columns[name].kind == "category"]
     halves = _half(before), _half(now)
     away = _away(before, halves[0]), _away(now, halves[1])

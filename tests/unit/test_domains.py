@@ -63,6 +63,20 @@ def test_where_rows_remember_and_the_window_is_short_nothing_is_told() -> None:
     assert "stretches of time that are independent of each other" in found.words
 
 
+@pytest.mark.parametrize("left", [60, 500])
+def test_where_few_of_the_rows_that_were_sketched_are_left_nothing_is_told(left: int) -> None:
+    random = np.random.default_rng(3)
+    reference, window = (
+        pl.DataFrame({f"c{at}": each[:, at] for at in range(4)})
+        for each in (autoregressive(0.9, 20_000, 4, random), autoregressive(0.9, 3000, 4, random))
+    )
+    table = Compared(sketch(reference), window)
+    assert tell_apart(reference, None, table, alpha=0.05).status == "same"
+    found = tell_apart(reference.tail(left), None, table, alpha=0.05)
+    assert (found.status, found.p, found.area) == ("cannot be told", None, None)
+    assert "20 of the reference" in found.words
+
+
 def test_days_are_dealt_as_wholes() -> None:
     """Two columns that share a level each day: rows of a day are alike, days are not."""
 
