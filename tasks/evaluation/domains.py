@@ -19,7 +19,7 @@ import polars as pl
 
 from tasks.evaluation.causes.trees import fit_trees
 from tasks.evaluation.counting import Sample, in_order
-from tasks.evaluation.drift import bound_odds
+from tasks.evaluation.drift import NO_REACH, bound_odds
 from tasks.evaluation.drifted import Status
 from tasks.evaluation.pairs import Compared, Pair, pair_of
 from tasks.evaluation.sketches import Reference
@@ -131,6 +131,8 @@ def tell_apart(
         return Together("cannot be told", looked_at=len(names), reason=_SHORT)
     categories = [at for at, name in enumerate(names) if reference.columns[name].kind == "category"]
     halves = _half(before), _half(now)
+    if _least_chance((before, now), halves) > alpha:
+        return Together("cannot be told", looked_at=len(names), reason=NO_REACH)
     away = _away(before, halves[0]), _away(now, halves[1])
     odds = _cross_fit(old, new, halves, away, categories, seed)
     area, p = _judged([each.sum(1) for each in odds], (before, now), halves, random)
@@ -203,6 +205,18 @@ def _matrix(frame: pl.DataFrame, reference: Reference, names: Sequence[str]) -> 
 def _half(blocks: Blocks) -> Blocks:
     """Return which half of time each row lies in: halves that alternate would have a neighbour at each border."""
     return np.asarray(blocks > blocks.max() // 2, dtype=np.int64)
+
+
+def _least_chance(blocks: tuple[Blocks, Blocks], halves: tuple[Blocks, Blocks]) -> float:
+    """Return the chance of the largest difference there can be: of all deals of both halves' stretches it is one.
+
+    Deals of both halves are paired by their size, so that the half of which there are more deals has the say.
+    """
+    deals = 1
+    for fold in (0, 1):
+        old, new = (len(np.unique(each[side == fold])) for each, side in zip(blocks, halves, strict=True))
+        deals = max(deals, math.comb(old + new, new))
+    return max(1 / deals, 1 / (_PERMUTATIONS + 1))
 
 
 def _away(blocks: Blocks, half: Blocks) -> npt.NDArray[np.bool_]:

@@ -52,7 +52,7 @@ _VALUES, _MISSING, _OUTSIDE, _CONSTANT = 0.8, 0.1, 0.08, 0.02
 _NAMES = ("place", "spread", "shape", "shape")
 _DOMINATED = 1.5
 _LARGEST_DIFFERENCE = 2.5
-_NO_REACH = "window and reference are too short for any difference to be beyond chance"
+NO_REACH = "window and reference are too short for any difference to be beyond chance"
 
 
 def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) -> list[Drifted]:
@@ -154,7 +154,7 @@ def _say(
         score,
         float(shares[0]),
         float(shares[1]),
-        (reason or _NO_REACH) if status == "cannot be told" else "",
+        (reason or NO_REACH) if status == "cannot be told" else "",
     )
 
 

@@ -77,6 +77,32 @@ def test_where_few_of_the_rows_that_were_sketched_are_left_nothing_is_told(left:
     assert "20 of the reference" in found.words
 
 
+def test_where_no_difference_could_be_called_nothing_is_said_of_chance() -> None:
+    random = np.random.default_rng(7)
+    reference, window = (
+        pl.DataFrame({f"c{at}": each[:, at] + shift for at in range(3)})
+        for each, shift in ((autoregressive(0.9, 3000, 3, random), 0.0), (autoregressive(0.9, 600, 3, random), 9.0))
+    )
+    table = Compared(sketch(reference), window)
+    assert tell_apart(reference, None, table, alpha=0.05).status == "drifted"
+    found = tell_apart(reference, None, table, alpha=0.0004)  # of 2,000 deals none is rarer than one
+    assert (found.status, found.p) == ("cannot be told", None)
+    assert "too short for any difference to be beyond chance" in found.words
+
+
+@pytest.mark.parametrize(("before", "now", "least"), [(20, 4, 1 / 66), (21, 5, 1 / 364), (8, 4, 1 / 15)])
+def test_the_least_chance_is_that_of_the_one_deal_that_tells_most(before: int, now: int, least: float) -> None:
+    random = np.random.default_rng(0)
+    blocks = np.repeat(np.arange(before), 50), np.repeat(np.arange(now), 50)
+    halves = domains._half(blocks[0]), domains._half(blocks[1])
+    assert domains._least_chance(blocks, halves) == pytest.approx(least)
+    apart = [random.random(len(blocks[0])), 5 + random.random(len(blocks[1]))]
+    _, p = domains._judged(apart, blocks, halves, random)
+    assert p == pytest.approx(least, abs=0.02)
+    whole = np.arange(500), np.arange(100)
+    assert domains._least_chance(whole, (domains._half(whole[0]), domains._half(whole[1]))) == 1 / 2000
+
+
 def test_days_are_dealt_as_wholes() -> None:
     """Two columns that share a level each day: rows of a day are alike, days are not."""
 
