@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from expectations.column_types import COLUMN_TYPES, SentType
 
@@ -90,16 +91,17 @@ def read_requests(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], names:
     """
     present = set(rows.collect_schema())
     if FORMER in present and columns:
-        rows = rows.with_columns(pl.col(FORMER).str.json_decode(pl.Struct(columns)))
-    read = []
-    for name, dtype in columns.items():
+        decoded = pl.col(FORMER).str.json_decode(pl.Struct(columns))
+        rows = rows.with_columns(decoded.struct.rename_fields([str(place) for place in range(len(columns))]))
+    read, shown = [], [f"row_{name}" if name in names else name for name in columns]
+    for place, (name, dtype) in enumerate(columns.items()):
         kinds = {kind: f"{_PREFIX}{kind}:{name}" for kind in _TYPES}
         found = [_cast(pl.col(column), kind, dtype) for kind, column in kinds.items() if column in present]
         if FORMER in present:
-            found.append(pl.col(FORMER).struct.field(name))
-        shown = f"row_{name}" if name in names else name
-        read.append((pl.coalesce(found) if found else pl.lit(None, dtype)).alias(shown))
-    return rows.with_columns(read).select(*names, *(each.meta.output_name() for each in read))
+            found.append(pl.col(FORMER).struct.field(str(place)))
+        read.append((pl.coalesce(found) if found else pl.lit(None, dtype)).alias(shown[place]))
+    # not by `col`: as an expression a name may be a pattern (`^a$`) or stand for all columns (`*`)
+    return rows.with_columns(read).select(cs.by_name(*names, *shown))
 
 
 def _cast(values: pl.Expr, kind: SentType, dtype: pl.DataType) -> pl.Expr:

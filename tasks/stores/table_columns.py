@@ -37,7 +37,8 @@ def conform(
     lacking = {name: dtype for name, dtype in schema.items() if name not in frame.columns and grows(name)}
     new = {name: dtype for name, dtype in frame.schema.items() if name not in schema and grows(name)}
     frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in lacking.items())
-    frame = frame.drop(name for name, dtype in new.items() if dtype == pl.Null)
+    # by series: as an expression a name may be a pattern (`^a$`) or stand for all columns (`*`)
+    frame = frame.select(frame[name] for name in frame.columns if new.get(name) != pl.Null)
     schema = pl.Schema({**schema, **{name: dtype for name, dtype in new.items() if dtype != pl.Null}})
     extra, missing = sorted(set(frame.columns) - set(schema)), sorted(set(schema) - set(frame.columns))
     if extra or missing:
@@ -63,7 +64,7 @@ def conform(
             "Correct the source. Where these types are right, declare them under `columns` and give the use case "
             "another `name`: the table of this one was begun with others that cannot be made wider",
         )
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+    return frame.select(frame[name].cast(dtype) for name, dtype in schema.items())
 
 
 def widened(rows: pl.LazyFrame, frame: pl.DataFrame) -> pl.DataFrame | None:

@@ -46,6 +46,15 @@ def test_the_same_transaction_is_written_once(lake: Lake) -> None:
     assert lake.transaction("raw", "collect") == 1
 
 
+@pytest.mark.parametrize("name", ["^k$", "*"])
+def test_a_column_whose_name_is_a_pattern_keeps_its_values(name: str, lake: Lake) -> None:
+    """The second append lost them, without an error."""
+    for number in (1, 2):
+        frame = pl.DataFrame({name: [float(number)], "k": [number], "waits": [None]})
+        lake.append("raw", frame, transactions={"collect": number})
+    assert sorted(lake.scan("raw").collect().rows()) == [(1.0, 1, None), (2.0, 2, None)]
+
+
 def test_transactions_half_known_are_refused(lake: Lake) -> None:
     lake.append("predictions", rows(lake, 1), transactions={"a": 1})
     with pytest.raises(LakeError, match="none or all"):

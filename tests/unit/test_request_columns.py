@@ -26,7 +26,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "boolean": st.booleans(),
     "instant": st.just(AT),
 }
-NAMES = ("x", "Luftdruck (hPa)", "a.b", "x:y", "id", "价格")
+NAMES = ("x", "Luftdruck (hPa)", "a.b", "x:y", "id", "价格", "^a$", "*", "row")
 
 
 @given(st.data())
@@ -43,6 +43,20 @@ def test_what_was_sent_is_read_back(data: st.DataObject) -> None:
     assert decode_rows(kept, columns).rows() == rows
     sent = [{name: value for name, value in zip(names, row, strict=True) if value is not None} for row in rows]
     assert list(as_sent(kept)) == sent
+
+
+@pytest.mark.parametrize("name", ["^a$", "*", "^.*$"])
+def test_names_that_polars_reads_as_patterns_are_names(name: str) -> None:
+    """Without an error their values were lost, or another column's were taken."""
+    sent = pl.concat([pl.DataFrame({"id": ["x"], "a": [9.0]}), to_columns([name, "a"], [[1.5, 2.5]])], how="horizontal")
+    types = {name: pl.Float64(), "a": pl.Float64()}
+    assert read_requests(sent.lazy(), types, ("id",)).collect().to_dict(as_series=False) == {
+        "id": ["x"],
+        name: [1.5],
+        "a": [2.5],
+    }
+    former = pl.DataFrame({"row": [json.dumps({name: 1.5, "a": 2.5})]})
+    assert read_requests(former.lazy(), types).collect().rows() == [(1.5, 2.5)]
 
 
 def test_a_number_that_is_none_is_missing_as_in_json() -> None:
