@@ -27,7 +27,7 @@ from tasks.evaluation.dependence import (
     chance_of_counts,
 )
 from tasks.evaluation.distances import jensen_shannon, wasserstein
-from tasks.evaluation.drifted import Drifted, Status, cannot_tell
+from tasks.evaluation.drifted import Drifted, Status, cannot_tell, most_certain_first
 from tasks.evaluation.pairs import (
     TINY,
     Compared,
@@ -78,8 +78,7 @@ def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) 
         for name, dtype in table.reference.unwatched.items()
         if name in table.window.columns
     ]
-    ranks = {"drifted": 0, "cannot be told": 1, "same": 2}
-    return sorted(found, key=lambda each: (ranks[each.status], 1.0 if each.p is None else each.p, -(each.score or 0)))
+    return most_certain_first(found)
 
 
 def _judge_table(table: Compared, level: float, min_effect: float) -> Iterator[Drifted]:

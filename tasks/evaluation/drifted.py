@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
 
 Status = Literal["drifted", "same", "cannot be told"]
+_RANKS: dict[Status, int] = {"drifted": 0, "cannot be told": 1, "same": 2}
 
 
 class Drifted(msgspec.Struct, frozen=True):
@@ -55,3 +57,8 @@ class Drifted(msgspec.Struct, frozen=True):
 def cannot_tell(column: str, reason: str) -> Drifted:
     """Say that it is not known whether a column drifted, and why."""
     return Drifted(column, "cannot be told", reason=reason)
+
+
+def most_certain_first(found: Iterable[Drifted]) -> list[Drifted]:
+    """Put columns in order: what drifted, what cannot be told, what stayed; each by chance, then by distance."""
+    return sorted(found, key=lambda each: (_RANKS[each.status], 1.0 if each.p is None else each.p, -(each.score or 0)))

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from expectations.references import LEARNT
+from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
 from tasks.evaluation.drifted import Drifted, cannot_tell
@@ -26,7 +27,7 @@ class Held:
     ----------
     tables : sequence of Reference
     unknown : sequence of Drifted
-        Inputs of which the choice allows nothing to be told.
+        Inputs that are watched, and of which the choice allows nothing to be told.
     said : dict
         What is kept of it with the measurement; empty for what the champion learnt from, where that was declared.
     """
@@ -86,10 +87,16 @@ def hold_against_chosen(window: Window, champion: Bundle, known: Known) -> Held:
     others = [each for each in tables if each is not own]
     said: dict[str, Any] = {"of": chosen.of, "spans": [[each.isoformat() for each in span] for span in chosen.spans]}
     if chosen.why:
-        return Held(others, [cannot_tell(name, chosen.why) for name in own.columns], {**said, "why": chosen.why})
+        return Held(others, _unknown(own, spec, chosen.why), {**said, "why": chosen.why})
     rows, times = past.between(chosen.spans)
     said["rows"] = len(rows)
     if len(rows) < spec.monitoring.min_rows:
         why = f"{chosen.of}: {len(rows)} rows to be held against, and monitoring.min_rows is {spec.monitoring.min_rows}"
-        return Held(others, [cannot_tell(name, why) for name in own.columns], {**said, "why": why})
+        return Held(others, _unknown(own, spec, why), {**said, "why": why})
     return Held([sketch(rows, times, timezone=spec.local_zone), *others], (), said)
+
+
+def _unknown(own: Reference, spec: UseCase, why: str) -> list[Drifted]:
+    watched = spec.monitoring.drift.columns
+    kept = own if watched == "all" else own.only(watched)
+    return [cannot_tell(name, why) for name in kept.columns]

@@ -23,7 +23,7 @@ from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.drift import judge
-from tasks.evaluation.drifted import Drifted, cannot_tell
+from tasks.evaluation.drifted import Drifted, cannot_tell, most_certain_first
 from tasks.evaluation.estimates.estimate import Estimate
 from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
@@ -101,7 +101,7 @@ def measure(
         coverage = labelled / len(mine) if len(mine) else 0.0
         if len(predictions) >= spec.monitoring.min_rows:
             held = hold_against_chosen(window, champion, known)
-            drift = [*_drift(rows, predictions, scores, labels if ripe else None, champion, spec, held), *held.unknown]
+            drift = _drift(rows, predictions, scores, labels if ripe else None, champion, spec, held)
             reference = held.said
             if spec.monitoring.measures:
                 measures = measure_declared(rows, predictions["event_time"], champion, known)
@@ -265,7 +265,7 @@ def _drift(
     window = rows.with_columns(said.get_columns())
     times = predictions["event_time"]
     watched = None if rules.columns == "all" else {*rules.columns, *said.columns, label}
-    if not references and not held.unknown:
+    if not references and not held.said:
         older = [name for name in champion.reference() if watched is None or name in watched]
         return [cannot_tell(name, "the champion was packed by an older version: train it again") for name in older]
     compared = []
@@ -279,4 +279,4 @@ def _drift(
             came = None if drawn else times.filter(known)
             found = champion.manifest.problem.words(labels.filter(known), champion.classes)
             compared.append(Compared(kept, found.alias(label).to_frame(), came, drawn))
-    return judge(compared, alpha=rules.alpha, min_effect=rules.min_effect)
+    return most_certain_first([*judge(compared, alpha=rules.alpha, min_effect=rules.min_effect), *held.unknown])

@@ -1,7 +1,10 @@
 """A declared measure is kept with its window, and `why` says it."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
+import numpy as np
+import polars as pl
 from click.testing import CliRunner
 from pydantic import TypeAdapter
 
@@ -11,9 +14,14 @@ from expectations.references import Reference
 from expectations.slots import MEASURES, REFERENCES
 from flows.commands.ledger import why
 from tasks.bundles.champion import current_champion
+from tasks.evaluation.drifted import cannot_tell
+from tasks.evaluation.sketches import sketch
+from tasks.monitoring.chosen_reference import Held
 from tasks.monitoring.deciding import decide_now
+from tasks.monitoring.measuring import _drift
 from tasks.monitoring.watching import measure_windows
 from tasks.stores.places import Job
+from tests.conftest import instant
 from tests.integration.test_estimated import looked_at
 from tests.integration.test_watching import changed, home, job, served  # noqa: F401 - fixtures
 
@@ -60,3 +68,22 @@ def test_a_window_is_held_against_what_is_declared(job: Job) -> None:  # noqa: F
     why_not, season = drift(of="season")
     assert season["temp"]["status"] == "cannot be told"
     assert season["temp"]["reason"] == why_not["why"]
+
+
+def test_only_watched_inputs_are_said_to_be_unknown(job: Job) -> None:  # noqa: F811
+    served(job, "2011-04-01", "2011-04-15")
+    season = HELD.validate_python({"of": "season"})
+    rules = job.usecase.spec.monitoring.drift.model_copy(update={"columns": ("temp",)})
+    declared = changed(job, monitoring__reference=season, monitoring__drift=rules)
+    found = looked_at(declared, current_champion(job), "2011-06-02", [])
+    assert [each.column for each in found.drift if each.reason == found.reference["why"]] == ["temp"]
+
+
+def test_what_cannot_be_told_stands_before_what_stayed_the_same(job: Job) -> None:  # noqa: F811
+    times = pl.Series("event_time", [instant("2011-01-01") + timedelta(hours=hour) for hour in range(4000)])
+    noise = pl.DataFrame({"hum": np.random.default_rng(0).normal(size=4000)})
+    champion, window = current_champion(job), slice(3000, None)
+    held = Held([sketch(noise[:3000], times[:3000])], [cannot_tell("temp", "no season")], {"of": "season"})
+    predictions, scores = times[window].to_frame(), np.zeros(1000)
+    found = _drift(noise[window], predictions, scores, None, champion, job.usecase.spec, held)
+    assert [(each.column, each.status) for each in found] == [("temp", "cannot be told"), ("hum", "same")]
