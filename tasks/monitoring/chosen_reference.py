@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -29,7 +30,8 @@ class Held:
     unknown : sequence of Drifted
         Inputs that are watched, and of which the choice allows nothing to be told.
     said : dict
-        What is kept of it with the measurement; empty for what the champion learnt from, where that was declared.
+        What is kept of it with the measurement, spans in the use case's local time; empty for what the champion learnt
+        from, where that was declared.
     """
 
     tables: Sequence[Reference]
@@ -85,7 +87,9 @@ def hold_against_chosen(window: Window, champion: Bundle, known: Known) -> Held:
     if chosen.of == LEARNT:
         return Held(tables, said={"of": LEARNT})
     others = [each for each in tables if each is not own]
-    said: dict[str, Any] = {"of": chosen.of, "spans": [[each.isoformat() for each in span] for span in chosen.spans]}
+    zone = ZoneInfo(spec.local_zone)  # days are read off it: those that were declared
+    spans = [[each.astimezone(zone).isoformat() for each in span] for span in chosen.spans]
+    said: dict[str, Any] = {"of": chosen.of, "spans": spans}
     if chosen.why:
         return Held(others, _unknown(own, spec, chosen.why), {**said, "why": chosen.why})
     rows, times = past.between(chosen.spans)

@@ -1,6 +1,6 @@
 """A declared measure is kept with its window, and `why` says it."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from tasks.evaluation.sketches import sketch
 from tasks.monitoring.chosen_reference import Held
 from tasks.monitoring.deciding import decide_now
 from tasks.monitoring.measuring import _drift
+from tasks.monitoring.saying import say_measures
 from tasks.monitoring.watching import measure_windows
 from tasks.stores.places import Job
 from tests.conftest import instant
@@ -87,3 +88,12 @@ def test_what_cannot_be_told_stands_before_what_stayed_the_same(job: Job) -> Non
     predictions, scores = times[window].to_frame(), np.zeros(1000)
     found = _drift(noise[window], predictions, scores, None, champion, job.usecase.spec, held)
     assert [(each.column, each.status) for each in found] == [("temp", "cannot be told"), ("hum", "same")]
+
+
+def test_a_period_is_said_by_the_days_that_were_declared(job: Job) -> None:  # noqa: F811
+    served(job, "2011-04-01", "2011-04-15")
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        period = HELD.validate_python({"of": "period", "since": date(2011, 1, 15), "until": date(2011, 3, 20)})
+        declared = changed(job, monitoring__reference=period, monitoring__timezone=zone)
+        (words,) = say_measures(looked_at(declared, current_champion(job), "2011-06-02", []))
+        assert words.startswith("inputs were held against period: 2011-01-15 to 2011-03-20, ")
