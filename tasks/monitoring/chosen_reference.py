@@ -17,6 +17,7 @@ from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
 from tasks.evaluation.drifted import Drifted, cannot_tell
 from tasks.evaluation.sketches import Reference, references_from_dict, sketch
+from tasks.monitoring.learnt import learnt_rows
 from tasks.stores.known import Known
 
 
@@ -40,38 +41,50 @@ class Held:
 
 
 class CollectedPast:
-    """Collected rows before a window, as a choice of a reference sees them."""
+    """Collected rows before a window, as a choice of a reference sees them: only the times it asks for are read."""
 
     def __init__(self, champion: Bundle, known: Known, inputs: Sequence[str], before: datetime) -> None:
         self.champion, self.known, self.inputs, self.before = champion, known, list(inputs), before
         self.timezone, self.cutoff = known.spec.local_zone, champion.manifest.cutoff
+        self._clock = known.spec.time_column
+        self._newest, self._since = list[pl.DataFrame](), before
 
     @cached_property
-    def _all(self) -> pl.DataFrame:
-        clock = self.known.spec.time_column
-        return self.known.rows("raw", columns=list(dict.fromkeys((*self.inputs, clock))), until=self.before)
-
-    @property
-    def _times(self) -> pl.Series:
-        return self._all[self.known.spec.time_column]
+    def _first(self) -> datetime | None:
+        query = self.known.scan("raw", columns=[self._clock], until=self.before).select(pl.col(self._clock).min())
+        found: datetime | None = self.known.lake.collect("raw", query).item()
+        return found
 
     def first(self) -> datetime | None:
         """Return the time of the first row."""
-        return self._times.min()  # type: ignore[return-value] # of instants
+        return self._first
 
     def rows(self, since: datetime, until: datetime) -> pl.DataFrame:
-        """Return inputs of rows in [since, until)."""
-        return self._all.filter((self._times >= since) & (self._times < until)).select(self.inputs)
+        """Return inputs of rows in [since, until).
+
+        What was read stays at hand: choices that are compared ask for much the same times again and again.
+        """
+        if since < self._since or not self._newest:
+            self._newest.insert(0, self._read(since, self._since))
+            self._since = min(since, self._since)
+        clock = pl.col(self._clock)
+        return pl.concat(self._newest).filter((clock >= since) & (clock < until)).select(self.inputs)
+
+    @cached_property
+    def _learnt(self) -> pl.DataFrame:
+        return learnt_rows(self.known, self.champion.manifest, self.inputs)[0]
 
     def learnt(self) -> pl.DataFrame:
         """Return inputs of rows that were learnt from."""
-        return self._all.filter(self._times <= self.cutoff).tail(self.champion.manifest.rows).select(self.inputs)
+        return self._learnt
 
     def between(self, spans: Sequence[tuple[datetime, datetime]]) -> tuple[pl.DataFrame, pl.Series]:
-        """Return inputs of rows in any of these spans, and their times."""
-        kept = [self._all.filter((self._times >= since) & (self._times < until)) for since, until in spans]
-        found = pl.concat(kept)
-        return found.select(self.inputs), found[self.known.spec.time_column]
+        """Return inputs of rows before the window in any of these spans, and their times."""
+        found = pl.concat([self._read(since, min(until, self.before)) for since, until in spans])
+        return found.select(self.inputs), found[self._clock]
+
+    def _read(self, since: datetime, until: datetime) -> pl.DataFrame:
+        return self.known.rows("raw", columns=[*self.inputs, self._clock], since=since, until=until)
 
 
 def hold_against_chosen(window: Window, champion: Bundle, known: Known) -> Held:

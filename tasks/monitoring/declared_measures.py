@@ -8,6 +8,7 @@ import polars as pl
 
 from expectations.measures import Seen
 from tasks.bundles.bundle import Bundle
+from tasks.monitoring.learnt import learnt_rows
 from tasks.stores.known import Known
 
 
@@ -21,14 +22,12 @@ def measure_declared(rows: pl.DataFrame, times: pl.Series, champion: Bundle, kno
     times : polars.Series of shape (n_rows,)
         Their event times.
     """
-    spec, manifest = known.spec, champion.manifest
+    spec = known.spec
     inputs = tuple(name for name in champion.inputs if name in rows.columns)
 
     def learnt() -> tuple[pl.DataFrame, pl.Series | None]:
-        clock = spec.time_column
-        raw = known.rows("raw", columns=list(dict.fromkeys((*inputs, clock))))
-        raw = raw.filter(pl.col(clock) <= manifest.cutoff)
-        return raw.tail(manifest.rows).select(inputs), raw[clock].tail(manifest.rows) if spec.timed else None
+        found, moments = learnt_rows(known, champion.manifest, inputs)
+        return found, moments if spec.timed else None
 
     seen = Seen(
         rows.select(inputs), times if spec.timed else None, inputs, champion.reference(), learnt, spec.model.seed

@@ -1,6 +1,8 @@
 """A declared measure is kept with its window, and `why` says it."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,15 +14,17 @@ from expectations.durations import Duration
 from expectations.measures import Measure
 from expectations.references import Reference
 from expectations.slots import MEASURES, REFERENCES
+from expectations.windows import Window
 from flows.commands.ledger import why
 from tasks.bundles.champion import current_champion
 from tasks.evaluation.drifted import cannot_tell
 from tasks.evaluation.sketches import sketch
-from tasks.monitoring.chosen_reference import Held
+from tasks.monitoring.chosen_reference import CollectedPast, Held, hold_against_chosen
 from tasks.monitoring.deciding import decide_now
 from tasks.monitoring.measuring import _drift
 from tasks.monitoring.saying import say_measures
 from tasks.monitoring.watching import measure_windows
+from tasks.stores.known import Known
 from tasks.stores.places import Job
 from tests.conftest import instant
 from tests.integration.test_estimated import looked_at
@@ -97,3 +101,54 @@ def test_a_period_is_said_by_the_days_that_were_declared(job: Job) -> None:  # n
         declared = changed(job, monitoring__reference=period, monitoring__timezone=zone)
         (words,) = say_measures(looked_at(declared, current_champion(job), "2011-06-02", []))
         assert words.startswith("inputs were held against period: 2011-01-15 to 2011-03-20, ")
+
+
+class Read(Known):
+    """Collected rows that say which times were read of them."""
+
+    def scan(self, *args: Any, **asked: Any) -> pl.LazyFrame:
+        self.asked.append((asked.get("since"), asked.get("until")))
+        return super().scan(*args, **asked)
+
+    @cached_property
+    def asked(self) -> list[tuple[datetime | None, datetime | None]]:
+        return []
+
+
+def test_only_the_times_that_a_reference_is_of_are_read(job: Job) -> None:  # noqa: F811
+    window, champion = Window(instant("2011-05-01"), instant("2011-05-08")), current_champion(job)
+
+    def asked(**reference: object) -> tuple[Held, list[tuple[datetime | None, datetime | None]]]:
+        spec = changed(job, monitoring__reference=HELD.validate_python(reference)).usecase.spec
+        known = Read(job.lake, spec, instant("2011-06-02"))
+        return hold_against_chosen(window, champion, known), known.asked
+
+    held, times = asked(of="recent", last=Duration.parse("28d"))
+    assert (times, held.said["rows"]) == ([(instant("2011-04-03"), window.start)], 671)  # an hour has no row
+    _, times = asked(of="period", since=date(2011, 2, 1), until=date(2011, 3, 1))
+    assert times == [(instant("2011-02-01"), instant("2011-03-01"))]
+    held, times = asked(of="season")  # which years there are is asked of the clock alone
+    assert times == [(None, window.start)]
+    held, times = asked(of="auto")  # to be compared no time is read twice; last what is chosen is
+    assert (held.said["of"], times[-1]) == ("recent", (instant("2011-04-03"), window.start))
+    newest = sorted((since, until) for since, until in times[:-1] if since is not None and until is not None)
+    assert (len(newest), newest[-1][1]) == (10, window.start)
+    assert all(one[1] <= other[0] for one, other in pairwise(newest))
+
+
+def test_collected_rows_are_those_of_the_times_asked_for(job: Job) -> None:  # noqa: F811
+    before, champion = instant("2011-05-01"), current_champion(job)
+    known = Read(job.lake, job.usecase.spec, instant("2011-06-02"))
+    whole = known.rows("raw", until=before)
+    clock = known.spec.time_column
+    known.asked.clear()
+    past = CollectedPast(champion, known, ["temp", "hum"], before)
+    for first, last in (("04-20", "04-25"), ("04-10", "04-22"), ("04-21", "06-01"), ("03-01", "03-08")):
+        since, until = instant(f"2011-{first}"), instant(f"2011-{last}")
+        wanted = whole.filter((pl.col(clock) >= since) & (pl.col(clock) < until))
+        assert past.rows(since, until).equals(wanted.select("temp", "hum"))
+        frame, times = past.between([(since, until)])
+        assert (frame.equals(wanted.select("temp", "hum")), times.to_list()) == (True, wanted[clock].to_list())
+    assert past.first() == whole[clock].min()
+    learnt = whole.filter(pl.col(clock) <= champion.manifest.cutoff).tail(champion.manifest.rows)
+    assert past.learnt().equals(learnt.select("temp", "hum"))
