@@ -45,10 +45,13 @@ def instant(text: str) -> datetime:
 
 
 def forget_prefect_services() -> None:
-    """Let go of Prefect's background services in this process: they keep clients of a server that is gone."""
+    """Let go of what Prefect keeps of a server here: clients, and for 5 s which tags have no limits."""
     from prefect._internal.concurrency.services import _QueueServiceBase
+    from prefect.concurrency.services import _cache_lock, _no_limits_cache
 
     _QueueServiceBase._instances.clear()
+    with _cache_lock:
+        _no_limits_cache.clear()
 
 
 @pytest.fixture(scope="session")
