@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from prefect import flow
+from prefect import flow, tags
 
 from flows.collect import collect
 from flows.deploy import deploy
 from flows.monitor import monitor
-from flows.stage import Verdict, open_job, present, run_name
+from flows.stage import Verdict, open_job, present, process_tag, run_name
 from flows.train import train
 from tasks.stores.places import Job
 from tasks.stores.progress import part
@@ -25,7 +25,7 @@ _FLOWS: dict[str, Any] = {"train": train, "deploy": deploy}
 def loop(usecase: str, as_of: datetime | None = None, namespace: str | None = None) -> Verdict:
     """Look at production and, where it asks for it, turn the wheel once."""
     job = open_job(usecase, as_of, None, namespace)
-    with present(job):
+    with present(job), tags(process_tag()):  # for the runs of its stages
         turn = begun_turn(job)
         if turn is not None:
             return turn_wheel(usecase, turn, namespace)

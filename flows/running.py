@@ -10,7 +10,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import httpx
 from prefect import tags
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
 from prefect.settings import (
@@ -65,13 +64,10 @@ def quietly(function: Callable[P, R]) -> Callable[P, R]:
         try:
             with temporary_settings(_SETTINGS), tags(process_tag()):
                 result = function(*args, **kwargs)
-        except (RuntimeError, ConcurrencySlotAcquisitionError) as error:
-            silent = error.__cause__ if isinstance(error, ConcurrencySlotAcquisitionError) else error
-            if isinstance(silent, httpx.HTTPError):  # it asked for room for a task, and wraps what it was answered
-                raise _unreachable(silent) from error
-            if "Failed to reach API" not in str(silent):
+        except RuntimeError as error:
+            if "Failed to reach API" not in str(error):
                 raise
-            raise _unreachable(httpx.ConnectError(str(silent))) from error
+            raise _unreachable(httpx.ConnectError(str(error))) from error
         except httpx.HTTPError as error:
             if isinstance(error, httpx.HTTPStatusError) and not is_transient(error) and _is_ours(error):
                 raise

@@ -23,7 +23,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
@@ -194,12 +194,20 @@ def close_orphans(job: Job) -> None:
 
 @contextmanager
 def present(job: Job) -> Iterator[None]:
-    """Note this flow run as running here, and mark those of processes that died as crashed, where Prefect answers."""
+    """Note this flow run as running here, and mark those of processes that died as crashed, where Prefect answers.
+
+    Its tasks carry none of its tags: for those with tags Prefect asks its server for room, in a transaction that
+    writes, and flows beside it wait for SQLite.
+    """
     try:
         close_orphans(job)
     except httpx.HTTPError as error:  # the next run does it
         _log.warning("runs whose process died could not be marked as crashed: Prefect: %s", reason(error))
-    with Presence(job.database, str(flow_run.id), job.name, this_process()), reporting_lineage(job, Settings()):
+    with (
+        TagsContext(current_tags=set()),
+        Presence(job.database, str(flow_run.id), job.name, this_process()),
+        reporting_lineage(job, Settings()),
+    ):
         yield
 
 
