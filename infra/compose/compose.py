@@ -21,7 +21,7 @@ from expectations.errors import BackupError, StackError
 from infra.backup import new_folder
 from infra.backup_manifest import FORMAT, MANIFEST, Backup, verify
 from infra.compose.engine import compose_command, docker, postgres_tool
-from infra.compose.preparing import RESTORING, read_settings
+from infra.compose.preparing import RESTORING, read_settings, settings_in_force
 from tasks.stores.files import storing
 from tasks.stores.hashing import hash_file
 
@@ -109,7 +109,7 @@ class Compose:
 
     def services(self) -> set[str]:
         """Return the services that are to run: those of profiles that are not asked for are left out."""
-        asked = read_settings(self.folder / ".env") | os.environ
+        asked = settings_in_force(self.folder)
         profiles = set(asked.get("COMPOSE_PROFILES", "").split(","))
         described = yaml.safe_load(self.run("config"))["services"]
         return {
@@ -164,7 +164,7 @@ class Compose:
             self._dump(name, beside)
         for name in ("lake.tar", "reports.tar", "artifacts.tar"):
             self._save(name, beside)
-        settings = read_settings(self.folder / ".env") | os.environ
+        settings = settings_in_force(self.folder)
         shutil.copy2(self.folder / ".env", beside / "env")
         shutil.copytree(self.folder / ".stack", beside / "secrets")
         if self._use_cases(settings).is_dir():
@@ -236,7 +236,7 @@ class Compose:
 
     def _leftovers(self, settings: Mapping[str, str]) -> list[str]:
         """Return containers and volumes of this project, whatever it is called: before the restore and after it."""
-        here = read_settings(self.folder / ".env") | os.environ
+        here = settings_in_force(self.folder)
         plain = re.sub(r"[^a-z0-9_-]", "", self.folder.resolve().name.lower())
         projects = {each.get("COMPOSE_PROJECT_NAME") or plain for each in (here, settings | os.environ)}
         found: list[str] = []

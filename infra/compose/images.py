@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
-from infra.compose.preparing import read_settings
+from infra.compose.preparing import settings_in_force
 
 _OWN = "driftwheel-"
 _IMAGE = re.compile(r"^\s+image:\s*(\S+)", re.MULTILINE)
@@ -21,7 +20,7 @@ def unpinned_images(folder: Path) -> tuple[str, ...]:
     folder : Path
         Where ``docker-compose.yml`` lies.
     """
-    known = read_settings(folder / ".env") | os.environ
+    known = settings_in_force(folder)
 
     def filled(match: re.Match[str]) -> str:
         return known.get(match["name"]) or match["default"]

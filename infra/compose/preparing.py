@@ -183,6 +183,11 @@ def read_settings(path: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
 
 
+def settings_in_force(folder: Path) -> dict[str, str]:
+    """Return the settings of the stack of a folder as Compose takes them: the environment goes before ``.env``."""
+    return read_settings(folder / ".env") | os.environ
+
+
 def _append(path: Path, values: dict[str, str]) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     text += "\n" if text and not text.endswith("\n") else ""

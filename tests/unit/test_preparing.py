@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from expectations.errors import DriftwheelError, StackError
 from infra.compose import certificates
 from infra.compose.images import unpinned_images
-from infra.compose.preparing import RESTORING, initialise, read_settings
+from infra.compose.preparing import RESTORING, initialise, read_settings, settings_in_force
 
 ROOT = Path(__file__).parents[2]
 PAIR = ("certificate.pem", "key.pem")
@@ -58,6 +58,14 @@ def test_other_options_do_not_change_what_is_there_and_are_told(folder: Path) ->
     assert again.kept == ("DRIFTWHEEL_DOMAIN=example.org", "DRIFTWHEEL_PORT=8443")
     assert read_settings(folder / ".env") == first
     assert initialise(folder, "example.org", 8443, ("bikes",)).kept == ("DRIFTWHEEL_USE_CASES=flights",)
+
+
+def test_the_environment_goes_before_what_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text("COMPOSE_PROFILES=docker\nDRIFTWHEEL_PORT=1\n", encoding="utf-8")
+    monkeypatch.setenv("DRIFTWHEEL_PORT", "2")
+    monkeypatch.delenv("COMPOSE_PROFILES", raising=False)
+    found = settings_in_force(folder)
+    assert (found["COMPOSE_PROFILES"], found["DRIFTWHEEL_PORT"]) == ("docker", "2")
 
 
 def test_others_of_this_machine_are_kept_out_and_the_containers_let_in(folder: Path) -> None:
