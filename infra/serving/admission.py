@@ -15,7 +15,6 @@ from infra.serving.protocol import MEDIA, Media
 from infra.serving.replies import (
     Headers,
     Reply,
-    check,
     coding_of,
     error_body,
     headers_of,
@@ -120,12 +119,6 @@ class Admission:
         """Refuse a body beyond the limit."""
         error = too_large(self.limits.body)
         return Reply(error.status, error_body("BAD_REQUEST", str(error)), request_id)
-
-    def _check(self, admitted: Admitted, body: bytes) -> None:
-        if len(body) > self.limits.body:
-            raise too_large(self.limits.body)
-        if admitted.media == "other":
-            check(admitted.media, admitted.coding)
 
 
 def refusal(mount: Mount, error: BadRequestError, request_id: bytes) -> Reply:

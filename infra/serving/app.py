@@ -72,7 +72,7 @@ _NEEDED_SCOPES: dict[str, KeyScope] = {
 }
 
 
-class Service(Status):
+class Service:
     """The application: give it to an ASGI server.
 
     Parameters
@@ -99,24 +99,25 @@ class Service(Status):
         crowd: Crowd | None = None,
         token: str = "",
     ) -> None:
-        super().__init__(
-            mounts, journal, access, workers, limits or Limits(), crowd or Crowd(ConnectionLimits()), token
-        )
+        self.mounts, self.journal, self.access, self.workers = mounts, journal, access, workers
+        self.limits = limits or Limits()
+        self.crowd = crowd or Crowd(ConnectionLimits())
+        self.status = Status(mounts, journal, access, workers, self.limits, self.crowd, token)
         self.every_second: list[Callable[[], object]] = []
         self.predictions = Predictions(mounts, journal, access, self.limits)
-        inference = OpenInference(self.predictions, self._json, SERVICE_VERSION, self._can_answer)
+        inference = OpenInference(self.predictions, self._json, SERVICE_VERSION, self.status.can_answer)
         rest = Starlette(
             routes=[
                 Route("/livez", lambda _: PlainTextResponse("ok\n")),
                 Route("/ping", lambda _: PlainTextResponse("\n")),
                 Route("/health", lambda _: PlainTextResponse("OK\n")),
-                Route(PROOF, self._prove),
-                Route("/readyz", self._readyz),
-                Route("/version", self._version),
-                Route("/metrics", self._metrics),
-                Route("/openapi.json", self._openapi),
-                Route("/docs", self._docs),
-                Route("/journal/seal", self._seal, methods=["POST"]),
+                Route(PROOF, self.status.prove),
+                Route("/readyz", self.status.readyz),
+                Route("/version", self.status.version),
+                Route("/metrics", self.status.metrics),
+                Route("/openapi.json", self.status.openapi),
+                Route("/docs", self.status.docs),
+                Route("/journal/seal", self.status.seal, methods=["POST"]),
                 Route("/feedback", self._feedback, methods=["POST"]),
                 Route("/explain", self._explain, methods=["POST"]),
                 Route("/{usecase}/feedback", self._feedback, methods=["POST"]),
@@ -132,7 +133,7 @@ class Service(Status):
     def close(self) -> None:
         """End the threads beside the event loop; at the end of the process."""
         self.predictions.close()
-        self._writing.close()
+        self.status.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event."""
@@ -145,15 +146,15 @@ class Service(Status):
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        self.mounts.announce = self._say
+        self.mounts.announce = self.status.say
         await self.mounts.reconcile()
         if self.workers is not None:  # not before this worker serves what the others do
-            self._say()
+            self.status.say()
             # for the first agreement alone: what cannot be loaded is tried again while others are answered
             while any(mount.pending and not mount.generation for mount in self.mounts.by_name.values()):
                 await asyncio.sleep(WORKERS_SECONDS)
                 await self.mounts.reconcile()
-                self._say()
+                self.status.say()
         # apart from each other: a bundle that takes long to load holds back neither keys nor segments
         tasks = [
             asyncio.create_task(each)
@@ -169,7 +170,7 @@ class Service(Status):
             await asyncio.sleep(max(least_seconds, POLL_SECONDS if self.workers is None else WORKERS_SECONDS))
             try:
                 await step()
-                self._say()
+                self.status.say()
             except OSError as error:  # a disk that is full or away: said, and tried again
                 _log.error("the releases or the journal cannot be reached: %s", error.strerror)
             except Exception:  # noqa: BLE001 - keys, swaps and segments depend on this: a fault is told, and it goes on
@@ -178,7 +179,7 @@ class Service(Status):
     async def _reconcile(self) -> None:
         await self.mounts.reconcile()
         if self.workers is not None:
-            self._seal_if_asked(self.workers)
+            self.status.seal_if_asked(self.workers)
 
     async def _tidy(self) -> None:
         self.access.refresh()

@@ -109,16 +109,12 @@ class BoundedConnection(HttpToolsProtocol):
     idle_since: float = 0.0
     _header_bytes = 0
     """Of the request that arrives: its address, its headers, and what may follow a body in pieces."""
-    _whole: bytes | None = None
-    """What came at once, from the first byte of a request on; only while it is parsed."""
     _untold_bytes = 0
     """What came and the parser did not tell of yet: a line that does not end."""
     in_headers = True
     """Whether the head of the request that arrives is not whole yet; also between requests."""
     _deaf = False
     """Whether what still comes is thrown away: the connection ends after the replies that are due."""
-    _short = False
-    """Whether the request that arrives takes the short way."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn narrows it
         """Start the clock."""
@@ -150,7 +146,7 @@ class BoundedConnection(HttpToolsProtocol):
         if not self._ends_after_what_is_due():
             self.transport.write(answer)
             self.transport.close()
-        self._deaf, self._short, self.arriving_since = True, False, None
+        self._deaf, self.arriving_since = True, None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours says it as every error is said
         """Refuse what is no HTTP; a reply that is still due goes first, and then the connection ends."""

@@ -69,6 +69,10 @@ class Connection(BoundedConnection):
     """Answers on the short way; set on a subclass by `connection_class`."""
     heads: dict[bytes, _Head]
     """Those remembered, by all connections of the subclass."""
+    _whole: bytes | None = None
+    """What came at once, from the first byte of a request on; only while it is parsed."""
+    _short = False
+    """Whether the request that arrives takes the short way."""
     _path = ""
     _admitted: Admitted
     _parts: list[bytes]
@@ -99,6 +103,10 @@ class Connection(BoundedConnection):
         size = self._untold_bytes + (self._header_bytes if self.in_headers else 0)
         if size > MAX_HEADER_BYTES and not self.transport.is_closing():
             self._refuse(TOO_LARGE)
+
+    def _refuse(self, answer: bytes) -> None:
+        super()._refuse(answer)
+        self._short = False
 
     def _answers_at_sight(self, data: bytes) -> bool:
         """Answer what is one whole request, behind a head that was parsed before, where no reply is due."""

@@ -38,7 +38,7 @@ from infra.serving.offloading import Offloader
 from infra.serving.pieces import PIECE_BYTES
 from infra.serving.protocol import Media
 from infra.serving.record_streams import JournalUnwritableError
-from infra.serving.replies import Reply, check, error_body, unavailable, unwritable
+from infra.serving.replies import Reply, check, error_body, too_large, unavailable, unwritable
 from infra.serving.steps import Steps
 from infra.serving.unpacking import TABLES, Coding, Unpacker
 
@@ -195,6 +195,12 @@ class Predictions(Admission):
             self._fail(request, error)
         else:
             self._log(request, question, found)
+
+    def _check(self, admitted: Admitted, body: bytes) -> None:
+        if len(body) > self.limits.body:
+            raise too_large(self.limits.body)
+        if admitted.media == "other":
+            check(admitted.media, admitted.coding)
 
     def _step(self, steps: Steps[T], then: Callable[[T | Exception], None]) -> None:
         """Take one step, and the next once others had their turn."""

@@ -84,8 +84,8 @@ _plain = msgspec.json.Decoder(list[str | int | float | bool | None])
 class Reader(RowReader):
     """Reads request bodies for one bundle, of any size and media.
 
-    A body whose values have the very types of the columns is decoded in one pass by a decoder made for this bundle.
-    Any other is read value by value, which coerces what the table above allows and finds the words for the rest.
+    A small body of JSON is read at once, as `RowReader` does. From a large one pieces of some rows are cut until a
+    small one is left, and the lines of a CSV are read some at a time; between these steps others have their turn.
     """
 
     def read(self, body: bytes, media: Media = "json") -> Read:
