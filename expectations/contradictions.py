@@ -15,17 +15,14 @@ from expectations.slots import CALIBRATIONS, METRICS
 if TYPE_CHECKING:
     from expectations.usecase import UseCase
 
+REPLAY = "-replay"
+"""Ending of the names replays are kept under, which no other may have."""
 
-def find_contradictions(spec: UseCase, reserved: str) -> list[str]:
-    """Return what cannot be meant together.
 
-    Parameters
-    ----------
-    reserved : str
-        Ending that no name may have.
-    """
+def find_contradictions(spec: UseCase) -> list[str]:
+    """Return what cannot be meant together."""
     return [
-        *_impossible_columns(spec, reserved),
+        *_impossible_columns(spec),
         *_impossible_times(spec),
         *_impossible_label(spec),
         *_impossible_metrics(spec),
@@ -37,7 +34,7 @@ def find_contradictions(spec: UseCase, reserved: str) -> list[str]:
     ]
 
 
-def _impossible_columns(spec: UseCase, reserved: str) -> list[str]:
+def _impossible_columns(spec: UseCase) -> list[str]:
     unknowable = {*spec.forbidden, spec.label.column}
     if spec.label.expression is not None:
         unknowable |= set(spec.label.expression.columns)
@@ -60,12 +57,12 @@ def _impossible_columns(spec: UseCase, reserved: str) -> list[str]:
                 "the event (a label or forbidden column); a model that reads it cannot serve"
             )
     problems += [
-        f"columns.{column}: `format` is how an instant is written, and it is {spec.type}"
-        for column, spec in spec.columns.items()
-        if spec.format is not None and spec.type != "instant"
+        f"columns.{name}: `format` is how an instant is written, and it is {column.type}"
+        for name, column in spec.columns.items()
+        if column.format is not None and column.type != "instant"
     ]
-    if spec.name.endswith(reserved):
-        problems.append(f"name: a name that ends in {reserved} is kept for replays")
+    if spec.name.endswith(REPLAY):
+        problems.append(f"name: a name that ends in {REPLAY} is kept for replays")
     if spec.label.column in spec.keys:
         problems.append(f"keys: the label {spec.label.column} cannot identify a row")
     weights = spec.model.weights

@@ -16,11 +16,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from expectations.alerts import Target, Targets
 from expectations.code import Code, read_code
+from expectations.contradictions import REPLAY
 from expectations.documents import Document, Path_, dotted, read_document
 from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
 from expectations.families import LastWindow
 from expectations.named_parts import Slot
-from expectations.usecase import REPLAY, UseCase
+from expectations.usecase import UseCase
 from expectations.variables import NO_VARIABLES, Variables
 
 FILE = "usecase.yaml"

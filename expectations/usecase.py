@@ -27,8 +27,6 @@ from expectations.production import Costs, Monitoring, Release, Rows, Schedule
 from expectations.slots import CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES
 from expectations.windows import Count, Grid
 
-REPLAY = "-replay"
-"""Ending of the names replays are kept under."""
 _DAY, _AT_ONCE = Duration.parse("1d"), Duration.parse("0d")
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 
@@ -87,7 +85,7 @@ class UseCase(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = find_contradictions(self, REPLAY)
+        problems = find_contradictions(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -7,7 +7,7 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
 
-from expectations.usecase import REPLAY
+from expectations.contradictions import REPLAY
 from flows.stage import Verdict, tell
 from tasks.deployment.releasing import take_back
 from tasks.stores.finding_kinds import describe

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from expectations.contradictions import REPLAY
 from expectations.deciding import History, Policy
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import REPLAY
 from expectations.windows import Window
 from flows.replay_windows import plan_windows, read_history
 from tasks.backtesting.advice import (

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from expectations.contradictions import REPLAY
 from expectations.data import EVENT_TIME
 from expectations.errors import DriftwheelError
-from expectations.usecase import REPLAY, UseCase
+from expectations.usecase import UseCase
 from infra.settings import Settings
 from tasks.stores.progress import doing, part
 

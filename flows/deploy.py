@@ -10,9 +10,9 @@ from datetime import datetime
 
 from prefect import flow
 
+from expectations.contradictions import REPLAY
 from expectations.errors import ReleaseError
 from expectations.production import Release
-from expectations.usecase import REPLAY
 from flows.approving import refused_by_a_person
 from flows.conclusions import conclude_deployment, conclude_withdrawal
 from flows.stage import Verdict, at_work, open_job, present, run_name

@@ -15,9 +15,9 @@ from typing import Any
 
 import polars as pl
 
+from expectations.contradictions import REPLAY
 from expectations.errors import DriftwheelError, UseCaseNotFoundError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import REPLAY
 from infra.settings import Settings
 from tasks.bundles.bundle import read_evaluation
 from tasks.bundles.manifest import read_manifest

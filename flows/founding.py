@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 
+from expectations.contradictions import REPLAY
 from expectations.errors import DriftwheelError, StorageError
 from expectations.loading import FILE, SUITE, load_use_case, shipped_use_cases
-from expectations.usecase import NAME_PATTERN, REPLAY
+from expectations.usecase import NAME_PATTERN
 from tasks.profiling.choices import Choices
 from tasks.profiling.choosing import choose
 from tasks.profiling.page import write_page

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from expectations.contradictions import REPLAY
 from expectations.errors import InstantError
-from expectations.usecase import REPLAY
 
 MARGIN = timedelta(days=1)
 """How far beyond now is not called the future: clocks differ, and people write local times without their zone."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from expectations.contradictions import REPLAY
 from expectations.errors import DriftwheelError, LakeError
 from expectations.loading import shipped_use_cases
-from expectations.usecase import REPLAY
 from flows.rows import SERVED, answered_rows
 from infra.settings import Settings
 from tasks.bundles.bundle import Bundle, load_bundle

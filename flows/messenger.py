@@ -17,10 +17,10 @@ from typing import Any
 
 import httpx
 
+from expectations.contradictions import REPLAY
 from expectations.cron import last_due
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, readable_alerts
-from expectations.usecase import REPLAY
 from flows.left_out import end_left_out
 from flows.loaded import LoadedUseCases
 from flows.message_picture import picture_of

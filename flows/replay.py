@@ -20,9 +20,9 @@ from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.runtime import flow_run
 
+from expectations.contradictions import REPLAY
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import REPLAY
 from expectations.windows import Window
 from flows.loop import loop
 from flows.replay_story import Story, Traffic, champion_bundle, note, tell_story

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from expectations.contradictions import REPLAY
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import REPLAY
 from expectations.windows import Count, Grid, Window
 from tasks.collection.joining import join_sources
 

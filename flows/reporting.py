@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from expectations.contradictions import REPLAY
 from expectations.errors import LakeError, UseCaseNotFoundError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import REPLAY
 from expectations.windows import Grid, Window
 from infra.settings import Settings
 from tasks.monitoring.reporting import draw_window

@@ -9,9 +9,9 @@ from typing import Literal
 
 import polars as pl
 
+from expectations.contradictions import REPLAY
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
-from expectations.usecase import REPLAY
 from tasks.bundles.champion import answering_bundles, manifests_of
 from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import request_types

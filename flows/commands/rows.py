@@ -47,7 +47,7 @@ def rows(
     """
     if as_json and as_csv:
         raise click.UsageError("give either --json or --csv")
-    from expectations.usecase import REPLAY
+    from expectations.contradictions import REPLAY
     from flows.rows import ShownTable, flat, newest_rows, printable
     from tasks.stores.lake import Lake
     from tasks.stores.releases import Releases

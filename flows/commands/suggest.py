@@ -20,9 +20,9 @@ def suggest(usecase: str, as_json: bool, written: bool) -> None:
     They are learnt on the older part of the rows and held against the newer part: only those are proposed that hold at
     most 1 % of its batches and set at most 1 % of its rows apart. For a replay, USECASE-replay.
     """
+    from expectations.contradictions import REPLAY
     from expectations.errors import StorageError
     from expectations.loading import SUITE
-    from expectations.usecase import REPLAY
     from flows.progress import Progress
     from tasks.cleaning.suggesting import Suggestion
     from tasks.cleaning.suggesting import suggest as propose

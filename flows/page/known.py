@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from expectations.contradictions import REPLAY
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, shipped_use_cases
 from expectations.slots import METRICS
-from expectations.usecase import REPLAY
 from flows.left_out import reason_of
 from flows.loaded import LoadedUseCases
 from infra.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from expectations.usecase import REPLAY
+from expectations.contradictions import REPLAY
 
 
 class _Told(msgspec.Struct, frozen=True):

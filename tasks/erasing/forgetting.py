@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from expectations.contradictions import REPLAY
 from expectations.errors import BundleError, TurnTakenError
-from expectations.usecase import REPLAY
 from tasks.bundles.manifest import Manifest, read_manifest
 from tasks.erasing.files import LOOKED_FOR, sweep
 from tasks.erasing.person import Person

@@ -9,8 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from expectations.column_types import column_type
+from expectations.contradictions import REPLAY
 from expectations.loading import LoadedUseCase
-from expectations.usecase import REPLAY, UseCase
+from expectations.usecase import UseCase
 from expectations.windows import TICK
 from tasks.bundles.bundle import EVALUATION, EXPECTED, LOSSES, load_bundle
 from tasks.bundles.manifest import BundleColumn, Manifest, seal

@@ -93,6 +93,25 @@ def test_a_fault_is_named_with_its_line_and_the_way_out(
     assert line_of in nearby
 
 
+@pytest.mark.parametrize(
+    ("changes", "path", "message"),
+    [
+        ({"name": "mine-replay"}, "name", "a name that ends in -replay is kept for replays"),
+        (
+            {"columns.hum": {"type": "number", "format": "%Y-%m-%d"}},
+            "columns.hum",
+            "`format` is how an instant is written, and it is number",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_named(
+    make_use_case: Make, changes: dict[str, object], path: str, message: str
+) -> None:
+    with pytest.raises(UseCaseError) as caught:
+        load_use_case(str(make_use_case(changes=changes)))
+    assert [(problem.path, problem.message) for problem in caught.value.problems] == [(path, message)]
+
+
 def test_all_problems_are_told_at_once(make_use_case: Make) -> None:
     folder = make_use_case(changes={"colour": "red", "monitoring.evry": "1d", "gates.0.metric": 5})
     with pytest.raises(UseCaseError) as caught:
