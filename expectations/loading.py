@@ -53,13 +53,15 @@ class LoadedUseCase:
     """SHA-256 of what the folder says: changes when the YAML, the suite or code it calls does."""
     variables: Variables = NO_VARIABLES
     """Of the environment: what its sources may fill in."""
-    code: Code | None = None
-    """The Python of its folder, where a source or a candidate calls it."""
 
-    def __post_init__(self) -> None:
-        """Let what is declared have the code, too: what learns is told that alone."""
-        if self.spec.code is not self.code:
-            object.__setattr__(self, "spec", self.spec.having(self.code))
+    @property
+    def code(self) -> Code | None:
+        """The Python of its folder, where a source or a candidate calls it; what is declared has it."""
+        return self.spec.code
+
+    def having(self, code: Code | None) -> LoadedUseCase:
+        """Return it with other Python of its folder, or the same with more said of it."""
+        return replace(self, spec=self.spec.having(code))
 
     @cached_property
     def name(self) -> str:
@@ -151,7 +153,7 @@ def load_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
         digest.update(content + b"\0")
     if code is not None:
         digest.update(code.digest.encode())
-    return LoadedUseCase(spec, folder, tuple(expected), digest.hexdigest(), code=code)
+    return LoadedUseCase(spec.having(code), folder, tuple(expected), digest.hexdigest())
 
 
 def readable_alerts(folder: Path) -> Targets:

@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         loaded = replace(loaded, variables=self._variables(loaded, registered))
         if loaded.code is not None and registered.get(loaded.name) == loaded.folder:
             trusted = self.platform().trusted_code(loaded.name) == loaded.code.digest
-            loaded = replace(loaded, code=replace(loaded.code, trusted=trusted))
+            loaded = loaded.having(replace(loaded.code, trusted=trusted))
         return loaded.renamed(namespace) if namespace else loaded
 
     def _variables(self, loaded: LoadedUseCase, registered: Mapping[str, Path]) -> Variables:

@@ -22,7 +22,7 @@ from tests.unit.test_training import released, rows
 def test_a_network_of_its_own_is_served(make_use_case: Callable[..., Path], tmp_path: Path) -> None:
     found = load_use_case(str(write(make_use_case(changes={"model.candidates": [CANDIDATE]}))))
     assert found.code is not None
-    usecase = replace(found, code=replace(found.code, trusted=True))
+    usecase = found.having(replace(found.code, trusted=True))
     collected = rows(usecase, "2011-03-01")
     bundle, judged, _ = released(usecase, collected, tmp_path / "bundle")
     assert judged.trained is not None

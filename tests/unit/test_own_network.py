@@ -259,8 +259,11 @@ def test_code_goes_with_what_is_declared(make_use_case: Make) -> None:
     assert isinstance(usecase.code, Code)
     assert usecase.code.calls == ("network:Own",)
     assert usecase.spec.code is usecase.code
-    trusting = replace(usecase, code=replace(usecase.code, trusted=True)).renamed("another-replay")
+    trusting = usecase.having(replace(usecase.code, trusted=True)).renamed("another-replay")
     assert trusting.spec.code is trusting.code
     assert trusting.code is not None
     assert trusting.code.trusted
+    with pytest.raises(TypeError, match="code"):  # there is one, and what is declared has it
+        replace(usecase, code=None)
+    assert replace(usecase, spec=trusting.spec).code is trusting.code
     assert load_use_case("bikes").spec.code is None
