@@ -60,19 +60,21 @@ class Released:
     manifest: Manifest
 
 
+def champion_digest(job: Job) -> str | None:
+    """Return which bundle the use case serves; nothing of it is read."""
+    desired = job.releases.desired(job.name)
+    return desired.champion.bundle if desired is not None and desired.champion is not None else None
+
+
 def released_champion(job: Job) -> Released | None:
     """Return what the bundle that the use case serves says of itself."""
-    desired = job.releases.desired(job.name)
-    if desired is None or desired.champion is None:
+    digest = champion_digest(job)
+    if digest is None:
         return None
-    digest = desired.champion.bundle
     return Released(digest, read_manifest(job.releases.bundle(job.name, digest), digest))
 
 
 def current_champion(job: Job) -> Bundle | None:
     """Load the bundle the use case serves."""
-    desired = job.releases.desired(job.name)
-    if desired is None or desired.champion is None:
-        return None
-    digest = desired.champion.bundle
-    return load_bundle(job.releases.bundle(job.name, digest), digest)
+    digest = champion_digest(job)
+    return None if digest is None else load_bundle(job.releases.bundle(job.name, digest), digest)

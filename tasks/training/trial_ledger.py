@@ -8,7 +8,7 @@ from typing import Any
 from expectations.errors import BundleError
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle, load_bundle
-from tasks.bundles.champion import current_champion
+from tasks.bundles.champion import champion_digest
 from tasks.deciding.gaps import ROLLBACK_WINDOWS
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import TRIAL, Entry, champions, trials_named
@@ -26,20 +26,21 @@ def try_now(job: Job) -> Tried | None:
     the ledger, where the decision about the window reads it.
     """
     spec = job.usecase.spec
-    asked, champion = spec.monitoring.policy.tries, current_champion(job)
-    if champion is None:
+    asked, digest = spec.monitoring.policy.tries, champion_digest(job)
+    if digest is None:
         return None
-    known = job.database.measurements(job.name, champion=champion.digest, known=True, last=ROLLBACK_WINDOWS + 1)
+    known = job.database.measurements(job.name, champion=digest, known=True, last=ROLLBACK_WINDOWS + 1)
     if not known or job.lake.version("clean") is None:
         return None
     window = known[-1].window
-    key = f"{trials_named(job.name, champion.digest)}{window.end.isoformat()}"
+    key = f"{trials_named(job.name, digest)}{window.end.isoformat()}"
     with job.database.reading() as connection:
         if job.database.stands(connection, key):
             return None
-    predecessor = _predecessor(job, champion) if len(known) <= ROLLBACK_WINDOWS else None
+    predecessor = _predecessor(job, digest) if len(known) <= ROLLBACK_WINDOWS else None
     if asked is None and predecessor is None:
         return None
+    champion = load_bundle(job.releases.bundle(job.name, digest), digest)
     before, lost = _load(job, predecessor)
     rows = training_rows(job.known.labelled())
     comparable = champion.manifest.task == spec.task
@@ -88,10 +89,10 @@ def _describe_untried(asked: str | None, champion: Bundle, spec: UseCase) -> str
     return "too little to try a fresh model by"
 
 
-def _predecessor(job: Job, champion: Bundle) -> str | None:
-    """Return the bundle that this champion replaced, as the ledger says."""
+def _predecessor(job: Job, champion: str) -> str | None:
+    """Return the bundle that a champion replaced, as the ledger says."""
     stood = [each.evidence["bundle"] for each in champions(job.database.entries(job.name, kind="deploy"))]
-    return stood[-2] if len(stood) > 1 and stood[-1] == champion.digest else None
+    return stood[-2] if len(stood) > 1 and stood[-1] == champion else None
 
 
 def _load(job: Job, digest: str | None) -> tuple[Bundle | None, str]:

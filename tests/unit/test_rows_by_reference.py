@@ -18,6 +18,7 @@ from tasks.stores.places import Job
 from tasks.stores.releases import Served
 from tasks.training.packing import raw_rows, training_rows
 from tasks.training.running import select_rows
+from tasks.training.trial_ledger import try_now
 from tests.conftest import instant
 from tests.unit.test_training import released
 
@@ -67,3 +68,4 @@ def test_a_decision_loads_no_model(job: Job, tmp_path: Path, monkeypatch: pytest
     assert champion is not None
     assert (champion.digest, champion.manifest) == (bundle.digest, bundle.manifest)
     assert decide_now(job).decision.action == "keep"
+    assert try_now(job) is None  # no window is known: there is nothing that a model were needed for
