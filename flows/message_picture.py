@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from datetime import UTC
+from functools import cached_property
 
+import msgspec
+
+from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase
 from flows.page.known import greater_is_better
 from infra.settings import Settings
@@ -21,24 +26,48 @@ _SHOWN_BY = frozenset({
     "withdrawn", "unseen",
 })  # fmt: skip
 """Kinds of findings that the course of the metric says something about."""
+_FAULTS = (
+    DriftwheelError, msgspec.MsgspecError, ArithmeticError, ImportError, LookupError, OSError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What reading measurements, matplotlib and its fonts raise: of odd numbers, dates and names, and of a full disk."""
+_log = logging.getLogger("driftwheel.flows")
 
 
-def picture_of(settings: Settings, usecase: LoadedUseCase, message: Message) -> bytes | None:
-    """Return the picture of a message, as PNG; None where the metric has nothing to do with it, or is not known."""
-    if not message.digest and not any(each.kind in _SHOWN_BY for each in message.findings):
-        return None
-    return course_picture(settings, usecase)
+class MessagePicture:
+    """The picture that messages of one use case carry: drawn once, when the first asks for it.
 
+    Parameters
+    ----------
+    settings : Settings
+    usecase : LoadedUseCase
+    """
 
-def course_picture(settings: Settings, usecase: LoadedUseCase) -> bytes | None:
-    """Return the course of a use case's metric, as PNG; None where fewer than two windows know it."""
-    rules = usecase.spec.monitoring.performance
-    if not rules:
-        return None
-    glances = Glances(settings.platform().url)
-    with glances.reading() as connection:
-        windows = glances.newest(connection, usecase.name, _WINDOWS, read_glimpse)
-    return draw_course(usecase.name, rules[0].metric, windows)
+    def __init__(self, settings: Settings, usecase: LoadedUseCase) -> None:
+        self._settings, self._usecase = settings, usecase
+
+    def of(self, message: Message) -> bytes | None:
+        """Return the picture of a message, as PNG; None where the metric says nothing about it, or there is none."""
+        shown = message.digest or any(each.kind in _SHOWN_BY for each in message.findings)
+        return self.png if shown else None
+
+    @cached_property
+    def png(self) -> bytes | None:
+        """The course of the use case's metric; None where fewer than two windows know it.
+
+        None also where it cannot be read or drawn, which is logged: no message waits for its picture.
+        """
+        rules = self._usecase.spec.monitoring.performance
+        if not rules:
+            return None
+        glances = Glances(self._settings.platform().url)
+        try:
+            with glances.reading() as connection:
+                windows = glances.newest(connection, self._usecase.name, _WINDOWS, read_glimpse)
+            return draw_course(self._usecase.name, rules[0].metric, windows)
+        except _FAULTS as error:
+            _log.warning("messages of %s carry no picture: %s", self._usecase.name, type(error).__name__)
+            return None
 
 
 def draw_course(name: str, metric: str, windows: Sequence[Glimpse]) -> bytes | None:

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, readable_alerts
 from flows.left_out import end_left_out
 from flows.loaded import LoadedUseCases
-from flows.message_picture import picture_of
+from flows.message_picture import MessagePicture
 from flows.service_watch import ServiceWatch
 from infra.settings import Settings
 from tasks.stores.alerts import Sent, deliver
@@ -49,7 +49,7 @@ def send_messages(settings: Settings, usecase: LoadedUseCase) -> list[Sent]:
     if usecase.name.endswith(REPLAY):
         return []
     calendar, channels = Calendar(spec.local_zone, spec.monitoring.week), settings.channels(spec.alerts)
-    draw = partial(picture_of, settings, usecase)
+    draw = MessagePicture(settings, usecase).of
     return deliver(settings.platform(), usecase.name, channels, calendar, settings.page_address, draw=draw)
 
 

@@ -68,8 +68,8 @@ def acknowledge(usecase: str, key: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def test(usecase: str, as_json: bool) -> None:
     """Send a test message to each target of a use case, quiet hours or not. Exit code 1 where one does not take it."""
-    from flows.message_picture import course_picture
-    from tasks.stores.alerts import send_all
+    from flows.message_picture import MessagePicture
+    from tasks.stores.alerts import send_all, takes_pictures
 
     settings = read_settings()
     loaded = settings.use_case(usecase)
@@ -78,7 +78,7 @@ def test(usecase: str, as_json: bool) -> None:
         click.echo(f"{loaded.name} has no alerts: write addresses under `alerts` of its usecase.yaml")
         return
     title, body = f"{loaded.name}: test message", "This is a test: messages about this use case arrive here."
-    picture = course_picture(settings, loaded)
+    picture = MessagePicture(settings, loaded).png if takes_pictures(channels) else None
     sent = send_all([(each, title, body, "info", picture) for each in channels])
     both = list(zip([channel.target for channel in channels], sent, strict=True))
     if as_json:

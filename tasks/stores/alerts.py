@@ -97,7 +97,8 @@ def deliver(
     page : str
         Base address of the page; empty where there is none.
     draw : callable
-        Returns the picture of a message, as PNG; None where it has none. Channels that take none get the words alone.
+        Returns the picture of a message, as PNG; None where it has none. It is asked for messages to targets that take
+        one alone, before the target is claimed: what is sent to a target that is claimed waits for nothing.
     """
     began = clock()
     sendable = database.know_targets(
@@ -108,23 +109,25 @@ def deliver(
     )
     standing = {_health_key(name) for name in sendable}
     database.end_all_but(usecase, ["undelivered"], standing, "its address is no longer under alerts", began)
-    due: list[tuple[Channel, Message, ToTell]] = []
+    due: list[tuple[Channel, Message, ToTell, bytes | None]] = []
     for each in channels:
         if each.lacking and began - sendable[each.name] < PATIENCE:
             continue  # another process may have its variables
-        if _planned(database, usecase, each, calendar, clock())[0] and database.claim_target(
-            usecase, each.name, clock()
-        ):
+        wanted, _ = _planned(database, usecase, each, calendar, clock())
+        if wanted is None:
+            continue
+        picture = draw(wanted) if takes_pictures([each]) else None
+        if database.claim_target(usecase, each.name, clock()):
             # what was planned before the claim may have been sent by whoever had the target
             message, known = _planned(database, usecase, each, calendar, clock())
             if message is None:
                 database.free_target(usecase, each.name)
             else:
-                due.append((each, message, known))
+                due.append((each, message, known, picture))
     sent = send_all(
-        [(each, *write(message, usecase, calendar, page), message.severity, draw(message)) for each, message, _ in due]
+        [(each, *write(message, usecase, calendar, page), message.severity, shown) for each, message, _, shown in due]
     )
-    for (each, message, known), outcome in zip(due, sent, strict=True):
+    for (each, message, known, _), outcome in zip(due, sent, strict=True):
         now = clock()
         state = refused(known.state, outcome.why, now) if outcome.why else delivered(known.state, message, now)
         _note_health(database, usecase, each, state, now)
@@ -183,6 +186,15 @@ def send_all(messages: Sequence[tuple[Channel, str, str, Severity, bytes | None]
     return [
         Sent(channel.label, title, answers.get(number, late)) for number, (channel, title, *_) in enumerate(messages)
     ]
+
+
+def takes_pictures(channels: Sequence[Channel]) -> bool:
+    """Whether one of these targets shows a picture beside the words."""
+    import apprise
+
+    with _silent():
+        senders = [apprise.Apprise.instantiate(each.address) for each in channels if each.address]
+    return any(takes_picture(each) for each in senders if each is not None)
 
 
 def _send(channel: Channel, title: str, body: str, severity: Severity, picture: bytes | None) -> Iterator[str]:

@@ -18,19 +18,10 @@ from flows.page.rendering import environment
 from flows.page.use_case_values import Asked, page_values, read_kept
 from flows.page.views import read_view
 from flows.page.walked import read_walked
-from infra.settings import Settings
 from tasks.stores.ledger import Entry
 from tests.pages import START, Home, find, statements, window
 
 LATER = START + timedelta(days=20)
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
-    return Home(Settings())
 
 
 def versions(home: Home, name: str) -> list[Answered]:

@@ -7,15 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from flows.page.app import application
 from flows.page.brought import data_of
 from flows.page.known import UseCases
 from flows.page.served import SPAN, Course, course_of, quantile, start_of
 from flows.page.use_case_values import read_kept
 from infra.serving.counters import BOUNDS
-from infra.settings import Settings
 from tasks.stores.collection_history import Brought
 from tasks.stores.database import RELEASE_LOOK
 from tasks.stores.plain import to_json
@@ -26,14 +23,6 @@ from tests.unit.test_page import Client
 
 NOW = datetime(2026, 3, 1, 12, 7, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
-    return Home(Settings())
 
 
 def shown(home: Home, name: str) -> str:

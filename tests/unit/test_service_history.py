@@ -145,12 +145,6 @@ def answering(state: Answering) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
-    return Home(Settings())
-
-
 def test_a_burst_and_an_outage_are_findings_of_what_is_served_and_end_by_themselves(
     home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
