@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from expectations.deciding import Back
-from expectations.errors import TrainingError
+from expectations.errors import SourceError, TrainingError
 from expectations.families import Scores
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
@@ -118,7 +118,7 @@ class Past:
             try:
                 learnt = training_window(rows, self.spec)
                 self._blind[number] = Model(number, learn(learnt, self.spec), _newest(rows, self.spec), len(learnt))
-            except TrainingError as error:
+            except (TrainingError, SourceError) as error:
                 self.untrainable[number] = str(error)
                 self._blind[number] = self.blind(number - 1) if number else self.first()
         return self._blind[number]
@@ -143,7 +143,7 @@ class Past:
             rows = self.known(number)
             try:
                 self._judged[key] = self._released(rows, judge(rows, self.spec, champion), number, champion)
-            except TrainingError as error:
+            except (TrainingError, SourceError) as error:
                 self._judged[key] = Verdict(None, str(error), failed=True)
         return self._judged[key]
 

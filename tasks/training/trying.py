@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from expectations.deciding import Back
-from expectations.errors import TrainingError
+from expectations.errors import SourceError, TrainingError
 from expectations.families import Family
 from expectations.slots import FAMILIES
 from expectations.usecase import UseCase
@@ -148,7 +148,9 @@ def try_challenger(
     """
     try:
         return _try_challenger(rows, spec, window, champion, asked)
-    except TrainingError as error:  # the same would come of it again; it is written down, and deciding goes on
+    except (TrainingError, SourceError) as error:
+        # also where code that it learns by is not trusted: the same would come of it again; it is written down, and
+        # deciding goes on
         report(str(error))
         return None
 

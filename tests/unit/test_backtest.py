@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from expectations.deciding import Budget
 from expectations.durations import Duration
-from expectations.errors import DriftwheelError, TrainingError
+from expectations.errors import DriftwheelError, SourceError, TrainingError
 from expectations.loading import load_use_case
 from expectations.windows import Window
 from flows.backtest import backtest, past_of
@@ -345,6 +345,23 @@ def test_windows_that_teach_nothing_stop_neither_backtest_nor_walk(make_use_case
         assert found.to_dict()["untrainable"][0]["window"] == 2
         assert np.isfinite(found.table[np.triu_indices(4)]).all()
         json.dumps(found.to_dict())
+
+
+def test_windows_whose_code_is_not_trusted_stop_neither_backtest_nor_walk(
+    make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SourceError("trusted code", "code that was never trusted", "Trust it")
+
+    with walked(make_use_case) as past:
+        first, blind = past.first(), past.blind(1)
+        for name in ("learn", "judge"):
+            monkeypatch.setattr(f"tasks.backtesting.past.{name}", refuse)
+        assert past.blind(2) is blind
+        assert "never trusted" in past.untrainable[2]
+        verdict = past.judged(first, 2)
+        assert verdict.model is None
+        assert verdict.failed
 
 
 def test_a_policy_that_needs_what_a_backtest_does_not_measure_is_said(make_use_case: Make) -> None:

@@ -17,6 +17,7 @@ from expectations.code import Code, read_code
 from expectations.errors import SourceError, TrainingError, UseCaseError
 from expectations.families import Rows
 from expectations.loading import LoadedUseCase, load_use_case
+from expectations.windows import Window
 from flows.checking import check_use_case
 from flows.cli import main
 from infra.settings import Settings
@@ -25,7 +26,8 @@ from tasks.bundles.row_frames import jsonable
 from tasks.modelling.torch_module import TorchModule
 from tasks.stores.unfinished import keeping
 from tasks.training.judging import judge
-from tests.conftest import needs_torch
+from tasks.training.trying import try_challenger
+from tests.conftest import instant, needs_torch
 from tests.unit.test_networks import odd, silent, some_rows
 from tests.unit.test_training import released, rows
 
@@ -250,8 +252,15 @@ print(json.dumps([bundle.predictor.predict_row(executor.one(row)) for row in ask
     )  # fmt: skip
     assert json.loads(ran.stdout) == pytest.approx(bundle.predict(frame.tail(5)).tolist(), rel=1e-5)
     assert load_bundle(bundle.folder, bundle.digest).manifest.recipe["module"] == "network:Own"
+    untrusted = Settings().use_case("rentals").spec
     with pytest.raises(SourceError, match="changed since"):
-        judge(frame, Settings().use_case("rentals").spec, None)
+        judge(frame, untrusted, None)
+    said: list[str] = []
+    window = Window(instant("2011-03-01"), instant("2011-04-01"))
+    later = rows(usecase, "2011-04-02")
+    assert try_challenger(later, usecase.spec, window, bundle, "recipe", said.append) is not None
+    assert try_challenger(later, untrusted, window, bundle, "recipe", said.append) is None
+    assert "changed since" in "".join(said)  # the ledger says so, and deciding goes on
 
 
 def test_code_goes_with_what_is_declared(make_use_case: Make) -> None:
