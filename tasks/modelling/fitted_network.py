@@ -37,7 +37,9 @@ class FittedNetwork:
         from safetensors.torch import save_file
 
         (folder / MODEL).write_bytes(to_onnx(self.network, self.last.run, len(self.features)))
-        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, folder / WEIGHTS)
+        weights = self.network.state_dict()
+        # layers that share their weights have a copy each: the format knows of no sharing
+        save_file({name: value.contiguous().clone() for name, value in weights.items()}, folder / WEIGHTS)
 
     def importance(self) -> dict[str, float]:
         """Mean distance that a prediction moves by where a feature has another row's value, over up to 2,000 rows."""

@@ -83,6 +83,17 @@ class Picky(Narrow):
         return self.layer(rows)[:, :1]
 
 
+class Tied(nn.Module):
+    def __init__(self, width, outputs, categories):
+        super().__init__()
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.second.weight = self.first.weight
+        self.out = nn.Linear(width, outputs)
+
+    def forward(self, rows):
+        return self.out(self.second(self.first(rows)))
+
+
 class Leaving(nn.Module):
     def __init__(self, width, outputs, categories):
         raise SystemExit(3)
@@ -134,6 +145,19 @@ def test_it_is_released_as_it_learnt_also_of_unknown_categories(task: str, tmp_p
         assert np.abs(longer - given.label).mean() < 0.3 * np.abs(given.label - given.label.mean()).mean()
         on = own(epochs=10).fit(given, None, seed=1, report=silent, start_from=tmp_path).predict(given.matrix)
         assert np.abs(on - given.label).mean() < np.abs(fitted.predict(given.matrix) - given.label).mean()
+
+
+def test_layers_that_share_weights_are_released_and_go_on(tmp_path: Path) -> None:
+    given = having(tmp_path / "folder", some_rows(), "network:Tied")
+    fitted = own("network:Tied").fit(given, None, seed=1, report=silent)
+    fitted.save(tmp_path)
+    expected = fitted.predict(given.matrix)
+    np.testing.assert_allclose(TorchModule.load(tmp_path).predict(given.matrix), expected, rtol=1e-4, atol=1e-4)
+    still = own("network:Tied", optimizer="sgd", learning_rate=1e-30, epochs=1)
+    on = still.fit(given, None, seed=2, report=silent, start_from=tmp_path)
+    np.testing.assert_allclose(on.predict(given.matrix), expected, rtol=1e-4, atol=1e-4)
+    layers = on.network.get_submodule("body")
+    assert layers.get_parameter("first.weight") is layers.get_parameter("second.weight")
 
 
 def test_its_first_weights_are_its_own(tmp_path: Path) -> None:
