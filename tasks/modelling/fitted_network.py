@@ -8,14 +8,22 @@ import numpy as np
 import torch
 from torch import nn
 
+from expectations.errors import TrainingError
 from expectations.families import Matrix, Rows, Scores
 from tasks.modelling.importance import shares
-from tasks.modelling.network_rows import LAST, WEIGHTS, answers_of, inputs_of, outputs_of, squeezed
+from tasks.modelling.network_rows import LAST, WEIGHTS, answers_of, inputs_of, squeezed
 from tasks.modelling.neural import MODEL, Neural
 from tasks.modelling.onnx_export import to_onnx
+from tasks.modelling.predictors import OnnxPredictor
 
 _SAMPLE = 2000
-"""Rows that importance is measured over."""
+"""Rows that importance is measured over, and that what is released is held to."""
+_ALONE = 64
+"""Of these, how many are asked about one by one, too."""
+_TOLERANCE = 1e-3
+"""Of the spread of what is predicted, how far what is released may lie off: both are of 32 bits."""
+_ROUNDING = 1e-5
+"""The same of the largest of them: a value of 32 bits has seven digits."""
 
 
 class FittedNetwork:
@@ -23,7 +31,7 @@ class FittedNetwork:
 
     def __init__(self, network: nn.Module, recipe: Neural, rows: Rows) -> None:
         self.network, self.recipe, self.features = network.eval(), recipe, rows.features
-        self.last, self.outputs = LAST[rows.task], outputs_of(rows)
+        self.last = LAST[rows.task]
         self._sample = rows.matrix[:_SAMPLE]
 
     def predict(self, matrix: Matrix) -> Scores:
@@ -33,13 +41,41 @@ class FittedNetwork:
         return squeezed(found).numpy().astype(np.float64)
 
     def save(self, folder: Path) -> None:
-        """Write the network as an ONNX graph, and its weights as safetensors."""
+        """Write the network as an ONNX graph, and its weights as safetensors.
+
+        Raises
+        ------
+        TrainingError
+            If ONNX has no words for what the network does, or the graph answers otherwise than the network did.
+        """
         from safetensors.torch import save_file
 
         (folder / MODEL).write_bytes(to_onnx(self.network, self.last.run, len(self.features)))
+        self._hold_to_network(folder)
         weights = self.network.state_dict()
         # layers that share their weights have a copy each: the format knows of no sharing
         save_file({name: value.contiguous().clone() for name, value in weights.items()}, folder / WEIGHTS)
+
+    def _hold_to_network(self, folder: Path) -> None:
+        """Refuse a graph that is not what was judged: its exporter follows one way through `forward` alone."""
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, RuntimeException
+
+        expected = self.predict(self._sample)
+        if not np.isfinite(expected).all():  # no model is released by such scores: its gates say so
+            return
+        some = np.arange(0, len(self._sample), max(1, len(self._sample) // _ALONE))
+        allowed = _TOLERANCE * np.ptp(expected, axis=0) + _ROUNDING * np.abs(expected).max(axis=0)
+        try:
+            graph = OnnxPredictor(folder / MODEL)
+            together = graph.predict(self._sample)
+            alone = np.array([graph.predict_row(self._sample[at].tolist()) for at in some])
+        except (Fail, InvalidArgument, InvalidGraph, RuntimeException) as error:
+            raise _other("none, as it takes another number of rows or none at all") from error
+        for how, found, wanted in (("together", together, expected), ("alone", alone, expected[some])):
+            if found.shape != wanted.shape:
+                raise _other(f"{found.shape} scores of {wanted.shape} for rows {how}")
+            if not (np.abs(found - wanted) <= allowed).all():
+                raise _other(f"answers to rows {how} that lie up to {np.abs(found - wanted).max():.3g} apart")
 
     def importance(self) -> dict[str, float]:
         """Mean distance that a prediction moves by where a feature has another row's value, over up to 2,000 rows."""
@@ -50,3 +86,12 @@ class FittedNetwork:
             mixed[:, at] = random.permutation(mixed[:, at])
             moved.append(float(np.abs(self.predict(mixed) - known).mean()))
         return shares(dict(zip(self.features, moved, strict=True)))
+
+
+def _other(found: str) -> TrainingError:
+    return TrainingError(
+        "a network that answers alike where it learnt and where it is released, as an ONNX graph",
+        found,
+        "Let `forward` ask neither how many rows there are nor what is in them (no `if`, no loop over rows, no "
+        "`.item()`), and mix no rows: what it finds while the graph is written is written into it",
+    )

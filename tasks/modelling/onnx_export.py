@@ -49,7 +49,7 @@ def to_onnx(network: nn.Module, last: Callable[[torch.Tensor], torch.Tensor], wi
         except RuntimeError as error:  # as the exporter's own errors are
             raise TrainingError(
                 "a network of layers that torch's ONNX exporter knows",
-                str(error).splitlines()[0],
+                next(iter(str(error).splitlines()), type(error).__name__),
                 "Write its `forward` by layers and functions that leave as ONNX",
             ) from error
         return path.read_bytes()

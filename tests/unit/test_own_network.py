@@ -76,6 +76,25 @@ class Fixed(nn.Module):
         return rows[:, : self.outputs]
 
 
+class Forked(nn.Module):
+    def __init__(self, width, outputs, categories):
+        super().__init__()
+        self.layer = nn.Linear(width, outputs)
+
+    def forward(self, rows):
+        return self.layer(rows) if rows.abs().max() < 1.5 else -self.layer(rows)
+
+
+class Mixed(Forked):
+    def forward(self, rows):
+        return self.layer(rows) - self.layer(rows).mean(dim=0)
+
+
+class Unrolled(Forked):
+    def forward(self, rows):
+        return torch.stack([self.layer(row) for row in rows])
+
+
 class Picky(Narrow):
     def forward(self, rows):
         if rows.abs().max() > 0:
@@ -208,6 +227,32 @@ def test_what_has_no_words_in_onnx_is_said(tmp_path: Path) -> None:
     still = own("network:Odd", optimizer="sgd", learning_rate=1e-30, epochs=1)
     with pytest.raises(TrainingError, match="torch's ONNX exporter knows"):
         still.fit(given, None, seed=0, report=silent).save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Forked", "answers to rows together that lie up to"),
+        ("Mixed", "answers to rows alone that lie up to"),
+        ("Unrolled", "scores of|as it takes another number of rows"),
+    ],
+)
+def test_what_leaves_as_another_network_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    """It was judged by the network, and answered by the graph."""
+    given = having(tmp_path, some_rows(), f"network:{name}")
+    with pytest.raises(TrainingError, match=said):
+        own(f"network:{name}").fit(given, None, seed=0, report=silent).save(tmp_path)
+
+
+def test_an_exporter_that_says_nothing_is_told_by_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(TrainingError, match="found RuntimeError"):
+        own().fit(having(tmp_path, some_rows()), None, seed=0, report=silent).save(tmp_path)
 
 
 def test_only_what_is_declared_and_trusted_runs(tmp_path: Path) -> None:
