@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 BIKES = SHIPPED / "bikes"
+PACKAGES = Path(__file__).parent / "packages"
 needs_torch = pytest.mark.skipif(
     "DRIFTWHEEL_WITHOUT_TORCH" in os.environ, reason="torch is left out where make test-pythons tries other Pythons"
 )
@@ -114,6 +116,17 @@ def at_home(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DRIFTWHEEL_SERVICE"):
         patch.delenv(name, raising=False)
     return home
+
+
+@pytest.fixture(scope="session")
+def another_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the package in `tests/packages`, and install it into a folder that is on no path; no index is asked."""
+    source = shutil.copytree(PACKAGES / "acme-driftwheel", tmp_path_factory.mktemp("source") / "acme-driftwheel")
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    command += ["--no-deps", "--no-build-isolation", "--target", str(target), str(source)]
+    subprocess.run(command, check=True)
+    return target
 
 
 def write_csv(path: Path, frame: pl.DataFrame) -> None:

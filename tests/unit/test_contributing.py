@@ -51,7 +51,7 @@ def test_it_says_how_to_add_a_part_of_each_slot() -> None:
 def test_one_module_and_one_line_are_a_part(
     table: str, key: str, name: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copy(ROOT / "tests" / "packages" / "acme_driftwheel.py", tmp_path / "one_module.py")
+    shutil.copy(ROOT / "tests" / "packages" / "acme-driftwheel" / "acme_driftwheel.py", tmp_path / "one_module.py")
     monkeypatch.syspath_prepend(tmp_path)
     slot = getattr(slots, table)
     assert slot.find(name) is None

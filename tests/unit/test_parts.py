@@ -28,7 +28,6 @@ from tests.conftest import needs_torch
 
 NAMES = [(key, name) for key, slot in SLOTS.items() for name in slot.built_in]
 STEPS = TypeAdapter(tuple[Annotated[FeatureStep, FEATURES], ...])
-PACKAGES = Path(__file__).parents[1] / "packages"
 HEAVY = ["torch", "sklearn", "prefect", "mlflow", "evidently", "great_expectations", "lightgbm"]
 
 
@@ -130,9 +129,9 @@ def test_names_that_depend_on_the_rows_are_features_and_what_they_come_from_is_n
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package as pip leaves it, with two entries that are wrong."""
-    shutil.copytree(PACKAGES, tmp_path, dirs_exist_ok=True)
+def package(another_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that pip installed, with two entries that are wrong."""
+    shutil.copytree(another_package, tmp_path, dirs_exist_ok=True)
     with next(tmp_path.glob("*.dist-info/entry_points.txt")).open("a") as entries:
         entries.write("[driftwheel.cleaning_steps]\nnone = acme_driftwheel:Halved\ngone = acme_gone:Gone\n")
     monkeypatch.syspath_prepend(tmp_path)
