@@ -4,9 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from expectations.data import EVENT_TIME
+import polars as pl
+
+from expectations.data import EVENT_TIME, SourceContext
 from expectations.errors import SourceError
 from tasks.stores.lake import RESERVED
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name cannot be a column's, as expressions read it as a pattern of names, or as all of them."""
+    return name == "*" or (name.startswith("^") and name.endswith("$"))
+
+
+def without_patterns(rows: pl.DataFrame, context: SourceContext) -> pl.DataFrame:
+    """Leave out columns of a source by whose names others would be addressed, where nothing reads them.
+
+    Raises
+    ------
+    SourceError
+        If the use case reads one.
+    """
+    odd = [column for column in rows.columns if is_pattern(column)]
+    if not odd:
+        return rows
+    if read := [column for column in odd if column in {*context.needed, *context.declared}]:
+        raise SourceError(
+            f"columns in the source {context.name!r} that are not named `*` or as ^these$ are",
+            ", ".join(read),
+            "Rename them in the source: such a name is read as a pattern of names",
+        )
+    context.report(left_out_as_patterns(odd))
+    return rows[[column for column in rows.columns if column not in odd]]
+
+
+def left_out_as_patterns(names: Sequence[str]) -> str:
+    """Say that columns are left out for their names."""
+    return f"{', '.join(names)} left out: such a name is read as a pattern of names"
 
 
 def names_alike(columns: Sequence[str], read: Set[str]) -> list[tuple[list[str], str]]:

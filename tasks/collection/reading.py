@@ -16,6 +16,7 @@ from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.parts import Kind
 from expectations.usecase import UseCase
+from tasks.collection.column_names import without_patterns
 from tasks.collection.types import cast_column, holds, plain, type_of
 from tasks.preprocessing.fitting import input_kinds
 
@@ -179,7 +180,7 @@ def _read(
     needed = set(_own(dict.fromkeys(expected.needed, "text"), prefix, join)) | joined
     exact = set(_own(dict.fromkeys(expected.exact, "text"), prefix, join))
     context = context._replace(declared=declared, types=types, needed=needed, exact=exact, report=say)
-    whole = plain(source.read(context), clock)
+    whole = plain(without_patterns(source.read(context), context), clock)
     whole = whole.rename({column: prefix + column for column in whole.columns if column not in joined})
     whole = _holdable(whole, expected.needed | columns.keys() | joined, name, say)
     specs = {spec_name: spec for spec_name, spec in columns.items() if spec_name in whole.columns}

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 
 from expectations.data import SourceContext
 from expectations.errors import SourceError
 from tasks.collection.addresses import is_elsewhere, local_path
 from tasks.collection.archives import file_name, members
-from tasks.collection.column_names import names_alike, refuse_names
+from tasks.collection.column_names import is_pattern, left_out_as_patterns, names_alike, refuse_names
 from tasks.collection.sources.file import FileSource
 from tasks.collection.table_formats import refuse_repeated
 from tasks.stores.progress import doing
@@ -82,10 +83,13 @@ class Table:
             If a table could not hold the rest under their names.
         """
         left_out = names_alike(self.columns, read)
-        gone = [name for names, _ in left_out for name in names]
-        refuse_names([name for name in self.columns if name not in gone], clock=False)
+        if patterns := [name for name in self.columns if is_pattern(name)]:
+            left_out.append((patterns, left_out_as_patterns(patterns)))
+        gone = {name for names, _ in left_out for name in names}
+        kept = [name for name in self.columns if name not in gone]
+        refuse_names(kept, clock=False)
         said = (*self.said, *(words for _, words in left_out))
-        return replace(self, scan=self.scan.drop(gone), sample=self.sample.drop(gone), said=said)
+        return replace(self, scan=self.scan.select(cs.by_name(kept)), sample=self.sample[kept], said=said)
 
 
 def read_table(address: str, folder: Path) -> Table:
@@ -189,7 +193,7 @@ def _scan_parquet(content: bytes, address: str) -> pl.LazyFrame:
     scan = pl.scan_parquet(io.BytesIO(content))
     columns = []
     for name, dtype in scan.collect_schema().items():
-        column = pl.col(name)
+        column = cs.by_name(name).as_expr()
         if isinstance(dtype, pl.Categorical | pl.Enum):
             column = column.cast(pl.String)
         elif isinstance(dtype, pl.Decimal) or dtype == pl.Float32:

@@ -485,6 +485,17 @@ def test_case_18_names_that_differ_in_capitals(pumps: Pumps) -> None:
         pumps.collect(encode="pump, Pressure")
 
 
+@pytest.mark.parametrize("name", ["*", "^pressure$", "^.*$"])
+def test_case_25_names_that_would_be_read_as_patterns(pumps: Pumps, name: str) -> None:
+    """They stood for other columns."""
+    pumps.put(HEAD.replace("\n", f",{name}\n") + rows(48, more=",1"))
+    found = pumps.collect()
+    assert found.said == (f"readings: {name} left out: such a name is read as a pattern of names",)
+    assert pumps.read()["pressure"].to_list() == [5.1] * 48
+    with pytest.raises(SourceError, match="Rename them in the source"):
+        pumps.collect(encode=f'pump, "{name}"')
+
+
 def test_case_18_kinds_of_parquet_are_read_or_left_out_and_said(pumps: Pumps) -> None:
     frame = pl.read_csv(io.StringIO(HEAD + rows(2))).with_columns(
         lasted=pl.Series([timedelta(hours=1)] * 2),

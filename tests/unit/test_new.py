@@ -456,6 +456,15 @@ def test_of_names_that_differ_in_capitals_new_keeps_what_collecting_does(tmp_pat
     assert found.said == profile.said
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_names_that_would_be_read_as_patterns_are_left_out_of_what_new_writes(tmp_path: Path, ending: str) -> None:
+    frame = pl.DataFrame({"*": [1, 2, 3], "^x$": [4, 5, 6], "x": [7, 8, 9], "y": [0, 1, 0]})
+    (frame.write_csv if ending == "csv" else frame.write_parquet)(tmp_path / f"t.{ending}")
+    profile = profile_table(read_table(f"t.{ending}", tmp_path), {"y"})
+    assert profile.sample.to_dict(as_series=False) == {"x": [7, 8, 9], "y": [0, 1, 0]}
+    assert profile.said == ("*, ^x$ left out: such a name is read as a pattern of names",)
+
+
 def test_names_that_differ_in_capitals_and_are_both_read_are_refused(tmp_path: Path) -> None:
     table(tmp_path, Y=HOURS)
     with pytest.raises(SourceError, match="differ in more than capitals"):

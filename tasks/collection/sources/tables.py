@@ -17,6 +17,7 @@ from expectations.data import Source, SourceContext
 from expectations.errors import SourceError
 from tasks.collection.addresses import local_path
 from tasks.collection.archives import file_name, members
+from tasks.collection.column_names import without_patterns
 from tasks.collection.numbers import Notation
 from tasks.collection.table_formats import Format, format_of, read_table
 from tasks.collection.types import misfit
@@ -123,7 +124,7 @@ class TableFiles(Source):
             )
         if empty:
             context.report(f"no rows in {', '.join(empty)}")
-        table = _stack(list(frames), list(frames.values()), context)
+        table = without_patterns(_stack(list(frames), list(frames.values()), context), context)
         texts = formats <= {"csv", "excel"}
         if texts or "missing" in self.model_fields_set:
             table = table.with_columns(self._without_missing(table[column], context) for column in table.columns)
@@ -217,7 +218,7 @@ def _stack(files: list[str], frames: list[pl.DataFrame], context: SourceContext)
         )
     if odd:
         context.report(f"{', '.join(odd)} only in some of the files: missing in the rows of the others")
-    return pl.concat(frames, how="diagonal_relaxed").select(list(all_of_them))
+    return pl.concat(frames, how="diagonal_relaxed")[list(all_of_them)]
 
 
 def _with_row_key(table: pl.DataFrame, key: str, context: SourceContext) -> pl.DataFrame:
