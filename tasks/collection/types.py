@@ -105,6 +105,8 @@ def cast_column(
         out = pl.select(
             pl.when(lower.is_in(_TRUE)).then(statement=True).when(lower.is_in(_FALSE)).then(statement=False)
         ).to_series()
+    elif wanted == "boolean" and values.dtype.is_numeric():
+        out = pl.select(pl.when((values == 0) | (values == 1)).then(values)).to_series().cast(pl.Boolean)
     elif wanted == "integer" and values.dtype == pl.String:
         out = whole_numbers(values)
     elif wanted == "integer" and values.dtype.is_float():

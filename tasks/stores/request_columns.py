@@ -109,6 +109,8 @@ def _cast(values: pl.Expr, kind: SentType, dtype: pl.DataType) -> pl.Expr:
         return values
     if kind == "text" and dtype == pl.Boolean:
         return values.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    if dtype == pl.Boolean:  # as in a delivery: no other number stands for one
+        values = pl.when((values == 0) | (values == 1)).then(values)
     if kind == "number" and dtype.is_integer():
         values = pl.when(values.floor() == values).then(values)
     return values.cast(dtype, strict=False)

@@ -832,3 +832,15 @@ def test_case_8_identifiers_with_a_point_keep_all_their_digits(written: tuple[st
     assert notation.integers(texts).to_list() == expected
     assert cast_column(texts, "integer", "readings", None).to_list() == expected
     assert notation.integers(pl.Series(["1e20", "7.5", "9007199254740993e0"])).to_list() == [None, None, None]
+
+
+def test_case_26_of_numbers_one_and_zero_alone_are_booleans() -> None:
+    """Each but 0 was true."""
+    for kind in (pl.Int64, pl.Float64):
+        assert cast_column(pl.Series("wet", [1, 0, None], dtype=kind), "boolean", "readings", None).to_list() == [
+            True,
+            False,
+            None,
+        ]
+        with pytest.raises(SourceError, match="2 of 4 values that are none, the first in row 2"):
+            cast_column(pl.Series("wet", [1, 2, -1, 0], dtype=kind), "boolean", "readings", None)

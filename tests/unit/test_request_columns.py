@@ -76,6 +76,7 @@ def test_what_json_does_not_have_is_refused() -> None:
         ((1, 2.5, "x", True), pl.Int64(), [1, None, None, 1]),
         ((1, 2.5, "x", True), pl.String(), ["1", "2.5", "x", "true"]),
         ((0, 1.0, "true", "x"), pl.Boolean(), [False, True, True, None]),
+        ((1, 0.0, 2, 0.5, -1, "false"), pl.Boolean(), [True, False, None, None, None, False]),
     ],
 )
 def test_what_another_model_took_as_another_type(values: tuple[Any, ...], dtype: pl.DataType, read: list[Any]) -> None:
