@@ -19,13 +19,14 @@ from tasks.stores.journal import (
     Shadows,
     clear,
     closed_segments,
+    pack,
     read_records,
     set_aside,
 )
 from tasks.stores.lake import Lake, Table
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
-from tasks.stores.request_columns import to_columns
+from tasks.stores.request_columns import are_sent, to_columns
 from tasks.stores.service import Service
 from tasks.stores.table_settings import HARVEST
 
@@ -81,7 +82,8 @@ def harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None 
     """Commit every closed segment to `predictions`, `labels` or `shadows` and remove it.
 
     A segment is one Delta application transaction: killed between the commit and the removal, the next run sees that
-    it is committed and only removes it. What nobody can read is set aside, and told by `harvest_journal`.
+    it is committed and only removes it. What nobody can read, and a record that no table can hold, is set aside, and
+    told by `harvest_journal`.
 
     Parameters
     ----------
@@ -107,7 +109,11 @@ def _harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None
             records: list[Record] = []
             for segment in fresh:
                 found, odd = read_records(segment)
-                records += found
+                for record in found:
+                    if not _is_whole(record):
+                        odd.append(pack(record))
+                    elif record.ids:
+                        records.append(record)
                 if odd:
                     set_aside(segment, odd)
             if records:
@@ -126,6 +132,25 @@ def _harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None
                     since = min(filter(None, (since, oldest)), default=None)
             clear(some)
     return Harvested(counts["predictions"], counts["labels"], segments, since)
+
+
+def _is_whole(record: Record) -> bool:
+    """Whether tables can hold a record: the service writes no other, and one that is odd must not keep the rest out."""
+    number = len(record.ids)
+    match record:
+        case Predictions(values=values, origin=origin, rows=rows):
+            width, clock = len(origin.columns), origin.clock
+            if len(rows) != number or any(len(row) != width for row in rows) or not are_sent(rows):
+                return False
+            if clock is not None and not (
+                0 <= clock < width and {type(row[clock]) for row in rows} <= {str, type(None)}
+            ):
+                return False
+        case Shadows(values=values) | Feedback(values=values):
+            pass
+        case _:
+            return False
+    return len(values) == number and len(set(map(type, values))) <= 1
 
 
 def _unclocked(record: Record) -> bool:

@@ -10,6 +10,7 @@ either that or the other columns have values.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,15 +27,12 @@ _TYPES: dict[SentType, pl.DataType] = {name: each.request for name, each in COLU
 """Those that JSON has values of: instants are sent as texts."""
 _KINDS: dict[type, SentType] = {float: "number", int: "integer", str: "text", bool: "boolean"}
 
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
+
 
 def is_request(column: str) -> bool:
     """Whether a column of predictions holds what clients asked."""
     return column == FORMER or column.startswith(_PREFIX)
-
-
-def is_typed(column: str) -> bool:
-    """Whether it holds values of one name and type: appending adds such columns."""
-    return column.startswith(_PREFIX)
 
 
 def to_columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
@@ -69,6 +67,15 @@ def to_columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pl.DataFr
                 series = series.set(~series.is_finite(), None)
             found[f"{_PREFIX}{kind}:{name}"] = series
     return pl.DataFrame(found)
+
+
+def are_sent(rows: Iterable[Iterable[object]]) -> bool:
+    """Whether columns can hold all values of requests: numbers, whole ones of 64 bits, texts, booleans and None."""
+    values = list(itertools.chain.from_iterable(rows))
+    types = set(map(type, values))
+    if not types <= {*_KINDS, type(None)}:
+        return False
+    return int not in types or all(_LEAST <= value <= _GREATEST for value in values if type(value) is int)
 
 
 def read_requests(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], names: Sequence[str] = ()) -> pl.LazyFrame:
@@ -129,7 +136,7 @@ def as_sent(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
 
 def columns_of(schema: Iterable[str], names: Collection[str]) -> list[str]:
     """Return the columns of predictions that hold what was asked under some names."""
-    return [column for column in schema if column == FORMER or (is_typed(column) and _name(column) in names)]
+    return [column for column in schema if column == FORMER or (is_request(column) and _name(column) in names)]
 
 
 def _name(column: str) -> str:

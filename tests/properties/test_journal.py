@@ -27,11 +27,14 @@ from tasks.stores.journal import (
     read_records,
     unreadable,
 )
-from tasks.stores.lake import Lake
+from tasks.stores.lake import Lake, Table
 
 quickly = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 values = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), texts)
+
+AT = "2026-01-02T00:00:00.000000Z"
+ORIGIN = Origin("3", "b", ("x", "when"), 1)
 
 
 @st.composite
@@ -138,6 +141,47 @@ def test_lines_from_before_there_were_records_are_harvested(tmp_path: Path) -> N
     assert [instant.day for instant in rows["event_time"]] == [1, 2]  # without a clock, when it was served
     assert lake.scan("shadows").select(pl.col("prediction")).collect().item() == 0.75
     assert [path.read_bytes() for path in unreadable(tmp_path / "journal", "rentals")] == [b'no line\n{"id":5}\n'] * 3
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Predictions(AT, ["o"], [0.5], ORIGIN, []),
+        Predictions(AT, ["o", "p"], [0.5], ORIGIN, [[1.0, AT]]),
+        Predictions(AT, ["o"], [0.5], ORIGIN, [[1.0]]),
+        Predictions(AT, ["o"], [0.5], ORIGIN, [[2**63, AT]]),
+        Predictions(AT, ["o"], [0.5], ORIGIN, [[[1.0], AT]]),
+        Predictions(AT, ["o"], [0.5], ORIGIN, [[{"x": 1.0}, AT]]),
+        Predictions(AT, ["o"], [0.5], ORIGIN, [[1.0, 7]]),
+        Predictions(AT, ["o"], [0.5], Origin("3", "b", ("x", "when"), 2), [[1.0, AT]]),
+        Predictions(AT, ["o", "p"], [0.5, [0.5, 0.5]], ORIGIN, [[1.0, AT], [1.0, AT]]),
+        Shadows(AT, ["o"], [], "4", "c"),
+        Feedback(AT, ["o", "p"], [1.0, "a"]),
+    ],
+)
+def test_a_record_that_no_table_can_hold_keeps_no_other_out(tmp_path: Path, odd: Record) -> None:
+    """One stopped each harvest, and with it all that came later."""
+    folder = tmp_path / "journal" / "rentals" / "instance"
+    folder.mkdir(parents=True)
+    good: dict[str, Record] = {
+        "predictions": Predictions(AT, ["p1"], [0.25], ORIGIN, [[1.5, AT]]),
+        "feedback": Feedback(AT, ["p1"], [1.0]),
+        "shadows": Shadows(AT, ["p1"], [0.75], "4", "c"),
+    }
+    (kind,) = (name for name, each in good.items() if type(each) is type(odd))
+    nothing: dict[str, Record] = {
+        "predictions": Predictions(AT, [], [], ORIGIN, []),
+        "feedback": Feedback(AT, [], []),
+        "shadows": Shadows(AT, [], [], "4", "c"),
+    }
+    for number, content in enumerate(([odd, good[kind]], [odd], [nothing[kind]], [good[kind]])):
+        (folder / f"{kind}-0000000{number}.msgpack").write_bytes(b"".join(map(pack, content)))
+    lake = Lake(str(tmp_path / "lake"), "rentals")
+    assert harvest(tmp_path / "journal", "rentals", lake).segments == 4
+    table: Table = "labels" if kind == "feedback" else kind  # type: ignore[assignment] # one of them
+    assert lake.scan(table).collect()["id"].to_list() == ["p1"] * 2
+    assert [path.read_bytes() for path in unreadable(tmp_path / "journal", "rentals")] == [pack(odd)] * 2
     assert not list(folder.iterdir())
 
 
