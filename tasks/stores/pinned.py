@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from tasks.stores.lake import Lake, Table
 
 if TYPE_CHECKING:
@@ -34,9 +32,3 @@ class PinnedLake(Lake):
         if table not in self._opened:
             self._opened[table] = super().open(table, whole=True)
         return self._opened[table]
-
-    def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:
-        """Read a table as `Lake.scan` does."""
-        if version is None and self.folder is None:  # a table in a store is opened anew by its address
-            version = self.version(table)
-        return super().scan(table, version)
