@@ -10,22 +10,24 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import msgspec
 
-from expectations.alerts import Severity
+from expectations.alerts import Severity, worse
 from expectations.errors import DriftwheelError
 from infra.settings import Settings
 from tasks.stores.finding_kinds import describe
-from tasks.stores.findings import Found
+from tasks.stores.findings import Finding, Found
 from tasks.stores.releases import Releases
 from tasks.stores.service import Service
-from tasks.stores.service_history import Counted, Probe, Replica, ServiceHistory, total
+from tasks.stores.service_history import Counted, Probe, Replica, ServiceHistory, outages, total
 
 _MINUTE = timedelta(minutes=1)
 FAILED_PROBES = 3
 """Health checks in a row that are not passed before that is a finding: fewer are a restart."""
 _NEWEST, _BEFORE = timedelta(minutes=5), timedelta(hours=24)
 _LEAST_ERRORS, _LEAST_SHARE = 10, 0.05
-_SURE = math.log(1e6)
-"""A burst by chance alone is less likely than one in a million at each look: at one a minute, once in two years."""
+_SURE, _LASTS = math.log(1e6), math.log(20)
+"""A burst by chance alone is less likely than one in a million at each look: at one a minute, once in two years.
+
+It lasts until what is left of it may be chance, one time in twenty."""
 _PRIOR_ERRORS, _PRIOR_REQUESTS = 1, 100
 """Added to what was before, so that a service that never failed, or was never asked, has a share to be held against."""
 _NOT_OURS = ("bad_feedback", "bad_explain")
@@ -70,32 +72,36 @@ class ServiceWatch:
             probe, replicas = probed(service, minute), counted(service)
         if history.note(probe, replicas):
             releases = Releases(self._settings.folder / "releases")
-            self._judge(history, [name for name in registered if _is_served(releases, name)], minute)
+            served = [name for name in registered if _is_served(releases, name)]
+            self._judge(history, served, probe, told=bool(replicas))
 
-    def _judge(self, history: ServiceHistory, served: Sequence[str], minute: datetime) -> None:
-        database = self._settings.platform()
-        standing = {(each.usecase, each.key) for each in database.open_findings() if each.kind in ("unready", "errors")}
-        silent = unready(history.probes(minute - FAILED_PROBES * _MINUTE))
+    def _judge(self, history: ServiceHistory, served: Sequence[str], probe: Probe, *, told: bool) -> None:
+        database, minute = self._settings.platform(), probe.minute
+        kinds = ("unready", "errors")
+        standing = {(each.usecase, each.key): each for each in database.open_findings() if each.kind in kinds}
+        silent = unready(history.probes(minute - _BEFORE), minute) if probe.why else None
         for name in served:
             found = [] if silent is None else [describe(name, "unready", "failure", silent)]
-            if silent is None and (name, "unready") in standing:
+            if not probe.why and (name, "unready") in standing:
                 database.end(name, ["unready"], "the service passes its health check", minute)
-            burst = self._burst(history, name, minute, stands=(name, "errors") in standing)
+            stands = standing.get((name, "errors"))
+            burst = self._burst(history, name, minute, stands)
             found += [burst] if burst else []
-            if burst is None and (name, "errors") in standing:
-                database.end(name, ["errors"], "fewer than one request in twenty fails", minute)
+            if burst is None and stands is not None and told and _passed(history, minute):
+                database.end(name, ["errors"], "no more requests fail than by chance, or than one in twenty", minute)
             if found:
                 with database.transaction() as connection:
                     for each in found:
                         database.record(connection, each, minute, once=True)
 
-    def _burst(self, history: ServiceHistory, name: str, minute: datetime, *, stands: bool) -> Found | None:
+    def _burst(self, history: ServiceHistory, name: str, minute: datetime, stands: Finding | None) -> Found | None:
         since = minute - _NEWEST + _MINUTE
         newest = total(each for _, each in history.minutes(name, since))
-        if not newest.failed:
-            return None
-        before = total(each for at, each in history.minutes(name, since - _BEFORE) if at < since)
-        if not is_burst(newest, before, stands=stands):
+        if not _are_many(newest, stands=stands is not None):
+            return None  # as ever: what was before is not read
+        until = since if stands is None else min(since, stands.opened - _NEWEST + _MINUTE)  # not held against itself
+        before = total(each for at, each in history.minutes(name, until - _BEFORE) if at < until)
+        if not is_burst(newest, before, stands=stands is not None):
             return None
         errors = _of_predictions(newest)
         ordered = sorted(errors.items(), key=lambda each: -each[1])
@@ -107,7 +113,14 @@ class ServiceWatch:
         )
         ours = sum(errors.get(kind, 0) for kind in _FAULTS)
         severity: Severity = "failure" if 2 * ours >= sum(errors.values()) else "warning"
+        if stands is not None and worse(stands.severity, severity):
+            severity = stands.severity  # a mixture that turns to and fro is no news
         return describe(name, "errors", severity, summary, {"errors": errors, "requests": newest.requests})
+
+
+def _passed(history: ServiceHistory, minute: datetime) -> bool:
+    """Whether the service passed each check of the minutes that a burst is looked for in: else few asked it."""
+    return not any(each.why for each in history.probes(minute - _NEWEST + _MINUTE))
 
 
 def _is_served(releases: Releases, name: str) -> bool:
@@ -142,18 +155,21 @@ def counted(service: Service) -> list[Replica]:
     return [Replica(each.instance, each.started, each.counted) for each in versions]
 
 
-def unready(probes: Sequence[Probe]) -> str | None:
-    """Say that the service does not pass its health check; None where it did in one of the newest minutes.
+def unready(probes: Sequence[Probe], minute: datetime) -> str | None:
+    """Say since when the service does not pass its health check; None where it did in one of the newest minutes.
 
     Parameters
     ----------
     probes : sequence of Probe
-        Of the newest minutes, oldest first.
+        Of the last day, oldest first.
+    minute : datetime
+        Of the newest one.
     """
-    newest = probes[-FAILED_PROBES:]
+    newest = [each for each in probes if each.minute >= minute - FAILED_PROBES * _MINUTE][-FAILED_PROBES:]
     if len(newest) < FAILED_PROBES or not all(each.why for each in newest):
         return None
-    return f"the service has not passed its health check since {newest[0].minute:%H:%M} UTC: {newest[-1].why}"
+    outage = outages(probes)[-1]
+    return f"the service has not passed its health check since {outage.first:%Y-%m-%d %H:%M} UTC: {outage.why}"
 
 
 def is_burst(newest: Counted, before: Counted, *, stands: bool = False) -> bool:
@@ -165,9 +181,10 @@ def is_burst(newest: Counted, before: Counted, *, stands: bool = False) -> bool:
     Parameters
     ----------
     newest, before : Counted
-        Of five minutes, and of the day before them.
+        Of five minutes, and of the day before them; of a burst that stands, of the day before that began.
     stands : bool
-        Whether it was a burst a minute ago: it is one until fewer than one in twenty fail.
+        Whether it was a burst a minute ago: it is one until fewer than one in twenty fail, or no more than chance gives
+        one time in twenty.
 
     Examples
     --------
@@ -176,13 +193,17 @@ def is_burst(newest: Counted, before: Counted, *, stands: bool = False) -> bool:
     >>> is_burst(Counted(100, errors={"bad_request": 30}), Counted(10_000, errors={"bad_request": 2_900}))
     False
     """
-    failed, tried = sum(_of_predictions(newest).values()), _tried(newest)
-    if not failed or failed < _LEAST_SHARE * tried:
+    if not _are_many(newest, stands=stands):
         return False
-    if stands:
-        return True
+    failed, tried = sum(_of_predictions(newest).values()), _tried(newest)
     usual = (sum(_of_predictions(before).values()) + _PRIOR_ERRORS) / (_tried(before) + _PRIOR_REQUESTS)
-    return failed >= _LEAST_ERRORS and tried * _divergence(failed / tried, usual) > _SURE
+    return tried * _divergence(failed / tried, usual) > (_LASTS if stands else _SURE)
+
+
+def _are_many(newest: Counted, *, stands: bool) -> bool:
+    """Whether so many fail that it could be a burst, whatever was before."""
+    failed = sum(_of_predictions(newest).values())
+    return failed >= max(_LEAST_SHARE * _tried(newest), 1 if stands else _LEAST_ERRORS)
 
 
 def _of_predictions(counted: Counted) -> dict[str, int]:

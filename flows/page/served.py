@@ -8,12 +8,11 @@ from datetime import datetime, timedelta
 
 from infra.serving.counters import BOUNDS
 from tasks.stores.database import Database
-from tasks.stores.service_history import Counted, Probe, ServiceHistory, total
+from tasks.stores.service_history import Counted, Outage, Probe, ServiceHistory, outages, total
 
 DAY = timedelta(hours=24)
 SPAN = timedelta(minutes=15)
 """What a bar of the pictures stands for."""
-_MINUTE = timedelta(minutes=1)
 _OUTAGES = 8
 
 
@@ -49,20 +48,6 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Outage:
-    """Health checks in a row that were not passed."""
-
-    first: datetime
-    last: datetime
-    why: str
-
-    @property
-    def minutes(self) -> int:
-        """How many there were, one a minute."""
-        return int((self.last - self.first) / _MINUTE) + 1
-
-
-@dataclass(frozen=True)
 class Course:
     """What the service did over the last day.
 
@@ -72,6 +57,8 @@ class Course:
         Oldest first, without gaps.
     outages : tuple of Outage
         The newest ones, newest first.
+    passes : bool
+        Whether the newest health check was passed.
     """
 
     spans: tuple[Span, ...] = ()
@@ -80,6 +67,7 @@ class Course:
     outages: tuple[Outage, ...] = ()
     checks: int = 0
     missed: int = 0
+    passes: bool = True
 
 
 def read_course(database: Database, name: str, now: datetime) -> Course:
@@ -112,9 +100,10 @@ def course_of(
         tuple(spans),
         total(each for _, each in minutes),
         _causes(minutes),
-        tuple(_outages(probes)[::-1][:_OUTAGES]),
+        tuple(outages(probes)[::-1][:_OUTAGES]),
         len(probes),
         sum(bool(each.why) for each in probes),
+        not (probes and probes[-1].why),
     )
 
 
@@ -146,15 +135,3 @@ def _causes(minutes: Sequence[tuple[datetime, Counted]]) -> tuple[Cause, ...]:
             known = found.get(kind)
             found[kind] = Cause(kind, count + (known.count if known else 0), known.first if known else at, at)
     return tuple(sorted(found.values(), key=lambda each: -each.count))
-
-
-def _outages(probes: Sequence[Probe]) -> list[Outage]:
-    found: list[Outage] = []
-    before: Probe | None = None
-    for probe in probes:
-        if probe.why and before is not None and before.why and found:
-            found[-1] = Outage(found[-1].first, probe.minute, probe.why)
-        elif probe.why:
-            found.append(Outage(probe.minute, probe.minute, probe.why))
-        before = probe
-    return found

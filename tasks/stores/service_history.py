@@ -23,6 +23,11 @@ _LAST_COUNTS = "service counts"
 """Mark, of no use case: what each replica had counted when it was looked at last."""
 _YOUNG = timedelta(minutes=2)
 """A replica that began so shortly before the first look at it did all it counted in that minute."""
+_SKEW = timedelta(minutes=5)
+"""How far the clocks of two that look may be apart: what is further ahead is of a clock that was wrong."""
+_ABSENT = timedelta(days=1)
+"""How long what a replica had counted is kept that is not there: it may be that it alone was not reached."""
+_MINUTE = timedelta(minutes=1)
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -68,11 +73,18 @@ class Counted(msgspec.Struct, frozen=True):
 
 
 class Replica(msgspec.Struct, frozen=True):
-    """What one process of the service says of itself: its own name, when it began, and what it counted since."""
+    """What one process of the service says of itself: its own name, when it began, and what it counted since.
+
+    Attributes
+    ----------
+    seen : datetime, optional
+        Of one that is kept: the minute in which it said so.
+    """
 
     instance: str
     started: float
     usecases: dict[str, Counted]
+    seen: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,33 @@ class Probe:
     minute: datetime
     why: str = ""
     seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Health checks in a row that were not passed."""
+
+    first: datetime
+    last: datetime
+    why: str
+
+    @property
+    def minutes(self) -> int:
+        """How many there were, one a minute."""
+        return int((self.last - self.first) / _MINUTE) + 1
+
+
+def outages(probes: Iterable[Probe]) -> list[Outage]:
+    """Put health checks that were not passed together, oldest first."""
+    found: list[Outage] = []
+    before: Probe | None = None
+    for probe in probes:
+        if probe.why and before is not None and before.why and found:
+            found[-1] = Outage(found[-1].first, probe.minute, probe.why)
+        elif probe.why:
+            found.append(Outage(probe.minute, probe.minute, probe.why))
+        before = probe
+    return found
 
 
 _encode = msgspec.json.encode
@@ -122,6 +161,7 @@ class ServiceHistory(Transactions):
         with self.transaction() as connection:
             if _probed(connection, probe.minute):
                 return False
+            self._forget_ahead(connection, probe.minute + _SKEW)
             connection.execute(insert(tables.probes).values(vars(probe)))
             if replicas:
                 self._count(connection, probe.minute, replicas)
@@ -130,16 +170,27 @@ class ServiceHistory(Transactions):
                     connection.execute(delete(table).where(table.c.minute < probe.minute - KEPT))
             return True
 
+    def _forget_ahead(self, connection: Connection, limit: datetime) -> None:
+        """Delete what a clock that was ahead wrote: it would stand as the newest until then."""
+        if connection.execute(delete(tables.probes).where(tables.probes.c.minute > limit)).rowcount:
+            connection.execute(delete(tables.traffic).where(tables.traffic.c.minute > limit))
+
     def _count(self, connection: Connection, minute: datetime, replicas: Sequence[Replica]) -> None:
+        """Book what replicas did since each was seen last, to the minute after that: when in a gap it was is not known.
+
+        One that is absent keeps what it had counted, for when it is there again.
+        """
         where = (tables.marks.c.usecase == "") & (tables.marks.c.name == _LAST_COUNTS)
         known = connection.execute(select(tables.marks.c.value).where(where)).scalar_one_or_none()
-        rows = [
-            {"usecase": name, "minute": minute, "content": _encode(each).decode()}
-            for name, each in grown(replicas, _read_last(known) if known else {}, minute).items()
-        ]
-        if rows:
-            connection.execute(insert(tables.traffic), rows)
-        value = _encode({each.instance: each for each in replicas}).decode()
+        last = _read_last(known) if known else {}
+        for each in replicas:
+            before = last.get(each.instance)
+            at = min(minute, before.seen + _MINUTE) if before and before.seen else minute
+            for name, more in grown([each], last, minute).items():
+                _book(connection, name, at, more)
+        kept = {name: each for name, each in last.items() if each.seen is not None and each.seen >= minute - _ABSENT}
+        kept |= {each.instance: msgspec.structs.replace(each, seen=minute) for each in replicas}
+        value = _encode(kept).decode()
         if known is None:
             connection.execute(insert(tables.marks).values(usecase="", name=_LAST_COUNTS, value=value))
         else:
@@ -161,6 +212,18 @@ class ServiceHistory(Transactions):
                 (minute, _read_minute(content))
                 for minute, content in connection.execute(query.order_by(table.c.minute))
             ]
+
+
+def _book(connection: Connection, usecase: str, minute: datetime, more: Counted) -> None:
+    table = tables.traffic
+    where = (table.c.usecase == usecase) & (table.c.minute == minute)
+    known = connection.execute(select(table.c.content).where(where)).scalar_one_or_none()
+    if known is None:
+        values = {"usecase": usecase, "minute": minute, "content": _encode(more).decode()}
+        connection.execute(insert(table).values(values))
+    else:
+        content = _encode(_read_minute(known) + more).decode()
+        connection.execute(update(table).where(where).values(content=content))
 
 
 def _probed(connection: Connection, minute: datetime) -> bool:

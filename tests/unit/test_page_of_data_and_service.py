@@ -90,6 +90,9 @@ def test_minutes_become_quarters_of_an_hour_without_gaps_and_causes_with_first_a
         (since + 9 * MINUTE, 1),
         (since + 2 * MINUTE, 2),
     ]
+    assert course.passes  # it did not all the time in this quarter of an hour: its sign is of now
+    assert course_of([], [*probes, Probe(NOW - MINUTE), Probe(NOW, "x")], since, NOW).passes is False
+    assert course_of([], [*probes, Probe(NOW - MINUTE, "x"), Probe(NOW)], since, NOW).passes is True
     assert course_of([], [], since, NOW) == Course()
 
 

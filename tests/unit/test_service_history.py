@@ -94,22 +94,62 @@ def test_what_a_burst_is(newest: Counted, before: Counted, burst: bool) -> None:
     assert is_burst(newest, before) is burst
 
 
-def test_a_burst_lasts_until_fewer_than_one_in_twenty_fail() -> None:
-    usual = Counted(1000, errors={"internal": 400})
-    assert not is_burst(Counted(100, errors={"internal": 6}), usual)
-    assert is_burst(Counted(100, errors={"internal": 6}), usual, stands=True)
-    assert not is_burst(Counted(100, errors={"internal": 4}), usual, stands=True)
-    assert not is_burst(Counted(), usual, stands=True)
+def test_a_burst_lasts_until_few_fail_or_no_more_than_ever() -> None:
+    never = Counted(10_000)
+    assert not is_burst(Counted(100, errors={"internal": 6}), never)
+    assert is_burst(Counted(100, errors={"internal": 6}), never, stands=True)
+    assert not is_burst(Counted(100, errors={"internal": 4}), never, stands=True)
+    assert not is_burst(Counted(), never, stands=True)
+    usual = Counted(1000, errors={"internal": 80})
+    assert is_burst(Counted(100, errors={"internal": 30}), usual)
+    assert not is_burst(Counted(100, errors={"internal": 20}), usual)
+    assert is_burst(Counted(100, errors={"internal": 20}), usual, stands=True)
+    assert not is_burst(Counted(100, errors={"internal": 8}), usual, stands=True)
+
+
+def checked(*failed: int, of: int) -> list[Probe]:
+    return [Probe(NOON + at * MINUTE, "it does not answer" if at in failed else "") for at in range(of)]
 
 
 def test_a_restart_is_no_outage() -> None:
-    well, ill = Probe(NOON), Probe(NOON + MINUTE, "it does not answer")
-    assert unready([]) is None
-    assert unready([ill, ill]) is None
-    assert unready([ill, well, ill]) is None
-    assert unready([well, ill, ill, ill]) == (
-        "the service has not passed its health check since 12:01 UTC: it does not answer"
+    assert unready([], NOON) is None
+    assert unready(checked(0, 1, of=2), NOON + MINUTE) is None
+    assert unready(checked(0, 2, of=3), NOON + 2 * MINUTE) is None
+    assert unready(checked(0, 1, 2, of=3), NOON + 9 * MINUTE) is None  # nobody looked since
+
+
+def test_an_outage_is_said_since_its_first_check_that_was_not_passed() -> None:
+    assert unready(checked(0, *range(2, 90), of=90), NOON + 89 * MINUTE) == (
+        "the service has not passed its health check since 2026-03-01 12:02 UTC: it does not answer"
     )
+
+
+def test_what_is_counted_over_a_gap_is_of_no_minute_after_it(home: Home) -> None:
+    history = ServiceHistory(home.database.url)
+    history.note(Probe(NOON), [replica(10)])
+    history.note(Probe(NOON + 60 * MINUTE), [replica(500, internal=400)])
+    assert [(at, each.requests) for at, each in history.minutes("rentals", NOON)] == [(NOON, 10), (NOON + MINUTE, 490)]
+
+
+def test_a_replica_that_is_absent_for_a_while_loses_nothing(home: Home) -> None:
+    history, other = ServiceHistory(home.database.url), "b"
+    history.note(Probe(NOON), [replica(10), replica(5, instance=other)])
+    history.note(Probe(NOON + MINUTE), [replica(20)])
+    history.note(Probe(NOON + 2 * MINUTE), [replica(30), replica(9, instance=other)])
+    assert [(at, each.requests) for at, each in history.minutes("rentals", NOON)] == [
+        (NOON, 15),
+        (NOON + MINUTE, 14),  # four of them in this minute or the next
+        (NOON + 2 * MINUTE, 10),
+    ]
+
+
+def test_what_a_clock_that_was_ahead_wrote_is_gone_with_the_next_look(home: Home) -> None:
+    history, ahead = ServiceHistory(home.database.url), NOON + timedelta(days=3)
+    history.note(Probe(ahead, "it does not answer"), [replica(10)])
+    history.note(Probe(NOON + 4 * MINUTE, "skew"), [replica(12)])
+    history.note(Probe(NOON), [replica(15)])
+    assert [each.minute for each in history.probes(NOON)] == [NOON, NOON + 4 * MINUTE]
+    assert all(at <= NOON + 4 * MINUTE for at, _ in history.minutes("rentals", NOON - MINUTE))
 
 
 @dataclass
@@ -185,13 +225,21 @@ def test_a_burst_and_an_outage_are_findings_of_what_is_served_and_end_by_themsel
         state.requests, state.errors = 9000, {"bad_request": 40}
         look(12)
         assert standing() == []
-        state.errors = {"bad_request": 40, "internal": 900}
+        look(19)
+        state.requests, state.errors = 9100, {"bad_request": 40, "internal": 60}
         look(20)
         assert standing() == [("errors", "failure")]
-    look(21)
-    look(22)
-    look(23)
-    assert ("unready", "failure") in standing()
+        with home.database.transaction() as connection:
+            home.database.acknowledge(connection, "rentals", "errors", "Ada")
+        for minute, (refused, failed) in enumerate([(140, 60), (140, 160)], 21):  # now most are refused, now not
+            state.requests, state.errors = state.requests + 100, {"bad_request": refused, "internal": failed}
+            look(minute)
+            assert [each.acknowledged_by for each in home.database.open_findings("rentals")] == ["Ada"]
+    for minute in range(23, 40):
+        look(minute)
+    assert sorted(standing()) == [("errors", "failure"), ("unready", "failure")]  # nobody knows if requests fail
+    look(100)
+    assert sorted(standing()) == [("errors", "failure"), ("unready", "failure")]  # one check, and that is not passed
 
 
 def test_where_no_service_is_nothing_is_kept(home: Home) -> None:
