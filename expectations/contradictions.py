@@ -71,9 +71,22 @@ def _impossible_columns(spec: UseCase) -> list[str]:
             problems.append(f"model.weights.column: the label {weights.column} cannot weigh its own row")
         if weights.column in spec.personal:
             problems.append(f"model.weights.column: {weights.column} is under `personal`, and no number is kept")
-    gone = sorted(column for column, how in spec.personal.items() if how == "drop" and column in spec.keys)
-    if gone:
-        problems.append(f"personal: {', '.join(gone)} identifies rows and cannot be dropped; hash it")
+    return problems + _impossible_protections(spec)
+
+
+def _impossible_protections(spec: UseCase) -> list[str]:
+    """Say which personal columns could not be protected as is declared, or identify nothing any more."""
+    problems = [
+        f"personal: {column} identifies rows and cannot be {how.words}; hash it"
+        for column, how in sorted(spec.personal.items())
+        if column in spec.keys and not how.tells_apart
+    ]
+    for column, how in spec.personal.items():
+        declared = spec.columns.get(column)
+        if declared is None or (declared.type == "instant" and not how.misfits("text")):
+            continue  # one that no request carries has one text; one that a request does is refused when collected
+        if needed := how.misfits(declared.type):
+            problems.append(f"personal: {column}, declared {declared.type}, cannot be {how.words}: it takes {needed}")
     return problems
 
 
@@ -112,7 +125,7 @@ def _impossible_truth(spec: UseCase) -> list[str]:
     problems = []
     if spec.sources[label.source].join is not None:
         problems.append(f"sources.{label.source}.join: labels are joined by `label.join`; leave it out")
-    gone = sorted(left for left in label.join.pairs if spec.personal.get(left) == "drop")
+    gone = sorted(left for left in label.join.pairs if left in spec.personal and not spec.personal[left].keeps)
     if gone:
         problems.append(f"label.join: {', '.join(gone)} is dropped, and labels that come later find no row; hash it")
     return problems
@@ -223,7 +236,7 @@ def _impossible_probabilities(spec: UseCase) -> list[str]:
 def _impossible_parts(spec: UseCase) -> list[str]:
     """Say which slices and groups are declared nowhere, or cannot be held against each other."""
     problems, monitoring = [], spec.monitoring
-    dropped = {column for column, how in spec.personal.items() if how == "drop"}
+    dropped = {column for column, how in spec.personal.items() if not how.keeps}
     for column in monitoring.looked_at:
         path = f"monitoring.{'slices' if column in monitoring.slices else 'fairness'}"
         if column == spec.label.column:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from expectations.metrics import Metric
     from expectations.parts import CleaningStep, FeatureStep
     from expectations.problems import Problem
+    from expectations.protection import Protection
     from expectations.references import Reference
 
 FEATURES: Slot[FeatureStep] = Slot(
@@ -179,6 +180,18 @@ REFERENCES: Slot[Reference] = Slot(
     "driftwheel.references",
     tag="of",
 )
+PROTECTIONS: Slot[Protection] = Slot(
+    "protection",
+    "expectations.protection:Protection",
+    {
+        "hash": "tasks.stores.protections.hash:Hash",
+        "drop": "tasks.stores.protections.drop:Drop",
+        "truncate": "tasks.stores.protections.truncate:Truncate",
+        "bucket": "tasks.stores.protections.bucket:Bucket",
+        "keep": "tasks.stores.protections.keep:Keep",
+    },
+    "driftwheel.protections",
+)
 DEFAULT_TRIGGER = "trial"
 POLICIES: Slot[Policy] = Slot(
     "policy",
@@ -196,6 +209,7 @@ POLICIES: Slot[Policy] = Slot(
 )
 SLOTS: dict[str, Slot[Any]] = {
     "sources": SOURCES,
+    "personal": PROTECTIONS,
     "cleaning": CLEANING,
     "features": FEATURES,
     "task": PROBLEMS,

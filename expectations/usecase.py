@@ -24,6 +24,7 @@ from expectations.named_parts import NameOf
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.problems import Problem, problem_of
 from expectations.production import Costs, Monitoring, Release, Rows, Schedule
+from expectations.protection import Protected
 from expectations.slots import CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES
 from expectations.windows import Count, Grid
 
@@ -49,8 +50,8 @@ class UseCase(Strict):
     feedback: FeedbackRules = FeedbackRules()
     forbidden: tuple[str, ...] = ()
     """Columns known only after the event: stored, never a feature, unreadable before the label is ripe."""
-    personal: dict[str, Literal["drop", "hash", "keep"]] = Field({})
-    """Applied where data enters."""
+    personal: dict[str, Protected] = Field({})
+    """What is put in the place of personal values where they enter, by column: `hash`, or `{truncate: 3}`."""
     retention: dict[Literal["raw", "predictions"], PositiveSpan] = Field({})
     """How long rows are kept, by their event times: those collected, and what was answered and labelled. Older ones go
     from every version, in steps of a twenty-fourth of the span, and are not collected again."""
@@ -71,6 +72,11 @@ class UseCase(Strict):
     schedule: Schedule = Schedule()
 
     _code: Code | None = PrivateAttr(None)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether what it protects needs the key of the home."""
+        return any(how.needs_key for how in self.personal.values())
 
     @property
     def code(self) -> Code | None:

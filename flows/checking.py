@@ -118,8 +118,8 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     if undeclared := _say_types(spec, joined.rows):
         yield Finding("columns", True, undeclared)
     yield Finding("lookback" if spec.clock else "order", True, _say_lookback(spec))
-    if hashed := _say_hashed(spec):
-        yield Finding("personal", True, hashed)
+    if protected := _say_protected(spec):
+        yield Finding("personal", True, protected)
     rows = joined.rows.sort(spec.time_column)
     known = rows.filter(pl.col(spec.label.column).is_not_null())
     problem, label = spec.problem, known[spec.label.column]
@@ -180,17 +180,19 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     )
 
 
-def _say_hashed(spec: UseCase) -> str:
-    """Say what comes of a hashed column that requests carry."""
+def _say_protected(spec: UseCase) -> str:
+    """Say what comes of protected columns that requests carry."""
     from tasks.preprocessing.fitting import input_kinds
 
     read = {*spec.keys, *input_kinds(spec.features)}
-    hashed = [name for name, how in spec.personal.items() if how == "hash" and name in read]
-    if not hashed:
-        return ""
-    return (
-        f"{', '.join(hashed)}: hashed where it enters, when collected and by the service alike; a request carries the "
+    protected: dict[str, list[str]] = {}
+    for name, how in spec.personal.items():
+        if how.changes and how.keeps and name in read:
+            protected.setdefault(how.words, []).append(name)
+    return "; ".join(
+        f"{', '.join(names)}: {words} where it enters, when collected and by the service alike; a request carries the "
         "value as the source has it"
+        for words, names in protected.items()
     )
 
 

@@ -70,7 +70,7 @@ def _purpose(usecase: LoadedUseCase, name: str) -> dict[str, Any]:
         "sources": {source: type(each).__name__ for source, each in spec.sources.items()},
         "features": [step.model_dump(mode="json", exclude_defaults=True) for step in spec.features],
         "cleaning": [step.model_dump(mode="json", exclude_defaults=True) for step in spec.cleaning],
-        "personal": dict(spec.personal),
+        "personal": {column: str(how) for column, how in spec.personal.items()},
         "forbidden": list(spec.forbidden),
         "gates": [gate.model_dump(mode="json", exclude_none=True) for gate in spec.gates],
         "digest": usecase.digest,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 import polars as pl
 
+from expectations.column_types import COLUMN_TYPES
 from expectations.contradictions import REPLAY
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
+from expectations.protection import Protection
 from tasks.bundles.champion import answering_bundles, manifests_of
 from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import request_types
@@ -20,7 +22,6 @@ from tasks.preprocessing.conditions import condition
 from tasks.stores.known import Known
 from tasks.stores.lake import BATCH, Lake
 from tasks.stores.plain import to_json
-from tasks.stores.pseudonyms import pseudonyms
 from tasks.stores.releases import Releases
 from tasks.stores.request_columns import read_requests
 
@@ -121,7 +122,7 @@ def hidden_columns(usecase: LoadedUseCase, lake: Lake) -> list[str]:
     return [
         column
         for column, how in personal.items()
-        if how == "drop" or (how == "hash" and f"{column}: hash" not in collected)
+        if not how.keeps or (how.changes and f"{column}: {how}" not in collected)
     ]
 
 
@@ -142,7 +143,10 @@ def answered_rows(
     personal = usecase.spec.personal
     manifests = manifests_of(releases, lake.usecase, answering_bundles(rows))
     columns = [
-        column for manifest in manifests.values() for column in manifest.columns if personal.get(column.name) != "drop"
+        column
+        for manifest in manifests.values()
+        for column in manifest.columns
+        if column.name not in personal or personal[column.name].keeps
     ]
     said = [name for name in SERVED if name in rows.collect_schema()]
     if not columns:
@@ -153,21 +157,26 @@ def answered_rows(
     if lake.usecase.endswith(REPLAY):  # a replay asks about collected rows, in which they are hashed
         return rows
     return rows.with_columns(
-        pl.when(pl.col("bundle").is_in(_hashing_bundles(name, manifests)))
-        .then(pl.col(named[name]).cast(pl.String))
-        .otherwise(pl.col(named[name]).map_batches(lambda values: pseudonyms(values, secret()), return_dtype=pl.String))
-        .alias(named[name])
+        _protected(named[name], how, _protecting_bundles(name, how, manifests), secret)
         for name, how in personal.items()
-        if how == "hash" and name in named
+        if how.changes and name in named
     )
 
 
-def _hashing_bundles(column: str, manifests: Mapping[str, Manifest]) -> list[str]:
-    """Return the bundles that the service hashed a column for; of one that is lost or damaged nobody can tell."""
+def _protected(column: str, how: Protection, bundles: Sequence[str], secret: Callable[[], bytes]) -> pl.Expr:
+    """Return a column of requests, protected where the bundle that answered did not do so."""
+    key, dtype = secret if how.needs_key else bytes, COLUMN_TYPES[how.type_of("number")].table
+    kept = pl.col(column).cast(dtype)
+    done = pl.col(column).map_batches(lambda values: how.column(values, key()).cast(dtype), return_dtype=dtype)
+    return pl.when(pl.col("bundle").is_in(bundles)).then(kept).otherwise(done).alias(column)
+
+
+def _protecting_bundles(column: str, how: Protection, manifests: Mapping[str, Manifest]) -> list[str]:
+    """Return the bundles that the service protected a column for; of one that is lost or damaged nobody can tell."""
     return [
         bundle
         for bundle, manifest in manifests.items()
-        if any(each.name == column and each.hashed_from is not None for each in manifest.columns)
+        if any(each.name == column and each.replaced_by == how for each in manifest.columns)
     ]
 
 

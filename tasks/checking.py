@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from expectations.calibration import Calibration
 from expectations.code import Code
+from expectations.column_types import column_type
 from expectations.deciding import History, Policy, Seen, Trial
 from expectations.durations import Duration
 from expectations.errors import DriftwheelError, PartError
@@ -25,6 +26,7 @@ from expectations.metrics import Metric
 from expectations.named_parts import Slot
 from expectations.parts import CleaningStep, FeatureStep, FitContext, Part
 from expectations.problems import Problem, problem_of
+from expectations.protection import Protection
 from expectations.slots import FEATURES, PROBLEMS, SLOTS
 from tasks.cleaning.repair import repair
 from tasks.preprocessing.fitting import fit_program
@@ -42,7 +44,8 @@ def check_part(slot: str, name: str) -> None:
     rows and to one row, to the last bit, and so again from its JSON; a cleaning step does to a request what it did to
     the rows that were learnt from. A family predicts after it was saved as before, row by row as together, without a
     pickle; a metric of weighted blocks is that of repeated rows; a gate never passes what is no number; of a policy the
-    same history has the same answer; of a problem kind labels are read again from how they are kept, and a model agrees
+    same history has the same answer; a protection does to a value of a request what it does to a column; of a
+    problem kind labels are read again from how they are kept, and a model agrees
     with itself. Sources are not read: theirs need not be there.
 
     Parameters
@@ -95,6 +98,25 @@ def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
             yield from _policy_laws(made)
         elif isinstance(made, Problem):
             yield from problem_laws(made)
+        elif isinstance(made, Protection):
+            yield from _protection_laws(made)
+
+
+def _protection_laws(made: Protection) -> Iterator[tuple[str, bool]]:
+    """Hold what is done to a column against what is done to each of its values."""
+    frame, secret = _frame(), b"key"
+    for name in ("x", "n", "t"):
+        values = frame[name]
+        if made.misfits(column_type(values.dtype)):
+            continue
+        found = made.column(values, secret)
+        alone = [None if value is None else made.value(value, secret) for value in values]
+        yield "a value of a request is replaced as a column of a delivery is", found.to_list() == alone
+        yield (
+            "what is kept has the type that it says",
+            column_type(found.dtype) == made.type_of(column_type(values.dtype)),
+        )
+        yield "the column keeps its name", found.name == name
 
 
 def _laws_of_problems(made: Family | Calibration | Metric) -> Iterator[tuple[str, bool]]:

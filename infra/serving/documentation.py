@@ -269,8 +269,8 @@ def _column(column: BundleColumn) -> dict[str, Any]:
     words = [column.description, f"unit: {column.unit}" if column.unit else "", COLUMN_TYPES[column.sent].note]
     if column.format is not None:
         words.append(f"also written like {column.format}; then ISO 8601 needs its zone")
-    if column.hashed_from is not None:
-        words.append("personal: hashed before anything is kept of it")
+    if (how := column.replaced_by) is not None:
+        words.append(f"personal: {how.words} before anything is kept of it")
     if column.role == "key":
         words.append("a key: finds the truth later; may be left out")
     schema: dict[str, Any] = {"description": "; ".join(word for word in words if word)}

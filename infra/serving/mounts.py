@@ -182,7 +182,7 @@ class Mounts:
             return None
 
     def _secret_for(self, manifest: Manifest) -> bytes | None:
-        hidden = [column.name for column in manifest.columns if column.hashed_from is not None]
+        hidden = [each.name for each in manifest.columns if (how := each.replaced_by) is not None and how.needs_key]
         secret = self.releases.secret() if hidden else None
         if hidden and secret is None:
             raise BundleError(

@@ -58,7 +58,7 @@ class RowReader:
     most_rows : int
         Rows a request may have.
     secret : bytes, optional
-        Key of the pseudonyms that stand for personal values; without it, rows are read as they were collected.
+        Key of the pseudonyms that stand for personal values; without it, what is hashed is read as it was collected.
 
     Attributes
     ----------
@@ -80,7 +80,11 @@ class RowReader:
     ) -> None:
         self.columns, self.most_rows = tuple(columns), most_rows
         self.fields = {column.name: f"c{position}" for position, column in enumerate(columns)}
-        hidden = () if secret is None else [column.name for column in columns if column.hashed_from is not None]
+        hidden = {
+            column.name: hider_of(how, secret or b"")
+            for column in columns
+            if (how := column.replaced_by) is not None and (secret is not None or not how.needs_key)
+        }
         self._sent = {column.name: column.sent if column.name in hidden else column.type for column in columns}
         self._types = {name: TYPES[kind] for name, kind in self._sent.items()}
         self._needed = {column.name for column in columns if column.role == "input"}
@@ -90,16 +94,16 @@ class RowReader:
             if column.type == "instant"
         }
         self._instants = [(name, self.fields[name], each) for name, each in instants.items()]
-        hide = hider_of(secret or b"")
         self._settle = settler_of(
-            {field: each for _, field, each in self._instants}, {self.fields[name]: hide for name in hidden}
+            {field: each for _, field, each in self._instants},
+            {self.fields[name]: hide for name, hide in hidden.items()},
         )
         checks: dict[str, Callable[[Any], Any]] = {name: each.check for name, each in instants.items()}
         self._collected = [
             (column.name, self.fields[column.name], checks.get(column.name) or CHECKS[column.type])
             for column in columns
         ]
-        checks |= {name: _in_turn(CHECKS[self._sent[name]], hide) for name in hidden}
+        checks |= {name: _in_turn(CHECKS[self._sent[name]], hide) for name, hide in hidden.items()}
         self._checks = [(name, field, checks.get(name, check)) for name, field, check in self._collected]
         # msgspec takes no name that JSON escapes: one is asked for under another, so that such a body is read by value;
         # under one that nobody can send

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from expectations.protection import Protection
 from tasks.preprocessing.instants import Instants
-from tasks.stores.pseudonyms import pseudonym
 
 _LARGEST_INTEGER = 2**63 - 1
 _BEYOND = 10**400
@@ -80,7 +80,7 @@ def _boolean(value: Any) -> bool | None:  # noqa: ANN401
 def settler_of(
     instants: Mapping[str, Instants], hidden: Mapping[str, Callable[[Any], Any]]
 ) -> Callable[[Sequence[Any]], None]:
-    """Return what brings decoded rows, by attribute, into their one form: instants, and what pseudonyms stand for.
+    """Return what brings decoded rows, by attribute, into their one form: instants, and what protects.
 
     It is written as source, as it runs over every row of every request.
     """
@@ -103,9 +103,9 @@ def settler_of(
     return found
 
 
-def hider_of(secret: bytes) -> Callable[[Any], str | None]:
-    """Return what puts a pseudonym in the place of a value."""
-    return lambda value: None if value is None or value != value else pseudonym(value, secret)
+def hider_of(how: Protection, secret: bytes) -> Callable[[Any], Any]:
+    """Return what puts something else in the place of a personal value; what is missing stays missing."""
+    return lambda value: None if value is None or value != value else how.value(value, secret)
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from expectations.column_types import ColumnType, SentType
 from expectations.errors import BundleError
 from expectations.problems import Answers, Problem, problem_of
+from expectations.protection import Protection
+from expectations.slots import PROTECTIONS
 from tasks.stores.hashing import hash_file
 
 MANIFEST = "bundle.json"
@@ -31,10 +33,19 @@ class BundleColumn(BaseModel):
     format: str | None = None
     """How texts of an instant are written, where that is declared; bundles from before this was kept have none."""
     hashed_from: SentType | None = None
-    """Type of what clients send where the service replaces it by its pseudonym, which `type` is the type of.
+    """Type of what clients send where the service puts something in its place, which `type` is the type of.
 
     Bundles from before this was kept have none: their columns are taken as they come.
     """
+    protection: Annotated[Protection, PROTECTIONS] | None = None
+    """What it puts there; bundles from before there were several have none, and hash."""
+
+    @property
+    def replaced_by(self) -> Protection | None:
+        """What the service puts in the place of a value; None where it takes it as it comes."""
+        if self.hashed_from is None:
+            return None
+        return self.protection or PROTECTIONS.released("hash")()
 
     @property
     def sent(self) -> ColumnType:

@@ -87,19 +87,19 @@ def _kind(dtype: pl.DataType) -> str:
 def candidates(spec: UseCase, seen: Mapping[str, Seen], late: Collection[str] = ()) -> Iterator[ExpectationSpec]:
     """Yield expectations of columns that what was seen keeps to.
 
-    Of a column that is hashed nothing is said that holds a value or its length, of one that is dropped nothing at all.
+    Of a protected column nothing is said that holds a value or its length, of one that is dropped nothing at all.
     Of columns in `late`, such as the label, it is not expected that they are there; nor that keys are unique, as rows
     that share one are versions of one row.
     """
     for name, column in seen.items():
-        how = spec.personal.get(name, "keep")
-        if how == "drop" or not column.present:
+        how = spec.personal.get(name)
+        if (how is not None and not how.keeps) or not column.present:
             continue
         if name not in late:
             yield from _of_presence(name, column)
         if column.unique and column.present >= _MIN_ROWS and name not in spec.keys and column.kind in ("whole", "text"):
             yield _of("expect_column_values_to_be_unique", column=name, mostly=_MOSTLY)
-        elif how == "keep":
+        elif how is None or not how.changes:
             yield from _of_values(name, column)
 
 

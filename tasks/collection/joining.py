@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import polars as pl
 
+from expectations.column_types import column_type
 from expectations.data import FilesRead, Join
 from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
@@ -27,7 +28,6 @@ from tasks.collection.reading import (
 from tasks.collection.types import TYPES, cast_column, match_types
 from tasks.preprocessing.fitting import input_kinds
 from tasks.stores.arrival_order import places
-from tasks.stores.pseudonyms import pseudonyms
 
 MIN_FOR_COVERAGE = 50
 
@@ -323,14 +323,21 @@ def _protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
     for column, how in spec.personal.items():
         if column not in rows.columns:
             continue
-        if how == "drop":
+        if not how.keeps:
             rows = rows.drop(column)
-        elif how == "hash":
-            if rows.schema[column].is_temporal() and column in needed_columns(spec):
-                raise SourceError(
-                    f"texts or numbers in {column}, to be hashed",
-                    "instants, which a request may write in many ways",
-                    f"Drop or keep it under `personal`, or declare it: `columns: {{{column}: {{type: text}}}}`",
-                )
-            rows = rows.with_columns(pseudonyms(rows[column], secret))
+            continue
+        dtype = rows.schema[column]
+        needed = how.misfits(column_type(dtype)) if dtype != pl.Null else ""
+        # a day that no request carries has one text, and may be hashed or cut
+        if needed and (column in needed_columns(spec) or how.misfits("text")):
+            raise SourceError(
+                f"{needed} in {column}, to be {how.words}",
+                "instants, which a request may write in many ways"
+                if dtype.is_temporal()
+                else f"values of type {dtype}",
+                f"Drop or keep it under `personal`, or declare it: `columns: {{{column}: {{type: text}}}}`"
+                if not how.misfits("text")
+                else "Choose another protection under `personal`, or declare the type of the column under `columns`",
+            )
+        rows = rows.with_columns(how.column(rows[column], secret).alias(column))
     return rows

@@ -88,7 +88,7 @@ def needed_columns(spec: UseCase) -> list[str]:
     needed += [spec.label.arrived] if spec.label.arrived else []
     needed += spec.label.join.pairs if spec.label.join else []
     needed += spec.monitoring.looked_at
-    dropped = {column for column, how in spec.personal.items() if how == "drop"}
+    dropped = {column for column, how in spec.personal.items() if not how.keeps}
     return [column for column in dict.fromkeys([*needed, *spec.columns]) if column not in dropped]
 
 

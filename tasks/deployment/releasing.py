@@ -182,7 +182,7 @@ def restore_bundle(job: Job, version: ModelVersion) -> None:
     BundleError
         If it is damaged there too.
     """
-    if "hash" in job.usecase.spec.personal.values():
+    if job.usecase.spec.needs_key:
         job.releases.keep_secret(job.places.secret)
     try:
         load_bundle(job.releases.bundle(job.name, version.bundle), version.bundle)

@@ -21,7 +21,6 @@ from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.lake import BATCH, Table
 from tasks.stores.places import Job
 from tasks.stores.plain import to_json
-from tasks.stores.pseudonyms import pseudonyms
 from tasks.stores.releases import Served
 
 if TYPE_CHECKING:
@@ -96,16 +95,16 @@ def predict_frame(
     ----------
     secret : bytes, optional
         Key of the pseudonyms of personal values, where the frame holds these as the source has them: in what is
-        returned, too, they are hashed. Without it the rows are read as they were collected.
+        returned, too, they are protected. Without it the rows are read as they were collected.
     """
     manifest = bundle.manifest
     if secret is not None:
         frame = frame.with_columns(
-            pseudonyms(
+            how.column(
                 as_requested(frame[column.name], column.model_copy(update={"type": column.sent}), manifest), secret
-            )
+            ).alias(column.name)
             for column in manifest.columns
-            if column.hashed_from is not None and column.name in frame.columns
+            if (how := column.replaced_by) is not None and column.name in frame.columns
         )
     inputs = [column for column in manifest.columns if column.role == "input"]
     typed = frame.select(as_requested(frame[column.name], column, manifest) for column in inputs)

@@ -12,7 +12,7 @@ from expectations.errors import ExpressionError
 from expectations.expression_tree import Column, Comparison, Logic, Membership, Node, Number, Text
 from expectations.expressions import parse_expression
 from expectations.usecase import UseCase
-from tasks.stores.pseudonyms import pseudonym, text_of
+from tasks.stores.pseudonyms import text_of
 from tasks.stores.tombstones import digest_of
 
 _SINGLE = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:``|[^`])+`)|(?<![=!<>])=(?!=)""")
@@ -75,12 +75,14 @@ def find_person(where: str, spec: UseCase, secret: bytes) -> Person:
         values[column] = values[column] & texts if column in values else texts
     for column, texts in values.items():
         how = spec.personal.get(column)
-        if how == "drop":
+        if how is not None and not how.tells_apart:
             raise ExpressionError(
-                "a column that is kept", f"{column}, which is dropped where data enter", "Name them by another column"
+                "a column that tells people apart",
+                f"{column}, which is {how.words} where data enter",
+                "Name them by another column",
             )
-        if how == "hash":
-            values[column] = texts | {pseudonym(text, secret) for text in texts}
+        if how is not None and how.changes:
+            values[column] = texts | {text_of(how.value(text, secret)) for text in texts}
     return Person(values)
 
 

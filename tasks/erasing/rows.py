@@ -121,7 +121,8 @@ def _shared(others: pl.LazyFrame, spec: UseCase, person: Person) -> frozenset[st
     ).collect(engine="streaming")
     for column in held.columns:
         same = {text_of(value) for value in held[column].explode().drop_nulls()}
-        shared |= person.values[column] if same and spec.personal.get(column) == "hash" else same
+        how = spec.personal.get(column)
+        shared |= person.values[column] if same and how is not None and how.changes else same
     return frozenset(shared)
 
 

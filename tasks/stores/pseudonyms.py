@@ -7,6 +7,7 @@ A delivery, a request to the service and a table that is predicted in a batch sa
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def pseudonym(value: str | float | bool, secret: bytes) -> str:
 
 def pseudonyms(values: pl.Series, secret: bytes) -> pl.Series:
     """Replace values by their pseudonyms; what is missing stays missing."""
+    return replaced(values, lambda value: pseudonym(value, secret))
+
+
+def replaced(values: pl.Series, stands_for: Callable[[str | float | bool], str]) -> pl.Series:
+    """Replace values by the texts that stand for them, each distinct one once; what is missing stays missing."""
     import polars as pl
 
     if values.dtype.is_float():
@@ -35,7 +41,7 @@ def pseudonyms(values: pl.Series, secret: bytes) -> pl.Series:
     elif not (values.dtype.is_integer() or values.dtype in (pl.Boolean, pl.String)):
         values = values.cast(pl.String)
     distinct = values.drop_nulls().unique()
-    found = pl.Series([pseudonym(value, secret) for value in distinct], dtype=pl.String)
+    found = pl.Series([stands_for(value) for value in distinct], dtype=pl.String)
     return values.replace_strict(distinct, found, default=None, return_dtype=pl.String).alias(values.name)
 
 

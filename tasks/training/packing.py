@@ -44,7 +44,7 @@ def bundle_columns(
     Parameters
     ----------
     collected : bool
-        Whether requests carry rows that were collected, as in a replay: in these, what is personal is hashed already.
+        Whether requests carry rows that were collected, as in a replay: in these, personal values are protected.
     """
     inputs = {column.name: column.kind for column in program.inputs}
     columns = []
@@ -55,12 +55,14 @@ def bundle_columns(
         guessed = "instant" if inputs.get(name) == "instant" else column_type(frame.schema[name])
         kind = known.type if known else guessed
         # an instant is refused where it is collected
-        hashed = kind if spec.personal.get(name) == "hash" and kind != "instant" else None
+        how = spec.personal.get(name)
+        sent = kind if how is not None and how.keeps and how.changes and kind != "instant" else None
         columns.append(
             BundleColumn(
                 name=name,
-                type="text" if hashed else kind,
-                hashed_from=None if collected else hashed,
+                type=how.type_of(sent) if how is not None and sent else kind,
+                hashed_from=None if collected else sent,
+                protection=None if collected or not sent else how,
                 unit=known.unit if known else "",
                 description=known.description if known else "",
                 role="input" if name in inputs else "key",

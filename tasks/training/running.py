@@ -153,7 +153,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
                     parent=champion.digest if champion else "",
                     name=job.name,
                 )
-                if "hash" in job.usecase.spec.personal.values():
+                if job.usecase.spec.needs_key:
                     job.releases.keep_secret(job.places.secret)
                 job.releases.add(job.name, folder, digest)
         doing("recording the run in MLflow")

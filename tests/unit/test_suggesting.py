@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,9 +14,11 @@ import yaml
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, load_use_case
+from expectations.protection import Protected
 from flows.cli import main
 from tasks.cleaning.column_history import Seen, bounds_of, candidates, counted, learn
 from tasks.cleaning.suggesting import Suggestion
@@ -50,7 +53,8 @@ def expected_of(bikes: LoadedUseCase, *parts: pl.DataFrame, late: tuple[str, ...
     seen: dict[str, Seen] = {}
     for part in parts:
         learn(seen, part)
-    spec = bikes.spec.model_copy(update={"personal": personal})
+    protections = TypeAdapter[Any](dict[str, Protected]).validate_python(personal)
+    spec = bikes.spec.model_copy(update={"personal": protections})
     return {
         (each.type.removeprefix("expect_column_").removeprefix("values_to_"), each.kwargs["column"]): {
             name: value for name, value in each.kwargs.items() if name not in ("column", "mostly")

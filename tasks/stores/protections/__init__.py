@@ -1,0 +1,1 @@
+"""Protections: what is put in the place of personal values where they enter."""
