@@ -82,7 +82,8 @@ class Ledger(Transactions):
             & (tables.measurements.c.window_end == measured.end)
         )
         with self.transaction() as connection:
-            values = {"content": to_json(measured), "champion": measured.champion, "status": measured.status}
+            content = json.dumps(measured.to_dict(), ensure_ascii=False, allow_nan=False)
+            values = {"content": content, "champion": measured.champion, "status": measured.status}
             if not connection.execute(update(tables.measurements).where(where).values(values)).rowcount:
                 connection.execute(
                     insert(tables.measurements).values(

@@ -6,10 +6,11 @@ A measurement is kept as JSON, in the database and in the evidence of the decisi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,8 +25,10 @@ from tasks.stores.plain import plain
 
 FORMAT = 2
 """Of the records written now. Those of format 1 had no number; the first of them said of a column only `drifted`."""
-_ONLY_IF = ("reference", "measures", "slices", "fairness", "covered", "unseen", "mix", "unwatched")
+_ONLY_IF = ("reference", "measures", "covered", "unseen", "mix", "unwatched")
 """Left out of JSON where there is nothing of it."""
+_PARTS = ("slices", "fairness")
+"""Left out where nobody looked: that there were none is said."""
 
 
 class FeedbackUse(msgspec.Struct, frozen=True):
@@ -149,6 +152,8 @@ class Glimpse(msgspec.Struct, frozen=True):
         Of each metric that is watched.
     estimated : tuple of Estimate
         What each metric is expected to be, labels or not; empty where the champion's bundle is from before that was.
+    format : int
+        As of `FORMAT`.
     """
 
     start: datetime
@@ -161,6 +166,7 @@ class Glimpse(msgspec.Struct, frozen=True):
     status: Status = "unknown"
     realised: tuple[Realised, ...] = ()
     estimated: tuple[Estimate, ...] = ()
+    format: int = 1
 
     @property
     def window(self) -> Window:
@@ -213,7 +219,6 @@ class Measurement(Glimpse, frozen=True):
         What is not measured for this kind of problem -> in words (`Problem.unwatched`).
     """
 
-    format: int = 1
     champion_rows: int = 0
     labelled: int = 0
     ripe: bool = False
@@ -244,8 +249,10 @@ class Measurement(Glimpse, frozen=True):
         DatabaseError
             If it is of a later format, or no measurement.
         """
-        drift = [{"status": "drifted" if each.get("drifted") else "same", **each} for each in content.get("drift", ())]
         with _of_this_format():
+            msgspec.convert(content, _Least)
+            columns = msgspec.convert(content.get("drift", ()), list[dict[str, Any]])
+            drift = [{"status": "drifted" if each.get("drifted") else "same", **each} for each in columns]
             return _numbered(msgspec.convert({**content, "drift": drift}, cls))
 
     @property
@@ -256,14 +263,26 @@ class Measurement(Glimpse, frozen=True):
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry: a number that is not finite is null."""
         found = {name: getattr(self, name) for name in self.__struct_fields__}
-        kept = {name: value for name, value in found.items() if value or name not in _ONLY_IF}
-        for name in ("slices", "fairness"):
-            if found[name] is not None:
-                kept[name] = found[name]
-        del kept["start"], kept["end"], kept["counted"]
+        of_window = ("start", "end", "counted")
+        left_out = {*of_window, *(name for name in _ONLY_IF if not found[name])}
+        left_out |= {name for name in _PARTS if found[name] is None}
+        kept = {name: value for name, value in found.items() if name not in left_out}
         return {**self.window.to_dict(), **plain(kept)}
 
 
+G = TypeVar("G", bound=Glimpse)
+
+
+class _Least(msgspec.Struct):
+    """What every measurement that was ever kept has."""
+
+    start: datetime
+    end: datetime
+    rows: int
+    status: Status
+
+
+_least = msgspec.json.Decoder(_Least)
 _glimpses, _whole = msgspec.json.Decoder(Glimpse), msgspec.json.Decoder(Measurement)
 
 
@@ -276,7 +295,15 @@ def read_glimpse(content: str) -> Glimpse:
         As `Measurement.from_dict`.
     """
     with _of_this_format():
-        return _glimpses.decode(content)
+        try:
+            _least.decode(content)
+            return _numbered(_glimpses.decode(content))
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            found = _loaded(content)
+            msgspec.convert(found, _Least)
+            return _numbered(msgspec.convert(found, Glimpse))
 
 
 def read_measurement(content: str) -> Measurement:
@@ -288,9 +315,18 @@ def read_measurement(content: str) -> Measurement:
         As `Measurement.from_dict`.
     """
     try:
+        _least.decode(content)
         return _numbered(_whole.decode(content))
-    except msgspec.ValidationError:  # of an earlier format, or none
-        return Measurement.from_dict(msgspec.json.decode(content))
+    except msgspec.DecodeError:  # of an earlier format, or none
+        return Measurement.from_dict(_loaded(content))
+
+
+def _loaded(content: str) -> Any:  # noqa: ANN401 - JSON
+    """Read what Python once wrote: with numbers that are not finite, which JSON does not have; they are null."""
+    try:
+        return plain(json.loads(content))
+    except ValueError as error:
+        raise _unreadable(f"no JSON: {error}") from error
 
 
 def measurement_in(evidence: Mapping[str, Any]) -> Measurement | None:
@@ -299,7 +335,7 @@ def measurement_in(evidence: Mapping[str, Any]) -> Measurement | None:
     return Measurement.from_dict(content) if content and "start" in content else None
 
 
-def _numbered(found: Measurement) -> Measurement:
+def _numbered(found: G) -> G:
     if found.format > FORMAT:
         raise _unreadable(f"one of format {found.format}")
     return found

@@ -20,6 +20,7 @@ from tasks.stores.releases import Served
 from tasks.training.packing import training_rows
 from tasks.training.trial_ledger import try_now
 from tests.conftest import instant
+from tests.integration.test_watching import kept
 from tests.unit.test_training import released
 from tests.unit.test_without_clock import Cells, cells
 
@@ -63,7 +64,7 @@ def answer(job: Job, rows: pl.DataFrame, moment: datetime, *, tell: bool = False
 def measured(made: Cells, as_of: str) -> list[dict[str, Any]]:
     job = at(made, as_of)
     watching.measure_windows(job)
-    return [each.to_dict() for each in job.database.measurements(job.name)]
+    return kept(job)
 
 
 def test_windows_are_of_answers_and_their_labels_come_when_they_come(made: Cells) -> None:

@@ -1,6 +1,7 @@
 """What was measured comes back from the database as itself, whatever version wrote it."""
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tasks.stores.measurements import (
     FairnessMeasured,
     FeedbackUse,
     FigureMeasured,
+    Glimpse,
     GroupMeasured,
     Measurement,
     SliceMeasured,
@@ -32,6 +34,7 @@ from tasks.stores.measurements import (
 from tasks.stores.plain import to_json
 from tests.conftest import instant
 
+RECORD = Path(__file__).parents[1] / "records" / "measurement-14f46ca.json"
 WINDOW = Window(instant("2026-03-01"), instant("2026-03-08"), (1, 100))
 FIGURE = FigureMeasured(0.5, 0.4, None)
 PART = Cause("broken", "temp out of range", 0.5, 0.4, 0.6, named=True)
@@ -120,11 +123,49 @@ def test_records_of_before_are_read() -> None:
     assert (found.estimated, found.causes, found.slices) == ((), None, None)
 
 
-@pytest.mark.parametrize("content", [{"format": FORMAT + 1}, {"rows": "many"}])
-def test_what_a_later_version_wrote_is_refused_in_words(content: dict[str, object]) -> None:
+def test_a_whole_record_of_before_is_read_with_nothing_lost() -> None:
+    """As commit 14f46ca wrote it, which numbered no format."""
+    written = RECORD.read_text(encoding="utf-8")
+    found, kept = read_measurement(written), json.loads(written)
+    assert found.format == 1
+    assert found.causes is not None
+    said = json.loads(to_json(found))
+    assert {name: value for name, value in kept.items() if name != "causes"} == {
+        name: value for name, value in said.items() if name in kept and name != "causes"
+    }
+    assert (found.causes.now, found.causes.named[0].within[0].what) == (16, "r")
+    assert read_glimpse(written) == Glimpse(**{name: getattr(found, name) for name in Glimpse.__struct_fields__})
+
+
+@pytest.mark.parametrize("read", [read_measurement, read_glimpse])
+@pytest.mark.parametrize("content", [{"format": FORMAT + 1}, {"rows": "many"}, {"status": None}])
+def test_what_a_later_version_wrote_is_refused_in_words(
+    content: dict[str, object], read: Callable[[str], object]
+) -> None:
     written = json.dumps(WHOLE.to_dict() | content)
     with pytest.raises(DatabaseError, match=f"a measurement of format {FORMAT} or earlier"):
-        read_measurement(written)
+        read(written)
+
+
+@pytest.mark.parametrize("read", [read_measurement, read_glimpse])
+@pytest.mark.parametrize(
+    "written", ["", "{", "[]", "null", '{"start": "2026-03-01T00:00:00Z", "end": "2026-03-08T00:00:00Z"}']
+)
+def test_what_is_no_measurement_is_refused_in_words(written: str, read: Callable[[str], object]) -> None:
+    with pytest.raises(DatabaseError, match=f"a measurement of format {FORMAT} or earlier"):
+        read(written)
+
+
+@pytest.mark.parametrize("drift", [None, ["temp"], {"temp": 1}])
+def test_columns_that_are_none_are_refused_in_words(drift: object) -> None:
+    with pytest.raises(DatabaseError, match=f"a measurement of format {FORMAT} or earlier"):
+        Measurement.from_dict(WHOLE.to_dict() | {"drift": drift})
+
+
+def test_a_number_that_is_none_is_read_as_unknown() -> None:
+    written = json.dumps(WHOLE.to_dict() | {"served": {"rmse": float("nan")}})
+    assert read_measurement(written) == replace(WHOLE, served={"rmse": None})
+    assert read_glimpse(written).realised == WHOLE.realised
 
 
 def test_a_decision_about_no_window_has_no_measurement() -> None:

@@ -31,7 +31,6 @@ def opened(folder: Path, script: Path | None) -> Database:
     if script is not None:
         with contextlib.closing(sqlite3.connect(file)) as connection, connection:
             connection.executescript(script.read_text(encoding="utf-8"))
-        connection.close()
     return Database(f"sqlite:///{file}")
 
 
@@ -112,7 +111,6 @@ def test_a_process_of_before_cannot_write_what_no_decision_would_see(tmp_path: P
         earlier.execute(
             "INSERT INTO measurements (usecase, window_start, window_end, content) VALUES ('pumps', '4', '5', '{}')"
         )
-    earlier.close()
 
 
 def test_contents_are_not_read_into_memory_to_be_filled(tmp_path: Path) -> None:
