@@ -52,6 +52,8 @@ class Measure(Part):
     def of(self, seen: Seen) -> Mapping[str, Any]:
         """Measure a window with at least `monitoring.min_rows` rows.
 
+        Of one that raises, or returns what JSON cannot carry, it is said that it cannot be told, and why.
+
         Returns
         -------
         mapping

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import polars as pl
 
-from expectations.measures import Seen
+from expectations.errors import DriftwheelError
+from expectations.measures import Measure, Seen
 from tasks.bundles.bundle import Bundle
 from tasks.monitoring.learnt import learnt_rows
 from tasks.stores.known import Known
+from tasks.stores.plain import plain
+
+_log = logging.getLogger("driftwheel.tasks")
 
 
 def measure_declared(rows: pl.DataFrame, times: pl.Series, champion: Bundle, known: Known) -> dict[str, Any]:
     """Return what the declared measures say of a window, by name; nothing where none is declared.
+
+    Of a measure that raises, or finds what JSON cannot carry, that is said: nothing is decided by it, and the window is
+    measured without it. Rows that cannot be read are no measure's fault; that is raised (as of `learnt_rows`).
 
     Parameters
     ----------
@@ -32,4 +40,15 @@ def measure_declared(rows: pl.DataFrame, times: pl.Series, champion: Bundle, kno
     seen = Seen(
         rows.select(inputs), times if spec.timed else None, inputs, champion.reference(), learnt, spec.model.seed
     )
-    return {each.measure: dict(each.of(seen)) for each in spec.monitoring.measures}
+    return {each.measure: _said(each, seen) for each in spec.monitoring.measures}
+
+
+def _said(measure: Measure, seen: Seen) -> dict[str, Any]:
+    try:
+        return dict(plain(dict(measure.of(seen))))
+    except DriftwheelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - packages add measures, and they raise anything
+        reason = f"it failed: {type(error).__name__}: {error}"
+        _log.warning("the measure %s: %s", measure.measure, reason, exc_info=error)
+        return {"status": "cannot be told", "reason": reason, "words": f"{measure.measure} cannot be told: {reason}"}

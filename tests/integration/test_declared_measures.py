@@ -1,17 +1,20 @@
 """A declared measure is kept with its window, and `why` says it."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import polars as pl
+import pytest
 from click.testing import CliRunner
 from pydantic import TypeAdapter
 
 from expectations.durations import Duration
-from expectations.measures import Measure
+from expectations.errors import LakeError
+from expectations.measures import Measure, Seen
 from expectations.references import Reference
 from expectations.slots import MEASURES, REFERENCES
 from expectations.windows import Window
@@ -19,6 +22,7 @@ from flows.commands.ledger import why
 from tasks.bundles.champion import current_champion
 from tasks.evaluation.drifted import cannot_tell
 from tasks.evaluation.sketches import sketch
+from tasks.monitoring import declared_measures
 from tasks.monitoring.chosen_reference import CollectedPast, Held, hold_against_chosen
 from tasks.monitoring.deciding import decide_now
 from tasks.monitoring.measuring import _drift
@@ -48,6 +52,43 @@ def test_columns_together_are_measured_and_said(job: Job) -> None:  # noqa: F811
     said = CliRunner().invoke(why, [watched.name])
     assert said.exit_code == 0, said.output
     assert "all columns together: " in said.output
+
+
+class Failing(Measure):
+    """A measure of a package that has a fault, or finds what cannot be kept."""
+
+    measure: str = "failing"
+    found: Any = None
+
+    def of(self, seen: Seen) -> Mapping[str, Any]:
+        """Divide by nothing where nothing is to be found."""
+        return self.found or {"value": len(seen.rows) / 0}
+
+
+@pytest.mark.parametrize(("found", "why"), [(None, "ZeroDivisionError"), ({"value": object()}, "TypeError")])
+def test_a_measure_that_fails_is_unknown_and_the_window_is_measured(job: Job, found: object, why: str) -> None:  # noqa: F811
+    other = DECLARED.validate_python({"measure": "domain_classifier", "rows": 500})
+    watched = changed(job, monitoring__measures=(Failing.model_construct(measure="failing", found=found), other))
+    served(watched, "2011-04-01", "2011-04-15")
+    measured = looked_at(watched, current_champion(watched), "2011-06-02", [])
+    failed = measured.measures["failing"]
+    assert failed["status"] == "cannot be told"
+    assert failed["reason"].startswith(f"it failed: {why}: ")
+    assert f"failing cannot be told: {failed['reason']}" in say_measures(measured)
+    assert measured.measures["domain_classifier"]["words"].startswith("all columns together")
+    assert measured.drift
+
+
+def test_rows_that_cannot_be_read_are_no_fault_of_a_measure(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    watched = changed(job, monitoring__measures=(DECLARED.validate_python({"measure": "domain_classifier"}),))
+    served(watched, "2011-04-01", "2011-04-15")
+
+    def gone(*_: object) -> NoReturn:
+        raise LakeError("rows", "a file that is gone", "Restore it")
+
+    monkeypatch.setattr(declared_measures, "learnt_rows", gone)
+    with pytest.raises(LakeError):
+        looked_at(watched, current_champion(watched), "2011-06-02", [])
 
 
 def test_a_window_is_held_against_what_is_declared(job: Job) -> None:  # noqa: F811
