@@ -32,7 +32,7 @@ from expectations.errors import LakeError
 from tasks.stores.damage import lake_faults, require_files, require_log, require_room
 from tasks.stores.locking import alone
 from tasks.stores.request_columns import is_request
-from tasks.stores.table_columns import conform, widened
+from tasks.stores.table_columns import conform, refuse_alike, widened
 from tasks.stores.table_settings import HARVEST, JOURNALED, settings_of
 
 if TYPE_CHECKING:
@@ -322,6 +322,7 @@ class Lake:
 
         from tasks.stores.delta import WRITING
 
+        refuse_alike(table, frame.columns)
         once = CommitProperties(properties.custom_metadata, 0, properties.app_transactions)
         typed = frame.cast({name: pl.String for name, dtype in frame.schema.items() if dtype == pl.Null})
         try:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import polars as pl
 
 from expectations.errors import LakeError
+
+
+def refuse_alike(table: str, columns: Iterable[str]) -> None:
+    """Refuse columns whose names differ in capitals alone, which no table can tell apart.
+
+    Raises
+    ------
+    LakeError
+    """
+    seen: dict[str, str] = {}
+    for column in columns:
+        other = seen.setdefault(column.lower(), column)
+        if other != column:
+            raise LakeError(
+                f"columns of the table {table} whose names differ in more than capitals",
+                f"{other} and {column}",
+                "Rename one of them where it comes from; a column that was renamed so needs a new name of the use case",
+            )
 
 
 def conform(
@@ -39,6 +57,7 @@ def conform(
     frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in lacking.items())
     # by series: as an expression a name may be a pattern (`^a$`) or stand for all columns (`*`)
     frame = frame.select(frame[name] for name in frame.columns if new.get(name) != pl.Null)
+    refuse_alike(table, {**schema, **frame.schema})
     schema = pl.Schema({**schema, **{name: dtype for name, dtype in new.items() if dtype != pl.Null}})
     extra, missing = sorted(set(frame.columns) - set(schema)), sorted(set(schema) - set(frame.columns))
     if extra or missing:

@@ -55,6 +55,18 @@ def test_a_column_whose_name_is_a_pattern_keeps_its_values(name: str, lake: Lake
     assert sorted(lake.scan("raw").collect().rows()) == [(1.0, 1, None), (2.0, 2, None)]
 
 
+def test_columns_whose_names_differ_in_capitals_alone_are_refused_with_their_names(lake: Lake) -> None:
+    """A table said so itself, by a bare exception."""
+    with pytest.raises(LakeError, match="found temp and Temp"):
+        lake.append("raw", pl.DataFrame({"temp": [1.0], "Temp": [2.0]}), transactions={"collect": 1})
+    assert lake.version("raw") is None
+    asked = pl.DataFrame({"id": ["a"], "row:number:temp": [1.0]})
+    lake.append("predictions", asked, transactions={"a": 1})
+    with pytest.raises(LakeError, match="found row:number:temp and row:number:Temp"):
+        lake.append("predictions", asked.rename({"row:number:temp": "row:number:Temp"}), transactions={"b": 1})
+    assert lake.scan("predictions").collect().height == 1
+
+
 def test_transactions_half_known_are_refused(lake: Lake) -> None:
     lake.append("predictions", rows(lake, 1), transactions={"a": 1})
     with pytest.raises(LakeError, match="none or all"):
