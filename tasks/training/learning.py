@@ -193,7 +193,8 @@ def _searched(
             given = {"seed": spec.model.seed, "threshold": spec.threshold, "calibration": spec.model.calibration}
             given |= {"parts": FOLDS} if spec.model.calibration is not None else {}
             drawn_by = rules.model_dump_json(exclude={"trials", "time"})
-            known = (candidate.model_dump_json(), drawn_by, metric, json.dumps(given))
+            code = train.code.digest if train.code is not None and candidate.calls else ""
+            known = (candidate.model_dump_json(), drawn_by, metric, json.dumps(given), *filter(None, [code]))
             name = hashlib.sha256("\n".join((*known, _content(train), _content(valid))).encode()).hexdigest()
             with part(f"searching {candidate.family}"):
                 found, attempts = search(candidate, rules, spec.model.seed, name, try_one, greater_is_better=better)
@@ -204,8 +205,7 @@ def _searched(
 
 def _content(rows: Rows) -> str:
     weight = b"" if rows.weight is None else rows.weight.tobytes()
-    code = b"" if rows.code is None else rows.code.digest.encode()
-    return hashlib.sha256(rows.matrix.tobytes() + rows.label.tobytes() + weight + code).hexdigest()
+    return hashlib.sha256(rows.matrix.tobytes() + rows.label.tobytes() + weight).hexdigest()
 
 
 def _as_released(metric: str, spec: UseCase, scores: Scores, valid: Rows) -> float:

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from expectations.errors import TrainingError, UseCaseError
-from expectations.families import Family, Report
+from expectations.families import Family, Report, Rows
 from expectations.loading import load_use_case
 from expectations.searching import Search, impossible
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.modelling.torch_mlp import TorchMLP
 from tasks.stores.unfinished import keeping, kept_in
-from tasks.training.learning import learn
+from tasks.training.learning import _searched, learn
 from tasks.training.searching import Attempt, search
 from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import rows
@@ -151,6 +152,28 @@ def test_a_search_is_another_where_seed_threshold_or_weights_are(
         usecase = load_use_case(str(make_use_case(f"u{at}", changes={**own, **more})))
         learn(rows(usecase, "2011-03-01"), usecase.spec)
     assert names[0] == names[2] != names[1]
+
+
+def test_of_code_that_changes_only_searches_that_call_it_are_others(
+    make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed network threw away what had been tried of the trees beside it."""
+    names: list[str] = []
+    monkeypatch.setattr("tasks.training.learning.search", lambda *a, **_: (names.append(a[3]), (a[0], []))[1])
+    module = {"family": "torch.module", "module": "network:Own", "epochs": 2}
+    ranges = {
+        "lightgbm": {"leaves": {"low": 2, "high": 31}},
+        "torch.module": {"learning_rate": {"low": 0.01, "high": 0.1}},
+    }
+    changes = {"model.candidates": [{"family": "lightgbm"}, module], "model.search": {"ranges": ranges, "trials": 4}}
+    folder = make_use_case(changes=changes)
+    for content in ("x = 1", "x = 2"):
+        (folder / "network.py").write_text(content)
+        spec = load_use_case(str(folder)).spec
+        given = Rows(np.zeros((2, 1)), np.zeros(2), ("x",), (), spec.task, (), code=spec.code)
+        _searched(spec.model.candidates, spec, given, given)
+    assert names[0] == names[2]
+    assert names[1] != names[3]
 
 
 def test_time_ends_it_too() -> None:
