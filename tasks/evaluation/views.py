@@ -1,7 +1,7 @@
 """Views: numbers that stand for columns whose values are neither numbers nor few categories, and are watched as such.
 
 A text of many values drifts where its length does, though none of its values comes twice; an instant by how long before
-the row it lies; a list by how many items it holds. A view is a column of its own beside those of the table.
+the row it lies. A view is a column of its own beside those of the table.
 """
 
 from __future__ import annotations
@@ -83,23 +83,7 @@ class Age(View):
         return gone.cast(pl.Float64) / _HOUR
 
 
-class Items(View):
-    """How many items a list holds."""
-
-    words = "items of {}"
-
-    def fits(self, values: pl.Series, times: pl.Series | None) -> bool:  # noqa: D102
-        del times
-        return isinstance(values.dtype, pl.List)
-
-    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:  # noqa: D102
-        del times
-        if values.dtype == pl.Null:
-            return values.cast(pl.Float64)
-        return values.list.len().cast(pl.Float64) if isinstance(values.dtype, pl.List) else None
-
-
-VIEWS: Mapping[str, View] = {"length": Length(), "age": Age(), "items": Items()}
+VIEWS: Mapping[str, View] = {"length": Length(), "age": Age()}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Texts, instants and lists are watched as numbers; a column that holds one value alone is called by rule."""
+"""Texts and instants are watched as numbers; a column that holds one value alone is called by rule."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -42,16 +42,14 @@ def test_views_hold_the_right_numbers() -> None:
         {
             "when": [START - timedelta(hours=5), START + timedelta(minutes=90), None],
             "day": [START.date()] * 3,
-            "tags": [["a", "b"], [], None],
         },
         schema_overrides={"when": pl.Datetime("us", "UTC")},
     )
     views = views_of(frame, times)
-    assert [each.name for each in views] == ["hours since when", "hours since day", "items of tags"]
+    assert [each.name for each in views] == ["hours since when", "hours since day"]
     found = with_views(frame, times, views)
     assert found["hours since when"].to_list() == [5.0, -0.5, None]
     assert found["hours since day"].to_list() == [0.0, 1.0, 2.0]
-    assert found["items of tags"].to_list() == [2.0, 0.0, None]
     texts = with_views(pl.DataFrame({"t": ["äö", "", None]}), None, (Viewed("t", "length"),))
     assert texts["length of t"].to_list() == [2.0, 0.0, None]
 
@@ -100,15 +98,6 @@ def test_an_instant_that_falls_behind_is_called_and_without_times_not_watched() 
     blind = judged(sketch(frame), frame)["seen"]
     assert blind.status == "cannot be told"
     assert "not watched" in blind.reason
-
-
-def test_lists_are_watched_by_how_much_they_hold() -> None:
-    def lists(mean: float, count: int) -> pl.DataFrame:
-        return pl.DataFrame({"basket": [list(range(each)) for each in RANDOM.poisson(mean, count)]})
-
-    reference = sketch(lists(5, 3000))
-    assert judged(reference, lists(5, 400))["items of basket"].status == "same"
-    assert judged(reference, lists(7, 400))["items of basket"].status == "drifted"
 
 
 # --- one value alone --------------------------------------------------------------------------------------------------
