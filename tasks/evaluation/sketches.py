@@ -59,6 +59,13 @@ class Reference:
     moments: pl.Series | None = None
     views: tuple[Viewed, ...] = ()
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns of the table it was made of, each once: also those of which only a view is watched."""
+        made = {each.name for each in self.views}
+        own = (name for name in self.columns if name not in made)
+        return tuple(dict.fromkeys((*own, *(each.column for each in self.views), *self.unwatched)))
+
     def prepared(self, window: pl.DataFrame, times: pl.Series | None) -> pl.DataFrame:
         """Put views beside the columns of a window, as they are beside those of the reference."""
         return with_views(window, times, self.views)

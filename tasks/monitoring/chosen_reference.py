@@ -93,8 +93,8 @@ def hold_against_chosen(window: Window, champion: Bundle, known: Known) -> Held:
     choice, inputs = spec.monitoring.reference, set(champion.inputs)
     if not tables or choice.of == LEARNT:
         return Held(tables)
-    own = next((each for each in tables if inputs & {*each.columns, *each.unwatched}), tables[0])
-    names = [name for name in (*own.columns, *own.unwatched) if name in inputs]
+    own = next((each for each in tables if inputs & {*each.inputs}), tables[0])
+    names = [name for name in own.inputs if name in inputs]
     past = CollectedPast(champion, known, names, window.start)
     chosen = choice.choose(window, past)
     if chosen.of == LEARNT:

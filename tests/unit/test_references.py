@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from tasks.evaluation.references.period import Period
 from tasks.evaluation.references.recent import Recent
 from tasks.evaluation.references.season import Season
 from tasks.evaluation.references.training import Training
+from tasks.evaluation.sketches import references_to_dict, sketch
+from tasks.monitoring.chosen_reference import hold_against_chosen
 
 START = datetime(2021, 1, 1, tzinfo=UTC)
 JUNE = Window(datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 7, 1, tzinfo=UTC))
@@ -138,3 +141,30 @@ def test_a_name_is_short_for_a_choice_and_without_one_it_is_training(make_use_ca
     short = load_use_case(str(make_use_case(changes={"monitoring.reference": "recent"}))).spec.monitoring.reference
     assert short == Recent()
     assert load_use_case("bikes").spec.monitoring.reference == Training()
+
+
+def test_an_instant_is_held_against_what_was_chosen_as_the_rest_is() -> None:
+    """Of an instant only a view is watched: it was read for no reference but what was learnt from."""
+    times = pl.Series([START + timedelta(hours=hour) for hour in range(1000)], dtype=pl.Datetime("us", "UTC"))
+    ages = pl.Series([timedelta(hours=5 + hour % 7) for hour in range(1000)])
+    rows = pl.DataFrame({"time": times, "x": range(1000), "seen": times - ages, "other": range(1000)})
+    learnt = sketch(rows.select("x", "seen"), times)
+    assert learnt.inputs == ("x", "seen")
+
+    class Collected:
+        spec = SimpleNamespace(
+            local_zone="UTC", time_column="time", monitoring=SimpleNamespace(reference=Recent(), min_rows=30)
+        )
+
+        def rows(self, _: str, *, columns: list[str], since: datetime, until: datetime) -> pl.DataFrame:
+            return rows.filter((times >= since) & (times < until)).select(columns)
+
+    champion = SimpleNamespace(
+        inputs=("x", "seen"),
+        reference=lambda: references_to_dict([learnt]),
+        manifest=SimpleNamespace(cutoff=START),
+    )
+    window = Window(START + timedelta(hours=900), START + timedelta(hours=1000))
+    held = hold_against_chosen(window, champion, Collected())  # type: ignore[arg-type] # what it asks of either
+    assert list(held.tables[0].columns) == ["x", "hours since seen"]
+    assert held.said["rows"] == 672
