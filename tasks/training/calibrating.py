@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.calibration import Calibrator
+from expectations.errors import TrainingError
 from expectations.families import Scores, Vector
 from expectations.slots import CALIBRATIONS
 from expectations.usecase import UseCase
@@ -47,7 +48,7 @@ def calibrate_out_of_fold(
     Raises
     ------
     TrainingError
-        If a class has no row.
+        If a class has no row, or each row is the only one of its class: none judges.
     """
     judges = np.ones(len(label), dtype=np.bool_)
     if spec.model.calibration is None or not np.isfinite(scores).all():
@@ -58,6 +59,12 @@ def calibrate_out_of_fold(
         rows = np.flatnonzero(label == code)
         parts[rows] = np.arange(len(rows)) * FOLDS // len(rows)
         judges[rows] = len(rows) > 1 or code >= len(classes)
+    if not judges.any():
+        raise TrainingError(
+            "two rows of one class at least among the newest, to judge calibrated scores by",
+            f"{len(label)} rows, each the only one of its class",
+            "Raise `model.validation`, or leave `model.calibration` out until more rows are known",
+        )
     found = scores.copy()
     for number in range(FOLDS):
         held = judges & (parts == number)

@@ -140,6 +140,8 @@ def test_no_row_is_judged_by_a_calibration_that_saw_it(make_use_case: Make) -> N
     alone[7] = 1.0
     kept = calibrate_out_of_fold(spec, scores, alone, BINARY)[1]
     assert np.flatnonzero(~kept).tolist() == [7]
+    with pytest.raises(TrainingError, match="2 rows, each the only one of its class"):  # its metric was no number
+        calibrate_out_of_fold(spec, scores[:2], np.array([0.0, 1.0]), BINARY)
     plain = spec.model_copy(update={"model": spec.model.model_copy(update={"calibration": None})})
     assert calibrate_out_of_fold(plain, scores, label, BINARY)[0] is scores
 
