@@ -35,6 +35,8 @@ from tasks.stores.presences import PRESENCE
 LOOK_SECONDS = 20.0
 GRACE = timedelta(minutes=15)
 """How late a monitor run may end before it counts as one that did not run, where none is at work."""
+_SKEW = timedelta(minutes=5)
+"""How far the clocks of two machines may be apart: what is further ahead is of a clock that was wrong."""
 _PING_SECONDS = 5.0
 _PAGE = 200
 """Deployments that Prefect names in one answer."""
@@ -163,9 +165,10 @@ def watch_monitoring(
         return False
     ended = marks.get(_MONITORED)
     last, noted = (datetime.fromisoformat(ended) if ended else None), datetime.fromisoformat(known["since"])
-    if noted > now or (last is not None and last > now):  # of a clock that was ahead: it would excuse all until then
+    if noted > now + _SKEW or (last is not None and last > now + _SKEW):  # it would excuse all until then
         database.mark(usecase, _SCHEDULE, json.dumps({"lines": known["lines"], "since": now.isoformat()}))
-        database.mark(usecase, _MONITORED, now.isoformat())
+        if last is not None and last > now + _SKEW:
+            database.unmark(usecase, _MONITORED)  # when it ended nobody knows
         return False
     due = missed(known["lines"], last, max(since, noted), now)
     if due is None or any(abs(now - seen) < PRESENCE for _, seen in database.present(usecase).values()):

@@ -83,6 +83,8 @@ def data_of(found: Sequence[tuple[datetime, Brought]], held: tuple[str, ...]) ->
     by_day: dict[date, list[Brought]] = {}
     for at, each in found:
         by_day.setdefault(at.date(), []).append(each)
+    if len(found) >= _READ and len(by_day) > 1:
+        del by_day[min(by_day)]  # older collections of that day were not read
     days = [_day(day, by_day[day]) for day in sorted(by_day, reverse=True)[:_DAYS]]
     return Data(
         tuple(Arrival(at, each.new, each.corrected, sum(each.quarantined.values())) for at, each in drawn),

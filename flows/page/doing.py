@@ -162,10 +162,15 @@ class Doing:
         batch = await asyncio.to_thread(release_held, self._settings.platform(), usecase, who, "on the page")
         if batch is None:
             errand.state, errand.said = "failed", "no batch is held any more"
-        elif "collect" in deployed:
-            errand.state, errand.said = "started", f"batch {batch}: {await self._run('collect', usecase, deployed)}"
-        else:
-            errand.state, errand.said = "done", f"batch {batch} goes on with the next collection"
+            return
+        errand.state, errand.said = "done", f"batch {batch} goes on with the next collection"
+        if "collect" not in deployed:
+            return
+        try:
+            errand.said = f"batch {batch}: {await self._run('collect', usecase, deployed)}"
+            errand.state = "started"
+        except (DriftwheelError, httpx.HTTPError) as error:  # it is released all the same
+            errand.said = f"{errand.said}; none could be started: {said(error)}"
 
     def _note(self, usecase: str, what: str, words: str, who: str) -> None:
         database = self._settings.platform()

@@ -118,6 +118,12 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries, CollectionHistory):
         if not connection.execute(update(tables.marks).where(where).values(value=value)).rowcount:
             connection.execute(insert(tables.marks).values(usecase=usecase, name=name, value=value))
 
+    def unmark(self, usecase: str, name: str) -> None:
+        """Forget a remembered value."""
+        where = (tables.marks.c.usecase == usecase) & (tables.marks.c.name == name)
+        with self.transaction() as connection:
+            connection.execute(delete(tables.marks).where(where))
+
     def marked(self, usecase: str, name: str) -> str | None:
         """Return a remembered value."""
         with self.reading() as connection:

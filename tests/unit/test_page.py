@@ -23,12 +23,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flows.asking import acknowledge
 from flows.page import charts, words
-from flows.page.answers import Run, model_link, read_counts, tracking_link
+from flows.page.answers import Deployed, Run, model_link, read_counts, tracking_link
 from flows.page.app import HEADERS, application
 from flows.page.asker import FIRST_SECONDS, PATIENCE_SECONDS
 from flows.page.cards import CARD_WINDOWS, Card, read_cards
 from flows.page.distributions import bars_of
-from flows.page.doing import person
+from flows.page.doing import ACTIONS, Doing, person
 from flows.page.known import UseCases
 from flows.page.servers import OLD_SECONDS, Servers
 from flows.page.states import State
@@ -614,6 +614,26 @@ def test_a_held_batch_can_be_let_go_and_the_ledger_says_who(
     assert "batch 7 goes on with the next collection" in page.get(f"/usecases/{name}/live").text
     (entry,) = home.database.entries(name, kind="person")
     assert (entry.cause, entry.evidence["batch"], entry.evidence["who"]) == ("release", 7, getpass.getuser())
+
+
+def test_a_batch_is_released_though_no_collection_can_be_started(
+    home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.database.mark(name, HELD, json.dumps(["few rows pass"]))
+    home.database.mark(name, HELD_BATCH, "7")
+
+    class Away:
+        async def start(self, *_: object) -> str:
+            raise httpx.ConnectError("refused")
+
+    doing = Doing(home.settings, Away())  # type: ignore[arg-type]
+    deployed = {"collect": Deployed("1", "collect", name, paused=False)}
+    errand = asyncio.run(doing.do(ACTIONS["release"], name, "", "Ada", deployed))
+    assert errand.state == "done"
+    assert errand.said.startswith("batch 7 goes on with the next collection; none could be started: Prefect does not")
+    assert doing.errands(name) == [errand]
+    assert home.database.marked(name, VOUCHED) == "7"
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "é"])

@@ -54,6 +54,15 @@ def test_a_day_is_all_its_collections_and_of_each_source_the_most_that_was_read(
     assert dict(data.reasons) == {"pressure is null": 4, "time is null": 2}
 
 
+def test_a_day_that_was_not_read_whole_is_not_listed() -> None:
+    one = Brought(1, 0, {"trips": 1}, 1)
+    days = [(START + timedelta(days=at // 300), one) for at in range(900)]
+    read = days[-600:]  # as many as are read
+    assert [each.collections for each in data_of(days[-599:], ()).days] == [300, 299]
+    assert [each.collections for each in data_of(read, ()).days] == [300]
+    assert [each.collections for each in data_of([(START, one)] * 600, ()).days] == [600]  # else nothing is shown
+
+
 def test_the_page_lists_what_came_of_each_source_by_day_with_quarantine_and_held_batches(
     home: Home, make_use_case: Callable[..., Path]
 ) -> None:
