@@ -6,7 +6,6 @@ writer, and needs no disk that can be written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tasks.stores.collection_history import CollectionHistory
 from tasks.stores.deliveries import Deliveries
 from tasks.stores.findings import Found
 from tasks.stores.ledger import Entry, Ledger
+from tasks.stores.marks import Marks
 from tasks.stores.outbox import Outbox
 from tasks.stores.presences import Presences
 from tasks.stores.turns import Turns
@@ -31,7 +31,7 @@ RELEASE_LOOK = "release look"
 """Mark: what was found when a candidate was looked at last, as JSON."""
 
 
-class Database(Turns, Ledger, Outbox, Presences, Deliveries, CollectionHistory):
+class Database(Turns, Ledger, Outbox, Presences, Deliveries, CollectionHistory, Marks):
     """What outlives a run, as rows.
 
     Parameters
@@ -106,33 +106,3 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries, CollectionHistory):
                 tables.collections,
             ):
                 connection.execute(delete(table).where(table.c.usecase == usecase))
-
-    def mark(self, usecase: str, name: str, value: str) -> None:
-        """Remember a value."""
-        with self.transaction() as connection:
-            self.put_mark(connection, usecase, name, value)
-
-    def put_mark(self, connection: Connection, usecase: str, name: str, value: str) -> None:
-        """Remember a value inside a transaction."""
-        where = (tables.marks.c.usecase == usecase) & (tables.marks.c.name == name)
-        if not connection.execute(update(tables.marks).where(where).values(value=value)).rowcount:
-            connection.execute(insert(tables.marks).values(usecase=usecase, name=name, value=value))
-
-    def unmark(self, usecase: str, name: str) -> None:
-        """Forget a remembered value."""
-        where = (tables.marks.c.usecase == usecase) & (tables.marks.c.name == name)
-        with self.transaction() as connection:
-            connection.execute(delete(tables.marks).where(where))
-
-    def marked(self, usecase: str, name: str) -> str | None:
-        """Return a remembered value."""
-        with self.reading() as connection:
-            where = (tables.marks.c.usecase == usecase) & (tables.marks.c.name == name)
-            return connection.execute(select(tables.marks.c.value).where(where)).scalar_one_or_none()
-
-    def marks_of(self, usecase: str, names: Sequence[str]) -> dict[str, str]:
-        """Return those of some remembered values that there are."""
-        query = select(tables.marks.c.name, tables.marks.c.value)
-        with self.reading() as connection:
-            rows = connection.execute(query.where(tables.marks.c.usecase == usecase, tables.marks.c.name.in_(names)))
-            return {row.name: row.value for row in rows}

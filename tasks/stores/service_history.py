@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tasks.stores import tables
-from tasks.stores.transactions import Transactions
+from tasks.stores.marks import Marks
 
 KEPT = timedelta(days=14)
 _LAST_COUNTS = "service counts"
@@ -148,7 +148,7 @@ def grown(replicas: Iterable[Replica], last: Mapping[str, Replica], minute: date
     return found
 
 
-class ServiceHistory(Transactions):
+class ServiceHistory(Marks):
     """Keeps and returns minutes of the service."""
 
     def is_probed(self, minute: datetime) -> bool:
@@ -180,8 +180,7 @@ class ServiceHistory(Transactions):
 
         One that is absent keeps what it had counted, for when it is there again.
         """
-        where = (tables.marks.c.usecase == "") & (tables.marks.c.name == _LAST_COUNTS)
-        known = connection.execute(select(tables.marks.c.value).where(where)).scalar_one_or_none()
+        known = self.marked_in(connection, "", _LAST_COUNTS)
         last = _read_last(known) if known else {}
         for each in replicas:
             before = last.get(each.instance)
@@ -190,11 +189,7 @@ class ServiceHistory(Transactions):
                 _book(connection, name, at, more)
         kept = {name: each for name, each in last.items() if each.seen is not None and each.seen >= minute - _ABSENT}
         kept |= {each.instance: msgspec.structs.replace(each, seen=minute) for each in replicas}
-        value = _encode(kept).decode()
-        if known is None:
-            connection.execute(insert(tables.marks).values(usecase="", name=_LAST_COUNTS, value=value))
-        else:
-            connection.execute(update(tables.marks).where(where).values(value=value))
+        self.put_mark(connection, "", _LAST_COUNTS, _encode(kept).decode())
 
     def probes(self, since: datetime) -> list[Probe]:
         """Return the health checks of the minutes from one on, oldest first."""
