@@ -30,6 +30,7 @@ FEATURES: Slot[FeatureStep] = Slot(
         "expression": "tasks.preprocessing.steps.expression:Expression",
         "calendar": "tasks.preprocessing.steps.calendar:Calendar",
         "cyclic": "tasks.preprocessing.steps.cyclic:Cyclic",
+        "holidays": "tasks.preprocessing.steps.holidays:Holidays",
         "impute": "tasks.preprocessing.steps.impute:Impute",
         "outliers": "tasks.preprocessing.steps.outliers:Outliers",
         "encode": "tasks.preprocessing.steps.encode:Encode",

@@ -152,6 +152,33 @@ def test_what_follows_on_a_clock_lies_close_together_however_the_numbers_differ(
     np.testing.assert_allclose(steps, 2 * math.sin(math.pi / 24))
 
 
+def test_a_day_is_a_holiday_where_its_country_keeps_it() -> None:
+    written = ["2024-01-05T22:30", "2024-01-05T23:30", "2024-12-24T12:00", "2024-12-26T12:00", "2022-12-31T12:00"]
+    when = [datetime.fromisoformat(each).replace(tzinfo=UTC) for each in written]
+    parts = ["holiday", "days_to_holiday", "days_since_holiday"]
+    declared = {"holidays": "when", "country": "DE", "timezone": "Europe/Berlin", "parts": parts}
+    whole, bavaria = (learn([declared | part], {"when": when}) for part in ({}, {"subdivision": "BY"}))
+    assert whole.features == ("when_holiday", "when_days_to_holiday", "when_days_since_holiday")
+    assert made(bavaria, {"when": when}) == [[0, 1, 4], [1, 0, 0], [0, 1, 39 + 14], [1, 0, 0], [0, 1, 5]]
+    assert made(whole, {"when": when})[1] == [0, 83, 5]  # Epiphany: of Bavaria, and in Berlin's time
+    gone = [datetime(2020, 12, 31, tzinfo=UTC), datetime(2035, 1, 1, tzinfo=UTC), None]
+    assert np.isnan(made(whole, {"when": gone})).all()
+    assert made(whole, {"when": [datetime(2034, 12, 25, tzinfo=UTC)]}) == [[1, 0, 0]]
+    assert whole.compile().one({"when": "2024-12-25T00:30:00+01:00"}) == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"country": "XX"}, "no holidays of the country 'XX'"),
+        ({"country": "DE", "subdivision": "XX"}, "DE has no holidays of a part 'XX': there are BB, BE, BW, BY"),
+    ],
+)
+def test_a_country_without_known_holidays_is_refused(declared: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        learn([{"holidays": "when", **declared}], {"when": [datetime(2024, 1, 1, tzinfo=UTC)]})
+
+
 def test_a_text_has_characters_and_words() -> None:
     program = learn([{"text_length": ["t"]}], {"t": ["a"]})
     assert program.features == ("t_characters", "t_words")
