@@ -14,12 +14,17 @@ from pydantic import (
 )
 
 from expectations.deciding import Policy
+from expectations.drift_scores import DriftScore, scores_by_kind
 from expectations.durations import Duration
 from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict, Zone
 from expectations.measures import Measure
 from expectations.references import LEARNT, Reference
-from expectations.slots import DEFAULT_TRIGGER, MEASURES, POLICIES, REFERENCES
+from expectations.slots import DEFAULT_TRIGGER, DRIFT_SCORES, MEASURES, POLICIES, REFERENCES
 from expectations.windows import Weekday
+
+
+def _named_score(written: object) -> object:
+    return {"score": written} if isinstance(written, str) else written
 
 
 class Drift(Strict):
@@ -28,10 +33,17 @@ class Drift(Strict):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Share of windows without drift in which any column may be called drifted (false alarms)."""
     min_effect: Annotated[float, Field(ge=0)] = 0.0
-    """Least distance of values that is called, however certain: Wasserstein in standard deviations of the reference for
-    numbers, Jensen-Shannon for categories. Shares missing, out of range and of new categories are called whatever it
-    says."""
+    """Least score of values that is called, however certain. Shares missing, out of range and of new categories are
+    called whatever it says."""
     columns: Literal["all"] | Columns = "all"
+    scores: tuple[Annotated[DriftScore, DRIFT_SCORES, BeforeValidator(_named_score)], ...] = ()
+    """How far columns lie from the reference, one score for each kind of them; `total_variation` is short for
+    `{score: total_variation}`. Where none is declared: `wasserstein` for numbers, `jensen_shannon` for categories."""
+
+    @model_validator(mode="after")
+    def _one_score_of_a_kind(self) -> Self:
+        scores_by_kind(self.scores)
+        return self
 
 
 class Performance(Strict):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from expectations.calibration import Calibration
     from expectations.data import Source
     from expectations.deciding import Policy
+    from expectations.drift_scores import DriftScore
     from expectations.families import Family
     from expectations.gates import Gate
     from expectations.measures import Measure
@@ -193,6 +194,18 @@ PROTECTIONS: Slot[Protection] = Slot(
     },
     "driftwheel.protections",
 )
+DRIFT_SCORES: Slot[DriftScore] = Slot(
+    "drift score",
+    "expectations.drift_scores:DriftScore",
+    {
+        "wasserstein": "tasks.evaluation.drift_scores.wasserstein:Wasserstein",
+        "jensen_shannon": "tasks.evaluation.drift_scores.jensen_shannon:JensenShannon",
+        "total_variation": "tasks.evaluation.drift_scores.total_variation:TotalVariation",
+        "population_stability": "tasks.evaluation.drift_scores.population_stability:PopulationStability",
+    },
+    "driftwheel.drift_scores",
+    tag="score",
+)
 DEFAULT_TRIGGER = "trial"
 POLICIES: Slot[Policy] = Slot(
     "policy",
@@ -220,6 +233,7 @@ SLOTS: dict[str, Slot[Any]] = {
     "gates": GATES,
     "measures": MEASURES,
     "references": REFERENCES,
+    "drift_scores": DRIFT_SCORES,
     "policies": POLICIES,
 }
 """Each slot by what a use case fills it under."""

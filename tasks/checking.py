@@ -18,6 +18,7 @@ from expectations.calibration import Calibration
 from expectations.code import Code
 from expectations.column_types import column_type
 from expectations.deciding import History, Policy, Seen, Trial
+from expectations.drift_scores import DriftScore
 from expectations.durations import Duration
 from expectations.errors import DriftwheelError, PartError
 from expectations.families import Family, Rows
@@ -29,6 +30,7 @@ from expectations.problems import Problem, problem_of
 from expectations.protection import Protection
 from expectations.slots import FEATURES, PROBLEMS, SLOTS
 from tasks.cleaning.repair import repair
+from tasks.monitoring_laws import drift_score_laws
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.problem_laws import ROWS, calibration_laws, metric_laws, problem_laws
@@ -44,9 +46,9 @@ def check_part(slot: str, name: str) -> None:
     rows and to one row, to the last bit, and so again from its JSON; a cleaning step does to a request what it did to
     the rows that were learnt from. A family predicts after it was saved as before, row by row as together, without a
     pickle; a metric of weighted blocks is that of repeated rows; a gate never passes what is no number; of a policy the
-    same history has the same answer; a protection does to a value of a request what it does to a column; of a
-    problem kind labels are read again from how they are kept, and a model agrees
-    with itself. Sources are not read: theirs need not be there.
+    same history has the same answer; a protection does to a value of a request what it does to a column; a drift score
+    is zero for a sample and itself, and does not grow with the number of rows; of a problem kind labels are read again
+    from how they are kept, and a model agrees with itself. Sources are not read: theirs need not be there.
 
     Parameters
     ----------
@@ -100,6 +102,8 @@ def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
             yield from problem_laws(made)
         elif isinstance(made, Protection):
             yield from _protection_laws(made)
+        elif isinstance(made, DriftScore):
+            yield from drift_score_laws(made)
 
 
 def _protection_laws(made: Protection) -> Iterator[tuple[str, bool]]:

@@ -21,12 +21,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from expectations.drift_scores import Binned, ColumnKind, DriftScore, scores_by_kind
 from tasks.evaluation.columns import Column
 from tasks.evaluation.dependence import (
     chance_of,
     chance_of_counts,
 )
-from tasks.evaluation.distances import jensen_shannon, wasserstein
 from tasks.evaluation.drifted import Drifted, Status, cannot_tell, most_certain_first
 from tasks.evaluation.pairs import (
     TINY,
@@ -55,7 +55,9 @@ _LARGEST_DIFFERENCE = 2.5
 NO_REACH = "window and reference are too short for any difference to be beyond chance"
 
 
-def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) -> list[Drifted]:
+def judge(
+    tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0, scores: Sequence[DriftScore] = ()
+) -> list[Drifted]:
     """Hold windows against their references, the most certain change first.
 
     Parameters
@@ -67,11 +69,14 @@ def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) 
     min_effect : float
         Least distance (`Drifted.score`) of values that is called, however certain; shares missing, out of range and of
         new categories are called whatever it says.
+    scores : sequence of DriftScore
+        How distances are measured, one for each kind of column; the usual ones where not given.
     """
+    distances = scores_by_kind(scores)
     tables = [replace(each, window=each.reference.prepared(each.window, each.times)) for each in tables]
     columns = sum(sum(name in each.window.columns for name in each.reference.columns) for each in tables)
     level = alpha / max(columns, 1)
-    found = [each for table in tables for each in _judge_table(table, level, min_effect)]
+    found = [each for table in tables for each in _judge_table(table, level, min_effect, distances)]
     found += [
         cannot_tell(name, f"columns of type {dtype} are not watched")
         for table in tables
@@ -81,13 +86,15 @@ def judge(tables: Sequence[Compared], *, alpha: float, min_effect: float = 0.0) 
     return most_certain_first(found)
 
 
-def _judge_table(table: Compared, level: float, min_effect: float) -> Iterator[Drifted]:
+def _judge_table(
+    table: Compared, level: float, min_effect: float, distances: Mapping[ColumnKind, DriftScore]
+) -> Iterator[Drifted]:
     pair = pair_of(table)
     if not pair.now.size or not pair.before.size:
         return
     stretches = dict.fromkeys(pair.columns, Stretches(math.inf, True, "")) if table.independent else stretches_of(pair)
     for names in chunks_of(pair):
-        yield from _judge_columns(pair, names, stretches, level, min_effect)
+        yield from _judge_columns(pair, names, stretches, level, min_effect, distances)
 
 
 @dataclass(frozen=True)
@@ -104,14 +111,19 @@ class _Parts:
 
 
 def _judge_columns(
-    pair: Pair, names: list[str], stretches: Mapping[str, Stretches], level: float, min_effect: float
+    pair: Pair,
+    names: list[str],
+    stretches: Mapping[str, Stretches],
+    level: float,
+    min_effect: float,
+    distances: Mapping[ColumnKind, DriftScore],
 ) -> Iterator[Drifted]:
     enough = np.array([stretches[name].number >= MIN_STRETCHES for name in names])
     values = _values(pair, names, enough, level)
     dependent = np.array([not stretches[name].independent for name in names])
     parts = [*_constant(pair, names, level), values, *_shares(pair, names, enough, dependent, level)]
     for index, name in enumerate(names):
-        score = _distance(pair, name)
+        score = _distance(pair, name, distances)
         best: tuple[float, str, float] | None = None
         rest = (math.inf, "", 0.0)
         lacking = False
@@ -292,17 +304,16 @@ def _label(column: Column, kind: str, share: float) -> str:
     return "new category" if column.kind == "category" else "out of range"
 
 
-def _distance(pair: Pair, name: str) -> float | None:
+def _distance(pair: Pair, name: str, distances: Mapping[ColumnKind, DriftScore]) -> float | None:
     """Distance of the distributions, for reading."""
     column, before, now = pair.columns[name], pair.before.tallies[name], pair.now.tallies[name]
     p, q = before.counts.sum(0).astype(np.float64), now.counts.sum(0).astype(np.float64)
     if not p.sum() or not q.sum():
         return None
-    if column.kind == "category":
-        value = jensen_shannon(p, q)
-    elif column.spread > 0:
-        centres = np.where(q > 0, now.sums / np.maximum(q, 1), column.centres)
-        value = wasserstein(p, q, column.centres, centres, column.spread)
-    else:
-        value = float(np.abs(p / p.sum() - q / q.sum()).sum() / 2)
+    none = np.zeros(0)
+    centres, spread = (none, none), math.nan
+    if column.kind == "number":
+        spread = column.spread
+        centres = column.centres, np.where(q > 0, now.sums / np.maximum(q, 1), column.centres)
+    value = distances[column.kind].of(Binned(p, q, *centres, spread))
     return value if math.isfinite(value) else None

@@ -27,8 +27,8 @@ class Drifted(msgspec.Struct, frozen=True):
     effect : float or None
         How much: for place and spread in standard deviations of the reference, else in points of share.
     score : float or None
-        Distance of the distributions, for reading: Wasserstein over the reference's deviation for numbers,
-        Jensen-Shannon for categories. None where it is not finite, or there are no values to compare.
+        Distance of the distributions, for reading, by the declared score (`expectations.drift_scores`). None where it
+        is not finite, or there are no values to compare.
     reason : str
         Why that is not known.
     """

@@ -279,4 +279,5 @@ def _drift(
             came = None if drawn else times.filter(known)
             found = champion.manifest.problem.words(labels.filter(known), champion.classes)
             compared.append(Compared(kept, found.alias(label).to_frame(), came, drawn))
-    return most_certain_first([*judge(compared, alpha=rules.alpha, min_effect=rules.min_effect), *held.unknown])
+    columns = judge(compared, alpha=rules.alpha, min_effect=rules.min_effect, scores=rules.scores)
+    return most_certain_first([*columns, *held.unknown])

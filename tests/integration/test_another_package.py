@@ -41,6 +41,7 @@ gates: [{metric: r2, min: 0.5}, {metric: acme.worst, max: 10}]
 monitoring:
   every: 1w
   performance: [{metric: rmse, drop: 0.3}]
+  drift: {scores: [acme.hellinger]}
   policy: {trigger: acme.impatient, cooldown: 1w}
 """
 ASKED = [{"time": f"2024-01-20T{hour:02}:00:00Z", "machine": "abc"[hour % 3], "load": 7.5 + hour} for hour in range(3)]
@@ -85,7 +86,12 @@ def wear(tmp_path: Path) -> Path:
 
 def test_its_parts_are_listed_and_tried_as_those_that_are_built_in(installed: Path, wear: Path) -> None:
     listed = {(each["slot"], each["name"]) for each in json.loads(ran(BIN, "parts", "--json"))}
-    assert {("sources", "acme.shifts"), ("features", "halve"), ("candidates", "acme.line")} <= listed
+    assert {
+        ("sources", "acme.shifts"),
+        ("features", "halve"),
+        ("candidates", "acme.line"),
+        ("drift_scores", "acme.hellinger"),
+    } <= listed
     ran(BIN, "check", wear)
 
 

@@ -27,6 +27,7 @@ PARTS = [
     ("FAMILIES", "candidates", "acme.line", "Line"),
     ("METRICS", "metrics", "acme.worst", "WorstMistake"),
     ("POLICIES", "policies", "acme.impatient", "Impatient"),
+    ("DRIFT_SCORES", "drift_scores", "acme.hellinger", "Hellinger"),
 ]
 
 

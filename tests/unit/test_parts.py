@@ -45,6 +45,7 @@ def test_parts_of_another_package_are_held_against_the_same(package: Path) -> No
         ("features", "halve"),
         ("candidates", "acme.line"),
         ("policies", "acme.impatient"),
+        ("drift_scores", "acme.hellinger"),
     ):
         check_part(key, name)
 

@@ -1,4 +1,5 @@
-"""What a company might add of its own, in one package: a source, a feature step, a metric, a family and a policy."""
+"""What a company might add of its own, in one package: a source, a feature step, a metric, a family, a policy
+and a drift score."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import polars as pl
 
 from expectations.data import Source, SourceContext
 from expectations.deciding import Answer, History, Policy
+from expectations.drift_scores import Binned, DriftScore
 from expectations.families import Family, Matrix, Report, Rows, Task, Vector
 from expectations.fields import Columns
 from expectations.metrics import Blocks, Metric, Prepared, Scored
@@ -162,3 +164,15 @@ class Impatient(Policy):
         """Ask where the latest window violates."""
         latest = history.windows[-1]
         return Answer(retrain=latest.status == "violated", cause="decay", summary=f"the window is {latest.status}")
+
+
+class Hellinger(DriftScore):
+    """Hellinger distance, 0 to 1."""
+
+    examples: ClassVar = ({"score": "acme.hellinger"},)
+    score: Literal["acme.hellinger"]
+
+    def of(self, binned: Binned) -> float:
+        """Compare the roots of the shares."""
+        before, now = (np.sqrt(each) for each in binned.shares)
+        return float(np.sqrt(((before - now) ** 2).sum() / 2))

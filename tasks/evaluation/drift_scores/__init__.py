@@ -1,0 +1,1 @@
+"""Drift scores: how far the distributions of a column lie apart."""
