@@ -190,11 +190,18 @@ def send_all(messages: Sequence[tuple[Channel, str, str, Severity, bytes | None]
 
 def takes_pictures(channels: Sequence[Channel]) -> bool:
     """Whether one of these targets shows a picture beside the words."""
+    with _silent():
+        return any(_shows(each.address) for each in channels if each.address)
+
+
+def _shows(address: str) -> bool:
     import apprise
 
-    with _silent():
-        senders = [apprise.Apprise.instantiate(each.address) for each in channels if each.address]
-    return any(takes_picture(each) for each in senders if each is not None)
+    try:
+        sender = apprise.Apprise.instantiate(address)
+    except Exception:  # noqa: BLE001 - services of Apprise raise anything; that it cannot be sent to is said as it is sent
+        return False
+    return sender is not None and takes_picture(sender)
 
 
 def _send(channel: Channel, title: str, body: str, severity: Severity, picture: bytes | None) -> Iterator[str]:
