@@ -10,17 +10,23 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    field_validator,
     model_validator,
 )
 
+from expectations.alert_rules import AlertRule
 from expectations.deciding import Policy
 from expectations.drift_scores import DriftScore, scores_by_kind
 from expectations.durations import Duration
 from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict, Zone
 from expectations.measures import Measure
 from expectations.references import LEARNT, Reference
-from expectations.slots import DEFAULT_TRIGGER, DRIFT_SCORES, MEASURES, POLICIES, REFERENCES
+from expectations.slots import ALERT_RULES, DEFAULT_TRIGGER, DRIFT_SCORES, MEASURES, POLICIES, REFERENCES
 from expectations.windows import Weekday
+
+
+def _named_rule(written: object) -> object:
+    return {"rule": written} if isinstance(written, str) else written
 
 
 def _named_score(written: object) -> object:
@@ -127,6 +133,19 @@ class Monitoring(Strict):
     """What the inputs of windows are held against; `recent` is short for `{of: recent}`."""
     measures: tuple[Annotated[Measure, MEASURES], ...] = ()
     """What is measured of each window beside its columns and metrics: nothing is decided by it."""
+    alert_rules: tuple[Annotated[AlertRule, ALERT_RULES, BeforeValidator(_named_rule)], ...] = ()
+    """What else is reported of runs and windows, beside what always is; `low_coverage` is short for
+    `{rule: low_coverage}`."""
+
+    @field_validator("alert_rules")
+    @classmethod
+    def _each_rule_once(cls, rules: tuple[AlertRule, ...]) -> tuple[AlertRule, ...]:
+        twice = sorted({each.rule for each in rules if sum(other.rule == each.rule for other in rules) > 1})
+        if twice:
+            raise ValueError(
+                f"an alert rule stands once, as its findings are known by its name; twice: {', '.join(twice)}"
+            )
+        return rules
 
     @property
     def looked_at(self) -> tuple[str, ...]:

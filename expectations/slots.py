@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from expectations.named_parts import Slot
 
 if TYPE_CHECKING:
+    from expectations.alert_rules import AlertRule
     from expectations.calibration import Calibration
     from expectations.data import Source
     from expectations.deciding import Policy
@@ -206,6 +207,21 @@ DRIFT_SCORES: Slot[DriftScore] = Slot(
     "driftwheel.drift_scores",
     tag="score",
 )
+ALERT_RULES: Slot[AlertRule] = Slot(
+    "alert rule",
+    "expectations.alert_rules:AlertRule",
+    {
+        "stray": "tasks.monitoring.rules.stray:Stray",
+        "silent": "tasks.monitoring.rules.silent:Silent",
+        "unusable": "tasks.monitoring.rules.unusable:Unusable",
+        "unseen": "tasks.monitoring.rules.unseen:Unseen",
+        "slices": "tasks.monitoring.rules.parts_of_rows:Slices",
+        "unfair": "tasks.monitoring.rules.parts_of_rows:Unfair",
+        "low_coverage": "tasks.monitoring.rules.low_coverage:LowCoverage",
+    },
+    "driftwheel.alert_rules",
+    tag="rule",
+)
 DEFAULT_TRIGGER = "trial"
 POLICIES: Slot[Policy] = Slot(
     "policy",
@@ -234,6 +250,7 @@ SLOTS: dict[str, Slot[Any]] = {
     "measures": MEASURES,
     "references": REFERENCES,
     "drift_scores": DRIFT_SCORES,
+    "alert_rules": ALERT_RULES,
     "policies": POLICIES,
 }
 """Each slot by what a use case fills it under."""

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
+from expectations.alert_rules import AlertRule
 from expectations.calibration import Calibration
 from expectations.code import Code
 from expectations.column_types import column_type
@@ -30,7 +31,7 @@ from expectations.problems import Problem, problem_of
 from expectations.protection import Protection
 from expectations.slots import FEATURES, PROBLEMS, SLOTS
 from tasks.cleaning.repair import repair
-from tasks.monitoring_laws import drift_score_laws
+from tasks.monitoring_laws import alert_rule_laws, drift_score_laws
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.problem_laws import ROWS, calibration_laws, metric_laws, problem_laws
@@ -47,7 +48,8 @@ def check_part(slot: str, name: str) -> None:
     the rows that were learnt from. A family predicts after it was saved as before, row by row as together, without a
     pickle; a metric of weighted blocks is that of repeated rows; a gate never passes what is no number; of a policy the
     same history has the same answer; a protection does to a value of a request what it does to a column; a drift score
-    is zero for a sample and itself, and does not grow with the number of rows; of a problem kind labels are read again
+    is zero for a sample and itself, and does not grow with the number of rows; an alert rule
+    says the same of the same, with a severity and evidence that can be kept; of a problem kind labels are read again
     from how they are kept, and a model agrees with itself. Sources are not read: theirs need not be there.
 
     Parameters
@@ -104,6 +106,8 @@ def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
             yield from _protection_laws(made)
         elif isinstance(made, DriftScore):
             yield from drift_score_laws(made)
+        elif isinstance(made, AlertRule):
+            yield from alert_rule_laws(made)
 
 
 def _protection_laws(made: Protection) -> Iterator[tuple[str, bool]]:

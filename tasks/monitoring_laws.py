@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from expectations.alert_rules import (
+    AlertRule,
+    Conditions,
+    MeasuredWindow,
+    MonitorRun,
+    RunRule,
+    Silence,
+    Strays,
+    WindowRule,
+)
+from expectations.alerts import SEVERITIES
 from expectations.drift_scores import Binned, DriftScore
+from expectations.durations import Duration
+from expectations.windows import Window
+from tasks.stores.findings import Found
+from tasks.stores.plain import to_json
 
 BINS = 12
 
@@ -35,3 +51,57 @@ def drift_score_laws(score: DriftScore) -> Iterator[tuple[str, bool]]:
         yield f"what shares no bin lies further apart ({kind})", score.of(apart) < score.of(disjoint) < np.inf
         more = replace(apart, before=10 * apart.before, now=3 * apart.now)
         yield f"it does not depend on the number of rows ({kind})", bool(np.isclose(score.of(more), score.of(apart)))
+
+
+_START = datetime(2026, 1, 5, tzinfo=UTC)
+_WEEK = Duration.parse("1w")
+RUNS = (
+    MonitorRun(_START),
+    MonitorRun(_START, silence=Silence(_START, 0, 2, _WEEK)),
+    MonitorRun(_START, (Strays("a" * 64, "1", "ahead", 20, _START, _START),), Silence(_START, 30, 2, _WEEK)),
+)
+"""Runs of monitor with nothing to say, with nothing wrong, and with everything."""
+_GOOD = MeasuredWindow(
+    Window(_START, _START + timedelta(days=7)), "b" * 64, "2", True, 500, 500, 1.0, True, "good", (), {"rmse": 1.0}
+)
+WINDOWS = (
+    _GOOD,
+    replace(_GOOD, labelled=0, coverage=0.0, ripe=False, status="unknown", metrics={}),
+    replace(_GOOD, worse_slices=(), broken_bounds=()),
+    replace(
+        _GOOD,
+        labelled=100,
+        coverage=0.2,
+        status="violated",
+        drifted=("x",),
+        metrics={"rmse": 100.0},
+        label_words="one of a, b",
+        classes=("a", "b"),
+        unseen=12,
+        feedback={"unusable": 3},
+        worse_slices=("rmse of x is 3",),
+        broken_bounds=("parity by t",),
+    ),
+)
+"""Windows with nothing wrong, without labels, with nothing wrong in parts, and with everything."""
+
+
+def alert_rule_laws(rule: AlertRule) -> Iterator[tuple[str, bool]]:
+    """Hold an alert rule against what each keeps."""
+    yield "it is a RunRule or a WindowRule", isinstance(rule, RunRule) != isinstance(rule, WindowRule)
+    yield "its words say what was done, and what a person can do", bool(rule.words.done and rule.words.advice)
+    seen = RUNS if isinstance(rule, RunRule) else WINDOWS
+    for each in seen:
+        found: Conditions | None = rule.look(each)  # type: ignore[attr-defined] # of either, with what it looks at
+        yield "it says the same of the same", found == rule.look(each)  # type: ignore[attr-defined]
+        if found is None:
+            continue
+        yield "it says why what is over is over", bool(found.over)
+        for one in found.found:
+            key = f"{rule.rule}-{'b' * 12}" + (f"-{one.key}" if one.key else "")
+            Found("usecase", key, rule.rule, one.severity, rule.words.title, one.summary)
+            yield "it says what is wrong, in a line", bool(one.summary) and "\n" not in one.summary
+            yield f"its severity is one of {', '.join(SEVERITIES)}", one.severity in SEVERITIES
+            yield "its evidence goes into JSON", bool(to_json(dict(one.evidence)))
+        keys = [one.key for one in found.found]
+        yield "conditions of one look have keys of their own", len(keys) == len(set(keys))

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from expectations.alert_rules import Strays
 from expectations.usecase import UseCase
 from expectations.windows import Grid, Window
 from tasks.bundles.champion import answering_bundles, manifests_of
 from tasks.bundles.manifest import Manifest
-from tasks.monitoring.served import ServedWindow, Strays, find_asked, find_late, find_learnt, find_served
+from tasks.monitoring.served import ServedWindow, find_asked, find_late, find_learnt, find_served
 from tasks.monitoring.watermarks import Asked, Watermark, kept_watermark, merged, present_watermark
 from tasks.stores.lake import Lake
 from tasks.stores.measurements import Measurement

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 import polars as pl
 
+from expectations.alert_rules import Strays
 from expectations.windows import TICK, Count, Grid, Window
 from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.lake import Lake
-
-Why = Literal["learnt", "ahead"]
 
 
 @dataclass(frozen=True, order=True)
@@ -23,27 +21,6 @@ class ServedWindow:
     window: Window
     bundle: str
     version: str
-
-
-@dataclass(frozen=True)
-class Strays:
-    """Predictions of one bundle that are in no window.
-
-    Attributes
-    ----------
-    why : {"learnt", "ahead"}
-        From before the end of what the bundle had learnt from, so no test of it; or later than both this run's instant
-        and the moment they were answered.
-    first, last : datetime
-        Event times.
-    """
-
-    bundle: str
-    version: str
-    why: Why
-    rows: int
-    first: datetime
-    last: datetime
 
 
 _READ = ("event_time", "served_at", "bundle", "version")

@@ -13,8 +13,8 @@ import msgspec
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests
+from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, note_window
 from tasks.monitoring.explaining import explain_window
-from tasks.monitoring.findings import end_undeclared, note_parts, note_silence, note_strays, note_unseen, note_unusable
 from tasks.monitoring.looking import PATIENCE, look
 from tasks.monitoring.measuring import REFERENCE, measure
 from tasks.monitoring.parting import read_holdout
@@ -24,9 +24,6 @@ from tasks.stores.lake import UPKEEP
 from tasks.stores.measurements import Measurement
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
-
-_OF_A_VERSION = ("unusable", "unseen", "slices", "unfair")
-"""Kinds of findings that are over once another version answers."""
 
 
 def measure_windows(job: Job) -> list[Measurement]:
@@ -50,8 +47,7 @@ def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurem
     cutoffs = {digest: manifest.cutoff for digest, manifest in seen.manifests.items()}
     classes = {digest: manifest.classes for digest, manifest in seen.manifests.items()}
     known = {each.window: each for each in seen.known}
-    note_strays(job, seen.strays)
-    note_silence(job, seen.asked)
+    note_run(job, seen.strays, seen.asked)
     over = _over_until(job, [each.window for each in seen.windows])
     due = [each for each in seen.windows if not _is_final(job, each.window, known.get(each.window), over)]
     due = _not_cut_otherwise(due, known)
@@ -90,15 +86,10 @@ def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurem
         past[each.window] = found
         job.database.put_measurement(job.name, found)
         _improve(best, found, greater)
-        manifest, answers = bundles[each.bundle].manifest, each.bundle == champion
-        if found.labelled or found.feedback.unusable or found.unseen:  # without labels it says nothing about them
-            note_unusable(job, each.window, found.feedback, manifest, each.bundle, answers=answers)
-            note_unseen(job, each.window, found.unseen, manifest, each.bundle, answers=answers)
-        note_parts(job, champion, found)
+        note_window(job, champion, found, bundles[each.bundle].manifest)
         measured.append(found)
     end_undeclared(job)
-    kept = {f"{kind}-{champion[:12]}" for kind in _OF_A_VERSION}
-    job.database.end_all_but(job.name, _OF_A_VERSION, kept, "another version answers", job.as_of)
+    end_of_others(job, champion)
     keep_watermark(job, seen.watermark)
     return measured
 

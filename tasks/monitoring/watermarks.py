@@ -14,8 +14,8 @@ from itertools import pairwise
 import msgspec
 import polars as pl
 
+from expectations.alert_rules import Strays
 from expectations.windows import Grid
-from tasks.monitoring.served import Strays
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
 from tasks.stores.table_settings import HARVEST

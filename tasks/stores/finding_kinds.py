@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from expectations.alert_rules import Kind
 from expectations.alerts import Severity
+from expectations.slots import ALERT_RULES
 from tasks.stores.findings import Found
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Words about a kind of finding.
-
-    Attributes
-    ----------
-    title : str
-        A few words, without the use case.
-    cause : str
-        What is likely behind it; empty where the finding itself says so.
-    done : str
-        What driftwheel did.
-    advice : str
-        What a person can do.
-    settles : bool
-        Whether it may well clear by itself (see `Found`).
-    """
-
-    title: str
-    cause: str
-    done: str
-    advice: str
-    settles: bool = False
-
 
 _KEPT = "the champion stays"
 _BRING_BACK = (
@@ -109,19 +84,6 @@ KINDS: dict[str, Kind] = {
         "see the decision in the first line",
         "Read `driftwheel why`: it says what is against a retraining, or which one was begun",
     ),
-    "slices": Kind(
-        "the champion got worse on some slices",
-        "the world changed there, or a source did",
-        "nothing: the whole decides about retraining",
-        "See the slices on the page; a gate on slices keeps a version back that is bad on one",
-        settles=True,
-    ),
-    "unfair": Kind(
-        "groups are treated further apart than is declared",
-        "the groups differ in their inputs, the labels do, or the threshold is wrong for one",
-        "nothing: the champion answers on",
-        "See the groups on the page; declare a gate `fairness`, so that no such version is released again",
-    ),
     "rollback": Kind(
         "a release turned out worse than the version before it",
         "",
@@ -152,39 +114,11 @@ KINDS: dict[str, Kind] = {
         "nothing: that is no proof that a fresh model would lose less",
         "Read what the next trial finds",
     ),
-    "silent": Kind(
-        "no predictions are asked for",
-        "a client stopped calling, or calls another address",
-        "nothing",
-        "See whether the client still calls: its key, its address, its schedule",
-        settles=True,
-    ),
-    "stray": Kind(
-        "predictions lie in no window",
-        "a client's clock is wrong, or it asks about the past",
-        "they are counted, and judged by nothing",
-        "Look for that client",
-        settles=True,
-    ),
     "unmatched": Kind(
         "feedback names no prediction",
         "a client sends labels to the wrong use case, or with wrong ids",
         "these labels are not used",
         "Look at the client of the key it names",
-        settles=True,
-    ),
-    "unusable": Kind(
-        "feedback cannot be true",
-        "labels were meant for another model",
-        "these labels are not used",
-        "Look at the client that sends them",
-        settles=True,
-    ),
-    "unseen": Kind(
-        "labels are of classes the model never saw",
-        "the data have a new class, or a new spelling of one",
-        "the model gives such rows no probability, and they count as wholly lost",
-        "Retrain to take it in, or read it as another class (`words` under `label`)",
         settles=True,
     ),
     "undrawn": Kind(
@@ -273,6 +207,18 @@ SETTLED_BY_RELEASE = ("withdrawn", "rollback", "not-taken-back", "not-released",
 """Kinds that another champion ends."""
 
 
+def words_of(kind: str) -> Kind:
+    """Return the words about a kind of finding, or of the alert rule of that name.
+
+    Raises
+    ------
+    KeyError
+        If there is no such kind.
+    """
+    rule = None if kind in KINDS else ALERT_RULES.find(kind)
+    return KINDS[kind] if rule is None else rule.words
+
+
 def describe(
     usecase: str,
     kind: str,
@@ -294,7 +240,7 @@ def describe(
     title : str, optional
         The kind's own where not given.
     """
-    words = KINDS[kind]
+    words = words_of(kind)
     lines = [
         f"{summary[:1].upper()}{summary[1:].rstrip('.')}.",
         *([f"Likely cause: {words.cause}."] if words.cause else []),

@@ -42,6 +42,7 @@ monitoring:
   every: 1w
   performance: [{metric: rmse, drop: 0.3}]
   drift: {scores: [acme.hellinger]}
+  alert_rules: [{rule: acme.busy, above: 500}]
   policy: {trigger: acme.impatient, cooldown: 1w}
 """
 ASKED = [{"time": f"2024-01-20T{hour:02}:00:00Z", "machine": "abc"[hour % 3], "load": 7.5 + hour} for hour in range(3)]
@@ -91,6 +92,7 @@ def test_its_parts_are_listed_and_tried_as_those_that_are_built_in(installed: Pa
         ("features", "halve"),
         ("candidates", "acme.line"),
         ("drift_scores", "acme.hellinger"),
+        ("alert_rules", "acme.busy"),
     } <= listed
     ran(BIN, "check", wear)
 

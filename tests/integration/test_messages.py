@@ -25,12 +25,13 @@ from apprise.plugins import NotifyBase
 from click.testing import CliRunner
 
 from expectations.alerts import Target
+from expectations.slots import ALERT_RULES
 from flows.cli import main
 from infra.settings import Settings
 from tasks.stores import alerts
 from tasks.stores.alerts import Channel, Sent, deliver
 from tasks.stores.database import Database
-from tasks.stores.finding_kinds import KINDS, describe
+from tasks.stores.finding_kinds import KINDS, describe, words_of
 from tasks.stores.messages import Calendar
 from tests.fronts import serving
 
@@ -479,8 +480,8 @@ def test_what_a_service_of_apprise_raises_is_named_by_its_type(
 
 
 def test_every_kind_says_what_to_do() -> None:
-    for kind, words in KINDS.items():
-        found = describe("x", kind, "warning", "a thing was found")
+    for kind in (*KINDS, *ALERT_RULES.built_in):
+        words, found = words_of(kind), describe("x", kind, "warning", "a thing was found")
         assert found.body.splitlines()[0] == "A thing was found."
         assert words.done
         assert found.body.splitlines()[-1].startswith("What you can do: ")
@@ -490,7 +491,7 @@ def test_every_kind_stands_in_the_table_of_findings() -> None:
     text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
     table = text.split("## What each finding means")[1].split("\n## ")[0]
     named = [cell for row in table.splitlines() if row.startswith("| ") for cell in row.split("|")[1:3]]
-    for kind in KINDS:
+    for kind in (*KINDS, *ALERT_RULES.built_in):
         assert any(re.search(rf"(?<![\w-]){kind}`", cell) for cell in named), kind
 
 

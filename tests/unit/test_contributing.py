@@ -28,6 +28,7 @@ PARTS = [
     ("METRICS", "metrics", "acme.worst", "WorstMistake"),
     ("POLICIES", "policies", "acme.impatient", "Impatient"),
     ("DRIFT_SCORES", "drift_scores", "acme.hellinger", "Hellinger"),
+    ("ALERT_RULES", "alert_rules", "acme.busy", "Busy"),
 ]
 
 

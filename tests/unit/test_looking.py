@@ -18,7 +18,7 @@ from infra.settings import Settings
 from tasks.bundles.feedback import find_unmatched
 from tasks.evaluation.realised import Realised
 from tasks.monitoring import looking, watching, watermarks
-from tasks.monitoring.findings import end_undeclared, note_parts
+from tasks.monitoring.alerting import end_undeclared, note_window
 from tasks.monitoring.watermarks import Asked
 from tasks.stores import table_settings, upkeep
 from tasks.stores.findings import Found
@@ -38,6 +38,7 @@ INSTANT = pl.Datetime("us", "UTC")
 Measured = list[tuple[Window, str, str, int]]
 
 
+MANIFEST = SimpleNamespace(classes=(), label_words="numbers")
 CUTOFFS = {"a": START + timedelta(days=2), "b": START + timedelta(days=5)}
 
 
@@ -90,9 +91,7 @@ def make_job(make_use_case: Callable[..., Path], tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(watching, "measure", measured)
     monkeypatch.setattr(watching, "explain_window", lambda *_: None)
-    monkeypatch.setattr(watching, "load_bundle", lambda _, digest: SimpleNamespace(manifest=None, digest=digest))
-    monkeypatch.setattr(watching, "note_unusable", lambda *_, **__: None)
-    monkeypatch.setattr(watching, "note_unseen", lambda *_, **__: None)
+    monkeypatch.setattr(watching, "load_bundle", lambda _, digest: SimpleNamespace(manifest=MANIFEST, digest=digest))
 
     def manifests(_: object, __: str, bundles: list[str]) -> dict[str, SimpleNamespace]:
         return {each: SimpleNamespace(cutoff=CUTOFFS[each], classes=()) for each in bundles if each in CUTOFFS}
@@ -290,16 +289,16 @@ def test_findings_of_parts_are_of_the_champions_newest_known_window(make_job: Ca
     def unfair() -> list[bool]:
         return [each.open for each in job.database.findings(job.name)]
 
-    note_parts(declared, "a", measured(20, broken))
+    note_window(declared, "a", measured(20, broken), MANIFEST)
     assert unfair() == [True]
-    note_parts(declared, "a", measured(3))  # its labels came late
+    note_window(declared, "a", measured(3), MANIFEST)  # its labels came late
     assert unfair() == [True]
-    note_parts(declared, "a", measured(21, broken, champion="b"))
+    note_window(declared, "a", measured(21, broken, champion="b"), MANIFEST)
     assert unfair() == [True]
     for found in (measured(22), measured(4, broken)):
-        note_parts(declared, "a", found)
+        note_window(declared, "a", found, MANIFEST)
     assert unfair() == [False]
-    note_parts(declared, "a", measured(23, broken))
+    note_window(declared, "a", measured(23, broken), MANIFEST)
     end_undeclared(declared)
     assert unfair() == [True, False]
     end_undeclared(job)

@@ -46,6 +46,7 @@ def test_parts_of_another_package_are_held_against_the_same(package: Path) -> No
         ("candidates", "acme.line"),
         ("policies", "acme.impatient"),
         ("drift_scores", "acme.hellinger"),
+        ("alert_rules", "acme.busy"),
     ):
         check_part(key, name)
 

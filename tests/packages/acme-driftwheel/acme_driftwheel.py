@@ -1,5 +1,6 @@
 """What a company might add of its own, in one package: a source, a feature step, a metric, a family, a policy
-and a drift score."""
+a drift
+score and an alert rule."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import polars as pl
 
+from expectations.alert_rules import Condition, Conditions, MeasuredWindow, WindowRule
+from expectations.alert_rules import Kind as Words
 from expectations.data import Source, SourceContext
 from expectations.deciding import Answer, History, Policy
 from expectations.drift_scores import Binned, DriftScore
@@ -176,3 +179,17 @@ class Hellinger(DriftScore):
         """Compare the roots of the shares."""
         before, now = (np.sqrt(each) for each in binned.shares)
         return float(np.sqrt(((before - now) ** 2).sum() / 2))
+
+
+class Busy(WindowRule):
+    """Windows with more predictions than the line was built for."""
+
+    examples: ClassVar = ({"rule": "acme.busy", "above": 100},)
+    words: ClassVar = Words("the line is too busy", "a holiday", "nothing", "Rent another line")
+    rule: Literal["acme.busy"]
+    above: int = 1000
+
+    def look(self, window: MeasuredWindow) -> Conditions:
+        """Compare the number of rows."""
+        found = [Condition(f"{window.rows} rows in {window.window}", "info")] if window.rows > self.above else []
+        return Conditions(found, f"{window.rows} rows in {window.window}")

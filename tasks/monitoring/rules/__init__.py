@@ -1,0 +1,1 @@
+"""Alert rules: what may be wrong with what was served."""

@@ -1,0 +1,113 @@
+"""Alert rules: what they find, of what is declared; the recorder opens findings and resolves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from expectations.alert_rules import Strays
+from expectations.errors import UseCaseError
+from expectations.loading import load_use_case
+from expectations.windows import Window
+from infra.settings import Settings
+from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, note_window
+from tasks.monitoring.watermarks import Asked
+from tasks.stores.measurements import Measurement
+from tasks.stores.places import Job
+from tests.conftest import instant
+
+START = instant("2026-01-05")
+MANIFEST: Any = SimpleNamespace(classes=(), label_words="numbers")
+
+
+@pytest.fixture
+def make_job(make_use_case: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+
+    def make(*rules: object) -> Job:
+        if not (tmp_path / "rentals").exists():
+            make_use_case("rentals")
+        settings = Settings()
+        usecase = settings.use_case(str(tmp_path / "rentals"))
+        monitoring = usecase.spec.monitoring
+        declared = type(monitoring).model_validate({**monitoring.model_dump(by_alias=True), "alert_rules": rules})
+        spec = usecase.spec.model_copy(update={"monitoring": declared})
+        return Job(replace(usecase, spec=spec), settings.places(), START + timedelta(days=30))
+
+    return make
+
+
+def window(number: int, coverage: float, champion: str = "a", *, ripe: bool = True) -> Measurement:
+    week = Window(START + timedelta(days=7 * number), START + timedelta(days=7 * number + 7))
+    return Measurement.of(
+        week, champion=champion, version="1", rows=200, champion_rows=200, coverage=coverage, ripe=ripe
+    )
+
+
+def open_keys(job: Job) -> set[str]:
+    return {each.key for each in job.database.open_findings(job.name)}
+
+
+def test_labels_that_do_not_come_are_reported_and_resolved(make_job: Callable[..., Job]) -> None:
+    job = make_job({"rule": "low_coverage", "below": 0.5, "severity": "failure"})
+    note_window(job, "a", window(0, 0.6), MANIFEST)
+    assert open_keys(job) == set()
+    note_window(job, "a", window(1, 0.25), MANIFEST)
+    note_window(job, "a", window(2, 0.0, ripe=False), MANIFEST)  # they may come yet
+    (found,) = job.database.open_findings(job.name)
+    assert (found.key, found.severity, found.title) == ("low_coverage-a", "failure", "labels do not come")
+    assert found.body.startswith("Labels of 25.0% of the predictions from 2026-01-12")
+    assert found.evidence == {"below": 0.5, "coverage": 0.25}
+    note_window(job, "a", window(3, 0.5), MANIFEST)
+    (over,) = job.database.findings(job.name)
+    assert over.resolved_how is not None
+    assert over.resolved_how.startswith("50% of the labels of 2026-01-26")
+    entries = [(each.action, each.entry) for each in job.database.entries(job.name)]
+    assert entries == [
+        ("low_coverage", "rentals/monitor/low_coverage/2026-01-12T00:00:00+00:00/2026-01-19T00:00:00+00:00")
+    ]
+
+
+def test_a_version_that_answers_no_more_is_for_the_ledger_alone(make_job: Callable[..., Job]) -> None:
+    job = make_job("low_coverage")
+    note_window(job, "b", window(0, 0.1), MANIFEST)
+    assert open_keys(job) == set()
+    assert len(job.database.entries(job.name)) == 1
+    note_window(job, "a", window(1, 0.1), MANIFEST)
+    end_of_others(job, "a")
+    assert open_keys(job) == {"low_coverage-a"}
+    end_of_others(job, "b")
+    assert open_keys(job) == set()
+
+
+def test_findings_of_a_rule_that_is_not_declared_any_more_are_over(make_job: Callable[..., Job]) -> None:
+    declared = make_job("low_coverage")
+    note_window(declared, "a", window(0, 0.1), MANIFEST)
+    end_undeclared(declared)
+    assert open_keys(declared) == {"low_coverage-a"}
+    end_undeclared(make_job())
+    assert open_keys(declared) == set()
+
+
+def test_what_always_is_in_force_needs_no_declaration(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    strays = [Strays(each * 64, "1", "ahead", 20, START, START) for each in "ab"]
+    note_run(job, strays, Asked())
+    assert open_keys(job) == {f"stray-{'a' * 12}-ahead", f"stray-{'b' * 12}-ahead"}
+    note_run(job, strays[:1], Asked())
+    assert open_keys(job) == {f"stray-{'a' * 12}-ahead"}
+    note_run(job, [], Asked())
+    assert open_keys(job) == set()
+    assert job.database.findings(job.name)[0].resolved_how == "no such predictions are left"
+
+
+def test_a_rule_stands_once(make_use_case: Callable[..., Path]) -> None:
+    twice = {"monitoring.alert_rules": ["low_coverage", {"rule": "low_coverage", "below": 0.5}]}
+    with pytest.raises(UseCaseError, match="twice: low_coverage"):
+        load_use_case(str(make_use_case(changes=twice)))
