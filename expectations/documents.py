@@ -162,7 +162,7 @@ class _Builder:
             return [self.value(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, kind, path)
-        return self._refuse(node, path, f"the tag {kind!r} means nothing here; write the value without it")
+        return self._refuse_tag(node, kind, path)
 
     def _mapping(self, node: yaml.MappingNode, path: Path_, depth: int) -> dict[str, Any]:
         written: dict[str, tuple[yaml.Node, yaml.Node]] = {}
@@ -206,7 +206,7 @@ class _Builder:
             return _BOOLEANS[text.lower()] if text.lower() in _BOOLEANS else self._refuse(node, path, "no boolean")
         if kind in ("int", "float"):
             return self._number(node, kind, path)
-        return self._refuse(node, path, f"the tag {kind!r} means nothing here; write the value without it")
+        return self._refuse_tag(node, kind, path)
 
     def _number(self, node: yaml.ScalarNode, kind: str, path: Path_) -> Any:  # noqa: ANN401
         if len(node.value) > _MAX_NUMBER_CHARACTERS:
@@ -219,6 +219,10 @@ class _Builder:
         if not (math.isfinite(number) if isinstance(number, float) else -_INTEGER_LIMIT <= number < _INTEGER_LIMIT):
             return self._refuse(node, path, "a number must be finite and fit 64 bits")
         return number
+
+    def _refuse_tag(self, node: yaml.Node, kind: str, path: Path_) -> None:
+        shown = kind if len(kind) <= MAX_KEY_CHARACTERS else f"{kind[:MAX_KEY_CHARACTERS]}…"
+        self._refuse(node, path, f"the tag {shown!r} means nothing here; write the value without it")
 
     def _refuse(self, node: yaml.Node, path: Path_, message: str) -> None:
         self.whole = False

@@ -195,6 +195,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("- {<<: 5}", 1, "<< takes over a mapping"),
         ("-\n\t- a", 2, "cannot start any token"),
         ("- !!python/object/apply:os.system [exit]", 1, "the tag 'python/object/apply:os.system' means nothing"),
+        ("- " + "!" * 500_000, 1, "the tag '!!!.*!…' means nothing"),
         ("- !!set {a}", 1, "the tag 'set' means nothing"),
         ("- !!int many", 1, "no number"),
         ("- 1\n---\n- 2", 2, "another document"),
@@ -213,6 +214,7 @@ def test_a_bomb_is_a_problem_with_its_line_within_a_second(
         load_use_case(str(tmp_path))
     (problem,) = caught.value.problems
     assert (Path(problem.file).name, problem.line) == (name, line)
+    assert len(problem.message) < 300
 
 
 @pytest.mark.parametrize(
