@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 import traceback
 from typing import Any
@@ -20,6 +21,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 class Commands(click.Group):
     """A group whose commands end with a sentence, whatever goes wrong. Lower groups need not be of this class."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own
+        """Run as a program."""
+        _open_closed_streams()
+        return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take `--debug` wherever it stands: it is written behind what has just failed."""
@@ -54,9 +60,31 @@ class Commands(click.Group):
             _trace(error)
             if isinstance(error, OSError) and error.errno in _FULL and _is_output_stuck():
                 _tell(_unwritable_output(error))
+            elif isinstance(error, FileNotFoundError) and _is_folder_gone():
+                _tell(DriftwheelError("a current folder", "one that was removed", "Change into one that is there (cd)"))
             else:
                 _tell_fault(error, ctx)
         sys.exit(FAILED)
+
+
+def _open_closed_streams() -> None:
+    """Let what is closed lead nowhere (`>&-`): else the next file opened, a database, gets its number and what is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd() is the same
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _is_output_stuck() -> bool:

@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -96,6 +97,26 @@ def test_output_that_has_no_room_is_no_fault_of_ours() -> None:
     assert ended.returncode == 1
     assert "room for what is printed" in ended.stderr
     assert "No space left on device" in ended.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_stream_that_is_closed_is_no_file_of_ours(closed: str, home: Path) -> None:
+    """Its number would be the next opened file's: the database's, which then held what is printed."""
+    script = f"exec {shlex.quote(str(BIN))} list {closed}"
+    ended = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ("flights" in ended.stdout) == (">&-" not in closed.replace("2>&-", ""))
+    assert (home / "platform.db").read_bytes()[:15] == b"SQLite format 3"
+
+
+def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    script = f"mkdir {gone} && cd {gone} && rmdir {gone} && exec {shlex.quote(str(BIN))} new x --from y.csv --target z"
+    ended = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(
+        "Expected a current folder\nfound    one that was removed\n→ Change into one that is there (cd)\n"
+    )
 
 
 def test_a_fault_of_ours_is_one_line_and_its_trace_is_kept(home: Path) -> None:
