@@ -68,7 +68,7 @@ class Commands(click.Group):
 
 
 def _open_closed_streams() -> None:
-    """Let what is closed lead nowhere (`>&-`): else the next file opened, a database, gets its number and what is printed."""
+    """Let what is closed lead nowhere (`>&-`): else a database, opened next, gets its number and what is printed."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)

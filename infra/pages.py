@@ -11,6 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from infra import clock_watch
+
 if TYPE_CHECKING:
     from infra.front import Application
     from infra.settings import Settings
@@ -93,6 +95,8 @@ def main() -> None:
     settings = Settings()
     if options.page == "mlflow":
         threading.Thread(target=_collect_daily, args=(settings, listener.getsockname()[1]), daemon=True).start()
+    if options.page == "prefect":
+        clock_watch.watch(clock_watch.end_this_process)
     serve(Front(_PAGES[options.page](settings), options.page, settings.token), listener)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +27,7 @@ from flows import stage
 from flows.deployments import utc_schedule
 from flows.instants import plain_instant
 from flows.planned import our_deployments, plan_anew
+from infra import clock_watch
 from infra.vital_signs import show, shows
 from tasks.monitoring.served import find_served
 from tasks.stores.database import Database
@@ -49,6 +52,29 @@ def test_a_process_is_the_same_after_the_clock_was_set(seconds: float, monkeypat
     assert stage.lives(noted, NOW)
     assert not stage.lives(Process(noted.host, noted.process, noted.born - 0.2), NOW)  # one before it, of its number
     assert not stage.lives(Process(noted.host, 2**22 + 1, noted.born), NOW)
+
+
+@pytest.mark.parametrize(
+    ("wall", "monotonic", "seconds"),
+    [(5.0, 5.0, 0.0), (-86400.0, 5.0, 86405.0), (86400.0, 5.0, 0.0), (3600.0, 1.0, 0.0)],  # last: a machine that slept
+)
+def test_how_far_a_clock_was_set_back(wall: float, monotonic: float, seconds: float) -> None:
+    assert clock_watch.set_back((1e9, 50.0), (1e9 + wall, 50.0 + monotonic)) == seconds
+
+
+def test_a_server_with_timers_ends_once_its_clock_was_set_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, ahead, ended = time.time, [5 * 86400.0], threading.Event()
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+    thread = clock_watch.watch(ended.set, every=0.01)
+    for less in (5 * 86400.0, 6 * 86400.0, 6 * 86400.0 - 10):  # forth, and back by what does no harm
+        ahead[0] = less
+        assert not ended.wait(0.05)
+    ahead[0] = 0.0
+    assert ended.wait(5)
+    thread.join(5)
+    assert "the clock was set back by 518,3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+"""A server whose timers go by the wall clock ends when that is set back, and its supervisor starts it anew.
+
+Prefect plans the next turn of each of its services (planning schedules, marking runs as late, sending events) by the
+wall clock. Once that is set back by days they all stand still for as long, while every request is answered.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+MARGIN = 60.0
+"""Seconds by which a clock may be set back without harm: a turn comes that much later."""
+_LOOK_SECONDS = 5.0
+
+
+def set_back(before: tuple[float, float], now: tuple[float, float]) -> float:
+    """By how many seconds the wall clock was set back between two looks, each ``(time.time(), time.monotonic())``."""
+    return max((now[1] - before[1]) - (now[0] - before[0]), 0.0)
+
+
+def watch(end: Callable[[], object], *, every: float = _LOOK_SECONDS) -> threading.Thread:
+    """Call a function, once, after the wall clock was set back by more than the margin."""
+
+    def look() -> None:
+        before = time.time(), time.monotonic()
+        while True:
+            time.sleep(every)
+            now = time.time(), time.monotonic()
+            seconds = set_back(before, now)
+            if seconds > MARGIN:
+                print(  # noqa: T201 - the server's log
+                    f"the clock was set back by {seconds:,.0f} s; starting anew, or its timers would stand still",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                end()
+                return
+            before = now
+
+    thread = threading.Thread(target=look, name="clock", daemon=True)
+    thread.start()
+    return thread
+
+
+def end_this_process() -> None:
+    """End as at any other stop of the stack; whoever supervises it starts it anew."""
+    os.kill(os.getpid(), signal.SIGTERM)
