@@ -47,6 +47,8 @@ class Slot(Generic[P]):
         The key whose value names the part, where no key does so itself: ``{kind: file, …}`` is the part `file`.
     untagged : callable, optional
         Names the part of what was written without its tag.
+    closed : str
+        Why packages can add none, where they cannot: there is no group then.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class Slot(Generic[P]):
         group: str,
         tag: str | None = None,
         untagged: Callable[[Mapping[str, object]], str] | None = None,
+        closed: str = "",
     ) -> None:
         self.what, self.base, self.built_in, self.group, self.tag = what, base, dict(built_in), group, tag
-        self.untagged = untagged
+        self.untagged, self.closed = untagged, closed
 
     def names(self) -> tuple[str, ...]:
         """Names that are built in, and then those of installed packages."""
@@ -114,7 +117,7 @@ class Slot(Generic[P]):
         return part
 
     def _others(self) -> dict[str, tuple[EntryPoint, ...]]:
-        return _entry_points(self.group, tuple(sys.path))
+        return {} if self.closed else _entry_points(self.group, tuple(sys.path))
 
     def part_of(self, written: object) -> type[P] | None:
         """Return the part that what was written names."""

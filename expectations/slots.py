@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from expectations.problems import Problem
     from expectations.protection import Protection
     from expectations.references import Reference
+    from expectations.types.column import TypeOfColumn
 
 FEATURES: Slot[FeatureStep] = Slot(
     "feature step",
@@ -222,6 +223,20 @@ ALERT_RULES: Slot[AlertRule] = Slot(
     "driftwheel.alert_rules",
     tag="rule",
 )
+COLUMN_TYPES: Slot[TypeOfColumn] = Slot(
+    "column type",
+    "expectations.types.column:TypeOfColumn",
+    {
+        "number": "expectations.types.number:Number",
+        "integer": "expectations.types.integer:Integer",
+        "text": "expectations.types.text:Text",
+        "boolean": "expectations.types.boolean:Boolean",
+        "instant": "expectations.types.instant:Instant",
+    },
+    "",
+    tag="type",
+    closed="the lake, the journal, bundles and the service write a value of each type in a way of its own",
+)
 DEFAULT_TRIGGER = "trial"
 POLICIES: Slot[Policy] = Slot(
     "policy",
@@ -239,6 +254,7 @@ POLICIES: Slot[Policy] = Slot(
 )
 SLOTS: dict[str, Slot[Any]] = {
     "sources": SOURCES,
+    "columns": COLUMN_TYPES,
     "personal": PROTECTIONS,
     "cleaning": CLEANING,
     "features": FEATURES,

@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from expectations.column_types import COLUMN_TYPES
+from expectations.column_types import TYPES_BY_NAME
 from expectations.contradictions import REPLAY
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
@@ -165,7 +165,7 @@ def answered_rows(
 
 def _protected(column: str, how: Protection, bundles: Sequence[str], secret: Callable[[], bytes]) -> pl.Expr:
     """Return a column of requests, protected where the bundle that answered did not do so."""
-    key, dtype = secret if how.needs_key else bytes, COLUMN_TYPES[how.type_of("number")].table
+    key, dtype = secret if how.needs_key else bytes, TYPES_BY_NAME[how.type_of("number")].table
     kept = pl.col(column).cast(dtype)
     done = pl.col(column).map_batches(lambda values: how.column(values, key()).cast(dtype), return_dtype=dtype)
     return pl.when(pl.col("bundle").is_in(bundles)).then(kept).otherwise(done).alias(column)

@@ -30,6 +30,7 @@ from expectations.parts import CleaningStep, FeatureStep, FitContext, Part
 from expectations.problems import Problem, problem_of
 from expectations.protection import Protection
 from expectations.slots import FEATURES, PROBLEMS, SLOTS
+from expectations.types.column import TypeOfColumn
 from tasks.cleaning.repair import repair
 from tasks.monitoring_laws import alert_rule_laws, drift_score_laws
 from tasks.preprocessing.fitting import fit_program
@@ -108,6 +109,17 @@ def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
             yield from drift_score_laws(made)
         elif isinstance(made, AlertRule):
             yield from alert_rule_laws(made)
+        elif isinstance(made, TypeOfColumn):
+            yield from _type_laws(made)
+
+
+def _type_laws(made: TypeOfColumn) -> Iterator[tuple[str, bool]]:
+    """Hold what a column type is in tables, requests and JSON against each other."""
+    yield "a column of a table is known by it", column_type(made.table) == made.type
+    sent = pl.Series([made.example, None], dtype=made.request)
+    yield "its example is one in a request, and so is none", sent.to_list() == [made.example, None]
+    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    yield "its example is of a JSON type that it takes", names[type(made.example)] in made.json_types
 
 
 def _protection_laws(made: Protection) -> Iterator[tuple[str, bool]]:

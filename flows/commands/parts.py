@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 from pydantic_core import PydanticUndefined
 
+from expectations.named_parts import Slot
 from expectations.slots import SLOTS
 from flows.commands.shared import print_json, print_table
 
@@ -61,13 +63,19 @@ def _check(slots: list[str]) -> None:
         sys.exit(1)
 
 
+def _how_to_add(slot: Slot[Any]) -> str:
+    if slot.closed:
+        return f"Packages cannot add a {slot.what}: {slot.closed}."
+    return f"Packages add a {slot.what} by an entry point in the group `{slot.group}`."
+
+
 def write_reference() -> str:
     """Write the reference of the parts that are built in, as Markdown."""
     import yaml
 
     lines = ["# Parts", "", "What a use case may name. `driftwheel parts --reference` writes this page."]
     for key, slot in SLOTS.items():
-        lines += ["", f"## `{key}`", "", f"Packages add a {slot.what} by an entry point in the group `{slot.group}`."]
+        lines += ["", f"## `{key}`", "", _how_to_add(slot)]
         for name in slot.built_in:
             part = slot.find(name)
             if part is None:

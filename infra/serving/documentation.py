@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from expectations.column_types import COLUMN_TYPES
+from expectations.column_types import TYPES_BY_NAME
 from infra.serving.described_inference import describe_health, describe_inference
 from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.feedback import MAX_LABELS
@@ -99,7 +99,7 @@ def _typical(column: BundleColumn, middle: object, bundle: Bundle) -> object:
         return middle
     if isinstance(middle, float) and column.type in ("number", "integer"):
         return round(middle) if column.type == "integer" else round(middle, 3)
-    return COLUMN_TYPES[column.sent].example
+    return TYPES_BY_NAME[column.sent].example
 
 
 def _describe(
@@ -266,7 +266,7 @@ def meaning(model: Model) -> str:
 
 
 def _column(column: BundleColumn) -> dict[str, Any]:
-    words = [column.description, f"unit: {column.unit}" if column.unit else "", COLUMN_TYPES[column.sent].note]
+    words = [column.description, f"unit: {column.unit}" if column.unit else "", TYPES_BY_NAME[column.sent].note]
     if column.format is not None:
         words.append(f"also written like {column.format}; then ISO 8601 needs its zone")
     if (how := column.replaced_by) is not None:
@@ -274,8 +274,8 @@ def _column(column: BundleColumn) -> dict[str, Any]:
     if column.role == "key":
         words.append("a key: finds the truth later; may be left out")
     schema: dict[str, Any] = {"description": "; ".join(word for word in words if word)}
-    kind = COLUMN_TYPES[column.sent]
-    return {**schema, "type": [*kind.json, "null"], **kind.limits}
+    kind = TYPES_BY_NAME[column.sent]
+    return {**schema, "type": [*kind.json_types, "null"], **kind.limits}
 
 
 def _plain(summary: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from expectations.column_types import COLUMN_TYPES
+from expectations.column_types import TYPES_BY_NAME
 from infra.serving.admission import Admitted
 from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json
 from infra.serving.models import Model
@@ -176,7 +176,7 @@ def _surroundings(model: Model) -> list[dict[str, Any]]:
 
 def datatype_of(column: BundleColumn) -> str:
     """Return the protocol's name of a column's type."""
-    return COLUMN_TYPES[column.sent].tensor
+    return TYPES_BY_NAME[column.sent].tensor
 
 
 def _input(column: BundleColumn) -> dict[str, Any]:

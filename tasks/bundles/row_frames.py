@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from expectations.column_types import COLUMN_TYPES
+from expectations.column_types import TYPES_BY_NAME
 from tasks.bundles.manifest import BundleColumn
 
 
@@ -15,7 +15,7 @@ def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleCol
     """Turn checked rows into a frame of the bundle's columns; absent ones are missing."""
     return pl.DataFrame(
         {column.name: [row.get(column.name) for row in rows] for column in columns},
-        schema={column.name: COLUMN_TYPES[column.type].request for column in columns},
+        schema={column.name: TYPES_BY_NAME[column.type].request for column in columns},
         strict=False,
     )
 

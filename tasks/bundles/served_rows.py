@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from expectations.column_types import COLUMN_TYPES
+from expectations.column_types import TYPES_BY_NAME
 from expectations.families import Scores
 from expectations.problems import Problem, to_scores
 from expectations.windows import TICK, Window
@@ -30,7 +30,7 @@ def request_types(columns: Iterable[BundleColumn]) -> dict[str, pl.DataType]:
     """Return the types of what was asked; what several bundles name differently is a number, or else a text."""
     types: dict[str, pl.DataType] = {}
     for column in columns:
-        dtype = COLUMN_TYPES[column.type].request
+        dtype = TYPES_BY_NAME[column.type].request
         other = types.get(column.name, dtype)
         either = dtype if dtype == other else pl.Float64() if dtype.is_numeric() and other.is_numeric() else pl.String()
         types[column.name] = either

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from expectations.column_types import COLUMN_TYPES
+from expectations.column_types import TYPES_BY_NAME
 from expectations.errors import SourceError
 from tasks.collection.numbers import EXACT
 
@@ -21,7 +21,7 @@ _MEGABYTE = 10**6
 """Up to here a float holds each whole number."""
 _INT64 = 2**63
 _TYPES: dict[_Kind, pl.DataType] = {
-    **{name: each.table for name, each in COLUMN_TYPES.items()},
+    **{name: each.table for name, each in TYPES_BY_NAME.items()},
     "decimal": pl.String(),
     "instant without a zone": pl.Datetime("us"),
     "date": pl.Date(),

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
-from expectations.column_types import COLUMN_TYPES, ColumnType
+from expectations.column_types import TYPES_BY_NAME, ColumnType
 from expectations.data import Clock
 from expectations.errors import SourceError
 from tasks.collection.clocks import fitting_formats, in_zone, read_texts
 from tasks.collection.numbers import whole_numbers
 
-TYPES = {name: each.table for name, each in COLUMN_TYPES.items()}
+TYPES = {name: each.table for name, each in TYPES_BY_NAME.items()}
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
 TRUE_OR_FALSE = ("true", "false")
 """Texts that are read as booleans where nothing is declared."""

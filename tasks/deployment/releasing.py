@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from expectations.column_types import COLUMN_TYPES
+from expectations.column_types import TYPES_BY_NAME
 from expectations.errors import BundleError, OvertakenError, ReleaseError, UnreachableError
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.manifest import Manifest
@@ -33,7 +33,7 @@ def register(job: Job, digest: str, run: str) -> ModelVersion:
         run,
         bundle.folder,
         digest,
-        {column.name: COLUMN_TYPES[column.type].mlflow for column in bundle.manifest.columns},
+        {column.name: TYPES_BY_NAME[column.type].mlflow for column in bundle.manifest.columns},
         bundle.manifest.metrics,
         bundle.manifest.problem.outputs(bundle.classes),
         title=bundle.manifest.title,

@@ -18,12 +18,12 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from expectations.column_types import COLUMN_TYPES, SentType
+from expectations.column_types import TYPES_BY_NAME, SentType
 
 FORMER = "row"
 """Column of requests as texts of JSON, in tables from before they were columns."""
 _PREFIX = "row:"
-_TYPES: dict[SentType, pl.DataType] = {name: each.request for name, each in COLUMN_TYPES.items() if name != "instant"}
+_TYPES: dict[SentType, pl.DataType] = {name: each.request for name, each in TYPES_BY_NAME.items() if name != "instant"}
 """Those that JSON has values of: instants are sent as texts."""
 _KINDS: dict[type, SentType] = {float: "number", int: "integer", str: "text", bool: "boolean"}
 

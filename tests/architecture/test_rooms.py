@@ -15,7 +15,7 @@ KINDS = frozenset(PROBLEMS.names())
 TABLE_OF_KINDS = "expectations/slots.py"
 OBJECTIVES = frozenset(f"tasks/modelling/{name}.py" for name in ("boosted_trees", "linear", "network_rows", "neural"))
 """Families, each of which maps a kind to what its own library minimises; other kinds its `misfits` refuses."""
-TABLE_OF_TYPES = "expectations/column_types.py"
+TABLE_OF_TYPES = "expectations/slots.py"
 READERS_OF_REQUESTS = "infra/serving/values.py"
 """How the service reads a value of each type: functions of the wire, which the rooms below it do not know."""
 READERS_OF_TYPES = frozenset(

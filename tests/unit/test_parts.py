@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import numpy as np
 import polars as pl
@@ -16,11 +16,12 @@ import pytest
 from click.testing import CliRunner
 from pydantic import TypeAdapter, ValidationError
 
+from expectations.column_types import ColumnType
 from expectations.errors import BundleError, PartError, TrainingError, UseCaseError
 from expectations.loading import load_use_case
 from expectations.named_parts import Slot
 from expectations.parts import FeatureStep, FitContext
-from expectations.slots import CLEANING, FEATURES, SLOTS
+from expectations.slots import CLEANING, COLUMN_TYPES, FEATURES, SLOTS
 from tasks.checking import check_part
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
@@ -179,6 +180,13 @@ def test_a_package_that_cannot_be_imported_is_a_problem_with_a_line(
     program = {"format": 2, "inputs": [], "repairs": [{"step": "gone"}], "steps": [], "features": [], "categorical": []}
     with pytest.raises(BundleError, match="acme_gone"):
         FeatureProgram.from_json(json.dumps(program))
+
+
+def test_column_types_are_those_that_a_use_case_may_write_and_packages_add_none(package: Path) -> None:
+    with next(package.glob("*.dist-info/entry_points.txt")).open("a") as entries:
+        entries.write("[driftwheel.column_types]\nimage = acme_driftwheel:Halved\n")
+    assert COLUMN_TYPES.names() == get_args(ColumnType)
+    assert COLUMN_TYPES.find("image") is None
 
 
 @pytest.mark.parametrize("slot", SLOTS.values())
