@@ -44,7 +44,13 @@ def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Clea
     if collected:
         facts["collected"] = asdict(collected)
         brought = Brought(
-            collected.new, collected.corrected, collected.read, cleaned.rows, cleaned.quarantined, list(cleaned.held)
+            collected.new,
+            collected.corrected,
+            collected.read,
+            cleaned.rows,
+            cleaned.quarantined,
+            list(cleaned.held),
+            collected.newest,
         )
         job.database.note_collection(job.name, job.as_of, brought)
     if cleaned.held:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from sqlalchemy import Connection
 
+from expectations.usecase import UseCase
 from tasks.stores.collection_history import Brought
 from tasks.stores.database import Database
 
@@ -51,6 +52,26 @@ class Day:
 
 
 @dataclass(frozen=True)
+class Fresh:
+    """How fresh a source is.
+
+    Attributes
+    ----------
+    newest : datetime or None
+        Its newest event time that was collected; None where nothing tells it.
+    every : str
+        How old that may be; empty where nothing is declared.
+    stale : bool
+        Whether it was older than that when it was collected last.
+    """
+
+    source: str
+    newest: datetime | None
+    every: str = ""
+    stale: bool = False
+
+
+@dataclass(frozen=True)
 class Data:
     """What came in, and what did not go on.
 
@@ -62,6 +83,8 @@ class Data:
         All that were read on these days.
     held : tuple of str
         What the newest rows broke, where they are held.
+    fresh : tuple of Fresh
+        How fresh each source is, in the order in which they are declared.
     """
 
     arrivals: tuple[Arrival, ...] = ()
@@ -69,11 +92,34 @@ class Data:
     sources: tuple[str, ...] = ()
     reasons: tuple[tuple[str, int], ...] = ()
     held: tuple[str, ...] = ()
+    fresh: tuple[Fresh, ...] = ()
 
 
-def read_data(database: Database, connection: Connection, name: str, held: tuple[str, ...]) -> Data:
-    """Read what the newest collections of a use case brought."""
-    return data_of(database.newest_collections(connection, name, _READ), held)
+def read_data(
+    database: Database, connection: Connection, name: str, held: tuple[str, ...], spec: UseCase | None = None
+) -> Data:
+    """Read what the newest collections of a use case brought; without its YAML nothing is said of how fresh that is."""
+    found = database.newest_collections(connection, name, _READ)
+    return replace(data_of(found, held), fresh=fresh_of(found, spec) if spec is not None else ())
+
+
+def fresh_of(found: Sequence[tuple[datetime, Brought]], spec: UseCase) -> tuple[Fresh, ...]:
+    """Return how fresh each source is: a collection may read of it what changed alone, and so the newest of all counts.
+
+    Empty where no collection said so.
+    """
+    newest: dict[str, datetime] = {}
+    for _, each in found:
+        for source, moment in each.newest.items():
+            newest[source] = max(moment, newest.get(source, moment))
+    if not newest:
+        return ()
+    as_of, fresh = found[-1][0], []
+    for name, declared in spec.sources.items():
+        every, seen = declared.expect_every, newest.get(name)
+        stale = every is not None and (seen is None or every.after(seen) < as_of)
+        fresh.append(Fresh(name, seen, str(every) if every is not None else "", stale))
+    return tuple(fresh)
 
 
 def data_of(found: Sequence[tuple[datetime, Brought]], held: tuple[str, ...]) -> Data:

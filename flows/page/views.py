@@ -152,7 +152,7 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         tried = glances.evidence_of(connection, name, TRIAL, _TRIALS)
         metric = card.metric.name if card.metric else None
         versions = read_versions(glances, connection, name, windows, metric)
-        data = read_data(database, connection, name, going.held)
+        data = read_data(database, connection, name, going.held, known.loaded.spec if known.loaded else None)
         gates = _gates(glances, connection, name)
         runs = _runs(glances, connection, name)
         releasing = _releasing(use_cases, glances, connection, known)

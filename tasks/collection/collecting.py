@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import polars as pl
@@ -68,6 +68,8 @@ class Collected:
         How the table's columns changed.
     stale : tuple of Stale
         Sources that are expected to be fresher.
+    newest : dict of str to datetime
+        The newest event time of each source that tells one: of the first what is held, of others what was read.
     """
 
     batch: int
@@ -84,6 +86,7 @@ class Collected:
     said: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     stale: tuple[Stale, ...] = ()
+    newest: dict[str, datetime] = field(default_factory=dict)
 
 
 def collect_sources(
@@ -166,6 +169,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
     if len(news.rows):
         batch += 1
         _write(usecase, lake, news.rows, joined, as_of, batch, before, erased)
+    newest = _with_held(joined.newest, raw, lake, spec, as_of)
     return Collected(
         batch=batch,
         new=len(news.rows) - news.corrected,
@@ -180,7 +184,8 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
         ahead=news.rows.filter(pl.col(spec.time_column) >= as_of).height if len(news.rows) else 0,
         said=joined.said,
         changes=changes,
-        stale=find_stale(spec, _with_held(joined.newest, raw, lake, spec, as_of), as_of),
+        stale=find_stale(spec, newest, as_of),
+        newest={name: moment for name, moment in newest.items() if moment is not None},
     )
 
 
@@ -202,7 +207,7 @@ def _with_held(
 ) -> Mapping[str, datetime | None]:
     """Take what is held of the first source, of which perhaps only what changed was read, for read."""
     first = next(iter(spec.sources))
-    if raw is None or first not in newest:
+    if raw is None or spec.clock is None or first not in newest:
         return newest
     held = _newest_before(raw, lake, spec, as_of)
     return {**newest, first: max(filter(None, (held, newest[first])), default=None)}

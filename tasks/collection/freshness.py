@@ -59,6 +59,16 @@ def newest_of(name: str, rows: pl.DataFrame, spec: UseCase, until: datetime) -> 
     return newest if isinstance(newest, datetime) else None
 
 
+def newest_known_of(name: str, rows: pl.DataFrame, spec: UseCase, until: datetime) -> datetime | None:
+    """As `newest_of`, where a source need not be fresh: None also where nothing tells when its rows were."""
+    if spec.sources[name].expect_every is not None:
+        return newest_of(name, rows, spec, until)
+    try:
+        return newest_of(name, rows, spec, until)
+    except SourceError:  # nobody asked how fresh it is; instants that are needed are refused where they are
+        return None
+
+
 def find_stale(spec: UseCase, newest: Mapping[str, datetime | None], as_of: datetime) -> tuple[Stale, ...]:
     """Return the sources whose newest row is older than declared."""
     found = []

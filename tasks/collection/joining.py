@@ -15,7 +15,7 @@ from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from tasks.collection.column_names import names_alike, refuse_names
-from tasks.collection.freshness import newest_of
+from tasks.collection.freshness import newest_known_of
 from tasks.collection.labels import due, truth_of, with_label
 from tasks.collection.reading import (
     Expected,
@@ -58,7 +58,7 @@ class Joined:
     present: Set[str] = frozenset()
     """All files of the first source that are there."""
     newest: Mapping[str, datetime | None] = field(default_factory=dict)
-    """The newest event time before `until` of each source that is expected to be fresh."""
+    """The newest event time before `until` of each source, None where it has none."""
     truth: pl.DataFrame | None = None
     """What the table of labels tells, personal columns replaced, under the names of the rows' columns; None where the
     label is in none of its own."""
@@ -104,11 +104,7 @@ def join_sources(
     frames = _read_all(usecase, since if held is not None else None, until, expected, said, files)
     present = frozenset(files.present) if files is not None else frozenset()
     read = {name: len(frame) for name, frame in frames.items()}
-    fresh = {
-        name: newest_of(name, frame, spec, until)
-        for name, frame in frames.items()
-        if spec.sources[name].expect_every is not None
-    }
+    fresh = {name: newest_known_of(name, frame, spec, until) for name, frame in frames.items()}
     truth = None
     if spec.label.source is not None:
         frames[spec.label.source], odd = truth_of(frames[spec.label.source], spec, until)

@@ -23,6 +23,8 @@ class Brought(msgspec.Struct, frozen=True):
     rows, quarantined, held : int, dict of str to int, list of str
         Rows that were held against the suite, those that failed by the expectation they broke, and what the batch as a
         whole broke, so that nothing is trained on it.
+    newest : dict of str to datetime
+        The newest event time of each source that tells one.
     """
 
     new: int = 0
@@ -31,6 +33,7 @@ class Brought(msgspec.Struct, frozen=True):
     rows: int = 0
     quarantined: dict[str, int] = {}
     held: list[str] = []
+    newest: dict[str, datetime] = {}
 
 
 _read = msgspec.json.Decoder(Brought).decode

@@ -15,6 +15,7 @@ from flows.stage import open_job
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.freshness import Stale
 from tasks.stores.turning import Stage
+from tests.conftest import instant
 from tests.unit.test_labels import DAY, START, Pumps, outcomes, readings
 
 FRESH = (
@@ -27,7 +28,9 @@ def test_each_source_is_held_against_what_it_says(tmp_path: Path) -> None:
     pumps = Pumps(tmp_path / "pumps", *FRESH)
     pumps.deliver(readings(10 * DAY), "readings")
     pumps.deliver(outcomes({0: 1, 24: 1}), "outcomes")  # the last one was reported on the second day
-    assert pumps.collect(7).stale == ()
+    on_time = pumps.collect(7)
+    assert on_time.stale == ()
+    assert on_time.newest == {"readings": instant("2024-01-07T23:00"), "outcomes": instant("2024-01-03")}
     assert pumps.collect(7.5).stale == (Stale("outcomes", "2024-01-03 00:00", "5d"),)
     late = (Stale("readings", "2024-01-10 23:00", "1d"), Stale("outcomes", "2024-01-03 00:00", "5d"))
     assert pumps.collect(11).stale == late
@@ -46,6 +49,17 @@ def test_a_source_that_only_tells_what_changed_is_as_fresh_as_what_is_held(tmp_p
         shop.execute("delete from readings")
     assert pumps.collect(10.5).stale == ()
     assert pumps.collect(11).stale == (Stale("readings", "2024-01-10 23:00", "1d"),)
+
+
+def test_how_fresh_a_source_is_is_known_also_where_nothing_is_expected_of_it(tmp_path: Path) -> None:
+    rooms = "outcomes.csv}\n  rooms: {kind: file, path: rooms.csv, join: {on: [pump]}}"
+    pumps = Pumps(tmp_path / "pumps", ("outcomes.csv}", rooms))
+    pumps.deliver(readings(2 * DAY), "readings")
+    pumps.deliver(outcomes({0: 1}), "outcomes")
+    (pumps.folder / "rooms.csv").write_text("pump,room\nnorth,cellar\n")
+    collected = pumps.collect(1)
+    assert collected.stale == ()
+    assert collected.newest == {"readings": instant("2024-01-01T23:00")}  # no outcome has come, and rooms tell no time
 
 
 def test_it_is_a_finding_that_ends_when_something_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

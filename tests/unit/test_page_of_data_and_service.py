@@ -75,6 +75,22 @@ def test_the_page_lists_what_came_of_each_source_by_day_with_quarantine_and_held
     assert oldest == ["2024-01-01", "1", "500", "100", "2", "3: pressure is null", "no"]
 
 
+def test_the_page_says_how_fresh_each_source_is_and_what_is_expected_of_it(
+    home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name, day = home.add(make_use_case(changes={"sources.rides.expect_every": "1d"})), timedelta(days=1)
+    home.database.note_collection(name, START, Brought(9, 0, {"rides": 9}, 9))  # noted before that was
+    assert 'aria-label="Freshness"' not in shown(home, name)
+    home.database.note_collection(name, START + day, Brought(9, 0, {"rides": 9}, 9, newest={"rides": START + day}))
+    expected = ["rides", "2024-01-02 00:00 UTC", "1d"]
+    silent = ["weather", "not told", "not declared", ""]
+    assert cells(shown(home, name), "Freshness")[1:] == [[*expected, "fresh"], silent]
+    home.database.note_collection(name, START + 2 * day, Brought(0, 0, {"rides": 0}, 0))  # nothing changed
+    assert cells(shown(home, name), "Freshness")[1] == [*expected, "fresh"]
+    home.database.note_collection(name, START + 3 * day, Brought(0, 0, {"rides": 0}, 0))
+    assert cells(shown(home, name), "Freshness")[1] == [*expected, "stale"]
+
+
 # --- the service ------------------------------------------------------------------------------------------------------
 
 
