@@ -13,12 +13,12 @@ from expectations.durations import spoken
 from flows.page.brought import Arrival
 from flows.page.cards import Metric
 from flows.page.shown import Bar
+from flows.page.thinning import Point, thinned
 from flows.page.views import Mark
 from tasks.evaluation.causes.model import Causes
 from tasks.evaluation.drifted import Drifted
 from tasks.stores.measurements import Measurement
 
-Point = tuple[float, float | None]
 _WIDTH, _HEIGHT = 960, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 32, 24
 _HOVERS = 200
@@ -160,7 +160,7 @@ def _scale(least: float, most: float, bottom: float, top: float) -> Callable[[fl
 def _lines(points: Sequence[Point], scale: Callable[[float], float], kind: str, *, dots: bool = False) -> str:
     """Draw what is known as lines; a point between gaps as a dot."""
     runs: list[list[tuple[float, float]]] = [[]]
-    for x, value in points:
+    for x, value in thinned(points):
         if value is None or not math.isfinite(value):
             runs.append([])
         else:

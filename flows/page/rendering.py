@@ -18,6 +18,7 @@ from flows.page.answers import Answers
 from flows.page.doing import Doing
 from flows.page.known import UseCases
 from flows.page.servers import Servers
+from flows.page.window_table import window_rows
 from flows.page.words import ago, exact, sentence, span, worded
 from infra.settings import Settings
 from tasks.stores.model_words import MODEL_PAGES
@@ -114,5 +115,6 @@ def environment() -> Environment:
         requests_chart=service_charts.requests_chart,
         times_chart=service_charts.times_chart,
         health_strip=service_charts.health_strip,
+        window_rows=window_rows,
     )
     return made
