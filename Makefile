@@ -58,8 +58,9 @@ test-containers: setup ## Run the tests on a real engine, as root (it is install
 	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(MAKE) --no-print-directory images DOCKER=/usr/bin/docker \
 	  && $(BIN)/python -m pytest tests/containers
 
-test-fast: setup ## Run the tests that start no server
-	@$(BIN)/python -m pytest -m "not flow and not system" --ignore tests/containers --ignore tests/browser
+test-fast: setup ## Run the tests that start neither a server nor a process of their own, with a fifth of the examples of properties
+	@$(BIN)/python -m pytest --numprocesses $(AT_ONCE) --dist loadfile --no-loadscope-reorder --hypothesis-profile fast \
+	  -m "not flow and not system and not process" --ignore tests/containers --ignore tests/browser
 
 torture: setup ## Read 10,000 dirty files right, or be told how (five minutes; BESIDE=--beside: pandas and Polars, too)
 	@PYTHONPATH=. $(BIN)/python tests/torture/many.py --files 10000 $(BESIDE)

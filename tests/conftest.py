@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import polars as pl
@@ -22,8 +23,12 @@ from infra.stack import Stack
 from tasks.stores.database import Database
 from tasks.stores.lake import Lake
 
+# two workers share the cores, and tables are small: threads beside a test's own would only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # how long an example takes is what else the machine does: no example fails for it
 hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("house")
 
 BIKES = SHIPPED / "bikes"
@@ -42,6 +47,12 @@ def pytest_unconfigure() -> None:
     faulthandler.dump_traceback_later(ENDS_WITHIN, exit=True, file=sys.__stderr__)
 
 
+def examples(number: int, **others: Any) -> hypothesis.settings:
+    """Return settings for a number of examples; for a fifth of them, five at least, in `make test-fast`."""
+    fast = hypothesis.settings.get_current_profile_name() == "fast"
+    return hypothesis.settings(max_examples=min(number, max(5, number // 5)) if fast else number, **others)
+
+
 def instant(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
@@ -54,6 +65,19 @@ def forget_prefect_services() -> None:
     _QueueServiceBase._instances.clear()
     with _cache_lock:
         _no_limits_cache.clear()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a fixture that starts a process."""
+    for item in items:
+        if "processes" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.process)
+
+
+@pytest.fixture(scope="session")
+def processes() -> None:
+    """Let fixtures say that they start a process of their own: tests that ask for them are marked `process`."""
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+pytestmark = pytest.mark.process
 BIN = Path(sys.executable).parent / "driftwheel"
 Make = Callable[..., Path]
 

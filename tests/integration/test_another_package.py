@@ -23,6 +23,7 @@ from tasks.stores.releases import Served
 from tests.conftest import at_home
 from tests.integration.test_service import Running
 
+pytestmark = pytest.mark.process
 BIN = Path(sys.executable).parent / "driftwheel"
 USE_CASE = """
 name: wear

@@ -82,6 +82,7 @@ def in_threads(work: Callable[[], Found], number: int = 3) -> list[Found]:
         return list(pool.map(begin, range(number)))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", [(), ("elsewhere",)])
 def test_collections(folder: Path, where: tuple[str, ...]) -> None:
     for as_of, new, known in (("2011-02-01", 688, 688), ("2011-03-01", 649, 1337)):

@@ -121,6 +121,7 @@ def test_a_use_case_is_read_in_it_and_only_its_own_pattern_is_one(tmp_path: Path
     assert found(str(folder / "data" / "a.csv"), tmp_path) == ["data/a.csv"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["Jörg Müßig", 'it\'s "100%" #1'])
 def test_the_service_serves_and_logs_in_it(made, tmp_path: Path, name: str) -> None:
     running = Running(tmp_path / name)

@@ -16,6 +16,7 @@ from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import released, rows
 
 
+@pytest.mark.process
 def test_calibrated_probabilities_and_labels_by_cost_are_served(
     make_use_case: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, made) -> Iterator[Running]:
+def service(processes: None, tmp_path_factory: pytest.TempPathFactory, made) -> Iterator[Running]:
     running = Running(tmp_path_factory.mktemp("service"))
     running.releases.add("rentals", made[1].folder, made[1].digest)
     running.releases.set_desired("rentals", champion=Served(bundle=made[1].digest, version="1"))

@@ -23,7 +23,7 @@ __all__ = ["made"]  # a fixture
 
 
 @pytest.fixture
-def service(tmp_path: Path, made) -> Iterator[Running]:
+def service(processes: None, tmp_path: Path, made) -> Iterator[Running]:
     if os.geteuid():
         pytest.skip("only root may mount a disk")
     running = Running(tmp_path)

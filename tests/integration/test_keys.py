@@ -17,7 +17,7 @@ from tests.integration.test_service import Running
 
 
 @pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def running(processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
     service = Running(tmp_path)
     service.start("--keys", str(Settings().keys_file))

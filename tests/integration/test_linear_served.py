@@ -16,6 +16,7 @@ from tests.integration.test_service import Running
 from tests.unit.test_training import released, rows
 
 
+@pytest.mark.process
 def test_a_linear_candidate_wins_and_is_served(make_use_case: Callable[..., Path], tmp_path: Path) -> None:
     few = {"family": "lightgbm", "rounds": 2, "leaves": 3, "patience": None}
     changes = {"model.candidates": [few, {"family": "linear", "l2": 10.0}]}

@@ -24,7 +24,9 @@ CLASSES = ["clear", "cloudy/misty", "light rain/snow"]
 
 
 @pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, list[dict], list[list[float]]]]:
+def serving(
+    processes: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Running, list[dict], list[list[float]]]]:
     from tasks.bundles.bundle import load_bundle
 
     folder = tmp_path_factory.mktemp("sky")

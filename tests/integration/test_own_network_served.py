@@ -18,6 +18,7 @@ from tests.unit.test_own_network import CANDIDATE, write
 from tests.unit.test_training import released, rows
 
 
+@pytest.mark.process
 @needs_torch
 def test_a_network_of_its_own_is_served(make_use_case: Callable[..., Path], tmp_path: Path) -> None:
     found = load_use_case(str(write(make_use_case(changes={"model.candidates": [CANDIDATE]}))))

@@ -79,6 +79,7 @@ def shown(outputs: list[dict[str, Any]]) -> str:
     return "".join("".join(each["text"] if "text" in each else each["data"]["text/plain"]) for each in outputs)
 
 
+@pytest.mark.process
 def test_a_wheel_holds_the_door_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "--wheel-dir", tmp_path, NOTEBOOK.parents[1]], check=True)

@@ -40,7 +40,7 @@ __all__ = ["made"]
 
 
 @pytest.fixture
-def job(tmp_path: Path, made) -> Iterator[Job]:
+def job(processes: None, tmp_path: Path, made) -> Iterator[Job]:
     usecase, first, second = made
     wild = rows(usecase, "2011-03-01").with_columns(pl.col(usecase.spec.label.column) * 3)
     third, _, _ = released(usecase, wild, tmp_path / "third")
@@ -313,6 +313,7 @@ def test_a_damaged_champion_that_is_mended_is_served_again(job: Job, made, monke
     assert not list(job.releases.bundle("rentals", version.bundle).parent.glob(".*"))
 
 
+@pytest.mark.process
 def test_a_release_concerns_every_replica(job: Job, made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.deployment.replica_counts import Counting
     from tasks.monitoring.harvesting import harvest_journal

@@ -101,7 +101,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedUseCase, Bundl
 
 
 @pytest.fixture
-def service(tmp_path: Path, made) -> Iterator[Running]:
+def service(processes: None, tmp_path: Path, made) -> Iterator[Running]:
     running = Running(tmp_path)
     for bundle in made[1:]:
         running.releases.add("rentals", bundle.folder, bundle.digest)

@@ -39,7 +39,7 @@ __all__ = ["made"]
 
 
 @pytest.fixture
-def idle(tmp_path: Path, made) -> Iterator[Running]:
+def idle(processes: None, tmp_path: Path, made) -> Iterator[Running]:
     """A service that is not started yet."""
     running = Running(tmp_path)
     for bundle in made[1:]:

@@ -665,6 +665,7 @@ def read_only(folder: Path) -> Iterator[None]:
             path.chmod(modes[path])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_every_command_ends_with_a_sentence(name: str, place: Place) -> None:
     wrong = []
@@ -699,6 +700,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_backup_meets_an_empty_home(damage: str, place: Place, tmp_path: Path) -> None:
     """In the table above `restore` ends at a home that is not empty."""

@@ -47,6 +47,7 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "DRIFTWHEEL_HOME": str(home)}
 
 
+@pytest.mark.process
 def test_check_in_a_folder_of_traps_runs_none(trapped: Path, tmp_path: Path) -> None:
     script = Path(sys.executable).parent / "driftwheel"
     done = subprocess.run(

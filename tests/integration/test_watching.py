@@ -566,6 +566,7 @@ def test_labels_from_before_senders_were_kept_are_read_and_added_to(tmp_path: Pa
     assert set(lake.scan("labels").collect()["sender"]) == {None, "app"}
 
 
+@pytest.mark.process
 def test_the_monitor_holds_labels_against_what_the_service_answered(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tasks.stores.harvest import harvest
@@ -28,8 +28,9 @@ from tasks.stores.journal import (
     unreadable,
 )
 from tasks.stores.lake import Lake, Table
+from tests.conftest import examples
 
-quickly = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quickly = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 values = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), texts)
 

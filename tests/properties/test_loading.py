@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from expectations.errors import ExpressionError, UseCaseError
 from expectations.expression_tree import Expression
 from expectations.expressions import parse_expression
 from expectations.loading import SHIPPED, load_use_case
+from tests.conftest import examples
 
 GOOD = (SHIPPED / "bikes" / "usecase.yaml").read_text()
 DATA = yaml.safe_load(GOOD.replace("{on:", "{'on':"))
@@ -58,7 +59,7 @@ def load(folder: Path, usecase: bytes, suite: bytes) -> None:
         load_use_case(str(folder))
 
 
-WRITES = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WRITES = examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @WRITES
@@ -98,7 +99,7 @@ EXPRESSIONS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(EXPRESSIONS)
 @example("-" * 9000 + "a")
 @example("(" * 5000 + "a" + ")" * 5000)

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 from expectations.alerts import SEVERITIES, Severity, Target, worse
 from tasks.stores.findings import SETTLING, Finding
 from tasks.stores.message_texts import MAX_CHARACTERS, write
 from tasks.stores.messages import MAX_A_DAY, MAX_RETRY, Calendar, Message, TargetState, Told, delivered, plan, refused
-from tests.conftest import instant
+from tests.conftest import examples, instant
 
 BEGAN = instant("2026-03-28")
 """A day before the clocks of Europe change."""
@@ -96,7 +96,7 @@ def live(
     return world
 
 
-@settings(max_examples=25, phases=PHASES)
+@examples(25, phases=PHASES)
 @given(st.lists(lives, max_size=30), targets, calendars, outages)
 def test_messages_are_few_and_none_is_sent_in_quiet_hours(
     found: list[Life], target: Target, calendar: Calendar, away: list[tuple[int, int]]
@@ -110,7 +110,7 @@ def test_messages_are_few_and_none_is_sent_in_quiet_hours(
     assert not any(target.is_quiet(at.astimezone(ZoneInfo(calendar.zone))) for at, _ in world.got)
 
 
-@settings(max_examples=25, phases=PHASES)
+@examples(25, phases=PHASES)
 @given(st.lists(lives, max_size=30), targets, calendars, outages)
 def test_nothing_is_lost_and_an_end_is_told_once(
     found: list[Life], target: Target, calendar: Calendar, away: list[tuple[int, int]]
@@ -169,7 +169,7 @@ def test_what_was_sent_or_refused_while_a_clock_was_ahead_keeps_nobody_silent_un
     assert (again.posts[-1].at, len(again.posts), again.next_attempt) == (now, 1, None)
 
 
-@settings(max_examples=5, phases=PHASES)
+@examples(5, phases=PHASES)
 @given(st.lists(st.builds(Life, st.sampled_from(SEVERITIES), st.integers(0, 1439), st.integers(0, 300), st.booleans()),
                 min_size=200, max_size=200), targets)  # fmt: skip
 def test_a_day_of_200_findings_is_at_most_five_messages(found: list[Life], target: Target) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.deciding import History, Seen
@@ -32,7 +32,7 @@ from tasks.evaluation.realised import hold_against
 from tasks.evaluation.sketches import references_from_dict, references_to_dict, sketch
 from tasks.problems.regression import MAX_LABEL
 from tasks.stores.plain import plain, to_json
-from tests.conftest import instant
+from tests.conftest import examples, instant
 
 NUMBERS = st.floats(width=64)
 NO_NUMBERS = st.sampled_from([math.nan, math.inf, -math.inf])
@@ -69,7 +69,7 @@ def test_a_gate_on_what_is_no_number_is_unknown(value: float, bound: float) -> N
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS.built_in))
-@settings(max_examples=25)
+@examples(25)
 @given(
     bad=st.sampled_from([math.nan, math.inf, -math.inf, 1e300]),
     where=st.sampled_from(["label", "challenger", "champion"]),

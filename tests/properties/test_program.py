@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 import polars as pl
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -18,6 +18,7 @@ from expectations.slots import CLEANING, FEATURES
 from tasks.cleaning.repair import repair
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
+from tests.conftest import examples
 
 FeatureStep = Annotated[parts.FeatureStep, FEATURES]
 CleaningStep = Annotated[parts.CleaningStep, CLEANING]
@@ -96,7 +97,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(steps=STEPS, last=st.sampled_from(LAST), rows=ROWS)
 def test_the_two_executors_agree_to_the_last_bit(
     steps: list[dict[str, object]], last: dict[str, object], rows: list[dict[str, object]]
@@ -132,7 +133,7 @@ SERVED = [
 ]
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(cleaning=st.lists(st.sampled_from(SERVED), min_size=1, max_size=4), rows=ROWS)
 def test_a_request_is_repaired_as_the_rows_that_were_learnt_from(
     cleaning: list[dict[str, object]], rows: list[dict[str, object]]

@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.serving import pieces, protocol
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import Media, Reader
 from tasks.bundles.manifest import BundleColumn
+from tests.conftest import examples
 
 COLUMNS = [
     BundleColumn(name=name, type=kind, role="key" if name == "k" else "input")  # type: ignore[arg-type]
@@ -130,14 +131,14 @@ def outcome(body: bytes, media: Media, size: int) -> tuple[Any, ...]:
     return repr([msgspec.structs.asdict(row) for row in rows]), dict(params)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.integers(0, 10**9))
 def test_json_in_pieces_is_the_json_at_once(seed: int) -> None:
     body = body_of(random.Random(seed))
     assert outcome(body, "json", 300) == outcome(body, "json", 10**9)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.integers(0, 10**9))
 def test_csv_in_pieces_is_the_csv_at_once(seed: int) -> None:
     body = csv_of(random.Random(seed))

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.evaluation.causes.explaining import explain
 from tasks.evaluation.causes.model import Causes
 from tasks.evaluation.causes.rows import Rows, row_loss
+from tests.conftest import examples
 
 DAY = 86400.0
 BINARY, SQUARED = row_loss("log_loss", "binary_classification"), row_loss("rmse", "regression")
@@ -299,7 +300,7 @@ def test_degenerate_rows_stop_nothing(name: str, both: bool, what: str) -> None:
         assert sum(part.value for part in found.parts) == pytest.approx(found.total, rel=1e-6)
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(
     seed=st.integers(0, 10_000),
     shift=st.floats(-2, 2),

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from prefect._vendor.croniter import croniter
 
 from expectations.cron import check_cron, last_due
+from tests.conftest import examples
 
 PARTS = st.one_of(
     st.sampled_from(
@@ -19,7 +20,7 @@ PARTS = st.one_of(
 )
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.lists(PARTS, min_size=4, max_size=6).map(" ".join))
 def test_what_is_taken_comes_up(line: str) -> None:
     try:
@@ -38,7 +39,7 @@ def field(least: int, most: int) -> st.SearchStrategy[str]:
     return st.one_of(st.just("*"), st.lists(parts, min_size=1, max_size=2).map(",".join))
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(
     st.tuples(*(field(*ends) for ends in ((0, 59), (0, 23), (1, 28), (1, 12), (0, 7)))).map(" ".join),
     st.integers(0, 4 * 366 * 24 * 3600),

@@ -9,13 +9,14 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flows.cli import main
 from infra.platform_key import keep_platform_in
 from infra.settings import Settings
 from tasks.stores.keys import SCOPES, Keys, digest_of, key_of
+from tests.conftest import examples
 
 Call = Callable[..., Result]
 
@@ -53,7 +54,7 @@ ORDERS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(ORDERS)
 @example([("add", "app"), ("remove", "app"), ("remove", "platform")])
 @example([("add", "app"), ("remove", "platform"), ("remove", "app"), ("add", "app")])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from expectations.errors import JoinError, SourceError, UseCaseError
@@ -22,7 +22,7 @@ from tasks.collection import labels
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
-from tests.conftest import instant, write_csv
+from tests.conftest import examples, instant, write_csv
 
 START, DAY = instant("2024-01-01"), 24
 YAML = """\
@@ -105,7 +105,7 @@ def outcomes(delays: dict[int, float], value: int | None = None) -> pl.DataFrame
     )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_at_each_instant_exactly_the_labels_are_known_that_had_come_by_then(
     tmp_path: Path, data: st.DataObject

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from expectations.errors import InstantError, JoinError
@@ -25,7 +25,7 @@ from tasks.stores.lake import BATCH, Lake
 from tasks.stores.places import Job
 from tasks.stores.turning import Stage
 from tasks.stores.turns import State
-from tests.conftest import instant, write_csv
+from tests.conftest import examples, instant, write_csv
 
 START = instant("2024-01-01")
 YAML = """\
@@ -183,7 +183,7 @@ def test_a_correction_that_moves_a_row_in_time_is_taken_once(tmp_path: Path) -> 
     assert pumps.known().filter(pl.col("number") == 700)["time"].to_list() == [START + timedelta(hours=700)]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_the_instants_and_the_order_of_deliveries_all_before_the_last_instant_is_known(
     tmp_path: Path, data: st.DataObject

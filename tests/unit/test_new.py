@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import yaml
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.errors import DriftwheelError, SourceError
@@ -33,6 +33,7 @@ from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.training.judging import judge
 from tasks.training.packing import training_rows
+from tests.conftest import examples
 
 HOURS = [f"2024-01-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z" for hour in range(700)]
 
@@ -125,7 +126,7 @@ VALUES = st.lists(
 )
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(values=VALUES, seed=st.integers(0, 5))
 def test_what_a_column_is_does_not_depend_on_the_order_of_rows(
     values: list[str], seed: int, tmp_path_factory: pytest.TempPathFactory
@@ -361,7 +362,7 @@ NAMES = st.text(
 )
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(names=st.lists(NAMES, min_size=2, max_size=2, unique_by=str.lower))
 def test_whatever_columns_are_called_the_use_case_is_valid(
     names: list[str], tmp_path_factory: pytest.TempPathFactory

@@ -7,13 +7,14 @@ from typing import Any
 import lightgbm
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.errors import BundleError
 from tasks.modelling import predictors, quickscorer
 from tasks.modelling.predictors import TreePredictor
 from tasks.modelling.quickscorer import QuickScorer
+from tests.conftest import examples
 
 TINY = 1e-35
 ODD = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-300, -1e-300, TINY, -TINY, 2 * TINY, 5e-324, 1e300, -1e300]
@@ -213,7 +214,7 @@ numbers = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.lists(numbers, min_size=1, max_size=40, unique=True), min_size=1, max_size=4), st.data())
 def test_places_are_those_bisection_finds(thresholds: list[list[float]], data: Any) -> None:
     bounds = [np.array([*sorted(each), math.inf]) for each in thresholds]

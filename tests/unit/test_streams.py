@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.errors import SeriesError
 from tasks.evaluation.cadences import Rules, every_for
 from tasks.evaluation.e_processes import Bank, looks_needed, season_of
 from tasks.evaluation.streams import Stream
+from tests.conftest import examples
 
 HOURS = [3600.0 * hour for hour in range(3000)]
 
@@ -68,7 +69,7 @@ def test_one_stream_is_judged_as_among_many() -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(
     st.integers(0, 2**32),
     st.integers(0, 300),

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.errors import UseCaseError
 from expectations.loading import ExpectationSpec, LoadedUseCase
 from tasks.cleaning.suite import Outcome, build_suite, validate
+from tests.conftest import examples
 
 ROWS = pl.DataFrame({"a": [1, 2, 3, 4], "a b": [1, 2, 3, 4], "s": ["x", "y", "x", "z"], "t": ["1a", "b2", None, "3"]})
 
@@ -160,7 +161,7 @@ def test_a_pattern_that_cannot_be_is_a_problem_with_its_line(
         assert caught.value.problems[0].line == 7
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(
     st.lists(st.none() | st.text(max_size=8), min_size=1, max_size=6), st.sampled_from(["a", "^$", "\\d", "é|ß", "."])
 )
