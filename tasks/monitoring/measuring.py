@@ -146,7 +146,7 @@ def measure(
         measures=measures,
         reference=reference,
         unseen=unseen,
-        mix=mix,
+        mix={name: {**shares} for name, shares in mix.items()},
         unwatched=dict(champion.manifest.problem.unwatched),
     )
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import msgspec
 
@@ -22,6 +22,9 @@ from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.estimates.estimate import Estimate
 from tasks.evaluation.realised import Realised
 from tasks.stores.plain import plain
+
+if TYPE_CHECKING:
+    from tasks.stores.measurement_facts import Facts
 
 FORMAT = 2
 """Of the records written now. Those of format 1 had no number; the first of them said of a column only `drifted`."""
@@ -236,7 +239,7 @@ class Measurement(Glimpse, frozen=True):
     unwatched: dict[str, str] = {}
 
     @classmethod
-    def of(cls, window: Window, **facts: Any) -> Measurement:  # noqa: ANN401 - fields of the record
+    def of(cls, window: Window, **facts: Unpack[Facts]) -> Measurement:
         """Make the record of a window that is measured now."""
         return cls(window.start, window.end, window.counted, format=FORMAT, **facts)
 

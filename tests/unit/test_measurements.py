@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from tasks.evaluation.drifted import Drifted, cannot_tell
 from tasks.evaluation.estimates.estimate import Estimate, Expected
 from tasks.evaluation.realised import Realised, status_of
 from tasks.stores.database import Database
+from tasks.stores.measurement_facts import Facts
 from tasks.stores.measurements import (
     FORMAT,
     Covered,
@@ -178,3 +180,10 @@ def test_what_several_metrics_come_to_is_the_worst_that_is_known(found: list[str
     status = status_of(Realised("rmse", status=each) for each in found)  # type: ignore[arg-type]
     assert (status == "violated") == ("violated" in found)
     assert (status == "good") == (set(found) == {"good"})
+
+
+def test_what_a_measurement_is_made_of_is_checked_by_its_own_fields() -> None:
+    fields = get_type_hints(Measurement)
+    assert get_type_hints(Facts) == {
+        name: fields[name] for name in Measurement.__struct_fields__[3:] if name != "format"
+    }
