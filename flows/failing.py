@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 FAILED, INTERRUPTED = 1, 130
+_MAX_SHOWN = 100
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -28,7 +29,10 @@ class Commands(click.Group):
         return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take `--debug` wherever it stands: it is written behind what has just failed."""
+        """Take `--debug` wherever it stands: it is written behind what has just failed. All are UTF-8."""
+        for each in args:
+            if not each.isascii() and any("\ud800" <= character <= "\udfff" for character in each):
+                raise click.UsageError(f"{ascii(each)[:100]} is not UTF-8, as all names and paths must be", ctx)
         if "--debug" in args:
             args = ["--debug", *(each for each in args if each != "--debug")]
         return super().parse_args(ctx, args)
@@ -60,8 +64,8 @@ class Commands(click.Group):
             _trace(error)
             if isinstance(error, OSError) and error.errno in _FULL and _is_output_stuck():
                 _tell(_unwritable_output(error))
-            elif isinstance(error, FileNotFoundError) and _is_folder_gone():
-                _tell(DriftwheelError("a current folder", "one that was removed", "Change into one that is there (cd)"))
+            elif (known := _known_path(error)) is not None:
+                _tell(known)
             else:
                 _tell_fault(error, ctx)
         sys.exit(FAILED)
@@ -79,12 +83,20 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
-def _is_folder_gone() -> bool:
-    try:
-        os.getcwd()  # noqa: PTH109 - Path.cwd() is the same
-    except FileNotFoundError:
-        return True
-    return False
+def _known_path(error: Exception) -> Exception | None:
+    """Return what is wrong with a path that a user gave, or is in; None where that is not it."""
+    from expectations.errors import DriftwheelError
+
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        shown = str(error.filename)
+        shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…, of {len(shown):,} characters"
+        return DriftwheelError("a path that can be", f"{error.strerror}: {shown}", "Correct the path")
+    if isinstance(error, FileNotFoundError):
+        try:
+            os.getcwd()  # noqa: PTH109 - Path.cwd() is the same
+        except FileNotFoundError:
+            return DriftwheelError("a current folder", "one that was removed", "Change into one that is there (cd)")
+    return None
 
 
 def _is_output_stuck() -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -53,7 +53,7 @@ def rows(
     from tasks.stores.releases import Releases
 
     settings = read_settings()
-    replayed = usecase.endswith(REPLAY) and not Path(usecase).exists()  # a folder may be named so
+    replayed = usecase.endswith(REPLAY) and not os.path.exists(usecase)  # noqa: PTH110 - any text
     loaded = settings.use_case(usecase.removesuffix(REPLAY) if replayed else usecase)
     loaded = loaded.renamed(loaded.name + REPLAY) if replayed else loaded
     shown = newest_rows(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
 
@@ -30,7 +29,7 @@ def suggest(usecase: str, as_json: bool, written: bool) -> None:
     from tasks.stores.lake import Lake
 
     settings = read_settings()
-    replayed = usecase.endswith(REPLAY) and not Path(usecase).exists()  # a folder may be named so
+    replayed = usecase.endswith(REPLAY) and not os.path.exists(usecase)  # noqa: PTH110 - any text
     loaded = settings.use_case(usecase.removesuffix(REPLAY) if replayed else usecase)
     loaded = loaded.renamed(loaded.name + REPLAY) if replayed else loaded
     file = loaded.folder / SUITE

@@ -109,6 +109,28 @@ def test_a_stream_that_is_closed_is_no_file_of_ours(closed: str, home: Path) -> 
     assert (home / "platform.db").read_bytes()[:15] == b"SQLite format 3"
 
 
+@pytest.mark.parametrize(
+    "where", [["why", "b\udce4r"], ["check", "b\udce4r"], ["rows", "bikes", "raw", "--where", "\udce4"]]
+)
+def test_arguments_that_are_no_utf_8_are_wrong_use(where: list[str]) -> None:
+    done = CliRunner().invoke(main, where)
+    assert done.exit_code == 2
+    assert "\\udce4" in done.output
+    assert "is not UTF-8" in done.output
+
+
+@pytest.mark.parametrize(
+    "command", [["restore"], ["new", "x", "--target", "y", "--from"], ["rows"], ["check"], ["suggest"]]
+)
+def test_a_path_of_any_length_is_no_fault_of_ours(command: list[str]) -> None:
+    for path in ("x" * 300, "x/" * 4000, "x" * 5000 + "-replay"):
+        arguments = [*command, path, *(["raw"] if command == ["rows"] else [])]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 1
+        assert "Expected " in done.output
+        assert "fault of driftwheel" not in done.output
+
+
 def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     script = f"mkdir {gone} && cd {gone} && rmdir {gone} && exec {shlex.quote(str(BIN))} new x --from y.csv --target z"
