@@ -57,7 +57,7 @@ def locate_files(name: str, path: str, folder: Path, timeout: Duration = _PATIEN
         listed = "*" in (path.partition("?")[0] if http else path) or (path.endswith("/") and not http)
         return _some(name, mask(path), _list_elsewhere(name, path, timeout)) if listed and "::" not in path else [path]
     local = local_path(path)
-    if (folder / local).is_file():  # its name may hold a bracket
+    if os.path.isfile(folder / local):  # noqa: PTH113 - any text; it may hold a bracket
         return [str(folder / local)]
     # only what the use case says is a pattern, not the name of its folder
     found = glob.glob(local, root_dir=folder, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern

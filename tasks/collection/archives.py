@@ -98,16 +98,22 @@ def compression_of(address: str) -> str | None:
 
 
 def damaged(name: str, address: str, error: Exception) -> SourceError:
-    """Return what to say of a file that cannot be unpacked."""
+    """Return what to say of a file that cannot be opened or unpacked."""
     if isinstance(error, RuntimeError) and "encrypted" in str(error):
         return SourceError(
             f"a file that can be read for the source {name!r}",
             f"{file_name(address)} asks for a password",
             "Unpack it beforehand, or have it delivered without one",
         )
+    if isinstance(error, OSError) and error.errno is not None:  # the system's own
+        return SourceError(
+            f"a file of data that can be opened for the source {name!r}",
+            f"{file_name(address)}: {error.strerror}",
+            "Check the path, and who may read it",
+        )
     return SourceError(
         f"a readable file for the source {name!r}",
-        f"{file_name(address)} is cut short or damaged ({getattr(error, 'strerror', None) or error})",
+        f"{file_name(address)} is cut short or damaged ({error})",
         "Fetch the file again",
     )
 

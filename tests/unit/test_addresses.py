@@ -113,6 +113,17 @@ def test_a_damaged_or_empty_archive_is_told(tmp_path: Path, content: bytes) -> N
 
 
 @pytest.mark.parametrize(
+    ("path", "found"),
+    [("/dev/zero", "zero: it is a device"), ("loop.csv", "loop.csv: Too many levels"), (f"{'x' * 300}.csv", "a file")],
+)
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path, path: str, found: str) -> None:
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    with pytest.raises(SourceError, match=found) as caught:
+        read(path, tmp_path)
+    assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "path", ["memory://a", "dir://x::memory://a", "generic://file:///etc/passwd", "git://.:x@y/z", "x://y"]
 )
 def test_an_address_of_another_kind_is_refused(tmp_path: Path, path: str) -> None:
