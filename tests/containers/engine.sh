@@ -41,6 +41,13 @@ if ! command -v docker-registry >/dev/null; then  # its program alone: the packa
   rm -r "$root/registry"
 fi
 
+if ! command -v gcc >/dev/null; then  # a clock that is set is a library made here
+  echo "installing a compiler" >&2
+  apt-get update -qq >&2
+  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
+    gcc libc6-dev >/dev/null 2>&1
+fi
+
 # Debian 12 has compose of the first generation alone; the next Debian's of the second needs nothing but the C library
 if ! docker compose version >/dev/null 2>&1; then
   next=$root/next
