@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -19,9 +19,16 @@ import polars as pl
 from expectations.errors import ExpressionError, Problem, UseCaseError
 from expectations.expressions import parse_expression
 from expectations.loading import SUITE, ExpectationSpec, LoadedUseCase
+from tasks.cleaning.lake_types import in_utc, judges_exactly, to_pandas
 
 _RESERVED = frozenset({"batch_id", "catch_exceptions", "id", "meta", "rendered_content", "result_format", "severity"})
 """Arguments every expectation of Great Expectations has, and which are set here or beside `kwargs`."""
+_RESULTS = {
+    "result_format": "COMPLETE",
+    "include_unexpected_rows": False,
+    "return_unexpected_index_query": False,
+    "partial_unexpected_count": 0,
+}
 _SCHEMA_PATTERNS = frozenset({"pattern", "patternProperties"})
 _SCHEMA_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
@@ -83,8 +90,13 @@ def describe(spec: ExpectationSpec) -> str:
     return f"{spec.type}({', '.join(map(str, columns))})"
 
 
-def build_suite(usecase: LoadedUseCase) -> Any:  # noqa: ANN401 - Great Expectations ships no types we follow
+def build_suite(usecase: LoadedUseCase, schema: Mapping[str, pl.DataType] | None = None) -> Any:  # noqa: ANN401 - Great Expectations ships no types we follow
     """Build the suite; every expectation carries its position.
+
+    Parameters
+    ----------
+    schema : mapping of str to polars.DataType, optional
+        Of the rows to be judged, by which bounds are read.
 
     Raises
     ------
@@ -104,7 +116,7 @@ def build_suite(usecase: LoadedUseCase) -> Any:  # noqa: ANN401 - Great Expectat
                 suite.add_expectation_configuration(
                     ExpectationConfiguration(
                         type=spec.type,
-                        kwargs=_arguments(spec.kwargs),
+                        kwargs=in_utc(_arguments(spec.kwargs), schema or {}, usecase.spec.clock),
                         severity=spec.severity,
                         meta={**spec.meta, "_position": position},
                     )
@@ -195,20 +207,22 @@ def validate(usecase: LoadedUseCase, rows: pl.DataFrame) -> list[Outcome]:
     if not usecase.suite:
         return []
     definition, row_kinds = _batches()
-    suite = build_suite(usecase)
-    frame = rows.to_pandas(use_pyarrow_extension_array=False)
-    report = definition.get_batch({"dataframe": frame}).validate(
-        suite,
-        result_format={
-            "result_format": "COMPLETE",
-            "include_unexpected_rows": False,
-            "return_unexpected_index_query": False,
-            "partial_unexpected_count": 0,
-        },
-    )
+    from great_expectations.core import ExpectationSuite
+
+    suite = build_suite(usecase, rows.schema)
+    plain, exact = to_pandas(rows)
+    parts: dict[bool, list[Any]] = {False: [], True: []}
+    for item in suite.expectations:
+        spec = usecase.suite[item.meta["_position"]]
+        parts[exact is not plain and judges_exactly(spec.type, spec.kwargs)].append(item)
+    results = []
+    for exactly, items in parts.items():
+        if items:
+            batch = definition.get_batch({"dataframe": exact if exactly else plain})
+            results += batch.validate(ExpectationSuite(usecase.name, items), result_format=_RESULTS).results
     kinds = {item.meta["_position"]: type(item) for item in suite.expectations}
     found: dict[int, Outcome] = {}
-    for item in report.results:
+    for item in results:
         position = item.expectation_config.meta["_position"]
         error = _exception(item.exception_info or {})
         by_row = issubclass(kinds[position], row_kinds) and (

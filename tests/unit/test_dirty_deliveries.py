@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from time import process_time
 from typing import Any, ClassVar
 
 import fsspec
@@ -20,6 +21,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
+from expectations.data import EVENT_TIME
 from expectations.errors import ExpressionError, SourceError, UseCaseError
 from expectations.expressions import parse_expression
 from expectations.loading import load_use_case
@@ -35,7 +37,7 @@ from tasks.collection.sources.file import FileSource
 from tasks.collection.sources.tables import _partitions
 from tasks.collection.types import cast_column
 from tasks.monitoring.report import draw_report
-from tasks.stores.lake import Lake
+from tasks.stores.lake import BATCH, Lake
 from tests.conftest import instant
 
 YAML = """\
@@ -714,6 +716,86 @@ def test_check_says_what_comes_of_hashed_columns_in_requests(pumps: Pumps, check
     declared.write_text(declared.read_text() + "\npersonal: {pump: hash}\n")
     said = {each.what: each.found for each in check_use_case(Settings(), str(pumps.folder))}["personal"]
     assert said.startswith("pump: hashed where it enters, when collected and by the service alike; a request carries")
+
+
+EXPECTED = "- {{type: expect_column_{}, kwargs: {{{}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("expectation", "arguments", "failing"),
+    [
+        (
+            "values_to_be_between",
+            "column: time, min_value: 2024-01-01T02:00:00, max_value: 2024-01-01T04:00:00Z",
+            [0, 1, 5],
+        ),
+        (
+            "values_to_be_between",
+            "column: time, min_value: 2024-01-01 02:00, max_value: 2024-01-01T06:00+02:00",
+            [0, 1, 5],
+        ),
+        ("values_to_be_between", "column: time, max_value: 2024-01-01", [1, 2, 3, 4, 5]),
+        ("values_to_be_between", "column: seen, min_value: 2024-01-03, max_value: 2024-01-05T00:00:00Z", [0, 1, 5]),
+        ("values_to_be_in_set", "column: seen, value_set: [2024-01-02, 2024-01-06]", [0, 2, 3, 4]),
+        ("values_to_match_regex", "column: n, regex: '^[0-9]$'", [5]),
+        ("value_lengths_to_equal", "column: n, value: 1", [5]),
+        ("values_to_be_between", "column: n, max_value: 9007199254740992", [5]),
+        ("values_to_be_in_set", "column: n, value_set: [1, 3, 9007199254740992]", [2, 4, 5]),
+        ("values_to_not_be_null", "column: n", [0]),
+        ("pair_values_a_to_be_greater_than_b", "column_A: pressure, column_B: n, row_condition: n > 1", [5]),
+        ("values_to_be_between", "column: n, min_value: 4, row_condition: n > 2", [3]),
+    ],
+)
+def test_case_20_exactly_the_failing_rows_are_set_apart(
+    pumps: Pumps, expectation: str, arguments: str, failing: list[int]
+) -> None:
+    whole = ["", 1, 2, 3, 4, 9007199254740993]
+    pumps.put(
+        HEAD.replace("\n", ",n,seen\n") + "".join(row(at, more=f",{whole[at]},2024-01-{at + 1:02d}") for at in range(6))
+    )
+    types = "columns: {n: {type: integer}, seen: {type: instant}}"
+    pumps.collect(columns=types)
+    (pumps.folder / "suite.yaml").write_text(EXPECTED.format(expectation, arguments + ", mostly: 0.1"))
+    cleaned = clean_batches(load_use_case(str(pumps.folder)), pumps.lake)
+    assert (cleaned.held, sum(cleaned.quarantined.values())) == ((), len(failing))
+    assert [at.hour for at in pumps.lake.scan("quarantine").collect()["time"].sort()] == failing
+
+
+def test_case_20_bounds_without_an_offset_are_in_the_zone_of_the_clock(pumps: Pumps) -> None:
+    pumps.put(HEAD + rows(6))
+    pumps.collect(clock=PARIS)  # hours 0 to 5 of Paris
+    bounds = "column: time, min_value: 2024-01-01 01:00, max_value: 2024-01-01T03:00:00Z, mostly: 0.1"
+    (pumps.folder / "suite.yaml").write_text(EXPECTED.format("values_to_be_between", bounds))
+    clean_batches(load_use_case(str(pumps.folder)), pumps.lake)
+    assert [at.hour for at in pumps.lake.scan("quarantine").collect()["time"].sort()] == [23, 4]
+
+
+def test_case_20_a_bound_that_is_no_instant_is_a_problem_with_its_line(pumps: Pumps) -> None:
+    pumps.put(HEAD + rows(6))
+    pumps.collect()
+    (pumps.folder / "suite.yaml").write_text(EXPECTED.format("values_to_be_between", "column: time, min_value: soon"))
+    with pytest.raises(
+        UseCaseError, match=r"suite.yaml:1: .*min_value of a column of instants must be an instant in ISO"
+    ):
+        clean_batches(load_use_case(str(pumps.folder)), pumps.lake)
+
+
+def test_case_23_a_million_failing_rows_are_held_in_seconds(pumps: Pumps) -> None:
+    pumps.put(HEAD + row(0))
+    pumps.collect()
+    first = pumps.lake.scan("raw").collect()
+    at = pl.datetime_range(
+        instant("2000-01-01"), instant("2000-01-01") + timedelta(seconds=999_999), "1s", eager=True, time_unit="us"
+    )
+    many = first[[0] * 1_000_000].with_columns(time=at, **{EVENT_TIME: at, BATCH: pl.lit(2, pl.Int64)})
+    pumps.lake.append("raw", many, transactions={})
+    bounds = "column: pressure, min_value: 6"
+    (pumps.folder / "suite.yaml").write_text(EXPECTED.format("values_to_be_between", bounds))
+    begun = process_time()
+    cleaned = clean_batches(load_use_case(str(pumps.folder)), pumps.lake)
+    assert process_time() - begun < 10
+    assert cleaned.held == ("expect_column_values_to_be_between(pressure): 1000001 of 1000001 rows failed",)
+    assert (cleaned.clean, cleaned.quarantined) == (0, {})
 
 
 def test_case_13_check_counts_what_is_no_number(pumps: Pumps, check) -> None:

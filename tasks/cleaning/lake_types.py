@@ -1,0 +1,80 @@
+"""What the lake's types mean to Great Expectations, which judges pandas' columns.
+
+Two of them differ: whole numbers of which some are missing would be floats to pandas, and be judged as such (``1.0``
+for 1, 9007199254740993 rounded); and instants are in UTC, with which no bound without an offset can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import polars as pl
+
+from expectations.data import Clock
+
+_BOUNDS = ("min_value", "max_value", "value_set")
+_OF_NO_GAPS = frozenset({"expect_column_kl_divergence_to_be_less_than"})
+"""Of one column, and not able to judge integers with gaps as such."""
+
+
+def to_pandas(rows: pl.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return rows as pandas has them, and with integers that stay such where some are missing.
+
+    The second is for expectations that `judges_exactly` is true of; where no integer is missing it is the first.
+    """
+    frame = rows.to_pandas(use_pyarrow_extension_array=False)
+    gaps = [name for name, dtype in rows.schema.items() if dtype.is_integer() and rows[name].null_count()]
+    if not gaps:
+        return frame, frame
+    whole = {
+        name: pd.arrays.IntegerArray(
+            rows[name].cast(pl.Int64).fill_null(0).to_numpy(writable=True), rows[name].is_null().to_numpy(writable=True)
+        )
+        for name in gaps
+    }
+    return frame, frame.assign(**whole)
+
+
+def judges_exactly(expectation: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether an expectation leaves missing integers out by itself: one of a single column."""
+    return "column" in arguments and expectation not in _OF_NO_GAPS
+
+
+def in_utc(arguments: Mapping[str, Any], schema: Mapping[str, pl.DataType], clock: Clock | None) -> dict[str, Any]:
+    """Return the arguments of an expectation with bounds of instants in UTC.
+
+    A bound without an offset is read as values of its column are: in the clock's zone, or else in UTC.
+
+    Raises
+    ------
+    ValueError
+        If a bound of a column of instants is none.
+    """
+    column = arguments.get("column")
+    if not isinstance(column, str) or not isinstance(schema.get(column), pl.Datetime):
+        return dict(arguments)
+    zone = ZoneInfo(clock.timezone if clock is not None and clock.column == column else "UTC")
+    return {
+        name: _instants(value, zone, name) if name in _BOUNDS and value is not None else value
+        for name, value in arguments.items()
+    }
+
+
+def _instants(value: object, zone: ZoneInfo, name: str) -> datetime | list[datetime]:
+    if isinstance(value, list):
+        return [_instant(each, zone, name) for each in value]
+    return _instant(value, zone, name)
+
+
+def _instant(value: object, zone: ZoneInfo, name: str) -> datetime:
+    try:
+        read = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(
+            f"{name} of a column of instants must be an instant in ISO 8601, such as 2024-01-31T12:00:00Z"
+        ) from None
+    return (read if read.tzinfo is not None else read.replace(tzinfo=zone)).astimezone(ZoneInfo("UTC"))
