@@ -26,7 +26,7 @@ from tasks.stores.journal import (
 from tasks.stores.lake import Lake, Table
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
-from tasks.stores.request_columns import are_sent, to_columns
+from tasks.stores.request_columns import apart, are_sent, to_columns
 from tasks.stores.service import Service
 from tasks.stores.table_settings import HARVEST
 
@@ -122,8 +122,9 @@ def _harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None
                     if all(_unclocked(record) for record in records):
                         frame = _in_order(frame, lake, walked_to)
                     # each harvest makes a version or more, and they come one after the other
-                    version = lake.version(table)
-                    number = 1 if version is None else version + 2
+                    kept = lake.open(table)
+                    number = 1 if kept is None else kept.version() + 2
+                    frame = apart(frame, () if kept is None else (field.name for field in kept.schema().fields))
                     frame = frame.with_columns(pl.lit(number, pl.Int64).alias(HARVEST))
                 lake.append(table, frame, transactions={segment.transaction: 1 for segment in fresh})
                 counts[table] += len(frame)

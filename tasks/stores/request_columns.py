@@ -4,6 +4,9 @@ A column is named for the type of its values and for the column of the request: 
 take another type under one name need no table written anew, and no name is one of the table's own. What is missing in a
 row is null; a column that nobody sent a value of is not there.
 
+Delta knows names without regard to capitals. So where a table has ``row:number:age``, values under ``Age`` come into
+``row:number^:^41.ge``, which is written without any (`apart`), and are read back under their own name.
+
 Tables from before hold each request as a text of JSON in the column ``row``. They are read as they are: of one row
 either that or the other columns have values.
 """
@@ -12,7 +15,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -23,6 +28,8 @@ from expectations.column_types import TYPES_BY_NAME, SentType
 FORMER = "row"
 """Column of requests as texts of JSON, in tables from before they were columns."""
 _PREFIX = "row:"
+_MARK, _END = "^", "."
+_MARKED = re.compile(r"\^([0-9a-f]+)\.")
 _TYPES: dict[SentType, pl.DataType] = {name: each.request for name, each in TYPES_BY_NAME.items() if name != "instant"}
 """Those that JSON has values of: instants are sent as texts."""
 _KINDS: dict[type, SentType] = {float: "number", int: "integer", str: "text", bool: "boolean"}
@@ -69,6 +76,21 @@ def to_columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pl.DataFr
     return pl.DataFrame(found)
 
 
+def apart(rows: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
+    """Name columns of requests anew that differ from others, or from a table's, in capitals alone.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        To be appended to a table of predictions.
+    columns : iterable of str
+        Those of the table.
+    """
+    seen = {column.lower(): column for column in columns}
+    alike = [column for column in rows.columns if seen.setdefault(column.lower(), column) != column]
+    return rows.rename({column: _marked(column) for column in alike if is_request(column)})
+
+
 def are_sent(rows: Iterable[Iterable[object]]) -> bool:
     """Whether columns can hold all values of requests: numbers, whole ones of 64 bits, texts, booleans and None."""
     values = list(itertools.chain.from_iterable(rows))
@@ -98,17 +120,35 @@ def read_requests(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], names:
     """
     present = set(rows.collect_schema())
     if FORMER in present and columns:
-        decoded = pl.col(FORMER).str.json_decode(pl.Struct(columns))
-        rows = rows.with_columns(decoded.struct.rename_fields([str(place) for place in range(len(columns))]))
+        fields = {f"{kind}:{place}": dtype for place in range(len(columns)) for kind, dtype in _TYPES.items()}
+        decoded = pl.col(FORMER).map_batches(partial(_decode, names=list(columns), fields=fields), pl.Struct(fields))
+        rows = rows.with_columns(decoded)
     read, shown = [], [f"row_{name}" if name in names else name for name in columns]
     for place, (name, dtype) in enumerate(columns.items()):
-        kinds = {kind: f"{_PREFIX}{kind}:{name}" for kind in _TYPES}
-        found = [_cast(pl.col(column), kind, dtype) for kind, column in kinds.items() if column in present]
+        held = [(kind, column) for kind in _TYPES for column in _columns(kind, name) if column in present]
+        found = [_cast(pl.col(column), kind, dtype) for kind, column in held]
         if FORMER in present:
-            found.append(pl.col(FORMER).struct.field(str(place)))
+            found += [_cast(pl.col(FORMER).struct.field(f"{kind}:{place}"), kind, dtype) for kind in _TYPES]
         read.append((pl.coalesce(found) if found else pl.lit(None, dtype)).alias(shown[place]))
     # not by `col`: as an expression a name may be a pattern (`^a$`) or stand for all columns (`*`)
     return rows.with_columns(read).select(cs.by_name(*names, *shown))
+
+
+def _decode(texts: pl.Series, names: Sequence[str], fields: Mapping[str, pl.DataType]) -> pl.Series:
+    """Read requests that are texts of JSON: a struct with a field for each type and place of a name."""
+    asked = [json.loads(text) if text is not None else {} for text in texts]
+    places = [str(place) for place in range(len(names))]
+    sent = to_columns(places, [[_sent(row.get(name)) for name in names] for row in asked])
+    found = {column.removeprefix(_PREFIX): sent[column] for column in sent.columns}
+    none = {name: pl.repeat(None, len(texts), dtype=dtype, eager=True) for name, dtype in fields.items()}
+    return pl.DataFrame({name: found.get(name, none[name]) for name in fields}).to_struct(texts.name)
+
+
+def _sent(value: object) -> object:
+    """Return a value as columns can hold it: a whole number beyond 64 bits as a number, what is no value as missing."""
+    if type(value) is int and not _LEAST <= value <= _GREATEST:
+        return float(value) if abs(value) < 10**300 else None
+    return value if type(value) in _KINDS else None
 
 
 def _cast(values: pl.Expr, kind: SentType, dtype: pl.DataType) -> pl.Expr:
@@ -139,5 +179,18 @@ def columns_of(schema: Iterable[str], names: Collection[str]) -> list[str]:
     return [column for column in schema if column == FORMER or (is_request(column) and _name(column) in names)]
 
 
+def _marked(column: str) -> str:
+    _, kind, name = column.split(":", 2)
+    plain = (each if each == each.lower() and each != _MARK else f"{_MARK}{ord(each):x}{_END}" for each in name)
+    return f"{_PREFIX}{kind}{_MARK}:{''.join(plain)}"
+
+
+def _columns(kind: SentType, name: str) -> tuple[str, str]:
+    """Return the columns in which values of a type may lie under a name."""
+    column = f"{_PREFIX}{kind}:{name}"
+    return column, _marked(column)
+
+
 def _name(column: str) -> str:
-    return column.split(":", 2)[2]
+    _, kind, name = column.split(":", 2)
+    return _MARKED.sub(lambda found: chr(int(found[1], 16)), name) if kind.endswith(_MARK) else name

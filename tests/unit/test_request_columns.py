@@ -14,7 +14,7 @@ from tasks.bundles.served_rows import decode_rows
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
 from tasks.stores.lake import Lake
-from tasks.stores.request_columns import as_sent, columns_of, read_requests, to_columns
+from tasks.stores.request_columns import apart, as_sent, columns_of, read_requests, to_columns
 from tasks.stores.table_settings import HARVEST
 from tests.conftest import instant
 
@@ -26,7 +26,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "boolean": st.booleans(),
     "instant": st.just(AT),
 }
-NAMES = ("x", "Luftdruck (hPa)", "a.b", "x:y", "id", "价格", "^a$", "*", "row")
+NAMES = ("x", "Luftdruck (hPa)", "a.b", "x:y", "id", "价格", "^a$", "*", "row", "X", "A.b", "^58.", "İ", "ΣΣ")
 
 
 @given(st.data())
@@ -83,6 +83,55 @@ def test_what_another_model_took_as_another_type(values: tuple[Any, ...], dtype:
     rows = to_columns(["x"], [[value] for value in values])
     assert rows.width == len(set(map(type, values)))
     assert read_requests(rows.lazy(), {"x": dtype}).collect()["x"].to_list() == read
+
+
+@pytest.mark.parametrize("apiece", [True, False])
+@pytest.mark.parametrize("order", [("age", "Age", "AGE"), ("AGE", "Age", "age")])
+def test_models_whose_columns_differ_in_capitals_are_harvested_one_after_the_other(
+    tmp_path: Path, order: tuple[str, ...], *, apiece: bool
+) -> None:
+    """Delta knows names without regard to capitals: the second one stopped the harvest for good."""
+    lake, folder = Lake(str(tmp_path / "lake"), "rentals"), tmp_path / "journal" / "rentals" / "instance"
+    folder.mkdir(parents=True)
+    for place, name in enumerate(order):
+        record = Predictions(AT, [str(place)], [0.5], Origin(str(place), "new", (name,), None), [[place + 0.5]])
+        (folder / f"predictions-{place}.msgpack").write_bytes(pack(record))
+        if apiece or place == 2:
+            assert harvest(tmp_path / "journal", "rentals", lake).predictions == (1 if apiece else 3)
+    rows = lake.scan("predictions").sort("id").collect()
+    for place, name in enumerate(order):
+        read = decode_rows(rows, (BundleColumn(name=name, type="number"),))
+        assert read[name].to_list() == [place + 0.5 if place == at else None for at in range(3)]
+    assert list(as_sent(rows)) == [{name: place + 0.5} for place, name in enumerate(order)]
+    assert list(as_sent(rows.select(columns_of(rows.columns, {"Age"})))) == [
+        {name: place + 0.5} if name == "Age" else {} for place, name in enumerate(order)
+    ]
+
+
+@given(st.lists(st.text(min_size=1, max_size=3) | st.sampled_from(NAMES), min_size=1, max_size=8, unique=True))
+def test_columns_that_are_named_anew_differ_in_more_than_capitals(names: list[str]) -> None:
+    kept = to_columns(names[:1], [[0.5]])
+    for place, name in enumerate(names[1:], 1):
+        more = apart(to_columns([name], [[place + 0.5]]), kept.columns)
+        kept = pl.concat([kept, more], how="diagonal")
+    assert len({column.lower() for column in kept.columns}) == kept.width == len(names)
+    read = read_requests(kept.lazy(), dict.fromkeys(names, pl.Float64())).collect()
+    assert read.select(pl.sum_horizontal(pl.all())).to_series().to_list() == [at + 0.5 for at in range(len(names))]
+    assert list(as_sent(kept)) == [{name: place + 0.5} for place, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("dtype", [pl.Float64(), pl.Int64(), pl.String(), pl.Boolean()])
+def test_requests_as_texts_are_read_as_another_type_as_columns_are(dtype: pl.DataType) -> None:
+    """A number among them that was to be read as a boolean was an error of Polars."""
+    values = [1, 0.0, 2.5, "3", "true", "x", True, None, -(2**63)]
+    texts = pl.DataFrame({"row": [*(json.dumps({"x": value}) for value in values), None]})
+    columns = to_columns(["x"], [[value] for value in [*values, None]])
+    read = read_requests(texts.lazy(), {"x": dtype}).collect()
+    assert read.to_dict(as_series=False) == read_requests(columns.lazy(), {"x": dtype}).collect().to_dict(
+        as_series=False
+    )
+    odd = pl.DataFrame({"row": [json.dumps({"x": value}) for value in ([1], {"a": 1}, 10**400)]})
+    assert read_requests(odd.lazy(), {"x": dtype}).collect()["x"].to_list() == [None] * 3
 
 
 def test_a_table_from_before_goes_on_with_columns(tmp_path: Path) -> None:
