@@ -159,8 +159,9 @@ def values_of(measured: Measurement, greater: Mapping[str, bool]) -> dict[str, f
     Examples
     --------
     >>> rule = {"metric": "rmse", "value": 4.0, "reference": 3.0, "drop": 2.0, "baselines": {"last": 8.0}}
-    >>> window = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-02T00:00:00Z", "rows": 9, "realised": [rule]}
-    >>> list(values_of(Measurement.from_dict(window), {"rmse": False}).items())[:3]
+    >>> window = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-02T00:00:00Z", "rows": 9, "status": "good"}
+    >>> measured = Measurement.from_dict(window | {"realised": [rule]})
+    >>> list(values_of(measured, {"rmse": False}).items())[:3]
     [('rmse', 4.0), ('rmse bar', 5.0), ('rmse without a model', 8.0)]
     """
     found: dict[str, float | None] = {}
