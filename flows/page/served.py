@@ -95,10 +95,11 @@ def course_of(
         asked[min((at - since) // SPAN, last)].append(each)
     for probe in probes:
         checked[min((probe.minute - since) // SPAN, last)].append(probe)
-    spans = [_span(*each) for each in zip(starts, map(total, asked), checked, strict=True)]
+    done = [total(each) for each in asked]
+    spans = [_span(*each) for each in zip(starts, done, checked, strict=True)]
     return Course(
         tuple(spans),
-        total(each for _, each in minutes),
+        total(done),
         _causes(minutes),
         tuple(outages(probes)[::-1][:_OUTAGES]),
         len(probes),

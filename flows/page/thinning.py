@@ -24,7 +24,10 @@ def thinned(points: Sequence[Point]) -> Sequence[Point]:
         there = list(sharing)
         known = [value for _, value in there if value is not None and math.isfinite(value)]
         if len(there) > 2 and len(known) == len(there):
-            ends = {known.index(min(known)), known.index(max(known))}
-            there = [there[index] for index in sorted(ends)]
-        kept += there
+            least, greatest = known.index(min(known)), known.index(max(known))
+            kept.append(there[min(least, greatest)])
+            if least != greatest:
+                kept.append(there[max(least, greatest)])
+        else:
+            kept += there
     return kept

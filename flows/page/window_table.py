@@ -4,34 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from flows.page.charts import number
 from tasks.stores.measurements import Measurement
 
-_ROW = Markup(
-    '<tr><th scope="row">{}</th><td class="n">{}</td><td class="n">{}</td><td class="n">{}</td><td class="n">{}{}</td>'
-    '<td class="n">{}</td><td>{}</td><td class="n">{}</td></tr>\n'
-)
-_DOUBT = Markup(' <span title="{}">(not to be trusted)</span>')
-
 
 def window_rows(windows: Sequence[Measurement], metric: str) -> Markup:
     """Return the rows of the table of windows, newest first."""
-    return Markup("").join(_row(each, metric) for each in reversed(windows))
+    return Markup("".join(_row(each, metric) for each in reversed(windows)))
 
 
-def _row(window: Measurement, metric: str) -> Markup:
+def _row(window: Measurement, metric: str) -> str:
     known, made = window.known(metric), window.expected(metric)
-    doubt = _DOUBT.format(made.why) if made and not made.trusted else ""
-    return _ROW.format(
-        window.name,
-        f"{window.rows:,}",
-        number(known.value) if known else "not known",
-        f"{number(known.low)} to {number(known.high)}" if known and known.low is not None else "",
-        number(made.first.value) if made else "",
-        doubt,
-        f"{window.coverage:.0%}",
-        ", ".join(each.column for each in window.drifted),
-        window.version,
+    interval = f"{number(known.low)} to {number(known.high)}" if known and known.low is not None else ""
+    estimate = number(made.first.value) if made else ""
+    if made and not made.trusted:
+        estimate += f' <span title="{escape(made.why)}">(not to be trusted)</span>'
+    drifted = escape(", ".join(each.column for each in window.drift if each.drifted))
+    return (
+        f'<tr><th scope="row">{escape(window.name)}</th><td class="n">{window.rows:,}</td>'
+        f'<td class="n">{number(known.value) if known else "not known"}</td><td class="n">{interval}</td>'
+        f'<td class="n">{estimate}</td><td class="n">{window.coverage:.0%}</td><td>{drifted}</td>'
+        f'<td class="n">{escape(window.version)}</td></tr>\n'
     )

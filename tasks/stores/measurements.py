@@ -318,8 +318,10 @@ def read_measurement(content: str) -> Measurement:
         As `Measurement.from_dict`.
     """
     try:
-        _least.decode(content)
-        return _numbered(_whole.decode(content))
+        found = _whole.decode(content)
+        if not found.rows or found.status == "unknown":  # as where a record says nothing of them: then it is none
+            _least.decode(content)
+        return _numbered(found)
     except msgspec.DecodeError:  # of an earlier format, or none
         return Measurement.from_dict(_loaded(content))
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class Expected(msgspec.Struct, frozen=True):
+class Expected(msgspec.Struct, frozen=True, gc=False):
     """What a metric was expected to be before its labels were known."""
 
     value: float | None = None
