@@ -1,4 +1,4 @@
-"""What a calibration is: the last step of a classifier's bundle, which turns its scores into honest probabilities."""
+"""What a calibration is: the last step of a bundle, which turns its scores into what is met."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Calibrator(Strict):
 
 
 class Calibration(Part):
-    """A way to calibrate the probabilities of a classifier, learnt from rows that its model did not learn from.
+    """A way to calibrate what a model says, learnt from rows that it did not learn from.
 
     Attributes
     ----------

@@ -19,7 +19,14 @@ from expectations.parts import Part
 
 HISTORY = 1000
 """Windows of its champion, and trials of those before, that a decision is made by: the newest."""
-Action = Literal["keep", "warn", "hold", "retrain", "rollback"]
+Action = Literal["keep", "warn", "hold", "retrain", "recalibrate", "rollback"]
+Remedy = Literal["retrain", "recalibrate"]
+RECALIBRATE: Remedy = "recalibrate"
+"""What turns are opened for that keep the champion's model; such a turn has it for its cause."""
+TURNED: tuple[Action, ...] = ("retrain", RECALIBRATE)
+"""Actions that open a turn."""
+RECALIBRATION = 0.5
+"""What a recalibration costs beside a release that trains: the release remains, the training does not."""
 Status = Literal["good", "violated", "unknown"]
 
 
@@ -82,6 +89,9 @@ class Seen:
         How many of `drifted` are inputs, and neither predictions nor the label.
     expected : {"good", "violated"} or None
         What `status` is expected to be before the labels come; None where that is not estimated, or not to be trusted.
+    level : float
+        Where the first cause of a loss is that labels moved as a whole: logarithm of the window's loss over what it
+        would be without that, the most that a recalibration saves; else 0. A backtest knows no causes.
     """
 
     status: Status
@@ -94,6 +104,7 @@ class Seen:
     back: Back | None = None
     expected: Literal["good", "violated"] | None = None
     inputs: int = 0
+    level: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -173,6 +184,7 @@ def _seen(content: Mapping[str, Any]) -> Seen:
         Back(**back) if back else None,
         content.get("expected"),
         content.get("inputs", 0),
+        content.get("level", 0.0),
     )
 
 
@@ -225,11 +237,18 @@ class Policy(Part):
     """How long a release waits for a person to allow it in Prefect before it is refused; null asks nobody."""
     dry_run: bool = False
     """Say what would be decided, and do nothing."""
+    remedies: Annotated[tuple[Remedy, ...], Field(min_length=1, strict=False)] = ("retrain",)
+    """What may be done. With `recalibrate` a window that loses since its labels moved as a whole has the champion's
+    calibration learnt again, and its model kept; where that is refused, the next turn retrains."""
 
     @property
     def tries(self) -> Literal["auto", "recipe", "twin"] | None:
         """What each window is to be tried with; None for no trials."""
         return None
+
+    def recalibrates(self, history: History) -> bool:
+        """Whether a recalibration is the remedy of the last window, and may be done."""
+        return RECALIBRATE in self.remedies and history.windows[-1].level > 0
 
     @abstractmethod
     def asks(self, history: History) -> Answer:

@@ -69,6 +69,8 @@ class Problem(Part):
     first_score : str
         What a first look at columns is scored by: a metric that is 1 where all is right. Empty for kinds that
         `driftwheel suggest` does not propose.
+    recalibrated_by : str
+        The calibration a champion is recalibrated by where `model.calibration` names none. Empty where there is none.
     unwatched : mapping of str to str
         What is not watched of it yet -> in words. Keys are `estimates` (metrics before the labels come) and `causes`
         (why a window loses more).
@@ -79,6 +81,7 @@ class Problem(Part):
     has_threshold: ClassVar[bool] = False
     stand_in: ClassVar[str]
     first_score: ClassVar[str] = ""
+    recalibrated_by: ClassVar[str] = ""
     unwatched: ClassVar[Mapping[str, str]] = {}
 
     # --- the label --------------------------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ CALIBRATIONS: Slot[Calibration] = Slot(
     "expectations.calibration:Calibration",
     {
         "isotonic": "tasks.modelling.calibrations.isotonic:Isotonic",
+        "line": "tasks.modelling.calibrations.line:Line",
         "platt": "tasks.modelling.calibrations.platt:Platt",
         "temperature": "tasks.modelling.calibrations.temperature:Temperature",
     },

@@ -169,6 +169,7 @@ def _made(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
             "inputs": [column.name for column in manifest.columns],
         },
         "parent": manifest.parent,
+        "recalibrated_from": manifest.recalibrated_from,
         "ledger": told,
         "runs": sorted(map(str, runs)),
     }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from expectations.deciding import RECALIBRATE
 from expectations.errors import SourceError
 from expectations.windows import Window
 from flows.replay_windows import between
@@ -73,11 +74,12 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
     found = reversed(job.database.measurements(job.name))
     measured = next((each for each in found if window.start < each.end <= window.end), None)
     turned = decision is not None and decision.action == "retrain" and decision.turn is not None
-    promoted = turned and verdict.outcome == "done"
+    recalibrated = decision is not None and decision.action == RECALIBRATE and decision.turn is not None
+    promoted = (turned or recalibrated) and verdict.outcome == "done"
     story.trials = sum(entry.action != "untold" for entry in job.database.entries(job.name, kind=TRIAL))
     story.retrains += turned
     story.promotions += promoted
-    story.refused += turned and not promoted
+    story.refused += (turned or recalibrated) and not promoted
     desired = job.releases.desired(job.name)
     story.windows.append(
         {

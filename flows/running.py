@@ -100,7 +100,7 @@ def _unreachable(error: httpx.HTTPError) -> DriftwheelError:
 
 
 @quietly
-def run_flow(name: str, usecase: str, as_of: datetime | None) -> Verdict:
+def run_flow(name: str, usecase: str, as_of: datetime | None, *, recalibrate: bool = False) -> Verdict:
     """Run one flow; `train` and `deploy` go on with the open turn, `train` opens one where there is none."""
     instant = as_of or datetime.now(UTC)
     refuse_future(instant)
@@ -110,7 +110,7 @@ def run_flow(name: str, usecase: str, as_of: datetime | None) -> Verdict:
         return monitor(usecase, instant)
     if name == "loop":
         return loop(usecase, instant)
-    turn = turn_for(Settings(), name, usecase, instant)
+    turn = turn_for(Settings(), name, usecase, instant, recalibrate=recalibrate)
     verdict: Verdict = _STAGES[name](usecase, instant, turn)
     return verdict
 

@@ -47,7 +47,18 @@ from tasks.stores.retries import reason
 from tasks.stores.turning import Stage
 
 Outcome = Literal[
-    "done", "held", "refused", "unknown", "unchanged", "retrain", "rollback", "warn", "hold", "keep", "taken"
+    "done",
+    "held",
+    "refused",
+    "unknown",
+    "unchanged",
+    "retrain",
+    "recalibrate",
+    "rollback",
+    "warn",
+    "hold",
+    "keep",
+    "taken",
 ]
 _log = logging.getLogger("driftwheel.flows")
 

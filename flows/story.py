@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from tasks.backtesting.advice import Walked
 
 _FROZEN, _LOOP, _QUIET = "#9aa0a8", "#1f6feb", "#c9ced6"
-_MARKS = {"retrain": ("v", "#1a7f37"), "hold": ("X", "#cf222e"), "warn": (".", "#bf8700"), "rollback": ("^", "#cf222e")}
+_MARKS = {
+    "retrain": ("v", "#1a7f37"),
+    "recalibrate": ("v", "#1f6feb"),
+    "hold": ("X", "#cf222e"),
+    "warn": (".", "#bf8700"),
+    "rollback": ("^", "#cf222e"),
+}
 
 
 def draw(story: Story) -> Figure:

@@ -15,11 +15,16 @@ from flows.commands.shared import Instant, conclude, console, print_json, read_s
 @click.argument("flow", type=click.Choice(["collect", "train", "deploy", "monitor", "loop"]))
 @click.argument("usecase")
 @click.option("--as-of", type=Instant(), help="The instant to run as of; now where not given.")
+@click.option(
+    "--recalibrate", is_flag=True, help="With train: keep the champion's model, and learn its calibration again."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def run(flow: str, usecase: str, as_of: datetime | None, as_json: bool) -> None:
+def run(flow: str, usecase: str, as_of: datetime | None, recalibrate: bool, as_json: bool) -> None:
     """Run a flow in this process. Uses the stack that is up; without one, servers are started for this run."""
     from flows.instants import refuse_future
 
+    if recalibrate and flow != "train":
+        raise click.UsageError(f"--recalibrate goes with `train`, not with `{flow}`.")
     settings = read_settings()
     settings.use_case(usecase)  # a wrong one is told before anything is started
     if as_of is not None:
@@ -27,7 +32,7 @@ def run(flow: str, usecase: str, as_of: datetime | None, as_json: bool) -> None:
     with servers(settings):
         from flows.running import run_flow
 
-        verdict = run_flow(flow, usecase, as_of)
+        verdict = run_flow(flow, usecase, as_of, recalibrate=recalibrate)
     conclude(verdict, as_json=as_json)
 
 

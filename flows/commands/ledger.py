@@ -36,6 +36,7 @@ def why(usecase: str, last: int, trials: bool, as_json: bool) -> None:
     for entry in entries:
         colour = {
             "retrain": "green",
+            "recalibrate": "green",
             "promoted": "green",
             "hold": "red",
             "held": "red",

@@ -49,6 +49,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"data       {data['rows']:,} rows up to {data['until']}, table clean version {data['version']}")
         lines.append(f"hash       {data['hash']}")
         lines.append(f"parent     {found['parent'] or 'none: it was the first'}")
+        if found["recalibrated_from"]:
+            lines.append(f"model of   {found['recalibrated_from']}: only the calibration behind it was learnt again")
     lines += [f"run        {each}" for each in found["runs"]]
     lines += [f"ledger     {each['kind']} {each['action']}: {each['entry']}" for each in found["ledger"]]
     if "forward" in found:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from expectations.deciding import TURNED
 from flows.page.states import Tone
 from tasks.deciding.gaps import ROLLBACK_WINDOWS
 from tasks.stores.glances import Glances, Line, Stint
@@ -63,7 +64,7 @@ def read_versions(
     turns = {line.turn for line, _ in deployed if line.turn}
     began: list[Line] = []
     if turns:
-        began = glances.lines(connection, name, _DECISIONS, kinds=("decision",), actions=("retrain",), turns=turns)
+        began = glances.lines(connection, name, _DECISIONS, kinds=("decision",), actions=TURNED, turns=turns)
     decided = {line.turn: line for line in reversed(began)}
     ends = [None, *(line.as_of for line, _ in deployed)]
     stints = [

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from markupsafe import Markup, escape
 
+from expectations.deciding import TURNED
 from expectations.durations import spoken
 from flows.page.brought import Arrival
 from flows.page.cards import Metric
@@ -25,6 +26,7 @@ _HOVERS = 200
 """Windows that each have a title of their own; with more of them only marks do."""
 _SHAPES = {
     "retrain": "M0 5 L-5 -4 L5 -4 Z",
+    "recalibrate": "M0 5 L-5 -4 L5 -4 Z",
     "promoted": "M0 -5 L5 4 L-5 4 Z",
     "rollback": "M-4 -4 L4 4 M-4 4 L4 -4",
     "rolled back": "M-4 -4 L4 4 M-4 4 L4 -4",
@@ -143,7 +145,7 @@ def _tell(window: Measurement, metric: Metric) -> str:
 
 def _mark(mark: Mark, x: float) -> str:
     x = min(max(x, _LEFT), _WIDTH - _RIGHT)
-    y = 8 if mark.action in ("retrain", "rollback", "hold", "warn") else 20  # a decision, and below it what came of it
+    y = 8 if mark.action in (*TURNED, "rollback", "hold", "warn") else 20  # a decision, and below it what came of it
     line = f'<path d="M0 6 V{_HEIGHT - _BOTTOM - y}" class="stem"/>' if mark.action != "warn" else ""
     return (
         f'<g class="mark {mark.tone}" transform="translate({x:.1f} {y})">{line}'

@@ -28,6 +28,7 @@ class Stage:
 
 MARK_TONES: Mapping[str, Tone] = {
     "retrain": "busy",
+    "recalibrate": "busy",
     "promoted": "good",
     "rollback": "bad",
     "rolled back": "bad",

@@ -25,7 +25,7 @@ from tasks.stores.ledger import TRIAL
 from tasks.stores.measurements import Measurement, read_measurement
 
 MAX_WINDOWS = 1200
-MARKS = ("retrain", "rollback", "hold", "warn", "promoted", "rolled back", "withdrawn")
+MARKS = ("retrain", "recalibrate", "rollback", "hold", "warn", "promoted", "rolled back", "withdrawn")
 """What was decided or done that is marked over time; that nothing was to do is not."""
 _MAX_MARKS = 400
 _TRIALS = 12

@@ -52,6 +52,13 @@ EXPECTED = "expected.json"
 LOSSES = "losses.json"
 EVALUATION = "evaluation.json"
 GOLDEN_TOLERANCE = 1e-6
+_AROUND = ("features.json", CALIBRATION, "reference.json", LOSSES, GOLDEN, EXPECTED, INTERVALS, EVALUATION)
+"""Files that are no part of the model."""
+
+
+def model_files(manifest: Manifest) -> list[str]:
+    """Return the files that a family's model consists of."""
+    return [name for name in manifest.files if name not in _AROUND]
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ class Manifest(BaseModel):
     """The judged recipe's on its holdout, rows it had not learnt from."""
     parent: str = ""
     """Bundle of the champion it was judged against."""
+    recalibrated_from: str = ""
+    """Bundle whose model and features it has, another calibration behind them; bundles from before have none."""
     files: dict[str, str] = {}
 
     @property

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from expectations.deciding import Action, History, Policy
+from expectations.deciding import RECALIBRATE, Action, History, Policy
 from expectations.durations import Duration
 from expectations.gates import Evaluation
 from tasks.deciding.gaps import worse_than_before
@@ -24,10 +24,13 @@ class Ended:
         Data time it was asked for at.
     released : bool
         Whether its challenger became the champion, and not its being refused.
+    recalibrated : bool
+        Whether it was a recalibration, and not a training.
     """
 
     as_of: datetime
     released: bool
+    recalibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Situation:
             **asdict(self),
             "as_of": self.as_of.isoformat(),
             "last_turn": self.last_turn.isoformat() if self.last_turn else None,
-            "ended": [{"as_of": each.as_of.isoformat(), "released": each.released} for each in self.ended],
+            "ended": [{**vars(each), "as_of": each.as_of.isoformat()} for each in self.ended],
         }
 
     @classmethod
@@ -76,7 +79,10 @@ class Situation:
             content["new_labelled"],
             content["open_turn"],
             tuple(content["held"]),
-            tuple(Ended(datetime.fromisoformat(each["as_of"]), each["released"]) for each in content["ended"]),
+            tuple(
+                Ended(datetime.fromisoformat(each["as_of"]), each["released"], each.get("recalibrated", False))
+                for each in content["ended"]
+            ),
             content.get("since_ended", 0),
         )
 
@@ -147,6 +153,7 @@ def decide(history: History, policy: Policy, situation: Situation, bounds: Bound
     back = _back(history, policy, situation)
     if back is not None:
         return back
+    history = _without_refused_remedy(history, situation)
     answer = policy.asks(history)
     evidence = dict(answer.evidence)
     if not answer.retrain:
@@ -162,7 +169,18 @@ def decide(history: History, policy: Policy, situation: Situation, bounds: Bound
         return Decision(
             "keep", answer.cause, f"{summary}; a dry run: nothing is done", alert=answer.alert, evidence=evidence
         )
-    return Decision("retrain", answer.cause, summary, alert=answer.alert, evidence=evidence)
+    remedy: Action = RECALIBRATE if policy.recalibrates(history) else "retrain"
+    cause = "label" if remedy == RECALIBRATE else answer.cause
+    return Decision(remedy, cause, summary, alert=answer.alert, evidence=evidence)
+
+
+def _without_refused_remedy(history: History, situation: Situation) -> History:
+    """Leave out that labels moved where the last turn was a recalibration that was refused: it did not help."""
+    ended = situation.ended[-1:]
+    if not ended or ended[0].released or not ended[0].recalibrated:
+        return history
+    *before, newest = history.windows
+    return replace(history, windows=(*before, replace(newest, level=0.0)))
 
 
 def _back(history: History, policy: Policy, situation: Situation) -> Decision | None:

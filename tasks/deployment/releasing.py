@@ -37,7 +37,7 @@ def register(job: Job, digest: str, run: str) -> ModelVersion:
         bundle.manifest.metrics,
         bundle.manifest.problem.outputs(bundle.classes),
         title=bundle.manifest.title,
-        facts=_facts(bundle.manifest),
+        facts=_facts(bundle.manifest) | _recalibrated_from(job, bundle.manifest),
     )
     registry.point(CHALLENGER, version.version)
     return version
@@ -52,6 +52,17 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "parent": manifest.parent[:12] or "none: the first one",
         "commit": manifest.commit or "not known",
     }
+
+
+def _recalibrated_from(job: Job, manifest: Manifest) -> dict[str, str]:
+    """Say which version's model and features it has, where it is a recalibration."""
+    if not manifest.recalibrated_from:
+        return {}
+    desired = job.releases.desired(job.name)
+    champion = desired.champion if desired is not None else None
+    known = champion is not None and champion.bundle == manifest.recalibrated_from
+    named = f"version {champion.version}" if champion is not None and known else "a version that answers no more"
+    return {"recalibrated from": f"{named} (bundle {manifest.recalibrated_from[:12]})"}
 
 
 def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> None:

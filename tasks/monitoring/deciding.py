@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from expectations.deciding import HISTORY, Back, History, Trial
+from expectations.deciding import HISTORY, RECALIBRATE, TURNED, Back, History, Trial
 from expectations.windows import Window
 from tasks.bundles.champion import Released, released_champion
 from tasks.deciding.gaps import growth
@@ -174,7 +174,9 @@ def _predecessor_of(champion: Released, tried: _Tried) -> str | None:
 def _situation(job: Job, new_labelled: int, held: tuple[str, ...]) -> Situation:
     turns = job.database.turns(job.name)
     came = (turn for turn in turns if turn.state in ("done", "refused") and turn.cause != "bootstrap")
-    ended = tuple(Ended(turn.as_of, turn.state == "done") for turn in came if turn.as_of <= job.as_of)
+    ended = tuple(
+        Ended(turn.as_of, turn.state == "done", turn.cause == RECALIBRATE) for turn in came if turn.as_of <= job.as_of
+    )
     return Situation(
         as_of=job.as_of,
         # one from later is no turn before this instant: a clock was ahead, or the run looks back
@@ -257,7 +259,7 @@ def _back(tried: _Tried, span: tuple[str, Window]) -> Back | None:
 def _with_causes(decision: Decision, found: Measurement | None) -> Decision:
     """Say beside a decision why the window lost more than those before, where that was found."""
     causes = found.causes if found else None
-    if causes is None or causes.status != "named" or decision.action not in ("keep", "warn", "retrain"):
+    if causes is None or causes.status != "named" or decision.action not in ("keep", "warn", *TURNED):
         return decision
     return replace(decision, summary=f"{decision.summary}; why: {causes.words()}")
 

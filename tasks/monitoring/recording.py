@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from expectations.alerts import Severity
+from expectations.deciding import RECALIBRATE, TURNED
 from tasks.deciding.policy import Decision
 from tasks.monitoring.seen_windows import expected_status
 from tasks.stores.finding_kinds import describe
@@ -38,8 +39,9 @@ def record_decision(
     with database.transaction() as connection:
         if database.stands(connection, key):  # decided before; a turn opened now would be a second one for it
             return False, None
-        if decision.action == "retrain":
-            turn = database.request_turn(connection, job.name, decision.cause, job.as_of, key)
+        if decision.action in TURNED:
+            cause = RECALIBRATE if decision.action == RECALIBRATE else decision.cause
+            turn = database.request_turn(connection, job.name, cause, job.as_of, key)
         entry = Entry(
             key, job.name, job.as_of, "decision", decision.action, decision.cause, decision.summary, evidence, turn
         )
@@ -72,11 +74,11 @@ def _record_findings(job: Job, connection: Connection, decision: Decision, measu
         found = describe(job.name, "rollback", "warning", decision.summary, evidence)
     elif decision.cause == "drift" or (decision.cause == "unknown" and decision.alert):
         lost = measured is not None and expected_status(measured) == "violated"
-        severity: Severity = "warning" if lost and decision.action != "retrain" else "info"
+        severity: Severity = "warning" if lost and decision.action not in TURNED else "info"
         found = describe(job.name, "drift", severity, decision.summary, evidence)
-    elif decision.alert or decision.action == "retrain":
+    elif decision.alert or decision.action in TURNED:
         found = describe(
-            job.name, "loss", "info" if decision.action == "retrain" else "warning", decision.summary, evidence
+            job.name, "loss", "info" if decision.action in TURNED else "warning", decision.summary, evidence
         )
     if found is not None:
         job.database.record(connection, found, job.as_of)

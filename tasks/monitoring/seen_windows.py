@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from expectations.deciding import Back, Seen, Trial
@@ -43,7 +44,24 @@ def seen_as(
     drifted = tuple(_named(each, len(predictions)) for each in found if each not in predictions[1:])
     inputs = len(found) - len(predictions) - sum(each.column == label for each in found)
     detail, expected = ", ".join(parts), expected_status(measured)
-    return Seen(measured.status, measured.rows, drifted, detail, number, grown, trial, back, expected, inputs)
+    level = level_of(measured) if worded else 0.0
+    return Seen(measured.status, measured.rows, drifted, detail, number, grown, trial, back, expected, inputs, level)
+
+
+def level_of(measured: Measurement) -> float:
+    """Return what a recalibration would save at most: `expectations.deciding.Seen.level`.
+
+    Only of a metric that its causes are those of: ranks do not change where all scores move.
+    """
+    causes = measured.causes
+    if causes is None or causes.status != "named" or not causes.now or not causes.named:
+        return 0.0
+    first = causes.named[0]
+    if first.kind != "label" or causes.metric not in {each.metric for each in measured.realised}:
+        return 0.0
+    share = min(first.value / causes.now, 0.99)
+    power = 0.5 if causes.metric == "rmse" else 1.0  # its causes are parts of the squared error
+    return max(0.0, -power * math.log1p(-share))
 
 
 def expected_status(measured: Measurement) -> Literal["good", "violated"] | None:

@@ -32,6 +32,7 @@ class Binary(OneScore):
     has_threshold: ClassVar = True
     stand_in: ClassVar = "log_loss"
     first_score: ClassVar = "roc_auc"
+    recalibrated_by: ClassVar = "platt"
     task: Literal["binary_classification"] = "binary_classification"
 
     def misfits(self, rules: Label) -> Mapping[str, str]:

@@ -33,6 +33,7 @@ class Regression(OneScore):
     classifies: ClassVar = False
     stand_in: ClassVar = "rmse"
     first_score: ClassVar = "r2"
+    recalibrated_by: ClassVar = "line"
     task: Literal["regression"] = "regression"
 
     def read(self, values: pl.Series, rules: Label) -> pl.Series:

@@ -31,6 +31,7 @@ from tasks.stores.progress import doing, part
 from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.labelled import labels, require_trainable, score_rows, training_window
 from tasks.training.learning import Incumbent, Trained, decisive_metric, fit_recipe, learn
+from tasks.training.recalibrating import recalibrate, try_to_recalibrate
 from tasks.training.warm import refit_warm, warm_or_cold
 
 Outcome = Literal["passed", "refused", "unknown", "unchanged"]
@@ -76,6 +77,10 @@ class Judged:
     """Declared parts of the holdout, where gates asked for them."""
     going_on: Bundle | None = None
     """The champion, where the judged model goes on from it."""
+    kept: Bundle | None = None
+    """The champion, where the judged model is its own with another calibration."""
+    since: datetime | None = None
+    """From when on rows taught and judged that calibration; None for all that the champion has not learnt from."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -109,7 +114,14 @@ def rows_before(rows: pl.DataFrame, holdout: pl.DataFrame, spec: UseCase) -> pl.
     return rows.filter(earlier)
 
 
-def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judged:
+def judge(
+    rows: pl.DataFrame,
+    spec: UseCase,
+    champion: Incumbent | None,
+    *,
+    recalibrated: bool = False,
+    since: datetime | None = None,
+) -> Judged:
     """Train the recipes on the older rows and judge the best on the newest.
 
     Parameters
@@ -118,6 +130,11 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         All ripe labelled rows, cleaned.
     champion : Incumbent or None
         Scored again on exactly the holdout rows.
+    recalibrated : bool
+        Whether the challenger is the champion itself, its calibration learnt again from the older rows that it has not
+        seen; nothing else is trained, nor cross-validated.
+    since : datetime, optional
+        When labels moved: older rows neither teach nor judge a recalibration, as they have another level.
 
     Raises
     ------
@@ -131,7 +148,8 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
     if known is not None and cutoff <= known:
         after = f"after the champion's cutoff {known:%Y-%m-%d %H:%M}" if spec.timed else "that came since the champion"
         return Judged(Judgement("unchanged", f"no ripe rows {after}"))
-    before, holdout, new = split_rows(rows, spec, known)
+    moved = rows if since is None else rows.filter(pl.col(clock) >= since)
+    before, holdout, new = split_rows(moved, spec, known)
     if len(holdout) < spec.evaluation.min_rows:
         return Judged(
             Judgement(
@@ -140,9 +158,17 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
                 cutoff=cutoff,
             )
         )
+    if since is not None:
+        before = rows_before(rows, holdout, spec)
     learnable = training_window(before, spec)
-    trained = warm_or_cold(learnable, spec, champion, learn(learnable, spec))
-    asked = spec.evaluation.validated
+    if recalibrated:
+        found = try_to_recalibrate(rows_before(new, holdout, spec), spec, champion)
+        if isinstance(found, str):
+            return Judged(Judgement("unknown", found, cutoff=cutoff))
+        trained, asked = found, None
+    else:
+        trained = warm_or_cold(learnable, spec, champion, learn(learnable, spec))
+        asked = spec.evaluation.validated
     folds = cross_validate(learnable, spec, trained.recipe, asked, trained.calibrator) if asked else {}
     doing("judging on the newest rows" if spec.timed else "judging on rows that neither has learnt")
     prediction = trained.predict(holdout, repaired=True)
@@ -181,7 +207,10 @@ def judge(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Judg
         cutoff,
     )
     going_on = champion if trained.again is not None and isinstance(champion, Bundle) else None
-    return Judged(judgement, trained, holdout, scored, prediction, folds, parts=parts, going_on=going_on)
+    kept = champion if recalibrated and isinstance(champion, Bundle) else None
+    return Judged(
+        judgement, trained, holdout, scored, prediction, folds, parts=parts, going_on=going_on, kept=kept, since=since
+    )
 
 
 def _describe_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
@@ -195,7 +224,10 @@ def _describe_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list
 
 
 def _describe_start(trained: Trained) -> list[str]:
-    return [] if trained.start is None else [f"{trained.start.kind} start: {trained.start.why}"]
+    if trained.start is None:
+        return []
+    kind = trained.start.kind
+    return [f"{kind}: {trained.start.why}" if kind == "recalibrated" else f"{kind} start: {trained.start.why}"]
 
 
 def _asks_for_parts(spec: UseCase) -> bool:
@@ -284,13 +316,17 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
     """
     if judged.trained is None or judged.holdout is None or judged.prediction is None:
         raise ValueError("only a judged recipe can be refitted")
-    learnt = training_window(rows, spec)
+    learnt, count = training_window(rows, spec), 0
     with part("refitting on all ripe rows"):
-        if judged.going_on is not None:
+        if judged.kept is not None:
+            new = rows.filter(pl.col(spec.time_column) > judged.kept.cutoff)
+            new = new if judged.since is None else new.filter(pl.col(spec.time_column) >= judged.since)
+            trained, count = recalibrate(new, spec, judged.kept), judged.kept.learnt_rows
+        elif judged.going_on is not None:
             trained = refit_warm(learnt, spec, judged.going_on, judged.trained)
         else:
             trained = fit_recipe(learnt, spec, judged.trained.recipe)
     classes = judged.trained.classes
     again = spec.problem.aligned(trained.predict(judged.holdout, repaired=True), trained.classes, classes)
     truth = labels(judged.holdout, spec, classes)
-    return Refit(trained, len(learnt), spec.problem.disagreement(again, judged.prediction, truth))
+    return Refit(trained, count or len(learnt), spec.problem.disagreement(again, judged.prediction, truth))

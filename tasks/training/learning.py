@@ -35,7 +35,7 @@ from tasks.training.searching import Attempt, search
 class Start:
     """How a model began: from nothing, or from the champion; why, and what was measured of both."""
 
-    kind: Literal["cold", "warm"]
+    kind: Literal["cold", "warm", "recalibrated"]
     why: str
     measured: Mapping[str, float] = field(default_factory=dict)
 

@@ -137,7 +137,9 @@ def pack(
         (folder / EVALUATION).write_text(to_json(judged.evaluation), encoding="utf-8")
     digest = seal(
         folder,
-        _manifest(spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name, usecase.digest),
+        _manifest(
+            spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name, usecase.digest
+        ).model_copy(update={"recalibrated_from": judged.kept.digest if judged.kept else ""}),
     )
     load_bundle(folder, digest).prove()
     return digest

@@ -6,10 +6,12 @@ import math
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from expectations.deciding import RECALIBRATE
 from expectations.errors import TrainingError, UnreachableError
 from expectations.gates import GateResult
 from expectations.masking import mask
@@ -18,9 +20,11 @@ from tasks.bundles.champion import current_champion
 from tasks.stores.hashing import hash_frame
 from tasks.stores.known import RowSource
 from tasks.stores.lake import Version
+from tasks.stores.measurements import measurement_in
 from tasks.stores.places import Job
 from tasks.stores.progress import doing
 from tasks.stores.registry import KEPT_DAYS
+from tasks.stores.turns import Turn
 from tasks.stores.unfinished import keeping
 from tasks.training.cross_validation import fold_statistics
 from tasks.training.evaluating import evaluated, flat
@@ -100,13 +104,16 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
     if job.turn is not None:  # this process holds the turn: whoever began a run for it is dead
         registry.fail_orphans(job.turn)
     turn = job.database.open_turn(job.name)
+    turn = turn if turn is not None and turn.id == job.turn else None
+    recalibrated = turn is not None and turn.cause == RECALIBRATE
+    since = moved_since(job, turn) if turn is not None and recalibrated and spec.timed else None
     registry.retire_runs(KEPT_DAYS)  # here, where nothing is done yet that would be done again
     run = registry.start_run(
         f"as of {job.as_of:%Y-%m-%d}",
         {
             "driftwheel.usecase": job.name,
             "driftwheel.turn": job.turn or "",
-            "driftwheel.cause": turn.cause if turn and turn.id == job.turn else "by hand",
+            "driftwheel.cause": turn.cause if turn else "by hand",
             "driftwheel.digest": job.usecase.digest,
             "driftwheel.as_of": job.as_of.isoformat(),
             "driftwheel.data": selected.digest,
@@ -132,7 +139,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         live, digest, refitted = Curves(partial(registry.log_points, run)), None, None
         with keeping(job.places.unfinished / job.name):
             with sending(live):
-                judged = evaluated(judge(rows, spec, champion), rows, spec)
+                judged = evaluated(judge(rows, spec, champion, recalibrated=recalibrated, since=since), rows, spec)
             if judged.judgement.outcome == "passed":
                 refitted = refit(rows, spec, judged)
                 judged = _agreed(judged, refitted, spec.evaluation.agreement)
@@ -166,6 +173,13 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         raise
     registry.end_run(run)
     return challenger
+
+
+def moved_since(job: Job, turn: Turn) -> datetime | None:
+    """Return when the window began in which labels moved; None where a person asked for a recalibration."""
+    decided = (each for each in job.database.entries(job.name, kind="decision", last=100) if each.turn == turn.id)
+    found = next((measurement_in(each.evidence) for each in decided), None)
+    return found.start if found is not None else None
 
 
 def _agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
@@ -247,5 +261,6 @@ def _record(
         figures = spec.problem.figures(judged.scored, answers)
         if judged.evaluation is not None:
             with_intervals(figures, judged.evaluation)
-        figures["importance"] = importance_figure(model.fitted.importance())
+        if importance := model.fitted.importance():
+            figures["importance"] = importance_figure(importance)
         registry.log_figures(challenger.run, figures)

@@ -21,6 +21,7 @@ from infra.settings import Settings
 from tasks.bundles.champion import current_champion
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
+from tasks.evaluation.causes.model import Cause, Causes
 from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.estimates.estimate import Estimate
 from tasks.evaluation.realised import Realised
@@ -33,6 +34,7 @@ from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job, Places
 from tasks.stores.releases import Served
 from tasks.training.packing import training_rows
+from tasks.training.running import moved_since
 from tasks.training.trial_ledger import try_now
 from tasks.training.trying import hold_against_predecessor, known_before, try_challenger
 from tests.conftest import instant
@@ -94,6 +96,22 @@ def test_a_crash_between_measuring_and_deciding_loses_no_decision(job: Job) -> N
     again = deciding.decide_now(job)
     assert (again.decision.cause, again.turn) == ("unchanged", None)
     assert len(job.database.turns(job.name)) == 1
+
+
+def test_labels_that_moved_open_a_turn_that_recalibrates(
+    tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = {"monitoring.policy.remedies": ["retrain", "recalibrate"]}
+    job = begun(tmp_path, make_use_case("deciding", both), monkeypatch)
+    moved = Cause("label", "labels moved", 1000.0, named=True)
+    causes = Causes("rmse", "named", "", 1600.0, 8100.0, 500.0, 1500.0, (moved,))
+    measured(job, "2011-04-01", "2011-05-01", "violated", causes=causes)
+    found = deciding.decide_now(job)
+    assert (found.decision.action, found.decision.cause) == ("recalibrate", "label")
+    assert found.turn is not None
+    turn = job.database.turn(found.turn)
+    assert turn.cause == "recalibrate"
+    assert moved_since(job, turn) == instant("2011-04-01")
 
 
 def test_labels_that_come_late_are_decided_about_when_they_come(job: Job) -> None:

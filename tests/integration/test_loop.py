@@ -190,6 +190,37 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
     assert [each.action for each in entries("turning")].count("not taken back") == 1
 
 
+def test_a_champion_is_recalibrated_by_hand_and_released_as_any_other(
+    stack: Addresses, make_use_case: Make, run: Run
+) -> None:
+    from flows.running import run_flow
+
+    folder = make_use_case("levelled")
+    with gzip.open(folder / "data/rides.csv.gz", "rb") as file:
+        rides = pl.read_csv(file.read())
+    moved = pl.when(pl.col("time") >= "2011-03-01").then(pl.col("bikers") + 250).otherwise("bikers").alias("bikers")
+    with gzip.open(folder / "data/rides.csv.gz", "wb") as file:
+        file.write(rides.with_columns(moved).write_csv().encode())
+    assert run("loop", str(folder), FIRST).outcome == "done"
+    assert run("collect", str(folder), LATER).outcome == "done"
+
+    verdict = run_flow("train", str(folder), instant(LATER), recalibrate=True)
+    assert verdict.outcome == "done", verdict.summary
+    assert "recalibrated: the champion's model and features, line learnt again from" in verdict.summary
+    assert run_flow("deploy", str(folder), instant(LATER)).outcome == "done"
+
+    at = job("levelled", folder)
+    served = httpx.get(f"{stack.service}/version").json()["usecases"]["levelled"]["champion"]
+    assert served["version"] == "2"
+    bundle = load_bundle(at.releases.bundle("levelled", served["bundle"]))
+    kept = load_bundle(at.releases.bundle("levelled", bundle.manifest.recalibrated_from))
+    assert bundle.manifest.files["model.txt"] == kept.manifest.files["model.txt"]
+    asked = {"name": "levelled", "version": "2"}
+    found = httpx.get(f"{stack.mlflow}/api/2.0/mlflow/model-versions/get", params=asked).json()["model_version"]
+    tags = {each["key"]: each["value"] for each in found["tags"]}
+    assert tags["recalibrated from"] == f"version 1 (bundle {kept.digest[:12]})"
+
+
 def test_a_run_that_a_schedule_started_measures_what_one_by_hand_does(make_use_case: Make, run: Run) -> None:
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow

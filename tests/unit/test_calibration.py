@@ -199,7 +199,7 @@ def test_folds_too_short_to_calibrate_by_end_no_training(make_use_case: Make) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.calibration": "platt"}, "platt does not calibrate a regression; there is none for it"),
+        ({"model.calibration": "platt"}, "platt does not calibrate a regression; there is line"),
         ({"model.calibration": "plat"}, "did you mean 'platt'"),
         ({"costs": {"false_positive": 1, "false_negative": 2}}, "a regression has no threshold"),
         ({**CLASSIFIER, "costs": {"false_positive": 1}}, "both of false_positive and false_negative"),

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from expectations.deciding import Answer, History, Policy, Seen
+from expectations.deciding import RECALIBRATION, Answer, History, Policy, Seen
 from expectations.fields import PositiveSpan
 from tasks.deciding.gaps import Forecast, forecast, loss_is_certain
 from tasks.deciding.policy import say_drift
@@ -57,19 +57,25 @@ class Trial(Policy):
             summary = f"performance is not known yet ({latest.detail}); {drift or 'no drift'}"
             return Answer(retrain=False, cause="unknown", summary=summary)
         found = forecast(history)
-        cost = self.cost(history)
-        worth = found.gap > 0 and found.gap * found.age >= cost + max(found.cost, 0.0)
+        level = latest.level if self.recalibrates(history) else 0.0
+        cost = self.cost(history) * (RECALIBRATION if level else 1.0)
+        gap = max(found.gap, level)
+        worth = gap > 0 and gap * found.age >= cost + max(found.cost, 0.0)
         trials = [seen.trial for seen in history.windows if seen.trial is not None]
         certain = latest.trial is not None and loss_is_certain(trials)
         alert = certain and not loss_is_certain(trials[:-1])
         cause = "decay" if worth or certain else "drift" if drift else "none"
-        words = [_say_trial(latest), _say_forecast(found, cost, worth=worth), latest.detail, drift]
+        words = [_say_trial(latest), _say_forecast(found, cost, worth=worth), _say_level(level), latest.detail, drift]
         return Answer(worth, cause, "; ".join(filter(None, words)), alert, vars(found))
 
 
 def _percent(gap: float) -> str:
     """Say the share of the loss that a gap is."""
     return f"{100 * -math.expm1(-gap):.1f} %"
+
+
+def _say_level(level: float) -> str:
+    return f"labels moved as a whole, which a recalibration would save {_percent(level)} by" if level else ""
 
 
 def _say_trial(latest: Seen) -> str:

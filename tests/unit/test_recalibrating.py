@@ -1,0 +1,200 @@
+"""A recalibration keeps the champion's model, learns its last step again, and is judged like any challenger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from expectations.deciding import History, Policy, Seen
+from expectations.loading import LoadedUseCase, load_use_case
+from expectations.slots import CALIBRATIONS, POLICIES
+from tasks.bundles.bundle import Bundle, model_files
+from tasks.deciding.policy import Bounds, Ended, Situation, decide
+from tasks.evaluation.causes.model import Cause, Causes
+from tasks.evaluation.metrics import score
+from tasks.modelling.calibrated import CALIBRATION
+from tasks.training.judging import judge
+from tasks.training.labelled import score_rows
+from tests.conftest import instant
+from tests.unit.test_calibration import CLASSIFIER
+from tests.unit.test_training import released, rows
+
+Make = Callable[..., Path]
+SINCE = instant("2011-05-01")
+
+
+def moved(usecase: LoadedUseCase, until: str, by: float) -> pl.DataFrame:
+    """Rows whose labels lie higher from May on."""
+    later = pl.when(pl.col("time") >= SINCE).then(by).otherwise(0)
+    return rows(usecase, until).with_columns(bikers=(pl.col("bikers") + later).cast(pl.Int64))
+
+
+def champion_of(usecase: LoadedUseCase, folder: Path) -> Bundle:
+    return released(usecase, rows(usecase, "2011-05-01"), folder)[0]
+
+
+def test_a_line_is_found_and_a_falling_one_only_moves() -> None:
+    line: Any = CALIBRATIONS.released("line")
+    scores = np.linspace(-3, 7, 50)
+    found = line.model_validate({}).fit(scores, 2.5 * scores - 4, ())
+    assert (found.slope, found.offset) == (pytest.approx(2.5), pytest.approx(-4))
+    falling = line.model_validate({}).fit(scores, 10 - scores, ())
+    assert falling.slope == 1.0
+    assert falling.many(scores).mean() == pytest.approx((10 - scores).mean())
+
+
+def test_a_level_is_answered_by_the_same_model_as_well_as_by_a_new_one_and_much_sooner(
+    make_use_case: Make, tmp_path: Path
+) -> None:
+    usecase = load_use_case(str(make_use_case(changes={"gates.1.margin": 0.0})))
+    spec, champion = usecase.spec, champion_of(usecase, tmp_path / "champion")
+    known, later = moved(usecase, "2011-06-01", 200), moved(usecase, "2011-07-01", 200)
+    later = later.filter(pl.col("time") >= instant("2011-06-01"))
+
+    seconds, lost = {}, {"frozen": rmse(champion, later, usecase)}
+    for name in ("retrained", "recalibrated"):
+        began = time.process_time()
+        judged = judge(known, spec, champion, recalibrated=name == "recalibrated")
+        seconds[name] = time.process_time() - began
+        assert (judged.judgement.outcome == "passed") == (name == "recalibrated")  # a fresh one learnt the old level
+        bundle, _, again = released(usecase, known, tmp_path / name, judged)
+        lost[name] = rmse(bundle, later, usecase)
+
+    saved = {name: lost["frozen"] - value for name, value in lost.items()}
+    assert saved["recalibrated"] >= saved["retrained"] > 0
+    assert seconds["recalibrated"] < seconds["retrained"] / 2
+    assert "recalibrated: the champion's model and features, line learnt again from" in judged.judgement.rationale
+    assert again.rows == bundle.manifest.rows == champion.manifest.rows
+    assert bundle.manifest.recalibrated_from == champion.digest
+    assert bundle.manifest.cutoff > champion.cutoff  # these rows made the calibration: they judge it no more
+    assert (bundle.folder / CALIBRATION).is_file()
+    files = model_files(champion.manifest)
+    assert files
+    assert {name: bundle.manifest.files[name] for name in files} == {
+        name: champion.manifest.files[name] for name in files
+    }
+    bundle.prove()
+
+
+def test_rows_of_before_labels_moved_teach_no_calibration(make_use_case: Make, tmp_path: Path) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    champion = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "champion")[0]
+    known = moved(usecase, "2011-06-01", 200)
+    whole, since = (judge(known, usecase.spec, champion, recalibrated=True, since=each) for each in (None, SINCE))
+    assert since.holdout is not None
+    assert since.holdout["time"].min() > SINCE
+    assert since.trained is not None
+    assert since.judgement.outcome == "passed"
+    bundles = [released(usecase, known, tmp_path / str(at), each)[0] for at, each in enumerate((whole, since))]
+    later = moved(usecase, "2011-07-01", 200).filter(pl.col("time") >= instant("2011-06-01"))
+    assert rmse(bundles[1], later, usecase) < 0.9 * rmse(bundles[0], later, usecase)
+
+
+def rmse(bundle: Bundle, frame: pl.DataFrame, usecase: LoadedUseCase) -> float:
+    return score("rmse", score_rows(frame, usecase.spec, (), bundle.predict(frame, repaired=True)))
+
+
+def test_a_recalibrated_model_is_recalibrated_from_its_own_scores(make_use_case: Make, tmp_path: Path) -> None:
+    usecase = load_use_case(str(make_use_case(changes={**CLASSIFIER, "model.calibration": "platt"})))
+    frame = rows(usecase, "2011-05-01")
+    champion = released(usecase, frame, tmp_path / "champion")[0]
+    later = rows(usecase, "2011-07-01")
+    bundle, judged, _ = released(
+        usecase, later, tmp_path / "again", judge(later, usecase.spec, champion, recalibrated=True)
+    )
+    assert judged.kept is champion
+    assert "platt learnt again" in judged.judgement.rationale
+    ranks = [np.argsort(np.argsort(each.predict(later, repaired=True))) for each in (champion, bundle)]
+    assert np.corrcoef(*ranks)[0, 1] > 0.999  # one curve that rises, and not one through another's output
+    assert not np.array_equal(champion.predict(later), bundle.predict(later))
+
+
+def test_what_cannot_be_recalibrated_is_said(make_use_case: Make, tmp_path: Path) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    champion, frame = champion_of(usecase, tmp_path / "champion"), rows(usecase, "2011-06-01")
+
+    def found(champion: Bundle | None, frame: pl.DataFrame = frame) -> tuple[str, str]:
+        judgement = judge(frame, usecase.spec, champion, recalibrated=True).judgement
+        return judgement.outcome, judgement.rationale
+
+    assert found(None) == ("unknown", "no recalibration: there is no champion whose model could be kept")
+    other = champion.manifest.model_copy(update={"declared": "another"})
+    outcome, why = found(replace(champion, manifest=other))
+    assert (outcome, "declared otherwise now" in why) == ("unknown", True)
+    outcome, why = found(champion, frame.filter(pl.col("time") < instant("2011-05-14")))
+    assert (outcome, "100 are needed" in why) == ("unknown", True)
+
+
+def policy(**fields: object) -> Policy:
+    return POLICIES.released(str(fields["trigger"])).model_validate(fields)
+
+
+def asked(policy: Policy, seen: Seen, *ended: Ended) -> tuple[str, str]:
+    situation = Situation(instant("2013-06-01"), instant("2013-03-01"), 1000, ended=ended)
+    decision = decide(History((seen,)), policy, situation, Bounds(None, 300))
+    return decision.action, decision.cause
+
+
+def test_labels_that_moved_are_answered_by_a_recalibration_where_that_is_allowed() -> None:
+    lost = Seen("violated", 500, level=0.3)
+    for given in ({"trigger": "trial"}, {"trigger": "performance", "violations": 1, "of": 1}):
+        both = policy(**given, remedies=("retrain", "recalibrate"))
+        assert asked(both, lost) == ("recalibrate", "label")
+        assert asked(policy(**given), lost)[0] == ("retrain" if given["trigger"] == "performance" else "keep")
+        assert asked(both, replace(lost, level=0.0))[0] != "recalibrate"
+        refused = Ended(instant("2013-04-01"), released=False, recalibrated=True)
+        assert asked(both, lost, refused)[0] != "recalibrate"  # it did not help
+        assert asked(both, lost, replace(refused, released=True)) == ("recalibrate", "label")
+
+
+def test_a_recalibration_costs_less_than_a_training_and_still_has_to_pay() -> None:
+    both = policy(trigger="trial", release_cost=0.4, remedies=("retrain", "recalibrate"))
+    assert asked(both, Seen("violated", 500, level=0.19))[0] == "keep"
+    assert asked(both, Seen("violated", 500, level=0.25))[0] == "recalibrate"
+
+
+def test_what_was_asked_for_is_kept_with_the_decision() -> None:
+    history = History((Seen("violated", 500, level=0.25),))
+    assert History.from_dict(history.to_dict()) == history
+    ended = (Ended(instant("2013-04-01"), released=False, recalibrated=True),)
+    situation = Situation(instant("2013-06-01"), None, 1000, ended=ended)
+    assert Situation.from_dict(situation.to_dict()) == situation
+    old = situation.to_dict() | {"ended": [{"as_of": "2013-04-01T00:00:00+00:00", "released": True}]}
+    assert Situation.from_dict(old).ended == (Ended(instant("2013-04-01"), released=True),)
+
+
+def test_a_level_is_what_the_first_cause_says_of_a_metric_that_moves_with_it() -> None:
+    from expectations.windows import Window
+    from tasks.evaluation.realised import Realised
+    from tasks.monitoring.seen_windows import level_of
+    from tasks.stores.measurements import Measurement
+
+    def level(metric: str, kind: Any, loss: str) -> float:
+        causes = Causes(loss, "named", "", 1.0, 2.0, 0.5, 1.5, (Cause(kind, "labels moved", 1.0, named=True),))
+        window = Window(instant("2013-04-01"), instant("2013-05-01"))
+        measured = Measurement.of(
+            window,
+            champion="b",
+            version="1",
+            rows=9,
+            champion_rows=9,
+            labelled=9,
+            coverage=1.0,
+            ripe=True,
+            status="violated",
+            realised=(Realised(metric, 2.0, 1.0, 0.1, "violated"),),
+            causes=causes,
+        )
+        return level_of(measured)
+
+    assert level("mae", "label", "mae") == pytest.approx(np.log(2))
+    assert level("rmse", "label", "rmse") == pytest.approx(np.log(2) / 2)  # parts of the squared error
+    assert level("mae", "concept", "mae") == 0
+    assert level("roc_auc", "label", "log_loss") == 0  # ranks stay
