@@ -50,7 +50,7 @@ def hours(text: str) -> tuple[time, time]:
     return time(first, second), time(third, fourth)
 
 
-class Target(Strict):
+class AlertTarget(Strict):
     """An address that messages go to."""
 
     to: Annotated[str, Field(min_length=1)]
@@ -86,7 +86,7 @@ def _address_alone(value: object) -> object:
     return {"to": value} if isinstance(value, str) else value
 
 
-Targets = tuple[Annotated[Target, BeforeValidator(_address_alone), _TargetSchema], ...]
+Targets = tuple[Annotated[AlertTarget, BeforeValidator(_address_alone), _TargetSchema], ...]
 
 
 class Heartbeat(Strict):

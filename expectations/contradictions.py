@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from expectations.data import EVENT_TIME
 from expectations.errors import PartError
 from expectations.metrics import metrics_of
-from expectations.production import Rows
+from expectations.production import RowWindows
 from expectations.searching import impossible
 from expectations.slots import CALIBRATIONS, METRICS
 
@@ -303,7 +303,7 @@ def _impossible_policy(spec: UseCase) -> list[str]:
     every, policy = spec.monitoring.every, spec.monitoring.policy
     if blind := [spec.problem.unwatched[need] for need in policy.needs if need in spec.problem.unwatched]:
         return [f"monitoring.policy.trigger: {policy.trigger} would never ask: {'; '.join(blind)}"]
-    if isinstance(every, Rows):
+    if isinstance(every, RowWindows):
         return _impossible_count(spec, every.rows)
     cooldown = policy.cooldown
     shortest = 28 * 86400 * every.months or every.seconds

@@ -129,7 +129,7 @@ class SourceContext(NamedTuple):
     sparse: bool = False
 
 
-class Origin(NamedTuple):
+class DatasetOrigin(NamedTuple):
     """A data set outside: the store that holds it, and its name there; no login, no token."""
 
     namespace: str
@@ -157,7 +157,7 @@ class Source(Part):
         """Functions that somebody must trust before it is read, ``module:function``."""
         return ()
 
-    def origin(self, folder: Path) -> Origin | None:  # noqa: ARG002
+    def origin(self, folder: Path) -> DatasetOrigin | None:  # noqa: ARG002
         """Return what it reads as OpenLineage names data sets; None where it has no name outside its use case.
 
         Parameters

@@ -70,7 +70,7 @@ class Back:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenWindow:
     """One window as a policy sees it.
 
     Attributes
@@ -113,7 +113,7 @@ class History:
 
     Attributes
     ----------
-    windows : tuple of Seen
+    windows : tuple of SeenWindow
         Of the current champion, oldest first; the one to decide about last.
     grown : float
         As for `Trial`, at the decision.
@@ -127,7 +127,7 @@ class History:
         Windows of the champion whose performance is known and that lie before `windows`, which are the newest 1,000.
     """
 
-    windows: tuple[Seen, ...] = ()
+    windows: tuple[SeenWindow, ...] = ()
     grown: float = 0.0
     past: tuple[Trial, ...] = ()
     every: Duration | None = None
@@ -169,11 +169,11 @@ def _brief(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _seen(content: Mapping[str, Any]) -> Seen:
+def _seen(content: Mapping[str, Any]) -> SeenWindow:
     trial, back = content.get("trial"), content.get("back")
     if trial and trial.get("back") is not None:  # of decisions from before a release was watched by every policy
         back = {"gap": trial["back"], "variance": trial["back_variance"]}
-    return Seen(
+    return SeenWindow(
         content["status"],
         content.get("rows", 0),
         tuple(content.get("drifted", ())),
@@ -193,7 +193,7 @@ def _trial(content: Mapping[str, Any]) -> Trial:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Proposal:
     """What a policy asks for, before what bounds every policy.
 
     Attributes
@@ -251,5 +251,5 @@ class Policy(Part):
         return RECALIBRATE in self.remedies and history.windows[-1].level > 0
 
     @abstractmethod
-    def asks(self, history: History) -> Answer:
+    def asks(self, history: History) -> Proposal:
         """Answer what is to be done after the last window of a history that has one."""

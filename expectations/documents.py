@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from yaml.constructor import SafeConstructor
 
-from expectations.errors import Problem
+from expectations.errors import UseCaseProblem
 from expectations.files import open_regular
 
 try:
@@ -83,11 +83,11 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(f"{_TAG}bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def read_document(file: Path, problems: list[Problem], absent: str = "is not there") -> Document:
+def read_document(file: Path, problems: list[UseCaseProblem], absent: str = "is not there") -> Document:
     """Read a file; what is wrong with it is added to `problems`."""
 
     def report(line: int | None, message: str) -> None:
-        problems.append(Problem(str(file), line, "", message))
+        problems.append(UseCaseProblem(str(file), line, "", message))
 
     try:
         with open_regular(file) as opened:
@@ -145,7 +145,7 @@ def _line(mark: Any) -> int:  # noqa: ANN401 - of either parser
 class _Builder:
     """Builds values from nodes, and notes their lines."""
 
-    def __init__(self, file: str, problems: list[Problem]) -> None:
+    def __init__(self, file: str, problems: list[UseCaseProblem]) -> None:
         self.lines: dict[Path_, int] = {}
         self.whole = True
         self._file, self._problems, self._count = file, problems, 0
@@ -229,7 +229,7 @@ class _Builder:
         self._report(node, path, message)
 
     def _report(self, node: yaml.Node, path: Path_, message: str) -> None:
-        self._problems.append(Problem(self._file, _line(node.start_mark), dotted(path), message))
+        self._problems.append(UseCaseProblem(self._file, _line(node.start_mark), dotted(path), message))
 
 
 def dotted(path: Path_) -> str:

@@ -33,7 +33,7 @@ class DriftwheelError(Exception):
 
 
 @dataclass(frozen=True)
-class Problem:
+class UseCaseProblem:
     """One thing wrong with a use case: where it stands and what to do."""
 
     file: str
@@ -49,7 +49,7 @@ class Problem:
 class UseCaseError(DriftwheelError):
     """A use case cannot be used as written. Carries every problem found, not only the first."""
 
-    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, name: str, problems: Sequence[UseCaseProblem]) -> None:
         self.name, self.problems = name, tuple(problems)
         listing = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(
@@ -58,7 +58,7 @@ class UseCaseError(DriftwheelError):
             "Correct these lines, then run `driftwheel check` again",
         )
 
-    def __reduce__(self) -> tuple[type[UseCaseError], tuple[str, tuple[Problem, ...]]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[UseCaseError], tuple[str, tuple[UseCaseProblem, ...]]]:  # type: ignore[override]
         return type(self), (self.name, self.problems)
 
 

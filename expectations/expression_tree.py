@@ -9,7 +9,7 @@ Kind = Literal["number", "text", "boolean"]
 
 
 @dataclass(frozen=True)
-class Number:
+class NumberLiteral:
     """A literal number."""
 
     value: float
@@ -17,7 +17,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Text:
+class TextLiteral:
     """A literal text."""
 
     value: str
@@ -25,7 +25,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnValue:
     """The value of a column in this row; text where it is compared with text, a number elsewhere."""
 
     name: str
@@ -97,7 +97,7 @@ class Call:
     kind: Kind = "number"
 
 
-Node = Number | Text | Column | Arithmetic | Comparison | Membership | Logic | Not | Choice | Call
+Node = NumberLiteral | TextLiteral | ColumnValue | Arithmetic | Comparison | Membership | Logic | Not | Choice | Call
 
 
 @dataclass(frozen=True)

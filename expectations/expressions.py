@@ -21,7 +21,7 @@ from expectations.expression_tree import (
     Arithmetic,
     Call,
     Choice,
-    Column,
+    ColumnValue,
     Comparison,
     Expression,
     Kind,
@@ -29,8 +29,8 @@ from expectations.expression_tree import (
     Membership,
     Node,
     Not,
-    Number,
-    Text,
+    NumberLiteral,
+    TextLiteral,
 )
 
 MAX_CHARACTERS = 10_000
@@ -121,16 +121,20 @@ class _Parser:
     def node(self, tree: ast.expr, want: Kind = "number") -> Node:
         match tree:
             case ast.Constant(value=bool(value)) | ast.Constant(value=int(value) | float(value)):
-                return Number(self.finite(value))
+                return NumberLiteral(self.finite(value))
             case ast.Constant(value=str(value)):
-                return Text(value)
+                return TextLiteral(value)
             case ast.Name(id=word):
                 name = self.quoted.get(word, word)
                 self.columns[name] = None
-                return Column(name, "text" if want == "text" else "number")
+                return ColumnValue(name, "text" if want == "text" else "number")
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 inner = self.number(operand)
-                return Number(-inner.value) if isinstance(inner, Number) else Arithmetic("-", Number(0.0), inner)
+                return (
+                    NumberLiteral(-inner.value)
+                    if isinstance(inner, NumberLiteral)
+                    else Arithmetic("-", NumberLiteral(0.0), inner)
+                )
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return Not(self.condition(operand))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
@@ -185,7 +189,7 @@ class _Parser:
 
     def option(self, element: ast.expr) -> float | str:
         node = self.node(element)
-        if isinstance(node, Number | Text):
+        if isinstance(node, NumberLiteral | TextLiteral):
             return node.value
         raise self.refuse(f"`{ast.unparse(element)}` inside a list")
 

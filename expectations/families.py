@@ -250,7 +250,7 @@ class WarmStart(Strict):
     value of a text column that 200 rows have."""
 
 
-class Model(Strict):
+class ModelSettings(Strict):
     """Which recipes compete, and on which rows they learn."""
 
     candidates: Annotated[tuple[Annotated[Family, FAMILIES], ...], Field(min_length=1)]

@@ -23,7 +23,7 @@ class CrossValidation(Strict):
     and as long where not given."""
 
 
-class Evaluation(Strict):
+class EvaluationSettings(Strict):
     """How a verdict is reached."""
 
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.3

@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from expectations.alerts import Target, Targets
+from expectations.alerts import AlertTarget, Targets
 from expectations.code import Code, read_code
 from expectations.contradictions import REPLAY
 from expectations.documents import Document, Path_, dotted, read_document
-from expectations.errors import Problem, UseCaseError, UseCaseNotFoundError
+from expectations.errors import UseCaseError, UseCaseNotFoundError, UseCaseProblem
 from expectations.families import LastWindow
 from expectations.named_parts import Slot
 from expectations.usecase import UseCase
@@ -139,14 +139,14 @@ def load_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
         If it is not valid; it carries every problem found.
     """
     folder = find_use_case(reference, registered)
-    problems: list[Problem] = []
+    problems: list[UseCaseProblem] = []
     written = read_document(folder / FILE, problems)
     spec = _read_spec(folder / FILE, written, problems) if written.whole else None
     suite, expected = _read_suite(folder / SUITE, problems)
     code = _read_code(folder, spec, problems) if spec is not None else None
     if problems or spec is None:
         if len(problems) > MAX_PROBLEMS:
-            problems[MAX_PROBLEMS:] = [Problem(str(folder), None, "", "and more problems; these are the first")]
+            problems[MAX_PROBLEMS:] = [UseCaseProblem(str(folder), None, "", "and more problems; these are the first")]
         raise UseCaseError(folder.name, problems)
     digest = hashlib.sha256()
     for content in (written.content, suite.content):
@@ -160,7 +160,7 @@ def readable_alerts(folder: Path) -> Targets:
     """Return the alert targets of a use case that may be wrong in all else; those that can be read."""
     data = read_document(folder / FILE, []).data
     written = data.get("alerts") if isinstance(data, dict) else None
-    found: list[Target] = []
+    found: list[AlertTarget] = []
     for each in written if isinstance(written, list) else []:
         with suppress(ValidationError):
             found += TypeAdapter(Targets).validate_python((each,))
@@ -175,7 +175,7 @@ def json_schema() -> dict[str, Any]:
 # --- the two files --------------------------------------------------------------------------------------------------
 
 
-def _read_spec(file: Path, document: Document, problems: list[Problem]) -> UseCase | None:
+def _read_spec(file: Path, document: Document, problems: list[UseCaseProblem]) -> UseCase | None:
     try:
         return UseCase.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
@@ -184,7 +184,7 @@ def _read_spec(file: Path, document: Document, problems: list[Problem]) -> UseCa
     return None
 
 
-def _read_code(folder: Path, spec: UseCase, problems: list[Problem]) -> Code | None:
+def _read_code(folder: Path, spec: UseCase, problems: list[UseCaseProblem]) -> Code | None:
     calls = [call for source in spec.sources.values() for call in source.calls]
     calls += [call for candidate in spec.model.candidates for call in candidate.calls]
     if not calls:
@@ -192,13 +192,13 @@ def _read_code(folder: Path, spec: UseCase, problems: list[Problem]) -> Code | N
     try:
         return read_code(folder, calls)
     except OSError as error:
-        problems.append(Problem(str(error.filename or folder), None, "", f"cannot be read: {error.strerror}"))
+        problems.append(UseCaseProblem(str(error.filename or folder), None, "", f"cannot be read: {error.strerror}"))
     except ValueError as error:
-        problems.append(Problem(str(folder), None, "", f"{error}; keep what is not called elsewhere"))
+        problems.append(UseCaseProblem(str(folder), None, "", f"{error}; keep what is not called elsewhere"))
     return None
 
 
-def _explain(item: Any, file: str, document: Document) -> list[Problem]:  # noqa: ANN401 - Pydantic's dict
+def _explain(item: Any, file: str, document: Document) -> list[UseCaseProblem]:  # noqa: ANN401 - Pydantic's dict
     lines = document.lines
     path: Path_ = ()
     for part in item["loc"]:  # the location also names union members, which no file contains
@@ -217,13 +217,15 @@ def _explain(item: Any, file: str, document: Document) -> list[Problem]:  # noqa
         near = [match for name in found for match in difflib.get_close_matches(name, known, n=1)]
         message += f"; found {', '.join(found)}" + (f" (did you mean {near[0]!r}?)" if near else "")
     if item["loc"]:
-        return [Problem(file, line, dotted(path), message)]
+        return [UseCaseProblem(file, line, dotted(path), message)]
     problems = []  # the model as a whole: its own checks say the path first
     for text in message.split("\n"):
         where, colon, rest = text.partition(": ")
         target: Path_ = tuple(int(part) if part.isdecimal() else part for part in where.split("."))
         known_line = next((lines[target[:n]] for n in range(len(target), 0, -1) if target[:n] in lines), None)
-        problems.append(Problem(file, known_line, where, rest) if colon else Problem(file, lines.get(()), "", text))
+        problems.append(
+            UseCaseProblem(file, known_line, where, rest) if colon else UseCaseProblem(file, lines.get(()), "", text)
+        )
     return problems
 
 
@@ -263,19 +265,19 @@ def _slot_of(annotation: object) -> Slot[Any] | None:
     return next(filter(None, map(_slot_of, typing.get_args(annotation))), None)
 
 
-def _read_suite(file: Path, problems: list[Problem]) -> tuple[Document, list[ExpectationSpec]]:
+def _read_suite(file: Path, problems: list[UseCaseProblem]) -> tuple[Document, list[ExpectationSpec]]:
     document = read_document(
         file, problems, absent="missing; write the expectations of what comes, or `[]` to expect nothing"
     )
     if not document.whole:
         return document, []
     if not isinstance(document.data, list):
-        problems.append(Problem(str(file), 1, "", "a suite is a list of expectations"))
+        problems.append(UseCaseProblem(str(file), 1, "", "a suite is a list of expectations"))
         return document, []
     suite = []
     for index, item in enumerate(document.data):
         line = document.lines.get((index,))
-        faults = [Problem(str(file), line, f"{index}{path}", message) for path, message in _faults(item)]
+        faults = [UseCaseProblem(str(file), line, f"{index}{path}", message) for path, message in _faults(item)]
         problems.extend(faults)
         if not faults:
             severity = item.get("severity", "critical")

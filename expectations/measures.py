@@ -13,7 +13,7 @@ from expectations.parts import Part
 
 
 @dataclass(frozen=True)
-class Seen:
+class MeasuredRows:
     """What a measure may look at.
 
     Attributes
@@ -49,7 +49,7 @@ class Measure(Part):
     measure: str
 
     @abstractmethod
-    def of(self, seen: Seen) -> Mapping[str, Any]:
+    def of(self, seen: MeasuredRows) -> Mapping[str, Any]:
         """Measure a window with at least `monitoring.min_rows` rows.
 
         Of one that raises, or returns what JSON cannot carry, it is said that it cannot be told, and why.

@@ -29,7 +29,7 @@ PREDICTION = "_prediction"
 """Column of predictions beside the columns of a row."""
 
 
-class Answers(NamedTuple):
+class ScoreMeaning(NamedTuple):
     """What a model's scores mean, as its bundle keeps it.
 
     Attributes
@@ -163,7 +163,7 @@ class Problem(Part):
         return scores
 
     @abstractmethod
-    def decide(self, scores: Scores, answers: Answers) -> npt.NDArray[Any]:
+    def decide(self, scores: Scores, answers: ScoreMeaning) -> npt.NDArray[Any]:
         """Return what is predicted, a label a row."""
 
     @abstractmethod
@@ -208,35 +208,35 @@ class Problem(Part):
     # --- what clients see -------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def take(self, value: object, answers: Answers) -> float | str | None:
+    def take(self, value: object, answers: ScoreMeaning) -> float | str | None:
         """Return a label that a client sent as it is kept; None where it cannot be true."""
 
     @abstractmethod
-    def taken(self, label: pl.Expr, answers: Answers) -> pl.Expr:
+    def taken(self, label: pl.Expr, answers: ScoreMeaning) -> pl.Expr:
         """Whether labels that were sent, as they are kept, can be true."""
 
     @abstractmethod
-    def label_words(self, answers: Answers) -> str:
+    def label_words(self, answers: ScoreMeaning) -> str:
         """Say which labels are taken."""
 
     @abstractmethod
-    def label_schema(self, answers: Answers) -> dict[str, Any]:
+    def label_schema(self, answers: ScoreMeaning) -> dict[str, Any]:
         """Return the JSON schema of labels that are taken."""
 
     @abstractmethod
-    def answer_schema(self, answers: Answers) -> dict[str, Any]:
+    def answer_schema(self, answers: ScoreMeaning) -> dict[str, Any]:
         """Return the JSON schema of the prediction for a row, whatever was asked for."""
 
-    def names(self, answers: Answers) -> tuple[str, ...]:
+    def names(self, answers: ScoreMeaning) -> tuple[str, ...]:
         """Return the classes that answers are to name, in the order of their probabilities."""
         return answers.classes
 
     @abstractmethod
-    def meaning(self, answers: Answers) -> str:
+    def meaning(self, answers: ScoreMeaning) -> str:
         """Say what a prediction is."""
 
     @abstractmethod
-    def figures(self, models: Mapping[str, Scored], answers: Answers) -> dict[str, Figure]:
+    def figures(self, models: Mapping[str, Scored], answers: ScoreMeaning) -> dict[str, Figure]:
         """Draw how one or two models did on the same rows, the challenger first."""
 
     # --- laws -------------------------------------------------------------------------------------------------------

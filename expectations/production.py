@@ -20,7 +20,7 @@ from expectations.drift_scores import DriftScore, scores_by_kind
 from expectations.durations import Duration
 from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict, Zone
 from expectations.measures import Measure
-from expectations.references import LEARNT, Reference
+from expectations.references import LEARNT, ReferenceChoice
 from expectations.slots import ALERT_RULES, DEFAULT_TRIGGER, DRIFT_SCORES, MEASURES, POLICIES, REFERENCES
 from expectations.windows import Weekday
 
@@ -72,7 +72,7 @@ def _default_policy() -> Policy:
     return part.model_validate({"trigger": DEFAULT_TRIGGER})
 
 
-def _default_reference() -> Reference:
+def _default_reference() -> ReferenceChoice:
     return REFERENCES.released(LEARNT).model_validate({"of": LEARNT})
 
 
@@ -80,7 +80,7 @@ def _named(written: object) -> object:
     return {"of": written} if isinstance(written, str) else written
 
 
-class Rows(Strict):
+class RowWindows(Strict):
     """Windows by count."""
 
     rows: Annotated[int, Field(ge=2)]
@@ -88,7 +88,7 @@ class Rows(Strict):
 
 
 def _kind_of_window(written: object) -> str:
-    return "count" if isinstance(written, dict | Rows) else "span"
+    return "count" if isinstance(written, dict | RowWindows) else "span"
 
 
 class Fairness(Strict):
@@ -110,7 +110,7 @@ class Monitoring(Strict):
     """What is watched in production."""
 
     every: Annotated[
-        Annotated[PositiveSpan, Tag("span")] | Annotated[Rows, Tag("count")], Discriminator(_kind_of_window)
+        Annotated[PositiveSpan, Tag("span")] | Annotated[RowWindows, Tag("count")], Discriminator(_kind_of_window)
     ]
     """How long a window is: a span, or a number of rows (`{rows: 500}`). Days, weeks and months are those of
     `timezone`; shorter spans count in UTC. A window of rows is closed once it is full."""
@@ -129,7 +129,9 @@ class Monitoring(Strict):
     """Columns whose values, or ranges, are looked at each by itself: in production and where a version is judged."""
     fairness: tuple[Fairness, ...] = ()
     """Groups that are to be treated alike; of two classes."""
-    reference: Annotated[Reference, REFERENCES, BeforeValidator(_named)] = Field(default_factory=_default_reference)
+    reference: Annotated[ReferenceChoice, REFERENCES, BeforeValidator(_named)] = Field(
+        default_factory=_default_reference
+    )
     """What the inputs of windows are held against; `recent` is short for `{of: recent}`."""
     measures: tuple[Annotated[Measure, MEASURES], ...] = ()
     """What is measured of each window beside its columns and metrics: nothing is decided by it."""
@@ -155,7 +157,7 @@ class Monitoring(Strict):
     @property
     def span(self) -> Duration | None:
         """How long a window is; None where it is so many rows."""
-        return None if isinstance(self.every, Rows) else self.every
+        return None if isinstance(self.every, RowWindows) else self.every
 
 
 class Costs(Strict):

@@ -35,7 +35,7 @@ class Chosen:
     why: str = ""
 
 
-class Past(Protocol):
+class PastRows(Protocol):
     """What a choice may know of the rows before a window.
 
     Attributes
@@ -59,7 +59,7 @@ class Past(Protocol):
         """Return those of the rows that the champion learnt from."""
 
 
-class Reference(Part):
+class ReferenceChoice(Part):
     """A choice of what windows are held against, as declared.
 
     Attributes
@@ -72,5 +72,5 @@ class Reference(Part):
     of: str
 
     @abstractmethod
-    def choose(self, window: Window, past: Past) -> Chosen:
+    def choose(self, window: Window, past: PastRows) -> Chosen:
         """Choose the rows for a window, all of them before it."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from expectations.parts import CleaningStep, FeatureStep
     from expectations.problems import Problem
     from expectations.protection import Protection
-    from expectations.references import Reference
+    from expectations.references import ReferenceChoice
     from expectations.types.column import TypeOfColumn
 
 FEATURES: Slot[FeatureStep] = Slot(
@@ -30,8 +30,8 @@ FEATURES: Slot[FeatureStep] = Slot(
     "expectations.parts:FeatureStep",
     {
         "numeric": "tasks.preprocessing.steps.numeric:Numeric",
-        "expression": "tasks.preprocessing.steps.expression:Expression",
-        "calendar": "tasks.preprocessing.steps.calendar:Calendar",
+        "expression": "tasks.preprocessing.steps.expression:ExpressionFeature",
+        "calendar": "tasks.preprocessing.steps.calendar:CalendarParts",
         "cyclic": "tasks.preprocessing.steps.cyclic:Cyclic",
         "holidays": "tasks.preprocessing.steps.holidays:Holidays",
         "impute": "tasks.preprocessing.steps.impute:Impute",
@@ -47,7 +47,7 @@ FEATURES: Slot[FeatureStep] = Slot(
         "text_length": "tasks.preprocessing.steps.text_length:TextLength",
         "ngrams": "tasks.preprocessing.steps.ngrams:Ngrams",
         "tfidf": "tasks.preprocessing.steps.tfidf:Tfidf",
-        "target": "tasks.preprocessing.steps.target:Target",
+        "target": "tasks.preprocessing.steps.target:TargetEncoding",
         "select": "tasks.preprocessing.steps.select:Select",
     },
     "driftwheel.feature_steps",
@@ -172,9 +172,9 @@ MEASURES: Slot[Measure] = Slot(
     "driftwheel.measures",
     tag="measure",
 )
-REFERENCES: Slot[Reference] = Slot(
+REFERENCES: Slot[ReferenceChoice] = Slot(
     "reference",
-    "expectations.references:Reference",
+    "expectations.references:ReferenceChoice",
     {
         "training": "tasks.evaluation.references.training:Training",
         "period": "tasks.evaluation.references.period:Period",
@@ -243,11 +243,11 @@ POLICIES: Slot[Policy] = Slot(
     "policy",
     "expectations.deciding:Policy",
     {
-        "trial": "tasks.deciding.triggers.trial:Trial",
-        "performance": "tasks.deciding.triggers.performance:Performance",
+        "trial": "tasks.deciding.triggers.trial:TrialPolicy",
+        "performance": "tasks.deciding.triggers.performance:PerformancePolicy",
         "estimated": "tasks.deciding.triggers.estimated:Estimated",
-        "drift": "tasks.deciding.triggers.drift:Drift",
-        "schedule": "tasks.deciding.triggers.schedule:Schedule",
+        "drift": "tasks.deciding.triggers.drift:DriftPolicy",
+        "schedule": "tasks.deciding.triggers.schedule:SchedulePolicy",
     },
     "driftwheel.policies",
     tag="trigger",

@@ -16,14 +16,14 @@ from expectations.code import Code
 from expectations.contradictions import find_contradictions
 from expectations.data import EVENT_TIME, Clock, Collection, ColumnSpec, FeedbackRules, Join, Label, Source
 from expectations.durations import Duration
-from expectations.families import Model
+from expectations.families import ModelSettings
 from expectations.fields import Columns, PositiveSpan, Strict
-from expectations.gates import Evaluation, Gate
+from expectations.gates import EvaluationSettings, Gate
 from expectations.metrics import metrics_of
 from expectations.named_parts import NameOf
 from expectations.parts import CleaningStep, FeatureStep
 from expectations.problems import Problem, problem_of
-from expectations.production import Costs, Monitoring, Release, Rows, Schedule
+from expectations.production import Costs, Monitoring, Release, RowWindows, Schedule
 from expectations.protection import Protected
 from expectations.slots import CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES
 from expectations.windows import Count, Grid
@@ -58,8 +58,8 @@ class UseCase(Strict):
     collection: Collection = Collection()
     cleaning: tuple[Annotated[CleaningStep, CLEANING], ...] = ()
     features: Annotated[tuple[Annotated[FeatureStep, FEATURES], ...], Field(min_length=1)]
-    model: Model
-    evaluation: Evaluation = Evaluation()
+    model: ModelSettings
+    evaluation: EvaluationSettings = EvaluationSettings()
     gates: Annotated[tuple[Annotated[Gate, GATES], ...], Field(min_length=1)]
     monitoring: Monitoring
     costs: Costs = Costs()
@@ -146,7 +146,7 @@ class UseCase(Strict):
     def windows(self) -> Grid | Count:
         """The windows that production is measured by."""
         every = self.monitoring.every
-        return Count(every.rows) if isinstance(every, Rows) else self.grid
+        return Count(every.rows) if isinstance(every, RowWindows) else self.grid
 
     @property
     def grid(self) -> Grid:

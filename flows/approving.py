@@ -8,7 +8,7 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 
 from expectations.contradictions import REPLAY
-from flows.stage import Verdict, tell
+from flows.stage import FlowResult, tell
 from tasks.deployment.releasing import take_back
 from tasks.stores.finding_kinds import describe
 from tasks.stores.progress import doing
@@ -22,7 +22,7 @@ class Approval(RunInput):
     name: str = ""
 
 
-def refused_by_a_person(stage: Stage, version: str) -> Verdict | None:
+def refused_by_a_person(stage: Stage, version: str) -> FlowResult | None:
     """Wait for a person where the policy wants one; returns how the turn ended where the release is not allowed.
 
     A replay has nobody to ask. A run that is killed while it waits asks again when its turn is taken up.
@@ -47,11 +47,11 @@ def refused_by_a_person(stage: Stage, version: str) -> Verdict | None:
     return None
 
 
-def _refuse(stage: Stage, cause: str, summary: str) -> Verdict:
+def _refuse(stage: Stage, cause: str, summary: str) -> FlowResult:
     desired = stage.job.releases.desired(stage.job.name)
     asked = stage.product("bundle")
     # it need not lie beside the champion any more; another that somebody put there meanwhile stays
     if desired is not None and desired.candidate is not None and desired.candidate.bundle == asked:
         take_back(stage.job, desired.champion, desired.generation)
     stage.finish("refused", "refused", cause, summary, {}, over=["approval"])
-    return Verdict("refused", summary, stage.job.turn)
+    return FlowResult("refused", summary, stage.job.turn)

@@ -22,7 +22,7 @@ from tasks.backtesting.advice import (
     DEFAULT,
     Advice,
     Array,
-    Walked,
+    WalkedPolicy,
     advise,
     best_placement,
     candidates,
@@ -35,7 +35,7 @@ from tasks.backtesting.past import Past
 from tasks.backtesting.walking import Walk, walk
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
-from tasks.deciding.triggers.trial import Trial
+from tasks.deciding.triggers.trial import TrialPolicy
 from tasks.stores.files import scratch, storing
 from tasks.stores.lake import Lake
 from tasks.stores.progress import Pace, doing, part
@@ -62,7 +62,7 @@ class Backtest:
     metric: str
     windows: tuple[Window, ...]
     table: Array
-    policies: tuple[Walked, ...]
+    policies: tuple[WalkedPolicy, ...]
     curve: tuple[tuple[float, float], ...]
     release_cost: float
     oracle: tuple[float, tuple[int, ...]]
@@ -118,7 +118,7 @@ class Backtest:
         stands = f"no model could be learnt for {len(windows)} of {len(self.windows)} windows ({starts}{more})"
         return [*notes, f"{stands}; the one before stands in. The first: {self.untrainable[windows[0]]}"]
 
-    def frontier(self) -> list[Walked]:
+    def frontier(self) -> list[WalkedPolicy]:
         """Return the policies of which no other loses less with as few releases, fewest releases first."""
         best, found = float("inf"), []
         for each in sorted(self.policies, key=lambda one: (one.releases, one.lost)):
@@ -230,7 +230,7 @@ def _triangle(past: Past) -> Array:
 
 def _release_cost(policy: Policy, past: Past) -> float:
     """Return what a release costs: what the use case's policy says, or what the default one does."""
-    trial = policy if isinstance(policy, Trial) else Trial()
+    trial = policy if isinstance(policy, TrialPolicy) else TrialPolicy()
     return float(trial.cost(History(every=past.spec.monitoring.span, release_cost=past.spec.costs.release_in_windows)))
 
 
@@ -247,9 +247,11 @@ def _paid(done: Walk, windows: int, release_cost: float) -> Array:
     return paid
 
 
-def _walked(name: str, policy: Policy, done: Walk, lost: float, cost: Array, default: Array, oracle: float) -> Walked:
+def _walked(
+    name: str, policy: Policy, done: Walk, lost: float, cost: Array, default: Array, oracle: float
+) -> WalkedPolicy:
     answering = [window for window in done.released if window < len(cost)]
-    return Walked(
+    return WalkedPolicy(
         name,
         policy.model_dump(mode="json", exclude_defaults=False),
         done.mean,

@@ -25,7 +25,7 @@ _STEPS = 5
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing that was tried."""
 
     what: str
@@ -49,7 +49,7 @@ class _Steps:
         doing(self.say(text))
 
 
-def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
+def check_use_case(settings: Settings, reference: str) -> Iterator[CheckResult]:
     """Try a use case, and yield what was found as it is; nothing of it is kept.
 
     Raises
@@ -63,10 +63,10 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
 
     usecase = settings.use_case(reference)
     spec = usecase.spec
-    yield Finding("use case", True, f"{usecase.name}, {spec.task}, {len(spec.features)} feature steps")
+    yield CheckResult("use case", True, f"{usecase.name}, {spec.task}, {len(spec.features)} feature steps")
     if spec.retention and settings.lake is not None and "://" in settings.lake:
         where = "a lake at a store's address is kept whole: others could not be held off while older rows are erased"
-        yield Finding("retention", False, f"{where}. Take it out, or let DRIFTWHEEL_LAKE be a folder")
+        yield CheckResult("retention", False, f"{where}. Take it out, or let DRIFTWHEEL_LAKE be a folder")
     sound = True
     steps = _Steps(len(spec.sources) + _STEPS)
     for name, source in spec.sources.items():
@@ -77,25 +77,25 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[Finding]:
             key = source.row_key if isinstance(source, TableFiles) else None
             said = f"; {key} is made of what a row holds, so a corrected row is another one" if key else ""
             said += "".join(f"; {each.removeprefix(f'{name}: ')}" for each in told)
-            yield Finding(f"source {name}", True, f"{len(frame):,} rows, {len(frame.columns)} columns{said}")
+            yield CheckResult(f"source {name}", True, f"{len(frame):,} rows, {len(frame.columns)} columns{said}")
         except DriftwheelError as error:
             sound = False
-            yield Finding(f"source {name}", False, str(error))
+            yield CheckResult(f"source {name}", False, str(error))
     steps.begin("building the suite")
     try:
         build_suite(usecase)
-        yield Finding("suite", True, f"{len(usecase.suite)} expectations")
+        yield CheckResult("suite", True, f"{len(usecase.suite)} expectations")
     except DriftwheelError as error:
         sound = False
-        yield Finding("suite", False, str(error))
+        yield CheckResult("suite", False, str(error))
     if sound:
         try:
             yield from _try_stages(settings, reference, steps)
         except DriftwheelError as error:
-            yield Finding("trial", False, str(error))
+            yield CheckResult("trial", False, str(error))
 
 
-def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[Finding]:
+def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[CheckResult]:
     from tasks.bundles.bundle import load_bundle
     from tasks.cleaning.repair import repair
     from tasks.cleaning.suite import validate
@@ -114,12 +114,12 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     joined = join_sources(usecase, since=None, until=_far(), secret=settings.places().secret)
     coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
     undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
-    yield Finding("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}")
+    yield CheckResult("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}")
     if undeclared := _say_types(spec, joined.rows):
-        yield Finding("columns", True, undeclared)
-    yield Finding("lookback" if spec.clock else "order", True, _say_lookback(spec))
+        yield CheckResult("columns", True, undeclared)
+    yield CheckResult("lookback" if spec.clock else "order", True, _say_lookback(spec))
     if protected := _say_protected(spec):
-        yield Finding("personal", True, protected)
+        yield CheckResult("personal", True, protected)
     rows = joined.rows.sort(spec.time_column)
     known = rows.filter(pl.col(spec.label.column).is_not_null())
     problem, label = spec.problem, known[spec.label.column]
@@ -132,15 +132,17 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
     lacking = "" if learnable else f"; at least {least} rows with different values are needed to learn"
     misfit = problem.misfit(label) if learnable else ""
     lacking = lacking or (f"; {misfit}" if misfit else "")
-    yield Finding("label", learnable and not misfit, f"{len(known):,} of {len(rows):,} rows have one{share}{lacking}")
+    yield CheckResult(
+        "label", learnable and not misfit, f"{len(known):,} of {len(rows):,} rows have one{share}{lacking}"
+    )
     if problem.unwatched:
-        yield Finding("monitoring", True, "; ".join(problem.unwatched.values()))
+        yield CheckResult("monitoring", True, "; ".join(problem.unwatched.values()))
     sample = _spread(known if learnable else rows, spec)
     steps.begin("holding a sample against the suite")
     for outcome in validate(usecase, sample):
         if not outcome.success:
             found = outcome.error or f"{len(outcome.failing)} of {len(sample)} sampled rows fail"
-            yield Finding(f"expectation {outcome.name}", not outcome.holds, found)
+            yield CheckResult(f"expectation {outcome.name}", not outcome.holds, found)
     if not learnable:  # what is left needs labels
         return
     with part(steps.say("learning from a sample")):
@@ -148,9 +150,9 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
         trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
     of_all = f", from a sample of {len(sample):,} of {len(known):,} rows, spread over them" * (len(sample) < len(known))
     names = ", ".join(trained.program.features)
-    yield Finding("features", True, f"{len(trained.program.features)}{of_all}: {names}")
+    yield CheckResult("features", True, f"{len(trained.program.features)}{of_all}: {names}")
     for column, words in _free_texts(spec, cleaned):
-        yield Finding(f"categories of {column}", True, words)
+        yield CheckResult(f"categories of {column}", True, words)
     steps.begin("packing a bundle, and predicting by it")
     with scratch() as folder:
         prediction = trained.predict(cleaned, repaired=True)
@@ -172,7 +174,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[F
         (value,) = bundle.predict(cleaned.head(1), repaired=True).tolist()
         said = ", ".join(f"{each:.4f}" for each in np.atleast_1d(value))
         size = sum(file.stat().st_size for file in bundle.folder.iterdir())
-    yield Finding(
+    yield CheckResult(
         "one prediction",
         True,
         f"{said} for the first row, from a bundle of {size / 1e3:.0f} kB "

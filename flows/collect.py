@@ -7,7 +7,7 @@ from datetime import datetime
 from prefect import flow
 
 from flows.conclusions import conclude_collection
-from flows.stage import Verdict, at_work, open_job, run_name
+from flows.stage import FlowResult, at_work, open_job, run_name
 from tasks.cleaning.task import clean
 from tasks.collection.task import collect as collect_sources
 
@@ -20,7 +20,7 @@ def collect(
     namespace: str | None = None,
     announce: bool = True,
     read: bool = True,
-) -> Verdict:
+) -> FlowResult:
     """Bring a use case's data up to an instant; with a turn, hand on to `train`.
 
     The sources are not read where the caller did so as of this instant.

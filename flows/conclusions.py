@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from expectations.alerts import Severity
-from flows.stage import Verdict
+from flows.stage import FlowResult
 from tasks.cleaning.cleaning import Cleaned
 from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected
@@ -21,7 +21,7 @@ from tasks.stores.turning import Stage
 from tasks.training.running import Challenger
 
 
-def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Cleaned) -> Verdict:
+def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Cleaned) -> FlowResult:
     """Hand on to training, or hold the loop where the batch broke its expectations.
 
     Parameters
@@ -64,7 +64,7 @@ def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Clea
             found=describe(job.name, "held", "failure", summary, {"held": list(cleaned.held), "batch": cleaned.batch}),
             key=None if job.turn else f"collect/held/{cleaned.batch}",
         )
-        return Verdict("held", summary + findings, job.turn, lost)
+        return FlowResult("held", summary + findings, job.turn, lost)
     job.database.end(job.name, ["held"], "the newest data keeps to its expectations", job.as_of)
     if job.turn is None:
         counts = (collected.new, collected.corrected) if collected else (0, 0)
@@ -76,7 +76,7 @@ def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Clea
         summary += " since the last turn" if last else ""
         facts["arrived"] = asdict(arrived)
         stage.finish(STAGES["collect"].then, "done", "collected", summary, facts)
-    return Verdict("done", summary + findings, job.turn, lost)
+    return FlowResult("done", summary + findings, job.turn, lost)
 
 
 def _say_arrivals(new: int, corrected: int, clean: int, quarantined: int) -> str:
@@ -153,7 +153,7 @@ def _report(job: Job, key: str, action: str, summary: str, evidence: dict[str, A
         return job.database.report(connection, entry, describe(job.name, action, severity, summary, evidence))
 
 
-def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
+def conclude_training(stage: Stage, challenger: Challenger) -> FlowResult:
     """Hand on to deployment, or end the turn where the challenger is no better or nothing can be told."""
     judgement, turn = challenger.judgement, stage.job.turn
     evidence = challenger.evidence()
@@ -167,7 +167,7 @@ def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
             product={"bundle": challenger.bundle, "run": challenger.run},
             over=("refused", "undecided"),
         )
-        return Verdict("done", judgement.rationale, turn)
+        return FlowResult("done", judgement.rationale, turn)
     found = None
     if any(gate.outcome == "unknown" for gate in judgement.gates):  # time alone does not heal that
         found = describe(stage.job.name, "undecided", "warning", judgement.rationale)
@@ -181,10 +181,10 @@ def conclude_training(stage: Stage, challenger: Challenger) -> Verdict:
         evidence,
         found=found,
     )
-    return Verdict(judgement.outcome, judgement.rationale, turn)
+    return FlowResult(judgement.outcome, judgement.rationale, turn)
 
 
-def conclude_deployment(stage: Stage, version: ModelVersion, generation: int, rollout: Rollout) -> Verdict:
+def conclude_deployment(stage: Stage, version: ModelVersion, generation: int, rollout: Rollout) -> FlowResult:
     """End the turn: the challenger is the champion."""
     summary = f"version {version.version} is the champion (bundle {version.bundle[:12]}, generation {generation})"
     if rollout.steps:
@@ -192,13 +192,13 @@ def conclude_deployment(stage: Stage, version: ModelVersion, generation: int, ro
     evidence = {**asdict(version), "generation": generation, **rollout.to_dict()}
     found = describe(stage.job.name, "promoted", "info", summary)
     stage.finish("done", "promoted", "passed", summary, evidence, found=found, over=("promoted", *SETTLED_BY_RELEASE))
-    return Verdict("done", summary, stage.job.turn)
+    return FlowResult("done", summary, stage.job.turn)
 
 
-def conclude_withdrawal(stage: Stage, version: ModelVersion, rollout: Rollout) -> Verdict:
+def conclude_withdrawal(stage: Stage, version: ModelVersion, rollout: Rollout) -> FlowResult:
     """End the turn: a guardrail broke, or there was too little traffic to judge by; the champion stays."""
     summary = f"version {version.version} was withdrawn {rollout.summary}"
     evidence = {**asdict(version), **rollout.to_dict()}
     found = describe(stage.job.name, "withdrawn", "warning", summary)
     stage.finish("refused", "withdrawn", rollout.cause, summary, evidence, found=found)
-    return Verdict("refused", summary, stage.job.turn)
+    return FlowResult("refused", summary, stage.job.turn)

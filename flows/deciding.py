@@ -9,7 +9,7 @@ from typing import Any
 from expectations.deciding import History
 from infra.settings import Settings
 from tasks.backtesting.advice import policy_of
-from tasks.deciding.policy import Bounds, Situation, decide
+from tasks.deciding.policy import DecisionBounds, Situation, decide
 
 
 def decide_again(
@@ -36,7 +36,7 @@ def decide_again(
         if "history" not in kept:  # of a version before decisions kept what they were made by
             continue
         history, situation = History.from_dict(kept["history"]), Situation.from_dict(kept["situation"])
-        bounds = Bounds.from_dict(kept["bounds"])
+        bounds = DecisionBounds.from_dict(kept["bounds"])
         if policies:  # `costs` stood in for what a policy says: of others it is that which is asked
             history = replace(history, release_cost=None)
         for name, spec in (policies or {"as it was": kept["policy"]}).items():

@@ -15,7 +15,7 @@ from expectations.errors import ReleaseError
 from expectations.production import Release
 from flows.approving import refused_by_a_person
 from flows.conclusions import conclude_deployment, conclude_withdrawal
-from flows.stage import Verdict, at_work, open_job, present, run_name
+from flows.stage import FlowResult, at_work, open_job, present, run_name
 from flows.versions import PREVIOUS, Steps, deploy_version
 from tasks.deployment.task import bless, choose, register, release, restore, roll_out, settle
 from tasks.stores.places import Job
@@ -39,7 +39,7 @@ def deploy(
     version: str | None = None,
     plan: Release | None = None,
     new_signature: bool = False,
-) -> Verdict:
+) -> FlowResult:
     """Release the bundle a turn's training left, or a version that a person asks for.
 
     Parameters

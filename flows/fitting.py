@@ -22,7 +22,7 @@ from tasks.training.packing import pack, raw_rows, training_rows
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """A model that passed its gates.
 
     Attributes
@@ -37,7 +37,7 @@ class Fitted:
     judgement: Judgement
 
 
-def fit(usecase: LoadedUseCase, folder: Path, as_of: datetime, secret: bytes, commit: str) -> Fitted:
+def fit(usecase: LoadedUseCase, folder: Path, as_of: datetime, secret: bytes, commit: str) -> FitResult:
     """Collect, clean, train, judge and pack, as the flows do for a first model.
 
     Parameters
@@ -97,4 +97,4 @@ def fit(usecase: LoadedUseCase, folder: Path, as_of: datetime, secret: bytes, co
             folder.parent.mkdir(parents=True, exist_ok=True)
             with copied(made, folder) as copy:
                 copy.rename(folder)
-    return Fitted(load_bundle(folder, digest), judged.judgement)
+    return FitResult(load_bundle(folder, digest), judged.judgement)

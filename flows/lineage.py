@@ -29,7 +29,7 @@ _ERASED = "forget"
 
 
 @dataclass(frozen=True)
-class Answered:
+class LoggedAnswer:
     """An answer as it was logged."""
 
     usecase: str
@@ -51,7 +51,7 @@ class Proof:
         The least difference to the logged answer, where none did.
     """
 
-    answered: Answered
+    answered: LoggedAnswer
     logged: list[float]
     again: list[float]
     by: str
@@ -63,7 +63,7 @@ class Proof:
         return bool(self.by)
 
 
-def find_answer(settings: Settings, wanted: str, usecase: str | None) -> Answered | None:
+def find_answer(settings: Settings, wanted: str, usecase: str | None) -> LoggedAnswer | None:
     """Find an answer by its id, of one use case or of all that have answers; None where no such is kept."""
     names = [usecase] if usecase is not None else _known(settings)
     for name in names:
@@ -73,7 +73,7 @@ def find_answer(settings: Settings, wanted: str, usecase: str | None) -> Answere
         found = lake.collect("predictions", lake.scan("predictions").filter(pl.col("id") == wanted))
         if len(found):
             content = found.select(column for column in found.columns if not is_request(column)).row(0, named=True)
-            return Answered(name, wanted, content, found)
+            return LoggedAnswer(name, wanted, content, found)
     return None
 
 
@@ -112,7 +112,7 @@ def trace(settings: Settings, wanted: str, usecase: str | None) -> dict[str, Any
     raise LakeError("a prediction, version, bundle or run of this name", repr(wanted), _remedy(settings, usecase))
 
 
-def _row(settings: Settings, answered: Answered) -> dict[str, Any]:
+def _row(settings: Settings, answered: LoggedAnswer) -> dict[str, Any]:
     """Return what was asked, as `driftwheel rows predictions` shows it; nothing where its bundle is lost."""
     loaded = settings.use_case(answered.usecase.removesuffix(REPLAY))
     lake = Lake(settings.lake or str(settings.folder / "lake"), answered.usecase)
@@ -175,7 +175,7 @@ def _made(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
     }
 
 
-def _windows(settings: Settings, answered: Answered) -> list[dict[str, Any]]:
+def _windows(settings: Settings, answered: LoggedAnswer) -> list[dict[str, Any]]:
     """Return the windows an answer counts in, with what they came to."""
     when = answered.content["event_time"]
     measured = settings.platform().measurements(answered.usecase)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.runtime import flow_run
 
-from expectations.data import Origin
+from expectations.data import DatasetOrigin
 from expectations.errors import DriftwheelError, StackError
 from expectations.masking import mask
 from infra.settings import Settings
@@ -33,7 +33,7 @@ _PRODUCER = f"urn:driftwheel:{version('driftwheel')}"
 _SECONDS = 5.0
 _log = logging.getLogger("driftwheel.flows")
 
-Described = tuple[Origin, dict[str, Any]]
+Described = tuple[DatasetOrigin, dict[str, Any]]
 """A data set and its facets."""
 _Sets = Callable[[Job], list[Described]]
 
@@ -52,7 +52,7 @@ def _table(lake: Lake, name: Table) -> Described:
 
     address, schema = lake.address(name), lake.scan(name).collect_schema()
     fields = [facets.schema_dataset.SchemaDatasetFacetFields(each, str(kind)) for each, kind in schema.items()]
-    return origin_of(address) if "://" in address else Origin("file", address), {
+    return origin_of(address) if "://" in address else DatasetOrigin("file", address), {
         "schema": facets.schema_dataset.SchemaDatasetFacet(fields),
         "version": facets.dataset_version_dataset.DatasetVersionDatasetFacet(str(lake.version(name))),
     }
@@ -60,15 +60,17 @@ def _table(lake: Lake, name: Table) -> Described:
 
 def _sources(job: Job) -> list[Described]:
     folder, sources = job.usecase.folder, job.usecase.spec.sources
-    return [(each.origin(folder) or Origin(NAMESPACE, f"{job.name}.{name}"), {}) for name, each in sources.items()]
+    return [
+        (each.origin(folder) or DatasetOrigin(NAMESPACE, f"{job.name}.{name}"), {}) for name, each in sources.items()
+    ]
 
 
 def _model(job: Job) -> list[Described]:
-    return [(Origin(mask(job.places.tracking) or NAMESPACE, f"models/{job.name}"), {})]
+    return [(DatasetOrigin(mask(job.places.tracking) or NAMESPACE, f"models/{job.name}"), {})]
 
 
 def _service(job: Job) -> list[Described]:
-    return [(Origin(mask(job.places.service) or NAMESPACE, f"/{job.name}/invocations"), {})]
+    return [(DatasetOrigin(mask(job.places.service) or NAMESPACE, f"/{job.name}/invocations"), {})]
 
 
 _READS: dict[str, Sequence[_Sets]] = {

@@ -11,7 +11,7 @@ from prefect import flow, tags
 from flows.collect import collect
 from flows.deploy import deploy
 from flows.monitor import monitor
-from flows.stage import Verdict, open_job, present, process_tag, run_name
+from flows.stage import FlowResult, open_job, present, process_tag, run_name
 from flows.train import train
 from tasks.stores.places import Job
 from tasks.stores.progress import part
@@ -22,7 +22,7 @@ _FLOWS: dict[str, Any] = {"train": train, "deploy": deploy}
 
 
 @flow(name="loop", flow_run_name=run_name, persist_result=False)
-def loop(usecase: str, as_of: datetime | None = None, namespace: str | None = None) -> Verdict:
+def loop(usecase: str, as_of: datetime | None = None, namespace: str | None = None) -> FlowResult:
     """Look at production and, where it asks for it, turn the wheel once."""
     job = open_job(usecase, as_of, None, namespace)
     with present(job), tags(process_tag()):  # for the runs of its stages
@@ -40,7 +40,7 @@ def loop(usecase: str, as_of: datetime | None = None, namespace: str | None = No
         return verdict if verdict is collected else told_too(verdict, collected)
 
 
-def told_too(verdict: Verdict, collected: Verdict) -> Verdict:
+def told_too(verdict: FlowResult, collected: FlowResult) -> FlowResult:
     """Say what a collection lost in the verdict of what followed it."""
     if not collected.lost:
         return verdict
@@ -59,7 +59,7 @@ def begun_turn(job: Job) -> Turn | None:
     return database.turn(opened) if opened else database.open_turn(job.name)
 
 
-def turn_wheel(usecase: str, turn: Turn, namespace: str | None, *, read: bool = True) -> Verdict:
+def turn_wheel(usecase: str, turn: Turn, namespace: str | None, *, read: bool = True) -> FlowResult:
     """Run the stages a turn still needs.
 
     Parameters
@@ -74,7 +74,7 @@ def turn_wheel(usecase: str, turn: Turn, namespace: str | None, *, read: bool = 
         if collected.outcome != "done":
             return collected
         return told_too(turn_wheel(usecase, replace(turn, state=STAGES["collect"].then), namespace), collected)
-    verdict = Verdict("done", "", turn.id)
+    verdict = FlowResult("done", "", turn.id)
     for name in needed:
         with part(f"stage {[*STAGES].index(name) + 1} of {len(STAGES)} of a turn, {name}"):
             verdict = _FLOWS[name](usecase, turn.as_of, turn.id, namespace, announce=False)

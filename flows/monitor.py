@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.messenger import note_monitored
-from flows.stage import Verdict, open_job, present, run_name, tell
+from flows.stage import FlowResult, open_job, present, run_name, tell
 from flows.versions import take_back
 from infra.settings import Settings
 from tasks.monitoring.taking_back import release_to_take_back
@@ -43,7 +43,7 @@ def monitor(
     as_of: datetime | None = None,
     namespace: str | None = None,
     announce: bool = True,
-) -> Verdict:
+) -> FlowResult:
     """Look at production as of an instant; a decision to retrain opens a turn and asks for new data."""
     job = open_job(usecase, as_of, None, namespace, announce=announce)
     with present(job):
@@ -61,4 +61,4 @@ def monitor(
         show_course(job)
         draw_report(job, watched)
         note_monitored(Settings(), job.usecase)
-        return Verdict(watched.decision.action, watched.decision.summary, watched.turn)
+        return FlowResult(watched.decision.action, watched.decision.summary, watched.turn)

@@ -25,7 +25,7 @@ from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from expectations.windows import Window
 from flows.loop import loop
-from flows.replay_story import Story, Traffic, champion_bundle, note, tell_story
+from flows.replay_story import SentRequests, Story, champion_bundle, note, tell_story
 from flows.replay_windows import between, plan_windows, read_history
 from flows.stage import open_job
 from infra.settings import Settings
@@ -104,7 +104,7 @@ def _walk(
         )
     frozen = champion_bundle(job)
     say("the first model is trained; %d windows to walk through", len(windows))
-    traffic, moment, pace = Traffic(), windows[0].start, Pace(len(windows))
+    traffic, moment, pace = SentRequests(), windows[0].start, Pace(len(windows))
     for number, window in enumerate(windows, 1):
         due = job.usecase.spec.label.available_after.after(window.end)
         with part(f"window {number} of {len(windows)}"):
@@ -157,7 +157,7 @@ def reset(job: Job) -> None:
 
 
 def _send(
-    job: Job, world: pl.DataFrame, start: datetime, end: datetime, shape: Bundle, traffic: Traffic, batch: int
+    job: Job, world: pl.DataFrame, start: datetime, end: datetime, shape: Bundle, traffic: SentRequests, batch: int
 ) -> None:
     columns = [column.name for column in shape.manifest.columns]
     rows = between(world, job.usecase.spec.time_column, start, end).select(columns)

@@ -14,7 +14,7 @@ from expectations.deciding import RECALIBRATE
 from expectations.errors import SourceError
 from expectations.windows import Window
 from flows.replay_windows import between
-from flows.stage import Verdict
+from flows.stage import FlowResult
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import bundle_classes, released_champion
 from tasks.bundles.served_rows import request_types, scores_of
@@ -27,7 +27,7 @@ from tasks.training.labelled import classes_of, score_rows
 
 
 @dataclass
-class Traffic:
+class SentRequests:
     """What was sent."""
 
     requests: int = 0
@@ -65,7 +65,7 @@ def _no_champion() -> SourceError:
     return SourceError("a champion", "none", "Run the replay again")
 
 
-def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
+def note(story: Story, job: Job, window: Window, verdict: FlowResult) -> None:
     """Keep what was decided about a window."""
     decisions, reports = (job.database.entries(job.name, kind=kind, last=20) for kind in ("decision", "report"))
     due = job.usecase.spec.label.available_after.after(window.end)
@@ -99,7 +99,7 @@ def note(story: Story, job: Job, window: Window, verdict: Verdict) -> None:
 
 
 def _tell(
-    story: Story, job: Job, windows: Sequence[Window], world: pl.DataFrame, frozen: Bundle, traffic: Traffic
+    story: Story, job: Job, windows: Sequence[Window], world: pl.DataFrame, frozen: Bundle, traffic: SentRequests
 ) -> None:
     spec = job.usecase.spec
     served, classes = served_predictions(job, world), bundle_classes(job)

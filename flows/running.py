@@ -28,7 +28,7 @@ from flows.instants import refuse_future
 from flows.loop import loop
 from flows.monitor import monitor
 from flows.open_turns import turn_for
-from flows.stage import Verdict, process_tag
+from flows.stage import FlowResult, process_tag
 from flows.train import train
 from infra.environment import debugging
 from infra.logs import mask_logs
@@ -100,7 +100,7 @@ def _unreachable(error: httpx.HTTPError) -> DriftwheelError:
 
 
 @quietly
-def run_flow(name: str, usecase: str, as_of: datetime | None, *, recalibrate: bool = False) -> Verdict:
+def run_flow(name: str, usecase: str, as_of: datetime | None, *, recalibrate: bool = False) -> FlowResult:
     """Run one flow; `train` and `deploy` go on with the open turn, `train` opens one where there is none."""
     instant = as_of or datetime.now(UTC)
     refuse_future(instant)
@@ -111,12 +111,14 @@ def run_flow(name: str, usecase: str, as_of: datetime | None, *, recalibrate: bo
     if name == "loop":
         return loop(usecase, instant)
     turn = turn_for(Settings(), name, usecase, instant, recalibrate=recalibrate)
-    verdict: Verdict = _STAGES[name](usecase, instant, turn)
+    verdict: FlowResult = _STAGES[name](usecase, instant, turn)
     return verdict
 
 
 @quietly
-def deploy_by_hand(usecase: str, version: str, plan: Release | None = None, *, new_signature: bool = False) -> Verdict:
+def deploy_by_hand(
+    usecase: str, version: str, plan: Release | None = None, *, new_signature: bool = False
+) -> FlowResult:
     """Release a version: its number, `challenger`, or `previous`; as `flows.deploy.deploy` says."""
-    verdict: Verdict = deploy(usecase, datetime.now(UTC), version=version, plan=plan, new_signature=new_signature)
+    verdict: FlowResult = deploy(usecase, datetime.now(UTC), version=version, plan=plan, new_signature=new_signature)
     return verdict

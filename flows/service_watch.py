@@ -16,7 +16,7 @@ from infra.settings import Settings
 from tasks.stores.finding_kinds import describe
 from tasks.stores.findings import Finding, Found
 from tasks.stores.releases import Releases
-from tasks.stores.service import Service
+from tasks.stores.service import ServiceClient
 from tasks.stores.service_history import Counted, Probe, Replica, ServiceHistory, outages, total
 
 _MINUTE = timedelta(minutes=1)
@@ -68,7 +68,7 @@ class ServiceWatch:
         minute = now.astimezone(UTC).replace(second=0, microsecond=0)
         if not places.service or history.is_probed(minute):
             return
-        with Service(places.service, places.service_key) as service:
+        with ServiceClient(places.service, places.service_key) as service:
             probe, replicas = probed(service, minute), counted(service)
         if history.note(probe, replicas):
             releases = Releases(self._settings.folder / "releases")
@@ -131,7 +131,7 @@ def _is_served(releases: Releases, name: str) -> bool:
     return desired is not None and desired.champion is not None
 
 
-def probed(service: Service, minute: datetime) -> Probe:
+def probed(service: ServiceClient, minute: datetime) -> Probe:
     """Ask each replica whether it is ready."""
     began = time.monotonic()
     try:
@@ -145,7 +145,7 @@ def probed(service: Service, minute: datetime) -> Probe:
     return Probe(minute, "", time.monotonic() - began)
 
 
-def counted(service: Service) -> list[Replica]:
+def counted(service: ServiceClient) -> list[Replica]:
     """Ask each replica what it did since it began; none where one does not say."""
     try:
         answers = service.ask_once("GET", "/version")

@@ -69,7 +69,7 @@ _UNHEARD = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FlowResult:
     """How a flow ended; what it found is a value, not an exception."""
 
     outcome: Outcome

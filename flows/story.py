@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from flows.backtest import Backtest
-    from tasks.backtesting.advice import Walked
+    from tasks.backtesting.advice import WalkedPolicy
 
 _FROZEN, _LOOP, _QUIET = "#9aa0a8", "#1f6feb", "#c9ced6"
 _MARKS = {
@@ -137,7 +137,7 @@ def backtest_table(found: Backtest, most: int = 10) -> Table:
         "vs yours, 95 %",
     ):
         shown.add_column(head, justify="left" if head == "policy" else "right")
-    alike: dict[tuple[str, ...], list[Walked]] = {}
+    alike: dict[tuple[str, ...], list[WalkedPolicy]] = {}
     for each in sorted(found.policies, key=lambda one: (one.cost, one is not own)):
         alike.setdefault(each.actions, []).append(each)
     for place, (first, *others) in enumerate(alike.values()):

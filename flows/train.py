@@ -7,7 +7,7 @@ from datetime import datetime
 from prefect import flow
 
 from flows.conclusions import conclude_training
-from flows.stage import Verdict, at_work, open_job, run_name
+from flows.stage import FlowResult, at_work, open_job, run_name
 from tasks.evaluation.task import publish_gates
 from tasks.training.task import select_rows, train_challenger
 
@@ -19,7 +19,7 @@ def train(
     turn_id: str | None = None,
     namespace: str | None = None,
     announce: bool = True,
-) -> Verdict:
+) -> FlowResult:
     """Train a challenger for a turn; if it passes its gates, hand on to `deploy`."""
     with at_work("train", open_job(usecase, as_of, turn_id, namespace, announce=announce)) as stage:
         rows = select_rows(stage.job)

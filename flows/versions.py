@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from expectations.alerts import Severity
 from expectations.errors import BundleError, OvertakenError, ReleaseError
 from expectations.production import Release
-from flows.stage import Verdict, tell
+from flows.stage import FlowResult, tell
 from tasks.deployment.rollout import Rollout
 from tasks.deployment.steps import bless, choose, release, restore, roll_out, settle
 from tasks.monitoring.taking_back import NOT_TAKEN_BACK
@@ -37,7 +37,7 @@ class Steps(NamedTuple):
 
 def deploy_version(
     job: Job, wanted: str, plan: Release, steps: Steps | None = None, *, new_signature: bool = False
-) -> Verdict:
+) -> FlowResult:
     """Bless a registered version, roll it out as planned and make it the champion, or withdraw it.
 
     Parameters
@@ -59,7 +59,7 @@ def deploy_version(
         version, now = _before(job, None)
         with _refusals_told(job, version):
             words = f"from version {now}, asked for by hand"
-            return Verdict("done", _go_back(job, version, steps, words, "manual"))
+            return FlowResult("done", _go_back(job, version, steps, words, "manual"))
     version = steps.choose(job, None if wanted == CHALLENGER else wanted)
     with _refusals_told(job, version):
         steps.bless(job, version, new_signature=new_signature)
@@ -67,12 +67,12 @@ def deploy_version(
         if done.kept:
             words = "asked for by hand"
             summary = _settle(job, version, steps, "promoted", words, done, new_signature=new_signature)
-            return Verdict("done", summary)
+            return FlowResult("done", summary)
     summary = f"version {version.version} was withdrawn {done.summary}"
     key = f"{job.name}/withdrawn/{version.version}/{job.as_of.isoformat()}"
     evidence = {**asdict(version), **done.to_dict()}
     _note(job, key, "withdrawn", "withdrawn", done.cause, summary, "warning", evidence)
-    return Verdict("refused", summary)
+    return FlowResult("refused", summary)
 
 
 @contextmanager

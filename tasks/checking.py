@@ -18,7 +18,7 @@ from expectations.alert_rules import AlertRule
 from expectations.calibration import Calibration
 from expectations.code import Code
 from expectations.column_types import column_type
-from expectations.deciding import History, Policy, Seen, Trial
+from expectations.deciding import History, Policy, SeenWindow, Trial
 from expectations.drift_scores import DriftScore
 from expectations.durations import Duration
 from expectations.errors import DriftwheelError, PartError
@@ -268,7 +268,7 @@ def _policy_laws(policy: Policy) -> Iterator[tuple[str, bool]]:
     week = Duration.parse("1w")
     trial = Trial(0.2, 0.001, 0.1, 0)
     for status in ("good", "violated", "unknown"):
-        seen = Seen(status, 100, ("x",), "a window", trial=None if status == "unknown" else trial)
+        seen = SeenWindow(status, 100, ("x",), "a window", trial=None if status == "unknown" else trial)
         history = History((seen,) * 3, 0.2, (trial,), week)
         found = policy.asks(history)
         yield "it says why", bool(found.summary and found.cause)

@@ -13,7 +13,7 @@ from expectations.data import Label
 from expectations.errors import DriftwheelError
 from expectations.families import Scores, Vector
 from expectations.metrics import Metric, Scored
-from expectations.problems import PREDICTION, Answers, Problem, to_column, to_scores
+from expectations.problems import PREDICTION, Problem, ScoreMeaning, to_column, to_scores
 
 ROWS, _BLOCKS = 240, 8
 _LABELS: tuple[tuple[list[Any], str], ...] = (
@@ -65,10 +65,10 @@ def problem_laws(problem: Problem) -> Iterator[tuple[str, bool]]:
     same = problem.agreement(scores, scores, 0.5) == 1.0 and problem.distance(scores, scores) == 0.0
     yield "a model agrees with itself", same and problem.disagreement(scores, scores, codes) == 0.0
     yield "scores in their own order stay", np.array_equal(problem.aligned(scores, classes, classes), scores)
-    yield "what is predicted is one a row", len(problem.decide(scores, Answers("y", "", classes))) == ROWS
+    yield "what is predicted is one a row", len(problem.decide(scores, ScoreMeaning("y", "", classes))) == ROWS
     columns = problem.columns(scores, classes)
     yield "columns of predictions are named so", all(name.startswith(PREDICTION) for name in columns.columns)
-    answers = Answers("y", "", classes, 0.5, problem.bounds(kept))
+    answers = ScoreMeaning("y", "", classes, 0.5, problem.bounds(kept))
     sent = [problem.take(each, answers) for each in kept.to_list()]
     yield (
         "labels learnt from are taken as feedback",
@@ -91,7 +91,7 @@ def _taken_as_read(problem: Problem) -> Iterator[bool]:
             classes = problem.classes(kept, rules)
         except DriftwheelError:  # no labels of this kind
             continue
-        answers = Answers("y", "", classes)
+        answers = ScoreMeaning("y", "", classes)
         sent = [problem.take(value, answers) for value in values]
         yield None not in sent and np.array_equal(
             problem.codes(pl.Series(sent), classes), problem.codes(kept, classes), equal_nan=True

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from flows.commands.shared import Instant, console, print_json, print_table, read_settings
+from flows.commands.shared import InstantParameter, console, print_json, print_table, read_settings
 
 _POLICY = click.option(
     "--policy",
@@ -30,13 +30,13 @@ def _read_policies(files: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
         If one is no policy, or two have one name; it says where and why.
     """
     from expectations.documents import read_document
-    from expectations.errors import DriftwheelError, Problem
+    from expectations.errors import DriftwheelError, UseCaseProblem
     from tasks.backtesting.advice import DEFAULT
 
     found: dict[str, dict[str, Any]] = {}
     origin = {DEFAULT: "the policy of the use case"}
     for file in files:
-        problems: list[Problem] = []
+        problems: list[UseCaseProblem] = []
         written = read_document(file, problems).data
         if problems:
             raise DriftwheelError(f"YAML in {file}", "; ".join(map(str, problems)), "Correct it")
@@ -90,8 +90,10 @@ def _read_policy(name: str, spec: object, file: Path) -> dict[str, Any]:
 
 @click.command()
 @click.argument("usecase")
-@click.option("--from", "start", type=Instant(), help="First window; `start` of the use case where not given.")
-@click.option("--to", "end", type=Instant(), help="End of the last window; the end of the history where not given.")
+@click.option("--from", "start", type=InstantParameter(), help="First window; `start` of the use case where not given.")
+@click.option(
+    "--to", "end", type=InstantParameter(), help="End of the last window; the end of the history where not given."
+)
 @_POLICY
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all of it as JSON.")
 @click.option("--apply", "applied", is_flag=True, help="Write the policy that is advised into usecase.yaml.")

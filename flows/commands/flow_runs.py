@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from flows.commands.shared import Instant, conclude, console, print_json, read_settings, servers
+from flows.commands.shared import InstantParameter, conclude, console, print_json, read_settings, servers
 
 
 @click.command()
 @click.argument("flow", type=click.Choice(["collect", "train", "deploy", "monitor", "loop"]))
 @click.argument("usecase")
-@click.option("--as-of", type=Instant(), help="The instant to run as of; now where not given.")
+@click.option("--as-of", type=InstantParameter(), help="The instant to run as of; now where not given.")
 @click.option(
     "--recalibrate", is_flag=True, help="With train: keep the champion's model, and learn its calibration again."
 )
@@ -38,8 +38,10 @@ def run(flow: str, usecase: str, as_of: datetime | None, recalibrate: bool, as_j
 
 @click.command()
 @click.argument("usecase")
-@click.option("--from", "start", type=Instant(), help="First window; `start` of the use case where not given.")
-@click.option("--to", "end", type=Instant(), help="End of the last window; the end of the history where not given.")
+@click.option("--from", "start", type=InstantParameter(), help="First window; `start` of the use case where not given.")
+@click.option(
+    "--to", "end", type=InstantParameter(), help="End of the last window; the end of the history where not given."
+)
 @click.option("--compare", is_flag=True, help="Also score never retraining, and retraining after every window.")
 @click.option("--batch", default=500, show_default=True, help="Rows in a request.")
 @click.option(
@@ -123,7 +125,7 @@ def score(usecase: str, source: str, output: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("usecase")
-@click.argument("moment", type=Instant())
+@click.argument("moment", type=InstantParameter())
 def report(usecase: str, moment: datetime) -> None:
     """Draw Evidently's report of the window that holds MOMENT, against the champion's training rows."""
     from flows.reporting import report_window

@@ -11,7 +11,7 @@ import click
 from flows.commands.shared import HELD, print_json, print_table, read_settings
 
 if TYPE_CHECKING:
-    from tasks.cleaning.quarantine import Released
+    from tasks.cleaning.quarantine import ReleasedRows
 
 
 @click.command()
@@ -117,7 +117,7 @@ def _span(first: int, last: int) -> str:
     return str(first) if first == last else f"{first} to {last}"
 
 
-def _say(done: Released, action: str, *, dry_run: bool) -> str:
+def _say(done: ReleasedRows, action: str, *, dry_run: bool) -> str:
     if done.held:
         return f"held: no row goes on, as the batches they came with break {'; '.join(done.held)}"
     if not done.asked:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from flows.commands.shared import Instant, console, print_json, print_table, read_settings
+from flows.commands.shared import InstantParameter, console, print_json, print_table, read_settings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +29,7 @@ _BETWEEN = 3
 )
 @click.option(
     "--as-of",
-    type=Instant(),
+    type=InstantParameter(),
     help="Rows from before it, without labels that were not ripe then. Corrections that came later are shown.",
 )
 @click.option("--head", type=click.IntRange(1), default=20, show_default=True, help="How many rows, at most.")

@@ -12,7 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from flows.progress import Progress
-    from flows.stage import Verdict
+    from flows.stage import FlowResult
     from infra.settings import Settings
 
 
@@ -22,7 +22,7 @@ HELD = 3
 _HELD_OUTCOMES = {"held", "hold", "refused", "unknown"}
 
 
-class Instant(click.ParamType[datetime]):
+class InstantParameter(click.ParamType[datetime]):
     """An ISO 8601 instant; UTC where it says no zone."""
 
     name = "instant"
@@ -98,7 +98,7 @@ def print_table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]])
     console().print(shown)
 
 
-def conclude(verdict: Verdict, *, as_json: bool) -> None:
+def conclude(verdict: FlowResult, *, as_json: bool) -> None:
     """Print how a flow ended, and end with the exit code that stands for it."""
     if as_json:
         print_json(vars(verdict))

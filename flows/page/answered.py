@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from expectations.deciding import TURNED
 from flows.page.states import Tone
 from tasks.deciding.gaps import ROLLBACK_WINDOWS
-from tasks.stores.glances import Glances, Line, Stint
+from tasks.stores.glances import Glances, LedgerLine, Stint
 from tasks.stores.measurements import Glimpse
 
 _VERSIONS, _DECISIONS = 12, 100
@@ -62,7 +62,7 @@ def read_versions(
     """Return the versions that answered, newest first; one that was rolled back to answers twice."""
     deployed = glances.evidence_of(connection, name, "deploy", _VERSIONS + 1, ("promoted", "rolled back"))
     turns = {line.turn for line, _ in deployed if line.turn}
-    began: list[Line] = []
+    began: list[LedgerLine] = []
     if turns:
         began = glances.lines(connection, name, _DECISIONS, kinds=("decision",), actions=TURNED, turns=turns)
     decided = {line.turn: line for line in reversed(began)}
@@ -99,7 +99,7 @@ def read_versions(
     return tuple(found)
 
 
-def _came(line: Line) -> str:
+def _came(line: LedgerLine) -> str:
     if line.action == "rolled back":
         return line.summary
     return "somebody asked for it" if line.cause == "manual" else "a turn that no decision of monitoring began"

@@ -14,7 +14,7 @@ from flows.page.known import Known, UseCases, greater_is_better
 from flows.page.states import Going, State, Tone, state_of
 from tasks.stores.database import HELD, Database
 from tasks.stores.findings import Finding
-from tasks.stores.glances import Glances, Line
+from tasks.stores.glances import Glances, LedgerLine
 from tasks.stores.measurements import Glimpse, read_glimpse
 from tasks.stores.presences import PRESENCE
 
@@ -141,7 +141,7 @@ def read_card(
     return card_of(known, windows, going, newest, _promoted(use_cases, glances, connection, known), now)
 
 
-def _promoted(use_cases: UseCases, glances: Glances, connection: Connection, known: Known) -> Line | None:
+def _promoted(use_cases: UseCases, glances: Glances, connection: Connection, known: Known) -> LedgerLine | None:
     """Return the entry that made the champion one; looked for once, as long as it is the champion."""
     champion = known.desired.champion if known.desired else None
     if champion is None:
@@ -159,8 +159,8 @@ def card_of(
     known: Known,
     windows: Sequence[Glimpse],
     going: Going,
-    newest: Sequence[Line],
-    promoted: Line | None,
+    newest: Sequence[LedgerLine],
+    promoted: LedgerLine | None,
     now: datetime,
 ) -> Card:
     """Put a card together from what was read."""
@@ -219,7 +219,7 @@ def metric_now(windows: Sequence[Glimpse], metric: str) -> Metric | None:
     return None
 
 
-def _champion(known: Known, windows: Sequence[Glimpse], promoted: Line | None, now: datetime) -> Champion | None:
+def _champion(known: Known, windows: Sequence[Glimpse], promoted: LedgerLine | None, now: datetime) -> Champion | None:
     served = known.desired.champion if known.desired else None
     if served is None:
         return None

@@ -15,7 +15,7 @@ from expectations.slots import METRICS
 from flows.left_out import reason_of
 from flows.loaded import LoadedUseCases
 from infra.settings import Settings
-from tasks.stores.glances import Line
+from tasks.stores.glances import LedgerLine
 from tasks.stores.releases import Desired, Releases, Served
 
 
@@ -85,7 +85,7 @@ class UseCases:
     def __init__(self, settings: Settings) -> None:
         self._loaded, self.releases = LoadedUseCases(settings), Releases(settings.folder / "releases")
         self._packed: dict[str, Packed | None] = {}
-        self.promotions: dict[str, tuple[Served, Line]] = {}
+        self.promotions: dict[str, tuple[Served, LedgerLine]] = {}
         """Champion and the entry that made it one, by use case."""
 
     def names(self, registered: dict[str, Path]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.stores.database import Database
 from tasks.stores.findings import Finding
-from tasks.stores.glances import Glances, Line
+from tasks.stores.glances import Glances, LedgerLine
 from tasks.stores.ledger import FORGET, RETENTION, TRIAL
 
 LINES = 40
@@ -40,7 +40,9 @@ def split_body(body: str) -> list[tuple[str, str]]:
     return lines
 
 
-def read_ledger(database: Database, name: str, kind: str = "", before: int | None = None) -> tuple[list[Line], bool]:
+def read_ledger(
+    database: Database, name: str, kind: str = "", before: int | None = None
+) -> tuple[list[LedgerLine], bool]:
     """Return a page of the ledger, newest first, and whether there is more."""
     glances = Glances(database.url)
     with glances.reading() as connection:
@@ -48,7 +50,7 @@ def read_ledger(database: Database, name: str, kind: str = "", before: int | Non
     return found[:LINES], len(found) > LINES
 
 
-def read_entry(database: Database, name: str, number: int) -> tuple[Line, dict[str, Any]] | None:
+def read_entry(database: Database, name: str, number: int) -> tuple[LedgerLine, dict[str, Any]] | None:
     """Return one entry of the ledger with its evidence."""
     glances = Glances(database.url)
     with glances.reading() as connection:

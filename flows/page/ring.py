@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from flows.page.states import Tone
-from tasks.stores.glances import Glances, Line
+from tasks.stores.glances import Glances, LedgerLine
 from tasks.stores.measurements import Glimpse
 
 
@@ -91,7 +91,7 @@ def stages_of(glances: Glances, connection: Connection, name: str, windows: Sequ
     return tuple(_stage(part, last.get(part.kind), windows) for part in _RING)
 
 
-def _stage(part: _Part, line: Line | None, windows: Sequence[Glimpse]) -> Stage:
+def _stage(part: _Part, line: LedgerLine | None, windows: Sequence[Glimpse]) -> Stage:
     tone: Tone = "none"
     word, when, said = "not yet", None, ""
     if part.name == "monitor" and windows:

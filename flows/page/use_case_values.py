@@ -19,7 +19,7 @@ from flows.page.walked import Walked, read_walked
 from infra.settings import Settings
 from tasks.stores.database import Database
 from tasks.stores.findings import Finding
-from tasks.stores.glances import Line
+from tasks.stores.glances import LedgerLine
 
 _TIMED_FLOWS = ("collect", "train", "deploy", "monitor")
 _RUNS = 8
@@ -39,7 +39,7 @@ class Kept:
 
     view: View
     walked: Walked | None
-    lines: Sequence[Line]
+    lines: Sequence[LedgerLine]
     older: bool
     found: Sequence[Finding]
     served: Course

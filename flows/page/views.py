@@ -20,7 +20,7 @@ from flows.page.states import Tone
 from tasks.evaluation.causes.model import Causes
 from tasks.evaluation.drifted import Drifted
 from tasks.stores.database import RELEASE_LOOK, Database
-from tasks.stores.glances import Glances, Line, Working
+from tasks.stores.glances import Glances, LedgerLine, Working
 from tasks.stores.ledger import TRIAL
 from tasks.stores.measurements import Measurement, read_measurement
 
@@ -44,7 +44,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Trial:
+class ShownTrial:
     """A fresh model held against the champion on the same rows."""
 
     number: int
@@ -114,7 +114,7 @@ class View:
     windows: tuple[Measurement, ...]
     marks: tuple[Mark, ...]
     causes: tuple[Measurement, Causes] | None
-    trials: tuple[Trial, ...]
+    trials: tuple[ShownTrial, ...]
     versions: tuple[Answered, ...]
     data: Data
     gates: tuple[dict[str, Any], ...] = ()
@@ -184,16 +184,16 @@ def read_windows(use_cases: UseCases, database: Database, name: str) -> list[Mea
         return glances.newest(connection, name, WINDOWS, read_measurement)
 
 
-def _mark(line: Line) -> Mark:
+def _mark(line: LedgerLine) -> Mark:
     return Mark(line.number, line.as_of, line.action, line.summary, MARK_TONES.get(line.action, "none"))
 
 
-def _trials(tried: Sequence[tuple[Line, Mapping[str, Any]]]) -> tuple[Trial, ...]:
+def _trials(tried: Sequence[tuple[LedgerLine, Mapping[str, Any]]]) -> tuple[ShownTrial, ...]:
     found = []
     for line, evidence in tried:
         variance, gap, back = (evidence.get(name) for name in ("variance", "gap", "back"))
         found.append(
-            Trial(
+            ShownTrial(
                 line.number,
                 line.as_of,
                 line.action,

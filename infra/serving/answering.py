@@ -72,7 +72,7 @@ class Run(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class Scored(msgspec.Struct, frozen=True):
+class ScoredAnswer(msgspec.Struct, frozen=True):
     """Predictions, and by which models: in one list a row each where there were two."""
 
     values: Sequence[Score]
@@ -137,7 +137,7 @@ def prepare(question: Question) -> Question:
     return msgspec.structs.replace(question, prepared=Prepared(features, time.thread_time() - started))
 
 
-def score(question: Question) -> Scored:
+def score(question: Question) -> ScoredAnswer:
     """Predict the rows of a question; may run beside the event loop.
 
     Raises
@@ -149,20 +149,20 @@ def score(question: Question) -> Scored:
     lacks = question.output == "interval" and candidate is not None and candidate.bundle.intervals is None
     if candidate is None or not chosen or lacks:  # to have no intervals is no failure of its own
         run = _predict(champion, rows, question.prepared)
-        return Scored(run.values or (), None, (run,))
+        return ScoredAnswer(run.values or (), None, (run,))
     tried = _try(candidate, question, chosen)
     if tried.values is None:
         run = _predict(champion, rows)
-        return Scored(run.values or (), None, (tried, run))
+        return ScoredAnswer(run.values or (), None, (tried, run))
     theirs = dict(zip(chosen, tried.values, strict=True))
     rest = [at for at in range(len(rows)) if at not in theirs]
     run = _predict(champion, [rows[at] for at in rest], places=rest)
     values = theirs | dict(zip(rest, run.values or (), strict=True))
     models = [candidate if at in theirs else champion for at in range(len(rows))]
-    return Scored([values[at] for at in range(len(rows))], models, (tried, run) if rest else (tried,))
+    return ScoredAnswer([values[at] for at in range(len(rows))], models, (tried, run) if rest else (tried,))
 
 
-def compose(question: Question, scored: Scored, *, logged: bool = True) -> Answer:
+def compose(question: Question, scored: ScoredAnswer, *, logged: bool = True) -> Answer:
     """Write the answer and, where it is logged, its records; and count what was scored."""
     count(scored.runs, question.champion)
     champion, values = question.champion, scored.values
@@ -190,7 +190,7 @@ def compose(question: Question, scored: Scored, *, logged: bool = True) -> Answe
     return Answer(body, ids, b"".join(_records(question, scored, ids)))
 
 
-def compose_in_steps(question: Question, scored: Scored, *, logged: bool = True) -> Steps[Answer]:
+def compose_in_steps(question: Question, scored: ScoredAnswer, *, logged: bool = True) -> Steps[Answer]:
     """Do what `compose` does, in steps."""
     answer, records = compose(question, scored, logged=False), list[bytes]()
     for record in _records(question, scored, answer.ids) if logged else ():
@@ -252,7 +252,7 @@ def _try(candidate: Model, question: Question, chosen: Sequence[int]) -> Run:
         return Run(candidate, None, 0.0)
 
 
-def _records(question: Question, scored: Scored, ids: list[str]) -> Iterator[bytes]:
+def _records(question: Question, scored: ScoredAnswer, ids: list[str]) -> Iterator[bytes]:
     """Write what was answered, records for each model that had a part in it."""
     reader, now, values, rows = question.champion.reader, present_instant(), scored.values, question.rows
     models = scored.models or [question.champion] * len(ids)

@@ -30,7 +30,7 @@ from infra.serving.feedback import read_feedback
 from infra.serving.journal import Journal
 from infra.serving.mount import Mount
 from infra.serving.mounts import Mounts
-from infra.serving.offloading import BusyError
+from infra.serving.offloading import QueueFullError
 from infra.serving.open_inference import MAX_BYTES as MAX_INFERENCE_BYTES
 from infra.serving.open_inference import OpenInference
 from infra.serving.predicting import Predictions
@@ -124,7 +124,7 @@ class Service:
                 Route("/{usecase}/explain", self._explain, methods=["POST"]),
                 *inference.routes(),
             ],
-            exception_handlers={HTTPException: _told, BusyError: _busy},
+            exception_handlers={HTTPException: _told, QueueFullError: _busy},
             lifespan=self._lifespan,
         )
         rest.router.redirect_slashes = False  # an address made from a header of the client's
@@ -252,7 +252,7 @@ class Service:
         except BadRequestError as error:
             mount.counters.error("bad_feedback")
             return _refusal(error)
-        except BusyError:
+        except QueueFullError:
             mount.counters.error("busy")
             raise
         sender = self.access.sender(request.scope["headers"])
@@ -287,7 +287,7 @@ class Service:
         except BadRequestError as error:
             mount.counters.error("bad_explain")
             return _refusal(error)
-        except BusyError:
+        except QueueFullError:
             mount.counters.error("busy")
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one, without the values it may name

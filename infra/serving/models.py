@@ -23,7 +23,7 @@ from tasks.preprocessing.rows import RowExecutor
 _MEASURED_ROWS, _FEW_ROWS = 100, 4
 
 
-class Cost(NamedTuple):
+class ScoringCost(NamedTuple):
     """Processor seconds a model takes for one row, and for some: once for all of them and for each."""
 
     one: float
@@ -51,7 +51,7 @@ class Model:
     """What its trees or network take for a row, of many."""
     feature_seconds: float
     """What its feature program takes for a row."""
-    cost: Cost
+    cost: ScoringCost
     """What it takes of the processor, as measured when it was loaded."""
     explainable: bool = True
     """Whether contributions of features add up to its predictions."""
@@ -89,7 +89,7 @@ class Ready(NamedTuple):
     executor: RowExecutor
     row_seconds: float
     feature_seconds: float
-    cost: Cost
+    cost: ScoringCost
     explainable: bool
 
 
@@ -130,7 +130,7 @@ def make_ready(bundle: Bundle, most_rows: int, secret: bytes | None = None) -> R
     program = processor_seconds(lambda: executor.matrix(rows)) / _MEASURED_ROWS
     one = processor_seconds(lambda: predictor.predict_row(executor.one(rows[0])))
     few = processor_seconds(lambda: predictor.predict(executor.matrix(rows[:_FEW_ROWS])))
-    cost = Cost(one, max(0.0, few - _FEW_ROWS * (scoring + program)), scoring + program)
+    cost = ScoringCost(one, max(0.0, few - _FEW_ROWS * (scoring + program)), scoring + program)
     return Ready(reader, executor, scoring, program, cost, _adds_up(bundle, features[:_FEW_ROWS]))
 
 

@@ -29,7 +29,7 @@ _NICENESS = 10
 T = TypeVar("T")
 
 
-class BusyError(Exception):
+class QueueFullError(Exception):
     """Too much waits already."""
 
 
@@ -69,7 +69,7 @@ class Offloader:
 
         Raises
         ------
-        BusyError
+        QueueFullError
             If too much waits already.
         """
         waits: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -85,7 +85,7 @@ class Offloader:
         if self.is_near():
             self.run(work, done)
         elif not self.wait(partial(self.run, work, done), size):
-            raise BusyError
+            raise QueueFullError
         return await waits
 
     def hold(self) -> None:

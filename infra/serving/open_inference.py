@@ -22,7 +22,7 @@ from infra.serving.admission import Admitted
 from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json
 from infra.serving.models import Model
 from infra.serving.mount import Mount
-from infra.serving.offloading import BusyError
+from infra.serving.offloading import QueueFullError
 from infra.serving.predicting import SMALL_BYTES, Predictions
 from infra.serving.replies import RETRY_SECONDS, headers_of, request_id_of
 from tasks.bundles.manifest import BundleColumn
@@ -261,7 +261,7 @@ class OpenInference:
             mount.counters.error("bad_request")
             headers = {name.decode(): value.decode() for name, value in headers_of(error)}
             return JSONResponse({"error": str(error)}, error.status, headers)
-        except BusyError:
+        except QueueFullError:
             mount.counters.requests += 1
             mount.counters.error("busy")
             headers = {"retry-after": str(RETRY_SECONDS)}

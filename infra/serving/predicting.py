@@ -18,7 +18,7 @@ from infra.serving.answering import (
     Answer,
     Question,
     Run,
-    Scored,
+    ScoredAnswer,
     compose,
     compose_in_steps,
     prepare,
@@ -241,7 +241,7 @@ class Predictions(Admission):
             question = prepare(question)
         self._scoring.run(partial(score, question), partial(self._scored, request, question))
 
-    def _scored(self, request: _Request, question: Question, scored: Scored | Exception) -> None:
+    def _scored(self, request: _Request, question: Question, scored: ScoredAnswer | Exception) -> None:
         if isinstance(scored, Exception):
             self._fail(request, scored)
             return

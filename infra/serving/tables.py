@@ -40,7 +40,7 @@ _NAMES = {"parquet": "Parquet", "arrow stream": "a stream of Arrow IPC", "arrow 
 TableMedia = Literal["parquet", "arrow stream", "arrow file"]
 
 
-class Asked(msgspec.Struct):
+class TableRequest(msgspec.Struct):
     """A table to read; its bytes follow.
 
     Attributes
@@ -66,7 +66,7 @@ class _RefusedError(Exception):
         self.status = status
 
 
-def as_json(asked: Asked, table: bytes) -> tuple[int, bytes]:
+def as_json(asked: TableRequest, table: bytes) -> tuple[int, bytes]:
     """Write a table as a body of JSON.
 
     Returns
@@ -84,7 +84,7 @@ def as_json(asked: Asked, table: bytes) -> tuple[int, bytes]:
         return 400, f"the body is not {_NAMES[asked.media]}, or damaged".encode()
 
 
-def _read(asked: Asked, table: bytes) -> pl.DataFrame:
+def _read(asked: TableRequest, table: bytes) -> pl.DataFrame:
     """Read the columns that are asked for, which need not all be there."""
     import polars as pl
 
@@ -157,7 +157,7 @@ def main() -> None:
         line = asking.readline()
         if not line:
             return
-        asked = msgspec.json.decode(line, type=Asked)
+        asked = msgspec.json.decode(line, type=TableRequest)
         status, content = as_json(asked, asking.read(asked.size))
         answering.write(b"%d %d\n%s" % (status, len(content), content))
         answering.flush()

@@ -22,7 +22,7 @@ import msgspec
 
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import Media
-from infra.serving.tables import READY, SECONDS, Asked, TableMedia
+from infra.serving.tables import READY, SECONDS, TableMedia, TableRequest
 
 Coding = Literal["", "gzip", "deflate", "other"]
 CODINGS: dict[bytes, Coding] = {
@@ -76,7 +76,7 @@ class Unpacker:
             body = decompress(body, coding, most_bytes)
         if media not in TABLES:
             return body
-        return self._read_table(Asked(TABLES[media], list(columns), most_rows, most_bytes, len(body)), body)
+        return self._read_table(TableRequest(TABLES[media], list(columns), most_rows, most_bytes, len(body)), body)
 
     def close(self) -> None:
         """End the process that reads tables."""
@@ -89,7 +89,7 @@ class Unpacker:
             with contextlib.suppress(BrokenPipeError):  # of a table that was not read to its end
                 _pipe(pipe).close()
 
-    def _read_table(self, asked: Asked, body: bytes) -> bytes:
+    def _read_table(self, asked: TableRequest, body: bytes) -> bytes:
         answer = self._ask(asked, body) or self._ask_again(asked, body)
         if answer is None:
             raise BadRequestError(f"the body is damaged, or takes over {SECONDS} seconds or too much memory to read")
@@ -98,7 +98,7 @@ class Unpacker:
             raise BadRequestError(content.decode(), status)
         return content
 
-    def _ask_again(self, asked: Asked, body: bytes) -> tuple[int, bytes] | None:
+    def _ask_again(self, asked: TableRequest, body: bytes) -> tuple[int, bytes] | None:
         """Have a new process read a table where the last one ended, but not over that table."""
         if self._process is None:
             return None
@@ -108,7 +108,7 @@ class Unpacker:
         _log.warning("a table ended the process that reads tables: %s", "it took too long" if self._overdue else code)
         return None
 
-    def _ask(self, asked: Asked, body: bytes) -> tuple[int, bytes] | None:
+    def _ask(self, asked: TableRequest, body: bytes) -> tuple[int, bytes] | None:
         """Have the other process read a table; None where it ended over it."""
         process = self._process
         if process is None or process.poll() is not None:

@@ -145,7 +145,7 @@ def interval(differences: Array, *, seed: int = 0, confidence: float = 0.95) -> 
 
 
 @dataclass(frozen=True)
-class Walked:
+class WalkedPolicy:
     """A policy with what its walk came to.
 
     Attributes
@@ -197,7 +197,7 @@ class Advice:
     why: str
 
 
-def advise(walked: Sequence[Walked], default: Walked) -> Advice:
+def advise(walked: Sequence[WalkedPolicy], default: WalkedPolicy) -> Advice:
     """Choose on the first half of a past, and hold the choice against the second.
 
     Another policy is advised only where it is better than the default beyond doubt on the first half, for all that

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from expectations.documents import read_document
-from expectations.errors import DriftwheelError, Problem
+from expectations.errors import DriftwheelError, UseCaseProblem
 from tasks.backtesting.advice import policy_of, written
 from tasks.stores.files import scratch, storing
 from tasks.stores.whole_files import replace_file
@@ -41,7 +41,7 @@ def changed(path: Path, spec: Mapping[str, Any]) -> bytes:
     policy = written(policy_of(spec))
     with storing("read", path):
         content = with_policy(path.read_bytes().decode("utf-8"), policy).encode("utf-8")
-    problems: list[Problem] = []
+    problems: list[UseCaseProblem] = []
     with scratch() as folder:
         (folder / path.name).write_bytes(content)
         old, new = (read_document(file, problems).data for file in (path, folder / path.name))

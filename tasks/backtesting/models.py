@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class UnpackedModel:
     """A model that was never packed: the incumbent of a walk.
 
     Attributes
@@ -26,7 +26,7 @@ class Model:
         It takes charge when window `number` begins, or as soon after as the labels of the one before are ripe.
     metrics : dict of str to float
         Of its recipe on the holdout; empty for one that was not judged.
-    parent : Model, optional
+    parent : UnpackedModel, optional
         The champion that it was judged against.
     """
 
@@ -35,7 +35,7 @@ class Model:
     cutoff: datetime
     learnt_rows: int
     metrics: dict[str, float] = field(default_factory=dict)
-    parent: Model | None = None
+    parent: UnpackedModel | None = None
 
     @property
     def recipe(self) -> Family:
@@ -57,38 +57,38 @@ class Model:
         return self.trained.predict(frame, repaired=repaired)
 
 
-class Release(NamedTuple):
+class DatedModel(NamedTuple):
     """A model that answers from an instant on."""
 
     at: datetime
-    model: Model
+    model: UnpackedModel
 
 
-class Verdict(NamedTuple):
+class TurnResult(NamedTuple):
     """What came of a turn.
 
     Attributes
     ----------
-    model : Model or None
+    model : UnpackedModel or None
         The champion to be; None where there is none.
     failed : bool
         Whether nothing could be learnt at all: such a turn counts neither as a release nor as a refusal.
     """
 
-    model: Model | None
+    model: UnpackedModel | None
     why: str
     failed: bool = False
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredWindow:
     """What was answered in a window.
 
     Attributes
     ----------
     prediction : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
         Of the rows whose label is known, in order of time.
-    owner : Model or None
+    owner : UnpackedModel or None
         Who answered most of all rows, labelled or not; None without any.
     mine : ndarray of bool of shape (n_labelled,)
         Where the owner answered.
@@ -99,7 +99,7 @@ class Answered:
     """
 
     prediction: Scores
-    owner: Model | None
+    owner: UnpackedModel | None
     mine: Mask
     rows: int
     coverage: float

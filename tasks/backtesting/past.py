@@ -21,7 +21,7 @@ from expectations.families import Scores
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from expectations.windows import Window
-from tasks.backtesting.models import Answered, Mask, Model, Release, Verdict
+from tasks.backtesting.models import AnsweredWindow, DatedModel, Mask, TurnResult, UnpackedModel
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.metrics import Scored, losses, score
 from tasks.stores.known import Known
@@ -56,12 +56,12 @@ class Past:
         self.classes = classes_of(world, self.spec)
         """All there ever are: every model's scores are brought into this order."""
         self._truth = [labels(each, self.spec, self.classes) for each in self._rows]
-        self._predictions: dict[tuple[Model, int], Scores] = {}
-        self._losses: dict[tuple[Model, int], float] = {}
-        self._trials: dict[tuple[Model, int, str], Tried | None] = {}
-        self._backs: dict[tuple[Model, int], Back | None] = {}
-        self._judged: dict[tuple[Model | None, int], Verdict] = {}
-        self._blind: dict[int, Model] = {}
+        self._predictions: dict[tuple[UnpackedModel, int], Scores] = {}
+        self._losses: dict[tuple[UnpackedModel, int], float] = {}
+        self._trials: dict[tuple[UnpackedModel, int, str], Tried | None] = {}
+        self._backs: dict[tuple[UnpackedModel, int], Back | None] = {}
+        self._judged: dict[tuple[UnpackedModel | None, int], TurnResult] = {}
+        self._blind: dict[int, UnpackedModel] = {}
         self._known: tuple[int, pl.DataFrame] | None = None
         self.untrainable: dict[int, str] = {}
         """Window -> why no model could be learnt for it: the one before it stands in."""
@@ -96,19 +96,19 @@ class Past:
         column = self.spec.time_column
         return Known(self.lake, self.spec, end).labelled(columns=[column, self.spec.label.column])[column].sort()
 
-    def new_rows(self, model: Model, now: datetime) -> int:
+    def new_rows(self, model: UnpackedModel, now: datetime) -> int:
         """Ripe labelled rows at an instant with event times after what a model has learnt."""
         ripe = self.spec.label_delay.after(now, -1)
         # a row of this very instant is not known yet, also where labels are known at once
         until = self.clocks.search_sorted(ripe, "right" if ripe < now else "left")
         return max(0, int(until - self.clocks.search_sorted(model.cutoff, "right")))
 
-    def rows_until(self, model: Model, instant: datetime) -> int:
+    def rows_until(self, model: UnpackedModel, instant: datetime) -> int:
         """Labelled rows with event times after what a model has learnt, up to an instant that is ripe."""
         until = self.clocks.search_sorted(instant, "right")
         return max(0, int(until - self.clocks.search_sorted(model.cutoff, "right")))
 
-    def blind(self, number: int) -> Model:
+    def blind(self, number: int) -> UnpackedModel:
         """Learn the model of a number without a judgement: what a calendar would release.
 
         Where nothing can be learnt then, it is the model before; `untrainable` says why.
@@ -117,13 +117,15 @@ class Past:
             rows = self.known(number)
             try:
                 learnt = training_window(rows, self.spec)
-                self._blind[number] = Model(number, learn(learnt, self.spec), _newest(rows, self.spec), len(learnt))
+                self._blind[number] = UnpackedModel(
+                    number, learn(learnt, self.spec), _newest(rows, self.spec), len(learnt)
+                )
             except (TrainingError, SourceError) as error:
                 self.untrainable[number] = str(error)
                 self._blind[number] = self.blind(number - 1) if number else self.first()
         return self._blind[number]
 
-    def first(self) -> Model:
+    def first(self) -> UnpackedModel:
         """Return the model that a walk begins with.
 
         Raises
@@ -136,7 +138,7 @@ class Past:
             raise TrainingError("a first model that passes its gates", why, "Begin later, or correct what it names")
         return model
 
-    def judged(self, champion: Model | None, number: int) -> Verdict:
+    def judged(self, champion: UnpackedModel | None, number: int) -> TurnResult:
         """Judge a challenger of a number against a champion; says what passes, and why it does or not."""
         key = (champion, number)
         if key not in self._judged:
@@ -144,20 +146,20 @@ class Past:
             try:
                 self._judged[key] = self._released(rows, judge(rows, self.spec, champion), number, champion)
             except (TrainingError, SourceError) as error:
-                self._judged[key] = Verdict(None, str(error), failed=True)
+                self._judged[key] = TurnResult(None, str(error), failed=True)
         return self._judged[key]
 
-    def _released(self, rows: pl.DataFrame, found: Judged, number: int, champion: Model | None) -> Verdict:
+    def _released(self, rows: pl.DataFrame, found: Judged, number: int, champion: UnpackedModel | None) -> TurnResult:
         if found.judgement.outcome != "passed":
-            return Verdict(None, found.judgement.rationale)
+            return TurnResult(None, found.judgement.rationale)
         refitted = refit(rows, self.spec, found)
         if not refitted.disagreement <= self.spec.evaluation.agreement:
-            return Verdict(None, f"the refit differs by {refitted.disagreement:.4f} from the model that was judged")
+            return TurnResult(None, f"the refit differs by {refitted.disagreement:.4f} from the model that was judged")
         metrics = {name: value for name, value in found.judgement.metrics.items() if math.isfinite(value)}
-        model = Model(number, refitted.trained, _newest(rows, self.spec), refitted.rows, metrics, champion)
-        return Verdict(model, found.judgement.rationale)
+        model = UnpackedModel(number, refitted.trained, _newest(rows, self.spec), refitted.rows, metrics, champion)
+        return TurnResult(model, found.judgement.rationale)
 
-    def tried(self, champion: Model, number: int, asked: Any, step: int) -> Tried | None:  # noqa: ANN401 - a word
+    def tried(self, champion: UnpackedModel, number: int, asked: Any, step: int) -> Tried | None:  # noqa: ANN401 - a word
         """Try a challenger on a ripe window.
 
         Parameters
@@ -171,7 +173,7 @@ class Past:
             self._trials[key] = try_challenger(rows, self.spec, self.windows[number], champion, asked)
         return self._trials[key]
 
-    def held_against_parent(self, champion: Model, number: int, step: int) -> Back | None:
+    def held_against_parent(self, champion: UnpackedModel, number: int, step: int) -> Back | None:
         """Hold a champion against the one before it on a ripe window; `step` as for `tried`."""
         if champion.parent is None:
             return None
@@ -181,7 +183,7 @@ class Past:
             self._backs[key] = hold_against_predecessor(rows, self.spec, window, champion, champion.parent)
         return self._backs[key]
 
-    def _predict(self, model: Model, rows: pl.DataFrame) -> Scores:
+    def _predict(self, model: UnpackedModel, rows: pl.DataFrame) -> Scores:
         return self.spec.problem.aligned(model.predict(rows, repaired=False), model.classes, self.classes)
 
     def _none(self, rows: int) -> Scores:
@@ -189,7 +191,7 @@ class Past:
         outputs = self.spec.problem.outputs(self.classes)
         return np.empty(rows if outputs == 1 else (rows, outputs))
 
-    def predictions(self, model: Model, number: int) -> Scores:
+    def predictions(self, model: UnpackedModel, number: int) -> Scores:
         """Return what a model answers to the labelled rows of a window, in their order."""
         key = (model, number)
         if key not in self._predictions:
@@ -197,12 +199,12 @@ class Past:
             self._predictions[key] = self._predict(model, rows) if len(rows) else self._none(0)
         return self._predictions[key]
 
-    def answered(self, releases: Sequence[Release], number: int) -> Answered:
+    def answered(self, releases: Sequence[DatedModel], number: int) -> AnsweredWindow:
         """Return what was answered in a window: each row by the newest model released at its time or before.
 
         Parameters
         ----------
-        releases : sequence of Release
+        releases : sequence of DatedModel
             Oldest first; the first of them answers whatever is earlier, too.
         """
         clocks, known = self._clocks[number], self._labelled[number]
@@ -211,7 +213,7 @@ class Past:
         models = list(dict.fromkeys(each.model for each in releases))  # one may be released again, after a rollback
         who = np.array([models.index(each.model) for each in releases])[np.maximum(newest, 0)]
         if not len(who):
-            return Answered(self._none(0), None, np.empty(0, dtype=np.bool_), 0, 0.0)
+            return AnsweredWindow(self._none(0), None, np.empty(0, dtype=np.bool_), 0, 0.0)
         counts = np.bincount(who, minlength=len(models))
         owner = int(np.argmax(counts))
         labelled = who[known]
@@ -219,7 +221,7 @@ class Past:
         for place in np.unique(labelled):
             prediction[labelled == place] = self.predictions(models[place], number)[labelled == place]
         mine = labelled == owner
-        return Answered(prediction, models[owner], mine, len(who), float(mine.sum() / counts[owner]))
+        return AnsweredWindow(prediction, models[owner], mine, len(who), float(mine.sum() / counts[owner]))
 
     def score(self, number: int, prediction: Scores, only: Mask | None = None, metric: str | None = None) -> float:
         """Score a window's rows, or some of them, by the metric that is shown or by another."""
@@ -228,7 +230,7 @@ class Past:
             truth, prediction = truth[only], prediction[only]
         return score(metric or self.metric, Scored(truth, prediction, self.spec.threshold))
 
-    def loss(self, model: Model, number: int) -> float:
+    def loss(self, model: UnpackedModel, number: int) -> float:
         """Return the logarithm of what a model loses in a window; NaN where that is not defined."""
         key = (model, number)
         if key not in self._losses:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from expectations.deciding import HISTORY, History, Policy, Seen, Status, Trial
-from tasks.backtesting.models import Answered, Model, Release
+from expectations.deciding import HISTORY, History, Policy, SeenWindow, Status, Trial
+from tasks.backtesting.models import AnsweredWindow, DatedModel, UnpackedModel
 from tasks.backtesting.past import Past
 from tasks.deciding.gaps import ROLLBACK_WINDOWS, growth
-from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
+from tasks.deciding.policy import Decision, DecisionBounds, Ended, Situation, decide
 from tasks.evaluation.realised import hold_against
 
 
@@ -24,7 +24,7 @@ class Walk:
         One decision a window.
     values : list of float
         The metric over each window, of what was answered.
-    charge : list of Model
+    charge : list of UnpackedModel
         Whose window each is: the newest that was released once the labels of the window before were ripe. Where these
         take long, it answers a later one: all policies are judged with the same shift.
     released : list of int
@@ -37,7 +37,7 @@ class Walk:
 
     actions: list[str] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
-    charge: list[Model] = field(default_factory=list)
+    charge: list[UnpackedModel] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     refused: int = 0
     failed: int = 0
@@ -61,7 +61,7 @@ class _Measured:
     """A window of a model's, and whether a challenger was tried on it and it was decided about."""
 
     number: int
-    seen: Seen
+    seen: SeenWindow
     tried: bool = False
     decided: bool = False
 
@@ -87,12 +87,12 @@ class _Walking:
     def __init__(self, past: Past, policy: Policy) -> None:
         self.past, self.policy, self.done = past, policy, Walk()
         self.champion = past.first()
-        self.bounds = Bounds.of(past.spec.monitoring.span, past.spec.evaluation)
-        self.releases = [Release(past.begins(0), self.champion)]
+        self.bounds = DecisionBounds.of(past.spec.monitoring.span, past.spec.evaluation)
+        self.releases = [DatedModel(past.begins(0), self.champion)]
         self.last_turn = past.begins(0)
-        self.measured: dict[Model, list[_Measured]] = {}
-        self.best: dict[Model, dict[str, float]] = {}
-        self.tried: list[tuple[Model, Trial]] = []
+        self.measured: dict[UnpackedModel, list[_Measured]] = {}
+        self.best: dict[UnpackedModel, dict[str, float]] = {}
+        self.tried: list[tuple[UnpackedModel, Trial]] = []
         self.ended: list[Ended] = []
         self.known = 0
 
@@ -182,12 +182,12 @@ class _Walking:
             self._release(number, model)
             self.done.released.append(number + 1)
 
-    def _release(self, number: int, model: Model) -> None:
+    def _release(self, number: int, model: UnpackedModel) -> None:
         self.champion = model
-        self.releases.append(Release(self.past.begins(number + 1), model))
+        self.releases.append(DatedModel(self.past.begins(number + 1), model))
 
 
-def _look(past: Past, answered: Answered, number: int, best: dict[str, float], known: int) -> Seen:
+def _look(past: Past, answered: AnsweredWindow, number: int, best: dict[str, float], known: int) -> SeenWindow:
     """Measure a window as monitoring does: its owner's performance on the rows that it answered.
 
     Parameters
@@ -218,4 +218,4 @@ def _look(past: Past, answered: Answered, number: int, best: dict[str, float], k
     status: Status = "violated" if "violated" in statuses else "unknown" if "unknown" in statuses else "good"
     begun = spec.label_delay.after(past.windows[number].start, -1)
     grown = growth(owner.learnt_rows, past.rows_until(owner, begun))
-    return Seen(status, answered.rows, (), ", ".join(words), known, grown)
+    return SeenWindow(status, answered.rows, (), ", ".join(words), known, grown)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from expectations.column_types import ColumnType, SentType
 from expectations.errors import BundleError
-from expectations.problems import Answers, Problem, problem_of
+from expectations.problems import Problem, ScoreMeaning, problem_of
 from expectations.protection import Protection
 from expectations.slots import PROTECTIONS
 from tasks.stores.hashing import hash_file
@@ -102,9 +102,9 @@ class Manifest(BaseModel):
         return problem_of(self.task)
 
     @property
-    def answers(self) -> Answers:
+    def answers(self) -> ScoreMeaning:
         """What its scores mean."""
-        return Answers(self.label, self.unit, self.classes, self.threshold, self.label_bounds, self.spellings)
+        return ScoreMeaning(self.label, self.unit, self.classes, self.threshold, self.label_bounds, self.spellings)
 
     @property
     def label_words(self) -> str:

@@ -24,7 +24,7 @@ _COUNT_FACTOR = 2
 
 
 @dataclass
-class Seen:
+class ColumnHistory:
     """What one column held, over all parts seen.
 
     Attributes
@@ -50,12 +50,12 @@ class Seen:
     unique: bool = True
 
 
-def learn(seen: dict[str, Seen], rows: pl.DataFrame) -> None:
+def learn(seen: dict[str, ColumnHistory], rows: pl.DataFrame) -> None:
     """Add what a part of the history holds to what was seen; technical columns, which begin with `_`, are left out."""
     for name, dtype in rows.schema.items():
         if name.startswith("_"):
             continue
-        column = seen.setdefault(name, Seen(_kind(dtype)))
+        column = seen.setdefault(name, ColumnHistory(_kind(dtype)))
         if column.kind != _kind(dtype):  # without a value so far, or wider since
             column.kind = _kind(dtype) if not column.present else "other"
         values = (rows[name].fill_nan(None) if dtype.is_float() else rows[name]).drop_nulls()
@@ -84,7 +84,9 @@ def _kind(dtype: pl.DataType) -> str:
     return "number" if dtype.is_float() else kinds.get(type(dtype), "other")
 
 
-def candidates(spec: UseCase, seen: Mapping[str, Seen], late: Collection[str] = ()) -> Iterator[ExpectationSpec]:
+def candidates(
+    spec: UseCase, seen: Mapping[str, ColumnHistory], late: Collection[str] = ()
+) -> Iterator[ExpectationSpec]:
     """Yield expectations of columns that what was seen keeps to.
 
     Of a protected column nothing is said that holds a value or its length, of one that is dropped nothing at all.
@@ -113,7 +115,7 @@ def _of(kind: str, **kwargs: object) -> ExpectationSpec:
     return ExpectationSpec(kind, kwargs, {})
 
 
-def _of_presence(name: str, column: Seen) -> Iterator[ExpectationSpec]:
+def _of_presence(name: str, column: ColumnHistory) -> Iterator[ExpectationSpec]:
     if column.present == column.rows:
         yield _of("expect_column_values_to_not_be_null", column=name, mostly=_MOSTLY)
     elif (share := math.floor((column.lowest_share - _MARGIN) * 100) / 100) > 0:
@@ -121,7 +123,7 @@ def _of_presence(name: str, column: Seen) -> Iterator[ExpectationSpec]:
         yield _of("expect_column_proportion_of_non_null_values_to_be_between", column=name, min_value=share)
 
 
-def _of_values(name: str, column: Seen) -> Iterator[ExpectationSpec]:
+def _of_values(name: str, column: ColumnHistory) -> Iterator[ExpectationSpec]:
     if column.kind == "other":
         return
     few = _FEW if column.kind in ("whole", "number") else _MANY

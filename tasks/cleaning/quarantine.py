@@ -54,7 +54,7 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Released:
+class ReleasedRows:
     """Rows that went on to the clean table, or would.
 
     Attributes
@@ -118,7 +118,7 @@ def release_rows(
     reasons: Collection[str] = (),
     where: str | None = None,
     dry_run: bool = False,
-) -> Released:
+) -> ReleasedRows:
     """Let waiting rows go on that a person vouches for.
 
     Parameters
@@ -146,7 +146,9 @@ def release_rows(
     return _let_go(usecase, lake, database, who, "released", choose, dry_run=dry_run)
 
 
-def replay_rows(usecase: LoadedUseCase, lake: Lake, database: Database, who: str, *, dry_run: bool = False) -> Released:
+def replay_rows(
+    usecase: LoadedUseCase, lake: Lake, database: Database, who: str, *, dry_run: bool = False
+) -> ReleasedRows:
     """Hold waiting rows against the suite as it is now, each among the rows it came with; those that pass go on.
 
     Raises
@@ -184,20 +186,20 @@ def _let_go(
     choose: Callable[[pl.DataFrame], _Chosen],
     *,
     dry_run: bool,
-) -> Released:
+) -> ReleasedRows:
     if lake.version("quarantine") is None:
-        return Released(0, 0)
+        return ReleasedRows(0, 0)
     with lake.alone("cleaning"):
         if not dry_run:
             enter_released(usecase, lake, database)  # what a run wrote that was killed before it said so
         waiting = _waiting(usecase, lake)
         chosen, held = choose(waiting)
         if held:
-            return Released(len(waiting), 0, len(waiting), held=held)
+            return ReleasedRows(len(waiting), 0, len(waiting), held=held)
         repaired, _ = repair(chosen.drop(REASONS), usecase.spec.cleaning, usecase.spec.keys)
         reasons = Counter(each for row in chosen[REASONS] for each in row.split(BETWEEN_REASONS))
         asked = len(waiting) if action == "replayed" else len(chosen)
-        done = Released(
+        done = ReleasedRows(
             asked,
             len(repaired),
             asked - len(chosen),

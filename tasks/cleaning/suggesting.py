@@ -15,7 +15,7 @@ import polars as pl
 
 from expectations.errors import LakeError
 from expectations.loading import ExpectationSpec, LoadedUseCase
-from tasks.cleaning.column_history import Seen, candidates, counted, learn
+from tasks.cleaning.column_history import ColumnHistory, candidates, counted, learn
 from tasks.cleaning.suite import describe, validate
 from tasks.stores.known import Known
 from tasks.stores.lake import BATCH, Lake
@@ -98,7 +98,7 @@ def suggest(usecase: LoadedUseCase, lake: Lake) -> Suggested:
     """
     history, parts = _parts(usecase, lake)
     split = int(len(parts) * _OLDER)
-    seen: dict[str, Seen] = {}
+    seen: dict[str, ColumnHistory] = {}
     heights: list[int] = []
     for index, part in enumerate(parts[:split]):
         rows = _read(usecase, lake, part)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from expectations.errors import ExpressionError, Problem, UseCaseError
+from expectations.errors import ExpressionError, UseCaseError, UseCaseProblem
 from expectations.expressions import parse_expression
 from expectations.loading import SUITE, ExpectationSpec, LoadedUseCase
 from tasks.cleaning.lake_types import in_utc, judges_exactly, to_pandas
@@ -125,7 +125,7 @@ def build_suite(usecase: LoadedUseCase, schema: Mapping[str, pl.DataType] | None
             except (GreatExpectationsError, ValueError, TypeError, re.error) as error:
                 found = [" ".join(str(error).split())[:300]]
         file = str(usecase.folder / SUITE)
-        problems += [Problem(file, spec.line, f"{position}: {spec.type}", message) for message in found]
+        problems += [UseCaseProblem(file, spec.line, f"{position}: {spec.type}", message) for message in found]
     if problems:
         raise UseCaseError(usecase.name, problems)
     return suite

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from expectations.documents import read_document
-from expectations.errors import DriftwheelError, Problem
+from expectations.errors import DriftwheelError, UseCaseProblem
 from tasks.cleaning.suggesting import Suggestion
 from tasks.stores.files import scratch, storing
 from tasks.stores.whole_files import replace_file
@@ -28,7 +28,7 @@ def add_to_suite(path: Path, added: Sequence[Suggestion]) -> None:
         text = path.read_bytes().decode("utf-8")
     entries = [{"type": each.type, "kwargs": each.kwargs} for each in added]
     content = with_expectations(text, added).encode("utf-8")
-    problems: list[Problem] = []
+    problems: list[UseCaseProblem] = []
     with scratch() as folder:
         (folder / path.name).write_bytes(content)
         old, new = (read_document(file, problems).data for file in (path, folder / path.name))

@@ -16,7 +16,7 @@ from pathlib import Path
 import fsspec
 from fsspec.compression import compr
 
-from expectations.data import Origin
+from expectations.data import DatasetOrigin
 from expectations.durations import Duration
 from expectations.errors import SourceError, SourceUnreachableError
 from expectations.files import open_regular
@@ -174,18 +174,20 @@ def local_path(address: str) -> str:
     return os.path.expanduser(local)  # noqa: PTH111 - unlike Path's, leaves ~nobody as it is
 
 
-def origin_of(address: str) -> Origin:
+def origin_of(address: str) -> DatasetOrigin:
     """Return an address that leads elsewhere as OpenLineage names data sets, without login and query.
 
     Examples
     --------
-    >>> origin_of("s3://bucket/day/*.parquet"), origin_of("https://ann:pass@host:8080/rows.csv?sig=ab")
-    (Origin(namespace='s3://bucket', name='day/*.parquet'), Origin(namespace='https://host:8080', name='/rows.csv'))
+    >>> origin_of("s3://bucket/day/*.parquet")
+    DatasetOrigin(namespace='s3://bucket', name='day/*.parquet')
+    >>> origin_of("https://ann:pass@host:8080/rows.csv?sig=ab")
+    DatasetOrigin(namespace='https://host:8080', name='/rows.csv')
     """
     scheme, _, rest = mask(address).partition("://")
     authority, slash, path = rest.partition("?")[0].partition("/")
     host = authority.rpartition("@")[2]
-    return Origin(f"{scheme}://{host}", slash * scheme.startswith(("http", "ftp")) + path)
+    return DatasetOrigin(f"{scheme}://{host}", slash * scheme.startswith(("http", "ftp")) + path)
 
 
 def read_here(name: str, address: str, max_megabytes: int) -> bytes:

@@ -24,7 +24,7 @@ from tasks.collection.commit_notes import (
     settled_files,
 )
 from tasks.collection.freshness import Stale, find_stale
-from tasks.collection.joining import Held, Joined, join_sources
+from tasks.collection.joining import Joined, KnownKeys, join_sources
 from tasks.collection.labels import keep_labels, relabelled
 from tasks.collection.news import NO_TIMES, News, find_news, once
 from tasks.collection.types import match_types
@@ -305,13 +305,13 @@ def _oldest_waiting(raw: pl.LazyFrame, lake: Lake, clock: str) -> datetime | Non
     return oldest
 
 
-def _held(raw: pl.LazyFrame, spec: UseCase, since: datetime) -> Held:
+def _held(raw: pl.LazyFrame, spec: UseCase, since: datetime) -> KnownKeys:
     """Keys of rows from before `since`; of those that have their label nothing more is expected."""
     old = raw.filter(pl.col(spec.time_column) < since).select(*spec.keys, pl.col(spec.label.column)).collect()
     known = old[spec.label.column].is_not_null()
     if spec.label.source is not None:  # labels find their rows by themselves
         known |= True
-    return Held(*(old.filter(which).select(spec.keys) for which in (known, ~known)))
+    return KnownKeys(*(old.filter(which).select(spec.keys) for which in (known, ~known)))
 
 
 def _refuse_unusable(joined: Joined, spec: UseCase, as_of: datetime) -> None:

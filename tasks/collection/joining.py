@@ -18,7 +18,7 @@ from tasks.collection.column_names import names_alike, refuse_names
 from tasks.collection.freshness import newest_known_of
 from tasks.collection.labels import due, truth_of, with_label
 from tasks.collection.reading import (
-    Expected,
+    ExpectedTypes,
     absent_columns,
     expected_of,
     needed_columns,
@@ -33,7 +33,7 @@ MIN_FOR_COVERAGE = 50
 
 
 @dataclass(frozen=True)
-class Held:
+class KnownKeys:
     """Keys of the rows from before an instant that are known, those with their label and those without."""
 
     complete: pl.DataFrame
@@ -70,7 +70,7 @@ def join_sources(
     since: datetime | None,
     until: datetime,
     secret: bytes,
-    held: Held | None = None,
+    held: KnownKeys | None = None,
     schema: Mapping[str, pl.DataType] = MappingProxyType({}),
     known_files: Mapping[str, str] | None = None,
 ) -> Joined:
@@ -80,7 +80,7 @@ def join_sources(
 
     Parameters
     ----------
-    since, held : datetime, Held, optional
+    since, held : datetime, KnownKeys, optional
         Rows from before `since` that are held with their label are left out; a source that can tell is asked only for
         what changed since.
     secret : bytes
@@ -144,7 +144,7 @@ def _read_all(
     usecase: LoadedUseCase,
     since: datetime | None,
     until: datetime,
-    expected: Expected,
+    expected: ExpectedTypes,
     said: list[str],
     files: FilesRead | None,
 ) -> dict[str, pl.DataFrame]:
@@ -196,7 +196,7 @@ def _newest(rows: pl.DataFrame, files: FilesRead | None, clock: str) -> dict[str
     return found if at == len(rows) else {}
 
 
-def _told_apart(rows: pl.DataFrame, expected: Expected, said: list[str]) -> pl.DataFrame:
+def _told_apart(rows: pl.DataFrame, expected: ExpectedTypes, said: list[str]) -> pl.DataFrame:
     """Leave out a column whose name differs from another's in capitals alone, where nothing reads it."""
     for gone, words in names_alike(rows.columns, expected.needed):
         said.append(words)
@@ -205,7 +205,7 @@ def _told_apart(rows: pl.DataFrame, expected: Expected, said: list[str]) -> pl.D
 
 
 def _settled(
-    rows: pl.DataFrame, spec: UseCase, expected: Expected, schema: Mapping[str, pl.DataType], said: list[str]
+    rows: pl.DataFrame, spec: UseCase, expected: ExpectedTypes, schema: Mapping[str, pl.DataType], said: list[str]
 ) -> pl.DataFrame:
     """Give columns without any value the type that they are read as; what nothing reads waits for its first value."""
     kinds = {column: TYPES[kind] for column, kind in input_kinds(spec.features).items()}
@@ -247,7 +247,7 @@ def _identity(spec: UseCase) -> list[str]:
 
 
 def _wanted(
-    rows: pl.DataFrame, identity: pl.DataFrame, spec: UseCase, since: datetime, held: Held
+    rows: pl.DataFrame, identity: pl.DataFrame, spec: UseCase, since: datetime, held: KnownKeys
 ) -> tuple[pl.DataFrame, pl.Series]:
     """Leave out the rows from before `since` that are complete; returns which of the others are known, too."""
     keys, clock, position = list(spec.keys), pl.col(spec.time_column), "_position"

@@ -24,7 +24,7 @@ _MAX_NAMED = 20
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedTypes:
     """What is known of the columns of the joined rows beside what is declared.
 
     Attributes
@@ -48,7 +48,7 @@ class Expected:
     exact: Set[str] = frozenset()
 
 
-def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> Expected:
+def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> ExpectedTypes:
     """Return what a use case, and the table that it has, expect of columns.
 
     Parameters
@@ -74,7 +74,7 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> Expected:
     labels = {label.column, *(label.expression.columns if label.expression else ())}
     texts = {column for column, kind in kinds.items() if kind == "text"}
     told_apart = {column for column in exact | texts if column not in held or not held[column].is_numeric()}
-    return Expected(types, set(needed_columns(spec)), labels, spec.keys, told_apart)
+    return ExpectedTypes(types, set(needed_columns(spec)), labels, spec.keys, told_apart)
 
 
 def needed_columns(spec: UseCase) -> list[str]:
@@ -106,7 +106,7 @@ def read_source_of(
     name: str,
     since: datetime | None = None,
     until: datetime | None = None,
-    expected: Expected = Expected(),
+    expected: ExpectedTypes = ExpectedTypes(),
     report: Callable[[str], None] = silent,
     files: FilesRead | None = None,
 ) -> pl.DataFrame:
@@ -140,7 +140,7 @@ def read_source(
     folder: Path,
     columns: Mapping[str, ColumnSpec],
     clock: Clock | None,
-    expected: Expected = Expected(),
+    expected: ExpectedTypes = ExpectedTypes(),
     report: Callable[[str], None] = silent,
 ) -> pl.DataFrame:
     """Read a source; its columns get their prefix and their declared types.
@@ -164,7 +164,7 @@ def _read(
     source: Source,
     context: SourceContext,
     columns: Mapping[str, ColumnSpec],
-    expected: Expected,
+    expected: ExpectedTypes,
     report: Callable[[str], None],
 ) -> pl.DataFrame:
     name, clock = context.name, context.clock

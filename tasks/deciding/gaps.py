@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from expectations.deciding import History, Seen, Trial
+from expectations.deciding import History, SeenWindow, Trial
 
 STEP = 0.1
 """Standard deviation of the gap's own steps, a window."""
@@ -100,7 +100,7 @@ def _growth(trials: tuple[Trial, ...], newest: int) -> float:
     return max(0.0, weighted / total)
 
 
-def worse_than_before(windows: Sequence[Seen]) -> float | None:
+def worse_than_before(windows: Sequence[SeenWindow]) -> float | None:
     """Return by how much a champion's predecessor is better in its first windows, where that is beyond doubt."""
     held = [each.back for each in windows if each.back is not None][:ROLLBACK_WINDOWS]
     if not held or held[-1] is not windows[-1].back:

@@ -10,7 +10,7 @@ from typing import Any
 
 from expectations.deciding import RECALIBRATE, Action, History, Policy
 from expectations.durations import Duration
-from expectations.gates import Evaluation
+from expectations.gates import EvaluationSettings
 from tasks.deciding.gaps import worse_than_before
 
 
@@ -105,7 +105,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class DecisionBounds:
     """What a use case says beside its policy that bounds a decision.
 
     Attributes
@@ -120,7 +120,7 @@ class Bounds:
     min_rows: int
 
     @classmethod
-    def of(cls, every: Duration | None, evaluation: Evaluation) -> Bounds:
+    def of(cls, every: Duration | None, evaluation: EvaluationSettings) -> DecisionBounds:
         """Return those of a use case: as many rows as give a holdout that may be judged by."""
         return cls(every, math.ceil(evaluation.min_rows / evaluation.holdout))
 
@@ -129,12 +129,12 @@ class Bounds:
         return {"every": str(self.every) if self.every else None, "min_rows": self.min_rows}
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Bounds:
+    def from_dict(cls, content: dict[str, Any]) -> DecisionBounds:
         """Make it of what JSON kept."""
         return cls(Duration.parse(content["every"]) if content["every"] else None, content["min_rows"])
 
 
-def decide(history: History, policy: Policy, situation: Situation, bounds: Bounds) -> Decision:
+def decide(history: History, policy: Policy, situation: Situation, bounds: DecisionBounds) -> Decision:
     """Decide after a window.
 
     Cause comes before cure: broken data holds the loop. Then the policy answers, and where it asks for a retraining the
@@ -142,7 +142,7 @@ def decide(history: History, policy: Policy, situation: Situation, bounds: Bound
 
     Parameters
     ----------
-    bounds : Bounds
+    bounds : DecisionBounds
         What the use case says beside its policy.
     """
     if situation.held:
@@ -199,7 +199,7 @@ def _back(history: History, policy: Policy, situation: Situation) -> Decision | 
     return Decision("rollback", "release", summary, alert=True, evidence={"worse": worse})
 
 
-def _against(policy: Policy, situation: Situation, bounds: Bounds) -> str:
+def _against(policy: Policy, situation: Situation, bounds: DecisionBounds) -> str:
     """Say what is against a retraining that the policy asks for; nothing where nothing is."""
     now = situation.as_of
     if situation.open_turn:

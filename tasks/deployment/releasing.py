@@ -18,7 +18,7 @@ from tasks.stores.files import scratch
 from tasks.stores.places import Job
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion
 from tasks.stores.releases import CandidateState, Desired, Served, overtaken
-from tasks.stores.service import LEAVING_SECONDS, Service
+from tasks.stores.service import LEAVING_SECONDS, ServiceClient
 
 PATIENCE_SECONDS = 60.0
 SILENCE_SECONDS = 5.0
@@ -233,7 +233,7 @@ def await_generation(job: Job, generation: int, done: Callable[[dict[str, Any]],
 
 
 def _await(
-    job: Job, service: Service, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str
+    job: Job, service: ServiceClient, generation: int, done: Callable[[dict[str, Any]], bool], bundle: str
 ) -> dict[str, Any] | None:
     """Return None once all are there, else what one that is late says."""
     deadline = time.monotonic() + PATIENCE_SECONDS

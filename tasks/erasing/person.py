@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from expectations.errors import ExpressionError
-from expectations.expression_tree import Column, Comparison, Logic, Membership, Node, Number, Text
+from expectations.expression_tree import ColumnValue, Comparison, Logic, Membership, Node, NumberLiteral, TextLiteral
 from expectations.expressions import parse_expression
 from expectations.usecase import UseCase
 from tasks.stores.pseudonyms import text_of
@@ -90,9 +90,11 @@ def _named(node: Node, where: str) -> list[tuple[str, frozenset[str]]]:
     match node:
         case Logic(op="and", terms=terms):
             return [each for term in terms for each in _named(term, where)]
-        case Comparison(op="==", left=Column(name=name), right=Text(value=value) | Number(value=value)):
+        case Comparison(
+            op="==", left=ColumnValue(name=name), right=TextLiteral(value=value) | NumberLiteral(value=value)
+        ):
             return [(name, frozenset([text_of(value)]))]
-        case Membership(item=Column(name=name), options=options):
+        case Membership(item=ColumnValue(name=name), options=options):
             return [(name, frozenset(map(text_of, options)))]
     raise ExpressionError(
         "columns and the values that name a person, as in \"customer == 'Ann' and birth_year == 1980\"",

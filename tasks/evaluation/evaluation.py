@@ -37,7 +37,7 @@ class OfClass:
 
 
 @dataclass(frozen=True)
-class Range:
+class ScoreRange:
     """Rows whose probability or predicted value lies in a range, which holds as many as any other.
 
     Attributes
@@ -76,7 +76,7 @@ class Evaluation:
     ----------
     confusion : tuple of tuple of int
         Rows by class (down) and call (across), in the order of `of_classes`; empty of a regression.
-    ranges : tuple of Range
+    ranges : tuple of ScoreRange
         Calibration of a classifier (of several classes of the one that is called), residuals of a regression.
     curves : mapping of str to Curve
         `roc`, `precision_recall`, `lift` and `gain` of two classes; empty of others.
@@ -87,7 +87,7 @@ class Evaluation:
     metrics: Mapping[str, Bounded]
     of_classes: tuple[OfClass, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
-    ranges: tuple[Range, ...] = ()
+    ranges: tuple[ScoreRange, ...] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What else is known of the version, by name."""
@@ -153,7 +153,7 @@ def _even(values: Array, number: int) -> tuple[npt.NDArray[np.int64], Array]:
     return np.searchsorted(inner, values, side="right"), edges if len(edges) > 1 else np.repeat(edges, 2)
 
 
-def _ranges(predicted: Array, true: Array, drawn: Resamples, error: Array | None = None) -> tuple[Range, ...]:
+def _ranges(predicted: Array, true: Array, drawn: Resamples, error: Array | None = None) -> tuple[ScoreRange, ...]:
     known = np.isfinite(predicted) & np.isfinite(true)
     if not known.all():
         return ()
@@ -164,19 +164,19 @@ def _ranges(predicted: Array, true: Array, drawn: Resamples, error: Array | None
     errors = drawn.many(ratio(drawn.table(error, places, width), count)) if error is not None else [None] * width
     means = ratio(drawn.table(predicted, places, width), count)[0]
     return tuple(
-        Range(float(start), float(end), int(count[0, at]), float(means[at]), observed[at], errors[at])
+        ScoreRange(float(start), float(end), int(count[0, at]), float(means[at]), observed[at], errors[at])
         for at, (start, end) in enumerate(pairwise(edges))
         if count[0, at]
     )
 
 
-def _calibration(rows: Scored, drawn: Resamples) -> tuple[Range, ...]:
+def _calibration(rows: Scored, drawn: Resamples) -> tuple[ScoreRange, ...]:
     if rows.prediction.ndim == 1:
         return _ranges(rows.prediction, rows.label, drawn)
     return _ranges(rows.prediction.max(axis=1), (rows.called == rows.label).astype(np.float64), drawn)
 
 
-def _residuals(rows: Scored, drawn: Resamples) -> tuple[Range, ...]:
+def _residuals(rows: Scored, drawn: Resamples) -> tuple[ScoreRange, ...]:
     return _ranges(rows.prediction, rows.label, drawn, np.abs(rows.prediction - rows.label))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tasks.evaluation.evaluation import Curve, Evaluation, Range
+from tasks.evaluation.evaluation import Curve, Evaluation, ScoreRange
 from tasks.evaluation.plots import CHALLENGER, new_figure
 
 _BANDED = ("roc", "precision_recall")
@@ -51,12 +51,12 @@ def _band(axes: Axes, curve: Curve) -> None:
     axes.fill_between(curve.x, curve.low, curve.high, color=CHALLENGER, alpha=0.15, linewidth=0)
 
 
-def _whiskers(axes: Axes, ranges: Sequence[Range]) -> None:
+def _whiskers(axes: Axes, ranges: Sequence[ScoreRange]) -> None:
     for each in ranges:
         axes.plot([each.predicted] * 2, [each.observed.low, each.observed.high], color=CHALLENGER, alpha=0.4)
 
 
-def _residuals(ranges: Sequence[Range]) -> Figure:
+def _residuals(ranges: Sequence[ScoreRange]) -> Figure:
     figure, axes = new_figure("Mean residual by predicted value", "predicted", "prediction less truth")
     at = [each.predicted for each in ranges]
     axes.axhline(0, linestyle=":", color="#bbbbbb")

@@ -41,7 +41,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Fairness:
+class GroupDisparity:
     """How far the groups of a column are treated apart.
 
     Attributes
@@ -59,7 +59,7 @@ class Fairness:
     too_small: tuple[str, ...] = ()
 
 
-def measure_fairness(groups: pl.Series, rows: Scored, drawn: Resamples, least: int) -> Fairness:
+def measure_fairness(groups: pl.Series, rows: Scored, drawn: Resamples, least: int) -> GroupDisparity:
     """Hold the groups of a column against each other.
 
     The upper bound is a percentile over resamples of blocks of time. Noise alone makes a largest difference large, in
@@ -89,7 +89,7 @@ def measure_fairness(groups: pl.Series, rows: Scored, drawn: Resamples, least: i
             shares[what].append(each)
         found.append(Group(name, int(mine.sum()), *(drawn.bounded(each) for each in draws.values())))
     if len(kept) < 2:
-        return Fairness(groups.name, tuple(found), {}, tuple(small))
+        return GroupDisparity(groups.name, tuple(found), {}, tuple(small))
     gaps = {what: _gap(np.array(each)) for what, each in shares.items()}
     measures = {
         "demographic_parity": gaps["selected"],
@@ -102,7 +102,7 @@ def measure_fairness(groups: pl.Series, rows: Scored, drawn: Resamples, least: i
         "equalised_odds": max(_low(shares[what], drawn, looks=2) for what in ("true", "false")),
     }
     bounded = {name: _with_low(drawn.bounded(draws), lows[name]) for name, draws in measures.items()}
-    return Fairness(groups.name, tuple(found), bounded, tuple(small))
+    return GroupDisparity(groups.name, tuple(found), bounded, tuple(small))
 
 
 def _gap(shares: Array) -> Array:

@@ -23,7 +23,7 @@ _FEW = 1.25
 
 
 @dataclass(frozen=True)
-class LogLoss:
+class LogOfLoss:
     """The logarithm of a loss over rows, and what a block's weight adds to it.
 
     Attributes
@@ -38,7 +38,7 @@ class LogLoss:
     influence: Array
 
 
-def log_loss_of(metric: str, rows: Scored, blocks: Blocks) -> LogLoss:
+def log_loss_of(metric: str, rows: Scored, blocks: Blocks) -> LogOfLoss:
     """Return the logarithm of the loss, and its derivative by the weight of each block."""
     n_blocks = int(blocks.max(initial=0)) + 1
     weights = np.ones((2 * n_blocks + 1, n_blocks))
@@ -51,10 +51,10 @@ def log_loss_of(metric: str, rows: Scored, blocks: Blocks) -> LogLoss:
         logs = np.log(lost)
         value = float(logs[0]) if np.isfinite(logs[0]) else float("nan")
         influence = (logs[1 : n_blocks + 1] - logs[n_blocks + 1 :]) / (2 * _STEP)
-    return LogLoss(value, influence)
+    return LogOfLoss(value, influence)
 
 
-def gap_of(champion: LogLoss, challenger: LogLoss) -> tuple[float, float]:
+def gap_of(champion: LogOfLoss, challenger: LogOfLoss) -> tuple[float, float]:
     """Return how much better the challenger is, as a difference of logarithms, and its variance."""
     n_blocks = len(champion.influence)
     gap = champion.value - challenger.value

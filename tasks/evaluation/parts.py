@@ -11,7 +11,7 @@ import polars as pl
 from expectations.gates import Figure
 from expectations.metrics import Scored
 from expectations.usecase import UseCase
-from tasks.evaluation.fairness import Fairness, measure_fairness
+from tasks.evaluation.fairness import GroupDisparity, measure_fairness
 from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.resampling import Bounded, Resamples
 from tasks.evaluation.slices import Cuts, Slice, measure_slices
@@ -23,7 +23,7 @@ class Parted:
     """What was measured of parts of some rows."""
 
     slices: tuple[Slice, ...] = ()
-    fairness: tuple[Fairness, ...] = ()
+    fairness: tuple[GroupDisparity, ...] = ()
     cuts: Cuts = field(default_factory=dict)
     """Bounds that numbers were cut at."""
 

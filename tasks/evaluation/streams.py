@@ -37,7 +37,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LookResult:
     """What one look says.
 
     Attributes
@@ -114,7 +114,7 @@ class Stream:
         season = int(season_of(reference, indices, slots, rules)[0])
         self._bank = Bank(reference, indices, slots, season, rules)
 
-    def look(self, value: float, time: float) -> Verdict:
+    def look(self, value: float, time: float) -> LookResult:
         """Take in the next value.
 
         Parameters
@@ -136,7 +136,7 @@ class Stream:
         since = size = None
         if odds > 1:
             since, size = (float(each[0]) for each in bank.change())
-        return Verdict(min(odds, MAX_ODDS), self.rang_at, since, size, judged and bool(bank.independent[0]))
+        return LookResult(min(odds, MAX_ODDS), self.rang_at, since, size, judged and bool(bank.independent[0]))
 
     def looks_needed(self, shift: float = 0.5) -> int | None:
         """Return after how many looks a shift of so many deviations is expected to ring; None: not within a year."""

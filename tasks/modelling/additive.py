@@ -17,7 +17,7 @@ _BLOCK_SCORES = 1 << 20
 """Scores that are added up at once, at most."""
 
 
-class Number(NamedTuple):
+class NumberEffect(NamedTuple):
     """What a number is worth: ``(value - mean) * weight + present``, or `missing`; one of each for each output."""
 
     at: int
@@ -61,7 +61,7 @@ class Terms(NamedTuple):
     link: Link
     width: int
     base: tuple[float, ...]
-    numbers: tuple[Number, ...]
+    numbers: tuple[NumberEffect, ...]
     categories: tuple[Category, ...]
 
     def to_json(self) -> str:
@@ -84,7 +84,7 @@ class Terms(NamedTuple):
         """
         try:
             kept: dict[str, Any] = json.loads(text, object_hook=_tuples)
-            numbers = tuple(Number(**each) for each in kept.pop("numbers"))
+            numbers = tuple(NumberEffect(**each) for each in kept.pop("numbers"))
             return cls(numbers=numbers, categories=tuple(Category(**each) for each in kept.pop("categories")), **kept)
         except (ValueError, TypeError, KeyError) as error:
             raise BundleError("the weights of a linear model", f"what is none: {error}", "Train again") from error

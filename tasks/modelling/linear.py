@@ -11,7 +11,7 @@ import numpy as np
 from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Report, Rows, Task, Vector
 from expectations.fields import Positive
-from tasks.modelling.additive import AdditivePredictor, Category, Link, Number, Terms
+from tasks.modelling.additive import AdditivePredictor, Category, Link, NumberEffect, Terms
 from tasks.modelling.importance import shares
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _solve(l2: float, matrix: Matrix | csr_matrix, rows: Rows) -> tuple[Matrix, 
 
 def _terms(design: _Design, weights: Matrix, intercept: Vector, rows: Rows) -> Terms:
     """Return what each feature is worth, centred on its mean over the training rows."""
-    numbers: list[Number] = []
+    numbers: list[NumberEffect] = []
     categories: list[Category] = []
     base = intercept.copy()
     for column in design.columns:
@@ -207,7 +207,7 @@ def _terms(design: _Design, weights: Matrix, intercept: Vector, rows: Rows) -> T
             )
         else:
             gap = own[1] if len(own) > 1 else np.zeros_like(mean)
-            numbers.append(Number(column.at, column.mean, *_plain(own[0] / column.scale, -mean, gap - mean)))
+            numbers.append(NumberEffect(column.at, column.mean, *_plain(own[0] / column.scale, -mean, gap - mean)))
     return Terms(_LINKS[rows.task], len(rows.features), tuple(base.tolist()), tuple(numbers), tuple(categories))
 
 

@@ -48,16 +48,16 @@ LAST = {
 LOSSES: dict[str, Callable[..., nn.Module]] = {"mae": nn.L1Loss, "huber": nn.HuberLoss}
 
 
-class Data(NamedTuple):
+class NetworkData(NamedTuple):
     """Features of shape (n_rows, n_features), what they are learnt from, and what each row counts."""
 
     inputs: torch.Tensor
     targets: torch.Tensor
     weight: torch.Tensor | None = None
 
-    def to(self, device: torch.device) -> Data:
+    def to(self, device: torch.device) -> NetworkData:
         """Return them on a device."""
-        return Data(*(None if each is None else each.to(device) for each in self))  # type: ignore[arg-type]
+        return NetworkData(*(None if each is None else each.to(device) for each in self))  # type: ignore[arg-type]
 
 
 def counts_of(rows: Rows, start_from: Path | None) -> Counts:
@@ -117,10 +117,10 @@ def inputs_of(matrix: Matrix) -> torch.Tensor:
     return torch.from_numpy(matrix.astype(np.float32))
 
 
-def data_of(rows: Rows, centre: float, spread: float) -> Data:
+def data_of(rows: Rows, centre: float, spread: float) -> NetworkData:
     """Return rows as tensors, a value as its deviations."""
     weight = None if rows.weight is None else torch.from_numpy(rows.weight.astype(np.float32))
     if LAST[rows.task].several:  # places of classes
-        return Data(inputs_of(rows.matrix), torch.from_numpy(rows.label.astype(np.int64)), weight)
+        return NetworkData(inputs_of(rows.matrix), torch.from_numpy(rows.label.astype(np.int64)), weight)
     targets = torch.from_numpy(((rows.label - centre) / spread).astype(np.float32))
-    return Data(inputs_of(rows.matrix), targets, weight)
+    return NetworkData(inputs_of(rows.matrix), targets, weight)

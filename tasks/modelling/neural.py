@@ -24,7 +24,7 @@ _LOSSES = {
 Kind = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
 
 
-class Schedule(Strict):
+class LearningRateSchedule(Strict):
     """How the learning rate changes as a network learns."""
 
     kind: Kind = "constant"
@@ -58,7 +58,7 @@ class Neural(StopsEarly):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Of `sgd`."""
     learning_rate: Positive = 0.001
-    schedule: Kind | Schedule = "constant"
+    schedule: Kind | LearningRateSchedule = "constant"
     """How the learning rate changes: not at all, by drops, along half a cosine, up and down (Smith 2018,
     arXiv:1708.07120), or by drops where nothing gets better."""
     warm_up: Annotated[float, Field(ge=0)] = 0.0
@@ -84,9 +84,13 @@ class Neural(StopsEarly):
         return self
 
     @property
-    def scheduled(self) -> Schedule:
+    def scheduled(self) -> LearningRateSchedule:
         """The schedule with its numbers."""
-        return self.schedule if isinstance(self.schedule, Schedule) else Schedule(kind=self.schedule)
+        return (
+            self.schedule
+            if isinstance(self.schedule, LearningRateSchedule)
+            else LearningRateSchedule(kind=self.schedule)
+        )
 
     def misfits(self, task: Task) -> dict[str, str]:
         """Return the loss where it is of another task."""

@@ -20,7 +20,7 @@ from tasks.modelling.network_rows import (
     LAST,
     LOSSES,
     WEIGHTS,
-    Data,
+    NetworkData,
     answers_of,
     counts_of,
     data_of,
@@ -98,8 +98,8 @@ def fit(
 def _epochs(
     recipe: Neural,
     network: nn.Module,
-    data: Data,
-    checks: Data | None,
+    data: NetworkData,
+    checks: NetworkData | None,
     loss: Callable[..., nn.Module],
     generator: torch.Generator,
     kept: Checkpoints,
@@ -151,14 +151,14 @@ def _epochs(
     return state, best
 
 
-def _over(recipe: Neural, state: _State, checks: Data | None) -> bool:
+def _over(recipe: Neural, state: _State, checks: NetworkData | None) -> bool:
     return checks is not None and recipe.patience is not None and state.epoch - state.best_epoch >= recipe.patience
 
 
 def _epoch(
     recipe: Neural,
     network: nn.Module,
-    data: Data,
+    data: NetworkData,
     optimizer: torch.optim.Optimizer,
     loss: Callable[..., nn.Module],
     generator: torch.Generator,

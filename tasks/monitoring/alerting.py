@@ -23,7 +23,7 @@ from expectations.slots import ALERT_RULES
 from tasks.bundles.manifest import Manifest
 from tasks.monitoring.findings import note
 from tasks.monitoring.saying import say_fairness, say_slices
-from tasks.monitoring.watermarks import Asked
+from tasks.monitoring.watermarks import AskedWindows
 from tasks.stores.finding_kinds import KINDS
 from tasks.stores.ledger import Entry
 from tasks.stores.measurements import Measurement
@@ -38,7 +38,7 @@ def rules_of(monitoring: Monitoring) -> list[AlertRule]:
     return [each for each in rules.values() if each.in_force(monitoring)]
 
 
-def note_run(job: Job, strays: Sequence[Strays], asked: Asked) -> None:
+def note_run(job: Job, strays: Sequence[Strays], asked: AskedWindows) -> None:
     """Record what rules find of a run before it measures."""
     silence = None
     if asked.runs:

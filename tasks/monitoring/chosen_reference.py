@@ -22,7 +22,7 @@ from tasks.stores.known import Known
 
 
 @dataclass(frozen=True)
-class Held:
+class ChosenReference:
     """What a window is held against.
 
     Attributes
@@ -87,30 +87,30 @@ class CollectedPast:
         return self.known.rows("raw", columns=[*self.inputs, self._clock], since=since, until=until)
 
 
-def hold_against_chosen(window: Window, champion: Bundle, known: Known) -> Held:
+def hold_against_chosen(window: Window, champion: Bundle, known: Known) -> ChosenReference:
     """Return what a window is held against: predictions and labels always against what the champion learnt from."""
     tables, spec = references_from_dict(champion.reference()), known.spec
     choice, inputs = spec.monitoring.reference, set(champion.inputs)
     if not tables or choice.of == LEARNT:
-        return Held(tables)
+        return ChosenReference(tables)
     own = next((each for each in tables if inputs & {*each.inputs}), tables[0])
     names = [name for name in own.inputs if name in inputs]
     past = CollectedPast(champion, known, names, window.start)
     chosen = choice.choose(window, past)
     if chosen.of == LEARNT:
-        return Held(tables, said={"of": LEARNT})
+        return ChosenReference(tables, said={"of": LEARNT})
     others = [each for each in tables if each is not own]
     zone = ZoneInfo(spec.local_zone)  # days are read off it: those that were declared
     spans = [[each.astimezone(zone).isoformat() for each in span] for span in chosen.spans]
     said: dict[str, Any] = {"of": chosen.of, "spans": spans}
     if chosen.why:
-        return Held(others, _unknown(own, spec, chosen.why), {**said, "why": chosen.why})
+        return ChosenReference(others, _unknown(own, spec, chosen.why), {**said, "why": chosen.why})
     rows, times = past.between(chosen.spans)
     said["rows"] = len(rows)
     if len(rows) < spec.monitoring.min_rows:
         why = f"{chosen.of}: {len(rows)} rows to be held against, and monitoring.min_rows is {spec.monitoring.min_rows}"
-        return Held(others, _unknown(own, spec, why), {**said, "why": why})
-    return Held([sketch(rows, times, timezone=spec.local_zone), *others], (), said)
+        return ChosenReference(others, _unknown(own, spec, why), {**said, "why": why})
+    return ChosenReference([sketch(rows, times, timezone=spec.local_zone), *others], (), said)
 
 
 def _unknown(own: Reference, spec: UseCase, why: str) -> list[Drifted]:

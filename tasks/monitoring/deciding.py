@@ -14,7 +14,7 @@ from expectations.deciding import HISTORY, RECALIBRATE, TURNED, Back, History, T
 from expectations.windows import Window
 from tasks.bundles.champion import Released, released_champion
 from tasks.deciding.gaps import growth
-from tasks.deciding.policy import Bounds, Decision, Ended, Situation, decide
+from tasks.deciding.policy import Decision, DecisionBounds, Ended, Situation, decide
 from tasks.monitoring.recording import is_decided, record_decision
 from tasks.monitoring.seen_windows import seen_as
 from tasks.stores.database import HELD
@@ -136,7 +136,7 @@ def _decide_about(
     situation = _situation(job, len(clocks), held)
     past = _history(job, champion, history, measured, clocks, tried)
     policy = spec.monitoring.policy
-    bounds = Bounds.of(spec.monitoring.span, spec.evaluation)
+    bounds = DecisionBounds.of(spec.monitoring.span, spec.evaluation)
     decision = _with_causes(decide(past, policy, situation, bounds), found)
     evidence: dict[str, Any] = {
         "window": found.to_dict() if found else None,

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from expectations.errors import DriftwheelError
-from expectations.measures import Measure, Seen
+from expectations.measures import Measure, MeasuredRows
 from tasks.bundles.bundle import Bundle
 from tasks.monitoring.learnt import learnt_rows
 from tasks.stores.known import Known
@@ -37,13 +37,13 @@ def measure_declared(rows: pl.DataFrame, times: pl.Series, champion: Bundle, kno
         found, moments = learnt_rows(known, champion.manifest, inputs)
         return found, moments if spec.timed else None
 
-    seen = Seen(
+    seen = MeasuredRows(
         rows.select(inputs), times if spec.timed else None, inputs, champion.reference(), learnt, spec.model.seed
     )
     return {each.measure: _said(each, seen) for each in spec.monitoring.measures}
 
 
-def _said(measure: Measure, seen: Seen) -> dict[str, Any]:
+def _said(measure: Measure, seen: MeasuredRows) -> dict[str, Any]:
     try:
         return dict(plain(dict(measure.of(seen))))
     except DriftwheelError:

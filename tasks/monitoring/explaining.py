@@ -16,7 +16,7 @@ from tasks.bundles.bundle import Bundle
 from tasks.bundles.served_rows import answers_of, decode_rows, true_labels
 from tasks.evaluation.causes.explaining import explain
 from tasks.evaluation.causes.model import Causes, unknown
-from tasks.evaluation.causes.rows import Rows, row_loss
+from tasks.evaluation.causes.rows import PeriodRows, row_loss
 from tasks.evaluation.interval import in_time
 from tasks.monitoring.measuring import REFERENCE
 from tasks.stores.known import Known
@@ -73,7 +73,7 @@ def explain_window(
     return explain(before, now, loss, block=block, seed=spec.model.seed, timezone=zone)
 
 
-def _in_order(before: Rows, now: Rows, spec: UseCase) -> tuple[Rows, Rows, float]:
+def _in_order(before: PeriodRows, now: PeriodRows, spec: UseCase) -> tuple[PeriodRows, PeriodRows, float]:
     """Let rows that have no time follow each other: earlier windows, then the one that is looked at."""
     order = pl.Series(range(len(before) + len(now)), dtype=pl.Int64)
     seconds, block = in_time(order, spec)
@@ -82,7 +82,7 @@ def _in_order(before: Rows, now: Rows, spec: UseCase) -> tuple[Rows, Rows, float
 
 def _rows(
     windows: Sequence[Window], champion: Bundle, known: Known, lake: Lake, cutoffs: Mapping[str, datetime]
-) -> Rows:
+) -> PeriodRows:
     """Read what the champion answered in windows, with what is known of it."""
     ordered = sorted(windows, key=lambda window: window.start)
     whole = Window(ordered[0].start, max(each.end for each in ordered))
@@ -99,7 +99,7 @@ def _rows(
     labels, _ = true_labels(predictions, decoded, known, lake, whole, champion.manifest)
     types = {column.name: column.type for column in champion.manifest.columns}
     looked_at = [name for name in champion.inputs if types.get(name) in ("number", "integer", "text", "boolean")]
-    return Rows(
+    return PeriodRows(
         decoded.select(looked_at),
         labels.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64),
         to_scores(predictions["prediction"]),

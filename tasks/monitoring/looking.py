@@ -14,7 +14,7 @@ from expectations.windows import Grid, Window
 from tasks.bundles.champion import answering_bundles, manifests_of
 from tasks.bundles.manifest import Manifest
 from tasks.monitoring.served import ServedWindow, find_asked, find_late, find_learnt, find_served
-from tasks.monitoring.watermarks import Asked, Watermark, kept_watermark, merged, present_watermark
+from tasks.monitoring.watermarks import AskedWindows, Watermark, kept_watermark, merged, present_watermark
 from tasks.stores.lake import Lake
 from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
@@ -46,7 +46,7 @@ class Look:
     windows: list[ServedWindow]
     known: list[Measurement]
     strays: list[Strays]
-    asked: Asked
+    asked: AskedWindows
     manifests: Mapping[str, Manifest]
     watermark: Watermark
 
@@ -73,7 +73,7 @@ def look(job: Job, lake: Lake) -> Look:
         basis = _basis(job, lake, kept)
     fresh, cutoffs = basis.fresh, basis.cutoffs
     learnt = merged(kept.learnt if kept else (), find_learnt(fresh, cutoffs, as_of))
-    asked = (kept.asked if kept else Asked()).among(spec.grid, find_asked(fresh, spec.grid))
+    asked = (kept.asked if kept else AskedWindows()).among(spec.grid, find_asked(fresh, spec.grid))
     since = _waiting_since(job, spec, min(as_of, kept.as_of)) if kept else None
     late: list[Window] = []
     if since is not None and isinstance(spec.windows, Grid):

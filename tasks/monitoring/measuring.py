@@ -30,7 +30,7 @@ from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.realised import Realised, finite, hold_against, status_of
 from tasks.evaluation.resampling import Resamples
-from tasks.monitoring.chosen_reference import Held, hold_against_chosen
+from tasks.monitoring.chosen_reference import ChosenReference, hold_against_chosen
 from tasks.monitoring.declared_measures import measure_declared
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
 from tasks.monitoring.window_estimates import estimate_window
@@ -256,7 +256,7 @@ def _drift(
     labels: pl.Series | None,
     champion: Bundle,
     spec: UseCase,
-    held: Held,
+    held: ChosenReference,
 ) -> list[Drifted]:
     """Hold the inputs, the predictions and the known labels of a window against what they are held against."""
     rules, label = spec.monitoring.drift, spec.label.column

@@ -27,7 +27,7 @@ _OWN = MappingProxyType({"num_method": "wasserstein", "cat_method": "jensenshann
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ColumnVerdict:
     """What was found of a column over the whole window.
 
     Attributes
@@ -60,7 +60,7 @@ def draw_report(
     *,
     name: str,
     tags: list[str],
-    verdicts: Mapping[str, Verdict] | None = None,
+    verdicts: Mapping[str, ColumnVerdict] | None = None,
     facts: Mapping[str, str] = MappingProxyType({}),
     at: datetime | None = None,
 ) -> ReportRef:
@@ -71,7 +71,7 @@ def draw_report(
     reference, current : polars.DataFrame
         Raw rows, with predictions and labels; 2,000 of each at most are drawn, the scores that decide are those over
         the whole window. Evidently takes no column without a value: such are left out, and named among the tags.
-    verdicts : mapping of str to Verdict, optional
+    verdicts : mapping of str to ColumnVerdict, optional
         What the report says of drift. A column that is not among them is shown as one that did not drift, and named in
         the metadata as one of which that cannot be told. Evidently's own distances where nothing was measured.
     facts : mapping of str to str
@@ -134,7 +134,7 @@ def _dataset(frame: pl.DataFrame) -> Dataset:
     return Dataset.from_pandas(frame.select(numbers + texts).to_pandas(), data_definition=definition)
 
 
-def _judge_by(verdicts: Mapping[str, Verdict]) -> None:
+def _judge_by(verdicts: Mapping[str, ColumnVerdict]) -> None:
     """Make verdicts known to Evidently as a test of drift, in the place of those of an earlier report."""
     from evidently.legacy.calculation_engine.python_engine import PythonEngine
     from evidently.legacy.calculations.stattests import StatTest, register_stattest
@@ -146,7 +146,7 @@ def _judge_by(verdicts: Mapping[str, Verdict]) -> None:
 
     def found(reference: object, current: object, kind: object, threshold: float) -> tuple[float, bool]:
         del reference, kind, threshold
-        verdict = verdicts.get(str(getattr(current, "name", "")), Verdict(0.0, drifted=False))
+        verdict = verdicts.get(str(getattr(current, "name", "")), ColumnVerdict(0.0, drifted=False))
         return verdict.score, verdict.drifted
 
     register_stattest(test)

@@ -17,7 +17,7 @@ from tasks.deciding.policy import Decision
 from tasks.evaluation.drifted import Drifted
 from tasks.monitoring.deciding import Watched
 from tasks.monitoring.findings import note
-from tasks.monitoring.report import ReportRef, Verdict, draw_report
+from tasks.monitoring.report import ColumnVerdict, ReportRef, draw_report
 from tasks.stores.ledger import Entry
 from tasks.stores.measurements import Measurement, measurement_in
 from tasks.stores.places import Job
@@ -84,10 +84,10 @@ def draw_window(
     )
 
 
-def verdicts_of(drift: Sequence[Drifted]) -> dict[str, Verdict]:
+def verdicts_of(drift: Sequence[Drifted]) -> dict[str, ColumnVerdict]:
     """Return what was found of each column; those without a verdict are not among them."""
     return {
-        each.column: Verdict(float(each.score or 0.0), drifted=each.drifted)
+        each.column: ColumnVerdict(float(each.score or 0.0), drifted=each.drifted)
         for each in drift
         if each.status != "cannot be told"
     }

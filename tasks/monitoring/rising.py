@@ -18,7 +18,7 @@ from tasks.bundles.champion import current_champion
 from tasks.bundles.served_rows import answers_of, decode_rows, true_labels
 from tasks.evaluation.cadences import Rules, joined_looks
 from tasks.evaluation.losses import hourly_losses
-from tasks.evaluation.streams import FORMAT, Stream, Verdict
+from tasks.evaluation.streams import FORMAT, LookResult, Stream
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
@@ -32,7 +32,7 @@ _GATHERED = 8 * _RULES.cadence.least
 """Hours that are kept of a champion that has not answered a week of them in a row yet: the newest."""
 
 
-def watch_loss(job: Job) -> Verdict | None:
+def watch_loss(job: Job) -> LookResult | None:
     """Look at each hour of the champion whose labels have come, once; a rise goes into the ledger.
 
     What was lost on the holdout it was judged on is the reference, or its own first week where that is too short. An
@@ -113,7 +113,7 @@ def _losses(job: Job, champion: Bundle, begin: datetime, end: datetime) -> Itera
         begin = window.end
 
 
-def _finding(job: Job, champion: Bundle, verdict: Verdict) -> Entry:
+def _finding(job: Job, champion: Bundle, verdict: LookResult) -> Entry:
     since = datetime.fromtimestamp(verdict.since, UTC) if verdict.since is not None else None
     at = datetime.fromtimestamp(verdict.rang_at or 0, UTC)
     words = (

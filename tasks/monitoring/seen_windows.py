@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from expectations.deciding import Back, Seen, Trial
+from expectations.deciding import Back, SeenWindow, Trial
 from expectations.problems import PREDICTION
 from expectations.slots import METRICS
 from tasks.evaluation.drifted import Drifted
@@ -29,7 +29,7 @@ def seen_as(
     label: str,
     *,
     worded: bool,
-) -> Seen:
+) -> SeenWindow:
     """Say what a policy sees of a window; in words only of the one to decide about."""
     parts = [
         f"{each.metric} {each.value:.4f} against {each.reference:.4f}{_beaten(each)}"
@@ -45,11 +45,13 @@ def seen_as(
     inputs = len(found) - len(predictions) - sum(each.column == label for each in found)
     detail, expected = ", ".join(parts), expected_status(measured)
     level = level_of(measured) if worded else 0.0
-    return Seen(measured.status, measured.rows, drifted, detail, number, grown, trial, back, expected, inputs, level)
+    return SeenWindow(
+        measured.status, measured.rows, drifted, detail, number, grown, trial, back, expected, inputs, level
+    )
 
 
 def level_of(measured: Measurement) -> float:
-    """Return what a recalibration would save at most: `expectations.deciding.Seen.level`.
+    """Return what a recalibration would save at most: `expectations.deciding.SeenWindow.level`.
 
     Only of a metric that its causes are those of: ranks do not change where all scores move.
     """

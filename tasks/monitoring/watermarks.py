@@ -26,7 +26,7 @@ _MAX_RUNS = 1000
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedWindows:
     """When predictions were asked for, by windows.
 
     Attributes
@@ -40,7 +40,7 @@ class Asked:
     runs: tuple[tuple[datetime, datetime], ...] = ()
     usual: int = 0
 
-    def among(self, grid: Grid, starts: Iterable[datetime]) -> Asked:
+    def among(self, grid: Grid, starts: Iterable[datetime]) -> AskedWindows:
         """Return what it is with more windows that had requests."""
         new = [(start, start) for start in starts]
         if not new:
@@ -52,8 +52,8 @@ class Asked:
             else:
                 runs.append((first, last))
         over = max(0, len(runs) - _MAX_RUNS)
-        usual = Asked(tuple(runs[: over + 1]), self.usual).longest(grid) if over else self.usual
-        return Asked(tuple(runs[over:]), usual)
+        usual = AskedWindows(tuple(runs[: over + 1]), self.usual).longest(grid) if over else self.usual
+        return AskedWindows(tuple(runs[over:]), usual)
 
     def longest(self, grid: Grid) -> int:
         """Return the most whole windows without a request between two that had some."""
@@ -90,7 +90,7 @@ class Watermark:
     as_of: datetime
     cutoffs: Mapping[str, datetime | None]
     learnt: tuple[Strays, ...] = ()
-    asked: Asked = Asked()
+    asked: AskedWindows = AskedWindows()
 
     def holds(self, now: Watermark, fresh: int) -> bool:
         """Whether what it says is still so, where the table is as another one says.

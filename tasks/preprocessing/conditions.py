@@ -14,7 +14,7 @@ from typing import Literal
 import polars as pl
 
 from expectations.errors import ExpressionError
-from expectations.expression_tree import Call, Column, Comparison, Membership, Node, Number, Text
+from expectations.expression_tree import Call, ColumnValue, Comparison, Membership, Node, NumberLiteral, TextLiteral
 from expectations.expressions import parse_expression
 from tasks.preprocessing.formulas import evaluate
 
@@ -81,9 +81,9 @@ def _unknown(name: str, schema: Mapping[str, pl.DataType], table: str) -> Expres
 
 def _uses(node: Node) -> Iterator[tuple[str, _Use]]:
     match node:
-        case Column(name=name, kind=kind):
+        case ColumnValue(name=name, kind=kind):
             yield name, "text" if kind == "text" else "number"
-        case Call(function="is_missing", arguments=(Column(name=name),)):
+        case Call(function="is_missing", arguments=(ColumnValue(name=name),)):
             yield name, "any"
         case _:
             for child in _children(node):
@@ -139,13 +139,13 @@ def _as(name: str, dtype: pl.DataType, uses: set[_Use]) -> pl.Expr:
 def _with_instants(node: Node, instants: set[str]) -> Node:
     """Write texts that instants are compared with as these are written."""
     match node:
-        case Comparison(left=Column(name=name), right=Text(value=value)) if name in instants:
-            return replace(node, right=Text(_instant(value)))
-        case Comparison(left=Text(value=value), right=Column(name=name)) if name in instants:
-            return replace(node, left=Text(_instant(value)))
-        case Membership(item=Column(name=name), options=options) if name in instants:
+        case Comparison(left=ColumnValue(name=name), right=TextLiteral(value=value)) if name in instants:
+            return replace(node, right=TextLiteral(_instant(value)))
+        case Comparison(left=TextLiteral(value=value), right=ColumnValue(name=name)) if name in instants:
+            return replace(node, left=TextLiteral(_instant(value)))
+        case Membership(item=ColumnValue(name=name), options=options) if name in instants:
             return replace(node, options=tuple(_instant(str(each)) for each in options))
-        case Column() | Number() | Text():
+        case ColumnValue() | NumberLiteral() | TextLiteral():
             return node
     changed: dict[str, object] = {}
     for field in fields(node):

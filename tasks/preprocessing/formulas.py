@@ -16,14 +16,14 @@ from expectations.expression_tree import (
     Arithmetic,
     Call,
     Choice,
-    Column,
+    ColumnValue,
     Comparison,
     Logic,
     Membership,
     Node,
     Not,
-    Number,
-    Text,
+    NumberLiteral,
+    TextLiteral,
 )
 
 # --- Polars -------------------------------------------------------------------------------------------------------
@@ -90,11 +90,11 @@ class _Evaluation:
     def value(self, node: Node) -> pl.Expr:
         """Translate a tree to an expression over columns that are already numbers (Float64) or texts."""
         match node:
-            case Number(value=value):
+            case NumberLiteral(value=value):
                 return pl.lit(value, dtype=pl.Float64)
-            case Text(value=text):
+            case TextLiteral(value=text):
                 return pl.lit(text, dtype=pl.String)
-            case Column(name=name):
+            case ColumnValue(name=name):
                 return pl.col(name)
             case Arithmetic():
                 return self._arithmetic(node)
@@ -123,7 +123,7 @@ class _Evaluation:
         factor = _reciprocal(node.right) if node.op == "/" else None
         if factor is not None:
             return finite(self.column(left * pl.lit(factor)))
-        if node.op == "/" and not isinstance(node.right, Column):
+        if node.op == "/" and not isinstance(node.right, ColumnValue):
             right = self.column(right)
         return finite(self.column(_POLARS_ARITHMETIC[node.op](left, right)))
 
@@ -168,7 +168,7 @@ def _reciprocal(divisor: Node) -> float | None:
 
 
 def _reads_columns(node: Node) -> bool:
-    if isinstance(node, Column):
+    if isinstance(node, ColumnValue):
         return True
     parts = (part for value in vars(node).values() for part in (value if isinstance(value, tuple) else (value,)))
     return any(_reads_columns(part) for part in parts if hasattr(part, "kind"))
@@ -250,9 +250,9 @@ class SourceWriter:
     def write(self, node: Node) -> str:
         """Write a tree and return the local or literal that holds its value."""
         match node:
-            case Number(value=value) | Text(value=value):
+            case NumberLiteral(value=value) | TextLiteral(value=value):
                 return repr(value)
-            case Column(name=name):
+            case ColumnValue(name=name):
                 return self.variable(name)
             case Arithmetic(op="/", left=left, right=right) if (factor := _reciprocal(right)) is not None:
                 return self._arithmetic("*", self.number(left), repr(factor))

@@ -13,7 +13,7 @@ from expectations.data import Label
 from expectations.errors import SourceError, TrainingError
 from expectations.families import Scores, Vector
 from expectations.metrics import Scored
-from expectations.problems import Answers
+from expectations.problems import ScoreMeaning
 from tasks.problems.labels import as_sent, as_word, codes_of, read_numbers, read_words, shown
 from tasks.problems.one_score import OneScore
 
@@ -96,7 +96,7 @@ class Binary(OneScore):
         positive = int((codes > 0.5).sum())
         return min(positive, len(codes) - positive) < least
 
-    def decide(self, scores: Scores, answers: Answers) -> npt.NDArray[Any]:
+    def decide(self, scores: Scores, answers: ScoreMeaning) -> npt.NDArray[Any]:
         """Return whether rows are positive at the threshold; their words, where labels are some."""
         positive = np.asarray(scores >= answers.threshold)
         if answers.classes in ((), NUMBERS):
@@ -128,7 +128,7 @@ class Binary(OneScore):
         """Say whether contributions are in log-odds or in probability."""
         return "log-odds" if explains == "score" else "probability"
 
-    def take(self, value: object, answers: Answers) -> float | str | None:
+    def take(self, value: object, answers: ScoreMeaning) -> float | str | None:
         """Return 0 or 1, of a class's word, or of either where it cannot be taken for a word."""
         words = _words(answers)
         word = as_word(value, answers.spellings)
@@ -137,33 +137,33 @@ class Binary(OneScore):
         coded = _takes_codes(words) and isinstance(value, bool | int | float) and value in (0.0, 1.0)
         return float(value) if coded else None  # type: ignore[arg-type] # a number
 
-    def taken(self, label: pl.Expr, answers: Answers) -> pl.Expr:
+    def taken(self, label: pl.Expr, answers: ScoreMeaning) -> pl.Expr:
         """Whether labels are 0 or 1."""
         del answers
         return label.is_in([0.0, 1.0])
 
-    def label_words(self, answers: Answers) -> str:
+    def label_words(self, answers: ScoreMeaning) -> str:
         """Say the two."""
         words = _words(answers)
         codes = ["0 or 1 (or false, true)"] if _takes_codes(words) else []
         return " or ".join([*map(repr, words), *codes])
 
-    def label_schema(self, answers: Answers) -> dict[str, Any]:
+    def label_schema(self, answers: ScoreMeaning) -> dict[str, Any]:
         """Return the schema of the two."""
         words = _words(answers)
         return {"enum": [*as_sent(words, answers.spellings), *((0, 1, False, True) if _takes_codes(words) else ())]}
 
-    def answer_schema(self, answers: Answers) -> dict[str, Any]:
+    def answer_schema(self, answers: ScoreMeaning) -> dict[str, Any]:
         """Return the schema of a probability, of two, or of a class."""
         number: dict[str, Any] = {"type": "number"}
         words = [{"enum": [*_words(answers)]}] if _words(answers) else []
         return {"anyOf": [number, {"type": "array", "items": number}, *words]}
 
-    def names(self, answers: Answers) -> tuple[str, ...]:
+    def names(self, answers: ScoreMeaning) -> tuple[str, ...]:
         """Return the words; none where labels are 0 and 1."""
         return _words(answers)
 
-    def meaning(self, answers: Answers) -> str:
+    def meaning(self, answers: ScoreMeaning) -> str:
         """Say of what it is the probability."""
         words = _words(answers)
         label, at = answers.label, f"(at {answers.threshold:g})"
@@ -172,7 +172,7 @@ class Binary(OneScore):
             return f"the probability that {label} is {words[1]!r}; {either} where params.output is label {at}"
         return f"the probability that {label} is 1; 0 or 1 where params.output is label {at}"
 
-    def figures(self, models: Mapping[str, Scored], answers: Answers) -> dict[str, Figure]:
+    def figures(self, models: Mapping[str, Scored], answers: ScoreMeaning) -> dict[str, Figure]:
         """Draw ROC, precision and recall, calibration and confusion."""
         from tasks.evaluation.plots import classifier_figures
 
@@ -187,7 +187,7 @@ class Binary(OneScore):
         return scores.ndim == 1 and bool(((scores >= 0) & (scores <= 1)).all())
 
 
-def _words(answers: Answers) -> tuple[str, ...]:
+def _words(answers: ScoreMeaning) -> tuple[str, ...]:
     return () if answers.classes == NUMBERS else answers.classes
 
 

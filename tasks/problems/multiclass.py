@@ -15,7 +15,7 @@ from expectations.data import Label
 from expectations.errors import TrainingError
 from expectations.families import Scores, Vector
 from expectations.metrics import Scored
-from expectations.problems import PREDICTION, Answers, Problem
+from expectations.problems import PREDICTION, Problem, ScoreMeaning
 from tasks.problems.labels import as_sent, as_word, codes_of, read_words, shown
 from tasks.problems.one_score import wasserstein
 
@@ -113,7 +113,7 @@ class Multiclass(Problem):
             found[:, order.index(name) if name in order else len(order)] += scores[:, at]
         return found if set(own) - set(order) else found[:, : len(order)]
 
-    def decide(self, scores: Scores, answers: Answers) -> npt.NDArray[Any]:
+    def decide(self, scores: Scores, answers: ScoreMeaning) -> npt.NDArray[Any]:
         """Return the most probable class of each row."""
         names: npt.NDArray[Any] = np.asarray(answers.classes, dtype=object)
         return np.asarray(names[np.argmax(scores, axis=1)])
@@ -178,29 +178,29 @@ class Multiclass(Problem):
         """Say whether contributions are to the raw score of a class, or to its probability."""
         return "score before softmax" if explains == "score" else "probability"
 
-    def take(self, value: object, answers: Answers) -> float | str | None:
+    def take(self, value: object, answers: ScoreMeaning) -> float | str | None:
         """Return a word that is one of the classes; a whole number and a boolean stand for their words."""
         word = as_word(value, answers.spellings)
         return word if word in answers.classes else None
 
-    def taken(self, label: pl.Expr, answers: Answers) -> pl.Expr:
+    def taken(self, label: pl.Expr, answers: ScoreMeaning) -> pl.Expr:
         """Whether labels are among the classes."""
         return label.cast(pl.String).is_in(list(answers.classes))
 
-    def label_words(self, answers: Answers) -> str:
+    def label_words(self, answers: ScoreMeaning) -> str:
         """Name the classes."""
         return f"one of {', '.join(map(repr, answers.classes))}"
 
-    def label_schema(self, answers: Answers) -> dict[str, Any]:
+    def label_schema(self, answers: ScoreMeaning) -> dict[str, Any]:
         """Return the schema of the classes."""
         return {"enum": [*as_sent(answers.classes, answers.spellings)]}
 
-    def answer_schema(self, answers: Answers) -> dict[str, Any]:
+    def answer_schema(self, answers: ScoreMeaning) -> dict[str, Any]:
         """Return the schema of a probability for each class, or of a class."""
         each = {"type": "array", "items": {"type": "number"}, "minItems": len(answers.classes)}
         return {"anyOf": [each, {"enum": [*answers.classes]}]}
 
-    def meaning(self, answers: Answers) -> str:
+    def meaning(self, answers: ScoreMeaning) -> str:
         """Say of which classes they are the probabilities."""
         order = ", ".join(map(repr, answers.classes))
         return (
@@ -208,7 +208,7 @@ class Multiclass(Problem):
             "the most probable one where params.output is label"
         )
 
-    def figures(self, models: Mapping[str, Scored], answers: Answers) -> dict[str, Figure]:
+    def figures(self, models: Mapping[str, Scored], answers: ScoreMeaning) -> dict[str, Figure]:
         """Draw the ROC of each class, calibration and confusion."""
         from tasks.evaluation.plots import multiclass_figures
 

@@ -13,7 +13,7 @@ import polars as pl
 from expectations.data import Label
 from expectations.families import Scores, Vector
 from expectations.metrics import Scored
-from expectations.problems import Answers
+from expectations.problems import ScoreMeaning
 from tasks.problems.labels import read_numbers
 from tasks.problems.one_score import OneScore
 
@@ -68,7 +68,7 @@ class Regression(OneScore):
         margin = _LABEL_MARGIN * (largest - least)
         return max(least - margin, -MAX_LABEL), min(largest + margin, MAX_LABEL)
 
-    def decide(self, scores: Scores, answers: Answers) -> npt.NDArray[Any]:
+    def decide(self, scores: Scores, answers: ScoreMeaning) -> npt.NDArray[Any]:
         """Return the values."""
         del answers
         return scores
@@ -99,36 +99,36 @@ class Regression(OneScore):
         del explains
         return "value"
 
-    def take(self, value: object, answers: Answers) -> float | str | None:
+    def take(self, value: object, answers: ScoreMeaning) -> float | str | None:
         """Return a number within the bounds."""
         low, high = answers.bounds or (-MAX_LABEL, MAX_LABEL)
         return float(value) if isinstance(value, bool | int | float) and low <= value <= high else None
 
-    def taken(self, label: pl.Expr, answers: Answers) -> pl.Expr:
+    def taken(self, label: pl.Expr, answers: ScoreMeaning) -> pl.Expr:
         """Whether labels lie within the bounds."""
         return label.is_between(*(answers.bounds or (-MAX_LABEL, MAX_LABEL)))
 
-    def label_words(self, answers: Answers) -> str:
+    def label_words(self, answers: ScoreMeaning) -> str:
         """Say the bounds."""
         low, high = answers.bounds or (-MAX_LABEL, MAX_LABEL)
         return f"a number from {low:g} to {high:g}"
 
-    def label_schema(self, answers: Answers) -> dict[str, Any]:
+    def label_schema(self, answers: ScoreMeaning) -> dict[str, Any]:
         """Return the schema of numbers within the bounds."""
         low, high = answers.bounds or (-MAX_LABEL, MAX_LABEL)
         return {"type": "number", "minimum": low, "maximum": high}
 
-    def answer_schema(self, answers: Answers) -> dict[str, Any]:
+    def answer_schema(self, answers: ScoreMeaning) -> dict[str, Any]:
         """Return the schema of a number."""
         del answers
         number = {"type": "number"}
         return {"anyOf": [number, {"type": "array", "items": number}]}
 
-    def meaning(self, answers: Answers) -> str:
+    def meaning(self, answers: ScoreMeaning) -> str:
         """Say that it is the label."""
         return answers.label + (f" in {answers.unit}" if answers.unit else "")
 
-    def figures(self, models: Mapping[str, Scored], answers: Answers) -> dict[str, Figure]:
+    def figures(self, models: Mapping[str, Scored], answers: ScoreMeaning) -> dict[str, Figure]:
         """Draw prediction against truth, and the residuals."""
         from tasks.evaluation.plots import regression_figures
 

@@ -79,7 +79,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Trial:
+class FirstModel:
     """A first model: learnt from the older rows of the sample, scored on the newest.
 
     Attributes
@@ -116,7 +116,7 @@ class Choices:
     available_after: str
     min_rows: int
     start: datetime | None
-    trial: Trial | None = field(default=None)
+    trial: FirstModel | None = field(default=None)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from expectations.durations import Duration
 from expectations.errors import SourceError
 from expectations.families import Task, Vector
 from expectations.problems import problem_of
-from tasks.profiling.choices import Choices, Clocked, Trial, Windows
+from tasks.profiling.choices import Choices, Clocked, FirstModel, Windows
 from tasks.profiling.clocks_and_keys import choose_clock, choose_keys
-from tasks.profiling.profile import Column, Profile
+from tasks.profiling.profile import ColumnProfile, Profile
 from tasks.profiling.roles import Roles
 from tasks.profiling.suspicions import Leak, encode, find_leaks, fit_trees, score
 from tasks.profiling.targets import choose_target, truth_of
@@ -91,14 +91,14 @@ def choose(profile: Profile, name: str, target: str, *, clock: str | None = None
 
 
 def require_columns(
-    columns: Sequence[str] | Mapping[str, Column], target: str, clock: str | None, keys: Sequence[str]
+    columns: Sequence[str] | Mapping[str, ColumnProfile], target: str, clock: str | None, keys: Sequence[str]
 ) -> None:
     """Refuse names of a target, a clock and keys that no column has, as `require_column` does."""
     for column in (target, *([clock] if clock else []), *keys):
         require_column(column, columns)
 
 
-def require_column(column: str, columns: Sequence[str] | Mapping[str, Column]) -> None:
+def require_column(column: str, columns: Sequence[str] | Mapping[str, ColumnProfile]) -> None:
     """Refuse a name that no column has.
 
     Raises
@@ -173,8 +173,8 @@ def _leaks(roles: Roles, truth: Vector) -> list[Leak]:
 
 
 def _try(
-    sample: pl.DataFrame, features: Mapping[str, Column], times: Sequence[pl.Series], truth: Vector, task: Task
-) -> Trial | None:
+    sample: pl.DataFrame, features: Mapping[str, ColumnProfile], times: Sequence[pl.Series], truth: Vector, task: Task
+) -> FirstModel | None:
     """Learn from the older rows of the sample and score the newest, to set gates by."""
     doing("trying a first model")
     known = np.isfinite(truth)
@@ -189,4 +189,4 @@ def _try(
     model = fit_trees(matrix[:border], truth[:border], task, codes, num_leaves=15, learning_rate=0.1, rounds=100)
     prediction, newest = np.asarray(model.predict(matrix[border:])), truth[border:]
     error = math.nan if problem_of(task).classifies else float(np.sqrt(np.mean((prediction - newest) ** 2)))
-    return Trial(problem_of(task).first_score, score(prediction, newest, task), error, len(newest))
+    return FirstModel(problem_of(task).first_score, score(prediction, newest, task), error, len(newest))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from tasks.profiling.choices import Choices
-from tasks.profiling.profile import Column, Profile, as_text
+from tasks.profiling.profile import ColumnProfile, Profile, as_text
 from tasks.profiling.writing import column_type
 
 _STYLE = """
@@ -56,7 +56,7 @@ def write_page(profile: Profile, choices: Choices) -> str:
 """
 
 
-def _row(column: Column, choices: Choices, suspected: Sequence[str]) -> str:
+def _row(column: ColumnProfile, choices: Choices, suspected: Sequence[str]) -> str:
     hidden = column.name in choices.personal
     share = column.missing / column.rows
     odd = "".join(f'<div class="odd">{escape(each)}</div>' for each in suspected)
@@ -79,7 +79,7 @@ def _use(name: str, choices: Choices) -> str:
     return ", ".join(role for role, names in roles if name in names) or "left out"
 
 
-def _values(column: Column) -> Iterator[str]:
+def _values(column: ColumnProfile) -> Iterator[str]:
     if column.bins and column.kind != "boolean" and len(column.values) < 3:
         yield _bars(column.bins)
     elif column.values:

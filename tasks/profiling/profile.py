@@ -23,7 +23,7 @@ _BINS = 24
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnProfile:
     """What is known of a column, over all rows but where it says otherwise.
 
     Attributes
@@ -91,7 +91,7 @@ class Profile:
     texts: bool
     separator: str
     missing: tuple[str, ...]
-    columns: Mapping[str, Column]
+    columns: Mapping[str, ColumnProfile]
     sample: pl.DataFrame
     scan: pl.LazyFrame
     said: tuple[str, ...] = ()
@@ -152,7 +152,7 @@ def _typed(frame: pl.LazyFrame, written: Mapping[str, Written], missing: Sequenc
 
 def _describe(
     table: Table, written: Mapping[str, Written], scan: pl.LazyFrame, sample: pl.DataFrame
-) -> Iterator[tuple[str, Column]]:
+) -> Iterator[tuple[str, ColumnProfile]]:
     names, exact = list(written), table.rows <= _EXACT_ROWS
     for begin in range(0, len(names), COLUMNS_AT_ONCE):
         doing(
@@ -199,7 +199,7 @@ def as_text(value: object) -> str:
     return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value)
 
 
-def _column(name: str, written: Written, rows: int, own: Mapping[str, Any], sample: pl.Series) -> Column:
+def _column(name: str, written: Written, rows: int, own: Mapping[str, Any], sample: pl.Series) -> ColumnProfile:
     known = sample.drop_nulls()
     least, most = own["least"], own["most"]
     quantiles: tuple[float, ...] = ()
@@ -218,7 +218,7 @@ def _column(name: str, written: Written, rows: int, own: Mapping[str, Any], samp
         epochs = known.dt.epoch("us").cast(pl.Float64)
         bins = _histogram(epochs, float(epochs.min()), float(epochs.max()))  # type: ignore[arg-type]
     kind: Kind = "empty" if own["missing"] == rows else written.kind
-    return Column(
+    return ColumnProfile(
         name, kind, rows, own["missing"], own["distinct"], least, most, quantiles, own["values"], bins, words, length,
         written.notes,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import polars as pl
 
 from expectations.problems import problem_of
 from tasks.profiling.choices import Clocked, Suspicion, Target
-from tasks.profiling.profile import Column, Profile
+from tasks.profiling.profile import ColumnProfile, Profile
 from tasks.profiling.suspicions import Leak, is_code, is_identifier, is_personal
 from tasks.profiling.targets import MIN_OF_CLASS
 from tasks.profiling.writings import LEADING_ZEROS
@@ -46,7 +46,7 @@ class Roles:
             said = f"{target.positive!r} counts as 1; change `label` where another one is meant"
             self.suspicions.append(Suspicion(target.column, "a label of two words", said))
 
-    def _place(self, name: str, column: Column) -> None:
+    def _place(self, name: str, column: ColumnProfile) -> None:
         if why := is_personal(column, self.sample[name]):
             self.personal[name] = "hash" if name in self._keys else "drop"
             done = "hashed" if name in self._keys else "dropped"
@@ -70,7 +70,7 @@ class Roles:
     def _suspect(self, name: str, what: str, said: str) -> None:
         self.suspicions.append(Suspicion(name, what, said))
 
-    def judged(self) -> dict[str, Column]:
+    def judged(self) -> dict[str, ColumnProfile]:
         """Return the columns of which it is asked whether they leak the label."""
         return {name: self.columns[name] for name in (*self._features, *self.late) if name not in self._keys}
 
@@ -97,7 +97,7 @@ class Roles:
         return tuple(name for name in self.columns if self._features.get(name) == kind)
 
 
-def _useless(column: Column) -> tuple[str, str] | None:
+def _useless(column: ColumnProfile) -> tuple[str, str] | None:
     """Return why nothing can be learnt from a column."""
     if not column.present:
         return "empty", "no value in any row"
@@ -110,7 +110,7 @@ def _useless(column: Column) -> tuple[str, str] | None:
     return None
 
 
-def _unusable(column: Column) -> tuple[str, str] | None:
+def _unusable(column: ColumnProfile) -> tuple[str, str] | None:
     """Return why a column is better left out at first."""
     if column.kind == "instant":
         return "another instant", "it may be known only after the row's own time"

@@ -16,7 +16,7 @@ from expectations.families import Matrix, Scores, Task, Vector
 from expectations.problems import problem_of
 from tasks.evaluation.metrics import Scored
 from tasks.evaluation.metrics import score as score_by
-from tasks.profiling.profile import Column, split_name
+from tasks.profiling.profile import ColumnProfile, split_name
 from tasks.stores.progress import doing
 
 TELLS = 0.99
@@ -60,7 +60,7 @@ class Leak:
     score: float
 
 
-def is_personal(column: Column, sample: pl.Series) -> str:
+def is_personal(column: ColumnProfile, sample: pl.Series) -> str:
     """Return why a column may name persons; empty where nothing says so."""
     if column.distinct < _MIN_PERSONS or column.kind not in ("text", "integer", "instant"):
         return ""
@@ -81,7 +81,7 @@ def named_like_key(name: str) -> bool:
     return not words or words[-1] in _IDENTIFIERS
 
 
-def is_identifier(column: Column) -> bool:
+def is_identifier(column: ColumnProfile) -> bool:
     """Whether a column tells (nearly) every row apart and says nothing else."""
     if column.present < _MIN_PERSONS or column.kind not in ("integer", "text"):
         return False
@@ -94,7 +94,7 @@ def is_identifier(column: Column) -> bool:
     return dense and column.distinct == column.present and column.most - column.least < 1.5 * column.present  # type: ignore[operator]
 
 
-def is_code(column: Column) -> bool:
+def is_code(column: ColumnProfile) -> bool:
     """Whether whole numbers are names of categories, not amounts."""
     words = split_name(column.name)
     return column.kind == "integer" and (named_like_key(column.name) or bool(set(words) & _CODES))
@@ -103,14 +103,14 @@ def is_code(column: Column) -> bool:
 # --- leaks ------------------------------------------------------------------------------------------------------------
 
 
-def find_leaks(sample: pl.DataFrame, columns: Mapping[str, Column], label: Vector, task: Task) -> list[Leak]:
+def find_leaks(sample: pl.DataFrame, columns: Mapping[str, ColumnProfile], label: Vector, task: Task) -> list[Leak]:
     """Find the columns that leak the label, alone or two of them together.
 
     Parameters
     ----------
     sample : polars.DataFrame of shape (n_rows, any)
         In order of time, where there is one.
-    columns : mapping of str to Column
+    columns : mapping of str to ColumnProfile
         Those to look at.
     label : ndarray of shape (n_rows,)
         NaN where it is not known.
@@ -143,7 +143,7 @@ def _split(truth: Vector, task: Task) -> tuple[Mask, Mask]:
     return ~test, test
 
 
-def encode(values: pl.Series, column: Column) -> tuple[Vector, bool]:
+def encode(values: pl.Series, column: ColumnProfile) -> tuple[Vector, bool]:
     """Return a column as numbers, NaN where it is missing, and whether these are codes of categories."""
     if column.kind == "text":
         counts = values.drop_nulls().value_counts().sort(["count", values.name], descending=[True, False])

@@ -9,7 +9,7 @@ import polars as pl
 from expectations.errors import SourceError
 from expectations.families import Task, Vector
 from tasks.profiling.choices import Target
-from tasks.profiling.profile import MAX_SET, Column, Profile, as_text
+from tasks.profiling.profile import MAX_SET, ColumnProfile, Profile, as_text
 from tasks.profiling.reading import collect
 from tasks.profiling.suspicions import encode
 
@@ -66,13 +66,13 @@ def choose_target(profile: Profile, name: str) -> Target:
     return Target(name, "regression")
 
 
-def _is_whole(column: Column) -> bool:
+def _is_whole(column: ColumnProfile) -> bool:
     """Whether the least and the largest number of a column are whole: 0.0 and 1.0, as a column with gaps holds them."""
     ends = [each for each in (column.least, column.most) if isinstance(each, float)]
     return len(ends) == 2 and all(each.is_integer() and abs(each) < _EXACT_TEXT for each in ends)
 
 
-def _several_classes(profile: Profile, column: Column) -> Target:
+def _several_classes(profile: Profile, column: ColumnProfile) -> Target:
     """Return a target of words or of few whole numbers; classes too rare to be learnt become one."""
     counted = collect(profile.scan.group_by(pl.col(column.name)).len().drop_nulls())
     counts = {as_text(value): number for value, number in counted.iter_rows()}
@@ -99,7 +99,7 @@ def _several_classes(profile: Profile, column: Column) -> Target:
     )
 
 
-def _two_classes(column: Column) -> Target:
+def _two_classes(column: ColumnProfile) -> Target:
     counts = dict(column.values)
     values = [value for value, _ in column.values]
     task: Task = "binary_classification"
@@ -116,7 +116,7 @@ def _two_classes(column: Column) -> Target:
     return Target(column.name, task, positive, column.is_number, share[positive])
 
 
-def truth_of(values: pl.Series, column: Column, target: Target) -> Vector:
+def truth_of(values: pl.Series, column: ColumnProfile, target: Target) -> Vector:
     """Return the values of the target as numbers; NaN where there is none, of several classes their places."""
     if target.classes:
         places = {name: float(at) for at, name in enumerate(target.classes)}

@@ -13,7 +13,7 @@ import yaml
 
 from expectations.problems import problem_of
 from tasks.profiling.choices import Choices
-from tasks.profiling.profile import Column, Profile, as_text
+from tasks.profiling.profile import ColumnProfile, Profile, as_text
 from tasks.profiling.reading import SOURCE
 from tasks.profiling.suspicions import is_code
 
@@ -125,7 +125,7 @@ def _columns(profile: Profile, choices: Choices) -> Iterator[str]:
         yield f"  {quote(name)}: {{type: {column_type(column, choices)}}}  {_comment('; '.join(remarks))}"
 
 
-def column_type(column: Column, choices: Choices) -> str:
+def column_type(column: ColumnProfile, choices: Choices) -> str:
     """Return the type to declare: amounts are numbers, whole or not; what only names something is kept exactly."""
     if column.kind != "integer":
         return "text" if column.kind == "empty" else column.kind
@@ -134,7 +134,7 @@ def column_type(column: Column, choices: Choices) -> str:
     return ("integer" if exact else "text") if names else "number"
 
 
-def _say(column: Column, *, hidden: bool) -> str:
+def _say(column: ColumnProfile, *, hidden: bool) -> str:
     """Say what was seen of a column; no value of one that may name persons."""
     parts = []
     if column.kind == "empty":
@@ -257,7 +257,7 @@ def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) and f"{value:g}".lstrip("-").isdigit() else json.dumps(value)
 
 
-def _bounds(column: Column) -> tuple[float, float] | None:
+def _bounds(column: ColumnProfile) -> tuple[float, float] | None:
     """Return bounds around all that was seen: as far again as the middle 98 % reach, on either side."""
     if column.kind == "boolean" or not column.quantiles or not isinstance(column.least, float):
         return None

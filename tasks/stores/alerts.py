@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from expectations.alerts import Severity, Target
+from expectations.alerts import AlertTarget, Severity
 from tasks.stores.alert_pictures import CAPTION, attach, goes_with_words, takes_picture
 from tasks.stores.deliveries import Deliveries, ToTell
 from tasks.stores.finding_kinds import describe
@@ -48,7 +48,7 @@ class Channel:
         How many targets before it have the same address: each is served by itself.
     """
 
-    target: Target = field(repr=False)
+    target: AlertTarget = field(repr=False)
     position: int
     address: str = field(repr=False)
     lacking: tuple[str, ...] = ()

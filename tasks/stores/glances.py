@@ -43,7 +43,7 @@ _LISTED = (
 
 
 @dataclass(frozen=True)
-class Line:
+class LedgerLine:
     """An entry of the ledger as a list shows it; `number` finds it again."""
 
     number: int
@@ -141,7 +141,7 @@ class Glances(Transactions):
         actions: Collection[str] = (),
         turns: Collection[str] = (),
         before: int | None = None,
-    ) -> list[Line]:
+    ) -> list[LedgerLine]:
         """Return the newest entries of the ledger, newest first, without their evidence.
 
         Parameters
@@ -154,19 +154,19 @@ class Glances(Transactions):
         asked: dict[str, Any] = {"kinds": list(kinds), "actions": list(actions), "turns": list(turns), "before": before}
         given = {name: value for name, value in asked.items() if value not in ([], None)}
         rows = connection.execute(_lines(*given), {"usecase": usecase, "last": last, **given})
-        return [Line(*row) for row in rows]
+        return [LedgerLine(*row) for row in rows]
 
-    def evidence(self, connection: Connection, usecase: str, number: int) -> tuple[Line, dict[str, Any]] | None:
+    def evidence(self, connection: Connection, usecase: str, number: int) -> tuple[LedgerLine, dict[str, Any]] | None:
         """Return one entry of a use case with its evidence."""
         query = select(*_LISTED, tables.ledger.c.evidence)
         row = connection.execute(
             query.where(tables.ledger.c.usecase == usecase, tables.ledger.c.id == number)
         ).one_or_none()
-        return None if row is None else (Line(*row[:-1]), json.loads(row.evidence))
+        return None if row is None else (LedgerLine(*row[:-1]), json.loads(row.evidence))
 
     def evidence_of(
         self, connection: Connection, usecase: str, kind: str, last: int, actions: Collection[str] = ()
-    ) -> list[tuple[Line, dict[str, Any]]]:
+    ) -> list[tuple[LedgerLine, dict[str, Any]]]:
         """Return the newest entries of a kind with their evidence, newest first."""
         query = (
             select(*_LISTED, tables.ledger.c.evidence)
@@ -176,11 +176,11 @@ class Glances(Transactions):
         )
         if actions:
             query = query.where(tables.ledger.c.action.in_(actions))
-        return [(Line(*row[:-1]), json.loads(row.evidence)) for row in connection.execute(query)]
+        return [(LedgerLine(*row[:-1]), json.loads(row.evidence)) for row in connection.execute(query)]
 
     def trials_of(
         self, connection: Connection, usecase: str, stints: Sequence[Stint], first: int
-    ) -> list[list[tuple[Line, dict[str, Any]]]]:
+    ) -> list[list[tuple[LedgerLine, dict[str, Any]]]]:
         """Return of each stint the first trials with their evidence, oldest first, by one statement.
 
         A trial of the very instant at which a stint ends is of it, not of the next: what was decided by it came after.
@@ -192,7 +192,7 @@ class Glances(Transactions):
         first : int
             Trials of each stint that are wanted at most.
         """
-        found: list[list[tuple[Line, dict[str, Any]]]] = [[] for _ in stints]
+        found: list[list[tuple[LedgerLine, dict[str, Any]]]] = [[] for _ in stints]
         if not stints:
             return found
         asked: dict[str, Any] = {"usecase": usecase, "last": first}
@@ -201,7 +201,7 @@ class Glances(Transactions):
             asked |= {} if each.until is None else {f"until{place}": each.until}
         rows = connection.execute(_trials(*(each.until is not None for each in stints)), asked)
         for stint, *line, evidence in sorted(rows, key=lambda row: row.id):
-            found[stint].append((Line(*line), json.loads(evidence)))
+            found[stint].append((LedgerLine(*line), json.loads(evidence)))
         return found
 
     def turns_of(self, connection: Connection, usecase: str | None = None) -> dict[str, Working]:

@@ -27,7 +27,7 @@ from tasks.stores.lake import Lake, Table
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.request_columns import apart, are_sent, to_columns
-from tasks.stores.service import Service
+from tasks.stores.service import ServiceClient
 from tasks.stores.table_settings import HARVEST
 
 _INSTANT = pl.Datetime("us", "UTC")
@@ -61,7 +61,7 @@ class Harvested:
         )
 
 
-def seal_and_harvest(job: Job, service: Service, patience: float = 0.0) -> Harvested:
+def seal_and_harvest(job: Job, service: ServiceClient, patience: float = 0.0) -> Harvested:
     """Ask the service to close its segments, then bring them into the lake.
 
     Parameters

@@ -113,7 +113,7 @@ def pack(record: Record) -> bytes:
 
 
 @dataclass(frozen=True)
-class Segment:
+class JournalSegment:
     """One segment of records of one kind."""
 
     path: Path
@@ -129,13 +129,13 @@ class Segment:
         return f"journal/{self.path.parent.name}/{self.path.stem}"
 
 
-def closed_segments(root: Path, usecase: str, kind: str) -> list[Segment]:
+def closed_segments(root: Path, usecase: str, kind: str) -> list[JournalSegment]:
     """Return closed segments of one kind waiting for the harvest, in order of name."""
     paths = (root / usecase).glob(f"*/{kind}-*")
-    return [Segment(path) for path in sorted(paths) if path.suffix in (CLOSED_SUFFIX, _FORMER_SUFFIX)]
+    return [JournalSegment(path) for path in sorted(paths) if path.suffix in (CLOSED_SUFFIX, _FORMER_SUFFIX)]
 
 
-def read_records(segment: Segment) -> tuple[list[Record], list[bytes]]:
+def read_records(segment: JournalSegment) -> tuple[list[Record], list[bytes]]:
     """Read a segment; returns its records, and what is none (a disk that failed may leave such).
 
     A torn last record was never acknowledged, and is left out.
@@ -242,7 +242,7 @@ def _read_lines(content: bytes, kind: str) -> tuple[list[Record], list[bytes]]:
     return found, odd
 
 
-def set_aside(segment: Segment, parts: Iterable[bytes]) -> None:
+def set_aside(segment: JournalSegment, parts: Iterable[bytes]) -> None:
     """Keep what nobody can read where a person may look at it."""
     folder = segment.path.parents[1] / UNREADABLE
     path = folder / f"{segment.path.stem}-{segment.path.parent.name}"
@@ -256,7 +256,7 @@ def unreadable(root: Path, usecase: str) -> list[Path]:
     return sorted(path for path in (root / usecase / UNREADABLE).glob("*") if not path.name.startswith("."))
 
 
-def clear(segments: Sequence[Segment]) -> None:
+def clear(segments: Sequence[JournalSegment]) -> None:
     """Remove segments that are committed."""
     for segment in segments:
         with storing("remove what was brought into the lake,", segment.path):
@@ -268,10 +268,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tasks.stores.journal", description=main.__doc__)
     parser.add_argument("segments", nargs="+", type=Path, metavar="SEGMENT", help="a file of the service's journal")
     for path in parser.parse_args().segments:
-        if not path.is_file() or Segment(path).kind not in KINDS:
+        if not path.is_file() or JournalSegment(path).kind not in KINDS:
             parser.error(f"{path}: a segment is a file named KIND-NUMBER, with KIND one of {', '.join(KINDS)}")
         try:
-            records, odd = read_records(Segment(path))
+            records, odd = read_records(JournalSegment(path))
         except StorageError as error:
             parser.exit(1, f"{error}\n")
         for record in records:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from expectations.alerts import SEVERITIES, Severity, Target, worse
+from expectations.alerts import SEVERITIES, AlertTarget, Severity, worse
 from tasks.stores.findings import SETTLING, Finding
 
 MAX_A_DAY = 5
@@ -130,7 +130,7 @@ class Calendar:
         """Return an instant as the clock on the wall shows it."""
         return instant.astimezone(ZoneInfo(self.zone))
 
-    def last_morning(self, target: Target, now: datetime) -> datetime:
+    def last_morning(self, target: AlertTarget, now: datetime) -> datetime:
         """Return the newest moment at which a digest of a target is due, up to now."""
         local = self.local(now)
         day = local.date()
@@ -146,7 +146,7 @@ def plan(
     findings: Collection[Finding],
     told: Mapping[int, Told],
     state: TargetState,
-    target: Target,
+    target: AlertTarget,
     now: datetime,
     calendar: Calendar,
 ) -> Message | None:
@@ -186,7 +186,7 @@ def of_this_clock(state: TargetState, now: datetime) -> TargetState:
     )
 
 
-def _is_news(finding: Finding, told: Told | None, target: Target, now: datetime) -> bool:
+def _is_news(finding: Finding, told: Told | None, target: AlertTarget, now: datetime) -> bool:
     if not finding.open or finding.acknowledged_at is not None or now < finding.due <= now + SETTLING:
         return False
     if worse(target.from_severity, finding.severity):
@@ -194,7 +194,7 @@ def _is_news(finding: Finding, told: Told | None, target: Target, now: datetime)
     return not _knows(told, finding)
 
 
-def _is_over(finding: Finding, told: Told | None, state: TargetState, target: Target) -> bool:
+def _is_over(finding: Finding, told: Told | None, state: TargetState, target: AlertTarget) -> bool:
     """Whether a target is to hear that something is over.
 
     Of what it was told, and of a failure in any case. A warning that cleared before it was told is no message, unless
@@ -216,7 +216,7 @@ def _digest(
     told: Mapping[int, Told],
     waiting: Message,
     state: TargetState,
-    target: Target,
+    target: AlertTarget,
     now: datetime,
     calendar: Calendar,
 ) -> Message | None:
@@ -245,7 +245,7 @@ def _knows(told: Told | None, finding: Finding) -> bool:
     return not worse(finding.severity, told.severity) if finding.open else told.resolved
 
 
-def _earliest(message: Message, state: TargetState, target: Target, now: datetime) -> datetime:
+def _earliest(message: Message, state: TargetState, target: AlertTarget, now: datetime) -> datetime:
     """Say from when on a message may be sent, which is no digest: few a day, and some of them kept for failures."""
     posts = [each for each in state.posts if each.at > now - _DAY and not each.digest]
     limit = MAX_A_DAY - (target.digest is not None)

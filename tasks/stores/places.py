@@ -12,7 +12,7 @@ from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.registry import Registry
 from tasks.stores.releases import Releases
-from tasks.stores.service import Service
+from tasks.stores.service import ServiceClient
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Places:
     Attributes
     ----------
     flow_api, tracking, service, reports_ui : str
-        Addresses of Prefect's API, MLflow, the service (see `Service` on replicas) and Evidently's UI.
+        Addresses of Prefect's API, MLflow, the service (see `ServiceClient` on replicas) and Evidently's UI.
     service_key : str
         API key with every scope, where the service asks for one.
     flow_login : str
@@ -53,9 +53,9 @@ class Places:
         """Folder of what runs that were killed go on with."""
         return self.reports.parent / "unfinished"
 
-    def open_service(self) -> Service:
+    def open_service(self) -> ServiceClient:
         """Open the service, as flows see it."""
-        return Service(self.service, self.service_key)
+        return ServiceClient(self.service, self.service_key)
 
 
 class Job:

@@ -27,7 +27,7 @@ Answers = list[dict[str, Any]]
 """One of each replica."""
 
 
-class Service:
+class ServiceClient:
     """A client of the service's own pages; predictions are asked of any replica, what a flow does concerns all.
 
     Parameters

@@ -15,7 +15,7 @@ from expectations.deciding import RECALIBRATE
 from expectations.errors import TrainingError, UnreachableError
 from expectations.gates import GateResult
 from expectations.masking import mask
-from expectations.problems import Answers
+from expectations.problems import ScoreMeaning
 from tasks.bundles.champion import current_champion
 from tasks.stores.hashing import hash_frame
 from tasks.stores.known import RowSource
@@ -256,7 +256,7 @@ def _record(
         from tasks.evaluation.plots import importance_figure
 
         spec = job.usecase.spec
-        answers = Answers(spec.label.column, spec.label.unit, judged.trained.classes, spec.threshold)
+        answers = ScoreMeaning(spec.label.column, spec.label.unit, judged.trained.classes, spec.threshold)
         model = refitted.trained if refitted is not None else judged.trained
         figures = spec.problem.figures(judged.scored, answers)
         if judged.evaluation is not None:

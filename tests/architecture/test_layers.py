@@ -39,9 +39,9 @@ def test_the_service_imports_without_what_only_training_needs() -> None:
 def test_tables_are_read_with_what_the_image_holds() -> None:
     done = run(
         BLOCK.format(names={"pandas", "pyarrow", "deltalake", "fsspec"})
-        + "import io, polars; from infra.serving.tables import Asked, as_json; out = io.BytesIO(); "
+        + "import io, polars; from infra.serving.tables import TableRequest, as_json; out = io.BytesIO(); "
         "polars.DataFrame({'x': [1.5]}).write_parquet(out); "
-        "print(as_json(Asked('parquet', ['x'], 1, 100, 0), out.getvalue()))"
+        "print(as_json(TableRequest('parquet', ['x'], 1, 100, 0), out.getvalue()))"
     )
     assert done.stdout == '(0, b\'{"dataframe_split":{"columns":["x"],"data":[[1.5]]}}\')\n', done.stderr
 

@@ -138,3 +138,25 @@ def test_what_comes_after_collection_does_not_read_the_declared_clock() -> None:
     assert reading == set()
     assert asks_for_the_clock(first("job.usecase.spec.clock"))
     assert not asks_for_the_clock(first("manifest.clock"))
+
+
+TWICE = {
+    # what the page shows of a thing has the thing's name there; only modules of the page read these
+    **dict.fromkeys(("Cause", "Known", "Metric", "Run", "Stage", "State", "Version", "View"), "flows/page"),
+    # what answers requests for predictions, and the record of what it answered
+    "Predictions": "infra/serving/predicting.py",
+}
+"""Names that a class has in one more place, and which; every other public name is that of one class."""
+
+
+def test_a_name_is_that_of_one_class() -> None:
+    found: dict[str, list[str]] = {}
+    for name, module in modules(*ROOMS):
+        for node in ast.walk(module):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(name)
+    several = {name: places for name, places in found.items() if len(places) > 1}
+    assert set(several) == set(TWICE), several
+    for name, places in several.items():
+        assert len(places) == 2, places
+        assert sum(place.startswith(TWICE[name]) for place in places) == 1, places

@@ -28,7 +28,7 @@ from expectations.loading import load_use_case
 from flows.replay_windows import read_history
 from tasks.evaluation.causes.explaining import explain
 from tasks.evaluation.causes.model import REMEDIES, Causes
-from tasks.evaluation.causes.rows import Rows, row_loss
+from tasks.evaluation.causes.rows import PeriodRows, row_loss
 from tasks.training.learning import fit_recipe
 from tests.benchmarks.open_sets import build
 
@@ -56,11 +56,11 @@ class Ground:
     whole: pl.DataFrame
     fit: Callable[[pl.DataFrame], Callable[[pl.DataFrame], np.ndarray]]
 
-    def rows(self, frame: pl.DataFrame) -> Rows:
+    def rows(self, frame: pl.DataFrame) -> PeriodRows:
         """Let the model answer rows, as they are."""
         seconds = frame["_time" if "_time" in frame.columns else self.clock].dt.epoch("us").to_numpy() / 1e6
         label = frame[self.label].cast(pl.Float64).to_numpy()
-        return Rows(frame.select(self.inputs), label, self.predict(frame), seconds)
+        return PeriodRows(frame.select(self.inputs), label, self.predict(frame), seconds)
 
     def deal(self, random: np.random.Generator, longer: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Deal days to the earlier windows and to the window, in a new order that keeps weekdays.
@@ -94,7 +94,7 @@ class Ground:
     def loss(self) -> Any:
         return row_loss(self.metric, self.task)
 
-    def told(self, before: Rows, now: Rows) -> Causes:
+    def told(self, before: PeriodRows, now: PeriodRows) -> Causes:
         return explain(before, now, self.loss, block=DAY)
 
 
@@ -305,7 +305,7 @@ PLANTS: dict[str, tuple[str, Callable[[Ground, pl.DataFrame, np.random.Generator
 """Kind that is right, how it is planted, and how often."""
 
 
-def plant(place: Ground, name: str, seed: int) -> tuple[Rows, Rows, str] | None:
+def plant(place: Ground, name: str, seed: int) -> tuple[PeriodRows, PeriodRows, str] | None:
     """Plant one fault that costs something; None where none was found in eight tries."""
     random = np.random.default_rng(seed)
     how = PLANTS[name][1]
@@ -324,7 +324,7 @@ def plant(place: Ground, name: str, seed: int) -> tuple[Rows, Rows, str] | None:
     return None
 
 
-def rise(place: Ground, before: Rows, now: Rows) -> float:
+def rise(place: Ground, before: PeriodRows, now: PeriodRows) -> float:
     """Return how much more is lost, in standard errors of the means of days."""
     means, errors = [], []
     for rows in (before, now):
@@ -335,7 +335,7 @@ def rise(place: Ground, before: Rows, now: Rows) -> float:
     return (means[1] - means[0]) / float(np.sqrt(sum(errors)))
 
 
-def cases(places: list[Ground], count: int) -> Iterator[tuple[Ground, str, int, tuple[Rows, Rows, str]]]:
+def cases(places: list[Ground], count: int) -> Iterator[tuple[Ground, str, int, tuple[PeriodRows, PeriodRows, str]]]:
     """Yield faults that cost something; what would cost nothing is planted elsewhere."""
     names = [name for name, (_, _, often) in PLANTS.items() for _ in range(often)]
     at = found = 0
@@ -420,13 +420,15 @@ def speed(rows: int, columns: int) -> float:
     """Return the seconds that 50,000 rows of 20 columns take, where all of them have to be looked at."""
     random = np.random.default_rng(0)
 
-    def made(start: float, change: float) -> Rows:
+    def made(start: float, change: float) -> PeriodRows:
         values = random.normal(size=(rows, columns)) + change * (np.arange(columns) < 3)
         frame = pl.DataFrame({f"c{at}": values[:, at] for at in range(columns)})
         score = values[:, :5].sum(axis=1) / 2
         truth = np.where((values[:, 5] > 0.5) & (change > 0), -score, score)
         label = (random.uniform(size=rows) < 1 / (1 + np.exp(-truth))).astype(float)
-        return Rows(frame, label, 1 / (1 + np.exp(-score)), np.sort(random.uniform(start, start + 90 * DAY, rows)))
+        return PeriodRows(
+            frame, label, 1 / (1 + np.exp(-score)), np.sort(random.uniform(start, start + 90 * DAY, rows))
+        )
 
     before, now = made(0, 0), made(90 * DAY, 0.7)
     began = time.process_time()

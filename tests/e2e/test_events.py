@@ -32,7 +32,7 @@ def test_decayed_traffic_turns_the_wheel_by_events(whole: Whole, make_use_case: 
     settings = Settings()
     job = Job(settings.use_case("events"), settings.places(), instant("2012-01-01"))
     assert run_flow("loop", "events", instant("2011-03-01")).outcome == "done"
-    traffic = replay_story.Traffic()
+    traffic = replay_story.SentRequests()
     world = replay_windows.read_history(job.usecase, job.places.secret)
     replay.send(
         job, world, instant("2011-03-01"), instant("2011-05-01"), replay_story.champion_bundle(job), traffic, 200

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 
 from expectations.durations import Duration
 from expectations.errors import LakeError
-from expectations.measures import Measure, Seen
-from expectations.references import Reference
+from expectations.measures import Measure, MeasuredRows
+from expectations.references import ReferenceChoice
 from expectations.slots import MEASURES, REFERENCES
 from expectations.windows import Window
 from flows.commands.ledger import why
@@ -23,7 +23,7 @@ from tasks.bundles.champion import current_champion
 from tasks.evaluation.drifted import cannot_tell
 from tasks.evaluation.sketches import sketch
 from tasks.monitoring import declared_measures
-from tasks.monitoring.chosen_reference import CollectedPast, Held, hold_against_chosen
+from tasks.monitoring.chosen_reference import ChosenReference, CollectedPast, hold_against_chosen
 from tasks.monitoring.deciding import decide_now
 from tasks.monitoring.measuring import _drift
 from tasks.monitoring.saying import say_measures
@@ -34,7 +34,7 @@ from tests.conftest import instant
 from tests.integration.test_estimated import looked_at
 from tests.integration.test_watching import changed, home, job, served  # noqa: F401 - fixtures
 
-HELD: TypeAdapter[Reference] = TypeAdapter(Annotated[Reference, REFERENCES])
+HELD: TypeAdapter[ReferenceChoice] = TypeAdapter(Annotated[ReferenceChoice, REFERENCES])
 DECLARED: TypeAdapter[Measure] = TypeAdapter(Annotated[Measure, MEASURES])
 
 
@@ -60,7 +60,7 @@ class Failing(Measure):
     measure: str = "failing"
     found: Any = None
 
-    def of(self, seen: Seen) -> Mapping[str, Any]:
+    def of(self, seen: MeasuredRows) -> Mapping[str, Any]:
         """Divide by nothing where nothing is to be found."""
         return self.found or {"value": len(seen.rows) / 0}
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_told_stands_before_what_stayed_the_same(job: Job) -> Non
     times = pl.Series("event_time", [instant("2011-01-01") + timedelta(hours=hour) for hour in range(4000)])
     noise = pl.DataFrame({"hum": np.random.default_rng(0).normal(size=4000)})
     champion, window = current_champion(job), slice(3000, None)
-    held = Held([sketch(noise[:3000], times[:3000])], [cannot_tell("temp", "no season")], {"of": "season"})
+    held = ChosenReference([sketch(noise[:3000], times[:3000])], [cannot_tell("temp", "no season")], {"of": "season"})
     predictions, scores = times[window].to_frame(), np.zeros(1000)
     found = _drift(noise[window], predictions, scores, None, champion, job.usecase.spec, held)
     assert [(each.column, each.status) for each in found] == [("temp", "cannot be told"), ("hum", "same")]
@@ -159,7 +159,7 @@ class Read(Known):
 def test_only_the_times_that_a_reference_is_of_are_read(job: Job) -> None:  # noqa: F811
     window, champion = Window(instant("2011-05-01"), instant("2011-05-08")), current_champion(job)
 
-    def asked(**reference: object) -> tuple[Held, list[tuple[datetime | None, datetime | None]]]:
+    def asked(**reference: object) -> tuple[ChosenReference, list[tuple[datetime | None, datetime | None]]]:
         spec = changed(job, monitoring__reference=HELD.validate_python(reference)).usecase.spec
         known = Read(job.lake, spec, instant("2011-06-02"))
         return hold_against_chosen(window, champion, known), known.asked

@@ -12,7 +12,7 @@ from expectations.errors import KeyRefusedError, UnreachableError
 from flows.cli import main
 from infra.ports import any_port
 from infra.settings import Settings
-from tasks.stores.service import Service
+from tasks.stores.service import ServiceClient
 from tests.integration.test_service import Running
 
 
@@ -25,8 +25,8 @@ def running(processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     service.stop()
 
 
-def platform(running: Running) -> Service:
-    return Service(running.url, Settings().shown_key)
+def platform(running: Running) -> ServiceClient:
+    return ServiceClient(running.url, Settings().shown_key)
 
 
 def test_the_platform_goes_on_asking_after_the_last_key_is_removed(running: Running) -> None:
@@ -48,16 +48,19 @@ def test_a_key_that_is_not_taken_is_told_as_one(running: Running) -> None:
     running.wait(lambda: httpx.get(f"{running.url}/version").status_code == 401)
     for key in ("", "wrong"):
         with (
-            Service(running.url, key) as service,
+            ServiceClient(running.url, key) as service,
             pytest.raises(KeyRefusedError, match="driftwheel keys remove platform"),
         ):
             service.ask("GET", "/version")
     predict = CliRunner().invoke(main, ["keys", "add", "other", "--scope", "predict"]).stdout.strip()
     running.wait(lambda: httpx.get(f"{running.url}/version", headers={"x-api-key": predict}).status_code == 200)
-    with Service(running.url, predict) as service, pytest.raises(KeyRefusedError, match="403"):
+    with ServiceClient(running.url, predict) as service, pytest.raises(KeyRefusedError, match="403"):
         service.ask("POST", "/journal/seal", usecase="rentals")
 
 
 def test_a_service_that_is_away_is_told_as_before() -> None:
-    with Service(f"http://127.0.0.1:{any_port()}") as service, pytest.raises(UnreachableError, match="driftwheel up"):
+    with (
+        ServiceClient(f"http://127.0.0.1:{any_port()}") as service,
+        pytest.raises(UnreachableError, match="driftwheel up"),
+    ):
         service.ask("GET", "/version")

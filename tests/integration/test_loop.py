@@ -20,7 +20,7 @@ import pytest
 
 from expectations.errors import InstantError, ReleaseError, SourceError, TurnTakenError, UnreachableError
 from flows import replay, replay_story, replay_windows
-from flows.stage import Verdict
+from flows.stage import FlowResult
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
 from tasks.bundles.bundle import load_bundle
@@ -38,7 +38,7 @@ Run = Callable[[str, str, str], object]
 FIRST, LATER = "2011-03-01", "2011-05-02"
 
 
-def by_hand(folder: Path, version: str) -> Verdict:
+def by_hand(folder: Path, version: str) -> FlowResult:
     from flows.running import deploy_by_hand
 
     return deploy_by_hand(str(folder), version)
@@ -58,9 +58,9 @@ def job(name: str, folder: Path) -> Job:
     return Job(settings.use_case(str(folder)), settings.places(), instant("2012-01-01"))
 
 
-def send(name: str, folder: Path, start: str, end: str) -> replay_story.Traffic:
+def send(name: str, folder: Path, start: str, end: str) -> replay_story.SentRequests:
     at = job(name, folder)
-    traffic = replay_story.Traffic()
+    traffic = replay_story.SentRequests()
     replay.send(
         at,
         replay_windows.read_history(at.usecase, at.places.secret),

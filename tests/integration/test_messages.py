@@ -24,7 +24,7 @@ from apprise.manager_plugins import NotificationManager
 from apprise.plugins import NotifyBase
 from click.testing import CliRunner
 
-from expectations.alerts import Target
+from expectations.alerts import AlertTarget
 from expectations.slots import ALERT_RULES
 from flows.cli import main
 from infra.settings import Settings
@@ -239,7 +239,7 @@ def find(database: Database, kind: str = "held", severity: str = "failure", key:
 
 
 def send(database: Database, servers: list[Server], clock: Callable[[], datetime]) -> list[Sent]:
-    targets = [Target(to=each.address) for each in servers]
+    targets = [AlertTarget(to=each.address) for each in servers]
     channels = [Channel(target, number, target.to) for number, target in enumerate(targets)]
     return deliver(database, "rentals", channels, Calendar(), PAGE, clock)
 
@@ -285,7 +285,7 @@ def test_a_picture_goes_where_it_is_taken_and_the_words_everywhere(
 ) -> None:
     find(database)
     with running(kind, mode) as server:
-        channel = Channel(Target(to=server.address), 0, server.address)
+        channel = Channel(AlertTarget(to=server.address), 0, server.address)
         (sent,) = deliver(database, "rentals", [channel], Calendar(), PAGE, clock, lambda _: PICTURE)
         assert sent.why == ""
     assert server.complaints == []
@@ -394,14 +394,14 @@ def test_two_processes_send_a_message_once(database: Database, clock: Clock) -> 
 def test_a_picture_of_an_address_is_nowhere(database: Database, clock: Clock) -> None:
     secret = base64.b32encode(b"a token nobody sees").decode().lower().strip("=")
     find(database)
-    channel = Channel(Target(to="json://127.0.0.1:9/${HOOK}"), 0, f"json://127.0.0.1:9/{secret}")
+    channel = Channel(AlertTarget(to="json://127.0.0.1:9/${HOOK}"), 0, f"json://127.0.0.1:9/{secret}")
     sent = deliver(database, "rentals", [channel], Calendar(), PAGE, clock)
     assert secret not in repr((sent, channel, database.target_reports(["rentals"]), database.findings("rentals")))
 
 
 def test_one_address_in_two_entries_is_two_targets(settings: Settings, database: Database, clock: Clock) -> None:
     with running("webhook") as server:
-        both = (Target(to=server.address, from_severity="failure"), Target(to=server.address))
+        both = (AlertTarget(to=server.address, from_severity="failure"), AlertTarget(to=server.address))
         channels = settings.channels(both)
         assert channels[0].name == Channel(both[0], 0, server.address).name  # what was told before stays told
         find(database, "lost", "warning")
@@ -442,7 +442,7 @@ def test_a_target_that_one_process_does_not_list_is_not_told_anew(database: Data
 
 def test_a_target_whose_variable_is_not_set_here_is_left_to_who_has_it(database: Database, clock: Clock) -> None:
     with running("webhook") as server:
-        target = Target(to="${CHAT}")
+        target = AlertTarget(to="${CHAT}")
         here, there = Channel(target, 0, "", ("CHAT",)), Channel(target, 0, server.address)
 
         def at(channel: Channel) -> list[Sent]:
@@ -471,7 +471,7 @@ def test_what_a_service_of_apprise_raises_is_named_by_its_type(
     services.add(Odd, schemas=["oddly"], force=True)
     try:
         find(database)
-        channel = Channel(Target(to="oddly://secret"), 0, "oddly://secret")
+        channel = Channel(AlertTarget(to="oddly://secret"), 0, "oddly://secret")
         (sent,) = deliver(database, "rentals", [channel], Calendar(), PAGE, clock)
     finally:
         services.remove("oddly")

@@ -215,7 +215,7 @@ def test_no_secret_is_written_anywhere(
     world, bundle, traffic = (
         replay_windows.read_history(job.usecase, job.places.secret),
         replay_story.champion_bundle(job),
-        replay_story.Traffic(),
+        replay_story.SentRequests(),
     )
     replay.send(job, world, instant("2011-03-02"), instant("2011-05-01"), bundle, traffic, 200)
     assert traffic.failed == 0

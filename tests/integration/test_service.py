@@ -26,7 +26,7 @@ from tasks.bundles.golden_rows import redact_golden
 from tasks.bundles.manifest import seal
 from tasks.bundles.row_frames import jsonable
 from tasks.stores.harvest import harvest
-from tasks.stores.journal import Segment, read_records, unreadable
+from tasks.stores.journal import JournalSegment, read_records, unreadable
 from tasks.stores.keys import SCOPES, Keys
 from tasks.stores.lake import Lake
 from tasks.stores.releases import CandidateState, Releases, Served
@@ -248,7 +248,7 @@ def journaled(journal: Path) -> list[dict]:
     """Return every prediction in the journal, those in open segments too."""
     found = []
     for path in journal.glob("rentals/*/predictions-*"):
-        records, odd = read_records(Segment(path))
+        records, odd = read_records(JournalSegment(path))
         assert not odd
         for record in records:
             clock = record.origin.clock

@@ -29,9 +29,9 @@ from infra.serving.app import Service
 from infra.serving.docs_page import address_of
 from infra.serving.journal import Journal
 from infra.serving.mounts import Mounts
-from infra.serving.offloading import BusyError, Offloader
+from infra.serving.offloading import Offloader, QueueFullError
 from infra.serving.replies import Reply
-from tasks.stores.journal import Segment, read_records
+from tasks.stores.journal import JournalSegment, read_records
 from tasks.stores.releases import Releases, Served
 from tests.integration.test_hostile_input import service
 from tests.integration.test_service import Running, made, rows, sample
@@ -51,7 +51,7 @@ def logged_rows(journal: Path) -> dict[str, tuple[Any, ...]]:
     """Return the rows in the journal by their ids."""
     found = {}
     for path in journal.glob("rentals/*/predictions-*"):
-        records, odd = read_records(Segment(path))
+        records, odd = read_records(JournalSegment(path))
         assert not odd
         for record in records:
             found |= dict(zip(record.ids, map(tuple, record.rows), strict=True))
@@ -227,7 +227,7 @@ def test_a_queue_has_an_end() -> None:
 
     found = asyncio.run(ask())
     assert found[:5] == [0, 1, 2, 3, 4]  # two at work, three that wait
-    assert [type(each) for each in found[5:]] == [BusyError] * 4
+    assert [type(each) for each in found[5:]] == [QueueFullError] * 4
 
 
 def test_explanations_wait_in_a_line_of_their_own_which_has_an_end(

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 import pytest
 
-from expectations.problems import Answers, problem_of
+from expectations.problems import ScoreMeaning, problem_of
 from infra.serving import offloading, predicting
 from infra.serving.access import Access
 from infra.serving.admission import Limits
@@ -569,7 +569,7 @@ def test_notes_beside_the_pieces_of_a_body_have_an_end(service: Running) -> None
 
 def test_a_label_is_what_the_threshold_of_its_own_model_says() -> None:
     def model(threshold: float) -> SimpleNamespace:
-        answers = Answers("y", "", ("0", "1"), threshold)
+        answers = ScoreMeaning("y", "", ("0", "1"), threshold)
         manifest = SimpleNamespace(problem=problem_of("binary_classification"), answers=answers)
         return SimpleNamespace(bundle=SimpleNamespace(manifest=manifest), outputs=1, names=())
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
 
-from expectations.alerts import Target
+from expectations.alerts import AlertTarget
 from expectations.data import FeedbackRules
 from expectations.deciding import Policy
 from expectations.durations import Duration
@@ -36,9 +36,9 @@ from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import answers_of
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
-from tasks.deciding.triggers.drift import Drift
+from tasks.deciding.triggers.drift import DriftPolicy
 from tasks.deciding.triggers.estimated import Estimated
-from tasks.deciding.triggers.schedule import Schedule
+from tasks.deciding.triggers.schedule import SchedulePolicy
 from tasks.monitoring import deciding, harvesting, measuring, parting, reporting, rising, watching
 from tasks.monitoring.findings import note_unmatched
 from tasks.stores import tables
@@ -252,7 +252,7 @@ def test_a_loss_that_rises_is_found_by_the_hour_and_looked_at_once(job: Job) -> 
     assert "the loss by the hour rises since about 2011-0" in found[0].summary
     assert found[0].evidence["odds"] >= 20
     assert [(each.key, each.severity) for each in job.database.open_findings(job.name)] == [("rising", "info")]
-    channel = Channel(Target(to="json://127.0.0.1:9"), 0, "json://127.0.0.1:9")
+    channel = Channel(AlertTarget(to="json://127.0.0.1:9"), 0, "json://127.0.0.1:9")
     assert deliver(job.database, job.name, [channel], Calendar()) == []  # nobody is sent it
 
 
@@ -345,7 +345,7 @@ def late_may(job: Job) -> None:
     job.database.put_measurement(job.name, may)
 
 
-@pytest.mark.parametrize(("policy", "windows"), [(Estimated(), 2), (Schedule(windows=99), 1)])
+@pytest.mark.parametrize(("policy", "windows"), [(Estimated(), 2), (SchedulePolicy(windows=99), 1)])
 def test_a_policy_that_needs_no_labels_sees_the_newest_window_beside_a_known_one(
     job: Job, policy: Policy, windows: int
 ) -> None:
@@ -356,7 +356,7 @@ def test_a_policy_that_needs_no_labels_sees_the_newest_window_beside_a_known_one
 
 
 def test_a_window_without_labels_does_not_end_a_loss(job: Job) -> None:
-    asked = changed(job, monitoring__policy=Drift(violations=1, of=1, columns=99))
+    asked = changed(job, monitoring__policy=DriftPolicy(violations=1, of=1, columns=99))
     late_may(asked)
     deciding.decide_now(asked)  # April and May
     with job.database.transaction() as connection:

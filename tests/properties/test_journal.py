@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import (
     Feedback,
+    JournalSegment,
     Origin,
     Predictions,
     Record,
-    Segment,
     Shadows,
     main,
     pack,
@@ -49,10 +49,10 @@ def predictions(draw: st.DrawFn) -> Predictions:
     return Predictions("2026-01-01T00:00:00Z", ids, predicted, Origin("1", "b", columns, clock), rows)
 
 
-def segment(folder: Path, content: bytes, kind: str = "predictions") -> Segment:
+def segment(folder: Path, content: bytes, kind: str = "predictions") -> JournalSegment:
     path = folder / f"{kind}-00000001.msgpack"
     path.write_bytes(content)
-    return Segment(path)
+    return JournalSegment(path)
 
 
 @quickly

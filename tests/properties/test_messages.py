@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given
 from hypothesis import strategies as st
 
-from expectations.alerts import SEVERITIES, Severity, Target, worse
+from expectations.alerts import SEVERITIES, AlertTarget, Severity, worse
 from tasks.stores.findings import SETTLING, Finding
 from tasks.stores.message_texts import MAX_CHARACTERS, write
 from tasks.stores.messages import MAX_A_DAY, MAX_RETRY, Calendar, Message, TargetState, Told, delivered, plan, refused
@@ -48,7 +48,7 @@ lives = st.builds(
     Life, st.sampled_from(SEVERITIES), st.integers(0, 2 * 1440), st.none() | st.integers(0, 3000), st.booleans()
 )
 targets = st.builds(
-    Target,
+    AlertTarget,
     to=st.just("json://host"),
     from_severity=st.sampled_from(SEVERITIES),
     digest=st.sampled_from([None, "daily", "weekly"]),
@@ -70,7 +70,7 @@ class World:
 
 def live(
     found: list[Life],
-    target: Target,
+    target: AlertTarget,
     calendar: Calendar,
     away: list[tuple[int, int]],
     days: float = 9,
@@ -99,7 +99,7 @@ def live(
 @examples(25, phases=PHASES)
 @given(st.lists(lives, max_size=30), targets, calendars, outages)
 def test_messages_are_few_and_none_is_sent_in_quiet_hours(
-    found: list[Life], target: Target, calendar: Calendar, away: list[tuple[int, int]]
+    found: list[Life], target: AlertTarget, calendar: Calendar, away: list[tuple[int, int]]
 ) -> None:
     world = live(found, target, calendar, away, days=4)
     sent = [at for at, message in world.got if message.digest is None]
@@ -113,7 +113,7 @@ def test_messages_are_few_and_none_is_sent_in_quiet_hours(
 @examples(25, phases=PHASES)
 @given(st.lists(lives, max_size=30), targets, calendars, outages)
 def test_nothing_is_lost_and_an_end_is_told_once(
-    found: list[Life], target: Target, calendar: Calendar, away: list[tuple[int, int]]
+    found: list[Life], target: AlertTarget, calendar: Calendar, away: list[tuple[int, int]]
 ) -> None:
     world = live(found, target, calendar, away)
     for number, one in enumerate(found):
@@ -133,7 +133,7 @@ def test_nothing_is_lost_and_an_end_is_told_once(
 
 
 def test_where_nothing_happened_by_the_morning_what_comes_later_is_no_digest() -> None:
-    target, state = Target(to="json://host", digest="daily"), TargetState(BEGAN - 72 * HOUR)
+    target, state = AlertTarget(to="json://host", digest="daily"), TargetState(BEGAN - 72 * HOUR)
     began = BEGAN + 15 * HOUR
     finding = Life("warning", 15 * 60, None, settles=False).at(0, began)
     message = plan([finding], {}, state, target, began, Calendar())
@@ -153,7 +153,7 @@ def test_where_nothing_happened_by_the_morning_what_comes_later_is_no_digest() -
 
 @pytest.mark.parametrize("digest", [None, "daily"])
 def test_what_was_sent_or_refused_while_a_clock_was_ahead_keeps_nobody_silent_until_then(digest: str | None) -> None:
-    target, now, ahead = Target(to="json://host", digest=digest), BEGAN + 32 * HOUR, BEGAN + 152 * HOUR
+    target, now, ahead = AlertTarget(to="json://host", digest=digest), BEGAN + 32 * HOUR, BEGAN + 152 * HOUR
     state, told = TargetState(ahead - 2 * HOUR), {}
     for number in range(MAX_A_DAY):  # as many as a day may have, a digest among them
         found = Life("failure", 0, None, settles=False).at(number, ahead)
@@ -172,7 +172,7 @@ def test_what_was_sent_or_refused_while_a_clock_was_ahead_keeps_nobody_silent_un
 @examples(5, phases=PHASES)
 @given(st.lists(st.builds(Life, st.sampled_from(SEVERITIES), st.integers(0, 1439), st.integers(0, 300), st.booleans()),
                 min_size=200, max_size=200), targets)  # fmt: skip
-def test_a_day_of_200_findings_is_at_most_five_messages(found: list[Life], target: Target) -> None:
+def test_a_day_of_200_findings_is_at_most_five_messages(found: list[Life], target: AlertTarget) -> None:
     world = live(found, target, Calendar(), [], days=1)
     assert len(world.got) <= MAX_A_DAY
 

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expectations.deciding import History, Seen
+from expectations.deciding import History, SeenWindow
 from expectations.durations import Duration
 from expectations.gates import Interval
 from expectations.problems import problem_of
 from expectations.production import Release
 from expectations.slots import METRICS
-from tasks.deciding.policy import Bounds, Situation, decide
-from tasks.deciding.triggers.performance import Performance
+from tasks.deciding.policy import DecisionBounds, Situation, decide
+from tasks.deciding.triggers.performance import PerformancePolicy
 from tasks.deployment.guarding import Evidence, Traffic, judge_step
 from tasks.evaluation.drift import judge
 from tasks.evaluation.gates import AbsoluteGate, ComparisonGate, passed
@@ -36,8 +36,8 @@ from tests.conftest import examples, instant
 
 NUMBERS = st.floats(width=64)
 NO_NUMBERS = st.sampled_from([math.nan, math.inf, -math.inf])
-POLICY = Performance(violations=1, of=1, min_rows=1)
-BOUNDS = Bounds(Duration.parse("1w"), 1)
+POLICY = PerformancePolicy(violations=1, of=1, min_rows=1)
+BOUNDS = DecisionBounds(Duration.parse("1w"), 1)
 NOW = Situation(as_of=instant("2013-06-01"), last_turn=None, new_labelled=10**6, open_turn=False)
 
 
@@ -49,7 +49,7 @@ def test_a_metric_that_is_no_number_never_retrains(
     known = all(each is not None and math.isfinite(each) for each in (value, reference))
     if not known:
         assert found.status == "unknown"
-        assert decide(History((Seen(found.status, 500),)), POLICY, NOW, BOUNDS).action == "keep"
+        assert decide(History((SeenWindow(found.status, 500),)), POLICY, NOW, BOUNDS).action == "keep"
     assert all(each is None or math.isfinite(each) for each in (found.value, found.reference))
     assert (found.status == "unknown") == (found.value is None)
     assert found.undefined == (value is not None and found.status == "unknown")

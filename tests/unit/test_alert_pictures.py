@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from expectations.alerts import Target
+from expectations.alerts import AlertTarget
 from tasks.stores import alerts
 from tasks.stores.alert_pictures import CAPTION
 from tasks.stores.alerts import Channel, send_all
@@ -43,7 +43,7 @@ class Chats:
 
 
 def told(address: str) -> str:
-    channel = Channel(Target(to=address), 0, address)
+    channel = Channel(AlertTarget(to=address), 0, address)
     (sent,) = send_all([(channel, "rentals: a loss", "b" * 1500, "warning", PICTURE)])
     return sent.why
 

@@ -17,7 +17,7 @@ from expectations.loading import load_use_case
 from expectations.windows import Window
 from infra.settings import Settings
 from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, note_window
-from tasks.monitoring.watermarks import Asked
+from tasks.monitoring.watermarks import AskedWindows
 from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
 from tests.conftest import instant
@@ -98,11 +98,11 @@ def test_findings_of_a_rule_that_is_not_declared_any_more_are_over(make_job: Cal
 def test_what_always_is_in_force_needs_no_declaration(make_job: Callable[..., Job]) -> None:
     job = make_job()
     strays = [Strays(each * 64, "1", "ahead", 20, START, START) for each in "ab"]
-    note_run(job, strays, Asked())
+    note_run(job, strays, AskedWindows())
     assert open_keys(job) == {f"stray-{'a' * 12}-ahead", f"stray-{'b' * 12}-ahead"}
-    note_run(job, strays[:1], Asked())
+    note_run(job, strays[:1], AskedWindows())
     assert open_keys(job) == {f"stray-{'a' * 12}-ahead"}
-    note_run(job, [], Asked())
+    note_run(job, [], AskedWindows())
     assert open_keys(job) == set()
     assert job.database.findings(job.name)[0].resolved_how == "no such predictions are left"
 

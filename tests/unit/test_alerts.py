@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from expectations.alerts import SEVERITIES, Target, hours, worse
+from expectations.alerts import SEVERITIES, AlertTarget, hours, worse
 from expectations.errors import UseCaseError
 from expectations.loading import json_schema, load_use_case, readable_alerts
 from tasks.stores.messages import Calendar
@@ -22,8 +22,8 @@ def test_an_address_alone_gets_warnings_and_failures(make_use_case: Make) -> Non
     whole = {"to": "json://b", "from_severity": "failure", "digest": "daily", "quiet": "22:00-07:00"}
     spec = load_use_case(str(make_use_case("rentals", {"alerts": ["json://a", whole]}))).spec
     assert spec.alerts == (
-        Target(to="json://a", from_severity="warning"),
-        Target(to="json://b", from_severity="failure", digest="daily", quiet="22:00-07:00"),
+        AlertTarget(to="json://a", from_severity="warning"),
+        AlertTarget(to="json://b", from_severity="failure", digest="daily", quiet="22:00-07:00"),
     )
 
 
@@ -58,17 +58,17 @@ def test_editors_know_both_ways() -> None:
 
 
 def test_quiet_hours_go_over_midnight() -> None:
-    target = Target(to="x", quiet="22:00-07:00")
+    target = AlertTarget(to="x", quiet="22:00-07:00")
     quiet = [hour for hour in range(24) if target.is_quiet(datetime(2026, 1, 1, hour, tzinfo=UTC))]
     assert quiet == [0, 1, 2, 3, 4, 5, 6, 22, 23]
-    assert Target(to="x", quiet="12:00-13:00").is_quiet(datetime(2026, 1, 1, 12, 59, tzinfo=UTC))
+    assert AlertTarget(to="x", quiet="12:00-13:00").is_quiet(datetime(2026, 1, 1, 12, 59, tzinfo=UTC))
     assert hours("22:00-07:00") == (time(22), time(7))
-    assert (target.morning, Target(to="x").morning) == (time(7), time(8))
+    assert (target.morning, AlertTarget(to="x").morning) == (time(7), time(8))
 
 
 def test_a_digest_is_due_in_the_morning_of_its_zone_and_day() -> None:
     paris = Calendar("Europe/Paris", "sunday")
-    daily, weekly = (Target(to="x", digest=each) for each in ("daily", "weekly"))
+    daily, weekly = (AlertTarget(to="x", digest=each) for each in ("daily", "weekly"))
     now = instant("2026-03-31T05:59")  # a Tuesday; in Paris, 07:59 of summer time
     assert paris.last_morning(daily, now) == instant("2026-03-30T06:00")
     assert paris.last_morning(daily, now + timedelta(minutes=1)) == instant("2026-03-31T06:00")

@@ -32,12 +32,12 @@ from tasks.backtesting.advice import (
     schedule_curve,
     written,
 )
-from tasks.backtesting.models import Model, Release
+from tasks.backtesting.models import DatedModel, UnpackedModel
 from tasks.backtesting.past import Past
 from tasks.backtesting.walking import walk
-from tasks.deciding.triggers.performance import Performance
-from tasks.deciding.triggers.schedule import Schedule
-from tasks.deciding.triggers.trial import Trial
+from tasks.deciding.triggers.performance import PerformancePolicy
+from tasks.deciding.triggers.schedule import SchedulePolicy
+from tasks.deciding.triggers.trial import TrialPolicy
 from tests.conftest import instant
 
 Make = Callable[..., Path]
@@ -106,7 +106,7 @@ def test_four_hundred_windows_are_placed_at_once() -> None:
 
 
 def test_candidates_keep_the_bounds_of_the_use_case() -> None:
-    own = Performance(
+    own = PerformancePolicy(
         violations=1,
         of=1,
         cooldown=Duration.parse("14d"),
@@ -131,13 +131,13 @@ def test_candidates_keep_the_bounds_of_the_use_case() -> None:
         budget = {"releases": 2, "per": "1y"} if name.endswith("2 a year") else bounds["budget"]
         assert bounds_of(policy_of(spec)) == {**bounds, "budget": budget}
         assert written(policy_of(spec)).items() >= spec.items()
-    plain = candidates(12, Trial())
+    plain = candidates(12, TrialPolicy())
     assert plain["every 3"] == {"trigger": "schedule", "windows": 3}
     assert written(policy_of(plain["every 3"])) == {"trigger": "schedule", "windows": 3}
 
 
 def test_where_costs_say_what_a_release_costs_no_candidate_does() -> None:
-    found = candidates(12, Trial(), priced=True)
+    found = candidates(12, TrialPolicy(), priced=True)
     assert [name for name in found if "trial" in name] == ["trial", "trial, twin"]
     assert not [spec for spec in found.values() if "release_cost" in spec]
 
@@ -163,18 +163,18 @@ def policy_files(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
-        ({"mine.yaml": "{trigger: schedule, windows: 2}"}, {"mine": Schedule(windows=2)}),
+        ({"mine.yaml": "{trigger: schedule, windows: 2}"}, {"mine": SchedulePolicy(windows=2)}),
         (
             {"a.yaml": "release_cost: 0.1", "b.yaml": "violations: 1\nof: 2"},
-            {"a": Trial(release_cost=0.1), "b": Performance(violations=1, of=2)},
+            {"a": TrialPolicy(release_cost=0.1), "b": PerformancePolicy(violations=1, of=2)},
         ),
         (
             {"mine.yaml": "budget: {releases: 2, per: 1y}"},
-            {"mine": Trial(budget=Budget(releases=2, per=Duration.parse("1y")))},
+            {"mine": TrialPolicy(budget=Budget(releases=2, per=Duration.parse("1y")))},
         ),
         (
             {"many.yaml": "a: {windows: 3, trigger: schedule}\nb: {release_cost: 1.0}"},
-            {"a": Schedule(windows=3), "b": Trial(release_cost=1.0)},
+            {"a": SchedulePolicy(windows=3), "b": TrialPolicy(release_cost=1.0)},
         ),
     ],
 )
@@ -232,8 +232,8 @@ class Answering:
         return np.resize(self.values, len(frame))
 
 
-def answering(*values: float) -> Model:
-    return Model(0, Answering(values), instant("2010-01-01"), 10)  # type: ignore[arg-type] # what predicts is enough
+def answering(*values: float) -> UnpackedModel:
+    return UnpackedModel(0, Answering(values), instant("2010-01-01"), 10)  # type: ignore[arg-type] # what predicts is enough
 
 
 @pytest.fixture
@@ -261,7 +261,11 @@ def test_each_row_is_answered_by_the_newest_model_released_by_then(hours: Callab
     past = hours()
     one, two, three = answering(1), answering(2), answering(3)
     begin = instant("2011-01-01")
-    late = [Release(begin, one), Release(begin + timedelta(hours=13), two), Release(begin + timedelta(hours=17), three)]
+    late = [
+        DatedModel(begin, one),
+        DatedModel(begin + timedelta(hours=13), two),
+        DatedModel(begin + timedelta(hours=17), three),
+    ]
     found = [past.answered(late, window) for window in range(3)]
     assert found[0].owner is one
     assert found[1].prediction.tolist() == [1] * 3 + [2] * 4 + [3] * 3  # a row at the very instant is the new one's
@@ -269,7 +273,7 @@ def test_each_row_is_answered_by_the_newest_model_released_by_then(hours: Callab
     assert found[1].mine.tolist() == [False] * 3 + [True] * 4 + [False] * 3
     assert found[2].owner is three
 
-    back = [*late, Release(begin + timedelta(hours=17), one)]  # taken back at once: the rows count for one model
+    back = [*late, DatedModel(begin + timedelta(hours=17), one)]  # taken back at once: the rows count for one model
     found[1] = past.answered(back, 1)
     assert found[1].prediction.tolist() == [1] * 3 + [2] * 4 + [1] * 3
     assert found[1].owner is one
@@ -280,13 +284,13 @@ def test_rows_without_a_label_are_answered_and_cover_nothing(hours: Callable[...
     past = hours(unlabelled=[0, 1, 2, 3, 4, 5])
     one, two = answering(1), answering(2)
     begin = instant("2011-01-01")
-    found = past.answered([Release(begin, one), Release(begin + timedelta(hours=6), two)], 0)
+    found = past.answered([DatedModel(begin, one), DatedModel(begin + timedelta(hours=6), two)], 0)
     assert found.owner is one  # of most rows, though none of these has a label
     assert (found.rows, found.coverage, len(found.prediction)) == (10, 0.0, 4)
     assert not found.mine.any()
-    nothing = past.answered([Release(begin, one)], 3)
+    nothing = past.answered([DatedModel(begin, one)], 3)
     assert nothing.owner is one
-    assert hours(rows=0).answered([Release(begin, one)], 0).owner is None
+    assert hours(rows=0).answered([DatedModel(begin, one)], 0).owner is None
 
 
 def test_a_perfect_model_loses_less_than_any_other(hours: Callable[..., Past]) -> None:
@@ -318,12 +322,12 @@ def test_few_labels_are_no_performance(make_use_case: Make) -> None:
         past._labelled[window] = known
 
     with walked(make_use_case) as past:
-        whole = walk(past, Schedule(windows=1))
+        whole = walk(past, SchedulePolicy(windows=1))
         assert whole.actions == ["retrain"] * 4
     for share, action in ((0.09, "retrain"), (0.11, "keep")):
         with walked(make_use_case, name=f"hole{round(100 * share)}") as past:
             hole(past, 1, share)
-            assert walk(past, Schedule(windows=1)).actions == ["retrain", action, "retrain", "retrain"]
+            assert walk(past, SchedulePolicy(windows=1)).actions == ["retrain", action, "retrain", "retrain"]
 
 
 def test_windows_that_teach_nothing_stop_neither_backtest_nor_walk(make_use_case: Make) -> None:
@@ -336,7 +340,7 @@ def test_windows_that_teach_nothing_stop_neither_backtest_nor_walk(make_use_case
 
         past.known = broken  # type: ignore[method-assign]
         assert past.blind(2) is past.blind(1)
-        done = walk(past, Schedule(windows=1))
+        done = walk(past, SchedulePolicy(windows=1))
         assert (done.failed, done.refused, done.actions[1]) == (1, 0, "retrain")
         assert done.charge[2] is done.charge[1]  # nothing was released
         found = backtest(past, {"every": {"trigger": "schedule", "windows": 1}})
@@ -404,9 +408,9 @@ def test_a_dry_run_is_walked_as_if_it_acted(make_use_case: Make) -> None:
 def test_labels_that_come_late_delay_who_answers_and_what_is_decided(make_use_case: Make, available: str) -> None:
     """Whatever the delay: a model answers rows after its release alone, and the champion's own windows decide."""
     with walked(make_use_case, end="2011-09-01", label__available_after=available, start="2011-05-01") as past:
-        done = walk(past, Schedule(windows=1))
+        done = walk(past, SchedulePolicy(windows=1))
         released = [0, *(number for number in done.released if number < len(past.windows))]
-        releases = [Release(past.begins(number), done.charge[number]) for number in released]
+        releases = [DatedModel(past.begins(number), done.charge[number]) for number in released]
         for number, value in enumerate(done.values):
             answered = past.answered(releases, number)
             assert value == pytest.approx(past.score(number, answered.prediction), rel=1e-12)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.evaluation.causes.explaining import explain
 from tasks.evaluation.causes.model import Causes
-from tasks.evaluation.causes.rows import Rows, row_loss
+from tasks.evaluation.causes.rows import PeriodRows, row_loss
 from tests.conftest import examples
 
 DAY = 86400.0
@@ -68,14 +68,14 @@ class World:
         fault: Callable[[pl.DataFrame, np.ndarray], pl.DataFrame] = lambda frame, draw: frame,
         truth: Callable[[np.ndarray, pl.DataFrame, np.ndarray], np.ndarray] = lambda score, frame, hour: score,
         keep: Callable[[pl.DataFrame], pl.Series] | None = None,
-    ) -> Rows:
+    ) -> PeriodRows:
         frame, seconds = self.inputs(n, days, start, seed)
         if keep is not None:
             kept = keep(frame)
             frame, seconds = frame.filter(kept), seconds[kept.to_numpy()]
         label = self.label(truth(self.score(frame), frame, seconds % DAY / 3600), frame, seed)
         broken = fault(frame, np.random.default_rng(seed + 7).uniform(size=len(frame)))
-        return Rows(broken, label, self.predict(broken), seconds)
+        return PeriodRows(broken, label, self.predict(broken), seconds)
 
     @property
     def loss(self):
@@ -86,7 +86,7 @@ WORLDS = {"binary": World(binary=True), "regression": World(binary=False)}
 REFERENCES = {name: world.rows(16_000, 112, 0, seed=1) for name, world in WORLDS.items()}
 
 
-def told(name: str, window: Rows, seed: int = 0) -> Causes:
+def told(name: str, window: PeriodRows, seed: int = 0) -> Causes:
     found = explain(REFERENCES[name], window, WORLDS[name].loss, block=DAY, seed=seed)
     json.dumps(found.to_dict(), allow_nan=False)
     if found.parts:
@@ -213,7 +213,7 @@ def test_a_season_that_was_seen_before_is_named_as_one() -> None:
 
     summer, later = (WORLDS["regression"].rows(2000, 28, start, seed=8, truth=truth) for start in (0, 365))
     rest = WORLDS["regression"].rows(14_000, 300, 50, seed=9)
-    reference = Rows(
+    reference = PeriodRows(
         pl.concat([summer.inputs, rest.inputs]),
         *(np.concatenate([getattr(summer, each), getattr(rest, each)]) for each in ("label", "prediction", "seconds")),
     )
@@ -230,7 +230,7 @@ def test_the_same_rows_give_the_same_causes() -> None:
 def test_rows_in_any_order_give_the_same_faults() -> None:
     window = WORLDS["regression"].rows(start=112, seed=2, fault=BROKEN["x stuck at one value"])
     order = np.random.default_rng(0).permutation(len(window))
-    mixed = Rows(window.inputs[order], window.label[order], window.prediction[order], window.seconds[order])
+    mixed = PeriodRows(window.inputs[order], window.label[order], window.prediction[order], window.seconds[order])
     assert told("regression", mixed).named[0].what == told("regression", window).named[0].what
 
 
@@ -247,12 +247,12 @@ def test_metrics_that_are_no_mean_of_rows_are_explained_by_one_that_is() -> None
 # --- what cannot be told ----------------------------------------------------------------------------------------------
 
 
-def few(rows: Rows, n: int) -> Rows:
+def few(rows: PeriodRows, n: int) -> PeriodRows:
     return rows.where(np.arange(len(rows)) < n)
 
 
-def with_(rows: Rows, **changes: np.ndarray | pl.DataFrame) -> Rows:
-    return Rows(**{**vars(rows), **changes})
+def with_(rows: PeriodRows, **changes: np.ndarray | pl.DataFrame) -> PeriodRows:
+    return PeriodRows(**{**vars(rows), **changes})
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -265,7 +265,7 @@ def test_too_few_rows_are_too_few(name: str) -> None:
         assert found.remedy == "do nothing"
 
 
-DEGENERATE: dict[str, Callable[[Rows], Rows]] = {
+DEGENERATE: dict[str, Callable[[PeriodRows], PeriodRows]] = {
     "no inputs": lambda rows: with_(rows, inputs=pl.DataFrame()),
     "columns that vanished": lambda rows: with_(rows, inputs=rows.inputs.drop("x", "origin")),
     "all missing": lambda rows: with_(rows, inputs=rows.inputs.clear(len(rows))),
@@ -327,12 +327,12 @@ def test_parts_add_up_whatever_happens(seed: int, shift: float, flip: float, mis
 # --- remedies help ----------------------------------------------------------------------------------------------------
 
 
-def halves(rows: Rows) -> tuple[Rows, Rows]:
+def halves(rows: PeriodRows) -> tuple[PeriodRows, PeriodRows]:
     first = np.arange(len(rows)) < len(rows) // 2
     return rows.where(first), rows.where(~first)
 
 
-def matrix(rows: Rows) -> np.ndarray:
+def matrix(rows: PeriodRows) -> np.ndarray:
     dummies = [
         (rows.inputs[name] == value).fill_null(False) for name in ("origin", "carrier") for value in ["JFK", "A"]
     ]
@@ -378,10 +378,10 @@ def test_reweighing_helps_where_the_inputs_shifted_and_the_model_is_too_simple_f
     """A line fitted to a curve is right where its rows lie: rows of the window's kind, weighted up, draw it there."""
     random = np.random.default_rng(0)
 
-    def curve(n: int, centre: float, start: float) -> Rows:
+    def curve(n: int, centre: float, start: float) -> PeriodRows:
         x = random.normal(centre, 1.0, n)
         seconds = np.sort(random.uniform(start * DAY, (start + 28) * DAY, n))
-        return Rows(pl.DataFrame({"x": x}), np.exp(x) + random.normal(size=n) * 0.3, np.zeros(n), seconds)
+        return PeriodRows(pl.DataFrame({"x": x}), np.exp(x) + random.normal(size=n) * 0.3, np.zeros(n), seconds)
 
     reference, window = curve(8000, 0.0, 0), curve(3000, 1.2, 28)
     line = np.polyfit(reference.inputs["x"].to_numpy(), reference.label, 1)

@@ -12,7 +12,7 @@ import pytest
 from tasks.evaluation.causes.explaining import explain
 from tasks.evaluation.causes.label_mix import shift_to
 from tasks.evaluation.causes.model import Causes
-from tasks.evaluation.causes.rows import Rows, row_loss
+from tasks.evaluation.causes.rows import PeriodRows, row_loss
 from tasks.evaluation.scaling import log_chances, one_hot, softmax
 from tests.unit.test_causes import BROKEN, DAY, World
 
@@ -40,14 +40,14 @@ class Classes(World):
 WORLD = Classes(binary=False)
 
 
-def rows(n: int = 4000, days: float = 28, start: float = 112, seed: int = 3, **changes: Any) -> Rows:
+def rows(n: int = 4000, days: float = 28, start: float = 112, seed: int = 3, **changes: Any) -> PeriodRows:
     return WORLD.rows(n, days, start, seed, **changes)
 
 
 REFERENCE = rows(12_000, 112, 0, seed=1)
 
 
-def told(window: Rows, metric: str = "log_loss") -> Causes:
+def told(window: PeriodRows, metric: str = "log_loss") -> Causes:
     found = explain(REFERENCE, window, LOSSES[metric], block=DAY)
     json.dumps(found.to_dict(), allow_nan=False)
     if found.parts:
@@ -96,7 +96,7 @@ def test_a_change_of_the_world_is_named_with_the_place_it_happens_in() -> None:
 def test_labels_of_classes_never_seen_are_a_cause_of_their_own() -> None:
     window = rows(2000)
     some = np.random.default_rng(2).uniform(size=2000) < 0.1
-    found = told(Rows(window.inputs, np.where(some, 3.0, window.label), window.prediction, window.seconds))
+    found = told(PeriodRows(window.inputs, np.where(some, 3.0, window.label), window.prediction, window.seconds))
     (first,) = found.named
     assert (first.kind, found.remedy) == ("unseen", "retrain")
     assert f"never saw: {some.mean():.1%} of rows" in found.words()
@@ -106,7 +106,7 @@ def test_labels_of_classes_never_seen_are_a_cause_of_their_own() -> None:
 
 def test_only_rows_of_classes_never_seen_cannot_be_told() -> None:
     window = rows(500)
-    found = told(Rows(window.inputs, np.full(500, 3.0), window.prediction, window.seconds))
+    found = told(PeriodRows(window.inputs, np.full(500, 3.0), window.prediction, window.seconds))
     assert found.status == "unknown"
 
 

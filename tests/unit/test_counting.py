@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from expectations.durations import Duration
 from expectations.errors import UseCaseError
-from expectations.gates import Evaluation
+from expectations.gates import EvaluationSettings
 from expectations.loading import load_use_case
 from expectations.windows import Count, Window
-from tasks.deciding.policy import Bounds, Ended, Situation, _against
-from tasks.deciding.triggers.trial import Trial
+from tasks.deciding.policy import DecisionBounds, Ended, Situation, _against
+from tasks.deciding.triggers.trial import TrialPolicy
 from tasks.monitoring.served import ServedWindow, find_served
 from tasks.stores.lake import Lake
 
@@ -125,8 +125,8 @@ def test_a_use_case_with_a_clock_may_count(make_use_case: Callable[..., Path]) -
 
 
 def test_the_breaker_counts_windows_where_these_are_of_rows() -> None:
-    policy, bounds = Trial(), Bounds.of(None, Evaluation())
+    policy, bounds = TrialPolicy(), DecisionBounds.of(None, EvaluationSettings())
     refused = tuple(Ended(at(second), released=False) for second in range(3))
     said = [_against(policy, Situation(at(99), None, 10**6, ended=refused, since_ended=n), bounds) for n in (1, 3)]
     assert said == ["3 challengers in a row were refused: none is tried in the next 2 windows", ""]
-    assert Bounds.from_dict(bounds.to_dict()) == bounds
+    assert DecisionBounds.from_dict(bounds.to_dict()) == bounds

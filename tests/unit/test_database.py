@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text, update
 
-from expectations.alerts import Target
+from expectations.alerts import AlertTarget
 from expectations.errors import TurnTakenError, UnreachableError
 from infra.settings import Settings
 from tasks.stores import events, tables, turns
@@ -186,7 +186,7 @@ def test_alert_addresses_are_filled_in_and_say_which_variables_they_lack(
     monkeypatch.delenv("NOWHERE", raising=False)
     settings = Settings()
     written = ("json://host/${HOOK_TOKEN}?x=${HOOK_TOKEN}", "json://${NOWHERE}")
-    one, other = settings.channels(tuple(Target(to=each) for each in written))
+    one, other = settings.channels(tuple(AlertTarget(to=each) for each in written))
     assert (one.address, one.lacking) == ("json://host/abc?x=abc", ())
     assert (other.address, other.lacking) == ("", ("NOWHERE",))
     assert one.label == "alerts.0 (json)"

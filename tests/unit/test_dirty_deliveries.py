@@ -25,7 +25,7 @@ from expectations.data import EVENT_TIME
 from expectations.errors import ExpressionError, SourceError, UseCaseError
 from expectations.expressions import parse_expression
 from expectations.loading import load_use_case
-from flows.checking import Finding, check_use_case
+from flows.checking import CheckResult, check_use_case
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import Reader
 from infra.settings import Settings
@@ -692,10 +692,10 @@ def test_case_35_a_file_that_was_just_written_or_has_rows_without_a_time_is_read
 
 
 @pytest.fixture
-def check(pumps: Pumps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Finding]]:
+def check(pumps: Pumps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, CheckResult]]:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
 
-    def tried(**options: str) -> dict[str, Finding]:
+    def tried(**options: str) -> dict[str, CheckResult]:
         pumps.write(**options)
         return {each.what: each for each in check_use_case(Settings(), str(pumps.folder))}
 

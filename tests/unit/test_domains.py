@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from expectations.errors import UseCaseError
 from expectations.loading import load_use_case
-from expectations.measures import Seen
+from expectations.measures import MeasuredRows
 from tasks.evaluation import domains
 from tasks.evaluation.domains import Together, tell_apart
 from tasks.evaluation.drift import judge
@@ -170,9 +170,9 @@ def test_a_measure_reads_what_was_learnt_only_where_it_is_needed() -> None:
 
     measure = DomainClassifier()
     inputs = tuple(reference.columns)
-    assert measure.of(Seen(window, None, inputs, content, lambda: (reference, None)))["status"] == "drifted"
-    assert "are gone" in measure.of(Seen(window, None, inputs, content, gone))["words"]
-    assert "older version" in measure.of(Seen(window, None, inputs, {}, never))["words"]
+    assert measure.of(MeasuredRows(window, None, inputs, content, lambda: (reference, None)))["status"] == "drifted"
+    assert "are gone" in measure.of(MeasuredRows(window, None, inputs, content, gone))["words"]
+    assert "older version" in measure.of(MeasuredRows(window, None, inputs, {}, never))["words"]
     assert measure.misfits(["x", "y"]) == ()
     assert measure.misfits(["x"])
 

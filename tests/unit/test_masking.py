@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expectations.alerts import Target
-from expectations.errors import Problem, SourceError, UnreachableError, UseCaseError
+from expectations.alerts import AlertTarget
+from expectations.errors import SourceError, UnreachableError, UseCaseError, UseCaseProblem
 from expectations.masking import mask, split_login
 from infra import vault
 from infra.logs import mask_logs
@@ -22,7 +22,7 @@ from tasks.stores.events import flush
 from tasks.stores.findings import Found
 from tasks.stores.messages import Calendar
 from tasks.stores.registry import Registry
-from tasks.stores.service import Service
+from tasks.stores.service import ServiceClient
 
 SECRET = "Xq7SECRET"
 ADDRESSES = [
@@ -43,10 +43,10 @@ def test_what_is_secret_in_an_address_is_hidden_and_the_rest_is_told(address: st
     assert "host" in shown
     assert shown.startswith("no answer from '")
     assert shown.endswith("' (timeout)")
-    for error in (SourceError(address, address, address), UseCaseError("x", [Problem("f", 1, "p", address)])):
+    for error in (SourceError(address, address, address), UseCaseError("x", [UseCaseProblem("f", 1, "p", address)])):
         again = pickle.loads(pickle.dumps(error))
         assert SECRET not in f"{error} {error!r} {error.found} {error.remedy} {again} {again.expected}"
-    assert SECRET not in str(Problem("usecase.yaml", 3, "sources.a.path", address))
+    assert SECRET not in str(UseCaseProblem("usecase.yaml", 3, "sources.a.path", address))
 
 
 def test_a_key_in_a_header_is_hidden() -> None:
@@ -76,7 +76,7 @@ def test_clients_are_told_of_a_login_apart(database: Database, monkeypatch: pyte
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, "")
     address = f"http://ann:{SECRET}@127.0.0.1:9"
-    with Service(address) as service, pytest.raises(UnreachableError) as away:
+    with ServiceClient(address) as service, pytest.raises(UnreachableError) as away:
         service.ask("GET", "/version")
     with database.transaction() as connection:
         database.post(connection, "u", "event", {}, {})
@@ -121,7 +121,7 @@ def test_nobody_logs_an_alert_address(database: Database, caplog: pytest.LogCapt
     caplog.set_level(logging.DEBUG)
     with database.transaction() as connection:
         database.record(connection, Found("u", "e", "e", "warning", "title", "body"), datetime.now(UTC))
-    channel = Channel(Target(to=address), 0, address)
+    channel = Channel(AlertTarget(to=address), 0, address)
     (sent,) = deliver(database, "u", [channel], Calendar())
     assert sent.why
     assert "it is sent again later" in caplog.text

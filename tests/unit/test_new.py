@@ -25,7 +25,7 @@ from tasks.collection.collecting import collect_sources
 from tasks.collection.reading import read_source
 from tasks.profiling.choices import Choices
 from tasks.profiling.choosing import choose
-from tasks.profiling.profile import Column, Profile, profile_table, split_name
+from tasks.profiling.profile import ColumnProfile, Profile, profile_table, split_name
 from tasks.profiling.reading import read_table
 from tasks.profiling.suspicions import is_personal, score
 from tasks.profiling.writing import quote
@@ -620,7 +620,7 @@ def test_names_of_persons_are_words_not_letters() -> None:
         "product_name": False,
         "Name": True,
     }.items():
-        assert bool(is_personal(Column(name, "text", 50, 0, 50), texts)) is personal, name
+        assert bool(is_personal(ColumnProfile(name, "text", 50, 0, 50), texts)) is personal, name
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

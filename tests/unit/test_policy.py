@@ -12,25 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from expectations.deciding import Back, Budget, History, Policy, Seen, Trial
+from expectations.deciding import Back, Budget, History, Policy, SeenWindow, Trial
 from expectations.durations import Duration
-from expectations.gates import Evaluation
+from expectations.gates import EvaluationSettings
 from expectations.production import Costs, Monitoring
 from expectations.windows import Grid, Window
 from tasks.deciding.gaps import forecast, loss_is_certain
-from tasks.deciding.policy import Bounds, Ended, Situation, decide
-from tasks.deciding.triggers.drift import Drift
+from tasks.deciding.policy import DecisionBounds, Ended, Situation, decide
+from tasks.deciding.triggers.drift import DriftPolicy
 from tasks.deciding.triggers.estimated import Estimated
-from tasks.deciding.triggers.performance import Performance
-from tasks.deciding.triggers.schedule import Schedule
-from tasks.deciding.triggers.trial import Trial as TrialPolicy
+from tasks.deciding.triggers.performance import PerformancePolicy
+from tasks.deciding.triggers.schedule import SchedulePolicy
+from tasks.deciding.triggers.trial import TrialPolicy
 from tests.conftest import instant
 
-POLICY = Performance(violations=2, of=3, cooldown=Duration.parse("14d"), min_rows=100)
+POLICY = PerformancePolicy(violations=2, of=3, cooldown=Duration.parse("14d"), min_rows=100)
 NOW, WEEK = instant("2013-06-01"), Duration.parse("1w")
-BOUNDS = Bounds(WEEK, 100)
-GOOD, BAD, UNKNOWN = Seen("good", 500), Seen("violated", 500), Seen("unknown", 3)
-DRIFTED = Seen("good", 500, ("temp",))
+BOUNDS = DecisionBounds(WEEK, 100)
+GOOD, BAD, UNKNOWN = SeenWindow("good", 500), SeenWindow("violated", 500), SeenWindow("unknown", 3)
+DRIFTED = SeenWindow("good", 500, ("temp",))
 
 
 def situation(**changes: object) -> Situation:
@@ -38,11 +38,11 @@ def situation(**changes: object) -> Situation:
     return Situation(**{**facts, **changes})
 
 
-def history(*seen: Seen) -> History:
+def history(*seen: SeenWindow) -> History:
     return History(tuple(seen), every=WEEK)
 
 
-LATE = Seen("unknown", 500, expected="violated", drifted=("temp",), inputs=1)
+LATE = SeenWindow("unknown", 500, expected="violated", drifted=("temp",), inputs=1)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ LATE = Seen("unknown", 500, expected="violated", drifted=("temp",), inputs=1)
     ],
 )
 def test_an_estimate_retrains_where_inputs_drifted_and_no_labels_say_otherwise(
-    windows: tuple[Seen, ...], retrains: bool
+    windows: tuple[SeenWindow, ...], retrains: bool
 ) -> None:
     assert decide(history(*windows), Estimated(), situation(), BOUNDS).action == ("retrain" if retrains else "keep")
 
@@ -72,7 +72,7 @@ def test_what_is_expected_is_kept_with_a_history() -> None:
 def lived(gaps: list[float | None], *, deviation: float = 0.02, grown: float = 0.1) -> History:
     """A champion's windows with trials that found these gaps; rows grow by a tenth of those learnt from."""
     seen = [
-        Seen(
+        SeenWindow(
             "good",
             500,
             number=place,
@@ -101,10 +101,10 @@ def lived(gaps: list[float | None], *, deviation: float = 0.02, grown: float = 0
         ([BAD, BAD], {"new_labelled": 99}, "warn", "decay"),
         ([BAD, BAD], {"open_turn": True}, "warn", "decay"),
         ([GOOD, DRIFTED], {}, "warn", "drift"),
-        ([Seen("unknown", 500, ("temp",))], {}, "warn", "unknown"),
+        ([SeenWindow("unknown", 500, ("temp",))], {}, "warn", "unknown"),
     ],
 )
-def test_performance(windows: list[Seen], facts: dict[str, object], action: str, cause: str) -> None:
+def test_performance(windows: list[SeenWindow], facts: dict[str, object], action: str, cause: str) -> None:
     decision = decide(history(*windows), POLICY, situation(**facts), BOUNDS)
     assert (decision.action, decision.cause) == (action, cause)
     assert decision.summary
@@ -193,16 +193,16 @@ def test_a_person_hears_of_a_loss_that_is_certain_once() -> None:
 
 
 def test_schedule_and_drift() -> None:
-    assert decide(history(GOOD, GOOD), Schedule(windows=2), situation(), BOUNDS).action == "retrain"
-    assert decide(history(GOOD, UNKNOWN), Schedule(windows=2), situation(), BOUNDS).action == "keep"
-    drift = Drift(columns=1, violations=2, of=2)
+    assert decide(history(GOOD, GOOD), SchedulePolicy(windows=2), situation(), BOUNDS).action == "retrain"
+    assert decide(history(GOOD, UNKNOWN), SchedulePolicy(windows=2), situation(), BOUNDS).action == "keep"
+    drift = DriftPolicy(columns=1, violations=2, of=2)
     assert decide(history(DRIFTED, DRIFTED), drift, situation(), BOUNDS).action == "retrain"
     assert decide(history(DRIFTED, GOOD), drift, situation(), BOUNDS).action == "keep"
     assert not decide(history(DRIFTED), drift, situation(), BOUNDS).alert
 
 
 def test_a_budget_a_breaker_and_a_dry_run_hold_back() -> None:
-    asking, always = history(GOOD), Schedule(windows=1)
+    asking, always = history(GOOD), SchedulePolicy(windows=1)
     week_ago, weeks_ago = NOW - timedelta(days=7), NOW - timedelta(days=20)
     paid = situation(ended=(Ended(weeks_ago, released=True), Ended(week_ago, released=True)))
     held = decide(
@@ -222,7 +222,7 @@ def test_a_budget_a_breaker_and_a_dry_run_hold_back() -> None:
     assert (dry.action, "nothing is done" in dry.summary) == ("keep", True)
 
 
-@pytest.mark.parametrize("policy", [TrialPolicy(), POLICY, Schedule(windows=9)])
+@pytest.mark.parametrize("policy", [TrialPolicy(), POLICY, SchedulePolicy(windows=9)])
 def test_a_release_that_is_worse_is_taken_back_whatever_the_policy(policy: Policy) -> None:
     worse = replace(GOOD, back=Back(0.2, 0.001))
     assert decide(history(worse), policy, situation(), BOUNDS).action == "rollback"
@@ -235,7 +235,7 @@ def test_a_release_that_is_worse_is_taken_back_whatever_the_policy(policy: Polic
 def test_windows_without_labels_between_do_not_hide_what_violates() -> None:
     assert decide(history(BAD, UNKNOWN, UNKNOWN, BAD), POLICY, situation(), BOUNDS).action == "retrain"
     drifted = replace(UNKNOWN, drifted=("temp",))
-    assert decide(history(drifted, drifted), Drift(violations=2, of=2), situation(), BOUNDS).action == "retrain"
+    assert decide(history(drifted, drifted), DriftPolicy(violations=2, of=2), situation(), BOUNDS).action == "retrain"
 
 
 def test_windows_that_are_too_old_to_be_listed_count_as_age_and_cost_what_the_others_do() -> None:
@@ -246,7 +246,7 @@ def test_windows_that_are_too_old_to_be_listed_count_as_age_and_cost_what_the_ot
 
 
 def test_a_schedule_counts_windows_that_are_too_old_to_be_listed() -> None:
-    policy = Schedule(windows=2160)
+    policy = SchedulePolicy(windows=2160)
     assert not policy.asks(History((GOOD,) * 1000, older=1159)).retrain
     assert policy.asks(History((GOOD,) * 1000, older=1160)).retrain
 
@@ -260,20 +260,23 @@ def test_a_ledger_keeps_little_of_a_history() -> None:
 
 
 def test_as_many_rows_are_needed_as_give_a_holdout_to_judge_by() -> None:
-    bounds = Bounds.of(WEEK, Evaluation(holdout=0.3, min_rows=200))
+    bounds = DecisionBounds.of(WEEK, EvaluationSettings(holdout=0.3, min_rows=200))
     assert bounds.min_rows == 667
-    assert "667 are needed" in decide(history(GOOD), Schedule(windows=1), situation(new_labelled=666), bounds).summary
+    assert (
+        "667 are needed"
+        in decide(history(GOOD), SchedulePolicy(windows=1), situation(new_labelled=666), bounds).summary
+    )
 
 
 POLICIES = st.sampled_from(
-    [TrialPolicy(), TrialPolicy(release_cost=0.05), POLICY, Schedule(windows=1), Drift(violations=1, of=1)]
+    [TrialPolicy(), TrialPolicy(release_cost=0.05), POLICY, SchedulePolicy(windows=1), DriftPolicy(violations=1, of=1)]
 )
 SPANS = st.sampled_from([Duration.parse(text) for text in ("0d", "1d", "2w", "1mo")])
 STATUSES = st.sampled_from(["good", "violated", "unknown"])
 TRIALS = st.none() | st.builds(Trial, st.floats(-2, 2), st.floats(0, 1), st.floats(0, 3), st.integers(0, 50))
 WINDOWS = st.lists(
     st.builds(
-        Seen,
+        SeenWindow,
         STATUSES,
         st.integers(0, 1000),
         st.sampled_from([(), ("temp",)]),
@@ -306,7 +309,12 @@ ENDED = st.lists(
     budget=st.none() | st.integers(1, 3),
 )
 def test_whatever_the_history(
-    policy: Policy, cooldown: Duration, windows: list[Seen], ended: tuple[Ended, ...], rows: int, budget: int | None
+    policy: Policy,
+    cooldown: Duration,
+    windows: list[SeenWindow],
+    ended: tuple[Ended, ...],
+    rows: int,
+    budget: int | None,
 ) -> None:
     """Never on an empty or unknown history, within a cooldown or beyond a budget; and the same again from its JSON."""
     month = Duration.parse("30d")
@@ -319,7 +327,7 @@ def test_whatever_the_history(
     decision = decide(past, bounded, now, BOUNDS)
     if decision.action == "retrain":
         assert windows
-        assert any(seen.status != "unknown" for seen in windows) or isinstance(policy, Drift)
+        assert any(seen.status != "unknown" for seen in windows) or isinstance(policy, DriftPolicy)
         assert last is None or now.as_of >= cooldown.after(last)
         assert rows >= (bounded.min_rows or BOUNDS.min_rows)
         paid = sum(each.released and each.as_of > month.after(NOW, -1) for each in ended)
@@ -336,7 +344,7 @@ def test_a_policy_that_says_no_trigger_is_told_by_its_fields() -> None:
 
     assert Monitoring.model_validate({"every": "1w", "performance": ()}).policy == TrialPolicy()
     assert read({"cooldown": "1w"}) == TrialPolicy(cooldown=WEEK)
-    assert read({"violations": 1, "of": 2}) == Performance(violations=1, of=2)
+    assert read({"violations": 1, "of": 2}) == PerformancePolicy(violations=1, of=2)
 
 
 def test_windows_are_half_open() -> None:

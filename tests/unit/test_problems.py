@@ -16,7 +16,7 @@ from expectations.errors import BundleError, DriftwheelError, SourceError, Train
 from expectations.families import Rows
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.metrics import Scored
-from expectations.problems import Answers, problem_of, to_column, to_scores
+from expectations.problems import ScoreMeaning, problem_of, to_column, to_scores
 from infra.serving.models import check_signature
 from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import scores_of
@@ -68,7 +68,7 @@ def test_two_words_are_a_binary_label_the_positive_one_last() -> None:
     classes = BINARY.classes(kept, rules)
     assert classes == ("No", "Yes")
     np.testing.assert_array_equal(BINARY.codes(kept, classes), [0.0, 1.0, np.nan])
-    answers = Answers("y", classes=classes, threshold=0.3)
+    answers = ScoreMeaning("y", classes=classes, threshold=0.3)
     assert list(BINARY.decide(np.array([0.2, 0.4]), answers)) == ["No", "Yes"]
     assert [BINARY.take(sent, answers) for sent in ("Yes", "No", 1, "yes", 2)] == [1.0, 0.0, 1.0, None, None]
 
@@ -88,16 +88,16 @@ def test_two_words_are_a_binary_label_the_positive_one_last() -> None:
     ],
 )
 def test_a_label_that_is_a_class_by_name_is_no_code(classes: tuple[str, str], sent: list, taken: list) -> None:
-    assert [BINARY.take(value, Answers("y", classes=classes)) for value in sent] == taken
+    assert [BINARY.take(value, ScoreMeaning("y", classes=classes)) for value in sent] == taken
 
 
 def test_whole_numbers_booleans_and_spellings_are_taken_as_sources_are_read() -> None:
-    answers = Answers("y", classes=("-1", "2", "true"), spellings={"yes": "true", "3": "2"})
+    answers = ScoreMeaning("y", classes=("-1", "2", "true"), spellings={"yes": "true", "3": "2"})
     sent = [2.0, 2, -1.0, True, "yes", 3, 3.0, False, 1.5, float("nan"), float("inf"), None, [2]]
     assert [SEVERAL.take(value, answers) for value in sent[:7]] == ["2", "2", "-1", "true", "true", "2", "2"]
     assert [SEVERAL.take(value, answers) for value in sent[7:]] == [None] * 6
     assert SEVERAL.label_schema(answers)["enum"] == ["-1", "2", "true", "yes", "3", -1, 2, True, 3]
-    spelt = Answers("y", classes=("No", "Yes"), spellings={"1": "No", "2": "Yes", "y": "Yes"})
+    spelt = ScoreMeaning("y", classes=("No", "Yes"), spellings={"1": "No", "2": "Yes", "y": "Yes"})
     assert [BINARY.take(value, spelt) for value in (1, 2, "y", 0)] == [0.0, 1.0, 1.0, 0.0]
 
 
@@ -145,11 +145,11 @@ def test_classes_are_in_order_and_numbers_are_read_as_words() -> None:
         SEVERAL.read(pl.Series("y", [1.5, 2.0]), label())
     least = -(2.0**63)
     assert SEVERAL.read(pl.Series("y", [least]), label()).to_list() == ["-9223372036854775808"]
-    assert SEVERAL.take(least, Answers("y", "", ("-9223372036854775808",))) == "-9223372036854775808"
+    assert SEVERAL.take(least, ScoreMeaning("y", "", ("-9223372036854775808",))) == "-9223372036854775808"
     for large in (2.0**63, -1e30):
         with pytest.raises(SourceError, match=r"of 64 bits.*1 that are larger.*Name classes"):
             SEVERAL.read(pl.Series("y", [large, 2.0]), label())
-        assert SEVERAL.take(large, Answers("y", "", (str(int(large)),))) is None
+        assert SEVERAL.take(large, ScoreMeaning("y", "", (str(int(large)),))) is None
     with pytest.raises(TrainingError, match="at most 100 classes"):
         SEVERAL.classes(pl.Series("y", [str(each) for each in range(101)]), label())
 
@@ -281,7 +281,7 @@ def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) ->
     assert again.judgement.metrics["log_loss"] > 5
     assert again.judgement.champion_metrics["log_loss"] > 5
     assert "hail" in refit(renamed, spec, again).trained.classes
-    figures = spec.problem.figures(again.scored, Answers("weathersit", classes=again.classes))
+    figures = spec.problem.figures(again.scored, ScoreMeaning("weathersit", classes=again.classes))
     assert set(figures) == {"roc", "calibration", "confusion"}
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from expectations.deciding import History, Policy, Seen
+from expectations.deciding import History, Policy, SeenWindow
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.slots import CALIBRATIONS, POLICIES
 from tasks.bundles.bundle import Bundle, model_files
-from tasks.deciding.policy import Bounds, Ended, Situation, decide
+from tasks.deciding.policy import DecisionBounds, Ended, Situation, decide
 from tasks.evaluation.causes.model import Cause, Causes
 from tasks.evaluation.metrics import score
 from tasks.modelling.calibrated import CALIBRATION
@@ -136,14 +136,14 @@ def policy(**fields: object) -> Policy:
     return POLICIES.released(str(fields["trigger"])).model_validate(fields)
 
 
-def asked(policy: Policy, seen: Seen, *ended: Ended) -> tuple[str, str]:
+def asked(policy: Policy, seen: SeenWindow, *ended: Ended) -> tuple[str, str]:
     situation = Situation(instant("2013-06-01"), instant("2013-03-01"), 1000, ended=ended)
-    decision = decide(History((seen,)), policy, situation, Bounds(None, 300))
+    decision = decide(History((seen,)), policy, situation, DecisionBounds(None, 300))
     return decision.action, decision.cause
 
 
 def test_labels_that_moved_are_answered_by_a_recalibration_where_that_is_allowed() -> None:
-    lost = Seen("violated", 500, level=0.3)
+    lost = SeenWindow("violated", 500, level=0.3)
     for given in ({"trigger": "trial"}, {"trigger": "performance", "violations": 1, "of": 1}):
         both = policy(**given, remedies=("retrain", "recalibrate"))
         assert asked(both, lost) == ("recalibrate", "label")
@@ -156,12 +156,12 @@ def test_labels_that_moved_are_answered_by_a_recalibration_where_that_is_allowed
 
 def test_a_recalibration_costs_less_than_a_training_and_still_has_to_pay() -> None:
     both = policy(trigger="trial", release_cost=0.4, remedies=("retrain", "recalibrate"))
-    assert asked(both, Seen("violated", 500, level=0.19))[0] == "keep"
-    assert asked(both, Seen("violated", 500, level=0.25))[0] == "recalibrate"
+    assert asked(both, SeenWindow("violated", 500, level=0.19))[0] == "keep"
+    assert asked(both, SeenWindow("violated", 500, level=0.25))[0] == "recalibrate"
 
 
 def test_what_was_asked_for_is_kept_with_the_decision() -> None:
-    history = History((Seen("violated", 500, level=0.25),))
+    history = History((SeenWindow("violated", 500, level=0.25),))
     assert History.from_dict(history.to_dict()) == history
     ended = (Ended(instant("2013-04-01"), released=False, recalibrated=True),)
     situation = Situation(instant("2013-06-01"), None, 1000, ended=ended)

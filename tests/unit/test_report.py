@@ -15,7 +15,7 @@ import pytest
 import uuid6
 
 from expectations.errors import ReportError
-from tasks.monitoring.report import ReportRef, Verdict, draw_report
+from tasks.monitoring.report import ColumnVerdict, ReportRef, draw_report
 from tasks.monitoring.workspace import drop_old_reports, keep_course, project_of
 from tasks.stores.measurements import Measurement
 from tests.pages import window as content_of
@@ -51,7 +51,7 @@ def test_what_cannot_be_drawn_says_so_without_a_value(tmp_path: Path, value: flo
 
 def test_what_a_report_says_of_drift_is_what_was_measured(tmp_path: Path) -> None:
     moved = REFERENCE.with_columns(pl.col("x") + 5)
-    measured = {"x": Verdict(0.02, drifted=False), "kind": Verdict(0.3, drifted=True)}
+    measured = {"x": ColumnVerdict(0.02, drifted=False), "kind": ColumnVerdict(0.3, drifted=True)}
     at = datetime(2024, 2, 1, tzinfo=UTC)
     told = REFERENCE.with_columns(pl.lit(1.0).alias("fee"))
 

@@ -20,7 +20,7 @@ from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.protection import Protected
 from flows.cli import main
-from tasks.cleaning.column_history import Seen, bounds_of, candidates, counted, learn
+from tasks.cleaning.column_history import ColumnHistory, bounds_of, candidates, counted, learn
 from tasks.cleaning.suggesting import Suggestion
 from tasks.cleaning.suite import build_suite
 from tasks.cleaning.suite_writing import add_to_suite, with_expectations
@@ -50,7 +50,7 @@ def test_bounds_hold_what_was_seen_and_keep_its_sign(least: int, span: int, whol
 
 
 def expected_of(bikes: LoadedUseCase, *parts: pl.DataFrame, late: tuple[str, ...] = (), **personal: str):
-    seen: dict[str, Seen] = {}
+    seen: dict[str, ColumnHistory] = {}
     for part in parts:
         learn(seen, part)
     protections = TypeAdapter[Any](dict[str, Protected]).validate_python(personal)

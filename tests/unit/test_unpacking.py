@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from infra.serving import tables, unpacking
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import Media, Reader
-from infra.serving.tables import Asked, as_json
+from infra.serving.tables import TableRequest, as_json
 from infra.serving.unpacking import Coding, Unpacker, decompress
 from tasks.bundles.manifest import BundleColumn
 from tasks.bundles.row_frames import jsonable
@@ -109,7 +109,7 @@ def read(body: bytes) -> list[tuple[Any, ...]]:
 @given(st.lists(st.fixed_dictionaries(CELLS), max_size=20), st.sampled_from(sorted(WRITERS)))
 def test_a_table_is_what_its_rows_are_in_json(rows: list[dict[str, Any]], media: Media) -> None:
     frame = pl.DataFrame(rows, SCHEMA).with_columns(unknown=pl.lit([1, 2]))
-    asked = Asked(media, [column.name for column in COLUMNS], 100, MOST, 0)  # type: ignore[arg-type]
+    asked = TableRequest(media, [column.name for column in COLUMNS], 100, MOST, 0)  # type: ignore[arg-type]
     status, body = as_json(asked, written(frame, media))
     assert status == 0
     assert read(body) == read(json.dumps({"dataframe_records": jsonable(frame)}).encode())
@@ -134,7 +134,7 @@ def test_columns_of_other_types_mean_what_they_say(media: Media) -> None:
     columns = [*frame.columns, "absent"]
     if media == "parquet":  # which has no column of nothing
         frame = frame.drop("none")
-    status, body = as_json(Asked(media, columns, 100, MOST, 0), written(frame, media))  # type: ignore[arg-type]
+    status, body = as_json(TableRequest(media, columns, 100, MOST, 0), written(frame, media))  # type: ignore[arg-type]
     assert status == 0
     split = msgspec.json.decode(body)["dataframe_split"]
     found = dict(zip(split["columns"], split["data"][0], strict=True))
@@ -168,7 +168,7 @@ GOOD = pl.DataFrame({"x": [1.5, 2.5], "t": ["a", "b"]})
 )
 @pytest.mark.parametrize("media", sorted(WRITERS))
 def test_a_table_nobody_could_mean_is_refused(frame: pl.DataFrame, status: int, words: str, media: Media) -> None:
-    found, why = as_json(Asked(media, ["x", "t"], 100, MOST, 0), written(frame, media))  # type: ignore[arg-type]
+    found, why = as_json(TableRequest(media, ["x", "t"], 100, MOST, 0), written(frame, media))  # type: ignore[arg-type]
     assert found == status
     assert words in why.decode()
 
@@ -176,7 +176,7 @@ def test_a_table_nobody_could_mean_is_refused(frame: pl.DataFrame, status: int, 
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
 def test_infinity_in_a_table_is_a_missing_value(value: float) -> None:
     frame = pl.DataFrame({"x": [1.0, value], "n": [1, 1], "t": ["a", "b"], "b": [True, True], "w": ["2011-01-01"] * 2})
-    status, body = as_json(Asked("parquet", frame.columns, 100, MOST, 0), written(frame, "parquet"))
+    status, body = as_json(TableRequest("parquet", frame.columns, 100, MOST, 0), written(frame, "parquet"))
     assert status == 0
     assert [row[0] for row in read(body)] == [(1.0).hex(), None]
 

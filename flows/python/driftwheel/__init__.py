@@ -31,8 +31,8 @@ from tasks.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
     from flows.backtest import Backtest
-    from flows.checking import Finding
-    from flows.fitting import Fitted
+    from flows.checking import CheckResult
+    from flows.fitting import FitResult
     from flows.replay_story import Story
     from tasks.stores.ledger import Entry
 
@@ -76,12 +76,12 @@ def load_use_case(reference: str | Path) -> LoadedUseCase:
     return Settings().use_case(str(reference))
 
 
-def check(usecase: LoadedUseCase | str | Path) -> list[Finding]:
+def check(usecase: LoadedUseCase | str | Path) -> list[CheckResult]:
     """Try all of a use case on what its sources hold, as `driftwheel check` does.
 
     Returns
     -------
-    list of Finding
+    list of CheckResult
         What was tried, whether it is good, and what was found.
 
     Examples
@@ -95,7 +95,7 @@ def check(usecase: LoadedUseCase | str | Path) -> list[Finding]:
     return list(check_use_case(Settings(), _reference(usecase)))
 
 
-def fit(usecase: LoadedUseCase | str | Path, folder: str | Path, as_of: datetime | None = None) -> Fitted:
+def fit(usecase: LoadedUseCase | str | Path, folder: str | Path, as_of: datetime | None = None) -> FitResult:
     """Fit a first model on all that was known at an instant, judge it, and write its bundle.
 
     Parameters
@@ -107,7 +107,7 @@ def fit(usecase: LoadedUseCase | str | Path, folder: str | Path, as_of: datetime
 
     Returns
     -------
-    Fitted
+    FitResult
         With `bundle` and `judgement` (metrics on the holdout, gates).
 
     Raises

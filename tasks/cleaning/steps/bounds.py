@@ -47,7 +47,7 @@ class FittedBounds(FittedStep):
         out.line(f"if {name} is not None and ({' or '.join(outside)}): {name} = None")
 
 
-class Bounds(Strict):
+class ValueBounds(Strict):
     """The least and the greatest value that can be."""
 
     columns: Columns
@@ -72,7 +72,7 @@ class WithinBounds(CleaningStep):
     )
     fitted: ClassVar = FittedBounds
 
-    bounds: Bounds
+    bounds: ValueBounds
 
     def reads(self) -> tuple[str, ...]:
         """Return its columns."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import polars as pl
 
-from expectations.data import Origin, SourceContext
+from expectations.data import DatasetOrigin, SourceContext
 from expectations.durations import Duration
 from expectations.errors import SourceError
 from expectations.fields import PositiveSpan
@@ -73,10 +73,10 @@ class FileSource(TableFiles):
             return read_elsewhere(name, address, self.timeout, self.max_megabytes)
         return read_here(name, address, self.max_megabytes)
 
-    def origin(self, folder: Path) -> Origin:
+    def origin(self, folder: Path) -> DatasetOrigin:
         """Return its path, or the store elsewhere and the path there."""
         last = self.path.rpartition("::")[2] if "://" in self.path else self.path  # of an archive, where that lies
-        return Origin("file", str(folder / local_path(last))) if is_here(last) else origin_of(last)
+        return DatasetOrigin("file", str(folder / local_path(last))) if is_here(last) else origin_of(last)
 
     def mark(self, address: str) -> str:
         """Return size and time of a file of this machine that has stood for a while: a newer one may change unseen."""

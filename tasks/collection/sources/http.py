@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import polars as pl
 from pydantic import Field, model_validator
 
-from expectations.data import Origin, Source, SourceContext
+from expectations.data import DatasetOrigin, Source, SourceContext
 from expectations.durations import Duration
 from expectations.fields import PositiveSpan, Strict
 from tasks.collection.addresses import origin_of
@@ -79,7 +79,7 @@ class HttpSource(Source):
         """Whether it is asked for what changed since."""
         return any("since" in _INSTANT.findall(text) for text in (self.url, *self.params.values()))
 
-    def origin(self, folder: Path) -> Origin:  # noqa: ARG002
+    def origin(self, folder: Path) -> DatasetOrigin:  # noqa: ARG002
         """Return the server and the path there."""
         return origin_of(self.url)
 

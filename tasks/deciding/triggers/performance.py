@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from expectations.deciding import Answer, History, Policy
+from expectations.deciding import History, Policy, Proposal
 from tasks.deciding.policy import say_drift
 
 
-class Performance(Policy):
+class PerformancePolicy(Policy):
     """Retrains where the champion's metric is worse than its reference in enough of the newest windows.
 
     A drop is no proof that a fresh model would be better: the world may have become harder.
@@ -28,21 +28,23 @@ class Performance(Policy):
             raise ValueError(f"violations: {self.violations} of: {self.of} can never be reached")
         return self
 
-    def asks(self, history: History) -> Answer:
+    def asks(self, history: History) -> Proposal:
         """Ask where k of n windows violate, the latest among them; drift of inputs without a loss only warns."""
         latest = history.windows[-1]
         drift = say_drift(latest.drifted)
         if latest.status == "unknown":
             summary = f"performance is not known yet ({latest.detail}); {drift or 'no drift'}"
-            return Answer(retrain=False, cause="unknown", summary=summary, alert=bool(drift))
+            return Proposal(retrain=False, cause="unknown", summary=summary, alert=bool(drift))
         if latest.status == "violated":
             known = [seen.status for seen in history.windows if seen.status != "unknown"]
             violating = known[-self.of :].count("violated")
             loss = latest.detail + (f"; {drift}" if drift else "")
             if violating >= self.violations:
-                return Answer(retrain=True, cause="decay", summary=loss, alert=True)
+                return Proposal(retrain=True, cause="decay", summary=loss, alert=True)
             few = f"{violating} of the last {self.of} windows violate, {self.violations} are needed"
-            return Answer(retrain=False, cause="decay", summary=f"{loss}; {few}", alert=True)
+            return Proposal(retrain=False, cause="decay", summary=f"{loss}; {few}", alert=True)
         if drift:
-            return Answer(retrain=False, cause="drift", summary=f"{drift}, without a loss: {latest.detail}", alert=True)
-        return Answer(retrain=False, cause="none", summary=f"no loss and no drift: {latest.detail}")
+            return Proposal(
+                retrain=False, cause="drift", summary=f"{drift}, without a loss: {latest.detail}", alert=True
+            )
+        return Proposal(retrain=False, cause="none", summary=f"no loss and no drift: {latest.detail}")

@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from expectations.deciding import RECALIBRATION, Answer, History, Policy, Seen
+from expectations.deciding import RECALIBRATION, History, Policy, Proposal, SeenWindow
 from expectations.fields import PositiveSpan
 from tasks.deciding.gaps import Forecast, forecast, loss_is_certain
 from tasks.deciding.policy import say_drift
 
 
-class Trial(Policy):
+class TrialPolicy(Policy):
     """Tries a fresh challenger after each window, and retrains where that is worth more than a release costs.
 
     The challenger has not seen the newest rows of the window, nor has the champion: both are scored on exactly these.
@@ -49,13 +49,13 @@ class Trial(Policy):
             return self.release_cost
         return self.release_cost * self.per.approximate_seconds / history.every.approximate_seconds
 
-    def asks(self, history: History) -> Answer:
+    def asks(self, history: History) -> Proposal:
         """Ask by the marginal value rule; a person hears of a loss that is certain, once."""
         latest = history.windows[-1]
         drift = say_drift(latest.drifted)
         if latest.status == "unknown":
             summary = f"performance is not known yet ({latest.detail}); {drift or 'no drift'}"
-            return Answer(retrain=False, cause="unknown", summary=summary)
+            return Proposal(retrain=False, cause="unknown", summary=summary)
         found = forecast(history)
         level = latest.level if self.recalibrates(history) else 0.0
         cost = self.cost(history) * (RECALIBRATION if level else 1.0)
@@ -66,7 +66,7 @@ class Trial(Policy):
         alert = certain and not loss_is_certain(trials[:-1])
         cause = "decay" if worth or certain else "drift" if drift else "none"
         words = [_say_trial(latest), _say_forecast(found, cost, worth=worth), _say_level(level), latest.detail, drift]
-        return Answer(worth, cause, "; ".join(filter(None, words)), alert, vars(found))
+        return Proposal(worth, cause, "; ".join(filter(None, words)), alert, vars(found))
 
 
 def _percent(gap: float) -> str:
@@ -78,7 +78,7 @@ def _say_level(level: float) -> str:
     return f"labels moved as a whole, which a recalibration would save {_percent(level)} by" if level else ""
 
 
-def _say_trial(latest: Seen) -> str:
+def _say_trial(latest: SeenWindow) -> str:
     if latest.trial is None:
         return "no trial: too few labels at the window's end"
     gap, spread = latest.trial.gap, math.sqrt(latest.trial.variance)

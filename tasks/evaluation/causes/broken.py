@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from expectations.metrics import Array
-from tasks.evaluation.causes.comparison import Comparison
+from tasks.evaluation.causes.comparison import PeriodComparison
 from tasks.evaluation.causes.model import Cause, some_of
 from tasks.evaluation.causes.resamples import PART_CONFIDENCE
 from tasks.evaluation.causes.rows import MIN_ROWS
@@ -16,7 +16,7 @@ from tasks.evaluation.fault_units import Mask
 from tasks.evaluation.faults import Fault, find_faults
 
 
-def broken_data(both: Comparison) -> tuple[list[tuple[Cause, Array]], Mask]:
+def broken_data(both: PeriodComparison) -> tuple[list[tuple[Cause, Array]], Mask]:
     """Return what rows with faults lose beyond what they would have, and which rows are sound."""
     sound = np.ones(len(both.new.rows), dtype=np.bool_)
     faults = find_faults(
@@ -53,7 +53,7 @@ def broken_data(both: Comparison) -> tuple[list[tuple[Cause, Array]], Mask]:
     return [(Cause("broken", what, float(whole[0]), lower, upper, within=within), whole)], sound
 
 
-def beyond_expected(both: Comparison, odd: set[str]) -> tuple[Array, Array]:
+def beyond_expected(both: PeriodComparison, odd: set[str]) -> tuple[Array, Array]:
     """Return the loss beyond what earlier rows lose at the same sound columns, of both periods."""
     names = [name for name in both.columns.names if name not in odd]
     if not names:

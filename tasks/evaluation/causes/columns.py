@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from expectations.metrics import Array
-from tasks.evaluation.causes.rows import Rows
+from tasks.evaluation.causes.rows import PeriodRows
 
 _CATEGORIES = 60
 
@@ -18,7 +18,7 @@ _CATEGORIES = 60
 class Columns:
     """The inputs of both periods, with hour and weekday, as numbers for trees."""
 
-    def __init__(self, old: Rows, new: Rows, timezone: str) -> None:
+    def __init__(self, old: PeriodRows, new: PeriodRows, timezone: str) -> None:
         usable = [
             name
             for name, dtype in old.inputs.schema.items()
@@ -75,7 +75,7 @@ class Columns:
         )
 
 
-def _timed(rows: Rows, names: Sequence[str], like: pl.DataFrame, timezone: str) -> pl.DataFrame:
+def _timed(rows: PeriodRows, names: Sequence[str], like: pl.DataFrame, timezone: str) -> pl.DataFrame:
     """Return inputs of the types of the reference, absent ones missing, with hour and weekday."""
     frame = pl.DataFrame(
         [

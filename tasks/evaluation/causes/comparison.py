@@ -14,7 +14,7 @@ from tasks.evaluation.causes.rows import RowLoss
 
 
 @dataclass
-class Comparison:
+class PeriodComparison:
     """Two periods whose difference is taken apart."""
 
     old: Side

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.metrics import Array
-from tasks.evaluation.causes.comparison import Comparison
+from tasks.evaluation.causes.comparison import PeriodComparison
 from tasks.evaluation.causes.model import Cause, some_of
 from tasks.evaluation.causes.resamples import PART_CONFIDENCE, Side
 from tasks.evaluation.causes.rows import MIN_ROWS
@@ -20,7 +20,9 @@ _COLUMNS = 12
 _ORDERS = 12
 
 
-def log_odds(both: Comparison, kept: npt.NDArray[np.intp], weight: Array | None = None) -> tuple[Array, Array] | None:
+def log_odds(
+    both: PeriodComparison, kept: npt.NDArray[np.intp], weight: Array | None = None
+) -> tuple[Array, Array] | None:
     """Return log-odds of being of the window, by column, of both periods; None where they cannot be separated."""
     names = both.columns.names
     if not names:
@@ -34,7 +36,7 @@ def log_odds(both: Comparison, kept: npt.NDArray[np.intp], weight: Array | None 
     return (odds[0] * apart, odds[1] * apart) if apart.any() else None
 
 
-def areas_by_chance(both: Comparison, old: Array, weight: Array, size: int, categories: list[int]) -> Array:
+def areas_by_chance(both: PeriodComparison, old: Array, weight: Array, size: int, categories: list[int]) -> Array:
     """Return what each column's area reaches by chance: where blocks of earlier rows are called the window."""
     random, areas = np.random.default_rng(both.seed), []
     number = int(both.old.blocks.max()) + 1
@@ -59,7 +61,13 @@ def areas_by_chance(both: Comparison, old: Array, weight: Array, size: int, cate
 
 
 def by_column(
-    both: Comparison, new: Side, logits: tuple[Array, Array] | None, covariate: Array, mixed: Array, *, whole: bool
+    both: PeriodComparison,
+    new: Side,
+    logits: tuple[Array, Array] | None,
+    covariate: Array,
+    mixed: Array,
+    *,
+    whole: bool,
 ) -> list[Cause]:
     """Split the covariates' part by column."""
     within: list[tuple[str, Array]] = []
@@ -80,7 +88,7 @@ def by_column(
     return both.cause("covariate", what, covariate + mixed, causes)
 
 
-def shapley(both: Comparison, new: Side, logits: tuple[Array, Array]) -> list[tuple[str, Array]]:
+def shapley(both: PeriodComparison, new: Side, logits: tuple[Array, Array]) -> list[tuple[str, Array]]:
     """Return each column's part: its mean contribution over orders in which columns are shifted."""
     power = np.abs(np.concatenate(logits)).mean(axis=0)
     order = [int(each) for each in np.argsort(-power)[:_COLUMNS] if power[each] > 0]

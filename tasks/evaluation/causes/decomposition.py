@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from expectations.metrics import Array
 from tasks.evaluation.causes.broken import broken_data
-from tasks.evaluation.causes.comparison import Comparison
+from tasks.evaluation.causes.comparison import PeriodComparison
 from tasks.evaluation.causes.covariates import by_column, log_odds
 from tasks.evaluation.causes.labels import label_shift, only_labels_moved, only_somewhere
 from tasks.evaluation.causes.model import Cause
@@ -17,7 +17,7 @@ from tasks.evaluation.causes.trees import effective_rows
 from tasks.evaluation.segments import worst_segment
 
 
-def take_apart(both: Comparison) -> tuple[list[Cause], list[str]]:
+def take_apart(both: PeriodComparison) -> tuple[list[Cause], list[str]]:
     """Return the parts, and what else was noticed."""
     found, sound = broken_data(both)
     rest = both.total - sum((drawn for _, drawn in found), np.zeros_like(both.total))
@@ -28,7 +28,7 @@ def take_apart(both: Comparison) -> tuple[list[Cause], list[str]]:
     return [*parts, *shifts(both, both.new.where(sound), np.flatnonzero(sound), rest)], both.notes
 
 
-def shifts(both: Comparison, new: Side, kept: npt.NDArray[np.intp], rest: Array) -> list[Cause]:
+def shifts(both: PeriodComparison, new: Side, kept: npt.NDArray[np.intp], rest: Array) -> list[Cause]:
     """Split what sound rows lose more into covariates, label and concept."""
     clean = new.mean(new.loss) - both.old.mean(both.old.loss)
     mixed = rest - clean  # what rows with faults would lose by their other columns
@@ -61,7 +61,7 @@ def shifts(both: Comparison, new: Side, kept: npt.NDArray[np.intp], rest: Array)
 
 
 def concept_parts(
-    both: Comparison,
+    both: PeriodComparison,
     new: Side,
     kept: npt.NDArray[np.intp],
     losses: tuple[Array, Array],

@@ -9,24 +9,24 @@ import msgspec
 import numpy as np
 
 from expectations.metrics import Array
-from tasks.evaluation.causes.comparison import Comparison
+from tasks.evaluation.causes.comparison import PeriodComparison
 from tasks.evaluation.causes.decomposition import take_apart
 from tasks.evaluation.causes.model import MIN_SHARE, Cause, Causes, unknown
 from tasks.evaluation.causes.resamples import PART_CONFIDENCE, Chance, Side, chance_of
-from tasks.evaluation.causes.rows import MIN_ROWS, RowLoss, Rows
+from tasks.evaluation.causes.rows import MIN_ROWS, PeriodRows, RowLoss
 
 _CONFIDENCE = 0.95
 _YEAR, _HALF_SEASON = 365.25 * 86400, 15 * 86400.0
 
 
 def explain(
-    reference: Rows, window: Rows, loss: RowLoss, *, block: float, seed: int = 0, timezone: str = "UTC"
+    reference: PeriodRows, window: PeriodRows, loss: RowLoss, *, block: float, seed: int = 0, timezone: str = "UTC"
 ) -> Causes:
     """Split the difference in mean loss between a window and earlier rows into parts.
 
     Parameters
     ----------
-    reference, window : Rows
+    reference, window : PeriodRows
         Answered by the same model.
     block : float
         Seconds in which rows share their causes.
@@ -59,7 +59,7 @@ def explain(
     if min(len(old.rows), len(new.rows)) < MIN_ROWS:
         return unknown(loss.name, f"fewer than {MIN_ROWS} rows of classes that the model knows")
     rest = new.mean(new.loss) - old.mean(old.loss)
-    split, notes = take_apart(Comparison(old, new, loss, chance, rest, seed, timezone))
+    split, notes = take_apart(PeriodComparison(old, new, loss, chance, rest, seed, timezone))
     parts = _name([*strange, *split], float(total[0]))
     named = any(each.named for each in parts)
     return _with(
@@ -88,7 +88,7 @@ def _unseen(old: Side, new: Side, chance: Chance) -> tuple[list[Cause], Side, Si
     return [part], sides[0], sides[1]
 
 
-def _usable(rows: Rows) -> Rows:
+def _usable(rows: PeriodRows) -> PeriodRows:
     said = rows.prediction if rows.prediction.ndim == 1 else rows.prediction.sum(axis=1)
     known = np.isfinite(rows.label) & np.isfinite(said) & np.isfinite(rows.seconds)
     return rows if known.all() else rows.where(known)

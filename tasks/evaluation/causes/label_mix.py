@@ -6,7 +6,7 @@ import numpy as np
 
 from expectations.families import Scores
 from expectations.metrics import Array
-from tasks.evaluation.causes.comparison import Comparison
+from tasks.evaluation.causes.comparison import PeriodComparison
 from tasks.evaluation.causes.resamples import Side
 from tasks.evaluation.causes.shifts import STEPS, LabelShift, interpolated
 from tasks.evaluation.scaling import log_chances, one_hot, scale_classes, softmax
@@ -17,7 +17,7 @@ _ROUNDS = 200
 _SHOWN = 3
 
 
-def mix_shift(both: Comparison, new: Side, shared: tuple[Array, Array], *, pure: bool) -> LabelShift | None:
+def mix_shift(both: PeriodComparison, new: Side, shared: tuple[Array, Array], *, pure: bool) -> LabelShift | None:
     """Return what a shift of the scores of all rows loses, one amount a class; None where no rate has moved."""
     old, rows = both.old.rows, new.rows
     classes = rows.prediction.shape[1]
@@ -46,7 +46,7 @@ def mix_shift(both: Comparison, new: Side, shared: tuple[Array, Array], *, pure:
     )
 
 
-def rates_moved(both: Comparison, new: Side) -> Array | None:
+def rates_moved(both: PeriodComparison, new: Side) -> Array | None:
     """Return weights with which earlier rows have the window's class rates; None where these are no others."""
     classes = new.rows.prediction.shape[1]
     labels = [one_hot(each.label, classes) for each in (both.old.rows, new.rows)]
@@ -62,7 +62,7 @@ def means(side: Side, values: Array, weights: Array | None = None) -> Array:
     return np.stack([side.mean(each, weights) for each in values.T])
 
 
-def any_beyond(both: Comparison, moved: Array, confidence: float) -> bool:
+def any_beyond(both: PeriodComparison, moved: Array, confidence: float) -> bool:
     """Whether one of several moves is not nothing (Bonferroni)."""
     level = 1 - (1 - confidence) / max(1, len(moved) - 1)
     return any(both.chance.beyond(each, level) for each in moved)
@@ -85,13 +85,13 @@ def shift_to(scores: Array, rates: Array, weight: Array) -> Array:
     return np.asarray(found - wanted @ found)
 
 
-def certain_losses(both: Comparison, prediction: Scores) -> Array:
+def certain_losses(both: PeriodComparison, prediction: Scores) -> Array:
     """Return what each row would lose were it of each class, shape (n_rows, n_classes)."""
     rows, classes = prediction.shape
     return np.stack([both.loss.of(np.full(rows, float(at)), prediction) for at in range(classes)], axis=1)
 
 
-def say_rates(both: Comparison, before: Array, now: Array) -> str:
+def say_rates(both: PeriodComparison, before: Array, now: Array) -> str:
     """Say the rates that moved most."""
     names = both.loss.classes or tuple(str(at) for at in range(len(now)))
     most = np.argsort(-np.abs(now - before), kind="stable")[:_SHOWN]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.metrics import Array
-from tasks.evaluation.causes.comparison import Comparison
+from tasks.evaluation.causes.comparison import PeriodComparison
 from tasks.evaluation.causes.covariates import log_odds
 from tasks.evaluation.causes.label_mix import mix_shift, rates_moved
 from tasks.evaluation.causes.resamples import Side
@@ -21,7 +21,7 @@ _HARDLY = 0.3
 _CLIP = 1e-6
 
 
-def only_labels_moved(both: Comparison, new: Side, kept: npt.NDArray[np.intp]) -> bool:
+def only_labels_moved(both: PeriodComparison, new: Side, kept: npt.NDArray[np.intp]) -> bool:
     """Whether inputs are those of earlier rows once these have the window's label rate."""
     if new.rows.prediction.ndim > 1:
         weights = rates_moved(both, new)
@@ -36,7 +36,7 @@ def only_labels_moved(both: Comparison, new: Side, kept: npt.NDArray[np.intp]) -
     return log_odds(both, kept, weight) is None
 
 
-def label_shift(both: Comparison, new: Side, shared: tuple[Array, Array], *, pure: bool) -> LabelShift | None:
+def label_shift(both: PeriodComparison, new: Side, shared: tuple[Array, Array], *, pure: bool) -> LabelShift | None:
     """Return what a shift of the labels' mean loses; None where it has not moved."""
     if new.rows.prediction.ndim > 1:
         return mix_shift(both, new, shared, pure=pure)
@@ -45,7 +45,7 @@ def label_shift(both: Comparison, new: Side, shared: tuple[Array, Array], *, pur
     return level_shift(both, new, shared)
 
 
-def level_shift(both: Comparison, new: Side, shared: tuple[Array, Array]) -> LabelShift | None:
+def level_shift(both: PeriodComparison, new: Side, shared: tuple[Array, Array]) -> LabelShift | None:
     """Return what a shift of all values loses, by a difference or a factor."""
     rows = new.rows
     error = both.old.rows.label - both.old.rows.prediction, rows.label - rows.prediction
@@ -74,7 +74,7 @@ def level_shift(both: Comparison, new: Side, shared: tuple[Array, Array]) -> Lab
     return LabelShift(interpolated(known, moved / shift), said, left, units[best], *error)
 
 
-def rate_shift(both: Comparison, new: Side, shared: tuple[Array, Array], *, pure: bool) -> LabelShift | None:
+def rate_shift(both: PeriodComparison, new: Side, shared: tuple[Array, Array], *, pure: bool) -> LabelShift | None:
     """Return what a shift of the log-odds of positive labels loses."""
     rows = new.rows
     if min(len(np.unique(both.old.rows.label)), len(np.unique(rows.label))) < 2:
@@ -107,7 +107,7 @@ def rate_shift(both: Comparison, new: Side, shared: tuple[Array, Array], *, pure
 
 
 def only_somewhere(
-    both: Comparison, new: Side, kept: npt.NDArray[np.intp], shared: tuple[Array, Array], shift: LabelShift
+    both: PeriodComparison, new: Side, kept: npt.NDArray[np.intp], shared: tuple[Array, Array], shift: LabelShift
 ) -> bool:
     """Whether labels moved in one segment and hardly elsewhere: no shift of all of them."""
     found = worst_segment(*both.columns.plain(kept), (both.old.loss, new.loss), shared)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expectations.metrics import Array, Blocks
-from tasks.evaluation.causes.rows import Rows
+from tasks.evaluation.causes.rows import PeriodRows
 from tasks.evaluation.fault_units import Mask
 from tasks.evaluation.interval import time_blocks
 
@@ -24,13 +24,13 @@ _STRETCHES = 5
 class Side:
     """A period's rows with their loss and resamples of their blocks."""
 
-    rows: Rows
+    rows: PeriodRows
     loss: Array
     blocks: Blocks
     draws: Array
 
     @classmethod
-    def of(cls, rows: Rows, loss: Array, block: float, seed: int) -> Side:
+    def of(cls, rows: PeriodRows, loss: Array, block: float, seed: int) -> Side:
         """Resample blocks of so many seconds; runs of rows where these are few."""
         _, blocks = np.unique(np.floor_divide(rows.seconds, block), return_inverse=True)
         if blocks.max() + 1 < _BLOCKS:

@@ -71,7 +71,7 @@ def row_loss(metric: str, task: Task, threshold: float = 0.5, classes: tuple[str
 
 
 @dataclass(frozen=True)
-class Rows:
+class PeriodRows:
     """Rows of a period, with what the champion said of them.
 
     Attributes
@@ -99,7 +99,7 @@ class Rows:
             return np.zeros(len(self), dtype=np.bool_)
         return np.asarray(self.label >= self.prediction.shape[1])
 
-    def where(self, rows: Mask) -> Rows:
+    def where(self, rows: Mask) -> PeriodRows:
         """Return some of them."""
         inputs = self.inputs.filter(pl.Series(rows)) if self.inputs.width else self.inputs
-        return Rows(inputs, self.label[rows], self.prediction[rows], self.seconds[rows])
+        return PeriodRows(inputs, self.label[rows], self.prediction[rows], self.seconds[rows])

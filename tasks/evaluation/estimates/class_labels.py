@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from expectations.families import Matrix, Scores, Vector
 from expectations.metrics import Array
-from tasks.evaluation.estimates.label_models import CLIP, MAX_ROWS, PRIOR, LabelModel, Line
+from tasks.evaluation.estimates.label_models import CLIP, MAX_ROWS, PRIOR, LabelModel, LinearRate
 from tasks.evaluation.scaling import log_chances, log_losses, one_hot, scale_classes, softmax
 
 MAX_TREED = 20
@@ -42,12 +42,12 @@ class ClassLabels(LabelModel):
         line = np.array(parameters)
         return np.asarray(line[:-1] + line[-1] * log_chances(prediction))
 
-    def fit_line(self, prediction: Scores, label: Vector) -> Line:
+    def fit_line(self, prediction: Scores, label: Vector) -> LinearRate:
         """Fit by Newton's method; the prior is that of two classes, `PRIOR`."""
         precision = np.append(np.full(self.classes, PRIOR / 2), PRIOR / 4)
         line, hessian = scale_classes(prediction, label, precision)
         covariance = np.linalg.inv(hessian)[np.triu_indices(self.classes + 1)]
-        return Line(tuple(map(float, line)), tuple(map(float, covariance)))
+        return LinearRate(tuple(map(float, line)), tuple(map(float, covariance)))
 
     def tree_settings(self) -> Mapping[str, Any] | None:
         """Return the objective of softmax."""
@@ -81,7 +81,7 @@ class ClassLabels(LabelModel):
         self,
         linear: Array,
         prediction: Scores,
-        line: Line,
+        line: LinearRate,
         residuals: Sequence[float],
         random: np.random.Generator,
         draws: int,

@@ -12,7 +12,7 @@ from tasks.evaluation.estimates.contradictions import DOUBT, MIN_CONTRADICTING, 
 from tasks.evaluation.estimates.estimate import Estimate, Expected
 from tasks.evaluation.estimates.expectation import Expectation
 from tasks.evaluation.estimates.levels import Earlier, level_of
-from tasks.evaluation.estimates.scales import Drawn, Scale
+from tasks.evaluation.estimates.scales import Drawn, LossScale
 from tasks.evaluation.metrics import Scored, score
 
 MAX_BEYOND = 0.25
@@ -51,7 +51,7 @@ def estimate(
     rows, labels = len(label), int(known.sum())
     if not rows:
         return Estimate(metric, why="no predictions to estimate it of")
-    scale = Scale(metric, prediction)  # by all rows, whatever labels have come
+    scale = LossScale(metric, prediction)  # by all rows, whatever labels have come
     everything = Drawn.of(metric, expected, prediction, matrix, threshold, scale, seed)
     if everything is None:
         return Estimate(metric, labels=labels, why=f"{metric} is not defined on labels as they are expected")
@@ -63,7 +63,7 @@ def estimate(
     if beyond > expected.beyond + MAX_BEYOND:
         reasons.append(f"{beyond:.0%} of the rows lie beyond the range that was learnt from")
     centre, deviation = everything.mean + level, math.sqrt(spread**2 + everything.variance)
-    few = Scale(metric, label[known] if labels > 1 else prediction)
+    few = LossScale(metric, label[known] if labels > 1 else prediction)
     seen = Drawn.of(metric, expected, prediction[known], matrix[known], threshold, few, seed) if labels else None
     truth = few.of(score(metric, Scored(label[known], prediction[known], threshold))) if labels else math.nan
     if seen is not None and math.isfinite(truth):

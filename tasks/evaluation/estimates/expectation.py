@@ -12,7 +12,7 @@ from expectations.families import Matrix, Scores, Task
 from expectations.metrics import Array
 from expectations.problems import problem_of
 from tasks.evaluation.estimates.class_labels import ClassLabels
-from tasks.evaluation.estimates.label_models import BinaryLabels, LabelModel, Line, ValueLabels
+from tasks.evaluation.estimates.label_models import BinaryLabels, LabelModel, LinearRate, ValueLabels
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Expectation:
 
     def draw(self, prediction: Scores, matrix: Matrix, random: np.random.Generator, draws: int) -> Array:
         """Draw labels, shape (draws, n_rows); what is not certain of the line varies from draw to draw."""
-        line = Line(self.line, self.covariance)
+        line = LinearRate(self.line, self.covariance)
         return self.labels.draw_unsure(self.linear(prediction, matrix), prediction, line, self.residuals, random, draws)
 
     def beyond_range(self, matrix: Matrix) -> float:

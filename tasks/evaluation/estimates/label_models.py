@@ -22,7 +22,7 @@ MAX_ROWS = 4000
 """Rows of a window that labels are drawn for; of more, as many evenly spread ones stand for all."""
 
 
-class Line(NamedTuple):
+class LinearRate(NamedTuple):
     """What is learnt of predictions alone.
 
     Attributes
@@ -66,7 +66,7 @@ class LabelModel(ABC):
         return True
 
     @abstractmethod
-    def fit_line(self, prediction: Scores, label: Vector) -> Line:
+    def fit_line(self, prediction: Scores, label: Vector) -> LinearRate:
         """Learn the line."""
 
     @abstractmethod
@@ -108,7 +108,7 @@ class LabelModel(ABC):
         self,
         linear: Array,
         prediction: Scores,
-        line: Line,
+        line: LinearRate,
         residuals: Sequence[float],
         random: np.random.Generator,
         draws: int,
@@ -147,7 +147,7 @@ class OneScoreLabels(LabelModel):
         self,
         linear: Array,
         prediction: Scores,
-        line: Line,
+        line: LinearRate,
         residuals: Sequence[float],
         random: np.random.Generator,
         draws: int,
@@ -173,7 +173,7 @@ class BinaryLabels(OneScoreLabels):
         """Return where both are numbers."""
         return np.isfinite(prediction) & np.isfinite(label) & (np.abs(label) < 1e100)
 
-    def fit_line(self, prediction: Scores, label: Vector) -> Line:
+    def fit_line(self, prediction: Scores, label: Vector) -> LinearRate:
         """Fit intercept and slope by Newton's method, with a prior towards 0 and 1."""
         rows = np.column_stack([np.ones(len(label)), self.axis(prediction)])
         rest, precision = np.array([0.0, 1.0]), np.eye(2) * PRIOR / 4
@@ -189,7 +189,7 @@ class BinaryLabels(OneScoreLabels):
 
         line, hessian = newton(rest, lost, derivatives)
         covariance = np.linalg.inv(hessian)
-        return Line((float(line[0]), float(line[1])), (covariance[0, 0], covariance[0, 1], covariance[1, 1]))
+        return LinearRate((float(line[0]), float(line[1])), (covariance[0, 0], covariance[0, 1], covariance[1, 1]))
 
     def tree_settings(self) -> Mapping[str, Any]:
         """Return the objective of log-odds."""
@@ -235,11 +235,11 @@ class ValueLabels(OneScoreLabels):
         """Whether there is any error."""
         return bool(np.any(label != prediction))
 
-    def fit_line(self, prediction: Scores, label: Vector) -> Line:
+    def fit_line(self, prediction: Scores, label: Vector) -> LinearRate:
         """Return the logarithm of the root mean square error."""
         scale = _root_mean_square(label - prediction)
         variance = float(np.square((label - prediction) / scale).var()) / (4 * len(label))  # of its logarithm
-        return Line((math.log(scale), 0.0), (variance, 0.0, 0.0))
+        return LinearRate((math.log(scale), 0.0), (variance, 0.0, 0.0))
 
     def tree_settings(self) -> Mapping[str, Any]:
         """Return the objective of squares."""

@@ -21,7 +21,7 @@ from tasks.evaluation.estimates.expectation import (
 )
 from tasks.evaluation.estimates.label_models import LabelModel
 from tasks.evaluation.estimates.levels import MIN_SPREAD
-from tasks.evaluation.estimates.scales import DRAWS, Scale
+from tasks.evaluation.estimates.scales import DRAWS, LossScale
 from tasks.evaluation.interval import time_blocks
 from tasks.evaluation.metrics import Scored, score
 
@@ -197,7 +197,7 @@ def _dependence(values: Array, blocks: Blocks) -> float:
 
 def _spread(metric: str, expected: Expectation, held: Array, rows: Scored, seed: int) -> float:
     """Return how far realised and expected loss lie apart over blocks, as logarithms, beyond what chance does."""
-    scale = Scale(metric, rows.label)
+    scale = LossScale(metric, rows.label)
     random = np.random.default_rng(seed)
     apart, chance = [], []
     for part in np.array_split(np.arange(len(rows.label)), min(_BLOCKS, len(rows.label) // MIN_ROWS)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tasks.evaluation.estimates.expectation import Expectation
-from tasks.evaluation.estimates.scales import Scale
+from tasks.evaluation.estimates.scales import LossScale
 
 MIN_SPREAD = 0.2
 """Least standard deviation of the logarithm of realised over expected loss, before any window has come."""
@@ -44,7 +44,7 @@ class Earlier:
 
 
 def level_of(
-    metric: str, expected: Expectation, scale: Scale, champion: str, earlier: Sequence[Earlier], behind: int
+    metric: str, expected: Expectation, scale: LossScale, champion: str, earlier: Sequence[Earlier], behind: int
 ) -> tuple[float, float, float]:
     """Return the level of realised over expected loss, how far a window may lie from it, and degrees of freedom.
 

@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 """Of the interval, by a t distribution; the promise is 0.9."""
 
 
-class Scale:
+class LossScale:
     """The logarithm of a metric's loss on some rows, and back.
 
     Parameters
@@ -68,7 +68,7 @@ class Drawn:
         prediction: Scores,
         matrix: Matrix,
         threshold: float,
-        scale: Scale,
+        scale: LossScale,
         seed: int,
     ) -> Drawn | None:
         """Draw labels and score them; None where the metric is not defined in half of the draws or more."""

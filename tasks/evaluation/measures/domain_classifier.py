@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from expectations.measures import Measure, Seen
+from expectations.measures import Measure, MeasuredRows
 from tasks.evaluation.domains import Together, tell_apart
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import references_from_dict
@@ -33,7 +33,7 @@ class DomainClassifier(Measure):
         found = ", ".join(inputs) or "none"
         return (f"columns together are two at least; the features read {found}: leave it out",)
 
-    def of(self, seen: Seen) -> Mapping[str, Any]:
+    def of(self, seen: MeasuredRows) -> Mapping[str, Any]:
         """Tell the window apart, or say why that cannot be."""
         reference = next((each for each in references_from_dict(seen.reference) if _covers(each, seen)), None)
         if reference is None:
@@ -46,5 +46,5 @@ class DomainClassifier(Measure):
         return tell_apart(learnt, times, table, alpha=self.alpha, most=self.rows, seed=seen.seed).to_dict()
 
 
-def _covers(reference: Any, seen: Seen) -> bool:  # noqa: ANN401
+def _covers(reference: Any, seen: MeasuredRows) -> bool:  # noqa: ANN401
     return any(name in reference.columns for name in seen.inputs)

@@ -11,7 +11,7 @@ import polars as pl
 
 from expectations.durations import Duration
 from expectations.fields import PositiveSpan
-from expectations.references import LEARNT, Chosen, Past, Reference
+from expectations.references import LEARNT, Chosen, PastRows, ReferenceChoice
 from expectations.windows import Window
 from tasks.evaluation.columns import Array
 from tasks.evaluation.references.recent import Recent
@@ -25,7 +25,7 @@ _ROWS = 20
 """Fewer rows of a window say nothing."""
 
 
-class Auto(Reference):
+class Auto(ReferenceChoice):
     """What foretold the newest windows best: what the champion learnt from, the recent past, or the season."""
 
     examples: ClassVar = ({"of": "auto"}, {"of": "auto", "last": "56d"})
@@ -33,14 +33,14 @@ class Auto(Reference):
     last: PositiveSpan = Duration.parse("28d")
     """How far the recent past goes back."""
 
-    def choose(self, window: Window, past: Past) -> Chosen:
+    def choose(self, window: Window, past: PastRows) -> Chosen:
         """Hold each choice against the windows before this one that the champion has not learnt from.
 
         Where fewer than three of them are there, what the champion learnt from is taken: it would be held against its
         own rows.
         """
         held = _held_back(window, past.cutoff)
-        choices: Sequence[Reference] = (Training(), Recent(last=self.last), Season())
+        choices: Sequence[ReferenceChoice] = (Training(), Recent(last=self.last), Season())
         rows = {each: frame for each in held if len(frame := past.rows(each.start, each.end)) >= _ROWS}
         if len(rows) < MIN_HELD_BACK:
             return Chosen(LEARNT)
@@ -60,7 +60,7 @@ def _is_better(errors: Array, best: Array | None) -> bool:
     return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
-def foretold(choice: Reference, held: Mapping[Window, pl.DataFrame], past: Past) -> Array | None:
+def foretold(choice: ReferenceChoice, held: Mapping[Window, pl.DataFrame], past: PastRows) -> Array | None:
     """Return how far each window lay from what a choice holds it against; None where it has too few rows for one.
 
     Returns
@@ -84,7 +84,7 @@ def foretold(choice: Reference, held: Mapping[Window, pl.DataFrame], past: Past)
     return np.array(errors)
 
 
-def rows_of(chosen: Chosen, past: Past) -> pl.DataFrame:
+def rows_of(chosen: Chosen, past: PastRows) -> pl.DataFrame:
     """Return the rows of a choice, in order of time."""
     return past.learnt() if chosen.of == LEARNT else pl.concat([past.rows(*span) for span in chosen.spans])
 

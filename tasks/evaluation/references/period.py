@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import model_validator
 
-from expectations.references import Chosen, Past, Reference
+from expectations.references import Chosen, PastRows, ReferenceChoice
 from expectations.windows import Window
 
 
-class Period(Reference):
+class Period(ReferenceChoice):
     """A fixed period: from the first of two days up to, and without, the second (of `monitoring.timezone`)."""
 
     examples: ClassVar = ({"of": "period", "since": "2024-01-01", "until": "2024-04-01"},)
@@ -26,7 +26,7 @@ class Period(Reference):
             raise ValueError(f"since: {self.since} is not before until: {self.until}, so it holds no day")
         return self
 
-    def choose(self, window: Window, past: Past) -> Chosen:
+    def choose(self, window: Window, past: PastRows) -> Chosen:
         """Take the period, as far as it lies before the window."""
         zone = ZoneInfo(past.timezone)
         since, until = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (self.since, self.until))

@@ -8,14 +8,14 @@ from pydantic import Field
 
 from expectations.durations import Duration
 from expectations.fields import PositiveSpan
-from expectations.references import Chosen, Past, Reference
+from expectations.references import Chosen, PastRows, ReferenceChoice
 from expectations.windows import Window
 
 _YEAR = Duration.parse("1y")
 _HALF_YEAR = 182 * 86400
 
 
-class Season(Reference):
+class Season(ReferenceChoice):
     """The same days of earlier years, with some before and after them."""
 
     examples: ClassVar = ({"of": "season"}, {"of": "season", "margin": "14d", "years": 3})
@@ -25,7 +25,7 @@ class Season(Reference):
     years: Annotated[int, Field(ge=2, le=20)] = 5
     """Most years back. Two at least must be there: one does not say how much years differ."""
 
-    def choose(self, window: Window, past: Past) -> Chosen:
+    def choose(self, window: Window, past: PastRows) -> Chosen:
         """Take the whole spans of earlier years that lie in what was collected."""
         first = past.first()
         long = (window.end - window.start).total_seconds() + 2 * self.margin.approximate_seconds

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from expectations.metrics import Array, ratio
-from tasks.evaluation.scores.counts import Counts, OfCounts
+from tasks.evaluation.scores.counts import ConfusionCounts, OfCounts
 
 
 class Matthews(OfCounts):
@@ -23,7 +23,7 @@ class Matthews(OfCounts):
     always: ClassVar = False
     metric: Literal["matthews"] = "matthews"
 
-    def of(self, counts: Counts) -> Array:
+    def of(self, counts: ConfusionCounts) -> Array:
         """Return the correlation."""
         total = counts.total
         above = counts.right * total - (counts.true * counts.called).sum(axis=1)
@@ -41,7 +41,7 @@ class CohenKappa(OfCounts):
     always: ClassVar = False
     metric: Literal["cohen_kappa"] = "cohen_kappa"
 
-    def of(self, counts: Counts) -> Array:
+    def of(self, counts: ConfusionCounts) -> Array:
         """Return the agreement."""
         chance = ratio((counts.true * counts.called).sum(axis=1), counts.total**2)
         return ratio(ratio(counts.right, counts.total) - chance, 1 - chance)

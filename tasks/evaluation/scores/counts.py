@@ -21,7 +21,7 @@ class OfClasses(OfKnownRows):
 
 
 @dataclass(frozen=True)
-class Counts:
+class ConfusionCounts:
     """What the confusion matrix comes to in each resample.
 
     Attributes
@@ -54,7 +54,7 @@ class OfCounts(OfClasses):
     """A function of the counts of each class."""
 
     @abstractmethod
-    def of(self, counts: Counts) -> Array:
+    def of(self, counts: ConfusionCounts) -> Array:
         """Return the metric in each resample, shape (n_resamples,)."""
 
     def prepare_known(self, rows: Scored, blocks: Blocks, n_blocks: int) -> Prepared:
@@ -67,7 +67,7 @@ class OfCounts(OfClasses):
         ones = np.ones(len(blocks))
         hits = counted(label, (rows.called == label).astype(np.float64))
         true, called = counted(label, ones), counted(rows.called.astype(np.int64), ones)
-        return lambda weights: self.of(Counts(weights @ hits, weights @ true, weights @ called))
+        return lambda weights: self.of(ConfusionCounts(weights @ hits, weights @ true, weights @ called))
 
 
 def mean_of_classes(values: Array) -> Array:

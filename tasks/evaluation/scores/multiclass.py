@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from expectations.metrics import Array, Blocks, MeanOfRows, Prepared, Scored, ratio
-from tasks.evaluation.scores.counts import Counts, OfClasses, OfCounts, mean_of_classes
+from tasks.evaluation.scores.counts import ConfusionCounts, OfClasses, OfCounts, mean_of_classes
 from tasks.evaluation.scores.ranking import RocAuc
 
 _TASKS = ("multiclass_classification",)
@@ -25,7 +25,7 @@ class BalancedAccuracy(OfCounts):
     largest_loss: ClassVar = 1.0
     metric: Literal["balanced_accuracy"] = "balanced_accuracy"
 
-    def of(self, counts: Counts) -> Array:
+    def of(self, counts: ConfusionCounts) -> Array:
         """Return the mean share."""
         return mean_of_classes(ratio(counts.hits, counts.true))
 
@@ -39,7 +39,7 @@ class F1Macro(OfCounts):
     largest_loss: ClassVar = 1.0
     metric: Literal["f1_macro"] = "f1_macro"
 
-    def of(self, counts: Counts) -> Array:
+    def of(self, counts: ConfusionCounts) -> Array:
         """Return the mean of the classes' means."""
         return mean_of_classes(counts.f1)
 
@@ -54,7 +54,7 @@ class F1Weighted(OfCounts):
     always: ClassVar = False
     metric: Literal["f1_weighted"] = "f1_weighted"
 
-    def of(self, counts: Counts) -> Array:
+    def of(self, counts: ConfusionCounts) -> Array:
         """Return the weighted mean of the classes' means."""
         return ratio((np.nan_to_num(counts.f1) * counts.true).sum(axis=1), counts.total)
 
@@ -69,7 +69,7 @@ class PrecisionMacro(OfCounts):
     always: ClassVar = False
     metric: Literal["precision_macro"] = "precision_macro"
 
-    def of(self, counts: Counts) -> Array:
+    def of(self, counts: ConfusionCounts) -> Array:
         """Return the mean share."""
         each = ratio(counts.hits, counts.called)
         there = (counts.true > 0) & np.isnan(each)  # of a class that is there and never called

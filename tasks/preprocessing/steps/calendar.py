@@ -100,7 +100,7 @@ def _parts(parts: Sequence[str], timezone: str) -> Callable[[datetime | str], tu
     return read
 
 
-class Calendar(FeatureStep):
+class CalendarParts(FeatureStep):
     """Parts of an instant in a time zone; weekday counts from Monday = 0, the rest as people count."""
 
     examples: ClassVar = ({"calendar": "when", "parts": [*OF_INSTANT], "timezone": "America/New_York"},)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from expectations.expression_tree import Call, Column, Node
+from expectations.expression_tree import Call, ColumnValue, Node
 from expectations.expressions import parse_expression
 from expectations.fields import Formula
 from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
@@ -40,7 +40,7 @@ class FittedExpression(FittedStep):
         out.note(self.name, holds_text=False, never_missing=False)
 
 
-class Expression(FeatureStep):
+class ExpressionFeature(FeatureStep):
     """Compute a number from columns of the row (conditions count as 0 and 1)."""
 
     examples: ClassVar = (
@@ -68,10 +68,10 @@ class Expression(FeatureStep):
 
 
 def _kinds(node: Node, held: Mapping[str, Kind]) -> dict[str, Kind]:
-    if isinstance(node, Call) and node.function == "is_missing" and isinstance(node.arguments[0], Column):
+    if isinstance(node, Call) and node.function == "is_missing" and isinstance(node.arguments[0], ColumnValue):
         name = node.arguments[0].name
         return {name: held.get(name, "number")}
-    if isinstance(node, Column):
+    if isinstance(node, ColumnValue):
         return {node.name: "text" if node.kind == "text" else "number"}
     kinds: dict[str, Kind] = {}
     for value in vars(node).values():

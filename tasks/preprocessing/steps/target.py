@@ -51,7 +51,7 @@ class FittedTarget(FittedStep):
         out.note(self.column, holds_text=False, never_missing=True)
 
 
-class Target(FeatureStep):
+class TargetEncoding(FeatureStep):
     """Give each category the mean of the label in the training rows, drawn towards the mean of all where it is rare.
 
     (sum of its labels + smoothing * mean of all) / (its rows + smoothing); Micci-Barreca, ACM SIGKDD Explorations 3(1),

@@ -16,7 +16,7 @@ import polars as pl
 from expectations.alert_rules import Condition, Conditions, MeasuredWindow, WindowRule
 from expectations.alert_rules import Kind as Words
 from expectations.data import Source, SourceContext
-from expectations.deciding import Answer, History, Policy
+from expectations.deciding import History, Policy, Proposal
 from expectations.drift_scores import Binned, DriftScore
 from expectations.families import Family, Matrix, Report, Rows, Task, Vector
 from expectations.fields import Columns
@@ -163,10 +163,10 @@ class Impatient(Policy):
     examples: ClassVar = ({"trigger": "acme.impatient"},)
     trigger: Literal["acme.impatient"]
 
-    def asks(self, history: History) -> Answer:
+    def asks(self, history: History) -> Proposal:
         """Ask where the latest window violates."""
         latest = history.windows[-1]
-        return Answer(retrain=latest.status == "violated", cause="decay", summary=f"the window is {latest.status}")
+        return Proposal(retrain=latest.status == "violated", cause="decay", summary=f"the window is {latest.status}")
 
 
 class Hellinger(DriftScore):
