@@ -69,7 +69,8 @@ def _impossible_columns(spec: UseCase) -> list[str]:
     if weights is not None and weights.column is not None:
         if weights.column == spec.label.column:
             problems.append(f"model.weights.column: the label {weights.column} cannot weigh its own row")
-        if weights.column in spec.personal:
+        how = spec.personal.get(weights.column)
+        if how is not None and (not how.keeps or how.type_of("number") == "text"):
             problems.append(f"model.weights.column: {weights.column} is under `personal`, and no number is kept")
     return problems + _impossible_protections(spec)
 

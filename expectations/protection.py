@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
@@ -55,9 +56,11 @@ class Protection(Part):
         return values
 
     def __str__(self) -> str:
-        """Say it as a use case writes it, in a word or two."""
-        name, value = next(iter(self.model_dump().items()))
-        return name if value is True else f"{name} {value}"
+        """Say it in a word or two: two that are not the same read differently."""
+        (name, value), *_ = written = list(self.model_dump(mode="json").items())
+        said = name if value is True else f"{name} {json.dumps(value)}"
+        rest = {name: value for name, value in written[1:] if value != type(self).model_fields[name].default}
+        return f"{said} {json.dumps(rest)}" if rest else said
 
 
 def _written(value: object) -> object:

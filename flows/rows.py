@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from expectations.column_types import TYPES_BY_NAME
+from expectations.column_types import TYPES_BY_NAME, column_type
 from expectations.contradictions import REPLAY
 from expectations.errors import LakeError
 from expectations.loading import LoadedUseCase
@@ -58,8 +58,8 @@ def newest_rows(
 ) -> Shown:
     """Read the newest rows of a table, by event time; predictions by when they were served, labels received.
 
-    Only so many are held in memory. No personal value is among them: what is to be dropped is left out, what is to be
-    hashed is, also where a client sent it as it is.
+    Only so many are held in memory. Personal columns are protected as they are declared now, also where a client
+    sent them as they are.
 
     Parameters
     ----------
@@ -118,11 +118,11 @@ def _rows(
 def hidden_columns(usecase: LoadedUseCase, lake: Lake) -> list[str]:
     """Return columns that may hold personal values as they came: declared so after rows were collected."""
     personal = usecase.spec.personal
-    collected = collected_with(lake).get("personal", "").split(", ") if personal else []
+    collected = f", {collected_with(lake).get('personal', '')}, " if personal else ""
     return [
         column
         for column, how in personal.items()
-        if not how.keeps or (how.changes and f"{column}: {how}" not in collected)
+        if not how.keeps or (how.changes and f", {column}: {how}, " not in collected)
     ]
 
 
@@ -131,7 +131,7 @@ def answered_rows(
 ) -> pl.LazyFrame:
     """Return what was answered, and what was asked under the names of all bundles that answered.
 
-    What is to be dropped is left out; what is to be hashed is, also where it was sent as it is.
+    What is to be dropped is left out; other personal columns are protected, also where they were sent as they are.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def answered_rows(
     types = request_types(columns)
     named = {name: f"row_{name}" if name in said else name for name in types}
     rows = read_requests(rows, types, said)
-    if lake.usecase.endswith(REPLAY):  # a replay asks about collected rows, in which they are hashed
+    if lake.usecase.endswith(REPLAY):  # a replay asks about collected rows, in which they are protected
         return rows
     return rows.with_columns(
         _protected(named[name], how, _protecting_bundles(name, how, manifests), secret)
@@ -166,8 +166,14 @@ def answered_rows(
 def _protected(column: str, how: Protection, bundles: Sequence[str], secret: Callable[[], bytes]) -> pl.Expr:
     """Return a column of requests, protected where the bundle that answered did not do so."""
     key, dtype = secret if how.needs_key else bytes, TYPES_BY_NAME[how.type_of("number")].table
-    kept = pl.col(column).cast(dtype)
-    done = pl.col(column).map_batches(lambda values: how.column(values, key()).cast(dtype), return_dtype=dtype)
+
+    def protect(values: pl.Series) -> pl.Series:
+        if how.misfits(column_type(values.dtype)):  # of a bundle that protected it otherwise
+            return pl.repeat(None, len(values), dtype=dtype, eager=True)
+        return how.column(values, key()).cast(dtype)
+
+    kept = pl.col(column).cast(dtype, strict=False)
+    done = pl.col(column).map_batches(protect, return_dtype=dtype)
     return pl.when(pl.col("bundle").is_in(bundles)).then(kept).otherwise(done).alias(column)
 
 

@@ -17,6 +17,7 @@ from expectations.errors import ExpressionError, SourceError, UseCaseError
 from expectations.loading import load_use_case
 from expectations.protection import Protection
 from expectations.slots import PROTECTIONS
+from flows.rows import _protected
 from infra.serving.documentation import example
 from infra.serving.models import make_ready
 from infra.serving.protocol import Reader
@@ -139,6 +140,28 @@ def test_nobody_is_named_by_what_many_share(make_use_case: Callable[..., Path]) 
     with pytest.raises(ExpressionError, match="found zip, which is truncated"):
         find_person("zip == '10115'", spec, SECRET)
     assert len(find_person("who == 'Ann'", spec, SECRET).values["who"]) == 2
+
+
+def test_two_protections_that_differ_read_differently() -> None:
+    class Mask(Protection):
+        mask: int
+        letters: str = "*"
+
+    assert str(Mask(mask=3)) == "mask 3"
+    assert str(Mask(mask=3, letters="#")) == 'mask 3 {"letters": "#"}'
+    assert [str(protection(each)) for each in ({"hash": True}, {"truncate": 3}, {"bucket": 10})] == [
+        "hash",
+        "truncate 3",
+        "bucket 10",
+    ]
+
+
+def test_what_was_protected_otherwise_is_shown_as_missing_where_it_cannot_be_protected_now() -> None:
+    asked = pl.DataFrame({"bundle": ["hashed", "now", "now"], "age": ["0f0f", "47", None]})
+    found = asked.select(_protected("age", protection({"bucket": 10}), ["now"], lambda: SECRET))["age"]
+    assert found.to_list() == [None, 47.0, None]  # of a bundle that did so by itself as it answered
+    found = asked.select(_protected("age", protection({"truncate": 2}), ["now"], lambda: SECRET))["age"]
+    assert found.to_list() == ["0f", "47", None]
 
 
 def test_bundles_of_before_hash() -> None:

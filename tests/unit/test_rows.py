@@ -234,6 +234,14 @@ def test_journaled_rows_are_columns_beside_what_was_answered(
         id=pl.lit("d"), bundle=pl.lit(digest), row=pl.lit(json.dumps({"weathersit": pseudonym("clear", SECRET)}))
     )
     lake.append("predictions", hashed, transactions={"test": 2})
+    for otherwise, cut in (("{truncate: 2}", "cl"), ("drop", None)):
+        other = declared.replace("weathersit: hash, hum: drop", f"weathersit: {otherwise}, hum: {{bucket: 2}}")
+        (folder / "usecase.yaml").write_text(other)
+        found = {row["id"]: row for row in objects(call(str(folder), "predictions", "--json"))}
+        assert found["a"].get("weathersit") == cut
+        assert found["d"].get("weathersit") == (pseudonym("clear", SECRET)[:2] if cut else None)
+        assert found["a"]["hum"] == 0.0
+    (folder / "usecase.yaml").write_text(declared)
     for lost in (False, True):
         if lost:  # nobody can tell any more what its rows were asked with
             shutil.rmtree(Releases(home / "releases").bundle("rentals", bundle.digest))
