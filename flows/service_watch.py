@@ -17,7 +17,7 @@ from tasks.stores.finding_kinds import describe
 from tasks.stores.findings import Finding, Found
 from tasks.stores.releases import Releases
 from tasks.stores.service import ServiceClient
-from tasks.stores.service_history import Counted, Probe, Replica, ServiceHistory, outages, total
+from tasks.stores.service_history import Counted, Outage, Probe, Replica, ServiceHistory, total
 
 _MINUTE = timedelta(minutes=1)
 FAILED_PROBES = 3
@@ -79,9 +79,10 @@ class ServiceWatch:
         database, minute = self._settings.platform(), probe.minute
         kinds = ("unready", "errors")
         standing = {(each.usecase, each.key): each for each in database.open_findings() if each.kind in kinds}
-        silent = unready(history.probes(minute - _BEFORE), minute) if probe.why else None
+        known = (_known_outage(each) for each in standing.values() if each.kind == "unready")
+        outage = self._outage(history, probe, [each for each in known if each is not None])
         for name in served:
-            found = [] if silent is None else [describe(name, "unready", "failure", silent)]
+            found = [] if outage is None else [_unready(name, outage)]
             if not probe.why and (name, "unready") in standing:
                 database.end(name, ["unready"], "the service passes its health check", minute)
             stands = standing.get((name, "errors"))
@@ -93,6 +94,13 @@ class ServiceWatch:
                 with database.transaction() as connection:
                     for each in found:
                         database.record(connection, each, minute, once=True)
+
+    def _outage(self, history: ServiceHistory, probe: Probe, known: Sequence[Outage]) -> Outage | None:
+        """Return the outage that goes on; None where the service passed its check in one of the newest minutes."""
+        minute = probe.minute
+        if not probe.why or not is_unready(history.probes(minute - FAILED_PROBES * _MINUTE), minute):
+            return None
+        return history.newest_outage(minute, max(known, key=lambda each: each.last, default=None))
 
     def _burst(self, history: ServiceHistory, name: str, minute: datetime, stands: Finding | None) -> Found | None:
         since = minute - _NEWEST + _MINUTE
@@ -155,21 +163,29 @@ def counted(service: ServiceClient) -> list[Replica]:
     return [Replica(each.instance, each.started, each.counted) for each in versions]
 
 
-def unready(probes: Sequence[Probe], minute: datetime) -> str | None:
-    """Say since when the service does not pass its health check; None where it did in one of the newest minutes.
+def is_unready(probes: Sequence[Probe], minute: datetime) -> bool:
+    """Whether the service passed its health check in none of the newest minutes.
 
     Parameters
     ----------
     probes : sequence of Probe
-        Of the last day, oldest first.
+        Of the newest minutes at least, oldest first.
     minute : datetime
         Of the newest one.
     """
     newest = [each for each in probes if each.minute >= minute - FAILED_PROBES * _MINUTE][-FAILED_PROBES:]
-    if len(newest) < FAILED_PROBES or not all(each.why for each in newest):
-        return None
-    outage = outages(probes)[-1]
-    return f"the service has not passed its health check since {outage.first:%Y-%m-%d %H:%M} UTC: {outage.why}"
+    return len(newest) == FAILED_PROBES and all(each.why for each in newest)
+
+
+def _unready(name: str, outage: Outage) -> Found:
+    said = f"the service has not passed its health check since {outage.first:%Y-%m-%d %H:%M} UTC: {outage.why}"
+    return describe(name, "unready", "failure", said, {"since": outage.first.isoformat()})
+
+
+def _known_outage(finding: Finding) -> Outage | None:
+    """Return the outage that a finding is of, as it was when it was seen last; None where it does not say so."""
+    since = finding.evidence.get("since")
+    return Outage(datetime.fromisoformat(since), finding.last_seen, "") if since else None
 
 
 def is_burst(newest: Counted, before: Counted, *, stands: bool = False) -> bool:

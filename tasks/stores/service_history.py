@@ -8,7 +8,7 @@ started again meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,8 @@ _SKEW = timedelta(minutes=5)
 _ABSENT = timedelta(days=1)
 """How long what a replica had counted is kept that is not there: it may be that it alone was not reached."""
 _MINUTE = timedelta(minutes=1)
+GAP = timedelta(minutes=3)
+"""How long nobody may have looked within an outage: of a longer while nothing is known, and it may have been up."""
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -111,11 +113,11 @@ class Outage:
 
 
 def outages(probes: Iterable[Probe]) -> list[Outage]:
-    """Put health checks that were not passed together, oldest first."""
+    """Put health checks that were not passed together, oldest first; those of more than `GAP` apart stay apart."""
     found: list[Outage] = []
     before: Probe | None = None
     for probe in probes:
-        if probe.why and before is not None and before.why and found:
+        if probe.why and before is not None and before.why and probe.minute - before.minute <= GAP:
             found[-1] = Outage(found[-1].first, probe.minute, probe.why)
         elif probe.why:
             found.append(Outage(probe.minute, probe.minute, probe.why))
@@ -198,10 +200,36 @@ class ServiceHistory(Marks):
         with self.reading() as connection:
             return [Probe(*row) for row in connection.execute(query.order_by(table.c.minute))]
 
-    def minutes(self, usecase: str, since: datetime) -> list[tuple[datetime, Counted]]:
-        """Return the minutes from one on in which something was asked about a use case, oldest first."""
+    def newest_outage(self, minute: datetime, known: Outage | None = None) -> Outage | None:
+        """Return the outage that goes on at a minute; None where nobody looked then, or the check was passed.
+
+        Parameters
+        ----------
+        known : Outage, optional
+            As an earlier look returned it: where it still goes on, nothing from before its end is read again, and it
+            may have begun before all that is kept.
+        """
+        table, since = tables.probes, min(known.last, minute) if known else None
+        query = select(table.c.minute).where(table.c.why == "", table.c.minute <= minute)
+        with self.reading() as connection:
+            passed = connection.execute(query.order_by(table.c.minute.desc()).limit(1)).scalar_one_or_none()
+        bounds = [each for each in (since, passed) if each is not None]
+        probes = self.probes(max(bounds, default=minute - KEPT))
+        found = outages(each for each in probes if each.minute <= minute)
+        if not found or found[-1].last != minute:
+            return None
+        goes_on = known is not None and since is not None and found[-1].first <= since
+        return replace(found[-1], first=known.first) if known and goes_on else found[-1]
+
+    def minutes(self, usecase: str, since: datetime, until: datetime | None = None) -> list[tuple[datetime, Counted]]:
+        """Return the minutes from one on, and before another, in which something was asked about a use case.
+
+        They are in order, oldest first.
+        """
         table = tables.traffic
         query = select(table.c.minute, table.c.content).where(table.c.usecase == usecase, table.c.minute >= since)
+        if until is not None:
+            query = query.where(table.c.minute < until)
         with self.reading() as connection:
             return [
                 (minute, _read_minute(content))

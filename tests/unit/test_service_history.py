@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import insert
 
-from flows.service_watch import ServiceWatch, is_burst, unready
+from flows.service_watch import ServiceWatch, is_burst, is_unready
 from infra.settings import Settings
-from tasks.stores.service_history import Counted, Probe, Replica, ServiceHistory, grown, total
+from tasks.stores import tables
+from tasks.stores.service_history import KEPT, Counted, Outage, Probe, Replica, ServiceHistory, grown, outages, total
 from tests.fronts import serving
 from tests.pages import Home
 
@@ -112,16 +114,58 @@ def checked(*failed: int, of: int) -> list[Probe]:
 
 
 def test_a_restart_is_no_outage() -> None:
-    assert unready([], NOON) is None
-    assert unready(checked(0, 1, of=2), NOON + MINUTE) is None
-    assert unready(checked(0, 2, of=3), NOON + 2 * MINUTE) is None
-    assert unready(checked(0, 1, 2, of=3), NOON + 9 * MINUTE) is None  # nobody looked since
+    assert not is_unready([], NOON)
+    assert not is_unready(checked(0, 1, of=2), NOON + MINUTE)
+    assert not is_unready(checked(0, 2, of=3), NOON + 2 * MINUTE)
+    assert not is_unready(checked(0, 1, 2, of=3), NOON + 9 * MINUTE)  # nobody looked since
+    assert is_unready(checked(0, 1, 2, of=3), NOON + 2 * MINUTE)
 
 
-def test_an_outage_is_said_since_its_first_check_that_was_not_passed() -> None:
-    assert unready(checked(0, *range(2, 90), of=90), NOON + 89 * MINUTE) == (
-        "the service has not passed its health check since 2026-03-01 12:02 UTC: it does not answer"
-    )
+def test_checks_with_a_while_between_in_which_nobody_looked_are_of_two_outages() -> None:
+    probes = [Probe(NOON + at * MINUTE, "x") for at in (0, 3, 600, 601)]
+    assert [(each.first, each.minutes) for each in outages(probes)] == [(NOON, 4), (NOON + 600 * MINUTE, 2)]
+
+
+def noted(home: Home, probes: list[Probe]) -> ServiceHistory:
+    """Keep health checks as they are, at once."""
+    history = ServiceHistory(home.database.url)
+    with history.transaction() as connection:
+        connection.execute(insert(tables.probes), [vars(each) for each in probes])
+    return history
+
+
+def test_an_outage_goes_on_since_its_first_check_that_was_not_passed(home: Home) -> None:
+    history = noted(home, checked(0, *range(2, 90), of=91))
+    at = NOON + 89 * MINUTE
+    assert history.newest_outage(at) == Outage(NOON + 2 * MINUTE, at, "it does not answer")
+    assert history.newest_outage(at + MINUTE) is None  # passed
+    assert history.newest_outage(at + 2 * MINUTE) is None  # nobody looked
+
+
+def test_an_outage_that_is_known_is_read_on_from_there_alone(home: Home) -> None:
+    history = noted(home, [Probe(NOON + at * MINUTE, "x") for at in (0, 1, 2, 600, 601, 602)])
+    began, at = NOON - 2 * KEPT, NOON + 2 * MINUTE  # longer ago than anything is kept
+    assert history.newest_outage(at, Outage(began, NOON, "")) == Outage(began, at, "x")
+    later = NOON + 602 * MINUTE  # nobody knows what was meanwhile
+    assert history.newest_outage(later, Outage(began, at, "")) == Outage(NOON + 600 * MINUTE, later, "x")
+
+
+@pytest.mark.parametrize("failed", [[0, 1, 2], [*range(1800)]])
+def test_a_finding_says_since_when_the_service_is_down_however_long(
+    home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, failed: list[int]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name)
+    ago = [Probe(NOON - 600 * MINUTE, "it answers 503")]  # then nobody looked
+    noted(home, [*ago, *(Probe(NOON + at * MINUTE, "it answers 503") for at in failed)])
+    with answering(Answering(ready=503)) as url:
+        monkeypatch.setenv("DRIFTWHEEL_SERVICE", url)
+        for later in (1, 2):
+            ServiceWatch(Settings()).look([name], NOON + (failed[-1] + later) * MINUTE)
+            (found,) = home.database.open_findings(name)
+            assert found.body.splitlines()[0] == (
+                "The service has not passed its health check since 2026-03-01 12:00 UTC: it answers 503."
+            )
 
 
 def test_what_is_counted_over_a_gap_is_of_no_minute_after_it(home: Home) -> None:
