@@ -17,7 +17,7 @@ from tasks.stores.finding_kinds import describe
 from tasks.stores.findings import Finding, Found
 from tasks.stores.releases import Releases
 from tasks.stores.service import ServiceClient
-from tasks.stores.service_history import Counted, Outage, Probe, Replica, ServiceHistory, total
+from tasks.stores.service_history import KEPT, Counted, Outage, Probe, Replica, ServiceHistory, total
 
 _MINUTE = timedelta(minutes=1)
 FAILED_PROBES = 3
@@ -86,7 +86,7 @@ class ServiceWatch:
             if not probe.why and (name, "unready") in standing:
                 database.end(name, ["unready"], "the service passes its health check", minute)
             stands = standing.get((name, "errors"))
-            burst = self._burst(history, name, minute, stands)
+            burst = self.burst(history, name, minute, stands)
             found += [burst] if burst else []
             if burst is None and stands is not None and told and _passed(history, minute):
                 database.end(name, ["errors"], "no more requests fail than by chance, or than one in twenty", minute)
@@ -102,13 +102,21 @@ class ServiceWatch:
             return None
         return history.newest_outage(minute, max(known, key=lambda each: each.last, default=None))
 
-    def _burst(self, history: ServiceHistory, name: str, minute: datetime, stands: Finding | None) -> Found | None:
+    def burst(self, history: ServiceHistory, name: str, minute: datetime, stands: Finding | None) -> Found | None:
+        """Return that many requests fail at once; None where no more do than usual, or only a few.
+
+        Parameters
+        ----------
+        minute : datetime
+            The last of the five minutes that are looked at.
+        stands : Finding or None
+            What an earlier look opened: it is held against the day before that.
+        """
         since = minute - _NEWEST + _MINUTE
         newest = total(each for _, each in history.minutes(name, since))
         if not _are_many(newest, stands=stands is not None):
             return None  # as ever: what was before is not read
-        until = since if stands is None else min(since, stands.opened - _NEWEST + _MINUTE)  # not held against itself
-        before = total(each for at, each in history.minutes(name, until - _BEFORE) if at < until)
+        before = _held_against(stands) or self._day_before(history, name, since, stands)
         if not is_burst(newest, before, stands=stands is not None):
             return None
         errors = _of_predictions(newest)
@@ -123,7 +131,15 @@ class ServiceWatch:
         severity: Severity = "failure" if 2 * ours >= sum(errors.values()) else "warning"
         if stands is not None and worse(stands.severity, severity):
             severity = stands.severity  # a mixture that turns to and fro is no news
-        return describe(name, "errors", severity, summary, {"errors": errors, "requests": newest.requests})
+        kept = {"before": {"errors": _of_predictions(before), "requests": before.requests}}
+        return describe(name, "errors", severity, summary, {"errors": errors, "requests": newest.requests} | kept)
+
+    @staticmethod
+    def _day_before(history: ServiceHistory, name: str, since: datetime, stands: Finding | None) -> Counted:
+        """Return what was done in the day before a burst, or in the oldest day that is kept where that is gone."""
+        until = since if stands is None else min(since, stands.opened - _NEWEST + _MINUTE)  # not held against itself
+        first = max(until - _BEFORE, since - KEPT)
+        return total(each for _, each in history.minutes(name, first, first + _BEFORE))
 
 
 def _passed(history: ServiceHistory, minute: datetime) -> bool:
@@ -180,6 +196,12 @@ def is_unready(probes: Sequence[Probe], minute: datetime) -> bool:
 def _unready(name: str, outage: Outage) -> Found:
     said = f"the service has not passed its health check since {outage.first:%Y-%m-%d %H:%M} UTC: {outage.why}"
     return describe(name, "unready", "failure", said, {"since": outage.first.isoformat()})
+
+
+def _held_against(finding: Finding | None) -> Counted | None:
+    """Return what was done before a burst, as its finding keeps it; None where it does not."""
+    before = finding.evidence.get("before") if finding is not None else None
+    return Counted(before["requests"], errors=before["errors"]) if before else None
 
 
 def _known_outage(finding: Finding) -> Outage | None:

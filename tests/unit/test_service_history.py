@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from sqlalchemy import insert
 from flows.service_watch import ServiceWatch, is_burst, is_unready
 from infra.settings import Settings
 from tasks.stores import tables
+from tasks.stores.finding_kinds import describe
 from tasks.stores.service_history import KEPT, Counted, Outage, Probe, Replica, ServiceHistory, grown, outages, total
 from tests.fronts import serving
 from tests.pages import Home
@@ -289,3 +291,63 @@ def test_a_burst_and_an_outage_are_findings_of_what_is_served_and_end_by_themsel
 def test_where_no_service_is_nothing_is_kept(home: Home) -> None:
     ServiceWatch(home.settings).look([], NOON)
     assert ServiceHistory(home.database.url).probes(NOON) == []
+
+
+def test_minutes_are_those_before_an_end(home: Home) -> None:
+    history = ServiceHistory(home.database.url)
+    for number in range(4):
+        history.note(Probe(NOON + number * MINUTE), [replica(10 * (number + 1))])
+    found = history.minutes("rentals", NOON + MINUTE, NOON + 3 * MINUTE)
+    assert [at for at, _ in found] == [NOON + MINUTE, NOON + 2 * MINUTE]
+
+
+USUAL = Counted(1000, 1000, {"bad_request": 80})
+"""Of a service of which eight in a hundred requests are ever refused."""
+
+
+@pytest.mark.parametrize(("refused", "ends"), [(9, True), (40, False)])
+def test_a_burst_is_held_against_the_day_before_it_also_when_that_is_no_longer_kept(
+    home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, refused: int, ends: bool
+) -> None:
+    name, state = home.add(make_use_case()), Answering(requests=1000, errors={"bad_request": 80})
+    home.promote(name)
+    with answering(state) as url:
+        monkeypatch.setenv("DRIFTWHEEL_SERVICE", url)
+        watch = ServiceWatch(Settings())
+
+        def look(minute: int, requests: int, errors: int) -> None:
+            state.requests, state.errors = (
+                state.requests + requests,
+                {"bad_request": state.errors["bad_request"] + errors},
+            )
+            watch.look([name], NOON + minute * MINUTE)
+
+        look(0, 0, 0)
+        look(60, 0, 0)
+        look(61, 100, 60)
+        (found,) = home.database.open_findings(name)
+        assert "(bad_request 60); in the day before 80 of 1,000" in found.body
+        much_later = 20 * 24 * 60
+        state.ready = 503  # nobody knows if requests fail, and so it stands
+        look(much_later, 0, 0)  # at a full hour what is old goes
+        assert ServiceHistory(home.database.url).minutes(name, NOON) == []
+        assert [each.key for each in home.database.open_findings(name)] == ["errors"]
+        state.ready = 200
+        look(much_later + 1, 100, refused)
+        look(much_later + 5, 100, refused)
+        assert (home.database.open_findings(name) == []) is ends
+
+
+def test_a_burst_whose_finding_is_of_before_that_was_kept_is_held_against_the_oldest_day(home: Home) -> None:
+    name, opened = "rentals", NOON - 2 * KEPT
+    watch, history = ServiceWatch(home.settings), ServiceHistory(home.database.url)
+    with home.database.transaction() as connection:
+        home.database.record(
+            connection, describe(name, "errors", "warning", "many", {"errors": {"bad_request": 9}}), opened
+        )
+        for at, each in ((NOON - KEPT, USUAL), (NOON, Counted(100, 100, {"bad_request": 9}))):
+            content = msgspec.json.encode(each).decode()
+            connection.execute(insert(tables.traffic).values(usecase=name, minute=at, content=content))
+    (stands,) = home.database.open_findings(name)
+    assert watch.burst(history, name, NOON, stands) is None
+    assert is_burst(Counted(100, errors={"bad_request": 9}), Counted(), stands=True)  # as it was without that day
