@@ -30,6 +30,8 @@ _SURE, _LASTS = math.log(1e6), math.log(20)
 It lasts until what is left of it may be chance, one time in twenty."""
 _PRIOR_ERRORS, _PRIOR_REQUESTS = 1, 100
 """Added to what was before, so that a service that never failed, or was never asked, has a share to be held against."""
+_KINDS = ("unready", "errors")
+"""Kinds of findings that are opened and ended here."""
 _NOT_OURS = ("bad_feedback", "bad_explain")
 """Causes of errors that are of no request for a prediction."""
 _FAULTS = ("internal", "journal", "busy")
@@ -72,13 +74,22 @@ class ServiceWatch:
             probe, replicas = probed(service, minute), counted(service)
         if history.note(probe, replicas):
             releases = Releases(self._settings.folder / "releases")
+            self._end_gone(releases, minute)
             served = [name for name in registered if _is_served(releases, name)]
             self._judge(history, served, probe, told=bool(replicas))
 
+    def _standing(self) -> dict[tuple[str, str], Finding]:
+        found = self._settings.platform().open_findings()
+        return {(each.usecase, each.key): each for each in found if each.kind in _KINDS}
+
+    def _end_gone(self, releases: Releases, minute: datetime) -> None:
+        """End what stands of use cases that are not served any more: nobody looks at them again."""
+        for usecase, key in self._standing():
+            if _is_served(releases, usecase) is False:
+                self._settings.platform().end(usecase, [key], "it is not served any more", minute)
+
     def _judge(self, history: ServiceHistory, served: Sequence[str], probe: Probe, *, told: bool) -> None:
-        database, minute = self._settings.platform(), probe.minute
-        kinds = ("unready", "errors")
-        standing = {(each.usecase, each.key): each for each in database.open_findings() if each.kind in kinds}
+        database, minute, standing = self._settings.platform(), probe.minute, self._standing()
         known = (_known_outage(each) for each in standing.values() if each.kind == "unready")
         outage = self._outage(history, probe, [each for each in known if each is not None])
         for name in served:
@@ -147,11 +158,14 @@ def _passed(history: ServiceHistory, minute: datetime) -> bool:
     return not any(each.why for each in history.probes(minute - _NEWEST + _MINUTE))
 
 
-def _is_served(releases: Releases, name: str) -> bool:
+def _is_served(releases: Releases, name: str) -> bool | None:
+    """Whether a use case has a champion; None where that cannot be read, which the service itself says louder."""
     try:
         desired = releases.desired(name)
-    except DriftwheelError:  # the service itself says louder that it cannot be read
-        return False
+    except DriftwheelError:
+        return None
+    if desired is None and releases.are_away():
+        return None
     return desired is not None and desired.champion is not None
 
 

@@ -351,3 +351,30 @@ def test_a_burst_whose_finding_is_of_before_that_was_kept_is_held_against_the_ol
     (stands,) = home.database.open_findings(name)
     assert watch.burst(history, name, NOON, stands) is None
     assert is_burst(Counted(100, errors={"bad_request": 9}), Counted(), stands=True)  # as it was without that day
+
+
+def test_what_stands_of_a_use_case_that_is_not_served_any_more_ends(
+    home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, path = home.add(make_use_case()), home.releases.root / "rentals" / "desired.json"
+    home.promote(name)
+    with answering(Answering(ready=503)) as url:
+        monkeypatch.setenv("DRIFTWHEEL_SERVICE", url)
+
+        def standing(minute: int) -> list[str]:
+            ServiceWatch(Settings()).look([name], NOON + minute * MINUTE)
+            return [each.key for each in home.database.open_findings(name)]
+
+        assert [standing(minute) for minute in range(3)] == [[], [], ["unready"]]
+        served = path.read_text()
+        path.write_text("{")
+        assert standing(3) == ["unready"]  # who knows
+        path.write_text(served)
+        away = home.releases.root.rename(home.releases.root.with_name("away"))
+        assert standing(4) == ["unready"]  # its mount is gone
+        away.rename(home.releases.root)
+        home.releases.set_desired(name, champion=None)
+        assert standing(5) == []
+        found = home.database.finding(name, "unready")
+        assert found is not None
+        assert found.resolved_how == "it is not served any more"
