@@ -126,10 +126,11 @@ def _impossible_truth(spec: UseCase) -> list[str]:
     problems = []
     if spec.sources[label.source].join is not None:
         problems.append(f"sources.{label.source}.join: labels are joined by `label.join`; leave it out")
-    gone = sorted(left for left in label.join.pairs if left in spec.personal and not spec.personal[left].keeps)
-    if gone:
-        problems.append(f"label.join: {', '.join(gone)} is dropped, and labels that come later find no row; hash it")
-    return problems
+    return problems + [
+        f"label.join: {left} is {how.words}, and labels that come later find no row of their own; hash it"
+        for left in sorted(label.join.pairs)
+        if (how := spec.personal.get(left)) is not None and not how.tells_apart
+    ]
 
 
 def _impossible_times(spec: UseCase) -> list[str]:

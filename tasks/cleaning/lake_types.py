@@ -17,8 +17,12 @@ import polars as pl
 from expectations.data import Clock
 
 _BOUNDS = ("min_value", "max_value", "value_set")
-_OF_NO_GAPS = frozenset({"expect_column_kl_divergence_to_be_less_than"})
-"""Of one column, and not able to judge integers with gaps as such."""
+_OF_NO_GAPS = frozenset({
+    "expect_column_kl_divergence_to_be_less_than",
+    "expect_column_values_to_be_of_type",
+    "expect_column_values_to_be_in_type_list",
+})  # fmt: skip
+"""Of one column, and not able to judge integers with gaps as such, or asking what pandas holds them as."""
 
 
 def to_pandas(rows: pl.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -52,7 +56,7 @@ def in_utc(arguments: Mapping[str, Any], schema: Mapping[str, pl.DataType], cloc
     Raises
     ------
     ValueError
-        If a bound of a column of instants is none.
+        If a bound of a column of instants is a text that is none.
     """
     column = arguments.get("column")
     if not isinstance(column, str) or not isinstance(schema.get(column), pl.Datetime):
@@ -64,13 +68,15 @@ def in_utc(arguments: Mapping[str, Any], schema: Mapping[str, pl.DataType], cloc
     }
 
 
-def _instants(value: object, zone: ZoneInfo, name: str) -> datetime | list[datetime]:
+def _instants(value: object, zone: ZoneInfo, name: str) -> object:
     if isinstance(value, list):
         return [_instant(each, zone, name) for each in value]
     return _instant(value, zone, name)
 
 
-def _instant(value: object, zone: ZoneInfo, name: str) -> datetime:
+def _instant(value: object, zone: ZoneInfo, name: str) -> object:
+    if isinstance(value, int | float):  # of how many or which share of them: no instant is written as a number
+        return value
     try:
         read = datetime.fromisoformat(str(value))
     except ValueError:

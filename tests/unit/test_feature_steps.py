@@ -167,10 +167,17 @@ def test_a_day_is_a_holiday_where_its_country_keeps_it() -> None:
     assert whole.compile().one({"when": "2024-12-25T00:30:00+01:00"}) == [1, 0, 0]
 
 
+def test_before_all_holidays_that_are_known_none_is() -> None:
+    old = [datetime(1850, 1, 1, tzinfo=UTC), None]
+    program = learn([{"holidays": "when", "country": "DE", "parts": ["holiday", "days_to_holiday"]}], {"when": old})
+    assert np.isnan(made(program, {"when": [*old, datetime(2024, 1, 1, tzinfo=UTC)]})).all()
+
+
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
         ({"country": "XX"}, "no holidays of the country 'XX'"),
+        ({"country": "HM"}, "HM keeps no holidays"),
         ({"country": "DE", "subdivision": "XX"}, "DE has no holidays of a part 'XX': there are BB, BE, BW, BY"),
     ],
 )

@@ -268,6 +268,7 @@ def test_a_label_computed_of_both_tables_and_too_few_that_are_due_is_said(tmp_pa
         (("source: outcomes, ", ""), "label.join: of a label in a table of its own"),
         (("outcomes.csv}", "outcomes.csv, join: {on: [time]}}"), "labels are joined by `label.join`; leave it out"),
         (("features:", "personal: {pump: drop}\nfeatures:"), "pump is dropped"),
+        (("features:", "personal: {pump: {truncate: 2}}\nfeatures:"), "pump is truncated, and labels that come later"),
     ],
 )
 def test_a_table_of_labels_that_cannot_be_one_is_refused_before_anything_is_read(

@@ -33,7 +33,8 @@ class FittedHolidays(FittedStep):
     Attributes
     ----------
     days : tuple of int
-        Days of holidays, from the first known to the last, counted from 1970-01-01.
+        Days of holidays, from the first known to the last, counted from 1970-01-01; none where the rows are older
+        than what is known.
     """
 
     step: ClassVar[str] = "holidays"
@@ -55,6 +56,8 @@ class FittedHolidays(FittedStep):
 
     def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Hold the days of a column against the holidays."""
+        if not self.days:
+            return frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in self._made)
         local = pl.col(self.column).dt.convert_time_zone(self.timezone).dt.date().cast(pl.Int32).cast(pl.Float64)
         day = frame.select(local.alias("day"))["day"].to_numpy()
         days = np.array(self.days, dtype=np.float64)
@@ -89,7 +92,7 @@ def _reader(
     def read(instant: datetime | str) -> tuple[float | None, ...]:
         local = (datetime.fromisoformat(instant) if isinstance(instant, str) else instant).astimezone(zone)
         day = local.toordinal() - _EPOCH
-        if not days[0] <= day <= days[-1]:
+        if not days or not days[0] <= day <= days[-1]:
             return beyond
         to = float(days[bisect_left(days, day)] - day)
         since = float(day - days[bisect_right(days, day) - 1])
@@ -128,6 +131,8 @@ class Holidays(FeatureStep):
         countries = holidays.list_supported_countries()
         if self.country not in countries:
             raise ValueError(f"no holidays of the country {self.country!r} are known: an ISO code such as DE, US, JP")
+        if not holidays.country_holidays(self.country, years=2024):
+            raise ValueError(f"{self.country} keeps no holidays")
         known = countries[self.country]
         if self.subdivision and self.subdivision not in known:
             there = f"there are {', '.join(known)}" if known else "it has none"
