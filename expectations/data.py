@@ -147,6 +147,18 @@ class Source(Part):
     """How old its newest row may be when it is collected, by the clock's column (of a table of labels by `arrived`): an
     older one is a finding."""
 
+    def is_stale(self, newest: datetime | None, as_of: datetime) -> bool:
+        """Whether its newest row is older than `expect_every` says; never, where that is not declared.
+
+        Parameters
+        ----------
+        newest : datetime or None
+            Event time of its newest row that was collected; None where there is none.
+        as_of : datetime
+            When it was collected.
+        """
+        return self.expect_every is not None and (newest is None or self.expect_every.after(newest) < as_of)
+
     @property
     def incremental(self) -> bool:
         """Whether it returns what changed since `SourceContext.since`, and so perhaps nothing."""

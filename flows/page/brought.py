@@ -117,8 +117,7 @@ def fresh_of(found: Sequence[tuple[datetime, Brought]], spec: UseCase) -> tuple[
     as_of, fresh = found[-1][0], []
     for name, declared in spec.sources.items():
         every, seen = declared.expect_every, newest.get(name)
-        stale = every is not None and (seen is None or every.after(seen) < as_of)
-        fresh.append(Fresh(name, seen, str(every) if every is not None else "", stale))
+        fresh.append(Fresh(name, seen, str(every) if every is not None else "", declared.is_stale(seen, as_of)))
     return tuple(fresh)
 
 

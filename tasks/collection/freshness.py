@@ -73,7 +73,7 @@ def find_stale(spec: UseCase, newest: Mapping[str, datetime | None], as_of: date
     """Return the sources whose newest row is older than declared."""
     found = []
     for name, moment in newest.items():
-        every = spec.sources[name].expect_every
-        if every is not None and (moment is None or every.after(moment) < as_of):
-            found.append(Stale(name, f"{moment:%Y-%m-%d %H:%M}" if moment else "", str(every)))
+        source = spec.sources[name]
+        if source.is_stale(moment, as_of):
+            found.append(Stale(name, f"{moment:%Y-%m-%d %H:%M}" if moment else "", str(source.expect_every)))
     return tuple(found)

@@ -14,6 +14,7 @@ from flows.conclusions import conclude_collection
 from flows.stage import open_job
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.freshness import Stale
+from tasks.collection.sources.file import FileSource
 from tasks.stores.turning import Stage
 from tests.conftest import instant
 from tests.unit.test_labels import DAY, START, Pumps, outcomes, readings
@@ -34,6 +35,17 @@ def test_each_source_is_held_against_what_it_says(tmp_path: Path) -> None:
     assert pumps.collect(7.5).stale == (Stale("outcomes", "2024-01-03 00:00", "5d"),)
     late = (Stale("readings", "2024-01-10 23:00", "1d"), Stale("outcomes", "2024-01-03 00:00", "5d"))
     assert pumps.collect(11).stale == late
+
+
+@pytest.mark.parametrize(
+    ("every", "newest", "stale"),
+    [("1d", "2024-01-09", False), ("1d", "2024-01-08T23:59", True), ("1d", None, True), (None, None, False)],
+)
+def test_a_source_is_stale_from_when_it_should_have_brought_something(
+    every: str | None, newest: str | None, stale: bool
+) -> None:
+    source = FileSource.model_validate({"kind": "file", "path": "x.csv", "expect_every": every})
+    assert source.is_stale(instant(newest) if newest else None, instant("2024-01-10")) is stale
 
 
 def test_a_source_that_only_tells_what_changed_is_as_fresh_as_what_is_held(tmp_path: Path) -> None:
