@@ -29,14 +29,13 @@ from infra.settings import Settings
 from tasks.stores.alerts import Sent, deliver
 from tasks.stores.finding_kinds import describe
 from tasks.stores.flow_server import flow_server
+from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.messages import Calendar
 from tasks.stores.presences import PRESENCE
 
 LOOK_SECONDS = 20.0
 GRACE = timedelta(minutes=15)
 """How late a monitor run may end before it counts as one that did not run, where none is at work."""
-_SKEW = timedelta(minutes=5)
-"""How far the clocks of two machines may be apart: what is further ahead is of a clock that was wrong."""
 _PING_SECONDS = 5.0
 _PAGE = 200
 """Deployments that Prefect names in one answer."""
@@ -165,9 +164,9 @@ def watch_monitoring(
         return False
     ended = marks.get(_MONITORED)
     last, noted = (datetime.fromisoformat(ended) if ended else None), datetime.fromisoformat(known["since"])
-    if noted > now + _SKEW or (last is not None and last > now + _SKEW):  # it would excuse all until then
+    if noted > now + CLOCK_MARGIN or (last is not None and last > now + CLOCK_MARGIN):  # it would excuse all until then
         database.mark(usecase, _SCHEDULE, json.dumps({"lines": known["lines"], "since": now.isoformat()}))
-        if last is not None and last > now + _SKEW:
+        if last is not None and last > now + CLOCK_MARGIN:
             database.unmark(usecase, _MONITORED)  # when it ended nobody knows
         return False
     due = missed(known["lines"], last, max(since, noted), now)

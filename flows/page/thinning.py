@@ -9,13 +9,14 @@ from itertools import groupby
 Point = tuple[float, float | None]
 """Pixels from the left, and the value there; None where it is not known."""
 _MANY = 300
-"""Points of a line from which on those that share a pixel are thinned."""
+"""Points of a line from which on those of a pixel that holds more than two are thinned."""
 
 
 def thinned(points: Sequence[Point]) -> Sequence[Point]:
-    """Keep of the points that share a pixel from left to right the least and the greatest: the same line is seen.
+    """Keep the least and the greatest of more than two points in one pixel from left to right: the same line is seen.
 
-    A pixel in which something is not known is kept whole, so that no gap closes.
+    A pixel in which something is not known is kept whole, so that no gap closes. A line of less than two points a
+    pixel, as the picture of a metric has over 1,095 windows, is kept as it is.
     """
     if len(points) < _MANY or points[-1][0] - points[0][0] > len(points) / 2:
         return points

@@ -29,7 +29,8 @@ CLOSED_SUFFIX = ".msgpack"
 UNREADABLE = "unreadable"
 """Folder beside the instances, of what is no record."""
 CLOCK_MARGIN = timedelta(minutes=5)
-"""How far the clocks of clients and replicas may lie apart."""
+"""How far the clocks of clients, replicas and other machines may lie apart: what is further ahead is of a clock that
+was wrong."""
 _FORMER_SUFFIX = ".jsonl"
 _BIN_32 = 0xC6
 _CHECKSUM_BYTES = 4

@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tasks.stores import tables
+from tasks.stores.journal import CLOCK_MARGIN
 from tasks.stores.marks import Marks
 
 KEPT = timedelta(days=14)
@@ -23,8 +24,6 @@ _LAST_COUNTS = "service counts"
 """Mark, of no use case: what each replica had counted when it was looked at last."""
 _YOUNG = timedelta(minutes=2)
 """A replica that began so shortly before the first look at it did all it counted in that minute."""
-_SKEW = timedelta(minutes=5)
-"""How far the clocks of two that look may be apart: what is further ahead is of a clock that was wrong."""
 _ABSENT = timedelta(days=1)
 """How long what a replica had counted is kept that is not there: it may be that it alone was not reached."""
 _MINUTE = timedelta(minutes=1)
@@ -163,7 +162,7 @@ class ServiceHistory(Marks):
         with self.transaction() as connection:
             if _probed(connection, probe.minute):
                 return False
-            self._forget_ahead(connection, probe.minute + _SKEW)
+            self._forget_ahead(connection, probe.minute + CLOCK_MARGIN)
             connection.execute(insert(tables.probes).values(vars(probe)))
             if replicas:
                 self._count(connection, probe.minute, replicas)
