@@ -64,6 +64,11 @@ class Slot(Generic[P]):
         self.what, self.base, self.built_in, self.group, self.tag = what, base, dict(built_in), group, tag
         self.untagged, self.closed = untagged, closed
 
+    @property
+    def one(self) -> str:
+        """What one of its parts is called, with its article: `a source`, `an alert rule`."""
+        return f"{'an' if self.what[0] in 'aeiou' else 'a'} {self.what}"
+
     def names(self) -> tuple[str, ...]:
         """Names that are built in, and then those of installed packages."""
         others = sorted(self._others().keys() - self.built_in.keys())
@@ -88,7 +93,7 @@ class Slot(Generic[P]):
                 f"one {self.what} {name!r}", f"{len(points)}: {several}", "Remove all of these packages but one"
             )
         for point in points:
-            expected = f"a {self.what} {name!r} in the package {point.dist.name if point.dist else point.value}"
+            expected = f"{self.one} {name!r} in the package {point.dist.name if point.dist else point.value}"
             try:
                 found = point.load()
             except (ImportError, AttributeError) as error:
@@ -113,7 +118,7 @@ class Slot(Generic[P]):
             raise BundleError(error.expected, error.found, error.remedy) from error
         if part is None:
             remedy = f"Install the package that has it (entry points {self.group}), or train again"
-            raise BundleError(f"a {self.what} that is installed", repr(name), remedy)
+            raise BundleError(f"{self.one} that is installed", repr(name), remedy)
         return part
 
     def _others(self) -> dict[str, tuple[EntryPoint, ...]]:
@@ -150,7 +155,7 @@ class Slot(Generic[P]):
         return part.model_validate(value)
 
     def _expected(self) -> str:
-        where = f"the `{self.tag}` of a {self.what} is" if self.tag else f"a {self.what} starts with"
+        where = f"the `{self.tag}` of {self.one} is" if self.tag else f"{self.one} starts with"
         return f"{where} one of: {', '.join(self.names())}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
@@ -188,7 +193,7 @@ class NameOf:
             raise ValueError(str(error)) from error
         if part is None:
             known = self.slot.names()
-            words = {"what": f"a {self.slot.what} is one of: {', '.join(known)}", "known": known, "found": [name]}
+            words = {"what": f"{self.slot.one} is one of: {', '.join(known)}", "known": known, "found": [name]}
             raise PydanticCustomError("unknown_part", "{what}", words)
         return name
 

@@ -65,7 +65,7 @@ def check_part(slot: str, name: str) -> None:
     """
     part = SLOTS[slot].find(name)
     if part is None:
-        raise PartError(f"a {SLOTS[slot].what} {name!r}", "none that is installed", "Install its package")
+        raise PartError(f"{SLOTS[slot].one} {name!r}", "none that is installed", "Install its package")
     law, broken = "", False
     try:
         for each, kept in _laws(SLOTS[slot], part):

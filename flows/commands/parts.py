@@ -65,8 +65,8 @@ def _check(slots: list[str]) -> None:
 
 def _how_to_add(slot: Slot[Any]) -> str:
     if slot.closed:
-        return f"Packages cannot add a {slot.what}: {slot.closed}."
-    return f"Packages add a {slot.what} by an entry point in the group `{slot.group}`."
+        return f"Packages cannot add {slot.one}: {slot.closed}."
+    return f"Packages add {slot.one} by an entry point in the group `{slot.group}`."
 
 
 def write_reference() -> str:

@@ -186,7 +186,7 @@ def _steps(slot: Slot[Any], written: Sequence[dict[str, Any]]) -> tuple[FittedSt
         name = str(fields.pop("step", None))
         part = slot.released(name)
         if part.fitted is None:
-            raise BundleError(f"a {slot.what} that does something to a row", f"{name}, which does not", "Train again")
+            raise BundleError(f"{slot.one} that does something to a row", f"{name}, which does not", "Train again")
         steps.append(part.fitted.from_dict(fields))
     return tuple(steps)
 

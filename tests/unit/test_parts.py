@@ -102,6 +102,12 @@ def test_parts_are_listed() -> None:
     assert "encode" in CliRunner().invoke(main, ["parts"]).output
 
 
+def test_a_part_is_called_with_its_article() -> None:
+    assert [SLOTS[key].one for key in ("sources", "alert_rules")] == ["a source", "an alert rule"]
+    with pytest.raises(PartError, match="an alert rule 'nosuch'"):
+        check_part("alert_rules", "nosuch")
+
+
 def test_the_reference_is_of_these_parts() -> None:
     from flows.commands.parts import write_reference
 
