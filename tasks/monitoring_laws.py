@@ -22,6 +22,7 @@ from expectations.alerts import SEVERITIES
 from expectations.drift_scores import Binned, DriftScore
 from expectations.durations import Duration
 from expectations.windows import Window
+from tasks.stores.finding_kinds import KINDS
 from tasks.stores.findings import Found
 from tasks.stores.plain import to_json
 
@@ -89,6 +90,7 @@ WINDOWS = (
 def alert_rule_laws(rule: AlertRule) -> Iterator[tuple[str, bool]]:
     """Hold an alert rule against what each keeps."""
     yield "it is a RunRule or a WindowRule", isinstance(rule, RunRule) != isinstance(rule, WindowRule)
+    yield "its name is that of no other kind of finding", rule.rule not in KINDS
     yield "its words say what was done, and what a person can do", bool(rule.words.done and rule.words.advice)
     seen = RUNS if isinstance(rule, RunRule) else WINDOWS
     for each in seen:

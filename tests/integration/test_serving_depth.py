@@ -187,19 +187,21 @@ def _all(connection: socket.socket) -> bytes:
 
 def test_small_requests_do_not_wait_for_large_ones(service: Running, made) -> None:
     large = _post(made, 10_000)
-    connections = [socket.create_connection(("127.0.0.1", service.port), timeout=30) for _ in range(5)]
-    for connection in connections:
-        connection.sendall(large)
-    assert service.ask({"dataframe_records": sample(made, 1)}).status_code == 200
-    connections[-1].setblocking(False)
-    with pytest.raises(BlockingIOError):  # in line, the small one would have been the last
-        connections[-1].recv(1)
-    expected = service.ask({"dataframe_records": sample(made, 10)}).json()["predictions"] * 1000
-    for connection in connections:
-        connection.settimeout(30)
-        connection.shutdown(socket.SHUT_WR)
-        assert json.loads(_all(connection).partition(b"\r\n\r\n")[2])["predictions"] == expected
-        connection.close()
+    with contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=30)) for _ in range(15)
+        ]
+        for connection in connections:
+            connection.sendall(large)
+        assert service.ask({"dataframe_records": sample(made, 1)}).status_code == 200
+        connections[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):  # in line, the small one would have been the last
+            connections[-1].recv(1)
+        expected = service.ask({"dataframe_records": sample(made, 10)}).json()["predictions"] * 1000
+        for connection in connections:
+            connection.settimeout(30)
+            connection.shutdown(socket.SHUT_WR)
+            assert json.loads(_all(connection).partition(b"\r\n\r\n")[2])["predictions"] == expected
 
 
 @pytest.mark.parametrize("rows", [1, 5000])

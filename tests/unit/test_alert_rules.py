@@ -17,7 +17,9 @@ from expectations.loading import load_use_case
 from expectations.windows import Window
 from infra.settings import Settings
 from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, note_window
+from tasks.monitoring.rules.low_coverage import LowCoverage
 from tasks.monitoring.watermarks import AskedWindows
+from tasks.monitoring_laws import alert_rule_laws
 from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
 from tests.conftest import instant
@@ -111,3 +113,8 @@ def test_a_rule_stands_once(make_use_case: Callable[..., Path]) -> None:
     twice = {"monitoring.alert_rules": ["low_coverage", {"rule": "low_coverage", "below": 0.5}]}
     with pytest.raises(UseCaseError, match="twice: low_coverage"):
         load_use_case(str(make_use_case(changes=twice)))
+
+
+def test_a_rule_has_no_other_findings_name() -> None:
+    broken = [law for law, kept in alert_rule_laws(LowCoverage.model_construct(rule="errors", below=0.5)) if not kept]
+    assert broken == ["its name is that of no other kind of finding"]
