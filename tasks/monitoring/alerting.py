@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -18,6 +20,7 @@ from expectations.alert_rules import (
     Strays,
     WindowRule,
 )
+from expectations.errors import DriftwheelError
 from expectations.production import Monitoring
 from expectations.slots import ALERT_RULES
 from tasks.bundles.manifest import Manifest
@@ -28,6 +31,8 @@ from tasks.stores.finding_kinds import KINDS
 from tasks.stores.ledger import Entry
 from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
+
+_log = logging.getLogger("driftwheel.tasks")
 
 
 def rules_of(monitoring: Monitoring) -> list[AlertRule]:
@@ -48,7 +53,7 @@ def note_run(job: Job, strays: Sequence[Strays], asked: AskedWindows) -> None:
     run = MonitorRun(job.as_of, tuple(strays), silence)
     for rule in rules_of(job.usecase.spec.monitoring):
         if isinstance(rule, RunRule):
-            _record(job, rule, rule.look(run))
+            _record(job, rule, _found(rule, partial(rule.look, run)))
 
 
 def note_window(job: Job, champion: str, found: Measurement, manifest: Manifest) -> None:
@@ -64,7 +69,18 @@ def note_window(job: Job, champion: str, found: Measurement, manifest: Manifest)
     window = _view(job, champion, found, manifest)
     for rule in rules_of(job.usecase.spec.monitoring):
         if isinstance(rule, WindowRule):
-            _record(job, rule, rule.look(window), window)
+            _record(job, rule, _found(rule, partial(rule.look, window)), window)
+
+
+def _found(rule: AlertRule, look: Callable[[], Conditions | None]) -> Conditions | None:
+    """Return what a rule says; None where it fails, as where it cannot say: the log has why, monitoring goes on."""
+    try:
+        return look()
+    except DriftwheelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - packages add rules, and they raise anything
+        _log.warning("the alert rule %s failed: %s: %s", rule.rule, type(error).__name__, error, exc_info=error)
+        return None
 
 
 def end_undeclared(job: Job) -> None:

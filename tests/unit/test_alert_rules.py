@@ -118,3 +118,18 @@ def test_a_rule_stands_once(make_use_case: Callable[..., Path]) -> None:
 def test_a_rule_has_no_other_findings_name() -> None:
     broken = [law for law, kept in alert_rule_laws(LowCoverage.model_construct(rule="errors", below=0.5)) if not kept]
     assert broken == ["its name is that of no other kind of finding"]
+
+
+def test_a_rule_that_fails_stops_nothing_and_what_it_found_stands(
+    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_job("low_coverage")
+    note_window(job, "a", window(0, 0.1), MANIFEST)
+
+    def look(*_: object) -> None:
+        raise ZeroDivisionError("of nothing")
+
+    monkeypatch.setattr(LowCoverage, "look", look)
+    note_window(job, "a", window(1, 1.0), MANIFEST)
+    assert open_keys(job) == {"low_coverage-a"}
+    assert "the alert rule low_coverage failed: ZeroDivisionError: of nothing" in caplog.text
