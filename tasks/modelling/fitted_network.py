@@ -58,7 +58,7 @@ class FittedNetwork:
 
     def _hold_to_network(self, folder: Path) -> None:
         """Refuse a graph that is not what was judged: its exporter follows one way through `forward` alone."""
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, RuntimeException
+        from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
         expected = self.predict(self._sample)
         if not np.isfinite(expected).all():  # no model is released by such scores: its gates say so
@@ -69,8 +69,22 @@ class FittedNetwork:
             graph = OnnxPredictor(folder / MODEL)
             together = graph.predict(self._sample)
             alone = np.array([graph.predict_row(self._sample[at].tolist()) for at in some])
-        except (Fail, InvalidArgument, InvalidGraph, RuntimeException) as error:
-            raise _other("none, as it takes another number of rows or none at all") from error
+        except (
+            failures.EPFail,
+            failures.Fail,
+            failures.InvalidArgument,
+            failures.InvalidGraph,
+            failures.InvalidProtobuf,
+            failures.NotImplemented,
+            failures.RuntimeException,
+        ) as error:
+            raise TrainingError(
+                "a network whose ONNX graph is loaded by ONNX Runtime on a CPU and takes any number of rows",
+                (str(error) or type(error).__name__).splitlines()[0],
+                "Where it names an operator that is not implemented, write that layer with others or in 32 bits; where "
+                "it names a shape or a dimension, let `forward` not depend on how many rows there are; else try a "
+                "smaller network, a layer at a time, to find the one",
+            ) from error
         for how, found, wanted in (("together", together, expected), ("alone", alone, expected[some])):
             if found.shape != wanted.shape:
                 raise _other(f"{found.shape} scores of {wanted.shape} for rows {how}")

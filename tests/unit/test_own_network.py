@@ -95,6 +95,11 @@ class Unrolled(Forked):
         return torch.stack([self.layer(row) for row in rows])
 
 
+class Double(Forked):
+    def forward(self, rows):
+        return torch.erf(self.layer(rows).double()).float()
+
+
 class Picky(Narrow):
     def forward(self, rows):
         if rows.abs().max() > 0:
@@ -234,7 +239,8 @@ def test_what_has_no_words_in_onnx_is_said(tmp_path: Path) -> None:
     [
         ("Forked", "answers to rows together that lie up to"),
         ("Mixed", "answers to rows alone that lie up to"),
-        ("Unrolled", "scores of|as it takes another number of rows"),
+        ("Double", r"loaded by ONNX Runtime on a CPU .*; found .*NOT_IMPLEMENTED.*Erf"),
+        ("Unrolled", "scores of|takes any number of rows"),
     ],
 )
 def test_what_leaves_as_another_network_is_refused(tmp_path: Path, name: str, said: str) -> None:
@@ -242,6 +248,25 @@ def test_what_leaves_as_another_network_is_refused(tmp_path: Path, name: str, sa
     given = having(tmp_path, some_rows(), f"network:{name}")
     with pytest.raises(TrainingError, match=said):
         own(f"network:{name}").fit(given, None, seed=0, report=silent).save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException"],
+)
+def test_whatever_the_runtime_refuses_a_graph_by_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    def fail(_: object) -> None:
+        raise getattr(failures, name)("it says so\nat great length")
+
+    monkeypatch.setattr("tasks.modelling.fitted_network.OnnxPredictor", fail)
+    fitted = own(epochs=1).fit(having(tmp_path, some_rows()), None, seed=0, report=silent)
+    with pytest.raises(TrainingError, match=r"found it says so\. Where") as raised:
+        fitted.save(tmp_path)
+    assert "at great length" not in str(raised.value)
 
 
 def test_an_exporter_that_says_nothing_is_told_by_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
