@@ -43,7 +43,7 @@ _SETTINGS: dict[Any, Any] = {  # Prefect's type of a setting is private
     # what passes by itself is asked again after 2 and 4 s; Prefect's own 5 times take minutes
     PREFECT_CLIENT_MAX_RETRIES: 2,
     PREFECT_CLIENT_RETRY_EXTRA_CODES: TRANSIENT_STATUSES,
-    PREFECT_API_REQUEST_TIMEOUT: 15.0,  # longer than its database waits for a lock, and then it says so
+    PREFECT_API_REQUEST_TIMEOUT: 15.0,  # longer than its database waits for a lock (`infra.pages`), and then it says so
 }
 _STAGES: dict[str, Any] = {"train": train, "deploy": deploy}
 

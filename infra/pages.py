@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from infra import clock_watch
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
+
     from infra.front import Application
     from infra.settings import Settings
 
@@ -22,15 +25,32 @@ _GRACE_SECONDS = 5
 _BACKLOG = 2048
 _RESTORABLE = "30d"
 """How long what was deleted in MLflow can be restored."""
+_LOCKS, _LOCK_MILLISECONDS = "driftwheel.locks", 10_000
 _FIRST_COLLECTION_SECONDS, _DAY_SECONDS = 900, 86400
 
 
 def _prefect(settings: Settings) -> Application:
     del settings  # Prefect reads its own variables (`Settings.child_environment`)
     from prefect.server.api.server import create_app
+    from sqlalchemy import event
+    from sqlalchemy.pool import Pool
 
+    event.listen(Pool, "checkout", wait_for_locks)
     application: Application = create_app(final=True)
     return application
+
+
+def wait_for_locks(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """Have a new connection to SQLite wait for a lock for 10 s.
+
+    Prefect sets 60 when it connects, whatever its setting says: longer than its clients wait for an answer, which then
+    do not know that they may ask again.
+    """
+    if _LOCKS not in record.info:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_LOCK_MILLISECONDS}")
+        cursor.close()
+        record.info[_LOCKS] = True
 
 
 def _mlflow(settings: Settings) -> Application:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,26 +91,9 @@ def _laws(slot: Slot[Any], part: type[Part]) -> Iterator[tuple[str, bool]]:
             f"{written} is read again from what it writes",
             made == declared.validate_json(declared.dump_json(made, by_alias=True)),
         )
-        if isinstance(made, FeatureStep):
-            yield from _feature_laws(made)
-        elif isinstance(made, CleaningStep):
-            yield from _cleaning_laws(made)
-        elif isinstance(made, Family | Calibration | Metric):
-            yield from _laws_of_problems(made)
-        elif isinstance(made, Gate):
-            yield from _gate_laws(made)
-        elif isinstance(made, Policy):
-            yield from _policy_laws(made)
-        elif isinstance(made, Problem):
-            yield from problem_laws(made)
-        elif isinstance(made, Protection):
-            yield from _protection_laws(made)
-        elif isinstance(made, DriftScore):
-            yield from drift_score_laws(made)
-        elif isinstance(made, AlertRule):
-            yield from alert_rule_laws(made)
-        elif isinstance(made, TypeOfColumn):
-            yield from _type_laws(made)
+        for kind, laws in _LAWS.items():
+            if isinstance(made, kind):
+                yield from laws(made)
 
 
 def _type_laws(made: TypeOfColumn) -> Iterator[tuple[str, bool]]:
@@ -274,3 +257,20 @@ def _policy_laws(policy: Policy) -> Iterator[tuple[str, bool]]:
         yield "it says why", bool(found.summary and found.cause)
         yield "the same history gives the same answer", found == policy.asks(History.from_dict(history.to_dict()))
     yield "it names what each window is to be tried with, or nothing", policy.tries in (None, "auto", "recipe", "twin")
+
+
+_LAWS: dict[type[Part], Callable[[Any], Iterator[tuple[str, bool]]]] = {
+    FeatureStep: _feature_laws,
+    CleaningStep: _cleaning_laws,
+    Family: _laws_of_problems,
+    Calibration: _laws_of_problems,
+    Metric: _laws_of_problems,
+    Gate: _gate_laws,
+    Policy: _policy_laws,
+    Problem: problem_laws,
+    Protection: _protection_laws,
+    DriftScore: drift_score_laws,
+    AlertRule: alert_rule_laws,
+    TypeOfColumn: _type_laws,
+}
+"""What every part of a kind keeps, beside what all parts do."""

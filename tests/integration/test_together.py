@@ -25,10 +25,8 @@ pytestmark = pytest.mark.flow
 
 SECONDS = float(os.environ.get("DRIFTWHEEL_TOGETHER_SECONDS", "20"))
 NAMES = ("one", "two", "three")
-BUSY = ("found status 503", "found no answer in time")
-"""What Prefect's SQLite says, or says too late, where it waited for a lock for longer than it is asked again."""
-MAX_BUSY = 0.1
-"""Share of runs that may be told to come again: the five begin anew without a pause."""
+MAX_BUSY, MANY = 0.1, 100
+"""Share of runs that may be told to come again, of so many or more: the five begin anew without a pause."""
 WORK = (("one", "loop"), ("one", "monitor"), ("two", "collect"), ("two", "loop"), ("three", "score"))
 """The same use case twice at once, and others beside it."""
 
@@ -56,8 +54,8 @@ def test_five_flows_at_once(
                 except TurnTakenError:  # the other one is at work on it
                     outcome = "taken"
                     time.sleep(0.2)
-                except UnreachableError as error:
-                    if not any(each in str(error) for each in BUSY):
+                except UnreachableError as error:  # Prefect's SQLite was busy for longer than it is asked again
+                    if "found status 503" not in str(error):
                         raise
                     outcome = "told to come again"
                 ended[f"{name} {flow}: {outcome}"] += 1
@@ -68,7 +66,7 @@ def test_five_flows_at_once(
     print(f"in {SECONDS:.0f} s: {dict(sorted(ended.items()))}")
     runs = {each: count for each, count in ended.items() if not each.endswith(": taken")}
     again = sum(count for each, count in runs.items() if each.endswith(": told to come again"))
-    assert again <= MAX_BUSY * sum(runs.values())
+    assert again <= MAX_BUSY * max(sum(runs.values()), MANY)
     assert {each.partition(":")[0] for each in ended} == {f"{name} {flow}" for name, flow in WORK}
     for name in ("one", "two"):
         usecase, folder = folders[name].name, folders[name]

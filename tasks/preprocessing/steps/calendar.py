@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,13 +45,12 @@ OF_INSTANT: dict[str, Callable[[datetime], int]] = {
 
 
 @dataclass(frozen=True)
-class FittedCalendar(FittedStep):
-    """Parts of the instant in `column`, as seen in `timezone`.
+class PartsOfInstants(FittedStep):
+    """Parts of the instant in `column`, as seen in `timezone`, each a column; missing where the instant is.
 
     The executors agree on instants from 1970 to 2099: beyond, Polars knows other changes of the clock than `zoneinfo`.
     """
 
-    step: ClassVar[str] = "calendar"
     reads_instant_texts: ClassVar[bool] = True
 
     column: str
@@ -60,28 +60,47 @@ class FittedCalendar(FittedStep):
     @property
     def touches(self) -> tuple[str, ...]:
         """The instant, and its parts."""
-        return (self.column, *self._made)
+        return (self.column, *self.made)
 
     @property
-    def _made(self) -> tuple[str, ...]:
+    def made(self) -> tuple[str, ...]:
+        """Names of the columns that are made, in their order."""
         return tuple(f"{self.column}_{part}" for part in self.parts)
 
-    def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Take the parts of a column."""
-        local = pl.col(self.column).dt.convert_time_zone(self.timezone)
-        return frame.with_columns(
-            OF_COLUMN[part](local).cast(pl.Float64).alias(name)
-            for part, name in zip(self.parts, self._made, strict=True)
-        )
+    @property
+    def local(self) -> pl.Expr:
+        """The instants as its time zone shows them."""
+        return pl.col(self.column).dt.convert_time_zone(self.timezone)
+
+    @abstractmethod
+    def reader(self) -> Callable[[datetime | str], tuple[float | None, ...]]:
+        """Return a function from an instant, or its text in UTC, to its parts."""
 
     def row(self, out: RowWriter) -> None:
         """Take the parts of one instant."""
-        made = ", ".join(out.variable(name) for name in self._made)
-        missing, instant = "None, " * len(self.parts), out.variable(self.column)
-        read = out.bind(_parts(self.parts, self.timezone))
-        out.line(f"{made}, = ({missing}) if {instant} is None else {read}({instant})")
-        for name in self._made:
+        made = ", ".join(out.variable(name) for name in self.made)
+        missing, instant = "None, " * len(self.made), out.variable(self.column)
+        out.line(f"{made}, = ({missing}) if {instant} is None else {out.bind(self.reader())}({instant})")
+        for name in self.made:
             out.note(name, holds_text=False, never_missing=False)
+
+
+@dataclass(frozen=True)
+class FittedCalendar(PartsOfInstants):
+    """Parts of an instant that a calendar and a clock show."""
+
+    step: ClassVar[str] = "calendar"
+
+    def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Take the parts of a column."""
+        return frame.with_columns(
+            OF_COLUMN[part](self.local).cast(pl.Float64).alias(name)
+            for part, name in zip(self.parts, self.made, strict=True)
+        )
+
+    def reader(self) -> Callable[[datetime | str], tuple[float | None, ...]]:
+        """Return a function that remembers some: rows of one moment share a few instants."""
+        return _parts(self.parts, self.timezone)
 
 
 def _parts(parts: Sequence[str], timezone: str) -> Callable[[datetime | str], tuple[float, ...]]:

@@ -15,9 +15,9 @@ import polars as pl
 from pydantic import Field
 
 from expectations.fields import Zone
-from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
+from expectations.parts import FeatureStep, FitContext, Kind, Learnt
 from tasks.preprocessing.reading import REMEMBERED_INSTANTS
-from tasks.preprocessing.steps.calendar import OF_COLUMN, OF_INSTANT
+from tasks.preprocessing.steps.calendar import OF_COLUMN, OF_INSTANT, PartsOfInstants
 
 CyclicPart = Literal["minute", "hour", "day", "weekday", "month", "quarter", "week", "day_of_year"]
 _CIRCLES: dict[str, tuple[int, int]] = {
@@ -34,30 +34,21 @@ _CIRCLES: dict[str, tuple[int, int]] = {
 
 
 @dataclass(frozen=True)
-class FittedCircle(FittedStep):
-    """Sine and cosine of parts of the instant in `column`, as seen in `timezone`; both missing where it is.
-
-    The executors agree on instants from 1970 to 2099, as those of `calendar` do.
-    """
+class FittedCircle(PartsOfInstants):
+    """Sine and cosine of parts of an instant."""
 
     step: ClassVar[str] = "cyclic"
-    reads_instant_texts: ClassVar[bool] = True
-
-    column: str
-    parts: tuple[str, ...]
-    timezone: str
 
     @property
-    def touches(self) -> tuple[str, ...]:
-        """The instant, and what is made of it."""
-        return (self.column, *_names(self.column, self.parts))
+    def made(self) -> tuple[str, ...]:
+        """Names of two columns for each part."""
+        return _names(self.column, self.parts)
 
     def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Place a column on circles."""
-        local = pl.col(self.column).dt.convert_time_zone(self.timezone)
         columns = []
         for part in self.parts:
-            values = frame.select(OF_COLUMN[part](local).cast(pl.Float64).alias("value"))["value"].to_numpy()
+            values = frame.select(OF_COLUMN[part](self.local).cast(pl.Float64).alias("value"))["value"].to_numpy()
             known = ~np.isnan(values)
             least, _ = _CIRCLES[part]
             places = np.array(_places(part))
@@ -67,15 +58,9 @@ class FittedCircle(FittedStep):
                 columns.append(pl.Series(name, column, dtype=pl.Float64, nan_to_null=True))
         return frame.with_columns(columns)
 
-    def row(self, out: RowWriter) -> None:
-        """Place one instant on circles."""
-        names = _names(self.column, self.parts)
-        made = ", ".join(out.variable(name) for name in names)
-        missing, instant = "None, " * len(names), out.variable(self.column)
-        read = out.bind(_reader(self.parts, self.timezone))
-        out.line(f"{made} = ({missing}) if {instant} is None else {read}({instant})")
-        for name in names:
-            out.note(name, holds_text=False, never_missing=False)
+    def reader(self) -> Callable[[datetime | str], tuple[float | None, ...]]:
+        """Return a function that remembers some."""
+        return _reader(self.parts, self.timezone)
 
 
 def _names(column: str, parts: Sequence[str]) -> tuple[str, ...]:

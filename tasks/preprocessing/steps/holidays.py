@@ -15,8 +15,9 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from expectations.fields import Zone
-from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
+from expectations.parts import FeatureStep, FitContext, Kind, Learnt
 from tasks.preprocessing.reading import REMEMBERED_INSTANTS
+from tasks.preprocessing.steps.calendar import PartsOfInstants
 
 HolidayPart = Literal["holiday", "days_to_holiday", "days_since_holiday"]
 _YEARS_AHEAD = 10
@@ -25,10 +26,8 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
-class FittedHolidays(FittedStep):
-    """Parts of the day of the instant in `column`, as seen in `timezone`, beside known holidays; missing beyond these.
-
-    The executors agree on instants from 1970 to 2099, as those of `calendar` do.
+class FittedHolidays(PartsOfInstants):
+    """Parts of an instant's day beside known holidays; missing before the first of these and after the last.
 
     Attributes
     ----------
@@ -38,28 +37,14 @@ class FittedHolidays(FittedStep):
     """
 
     step: ClassVar[str] = "holidays"
-    reads_instant_texts: ClassVar[bool] = True
 
-    column: str
-    parts: tuple[str, ...]
-    timezone: str
     days: tuple[int, ...]
-
-    @property
-    def touches(self) -> tuple[str, ...]:
-        """The instant, and what is made of it."""
-        return (self.column, *self._made)
-
-    @property
-    def _made(self) -> tuple[str, ...]:
-        return tuple(f"{self.column}_{part}" for part in self.parts)
 
     def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Hold the days of a column against the holidays."""
         if not self.days:
-            return frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in self._made)
-        local = pl.col(self.column).dt.convert_time_zone(self.timezone).dt.date().cast(pl.Int32).cast(pl.Float64)
-        day = frame.select(local.alias("day"))["day"].to_numpy()
+            return frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in self.made)
+        day = frame.select(self.local.dt.date().cast(pl.Int32).cast(pl.Float64).alias("day"))["day"].to_numpy()
         days = np.array(self.days, dtype=np.float64)
         after, before = np.searchsorted(days, day, "left"), np.searchsorted(days, day, "right") - 1
         with np.errstate(invalid="ignore"):
@@ -69,17 +54,12 @@ class FittedHolidays(FittedStep):
         made = {"holiday": (to == 0).astype(np.float64), "days_to_holiday": to, "days_since_holiday": since}
         return frame.with_columns(
             pl.Series(name, np.where(known, made[part], np.nan), nan_to_null=True)
-            for part, name in zip(self.parts, self._made, strict=True)
+            for part, name in zip(self.parts, self.made, strict=True)
         )
 
-    def row(self, out: RowWriter) -> None:
-        """Hold the day of one instant against the holidays."""
-        made = ", ".join(out.variable(name) for name in self._made)
-        missing, instant = "None, " * len(self.parts), out.variable(self.column)
-        read = out.bind(_reader(self.parts, self.timezone, self.days))
-        out.line(f"{made}, = ({missing}) if {instant} is None else {read}({instant})")
-        for name in self._made:
-            out.note(name, holds_text=False, never_missing=False)
+    def reader(self) -> Callable[[datetime | str], tuple[float | None, ...]]:
+        """Return a function that remembers some."""
+        return _reader(self.parts, self.timezone, self.days)
 
 
 def _reader(
