@@ -45,11 +45,14 @@ class Calibration(Part):
         Those whose scores it calibrates.
     learns : type
         What `fit` returns, and a bundle's JSON is read as.
+    moves_level : bool
+        Whether scores that are too high as a whole become lower.
     """
 
     calibration: str
     tasks: ClassVar[tuple[Task, ...]]
     learns: ClassVar[type[Calibrator]]
+    moves_level: ClassVar[bool] = True
 
     @abstractmethod
     def fit(self, scores: Scores, label: Vector, classes: Sequence[str]) -> Calibrator:

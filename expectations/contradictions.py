@@ -6,6 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from expectations.data import EVENT_TIME
+from expectations.deciding import RECALIBRATE
 from expectations.errors import PartError
 from expectations.metrics import metrics_of
 from expectations.production import RowWindows
@@ -305,6 +306,11 @@ def _impossible_policy(spec: UseCase) -> list[str]:
     every, policy = spec.monitoring.every, spec.monitoring.policy
     if blind := [spec.problem.unwatched[need] for need in policy.needs if need in spec.problem.unwatched]:
         return [f"monitoring.policy.trigger: {policy.trigger} would never ask: {'; '.join(blind)}"]
+    if RECALIBRATE in policy.remedies:
+        by = CALIBRATIONS.find(spec.model.calibration or spec.problem.recalibrated_by)
+        if by is None or not by.moves_level:
+            why = f"{spec.model.calibration} does not move" if spec.model.calibration else "no calibration moves"
+            return [f"monitoring.policy.remedies: {why} the level of a {spec.task}'s scores; leave {RECALIBRATE} out"]
     if isinstance(every, RowWindows):
         return _impossible_count(spec, every.rows)
     cooldown = policy.cooldown

@@ -239,7 +239,7 @@ class Policy(Part):
     """Say what would be decided, and do nothing."""
     remedies: Annotated[tuple[Remedy, ...], Field(min_length=1, strict=False)] = ("retrain",)
     """What may be done. With `recalibrate` a window that loses since its labels moved as a whole has the champion's
-    calibration learnt again, and its model kept; where that is refused, the next turn retrains."""
+    calibration learnt again, and its model kept; where that is refused, it is not asked for before the next release."""
 
     @property
     def tries(self) -> Literal["auto", "recipe", "twin"] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -74,22 +74,25 @@ class ServiceWatch:
             probe, replicas = probed(service, minute), counted(service)
         if history.note(probe, replicas):
             releases = Releases(self._settings.folder / "releases")
-            self._end_gone(releases, minute)
-            served = [name for name in registered if _is_served(releases, name)]
-            self._judge(history, served, probe, told=bool(replicas))
+            names = list(registered)
+            found = self._settings.platform().open_findings()
+            standing = {(each.usecase, each.key): each for each in found if each.kind in _KINDS}
+            served = {name: _is_served(releases, name) for name in {*names, *(usecase for usecase, _ in standing)}}
+            for usecase, key in standing:
+                if served[usecase] is False:  # nobody looks at it again
+                    self._settings.platform().end(usecase, [key], "it is not served any more", minute)
+            self._judge(history, [name for name in names if served[name]], probe, standing, told=bool(replicas))
 
-    def _standing(self) -> dict[tuple[str, str], Finding]:
-        found = self._settings.platform().open_findings()
-        return {(each.usecase, each.key): each for each in found if each.kind in _KINDS}
-
-    def _end_gone(self, releases: Releases, minute: datetime) -> None:
-        """End what stands of use cases that are not served any more: nobody looks at them again."""
-        for usecase, key in self._standing():
-            if _is_served(releases, usecase) is False:
-                self._settings.platform().end(usecase, [key], "it is not served any more", minute)
-
-    def _judge(self, history: ServiceHistory, served: Sequence[str], probe: Probe, *, told: bool) -> None:
-        database, minute, standing = self._settings.platform(), probe.minute, self._standing()
+    def _judge(
+        self,
+        history: ServiceHistory,
+        served: Sequence[str],
+        probe: Probe,
+        standing: Mapping[tuple[str, str], Finding],
+        *,
+        told: bool,
+    ) -> None:
+        database, minute = self._settings.platform(), probe.minute
         known = (_known_outage(each) for each in standing.values() if each.kind == "unready")
         outage = self._outage(history, probe, [each for each in known if each is not None])
         for name in served:

@@ -63,6 +63,10 @@ def _check(slots: list[str]) -> None:
         sys.exit(1)
 
 
+_BY_NAME = frozenset({"sources", "columns", "personal"})
+"""Slots that a use case fills with mappings: of the names of its sources, or of columns."""
+
+
 def _how_to_add(slot: Slot[Any]) -> str:
     if slot.closed:
         return f"Packages cannot add {slot.one}: {slot.closed}."
@@ -81,7 +85,7 @@ def write_reference() -> str:
             if part is None:
                 continue
             lines += ["", f"### {name}", "", part.summary(), "", "```yaml"]
-            lead = "name: " if key == "sources" else "- "
+            lead = "name: " if key in _BY_NAME else "- "
             lines += [
                 yaml.safe_dump(dict(e)).strip()
                 if key == "task"

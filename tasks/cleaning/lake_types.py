@@ -44,8 +44,11 @@ def to_pandas(rows: pl.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def judges_exactly(expectation: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether an expectation leaves missing integers out by itself: one of a single column."""
-    return "column" in arguments and expectation not in _OF_NO_GAPS
+    """Whether an expectation leaves missing integers out by itself: one of a single column, of all rows.
+
+    Under a condition rows whose value is missing would count as not meeting it, whatever it says.
+    """
+    return "column" in arguments and not arguments.get("row_condition") and expectation not in _OF_NO_GAPS
 
 
 def in_utc(arguments: Mapping[str, Any], schema: Mapping[str, pl.DataType], clock: Clock | None) -> dict[str, Any]:
@@ -75,12 +78,12 @@ def _instants(value: object, zone: ZoneInfo, name: str) -> object:
 
 
 def _instant(value: object, zone: ZoneInfo, name: str) -> object:
-    if isinstance(value, int | float):  # of how many or which share of them: no instant is written as a number
+    if value is None or isinstance(value, int | float):
         return value
     try:
         read = datetime.fromisoformat(str(value))
-    except ValueError:
+        return (read if read.tzinfo is not None else read.replace(tzinfo=zone)).astimezone(ZoneInfo("UTC"))
+    except (ValueError, OverflowError):  # also one whose moment is beyond the years that there are
         raise ValueError(
             f"{name} of a column of instants must be an instant in ISO 8601, such as 2024-01-31T12:00:00Z"
         ) from None
-    return (read if read.tzinfo is not None else read.replace(tzinfo=zone)).astimezone(ZoneInfo("UTC"))

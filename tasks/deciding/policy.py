@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from expectations.deciding import RECALIBRATE, Action, History, Policy
@@ -153,7 +154,7 @@ def decide(history: History, policy: Policy, situation: Situation, bounds: Decis
     back = _back(history, policy, situation)
     if back is not None:
         return back
-    history = _without_refused_remedy(history, situation)
+    history = _without_vain_remedy(history, situation, bounds)
     answer = policy.asks(history)
     evidence = dict(answer.evidence)
     if not answer.retrain:
@@ -170,16 +171,28 @@ def decide(history: History, policy: Policy, situation: Situation, bounds: Decis
             "keep", answer.cause, f"{summary}; a dry run: nothing is done", alert=answer.alert, evidence=evidence
         )
     remedy: Action = RECALIBRATE if policy.recalibrates(history) else "retrain"
+    if remedy not in policy.remedies:
+        return Decision(
+            "warn" if answer.alert else "keep",
+            answer.cause,
+            f"{answer.summary}; `remedies` allow no retraining",
+            alert=answer.alert,
+            evidence=evidence,
+        )
     cause = "label" if remedy == RECALIBRATE else answer.cause
     return Decision(remedy, cause, summary, alert=answer.alert, evidence=evidence)
 
 
-def _without_refused_remedy(history: History, situation: Situation) -> History:
-    """Leave out that labels moved where the last turn was a recalibration that was refused: it did not help."""
-    ended = situation.ended[-1:]
-    if not ended or ended[0].released or not ended[0].recalibrated:
-        return history
+def _without_vain_remedy(history: History, situation: Situation, bounds: DecisionBounds) -> History:
+    """Leave out that labels moved where a recalibration would be in vain.
+
+    One was refused since the last release: it did not help this champion. Or the window, whose rows and those after it
+    alone teach and judge it, has too few.
+    """
     *before, newest = history.windows
+    since = takewhile(lambda each: not each.released, reversed(situation.ended))
+    if newest.rows >= bounds.min_rows and not any(each.recalibrated for each in since):
+        return history
     return replace(history, windows=(*before, replace(newest, level=0.0)))
 
 

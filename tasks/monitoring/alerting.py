@@ -20,7 +20,6 @@ from expectations.alert_rules import (
     Strays,
     WindowRule,
 )
-from expectations.errors import DriftwheelError
 from expectations.production import Monitoring
 from expectations.slots import ALERT_RULES
 from tasks.bundles.manifest import Manifest
@@ -76,8 +75,6 @@ def _found(rule: AlertRule, look: Callable[[], Conditions | None]) -> Conditions
     """Return what a rule says; None where it fails, as where it cannot say: the log has why, monitoring goes on."""
     try:
         return look()
-    except DriftwheelError:
-        raise
     except Exception as error:  # noqa: BLE001 - packages add rules, and they raise anything
         _log.warning("the alert rule %s failed: %s: %s", rule.rule, type(error).__name__, error, exc_info=error)
         return None

@@ -43,7 +43,7 @@ def explain_window(
     earlier : sequence of Measurement
         Of any bundle and time.
     """
-    rule = next((each for each in found.realised if each.value is not None), None)
+    rule = found.judged
     if found.status == "unknown" or rule is None or rule.value is None:
         return None
     if "causes" in champion.manifest.problem.unwatched:

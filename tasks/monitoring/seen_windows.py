@@ -58,8 +58,8 @@ def level_of(measured: Measurement) -> float:
     causes = measured.causes
     if causes is None or causes.status != "named" or not causes.now or not causes.named:
         return 0.0
-    first = causes.named[0]
-    if first.kind != "label" or causes.metric not in {each.metric for each in measured.realised}:
+    first, rule = causes.named[0], measured.judged
+    if first.kind != "label" or rule is None or causes.metric != rule.metric:
         return 0.0
     share = min(first.value / causes.now, 0.99)
     power = 0.5 if causes.metric == "rmse" else 1.0  # its causes are parts of the squared error

@@ -39,7 +39,6 @@ class Multiclass(Problem):
     classifies: ClassVar = True
     stand_in: ClassVar = "log_loss"
     first_score: ClassVar = "balanced_accuracy"
-    recalibrated_by: ClassVar = "temperature"
     task: Literal["multiclass_classification"] = "multiclass_classification"
 
     def misfits(self, rules: Label) -> Mapping[str, str]:

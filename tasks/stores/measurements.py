@@ -259,6 +259,11 @@ class Measurement(Glimpse, frozen=True):
             return _numbered(msgspec.convert({**content, "drift": drift}, cls))
 
     @property
+    def judged(self) -> Realised | None:
+        """The first watched metric that is known: what causes are sought for."""
+        return next((each for each in self.realised if each.value is not None), None)
+
+    @property
     def drifted(self) -> tuple[Drifted, ...]:
         """Columns that drifted, worst first."""
         return tuple(each for each in self.drift if each.drifted)

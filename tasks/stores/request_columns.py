@@ -136,11 +136,13 @@ def read_requests(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], names:
 
 def _decode(texts: pl.Series, names: Sequence[str], fields: Mapping[str, pl.DataType]) -> pl.Series:
     """Read requests that are texts of JSON: a struct with a field for each type and place of a name."""
+    none = {name: pl.repeat(None, len(texts), dtype=dtype, eager=True) for name, dtype in fields.items()}
+    if texts.null_count() == len(texts):  # rows of now alone, or none at all
+        return pl.DataFrame(none).to_struct(texts.name)
     asked = [json.loads(text) if text is not None else {} for text in texts]
     places = [str(place) for place in range(len(names))]
     sent = to_columns(places, [[_sent(row.get(name)) for name in names] for row in asked])
     found = {column.removeprefix(_PREFIX): sent[column] for column in sent.columns}
-    none = {name: pl.repeat(None, len(texts), dtype=dtype, eager=True) for name, dtype in fields.items()}
     return pl.DataFrame({name: found.get(name, none[name]) for name in fields}).to_struct(texts.name)
 
 

@@ -17,6 +17,7 @@ from expectations.families import Family
 from expectations.slots import FAMILIES
 from expectations.usecase import UseCase
 from expectations.windows import Count, Window
+from tasks.bundles.bundle import Bundle
 from tasks.deciding.gaps import growth
 from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import in_time, time_blocks
@@ -171,7 +172,9 @@ def _try_challenger(
     if champion.cutoff >= start or len(before) < _MIN_ROWS or before[spec.label.column].n_unique() < 2:
         return None
     settled = champion.recipe
-    twin = asked == "twin" or (asked == "auto" and settled.dear)
+    # a twin of a model that was recalibrated would have learnt from what only its calibration has seen
+    kept = isinstance(champion, Bundle) and bool(champion.manifest.recalibrated_from)
+    twin = not kept and (asked == "twin" or (asked == "auto" and settled.dear))
     if not twin and not _can_answer(champion, rows):
         return None
     recipe = _twin() if twin else settled

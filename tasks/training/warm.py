@@ -135,6 +135,8 @@ def _hindrance(frame: pl.DataFrame, spec: UseCase, champion: Incumbent, cold: Tr
     """Say why the champion cannot go on; nothing where it can."""
     if not isinstance(champion, Bundle):
         return "the champion was never packed"
+    if champion.manifest.recalibrated_from:
+        return "the champion was recalibrated: its model has not seen all rows up to its cutoff"
     if champion.manifest.task != spec.task or not cold.recipe.continues(champion.recipe):
         return f"{cold.recipe.family} as it is declared does not go on from the champion's {champion.recipe.family}"
     if champion.program.features != cold.program.features or champion.program.categorical != cold.program.categorical:

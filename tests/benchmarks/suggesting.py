@@ -54,14 +54,14 @@ def swapped(one: str, other: str) -> Fault:
     )
 
 
-def times(count: int, key: str | None) -> Fault:
+def times(count: int, key: str) -> Fault:
     """Deliver the rows several times, with keys of their own (a number or an instant, moved)."""
 
     def repeated(rows: pl.DataFrame) -> pl.DataFrame:
         moved = (
             pl.col(key) + pl.duration(seconds=pl.lit(1)) * pl.col("_copy")
-            if key and rows.schema[key].is_temporal()
-            else pl.col(key or "") + 10_000 * pl.col("_copy")
+            if rows.schema[key].is_temporal()
+            else pl.col(key) + 10_000 * pl.col("_copy")
         )
         copies = [rows.with_columns(pl.lit(copy).alias("_copy")).with_columns(moved) for copy in range(count)]
         return pl.concat(copies).drop("_copy")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from expectations.alert_rules import Strays
-from expectations.errors import UseCaseError
+from expectations.errors import ExpressionError, UseCaseError
 from expectations.loading import load_use_case
 from expectations.windows import Window
 from infra.settings import Settings
@@ -120,16 +120,22 @@ def test_a_rule_has_no_other_findings_name() -> None:
     assert broken == ["its name is that of no other kind of finding"]
 
 
+@pytest.mark.parametrize(
+    "fault", [ZeroDivisionError("of nothing"), ExpressionError("an expression", "none", "Write one")]
+)
 def test_a_rule_that_fails_stops_nothing_and_what_it_found_stands(
-    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fault: Exception,
+    make_job: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     job = make_job("low_coverage")
     note_window(job, "a", window(0, 0.1), MANIFEST)
 
     def look(*_: object) -> None:
-        raise ZeroDivisionError("of nothing")
+        raise fault
 
     monkeypatch.setattr(LowCoverage, "look", look)
     note_window(job, "a", window(1, 1.0), MANIFEST)
     assert open_keys(job) == {"low_coverage-a"}
-    assert "the alert rule low_coverage failed: ZeroDivisionError: of nothing" in caplog.text
+    assert f"the alert rule low_coverage failed: {type(fault).__name__}: " in caplog.text

@@ -743,6 +743,8 @@ EXPECTED = "- {{type: expect_column_{}, kwargs: {{{}}}}}\n"
         ("values_to_not_be_null", "column: n", [0]),
         ("pair_values_a_to_be_greater_than_b", "column_A: pressure, column_B: n, row_condition: n > 1", [5]),
         ("values_to_be_between", "column: n, min_value: 4, row_condition: n > 2", [3]),
+        ("values_to_not_be_null", "column: n, row_condition: n != 3", [0]),  # what is missing is not 3
+        ("values_to_be_in_set", "column: seen, value_set: [2024-01-02, null]", [0, 2, 3, 4, 5]),
     ],
 )
 def test_case_20_exactly_the_failing_rows_are_set_apart(
@@ -765,6 +767,7 @@ def test_case_20_exactly_the_failing_rows_are_set_apart(
     [
         ("unique_value_count_to_be_between", "column: seen, min_value: 2, max_value: 6"),
         ("proportion_of_unique_values_to_be_between", "column: seen, min_value: 0.9"),
+        ("values_to_be_between", "column: seen, max_value: 9999-12-31T23:59:59"),
         ("values_to_be_of_type", "column: n, type_: float64"),
         ("values_to_be_in_type_list", "column: n, type_list: [int, float]"),
     ],

@@ -13,8 +13,10 @@ import polars as pl
 import pytest
 
 from expectations.deciding import History, Policy, SeenWindow
+from expectations.errors import UseCaseError
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.slots import CALIBRATIONS, POLICIES
+from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, model_files
 from tasks.deciding.policy import DecisionBounds, Ended, Situation, decide
 from tasks.evaluation.causes.model import Cause, Causes
@@ -22,6 +24,9 @@ from tasks.evaluation.metrics import score
 from tasks.modelling.calibrated import CALIBRATION
 from tasks.training.judging import judge
 from tasks.training.labelled import score_rows
+from tasks.training.learning import learn
+from tasks.training.trying import try_challenger
+from tasks.training.warm import _hindrance
 from tests.conftest import instant
 from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import released, rows
@@ -152,6 +157,49 @@ def test_labels_that_moved_are_answered_by_a_recalibration_where_that_is_allowed
         refused = Ended(instant("2013-04-01"), released=False, recalibrated=True)
         assert asked(both, lost, refused)[0] != "recalibrate"  # it did not help
         assert asked(both, lost, replace(refused, released=True)) == ("recalibrate", "label")
+        retrained = Ended(instant("2013-05-01"), released=False)
+        assert asked(both, lost, refused, retrained)[0] != "recalibrate"  # nor does it a second time
+        assert asked(both, lost, refused, replace(retrained, released=True)) == ("recalibrate", "label")
+        assert asked(both, replace(lost, rows=299))[0] != "recalibrate"  # too few to learn it from and to judge it by
+
+
+def test_what_the_remedies_do_not_name_is_not_done() -> None:
+    alone = policy(trigger="performance", violations=1, of=1, remedies=("recalibrate",))
+    assert asked(alone, SeenWindow("violated", 500, level=0.3)) == ("recalibrate", "label")
+    assert asked(alone, SeenWindow("violated", 500)) == ("warn", "decay")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({**CLASSIFIER, "model.calibration": "temperature"}, "temperature does not move the level"),
+        ({**CLASSIFIER, "model.calibration": "platt"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_recalibration_that_moves_no_level_is_refused(
+    make_use_case: Make, changes: dict[str, Any], said: str
+) -> None:
+    allowed = {"monitoring.policy.remedies": ["retrain", "recalibrate"]}
+    if not said:
+        load_use_case(str(make_use_case(changes={**changes, **allowed})))
+        return
+    with pytest.raises(UseCaseError, match=f"monitoring.policy.remedies: {said}"):
+        load_use_case(str(make_use_case(changes={**changes, **allowed})))
+
+
+def test_what_only_the_calibration_has_seen_is_no_reason_to_go_on_from_the_model(
+    make_use_case: Make, tmp_path: Path
+) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    champion, frame = champion_of(usecase, tmp_path / "champion"), rows(usecase, "2011-07-01")
+    cold = learn(rows(usecase, "2011-06-01"), usecase.spec)
+    assert _hindrance(frame, usecase.spec, champion, cold) == ""
+    again = replace(champion, manifest=champion.manifest.model_copy(update={"recalibrated_from": "a" * 64}))
+    assert "was recalibrated" in _hindrance(frame, usecase.spec, again, cold)
+    window = Window(instant("2011-06-01"), instant("2011-07-01"))
+    tried = [try_challenger(frame, usecase.spec, window, each, "twin") for each in (champion, again)]
+    assert [each.kind for each in tried if each] == ["twin", "recipe"]
 
 
 def test_a_recalibration_costs_less_than_a_training_and_still_has_to_pay() -> None:
@@ -171,12 +219,11 @@ def test_what_was_asked_for_is_kept_with_the_decision() -> None:
 
 
 def test_a_level_is_what_the_first_cause_says_of_a_metric_that_moves_with_it() -> None:
-    from expectations.windows import Window
     from tasks.evaluation.realised import Realised
     from tasks.monitoring.seen_windows import level_of
     from tasks.stores.measurements import Measurement
 
-    def level(metric: str, kind: Any, loss: str) -> float:
+    def level(metric: str, kind: Any, loss: str, *beside: str) -> float:
         causes = Causes(loss, "named", "", 1.0, 2.0, 0.5, 1.5, (Cause(kind, "labels moved", 1.0, named=True),))
         window = Window(instant("2013-04-01"), instant("2013-05-01"))
         measured = Measurement.of(
@@ -189,7 +236,7 @@ def test_a_level_is_what_the_first_cause_says_of_a_metric_that_moves_with_it() -
             coverage=1.0,
             ripe=True,
             status="violated",
-            realised=(Realised(metric, 2.0, 1.0, 0.1, "violated"),),
+            realised=tuple(Realised(each, 2.0, 1.0, 0.1, "violated") for each in (metric, *beside)),
             causes=causes,
         )
         return level_of(measured)
@@ -198,3 +245,4 @@ def test_a_level_is_what_the_first_cause_says_of_a_metric_that_moves_with_it() -
     assert level("rmse", "label", "rmse") == pytest.approx(np.log(2) / 2)  # parts of the squared error
     assert level("mae", "concept", "mae") == 0
     assert level("roc_auc", "label", "log_loss") == 0  # ranks stay
+    assert level("roc_auc", "label", "log_loss", "log_loss") == 0  # also where the loss is watched beside them

@@ -14,7 +14,7 @@ from tasks.bundles.served_rows import decode_rows
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
 from tasks.stores.lake import Lake
-from tasks.stores.request_columns import apart, as_sent, columns_of, read_requests, to_columns
+from tasks.stores.request_columns import FORMER, apart, as_sent, columns_of, read_requests, to_columns
 from tasks.stores.table_settings import HARVEST
 from tests.conftest import instant
 
@@ -177,3 +177,11 @@ def test_a_table_from_before_goes_on_with_columns(tmp_path: Path) -> None:
     assert decode_rows(rows, columns).rows() == read
     asked = list(as_sent(rows.select("id", *columns_of(rows.columns, {"kind"}))))
     assert [each.get("kind") for each in asked] == ["a", None, "b", "c"]
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_rows_of_now_need_nothing_of_the_former_column(rows: int) -> None:
+    types = {"id": pl.String, FORMER: pl.String, "row:number:x": pl.Float64}
+    frame = pl.DataFrame([["a", None, 1.5]] * rows, schema=types, orient="row")
+    found = read_requests(frame.lazy(), {"x": pl.Float64(), "y": pl.String()}, ["id"]).collect()
+    assert found.to_dict(as_series=False) == {"id": ["a"] * rows, "x": [1.5] * rows, "y": [None] * rows}

@@ -47,6 +47,7 @@ class Temperature(Calibration):
     examples: ClassVar = ({"calibration": "temperature"},)
     tasks: ClassVar = ("binary_classification", "multiclass_classification")
     learns: ClassVar = FittedTemperature
+    moves_level: ClassVar = False
     calibration: Literal["temperature"] = "temperature"
 
     def fit(self, scores: Scores, label: Vector, classes: Sequence[str]) -> FittedTemperature:

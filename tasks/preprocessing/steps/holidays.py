@@ -133,8 +133,8 @@ class Holidays(FeatureStep):
         del context
         import holidays
 
-        seen = frame.select(pl.col(self.holidays).dt.year().alias("year"))["year"].drop_nulls()
-        years = range(min(seen) - 1, max(seen) + _YEARS_AHEAD + 1) if len(seen) else range(1970, 2100)
+        seen = frame.select(pl.col(self.holidays).dt.year().alias("year"))["year"].drop_nulls().sort()
+        years = range(seen[0] - 1, seen[-1] + _YEARS_AHEAD + 1) if len(seen) else range(1970, 2100)
         found = holidays.country_holidays(self.country, subdiv=self.subdivision or None, years=years)
         days = tuple(sorted(day.toordinal() - _EPOCH for day in found))
         return Learnt((FittedHolidays(self.holidays, tuple(self.parts), self.timezone, days),))
