@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from expectations.errors import UnreachableError
 from infra.settings import Addresses
 from tests.conftest import forget_prefect_services, instant
 from tests.fronts import front
@@ -45,6 +46,25 @@ def test_a_busy_prefect_is_asked_again_and_the_run_succeeds(
 
 
 @pytest.mark.parametrize("flow", ["collect", "loop"])
+def test_a_prefect_too_busy_for_what_a_task_asks_is_told_in_a_sentence(
+    flow: str, stack: Addresses, make_use_case: Callable[..., Path]
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.running import run_flow
+
+    folder = make_use_case(f"overrun{flow}")
+    forget_prefect_services()  # those of tests before ask their own server
+    with front(stack.prefect, lambda _, path: 503 if path == "/api/artifacts/" else 0) as server:
+        told = temporary_settings({PREFECT_API_URL: f"{server.url}/api"})
+        with told, pytest.raises(UnreachableError, match="found status 503"):
+            run_flow(flow, str(folder), instant("2011-03-01"))
+        forget_prefect_services()
+    with temporary_settings({PREFECT_API_URL: f"{stack.prefect}/api"}):
+        assert run_flow("collect", str(folder), instant("2011-03-01")).outcome == "done"  # what it left is taken over
+
+
+@pytest.mark.parametrize("flow", ["collect", "loop"])
 def test_no_task_asks_prefect_for_room(flow: str, stack: Addresses, make_use_case: Callable[..., Path]) -> None:
     """For tasks with tags Prefect does, in a transaction that writes: what runs beside it waits for SQLite."""
     from prefect.client.orchestration import get_client
@@ -58,7 +78,7 @@ def test_no_task_asks_prefect_for_room(flow: str, stack: Addresses, make_use_cas
     forget_prefect_services()  # those of tests before ask their own server
     with front(stack.prefect, lambda _, path: 503 if "concurrency_limits" in path else 0) as server:
         with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
-            assert run_flow(flow, str(folder), instant("2011-03-01")).outcome in ("done", "unknown")
+            assert run_flow(flow, str(folder), instant("2011-03-01")).outcome == "done"
         forget_prefect_services()
     assert not [path for _, path, _ in server.asked if "concurrency_limits" in path]
     with temporary_settings({PREFECT_API_URL: f"{stack.prefect}/api"}), get_client(sync_client=True) as client:

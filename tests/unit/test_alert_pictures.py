@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import threading
+from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,15 +69,29 @@ def test_words_that_were_taken_are_taken_though_their_picture_was_not(
 
 
 def test_words_are_answered_for_before_their_picture_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    chats, patience = Chats(), 1.0
-    going = iter([0.0, 3 * patience])
-    waiting = threading.Event()  # never set
+    chats, held, let_go = Chats(), threading.Event(), threading.Event()
 
     def slow(url: str, **asked: Any) -> requests.Response:
-        waiting.wait(next(going))
+        if chats.got:  # what comes after the words
+            held.set()
+            let_go.wait()
         return chats.post(url, **asked)
+
+    def now() -> Iterator[float]:
+        yield 0.0  # as the senders start
+        assert held.wait(60)
+        yield from itertools.repeat(alerts.MAX_SECONDS)  # they are waited for no longer
 
     monkeypatch.setattr(requests, "post", slow)
     monkeypatch.setattr(alerts, "_silent", lambda: nullcontext({}))  # it would stay silent: one is still under way
-    monkeypatch.setattr(alerts, "MAX_SECONDS", patience)
-    assert told(DISCORD) == ""
+    monkeypatch.setattr(alerts, "time", SimpleNamespace(monotonic=partial(next, now())))
+    try:
+        assert told(DISCORD) == ""
+        assert chats.got == ["words"]  # the picture's sender is not let go yet
+    finally:
+        let_go.set()
+        senders = [each for each in threading.enumerate() if each.name.endswith("(send)")]
+        for each in senders:  # before the servers are the real ones again
+            each.join(60)
+    assert [each.is_alive() for each in senders] == [False]
+    assert chats.got[-1] == "picture"

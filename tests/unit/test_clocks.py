@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,16 +63,21 @@ def test_how_far_a_clock_was_set_back(wall: float, monotonic: float, seconds: fl
 def test_a_server_with_timers_ends_once_its_clock_was_set_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, ahead, ended = time.time, [5 * 86400.0], threading.Event()
-    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
-    thread = clock_watch.watch(ended.set, every=0.01)
-    for less in (5 * 86400.0, 6 * 86400.0, 6 * 86400.0 - 10):  # forth, and back by what does no harm
-        ahead[0] = less
-        assert not ended.wait(0.05)
-    ahead[0] = 0.0
-    assert ended.wait(5)
-    thread.join(5)
-    assert "the clock was set back by 518,3" in capsys.readouterr().err
+    day, every = 86400.0, 5.0
+    ahead = [5 * day, 5 * day, 6 * day, 6 * day - 10, 0.0]  # forth, back by what does no harm, and back by days
+    slept, ended = list[float](), list[int]()
+    clock = SimpleNamespace(
+        time=lambda: 1e9 + every * len(slept) + ahead[len(slept)],
+        monotonic=lambda: every * len(slept),
+        sleep=slept.append,
+    )
+    monkeypatch.setattr(clock_watch, "time", clock)
+    thread = clock_watch.watch(lambda: ended.append(len(slept)), every=every)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert ended == [len(ahead) - 1]  # at the last look, and once
+    assert slept == [every] * (len(ahead) - 1)
+    assert "the clock was set back by 518,390 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
