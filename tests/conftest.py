@@ -143,7 +143,7 @@ def at_home(folder: Path, patch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def another_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def another_package(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the package in `tests/packages`, and install it into a folder that is on no path; no index is asked."""
     source = shutil.copytree(PACKAGES / "acme-driftwheel", tmp_path_factory.mktemp("source") / "acme-driftwheel")
     target = tmp_path_factory.mktemp("site")

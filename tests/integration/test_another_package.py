@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import httpx
 import pytest
 
 from expectations.errors import BundleError
-from expectations.slots import FAMILIES, FEATURES, SOURCES
+from expectations.slots import SLOTS
 from tasks.bundles.bundle import load_bundle
 from tasks.stores.releases import Served
 from tests.conftest import at_home
@@ -53,6 +54,7 @@ from datetime import UTC, datetime
 import polars as pl
 import driftwheel
 fitted = driftwheel.fit(sys.argv[1], sys.argv[2], datetime(2024, 2, 1, tzinfo=UTC))
+fitted.bundle.prove()
 asked = pl.DataFrame(json.loads(sys.argv[3])).with_columns(pl.col("time").str.to_datetime(time_zone="UTC"))
 manifest, judgement = fitted.bundle.manifest, fitted.judgement
 print(json.dumps({"digest": fitted.bundle.digest, "family": manifest.family, "worst": manifest.metrics["acme.worst"],
@@ -124,7 +126,9 @@ def test_its_model_is_learnt_and_served(installed: Path, wear: Path, tmp_path: P
         load_bundle(made, fitted["digest"])
 
 
-def test_nothing_of_it_stands_here() -> None:
-    assert [
-        slot.find(name) for slot, name in ((SOURCES, "acme.shifts"), (FEATURES, "halve"), (FAMILIES, "acme.line"))
-    ] == [None] * 3
+def test_nothing_of_it_stands_here(installed: Path) -> None:
+    (package,) = distributions(path=[str(installed)])
+    slots = {slot.group: slot for slot in SLOTS.values() if slot.group}
+    names = [(slots[each.group], each.name) for each in package.entry_points]
+    assert len(names) == 7
+    assert [slot.find(name) for slot, name in names] == [None] * 7

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from expectations.errors import TrainingError, UseCaseError
 from expectations.families import Matrix, Rows, Vector
 from expectations.loading import load_use_case
+from tasks.modelling import boosted_trees
 from tasks.modelling.boosted_trees import MODEL, FewerTrees, FittedTrees, LightGBM
 from tasks.modelling.processors import available_processors
 
@@ -114,6 +115,18 @@ def test_what_is_declared_reaches_lightgbm(tmp_path: Path) -> None:
         "[min_gain_to_split: 0.125]",
         "[num_threads: 0]",  # a model does not depend on where it was learnt
     }
+
+
+def test_a_model_is_the_same_learnt_by_one_thread_or_by_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boosted_trees, "available_processors", lambda: 4)
+    learnt = {}
+    for count in (1, 4):
+        fit(declared(leaves=15, params={"num_threads": count}), matrix()[:, 0] + noise()).save(tmp_path)
+        learnt[count] = (tmp_path / MODEL).read_text()
+    assert learnt[1].count("[num_threads: 1]") == 1
+    assert learnt[1].replace("[num_threads: 1]", "[num_threads: 4]") == learnt[4]
 
 
 @pytest.mark.parametrize(

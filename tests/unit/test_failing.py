@@ -99,6 +99,7 @@ def test_output_that_has_no_room_is_no_fault_of_ours() -> None:
     assert "No space left on device" in ended.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_a_stream_that_is_closed_is_no_file_of_ours(closed: str, home: Path) -> None:
     """Its number would be the next opened file's: the database's, which then held what is printed."""
@@ -131,6 +132,7 @@ def test_a_path_of_any_length_is_no_fault_of_ours(command: list[str]) -> None:
         assert "fault of driftwheel" not in done.output
 
 
+@pytest.mark.process
 def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     script = f"mkdir {gone} && cd {gone} && rmdir {gone} && exec {shlex.quote(str(BIN))} new x --from y.csv --target z"

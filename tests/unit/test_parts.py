@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -138,13 +138,14 @@ def test_names_that_depend_on_the_rows_are_features_and_what_they_come_from_is_n
 
 
 @pytest.fixture
-def package(another_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(another_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package that pip installed, with two entries that are wrong."""
     shutil.copytree(another_package, tmp_path, dirs_exist_ok=True)
     with next(tmp_path.glob("*.dist-info/entry_points.txt")).open("a") as entries:
         entries.write("[driftwheel.cleaning_steps]\nnone = acme_driftwheel:Halved\ngone = acme_gone:Gone\n")
     monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
+    yield tmp_path
+    sys.modules.pop("acme_driftwheel", None)  # where it is not installed it is not known
 
 
 def test_a_step_of_another_package_is_declared_learnt_and_served(package: Path) -> None:

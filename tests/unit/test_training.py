@@ -34,7 +34,7 @@ def rows(usecase: LoadedUseCase, until: str) -> pl.DataFrame:
 
 
 _KEPT: dict[tuple[object, ...], tuple[Path, str, Judged, Refit]] = {}
-"""What a session released, by use case and rows."""
+"""What a session released, by use case, rows and what learnt it: a test that puts something else there learns anew."""
 
 
 def released(
@@ -46,7 +46,8 @@ def released(
     declared = sorted(
         (each.name, each.read_text()) for each in usecase.folder.iterdir() if each.suffix in {".py", ".yaml"}
     )
-    key = (usecase.name, usecase.spec.model_dump_json(), str(usecase.suite), *declared, hash_frame(frame))
+    learnt_by = judge, refit, pack
+    key = (usecase.name, usecase.spec.model_dump_json(), str(usecase.suite), *declared, hash_frame(frame), *learnt_by)
     if key not in _KEPT:
         kept = Path(tempfile.mkdtemp(prefix="driftwheel-released-"))
         atexit.register(shutil.rmtree, kept, ignore_errors=True)
