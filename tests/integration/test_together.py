@@ -25,6 +25,7 @@ pytestmark = pytest.mark.flow
 
 SECONDS = float(os.environ.get("DRIFTWHEEL_TOGETHER_SECONDS", "20"))
 NAMES = ("one", "two", "three")
+AGAIN = "told to come again"
 MAX_BUSY, MANY = 0.1, 100
 """Share of runs that may be told to come again, of so many or more: the five begin anew without a pause."""
 WORK = (("one", "loop"), ("one", "monitor"), ("two", "collect"), ("two", "loop"), ("three", "score"))
@@ -45,9 +46,10 @@ def test_five_flows_at_once(
         name, flow = task
         folder = folders[name]
         rest = ["lake:clean", str(tmp_path / "scored.parquet")] if flow == "score" else []
+        patience = SECONDS  # beyond the end, for one that was told nothing else than to come again
         with temporary_settings({PREFECT_API_URL: f"{stack.prefect}/api"}):
             for as_of in itertools.cycle((FIRST, LATER)):
-                if time.monotonic() > end:
+                if time.monotonic() > end + patience:
                     return
                 try:
                     outcome = start(flow, str(folder), instant(as_of), rest)
@@ -55,9 +57,10 @@ def test_five_flows_at_once(
                     outcome = "taken"
                     time.sleep(0.2)
                 except UnreachableError as error:  # Prefect's SQLite was busy for longer than it is asked again
-                    if "found status 503" not in str(error):
+                    if not all(each in str(error) for each in ("the Prefect server at", "found status 503")):
                         raise
-                    outcome = "told to come again"
+                    outcome = AGAIN
+                patience = patience if outcome == AGAIN else 0.0
                 ended[f"{name} {flow}: {outcome}"] += 1
 
     with ThreadPoolExecutor(len(WORK)) as pool:
@@ -65,9 +68,10 @@ def test_five_flows_at_once(
             done.result()  # any other error ends here
     print(f"in {SECONDS:.0f} s: {dict(sorted(ended.items()))}")
     runs = {each: count for each, count in ended.items() if not each.endswith(": taken")}
-    again = sum(count for each, count in runs.items() if each.endswith(": told to come again"))
+    again = sum(count for each, count in runs.items() if each.endswith(f": {AGAIN}"))
     assert again <= MAX_BUSY * max(sum(runs.values()), MANY)
-    assert {each.partition(":")[0] for each in ended} == {f"{name} {flow}" for name, flow in WORK}
+    worked = {each.partition(":")[0] for each in ended if not each.endswith(f": {AGAIN}")}
+    assert worked == {f"{name} {flow}" for name, flow in WORK}
     for name in ("one", "two"):
         usecase, folder = folders[name].name, folders[name]
         assert recover(run, folder) < 60
