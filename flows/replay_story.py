@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from expectations.deciding import RECALIBRATE
+from expectations.deciding import RECALIBRATE, TURNED
 from expectations.errors import SourceError
 from expectations.windows import Window
 from flows.replay_windows import between
@@ -45,6 +45,7 @@ class Story:
     mean: dict[str, float] = field(default_factory=dict)
     trials: int = 0
     retrains: int = 0
+    recalibrations: int = 0
     promotions: int = 0
     refused: int = 0
     requests: int = 0
@@ -73,13 +74,14 @@ def note(story: Story, job: Job, window: Window, verdict: FlowResult) -> None:
     report = next((entry for entry in reversed(reports) if entry.as_of == due), None)
     found = reversed(job.database.measurements(job.name))
     measured = next((each for each in found if window.start < each.end <= window.end), None)
-    turned = decision is not None and decision.action == "retrain" and decision.turn is not None
-    recalibrated = decision is not None and decision.action == RECALIBRATE and decision.turn is not None
-    promoted = (turned or recalibrated) and verdict.outcome == "done"
+    turned = decision is not None and decision.action in TURNED and decision.turn is not None
+    recalibrated = turned and decision is not None and decision.action == RECALIBRATE
+    promoted = turned and verdict.outcome == "done"
     story.trials = sum(entry.action != "untold" for entry in job.database.entries(job.name, kind=TRIAL))
-    story.retrains += turned
+    story.retrains += turned and not recalibrated
+    story.recalibrations += recalibrated
     story.promotions += promoted
-    story.refused += (turned or recalibrated) and not promoted
+    story.refused += turned and not promoted
     desired = job.releases.desired(job.name)
     story.windows.append(
         {

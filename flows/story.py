@@ -220,10 +220,11 @@ def _rows(story: Story) -> list[tuple[str, ...]]:
 
 
 def _sentence(story: Story) -> str:
+    again = f"{story.recalibrations} recalibrations, " if story.recalibrations else ""
     return (
         f"Mean {story.metric} of the loop {story.mean['loop']:.3f}, of the frozen model {story.mean['static']:.3f}, "
         f"over {len(story.windows)} windows: {story.trials} trials, {story.retrains} retrainings, "
-        f"{story.promotions} promoted, "
+        f"{again}{story.promotions} promoted, "
         f"{story.refused} refused; {story.requests} requests, {story.failed_requests} failed."
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from expectations.deciding import TURNED
 from flows.page.answered import Answered, read_versions
 from flows.page.brought import Data, read_data
 from flows.page.cards import WINDOWS, Card, newest_windows, read_card, read_going
@@ -25,7 +26,7 @@ from tasks.stores.ledger import TRIAL
 from tasks.stores.measurements import Measurement, read_measurement
 
 MAX_WINDOWS = 1200
-MARKS = ("retrain", "recalibrate", "rollback", "hold", "warn", "promoted", "rolled back", "withdrawn")
+MARKS = (*TURNED, "rollback", "hold", "warn", "promoted", "rolled back", "withdrawn")
 """What was decided or done that is marked over time; that nothing was to do is not."""
 _MAX_MARKS = 400
 _TRIALS = 12

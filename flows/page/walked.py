@@ -23,6 +23,7 @@ class _Story(msgspec.Struct, frozen=True):
     mean: dict[str, float | None] = {}
     trials: int = 0
     retrains: int = 0
+    recalibrations: int = 0
     promotions: int = 0
     requests: int = 0
     failed_requests: int = 0
@@ -38,6 +39,7 @@ class Walked:
     windows: int
     trials: int
     retrains: int
+    recalibrations: int
     promotions: int
     requests: int
     failed: int
@@ -65,6 +67,7 @@ def read_walked(folder: Path, name: str) -> Walked | None:
         len(story.windows),
         story.trials,
         story.retrains,
+        story.recalibrations,
         story.promotions,
         story.requests,
         story.failed_requests,

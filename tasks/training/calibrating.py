@@ -15,11 +15,15 @@ FOLDS = 5
 """Parts that rows are cut into, each calibrated by the others."""
 
 
-def fit_calibrator(spec: UseCase, scores: Scores, label: Vector, classes: tuple[str, ...]) -> Calibrator | None:
-    """Learn the declared calibration from rows that the model did not learn from; None where there is none."""
-    if spec.model.calibration is None:
-        return None
-    return CALIBRATIONS.released(spec.model.calibration).model_validate({}).fit(scores, label, classes)
+def fit_calibrator(
+    spec: UseCase, scores: Scores, label: Vector, classes: tuple[str, ...], name: str | None = None
+) -> Calibrator | None:
+    """Learn a calibration, the declared one or that of a name, from rows that the model did not learn from.
+
+    None where there is none.
+    """
+    by = name or spec.model.calibration
+    return CALIBRATIONS.released(by).model_validate({}).fit(scores, label, classes) if by else None
 
 
 def calibrate_out_of_fold(

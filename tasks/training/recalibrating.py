@@ -10,11 +10,11 @@ import polars as pl
 
 from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Predictor, Scores
-from expectations.slots import CALIBRATIONS
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle, model_files
 from tasks.modelling.calibrated import CalibratedPredictor
 from tasks.stores.progress import part
+from tasks.training.calibrating import fit_calibrator
 from tasks.training.labelled import classes_of, declared_digest, labels, of_known_classes
 from tasks.training.learning import Incumbent, Start, Trained
 
@@ -95,7 +95,7 @@ def recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> Trained:
     with part(f"recalibrating the champion by {name}"):
         known = of_known_classes(rows.filter(pl.col(spec.label.column).is_not_null()), spec, classes)
         scores = kept.predict(champion.program.transform(known, repaired=True))
-        calibrator = CALIBRATIONS.released(name).model_validate({}).fit(scores, labels(known, spec, classes), classes)
+        calibrator = fit_calibrator(spec, scores, labels(known, spec, classes), classes, name)
     why = f"the champion's model and features, {name} learnt again from {len(known)} rows that it had not seen"
     return Trained(champion.program, kept, classes, calibrator=calibrator, start=Start("recalibrated", why))
 

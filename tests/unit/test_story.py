@@ -1,8 +1,10 @@
 """What a replay tells."""
 
+from dataclasses import replace
+
 from expectations.windows import Window
 from flows.replay_story import Story
-from flows.story import _rows, _ticks, draw
+from flows.story import _rows, _sentence, _ticks, draw
 
 
 def story(*starts: str) -> Story:
@@ -41,3 +43,10 @@ def test_windows_by_count_are_called_by_their_rows() -> None:
         window["counted"] = [500 * place + 1, 500 * (place + 1)]
     assert [row[0] for row in _rows(told)] == ["rows 1-500", "rows 501-1000"]
     assert [label.get_text() for label in draw(told).axes[1].get_xticklabels()] == ["to 500", "to 1,000"]
+
+
+def test_recalibrations_are_counted_beside_retrainings_where_there_were_some() -> None:
+    said = _sentence(replace(story(), trials=3, retrains=1, promotions=2, refused=0))
+    assert "3 trials, 1 retrainings, 2 promoted, 0 refused" in said
+    said = _sentence(replace(story(), trials=3, retrains=1, recalibrations=1, promotions=2))
+    assert "3 trials, 1 retrainings, 1 recalibrations, 2 promoted" in said
