@@ -49,7 +49,7 @@ def harvest_journal(job: Job) -> Harvested:
         job.database.mark(job.name, _MATCHED, unmatched.checked_until.isoformat())
     kept = set()
     for path in unreadable(job.places.journal, job.name):
-        why = f"parts of the journal are no records; they are kept in {path}"
+        why = f"parts of the journal are no records that its table can hold; they are kept in {path}"
         finding = f"unharvested-{hashlib.sha256(path.name.encode()).hexdigest()[:12]}"
         note(job, f"unreadable/{path.name}", "unharvested", why, "unharvested", finding=finding)
         kept.add(finding)

@@ -14,6 +14,7 @@ import polars as pl
 from tasks.stores.arrival_order import in_turn, stamps
 from tasks.stores.journal import (
     Feedback,
+    JournalSegment,
     Predictions,
     Record,
     Shadows,
@@ -35,6 +36,8 @@ _MAX_SEGMENTS = 4
 """Brought in by one commit: a long time without a harvest must fit into memory too."""
 
 
+_NUMBER, _TEXT, _SCORES = "double", "string", "array"
+"""Delta's types of predictions and labels."""
 _TYPES = {"prediction": pl.Float64(), "label": pl.Float64()}
 _KINDS: tuple[tuple[str, Table], ...] = (("predictions", "predictions"), ("feedback", "labels"), ("shadows", "shadows"))
 
@@ -82,8 +85,8 @@ def harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None 
     """Commit every closed segment to `predictions`, `labels` or `shadows` and remove it.
 
     A segment is one Delta application transaction: killed between the commit and the removal, the next run sees that
-    it is committed and only removes it. What nobody can read, and a record that no table can hold, is set aside, and
-    told by `harvest_journal`.
+    it is committed and only removes it. What nobody can read, and a record that the table cannot hold (as its labels
+    are texts, and the table's are numbers), is set aside, and told by `harvest_journal`.
 
     Parameters
     ----------
@@ -106,16 +109,7 @@ def _harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None
         for at in range(0, len(waiting), _MAX_SEGMENTS):
             some = waiting[at : at + _MAX_SEGMENTS]
             fresh = [segment for segment in some if not lake.transaction(table, segment.transaction)]
-            records: list[Record] = []
-            for segment in fresh:
-                found, odd = read_records(segment)
-                for record in found:
-                    if not _is_whole(record):
-                        odd.append(pack(record))
-                    elif record.ids:
-                        records.append(record)
-                if odd:
-                    set_aside(segment, odd)
+            records = _taken(fresh, table, lake)
             if records:
                 frame = _frame(records)
                 if table == "predictions":
@@ -133,6 +127,51 @@ def _harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None
                     since = min(filter(None, (since, oldest)), default=None)
             clear(some)
     return Harvested(counts["predictions"], counts["labels"], segments, since)
+
+
+def _taken(segments: Sequence[JournalSegment], table: Table, lake: Lake) -> list[Record]:
+    """Return the records of segments that a table takes; what else is in them is set aside.
+
+    A table has values of one type. Where a use case's task was changed under its name, or a journal is older than the
+    table, there may be records of another one: they are kept, and keep none of the rest out.
+    """
+    read: list[tuple[list[Record], list[bytes]]] = []
+    for segment in segments:
+        found, odd = read_records(segment)
+        whole: list[Record] = []
+        for record in found:
+            if not _is_whole(record):
+                odd.append(pack(record))
+            elif record.ids:
+                whole.append(record)
+        read.append((whole, odd))
+    records = list(itertools.chain.from_iterable(whole for whole, _ in read))
+    dtype = _values_of(table, lake, records) if records else ""
+    for segment, (whole, odd) in zip(segments, read, strict=True):
+        odd += [pack(record) for record in whole if _delta_type(record) != dtype]
+        if odd:
+            set_aside(segment, odd)
+    return [record for record in records if _delta_type(record) == dtype]
+
+
+def _values_of(table: Table, lake: Lake, records: Sequence[Record]) -> str:
+    """Return the type of a table's values; of one that is to be made that of the newest record."""
+    kept = lake.open(table)
+    if kept is None:
+        return _delta_type(max(records, key=lambda record: record.at))
+    values = "label" if table == "labels" else "prediction"
+    found = next((field.type.type for field in kept.schema().fields if field.name == values), _NUMBER)
+    return found if found in {_TEXT, _SCORES} else _NUMBER
+
+
+def _delta_type(record: Record) -> str:
+    """Return Delta's type of a record's values, of which there is one at least."""
+    if not isinstance(record, Predictions | Shadows | Feedback):
+        raise TypeError(f"no record of the journal: {type(record).__name__}")
+    first = record.values[0]
+    if isinstance(first, str):
+        return _TEXT
+    return _SCORES if isinstance(first, list | tuple) else _NUMBER
 
 
 def _is_whole(record: Record) -> bool:

@@ -186,6 +186,58 @@ def test_a_record_that_no_table_can_hold_keeps_no_other_out(tmp_path: Path, odd:
     assert not list(folder.iterdir())
 
 
+def answers(kind: str, number: int) -> tuple[Record, Record]:
+    """Return a record of one kind as it was before the task changed, and one of after."""
+    early, late = f"2026-01-0{number}T00:00:00.000000Z", f"2026-01-0{number + 4}T00:00:00.000000Z"
+    if kind == "feedback":
+        return Feedback(early, [f"n{number}"], [1.0]), Feedback(late, [f"t{number}"], ["x"])
+    if kind == "shadows":
+        return Shadows(early, [f"n{number}"], [1.0], "4", "c"), Shadows(late, [f"t{number}"], [[0.5, 0.5]], "4", "c")
+    rows = [[1.0, AT]]
+    return Predictions(early, [f"n{number}"], [1.0], ORIGIN, rows), Predictions(
+        late, [f"t{number}"], [[0.5, 0.5]], ORIGIN, rows
+    )
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("kind", ["feedback", "predictions", "shadows"])
+def test_records_of_another_type_than_the_table_keep_none_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, turned: bool, begun: bool
+) -> None:
+    """Two types in one batch stopped each harvest: a task was changed under its name, or a journal restored."""
+    folder = tmp_path / "journal" / "rentals" / "instance"
+    folder.mkdir(parents=True)
+    lake = Lake(str(tmp_path / "lake"), "rentals")
+    table: Table = "labels" if kind == "feedback" else kind  # type: ignore[assignment] # one of them
+
+    def write(number: int, *records: Record) -> None:
+        (folder / f"{kind}-0000000{number}.msgpack").write_bytes(b"".join(map(pack, records)))
+
+    numbers, texts = zip(*(answers(kind, number) for number in (1, 2, 3)), strict=True)
+    if begun:  # with numbers, as the table is
+        write(0, answers(kind, 4)[0])
+        harvest(tmp_path / "journal", "rentals", lake)
+    both = (texts[0], numbers[0]) if turned else (numbers[0], texts[0])
+    written = {1: both, 2: (texts[1],), 3: (numbers[2],)}
+    for number, records in written.items():
+        write(number, *records)
+    whole = {path: path.read_bytes() for path in folder.iterdir()}
+    # a new table is of the newest record's type
+    expected, other = (["n1", "n3", "n4"], texts[:2]) if begun else (["t1", "t2"], (numbers[0], numbers[2]))
+    with monkeypatch.context() as killed:  # between the commit and the removal
+        killed.setattr("tasks.stores.harvest.clear", lambda _: None)
+        harvest(tmp_path / "journal", "rentals", lake)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == whole
+    for _ in range(2):
+        found = harvest(tmp_path / "journal", "rentals", lake)
+        assert found.predictions == found.labels == 0
+        assert sorted(lake.scan(table).collect()["id"]) == expected
+        kept = [path.read_bytes() for path in unreadable(tmp_path / "journal", "rentals")]
+        assert kept == [pack(record) for record in other]
+        assert not list(folder.iterdir())
+
+
 def test_every_kind_is_harvested(tmp_path: Path) -> None:
     folder = tmp_path / "journal" / "rentals" / "instance"
     folder.mkdir(parents=True)
