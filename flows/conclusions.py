@@ -18,7 +18,7 @@ from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 from tasks.stores.stages import STAGES
 from tasks.stores.turning import Stage
-from tasks.training.running import Challenger
+from tasks.training.training_run import Challenger
 
 
 def conclude_collection(stage: Stage, collected: Collected | None, cleaned: Cleaned) -> FlowResult:

@@ -203,7 +203,7 @@ def run(stack: Addresses) -> Callable[..., object]:
     """Run a flow in this process against the stack."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
 
     def call(flow: str, usecase: str, as_of: str) -> object:
         with temporary_settings({PREFECT_API_URL: f"{stack.prefect}/api"}):

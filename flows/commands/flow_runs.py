@@ -30,7 +30,7 @@ def run(flow: str, usecase: str, as_of: datetime | None, recalibrate: bool, as_j
     if as_of is not None:
         refuse_future(as_of)
     with servers(settings):
-        from flows.running import run_flow
+        from flows.local_runs import run_flow
 
         verdict = run_flow(flow, usecase, as_of, recalibrate=recalibrate)
     conclude(verdict, as_json=as_json)
@@ -73,9 +73,9 @@ def replay(
         progress.now("replaying; the flows show in Prefect's UI, the models in MLflow's")
         from flows import replay as replaying
         from flows import story as telling
+        from flows.local_runs import quietly
         from flows.page.alone import page_alone
         from flows.replay_story import account
-        from flows.running import quietly
         from tasks.stores.plain import to_json
         from tasks.stores.stopwatch import spent
 

@@ -18,7 +18,7 @@ def promote(usecase: str, version: str | None) -> None:
     settings.use_case(usecase)
     with servers(settings):
         from expectations.production import Release
-        from flows.running import deploy_by_hand
+        from flows.local_runs import deploy_by_hand
         from flows.versions import CHALLENGER
 
         click.echo(deploy_by_hand(usecase, version or CHALLENGER, Release()).summary)
@@ -60,7 +60,7 @@ def deploy(usecase: str, version: str | None, new_signature: bool, as_json: bool
     if planned.strategy == "replace" and asked.keys() - {"strategy"}:
         raise click.UsageError("a release without steps replaces at once: say --strategy canary, or shadow")
     with servers(settings):
-        from flows.running import deploy_by_hand
+        from flows.local_runs import deploy_by_hand
         from flows.versions import CHALLENGER
 
         verdict = deploy_by_hand(usecase, version or CHALLENGER, planned, new_signature=new_signature)
@@ -74,7 +74,7 @@ def rollback(usecase: str) -> None:
     settings = read_settings()
     settings.use_case(usecase)
     with servers(settings):
-        from flows.running import deploy_by_hand
+        from flows.local_runs import deploy_by_hand
         from flows.versions import PREVIOUS
 
         click.echo(deploy_by_hand(usecase, PREVIOUS).summary)

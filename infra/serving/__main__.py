@@ -27,7 +27,7 @@ from infra.serving.admission import Limits
 from infra.serving.app import Service
 from infra.serving.bounded_connections import ConnectionLimits, Crowd
 from infra.serving.connections import IDLE_SECONDS, connection_class, cut_late
-from infra.serving.journal import Journal
+from infra.serving.journal_writer import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.workers import Workers
 from tasks.stores.releases import Releases

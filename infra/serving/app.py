@@ -27,7 +27,7 @@ from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
 from infra.serving.explaining import explain
 from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
-from infra.serving.journal import Journal
+from infra.serving.journal_writer import Journal
 from infra.serving.mount import Mount
 from infra.serving.mounts import Mounts
 from infra.serving.offloading import QueueFullError

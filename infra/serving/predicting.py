@@ -30,7 +30,7 @@ from infra.serving.answering import (
 )
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.faults import trace
-from infra.serving.journal import Journal
+from infra.serving.journal_writer import Journal
 from infra.serving.models import Model
 from infra.serving.mount import Mount
 from infra.serving.mounts import Mounts

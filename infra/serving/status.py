@@ -22,7 +22,7 @@ from infra.serving.access import Access
 from infra.serving.admission import Limits
 from infra.serving.bounded_connections import Crowd
 from infra.serving.counters import BOUNDS, exposition
-from infra.serving.journal import Journal
+from infra.serving.journal_writer import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.offloading import Offloader
 from infra.serving.replies import RETRY_SECONDS

@@ -10,12 +10,12 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.stores.places import Job
 from tasks.stores.stopwatch import timed
-from tasks.training import running, trial_ledger
-from tasks.training.running import Challenger, TrainingSet
+from tasks.training import training_run, trial_ledger
+from tasks.training.training_run import Challenger, TrainingSet
 
 
 def _train(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Challenger:
-    challenger = running.train_challenger(job, selected, on_run)
+    challenger = training_run.train_challenger(job, selected, on_run)
     create_link_artifact(
         key=f"mlflow-{job.name}".replace("_", "-"),
         link=job.registry().run_link(challenger.run),
@@ -26,7 +26,7 @@ def _train(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Ch
 
 
 select_rows = task(name="select rows", cache_policy=NO_CACHE, persist_result=False)(
-    timed("training", running.select_rows, "step 1 of 2, selecting rows")
+    timed("training", training_run.select_rows, "step 1 of 2, selecting rows")
 )
 try_challenger = task(name="try a challenger", cache_policy=NO_CACHE, persist_result=False)(
     timed("monitoring", trial_ledger.try_now, "step 4 of 8, trying a challenger")

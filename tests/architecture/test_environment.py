@@ -15,7 +15,7 @@ OTHERS = {
     "infra/vault.py": "restic's own variables, and what it inherits",
     "flows/containers.py": "what the worker handed down to a flow run in a container",
     "flows/deployments.py": "where Prefect listens, as `tell_libraries` set it",
-    "flows/running.py": "where Prefect listens, as `tell_libraries` set it",
+    "flows/local_runs.py": "where Prefect listens, as `tell_libraries` set it",
     "tasks/stores/tracking.py": "how long MLflow's client waits and what it logs in with; it has no other door",
     "tasks/monitoring/report.py": "that Evidently sends nothing home",
 }

@@ -65,7 +65,7 @@ def test_nothing_heavy_is_imported_by_what_must_answer_at_once(module: str) -> N
 
 def test_only_doors_import_the_engine() -> None:
     done = run(
-        "import sys, tasks.training.running, tasks.monitoring.watching, tasks.deployment.releasing, "
+        "import sys, tasks.training.training_run, tasks.monitoring.watching, tasks.deployment.releasing, "
         "tasks.collection.collecting, tasks.cleaning.cleaning; print('prefect' in sys.modules)"
     )
     assert done.stdout == "False\n", done.stderr

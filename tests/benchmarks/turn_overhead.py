@@ -53,14 +53,14 @@ def main() -> None:
         with stack_to_run(settings):
             from flows.collect import collect
             from flows.deploy import deploy
+            from flows.local_runs import quietly
             from flows.replay import reset
-            from flows.running import quietly
             from flows.train import train
             from tasks.cleaning.task import validate_and_repair
             from tasks.collection.collecting import collect_sources
             from tasks.deployment import releasing
             from tasks.stores.places import Job
-            from tasks.training.running import select_rows, train_challenger
+            from tasks.training.training_run import select_rows, train_challenger
 
             def job(name: str) -> Job:
                 return Job(settings.use_case(options.usecase, name), settings.places(), options.as_of)

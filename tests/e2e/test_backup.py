@@ -33,7 +33,7 @@ def test_all_is_lost_and_comes_back(
 ) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
 
     home = tmp_path / "home"
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(home))

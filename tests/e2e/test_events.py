@@ -26,7 +26,7 @@ Make = Callable[..., Path]
 def test_decayed_traffic_turns_the_wheel_by_events(whole: Whole, make_use_case: Make) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
 
     whole.register(make_use_case("events"))
     settings = Settings()
@@ -79,7 +79,7 @@ def test_decayed_traffic_turns_the_wheel_by_events(whole: Whole, make_use_case: 
 def test_prefect_away_in_the_middle_is_told_in_seconds_and_a_rerun_heals(
     whole: Whole, make_use_case: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
 
     folder = str(make_use_case("interrupted"))
     stack = Stack(Settings())

@@ -2,7 +2,7 @@
 
 POINT is ``module:attribute``, its call is where the process dies; WHEN is ``before`` or ``after`` it has done its work,
 with ``#n`` for the n-th call; or POINT is a number of seconds after which it dies wherever it is. FLOW is one of
-`flows.running`, or ``score`` (then a source and an output follow) or ``replay`` (then the end of it follows).
+`flows.local_runs`, or ``score`` (then a source and an output follow) or ``replay`` (then the end of it follows).
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def arm(point: str, when: str) -> threading.Timer | None:
 
 
 def start(flow: str, usecase: str, as_of: datetime, rest: Sequence[str]) -> str:
+    from flows.local_runs import quietly, run_flow
     from flows.replay import replay
-    from flows.running import quietly, run_flow
     from flows.score import score
 
     if flow == "score":

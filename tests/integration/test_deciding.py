@@ -34,7 +34,7 @@ from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job, Places
 from tasks.stores.releases import Served
 from tasks.training.packing import training_rows
-from tasks.training.running import moved_since
+from tasks.training.training_run import moved_since
 from tasks.training.trial_ledger import try_now
 from tasks.training.trying import hold_against_predecessor, known_before, try_challenger
 from tests.conftest import instant

@@ -39,7 +39,7 @@ FIRST, LATER = "2011-03-01", "2011-05-02"
 
 
 def by_hand(folder: Path, version: str) -> FlowResult:
-    from flows.running import deploy_by_hand
+    from flows.local_runs import deploy_by_hand
 
     return deploy_by_hand(str(folder), version)
 
@@ -193,7 +193,7 @@ def test_the_wheel_turns_from_nothing_to_a_second_champion(stack: Addresses, mak
 def test_a_champion_is_recalibrated_by_hand_and_released_as_any_other(
     stack: Addresses, make_use_case: Make, run: Run
 ) -> None:
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
 
     folder = make_use_case("levelled")
     with gzip.open(folder / "data/rides.csv.gz", "rb") as file:

@@ -26,7 +26,7 @@ def test_a_busy_prefect_is_asked_again_and_the_run_succeeds(
 ) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
 
     left = dict(BUSY)
 
@@ -55,7 +55,7 @@ def test_a_prefect_too_busy_for_what_a_task_asks_is_told_in_a_sentence(
 ) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
 
     folder = make_use_case(f"overrun{flow}")
     forget_prefect_services()  # those of tests before ask their own server
@@ -75,7 +75,7 @@ def test_no_task_asks_prefect_for_room(flow: str, stack: Addresses, make_use_cas
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
     from flows.stage import tagged_process
 
     folder = make_use_case(f"crowded{flow}")
@@ -107,7 +107,7 @@ def test_what_prefect_does_not_answer_about_other_runs_ends_none(
     from prefect import tags
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
     from flows.superseded import SCHEDULED_TAG
 
     folder = make_use_case("alone")

@@ -18,7 +18,7 @@ from infra.serving.access import Access
 from infra.serving.app import Service
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.documentation import example
-from infra.serving.journal import Journal
+from infra.serving.journal_writer import Journal
 from infra.serving.models import check_signature, make_ready
 from infra.serving.mounts import Mounts
 from infra.serving.protocol import Reader

@@ -193,7 +193,7 @@ def test_no_secret_is_written_anywhere(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
 
     home, folder, stack, address, answers = vars(planted_stack).values()
     secrets = dict(SECRETS)

@@ -27,7 +27,7 @@ from infra.serving.access import Access
 from infra.serving.admission import Admitted
 from infra.serving.app import Service
 from infra.serving.docs_page import address_of
-from infra.serving.journal import Journal
+from infra.serving.journal_writer import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.offloading import Offloader, QueueFullError
 from infra.serving.replies import Reply

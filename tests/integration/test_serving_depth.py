@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infra.serving.journal import Journal
+from infra.serving.journal_writer import Journal
 from infra.serving.models import Model
 from infra.serving.record_streams import JournalUnwritableError
 from tasks.bundles.manifest import seal

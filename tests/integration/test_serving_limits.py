@@ -26,7 +26,7 @@ from infra.serving.access import Access
 from infra.serving.admission import Limits
 from infra.serving.app import Service
 from infra.serving.bad_requests import BadRequestError
-from infra.serving.journal import Journal
+from infra.serving.journal_writer import Journal
 from infra.serving.models import Model, make_ready
 from infra.serving.mounts import Mounts
 from infra.serving.outputs import present

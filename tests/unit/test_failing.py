@@ -171,7 +171,7 @@ def test_a_trace_that_cannot_be_kept_is_no_second_fault(home: Path) -> None:
 def test_what_the_server_keeps_of_a_run_is_not_repeated_at_the_terminal() -> None:
     from prefect.logging.handlers import PrefectConsoleHandler
 
-    from flows.running import quietly
+    from flows.local_runs import quietly
 
     def work() -> None:
         logging.getLogger("prefect.engine").error("Traceback of a run")

@@ -340,7 +340,7 @@ def test_an_instant_that_has_not_come_is_refused_before_anything_is_read(
 ) -> None:
     from flows.cli import main
     from flows.instants import MARGIN, refuse_future
-    from flows.running import run_flow
+    from flows.local_runs import run_flow
     from flows.stage import open_job
 
     reference, far = str(job.usecase.folder), instant("2999-01-01")

@@ -191,7 +191,7 @@ def replay(usecase: LoadedUseCase | str | Path, start: datetime | None = None, e
     """
     from flows import replay as replaying
     from flows.commands.shared import servers
-    from flows.running import quietly
+    from flows.local_runs import quietly
     from infra.settings import Settings
 
     begin, until = (None if each is None else _in_utc(each) for each in (start, end))
