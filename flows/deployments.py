@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import os
 import signal
@@ -240,19 +239,22 @@ async def _show_life(runner: Runner, alive: Path) -> None:
 async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
     """Let no runs of schedules pile up or stay away, and bring back automations that were deleted."""
 
-    def look(number: int) -> None:
+    def look(repairs: bool) -> None:
         refuse_strangers(settings)  # its runs are not ours to cancel
         with get_client(sync_client=True) as client:
             skip_superseded(client)
-            if number % _LOOKS_PER_REPAIR == 0:
+            if repairs:
                 for usecase in usecases:
                     automate(client, usecase)
                 report_planned_anew(client)
 
-    for number in itertools.count(1):
+    since_repair = 0
+    while True:
         await asyncio.sleep(_KEEP_UP_SECONDS)
+        since_repair += 1
         try:
-            await asyncio.to_thread(look, number)
+            await asyncio.to_thread(look, since_repair >= _LOOKS_PER_REPAIR)  # the next look's, where this one fails
+            since_repair %= _LOOKS_PER_REPAIR
         except ObjectNotFound as error:
             print(f"a deployment is gone; driftwheel up brings it back: {error}", flush=True)  # noqa: T201
         except (httpx.HTTPError, RuntimeError) as error:  # Prefect's own, where its server is away

@@ -57,7 +57,7 @@ def plan_anew(client: SyncPrefectClient) -> list[str]:
         if not ahead:
             continue
         for run in ahead:
-            if run.state is not None and run.state.is_final():
+            if run.state is not None and not run.state.is_scheduled():
                 with suppress(ObjectNotFound):  # somebody removed it meanwhile
                     client.delete_flow_run(run.id)
         for schedule in deployment.schedules:  # as it is: Prefect drops what it planned by it
@@ -79,6 +79,12 @@ def our_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
 
 
 def _ahead(run: FlowRun, now: datetime) -> bool:
-    """Whether a run came to its state later than it is now; one that is at work is left alone."""
+    """Whether a run came to its state later than it is now; one that is at work is left alone.
+
+    One that was handed out ("pending") is not at work, and by this clock its date has not come. Where Prefect's server
+    ended between that and the start of its process, it would stand so for ever.
+    """
     state = run.state
-    return state is not None and (state.is_scheduled() or state.is_final()) and state.timestamp > now + MARGIN
+    if state is None or state.timestamp <= now + MARGIN:
+        return False
+    return state.is_scheduled() or state.is_final() or state.is_pending()

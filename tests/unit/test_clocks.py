@@ -16,7 +16,7 @@ import pytest
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.server.schemas.schedules import CronSchedule
-from prefect.states import Cancelled, Completed, Running, Scheduled
+from prefect.states import Cancelled, Completed, Pending, Running, Scheduled
 from prefect.types import DateTime
 
 from expectations.durations import Duration
@@ -170,6 +170,9 @@ HOUR, FIVE_DAYS = timedelta(hours=1), timedelta(days=5)
             [0, 1],
             True,
         ),
+        # handed out when it was five days later, and never begun: its date is yet to come; and one handed out early by
+        # a clock like ours
+        ([(HOUR, Pending(timestamp=NOW + FIVE_DAYS)), (2 * HOUR, Pending(timestamp=NOW))], [0], True),
     ],
 )
 def test_what_a_clock_that_was_ahead_planned_is_planned_anew(
