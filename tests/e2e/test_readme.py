@@ -33,8 +33,9 @@ def test_every_command_it_names_exists() -> None:
 
 
 def test_every_place_it_names_exists() -> None:
-    for place in re.findall(r"`((?:expectations|tasks|infra|flows|tests)/[\w./]*)`", README):
-        assert (ROOT / place).exists(), place
+    for page in (README, (ROOT / "CONTRIBUTING.md").read_text()):
+        for place in re.findall(r"`((?:expectations|tasks|infra|flows|tests)/[\w./]*)`", page):
+            assert (ROOT / place).exists(), place
 
 
 READING = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -114,6 +115,7 @@ RUN: dict[str, str | tuple[int, str]] = {
     "driftwheel keys remove platform": "the platform made itself another",
     "driftwheel remove pumps": "goes on answering /pumps with version 2",
     "driftwheel schema > usecase.schema.json": "",
+    "driftwheel --help": "Close the loop of machine learning",
     "driftwheel parts --check": "✓ gates metric",
     "driftwheel down": "stopped",
     ALONE: '"predictions":[0.',
@@ -268,15 +270,14 @@ def in_full(command: str) -> str:
 
 
 def synopses(text: str) -> set[str]:
-    """Return what README's table of commands shows: of each its words, and what it may be given."""
-    table = text.partition("\n## Commands\n")[2].partition("\n## ")[0]
-    cells = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    """Return what the table of commands shows: of each its words, and what it may be given."""
+    cells = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
     spans = [each for cell in cells for each in re.findall(r"`([^`]+)`", cell)]
     return {each if each.startswith("driftwheel") else f"driftwheel {each}" for each in spans}
 
 
 PAGES = [README, *(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))]
-SHOWN = synopses(README)
+SHOWN = synopses((ROOT / "docs/commands.md").read_text())
 INLINE = {each for page in PAGES for each in in_sentences(page)} - SHOWN
 BARE = {each for each in INLINE if re.fullmatch(r"driftwheel [a-z]+( (add|init|restore|list|remove)(/[a-z]+)*)?", each)}
 """Commands that a sentence names, without what they are given."""
