@@ -2,11 +2,15 @@
 
 Prefect plans the next turn of each of its services (planning schedules, marking runs as late, sending events) by the
 wall clock. Once that is set back by days they all stand still for as long, while every request is answered.
+
+``python3 -m infra.clock_watch MODULE [ARGUMENT ...]`` runs another program's module so watched, as ``python3 -m`` does:
+Prefect's in the stack of containers, where the engine starts anew what ended.
 """
 
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -16,6 +20,8 @@ from collections.abc import Callable
 MARGIN = 60.0
 """Seconds by which a clock may be set back without harm: a turn comes that much later."""
 _LOOK_SECONDS = 5.0
+_GRACE_SECONDS = 10.0
+"""For which a server may finish what it was asked; what holds a connection open for ever may not keep it any longer."""
 
 
 def set_back(before: tuple[float, float], now: tuple[float, float]) -> float:
@@ -47,6 +53,21 @@ def watch(end: Callable[[], object], *, every: float = _LOOK_SECONDS) -> threadi
     return thread
 
 
-def end_this_process() -> None:
-    """End as at any other stop of the stack; whoever supervises it starts it anew."""
+def end_this_process(grace: float = _GRACE_SECONDS) -> None:
+    """End as at any other stop of the stack, by force after `grace` seconds; whoever supervises it starts it anew."""
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Run the module that the command line names, with the arguments behind it."""
+    if len(sys.argv) < 2:
+        sys.exit("expected a module to run, as in: python3 -m infra.clock_watch prefect server start")
+    del sys.argv[0]
+    watch(end_this_process)
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +16,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import psutil
 import pytest
+import yaml
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.server.schemas.schedules import CronSchedule
@@ -35,6 +39,7 @@ from tasks.stores.releases import Releases
 from tasks.stores.turns import LEASE
 
 NOW = datetime.now(UTC)
+ROOT = Path(__file__).parents[2]
 
 
 # --- the clock of this machine is set ---------------------------------------------------------------------------------
@@ -78,6 +83,35 @@ def test_a_server_with_timers_ends_once_its_clock_was_set_back(
     assert ended == [len(ahead) - 1]  # at the last look, and once
     assert slept == [every] * (len(ahead) - 1)
     assert "the clock was set back by 518,390 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("handled", "signal_"), [("SIG_DFL", signal.SIGTERM), ("SIG_IGN", signal.SIGKILL)])
+def test_a_server_that_does_not_stop_when_it_is_told_to_ends_by_force(handled: str, signal_: signal.Signals) -> None:
+    told = f"import signal; from infra.clock_watch import end_this_process as end; signal.signal(15, signal.{handled})"
+    done = subprocess.run([sys.executable, "-c", f"{told}; end(0.1)"], cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == -signal_
+
+
+def test_a_module_runs_watched_as_it_would_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a_server.py").write_text("import sys; print(__name__, *sys.argv[1:])")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    watched = list[object]()
+    monkeypatch.setattr(clock_watch, "watch", watched.append)
+    monkeypatch.setattr(sys, "argv", ["clock_watch.py", "a_server", "--port", "4200"])
+    clock_watch.main()
+    assert capsys.readouterr().out == "__main__ --port 4200\n"
+    assert watched == [clock_watch.end_this_process]
+    monkeypatch.setattr(sys, "argv", ["clock_watch.py"])
+    with pytest.raises(SystemExit, match="expected a module to run"):
+        clock_watch.main()
+
+
+def test_in_containers_prefect_runs_watched_and_is_started_anew() -> None:
+    server = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prefect"]
+    assert server["command"][:6] == ["python3", "-m", "infra.clock_watch", "prefect", "server", "start"]
+    assert server["restart"] == "unless-stopped"
 
 
 @pytest.mark.parametrize(
