@@ -167,6 +167,8 @@ class MeasuredWindow:
         Labels of classes that it never saw.
     feedback : mapping
         What feedback had to say, in numbers; `unusable` among them, labels that the bundle does not take.
+    unscored : mapping of str to str
+        Columns whose drift score said nothing, though they have values, and why.
     worse_slices, broken_bounds : tuple of str, optional
         Of the champion's newest window whose parts were looked at: the slices that got worse and the bounds between
         groups that are broken beyond doubt, each in words. None of other windows.
@@ -189,6 +191,7 @@ class MeasuredWindow:
     feedback: Mapping[str, Any] = field(default_factory=dict)
     worse_slices: tuple[str, ...] | None = None
     broken_bounds: tuple[str, ...] | None = None
+    unscored: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unusable(self) -> int:

@@ -121,6 +121,12 @@ class Slot(Generic[P]):
             raise BundleError(f"{self.one} that is installed", repr(name), remedy)
         return part
 
+    def package_of(self, name: str) -> str:
+        """Say which package a part comes from."""
+        points = () if name in self.built_in else self._others().get(name, ())
+        found = [point.dist.name if point.dist else point.value for point in points]
+        return f"the package {found[0]}" if found else "driftwheel" if name in self.built_in else "an unknown package"
+
     def _others(self) -> dict[str, tuple[EntryPoint, ...]]:
         return {} if self.closed else _entry_points(self.group, tuple(sys.path))
 

@@ -16,7 +16,7 @@ from pydantic import (
 
 from expectations.alert_rules import AlertRule
 from expectations.deciding import Policy
-from expectations.drift_scores import DriftScore, scores_by_kind
+from expectations.drift_scores import DriftScore, ScoresOfColumns
 from expectations.durations import Duration
 from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict, Zone
 from expectations.measures import Measure
@@ -30,7 +30,12 @@ def _named_rule(written: object) -> object:
 
 
 def _named_score(written: object) -> object:
-    return {"score": written} if isinstance(written, str) else written
+    if isinstance(written, str):
+        return {"score": written}
+    if isinstance(written, dict) and "score" not in written and len(written) == 1:
+        (name, fields), *_ = written.items()
+        return {"score": name, **fields} if isinstance(fields, dict) else written
+    return written
 
 
 class Drift(Strict):
@@ -43,12 +48,14 @@ class Drift(Strict):
     called whatever it says."""
     columns: Literal["all"] | Columns = "all"
     scores: tuple[Annotated[DriftScore, DRIFT_SCORES, BeforeValidator(_named_score)], ...] = ()
-    """How far columns lie from the reference, one score for each kind of them; `total_variation` is short for
-    `{score: total_variation}`. Where none is declared: `wasserstein` for numbers, `jensen_shannon` for categories."""
+    """How far columns lie from the reference, one score for each kind of them, or for those it names;
+    `total_variation` is short for `{score: total_variation}`, and `{total_variation: {of: [carrier]}}` for
+    `{score: total_variation, of: [carrier]}`. Where none is declared: `wasserstein` for numbers, `jensen_shannon` for
+    categories."""
 
     @model_validator(mode="after")
-    def _one_score_of_a_kind(self) -> Self:
-        scores_by_kind(self.scores)
+    def _one_score_of_a_column(self) -> Self:
+        ScoresOfColumns.declared(self.scores)
         return self
 
 

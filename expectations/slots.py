@@ -219,6 +219,7 @@ ALERT_RULES: Slot[AlertRule] = Slot(
         "unseen": "tasks.monitoring.rules.unseen:Unseen",
         "slices": "tasks.monitoring.rules.parts_of_rows:Slices",
         "unfair": "tasks.monitoring.rules.parts_of_rows:Unfair",
+        "unscored": "tasks.monitoring.rules.unscored:Unscored",
         "low_coverage": "tasks.monitoring.rules.low_coverage:LowCoverage",
     },
     "driftwheel.alert_rules",

@@ -11,6 +11,7 @@ import polars as pl
 
 from expectations.contradictions import REPLAY
 from expectations.data import EVENT_TIME
+from expectations.drift_scores import ScoresOfColumns
 from expectations.errors import DriftwheelError
 from expectations.usecase import UseCase
 from infra.settings import Settings
@@ -100,6 +101,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
     from tasks.cleaning.repair import repair
     from tasks.cleaning.suite import validate
     from tasks.collection.joining import join_sources
+    from tasks.monitoring.watched_columns import watched_kinds
     from tasks.stores.files import scratch
     from tasks.stores.lake import Version
     from tasks.training.judging import Judged, Judgement, Refit
@@ -171,6 +173,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
             name=usecase.name.removesuffix(REPLAY),
         )
         bundle = load_bundle(folder / "b", digest)
+        kinds = watched_kinds(bundle, spec)
         (value,) = bundle.predict(cleaned.head(1), repaired=True).tolist()
         said = ", ".join(f"{each:.4f}" for each in np.atleast_1d(value))
         size = sum(file.stat().st_size for file in bundle.folder.iterdir())
@@ -180,6 +183,8 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
         f"{said} for the first row, from a bundle of {size / 1e3:.0f} kB "
         f"({len([name for name in cleaned.columns if name != EVENT_TIME])} columns in the row)",
     )
+    for misfit in ScoresOfColumns.declared(spec.monitoring.drift.scores).misfits(kinds):
+        yield CheckResult("monitoring.drift.scores", False, misfit)
 
 
 def _say_protected(spec: UseCase) -> str:

@@ -82,6 +82,7 @@ WINDOWS = (
         feedback={"unusable": 3},
         worse_slices=("rmse of x is 3",),
         broken_bounds=("parity by t",),
+        unscored={"x": "a.score of the package a failed: ValueError: no", "y": "a.score fits no numbers"},
     ),
 )
 """Windows with nothing wrong, without labels, with nothing wrong in parts, and with everything."""

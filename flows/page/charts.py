@@ -242,9 +242,15 @@ def _ticks(windows: Sequence[Measurement], place: Callable[[float], float]) -> s
 
 
 def drift(column: str, found: Sequence[Drifted | None]) -> Markup:
-    """Draw how far a column lay from the training rows over time, with marks where that was beyond chance."""
+    """Draw how far a column lay from the training rows over time, with marks where that was beyond chance.
+
+    Windows measured by another score than the newest are left out: a scale holds numbers of one. Records from before
+    a score's name was kept are taken for such of the newest.
+    """
     width, height = 168, 36
-    values = [None if each is None else each.score for each in found]
+    by = score_of(found)
+    values = [None if each is None or (each.by and each.by != by) else each.score for each in found]
+    others = sorted({each.by for each in found if each is not None and each.by and each.by != by})
     known = [value for value in values if value is not None]
     if not known:
         return Markup("")
@@ -259,11 +265,18 @@ def drift(column: str, found: Sequence[Drifted | None]) -> Markup:
     )
     times = sum(1 for each in found if each is not None and each.drifted)
     said = f"{column}: distance from the training rows over {len(found)} windows, beyond chance in {times}"
+    said += f"; by {by}" if by else ""
+    said += f", windows measured by {' or '.join(others)} left out" if others else ""
     return Markup(
         f'<svg class="spark drift" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{escape(said)}"><path class="grid" d="M0 {height - 4} H{width}"/>'
+        f'aria-label="{escape(said)}"><title>{escape(said)}</title><path class="grid" d="M0 {height - 4} H{width}"/>'
         f'{_lines(points, scale, "line")}<g class="mark worse">{marks}</g></svg>'
     )
+
+
+def score_of(found: Sequence[Drifted | None]) -> str:
+    """Return the score that the newest windows of a column have; empty where that is not known."""
+    return next((each.by for each in reversed(found) if each is not None and each.by), "")
 
 
 def parts(causes: Causes) -> list[tuple[str, str, float, float, bool, str]]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from expectations.drift_scores import Binned, ColumnKind, DriftScore, scores_by_kind
+from expectations.drift_scores import DriftScore, ScoresOfColumns
 from tasks.evaluation.columns import Column
 from tasks.evaluation.dependence import (
     chance_of,
@@ -40,6 +40,7 @@ from tasks.evaluation.pairs import (
     scores_of,
     series_of,
 )
+from tasks.evaluation.scoring import Distance, distance_of
 from tasks.evaluation.share_chances import chance_of_shares, tempered
 from tasks.evaluation.stretches import MIN_STRETCHES, Stretches, stretches_of
 
@@ -70,9 +71,9 @@ def judge(
         Least distance (`Drifted.score`) of values that is called, however certain; shares missing, out of range and of
         new categories are called whatever it says.
     scores : sequence of DriftScore
-        How distances are measured, one for each kind of column; the usual ones where not given.
+        How distances are measured; the usual ones where not given. A column whose score fails has none, and says why.
     """
-    distances = scores_by_kind(scores)
+    distances = ScoresOfColumns.declared(scores)
     tables = [replace(each, window=each.reference.prepared(each.window, each.times)) for each in tables]
     columns = sum(sum(name in each.window.columns for name in each.reference.columns) for each in tables)
     level = alpha / max(columns, 1)
@@ -86,9 +87,7 @@ def judge(
     return most_certain_first(found)
 
 
-def _judge_table(
-    table: Compared, level: float, min_effect: float, distances: Mapping[ColumnKind, DriftScore]
-) -> Iterator[Drifted]:
+def _judge_table(table: Compared, level: float, min_effect: float, distances: ScoresOfColumns) -> Iterator[Drifted]:
     pair = pair_of(table)
     if not pair.now.size or not pair.before.size:
         return
@@ -116,14 +115,15 @@ def _judge_columns(
     stretches: Mapping[str, Stretches],
     level: float,
     min_effect: float,
-    distances: Mapping[ColumnKind, DriftScore],
+    distances: ScoresOfColumns,
 ) -> Iterator[Drifted]:
     enough = np.array([stretches[name].number >= MIN_STRETCHES for name in names])
     values = _values(pair, names, enough, level)
     dependent = np.array([not stretches[name].independent for name in names])
     parts = [*_constant(pair, names, level), values, *_shares(pair, names, enough, dependent, level)]
     for index, name in enumerate(names):
-        score = _distance(pair, name, distances)
+        distance = distance_of(pair, name, distances)
+        score = distance.value
         best: tuple[float, str, float] | None = None
         rest = (math.inf, "", 0.0)
         lacking = False
@@ -136,7 +136,7 @@ def _judge_columns(
                 if called and not small and (best is None or found[0] < best[0]):
                     best = found
                 rest = min(rest, found)
-        yield _say(pair, name, best, rest, lacking, stretches[name].reason, score)
+        yield _say(pair, name, best, rest, lacking, stretches[name].reason, distance)
 
 
 def _say(
@@ -146,7 +146,7 @@ def _say(
     rest: tuple[float, str, float],
     lacking: bool,
     reason: str,
-    score: float | None,
+    distance: Distance,
 ) -> Drifted:
     before, now = pair.before.tallies[name], pair.now.tallies[name]
     shares = (now.missing.sum() / pair.now.size, before.missing.sum() / pair.before.size)
@@ -162,10 +162,12 @@ def _say(
         bound_odds(p),
         what,
         effect if math.isfinite(effect) else None,
-        score,
+        distance.value,
         float(shares[0]),
         float(shares[1]),
         (reason or NO_REACH) if status == "cannot be told" else "",
+        distance.by,
+        distance.why,
     )
 
 
@@ -302,18 +304,3 @@ def _label(column: Column, kind: str, share: float) -> str:
     if kind == "missing":
         return "empty" if share == 1 else "missing"
     return "new category" if column.kind == "category" else "out of range"
-
-
-def _distance(pair: Pair, name: str, distances: Mapping[ColumnKind, DriftScore]) -> float | None:
-    """Distance of the distributions, for reading."""
-    column, before, now = pair.columns[name], pair.before.tallies[name], pair.now.tallies[name]
-    p, q = before.counts.sum(0).astype(np.float64), now.counts.sum(0).astype(np.float64)
-    if not p.sum() or not q.sum():
-        return None
-    none = np.zeros(0)
-    centres, spread = (none, none), math.nan
-    if column.kind == "number":
-        spread = column.spread
-        centres = column.centres, np.where(q > 0, now.sums / np.maximum(q, 1), column.centres)
-    value = distances[column.kind].of(Binned(p, q, *centres, spread))
-    return value if math.isfinite(value) else None

@@ -31,6 +31,10 @@ class Drifted(msgspec.Struct, frozen=True, gc=False):  # of words and numbers al
         is not finite, or there are no values to compare.
     reason : str
         Why that is not known.
+    by : str
+        The score that `score` is by (`DriftScore.named`); empty of records from before it was kept.
+    unscored : str
+        Why there is no `score` though there are values: the score failed, or is of no such column.
     """
 
     column: str
@@ -43,6 +47,8 @@ class Drifted(msgspec.Struct, frozen=True, gc=False):  # of words and numbers al
     missing_share: float = 0.0
     missing_reference: float = 0.0
     reason: str = ""
+    by: str = ""
+    unscored: str = ""
 
     @property
     def drifted(self) -> bool:
@@ -50,8 +56,9 @@ class Drifted(msgspec.Struct, frozen=True, gc=False):  # of words and numbers al
         return self.status == "drifted"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can carry."""
-        return {**msgspec.structs.asdict(self), "drifted": self.drifted}
+        """Return what JSON can carry; of the score's name and its failure only what there is."""
+        found = {**msgspec.structs.asdict(self), "drifted": self.drifted}
+        return {name: value for name, value in found.items() if value != "" or name not in ("by", "unscored")}
 
 
 def cannot_tell(column: str, reason: str) -> Drifted:

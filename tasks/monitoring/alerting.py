@@ -169,6 +169,7 @@ def _view(job: Job, champion: str, found: Measurement, manifest: Manifest) -> Me
         msgspec.structs.asdict(found.feedback),
         tuple(say_slices(found.slices)) if newest and found.slices is not None else None,
         tuple(say_fairness(found.fairness or ())) if newest else None,
+        {each.column: each.unscored for each in found.drift if each.unscored},
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
-from expectations.drift_scores import DriftScore, scores_by_kind
+from expectations.drift_scores import DriftScore, ScoresOfColumns
 from expectations.slots import DRIFT_SCORES
 from tasks.monitoring_laws import binned
 
@@ -58,7 +58,40 @@ def test_half_of_the_rows_in_another_bin_are_half_in_total() -> None:
 
 def test_columns_of_one_kind_have_one_score() -> None:
     psi, earth = (DECLARED.validate_python({"score": name}) for name in ("population_stability", "wasserstein"))
-    assert scores_by_kind([earth])["category"].score == "jensen_shannon"
-    assert scores_by_kind([psi]) == {"number": psi, "category": psi}
-    with pytest.raises(ValueError, match="population_stability and wasserstein are of number"):
-        scores_by_kind([psi, earth])
+    assert ScoresOfColumns.declared([earth]).score_of("x", "category").score == "jensen_shannon"
+    assert ScoresOfColumns.declared([psi]).by_kind == {"number": psi, "category": psi}
+    with pytest.raises(ValueError, match=r"population_stability and wasserstein are of number; name the columns of"):
+        ScoresOfColumns.declared([psi, earth])
+
+
+def test_a_column_that_a_score_names_has_that_one() -> None:
+    earth = DECLARED.validate_python({"score": "wasserstein"})
+    share = DECLARED.validate_python({"score": "total_variation", "of": ("carrier",)})
+    found = ScoresOfColumns.declared([earth, share])
+    names = (("delay", "number"), ("carrier", "category"), ("origin", "category"))
+    assert [found.score_of(*each).score for each in names] == ["wasserstein", "total_variation", "jensen_shannon"]  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="total_variation and wasserstein name carrier"):
+        ScoresOfColumns.declared([share, earth.model_copy(update={"columns": ("carrier",)})])
+
+
+def test_what_a_score_cannot_be_of_is_said_with_what_can() -> None:
+    scores = [{"score": "wasserstein", "of": ("carrier", "delays")}, {"score": "total_variation", "of": ("delay",)}]
+    found = ScoresOfColumns.declared([DECLARED.validate_python(each) for each in scores])
+    fits_not, unknown = found.misfits({"carrier": "category", "delay": "number"})
+    assert fits_not == (
+        "wasserstein is of numbers, and carrier is watched as categories; take it out of `of`, or give it one of "
+        "jensen_shannon, total_variation, population_stability"
+    )
+    assert unknown == "wasserstein: no column 'delays' is watched; did you mean 'delay'?"
+
+
+def test_a_score_is_known_by_its_name_and_by_what_is_declared_of_it() -> None:
+    class Power(DriftScore):
+        score: str = "acme.power"
+        of_mass: float = 1.0
+
+        def of(self, binned: object) -> float:
+            return 0.0
+
+    assert Power().named == "acme.power"
+    assert Power.model_validate({"of_mass": 2.0, "of": ("x",)}).named == "acme.power(of_mass=2.0)"

@@ -12,7 +12,7 @@ from expectations.drift_scores import Binned, DriftScore
 class TotalVariation(DriftScore):
     """Total variation distance: the share of rows that lie in other bins, or have other categories, 0 to 1."""
 
-    examples: ClassVar = ({"score": "total_variation"},)
+    examples: ClassVar = ({"score": "total_variation"}, {"score": "total_variation", "of": ("x", "t")})
     score: Literal["total_variation"]
 
     def of(self, binned: Binned) -> float:
