@@ -155,7 +155,6 @@ AS = {
     ),
     "driftwheel check USECASE": "driftwheel check pumps",
     "driftwheel backtest flights": "driftwheel backtest pumps",
-    "driftwheel decide pumps --dry-run --policy mine.yaml": DECIDE,
     "driftwheel why --trials": "driftwheel why pumps",
     "driftwheel status --json": "driftwheel status",
     "driftwheel parts task": "driftwheel parts --check",
