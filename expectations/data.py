@@ -103,8 +103,13 @@ class SourceContext(NamedTuple):
     exact : set of str
         Undeclared columns, by its own names, whose texts tell things apart: keys and categories. They are numbers only
         where that changes none of their texts.
+    computed : set of str
+        Undeclared columns, by its own names, that the use case computes with: texts among their values are errors.
     report : callable
         Takes a sentence about what was read in a way worth knowing.
+    unreadable : dict of str to polars.Series of bool, optional
+        Where it is given, a source may leave out a few values that are no numbers, and says of each column, by its
+        own name, in which rows.
     code : Code, optional
         That of the folder, where a source calls it.
     files : FilesRead, optional
@@ -123,7 +128,9 @@ class SourceContext(NamedTuple):
     types: Mapping[str, ColumnType] = MappingProxyType({})
     needed: Set[str] = frozenset()
     exact: Set[str] = frozenset()
+    computed: Set[str] = frozenset()
     report: Callable[[str], None] = _silent
+    unreadable: dict[str, pl.Series] | None = None
     code: Code | None = None
     files: FilesRead | None = None
     sparse: bool = False

@@ -189,6 +189,9 @@ class Repaired:
 class CleaningStep(Part):
     """A step of cleaning, as declared: it learns nothing."""
 
+    computes: ClassVar[bool] = False
+    """Whether it computes with its columns, so that each holds numbers."""
+
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
         """Return the columns it needs."""

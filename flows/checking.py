@@ -61,6 +61,7 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[CheckResult]:
     from tasks.cleaning.suite import build_suite
     from tasks.collection.reading import expected_of, read_source_of
     from tasks.collection.sources.tables import TableFiles
+    from tasks.collection.unreadable import without_marks
 
     usecase = settings.use_case(reference)
     spec = usecase.spec
@@ -75,6 +76,7 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[CheckResult]:
         try:
             told: list[str] = []
             frame = read_source_of(usecase, name, until=_far(), expected=expected_of(spec, {}), report=told.append)
+            frame = without_marks(frame)
             key = source.row_key if isinstance(source, TableFiles) else None
             said = f"; {key} is made of what a row holds, so a corrected row is another one" if key else ""
             said += "".join(f"; {each.removeprefix(f'{name}: ')}" for each in told)
@@ -98,12 +100,12 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[CheckResult]:
 
 def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[CheckResult]:
     from tasks.bundles.bundle import load_bundle
+    from tasks.cleaning.judgement import judge
     from tasks.cleaning.repair import repair
-    from tasks.cleaning.suite import validate
     from tasks.collection.joining import join_sources
     from tasks.monitoring.watched_columns import watched_kinds
     from tasks.stores.files import scratch
-    from tasks.stores.lake import Version
+    from tasks.stores.lake import UNREAD, Version
     from tasks.training.judging import Judged, Judgement, Refit
     from tasks.training.learning import fit_recipe
     from tasks.training.packing import pack
@@ -141,14 +143,14 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
         yield CheckResult("monitoring", True, "; ".join(problem.unwatched.values()))
     sample = _spread(known if learnable else rows, spec)
     steps.begin("holding a sample against the suite")
-    for outcome in validate(usecase, sample):
+    for outcome in judge(usecase, sample):
         if not outcome.success:
             found = outcome.error or f"{len(outcome.failing)} of {len(sample)} sampled rows fail"
             yield CheckResult(f"expectation {outcome.name}", not outcome.holds, found)
     if not learnable:  # what is left needs labels
         return
     with part(steps.say("learning from a sample")):
-        cleaned, _ = repair(sample, spec.cleaning, spec.keys)
+        cleaned, _ = repair(sample.drop(UNREAD, strict=False), spec.cleaning, spec.keys)
         trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
     of_all = f", from a sample of {len(sample):,} of {len(known):,} rows, spread over them" * (len(sample) < len(known))
     names = ", ".join(trained.program.features)

@@ -11,9 +11,10 @@ import polars as pl
 from expectations.errors import TurnTakenError
 from expectations.loading import LoadedUseCase
 from expectations.parts import Repaired
+from tasks.cleaning.judgement import judge
 from tasks.cleaning.repair import repair
-from tasks.cleaning.suite import Outcome, validate
-from tasks.stores.lake import BATCH, Lake, Version
+from tasks.cleaning.suite import Outcome
+from tasks.stores.lake import BATCH, UNREAD, Lake, Version
 
 APPLICATION = "clean"
 REASONS = "_reasons"
@@ -77,9 +78,9 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
     if done or waiting[BATCH].n_unique() > 1:  # of a key delivered again, only the newest version is judged
         waiting = waiting.unique([*spec.keys], keep="last", maintain_order=True)
     batch = int(waiting[BATCH].max())  # type: ignore[arg-type] # an integer column
-    outcomes = validate(usecase, waiting)
+    outcomes = judge(usecase, waiting)
     since = waiting.filter(pl.col(BATCH) > vouched)
-    judged = outcomes if len(since) == len(waiting) else validate(usecase, since) if len(since) else ()
+    judged = outcomes if len(since) == len(waiting) else judge(usecase, since) if len(since) else ()
     unjudged = [each for each in outcomes if each.holds and each.error is not None]  # that nobody can vouch for
     holding = [*unjudged, *(each for each in judged if each.holds and each.name not in {one.name for one in unjudged})]
     held = tuple(say(each, len(since) or len(waiting)) for each in holding)
@@ -96,7 +97,7 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
         if outcome.level == "row" and outcome.severity == "critical":
             for position in outcome.failing:
                 reasons[int(position)].append(outcome.name)
-    failing = sorted(reasons)
+    failing, waiting = sorted(reasons), waiting.drop(UNREAD, strict=False)
     apart = waiting[failing].with_columns(
         pl.Series(REASONS, [BETWEEN_REASONS.join(reasons[p]) for p in failing], dtype=pl.String)
     )

@@ -19,11 +19,11 @@ import polars as pl
 from expectations.errors import TurnTakenError
 from expectations.loading import LoadedUseCase
 from tasks.cleaning.cleaning import APPLICATION, BETWEEN_REASONS, REASONS, say
+from tasks.cleaning.judgement import judge
 from tasks.cleaning.repair import repair
-from tasks.cleaning.suite import validate
 from tasks.preprocessing.conditions import condition
 from tasks.stores.database import Database
-from tasks.stores.lake import BATCH, Lake
+from tasks.stores.lake import BATCH, UNREAD, Lake
 from tasks.stores.ledger import Entry
 
 _RELEASE = "release"
@@ -164,7 +164,7 @@ def replay_rows(
         batches = waiting[BATCH].unique()
         came = lake.collect("raw", lake.scan("raw").filter(pl.col(BATCH).is_in(batches.implode())))
         judged = came.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
-        outcomes = validate(usecase, judged)
+        outcomes = judge(usecase, judged)
         if held := tuple(say(outcome, len(judged)) for outcome in outcomes if outcome.holds):
             return _Chosen(waiting.clear(), held)
         failing: set[int] = set()
@@ -255,7 +255,8 @@ def _waiting(usecase: LoadedUseCase, lake: Lake) -> pl.DataFrame:
         apart = lake.scan("quarantine").filter(pl.col(BATCH) <= done).collect()
     apart = apart.sort(BATCH, maintain_order=True).unique(keys, keep="last", maintain_order=True)
     # a column that came later is missing in rows from before; quarantine has it only once a row with it is set apart
-    new = {name: dtype for name, dtype in lake.scan("raw").collect_schema().items() if name not in apart.columns}
+    schema = lake.scan("raw").collect_schema()
+    new = {name: dtype for name, dtype in schema.items() if name not in (*apart.columns, UNREAD)}
     apart = apart.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in new.items())
     later = {"raw": pl.col("_newest") > pl.col(BATCH), "clean": pl.col("_newest") >= pl.col(BATCH)}
     for table in _JUDGED:

@@ -30,7 +30,7 @@ from tasks.collection.news import NO_TIMES, News, find_news, once
 from tasks.collection.types import match_types
 from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
-from tasks.stores.lake import BATCH, COLLECTED, COLLECTION, TECHNICAL, Lake
+from tasks.stores.lake import BATCH, COLLECTED, COLLECTION, TECHNICAL, UNREAD, Lake
 from tasks.stores.table_columns import holds
 from tasks.stores.tombstones import FORGOTTEN, KEPT_SINCE, without_forgotten
 
@@ -238,8 +238,8 @@ def _changes(
     """
     if rows.is_empty():
         return ()
-    new = [column for column in rows.columns if column not in schema]
-    gone = [column for column in before if column not in {*rows.columns, *TECHNICAL, EVENT_TIME}]
+    new = [column for column in rows.columns if column not in schema and column != UNREAD]
+    gone = [column for column in before if column not in {*rows.columns, *TECHNICAL, EVENT_TIME, UNREAD}]
     said = [f"{', '.join(new)} new: missing in earlier rows"] * bool(new)
     said += [f"{', '.join(gone)} no longer delivered: missing in new rows"] * bool(gone)
     for column, dtype in rows.schema.items():

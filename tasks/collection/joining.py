@@ -26,6 +26,7 @@ from tasks.collection.reading import (
     refuse_repeated,
 )
 from tasks.collection.types import TYPES, cast_column, match_types
+from tasks.collection.unreadable import mark_together
 from tasks.preprocessing.fitting import input_kinds
 from tasks.stores.arrival_order import places
 
@@ -129,7 +130,7 @@ def join_sources(
     refuse_names(
         [column for column in rows.columns if not (usecase.walked and column == clock)], clock=bool(spec.clock)
     )
-    rows = _protect(rows, spec, secret)
+    rows = _protect(mark_together(rows, schema), spec, secret)
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
     if missing:
         raise absent_columns(missing, rows.columns, "the joined sources")

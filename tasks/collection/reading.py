@@ -17,8 +17,10 @@ from expectations.loading import LoadedUseCase
 from expectations.parts import Kind
 from expectations.usecase import UseCase
 from tasks.collection.column_names import without_patterns
-from tasks.collection.types import cast_column, holds, plain, type_of
+from tasks.collection.types import cast_column, holds, misfit, plain, type_of
+from tasks.collection.unreadable import mark, without_few
 from tasks.preprocessing.fitting import input_kinds
+from tasks.preprocessing.steps.expression import read_as
 
 _MAX_NAMED = 20
 
@@ -39,6 +41,8 @@ class ExpectedTypes:
     keys : tuple of str
     exact : set of str
         Keys, columns that sources are joined by, and those that a feature reads as a category or a text.
+    computed : set of str
+        Others that cleaning or the label's expression computes with: texts among their values are errors.
     """
 
     types: Mapping[str, ColumnType] = field(default_factory=dict)
@@ -46,6 +50,7 @@ class ExpectedTypes:
     labels: Set[str] = frozenset()
     keys: tuple[str, ...] = ()
     exact: Set[str] = frozenset()
+    computed: Set[str] = frozenset()
 
 
 def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> ExpectedTypes:
@@ -74,7 +79,10 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> ExpectedTypes
     labels = {label.column, *(label.expression.columns if label.expression else ())}
     texts = {column for column, kind in kinds.items() if kind == "text"}
     told_apart = {column for column in exact | texts if column not in held or not held[column].is_numeric()}
-    return ExpectedTypes(types, set(needed_columns(spec)), labels, spec.keys, told_apart)
+    computed = {column for step in spec.cleaning if step.computes for column in step.reads()}
+    if label.expression is not None:
+        computed |= {column for column, kind in read_as(label.expression.root).items() if kind == "number"}
+    return ExpectedTypes(types, set(needed_columns(spec)), labels, spec.keys, told_apart, computed - exact - texts)
 
 
 def needed_columns(spec: UseCase) -> list[str]:
@@ -129,6 +137,7 @@ def read_source_of(
         code=usecase.code,
         files=files,
         sparse=name == spec.label.source,
+        unreadable=None if name == spec.label.source else {},
     )
     source = spec.sources[name].model_copy(update={"join": spec.join_of(name)})
     return _read(source, context, spec.columns, expected, report)
@@ -178,8 +187,12 @@ def _read(
     known = dict(expected.types) | {column: spec.type for column, spec in columns.items()}
     types = _own(known, prefix, join)
     needed = set(_own(dict.fromkeys(expected.needed, "text"), prefix, join)) | joined
-    exact = set(_own(dict.fromkeys(expected.exact, "text"), prefix, join))
-    context = context._replace(declared=declared, types=types, needed=needed, exact=exact, report=say)
+    exact, computed = (
+        set(_own(dict.fromkeys(names, "text"), prefix, join)) for names in (expected.exact, expected.computed)
+    )
+    context = context._replace(
+        declared=declared, types=types, needed=needed, exact=exact, computed=computed, report=say
+    )
     whole = plain(without_patterns(source.read(context), context), clock)
     whole = whole.rename({column: prefix + column for column in whole.columns if column not in joined})
     whole = _holdable(whole, expected.needed | columns.keys() | joined, name, say)
@@ -187,14 +200,17 @@ def _read(
     if join:  # a join column has its left side's type
         specs |= {right: columns[left] for left, right in join.pairs.items() if left in columns}
     groups = _groups(whole, clock, join, expected.keys)
-    read = {
-        column: cast_column(whole[column], spec.type, name, clock, spec.format, groups, say)
-        for column, spec in specs.items()
-        if column in whole.columns
-    }
-    for column, kind in _undeclared(whole, expected.types, join, specs):
-        read[column] = cast_column(whole[column], kind, name, clock, None, groups, say)
-    whole = whole.with_columns(read.values())
+    noted = {column if column in joined else prefix + column: bad for column, bad in (context.unreadable or {}).items()}
+    wanted = [(column, spec.type, spec.format) for column, spec in specs.items() if column in whole.columns]
+    wanted += [(column, kind, None) for column, kind in _undeclared(whole, expected, join, specs)]
+    firm = {*joined, *expected.keys}
+    read = {}
+    for column, kind, form in wanted:
+        if column in noted and column in firm:
+            raise misfit(whole[column], noted[column], kind, name)
+        few = None if context.unreadable is None or column in firm else noted
+        read[column] = cast_column(without_few(whole[column], kind, few, say), kind, name, clock, form, groups, say)
+    whole = mark(whole.with_columns(read.values()), noted, name)
     return _finite(whole, expected.labels, say)
 
 
@@ -237,9 +253,10 @@ def _own(of_joined: Mapping[str, ColumnType], prefix: str, join: Join | None) ->
 
 
 def _undeclared(
-    rows: pl.DataFrame, types: Mapping[str, ColumnType], join: Join | None, specs: Mapping[str, ColumnSpec]
+    rows: pl.DataFrame, expected: ExpectedTypes, join: Join | None, specs: Mapping[str, ColumnSpec]
 ) -> Iterator[tuple[str, ColumnType]]:
     """Yield the columns that are brought to a type nobody declared, as far as that can lose nothing."""
+    types = expected.types
     known = dict(types) | ({right: types[left] for left, right in join.pairs.items() if left in types} if join else {})
     for column, kind in known.items():
         dtype = rows.schema.get(column)
@@ -249,6 +266,9 @@ def _undeclared(
             kind == "instant" and (dtype == pl.String or isinstance(dtype, pl.Datetime))
         ):
             yield column, kind
+    for column in expected.computed - known.keys() - specs.keys():
+        if rows.schema.get(column) == pl.String:
+            yield column, "number"
 
 
 def _groups(rows: pl.DataFrame, clock: Clock | None, join: Join | None, keys: tuple[str, ...]) -> pl.Series | None:

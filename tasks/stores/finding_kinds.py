@@ -166,8 +166,8 @@ KINDS: dict[str, Kind] = {
         "Free the disk; the service recovers by itself within a second",
     ),
     "unharvested": Kind(
-        "parts of a journal are damaged",
-        "a disk failed",
+        "parts of a journal cannot be kept in their table",
+        "a disk failed, or the task was changed under one name",
         "they are kept, all others were taken",
         "Look at the file it names; once it is moved away this ends",
     ),

@@ -44,8 +44,22 @@ TABLES: tuple[Table, ...] = get_args(Table)
 BATCH = "_batch"
 COLLECTED = "_collected"
 TECHNICAL = (BATCH, COLLECTED)
+UNREAD, BETWEEN_UNREAD = "_unread", "; "
+"""Of the raw table: columns that this row had a value in which is no number, where one was needed."""
 RESERVED = frozenset(
-    {*TECHNICAL, "_hash", "_known", "_position", "_found", "_newest", "_count", "_prediction", "_reasons", "_sent"}
+    {
+        *TECHNICAL,
+        UNREAD,
+        "_hash",
+        "_known",
+        "_position",
+        "_found",
+        "_newest",
+        "_count",
+        "_prediction",
+        "_reasons",
+        "_sent",
+    }
 )
 """Names of columns that no source may have."""
 

@@ -25,7 +25,7 @@ from tasks.modelling.calibrated import CALIBRATION
 from tasks.modelling.intervals import INTERVALS, Intervals
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.known import Known
-from tasks.stores.lake import TECHNICAL, Version
+from tasks.stores.lake import TECHNICAL, UNREAD, Version
 from tasks.stores.plain import to_json
 from tasks.training.judging import Judged, Judgement, Refit, rows_before
 from tasks.training.labelled import declared_digest, labels
@@ -246,7 +246,7 @@ def _manifest(
 
 def training_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """Leave out the lake's own columns."""
-    return frame.drop([column for column in TECHNICAL if column in frame.columns])
+    return frame.drop(*TECHNICAL, UNREAD, strict=False)
 
 
 def raw_rows(known: Known, rows: pl.DataFrame) -> pl.DataFrame:

@@ -71,6 +71,7 @@ class WithinBounds(CleaningStep):
         {"bounds": {"columns": ["y", "n"], "max": 3}},
     )
     fitted: ClassVar = FittedBounds
+    computes: ClassVar = True
 
     bounds: ValueBounds
 

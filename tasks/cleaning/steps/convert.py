@@ -62,6 +62,7 @@ class Convert(CleaningStep):
         {"convert": {"columns": ["x", "y"], "factor": 0.5555555555555556, "offset": -17.77777777777778}},
     )
     fitted: ClassVar = FittedConversion
+    computes: ClassVar = True
 
     convert: Conversion
 

@@ -21,6 +21,7 @@ from tasks.collection.column_names import without_patterns
 from tasks.collection.numbers import Notation
 from tasks.collection.table_formats import Format, format_of, read_table
 from tasks.collection.types import misfit
+from tasks.collection.unreadable import missing_remedy, note_few
 
 _DEFAULT_MISSING = ("", "NA")
 _NUMERIC = ("number", "integer")
@@ -158,9 +159,7 @@ class TableFiles(Source):
             return values
         told = "missing" in self.model_fields_set
         among_others = context.types.get(values.name, "text") != "text"
-        spelled = self.missing if told or among_others else ()
-        found = values.is_in(list(spelled))
-        return pl.select(pl.when(~found).then(values).alias(values.name)).to_series() if found.any() else values
+        return _without(values, self.missing if told or among_others else ())
 
     def _typed(self, values: pl.Series, context: SourceContext, *, texts: bool) -> pl.Series:
         """Read a column as numbers where it is to hold such; an undeclared one, where all is text, as what it is."""
@@ -170,18 +169,30 @@ class TableFiles(Source):
         wanted = context.types.get(values.name)
         if wanted is None:
             exact = values.name in context.exact
-            return notation.guess(values, self.missing, exact=exact) if texts else values
+            found = notation.guess(values, self.missing, exact=exact) if texts else values
+            if found.dtype != pl.String or values.name not in context.computed:
+                return found
+            values = _without(values, self.missing)
+            wanted = "number"
         if wanted not in _NUMERIC:
             return values
         found = notation.numbers(values) if wanted == "number" else notation.integers(values)
         bad = values.is_not_null() & found.is_null()
         if bad.any():
-            why = "" if values.name in context.declared else ", which a feature reads as one"
+            by = "the use case computes with" if values.name in context.computed else "a feature reads as one"
+            why = "" if values.name in context.declared else f", which {by}"
             advice = notation.advice(values.filter(bad))
-            remedy = f"Correct the source, name such values under `missing`{'; or ' * bool(advice)}{advice}"
-            remedy += "" if advice else ", or declare another type"
+            remedy = missing_remedy(values.filter(bad), self.missing)
+            if not advice and note_few(values, bad, context.unreadable, context.report, remedy):
+                return found
+            remedy = f"Correct the source, {remedy}" + (f"; or {advice}" if advice else ", or declare another type")
             raise misfit(values, bad, wanted, context.name, why, remedy)
         return found
+
+
+def _without(values: pl.Series, spelled: Sequence[str]) -> pl.Series:
+    found = values.is_in(list(spelled))
+    return pl.select(pl.when(~found).then(values).alias(values.name)).to_series() if found.any() else values
 
 
 def _partitions(path: str, address: str, folder: Path) -> dict[str, str | None]:

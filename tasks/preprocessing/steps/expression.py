@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import polars as pl
@@ -55,7 +56,7 @@ class ExpressionFeature(FeatureStep):
 
     def reads(self, held: Mapping[str, Kind]) -> dict[str, Kind]:
         """Return the columns of the expression: texts where they are compared with texts."""
-        return _kinds(self.expression.root, held)
+        return read_as(self.expression.root, {**dict.fromkeys(self.expression.columns, "number"), **held})
 
     def makes(self) -> tuple[str, ...]:
         """Return the name of its value."""
@@ -67,10 +68,16 @@ class ExpressionFeature(FeatureStep):
         return Learnt((FittedExpression(self.name, self.expression.text),))
 
 
-def _kinds(node: Node, held: Mapping[str, Kind]) -> dict[str, Kind]:
+def read_as(node: Node, held: Mapping[str, Kind] = MappingProxyType({})) -> dict[str, Kind]:
+    """Return what an expression reads its columns as; one that it only asks whether it is missing is as it is held.
+
+    Parameters
+    ----------
+    held : mapping of str to {"number", "text", "instant"}
+    """
     if isinstance(node, Call) and node.function == "is_missing" and isinstance(node.arguments[0], ColumnValue):
         name = node.arguments[0].name
-        return {name: held.get(name, "number")}
+        return {name: held[name]} if name in held else {}
     if isinstance(node, ColumnValue):
         return {node.name: "text" if node.kind == "text" else "number"}
     kinds: dict[str, Kind] = {}
@@ -78,5 +85,5 @@ def _kinds(node: Node, held: Mapping[str, Kind]) -> dict[str, Kind]:
         children = value if isinstance(value, tuple) else (value,)
         for child in children:
             if isinstance(child, Node):
-                kinds |= _kinds(child, held)
+                kinds |= read_as(child, held)
     return kinds
