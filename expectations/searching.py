@@ -58,6 +58,9 @@ class Search(Strict):
     prune: bool = True
     """Whether a trial ends early that goes worse than the median of those before it at the same step."""
 
+    batch: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many trials are drawn at once, from what came of the batches before: so many can run side by side."""
+
     @model_validator(mode="after")
     def _ends(self) -> Self:
         if self.trials is None and self.time is None:

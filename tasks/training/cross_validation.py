@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import polars as pl
 
 from expectations.calibration import Calibrator
 from expectations.errors import TrainingError
-from expectations.families import Family
+from expectations.families import Family, Report
 from expectations.gates import CrossValidation
 from expectations.usecase import UseCase
+from tasks.compute.compute import current_compute
 from tasks.evaluation.metrics import score
 from tasks.evaluation.splits import folds_of
 from tasks.stores.progress import part
@@ -48,19 +50,40 @@ def cross_validate(
         If there is nothing to learn a fold's model from.
     """
     scores: dict[str, list[float]] = defaultdict(list)
-    for number, (train, fold) in enumerate(folds_of(frame, spec, asked.folds, asked.gap), 1):
-        if train[spec.label.column].n_unique() < 2:
-            raise TrainingError(
-                f"rows of different labels to learn fold {number} of the cross-validation from",
-                f"{len(train)} rows before it whose label was known" if spec.timed else f"{len(train)} rows beside it",
-                "Ask for fewer folds or a shorter gap (`evaluation.cross_validation`), or wait for more rows",
-            )
+    folds = sum(1 for _ in folds_of(frame, spec, asked.folds, asked.gap))
+    jobs = current_compute().jobs(_score_fold, _Validation(frame, spec, recipe, asked, calibrator))
+    found = jobs.map(range(folds))
+    for number in range(1, folds + 1):
         with part(f"fold {number} of {asked.folds}"):
-            trained = replace(fit_model(train, spec, recipe), calibrator=calibrator)
-            rows = score_rows(fold, spec, trained.classes, trained.predict(fold, repaired=True))
-        for metric in spec.greater_is_better:
-            scores[metric].append(score(metric, rows))
+            fold = next(found)
+        for metric, value in fold.items():
+            scores[metric].append(value)
     return dict(scores)
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """What folds share: the rows they are cut from, and what is learnt of each."""
+
+    frame: pl.DataFrame
+    spec: UseCase
+    recipe: Family
+    asked: CrossValidation
+    calibrator: Calibrator | None
+
+
+def _score_fold(shared: _Validation, number: int, _: Report) -> dict[str, float]:
+    spec, asked = shared.spec, shared.asked
+    train, fold = next(islice(folds_of(shared.frame, spec, asked.folds, asked.gap), number, None))
+    if train[spec.label.column].n_unique() < 2:
+        raise TrainingError(
+            f"rows of different labels to learn fold {number + 1} of the cross-validation from",
+            f"{len(train)} rows before it whose label was known" if spec.timed else f"{len(train)} rows beside it",
+            "Ask for fewer folds or a shorter gap (`evaluation.cross_validation`), or wait for more rows",
+        )
+    trained = replace(fit_model(train, spec, shared.recipe), calibrator=shared.calibrator)
+    rows = score_rows(fold, spec, trained.classes, trained.predict(fold, repaired=True))
+    return {metric: score(metric, rows) for metric in spec.greater_is_better}
 
 
 def fold_statistics(folds: Mapping[str, Sequence[float]], spec: UseCase) -> dict[str, float]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import polars as pl
 
@@ -18,6 +18,7 @@ from expectations.errors import TrainingError
 from expectations.families import Family, Fitted, Report, Rows, Scores
 from expectations.parts import FitContext
 from expectations.usecase import UseCase
+from tasks.compute.compute import current_compute
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import hold_back
 from tasks.preprocessing.fitting import fit_program
@@ -140,23 +141,25 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     valid = _rows(program, program.transform(newest, repaired=True), newest, spec, train.classes)
     curves: dict[str, list[float]] = {}
     contest: dict[str, float] = {}
+    judged = _Contest(spec, metric, train, valid)
     candidates, attempts = _searched(candidates, spec, train, valid)
-    best: tuple[float, Family, Scores] | None = None
+    names: list[str] = []
     for position, candidate in enumerate(candidates):
-        name = candidate.family if candidate.family not in contest else f"{candidate.family}-{position}"
+        names.append(candidate.family if candidate.family not in names else f"{candidate.family}-{position}")
 
-        report = follow(
-            candidate, curves, name, live=True, what=f"candidate {position + 1} of {len(candidates)}, {name}"
-        )
-        fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
-        prediction = fitted.predict(valid.matrix)
-        value = _as_released(metric, spec, prediction, valid)
+    def hear(at: int) -> Report:
+        what = f"candidate {at + 1} of {len(candidates)}, {names[at]}"
+        return follow(candidates[at], curves, names[at], what, live=True)
+
+    best: tuple[float, Family, Scores] | None = None
+    competed = current_compute().jobs(_compete, judged).map(candidates, hear)
+    for name, (value, recipe, prediction) in zip(names, competed, strict=True):
         contest[name] = value
         rank = value if better else -value
         if not math.isfinite(rank):
             rank = -math.inf  # it wins against nobody
         if best is None or rank > best[0]:
-            best = (rank, fitted.recipe, prediction)
+            best = (rank, recipe, prediction)
     if best is None:
         raise TrainingError("a candidate", "none", "Declare one under `model.candidates`")
     if len(candidates) > 1 and not math.isfinite(best[0]):
@@ -171,6 +174,35 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     return replace(trained, curves=curves, contest=contest, attempts=attempts)
 
 
+class _Competed(NamedTuple):
+    """What came of a candidate: its score, its recipe at the length found best, and what it says of the rows."""
+
+    value: float
+    recipe: Family
+    prediction: Scores
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """What candidates compete on: the rows they learn from, those that choose, and the metric."""
+
+    spec: UseCase
+    metric: str
+    train: Rows
+    valid: Rows
+
+    def score(self, candidate: Family, report: Report) -> float:
+        """Learn a candidate, and score it."""
+        return _compete(self, candidate, report).value
+
+
+def _compete(contest: _Contest, candidate: Family, report: Report) -> _Competed:
+    fitted = candidate.fit(contest.train, contest.valid, seed=contest.spec.model.seed, report=report)
+    prediction = fitted.predict(contest.valid.matrix)
+    value = _as_released(contest.metric, contest.spec, prediction, contest.valid)
+    return _Competed(value, fitted.recipe, prediction)
+
+
 def _searched(
     candidates: tuple[Family, ...], spec: UseCase, train: Rows, valid: Rows
 ) -> tuple[tuple[Family, ...], tuple[Attempt, ...]]:
@@ -179,11 +211,7 @@ def _searched(
     if rules is None:
         return candidates, ()
     metric = decisive_metric(spec)
-
-    def try_one(candidate: Family, report: Report) -> float:
-        fitted = candidate.fit(train, valid, seed=spec.model.seed, report=report)
-        return _as_released(metric, spec, fitted.predict(valid.matrix), valid)
-
+    try_one = _Contest(spec, metric, train, valid).score
     best: list[Family] = []
     tried: list[Attempt] = []
     for candidate in candidates:
@@ -192,7 +220,7 @@ def _searched(
             better = spec.greater_is_better[metric]
             given = {"seed": spec.model.seed, "threshold": spec.threshold, "calibration": spec.model.calibration}
             given |= {"parts": FOLDS} if spec.model.calibration is not None else {}
-            drawn_by = rules.model_dump_json(exclude={"trials", "time"})
+            drawn_by = rules.model_dump_json(exclude={"trials", "time"} | ({"batch"} if rules.batch == 1 else set()))
             code = train.code.digest if train.code is not None and candidate.calls else ""
             known = (candidate.model_dump_json(), drawn_by, metric, json.dumps(given), *filter(None, [code]))
             name = hashlib.sha256("\n".join((*known, _content(train), _content(valid))).encode()).hexdigest()

@@ -6,24 +6,19 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
-
 from expectations.errors import TrainingError
-from expectations.families import Family, Report
+from expectations.families import Family
 from expectations.searching import Range, Ranges, Search, changed
-from tasks.stores.progress import doing
-from tasks.stores.unfinished import keeping_in, kept_in, merge_kept, remove_kept
+from tasks.compute.compute import current_compute
+from tasks.stores.unfinished import kept_in, merge_kept, remove_kept
+from tasks.training.trials import STARTUP, DrawnTrial, TrialResult, Trials, TryOne, medians_of, run_trial
 
 if TYPE_CHECKING:
     import optuna
-
-_STARTUP, _WARMUP_STEPS = 5, 3
-"""Trials that are drawn at random and never ended early, and steps of each before it may be."""
-
 
 _REFUSED = "refused"
 """Told of a trial that failed by what it drew; of one that was killed it is not."""
@@ -60,22 +55,23 @@ def search(
     rules: Search,
     seed: int,
     name: str,
-    try_one: Callable[[Family, Report], float],
+    try_one: TryOne,
     *,
     greater_is_better: bool,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Family, list[Attempt]]:
     """Return the best of the candidates that were drawn, and all that were tried.
 
-    Each trial draws from a generator of its own, of the seed and how many ended before it. A trial that was killed
-    counts for nothing and is drawn again, so a search that goes on tries the same as one that was never interrupted.
+    Each trial draws from a generator of its own, of the seed and how many ended before it, and from what came of the
+    batches before (`rules.batch`). A trial that was killed counts for nothing and is drawn again, so a search that goes
+    on tries the same as one that was never interrupted, and one of many machines the same as one of this process.
 
     Parameters
     ----------
     name : str
         Of the search: the same for the same rows, candidate and rules.
     try_one : callable
-        Learns a candidate, reports as it learns, and returns its score.
+        Learns a candidate, reports as it learns, and returns its score; where jobs run elsewhere it travels there.
     clock : callable
         What the time of trials is measured by, in seconds.
 
@@ -87,36 +83,22 @@ def search(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = _open(name, rules)
+    study = _open(name)
     for left in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
         study.tell(left.number, state=optuna.trial.TrialState.FAIL)  # whoever ran it is dead
-    ranges, sign = rules.ranges[candidate.family], -1.0 if greater_is_better else 1.0
+    for _ in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING]):
+        study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    sign = -1.0 if greater_is_better else 1.0
+    jobs = current_compute().jobs(run_trial, Trials(candidate, try_one, sign, clock))
     while _goes_on(study, rules):
-        number, began = len(_ended(study)), clock()
-        study.sampler = _sampler(rules, seed + number)
-        trial = study.ask()
-        values = _draw(trial, ranges)
-        doing(f"trial {number + 1}{f' of {rules.trials}' if rules.trials else ''} of {candidate.family}")
-        value, state = math.nan, optuna.trial.TrialState.FAIL
-        try:
-            drawn = _with_values(candidate, values)
-            with keeping_in(_trial_folder(name, number)):
-                value = sign * try_one(drawn, _pruning(trial, drawn) if rules.prune else _silent)
-        except optuna.TrialPruned:
-            state = optuna.trial.TrialState.PRUNED
-        except TrainingError as error:  # what was drawn cannot be learnt: the next one may
-            doing(str(error))
-        finite = math.isfinite(value)
-        if finite:
-            state = optuna.trial.TrialState.COMPLETE
-        trial.set_user_attr(_SECONDS, clock() - began)
-        if state == optuna.trial.TrialState.FAIL:
-            trial.set_user_attr(_REFUSED, value=True)
-        study.tell(trial, value if finite else None, state=state)
-        best_yet = _best(study)
-        for other in range(number + 1):  # none can go on but the best, which is learnt again as the candidate
-            if other != best_yet:
-                remove_kept(_trial_folder(name, other))
+        first = len(_ended(study))
+        trials, items = _draw_batch(study, rules, seed, candidate.family, name)
+        for number, (trial, found) in enumerate(zip(trials, jobs.map(items), strict=True), first):
+            _tell(study, trial, found)
+            best_yet = _best(study)
+            for other in range(number + 1):  # none can go on but the best, which is learnt again as the candidate
+                if other != best_yet:
+                    remove_kept(_trial_folder(name, other))
     attempts = [_attempt(each, candidate.family, sign) for each in study.get_trials(deepcopy=False)]
     complete = [each for each in attempts if each.state == "complete"]
     if not complete:
@@ -130,7 +112,7 @@ def search(
     return changed(candidate, best.values), attempts
 
 
-def _open(name: str, rules: Search) -> optuna.Study:
+def _open(name: str) -> optuna.Study:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -140,14 +122,55 @@ def _open(name: str, rules: Search) -> optuna.Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = JournalStorage(JournalFileBackend(str(folder / "searches.log")))
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=_WARMUP_STEPS)
-    return optuna.create_study(
-        storage=storage,
-        study_name=name,
-        direction="minimize",
-        load_if_exists=True,
-        pruner=pruner if rules.prune else optuna.pruners.NopPruner(),
-    )
+    return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
+
+
+def _draw_batch(
+    study: optuna.Study, rules: Search, seed: int, family: str, name: str
+) -> tuple[list[optuna.Trial], list[DrawnTrial]]:
+    """Draw the rest of a batch of trials, from what came of the batches before it."""
+    ended = _ended(study)
+    start, ranges = len(ended) - len(ended) % rules.batch, rules.ranges[family]
+    until = start + rules.batch if rules.trials is None else min(start + rules.batch, rules.trials)
+    complete = [each.intermediate_values for each in ended[:start] if each.state.name == "COMPLETE"]
+    medians = medians_of(complete) if rules.prune else None
+    trials, items = [], []
+    for number in range(len(ended), until):
+        study.sampler = _sampler(rules, seed + number)
+        if start < len(ended):  # goes on after a kill: those of the batch that ended are not to be drawn from
+            study.enqueue_trial(_drawn_before(ended[:start], study.sampler, ranges))
+        trial = study.ask()
+        values = _draw(trial, ranges)
+        title = f"trial {number + 1}{f' of {rules.trials}' if rules.trials else ''} of {family}"
+        trials.append(trial)
+        items.append(DrawnTrial(title, values, _trial_folder(name, number), medians))
+    return trials, items
+
+
+def _drawn_before(
+    ended: Sequence[optuna.trial.FrozenTrial], sampler: optuna.samplers.BaseSampler, ranges: Ranges
+) -> dict[str, Any]:
+    """Return what is drawn after these trials, as Optuna names values."""
+    import optuna
+
+    before = optuna.create_study(direction="minimize", sampler=sampler)
+    before.add_trials(ended)
+    trial = before.ask()
+    _draw(trial, ranges)
+    return trial.params
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, found: TrialResult) -> None:
+    """Note what came of a trial."""
+    import optuna
+
+    for step, loss in found.losses.items():
+        trial.report(loss, step)
+    trial.set_user_attr(_SECONDS, found.seconds)
+    state = optuna.trial.TrialState[{"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}[found.state]]
+    if found.state == "failed":
+        trial.set_user_attr(_REFUSED, value=True)
+    study.tell(trial, found.value if found.state == "complete" else None, state=state)
 
 
 def _trial_folder(name: str, number: int) -> str:
@@ -175,7 +198,7 @@ def _sampler(rules: Search, seed: int) -> optuna.samplers.BaseSampler:
             seed=seed,
             multivariate=True,
             group=False,
-            n_startup_trials=_STARTUP,
+            n_startup_trials=STARTUP,
             n_ei_candidates=24,
             constant_liar=False,
         )
@@ -205,25 +228,6 @@ def _seconds(trial: optuna.trial.FrozenTrial) -> float:
     return trial.duration.total_seconds() if trial.duration else 0.0
 
 
-def _with_values(candidate: Family, values: Mapping[str, object]) -> Family:
-    """Return a candidate with what was drawn.
-
-    Raises
-    ------
-    TrainingError
-        If it can have each of these values, but not all of them.
-    """
-    try:
-        made: Family = changed(candidate, values)
-    except ValidationError as error:
-        raise TrainingError(
-            f"values that {candidate.family} can have together",
-            f"{', '.join(f'{field} {value!r}' for field, value in values.items())}: {error.errors()[0]['msg']}",
-            "Narrow `model.search.ranges` if too many trials are spent so",
-        ) from error
-    return made
-
-
 def _draw(trial: optuna.Trial, ranges: Ranges) -> dict[str, object]:
     found: dict[str, object] = {}
     for field, values in ranges.items():
@@ -234,25 +238,6 @@ def _draw(trial: optuna.Trial, ranges: Ranges) -> dict[str, object]:
         else:
             found[field] = trial.suggest_float(field, values.low, values.high, log=values.log)
     return found
-
-
-def _pruning(trial: optuna.Trial, candidate: Family) -> Report:
-    """Return what ends a trial that goes worse than most did at the same step."""
-    import optuna
-
-    def report(step: int, values: Mapping[str, float]) -> None:
-        loss = candidate.progress(values)
-        if loss is None or not math.isfinite(loss):
-            return
-        trial.report(loss, step)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
-    return report
-
-
-def _silent(_: int, __: Mapping[str, float]) -> None:
-    """Report nothing."""
 
 
 def _attempt(trial: Any, family: str, sign: float) -> Attempt:  # noqa: ANN401 - a frozen trial of Optuna's

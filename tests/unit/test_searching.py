@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
+from optuna.trial import TrialState
 
 from expectations.errors import TrainingError, UseCaseError
 from expectations.families import Family, Report, Rows
@@ -18,6 +21,7 @@ from tasks.modelling.torch_mlp import TorchMLP
 from tasks.stores.unfinished import keeping, kept_in
 from tasks.training.learning import _searched, learn
 from tasks.training.searching import Attempt, search
+from tasks.training.trials import STARTUP, _EndedError, _pruning, medians_of
 from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import rows
 
@@ -97,6 +101,60 @@ def test_after_a_kill_it_goes_on_as_if_there_was_none(tmp_path: Path) -> None:
     ended = [each for each in again[1] if each.state == "complete"]
     assert [each.values for each in ended] == [each.values for each in whole]
     assert again[0] == best
+
+
+@pytest.mark.parametrize("killed", [5, 6, 7, 8])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_batch_is_drawn_from_the_batches_before_it_also_after_a_kill(
+    tmp_path: Path, killed: int, sampler: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    asked, tried = rules(trials=10, batch=4, sampler=sampler), list[int]()
+
+    def dies(candidate: Family, report: Report) -> float:
+        tried.append(0)
+        if len(tried) == killed:
+            raise Killed
+        return bowl(candidate, report)
+
+    whole = run(asked)
+    with pytest.raises(Killed), keeping(tmp_path / "unfinished"):
+        run(asked, dies)
+    with keeping(tmp_path / "unfinished"):
+        again = run(asked)
+    assert again[0] == whole[0]
+    ended = [each for each in again[1] if each.state != "failed"]
+    assert [(dict(each.values), each.state) for each in ended] == [(dict(e.values), e.state) for e in whole[1]]
+    one_by_one = run(rules(trials=10, sampler=sampler, prune=False))[1]
+    together = run(rules(trials=10, batch=10, sampler=sampler, prune=False))[1]
+    same = known(one_by_one) == known(together)
+    assert same == (sampler == "random")  # what is drawn at random does not look at what came before
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_trial_ends_at_the_step_at_which_optuna_would_end_it(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=3))
+    complete: list[dict[int, float]] = []
+    ends = set[bool]()
+    for _ in range(40):
+        losses = dict(enumerate(random.normal(0, 1, random.integers(1, 12)).round(1).tolist()))
+        trial, ended = study.ask(), False
+        report = _pruning(BEGIN, medians_of(complete), {}, lambda *_: None)
+        for step, loss in losses.items():
+            trial.report(loss, step)
+            ended = trial.should_prune()
+            with pytest.raises(_EndedError) if ended else nullcontext():
+                report(step, {"valid_l2": loss})
+            if ended:
+                break
+        ends.add(ended)
+        study.tell(trial, None if ended else 1.0, state=TrialState.PRUNED if ended else TrialState.COMPLETE)
+        if not ended:
+            complete.append(losses)
+    assert ends == {False, True}
 
 
 def test_of_trials_the_best_alone_stays_on_disk_and_of_a_killed_one_what_it_goes_on_from(tmp_path: Path) -> None:
