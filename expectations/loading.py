@@ -5,22 +5,20 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import typing
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from expectations.alerts import AlertTarget, Targets
 from expectations.code import Code, read_code
 from expectations.contradictions import REPLAY
-from expectations.documents import Document, Path_, dotted, read_document
+from expectations.documents import Document, read_document
 from expectations.errors import UseCaseError, UseCaseNotFoundError, UseCaseProblem
-from expectations.families import LastWindow
-from expectations.named_parts import Slot
+from expectations.schema_errors import explain_error
 from expectations.usecase import UseCase
 from expectations.variables import NO_VARIABLES, Variables
 
@@ -28,7 +26,6 @@ FILE = "usecase.yaml"
 SUITE = "suite.yaml"
 SHIPPED = Path(__file__).parent
 MAX_PROBLEMS = 50
-MAX_MESSAGE_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -180,7 +177,7 @@ def _read_spec(file: Path, document: Document, problems: list[UseCaseProblem]) -
         return UseCase.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
         for item in error.errors(include_url=False)[: MAX_PROBLEMS + 1]:
-            problems.extend(_explain(item, str(file), document))
+            problems.extend(explain_error(item, str(file), document))
     return None
 
 
@@ -196,73 +193,6 @@ def _read_code(folder: Path, spec: UseCase, problems: list[UseCaseProblem]) -> C
     except ValueError as error:
         problems.append(UseCaseProblem(str(folder), None, "", f"{error}; keep what is not called elsewhere"))
     return None
-
-
-def _explain(item: Any, file: str, document: Document) -> list[UseCaseProblem]:  # noqa: ANN401 - Pydantic's dict
-    lines = document.lines
-    path: Path_ = ()
-    for part in item["loc"]:  # the location also names union members, which no file contains
-        if (*path, part) in lines or (item["type"] == "missing" and part == item["loc"][-1]):
-            path = (*path, part)
-    line = lines.get(path) or lines.get(path[:-1])
-    message = item["msg"].removeprefix("Value error, ")
-    if len(message) > MAX_MESSAGE_CHARACTERS:  # it may repeat what was written, however long that was
-        message = f"{message[:MAX_MESSAGE_CHARACTERS]}…"
-    if item["type"] == "extra_forbidden":
-        allowed = _fields_at(item["loc"][:-1], document.data)
-        near = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
-        message = f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known: {', '.join(allowed)}"
-    elif item["type"] == "unknown_part" and item["ctx"]["found"]:
-        found, known = item["ctx"]["found"], item["ctx"]["known"]
-        near = [match for name in found for match in difflib.get_close_matches(name, known, n=1)]
-        message += f"; found {', '.join(found)}" + (f" (did you mean {near[0]!r}?)" if near else "")
-    if item["loc"]:
-        return [UseCaseProblem(file, line, dotted(path), message)]
-    problems = []  # the model as a whole: its own checks say the path first
-    for text in message.split("\n"):
-        where, colon, rest = text.partition(": ")
-        target: Path_ = tuple(int(part) if part.isdecimal() else part for part in where.split("."))
-        known_line = next((lines[target[:n]] for n in range(len(target), 0, -1) if target[:n] in lines), None)
-        problems.append(
-            UseCaseProblem(file, known_line, where, rest) if colon else UseCaseProblem(file, lines.get(()), "", text)
-        )
-    return problems
-
-
-def _fields_at(location: tuple[str | int, ...], written: Any) -> list[str]:  # noqa: ANN401 - whatever the file holds
-    """Keys the schema knows at a Pydantic error location."""
-    model: type[BaseModel] = UseCase
-    slot: Slot[Any] | None = None  # of the list whose element comes next
-    for part in location:
-        if isinstance(written, dict):
-            written = written.get(part, written)  # a location also names what no file contains
-        elif isinstance(written, list) and isinstance(part, int):
-            written = written[part]
-        if slot is not None:
-            model, slot = slot.part_of(written) or model, None
-            continue
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        if part in fields:
-            field = fields[str(part)]
-            slot = _slot_of(field.annotation)
-            own = next((each for each in field.metadata if isinstance(each, Slot)), None)  # it is a part itself
-            model = (own.part_of(written) if own else _first_model(field.annotation)) or model
-        elif part == LastWindow.__name__:  # a member of a union, which no file contains
-            model = LastWindow
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _first_model(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, (_first_model(argument) for argument in typing.get_args(annotation))), None)
-
-
-def _slot_of(annotation: object) -> Slot[Any] | None:
-    """Return the slot that the elements of a field are parts of."""
-    if isinstance(annotation, Slot):
-        return annotation
-    return next(filter(None, map(_slot_of, typing.get_args(annotation))), None)
 
 
 def _read_suite(file: Path, problems: list[UseCaseProblem]) -> tuple[Document, list[ExpectationSpec]]:

@@ -105,7 +105,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
     from tasks.collection.joining import join_sources
     from tasks.monitoring.watched_columns import watched_kinds
     from tasks.stores.files import scratch
-    from tasks.stores.lake import UNREAD, Version
+    from tasks.stores.lake_tables import UNREAD, Version
     from tasks.training.judging import Judged, Judgement, Refit
     from tasks.training.learning import fit_recipe
     from tasks.training.packing import pack

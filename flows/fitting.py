@@ -14,7 +14,8 @@ from tasks.collection.collecting import collect_sources
 from tasks.stores.files import scratch, storing
 from tasks.stores.hashing import hash_frame
 from tasks.stores.known import Known
-from tasks.stores.lake import Lake, Version
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Version
 from tasks.stores.whole_files import copied
 from tasks.training.evaluating import evaluated
 from tasks.training.judging import Judgement, judge, refit

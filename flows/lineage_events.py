@@ -20,7 +20,8 @@ from expectations.errors import DriftwheelError, StackError
 from expectations.masking import mask
 from infra.settings import Settings
 from tasks.collection.addresses import origin_of
-from tasks.stores.lake import Lake, Table
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Table
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
 

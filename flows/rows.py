@@ -20,7 +20,8 @@ from tasks.bundles.served_rows import request_types
 from tasks.collection.commit_notes import collected_with
 from tasks.preprocessing.conditions import condition
 from tasks.stores.known import Known
-from tasks.stores.lake import BATCH, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH
 from tasks.stores.plain import to_json
 from tasks.stores.releases import Releases
 from tasks.stores.request_columns import read_requests

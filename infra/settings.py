@@ -26,7 +26,7 @@ from infra.environment import commit, variables_of_children
 from tasks.stores.alerts import Channel
 from tasks.stores.database import Database
 from tasks.stores.files import storing
-from tasks.stores.lake import usable
+from tasks.stores.lake_addresses import usable
 from tasks.stores.places import Places
 from tasks.stores.retries import SECONDS
 from tasks.stores.whole_files import replace_file

@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from infra.settings import Settings
+from tasks.stores.desired_state import Served
 from tasks.stores.findings import Found
 from tasks.stores.ledger import TRIAL, Entry, trials_named
 from tasks.stores.measurements import Measurement
-from tasks.stores.releases import Releases, Served
+from tasks.stores.releases import Releases
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>&\"'é价 " + "w" * 400

@@ -15,8 +15,9 @@ from expectations.slots import METRICS
 from flows.left_out import reason_of
 from flows.loaded import LoadedUseCases
 from infra.settings import Settings
+from tasks.stores.desired_state import Desired, Served
 from tasks.stores.glances import LedgerLine
-from tasks.stores.releases import Desired, Releases, Served
+from tasks.stores.releases import Releases
 
 
 class Packed(msgspec.Struct, frozen=True):

@@ -19,7 +19,8 @@ from infra.serving.workers import SETTLE_SECONDS, Workers
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.manifest import Manifest
 from tasks.deployment.sharing import entity_columns
-from tasks.stores.releases import Desired, Releases, Served
+from tasks.stores.desired_state import Desired, Served
+from tasks.stores.releases import Releases
 
 _log = logging.getLogger("driftwheel.serving")
 

@@ -14,7 +14,8 @@ from expectations.parts import Repaired
 from tasks.cleaning.judgement import judge
 from tasks.cleaning.repair import repair
 from tasks.cleaning.suite import Outcome
-from tasks.stores.lake import BATCH, UNREAD, Lake, Version
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH, UNREAD, Version
 
 APPLICATION = "clean"
 REASONS = "_reasons"

@@ -8,7 +8,7 @@ import polars as pl
 
 from expectations.loading import LoadedUseCase
 from tasks.cleaning.suite import Outcome, validate
-from tasks.stores.lake import BETWEEN_UNREAD, UNREAD
+from tasks.stores.lake_tables import BETWEEN_UNREAD, UNREAD
 
 _MOSTLY = 0.99
 """Share of rows that must have been read; beneath it the batch is held as a whole."""

@@ -23,7 +23,8 @@ from tasks.cleaning.judgement import judge
 from tasks.cleaning.repair import repair
 from tasks.preprocessing.conditions import condition
 from tasks.stores.database import Database
-from tasks.stores.lake import BATCH, UNREAD, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH, UNREAD
 from tasks.stores.ledger import Entry
 
 _RELEASE = "release"

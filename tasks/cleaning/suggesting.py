@@ -18,7 +18,8 @@ from expectations.loading import ExpectationSpec, LoadedUseCase
 from tasks.cleaning.column_history import ColumnHistory, candidates, counted, learn
 from tasks.cleaning.suite import describe, validate
 from tasks.stores.known import Known
-from tasks.stores.lake import BATCH, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH
 
 MAX_FALSE = 0.01
 """Share of newer parts held, and of their rows set apart, above which an expectation is not proposed."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tasks.stores.lake import BATCH, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH
 
 
 @dataclass(frozen=True)

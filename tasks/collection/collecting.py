@@ -30,7 +30,8 @@ from tasks.collection.news import NO_TIMES, News, find_news, once
 from tasks.collection.types import match_types
 from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
-from tasks.stores.lake import BATCH, COLLECTED, COLLECTION, TECHNICAL, UNREAD, Lake
+from tasks.stores.lake import COLLECTION, Lake
+from tasks.stores.lake_tables import BATCH, COLLECTED, TECHNICAL, UNREAD
 from tasks.stores.table_columns import holds
 from tasks.stores.tombstones import FORGOTTEN, KEPT_SINCE, without_forgotten
 

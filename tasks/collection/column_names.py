@@ -8,7 +8,7 @@ import polars as pl
 
 from expectations.data import EVENT_TIME, SourceContext
 from expectations.errors import SourceError
-from tasks.stores.lake import RESERVED
+from tasks.stores.lake_tables import RESERVED
 
 
 def is_pattern(name: str) -> bool:

@@ -10,7 +10,7 @@ from expectations.usecase import UseCase
 from tasks.collection.reading import absent_columns, refuse_repeated
 from tasks.collection.types import match_types
 from tasks.preprocessing.formulas import evaluate
-from tasks.stores.lake import BATCH, TECHNICAL
+from tasks.stores.lake_tables import BATCH, TECHNICAL
 
 _FOUND, _ROW = "_found", "_position"
 

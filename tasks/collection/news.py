@@ -9,7 +9,7 @@ import polars as pl
 
 from expectations.usecase import UseCase
 from tasks.collection.types import match_types
-from tasks.stores.lake import BATCH
+from tasks.stores.lake_tables import BATCH
 
 NO_TIMES = pl.Series([], dtype=pl.Datetime("us", "UTC"))
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from expectations.column_types import ColumnType
 from tasks.collection.numbers import whole_numbers
-from tasks.stores.lake import BETWEEN_UNREAD, UNREAD
+from tasks.stores.lake_tables import BETWEEN_UNREAD, UNREAD
 
 MAX_SHARE = 0.01
 """Of a delivery's values: where more are no numbers, the column, or how it is written, is another one."""

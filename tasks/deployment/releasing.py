@@ -14,10 +14,10 @@ from expectations.errors import BundleError, OvertakenError, ReleaseError, Unrea
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.manifest import Manifest
 from tasks.deployment.imaging import has_image, prove_in_image
+from tasks.stores.desired_state import CandidateState, Desired, Served, overtaken
 from tasks.stores.files import scratch
 from tasks.stores.places import Job
 from tasks.stores.registry import CHALLENGER, CHAMPION, ModelVersion
-from tasks.stores.releases import CandidateState, Desired, Served, overtaken
 from tasks.stores.service import LEAVING_SECONDS, ServiceClient
 
 PATIENCE_SECONDS = 60.0

@@ -17,11 +17,11 @@ from expectations.errors import BundleError, ReleaseError, SourceError
 from expectations.problems import to_column
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.deployment.request_types import as_requested
+from tasks.stores.desired_state import Served
 from tasks.stores.files import remove_abandoned, storing, unfinished
-from tasks.stores.lake import BATCH, Table
+from tasks.stores.lake_tables import BATCH, Table
 from tasks.stores.places import Job
 from tasks.stores.plain import to_json
-from tasks.stores.releases import Served
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset

@@ -11,7 +11,8 @@ import polars as pl
 
 from expectations.durations import Duration
 from tasks.erasing.forgetting import nobody_else, training_sets
-from tasks.stores.lake import Lake, Table
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Table
 from tasks.stores.ledger import RETENTION, Entry
 from tasks.stores.places import Job
 from tasks.stores.rewriting import is_unfinished, purge, require_folder, rewrite

@@ -11,7 +11,8 @@ import polars as pl
 
 from expectations.usecase import UseCase
 from tasks.erasing.person import Person
-from tasks.stores.lake import BATCH, COLLECTED, Lake, Table
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH, COLLECTED, Table
 from tasks.stores.pseudonyms import text_of
 from tasks.stores.request_columns import as_sent, columns_of
 from tasks.stores.rewriting import purge, rewrite

@@ -22,17 +22,15 @@ from tasks.evaluation.counting import Sample, in_order
 from tasks.evaluation.drift import NO_REACH, bound_odds
 from tasks.evaluation.drifted import Status
 from tasks.evaluation.pairs import Compared, Pair, pair_of
+from tasks.evaluation.permutation_test import Blocks, half_of, least_chance, permutation_test
 from tasks.evaluation.sketches import Reference
 from tasks.evaluation.stretches import MIN_STRETCHES, stretches_of
 
 Array = npt.NDArray[np.float64]
-Blocks = npt.NDArray[np.int64]
 
 MIN_BLOCKS = 4
 """Fewest stretches of a window that are independent of each other: two to learn from and two to judge."""
 MIN_ROWS = 40
-_PERMUTATIONS = 1999
-_CHUNK = 200
 _INDEPENDENT = 1.5
 """Memory up to which neighbours count for themselves: that of 128 runs of independent rows is known no better."""
 _SHORT = (
@@ -130,12 +128,12 @@ def tell_apart(
     if before.max() + 1 < MIN_STRETCHES or now.max() + 1 < MIN_BLOCKS:  # of what the sketch counted, some is gone
         return Together("cannot be told", looked_at=len(names), reason=_SHORT)
     categories = [at for at, name in enumerate(names) if reference.columns[name].kind == "category"]
-    halves = _half(before), _half(now)
-    if _least_chance((before, now), halves) > alpha:
+    halves = half_of(before), half_of(now)
+    if least_chance((before, now), halves) > alpha:
         return Together("cannot be told", looked_at=len(names), reason=NO_REACH)
     away = _away(before, halves[0]), _away(now, halves[1])
     odds = _cross_fit(old, new, halves, away, categories, seed)
-    area, p = _judged([each.sum(1) for each in odds], (before, now), halves, random)
+    area, p = permutation_test([each.sum(1) for each in odds], (before, now), halves, random)
     status: Status = "drifted" if p <= alpha else "same"
     carried = _carried(odds, names) if status == "drifted" else {}
     return Together(status, area, p, bound_odds(p), carried, len(names))
@@ -202,23 +200,6 @@ def _matrix(frame: pl.DataFrame, reference: Reference, names: Sequence[str]) -> 
     return np.stack(made, axis=1)
 
 
-def _half(blocks: Blocks) -> Blocks:
-    """Return which half of time each row lies in: halves that alternate would have a neighbour at each border."""
-    return np.asarray(blocks > blocks.max() // 2, dtype=np.int64)
-
-
-def _least_chance(blocks: tuple[Blocks, Blocks], halves: tuple[Blocks, Blocks]) -> float:
-    """Return the chance of the largest difference there can be: of all deals of both halves' stretches it is one.
-
-    Deals of both halves are paired by their size, so that the half of which there are more deals has the say.
-    """
-    deals = 1
-    for fold in (0, 1):
-        old, new = (len(np.unique(each[side == fold])) for each, side in zip(blocks, halves, strict=True))
-        deals = max(deals, math.comb(old + new, new))
-    return max(1 / deals, 1 / (_PERMUTATIONS + 1))
-
-
 def _away(blocks: Blocks, half: Blocks) -> npt.NDArray[np.bool_]:
     """Return which rows lie half a stretch from the border of the halves or further: a neighbour is no new row."""
     rows = len(blocks) / (int(blocks.max()) + 1)
@@ -246,51 +227,6 @@ def _cross_fit(
             if rows.any():
                 found[rows] = booster.predict(side[rows], pred_contrib=True)[:, :-1]
     return odds
-
-
-def _judged(
-    scores: Sequence[Array],
-    blocks: tuple[Blocks, Blocks],
-    halves: tuple[Blocks, Blocks],
-    random: np.random.Generator,
-) -> tuple[float, float]:
-    """Return the mean area of both halves, and its chance where stretches of time are dealt to the sides anew."""
-    found, drawn = [], []
-    for fold in (0, 1):
-        sides = [each == fold for each in halves]
-        both = np.concatenate([score[side] for score, side in zip(scores, sides, strict=True)])
-        order = np.argsort(both, kind="stable")
-        ordered = both[order]
-        low, high = np.searchsorted(ordered, both, "left"), np.searchsorted(ordered, both, "right")
-        ranks = (low + high + 1) / 2
-        first, second = (
-            np.unique(each[side], return_inverse=True)[1] for each, side in zip(blocks, sides, strict=True)
-        )
-        of_row = np.concatenate([first, second + first.max() + 1])
-        sums, sizes = (np.asarray(each, dtype=np.float64) for each in (np.bincount(of_row, ranks), np.bincount(of_row)))
-        number = int(second.max()) + 1
-        found.append(_areas(sums[None, -number:], sizes[None, -number:], len(both))[0])
-        drawn.append(_permuted(sums, sizes, number, len(both), random))
-    area = float(np.mean(found))
-    # where halves of the window are alike by chance, both areas are large: draws that are so together, too
-    chance = np.mean(np.sort(drawn, axis=1), axis=0)
-    return area, float((1 + (chance >= area - 1e-12).sum()) / (1 + len(chance)))
-
-
-def _permuted(sums: Array, sizes: Array, number: int, rows: int, random: np.random.Generator) -> Array:
-    """Return areas where other stretches are the window."""
-    areas = []
-    for start in range(0, _PERMUTATIONS, _CHUNK):
-        draws = min(_CHUNK, _PERMUTATIONS - start)
-        chosen = np.argpartition(random.random((draws, len(sums))), number - 1, axis=1)[:, :number]
-        areas.append(_areas(sums[chosen], sizes[chosen], rows))
-    return np.concatenate(areas)
-
-
-def _areas(sums: Array, sizes: Array, rows: int) -> Array:
-    """Return the area under the curve where these stretches are the window, shape (n_draws,), by sums of ranks."""
-    mine = sizes.sum(1)
-    return np.asarray((sums.sum(1) / mine - (mine + 1) / 2) / np.maximum(rows - mine, 1))
 
 
 def _carried(odds: tuple[Array, Array], names: Sequence[str]) -> dict[str, float]:

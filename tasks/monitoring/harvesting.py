@@ -13,7 +13,7 @@ from tasks.erasing.retention import keep_within
 from tasks.monitoring.findings import note, note_unmatched
 from tasks.stores.harvest import Harvested, seal_and_harvest
 from tasks.stores.journal import unreadable
-from tasks.stores.lake import TABLES
+from tasks.stores.lake_tables import TABLES
 from tasks.stores.places import Job
 from tasks.stores.service import Answers
 from tasks.stores.upkeep import compact

@@ -24,7 +24,8 @@ from tasks.stores.journal import (
     read_records,
     set_aside,
 )
-from tasks.stores.lake import Lake, Table
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Table
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.request_columns import apart, are_sent, to_columns

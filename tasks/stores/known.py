@@ -11,7 +11,8 @@ from typing import Literal
 import polars as pl
 
 from expectations.usecase import UseCase
-from tasks.stores.lake import BATCH, COLLECTED, TECHNICAL, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH, COLLECTED, TECHNICAL
 
 
 @dataclass(frozen=True)

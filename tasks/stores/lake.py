@@ -1,115 +1,33 @@
-"""The lake: Delta tables of rows, one folder a use case, and the one interface that knows what may be read when.
-
-Tables
-------
-raw
-    What came, joined; every version of a row that was ever collected, numbered by the batch that brought it.
-clean
-    Rows that passed the suite, repaired; the latest of each key wins on reading.
-quarantine
-    Rows that failed, with the reasons.
-predictions
-    What the service answered, harvested from its journal, and what it was asked (`request_columns`).
-labels
-    True labels that came by feedback, and the name of the key each came with.
-"""
+"""The lake: Delta tables of rows, one folder a use case, and the one interface that knows what may be read when."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from expectations.errors import LakeError
 from tasks.stores.damage import lake_faults, require_files, require_log, require_room
+from tasks.stores.lake_addresses import address_of, folder_of, usable
+from tasks.stores.lake_tables import ADDED, GROWING, Table, grows
 from tasks.stores.locking import alone
-from tasks.stores.request_columns import is_request
 from tasks.stores.table_columns import conform, refuse_alike, widened
-from tasks.stores.table_settings import HARVEST, JOURNALED, settings_of
+from tasks.stores.table_settings import JOURNALED, settings_of
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
 
-Table = Literal["raw", "clean", "quarantine", "predictions", "labels", "shadows"]
-TABLES: tuple[Table, ...] = get_args(Table)
-
-BATCH = "_batch"
-COLLECTED = "_collected"
-TECHNICAL = (BATCH, COLLECTED)
-UNREAD, BETWEEN_UNREAD = "_unread", "; "
-"""Of the raw table: columns that this row had a value in which is no number, where one was needed."""
-RESERVED = frozenset(
-    {
-        *TECHNICAL,
-        UNREAD,
-        "_hash",
-        "_known",
-        "_position",
-        "_found",
-        "_newest",
-        "_count",
-        "_prediction",
-        "_reasons",
-        "_sent",
-    }
-)
-"""Names of columns that no source may have."""
-
-#: Columns a table may lack that was made before they were kept: they are missing in its rows, and appending adds them.
-_ADDED: dict[Table, dict[str, pl.DataType]] = {
-    "labels": {"sender": pl.String()},
-    "predictions": {HARVEST: pl.Int64()},
-}
-
-_GROWING: tuple[Table, ...] = ("raw", "clean", "quarantine")
-"""Tables whose columns follow the sources: new ones are added, lacking ones are missing, types become wider."""
 _COMMITS_READ = 20
 COLLECTION = "collection"
 """Name of the work, one at a time, that appends to the raw table and notes what it knows of it."""
 UPKEEP = "upkeep"
 """Name of the work, one at a time, that removes files of a table."""
-
-#: deltalake writes below such a path and then fails to find it; an address of SQLite ends at a question mark.
-_UNUSABLE = re.compile(r"[\[\]\\^|?\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
-
-
-#: Polars looks in a store for the percent-encoded names of objects whose prefix holds one of these.
-_ENCODED = re.compile(r"""[^!-~]|[%#?"<>\[\]\\^`{|}]""")
-
-
-def usable(folder: Path) -> Path:
-    """Return a folder in which Delta tables and SQLite databases can lie.
-
-    Raises
-    ------
-    LakeError
-        If they cannot, because of its name.
-    """
-    if odd := _UNUSABLE.search(str(folder.absolute())):
-        raise LakeError(
-            "a folder that Delta and SQLite can have files in",
-            f"{odd[0]!r} in the path {str(folder)!r}",
-            "Set DRIFTWHEEL_HOME (or DRIFTWHEEL_LAKE) to one without [ ] \\ ^ | ? and control characters, and without "
-            "a % before two hexadecimal digits",
-        )
-    return folder
-
-
-@dataclass(frozen=True)
-class Version:
-    """A committed state of a table."""
-
-    table: str
-    version: int
-    rows: int
 
 
 @dataclass(frozen=True)
@@ -122,9 +40,7 @@ class Lake:
     @property
     def folder(self) -> Path | None:
         """The folder its tables lie in; None where it is at an address of a store."""
-        if self.root.startswith("file://"):
-            return Path(unquote(self.root.removeprefix("file://")), self.usecase)
-        return None if "://" in self.root else Path(self.root, self.usecase)
+        return folder_of(self.root, self.usecase)
 
     def address(self, table: Table) -> str:
         """Where a table lies.
@@ -134,16 +50,7 @@ class Lake:
         LakeError
             If Delta cannot have a table in such a folder.
         """
-        folder = self.folder
-        if folder is None:
-            if odd := _ENCODED.search(self.root):
-                raise LakeError(
-                    "a lake at an address that needs no quoting",
-                    f"{odd[0]!r} in {self.root!r}",
-                    "Set DRIFTWHEEL_LAKE to one of plain letters, digits and -._~/",
-                )
-            return f"{self.root.rstrip('/')}/{self.usecase}/{table}"
-        return str(usable(folder) / table)
+        return address_of(self.root, self.usecase, table)
 
     @contextmanager
     def reading(self, table: Table) -> Iterator[None]:
@@ -305,21 +212,16 @@ class Lake:
                 )
             return False
         try:
-            if table in _GROWING:
+            if table in GROWING:
                 handle = self._grown(table, handle, frame)
                 if any((handle.transaction_version(name) or 0) != number for name, number in committed.items()):
                     return False  # it was opened anew, and another one came before that
+            schema = self._rows(table, handle).collect_schema()
             write_deltalake(
                 handle,
-                conform(
-                    table,
-                    self._rows(table, handle).collect_schema(),
-                    frame,
-                    _ADDED.get(table, {}),
-                    partial(_grows, table),
-                ),
+                conform(table, schema, frame, ADDED.get(table, {}), partial(grows, table)),
                 mode="append",
-                schema_mode="merge" if table in _ADDED or table in _GROWING else None,
+                schema_mode="merge" if table in ADDED or table in GROWING else None,
                 commit_properties=properties,
                 writer_properties=WRITING,
             )
@@ -385,15 +287,10 @@ class Lake:
             rows = pl.scan_delta(handle)
         else:  # a store's address is given as it is: Polars finds its credentials by it
             rows = pl.scan_delta(self.address(table), version=handle.version())
-        added = _ADDED.get(table)
+        added = ADDED.get(table)
         if not added:
             return rows
         present = rows.collect_schema()
         return rows.with_columns(
             pl.lit(None, dtype).alias(name) for name, dtype in added.items() if name not in present
         )
-
-
-def _grows(table: Table, column: str) -> bool:
-    """Whether a table gets a column when rows with it are appended, and rows without it lack it."""
-    return table in _GROWING or (table == "predictions" and is_request(column))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks.stores.lake import Lake, Table
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Table
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -10,11 +10,11 @@ import shutil
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from expectations.errors import OvertakenError, StateError
+from expectations.errors import StateError
+from tasks.stores.desired_state import CandidateState, Desired, Served, overtaken
 from tasks.stores.files import storing
 from tasks.stores.locking import alone
 from tasks.stores.whole_files import copied, name_beside, replace_file
@@ -31,37 +31,6 @@ _COUNT = ".generation"
 _LOCK = ".desired.lock"
 _LOCK_SECONDS = 10.0
 """How long one waits for another to change what is desired: that takes milliseconds."""
-
-
-class Served(BaseModel):
-    """A bundle and the registry version it goes by."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    bundle: str
-    version: str
-
-
-class CandidateState(Served):
-    """A bundle beside the champion."""
-
-    mode: Literal["prove", "shadow", "canary"] = "prove"
-    share: float = 0.0
-    """Of the entities, answered by a canary."""
-
-
-class Desired(BaseModel):
-    """What the service should serve for one use case."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    generation: int
-    champion: Served | None = None
-    candidate: CandidateState | None = None
-    previous: Served | None = None
-    """The champion before: served again where the present one is found damaged at a cold start."""
-    new_signature: bool = False
-    """Whether the inputs may differ from those served so far; clients would notice."""
 
 
 class Releases:
@@ -299,12 +268,3 @@ class Releases:
                 "Write a number into it that is at least the `generation` the service's /version reports, or 0",
             )
         return int(content)
-
-
-def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:
-    """Say that another state was desired meanwhile."""
-    return OvertakenError(
-        f"generation {expected} of what {usecase} should serve",
-        f"generation {found}: somebody released or rolled back meanwhile",
-        "What was asked for since stands; deploy again if you still want to",
-    )

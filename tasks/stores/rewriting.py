@@ -16,7 +16,8 @@ import polars as pl
 from expectations.errors import LakeError
 from tasks.stores.damage import LOG
 from tasks.stores.files import storing
-from tasks.stores.lake import Lake, Table
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Table
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tasks.stores.lake import COLLECTION, UPKEEP, Lake, Table
+from tasks.stores.lake import COLLECTION, UPKEEP, Lake
+from tasks.stores.lake_tables import Table
 from tasks.stores.rewriting import notes_of
 from tasks.stores.table_settings import NOTED
 

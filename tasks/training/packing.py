@@ -25,7 +25,7 @@ from tasks.modelling.calibrated import CALIBRATION
 from tasks.modelling.intervals import INTERVALS, Intervals
 from tasks.preprocessing.program import FeatureProgram
 from tasks.stores.known import Known
-from tasks.stores.lake import TECHNICAL, UNREAD, Version
+from tasks.stores.lake_tables import TECHNICAL, UNREAD, Version
 from tasks.stores.plain import to_json
 from tasks.training.judging import Judged, Judgement, Refit, rows_before
 from tasks.training.labelled import declared_digest, labels

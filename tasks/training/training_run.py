@@ -19,7 +19,7 @@ from expectations.problems import ScoreMeaning
 from tasks.bundles.champion import current_champion
 from tasks.stores.hashing import hash_frame
 from tasks.stores.known import RowSource
-from tasks.stores.lake import Version
+from tasks.stores.lake_tables import Version
 from tasks.stores.measurements import measurement_in
 from tasks.stores.places import Job
 from tasks.stores.progress import doing

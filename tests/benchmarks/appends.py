@@ -20,7 +20,8 @@ from pathlib import Path
 import polars as pl
 from deltalake import CommitProperties, Transaction, write_deltalake
 
-from tasks.stores.lake import BATCH, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH
 from tasks.stores.upkeep import compact
 
 ROWS = 20

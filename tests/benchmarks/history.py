@@ -70,9 +70,9 @@ def once(windows: int, rows: int, looks: int) -> dict[str, float]:
         from tasks.cleaning.cleaning import clean_batches
         from tasks.collection.collecting import collect_sources
         from tasks.monitoring import deciding, watching
+        from tasks.stores.desired_state import Served
         from tasks.stores.harvest import harvest
         from tasks.stores.places import Job
-        from tasks.stores.releases import Served
         from tasks.stores.upkeep import compact
         from tests.unit.test_training import released
 

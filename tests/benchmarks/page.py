@@ -53,7 +53,8 @@ def seed(use_cases: int, days: int) -> list[str]:
     from expectations.loading import SHIPPED
     from infra.settings import Settings
     from tasks.stores import tables
-    from tasks.stores.releases import Releases, Served
+    from tasks.stores.desired_state import Served
+    from tasks.stores.releases import Releases
 
     settings = Settings()
     database, releases = settings.platform(), Releases(settings.folder / "releases")

@@ -33,7 +33,8 @@ import psutil
 from infra.ports import any_port
 from infra.serving.protocol import Reader
 from tasks.bundles.bundle import Bundle, load_bundle
-from tasks.stores.releases import Releases, Served
+from tasks.stores.desired_state import Served
+from tasks.stores.releases import Releases
 from tests.benchmarks.load import Load, drive, request
 
 ROOT = Path(__file__).parents[2]

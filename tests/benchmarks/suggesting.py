@@ -30,7 +30,8 @@ from flows.replay_windows import read_history
 from tasks.cleaning.column_history import Seen, learn
 from tasks.cleaning.suggesting import suggest
 from tasks.cleaning.suite import Outcome, validate
-from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH, COLLECTED
 
 Fault = Callable[[pl.DataFrame], pl.DataFrame]
 SEED = 1

@@ -9,7 +9,7 @@ from expectations.loading import LoadedUseCase
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.row_frames import jsonable
 from tasks.collection.joining import join_sources
-from tasks.stores.lake import Version
+from tasks.stores.lake_tables import Version
 from tasks.training.judging import judge, refit
 from tasks.training.packing import pack
 

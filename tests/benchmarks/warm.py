@@ -26,7 +26,7 @@ from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.collection.joining import join_sources
 from tasks.evaluation.metrics import losses
-from tasks.stores.lake import Version
+from tasks.stores.lake_tables import Version
 from tasks.training.judging import Judged, Judgement, Refit
 from tasks.training.labelled import training_window
 from tasks.training.learning import Start, decisive_metric, fit_recipe

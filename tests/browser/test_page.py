@@ -19,9 +19,9 @@ from infra.settings import Settings
 from infra.stack import Stack
 from tasks.stores.collection_history import Brought
 from tasks.stores.database import HELD, RELEASE_LOOK
+from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.plain import to_json
 from tasks.stores.presences import Process
-from tasks.stores.releases import CandidateState, Served
 from tasks.stores.service_history import Counted, Probe, Replica, ServiceHistory
 from tests.browser.devtools import Tab, tab
 from tests.pages import HOSTILE, START, Home, find, window

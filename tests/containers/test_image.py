@@ -14,8 +14,9 @@ import pytest
 
 from infra.environment import commit
 from infra.ports import any_port
+from tasks.stores.desired_state import Served
 from tasks.stores.keys import Keys
-from tasks.stores.releases import Releases, Served
+from tasks.stores.releases import Releases
 from tests.containers.test_stack import docker
 from tests.integration.test_service import made, sample
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from infra.ports import any_port
-from tasks.stores.releases import Served
+from tasks.stores.desired_state import Served
 from tests.integration.test_service import Running, made, sample
 
 __all__ = ["made"]

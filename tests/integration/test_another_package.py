@@ -20,7 +20,7 @@ import pytest
 from expectations.errors import BundleError
 from expectations.slots import SLOTS
 from tasks.bundles.bundle import load_bundle
-from tasks.stores.releases import Served
+from tasks.stores.desired_state import Served
 from tests.conftest import at_home
 from tests.integration.test_service import Running
 

@@ -23,12 +23,12 @@ from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import score_table
 from tasks.monitoring import deciding
 from tasks.monitoring.report import draw_report
+from tasks.stores.desired_state import Served
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
 from tasks.stores.lake import Lake
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
-from tasks.stores.releases import Served
 from tests.conftest import instant
 from tests.integration.test_deciding import measured
 from tests.unit.test_collection import edit

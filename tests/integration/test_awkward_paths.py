@@ -21,11 +21,11 @@ from tasks.collection.addresses import locate_files
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import score_table
 from tasks.stores import engines
+from tasks.stores.desired_state import Served
 from tasks.stores.harvest import harvest
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
-from tasks.stores.releases import Served
 from tests.integration.test_service import Running, made, sample
 
 __all__ = ["made"]

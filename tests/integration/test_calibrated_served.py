@@ -10,7 +10,7 @@ import pytest
 
 from expectations.loading import load_use_case
 from tasks.bundles.row_frames import jsonable
-from tasks.stores.releases import Served
+from tasks.stores.desired_state import Served
 from tests.integration.test_service import Running
 from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import released, rows

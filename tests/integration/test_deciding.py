@@ -28,11 +28,11 @@ from tasks.evaluation.realised import Realised
 from tasks.monitoring import deciding, stalled
 from tasks.monitoring.taking_back import release_to_take_back
 from tasks.stores.database import HELD
+from tasks.stores.desired_state import Served
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
 from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job, Places
-from tasks.stores.releases import Served
 from tasks.training.packing import training_rows
 from tasks.training.training_run import moved_since
 from tasks.training.trial_ledger import try_now

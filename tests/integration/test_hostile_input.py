@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from tasks.stores.releases import Served
+from tasks.stores.desired_state import Served
 from tests.integration.test_service import Running, journaled, made, sample
 
 __all__ = ["made"]

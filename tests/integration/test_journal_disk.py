@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from infra.ports import any_port
+from tasks.stores.desired_state import Served
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import unreadable
 from tasks.stores.lake import Lake
-from tasks.stores.releases import Served
 from tests.integration.test_service import Running, made, sample
 
 __all__ = ["made"]  # a fixture

@@ -19,7 +19,8 @@ from expectations.errors import ReleaseError, TurnTakenError
 from flows.stage import close_orphans
 from infra.settings import Addresses, Settings
 from tasks.stores.events import flush
-from tasks.stores.lake import Lake, Table
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Table
 from tests.conftest import instant
 from tests.integration.crashing import crash, start
 from tests.integration.test_loop import FIRST, LATER, assert_no_orphans, job, send

@@ -11,9 +11,10 @@ import pytest
 from flows.page.answers import read_counts
 from tasks.bundles.row_frames import jsonable
 from tasks.deployment.scoring import predict_frame
+from tasks.stores.desired_state import Served
 from tasks.stores.harvest import harvest
-from tasks.stores.lake import Lake, Version
-from tasks.stores.releases import Served
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Version
 from tasks.training.judging import judge, refit
 from tasks.training.packing import pack
 from tests.conftest import instant

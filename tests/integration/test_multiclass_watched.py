@@ -18,8 +18,8 @@ from tasks.monitoring.deciding import decide_now
 from tasks.monitoring.rising import watch_loss
 from tasks.monitoring.saying import say_unknown
 from tasks.monitoring.watching import measure_windows
+from tasks.stores.desired_state import Served
 from tasks.stores.places import Job
-from tasks.stores.releases import Served
 from tasks.stores.tables import measurements
 from tasks.training.labelled import classes_of
 from tasks.training.packing import training_rows

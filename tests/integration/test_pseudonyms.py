@@ -29,11 +29,12 @@ from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import decode_rows, true_labels, window_predictions
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import predict_frame
+from tasks.stores.desired_state import Served
 from tasks.stores.harvest import harvest
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.pseudonyms import pseudonym, pseudonyms
-from tasks.stores.releases import Releases, Served
+from tasks.stores.releases import Releases
 from tests.conftest import instant, make_use_case
 from tests.unit.test_training import released, rows
 

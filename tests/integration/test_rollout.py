@@ -28,9 +28,10 @@ from tasks.deployment import releasing, rollout
 from tasks.deployment.guarding import StepVerdict
 from tasks.deployment.rollout import Rollout, roll_out
 from tasks.monitoring.harvesting import note_troubles
+from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.places import Job, Places
 from tasks.stores.registry import ModelVersion
-from tasks.stores.releases import WATCHED_SECONDS, CandidateState, Releases, Served
+from tasks.stores.releases import WATCHED_SECONDS, Releases
 from tasks.stores.whole_files import copied
 from tests.integration.test_service import Running, made, rows, sample
 from tests.unit.test_progress import reported
@@ -188,14 +189,14 @@ def test_what_an_operator_does_meanwhile_stands(job: Job, made) -> None:
 def test_what_an_operator_does_while_a_step_is_judged_stands(job: Job, made, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.deployment import rollout
 
-    gather, desired = rollout._gather, Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
+    gather, desired = rollout.gather_evidence, Served(bundle=job.third, version="3")  # type: ignore[attr-defined]
 
     def slowly(*arguments: object) -> object:
         found = gather(*arguments)  # type: ignore[arg-type]
         job.releases.set_desired("rentals", champion=desired)
         return found
 
-    monkeypatch.setattr(rollout, "_gather", slowly)
+    monkeypatch.setattr(rollout, "gather_evidence", slowly)
     with pytest.raises(ReleaseError, match="meanwhile"):
         roll_out(job, ModelVersion("2", made[2].digest, "run"), plan("canary", step=Duration.parse("1s")))
     assert job.releases.desired("rentals").champion == desired

@@ -20,8 +20,9 @@ from tasks.bundles.manifest import BundleColumn, seal
 from tasks.deployment.request_types import as_requested
 from tasks.deployment.scoring import predict_frame, score_table
 from tasks.preprocessing.instants import Instants
+from tasks.stores.desired_state import Served
 from tasks.stores.lake import Lake
-from tasks.stores.releases import Releases, Served
+from tasks.stores.releases import Releases
 from tests.integration.test_service import made, sample
 
 __all__ = ["made"]

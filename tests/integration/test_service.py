@@ -25,11 +25,12 @@ from tasks.bundles.bundle import Bundle
 from tasks.bundles.golden_rows import redact_golden
 from tasks.bundles.manifest import seal
 from tasks.bundles.row_frames import jsonable
+from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import JournalSegment, read_records, unreadable
 from tasks.stores.keys import SCOPES, Keys
 from tasks.stores.lake import Lake
-from tasks.stores.releases import CandidateState, Releases, Served
+from tasks.stores.releases import Releases
 from tests.unit.test_training import released, rows
 
 Make = Callable[..., Path]

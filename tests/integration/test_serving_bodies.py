@@ -31,8 +31,9 @@ from infra.serving.journal_writer import Journal
 from infra.serving.mounts import Mounts
 from infra.serving.offloading import Offloader, QueueFullError
 from infra.serving.replies import Reply
+from tasks.stores.desired_state import Served
 from tasks.stores.journal import JournalSegment, read_records
-from tasks.stores.releases import Releases, Served
+from tasks.stores.releases import Releases
 from tests.integration.test_hostile_input import service
 from tests.integration.test_service import Running, made, rows, sample
 

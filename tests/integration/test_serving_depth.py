@@ -30,10 +30,10 @@ from infra.serving.models import Model
 from infra.serving.record_streams import JournalUnwritableError
 from tasks.bundles.manifest import seal
 from tasks.bundles.row_frames import rows_to_frame
+from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.harvest import harvest
 from tasks.stores.keys import Keys
 from tasks.stores.lake import Lake
-from tasks.stores.releases import CandidateState, Served
 from tests.integration.test_service import Running, journaled, made, rows, sample
 
 __all__ = ["made"]

@@ -37,8 +37,9 @@ from infra.serving.timestamps import present_instant
 from infra.serving.workers import Workers
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.manifest import seal
+from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.keys import Keys
-from tasks.stores.releases import CandidateState, Releases, Served
+from tasks.stores.releases import Releases
 from tests.integration.test_service import Running, made, sample
 from tests.integration.test_serving_depth import idle, service
 

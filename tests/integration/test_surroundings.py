@@ -35,12 +35,14 @@ from flows.cli import main
 from infra import backup, copying
 from tasks.stores import engines
 from tasks.stores.database import Database
+from tasks.stores.desired_state import Served
 from tasks.stores.finding_kinds import describe
 from tasks.stores.hashing import hash_file
 from tasks.stores.keys import Keys
-from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH, COLLECTED
 from tasks.stores.ledger import Entry
-from tasks.stores.releases import Releases, Served
+from tasks.stores.releases import Releases
 from tests.conftest import instant, make_use_case
 from tests.fronts import serving
 from tests.unit.test_training import released, rows

@@ -11,7 +11,7 @@ import httpx
 import psutil
 
 from tasks.bundles.manifest import seal
-from tasks.stores.releases import CandidateState, Served
+from tasks.stores.desired_state import CandidateState, Served
 from tests.integration.test_service import Running, made, sample, service
 
 __all__ = ["made", "service"]  # fixtures

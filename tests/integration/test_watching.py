@@ -43,6 +43,7 @@ from tasks.monitoring import deciding, harvesting, measuring, parting, reporting
 from tasks.monitoring.findings import note_unmatched
 from tasks.stores import tables
 from tasks.stores.alerts import Channel, deliver
+from tasks.stores.desired_state import Served
 from tasks.stores.finding_kinds import describe
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
@@ -50,7 +51,6 @@ from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.messages import Calendar
 from tasks.stores.places import Job
-from tasks.stores.releases import Served
 from tests.conftest import instant, make_use_case
 from tests.integration.test_service import Running
 from tests.unit.test_page import Client

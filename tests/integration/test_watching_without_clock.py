@@ -13,10 +13,10 @@ from infra.settings import Settings
 from tasks.bundles.champion import current_champion
 from tasks.bundles.row_frames import jsonable
 from tasks.monitoring import deciding, rising, watching
+from tasks.stores.desired_state import Served
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, pack
 from tasks.stores.places import Job
-from tasks.stores.releases import Served
 from tasks.training.packing import training_rows
 from tasks.training.trial_ledger import try_now
 from tests.conftest import instant

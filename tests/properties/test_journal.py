@@ -27,7 +27,8 @@ from tasks.stores.journal import (
     read_records,
     unreadable,
 )
-from tasks.stores.lake import Lake, Table
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Table
 from tests.conftest import examples
 
 quickly = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])

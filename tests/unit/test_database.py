@@ -11,10 +11,11 @@ from expectations.errors import TurnTakenError, UnreachableError
 from infra.settings import Settings
 from tasks.stores import events, tables, turns
 from tasks.stores.database import Database
+from tasks.stores.desired_state import Served
 from tasks.stores.engines import close_engines
 from tasks.stores.ledger import Entry
 from tasks.stores.migrations import TABLE
-from tasks.stores.releases import Releases, Served
+from tasks.stores.releases import Releases
 from tasks.stores.stages import OPEN, STAGES, stage_at, stages_from
 from tests.conftest import instant
 

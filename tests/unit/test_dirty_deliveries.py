@@ -36,7 +36,8 @@ from tasks.collection.sources.file import FileSource
 from tasks.collection.sources.tables import _partitions
 from tasks.collection.types import cast_column
 from tasks.monitoring.report import draw_report
-from tasks.stores.lake import BATCH, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH
 from tests.conftest import instant
 
 YAML = """\

@@ -14,6 +14,7 @@ from expectations.errors import UseCaseError
 from expectations.loading import load_use_case
 from expectations.measures import MeasuredRows
 from tasks.evaluation import domains
+from tasks.evaluation import permutation_test as permutations
 from tasks.evaluation.domains import Together, tell_apart
 from tasks.evaluation.drift import judge
 from tasks.evaluation.measures.domain_classifier import DomainClassifier
@@ -95,13 +96,15 @@ def test_where_no_difference_could_be_called_nothing_is_said_of_chance() -> None
 def test_the_least_chance_is_that_of_the_one_deal_that_tells_most(before: int, now: int, least: float) -> None:
     random = np.random.default_rng(0)
     blocks = np.repeat(np.arange(before), 50), np.repeat(np.arange(now), 50)
-    halves = domains._half(blocks[0]), domains._half(blocks[1])
-    assert domains._least_chance(blocks, halves) == pytest.approx(least)
+    halves = permutations.half_of(blocks[0]), permutations.half_of(blocks[1])
+    assert permutations.least_chance(blocks, halves) == pytest.approx(least)
     apart = [random.random(len(blocks[0])), 5 + random.random(len(blocks[1]))]
-    _, p = domains._judged(apart, blocks, halves, random)
+    _, p = permutations.permutation_test(apart, blocks, halves, random)
     assert p == pytest.approx(least, abs=min(0.02, 4 * sqrt(least / 2000)))
     whole = np.arange(500), np.arange(100)
-    assert domains._least_chance(whole, (domains._half(whole[0]), domains._half(whole[1]))) == 1 / 2000
+    assert (
+        permutations.least_chance(whole, (permutations.half_of(whole[0]), permutations.half_of(whole[1]))) == 1 / 2000
+    )
 
 
 def test_days_are_dealt_as_wholes() -> None:
@@ -141,17 +144,17 @@ def test_the_area_of_stretches_is_that_of_their_rows() -> None:
     random = np.random.default_rng(5)
     scores, mine = random.normal(size=40), np.arange(40) < 15
     ranks = rankdata(scores)
-    area = domains._areas(ranks[mine].sum()[None, None], np.array([[15.0]]), 40)[0]
+    area = permutations._areas(ranks[mine].sum()[None, None], np.array([[15.0]]), 40)[0]
     pairs = scores[mine][:, None] > scores[~mine][None, :]
     assert area == pytest.approx(pairs.mean())
 
 
 def test_halves_keep_away_from_their_border() -> None:
     blocks = np.repeat(np.arange(6), 10)
-    half = domains._half(blocks)
+    half = permutations.half_of(blocks)
     assert half.tolist() == [0] * 30 + [1] * 30
     assert np.flatnonzero(~domains._away(blocks, half)).tolist() == list(range(25, 35))
-    assert domains._away(np.arange(6), domains._half(np.arange(6))).all()
+    assert domains._away(np.arange(6), permutations.half_of(np.arange(6))).all()
 
 
 def test_rows_looked_at_are_bounded() -> None:

@@ -13,7 +13,8 @@ from flows.cli import main
 from infra.settings import Settings
 from infra.signing import sign_folder, signing_key, verify_folder
 from tasks.bundles.bundle import Bundle
-from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH, COLLECTED
 from tasks.stores.ledger import Entry
 from tasks.stores.releases import Releases
 from tasks.training.evaluating import evaluated

@@ -218,7 +218,8 @@ def test_every_lower_group_and_command_is_covered() -> None:
 
 
 def test_remove_says_that_the_service_goes_on(home: Path) -> None:
-    from tasks.stores.releases import Releases, Served
+    from tasks.stores.desired_state import Served
+    from tasks.stores.releases import Releases
 
     Settings().platform().add_use_case("pumps", home, "digest")
     Releases(home / "releases").set_desired("pumps", champion=Served(bundle="b", version="7"))

@@ -29,6 +29,7 @@ from tasks.erasing.retention import keep_within
 from tasks.erasing.words import Words, strike_from_platform
 from tasks.stores import rewriting
 from tasks.stores.backups import note_backup
+from tasks.stores.desired_state import Served
 from tasks.stores.engines import close_engines
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, pack
@@ -36,7 +37,7 @@ from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.measurements import Measurement, SliceMeasured
 from tasks.stores.places import Job
-from tasks.stores.releases import Releases, Served
+from tasks.stores.releases import Releases
 from tasks.stores.tables import marks
 from tasks.stores.tombstones import FORGOTTEN
 from tests.conftest import at_home, instant

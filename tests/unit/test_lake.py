@@ -17,7 +17,8 @@ from tasks.stores import lake as lake_module
 from tasks.stores import table_settings, upkeep
 from tasks.stores.hashing import hash_frame
 from tasks.stores.known import Known
-from tasks.stores.lake import BATCH, COLLECTED, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH, COLLECTED, Table
 from tasks.stores.rewriting import rewrite
 from tasks.stores.tombstones import FORGOTTEN
 from tasks.stores.upkeep import compact
@@ -200,7 +201,7 @@ def test_many_small_files_become_one_and_who_reads_meanwhile_reads_on(
 
 @pytest.mark.parametrize(("table", "left"), [("shadows", 1), ("raw", 1), ("quarantine", 1), ("clean", 3)])
 def test_what_was_merged_a_week_ago_is_deleted_unless_a_training_set_may_refer_to_it(
-    table: lake_module.Table, left: int, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    table: Table, left: int, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "_MANY", 2)
     monkeypatch.setitem(table_settings._MERGED_AWAY, "delta.deletedFileRetentionDuration", "interval 0 days")
@@ -263,7 +264,7 @@ def test_entries_of_the_log_go_after_a_week_and_what_they_noted_stays(
     """Opening a table looks at the names of all entries: after 5,000 collections that was half of a scan."""
     monkeypatch.setattr(upkeep, "_MANY", 4)
 
-    def grow(table: lake_module.Table, first: int, last: int) -> int:
+    def grow(table: Table, first: int, last: int) -> int:
         for number in range(first, last):
             notes = {FORGOTTEN: "who"} if number == 1 else {}
             lake.append(table, rows(lake, 1, batch=number), transactions={"collect": number}, notes=notes)
@@ -272,7 +273,7 @@ def test_entries_of_the_log_go_after_a_week_and_what_they_noted_stays(
         assert compact(lake, table)
         return len(list(log.glob("*.json")))
 
-    tables: tuple[lake_module.Table, ...] = ("raw", "quarantine", "clean")
+    tables: tuple[Table, ...] = ("raw", "quarantine", "clean")
     left = {table: [grow(table, at, at + 30) for at in (1, 31, 61)] for table in tables}
     assert left == {"raw": [1, 1, 1], "quarantine": [1, 1, 1], "clean": [31, 62, 93]}
     for table, number in (("raw", 90), ("quarantine", 90), ("clean", 90)):
@@ -289,7 +290,7 @@ class AtAddress(Lake):
     def folder(self) -> None:
         return None
 
-    def address(self, table: lake_module.Table) -> str:
+    def address(self, table: Table) -> str:
         return str(Path(self.root, self.usecase, table))
 
 

@@ -21,7 +21,8 @@ from tasks.collection.arrivals import count_arrivals
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.stores.finding_kinds import describe
 from tasks.stores.known import Known
-from tasks.stores.lake import BATCH, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH
 from tasks.stores.places import Job
 from tasks.stores.turning import Stage
 from tasks.stores.turns import State

@@ -21,13 +21,13 @@ from tasks.monitoring import looking, watching, watermarks
 from tasks.monitoring.alerting import end_undeclared, note_window
 from tasks.monitoring.watermarks import AskedWindows
 from tasks.stores import table_settings, upkeep
+from tasks.stores.desired_state import Served
 from tasks.stores.findings import Found
 from tasks.stores.lake import Lake
 from tasks.stores.locking import alone
 from tasks.stores.measurements import FairnessMeasured, FigureMeasured, Measurement
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
-from tasks.stores.releases import Served
 from tasks.stores.rewriting import rewrite
 from tasks.stores.table_settings import HARVEST
 from tasks.stores.upkeep import compact

@@ -37,13 +37,13 @@ from infra.front import Front
 from infra.settings import Settings
 from tasks.evaluation.sketches import sketch
 from tasks.stores.database import HELD, HELD_BATCH, VOUCHED
+from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.findings import Found
 from tasks.stores.ledger import FORGET, RETENTION
 from tasks.stores.measurements import read_measurement
 from tasks.stores.messages import Message, TargetState
 from tasks.stores.model_words import MODEL_PAGES
 from tasks.stores.presences import Process
-from tasks.stores.releases import CandidateState, Served
 from tests.fronts import always, front, serving
 from tests.pages import HOSTILE, START, Home, find, statements, window
 

@@ -15,8 +15,8 @@ from flows.page.use_case_values import read_kept
 from infra.serving.counters import BOUNDS
 from tasks.stores.collection_history import Brought
 from tasks.stores.database import RELEASE_LOOK
+from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.plain import to_json
-from tasks.stores.releases import CandidateState, Served
 from tasks.stores.service_history import Counted, Probe, Replica, ServiceHistory
 from tests.pages import START, Home
 from tests.unit.test_page import Client

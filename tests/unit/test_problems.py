@@ -246,7 +246,7 @@ def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) ->
     from expectations.families import Family
     from tasks.bundles.bundle import load_bundle
     from tasks.evaluation.estimates.expectation import Expectation
-    from tasks.stores.lake import Version
+    from tasks.stores.lake_tables import Version
 
     usecase = write_sky(tmp_path / "sky")
     spec, rows = usecase.spec, sky_rows(usecase, instant("2011-03-01"))

@@ -19,7 +19,8 @@ from tasks.cleaning.task import validate_and_repair
 from tasks.collection.collecting import collect_sources
 from tasks.stores.database import HELD, HELD_BATCH, VOUCHED, Database
 from tasks.stores.known import Known
-from tasks.stores.lake import BATCH, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH
 from tasks.stores.ledger import Entry
 from tasks.stores.places import Job
 from tests.conftest import at_home, instant

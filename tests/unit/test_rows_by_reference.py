@@ -13,9 +13,9 @@ from tasks.bundles.champion import released_champion
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.monitoring.deciding import decide_now
+from tasks.stores.desired_state import Served
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
-from tasks.stores.releases import Served
 from tasks.training.packing import raw_rows, training_rows
 from tasks.training.training_run import select_rows
 from tasks.training.trial_ledger import try_now

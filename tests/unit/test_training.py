@@ -20,7 +20,7 @@ from tasks.collection.joining import join_sources
 from tasks.evaluation.splits import folds_of
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.stores.hashing import hash_frame
-from tasks.stores.lake import Version
+from tasks.stores.lake_tables import Version
 from tasks.training.judging import Judged, Refit, judge, refit, split_rows
 from tasks.training.learning import learn
 from tasks.training.packing import pack

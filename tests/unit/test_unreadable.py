@@ -16,7 +16,8 @@ from tasks.cleaning.cleaning import Cleaned, clean_batches
 from tasks.cleaning.quarantine import list_reasons
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.collection.unreadable import missing_remedy
-from tasks.stores.lake import UNREAD, Lake
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import UNREAD
 from tests.conftest import instant
 from tests.unit.test_collection import edit
 from tests.unit.test_dirty_deliveries import HEAD, Pumps, row, rows
