@@ -42,12 +42,12 @@ class PastRows(Protocol):
     ----------
     timezone : str
         Whose midnights count.
-    cutoff : datetime
-        Up to when the champion learnt.
+    learnt_until : datetime
+        Up to when the champion's model learnt.
     """
 
     timezone: str
-    cutoff: datetime
+    learnt_until: datetime
 
     def first(self) -> datetime | None:
         """Return the time of the first collected row; None where there is none."""

@@ -229,9 +229,11 @@ def _card_of(version: Mapping[str, Any]) -> list[str]:
         return [version["lost"]]
     made, lines = version["manifest"], []
     lines.append(
-        f"- **Recipe**: {made['family']}, learnt from {made['rows']:,} rows up to {made['cutoff']}, data version "
+        f"- **Recipe**: {made['family']}, learnt from {made['rows']:,} rows up to {made['learnt_until']}, data version "
         f"{made['data_version']} (hash {made['data_hash'][:12]}), commit {made['commit'][:12] or 'unknown'}"
     )
+    if made["recalibrated_from"]:
+        lines[-1] += f"; its calibration was learnt again from rows up to {made['cutoff']}"
     lines.append(f"- **Inputs**: {', '.join(column['name'] for column in version['inputs'])}")
     lines += [f"- **Gate** {each['name']}: {each['outcome']}; {each['rationale']}" for each in _gates(version)]
     lines += [f"- **Limit**: {each}" for each in version["limits"]]

@@ -161,7 +161,8 @@ def _made(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
         "model": {"family": manifest.family, "recipe": manifest.recipe, "commit": manifest.commit},
         "data": {
             "rows": manifest.rows,
-            "until": manifest.cutoff,
+            "until": manifest.learnt_until,
+            "calibrated_until": manifest.cutoff if manifest.recalibrated_from else None,
             "table": "clean",
             "version": manifest.data_version,
             "hash": manifest.data_hash,

@@ -50,7 +50,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"hash       {data['hash']}")
         lines.append(f"parent     {found['parent'] or 'none: it was the first'}")
         if found["recalibrated_from"]:
-            lines.append(f"model of   {found['recalibrated_from']}: only the calibration behind it was learnt again")
+            again = f"only the calibration behind it was learnt again, from rows up to {data['calibrated_until']}"
+            lines.append(f"model of   {found['recalibrated_from']}: {again}")
     lines += [f"run        {each}" for each in found["runs"]]
     lines += [f"ledger     {each['kind']} {each['action']}: {each['entry']}" for each in found["ledger"]]
     if "forward" in found:

@@ -62,7 +62,7 @@ class Champion:
     bundle: str
     since: datetime | None
     age: timedelta | None
-    cutoff: datetime | None
+    learnt_until: datetime | None
     rows: int | None
     family: str = ""
 
@@ -232,7 +232,7 @@ def _champion(known: Known, windows: Sequence[Glimpse], promoted: LedgerLine | N
         served.bundle,
         since,
         until - since if since and until and until > since else None,
-        packed.cutoff if packed else None,
+        (packed.learnt_until or packed.cutoff) if packed else None,
         packed.rows if packed else None,
         packed.family if packed else "",
     )

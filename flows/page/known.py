@@ -27,6 +27,8 @@ class Packed(msgspec.Struct, frozen=True):
     cutoff: datetime
     rows: int
     family: str = ""
+    learnt_until: datetime | None = None
+    """Up to when its model learnt; None in a bundle from before this was told apart from `cutoff`."""
 
 
 @dataclass(frozen=True)

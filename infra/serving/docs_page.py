@@ -109,7 +109,7 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
     return [
         f"<h2>{html.escape(name)}</h2>",
         f"<p>{html.escape(manifest.title)} Version {html.escape(model.version)} answers, learnt from",
-        f"{manifest.rows:,} rows up to {manifest.cutoff:%Y-%m-%d}.</p>",
+        f"{manifest.rows:,} rows up to {manifest.learnt_until:%Y-%m-%d}.</p>",
         f"<h3><span class=method>POST</span> /{name}/invocations</h3>",
         f"<p>Answers {html.escape(meaning(model))}, with an id for each row.</p><pre>{html.escape(curl)}</pre>",
         "<p>CSV is taken too (<code>content-type: text/csv</code>): a line of column names, then a line a row.",

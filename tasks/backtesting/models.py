@@ -38,6 +38,11 @@ class UnpackedModel:
     parent: UnpackedModel | None = None
 
     @property
+    def learnt_until(self) -> datetime:
+        """Rows up to this event time taught its model: in a walk none is recalibrated."""
+        return self.cutoff
+
+    @property
     def recipe(self) -> Family:
         """The recipe at its settled length."""
         return self.trained.recipe

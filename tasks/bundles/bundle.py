@@ -75,8 +75,13 @@ class Bundle:
 
     @property
     def cutoff(self) -> datetime:
-        """Rows up to this event time were learnt from."""
+        """Rows up to this event time taught or judged something of it."""
         return self.manifest.cutoff
+
+    @property
+    def learnt_until(self) -> datetime:
+        """Rows up to this event time taught its model."""
+        return self.manifest.learnt_until
 
     @property
     def learnt_rows(self) -> int:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from expectations.column_types import ColumnType, SentType
 from expectations.errors import BundleError
@@ -80,7 +80,10 @@ class Manifest(BaseModel):
     """Words of a class that are read as another; bundles from before this was kept have none."""
     accepts_feedback: bool = True
     cutoff: datetime
-    """Rows up to this event time were learnt from."""
+    """Rows up to this event time taught or judged something of it: they are no test of its answers."""
+    learnt_until: datetime = Field(default_factory=lambda found: found["cutoff"])
+    """Rows up to this event time taught its model: what those after it look like is new to it. Before `cutoff` where
+    only the calibration has learnt since; bundles from before this was kept say the same of both."""
     rows: int
     data_version: int
     data_hash: str

@@ -46,7 +46,7 @@ def register(job: Job, digest: str, run: str) -> ModelVersion:
 def _facts(manifest: Manifest) -> dict[str, str]:
     """Return what MLflow shows of a version as its tags."""
     return {
-        "learnt until": f"{manifest.cutoff:%Y-%m-%d %H:%M} UTC",
+        "learnt until": f"{manifest.learnt_until:%Y-%m-%d %H:%M} UTC",
         "learnt rows": str(manifest.rows),
         "family": manifest.family,
         "parent": manifest.parent[:12] or "none: the first one",

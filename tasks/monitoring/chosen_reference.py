@@ -45,7 +45,7 @@ class CollectedPast:
 
     def __init__(self, champion: Bundle, known: Known, inputs: Sequence[str], before: datetime) -> None:
         self.champion, self.known, self.inputs, self.before = champion, known, list(inputs), before
-        self.timezone, self.cutoff = known.spec.local_zone, champion.manifest.cutoff
+        self.timezone, self.learnt_until = known.spec.local_zone, champion.manifest.learnt_until
         self._clock = known.spec.time_column
         self._newest, self._since = list[pl.DataFrame](), before
 

@@ -133,7 +133,8 @@ def _decide_about(
     spec = job.usecase.spec
     clocks = _labelled_clocks(job, champion)
     tried = _tried(job)
-    situation = _situation(job, len(clocks), held)
+    new_labelled = len(clocks) - (int(clocks.search_sorted(champion.manifest.cutoff, "right")) if champion else 0)
+    situation = _situation(job, new_labelled, held)
     past = _history(job, champion, history, measured, clocks, tried)
     policy = spec.monitoring.policy
     bounds = DecisionBounds.of(spec.monitoring.span, spec.evaluation)
@@ -204,7 +205,7 @@ def _history(
     windows : sequence of Measurement
         Those of the champion that count, of `measured`.
     clocks : polars.Series
-        Event times of the ripe labelled rows the champion has not learnt from, in order.
+        Event times of the ripe labelled rows that the champion's model has not learnt from, in order.
     """
     if champion is None:
         return History()
@@ -265,12 +266,12 @@ def _with_causes(decision: Decision, found: Measurement | None) -> Decision:
 
 
 def _labelled_clocks(job: Job, champion: Released | None) -> pl.Series:
-    """Event times of the ripe labelled rows that the champion has not learnt from, in order."""
+    """Event times of the ripe labelled rows that the champion's model has not learnt from, in order."""
     clock = job.usecase.spec.time_column
     if job.lake.version("clean") is None:
         return pl.Series(clock, [], pl.Datetime("us", "UTC"))
-    since = None if champion is None else champion.manifest.cutoff
+    since = None if champion is None else champion.manifest.learnt_until
     rows = job.known.labelled(columns=[clock, job.usecase.spec.label.column], since=since)
     if champion is not None:
-        rows = rows.filter(pl.col(clock) > champion.manifest.cutoff)
+        rows = rows.filter(pl.col(clock) > champion.manifest.learnt_until)
     return rows[clock].sort()

@@ -21,6 +21,8 @@ def learnt_rows(known: Known, manifest: Manifest, inputs: Sequence[str]) -> tupl
         Their event times.
     """
     clock = known.spec.time_column
-    query = known.scan("raw", columns=[*inputs, clock]).filter(pl.col(clock) <= manifest.cutoff).tail(manifest.rows)
+    query = (
+        known.scan("raw", columns=[*inputs, clock]).filter(pl.col(clock) <= manifest.learnt_until).tail(manifest.rows)
+    )
     found = known.lake.collect("raw", query)
     return found.select(inputs), found[clock]

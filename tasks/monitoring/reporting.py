@@ -39,7 +39,7 @@ def draw_window(
     manifest = champion.manifest
     inputs = [column.name for column in manifest.columns if column.role == "input"]
     reference = job.known.rows("raw", columns=[*inputs, manifest.clock, manifest.label])
-    reference = reference.filter(pl.col(manifest.clock) <= manifest.cutoff)
+    reference = reference.filter(pl.col(manifest.clock) <= manifest.learnt_until)
     answered = answering_manifests(job, window)
     served = window_predictions(job.lake, window, {digest: each.cutoff for digest, each in answered.items()})
     if served.is_empty() or reference.is_empty():

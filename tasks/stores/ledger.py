@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from expectations.windows import Window
 from tasks.stores import tables
@@ -169,6 +169,13 @@ class Ledger(Transactions):
         )
         return True
 
+    def entry(self, name: str) -> Entry | None:
+        """Read one entry of the ledger by its name; None where there is none."""
+        query = select(tables.ledger).where(tables.ledger.c.entry == name)
+        with self.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _entry(row)
+
     def entries(
         self,
         usecase: str,
@@ -191,18 +198,19 @@ class Ledger(Transactions):
             query = query.limit(last)
         with self.reading() as connection:
             rows = connection.execute(query).all()
-        return [
-            Entry(
-                entry=row.entry,
-                usecase=row.usecase,
-                as_of=row.as_of,
-                kind=row.kind,
-                action=row.action,
-                cause=row.cause,
-                summary=row.summary,
-                evidence=json.loads(row.evidence),
-                turn=row.turn,
-                recorded_at=row.recorded_at,
-            )
-            for row in reversed(rows)
-        ]
+        return [_entry(row) for row in reversed(rows)]
+
+
+def _entry(row: Row[Any]) -> Entry:
+    return Entry(
+        entry=row.entry,
+        usecase=row.usecase,
+        as_of=row.as_of,
+        kind=row.kind,
+        action=row.action,
+        cause=row.cause,
+        summary=row.summary,
+        evidence=json.loads(row.evidence),
+        turn=row.turn,
+        recorded_at=row.recorded_at,
+    )

@@ -7,9 +7,10 @@ learnt from; what is released is its refit on all ripe rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,6 @@ import polars as pl
 from expectations.gates import GateResult, Interval
 from expectations.metrics import Blocks
 from expectations.usecase import UseCase
-from tasks.bundles.bundle import Bundle
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.gates import passed
@@ -30,9 +30,10 @@ from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
 from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.labelled import labels, require_trainable, score_rows, training_window
-from tasks.training.learning import Incumbent, Trained, decisive_metric, fit_recipe, learn
-from tasks.training.recalibrating import recalibrate, try_to_recalibrate
-from tasks.training.warm import refit_warm, warm_or_cold
+from tasks.training.learning import Incumbent, Trained, decisive_metric, learn
+from tasks.training.recalibrating import Recalibration, try_to_recalibrate
+from tasks.training.refitting import Kept, Remade, fitted_again, recalibrated_again
+from tasks.training.warm import warm_or_cold
 
 Outcome = Literal["passed", "refused", "unknown", "unchanged"]
 
@@ -75,12 +76,8 @@ class Judged:
     """To the width people ask for, where that was looked at (`tasks.training.evaluating`)."""
     parts: Parted | None = None
     """Declared parts of the holdout, where gates asked for them."""
-    going_on: Bundle | None = None
-    """The champion, where the judged model goes on from it."""
-    kept: Bundle | None = None
-    """The champion, where the judged model is its own with another calibration."""
-    since: datetime | None = None
-    """From when on rows taught and judged that calibration; None for all that the champion has not learnt from."""
+    again: Callable[[pl.DataFrame], Remade] | None = None
+    """Makes of all ripe rows what was judged; without it, its recipe is fitted on them."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -119,8 +116,7 @@ def judge(
     spec: UseCase,
     champion: Incumbent | None,
     *,
-    recalibrated: bool = False,
-    since: datetime | None = None,
+    recalibration: Recalibration | None = None,
 ) -> Judged:
     """Train the recipes on the older rows and judge the best on the newest.
 
@@ -130,11 +126,9 @@ def judge(
         All ripe labelled rows, cleaned.
     champion : Incumbent or None
         Scored again on exactly the holdout rows.
-    recalibrated : bool
-        Whether the challenger is the champion itself, its calibration learnt again from the older rows that it has not
-        seen; nothing else is trained, nor cross-validated.
-    since : datetime, optional
-        When labels moved: older rows neither teach nor judge a recalibration, as they have another level.
+    recalibration : Recalibration, optional
+        Where the challenger is the champion itself, its calibration learnt again from the older rows that its model
+        has not seen; nothing else is trained, nor cross-validated.
 
     Raises
     ------
@@ -148,8 +142,8 @@ def judge(
     if known is not None and cutoff <= known:
         after = f"after the champion's cutoff {known:%Y-%m-%d %H:%M}" if spec.timed else "that came since the champion"
         return Judged(Judgement("unchanged", f"no ripe rows {after}"))
-    moved = rows if since is None else rows.filter(pl.col(clock) >= since)
-    before, holdout, new = split_rows(moved, spec, known)
+    judging = rows if recalibration is None else recalibration.of_its_level(rows, spec)
+    _, holdout, new = split_rows(judging, spec, known)
     if len(holdout) < spec.evaluation.min_rows:
         return Judged(
             Judgement(
@@ -158,18 +152,19 @@ def judge(
                 cutoff=cutoff,
             )
         )
-    if since is not None:
-        before = rows_before(rows, holdout, spec)
-    learnable = training_window(before, spec)
-    if recalibrated:
-        found = try_to_recalibrate(rows_before(new, holdout, spec), spec, champion)
+    before = rows_before(rows, holdout, spec)
+    folds: Mapping[str, list[float]] = {}
+    if recalibration is not None:
+        found = try_to_recalibrate(rows_before(judging, holdout, spec), spec, champion)
         if isinstance(found, str):
             return Judged(Judgement("unknown", found, cutoff=cutoff))
-        trained, asked = found, None
+        trained, again = found.trained, partial(recalibrated_again, spec, found.champion, recalibration)
     else:
+        learnable = training_window(before, spec)
         trained = warm_or_cold(learnable, spec, champion, learn(learnable, spec))
-        asked = spec.evaluation.validated
-    folds = cross_validate(learnable, spec, trained.recipe, asked, trained.calibrator) if asked else {}
+        again = partial(fitted_again, spec, champion, trained)
+        if spec.evaluation.validated:
+            folds = cross_validate(learnable, spec, trained.recipe, spec.evaluation.validated, trained.calibrator)
     doing("judging on the newest rows" if spec.timed else "judging on rows that neither has learnt")
     prediction = trained.predict(holdout, repaired=True)
     scored = {"challenger": score_rows(holdout, spec, trained.classes, prediction)}
@@ -206,11 +201,7 @@ def judge(
         start,
         cutoff,
     )
-    going_on = champion if trained.again is not None and isinstance(champion, Bundle) else None
-    kept = champion if recalibrated and isinstance(champion, Bundle) else None
-    return Judged(
-        judgement, trained, holdout, scored, prediction, folds, parts=parts, going_on=going_on, kept=kept, since=since
-    )
+    return Judged(judgement, trained, holdout, scored, prediction, folds, parts=parts, again=again)
 
 
 def _describe_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
@@ -300,15 +291,29 @@ def _gain(spec: UseCase, blocks: Blocks, metric: str, challenger: Scored, other:
 
 @dataclass(frozen=True)
 class Refit:
-    """The judged recipe, fitted on all ripe rows, and how far its holdout predictions moved."""
+    """What was judged, made again of all ripe rows, and how far its holdout predictions moved.
+
+    Attributes
+    ----------
+    learnt : polars.DataFrame of shape (n_rows, any)
+        The rows that its model learnt from.
+    kept : Kept or None
+        Of a recalibration.
+    """
 
     trained: Trained
-    rows: int
+    learnt: pl.DataFrame
     disagreement: float
+    kept: Kept | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows its model learnt from: of one that was kept, when it did."""
+        return len(self.learnt) if self.kept is None else self.kept.champion.learnt_rows
 
 
 def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
-    """Fit the judged recipe on all ripe rows.
+    """Make what was judged again of all ripe rows: its recipe, or the calibration of the champion.
 
     The disagreement is the mean distance between the predictions of the judged model and of the refit on the
     holdout: in probability for a classifier, in standard deviations of the label for a regression. It is NaN where
@@ -316,17 +321,9 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
     """
     if judged.trained is None or judged.holdout is None or judged.prediction is None:
         raise ValueError("only a judged recipe can be refitted")
-    learnt, count = training_window(rows, spec), 0
     with part("refitting on all ripe rows"):
-        if judged.kept is not None:
-            new = rows.filter(pl.col(spec.time_column) > judged.kept.cutoff)
-            new = new if judged.since is None else new.filter(pl.col(spec.time_column) >= judged.since)
-            trained, count = recalibrate(new, spec, judged.kept), judged.kept.learnt_rows
-        elif judged.going_on is not None:
-            trained = refit_warm(learnt, spec, judged.going_on, judged.trained)
-        else:
-            trained = fit_recipe(learnt, spec, judged.trained.recipe)
+        trained, learnt, kept = (judged.again or partial(fitted_again, spec, None, judged.trained))(rows)
     classes = judged.trained.classes
     again = spec.problem.aligned(trained.predict(judged.holdout, repaired=True), trained.classes, classes)
     truth = labels(judged.holdout, spec, classes)
-    return Refit(trained, count or len(learnt), spec.problem.disagreement(again, judged.prediction, truth))
+    return Refit(trained, learnt, spec.problem.disagreement(again, judged.prediction, truth), kept)

@@ -84,7 +84,11 @@ class Incumbent(Protocol):
 
     @property
     def cutoff(self) -> datetime:
-        """Rows up to this event time were learnt from."""
+        """Rows up to this event time taught or judged something of it: only later ones may judge it again."""
+
+    @property
+    def learnt_until(self) -> datetime:
+        """Rows up to this event time taught its model; before `cutoff` where its calibration has learnt since."""
 
     @property
     def learnt_rows(self) -> int:

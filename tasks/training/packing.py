@@ -96,7 +96,7 @@ def pack(
     Parameters
     ----------
     rows, raw : polars.DataFrame
-        What the refit learnt from, and the same time before any repair: the reference for drift and the golden rows, as
+        All ripe labelled rows, and the same time before any repair: the reference for drift and the golden rows, as
         windows and requests are raw.
 
     Raises
@@ -112,8 +112,7 @@ def pack(
         (folder / CALIBRATION).write_text(refitted.trained.calibrator.model_dump_json(), encoding="utf-8")
     (folder / "features.json").write_text(program.to_json(), encoding="utf-8")
     columns = bundle_columns(spec, program, rows, collected=usecase.name.endswith(REPLAY))
-    inputs = raw.select(list(dict.fromkeys((*inputs_in_order(program), spec.time_column))))
-    references = _references(spec, inputs, rows, judged)
+    references = _references(spec, program, raw, judged, refitted)
     (folder / "reference.json").write_text(to_json(references_to_dict(references)), encoding="utf-8")
     if spec.timed and judged.holdout is not None and judged.prediction is not None:
         squares = spec.problem.squares(labels(judged.holdout, spec, judged.classes), judged.prediction)
@@ -127,7 +126,7 @@ def pack(
     )
     seen = refitted.trained.predict(rows_to_frame(golden, columns), repaired=False)
     (folder / "golden.json").write_text(to_json({"rows": golden, "predictions": seen}, indent=1), encoding="utf-8")
-    expected = expectation_of(spec, rows, judged, refitted.trained)
+    expected = expectation_of(spec, refitted.learnt, judged, refitted.trained)
     if expected is not None:
         (folder / EXPECTED).write_text(to_json(expected.to_dict()), encoding="utf-8")
     intervals = _learn_intervals(spec, judged)
@@ -137,26 +136,39 @@ def pack(
         (folder / EVALUATION).write_text(to_json(judged.evaluation), encoding="utf-8")
     digest = seal(
         folder,
-        _manifest(
-            spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name, usecase.digest
-        ).model_copy(update={"recalibrated_from": judged.kept.digest if judged.kept else ""}),
+        _manifest(spec, judgement, refitted, columns, rows, data, data_hash, commit, parent, name, usecase.digest),
     )
     load_bundle(folder, digest).prove()
     return digest
 
 
-def _references(spec: UseCase, raw: pl.DataFrame, rows: pl.DataFrame, judged: Judged) -> list[Reference]:
-    """Sketch the inputs, the predictions of the holdout and the label, each with the times of its rows (if any)."""
+def _references(
+    spec: UseCase, program: FeatureProgram, raw: pl.DataFrame, judged: Judged, refitted: Refit
+) -> list[Reference]:
+    """Sketch the inputs, the predictions of the holdout and the label, each with the times of its rows (if any).
+
+    Inputs are those that the model learnt from. Labels are those of the level that is answered: where only the
+    calibration was learnt again, the rows that taught it.
+    """
     clock, zone = spec.time_column, spec.local_zone
+    first, last = _span(refitted.learnt, clock)
+    inputs = raw.filter((pl.col(clock) >= first) & (pl.col(clock) <= last))
+    inputs = inputs.select(list(dict.fromkeys((*inputs_in_order(program), clock))))
+    known = refitted.learnt if refitted.kept is None else refitted.kept.rows
 
     def times(frame: pl.DataFrame) -> pl.Series | None:
         return frame[clock] if spec.timed else None
 
-    references = [sketch(raw.drop(clock), times(raw), timezone=zone)]
+    references = [sketch(inputs.drop(clock), times(inputs), timezone=zone)]
     if judged.holdout is not None and judged.prediction is not None:
         predictions = spec.problem.columns(judged.prediction, judged.classes)
         references.append(sketch(predictions, times(judged.holdout), timezone=zone))
-    return [*references, sketch(rows.select(spec.label.column), times(rows), timezone=zone)]
+    return [*references, sketch(known.select(spec.label.column), times(known), timezone=zone)]
+
+
+def _span(rows: pl.DataFrame, clock: str) -> tuple[datetime, datetime]:
+    """Return the first and the last event time of rows."""
+    return rows.select(pl.col(clock).min(), pl.col(clock).max().alias("last")).row(0)
 
 
 def _learn_intervals(spec: UseCase, judged: Judged) -> Intervals | None:
@@ -174,7 +186,7 @@ def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, released: 
     Parameters
     ----------
     rows : polars.DataFrame
-        All that the released model learnt from: its rows before the holdout are within the known range.
+        All that the model itself learnt from: its rows before the holdout are within the known range.
     released : Trained
         The released model: windows are seen through its features, and answered in the order of its classes.
     """
@@ -213,8 +225,8 @@ def _manifest(
     name: str,
     digest: str,
 ) -> Manifest:
-    cutoff: datetime = rows[spec.time_column].max()  # type: ignore[assignment] # an instant column
-    recipe = refitted.trained.recipe
+    recipe, kept = refitted.trained.recipe, refitted.kept
+    cutoff = _span(rows, spec.time_column)[1]
     return Manifest(
         usecase=name,
         title=spec.title,
@@ -233,6 +245,7 @@ def _manifest(
         spellings=spec.label.words,
         accepts_feedback=spec.feedback.accept,
         cutoff=cutoff,
+        learnt_until=kept.champion.learnt_until if kept else cutoff,
         rows=refitted.rows,
         data_version=data.version,
         data_hash=data_hash,
@@ -241,6 +254,7 @@ def _manifest(
         commit=commit,
         metrics={name: value for name, value in judgement.metrics.items() if math.isfinite(value)},
         parent=parent,
+        recalibrated_from=kept.champion.digest if kept else "",
     )
 
 
@@ -252,5 +266,5 @@ def training_rows(frame: pl.DataFrame) -> pl.DataFrame:
 def raw_rows(known: Known, rows: pl.DataFrame) -> pl.DataFrame:
     """Read the raw rows of the time that training rows span."""
     clock = known.spec.time_column
-    first, last = rows.select(pl.col(clock).min(), pl.col(clock).max().alias("last")).row(0)
+    first, last = _span(rows, clock)
     return known.rows("raw", since=first, until=last + TICK)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -17,6 +19,24 @@ from tasks.stores.progress import part
 from tasks.training.calibrating import fit_calibrator
 from tasks.training.labelled import classes_of, declared_digest, labels, of_known_classes
 from tasks.training.learning import Incumbent, Start, Trained
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What is judged in the place of a fresh model: the champion's own, its calibration learnt again.
+
+    Attributes
+    ----------
+    since : datetime or None
+        When labels moved: older rows, which have another level, neither teach nor judge it. None where that is not
+        known, as where a person asks for it.
+    """
+
+    since: datetime | None = None
+
+    def of_its_level(self, rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+        """Return the rows that have the level of now."""
+        return rows if self.since is None else rows.filter(pl.col(spec.time_column) >= self.since)
 
 
 @dataclass(frozen=True)
@@ -84,7 +104,7 @@ def recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> Trained:
     Parameters
     ----------
     rows : polars.DataFrame of shape (n_rows, any)
-        Labelled rows of the clean table that the champion has not learnt from.
+        Labelled rows of the clean table; those that its model learnt from teach it nothing (`new_to_model`).
 
     Raises
     ------
@@ -93,14 +113,27 @@ def recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> Trained:
     """
     kept, name, classes = KeptModel(champion), calibration_of(spec), champion.classes
     with part(f"recalibrating the champion by {name}"):
-        known = of_known_classes(rows.filter(pl.col(spec.label.column).is_not_null()), spec, classes)
+        new = new_to_model(rows, spec, champion)
+        known = of_known_classes(new.filter(pl.col(spec.label.column).is_not_null()), spec, classes)
         scores = kept.predict(champion.program.transform(known, repaired=True))
         calibrator = fit_calibrator(spec, scores, labels(known, spec, classes), classes, name)
     why = f"the champion's model and features, {name} learnt again from {len(known)} rows that it had not seen"
     return Trained(champion.program, kept, classes, calibrator=calibrator, start=Start("recalibrated", why))
 
 
-def try_to_recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Trained | str:
+def new_to_model(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> pl.DataFrame:
+    """Return the rows that the model of a champion has not learnt from, whatever its calibration has."""
+    return rows.filter(pl.col(spec.time_column) > champion.learnt_until)
+
+
+class Recalibrated(NamedTuple):
+    """A champion with another calibration, and as it was."""
+
+    trained: Trained
+    champion: Bundle
+
+
+def try_to_recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | None) -> Recalibrated | str:
     """Recalibrate a champion, or say why that cannot be: it is a finding then, and no failure of the run.
 
     Parameters
@@ -111,9 +144,10 @@ def try_to_recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | 
     why = hindrance(rows, spec, champion)
     if why or not isinstance(champion, Bundle):
         return f"no recalibration: {why}"
-    if len(rows) < spec.evaluation.min_rows:
-        return f"no recalibration: {len(rows)} rows to learn it from, {spec.evaluation.min_rows} are needed"
+    new = new_to_model(rows, spec, champion)
+    if len(new) < spec.evaluation.min_rows:
+        return f"no recalibration: {len(new)} rows to learn it from, {spec.evaluation.min_rows} are needed"
     try:
-        return recalibrate(rows, spec, champion)
+        return Recalibrated(recalibrate(rows, spec, champion), champion)
     except TrainingError as error:
         return f"no recalibration: {error}"

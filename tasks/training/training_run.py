@@ -6,7 +6,6 @@ import math
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from tasks.training.judging import Judged, Judgement, Refit, judge, refit
 from tasks.training.learning import decisive_metric
 from tasks.training.live import Curves, sending
 from tasks.training.packing import pack, raw_rows, training_rows
+from tasks.training.recalibrating import Recalibration
 from tasks.training.searching import Attempt
 from tasks.training.warm import with_declaration
 
@@ -105,8 +105,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         registry.fail_orphans(job.turn)
     turn = job.database.open_turn(job.name)
     turn = turn if turn is not None and turn.id == job.turn else None
-    recalibrated = turn is not None and turn.cause == RECALIBRATE
-    since = moved_since(job, turn) if turn is not None and recalibrated and spec.timed else None
+    recalibration = asked_for(job, turn) if turn is not None and turn.cause == RECALIBRATE else None
     registry.retire_runs(KEPT_DAYS)  # here, where nothing is done yet that would be done again
     run = registry.start_run(
         f"as of {job.as_of:%Y-%m-%d}",
@@ -139,7 +138,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         live, digest, refitted = Curves(partial(registry.log_points, run)), None, None
         with keeping(job.places.unfinished / job.name):
             with sending(live):
-                judged = evaluated(judge(rows, spec, champion, recalibrated=recalibrated, since=since), rows, spec)
+                judged = evaluated(judge(rows, spec, champion, recalibration=recalibration), rows, spec)
             if judged.judgement.outcome == "passed":
                 refitted = refit(rows, spec, judged)
                 judged = _agreed(judged, refitted, spec.evaluation.agreement)
@@ -175,11 +174,11 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
     return challenger
 
 
-def moved_since(job: Job, turn: Turn) -> datetime | None:
-    """Return when the window began in which labels moved; None where a person asked for a recalibration."""
-    decided = (each for each in job.database.entries(job.name, kind="decision", last=100) if each.turn == turn.id)
-    found = next((measurement_in(each.evidence) for each in decided), None)
-    return found.start if found is not None else None
+def asked_for(job: Job, turn: Turn) -> Recalibration:
+    """Return the recalibration of a turn: since the window began in which labels moved, where that was decided."""
+    decided = job.database.entry(turn.decision) if turn.decision is not None else None
+    found = measurement_in(decided.evidence) if decided is not None else None
+    return Recalibration(found.start if found is not None and job.usecase.spec.timed else None)
 
 
 def _agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:

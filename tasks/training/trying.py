@@ -17,7 +17,6 @@ from expectations.families import Family
 from expectations.slots import FAMILIES
 from expectations.usecase import UseCase
 from expectations.windows import Count, Window
-from tasks.bundles.bundle import Bundle
 from tasks.deciding.gaps import growth
 from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import in_time, time_blocks
@@ -172,14 +171,14 @@ def _try_challenger(
     if champion.cutoff >= start or len(before) < _MIN_ROWS or before[spec.label.column].n_unique() < 2:
         return None
     settled = champion.recipe
-    # a twin of a model that was recalibrated would have learnt from what only its calibration has seen
-    kept = isinstance(champion, Bundle) and bool(champion.manifest.recalibrated_from)
+    # a twin has no calibration, so it does not stand for a champion whose calibration has learnt since
+    kept = champion.learnt_until < champion.cutoff
     twin = not kept and (asked == "twin" or (asked == "auto" and settled.dear))
     if not twin and not _can_answer(champion, rows):
         return None
     recipe = _twin() if twin else settled
     challenger = fit_recipe(before, spec, recipe)
-    learnt = training_window(rows.filter(pl.col(clock) <= champion.cutoff), spec)
+    learnt = training_window(rows.filter(pl.col(clock) <= champion.learnt_until), spec)
     old = fit_recipe(learnt, spec, recipe) if twin else champion
     fresh, incumbent = (
         score_rows(newest, spec, challenger.classes, each.predict(newest, repaired=True), each.classes)
@@ -189,7 +188,7 @@ def _try_challenger(
     if not (math.isfinite(gap) and math.isfinite(variance)):
         return None
     ripe = spec.label_delay.after(start, -1)
-    new = rows.select(((pl.col(clock) > champion.cutoff) & (pl.col(clock) <= ripe)).sum()).item()
+    new = rows.select(((pl.col(clock) > champion.learnt_until) & (pl.col(clock) <= ripe)).sum()).item()
     return Tried(
         gap,
         variance,

@@ -58,7 +58,7 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
         return replace(cold, start=Start("cold", why or "the champion was never packed"))
     clock = pl.col(spec.time_column)
     older, newest = hold_back(frame, spec, spec.model.validation)
-    fresh, valid = (rows.filter(clock > champion.cutoff) for rows in (older, newest))
+    fresh, valid = (rows.filter(clock > champion.learnt_until) for rows in (older, newest))
     least = spec.evaluation.min_rows
     if min(len(fresh), len(valid)) < least:
         few = f"{len(fresh)} new rows to go on with and {len(valid)} to judge it by; {least} of each are needed"
@@ -84,13 +84,13 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
     better = found["warm"] >= found["cold"] if spec.greater_is_better[metric] else found["warm"] <= found["cold"]
     if not better:
         return replace(cold, start=Start("cold", said, measured))
-    old = frame.filter(clock <= champion.cutoff).tail(_MAX_OLD)
+    old = frame.filter(clock <= champion.learnt_until).tail(_MAX_OLD)
     forgotten, where = _forgotten(old, spec, champion, tried["warm"], metric)
     measured["forgotten"] = forgotten
     said += f"; at most {100 * forgotten:.1f} % forgotten ({where})"
     if not forgotten <= rules.max_forgotten:
         return replace(cold, start=Start("cold", f"{said}, more than {100 * rules.max_forgotten:g} %", measured))
-    warm = _go_on(frame.filter(clock > champion.cutoff), spec, champion, cold, rules)
+    warm = _go_on(frame.filter(clock > champion.learnt_until), spec, champion, cold, rules)
     return replace(warm, contest=cold.contest, calibrator=tried["warm"].calibrator, start=Start("warm", said, measured))
 
 
@@ -115,7 +115,7 @@ def refit_warm(frame: pl.DataFrame, spec: UseCase, champion: Bundle, judged: Tra
     frame : polars.DataFrame of shape (n_rows, any)
         All rows that may be learnt from.
     """
-    fresh = frame.filter(pl.col(spec.time_column) > champion.cutoff)
+    fresh = frame.filter(pl.col(spec.time_column) > champion.learnt_until)
     again = _go_on(fresh, spec, champion, judged, spec.model.warm or WarmStart())
     return replace(again, calibrator=judged.calibrator, start=judged.start)
 
@@ -135,8 +135,8 @@ def _hindrance(frame: pl.DataFrame, spec: UseCase, champion: Incumbent, cold: Tr
     """Say why the champion cannot go on; nothing where it can."""
     if not isinstance(champion, Bundle):
         return "the champion was never packed"
-    if champion.manifest.recalibrated_from:
-        return "the champion was recalibrated: its model has not seen all rows up to its cutoff"
+    if champion.manifest.recalibrated_from and champion.learnt_until == champion.cutoff:
+        return "the champion was recalibrated before it was kept up to when its model learnt"
     if champion.manifest.task != spec.task or not cold.recipe.continues(champion.recipe):
         return f"{cold.recipe.family} as it is declared does not go on from the champion's {champion.recipe.family}"
     if champion.program.features != cold.program.features or champion.program.categorical != cold.program.categorical:

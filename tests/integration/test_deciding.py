@@ -34,7 +34,8 @@ from tasks.stores.ledger import Entry
 from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job, Places
 from tasks.training.packing import training_rows
-from tasks.training.training_run import moved_since
+from tasks.training.recalibrating import Recalibration
+from tasks.training.training_run import asked_for
 from tasks.training.trial_ledger import try_now
 from tasks.training.trying import hold_against_predecessor, known_before, try_challenger
 from tests.conftest import instant
@@ -111,7 +112,8 @@ def test_labels_that_moved_open_a_turn_that_recalibrates(
     assert found.turn is not None
     turn = job.database.turn(found.turn)
     assert turn.cause == "recalibrate"
-    assert moved_since(job, turn) == instant("2011-04-01")
+    assert asked_for(job, turn) == Recalibration(instant("2011-04-01"))
+    assert asked_for(job, replace(turn, decision=None)) == Recalibration()  # a person asked
 
 
 def test_labels_that_come_late_are_decided_about_when_they_come(job: Job) -> None:

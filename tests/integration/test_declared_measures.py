@@ -191,5 +191,5 @@ def test_collected_rows_are_those_of_the_times_asked_for(job: Job) -> None:  # n
         frame, times = past.between([(since, until)])
         assert (frame.equals(wanted.select("temp", "hum")), times.to_list()) == (True, wanted[clock].to_list())
     assert past.first() == whole[clock].min()
-    learnt = whole.filter(pl.col(clock) <= champion.manifest.cutoff).tail(champion.manifest.rows)
+    learnt = whole.filter(pl.col(clock) <= champion.manifest.learnt_until).tail(champion.manifest.rows)
     assert past.learnt().equals(learnt.select("temp", "hum"))

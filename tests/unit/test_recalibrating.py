@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +18,19 @@ from expectations.loading import LoadedUseCase, load_use_case
 from expectations.slots import CALIBRATIONS, POLICIES
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, model_files
+from tasks.bundles.manifest import MANIFEST, Manifest
 from tasks.deciding.policy import DecisionBounds, Ended, Situation, decide
 from tasks.evaluation.causes.model import Cause, Causes
 from tasks.evaluation.metrics import score
+from tasks.evaluation.sketches import references_from_dict
 from tasks.modelling.boosted_trees import FittedTrees, LightGBM
 from tasks.modelling.calibrated import CALIBRATION
 from tasks.training.judging import judge
 from tasks.training.labelled import score_rows
 from tasks.training.learning import learn
+from tasks.training.recalibrating import Recalibration
 from tasks.training.trying import try_challenger
-from tasks.training.warm import _hindrance
+from tasks.training.warm import _hindrance, warm_or_cold
 from tests.conftest import instant
 from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import released, rows
@@ -72,7 +76,7 @@ def test_a_level_is_answered_by_the_same_model_as_well_as_by_a_new_one_and_none_
     monkeypatch.setattr(LightGBM, "fit", noted)
     lost = {"frozen": rmse(champion, later, usecase)}
     for name in ("retrained", "recalibrated"):
-        judged = judge(known, spec, champion, recalibrated=name == "recalibrated")
+        judged = judge(known, spec, champion, recalibration=Recalibration() if name == "recalibrated" else None)
         assert (judged.judgement.outcome == "passed") == (name == "recalibrated")  # a fresh one learnt the old level
         bundle, _, again = released(usecase, known, tmp_path / name, judged)
         lost[name] = rmse(bundle, later, usecase)
@@ -97,7 +101,7 @@ def test_rows_of_before_labels_moved_teach_no_calibration(make_use_case: Make, t
     usecase = load_use_case(str(make_use_case()))
     champion = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "champion")[0]
     known = moved(usecase, "2011-06-01", 200)
-    whole, since = (judge(known, usecase.spec, champion, recalibrated=True, since=each) for each in (None, SINCE))
+    whole, since = (judge(known, usecase.spec, champion, recalibration=Recalibration(each)) for each in (None, SINCE))
     assert since.holdout is not None
     assert since.holdout["time"].min() > SINCE
     assert since.trained is not None
@@ -117,9 +121,9 @@ def test_a_recalibrated_model_is_recalibrated_from_its_own_scores(make_use_case:
     champion = released(usecase, frame, tmp_path / "champion")[0]
     later = rows(usecase, "2011-07-01")
     bundle, judged, _ = released(
-        usecase, later, tmp_path / "again", judge(later, usecase.spec, champion, recalibrated=True)
+        usecase, later, tmp_path / "again", judge(later, usecase.spec, champion, recalibration=Recalibration())
     )
-    assert judged.kept is champion
+    assert bundle.manifest.recalibrated_from == champion.digest
     assert "platt learnt again" in judged.judgement.rationale
     ranks = [np.argsort(np.argsort(each.predict(later, repaired=True))) for each in (champion, bundle)]
     assert np.corrcoef(*ranks)[0, 1] > 0.999  # one curve that rises, and not one through another's output
@@ -131,7 +135,7 @@ def test_what_cannot_be_recalibrated_is_said(make_use_case: Make, tmp_path: Path
     champion, frame = champion_of(usecase, tmp_path / "champion"), rows(usecase, "2011-06-01")
 
     def found(champion: Bundle | None, frame: pl.DataFrame = frame) -> tuple[str, str]:
-        judgement = judge(frame, usecase.spec, champion, recalibrated=True).judgement
+        judgement = judge(frame, usecase.spec, champion, recalibration=Recalibration()).judgement
         return judgement.outcome, judgement.rationale
 
     assert found(None) == ("unknown", "no recalibration: there is no champion whose model could be kept")
@@ -193,18 +197,63 @@ def test_a_recalibration_that_moves_no_level_is_refused(
         load_use_case(str(make_use_case(changes={**changes, **allowed})))
 
 
-def test_what_only_the_calibration_has_seen_is_no_reason_to_go_on_from_the_model(
+def test_a_model_goes_on_from_where_it_learnt_and_not_from_where_its_calibration_did(
     make_use_case: Make, tmp_path: Path
 ) -> None:
-    usecase = load_use_case(str(make_use_case()))
+    usecase = load_use_case(str(make_use_case(changes={"model.start": {"length": 0.5, "max_forgotten": 1.0}})))
     champion, frame = champion_of(usecase, tmp_path / "champion"), rows(usecase, "2011-07-01")
     cold = learn(rows(usecase, "2011-06-01"), usecase.spec)
-    assert _hindrance(frame, usecase.spec, champion, cold) == ""
-    again = replace(champion, manifest=champion.manifest.model_copy(update={"recalibrated_from": "a" * 64}))
-    assert "was recalibrated" in _hindrance(frame, usecase.spec, again, cold)
+    changed = {"recalibrated_from": "a" * 64, "cutoff": instant("2011-05-20")}
+    again = replace(champion, manifest=champion.manifest.model_copy(update=changed))
+    assert again.learnt_until == champion.cutoff < again.cutoff
+    starts = [warm_or_cold(rows(usecase, "2011-06-01"), usecase.spec, each, cold).start for each in (champion, again)]
+    said = [each.why.split(";")[0] for each in starts if each is not None]
+    assert said == [said[0]] * 2  # by the same rows
+    assert "rows new to both" in said[0]
+    older = {"recalibrated_from": "a" * 64, "learnt_until": champion.cutoff}
+    older_bundle = replace(champion, manifest=champion.manifest.model_copy(update=older))
+    assert "was recalibrated before" in _hindrance(frame, usecase.spec, older_bundle, cold)
+
     window = Window(instant("2011-06-01"), instant("2011-07-01"))
     tried = [try_challenger(frame, usecase.spec, window, each, "twin") for each in (champion, again)]
-    assert [each.kind for each in tried if each] == ["twin", "recipe"]
+    assert [each.kind for each in tried if each] == ["twin", "recipe"]  # a twin has no calibration
+    by_recipe = try_challenger(frame, usecase.spec, window, champion, "recipe")
+    assert by_recipe is not None
+    assert [each.grown for each in tried if each] == [
+        by_recipe.grown
+    ] * 2  # rows new to the model, not to the last step
+
+
+def test_what_a_recalibrated_bundle_is_held_against_are_the_rows_of_its_model_and_labels_of_its_level(
+    make_use_case: Make, tmp_path: Path
+) -> None:
+    usecase = load_use_case(str(make_use_case(changes={"gates.1.margin": 0.0})))
+    champion = champion_of(usecase, tmp_path / "champion")
+    known = moved(usecase, "2011-06-01", 200)
+    known = known.with_columns(temp=pl.when(pl.col("time") >= SINCE).then(pl.col("temp") + 100).otherwise("temp"))
+    judged = judge(known, usecase.spec, champion, recalibration=Recalibration(SINCE))
+    bundle, _, again = released(usecase, known, tmp_path / "again", judged)
+    assert (bundle.manifest.learnt_until, bundle.manifest.rows) == (champion.cutoff, champion.manifest.rows)
+    assert bundle.cutoff == known["time"].max() > bundle.learnt_until
+
+    before, after = (each.reference()["tables"] for each in (champion, bundle))
+    assert before[0] == after[0]  # the inputs of its own rows
+    assert again.kept is not None
+    assert again.kept.rows["time"].min() >= SINCE
+    levels = [references_from_dict(each.reference())[-1].columns["bikers"].least for each in (champion, bundle)]
+    assert levels[0] < 10
+    assert levels[1] > 200  # labels from before moved are no part of it
+    fresh, _, _ = released(usecase, known, tmp_path / "fresh", judge(known, usecase.spec, None))
+    assert fresh.reference()["tables"][0] != before[0]
+    assert (fresh.learnt_until, again.learnt["time"].max()) == (fresh.cutoff, champion.cutoff)
+
+
+def test_a_bundle_from_before_they_were_told_apart_learnt_up_to_its_cutoff(make_use_case: Make, tmp_path: Path) -> None:
+    bundle = champion_of(load_use_case(str(make_use_case())), tmp_path / "champion")
+    text = (bundle.folder / MANIFEST).read_text()
+    older = {key: value for key, value in json.loads(text).items() if key != "learnt_until"}
+    assert len(older) == len(json.loads(text)) - 1
+    assert Manifest.model_validate_json(json.dumps(older)).learnt_until == bundle.cutoff
 
 
 def test_a_recalibration_costs_less_than_a_training_and_still_has_to_pay() -> None:

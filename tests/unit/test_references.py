@@ -32,9 +32,9 @@ class Made:
 
     timezone = "America/New_York"
 
-    def __init__(self, value: Callable[[int], float], cutoff: datetime = START + timedelta(days=365)) -> None:
+    def __init__(self, value: Callable[[int], float], learnt_until: datetime = START + timedelta(days=365)) -> None:
         days = range(4 * 365)
-        self.cutoff = cutoff
+        self.learnt_until = learnt_until
         self.times = pl.Series([START + timedelta(days=day) for day in days])
         self.frame = pl.DataFrame({"x": [value(day) for day in days], "kind": ["a", "b"] * (len(days) // 2)})
 
@@ -45,7 +45,7 @@ class Made:
         return self.frame.filter((self.times >= since) & (self.times < until))
 
     def learnt(self) -> pl.DataFrame:
-        return self.frame.filter(self.times <= self.cutoff)
+        return self.frame.filter(self.times <= self.learnt_until)
 
 
 def noise(day: int) -> float:
@@ -162,7 +162,7 @@ def test_an_instant_is_held_against_what_was_chosen_as_the_rest_is() -> None:
     champion = SimpleNamespace(
         inputs=("x", "seen"),
         reference=lambda: references_to_dict([learnt]),
-        manifest=SimpleNamespace(cutoff=START),
+        manifest=SimpleNamespace(learnt_until=START),
     )
     window = Window(START + timedelta(hours=900), START + timedelta(hours=1000))
     held = hold_against_chosen(window, champion, Collected())  # type: ignore[arg-type] # what it asks of either

@@ -80,7 +80,7 @@ def test_where_it_cannot_or_is_worse_it_starts_cold_and_says_why(
     assert judged.trained.start is not None
     assert judged.trained.start.kind == "cold"
     assert why in judged.trained.start.why
-    assert judged.going_on is None
+    assert judged.trained.again is None
 
 
 def test_other_features_start_cold(make_use_case: Make, tmp_path: Path) -> None:

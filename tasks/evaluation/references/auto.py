@@ -39,7 +39,7 @@ class Auto(ReferenceChoice):
         Where fewer than three of them are there, what the champion learnt from is taken: it would be held against its
         own rows.
         """
-        held = _held_back(window, past.cutoff)
+        held = _held_back(window, past.learnt_until)
         choices: Sequence[ReferenceChoice] = (Training(), Recent(last=self.last), Season())
         rows = {each: frame for each in held if len(frame := past.rows(each.start, each.end)) >= _ROWS}
         if len(rows) < MIN_HELD_BACK:
@@ -89,11 +89,11 @@ def rows_of(chosen: Chosen, past: PastRows) -> pl.DataFrame:
     return past.learnt() if chosen.of == LEARNT else pl.concat([past.rows(*span) for span in chosen.spans])
 
 
-def _held_back(window: Window, cutoff: datetime) -> list[Window]:
+def _held_back(window: Window, learnt_until: datetime) -> list[Window]:
     """Return windows as long as this one that lie right before it and after what was learnt."""
     length = window.end - window.start
     found = [Window(window.start - back * length, window.end - back * length) for back in range(1, HELD_BACK + 1)]
-    return [each for each in found if each.start > cutoff]
+    return [each for each in found if each.start > learnt_until]
 
 
 def _distance(before: pl.Series, now: pl.Series) -> float | None:

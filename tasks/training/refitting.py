@@ -1,0 +1,52 @@
+"""What was judged on the newest rows, made again of all ripe ones."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import polars as pl
+
+from expectations.usecase import UseCase
+from tasks.bundles.bundle import Bundle
+from tasks.training.labelled import training_window
+from tasks.training.learning import Incumbent, Trained, fit_recipe
+from tasks.training.recalibrating import Recalibration, new_to_model, recalibrate
+from tasks.training.warm import refit_warm
+
+
+class Kept(NamedTuple):
+    """A champion whose model stays, and the rows that its calibration was learnt from again."""
+
+    champion: Bundle
+    rows: pl.DataFrame
+
+
+class Remade(NamedTuple):
+    """What was judged, made again of all ripe rows.
+
+    Attributes
+    ----------
+    learnt : polars.DataFrame of shape (n_rows, any)
+        The rows that its model learnt from.
+    kept : Kept or None
+        Of a recalibration.
+    """
+
+    trained: Trained
+    learnt: pl.DataFrame
+    kept: Kept | None = None
+
+
+def fitted_again(spec: UseCase, champion: Incumbent | None, judged: Trained, rows: pl.DataFrame) -> Remade:
+    """Fit the judged recipe on all ripe rows; what went on from the champion does so again."""
+    learnt = training_window(rows, spec)
+    if judged.again is not None and isinstance(champion, Bundle):
+        return Remade(refit_warm(learnt, spec, champion, judged), learnt)
+    return Remade(fit_recipe(learnt, spec, judged.recipe), learnt)
+
+
+def recalibrated_again(spec: UseCase, champion: Bundle, asked: Recalibration, rows: pl.DataFrame) -> Remade:
+    """Learn the calibration of the champion from all ripe rows that may teach it."""
+    teaching = asked.of_its_level(new_to_model(rows, spec, champion), spec)
+    learnt = training_window(rows.filter(pl.col(spec.time_column) <= champion.learnt_until), spec)
+    return Remade(recalibrate(teaching, spec, champion), learnt, Kept(champion, teaching))
