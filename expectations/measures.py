@@ -52,7 +52,7 @@ class Measure(Part):
     def of(self, seen: MeasuredRows) -> Mapping[str, Any]:
         """Measure a window with at least `monitoring.min_rows` rows.
 
-        Of one that raises, or returns what JSON cannot carry, it is said that it cannot be told, and why.
+        Of one that raises, or returns what JSON cannot carry, it is kept that it is undetermined, and why.
 
         Returns
         -------

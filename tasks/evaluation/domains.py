@@ -48,7 +48,7 @@ class Together:
 
     Attributes
     ----------
-    status : {"drifted", "same", "cannot be told"}
+    status : {"drifted", "same", "undetermined"}
     area : float or None
         Area under the curve of the classifier on rows that it did not learn from: one half where nothing changed.
     p, odds : float or None
@@ -58,7 +58,7 @@ class Together:
     looked_at : int
         Columns that the classifier saw; others have too long a memory for this window or reference.
     reason : str
-        Why it cannot be told.
+        Why it is undetermined.
     """
 
     status: Status
@@ -76,8 +76,8 @@ class Together:
     @property
     def words(self) -> str:
         """Say it in a sentence."""
-        if self.status == "cannot be told" or self.area is None or self.odds is None:
-            return f"all columns together: cannot be told: {self.reason}"
+        if self.status == "undetermined" or self.area is None or self.odds is None:
+            return f"all columns together: undetermined: {self.reason}"
         found = f"all columns together: area {self.area:.3f} of telling the window apart"
         if self.status == "same":
             return f"{found}, within chance"
@@ -115,7 +115,7 @@ def tell_apart(
     pair = pair_of(Compared(reference, window, now_times, table.independent))
     names, length, reason = _usable(pair, table, [name for name in rows.columns if name in pair.columns])
     if len(names) < 2:
-        return Together("cannot be told", looked_at=len(names), reason=reason)
+        return Together("undetermined", looked_at=len(names), reason=reason)
     random = np.random.default_rng(seed)
     sides = []
     for frame, moments in ((rows, times), (window, now_times)):
@@ -124,13 +124,13 @@ def tell_apart(
         sides.append((_matrix(frame[kept], reference, names), np.unique(blocks[kept], return_inverse=True)[1]))
     (old, before), (new, now) = sides
     if min(len(old), len(new)) < MIN_ROWS:
-        return Together("cannot be told", looked_at=len(names), reason=f"fewer than {MIN_ROWS} rows")
+        return Together("undetermined", looked_at=len(names), reason=f"fewer than {MIN_ROWS} rows")
     if before.max() + 1 < MIN_STRETCHES or now.max() + 1 < MIN_BLOCKS:  # of what the sketch counted, some is gone
-        return Together("cannot be told", looked_at=len(names), reason=_SHORT)
+        return Together("undetermined", looked_at=len(names), reason=_SHORT)
     categories = [at for at, name in enumerate(names) if reference.columns[name].kind == "category"]
     halves = half_of(before), half_of(now)
     if least_chance((before, now), halves) > alpha:
-        return Together("cannot be told", looked_at=len(names), reason=NO_REACH)
+        return Together("undetermined", looked_at=len(names), reason=NO_REACH)
     away = _away(before, halves[0]), _away(now, halves[1])
     odds = _cross_fit(old, new, halves, away, categories, seed)
     area, p = permutation_test([each.sum(1) for each in odds], (before, now), halves, random)

@@ -7,7 +7,7 @@ held against the variance of a mean over *dependent* rows (`dependence`), its ch
 column and by the number of columns (Bonferroni), so that `alpha` is the share of unchanged windows in which any column
 is called.
 
-Where that cannot be promised the answer is "cannot be told": with fewer than 20 stretches of the reference that are
+Where that cannot be promised the answer is "undetermined": with fewer than 20 stretches of the reference that are
 independent of each other, or a window shorter than the cycle of a day. What needs no test is called all the same: a
 column that was never missing and now is, a category that was never seen.
 """
@@ -27,7 +27,7 @@ from tasks.evaluation.dependence import (
     chance_of,
     chance_of_counts,
 )
-from tasks.evaluation.drifted import Drifted, Status, cannot_tell, most_certain_first
+from tasks.evaluation.drifted import Drifted, Status, most_certain_first, undetermined
 from tasks.evaluation.pairs import (
     TINY,
     Compared,
@@ -79,7 +79,7 @@ def judge(
     level = alpha / max(columns, 1)
     found = [each for table in tables for each in _judge_table(table, level, min_effect, distances)]
     found += [
-        cannot_tell(name, f"columns of type {dtype} are not watched")
+        undetermined(name, f"columns of type {dtype} are not watched")
         for table in tables
         for name, dtype in table.reference.unwatched.items()
         if name in table.window.columns
@@ -150,10 +150,10 @@ def _say(
 ) -> Drifted:
     before, now = pair.before.tallies[name], pair.now.tallies[name]
     shares = (now.missing.sum() / pair.now.size, before.missing.sum() / pair.before.size)
-    status: Status = "drifted" if best else "cannot be told" if lacking else "same"
+    status: Status = "drifted" if best else "undetermined" if lacking else "same"
     chance, what, effect = best or rest
     p = min(chance, 1.0) if math.isfinite(chance) else None
-    if status == "cannot be told":
+    if status == "undetermined":
         p = None
     return Drifted(
         name,
@@ -165,7 +165,7 @@ def _say(
         distance.value,
         float(shares[0]),
         float(shares[1]),
-        (reason or NO_REACH) if status == "cannot be told" else "",
+        (reason or NO_REACH) if status == "undetermined" else "",
         distance.by,
         distance.why,
     )

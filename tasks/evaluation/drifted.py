@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
-Status = Literal["drifted", "same", "cannot be told"]
-_RANKS: dict[Status, int] = {"drifted": 0, "cannot be told": 1, "same": 2}
+Status = Literal["drifted", "same", "undetermined"]
+_RANKS: dict[Status, int] = {"drifted": 0, "undetermined": 1, "same": 2}
 
 
 class Drifted(msgspec.Struct, frozen=True, gc=False):  # of words and numbers alone; pages read 20,000
@@ -16,7 +16,7 @@ class Drifted(msgspec.Struct, frozen=True, gc=False):  # of words and numbers al
 
     Attributes
     ----------
-    status : {"drifted", "same", "cannot be told"}
+    status : {"drifted", "same", "undetermined"}
     p : float or None
         Chance of so large a difference where nothing changed, over all scores of the column (not over all columns).
     odds : float or None
@@ -61,11 +61,11 @@ class Drifted(msgspec.Struct, frozen=True, gc=False):  # of words and numbers al
         return {name: value for name, value in found.items() if value != "" or name not in ("by", "unscored")}
 
 
-def cannot_tell(column: str, reason: str) -> Drifted:
+def undetermined(column: str, reason: str) -> Drifted:
     """Say that it is not known whether a column drifted, and why."""
-    return Drifted(column, "cannot be told", reason=reason)
+    return Drifted(column, "undetermined", reason=reason)
 
 
 def most_certain_first(found: Iterable[Drifted]) -> list[Drifted]:
-    """Put columns in order: what drifted, what cannot be told, what stayed; each by chance, then by distance."""
+    """Put columns in order: what drifted, what is undetermined, what stayed; each by chance, then by distance."""
     return sorted(found, key=lambda each: (_RANKS[each.status], 1.0 if each.p is None else each.p, -(each.score or 0)))

@@ -15,7 +15,7 @@ from expectations.references import LEARNT
 from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
-from tasks.evaluation.drifted import Drifted, cannot_tell
+from tasks.evaluation.drifted import Drifted, undetermined
 from tasks.evaluation.sketches import Reference, references_from_dict, sketch
 from tasks.monitoring.learnt import learnt_rows
 from tasks.stores.known import Known
@@ -116,4 +116,4 @@ def hold_against_chosen(window: Window, champion: Bundle, known: Known) -> Chose
 def _unknown(own: Reference, spec: UseCase, why: str) -> list[Drifted]:
     watched = spec.monitoring.drift.columns
     kept = own if watched == "all" else own.only(watched)
-    return [cannot_tell(name, why) for name in kept.columns]
+    return [undetermined(name, why) for name in kept.columns]

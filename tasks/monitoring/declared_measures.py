@@ -51,4 +51,4 @@ def _said(measure: Measure, seen: MeasuredRows) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - packages add measures, and they raise anything
         reason = f"it failed: {type(error).__name__}: {error}"
         _log.warning("the measure %s: %s", measure.measure, reason, exc_info=error)
-        return {"status": "cannot be told", "reason": reason, "words": f"{measure.measure} cannot be told: {reason}"}
+        return {"status": "undetermined", "reason": reason, "words": f"{measure.measure} is undetermined: {reason}"}

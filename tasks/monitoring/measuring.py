@@ -23,7 +23,7 @@ from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
 from tasks.evaluation.drift import judge
-from tasks.evaluation.drifted import Drifted, cannot_tell, most_certain_first
+from tasks.evaluation.drifted import Drifted, most_certain_first, undetermined
 from tasks.evaluation.estimates.estimate import Estimate
 from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
@@ -267,7 +267,7 @@ def _drift(
     watched = None if rules.columns == "all" else {*rules.columns, *said.columns, label}
     if not references and not held.said:
         older = [name for name in champion.reference() if watched is None or name in watched]
-        return [cannot_tell(name, "the champion was packed by an older version: train it again") for name in older]
+        return [undetermined(name, "the champion was packed by an older version: train it again") for name in older]
     compared = []
     drawn = not spec.timed  # rows without a time are taken as independent of each other
     for reference in references:

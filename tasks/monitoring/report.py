@@ -73,7 +73,7 @@ def draw_report(
         the whole window. Evidently takes no column without a value: such are left out, and named among the tags.
     verdicts : mapping of str to ColumnVerdict, optional
         What the report says of drift. A column that is not among them is shown as one that did not drift, and named in
-        the metadata as one of which that cannot be told. Evidently's own distances where nothing was measured.
+        the metadata as undetermined. Evidently's own distances where nothing was measured.
     facts : mapping of str to str
         What else is kept with it, as its metadata.
     at : datetime, optional
@@ -107,7 +107,7 @@ def draw_report(
         else:
             _judge_by(verdicts)
             unknown = [column for column in shared if column not in verdicts]
-            facts = {**facts, "cannot be told": ", ".join(unknown)} if unknown else facts
+            facts = {**facts, "undetermined": ", ".join(unknown)} if unknown else facts
             # one column that drifted is drift, as everywhere else here
             preset = DataDriftPreset(method=JUDGE, drift_share=0.5 / len(shared))
         try:

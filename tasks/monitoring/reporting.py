@@ -89,7 +89,7 @@ def verdicts_of(drift: Sequence[Drifted]) -> dict[str, ColumnVerdict]:
     return {
         each.column: ColumnVerdict(float(each.score or 0.0), drifted=each.drifted)
         for each in drift
-        if each.status != "cannot be told"
+        if each.status != "undetermined"
     }
 
 

@@ -26,8 +26,11 @@ from tasks.stores.plain import plain
 if TYPE_CHECKING:
     from tasks.stores.measurement_facts import Facts
 
-FORMAT = 2
-"""Of the records written now. Those of format 1 had no number; the first of them said of a column only `drifted`."""
+FORMAT = 3
+"""Of the records written now. Those of format 1 had no number; the first of them said of a column only `drifted`. Up to
+format 2 what is `undetermined` was called `cannot be told`."""
+_RENAMED = ('"status": "cannot be told"', '"status": "undetermined"')
+"""As JSON is written here; within a text its quotes would be escaped."""
 _ONLY_IF = ("reference", "measures", "covered", "unseen", "mix", "unwatched")
 """Left out of JSON where there is nothing of it."""
 _PARTS = ("slices", "fairness")
@@ -252,11 +255,7 @@ class Measurement(Glimpse, frozen=True):
         DatabaseError
             If it is of a later format, or no measurement.
         """
-        with _of_this_format():
-            msgspec.convert(content, _Least)
-            columns = msgspec.convert(content.get("drift", ()), list[dict[str, Any]])
-            drift = [{"status": "drifted" if each.get("drifted") else "same", **each} for each in columns]
-            return _numbered(msgspec.convert({**content, "drift": drift}, cls))
+        return read_measurement(json.dumps(content))
 
     @property
     def judged(self) -> Realised | None:
@@ -322,13 +321,22 @@ def read_measurement(content: str) -> Measurement:
     DatabaseError
         As `Measurement.from_dict`.
     """
+    content = content.replace(*_RENAMED)
     try:
         found = _whole.decode(content)
         if not found.rows or found.status == "unknown":  # as where a record says nothing of them: then it is none
             _least.decode(content)
         return _numbered(found)
     except msgspec.DecodeError:  # of an earlier format, or none
-        return Measurement.from_dict(_loaded(content))
+        return _earlier(_loaded(content))
+
+
+def _earlier(content: Any) -> Measurement:  # noqa: ANN401 - JSON
+    with _of_this_format():
+        msgspec.convert(content, _Least)
+        columns = msgspec.convert(content.get("drift", ()), list[dict[str, Any]])
+        drift = [{"status": "drifted" if each.get("drifted") else "same", **each} for each in columns]
+        return _numbered(msgspec.convert({**content, "drift": drift}, Measurement))
 
 
 def _loaded(content: str) -> Any:  # noqa: ANN401 - JSON

@@ -108,7 +108,7 @@ def evidently(reference: Array, window: Array) -> Array:
 def null(windows: int, references: tuple[int, ...], sizes: tuple[int, ...], columns: int, seed: int) -> None:
     """Print the share of unchanged windows that alarm."""
     print(f"\nUnchanged windows that alarm, {columns} columns, {windows} a cell (nominal {ALPHA:.0%})\n")
-    heads = ("rows", "reference", "window", "ours", "cannot be told (columns)", "KS", "KS, effective size")
+    heads = ("rows", "reference", "window", "ours", "undetermined (columns)", "KS", "KS, effective size")
     print("| " + " | ".join((*heads, "Evidently, any column", "half of them")) + " |")
     print("|---|---|---|---|---|---|---|---|---|")
     level = ALPHA / columns
@@ -123,7 +123,7 @@ def null(windows: int, references: tuple[int, ...], sizes: tuple[int, ...], colu
                     called = evidently(known, seen)
                     totals += [
                         any(each.drifted for each in found),
-                        np.mean([each.status == "cannot be told" for each in found]),
+                        np.mean([each.status == "undetermined" for each in found]),
                         kolmogorov(known, seen).min() <= level,
                         kolmogorov(known, seen, effective=True).min() <= level,
                         called.any(),
@@ -151,7 +151,7 @@ def days(splits: int, seed: int) -> None:
     every = sorted(by_day)
     columns = [name for name in rows.columns if name != clock]
     print(f"\nWhole days of flights and weather, {len(columns)} columns, 182 days as reference, {splits * 5} windows\n")
-    print("| days | ours | cannot be told (columns) | Evidently, any column |")
+    print("| days | ours | undetermined (columns) | Evidently, any column |")
     print("|---|---|---|---|")
     numbers = [name for name in columns if rows[name].dtype.is_numeric()]
     for length in (1, 7, 28):
@@ -167,7 +167,7 @@ def days(splits: int, seed: int) -> None:
                 )
                 found = judge([Compared(reference, seen.select(columns), seen[clock])], alpha=ALPHA)
                 alarms += any(each.drifted for each in found)
-                told += float(np.mean([each.status == "cannot be told" for each in found]))
+                told += float(np.mean([each.status == "undetermined" for each in found]))
                 theirs += any(each.score is not None and each.score >= 0.1 for each in found if each.column in numbers)
         count = splits * 5
         print(f"| {length} | {alarms / count:.1%} | {told / count:.0%} | {theirs / count:.0%} |", flush=True)
@@ -255,7 +255,7 @@ def _tied(values: Array, rho: float, random: np.random.Generator) -> Array:
 
 def together(windows: int, seed: int) -> None:
     """Print how often a window is told by all columns together, where nothing changed and where two go together now."""
-    print(f"\nAll of 8 columns together, {windows} windows a cell: called; cannot be told; KS; Evidently, any column\n")
+    print(f"\nAll of 8 columns together, {windows} windows a cell: called; undetermined; KS; Evidently, any column\n")
     heads = ["unchanged", "correlation 0 to 0.5", "correlation 0 to 0.9", "its columns named", "CPU s"]
     print("| rows | reference | window | " + " | ".join(heads) + " |")
     print("|---" * (3 + len(heads)) + "|")
@@ -272,7 +272,7 @@ def together(windows: int, seed: int) -> None:
                     found = tell_apart(table(one), None, Compared(sketch(table(one)), table(two)), alpha=ALPHA, seed=at)
                     spent += time.process_time() - begun
                     called += found.status == "drifted"
-                    unknown += found.status == "cannot be told"
+                    unknown += found.status == "undetermined"
                     if rho and found.columns:
                         hits, named = hits + 1, named + ({*found.columns} <= {"c0", "c1"})
                     ks += kolmogorov(one, two).min() <= ALPHA / 8

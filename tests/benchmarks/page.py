@@ -29,7 +29,7 @@ def measurement(day: int, usecase: int) -> dict[str, object]:
     }  # fmt: skip
     drift = [
         {
-            "column": f"column_{column}", "status": "cannot be told", "p": None, "odds": None, "what": "place",
+            "column": f"column_{column}", "status": "undetermined", "p": None, "odds": None, "what": "place",
             "effect": 0.1, "score": 0.1 * column, "missing_share": 0.01, "missing_reference": 0.01,
             "reason": "neighbouring rows are alike: the 152 days of the reference hold 11 stretches that are "
             "independent of each other, and 20 are needed", "drifted": day % 9 == column,

@@ -48,7 +48,7 @@ NAMED = {
     "monitor rising",
     "columns / level",
 }
-NAMED |= {"cannot be told", "new category", "out of range", "share of"}  # what is said of a column that drifted
+NAMED |= {"undetermined", "new category", "out of range", "share of"}  # what is said of a column that drifted
 NAMED |= {"not measured", "person asked"}  # what the page says
 """What is named in a sentence, and is no command that a reader types."""
 CANARY = "driftwheel deploy pumps --version 2 --strategy canary --steps 0.5 --step 10m"

@@ -20,7 +20,7 @@ from expectations.slots import MEASURES, REFERENCES
 from expectations.windows import Window
 from flows.commands.ledger import why
 from tasks.bundles.champion import current_champion
-from tasks.evaluation.drifted import cannot_tell
+from tasks.evaluation.drifted import undetermined
 from tasks.evaluation.sketches import sketch
 from tasks.monitoring import declared_measures
 from tasks.monitoring.chosen_reference import ChosenReference, CollectedPast, hold_against_chosen
@@ -44,7 +44,7 @@ def test_columns_together_are_measured_and_said(job: Job) -> None:  # noqa: F811
     served(watched, "2011-04-01", "2011-04-15")
     found = looked_at(watched, current_champion(watched), "2011-06-02", [])
     together = found.measures["domain_classifier"]
-    assert together["status"] in ("drifted", "same", "cannot be told")
+    assert together["status"] in ("drifted", "same", "undetermined")
     assert together["words"].startswith("all columns together: ")
     assert "measures" not in looked_at(job, current_champion(job), "2011-06-02", []).to_dict()
     measure_windows(watched)
@@ -72,9 +72,9 @@ def test_a_measure_that_fails_is_unknown_and_the_window_is_measured(job: Job, fo
     served(watched, "2011-04-01", "2011-04-15")
     measured = looked_at(watched, current_champion(watched), "2011-06-02", [])
     failed = measured.measures["failing"]
-    assert failed["status"] == "cannot be told"
+    assert failed["status"] == "undetermined"
     assert failed["reason"].startswith(f"it failed: {why}: ")
-    assert f"failing cannot be told: {failed['reason']}" in say_measures(measured)
+    assert f"failing is undetermined: {failed['reason']}" in say_measures(measured)
     assert measured.measures["domain_classifier"]["words"].startswith("all columns together")
     assert measured.drift
 
@@ -112,7 +112,7 @@ def test_a_window_is_held_against_what_is_declared(job: Job) -> None:  # noqa: F
     assert recent["bikers"] == usual["bikers"]  # the label is held against what was learnt
     assert recent["temp"]["score"] < usual["temp"]["score"]  # March is nearer to April than January is
     why_not, season = drift(of="season")
-    assert season["temp"]["status"] == "cannot be told"
+    assert season["temp"]["status"] == "undetermined"
     assert season["temp"]["reason"] == why_not["why"]
 
 
@@ -129,10 +129,10 @@ def test_what_cannot_be_told_stands_before_what_stayed_the_same(job: Job) -> Non
     times = pl.Series("event_time", [instant("2011-01-01") + timedelta(hours=hour) for hour in range(4000)])
     noise = pl.DataFrame({"hum": np.random.default_rng(0).normal(size=4000)})
     champion, window = current_champion(job), slice(3000, None)
-    held = ChosenReference([sketch(noise[:3000], times[:3000])], [cannot_tell("temp", "no season")], {"of": "season"})
+    held = ChosenReference([sketch(noise[:3000], times[:3000])], [undetermined("temp", "no season")], {"of": "season"})
     predictions, scores = times[window].to_frame(), np.zeros(1000)
     found = _drift(noise[window], predictions, scores, None, champion, job.usecase.spec, held)
-    assert [(each.column, each.status) for each in found] == [("temp", "cannot be told"), ("hum", "same")]
+    assert [(each.column, each.status) for each in found] == [("temp", "undetermined"), ("hum", "same")]
 
 
 def test_a_period_is_said_by_the_days_that_were_declared(job: Job) -> None:  # noqa: F811

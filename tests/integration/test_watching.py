@@ -437,7 +437,7 @@ def test_a_champion_packed_before_sketches_is_measured_and_its_drift_cannot_be_t
 
     (content,) = kept(job)
     (temp,) = content["drift"]
-    assert (temp["column"], temp["status"], temp["drifted"]) == ("temp", "cannot be told", False)
+    assert (temp["column"], temp["status"], temp["drifted"]) == ("temp", "undetermined", False)
     assert "older version" in temp["reason"]
     assert content["realised"][0]["status"] != "unknown"
 

@@ -51,7 +51,7 @@ def test_a_correlation_that_turns_is_found_where_each_column_is_as_ever() -> Non
 def test_unchanged_windows_are_called_no_oftener_than_alpha() -> None:
     found = [told(correlated(1500, 0.5, at), correlated(300, 0.5, 900 + at)).status for at in range(20)]
     assert found.count("drifted") <= 4  # more of 20 come in 0.3 % of cases
-    assert "cannot be told" not in found
+    assert "undetermined" not in found
 
 
 def test_where_rows_remember_and_the_window_is_short_nothing_is_told() -> None:
@@ -61,7 +61,7 @@ def test_where_rows_remember_and_the_window_is_short_nothing_is_told() -> None:
         for each in (autoregressive(0.99, 3000, 4, random), autoregressive(0.99, 200, 4, random))
     )
     found = told(reference, window)
-    assert (found.status, found.p, found.area) == ("cannot be told", None, None)
+    assert (found.status, found.p, found.area) == ("undetermined", None, None)
     assert "stretches of time that are independent of each other" in found.words
 
 
@@ -75,7 +75,7 @@ def test_where_few_of_the_rows_that_were_sketched_are_left_nothing_is_told(left:
     table = Compared(sketch(reference), window)
     assert tell_apart(reference, None, table, alpha=0.05).status == "same"
     found = tell_apart(reference.tail(left), None, table, alpha=0.05)
-    assert (found.status, found.p, found.area) == ("cannot be told", None, None)
+    assert (found.status, found.p, found.area) == ("undetermined", None, None)
     assert "20 of the reference" in found.words
 
 
@@ -88,7 +88,7 @@ def test_where_no_difference_could_be_called_nothing_is_said_of_chance() -> None
     table = Compared(sketch(reference), window)
     assert tell_apart(reference, None, table, alpha=0.05).status == "drifted"
     found = tell_apart(reference, None, table, alpha=0.0004)  # of 2,000 deals none is rarer than one
-    assert (found.status, found.p) == ("cannot be told", None)
+    assert (found.status, found.p) == ("undetermined", None)
     assert "too short for any difference to be beyond chance" in found.words
 
 
@@ -123,7 +123,7 @@ def test_days_are_dealt_as_wholes() -> None:
         table = Compared(sketch(reference, times), window, after)
         found = tell_apart(reference, times, table, alpha=0.05)
         called += found.status == "drifted"
-        assert found.status == "cannot be told" or found.looked_at >= 2
+        assert found.status == "undetermined" or found.looked_at >= 2
     assert called <= 3  # rows dealt one by one would call each of them
 
 

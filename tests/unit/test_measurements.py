@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from expectations.errors import DatabaseError
 from expectations.windows import Window
 from tasks.evaluation.causes.model import Cause, Causes
-from tasks.evaluation.drifted import Drifted, cannot_tell
+from tasks.evaluation.drifted import Drifted, undetermined
 from tasks.evaluation.estimates.estimate import Estimate, Expected
 from tasks.evaluation.realised import Realised, status_of
 from tasks.stores.database import Database
@@ -51,7 +51,7 @@ WHOLE = Measurement.of(
     ripe=True,
     status="violated",
     realised=(Realised("rmse", 4.0, 3.0, 0.5, "violated", low=3.5, high=4.5, baselines={"last": 8.0}),),
-    drift=(Drifted("temp", "drifted", 0.01, 9.0, "place", 1.5, 0.4, 0.1, 0.0), cannot_tell("hum", "too short")),
+    drift=(Drifted("temp", "drifted", 0.01, 9.0, "place", 1.5, 0.4, 0.1, 0.0), undetermined("hum", "too short")),
     served={"rmse": 4.1},
     feedback=FeedbackUse(used=3, senders={"app": 3}),
     estimated=(Estimate("rmse", 3.9, 3.0, 5.0, 7, False, "few labels", 3.8, Expected(3.7, 2.9, 5.1)),),
@@ -132,6 +132,7 @@ def test_a_whole_record_of_before_is_read_with_nothing_lost() -> None:
     assert found.format == 1
     assert found.causes is not None
     said = json.loads(to_json(found))
+    kept["drift"][1]["status"] = "undetermined"  # as what could not be told is called since format 3
     assert kept == {name: value for name, value in said.items() if name in kept}
     assert (found.causes.now, found.causes.named[0].within[0].what) == (16, "r")
     assert read_glimpse(written) == Glimpse(**{name: getattr(found, name) for name in Glimpse.__struct_fields__})
@@ -185,3 +186,14 @@ def test_what_a_measurement_is_made_of_is_checked_by_its_own_fields() -> None:
     assert get_type_hints(Facts) == {
         name: fields[name] for name in Measurement.__struct_fields__[3:] if name != "format"
     }
+
+
+def test_what_could_not_be_told_is_undetermined_whoever_wrote_it() -> None:
+    new = to_json(replace(WHOLE, drift=(undetermined("hum", 'it "status": "cannot be told"'),)))
+    old = new.replace('"status": "undetermined"', '"status": "cannot be told"').replace('"format": 3', '"format": 2')
+    assert old != new
+    for found in (read_measurement(old), Measurement.from_dict(json.loads(old))):
+        assert [(each.status, each.reason) for each in found.drift] == [
+            ("undetermined", 'it "status": "cannot be told"')
+        ]
+        assert found.format == 2

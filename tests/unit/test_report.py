@@ -78,7 +78,7 @@ def test_what_a_report_says_of_drift_is_what_was_measured(tmp_path: Path) -> Non
     assert count["count"]["value"] == 1
     said = {widget["title"] for widget in stored["widgets"]}
     assert "Drift is detected for 33.333% of columns (1 out of 3)." in said
-    assert stored["metadata"] == {"status": "good", "cannot be told": "fee"}
+    assert stored["metadata"] == {"status": "good", "undetermined": "fee"}
     assert stored["timestamp"].startswith("2024-02-01")
 
 

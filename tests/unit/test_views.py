@@ -96,7 +96,7 @@ def test_an_instant_that_falls_behind_is_called_and_without_times_not_watched() 
     assert judged(reference, usual, later)["hours since seen"].status == "same"
     assert judged(reference, stale, later)["hours since seen"].status == "drifted"
     blind = judged(sketch(frame), frame)["seen"]
-    assert blind.status == "cannot be told"
+    assert blind.status == "undetermined"
     assert "not watched" in blind.reason
 
 
@@ -128,7 +128,7 @@ def test_a_sensor_that_sticks_is_called_where_nothing_else_can_be_told(rows: int
     stuck = judged(reference, pl.DataFrame({"x": [float(steps[-1])] * 100}))["x"]
     assert (stuck.status, stuck.what) == ("drifted", "constant")
     moving = judged(reference, pl.DataFrame({"x": steps[-1] + np.cumsum(RANDOM.normal(size=100))}))["x"]
-    assert moving.status == "cannot be told"
+    assert moving.status == "undetermined"
 
 
 @pytest.mark.parametrize("kind", ["number", "text"])

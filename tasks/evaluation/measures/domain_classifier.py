@@ -38,10 +38,10 @@ class DomainClassifier(Measure):
         reference = next((each for each in references_from_dict(seen.reference) if _covers(each, seen)), None)
         if reference is None:
             why = "the champion was packed by an older version: train it again"
-            return Together("cannot be told", reason=why).to_dict()
+            return Together("undetermined", reason=why).to_dict()
         learnt, times = seen.learnt()
         if learnt.is_empty():
-            return Together("cannot be told", reason="the rows that the champion learnt from are gone").to_dict()
+            return Together("undetermined", reason="the rows that the champion learnt from are gone").to_dict()
         table = Compared(reference, seen.rows, seen.times, independent=seen.times is None)
         return tell_apart(learnt, times, table, alpha=self.alpha, most=self.rows, seed=seen.seed).to_dict()
 
