@@ -79,12 +79,14 @@ def our_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
 
 
 def _ahead(run: FlowRun, now: datetime) -> bool:
-    """Whether a run came to its state later than it is now; one that is at work is left alone.
+    """Whether a run whose date is yet to come was planned, or begun, by a clock that was ahead.
 
-    One that was handed out ("pending") is not at work, and by this clock its date has not come. Where Prefect's server
-    ended between that and the start of its process, it would stand so for ever.
+    One at work is left alone until it ends, which may be by this clock again; Prefect hands none out a minute early.
+    One that a person cancelled stays so.
     """
     state = run.state
-    if state is None or state.timestamp <= now + MARGIN:
+    if state is None or state.is_running():
         return False
-    return state.is_scheduled() or state.is_final() or state.is_pending()
+    if state.is_pending():  # it begins within seconds, or never: Prefect's server may have ended meanwhile
+        return abs(now - state.timestamp) > MARGIN
+    return state.timestamp > now + MARGIN or (state.is_final() and not state.is_cancelled())

@@ -20,7 +20,7 @@ import yaml
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.server.schemas.schedules import CronSchedule
-from prefect.states import Cancelled, Completed, Pending, Running, Scheduled
+from prefect.states import Cancelled, Completed, Crashed, Pending, Running, Scheduled
 from prefect.types import DateTime
 
 from expectations.durations import Duration
@@ -204,9 +204,11 @@ HOUR, FIVE_DAYS = timedelta(hours=1), timedelta(days=5)
             [0, 1],
             True,
         ),
-        # handed out when it was five days later, and never begun: its date is yet to come; and one handed out early by
-        # a clock like ours
+        # handed out when it was five days later, and never begun; a minute is left to one that may begin
         ([(HOUR, Pending(timestamp=NOW + FIVE_DAYS)), (2 * HOUR, Pending(timestamp=NOW))], [0], True),
+        ([(HOUR, Pending(timestamp=NOW - HOUR))], [0], True),
+        # begun when it was five days later, ended after that: its date is yet to come all the same
+        ([(HOUR, Completed(timestamp=NOW)), (2 * HOUR, Crashed(timestamp=NOW))], [0, 1], True),
     ],
 )
 def test_what_a_clock_that_was_ahead_planned_is_planned_anew(
