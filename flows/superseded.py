@@ -26,7 +26,7 @@ from tasks.stores.retries import reason
 
 SCHEDULED_TAG = "auto-scheduled"
 """What Prefect marks runs with that a schedule made."""
-_MAX_RUNS_A_LOOK = 200
+_PAGE = 200
 _log = logging.getLogger("driftwheel.flows")
 
 
@@ -42,11 +42,16 @@ def skip_superseded(client: SyncPrefectClient) -> int:
         next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC)),
     )
     waiting: dict[tuple[UUID | None, str], list[UUID]] = {}
-    for run in client.read_flow_runs(
-        flow_run_filter=due, sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, limit=_MAX_RUNS_A_LOOK
+    read = 0
+    while page := client.read_flow_runs(
+        flow_run_filter=due, sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, limit=_PAGE, offset=read
     ):
-        alike = run.deployment_id, json.dumps(run.parameters, sort_keys=True, default=str)
-        waiting.setdefault(alike, []).append(run.id)
+        for run in page:
+            alike = run.deployment_id, json.dumps(run.parameters, sort_keys=True, default=str)
+            waiting.setdefault(alike, []).append(run.id)
+        read += len(page)
+        if len(page) < _PAGE:
+            break
     superseded = [run for runs in waiting.values() for run in runs[:-1]]
     for run_id in superseded:
         said = "skipped: a later run of this schedule is due, which does its work too"
