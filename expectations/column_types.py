@@ -13,9 +13,9 @@ import polars as pl
 from expectations.slots import COLUMN_TYPES
 from expectations.types.column import TypeOfColumn
 
-ColumnType = Literal["number", "integer", "text", "boolean", "instant"]
+ColumnType = Literal["number", "integer", "text", "boolean", "instant", "image"]
 SentType = Literal["number", "integer", "text", "boolean"]
-"""What JSON has a value of; an instant is sent as a text."""
+"""What JSON has a value of; an instant and a picture are sent as a text."""
 
 
 TYPES_BY_NAME: dict[ColumnType, type[TypeOfColumn]] = {
@@ -25,11 +25,13 @@ TYPES_BY_NAME: dict[ColumnType, type[TypeOfColumn]] = {
 
 
 def column_type(dtype: pl.DataType) -> ColumnType:
-    """Return the type of a column that the lake holds; all that is no text, boolean or instant is a number."""
+    """Return the type of a column that the lake holds; all that is no text, boolean, instant or picture is a number."""
     if dtype == pl.String:
         return "text"
     if dtype == pl.Boolean:
         return "boolean"
+    if dtype == pl.Binary:
+        return "image"
     if isinstance(dtype, pl.Datetime):
         return "instant"
     return "integer" if dtype.is_integer() else "number"

@@ -62,6 +62,7 @@ def _impossible_columns(spec: UseCase) -> list[str]:
         for name, column in spec.columns.items()
         if column.format is not None and column.type != "instant"
     ]
+    problems += _impossible_pictures(spec)
     if spec.name.endswith(REPLAY):
         problems.append(f"name: a name that ends in {REPLAY} is kept for replays")
     if spec.label.column in spec.keys:
@@ -74,6 +75,45 @@ def _impossible_columns(spec: UseCase) -> list[str]:
         if how is not None and (not how.keeps or how.type_of("number") == "text"):
             problems.append(f"model.weights.column: {weights.column} is under `personal`, and no number is kept")
     return problems + _impossible_protections(spec)
+
+
+def _impossible_pictures(spec: UseCase) -> list[str]:
+    """Say which columns are declared as pictures without a size, and where pictures cannot be used."""
+    problems = []
+    for name, column in spec.columns.items():
+        if column.type != "image":
+            given = [field for field in ("size", "channels") if getattr(column, field) is not None]
+            problems += [f"columns.{name}: `{field}` is of pictures, and it is {column.type}" for field in given]
+        elif column.size is None:
+            problems.append(f"columns.{name}: pictures are brought to one size; say which: `size: [28, 28]`")
+    pictures = {name for name, column in spec.columns.items() if column.type == "image"}
+    made: set[str] = set()
+    for index, step in enumerate(spec.features):
+        for name, kind in step.reads({}).items():
+            if name in made or (kind == "image") == (name in pictures):
+                continue
+            told = (
+                f"declare `{name}: {{type: image, size: [28, 28]}}` under `columns`"
+                if kind == "image"
+                else f"take its numbers: `{{pixels: [{name}]}}`"
+            )
+            problems.append(
+                f"features.{index}: it reads {name} as {'a picture' if kind == 'image' else f'a {kind}'}; {told}"
+            )
+        made |= set(step.makes())
+    clock = [spec.clock.column] if spec.clock is not None else []
+    places = {
+        "keys": spec.keys,
+        "label.column": [spec.label.column],
+        "clock.column": clock,
+        "monitoring.slices": spec.monitoring.looked_at,
+    }
+    return problems + [
+        f"{place}: {name} is declared as a picture, and none can be used so"
+        for place, names in places.items()
+        for name in names
+        if name in pictures
+    ]
 
 
 def _impossible_protections(spec: UseCase) -> list[str]:

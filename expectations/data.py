@@ -176,6 +176,10 @@ class Source(Part):
         """Functions that somebody must trust before it is read, ``module:function``."""
         return ()
 
+    def files_in(self, context: SourceContext) -> Path:
+        """Return the folder where paths that its rows name begin: that of the use case, or of its own files."""
+        return context.folder
+
     def origin(self, folder: Path) -> DatasetOrigin | None:  # noqa: ARG002
         """Return what it reads as OpenLineage names data sets; None where it has no name outside its use case.
 
@@ -202,6 +206,9 @@ class Source(Part):
         """
 
 
+Pixel = Annotated[int, Field(ge=1, le=4096)]
+
+
 class ColumnSpec(Strict):
     """What is known of a column."""
 
@@ -210,6 +217,10 @@ class ColumnSpec(Strict):
     description: str = ""
     format: DateFormat | None = None
     """How texts of an instant are written (`%d/%m/%Y %H:%M`), where that is not ISO 8601."""
+    size: tuple[Pixel, Pixel] | None = None
+    """Width and height, in pixels, that pictures are brought to."""
+    channels: Literal[1, 3] | None = None
+    """Numbers of a picture's pixel: 1 (grey, as it is without this), or 3 (red, green and blue)."""
 
 
 class Label(Strict):

@@ -16,7 +16,7 @@ import polars as pl
 from expectations.expression_tree import Node
 from expectations.fields import Strict
 
-Kind = Literal["number", "text", "instant"]
+Kind = Literal["number", "text", "instant", "image"]
 """What a raw column is read as."""
 
 
@@ -26,8 +26,8 @@ class Part(Strict):
     Attributes
     ----------
     examples : sequence of mappings
-        What a use case might write, over the columns x, y (numbers), n (integers), t (texts) and when (instants): of
-        these the property tests and the reference are made.
+        What a use case might write, over the columns x, y (numbers), n (integers), t (texts), when (instants) and p
+        (pictures): of these the property tests and the reference are made.
     """
 
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ()
@@ -158,7 +158,7 @@ class FeatureStep(Part):
 
         Parameters
         ----------
-        held : mapping of str to {"number", "text", "instant"}
+        held : mapping of str to {"number", "text", "instant", "image"}
             What columns are known to hold, for a step that takes either.
         """
 

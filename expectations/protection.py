@@ -39,7 +39,7 @@ class Protection(Part):
 
     def misfits(self, kind: ColumnType) -> str:
         """Say which values it is for, where it cannot be applied to a column of this type."""
-        return "texts or numbers" if kind == "instant" and self.keeps and self.changes else ""
+        return "texts or numbers" if kind in ("instant", "image") and self.keeps and self.changes else ""
 
     def type_of(self, kind: ColumnType) -> ColumnType:
         """Return the type of what is kept of a column of this type."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -153,8 +153,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
         cleaned, _ = repair(sample.drop(UNREAD, strict=False), spec.cleaning, spec.keys)
         trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
     of_all = f", from a sample of {len(sample):,} of {len(known):,} rows, spread over them" * (len(sample) < len(known))
-    names = ", ".join(trained.program.features)
-    yield CheckResult("features", True, f"{len(trained.program.features)}{of_all}: {names}")
+    yield CheckResult("features", True, f"{len(trained.program.features)}{of_all}: {_named(trained.program.features)}")
     for column, words in _free_texts(spec, cleaned):
         yield CheckResult(f"categories of {column}", True, words)
     steps.begin("packing a bundle, and predicting by it")
@@ -227,6 +226,11 @@ def _spread(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
     present = [rows[name].is_not_null() for name in input_kinds(spec.features) if name in rows.columns]
     firsts = [at for each in present if (at := each.arg_max()) is not None]
     return rows[sorted({*range(0, len(rows), step), *firsts})]
+
+
+def _named(features: Sequence[str]) -> str:
+    """Name features, of very many the first and the last."""
+    return ", ".join(features) if len(features) <= _MAX_NAMED else f"{', '.join(features[:3])} … {features[-1]}"
 
 
 def _free_texts(spec: UseCase, rows: pl.DataFrame) -> Iterator[tuple[str, str]]:

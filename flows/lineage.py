@@ -229,6 +229,13 @@ def prove_answer(settings: Settings, wanted: str, usecase: str | None) -> Proof:
         raise LakeError("an answer of this id", repr(wanted), _remedy(settings, usecase))
     digest = answered.content["bundle"]
     bundle = load_bundle(Releases(settings.folder / "releases").bundle(answered.usecase, digest), digest)
+    pictures = [column.name for column in bundle.manifest.columns if column.type == "image"]
+    if pictures:
+        raise LakeError(
+            "an answer about numbers, texts and instants, which are kept as they were asked",
+            f"{', '.join(pictures)}, of which the journal keeps the hash of each picture, its brightness and contrast",
+            "Ask the service again with the same picture",
+        )
     found = _again(bundle, answered.logged)
     logged = np.atleast_1d(np.array(answered.content["prediction"], dtype=np.float64))
     for by, again in found.items():

@@ -188,14 +188,15 @@ def _protecting_bundles(column: str, how: Protection, manifests: Mapping[str, Ma
 
 
 def printable(rows: pl.DataFrame) -> pl.DataFrame:
-    """Turn what neither JSON nor CSV has into texts, exactly; instants become ISO 8601."""
+    """Turn what neither JSON nor CSV has into texts, exactly; instants become ISO 8601, pictures base64."""
     exotic = [
         name
         for name, dtype in rows.schema.items()
         if (dtype.is_temporal() and not isinstance(dtype, pl.Datetime)) or isinstance(dtype, pl.Decimal)
     ]
     instants = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime)]
-    return rows.with_columns(pl.col(exotic).cast(pl.String)).with_columns(
+    pictures = [name for name, dtype in rows.schema.items() if dtype == pl.Binary]
+    return rows.with_columns(pl.col(exotic).cast(pl.String), pl.col(pictures).bin.encode("base64")).with_columns(
         pl.Series(name, [None if at is None else at.isoformat() for at in rows[name]], dtype=pl.String)
         for name in instants
     )

@@ -34,6 +34,7 @@ from expectations.types.column import TypeOfColumn
 from tasks.cleaning.repair import repair
 from tasks.monitoring_laws import alert_rule_laws, drift_score_laws
 from tasks.preprocessing.fitting import fit_program
+from tasks.preprocessing.pictures import PictureShape
 from tasks.preprocessing.program import FeatureProgram
 from tasks.problem_laws import ROWS, calibration_laws, metric_laws, problem_laws
 
@@ -138,7 +139,7 @@ def _laws_of_problems(made: Family | Calibration | Metric) -> Iterator[tuple[str
 def _frame() -> pl.DataFrame:
     """Rows of the columns that examples are written over, some of their values missing."""
     random = np.random.default_rng(0)
-    start = datetime(2024, 1, 1, tzinfo=UTC)
+    start, header = datetime(2024, 1, 1, tzinfo=UTC), PictureShape(3, 2, 1).header
     frame = pl.DataFrame(
         {
             "x": random.normal(0, 100, ROWS),
@@ -146,6 +147,7 @@ def _frame() -> pl.DataFrame:
             "n": random.integers(-5, 5, ROWS),
             "t": random.choice(["a", "b", "ß", "a b", "7"], ROWS),
             "when": [start + timedelta(hours=int(hour)) for hour in random.integers(0, 20_000, ROWS)],
+            "p": [header + bytes(pixels) for pixels in random.integers(0, 256, (ROWS, 6)).tolist()],
         }
     )
     gaps = random.random((ROWS, frame.width)) < 0.1

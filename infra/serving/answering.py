@@ -268,4 +268,4 @@ def _records(question: Question, scored: ScoredAnswer, ids: list[str]) -> Iterat
 
 def _record(by: Model, reader: Reader, now: str, ids: list[str], values: Sequence[Score], rows: Sequence[Row]) -> bytes:
     origin = Origin(by.version, by.bundle.digest, reader.order, reader.clock)
-    return pack(Predictions(now, ids, values, origin, list(map(msgspec.structs.astuple, rows))))
+    return pack(Predictions(now, ids, values, origin, reader.kept(rows)))

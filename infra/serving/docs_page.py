@@ -13,6 +13,7 @@ from infra.serving.forms import MAX_PARAMS_BYTES
 from infra.serving.models import Model
 from infra.serving.open_inference import datatype_of
 from infra.serving.pieces import MAX_ROW_BYTES
+from tasks.preprocessing.pictures import MAX_BYTES, MAX_PIXELS
 
 _OUTCOMES = (
     ("a column of the model is absent", "400, naming it; send null for an unknown value"),
@@ -25,6 +26,11 @@ _OUTCOMES = (
     ("5.0 where a whole number is needed", "5; 5.5 is 400"),
     ("a date that is not ISO 8601", "400, naming column and row"),
     ("a category never seen", "predicted"),
+    ("a picture of another size", "brought to that of the column"),
+    (
+        f"a picture that is damaged, or of more than {MAX_PIXELS:,} pixels or {MAX_BYTES >> 20} MB",
+        "400, naming column and row",
+    ),
     ("more rows or bytes than allowed, also once it is unpacked", "400; 413"),
     (
         f"in a large body a row of more than {MAX_ROW_BYTES >> 10} kB; params of more than {MAX_PARAMS_BYTES >> 10} kB",

@@ -269,6 +269,9 @@ def _column(column: BundleColumn) -> dict[str, Any]:
     words = [column.description, f"unit: {column.unit}" if column.unit else "", TYPES_BY_NAME[column.sent].note]
     if column.format is not None:
         words.append(f"also written like {column.format}; then ISO 8601 needs its zone")
+    if column.size is not None:
+        colours = "in colours" if column.channels == 3 else "grey"
+        words.append(f"a picture, brought to {column.size[0]} × {column.size[1]} pixels, {colours}")
     if (how := column.replaced_by) is not None:
         words.append(f"personal: {how.words} before anything is kept of it")
     if column.role == "key":

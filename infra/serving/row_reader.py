@@ -16,6 +16,7 @@ from infra.serving.forms import FORMS, form_of, read_params, records_of
 from infra.serving.values import CHECKS, TYPES, hider_of, settler_of, written
 from tasks.bundles.manifest import BundleColumn
 from tasks.preprocessing.instants import Instants
+from tasks.preprocessing.pictures import Pictures, reference_of
 from tasks.preprocessing.program import FeatureProgram
 
 MAX_ROWS = 10_000
@@ -93,12 +94,23 @@ class RowReader:
             for column in columns
             if column.type == "instant"
         }
-        self._instants = [(name, self.fields[name], each) for name, each in instants.items()]
+        pictures = {
+            column.name: Pictures(*(column.size or (1, 1)), column.channels or 1)
+            for column in columns
+            if column.type == "image"
+        }
+        checks: dict[str, Callable[[Any], Any]] = {
+            **{name: each.check for name, each in instants.items()},
+            **{name: each.check for name, each in pictures.items()},
+        }
+        self._brought = [(name, self.fields[name], check) for name, check in checks.items()]
         self._settle = settler_of(
-            {field: each for _, field, each in self._instants},
-            {self.fields[name]: hide for name, hide in hidden.items()},
+            {self.fields[name]: each for name, each in instants.items()},
+            {
+                **{self.fields[name]: each.check for name, each in pictures.items()},
+                **{self.fields[name]: hide for name, hide in hidden.items()},
+            },
         )
-        checks: dict[str, Callable[[Any], Any]] = {name: each.check for name, each in instants.items()}
         self._collected = [
             (column.name, self.fields[column.name], checks.get(column.name) or CHECKS[column.type])
             for column in columns
@@ -121,6 +133,7 @@ class RowReader:
         column_of = {field: name for name, field in self.fields.items()}
         self.order = tuple(column_of[field] for field in self.row_type.__struct_fields__)
         self.clock = self.order.index(clock) if clock in self.fields else None
+        self._pictures = [self.order.index(name) for name in pictures]
         rows: Any = list[self.row_type] | msgspec.UnsetType  # type: ignore[name-defined] # a type made at run time
         request = msgspec.defstruct(
             "Request",
@@ -149,11 +162,24 @@ class RowReader:
                     written[read.name] = value
                 case ("number", "integer"):
                     written[read.name] = f"None if {value} is None else float({value})"
+                case ("image", "image"):
+                    written[read.name] = value
                 case ("instant", "instant") if read.name in as_texts:  # all are one form by now
                     written[read.name] = value
                 case _:
                     written[read.name] = f"_read_{read.kind}({value})"
         return written
+
+    def kept(self, rows: Sequence[Row]) -> list[Sequence[Any]]:
+        """Return the values of checked rows as a journal keeps them, in `order`: of a picture what tells it again."""
+        found: list[Sequence[Any]] = list(map(msgspec.structs.astuple, rows))
+        if not self._pictures:
+            return found
+        places = set(self._pictures)
+        return [
+            [reference_of(value) if at in places and value is not None else value for at, value in enumerate(row)]
+            for row in found
+        ]
 
     def row(self, values: Mapping[str, Any]) -> Row:
         """Check one row outside a request, as it was collected: a golden one; what it lacks is missing.
@@ -201,7 +227,7 @@ class RowReader:
         return rows, {} if request.params is _UNSET else read_params(request.params)
 
     def _settled(self, rows: list[Row], first: int) -> list[Row]:
-        """Bring the instants of decoded rows into their one form, or say which cannot be read."""
+        """Bring instants and pictures of decoded rows into their one form, or say which cannot be read."""
         try:
             self._settle(rows)
         except TypeError:
@@ -210,11 +236,11 @@ class RowReader:
         return rows
 
     def _explain(self, rows: Sequence[Row], first: int) -> None:
-        """Say which instant cannot be read; those that can are, once more, what they are."""
+        """Say which instant or picture cannot be read; those that can are, once more, what they are."""
         for position, row in enumerate(rows, first):
-            for name, field, instants in self._instants:
+            for name, field, check in self._brought:
                 try:
-                    instants.check(getattr(row, field))
+                    check(getattr(row, field))
                 except TypeError as error:
                     raise wrong_value(name, error, position) from None
 

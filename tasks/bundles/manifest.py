@@ -32,6 +32,10 @@ class BundleColumn(BaseModel):
     role: Literal["input", "key"] = "input"
     format: str | None = None
     """How texts of an instant are written, where that is declared; bundles from before this was kept have none."""
+    size: tuple[int, int] | None = None
+    """Width and height of pictures."""
+    channels: int | None = None
+    """Numbers of a picture's pixel."""
     hashed_from: SentType | None = None
     """Type of what clients send where the service puts something in its place, which `type` is the type of.
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from expectations.column_types import TYPES_BY_NAME
 from tasks.bundles.manifest import BundleColumn
+from tasks.preprocessing.pictures import UNREADABLE
 
 
 def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:
@@ -21,12 +22,17 @@ def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleCol
 
 
 def jsonable(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Turn rows into what JSON can carry: instants as ISO 8601 in UTC, what is not finite as null."""
+    """Turn rows into what JSON can carry: instants as ISO 8601 in UTC, pictures in base64, what is not finite as null.
+
+    A picture that could not be read is null, too.
+    """
     return frame.with_columns(
         pl.col(name).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
         if isinstance(dtype, pl.Datetime)
         else pl.when(pl.col(name).is_finite()).then(pl.col(name))
         if dtype.is_float()
+        else pl.when(~pl.col(name).bin.starts_with(UNREADABLE)).then(pl.col(name).bin.encode("base64"))
+        if dtype == pl.Binary
         else pl.col(name)
         for name, dtype in frame.schema.items()
     ).to_dicts()

@@ -8,6 +8,7 @@ import polars as pl
 
 from expectations.loading import LoadedUseCase
 from tasks.cleaning.suite import Outcome, validate
+from tasks.cleaning.unreadable_pictures import unreadable_pictures
 from tasks.stores.lake_tables import BETWEEN_UNREAD, UNREAD
 
 _MOSTLY = 0.99
@@ -17,12 +18,14 @@ _MOSTLY = 0.99
 def judge(usecase: LoadedUseCase, rows: pl.DataFrame) -> list[Outcome]:
     """Hold rows of the raw table against the suite; those with a value that is no number, where one is needed, fail.
 
+    So do those with a picture that could not be decoded.
+
     Raises
     ------
     UseCaseError
         If the suite cannot be built.
     """
-    return [*validate(usecase, rows.drop(UNREAD, strict=False)), *_unread(rows)]
+    return [*validate(usecase, rows.drop(UNREAD, strict=False)), *_unread(rows), *unreadable_pictures(usecase, rows)]
 
 
 def _unread(rows: pl.DataFrame) -> Iterator[Outcome]:

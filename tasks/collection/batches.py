@@ -16,7 +16,7 @@ from expectations.column_types import TYPES_BY_NAME
 from expectations.errors import SourceError
 from tasks.collection.numbers import EXACT
 
-_Kind = Literal["boolean", "integer", "number", "decimal", "text", "instant", "instant without a zone", "date"]
+_Kind = Literal["boolean", "integer", "number", "decimal", "text", "instant", "instant without a zone", "date", "image"]
 _MEGABYTE = 10**6
 """Up to here a float holds each whole number."""
 _INT64 = 2**63
@@ -143,6 +143,8 @@ class Batches:
                 return "instant", value.astimezone(UTC)
             case date():
                 return "date", value
+            case bytes() if column in self._declared:  # a picture, then
+                return "image", value
             case time():
                 return "text", value.isoformat()
         raise SourceError(

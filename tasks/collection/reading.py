@@ -17,6 +17,7 @@ from expectations.loading import LoadedUseCase
 from expectations.parts import Kind
 from expectations.usecase import UseCase
 from tasks.collection.column_names import without_patterns
+from tasks.collection.pictures import read_pictures
 from tasks.collection.types import cast_column, holds, misfit, plain, type_of
 from tasks.collection.unreadable import mark, without_few
 from tasks.preprocessing.fitting import input_kinds
@@ -193,9 +194,12 @@ def _read(
     context = context._replace(
         declared=declared, types=types, needed=needed, exact=exact, computed=computed, report=say
     )
-    whole = plain(without_patterns(source.read(context), context), clock)
+    pictures = {column.removeprefix(prefix): spec for column, spec in columns.items() if column.startswith(prefix)}
+    found = read_pictures(without_patterns(source.read(context), context), pictures, context, source.files_in(context))
+    whole = plain(found, clock)
     whole = whole.rename({column: prefix + column for column in whole.columns if column not in joined})
-    whole = _holdable(whole, expected.needed | columns.keys() | joined, name, say)
+    held = {prefix + column for column, spec in pictures.items() if spec.type == "image"}
+    whole = _holdable(whole, expected.needed | columns.keys() | joined, held, name, say)
     specs = {spec_name: spec for spec_name, spec in columns.items() if spec_name in whole.columns}
     if join:  # a join column has its left side's type
         specs |= {right: columns[left] for left, right in join.pairs.items() if left in columns}
@@ -282,14 +286,16 @@ def _groups(rows: pl.DataFrame, clock: Clock | None, join: Join | None, keys: tu
     return rows.select(others).hash_rows()
 
 
-def _holdable(rows: pl.DataFrame, needed: Set[str], name: str, say: Callable[[str], None]) -> pl.DataFrame:
+def _holdable(
+    rows: pl.DataFrame, needed: Set[str], pictures: Set[str], name: str, say: Callable[[str], None]
+) -> pl.DataFrame:
     """Leave out columns that no table here holds, where nothing reads them."""
-    odd = [column for column, dtype in rows.schema.items() if not holds(dtype)]
+    odd = [column for column, dtype in rows.schema.items() if not holds(dtype) and column not in pictures]
     if read := [column for column in odd if column in needed]:
         raise SourceError(
             f"numbers, texts, booleans or instants in the source {name!r}",
             f"{rows.schema[read[0]]} in {read[0]}",
-            "Write it as a number or a text, or take it out of the use case",
+            "Write it as a number or a text, or take it out of the use case; or, where it holds pictures, declare them",
         )
     if odd:
         say(f"{', '.join(f'{column} ({rows.schema[column]})' for column in odd)} left out: no table here holds such")

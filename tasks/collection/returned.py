@@ -136,6 +136,8 @@ def _exact(values: pl.Series, source: str, declared: bool) -> pl.Series:
         return values
     if isinstance(dtype, pl.Datetime | pl.Categorical | pl.Enum):
         return values
+    if declared and (dtype == pl.Binary or dtype.is_nested()):  # pictures; of any other type it is refused later
+        return values
     raise SourceError(
         f"numbers, texts, booleans, dates and instants in the column {values.name!r} of the source {source!r}",
         f"{dtype}",

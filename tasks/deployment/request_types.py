@@ -8,6 +8,7 @@ import polars as pl
 
 from tasks.bundles.manifest import BundleColumn, Manifest
 from tasks.preprocessing.instants import Instants
+from tasks.preprocessing.pictures import Pictures
 
 
 def as_requested(values: pl.Series, column: BundleColumn, manifest: Manifest) -> pl.Series:
@@ -25,6 +26,8 @@ def as_requested(values: pl.Series, column: BundleColumn, manifest: Manifest) ->
                 return Instants(ZoneInfo(zone), column.format).column(values)
             case "text":
                 return values
+            case "image":
+                return _pictures(values, Pictures(*(column.size or (1, 1)), column.channels or 1))
             case "boolean":
                 return _boolean(values)
             case "integer":
@@ -33,6 +36,10 @@ def as_requested(values: pl.Series, column: BundleColumn, manifest: Manifest) ->
                 return _number(values)
     except TypeError as error:
         raise TypeError(f"the column {column.name} needs {error}") from None
+
+
+def _pictures(values: pl.Series, pictures: Pictures) -> pl.Series:
+    return pl.Series(values.name, [pictures.check(each) for each in values.to_list()], dtype=pl.Binary)
 
 
 def _number(values: pl.Series) -> pl.Series:

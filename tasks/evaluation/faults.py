@@ -229,7 +229,7 @@ def _odd_texts(reference: pl.DataFrame, window: pl.DataFrame) -> Iterator[Fault]
     unseen: dict[str, Mask] = {}
     for name, dtype in reference.schema.items():
         known = reference[name].drop_nulls()
-        if dtype.is_numeric() or not len(known) or known.n_unique() > _IDENTIFIER * len(known):
+        if dtype.is_numeric() or dtype == pl.Binary or not len(known) or known.n_unique() > _IDENTIFIER * len(known):
             continue
         seen[name] = known.unique()
         strange = window[name].is_in(seen[name].implode()).fill_null(value=True)

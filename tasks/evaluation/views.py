@@ -1,7 +1,8 @@
 """Views: numbers that stand for columns whose values are neither numbers nor few categories, and are watched as such.
 
 A text of many values drifts where its length does, though none of its values comes twice; an instant by how long before
-the row it lies. A view is a column of its own beside those of the table.
+the row it lies; a picture by how bright it is, and how rich in contrast. A view is a column of its own beside those of
+the table.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from tasks.evaluation.columns import MAX_CATEGORIES
+from tasks.preprocessing.pictures import REFERENCE, light_of
 
 _INSTANT = pl.Datetime("us", "UTC")
 _HOUR = 3_600_000_000
@@ -51,13 +53,41 @@ class Length(View):
 
     def fits(self, values: pl.Series, times: pl.Series | None) -> bool:  # noqa: D102
         del times
-        return values.dtype == pl.String and values.drop_nulls().n_unique() > MAX_CATEGORIES
+        if values.dtype != pl.String or _are_pictures(values):
+            return False
+        return values.drop_nulls().n_unique() > MAX_CATEGORIES
 
     def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:  # noqa: D102
         del times
         if values.dtype == pl.Null:
             return values.cast(pl.Float64)
         return values.str.len_chars().cast(pl.Float64) if values.dtype == pl.String else None
+
+
+class Light(View):
+    """How bright a picture is, or how rich in contrast (`tasks.preprocessing.pictures.light_of`)."""
+
+    def __init__(self, words: str, place: int) -> None:
+        self.words, self._place = words, place
+
+    def fits(self, values: pl.Series, times: pl.Series | None) -> bool:  # noqa: D102
+        del times
+        return values.dtype == pl.Binary or _are_pictures(values)
+
+    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:  # noqa: D102
+        del times
+        if values.dtype == pl.Null:
+            return values.cast(pl.Float64)
+        if values.dtype != pl.Binary and values.dtype != pl.String:
+            return None
+        found = [None if light is None else light[self._place] for light in map(light_of, values)]
+        return pl.Series(values.name, found, dtype=pl.Float64)
+
+
+def _are_pictures(values: pl.Series) -> bool:
+    """Whether texts are what the journal keeps of pictures; all of a column are, or none."""
+    known = values.dtype == pl.String and values.drop_nulls().head(1)
+    return len(known) > 0 and known.item().startswith(REFERENCE) if isinstance(known, pl.Series) else False
 
 
 class Age(View):
@@ -83,7 +113,12 @@ class Age(View):
         return gone.cast(pl.Float64) / _HOUR
 
 
-VIEWS: Mapping[str, View] = {"length": Length(), "age": Age()}
+VIEWS: Mapping[str, View] = {
+    "length": Length(),
+    "age": Age(),
+    "brightness": Light("brightness of {}", 0),
+    "contrast": Light("contrast of {}", 1),
+}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = 
     Parameters
     ----------
     steps : sequence of FeatureStep
-    held : mapping of str to {"number", "text", "instant"}, optional
+    held : mapping of str to {"number", "text", "instant", "image"}, optional
         What columns are known to hold; only an imputation and `is_missing` do not say it themselves.
     """
     kinds: dict[str, Kind] = {}
@@ -135,7 +135,7 @@ def _refuse_unserved(cleaning: Sequence[CleaningStep], kinds: Mapping[str, Kind]
 
     Parameters
     ----------
-    kinds, held : mapping of str to {"number", "text", "instant"}
+    kinds, held : mapping of str to {"number", "text", "instant", "image"}
         What columns are read as, and what they hold.
     """
     for step in cleaning:
@@ -174,6 +174,8 @@ def _read_inputs(inputs: Sequence[Input], frame: pl.DataFrame) -> pl.DataFrame:
 def _held(dtype: pl.DataType) -> Kind:
     if dtype == pl.String:
         return "text"
+    if dtype == pl.Binary:
+        return "image"
     return "instant" if isinstance(dtype, pl.Datetime) else "number"
 
 

@@ -20,11 +20,12 @@ from expectations.named_parts import Slot
 from expectations.parts import FittedStep
 from expectations.slots import CLEANING, FEATURES
 from tasks.preprocessing.formulas import NAMESPACE
+from tasks.preprocessing.pictures import read_picture
 from tasks.preprocessing.reading import Input, read_input, read_instant, read_number, read_text
 from tasks.preprocessing.rows import Matrix, RowExecutor, Writer
 
 FORMAT = 2
-_READERS = {"number": "_read_number", "text": "_read_text", "instant": "_read_instant"}
+_READERS = {"number": "_read_number", "text": "_read_text", "instant": "_read_instant", "image": "_read_image"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class FeatureProgram:
         read : mapping of str to str, optional
             Column -> Python source that reads it from `row`, for rows that are no mappings. The source must give what
             the column's kind needs: a float, a text, an aware datetime, or None; for those in `calendar_only` also an
-            instant's text with its zone. It may use `_read_number`, `_read_text` and `_read_instant`.
+            instant's text with its zone. It may use `_read_number`, `_read_text`, `_read_instant` and `_read_image`.
         """
         written = self._write(read or {})
         namespace: dict[str, Any] = {
@@ -115,6 +116,7 @@ class FeatureProgram:
             "_read_number": read_number,
             "_read_text": read_text,
             "_read_instant": read_instant,
+            "_read_image": read_picture,
         }
         # our own templates, names from enumerate and literals written by repr; nothing of a use case runs as code.
         exec(compile(written.source(self.features), "<feature program>", "exec"), namespace)  # noqa: S102

@@ -15,6 +15,7 @@ import polars as pl
 
 from expectations.parts import Kind
 from tasks.preprocessing.formulas import finite
+from tasks.preprocessing.pictures import read_picture
 
 Row = Mapping[str, object]
 REMEMBERED_INSTANTS = 4096
@@ -44,6 +45,10 @@ def read_input(column: Input, dtype: pl.DataType) -> pl.Expr:
         elif dtype == pl.Null:
             raw = raw.cast(pl.Datetime("us", "UTC"))
         return raw.dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias(column.name)
+    if column.kind == "image":
+        if dtype not in (pl.Binary, pl.String, pl.Null):
+            raise pl.exceptions.InvalidOperationError(f"{dtype} in {column.name}, where pictures are needed")
+        return raw.map_elements(read_picture, return_dtype=pl.Binary).alias(column.name)
     return to_text(raw, dtype).alias(column.name)
 
 

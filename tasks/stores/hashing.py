@@ -37,6 +37,9 @@ def _bytes(column: pl.Series) -> tuple[bytes | memoryview, ...]:
     if dtype == pl.String:
         texts = column.fill_null("")
         return np.ascontiguousarray(texts.str.len_bytes().to_numpy()).data, (texts.str.join("").item() or "").encode()
+    if dtype == pl.Binary:
+        whole = column.fill_null(b"")
+        return np.ascontiguousarray(whole.bin.size().to_numpy()).data, b"".join(whole)
     if dtype.is_float():
         values = column.fill_null(0.0).to_numpy().copy()
         values += 0.0  # turns -0.0 into 0.0

@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import polars.selectors as cs
@@ -30,8 +30,8 @@ FORMER = "row"
 _PREFIX = "row:"
 _MARK, _END = "^", "."
 _MARKED = re.compile(r"\^([0-9a-f]+)\.")
-_TYPES: dict[SentType, pl.DataType] = {name: each.request for name, each in TYPES_BY_NAME.items() if name != "instant"}
-"""Those that JSON has values of: instants are sent as texts."""
+_TYPES: dict[SentType, pl.DataType] = {name: TYPES_BY_NAME[name].request for name in get_args(SentType)}
+"""Those that JSON has values of: instants and pictures are sent as texts."""
 _KINDS: dict[type, SentType] = {float: "number", int: "integer", str: "text", bool: "boolean"}
 
 _LEAST, _GREATEST = -(2**63), 2**63 - 1

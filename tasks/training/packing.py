@@ -56,7 +56,8 @@ def bundle_columns(
         kind = known.type if known else guessed
         # an instant is refused where it is collected
         how = spec.personal.get(name)
-        sent = kind if how is not None and how.keeps and how.changes and kind != "instant" else None
+        changed = how is not None and how.keeps and how.changes
+        sent = kind if changed and kind != "instant" and kind != "image" else None
         columns.append(
             BundleColumn(
                 name=name,
@@ -67,6 +68,8 @@ def bundle_columns(
                 description=known.description if known else "",
                 role="input" if name in inputs else "key",
                 format=spec.format_of(name),
+                size=known.size if known else None,
+                channels=(known.channels or 1) if known and kind == "image" else None,
             )
         )
     return tuple(columns)
@@ -193,6 +196,8 @@ def expectation_of(spec: UseCase, rows: pl.DataFrame, judged: Judged, released: 
     holdout, prediction, clock = judged.holdout, judged.prediction, spec.time_column
     program = released.program
     if holdout is None or prediction is None or "estimates" in spec.problem.unwatched:
+        return None
+    if any(column.kind == "image" for column in program.inputs):  # of what is asked no picture is kept
         return None
     older = rows_before(rows, holdout, spec)
     seconds, block = in_time(holdout[clock], spec)

@@ -76,7 +76,7 @@ def test_a_use_case_is_added_once_and_removed(call, make_use_case: Make) -> None
     assert call("add", str(folder)).returncode == 0
     assert call("add", str(folder)).returncode == 0
     listed = json.loads(call("list", "--json").stdout)
-    assert [each["name"] for each in listed] == ["bikes", "flights", "mine"]
+    assert [each["name"] for each in listed] == ["bikes", "digits", "flights", "mine"]
     other = make_use_case("elsewhere", {"name": "mine"})
     refused = call("add", str(other))
     assert refused.returncode == 1

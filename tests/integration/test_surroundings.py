@@ -416,9 +416,9 @@ def no_home(place: Place) -> Iterator[Says]:
     place.emptied = True
     unknown = ("evidence", "rows", "suggest", "quarantine", "forget", "score", "report", "alert test", *ASK_SERVERS)
     yield {
-        **dict.fromkeys(unknown, "a use case: one of bikes, flights, or a folder .*found +'rentals'"),
+        **dict.fromkeys(unknown, "a use case: one of bikes, digits, flights, or a folder .*found +'rentals'"),
         "why": "a use case with decisions",
-        "decide": "a use case: one of bikes, flights",
+        "decide": "a use case: one of bikes, digits, flights",
         "lineage": "a prediction, version, bundle or run of this name",
         "backup": "a home of driftwheel in .*found +no platform.db",
         "keys remove": "one of no keys",

@@ -17,6 +17,7 @@ from expectations.errors import TrainingError
 from expectations.slots import CLEANING, FEATURES
 from tasks.cleaning.repair import repair
 from tasks.preprocessing.fitting import fit_program
+from tasks.preprocessing.pictures import PictureShape
 from tasks.preprocessing.program import FeatureProgram
 from tests.conftest import examples
 
@@ -32,17 +33,33 @@ INSTANTS = st.one_of(
         lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
     ),
 )
+PICTURES = st.one_of(st.none(), st.binary(min_size=2, max_size=2).map(PictureShape(2, 1, 1).header.__add__))
 ROWS = st.lists(
     st.fixed_dictionaries(
-        {"x": NUMBERS, "y": NUMBERS, "n": st.one_of(st.none(), st.integers(-5, 5)), "t": TEXTS, "when": INSTANTS}
+        {
+            "x": NUMBERS,
+            "y": NUMBERS,
+            "n": st.one_of(st.none(), st.integers(-5, 5)),
+            "t": TEXTS,
+            "when": INSTANTS,
+            "p": PICTURES,
+        }
     ),
     min_size=3,
     max_size=12,
 )
-SCHEMA = {"x": pl.Float64, "y": pl.Float64, "n": pl.Int64, "t": pl.String, "when": pl.Datetime("us", "UTC")}
+SCHEMA = {
+    "x": pl.Float64,
+    "y": pl.Float64,
+    "n": pl.Int64,
+    "t": pl.String,
+    "when": pl.Datetime("us", "UTC"),
+    "p": pl.Binary,
+}
+BLACK = PictureShape(2, 1, 1).header + bytes(2)
 SURE = [  # rows that make every column fit to be learnt from
-    {"x": 1.0, "y": 2.0, "n": 1, "t": "a", "when": datetime(2013, 1, 1, tzinfo=UTC)},
-    {"x": 2.0, "y": 5.0, "n": 2, "t": "b", "when": datetime(2013, 6, 1, 12, 30, tzinfo=UTC)},
+    {"x": 1.0, "y": 2.0, "n": 1, "t": "a", "when": datetime(2013, 1, 1, tzinfo=UTC), "p": BLACK},
+    {"x": 2.0, "y": 5.0, "n": 2, "t": "b", "when": datetime(2013, 6, 1, 12, 30, tzinfo=UTC), "p": BLACK},
 ]
 
 KNOWN = parts.FitContext(label=pl.Series([0.0, 1.0]), task="binary_classification")

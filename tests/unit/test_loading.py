@@ -28,7 +28,7 @@ def test_names_and_paths_lead_to_the_same_use_case(make_use_case: Make) -> None:
 
 
 def test_a_name_that_leads_nowhere_says_what_there_is() -> None:
-    with pytest.raises(UseCaseNotFoundError, match=r"bikes, flights.*did you mean 'flights'"):
+    with pytest.raises(UseCaseNotFoundError, match=r"bikes, digits, flights.*did you mean 'flights'"):
         load_use_case("flihgts")
 
 

@@ -191,9 +191,9 @@ def test_a_package_that_cannot_be_imported_is_a_problem_with_a_line(
 
 def test_column_types_are_those_that_a_use_case_may_write_and_packages_add_none(package: Path) -> None:
     with next(package.glob("*.dist-info/entry_points.txt")).open("a") as entries:
-        entries.write("[driftwheel.column_types]\nimage = acme_driftwheel:Halved\n")
+        entries.write("[driftwheel.column_types]\nsound = acme_driftwheel:Halved\n")
     assert COLUMN_TYPES.names() == get_args(ColumnType)
-    assert COLUMN_TYPES.find("image") is None
+    assert COLUMN_TYPES.find("sound") is None
 
 
 @pytest.mark.parametrize("slot", SLOTS.values())

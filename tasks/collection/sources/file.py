@@ -26,6 +26,7 @@ from tasks.collection.addresses import (
 )
 from tasks.collection.sources.tables import TableFiles
 
+_PATTERN = re.compile(r"[*?\[]")
 _SETTLED = 2.0
 """Seconds after which a change of a file shows in its time."""
 
@@ -66,6 +67,15 @@ class FileSource(TableFiles):
     def locate(self, context: SourceContext) -> list[str]:
         """Return the address itself where it leads elsewhere, else what its path stands for."""
         return locate_files(context.name, self.written(context), context.folder, self.timeout)
+
+    def files_in(self, context: SourceContext) -> Path:
+        """Return the folder that its files lie in; of an address elsewhere that of the use case."""
+        address = self.written(context)
+        if not is_here(address) or "::" in address:
+            return context.folder
+        whole = context.folder / local_path(address)
+        plain = next(part for part in (whole, *whole.parents) if not _PATTERN.search(str(part)))
+        return plain if plain.is_dir() else plain.parent
 
     def fetch(self, name: str, address: str) -> bytes:
         """Read a regular file of this machine, or what a store elsewhere holds."""

@@ -1,0 +1,32 @@
+"""Rows whose picture could not be decoded, as an expectation that every use case with pictures has."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from expectations.loading import LoadedUseCase
+from tasks.cleaning.suite import Outcome
+from tasks.preprocessing.pictures import UNREADABLE
+
+MOSTLY = 0.5
+"""Share of a batch's pictures that must be readable; else the batch is held: its folder is another, or is gone."""
+
+
+def unreadable_pictures(usecase: LoadedUseCase, rows: pl.DataFrame) -> Iterator[Outcome]:
+    """Yield, for each column of pictures and each reason, which rows hold one that could not be decoded."""
+    for name, column in usecase.spec.columns.items():
+        if column.type != "image" or rows.schema.get(name) != pl.Binary:
+            continue
+        places: dict[str, list[int]] = defaultdict(list)
+        for at, content in enumerate(rows[name]):
+            if content is not None and content.startswith(UNREADABLE):
+                places[content.removeprefix(UNREADABLE).decode()].append(at)
+        there = len(rows) - rows[name].null_count()
+        enough = sum(map(len, places.values())) <= MOSTLY * there
+        for reason, failing in sorted(places.items()):
+            found = np.array(failing, dtype=np.int64)
+            yield Outcome(f"picture({name}): {reason}", "row", enough, "critical", found, None)

@@ -1,0 +1,284 @@
+"""Pictures, brought into one form the same way everywhere: netpbm, uncompressed, of one size.
+
+A grey picture is a PGM and a coloured one a PPM (netpbm's ``P5`` and ``P6``, 8 bits a channel): a header that says the
+size, and the pixels as they are, line by line. So a picture is decoded once, where it comes in, and read as numbers
+after that. What could not be decoded is kept as `UNREADABLE` and the reason, in the place of the picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import re
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from expectations.data import ColumnSpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_BYTES = 8 * 1024 * 1024
+"""Of a picture as it comes; a larger one is not looked at."""
+MAX_PIXELS = 16_777_216
+"""Of a picture as it comes (4096 × 4096): one of more is not decoded, however few bytes it has."""
+UNREADABLE = b"!"
+"""What begins in the place of a picture that could not be decoded; why follows."""
+REFERENCE = "image sha256="
+"""What the text begins with that the journal keeps of a picture."""
+FORMATS = ("PNG", "JPEG", "PPM")
+_HEADER = re.compile(rb"P([56])\n(\d{1,5}) (\d{1,5})\n255\n")
+_KEPT = re.compile(r"image sha256=[0-9a-f]{64} brightness=([\d.]+) contrast=([\d.]+)")
+_DATA = re.compile(r"data:image/[\w.+-]+;base64,")
+_SPACE = re.compile(r"\s+")
+_LIGHT = 255.0
+
+_CLEAR = ("LA", "PA", "RGBA", "La", "RGBa")
+"""Modes of pictures that may be transparent."""
+_DAMAGED = (
+    EOFError, IndexError, KeyError, OSError, OverflowError, SyntaxError, TypeError, ValueError, struct.error,
+    zlib.error,
+)  # fmt: skip
+"""What Pillow raises for damaged files."""
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class PictureError(ValueError):
+    """A picture that cannot be decoded; says what is wrong with it, and nothing of what it shows."""
+
+
+class PictureShape(NamedTuple):
+    """Pixels of a picture: how wide, how high, and how many numbers each has (1 grey, 3 red, green and blue)."""
+
+    width: int
+    height: int
+    channels: int
+
+    @property
+    def header(self) -> bytes:
+        """What a picture of this shape begins with."""
+        return b"P%d\n%d %d\n255\n" % (6 if self.channels == 3 else 5, self.width, self.height)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it has."""
+        return self.width * self.height * self.channels
+
+
+def shape_of(content: bytes) -> PictureShape:
+    """Return the shape of a picture in the one form.
+
+    Raises
+    ------
+    PictureError
+        If it is none.
+    """
+    found = _HEADER.match(content)
+    shape = PictureShape(int(found[2]), int(found[3]), 3 if found[1] == b"6" else 1) if found else None
+    if found is None or shape is None or len(content) != found.end() + shape.numbers:
+        raise PictureError("no picture as tables hold it")
+    return shape
+
+
+def pixels_of(content: bytes) -> Pixels:
+    """Return the numbers of a picture in the one form, of shape (height · width · channels,), from 0 to 255.
+
+    Raises
+    ------
+    PictureError
+        If it is none.
+    """
+    shape = shape_of(content)
+    return np.frombuffer(content, np.uint8, offset=len(content) - shape.numbers)
+
+
+def read_picture(value: Any) -> bytes | None:  # noqa: ANN401 - whatever a row holds
+    """Return the bytes of a picture, whichever way a row holds it; None where there is none, or none that is readable.
+
+    Raises
+    ------
+    TypeError
+        If it is neither bytes nor their base64.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if value.startswith(REFERENCE):
+            raise TypeError("a picture is needed, and of this one only what tells it again is kept")
+        try:
+            value = from_base64(value)
+        except PictureError as error:
+            raise TypeError(str(error)) from None
+    if not isinstance(value, bytes):
+        raise TypeError("a picture is needed: its bytes, or these in base64")
+    return None if value.startswith(UNREADABLE) else value
+
+
+def from_base64(text: str) -> bytes:
+    """Return the bytes that a text stands for; a data URI (RFC 2397) counts as its data.
+
+    Raises
+    ------
+    PictureError
+        If they are too many, or it is no base64.
+    """
+    if len(text) > MAX_BYTES * 4 // 3 + 256:
+        raise PictureError(f"more than {MAX_BYTES >> 20} MB")
+    found = _DATA.match(text[:100])
+    try:
+        return base64.b64decode(_SPACE.sub("", text[found.end() if found else 0 :]), validate=True)
+    except (binascii.Error, ValueError):
+        raise PictureError("a text that is no base64") from None
+
+
+class Pictures:
+    """Brings pictures to one shape: whatever has another size is stretched or shrunk to it.
+
+    Parameters
+    ----------
+    width, height, channels : int
+    """
+
+    def __init__(self, width: int, height: int, channels: int = 1) -> None:
+        self.shape = PictureShape(width, height, channels)
+        self._header, self._length = self.shape.header, len(self.shape.header) + self.shape.numbers
+        pixel = " of three" if channels == 3 else ""
+        self.needed = (
+            f"a picture: PNG or JPEG in base64, or {height} rows of {width} whole numbers{pixel} from 0 to 255"
+        )
+
+    @classmethod
+    def of(cls, spec: ColumnSpec) -> Pictures:
+        """Return what a column is declared to hold."""
+        width, height = spec.size or (1, 1)
+        return cls(width, height, spec.channels or 1)
+
+    def decode(self, content: bytes) -> bytes:
+        """Return a picture in the one form; one that is in it already as it is.
+
+        Transparent pixels are white, and a photo is turned as its camera says. Sizes are changed by averaging (`BOX`
+        of Pillow), and colours made grey by ITU-R 601-2.
+
+        Raises
+        ------
+        PictureError
+            If it is no picture, damaged or too large; it names what, and nothing of the content.
+        """
+        if len(content) == self._length and content.startswith(self._header):
+            return content
+        if len(content) > MAX_BYTES:
+            raise PictureError(f"more than {MAX_BYTES >> 20} MB")
+        width, height, channels = self.shape
+        turned = _turned(content).convert("RGB" if channels == 3 else "L")
+        if turned.size != (width, height):
+            from PIL.Image import Resampling
+
+            turned = turned.resize((width, height), Resampling.BOX)
+        return self._header + turned.tobytes()
+
+    def from_numbers(self, rows: Sequence[Any]) -> bytes:
+        """Return a picture of its numbers: rows of pixels, each a number, or one for each channel.
+
+        Raises
+        ------
+        PictureError
+            If there are others than its shape has, or they are no whole ones from 0 to 255.
+        """
+        width, height, channels = self.shape
+        try:
+            found = np.array(rows)
+        except ValueError:
+            raise PictureError("rows of different lengths") from None
+        if found.shape not in {(height, width, channels), *([(height, width)] if channels == 1 else [])}:
+            raise PictureError("numbers of another shape")
+        if found.dtype.kind not in "iuf" or not ((found >= 0) & (found <= _LIGHT) & (found == np.floor(found))).all():
+            raise PictureError("numbers that are no whole ones from 0 to 255")
+        return self._header + found.astype(np.uint8).tobytes()
+
+    def check(self, value: Any) -> bytes | None:  # noqa: ANN401 - whatever a request holds
+        """Read whatever a request holds.
+
+        Raises
+        ------
+        TypeError
+            With what is needed instead, and why this is none.
+        """
+        if value is None or value != value:
+            return None
+        try:
+            if isinstance(value, str):
+                return self.decode(from_base64(value))
+            if isinstance(value, bytes):
+                return self.decode(value)
+            if isinstance(value, list | tuple):
+                return self.from_numbers(value)
+        except PictureError as error:
+            raise TypeError(f"{self.needed}, not {error},") from None
+        raise TypeError(self.needed)
+
+
+def _turned(content: bytes) -> Image:
+    """Return a decoded picture, upright, on white where it is transparent."""
+    import PIL.Image
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            _refuse(opened)
+            turned: Image = ImageOps.exif_transpose(opened)
+            if "transparency" in turned.info or turned.mode in _CLEAR:
+                seen = turned.convert("RGBA")
+                turned = PIL.Image.alpha_composite(PIL.Image.new("RGBA", seen.size, "white"), seen)
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise PictureError("no PNG, JPEG or netpbm") from None
+    except (*_DAMAGED, PIL.Image.DecompressionBombError):
+        raise PictureError("a damaged picture") from None
+    return turned
+
+
+def _refuse(opened: Image) -> None:
+    if opened.width * opened.height > MAX_PIXELS:
+        raise PictureError(f"more than {MAX_PIXELS:,} pixels")
+    if opened.mode.startswith(("I", "F")):
+        raise PictureError("more than 8 bits a channel")
+
+
+def light_of(content: bytes | str | None) -> tuple[float, float] | None:
+    """Return the brightness of a picture, the mean of its numbers, and its contrast, their standard deviation.
+
+    Both are shares of the largest number; the second is the RMS contrast (Peli 1990).
+
+    Parameters
+    ----------
+    content : bytes or str, optional
+        A picture in the one form, or what `reference_of` keeps of one. None of what is neither.
+    """
+    if isinstance(content, str):
+        kept = _KEPT.fullmatch(content)
+        return None if kept is None else (float(kept[1]), float(kept[2]))
+    if content is None or _HEADER.match(content) is None:
+        return None
+    pixels = pixels_of(content)
+    return round(float(pixels.mean()) / _LIGHT, 6), round(float(pixels.std()) / _LIGHT, 6)
+
+
+def reference_of(content: bytes) -> str:
+    """Return what a journal keeps of a picture: the SHA-256 of the one form, its brightness and its contrast.
+
+    Examples
+    --------
+    >>> reference_of(PictureShape(1, 1, 1).header + bytes([51]))[-35:]
+    '3e37 brightness=0.2 contrast=0.0'
+    """
+    brightness, contrast = light_of(content) or (0.0, 0.0)
+    return f"{REFERENCE}{hashlib.sha256(content).hexdigest()} brightness={brightness} contrast={contrast}"

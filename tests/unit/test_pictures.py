@@ -1,0 +1,271 @@
+"""Pictures: decoded once and held to bounds, learnt from by their pixels, journaled by what tells them again."""
+
+import base64
+import contextlib
+import gzip
+import io
+import json
+import shutil
+import struct
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from PIL import Image
+
+from expectations.errors import TrainingError, UseCaseError
+from expectations.loading import SHIPPED, LoadedUseCase, load_use_case
+from infra.serving.bad_requests import BadRequestError
+from infra.serving.models import make_ready
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.row_frames import jsonable
+from tasks.bundles.served_rows import decode_rows
+from tasks.cleaning.cleaning import clean_batches
+from tasks.collection.collecting import collect_sources
+from tasks.evaluation.sketches import sketch
+from tasks.evaluation.views import with_views
+from tasks.preprocessing.fitting import fit_program
+from tasks.preprocessing.pictures import (
+    MAX_PIXELS,
+    PictureError,
+    Pictures,
+    PictureShape,
+    light_of,
+    pixels_of,
+    read_picture,
+    reference_of,
+    shape_of,
+)
+from tasks.preprocessing.steps.pixels import PixelsStep
+from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import Version
+from tasks.stores.request_columns import to_columns
+from tasks.training.judging import judge, refit
+from tasks.training.packing import pack
+
+GREY = Pictures(2, 2)
+
+
+def encoded(picture: Image.Image, form: str = "PNG", **others: object) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, form, **others)
+    return out.getvalue()
+
+
+def grey(numbers: list[list[int]]) -> Image.Image:
+    return Image.fromarray(np.array(numbers, dtype=np.uint8))
+
+
+SQUARE = grey([[0, 51], [102, 255]])
+
+
+@pytest.mark.parametrize("form", ["PNG", "PPM"])
+def test_a_picture_is_its_header_and_its_pixels_whatever_it_was_compressed_by(form: str) -> None:
+    found = GREY.decode(encoded(SQUARE, form))
+    assert found == b"P5\n2 2\n255\n" + bytes([0, 51, 102, 255])
+    assert GREY.decode(found) is found
+    assert shape_of(found) == PictureShape(2, 2, 1)
+    assert pixels_of(found).tolist() == [0, 51, 102, 255]
+
+
+def test_colours_are_made_grey_and_grey_is_put_into_colours() -> None:
+    red = Image.new("RGB", (1, 1), (255, 0, 0))
+    assert pixels_of(Pictures(1, 1).decode(encoded(red))).tolist() == [76]  # 0.299 of 255
+    assert pixels_of(Pictures(1, 1, 3).decode(encoded(red))).tolist() == [255, 0, 0]
+    assert pixels_of(Pictures(2, 2, 3).decode(encoded(SQUARE)))[3:6].tolist() == [51, 51, 51]
+
+
+def test_another_size_is_averaged_and_what_is_transparent_is_white() -> None:
+    large = grey([[0, 0, 255, 255], [0, 0, 255, 255], [10, 30, 7, 7], [10, 30, 7, 7]])
+    assert pixels_of(GREY.decode(encoded(large))).tolist() == [0, 255, 20, 7]
+    clear = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
+    assert pixels_of(Pictures(1, 1).decode(encoded(clear))).tolist() == [255]
+
+
+def test_a_photo_is_turned_as_its_camera_says() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise makes it upright
+    photo = encoded(grey([[0, 255]]).resize((32, 16), Image.Resampling.NEAREST), "JPEG", exif=exif, quality=95)
+    dark, light = pixels_of(Pictures(1, 2).decode(photo)).tolist()
+    assert dark < 10
+    assert light > 245
+
+
+def bomb(width: int, height: int) -> bytes:
+    """Return a PNG of few bytes that says it has very many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"no picture", "no PNG, JPEG or netpbm"),
+        (encoded(SQUARE, "GIF"), "no PNG, JPEG or netpbm"),
+        (encoded(grey([[7] * 64] * 64), "JPEG")[:200], "a damaged picture"),
+        (bomb(4097, 4096), f"more than {MAX_PIXELS:,} pixels"),
+        (bomb(50_000, 50_000), "a damaged picture|pixels"),
+        (bomb(64, 64), "a damaged picture"),
+        (encoded(Image.fromarray(np.array([[7000]], dtype=np.uint16))), "more than 8 bits a channel"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(9 * 1024 * 1024), "more than 8 MB"),
+    ],
+)
+def test_what_is_no_picture_of_a_size_that_is_decoded_is_refused(content: bytes, why: str) -> None:
+    with pytest.raises(PictureError, match=why):
+        GREY.decode(content)
+
+
+def test_no_cut_and_no_flipped_byte_of_a_picture_raises_anything_else() -> None:
+    random = np.random.default_rng(0)
+    whole = [encoded(grey(random.integers(0, 256, (9, 9)).tolist()), form) for form in ("PNG", "JPEG", "PPM")]
+    for content in whole:
+        for at in random.integers(0, len(content), 60).tolist():
+            damaged = bytearray(content)
+            damaged[at] ^= int(random.integers(1, 256))
+            for odd in (content[:at], bytes(damaged)):
+                with contextlib.suppress(PictureError):
+                    assert len(GREY.decode(odd)) == len(GREY.shape.header) + 4
+
+
+def test_a_request_sends_base64_a_data_uri_or_numbers() -> None:
+    text = base64.b64encode(encoded(SQUARE)).decode()
+    expected = GREY.decode(encoded(SQUARE))
+    assert GREY.check(text) == GREY.check(f"data:image/png;base64,{text}") == GREY.check(f"{text[:9]}\n{text[9:]}")
+    assert GREY.check([[0, 51], [102.0, 255]]) == GREY.check(text) == expected
+    assert Pictures(1, 1, 3).check([[[1, 2, 3]]]) == b"P6\n1 1\n255\n\x01\x02\x03"
+    assert GREY.check(None) is None
+    for odd in ("no base64!", [[1, 2]], [[1, 2], [3]], [[1, 2], [3, 256]], [[1, 2], [3, 0.5]], [["a", 2], [3, 4]], 7.0):
+        with pytest.raises(TypeError, match="a picture: PNG or JPEG in base64, or 2 rows of 2 whole numbers"):
+            GREY.check(odd)
+
+
+def test_what_is_kept_of_a_picture_tells_it_again_and_how_bright_it_is() -> None:
+    content = GREY.decode(encoded(SQUARE))
+    kept = reference_of(content)
+    assert light_of(kept) == light_of(content) == (0.4, round(float(np.std([0, 51, 102, 255])) / 255, 6))
+    assert light_of(b"!no such file") is light_of("text") is light_of(None) is None
+    with pytest.raises(TypeError, match="only what tells it again is kept"):
+        read_picture(kept)
+
+
+def test_pictures_of_two_sizes_are_not_learnt_from() -> None:
+    frame = pl.DataFrame({"p": [PictureShape(1, 1, 1).header + b"a", PictureShape(2, 1, 1).header + b"ab"]})
+    with pytest.raises(TrainingError, match="pictures of one size"):
+        fit_program([PixelsStep(pixels=("p",))], frame)
+    large = PictureShape(128, 128, 1)
+    with pytest.raises(TrainingError, match="at most 12,288 numbers"):
+        fit_program([PixelsStep(pixels=("p",))], pl.DataFrame({"p": [large.header + bytes(large.numbers)]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"picture": {"type": "image"}}, "columns.picture: pictures are brought to one size; say which"),
+        ({"picture": {"type": "text"}}, "features.0: it reads picture as a picture; declare"),
+        ({"sheet": {"type": "image", "size": [2, 2]}}, "keys: sheet is declared as a picture"),
+        ({"sheet": {"type": "integer", "size": [2, 2]}}, "columns.sheet: `size` is of pictures, and it is integer"),
+    ],
+)
+def test_a_use_case_that_cannot_mean_its_pictures_is_refused(tmp_path: Path, change: dict, said: str) -> None:
+    folder = digits(tmp_path / "digits", 1)
+    written = yaml.safe_load((folder / "usecase.yaml").read_text())
+    written["columns"] |= change
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(written))
+    with pytest.raises(UseCaseError, match=said):
+        load_use_case(str(folder))
+
+
+def digits(folder: Path, rows: int) -> Path:
+    """Copy the shipped use case with its first rows, three of which hold no picture that can be read."""
+    shutil.copytree(SHIPPED / "digits", folder)
+    file = folder / "data" / "digits.csv.gz"
+    head, *lines = gzip.decompress(file.read_bytes()).decode().splitlines()[: rows + 1]
+    cells = [line.split(",") for line in lines]
+    if rows > 10:
+        (file.parent / "seven.png").write_bytes(base64.b64decode(cells[7][2]))
+        cells[7][2] = "seven.png"
+        cells[8][2], cells[9][2], cells[10][2] = "none.png", "../usecase.yaml.png", "bm8gcGljdHVyZQ=="
+    text = "\n".join([head, *(",".join(each) for each in cells)])
+    file.write_bytes(gzip.compress(text.encode()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedUseCase, Lake, Bundle]:
+    """The shipped use case, collected, cleaned, trained and packed on its first weeks."""
+    folder = tmp_path_factory.mktemp("pictures")
+    usecase, lake = load_use_case(str(digits(folder / "digits", 500))), Lake(str(folder / "lake"), "digits")
+    said = collect_sources(usecase, lake, datetime(2024, 3, 1, tzinfo=UTC), b"key").said
+    assert any("3 of 500 pictures of picture cannot be read" in each for each in said)
+    cleaned = clean_batches(usecase, lake)
+    assert cleaned.quarantined == {
+        "picture(picture): a path that leads out of the source's folder": 1,
+        "picture(picture): no PNG, JPEG or netpbm": 1,
+        "picture(picture): no such file": 1,
+    }
+    rows, raw = (lake.scan(table).collect().sort("time") for table in ("clean", "raw"))
+    judged = judge(rows, usecase.spec, None)
+    arguments = {"data": Version("clean", 0, len(rows)), "data_hash": "", "commit": "", "parent": "", "name": "digits"}
+    digest = pack(folder / "bundle", usecase, rows, raw, judged, refit(rows, usecase.spec, judged), **arguments)
+    return usecase, lake, load_bundle(folder / "bundle", digest)
+
+
+def test_the_same_delivery_again_brings_nothing_new(learnt) -> None:
+    usecase, lake, _ = learnt
+    again = collect_sources(usecase, lake, datetime(2024, 3, 1, tzinfo=UTC), b"key")
+    assert (again.new, again.corrected) == (0, 0)
+    kept = lake.scan("raw").sort("sheet").collect()["picture"]
+    assert kept.dtype == pl.Binary
+    assert shape_of(kept[7]) == PictureShape(8, 8, 1)
+
+
+def test_a_request_of_a_picture_is_answered_as_the_row_it_is_of_and_journaled_by_its_hash(learnt) -> None:
+    _, lake, bundle = learnt
+    some = lake.scan("clean").sort("time").head(30).collect()
+    reader, executor, *_ = make_ready(bundle, 100)
+    asked = [{"picture": row["picture"]} for row in jsonable(some.select("picture"))]
+    rows, _ = reader.read(msgspec.json.encode({"dataframe_records": asked}))
+    np.testing.assert_array_equal(executor.matrix(rows), bundle.program.transform(some, repaired=True))
+    as_png = Image.frombytes("L", (8, 8), pixels_of(some["picture"][0]).tobytes())
+    sent = base64.b64encode(encoded(as_png.resize((32, 32), Image.Resampling.NEAREST))).decode()
+    numbers = pixels_of(some["picture"][0]).reshape(8, 8).tolist()
+    for value in (sent, numbers):
+        (row,), _ = reader.read(json.dumps({"dataframe_records": [{"picture": value}]}).encode())
+        assert executor.one(row) == executor.one(rows[0])
+    kept = reader.kept(rows)
+    assert kept[0][reader.order.index("picture")] == reference_of(some["picture"][0])
+    journaled = decode_rows(to_columns(reader.order, kept), bundle.manifest.columns)
+    reference = sketch(some.select("picture"))
+    assert {*reference.columns} == {"brightness of picture", "contrast of picture"}
+    seen = with_views(journaled.select("picture"), None, reference.views)
+    assert seen["brightness of picture"].to_list() == [light_of(each)[0] for each in some["picture"]]
+    assert {*sketch(journaled.select("picture")).columns} >= {"brightness of picture", "contrast of picture"}
+
+
+def test_a_picture_that_cannot_be_read_is_named_by_column_and_row(learnt) -> None:
+    reader = make_ready(learnt[2], 100).reader
+    good = base64.b64encode(encoded(SQUARE)).decode()
+    for value, why in (("bm8gcGljdHVyZQ==", "no PNG"), ("%", "no base64"), ([[1]], "another shape"), (7, "")):
+        body = json.dumps({"dataframe_records": [{"picture": good}, {"picture": value}]}).encode()
+        with pytest.raises(BadRequestError, match=rf"the column picture needs a picture: .*{why}.* in row 1"):
+            reader.read(body)
+
+
+def test_a_batch_of_which_most_pictures_cannot_be_read_is_held(tmp_path: Path) -> None:
+    folder = digits(tmp_path / "digits", 5)
+    file = folder / "data" / "digits.csv.gz"
+    lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+    gone = [lines[0], lines[1], *(",".join([*line.split(",")[:2], "a.png", "1"]) for line in lines[2:])]
+    file.write_bytes(gzip.compress("\n".join(gone).encode()))
+    usecase, lake = load_use_case(str(folder)), Lake(str(tmp_path / "lake"), "digits")
+    collect_sources(usecase, lake, datetime(2024, 3, 1, tzinfo=UTC), b"key")
+    assert clean_batches(usecase, lake).held == ("picture(picture): no such file: 4 of 5 rows failed",)
