@@ -18,20 +18,9 @@ from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from expectations.windows import Window
 from flows.replay_windows import plan_windows, read_history
-from tasks.backtesting.advice import (
-    DEFAULT,
-    Advice,
-    Array,
-    WalkedPolicy,
-    advise,
-    best_placement,
-    candidates,
-    interval,
-    policy_of,
-    schedule_curve,
-    triangle,
-)
+from tasks.backtesting.advice import DEFAULT, Advice, Array, WalkedPolicy, advise, candidates, interval, policy_of
 from tasks.backtesting.past import Past
+from tasks.backtesting.placements import best_placement, schedule_curve, triangle
 from tasks.backtesting.walking import Walk, walk
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources

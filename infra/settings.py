@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import secrets
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -23,6 +20,7 @@ from expectations.errors import StateError, StorageError
 from expectations.loading import FILE, LoadedUseCase, load_use_case, shipped_use_cases
 from expectations.variables import Variables, variable_names
 from infra.environment import commit, variables_of_children
+from infra.secret_files import kept_secret
 from tasks.stores.alerts import Channel
 from tasks.stores.database import Database
 from tasks.stores.files import storing
@@ -32,7 +30,6 @@ from tasks.stores.retries import SECONDS
 from tasks.stores.whole_files import replace_file
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-_SECRET_BYTES = 32
 
 
 def _one_word(value: str) -> str:
@@ -236,7 +233,7 @@ class Settings(BaseSettings):
     @property
     def token(self) -> str:
         """What servers of this home prove themselves with (`infra.identity`)."""
-        return self._kept_secret(self.token_file.name)
+        return kept_secret(self.token_file)
 
     @property
     def token_file(self) -> Path:
@@ -244,34 +241,7 @@ class Settings(BaseSettings):
         return self.folder / "stack.key"
 
     def _secret(self) -> bytes:
-        return bytes.fromhex(self._kept_secret("privacy.key"))
-
-    def _kept_secret(self, name: str) -> str:
-        """Return a secret of this home in hex; made whole, when it is first asked for.
-
-        Raises
-        ------
-        StateError
-            If its file is damaged.
-        StorageError
-            If it can neither be read nor made.
-        """
-        path = self.folder / name
-        with storing("read or make the secret in", path):
-            if not path.exists():
-                with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=self.folder, prefix=f".{name}-") as file:
-                    file.write(secrets.token_hex(_SECRET_BYTES))  # the file is its owner's alone
-                    file.flush()
-                    with contextlib.suppress(FileExistsError):  # another process made it meanwhile
-                        os.link(file.name, path)
-            content = path.read_bytes()
-        if not re.fullmatch(rb"[0-9a-f]{%d}" % (2 * _SECRET_BYTES), content):
-            raise StateError(
-                f"{2 * _SECRET_BYTES} hexadecimal digits in {path}",
-                f"{len(content)} bytes that are something else",
-                "Bring it back from a backup: what an earlier one hashed or signed fits no new one",
-            )
-        return content.decode("ascii")
+        return bytes.fromhex(kept_secret(self.folder / "privacy.key"))
 
     @property
     def tracking_store(self) -> str:

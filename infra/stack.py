@@ -18,6 +18,7 @@ from expectations.errors import StackError
 from infra.ports import any_port, port_free
 from infra.settings import Addresses, Settings, write_addresses
 from infra.supervised import MARKER, Supervised
+from infra.supervisor_config import port_of, supervisor_config
 from infra.vital_signs import RUNNER
 
 PROGRAMS = ("page", "prefect", "mlflow", "evidently", "service", "runner")
@@ -93,7 +94,7 @@ class Stack(Supervised):
         token = self.settings.token  # made before a server reads it
         (self.folder / RUNNER).unlink(missing_ok=True)
         config = self.folder / "supervisor.conf"
-        config.write_text(self._config(programs, addresses), encoding="utf-8")
+        config.write_text(supervisor_config(self, programs, addresses), encoding="utf-8")
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
         environment = {**os.environ, **self.settings.child_environment(addresses), MARKER: self.identity}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -154,59 +155,6 @@ class Stack(Supervised):
             )
         return Addresses(**chosen)
 
-    def _config(self, programs: Sequence[str], addresses: Addresses) -> str:
-        home = self.settings.folder
-        python = _quoted(sys.executable)
-        commands = {
-            **{
-                page: f"{python} -m infra.pages {page} --port {_port(getattr(addresses, page))}"
-                for page in ("prefect", "mlflow", "evidently")
-            },
-            "service": f"{python} -m infra.serving --releases {_quoted(home / 'releases')} "
-            f"--journal {_quoted(home / 'journal')} --port {_port(addresses.service)} {self._service_options()}",
-            "runner": f"{python} -m flows.deployments",
-            "page": f"{python} -m flows.page --port {_port(addresses.page)}",
-        }
-        parts = [
-            "[unix_http_server]",
-            f"file={self.socket}",
-            "chmod=0600",
-            "[supervisord]",
-            f"logfile={self.logs / 'supervisord.log'}",
-            "logfile_maxbytes=5MB",
-            "logfile_backups=2",
-            f"pidfile={self.folder / 'supervisord.pid'}",
-            f"childlogdir={self.logs}",
-            "umask=077",
-            *(["user=root"] if os.geteuid() == 0 else []),
-            "[rpcinterface:supervisor]",
-            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
-        ]
-        for name in programs:
-            parts += [
-                f"[program:{name}]",
-                f"command={commands[name]}",
-                "autorestart=true",
-                "startsecs=1",
-                "startretries=3",
-                "stopwaitsecs=15",
-                "stopasgroup=true",
-                "killasgroup=true",
-                "redirect_stderr=true",
-                f"stdout_logfile={self.logs / f'{name}.log'}",
-                "stdout_logfile_maxbytes=20MB",
-                "stdout_logfile_backups=3",
-            ]
-        return "\n".join(parts).replace("%", "%%") + "\n"
-
-    def _service_options(self) -> str:
-        settings = self.settings
-        options = [f"--workers {settings.service_workers}", f"--durability {settings.service_durability}"]
-        options.append(f"--keys {_quoted(settings.keys_file)} --token {_quoted(settings.token_file)}")
-        if settings.service_answer_unlogged:
-            options.append("--answer-unlogged")
-        return " ".join(options)
-
     def _await(self, programs: Sequence[str], addresses: Addresses, token: str, report: Callable[[str], None]) -> None:
         began = time.monotonic()
         limit = self._usual_seconds() + LATE_SECONDS
@@ -215,7 +163,7 @@ class Stack(Supervised):
             waiting = [name for name in waiting if not self._lives(name, addresses, token)]
             self._require_alive()
             for name in set(waiting) - {"runner"}:
-                self._require_own(_port(getattr(addresses, name)), name)
+                self._require_own(port_of(getattr(addresses, name)), name)
             now = time.monotonic()
             if not waiting:
                 self._note_seconds(now - began)
@@ -292,14 +240,6 @@ def stack_to_run(
             yield addresses
         finally:
             stack.stop()
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])
-
-
-def _quoted(value: object) -> str:
-    return "'" + str(value).replace("'", "'\\''") + "'"
 
 
 def disk_free(path: Path) -> int:

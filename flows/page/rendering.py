@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from flows.page import charts, service_charts
+from flows.page import bar_charts, charts, service_charts
 from flows.page.answers import Answers
 from flows.page.doing import Doing
 from flows.page.known import UseCases
@@ -107,11 +107,11 @@ def environment() -> Environment:
         spark=charts.spark,
         course=charts.course,
         drift_chart=charts.drift,
-        arrivals_chart=charts.arrivals,
+        arrivals_chart=bar_charts.arrivals,
         causes_parts=charts.parts,
-        beam=charts.beam,
-        swatch=charts.swatch,
-        two_distributions=charts.two_distributions,
+        beam=bar_charts.beam,
+        swatch=bar_charts.swatch,
+        two_distributions=bar_charts.two_distributions,
         requests_chart=service_charts.requests_chart,
         times_chart=service_charts.times_chart,
         health_strip=service_charts.health_strip,

@@ -9,27 +9,25 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from expectations.contradictions import REPLAY
-from expectations.errors import BundleError, TurnTakenError
-from tasks.bundles.manifest import Manifest, read_manifest
 from tasks.erasing.files import LOOKED_FOR, sweep
+from tasks.erasing.holding_off import hold_off, refuse_open_turns
 from tasks.erasing.person import Person
 from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs
+from tasks.erasing.training_sets import promoted_models, training_sets
 from tasks.erasing.words import Words, clean_sqlite, strike_from_platform, strike_from_sqlite
 from tasks.stores.backups import backups_of
 from tasks.stores.files import storing
 from tasks.stores.harvest import harvest, seal_and_harvest
 from tasks.stores.journal import OPEN_SUFFIX
-from tasks.stores.lake import COLLECTION, UPKEEP, Lake
+from tasks.stores.lake import Lake
 from tasks.stores.ledger import FORGET, Entry
-from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.stores.releases import Releases
 from tasks.stores.rewriting import purge, require_folder
@@ -103,10 +101,10 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
     if dry_run:
         return _look(job, person, home, _parts(job, person))
     names = (job.name, job.name + REPLAY)
-    _refuse_open_turns(job, names)  # before anything is waited for, and once nobody can begin to read
+    refuse_open_turns(job, names)  # before anything is waited for, and once nobody can begin to read
     unheard = _bring_in(job)
-    with nobody_else(job, names):
-        _refuse_open_turns(job, names)
+    with hold_off(job, names):
+        refuse_open_turns(job, names)
         parts = _remembered(home, person.digest(job.places.secret), _parts(job, person))
         if job.lake.version("raw") is None:  # no commit to note it in
             noted = add_tombstone(job.database.marked(job.name, FORGOTTEN), person.values, job.places.secret)
@@ -129,16 +127,6 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
         with storing("remove what was looked for, in", home):
             _memory(home, done.person).unlink(missing_ok=True)
     return done
-
-
-def _refuse_open_turns(job: Job, names: Iterable[str]) -> None:
-    for name in names:
-        if job.database.open_turn(name) is not None:
-            raise TurnTakenError(
-                f"no open turn of {name}",
-                "one, whose model may be learning from them",
-                "Wait for it to end (`driftwheel status`), then run again",
-            )
 
 
 def _memory(home: Path, digest: str) -> Path:
@@ -198,21 +186,6 @@ def _bring_in(job: Job) -> list[str]:
     if next(folder.glob(f"*/*{OPEN_SUFFIX}"), None) is None or job.places.service:
         return []
     return [f"open segments of the journal in {folder}: start the service, which closes them, and run this again"]
-
-
-@contextmanager
-def nobody_else(job: Job, names: Iterable[str]) -> Iterator[None]:
-    """Wait for collection, cleaning, harvests and upkeep of use cases, and hold them off while the block lasts."""
-    with ExitStack() as stack:
-        for name in names:
-            lake = Lake(job.lake.root, name)
-            if require_folder(lake).exists():
-                stack.enter_context(lake.alone(COLLECTION))
-                stack.enter_context(lake.alone("cleaning"))
-                stack.enter_context(lake.alone(UPKEEP))  # files of a compaction at work would be removed under it
-            if (job.places.journal / name).exists():
-                stack.enter_context(alone(job.places.journal / name / ".harvest", f"a harvest of {name}"))
-        yield
 
 
 def _look(job: Job, person: Person, home: Path, parts: list[_Part]) -> Forgotten:
@@ -282,24 +255,10 @@ def _learnt(job: Job, parts: list[_Part]) -> dict[str, int]:
     for part in parts:
         oldest = min(part.theirs.times, default=None)
         ending = " of the replay" if part.lake.usecase.endswith(REPLAY) else ""
-        for version, manifest in _promoted(job, part.lake.usecase):
+        for version, manifest in promoted_models(job, part.lake.usecase):
             if oldest is not None and manifest.cutoff >= oldest:
                 learnt[f"version {version}{ending}"] = manifest.data_version
     return learnt
-
-
-def _promoted(job: Job, name: str) -> Iterator[tuple[str, Manifest]]:
-    """Return the versions that were promoted, as far as their bundles are here."""
-    for entry in job.database.entries(name, kind="deploy"):
-        if entry.action == "promoted":
-            digest = entry.evidence["bundle"]
-            with suppress(BundleError):  # of a version that is gone
-                yield entry.evidence["version"], read_manifest(job.releases.bundle(name, digest), digest)
-
-
-def training_sets(job: Job, name: str) -> tuple[int, ...]:
-    """Return the versions of the clean table that models which were promoted refer to."""
-    return tuple(sorted({manifest.data_version for _, manifest in _promoted(job, name)}))
 
 
 def _backups(job: Job, since: datetime | None) -> Iterator[str]:

@@ -10,7 +10,8 @@ from typing import Literal
 import polars as pl
 
 from expectations.durations import Duration
-from tasks.erasing.forgetting import nobody_else, training_sets
+from tasks.erasing.holding_off import hold_off
+from tasks.erasing.training_sets import training_sets
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import Table
 from tasks.stores.ledger import RETENTION, Entry
@@ -43,7 +44,7 @@ def keep_within(job: Job) -> None:
         overdue = _overdue(job.lake, kind, _limit(job.as_of, span), job.usecase.spec.time_column)
         if not overdue and not any(is_unfinished(job.lake, table) for table in _TABLES[kind]):
             continue
-        with nobody_else(job, (job.name,)):
+        with hold_off(job, (job.name,)):
             if job.database.open_turn(job.name) is not None:  # its model learns from them: the next look erases
                 return
             if overdue:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -12,10 +12,11 @@ from pydantic import Field
 
 from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Report, Rows, Scores, StopsEarly, Task
-from expectations.fields import Positive, Strict
+from expectations.fields import Positive
 from expectations.problems import problem_of
+from tasks.modelling.fewer_trees import FewerTrees
 from tasks.modelling.importance import shares
-from tasks.modelling.lightgbm_names import directed, first_loss, loss_of, unknown_parameters
+from tasks.modelling.lightgbm_names import NamedBooster, directed, first_loss, loss_of, unknown_parameters
 from tasks.modelling.native_trees import allow_threads
 from tasks.modelling.predictors import TreePredictor
 from tasks.modelling.processors import available_processors
@@ -58,25 +59,6 @@ class FittedTrees:
         """Share of the total gain."""
         gains = self.booster.feature_importance(importance_type="gain", iteration=self.recipe.rounds)
         return shares(dict(zip(self.booster.feature_name(), map(float, gains), strict=True)))
-
-
-class FewerTrees(Strict):
-    """Leave out the last trees, as long as the loss on the validation rows grows by a small share only."""
-
-    to: Literal["fewer_trees"]
-    max_loss: Annotated[float, Field(ge=0, lt=1)] = 0.002
-    """Share of the validation loss that it may grow by."""
-
-    def length(self, losses: Sequence[float], rounds: int) -> int:
-        """Return the fewest rounds that are nearly as good as `rounds`.
-
-        Parameters
-        ----------
-        losses : sequence of float
-            The validation loss after each round, smaller where it is better.
-        """
-        allowed = losses[rounds - 1] + self.max_loss * abs(losses[rounds - 1])
-        return next((at for at, loss in enumerate(losses[:rounds], 1) if loss <= allowed), rounds)
 
 
 class LightGBM(StopsEarly):
@@ -252,7 +234,7 @@ class LightGBM(StopsEarly):
         if self.compress is not None and start_from is None and len(losses) >= rounds:  # losses count the new trees
             rounds = self.compress.length(losses, rounds)
         recipe = self.settled().model_copy(update={"rounds": rounds})
-        return FittedTrees(_Named(booster, train.features), recipe, train.task)
+        return FittedTrees(NamedBooster(booster, train.features), recipe, train.task)
 
     def _chosen(self, rows: Rows) -> dict[str, Any]:
         """Return LightGBM's settings for what is declared and need not be.
@@ -297,16 +279,3 @@ def _without_negative(matrix: Matrix, codes: list[int]) -> Matrix:
     known = matrix.copy()
     known[:, codes] = np.where(unknown, np.nan, matrix[:, codes])
     return known
-
-
-class _Named:
-    """A booster that answers with the features' real names."""
-
-    def __init__(self, booster: Any, features: tuple[str, ...]) -> None:  # noqa: ANN401
-        self._booster, self._features = booster, features
-
-    def feature_name(self) -> list[str]:
-        return list(self._features)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        return getattr(self._booster, name)

@@ -1,4 +1,4 @@
-"""What LightGBM calls its metrics and parameters: which way a metric is better, and which parameters it knows."""
+"""LightGBM's names: which way a metric is better, which parameters it knows, and what features are really called."""
 
 from __future__ import annotations
 
@@ -48,3 +48,17 @@ def unknown_parameters(params: Mapping[str, object]) -> dict[str, str]:
             meant = own.get(near[0], near[0]) if near else ""
             found[name] = "LightGBM has no such parameter" + (f"; did you mean {meant!r}?" if meant else "")
     return found
+
+
+class NamedBooster:
+    """A booster that answers with the features' real names."""
+
+    def __init__(self, booster: Any, features: tuple[str, ...]) -> None:  # noqa: ANN401
+        self._booster, self._features = booster, features
+
+    def feature_name(self) -> list[str]:
+        """Return the names of its features."""
+        return list(self._features)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._booster, name)

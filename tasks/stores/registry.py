@@ -13,6 +13,7 @@ from typing import Any
 
 from expectations.errors import BundleError, UnreachableError
 from tasks.stores.files import scratch
+from tasks.stores.mlflow_faults import ignoring
 from tasks.stores.model_words import NOTE, model_note
 from tasks.stores.tracking import Tracking
 
@@ -169,7 +170,7 @@ class Registry(Tracking):
     def _describe_model(self, title: str) -> None:
         """Make the registered model if it is absent, and describe it where nobody did."""
         note = model_note(self.usecase, title)
-        with self._ignore("RESOURCE_ALREADY_EXISTS"):
+        with ignoring("RESOURCE_ALREADY_EXISTS"):
             self._client.create_registered_model(self.usecase, description=note)
             return
         if not self._client.get_registered_model(self.usecase).description:  # of an older version
@@ -194,7 +195,7 @@ class Registry(Tracking):
 
     def unpoint(self, alias: str) -> None:
         """Remove an alias, if it is there."""
-        with self._reach(), self._ignore("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+        with self._reach(), ignoring("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
             self._client.delete_registered_model_alias(self.usecase, alias)
 
     def versions(self) -> list[ModelVersion]:
@@ -228,7 +229,7 @@ class Registry(Tracking):
     def forget(self) -> None:
         """Delete the registered model and its versions; for replays. The runs of earlier replays stay for a while."""
         with self._reach():
-            with self._ignore("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            with ignoring("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 self._client.delete_registered_model(self.usecase)
             for model in self._client.search_logged_models([self.experiment()]):
                 self._client.delete_logged_model(model.model_id)

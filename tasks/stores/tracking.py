@@ -6,16 +6,16 @@ import json
 import logging
 import math
 import os
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from expectations.errors import AccessError, UnreachableError
+from expectations.errors import UnreachableError
 from expectations.masking import split_login
-from tasks.stores.files import scratch, storage_error
+from tasks.stores.files import scratch
+from tasks.stores.mlflow_faults import ignoring, reaching
 from tasks.stores.model_words import EXPERIMENT, MODEL_PAGES, NOTE
 from tasks.stores.plain import to_json
 
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 
 _MAX_METRICS = 1000
 """Most that MLflow takes in a request."""
-_AWAY = {
-    "INTERNAL_ERROR",
-    "TEMPORARILY_UNAVAILABLE",
-    "DEADLINE_EXCEEDED",
-    "REQUEST_LIMIT_EXCEEDED",
-    "RESOURCE_EXHAUSTED",
-    "CANCELLED",
-}
-"""What MLflow calls a server that does not answer, or fails at what it was asked."""
-_DENIED = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development", NOTE: EXPERIMENT}
 """Without a kind MLflow's page shows an experiment as one of language models: no runs, no metrics."""
 
@@ -81,43 +71,15 @@ class Tracking:
         self.usecase = usecase
         self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
-    @contextmanager
-    def _reach(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
-
-        expected = f"the MLflow server at {self.uri}"
-        remedy = "Start it (`driftwheel up`), or see its log, and run again; nothing was lost"
-        try:
-            yield
-        except RequestException as error:
-            raise UnreachableError(f"{expected} to answer", _reason(error), remedy) from error
-        except OSError as error:
-            raise storage_error("keep what goes to MLflow in", tempfile.gettempdir(), error) from error
-        except MlflowException as error:
-            if error.error_code in _DENIED:
-                login = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what it asks for"
-                raise AccessError(f"{expected} to let the platform in", str(error.error_code), login) from error
-            if error.error_code in _AWAY:
-                raise UnreachableError(f"{expected} to answer", _reason(error), remedy) from error
-            raise
-
-    @contextmanager
-    def _ignore(self, *codes: str) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            yield
-        except MlflowException as error:
-            if error.error_code not in codes:
-                raise
+    def _reach(self) -> AbstractContextManager[None]:
+        return reaching(self.uri)
 
     def experiment(self) -> str:
         """Return the experiment's id; it is made if absent and restored if deleted."""
         with self._reach():
             found = self._client.get_experiment_by_name(self.usecase)
             if found is None:
-                with self._ignore("RESOURCE_ALREADY_EXISTS"):
+                with ignoring("RESOURCE_ALREADY_EXISTS"):
                     return str(self._client.create_experiment(self.usecase, tags=_EXPERIMENT_TAGS))
                 found = self._client.get_experiment_by_name(self.usecase)
             if found.lifecycle_stage == "deleted":
@@ -291,16 +253,3 @@ class Tracking:
     def run_link(self, run: str) -> str:
         """Address of a run's page."""
         return f"{self.uri}/#/experiments/{self.experiment()}/runs/{run}?{MODEL_PAGES}"
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words why a request failed: MLflow's own hold addresses and types of three libraries."""
-    from urllib3.exceptions import ReadTimeoutError
-
-    inner = error.__cause__ or error.__context__
-    outermost = inner.args[0] if inner is not None and inner.args else None
-    reason = getattr(outermost, "reason", None)
-    if isinstance(reason, ReadTimeoutError):
-        return "no answer in time"
-    said = str(reason or error).splitlines()[0]
-    return said.rpartition(": ")[2][:300] if inner is not None else said[:300]

@@ -21,13 +21,13 @@ import numpy as np
 
 from expectations.loading import load_use_case
 from flows.backtest import past_of
-from tasks.backtesting.advice import (
+from tasks.backtesting.advice import policy_of
+from tasks.backtesting.placements import (
     beaten_placements,
     best_placement,
     charge_of,
     excess,
     on_curve,
-    policy_of,
     schedule_curve,
     triangle,
 )

@@ -25,6 +25,7 @@ from flows import replay, replay_story, replay_windows
 from infra.backup import USE_CASES
 from infra.settings import Addresses, Settings
 from infra.stack import PROGRAMS, Stack
+from infra.supervisor_config import supervisor_config
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
 from tests.conftest import forget_prefect_services, instant
@@ -267,6 +268,6 @@ def test_no_secret_is_written_anywhere(
                 commands.append(" ".join(process.cmdline()))
         except (psutil.Error, OSError):
             continue
-    commands.append(Stack(Settings())._config(PROGRAMS, stack))
+    commands.append(supervisor_config(Stack(Settings()), PROGRAMS, stack))
     assert len(commands) > len(PROGRAMS)
     assert [what for what, secret in secrets.items() if any(secret in command for command in commands)] == []

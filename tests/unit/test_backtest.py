@@ -22,18 +22,10 @@ from expectations.windows import Window
 from flows.backtest import backtest, past_of
 from flows.commands.deciding import _read_policies
 from flows.commands.deciding import backtest as command
-from tasks.backtesting.advice import (
-    best_placement,
-    bounds_of,
-    candidates,
-    charge_of,
-    excess,
-    policy_of,
-    schedule_curve,
-    written,
-)
+from tasks.backtesting.advice import bounds_of, candidates, policy_of, written
 from tasks.backtesting.models import DatedModel, UnpackedModel
 from tasks.backtesting.past import Past
+from tasks.backtesting.placements import best_placement, charge_of, excess, schedule_curve
 from tasks.backtesting.walking import walk
 from tasks.deciding.triggers.performance import PerformancePolicy
 from tasks.deciding.triggers.schedule import SchedulePolicy

@@ -14,7 +14,8 @@ from expectations.errors import TrainingError, UseCaseError
 from expectations.families import Matrix, Rows, Vector
 from expectations.loading import load_use_case
 from tasks.modelling import boosted_trees
-from tasks.modelling.boosted_trees import MODEL, FewerTrees, FittedTrees, LightGBM
+from tasks.modelling.boosted_trees import MODEL, FittedTrees, LightGBM
+from tasks.modelling.fewer_trees import FewerTrees
 from tasks.modelling.processors import available_processors
 
 Make = Callable[..., Path]

@@ -12,6 +12,7 @@ from supervisor.datatypes import byte_size
 
 from infra.settings import Addresses, Settings
 from infra.stack import PROGRAMS, Stack
+from infra.supervisor_config import supervisor_config
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def addresses() -> Addresses:
 
 def test_every_log_of_the_local_stack_is_rotated(settings: Settings, addresses: Addresses) -> None:
     config = configparser.ConfigParser()
-    config.read_string(Stack(settings)._config(PROGRAMS, addresses))
+    config.read_string(supervisor_config(Stack(settings), PROGRAMS, addresses))
     logs = [("supervisord", ""), *((f"program:{name}", "stdout_") for name in PROGRAMS)]
     assert {section for section, _ in logs} == {
         name for name in config.sections() if "logfile" in "".join(config[name])

@@ -1,0 +1,102 @@
+"""What contradicts itself of what a model is made of: candidates, metrics, probabilities and features."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from expectations.errors import PartError
+from expectations.metrics import metrics_of
+from expectations.searching import impossible
+from expectations.slots import CALIBRATIONS, METRICS
+
+if TYPE_CHECKING:
+    from expectations.usecase import UseCase
+
+
+def impossible_metrics(spec: UseCase) -> list[str]:
+    """Say which metrics are none of the task, and which candidates and searches do not fit it."""
+    used = [(f"gates.{index}.metric", gate.metric) for index, gate in enumerate(spec.gates) if gate.metric]
+    used += [
+        (f"monitoring.performance.{index}.metric", rule.metric)
+        for index, rule in enumerate(spec.monitoring.performance)
+    ]
+    known, problems = metrics_of(spec.task), []
+    if spec.evaluation.validated is None:
+        problems += [
+            f"gates.{index}.folds: there are none; say how many: `evaluation: {{cross_validation: 5}}`"
+            for index, gate in enumerate(spec.gates)
+            if gate.of_folds
+        ]
+    for path, name in used:
+        try:
+            part = METRICS.find(name)
+        except PartError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        if part is None or spec.task not in part.tasks:
+            problems.append(f"{path}: {spec.task} has no metric {name!r}; it has {', '.join(known)}")
+    problems += _impossible_search(spec)
+    if spec.model.warm is not None and not any(each.continues(each) for each in spec.model.candidates):
+        problems.append("model.start: no candidate goes on from an earlier model; write cold")
+    for index, candidate in enumerate(spec.model.candidates):
+        misfits = candidate.misfits(spec.task)
+        problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]
+        if spec.model.weights is not None and not candidate.weighs:
+            problems.append(f"model.candidates.{index}.family: {candidate.family} knows no `model.weights`")
+    return problems
+
+
+def _impossible_search(spec: UseCase) -> list[str]:
+    problems = []
+    for family, ranges in spec.model.search.ranges.items() if spec.model.search is not None else ():
+        path = f"model.search.ranges.{family}"
+        own = [each for each in spec.model.candidates if each.family == family]
+        if len(own) != 1:
+            found = "none" if not own else f"{len(own)} of them"
+            problems.append(f"{path}: it needs one candidate of this family to begin with; found {found}")
+            continue
+        problems += [f"{path}.{field}: {why}" for field, why in impossible(own[0], ranges, spec.task).items()]
+    return problems
+
+
+def impossible_probabilities(spec: UseCase) -> list[str]:
+    """Say which costs, thresholds and calibrations the task has no use for."""
+    problems = []
+    if spec.costs.threshold is not None and not spec.problem.has_threshold:
+        problems.append(f"costs.false_positive: a {spec.task} has no threshold; leave it and false_negative out")
+    elif spec.costs.threshold is not None and "threshold" in spec.evaluation.model_fields_set:
+        problems.append("evaluation.threshold: `costs` say what errors cost, and it follows from these; leave it out")
+    asked = spec.model.calibration
+    found = CALIBRATIONS.find(asked) if asked is not None else None
+    if found is not None and spec.task not in found.tasks:
+        parts = {name: CALIBRATIONS.find(name) for name in CALIBRATIONS.names()}
+        fits = [name for name, part in parts.items() if part is not None and spec.task in part.tasks]
+        rest = f"there is {', '.join(fits)}" if fits else "there is none for it; leave it out"
+        problems.append(f"model.calibration: {asked} does not calibrate a {spec.task}; {rest}")
+    return problems
+
+
+def impossible_features(spec: UseCase) -> list[str]:
+    """Say which features that candidates name are none, or no numbers."""
+    categories: dict[str, bool] = {}
+    begun: set[str] = set()
+    for step in spec.features:
+        made = step.makes()
+        if not made:  # the names depend on the rows, and begin with what is read
+            begun |= step.reads({}).keys()
+        for name in made:
+            known = categories.get(name, False)
+            categories[name] = known if step.makes_categories is None else step.makes_categories
+    problems = []
+    for index, candidate in enumerate(spec.model.candidates):
+        for field, names in candidate.takes_as_numbers().items():
+            for name in names:
+                path = f"model.candidates.{index}.{field}.{name}"
+                if name not in categories and not name.startswith(tuple(begun)):
+                    near = difflib.get_close_matches(name, categories, n=1)
+                    rest = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(categories)}"
+                    problems.append(f"{path}: no feature of this name; {rest}")
+                elif categories.get(name):
+                    problems.append(f"{path}: codes of categories have no order; take it out")
+    return problems
