@@ -86,7 +86,7 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
     holding = [*unjudged, *(each for each in judged if each.holds and each.name not in {one.name for one in unjudged})]
     held = tuple(say(each, len(since) or len(waiting)) for each in holding)
     let_go = {each.name for each in outcomes if not each.success} - {each.name for each in holding}
-    warnings = tuple(say(outcome, len(waiting)) for outcome in outcomes if outcome.name in let_go)
+    warnings = tuple(say(each, len(waiting)) for each in outcomes if each.name in let_go and not each.success)
     summary = tuple(
         (outcome.name, "pass" if outcome.success else "hold" if outcome.holds else "warn", len(outcome.failing))
         for outcome in outcomes
@@ -94,10 +94,13 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
     if held:
         return Cleaned(len(waiting), 0, held, warnings, {}, (), summary, _version(lake), batch)
     reasons: dict[int, list[str]] = defaultdict(list)
+    counts: dict[str, int] = defaultdict(int)
     for outcome in outcomes:
         if outcome.level == "row" and outcome.severity == "critical":
             for position in outcome.failing:
-                reasons[int(position)].append(outcome.name)
+                if outcome.name not in reasons[int(position)]:  # there may be several of a type on one column
+                    reasons[int(position)].append(outcome.name)
+                    counts[outcome.name] += 1
     failing, waiting = sorted(reasons), waiting.drop(UNREAD, strict=False)
     apart = waiting[failing].with_columns(
         pl.Series(REASONS, [BETWEEN_REASONS.join(reasons[p]) for p in failing], dtype=pl.String)
@@ -110,12 +113,9 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
     if len(apart):
         _write(lake, "quarantine", apart, batch, follows=set_apart)
     _write(lake, "clean", repaired, batch, follows=done)
-    counts = {
-        outcome.name: len(outcome.failing)
-        for outcome in outcomes
-        if outcome.level == "row" and outcome.severity == "critical" and len(outcome.failing)
-    }
-    return Cleaned(len(waiting), len(repaired), (), warnings, counts, tuple(steps), summary, _version(lake), batch)
+    return Cleaned(
+        len(waiting), len(repaired), (), warnings, dict(counts), tuple(steps), summary, _version(lake), batch
+    )
 
 
 def _write(lake: Lake, table: Literal["quarantine", "clean"], rows: pl.DataFrame, batch: int, follows: int) -> None:

@@ -108,12 +108,14 @@ def build_suite(usecase: LoadedUseCase, schema: Mapping[str, pl.DataType] | None
     from great_expectations.exceptions import GreatExpectationsError
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    suite, problems = ExpectationSuite(name=usecase.name), []
+    items, problems = list[Any](), []
     for position, spec in enumerate(usecase.suite):
         found = list(_faults(spec.kwargs))
         if not found:
             try:
-                suite.add_expectation_configuration(
+                # in one suite, a second of a type on the same column takes the place of the first
+                single = ExpectationSuite(name=usecase.name)
+                single.add_expectation_configuration(
                     ExpectationConfiguration(
                         type=spec.type,
                         kwargs=in_utc(_arguments(spec.kwargs), schema or {}, usecase.spec.clock),
@@ -121,14 +123,15 @@ def build_suite(usecase: LoadedUseCase, schema: Mapping[str, pl.DataType] | None
                         meta={**spec.meta, "_position": position},
                     )
                 )
-                found = list(_condition_faults(getattr(suite.expectations[-1], "row_condition", None)))
+                items += single.expectations
+                found = list(_condition_faults(getattr(items[-1], "row_condition", None)))
             except (GreatExpectationsError, ValueError, TypeError, re.error) as error:
                 found = [" ".join(str(error).split())[:300]]
         file = str(usecase.folder / SUITE)
         problems += [UseCaseProblem(file, spec.line, f"{position}: {spec.type}", message) for message in found]
     if problems:
         raise UseCaseError(usecase.name, problems)
-    return suite
+    return ExpectationSuite(usecase.name, items)
 
 
 def _faults(kwargs: dict[str, Any]) -> Iterator[str]:

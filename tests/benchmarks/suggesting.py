@@ -27,7 +27,7 @@ import polars as pl
 
 from expectations.loading import ExpectationSpec, LoadedUseCase, load_use_case
 from flows.replay_windows import read_history
-from tasks.cleaning.column_history import Seen, learn
+from tasks.cleaning.column_history import ColumnHistory, learn
 from tasks.cleaning.suggesting import suggest
 from tasks.cleaning.suite import Outcome, validate
 from tasks.stores.lake import Lake
@@ -152,7 +152,7 @@ def faults(name: str) -> Iterator[tuple[str, str, Fault]]:
 
 def by_hand(usecase: LoadedUseCase, rows: pl.DataFrame, late: set[str]) -> LoadedUseCase:
     """Write the suite of a person: least and most, the texts, and no missing value where there was none."""
-    seen: dict[str, Seen] = {}
+    seen: dict[str, ColumnHistory] = {}
     learn(seen, rows)
     suite = []
 

@@ -27,6 +27,22 @@ def judge(bikes: LoadedUseCase, name: str, rows: pl.DataFrame = ROWS, **kwargs: 
     return outcome
 
 
+def test_several_expectations_of_a_type_on_one_column_are_all_judged_in_their_order(bikes: LoadedUseCase) -> None:
+    """Great Expectations keeps the last one alone of a suite that is added to: the others judged nothing."""
+    between, mean = "expect_column_values_to_be_between", "expect_column_mean_to_be_between"
+    bounds = [
+        (between, {"max_value": 2}),
+        (mean, {"min_value": 5}),
+        (between, {"min_value": 2}),
+        (mean, {"max_value": 5}),
+    ]
+    bounds.append(bounds[0])
+    outcomes = validate(with_suite(bikes, *((name, {"column": "a", **kwargs}) for name, kwargs in bounds)), ROWS)
+    assert [outcome.name for outcome in outcomes] == [f"{name}(a)" for name, _ in bounds]
+    assert [outcome.failing.tolist() for outcome in outcomes] == [[2, 3], [], [0], [], [2, 3]]
+    assert [outcome.success for outcome in outcomes] == [False, False, False, True, False]
+
+
 # --- conditions of rows -------------------------------------------------------------------------------------------
 
 
