@@ -23,12 +23,13 @@ from prefect.settings import (
 from expectations.errors import DriftwheelError
 from expectations.production import Release
 from flows.collect import collect
+from flows.dead_runs import process_tag
 from flows.deploy import deploy
 from flows.instants import refuse_future
 from flows.loop import loop
 from flows.monitor import monitor
 from flows.open_turns import turn_for
-from flows.stage import FlowResult, process_tag
+from flows.stage import FlowResult
 from flows.train import train
 from infra.environment import debugging
 from infra.logs import mask_logs

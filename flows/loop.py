@@ -9,9 +9,10 @@ from typing import Any
 from prefect import flow, tags
 
 from flows.collect import collect
+from flows.dead_runs import process_tag
 from flows.deploy import deploy
 from flows.monitor import monitor
-from flows.stage import FlowResult, open_job, present, process_tag, run_name
+from flows.stage import FlowResult, open_job, present, run_name
 from flows.train import train
 from tasks.stores.places import Job
 from tasks.stores.progress import part

@@ -21,6 +21,7 @@ from expectations.contradictions import REPLAY
 from expectations.cron import last_due
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, readable_alerts
+from flows.dead_runs import RunWatch
 from flows.left_out import end_left_out
 from flows.loaded import LoadedUseCases
 from flows.message_picture import MessagePicture
@@ -210,7 +211,7 @@ def _due(line: str, until: datetime) -> datetime | None:
 
 
 class Messenger(threading.Thread):
-    """Sends what is due for every registered use case, and looks at the service, until the process ends."""
+    """Sends what is due for every use case, and looks at the service and at flow runs, until the process ends."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(name="messenger", daemon=True)
@@ -220,6 +221,7 @@ class Messenger(threading.Thread):
         self._use_cases = LoadedUseCases(settings)
         self._seen: dict[str, LoadedUseCase] = {}
         self._service = ServiceWatch(settings)
+        self._runs = RunWatch(settings)
 
     def stop(self) -> None:
         """End after the look that is under way."""
@@ -243,6 +245,12 @@ class Messenger(threading.Thread):
             _log.error("the service was not looked at: %s", error)
         except Exception as error:  # noqa: BLE001 - what it answers is read there: no answer may end the messages
             _log.error("the service was not looked at: %s", type(error).__name__)
+        try:
+            self._runs.look()
+        except DriftwheelError as error:
+            _log.error("flow runs were not looked at: %s", error)
+        except Exception as error:  # noqa: BLE001 - what Prefect answers is read there, as above
+            _log.error("flow runs were not looked at: %s", type(error).__name__)
         schedules = MonitorSchedules(self.settings)
         for name, folder in registered.items():
             try:

@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling
 
 from flows.superseded import SCHEDULED_TAG
 
@@ -32,7 +33,8 @@ def plan_anew(client: SyncPrefectClient) -> list[str]:
 
     It plans nothing more where it sees runs to come, and no date twice. So once its clock was set back a schedule would
     stand still until what it had planned has come. That is removed, and so are the runs of dates that are yet to come:
-    these come again.
+    these come again. One that was handed out may have a process by now, which would wait until its date in a place
+    that another run could have: its runner is told to end it, and it is removed by the next look.
 
     Returns
     -------
@@ -53,12 +55,14 @@ def plan_anew(client: SyncPrefectClient) -> list[str]:
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             limit=_MAX_RUNS_A_LOOK,
         )
-        ahead = [run for run in coming if _ahead(run, now)]
+        ahead = [run for run in coming if _ahead(client, run, now)]
         if not ahead:
             continue
         for run in ahead:
-            if run.state is not None and not run.state.is_scheduled():
-                with suppress(ObjectNotFound):  # somebody removed it meanwhile
+            with suppress(ObjectNotFound):  # somebody removed it meanwhile
+                if run.state is not None and run.state.is_pending():
+                    client.set_flow_run_state(run.id, Cancelling(message="a clock was ahead when it was handed out"))
+                elif run.state is not None and not run.state.is_scheduled():
                     client.delete_flow_run(run.id)
         for schedule in deployment.schedules:  # as it is: Prefect drops what it planned by it
             client.update_deployment_schedule(deployment.id, schedule.id, active=schedule.active)
@@ -78,15 +82,17 @@ def our_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
     return found
 
 
-def _ahead(run: FlowRun, now: datetime) -> bool:
+def _ahead(client: SyncPrefectClient, run: FlowRun, now: datetime) -> bool:
     """Whether a run whose date is yet to come was planned, or begun, by a clock that was ahead.
 
     One at work is left alone until it ends, which may be by this clock again; Prefect hands none out a minute early.
-    One that a person cancelled stays so.
+    One that a person cancelled before that stays so.
     """
     state = run.state
     if state is None or state.is_running():
         return False
     if state.is_pending():  # it begins within seconds, or never: Prefect's server may have ended meanwhile
         return abs(now - state.timestamp) > MARGIN
-    return state.timestamp > now + MARGIN or (state.is_final() and not state.is_cancelled())
+    if state.is_cancelled() or state.is_cancelling():
+        return any(each.timestamp > now + MARGIN or each.is_pending() for each in client.read_flow_run_states(run.id))
+    return state.timestamp > now + MARGIN or state.is_final()

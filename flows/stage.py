@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
-from uuid import UUID
 
 import httpx
-import psutil
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterName,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
-from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
-from prefect.states import Crashed
+from prefect.settings import PREFECT_API_URL
 
 from expectations.errors import AccessError, UnreachableError, UseCaseError
+from flows.dead_runs import close_orphans, this_process
 from flows.instants import plain_instant, refuse_future
 from flows.left_out import end_left_out, note_left_out
 from flows.lineage_events import reporting_lineage
@@ -40,7 +29,6 @@ from infra.reaching import refuse_strangers
 from infra.settings import Settings
 from tasks.stores import events
 from tasks.stores.places import Job
-from tasks.stores.presences import PRESENCE, Process
 from tasks.stores.progress import LOGGER
 from tasks.stores.pulses import Presence
 from tasks.stores.retries import reason
@@ -61,11 +49,6 @@ Outcome = Literal[
     "taken",
 ]
 _log = logging.getLogger("driftwheel.flows")
-
-_TICK = 0.05
-"""Seconds between which the kernel tells when processes began, and what adding to large numbers takes from them."""
-_UNHEARD = timedelta(days=1)
-"""How long a run on another host that never said that it is there may still be at its beginning, or at its end."""
 
 
 @dataclass(frozen=True)
@@ -140,69 +123,6 @@ def report_to_prefect() -> None:
         reports.addHandler(handler)
 
 
-def this_process() -> Process:
-    """Return this process."""
-    return Process(socket.gethostname(), os.getpid(), _born(os.getpid()))
-
-
-def _born(process: int) -> float:
-    """Say when a process began, in seconds since the boot: when the clock is set, that stays what it is."""
-    return psutil.Process(process).create_time() - psutil.boot_time()
-
-
-def lives(process: Process, last_seen: datetime, silence: timedelta = PRESENCE) -> bool:
-    """Whether a process may be alive; one on another host may while it has been heard of lately.
-
-    One heard of later than now was so by a clock that was ahead, and would live until that has come.
-    """
-    if process.host != socket.gethostname():
-        return abs(datetime.now(UTC) - last_seen) < silence
-    try:
-        return abs(_born(process.process) - process.born) < _TICK
-    except psutil.NoSuchProcess:
-        return False
-
-
-TAG = "process"
-
-
-def process_tag() -> str:
-    """Name this process in a tag that every flow run it starts carries from its creation."""
-    own = this_process()
-    return f"{TAG}:{own.host}:{own.process}:{own.born!r}"
-
-
-def tagged_process(labels: list[str]) -> Process | None:
-    """Read the process from a flow run's tags."""
-    for label in labels:
-        kind, _, rest = label.partition(":")
-        if kind == TAG:
-            host, number, born = rest.rsplit(":", 2)
-            return Process(host, int(number), float(born))
-    return None
-
-
-def close_orphans(job: Job) -> None:
-    """Mark flow runs of this use case whose process died as crashed, however early it died."""
-    known = job.database.present(job.name)
-    for run, (process, seen) in known.items():
-        if run != str(flow_run.id) and not lives(process, seen):
-            mark_crashed(run)
-            job.database.leave(run)
-    unfinished = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
-    named = FlowRunFilterName(like_=f"{job.name} as of")
-    with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(name=named, state=FlowRunFilterState(type=unfinished)), limit=50
-        )
-    for each in found:
-        starter, began = tagged_process(each.tags), each.start_time or each.created
-        if starter is None or began is None or str(each.id) in known:
-            continue
-        if not lives(starter, began, _UNHEARD):
-            mark_crashed(str(each.id))
-
-
 @contextmanager
 def present(job: Job) -> Iterator[None]:
     """Note this flow run as running here, and mark those of processes that died as crashed, where Prefect answers.
@@ -211,7 +131,7 @@ def present(job: Job) -> Iterator[None]:
     writes, and flows beside it wait for SQLite.
     """
     try:
-        close_orphans(job)
+        close_orphans(job.database, PREFECT_API_URL.value() or "", job.places.flow_login, but=str(flow_run.id))
     except httpx.HTTPError as error:  # the next run does it
         _log.warning("runs whose process died could not be marked as crashed: Prefect: %s", reason(error))
     with (
@@ -220,17 +140,6 @@ def present(job: Job) -> Iterator[None]:
         reporting_lineage(job, Settings()),
     ):
         yield
-
-
-def mark_crashed(run_id: str) -> None:
-    """Mark a Prefect run whose process is gone, if it still says that it runs."""
-    with get_client(sync_client=True) as client:
-        try:
-            run = client.read_flow_run(UUID(run_id))
-        except ObjectNotFound:
-            return
-        if run.state is not None and not run.state.is_final():
-            client.set_flow_run_state(run.id, Crashed(message="its process died"), force=True)
 
 
 @contextmanager

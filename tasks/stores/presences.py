@@ -48,8 +48,11 @@ class Presences(Transactions):
         with self.transaction() as connection:
             connection.execute(delete(tables.presences).where(tables.presences.c.flow_run == flow_run))
 
-    def present(self, usecase: str) -> dict[str, tuple[Process, datetime]]:
-        """Flow runs of a use case that never ended, the processes that ran them, and when those were last heard of."""
+    def present(self, usecase: str | None = None) -> dict[str, tuple[Process, datetime]]:
+        """Flow runs (of all use cases, or one) that never ended, their processes, and when those were last heard of."""
+        wanted = select(tables.presences)
+        if usecase is not None:
+            wanted = wanted.where(tables.presences.c.usecase == usecase)
         with self.reading() as connection:
-            rows = connection.execute(select(tables.presences).where(tables.presences.c.usecase == usecase)).all()
+            rows = connection.execute(wanted).all()
         return {row.flow_run: (Process(row.host, row.process, row.born), row.seen) for row in rows}

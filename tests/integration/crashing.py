@@ -82,7 +82,7 @@ def main() -> None:
     point, when, flow, usecase, as_of, *rest = sys.argv[1:]
     settings = Settings()
     settings.tell_libraries()
-    from flows import replay, running, score  # noqa: F401 - what takes seconds is not what is killed
+    from flows import local_runs, replay, score  # noqa: F401 - what takes seconds is not what is killed
 
     while True:
         timer = arm(point, when)

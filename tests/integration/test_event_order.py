@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -133,3 +134,77 @@ def test_runs_of_a_schedule_that_comes_too_often_do_not_pile_up(
         )
         assert len(left) == 7
     settings.platform().remove_use_case("hasty")
+
+
+def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Addresses) -> None:
+    """Their process died, or they were handed to one and do not begin; what may be at work, or is not ours, is left."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import State
+    from prefect.states import Pending, Running, Scheduled
+    from sqlalchemy import update
+
+    from flows.dead_runs import RunWatch, process_tag, this_process
+    from tasks.stores.presences import PRESENCE, Process
+    from tasks.stores.tables import presences
+
+    @flow
+    def some() -> None: ...
+
+    now, settings = datetime.now(UTC), Settings()
+    database, places, own = settings.platform(), settings.places(), this_process()
+    died = Process(own.host, own.process, own.born - 60)  # one before this, of its number
+    died_tag = f"process:{died.host}:{died.process}:{died.born!r}"
+    cases: dict[str, tuple[list[str], State]] = {
+        "killed before it had a name": ([died_tag], Running()),
+        "killed as it began": ([died_tag], Pending()),
+        "alive": ([process_tag()], Running()),
+        "killed in the middle": ([], Running()),
+        "elsewhere, silent": ([], Running()),
+        "elsewhere, silent for a while": ([], Running()),
+        "of nobody knows whom": (["driftwheel"], Running()),
+        "handed out days ahead": (["driftwheel"], Scheduled(scheduled_time=now + timedelta(days=5))),
+        "handed out": (["driftwheel"], Scheduled(scheduled_time=now - timedelta(days=1))),
+        "somebody else's": ([], Scheduled(scheduled_time=now + timedelta(days=5))),
+    }
+    with get_client(sync_client=True) as client:
+        runs = {}
+        for name, (tags, state) in cases.items():
+            runs[name] = client.create_flow_run(some, tags=tags, state=state).id
+            if state.is_scheduled():
+                client.set_flow_run_state(runs[name], Pending(name="Submitting"))
+        database.enter(str(runs["killed in the middle"]), "any", died)
+        for run in ("elsewhere, silent", "elsewhere, silent for a while"):
+            database.enter(str(runs[run]), "any", Process("another", 1, 0.0))
+        with database.transaction() as connection:
+            elsewhere = presences.c.host == "another"
+            connection.execute(update(presences).where(elsewhere).values(seen=now - 2 * PRESENCE))
+        before = {name: client.read_flow_run(run).state.type for name, run in runs.items()}
+
+        def changed() -> dict[str, str]:
+            found = {name: client.read_flow_run(run).state for name, run in runs.items()}
+            return {
+                name: f"{state.name}: {state.message}" for name, state in found.items() if state.type != before[name]
+            }
+
+        watch = RunWatch(settings)
+        watch.look()
+        ended = {
+            "killed before it had a name": "Crashed: its process died",
+            "killed as it began": "Crashed: its process died",
+            "killed in the middle": "Crashed: its process died",
+            "handed out days ahead": "Cancelling: it waited for a date that a clock that was ahead had taken for now",
+        }
+        assert changed() == ended
+        assert str(runs["killed in the middle"]) not in database.present()
+        database.stay(str(runs["elsewhere, silent for a while"]))  # its database was away
+        watch.end_dead(places.flow_api, places.flow_login)
+        ended |= {"elsewhere, silent": "Crashed: its process died"}
+        begun = time.monotonic()
+        for later in (14 * 60, 16 * 60):
+            assert changed() == ended
+            watch.end_waiting(places.flow_api, places.flow_login, begun + later)
+        assert changed() == ended | {"handed out": "Cancelling: no process began it"}
+        for run in runs.values():
+            database.leave(str(run))
+            client.delete_flow_run(run)

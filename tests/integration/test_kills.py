@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from expectations.errors import ReleaseError, TurnTakenError
-from flows.stage import close_orphans
+from flows.dead_runs import close_orphans
 from infra.settings import Addresses, Settings
 from tasks.stores.events import flush
 from tasks.stores.lake import Lake
@@ -187,7 +187,7 @@ def test_killed_again_and_again(flow: str, stack: Addresses, make_use_case: Make
         at = job(where + suffix, folder)
         flush(at.database, at.places.flow_api)
         if not worked:  # as the next run of any flow does; one that ran has done it itself
-            close_orphans(at)
+            close_orphans(at.database, at.places.flow_api, at.places.flow_login)
         assert left(where + suffix, folder) == expected
         assert_no_orphans(where + suffix, folder)
     print(f"{flow}: {kills} kills in {round_} rounds")

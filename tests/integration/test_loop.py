@@ -491,7 +491,7 @@ def test_a_flow_on_another_host_that_fell_silent_is_marked(stack: Addresses, mak
     from prefect.states import Running
     from sqlalchemy import update
 
-    from flows.stage import close_orphans
+    from flows.dead_runs import close_orphans
     from tasks.stores.presences import PRESENCE, Process
     from tasks.stores.pulses import Presence
     from tasks.stores.tables import presences
@@ -509,7 +509,7 @@ def test_a_flow_on_another_host_that_fell_silent_is_marked(stack: Addresses, mak
             long_ago = datetime.now(UTC) - 2 * PRESENCE
             connection.execute(update(presences).where(presences.c.flow_run == dead).values(seen=long_ago))
         here.database.enter(alive, "away", far)
-        close_orphans(here)
+        close_orphans(here.database, stack.prefect + "/api", "")
         assert [client.read_flow_run(run).state.name for run in (dead, alive)] == ["Crashed", "Running"]
     assert set(here.database.present("away")) == {alive}
 

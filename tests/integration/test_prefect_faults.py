@@ -75,8 +75,8 @@ def test_no_task_asks_prefect_for_room(flow: str, stack: Addresses, make_use_cas
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    from flows.dead_runs import tagged_process
     from flows.local_runs import run_flow
-    from flows.stage import tagged_process
 
     folder = make_use_case(f"crowded{flow}")
     forget_prefect_services()  # those of tests before ask their own server

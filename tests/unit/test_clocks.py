@@ -20,12 +20,12 @@ import yaml
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.server.schemas.schedules import CronSchedule
-from prefect.states import Cancelled, Completed, Crashed, Pending, Running, Scheduled
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, Running, Scheduled
 from prefect.types import DateTime
 
 from expectations.durations import Duration
 from expectations.windows import Grid
-from flows import stage
+from flows import dead_runs
 from flows.deployments import utc_schedule
 from flows.instants import plain_instant
 from flows.planned import our_deployments, plan_anew
@@ -47,14 +47,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("seconds", [-3 * 86400, -3600, -2, 2, 3600, 3 * 86400])
 def test_a_process_is_the_same_after_the_clock_was_set(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    noted = stage.this_process()
+    noted = dead_runs.this_process()
     create_time, boot_time = psutil.Process.create_time, psutil.boot_time
     # as the kernel does: it says when the machine was booted by the clock as it is now
     monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + seconds)
     monkeypatch.setattr(psutil, "boot_time", lambda: boot_time() + seconds)
-    assert stage.lives(noted, NOW)
-    assert not stage.lives(Process(noted.host, noted.process, noted.born - 0.2), NOW)  # one before it, of its number
-    assert not stage.lives(Process(noted.host, 2**22 + 1, noted.born), NOW)
+    assert dead_runs.lives(noted, NOW)
+    assert not dead_runs.lives(Process(noted.host, noted.process, noted.born - 0.2), NOW)  # an earlier one
+    assert not dead_runs.lives(Process(noted.host, 2**22 + 1, noted.born), NOW)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_in_containers_prefect_runs_watched_and_is_started_anew() -> None:
     ("heard", "alive"), [(-2 * PRESENCE, False), (-PRESENCE / 2, True), (PRESENCE / 2, True), (2 * PRESENCE, False)]
 )
 def test_of_another_host_one_heard_of_in_the_future_is_no_more_alive(heard: timedelta, alive: bool) -> None:
-    assert stage.lives(Process("another", 1, 0.0), datetime.now(UTC) + heard) == alive
+    assert dead_runs.lives(Process("another", 1, 0.0), datetime.now(UTC) + heard) == alive
 
 
 @pytest.mark.parametrize("days", [-400, 400])
@@ -161,6 +161,8 @@ class Prefect:
             id=uuid4(), name="rentals", entrypoint="flows.collect.collect", schedules=[self.schedule]
         )
         self.runs = [FlowRun(id=uuid4(), flow_id=uuid4(), expected_start_time=NOW + due, state=s) for due, s in runs]
+        self.began: dict[UUID, State] = {}
+        self.cancelled: list[int] = []
         self.deleted: list[int] = []
         self.planned: list[bool] = []
 
@@ -172,6 +174,14 @@ class Prefect:
         assert flow_run_filter.deployment_id.any_ == [self.deployment.id]
         after = flow_run_filter.expected_start_time.after_
         return [run for run in self.runs if run.expected_start_time >= after]
+
+    def read_flow_run_states(self, run: UUID) -> list[State]:
+        own = [each.state for each in self.runs if each.id == run and each.state is not None]
+        return [*([self.began[run]] if run in self.began else []), *own]
+
+    def set_flow_run_state(self, run: UUID, state: State) -> None:
+        assert state.is_cancelling()
+        self.cancelled += [number for number, each in enumerate(self.runs) if each.id == run]
 
     def delete_flow_run(self, run: UUID) -> None:
         self.deleted += [number for number, each in enumerate(self.runs) if each.id == run]
@@ -205,8 +215,8 @@ HOUR, FIVE_DAYS = timedelta(hours=1), timedelta(days=5)
             True,
         ),
         # handed out when it was five days later, and never begun; a minute is left to one that may begin
-        ([(HOUR, Pending(timestamp=NOW + FIVE_DAYS)), (2 * HOUR, Pending(timestamp=NOW))], [0], True),
-        ([(HOUR, Pending(timestamp=NOW - HOUR))], [0], True),
+        ([(HOUR, Pending(timestamp=NOW + FIVE_DAYS)), (2 * HOUR, Pending(timestamp=NOW))], [], True),
+        ([(HOUR, Pending(timestamp=NOW - HOUR))], [], True),
         # begun when it was five days later, ended after that: its date is yet to come all the same
         ([(HOUR, Completed(timestamp=NOW)), (2 * HOUR, Crashed(timestamp=NOW))], [0, 1], True),
     ],
@@ -217,7 +227,21 @@ def test_what_a_clock_that_was_ahead_planned_is_planned_anew(
     prefect = Prefect(runs)
     assert plan_anew(prefect) == (["collect/rentals"] if anew else [])
     assert prefect.deleted == deleted
+    assert prefect.cancelled == [number for number, (_, state) in enumerate(runs) if anew and state.is_pending()][:1]
     assert prefect.planned == ([True] if anew else [])
+
+
+@pytest.mark.parametrize("handed_out", [NOW + FIVE_DAYS, NOW - HOUR])
+@pytest.mark.parametrize("last", [Cancelled(timestamp=NOW), Cancelling(timestamp=NOW)])
+def test_what_was_handed_out_by_a_clock_that_was_ahead_and_ended_since_is_planned_anew(
+    last: State, handed_out: datetime
+) -> None:
+    """One that a person cancelled before it was handed out is left alone."""
+    prefect = Prefect([(FIVE_DAYS, last), (FIVE_DAYS + HOUR, last)])
+    prefect.began = {prefect.runs[0].id: Pending(timestamp=handed_out)}
+    assert plan_anew(prefect) == ["collect/rentals"]
+    assert prefect.deleted == [0]
+    assert prefect.planned == [True]
 
 
 @pytest.mark.parametrize("others", [0, 199, 200, 431])

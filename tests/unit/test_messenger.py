@@ -292,7 +292,7 @@ def test_that_prefect_is_away_does_not_hide_it(usecase: LoadedUseCase, world: Wo
 
 
 def test_a_flow_that_is_at_work_is_waited_for(usecase: LoadedUseCase, world: World) -> None:
-    from flows.stage import this_process
+    from flows.dead_runs import this_process
     from tasks.stores.pulses import Presence
 
     settings, began = Settings(), datetime.now(UTC) - timedelta(hours=5)
