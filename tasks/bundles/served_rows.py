@@ -17,7 +17,7 @@ from tasks.bundles.feedback import sent_labels
 from tasks.bundles.manifest import BundleColumn, Manifest
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
-from tasks.stores.measurements import FeedbackUse
+from tasks.stores.measured_parts import FeedbackUse
 from tasks.stores.request_columns import read_requests
 
 

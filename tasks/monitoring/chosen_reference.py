@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -19,6 +18,7 @@ from tasks.evaluation.drifted import Drifted, undetermined
 from tasks.evaluation.sketches import Reference, references_from_dict, sketch
 from tasks.monitoring.learnt import learnt_rows
 from tasks.stores.known import Known
+from tasks.stores.measured_parts import HeldAgainst
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,13 @@ class ChosenReference:
     tables : sequence of Reference
     unknown : sequence of Drifted
         Inputs that are watched, and of which the choice allows nothing to be told.
-    said : dict
-        What is kept of it with the measurement, spans in the use case's local time; empty for what the champion learnt
-        from, where that was declared.
+    said : HeldAgainst or None
+        What is kept of it with the measurement; None for what the champion learnt from, where that was declared.
     """
 
     tables: Sequence[Reference]
     unknown: Sequence[Drifted] = ()
-    said: dict[str, Any] = field(default_factory=dict)
+    said: HeldAgainst | None = None
 
 
 class CollectedPast:
@@ -98,19 +97,20 @@ def hold_against_chosen(window: Window, champion: Bundle, known: Known) -> Chose
     past = CollectedPast(champion, known, names, window.start)
     chosen = choice.choose(window, past)
     if chosen.of == LEARNT:
-        return ChosenReference(tables, said={"of": LEARNT})
+        return ChosenReference(tables, said=HeldAgainst(LEARNT))
     others = [each for each in tables if each is not own]
     zone = ZoneInfo(spec.local_zone)  # days are read off it: those that were declared
-    spans = [[each.astimezone(zone).isoformat() for each in span] for span in chosen.spans]
-    said: dict[str, Any] = {"of": chosen.of, "spans": spans}
+    spans = tuple((since.astimezone(zone), until.astimezone(zone)) for since, until in chosen.spans)
     if chosen.why:
-        return ChosenReference(others, _unknown(own, spec, chosen.why), {**said, "why": chosen.why})
+        said = HeldAgainst(chosen.of, spans, why=chosen.why)
+        return ChosenReference(others, _unknown(own, spec, chosen.why), said)
     rows, times = past.between(chosen.spans)
-    said["rows"] = len(rows)
     if len(rows) < spec.monitoring.min_rows:
         why = f"{chosen.of}: {len(rows)} rows to be held against, and monitoring.min_rows is {spec.monitoring.min_rows}"
-        return ChosenReference(others, _unknown(own, spec, why), {**said, "why": why})
-    return ChosenReference([sketch(rows, times, timezone=spec.local_zone), *others], (), said)
+        return ChosenReference(others, _unknown(own, spec, why), HeldAgainst(chosen.of, spans, len(rows), why))
+    return ChosenReference(
+        [sketch(rows, times, timezone=spec.local_zone), *others], (), HeldAgainst(chosen.of, spans, len(rows))
+    )
 
 
 def _unknown(own: Reference, spec: UseCase, why: str) -> list[Drifted]:

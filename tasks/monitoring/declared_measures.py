@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import polars as pl
 
@@ -12,12 +11,12 @@ from expectations.measures import Measure, MeasuredRows
 from tasks.bundles.bundle import Bundle
 from tasks.monitoring.learnt import learnt_rows
 from tasks.stores.known import Known
-from tasks.stores.plain import plain
+from tasks.stores.measured_parts import MeasureFound
 
 _log = logging.getLogger("driftwheel.tasks")
 
 
-def measure_declared(rows: pl.DataFrame, times: pl.Series, champion: Bundle, known: Known) -> dict[str, Any]:
+def measure_declared(rows: pl.DataFrame, times: pl.Series, champion: Bundle, known: Known) -> dict[str, MeasureFound]:
     """Return what the declared measures say of a window, by name; nothing where none is declared.
 
     Of a measure that raises, or finds what JSON cannot carry, that is said: nothing is decided by it, and the window is
@@ -43,12 +42,12 @@ def measure_declared(rows: pl.DataFrame, times: pl.Series, champion: Bundle, kno
     return {each.measure: _said(each, seen) for each in spec.monitoring.measures}
 
 
-def _said(measure: Measure, seen: MeasuredRows) -> dict[str, Any]:
+def _said(measure: Measure, seen: MeasuredRows) -> MeasureFound:
     try:
-        return dict(plain(dict(measure.of(seen))))
+        return MeasureFound.of(measure.of(seen))
     except DriftwheelError:
         raise
     except Exception as error:  # noqa: BLE001 - packages add measures, and they raise anything
         reason = f"it failed: {type(error).__name__}: {error}"
         _log.warning("the measure %s: %s", measure.measure, reason, exc_info=error)
-        return {"status": "undetermined", "reason": reason, "words": f"{measure.measure} is undetermined: {reason}"}
+        return MeasureFound(f"{measure.measure} is undetermined: {reason}", "undetermined", reason)

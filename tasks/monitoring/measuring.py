@@ -36,7 +36,11 @@ from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure
 from tasks.monitoring.window_estimates import estimate_window
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
-from tasks.stores.measurements import FeedbackUse, Measurement
+from tasks.stores.measured_parts import FeedbackUse, MeasureFound
+from tasks.stores.measurements import (
+    Measurement,
+    measurement_of,
+)
 
 REFERENCE = timedelta(days=400)
 """How far back rows and earlier windows are taken from to hold a window against: a year, and the same season in it."""
@@ -80,7 +84,8 @@ def measure(
     served: dict[str, float] = {}
     labelled, coverage, scored, feedback = 0, 0.0, None, FeedbackUse()
     unseen, mix = 0, dict[str, dict[str, float]]()
-    parts, covered, measures, reference = None, None, dict[str, Any](), dict[str, Any]()
+    parts, covered, reference = None, None, None
+    measures: dict[str, MeasureFound] = {}
     times = predictions["event_time"].clear()
     if len(predictions):
         rows = decode_rows(predictions, champion.manifest.columns)
@@ -125,7 +130,7 @@ def measure(
             columns = columns_of_parts(rows, known, window, champion.manifest, spec.monitoring.looked_at)
             parts = measure_parts(columns.filter(own), scored, drawn, spec, holdout, mask)
     slices, fairness = parts or (None, None)
-    return Measurement.of(
+    return measurement_of(
         window,
         champion=champion.digest,
         version=version,
@@ -265,7 +270,7 @@ def _drift(
     window = rows.with_columns(said.get_columns())
     times = predictions["event_time"]
     watched = None if rules.columns == "all" else {*rules.columns, *said.columns, label}
-    if not references and not held.said:
+    if not references and held.said is None:
         older = [name for name in champion.reference() if watched is None or name in watched]
         return [undetermined(name, "the champion was packed by an older version: train it again") for name in older]
     compared = []

@@ -24,7 +24,13 @@ from tasks.evaluation.realised import finite
 from tasks.evaluation.resampling import Bounded, Resamples
 from tasks.evaluation.slices import Cuts, learn_cuts
 from tasks.stores.known import Known
-from tasks.stores.measurements import Covered, FairnessMeasured, FigureMeasured, GroupMeasured, SliceMeasured
+from tasks.stores.measured_parts import (
+    Covered,
+    FairnessMeasured,
+    FigureMeasured,
+    GroupMeasured,
+    SliceMeasured,
+)
 
 
 def columns_of_parts(

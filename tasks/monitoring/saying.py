@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.stores.measurements import FairnessMeasured, FigureMeasured, Measurement, SliceMeasured
+from tasks.stores.measured_parts import FairnessMeasured, FigureMeasured, SliceMeasured
+from tasks.stores.measurements import (
+    Measurement,
+)
 
 
 def say_measured(found: Measurement) -> str:
@@ -68,9 +71,9 @@ def _spanned(figure: FigureMeasured, form: str, more: str = "") -> str:
 def say_measures(found: Measurement) -> list[str]:
     """Say what a window was held against, where that is declared, and what the declared measures found."""
     held, said = found.reference, list[str]()
-    if held.get("why"):
-        said = [f"inputs were held against nothing: {held['why']}"]
-    elif held:
-        spans = " and ".join(f"{since[:10]} to {until[:10]}" for since, until in held.get("spans", ()))
-        said = [f"inputs were held against {held['of']}" + (f": {spans}, {held['rows']:,} rows" if spans else "")]
-    return said + [each["words"] for each in found.measures.values() if each.get("words")]
+    if held is not None and held.why:
+        said = [f"inputs were held against nothing: {held.why}"]
+    elif held is not None:
+        spans = " and ".join(f"{since:%Y-%m-%d} to {until:%Y-%m-%d}" for since, until in held.spans)
+        said = [f"inputs were held against {held.of}" + (f": {spans}, {held.rows or 0:,} rows" if spans else "")]
+    return said + [each.words for each in found.measures.values() if each.words]

@@ -7,10 +7,10 @@ A measurement is kept as JSON, in the database and in the evidence of the decisi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
@@ -21,120 +21,18 @@ from tasks.evaluation.causes.model import Causes
 from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.estimates.estimate import Estimate
 from tasks.evaluation.realised import Realised
+from tasks.stores.measured_parts import Covered, FairnessMeasured, FeedbackUse, HeldAgainst, MeasureFound, SliceMeasured
 from tasks.stores.plain import plain
-
-if TYPE_CHECKING:
-    from tasks.stores.measurement_facts import Facts
 
 FORMAT = 3
 """Of the records written now. Those of format 1 had no number; the first of them said of a column only `drifted`. Up to
-format 2 what is `undetermined` was called `cannot be told`."""
+format 2 what is `undetermined` was called `cannot be told`, and what measures found lay in one with their words."""
 _RENAMED = ('"status": "cannot be told"', '"status": "undetermined"')
 """As JSON is written here; within a text its quotes would be escaped."""
 _ONLY_IF = ("reference", "measures", "covered", "unseen", "mix", "unwatched")
 """Left out of JSON where there is nothing of it."""
 _PARTS = ("slices", "fairness")
 """Left out where nobody looked: that there were none is said."""
-
-
-class FeedbackUse(msgspec.Struct, frozen=True):
-    """What feedback had to say about some predictions, for the record.
-
-    Attributes
-    ----------
-    used : int
-        Predictions whose label is feedback's.
-    both : int
-        Predictions whose label feedback and the sources have.
-    contradicting : int
-        Those of `both` with two different labels; `prefer` of the use case decides which counts.
-    several : int
-        Predictions with more than one label by feedback, of which `per_id` decides.
-    unusable : int
-        Labels the bundle does not take: from a journal of before they were checked, or of another model.
-    senders : dict of str to int
-        Name of the API key -> predictions whose label in use came with it; the empty name where none was asked for.
-    """
-
-    used: int = 0
-    both: int = 0
-    contradicting: int = 0
-    several: int = 0
-    unusable: int = 0
-    senders: dict[str, int] | None = None
-
-
-class FigureMeasured(msgspec.Struct, frozen=True):
-    """A figure with its bounds, None where they are not defined."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-class Covered(FigureMeasured, frozen=True):
-    """How often intervals, or sets of classes, held the truth.
-
-    Attributes
-    ----------
-    declared : float
-        How often they are to.
-    """
-
-    declared: float = 0.0
-    rows: int = 0
-
-
-class SliceMeasured(msgspec.Struct, frozen=True):
-    """Part of the rows by a declared column.
-
-    Attributes
-    ----------
-    metrics, before : dict of str to FigureMeasured
-        Metric -> value in the window, and on the holdout the champion was judged on.
-    worse : tuple of str
-        Metrics that got worse than on the holdout by more than the declared drop, beyond doubt.
-    """
-
-    words: str
-    rows: int
-    column: str = ""
-    metrics: dict[str, FigureMeasured] = {}
-    before: dict[str, FigureMeasured] = {}
-    worse: tuple[str, ...] = ()
-
-
-class GroupMeasured(msgspec.Struct, frozen=True):
-    """What became of the rows of a group: shares as of `tasks.evaluation.fairness.Group`."""
-
-    name: str
-    rows: int
-    selected: FigureMeasured = FigureMeasured()
-    true_positive: FigureMeasured = FigureMeasured()
-    false_positive: FigureMeasured = FigureMeasured()
-
-
-class FairnessMeasured(msgspec.Struct, frozen=True):
-    """How far the groups of a column are treated apart.
-
-    Attributes
-    ----------
-    measures : dict of str to FigureMeasured
-        Differences between groups by measure (`tasks.evaluation.fairness.MEASURES`).
-    bounds : dict of str to float or None
-        What is declared of each.
-    broken : tuple of str
-        Measures that are beyond their bound, beyond doubt.
-    too_small : tuple of str
-        Groups with too few rows to be compared.
-    """
-
-    column: str
-    groups: tuple[GroupMeasured, ...] = ()
-    measures: dict[str, FigureMeasured] = {}
-    too_small: tuple[str, ...] = ()
-    bounds: dict[str, float | None] = {}
-    broken: tuple[str, ...] = ()
 
 
 class Glimpse(msgspec.Struct, frozen=True):
@@ -212,9 +110,9 @@ class Measurement(Glimpse, frozen=True):
         What was measured of declared parts; None where none was looked at.
     covered : Covered or None
         How often intervals held the truth, where the champion has any.
-    reference : dict
+    reference : HeldAgainst or None
         What the inputs were held against, where that is declared (`tasks.monitoring.chosen_reference`).
-    measures : dict of str to dict
+    measures : dict of str to MeasureFound
         What the declared measures found, by name (`tasks.monitoring.declared_measures`).
     unseen : int
         Labels of classes that the champion never saw, among its own predictions: such rows count as wholly lost.
@@ -235,16 +133,11 @@ class Measurement(Glimpse, frozen=True):
     slices: tuple[SliceMeasured, ...] | None = None
     fairness: tuple[FairnessMeasured, ...] | None = None
     covered: Covered | None = None
-    reference: dict[str, Any] = {}
-    measures: dict[str, dict[str, Any]] = {}
+    reference: HeldAgainst | None = None
+    measures: dict[str, MeasureFound] = {}
     unseen: int = 0
     mix: dict[str, dict[str, float | None]] = {}
     unwatched: dict[str, str] = {}
-
-    @classmethod
-    def of(cls, window: Window, **facts: Unpack[Facts]) -> Measurement:
-        """Make the record of a window that is measured now."""
-        return cls(window.start, window.end, window.counted, format=FORMAT, **facts)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Measurement:
@@ -278,6 +171,23 @@ class Measurement(Glimpse, frozen=True):
 
 
 G = TypeVar("G", bound=Glimpse)
+P = ParamSpec("P")
+
+
+def _of_window(
+    make: Callable[Concatenate[datetime, datetime, tuple[int, int] | None, P], G],
+) -> Callable[Concatenate[Window, P], G]:
+    """Take a window in the place of its ends, and number the record; the type checker knows all other fields."""
+
+    def made(window: Window, /, *args: P.args, **kwargs: P.kwargs) -> G:
+        kwargs.setdefault("format", FORMAT)
+        return make(window.start, window.end, window.counted, *args, **kwargs)
+
+    return made
+
+
+measurement_of = _of_window(Measurement)
+"""Make the record of a window that is measured now, `measurement_of(window, rows=100)`: the fields of `Measurement`."""
 
 
 class _Least(msgspec.Struct):
@@ -336,7 +246,18 @@ def _earlier(content: Any) -> Measurement:  # noqa: ANN401 - JSON
         msgspec.convert(content, _Least)
         columns = msgspec.convert(content.get("drift", ()), list[dict[str, Any]])
         drift = [{"status": "drifted" if each.get("drifted") else "same", **each} for each in columns]
-        return _numbered(msgspec.convert({**content, "drift": drift}, Measurement))
+        found = {**content, "drift": drift}
+        if content.get("measures"):
+            measures = msgspec.convert(content["measures"], dict[str, dict[str, Any]])
+            found["measures"] = {name: _measure_of(each) for name, each in measures.items()}
+        return _numbered(msgspec.convert(found, Measurement))
+
+
+def _measure_of(content: dict[str, Any]) -> dict[str, Any]:
+    """Take apart what up to format 2 lay in one."""
+    if content.keys() <= {*MeasureFound.__struct_fields__}:
+        return content
+    return MeasureFound.of(content).to_dict()
 
 
 def _loaded(content: str) -> Any:  # noqa: ANN401 - JSON

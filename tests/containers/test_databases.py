@@ -27,7 +27,7 @@ from tasks.collection.sources.sql import SqlSource
 from tasks.collection.types import cast_column
 from tasks.stores.database import Database
 from tasks.stores.engines import close_engines
-from tasks.stores.measurements import Measurement
+from tasks.stores.measurements import measurement_of
 from tests.conftest import instant
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -259,7 +259,7 @@ def test_a_platform_database_of_before_versions_is_brought_to_the_present_one(po
         connection.execute("INSERT INTO measurements VALUES (1, 'pumps', '2026-03-01', '2026-03-08', %s)", [content])
     database = Database(url)
     assert database.count_measurements("pumps", champion="b1", known=True) == 1
-    later = Measurement.of(Window(instant("2026-03-08"), instant("2026-03-15")), champion="b1")
+    later = measurement_of(Window(instant("2026-03-08"), instant("2026-03-15")), champion="b1")
     database.put_measurement("pumps", later)
     assert database.count_measurements("pumps", champion="b1") == 2
     close_engines()  # the server waits for who is connected

@@ -31,7 +31,7 @@ from tasks.stores.database import HELD
 from tasks.stores.desired_state import Served
 from tasks.stores.finding_kinds import describe
 from tasks.stores.ledger import Entry
-from tasks.stores.measurements import Measurement
+from tasks.stores.measurements import measurement_of
 from tasks.stores.places import Job, Places
 from tasks.training.packing import training_rows
 from tasks.training.recalibrating import Recalibration
@@ -75,7 +75,7 @@ def begun(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 def measured(job: Job, start: str, end: str, status: str, **changes: object) -> None:
     champion = job.releases.desired(job.name).champion.bundle
     known = status != "unknown"
-    measured = Measurement.of(
+    measured = measurement_of(
         Window(instant(start), instant(end)),
         champion=champion,
         version="1",

@@ -29,6 +29,7 @@ from tasks.monitoring.measuring import _drift
 from tasks.monitoring.saying import say_measures
 from tasks.monitoring.watching import measure_windows
 from tasks.stores.known import Known
+from tasks.stores.measured_parts import HeldAgainst
 from tasks.stores.places import Job
 from tests.conftest import instant
 from tests.integration.test_estimated import looked_at
@@ -44,8 +45,8 @@ def test_columns_together_are_measured_and_said(job: Job) -> None:  # noqa: F811
     served(watched, "2011-04-01", "2011-04-15")
     found = looked_at(watched, current_champion(watched), "2011-06-02", [])
     together = found.measures["domain_classifier"]
-    assert together["status"] in ("drifted", "same", "undetermined")
-    assert together["words"].startswith("all columns together: ")
+    assert together.status in ("drifted", "same", "undetermined")
+    assert together.words.startswith("all columns together: ")
     assert "measures" not in looked_at(job, current_champion(job), "2011-06-02", []).to_dict()
     measure_windows(watched)
     decide_now(watched)
@@ -72,10 +73,10 @@ def test_a_measure_that_fails_is_unknown_and_the_window_is_measured(job: Job, fo
     served(watched, "2011-04-01", "2011-04-15")
     measured = looked_at(watched, current_champion(watched), "2011-06-02", [])
     failed = measured.measures["failing"]
-    assert failed["status"] == "undetermined"
-    assert failed["reason"].startswith(f"it failed: {why}: ")
-    assert f"failing is undetermined: {failed['reason']}" in say_measures(measured)
-    assert measured.measures["domain_classifier"]["words"].startswith("all columns together")
+    assert failed.status == "undetermined"
+    assert failed.reason.startswith(f"it failed: {why}: ")
+    assert f"failing is undetermined: {failed.reason}" in say_measures(measured)
+    assert measured.measures["domain_classifier"].words.startswith("all columns together")
     assert measured.drift
 
 
@@ -122,14 +123,16 @@ def test_only_watched_inputs_are_said_to_be_unknown(job: Job) -> None:  # noqa: 
     rules = job.usecase.spec.monitoring.drift.model_copy(update={"columns": ("temp",)})
     declared = changed(job, monitoring__reference=season, monitoring__drift=rules)
     found = looked_at(declared, current_champion(job), "2011-06-02", [])
-    assert [each.column for each in found.drift if each.reason == found.reference["why"]] == ["temp"]
+    assert [each.column for each in found.drift if found.reference and each.reason == found.reference.why] == ["temp"]
 
 
 def test_what_cannot_be_told_stands_before_what_stayed_the_same(job: Job) -> None:  # noqa: F811
     times = pl.Series("event_time", [instant("2011-01-01") + timedelta(hours=hour) for hour in range(4000)])
     noise = pl.DataFrame({"hum": np.random.default_rng(0).normal(size=4000)})
     champion, window = current_champion(job), slice(3000, None)
-    held = ChosenReference([sketch(noise[:3000], times[:3000])], [undetermined("temp", "no season")], {"of": "season"})
+    held = ChosenReference(
+        [sketch(noise[:3000], times[:3000])], [undetermined("temp", "no season")], HeldAgainst("season")
+    )
     predictions, scores = times[window].to_frame(), np.zeros(1000)
     found = _drift(noise[window], predictions, scores, None, champion, job.usecase.spec, held)
     assert [(each.column, each.status) for each in found] == [("temp", "undetermined"), ("hum", "same")]
@@ -165,13 +168,13 @@ def test_only_the_times_that_a_reference_is_of_are_read(job: Job) -> None:  # no
         return hold_against_chosen(window, champion, known), known.asked
 
     held, times = asked(of="recent", last=Duration.parse("28d"))
-    assert (times, held.said["rows"]) == ([(instant("2011-04-03"), window.start)], 671)  # an hour has no row
+    assert (times, held.said and held.said.rows) == ([(instant("2011-04-03"), window.start)], 671)  # an hour has no row
     _, times = asked(of="period", since=date(2011, 2, 1), until=date(2011, 3, 1))
     assert times == [(instant("2011-02-01"), instant("2011-03-01"))]
     held, times = asked(of="season")  # which years there are is asked of the clock alone
     assert times == [(None, window.start)]
     held, times = asked(of="auto")  # to be compared no time is read twice; last what is chosen is
-    assert (held.said["of"], times[-1]) == ("recent", (instant("2011-04-03"), window.start))
+    assert (held.said and held.said.of, times[-1]) == ("recent", (instant("2011-04-03"), window.start))
     newest = sorted((since, until) for since, until in times[:-1] if since is not None and until is not None)
     assert (len(newest), newest[-1][1]) == (10, window.start)
     assert all(one[1] <= other[0] for one, other in pairwise(newest))

@@ -20,7 +20,7 @@ from tasks.evaluation.realised import Realised
 from tasks.monitoring.measuring import measure
 from tasks.monitoring.saying import say_unknown
 from tasks.monitoring.seen_windows import expected_status
-from tasks.stores.measurements import Measurement, read_measurement
+from tasks.stores.measurements import Measurement, measurement_of, read_measurement
 from tasks.stores.places import Job
 from tests.conftest import instant
 from tests.integration.test_watching import changed, home, job, served  # noqa: F401 - fixtures
@@ -87,7 +87,7 @@ def test_windows_before_set_the_level_of_the_next(late: Job) -> None:
     for back in range(8, 0, -1):
         start = instant(START) - timedelta(days=14 * back)
         past.append(
-            Measurement.of(
+            measurement_of(
                 Window(start, start + timedelta(days=14)),
                 champion=champion.digest,
                 estimated=(Estimate(plain.metric, drawn=10.0, before=Expected()),),

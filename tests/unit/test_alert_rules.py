@@ -20,7 +20,7 @@ from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, n
 from tasks.monitoring.rules.low_coverage import LowCoverage
 from tasks.monitoring.watermarks import AskedWindows
 from tasks.monitoring_laws import alert_rule_laws
-from tasks.stores.measurements import Measurement
+from tasks.stores.measurements import Measurement, measurement_of
 from tasks.stores.places import Job
 from tests.conftest import instant
 
@@ -47,7 +47,7 @@ def make_job(make_use_case: Callable[..., Path], tmp_path: Path, monkeypatch: py
 
 def window(number: int, coverage: float, champion: str = "a", *, ripe: bool = True) -> Measurement:
     week = Window(START + timedelta(days=7 * number), START + timedelta(days=7 * number + 7))
-    return Measurement.of(
+    return measurement_of(
         week, champion=champion, version="1", rows=200, champion_rows=200, coverage=coverage, ripe=ripe
     )
 

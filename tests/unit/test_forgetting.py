@@ -35,7 +35,10 @@ from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, pack
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
-from tasks.stores.measurements import Measurement, SliceMeasured
+from tasks.stores.measured_parts import SliceMeasured
+from tasks.stores.measurements import (
+    measurement_of,
+)
 from tasks.stores.places import Job
 from tasks.stores.releases import Releases
 from tasks.stores.tables import marks
@@ -125,7 +128,7 @@ def fill(folder: Path, home: Path) -> Lake:
     database = Settings().platform()
     window = Window(instant("2024-01-01"), instant("2024-01-08"))
     slices = tuple(SliceMeasured(f"customer = {each}", 3, "customer") for each in (NAME, OTHER))
-    database.put_measurement("orders", Measurement.of(window, champion=bundle.digest, slices=slices))
+    database.put_measurement("orders", measurement_of(window, champion=bundle.digest, slices=slices))
     with database.transaction() as connection:
         evidence = {"bundle": bundle.digest, "version": "1", "example": NAME}
         database.write(
@@ -242,7 +245,7 @@ def test_what_belongs_to_another_use_case_stays(folder: Path, home: Path, call: 
     database = Settings().platform()
     database.add_use_case("other", folder, "0")
     window = Window(instant("2024-01-01"), instant("2024-01-08"))
-    measured = Measurement.of(window, champion="0", slices=(SliceMeasured(f"customer = {NAME}", 3),))
+    measured = measurement_of(window, champion="0", slices=(SliceMeasured(f"customer = {NAME}", 3),))
     database.put_measurement("other", measured)
     (home / "reports/other").mkdir()
     (home / "reports/other/one.html").write_text(PHONE)

@@ -25,7 +25,11 @@ from tasks.stores.desired_state import Served
 from tasks.stores.findings import Found
 from tasks.stores.lake import Lake
 from tasks.stores.locking import alone
-from tasks.stores.measurements import FairnessMeasured, FigureMeasured, Measurement
+from tasks.stores.measured_parts import FairnessMeasured, FigureMeasured
+from tasks.stores.measurements import (
+    Measurement,
+    measurement_of,
+)
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job
 from tasks.stores.rewriting import rewrite
@@ -78,7 +82,7 @@ def make_job(make_use_case: Callable[..., Path], tmp_path: Path, monkeypatch: py
         status = "good" if labels and window.ripe(job.usecase.spec.label.available_after, as_of) else "unknown"
         realised = (Realised("rmse", 1.0 if status == "good" else None, 1.0, 0.1, status),)
         ripe = window.ripe(job.usecase.spec.label.available_after, as_of)
-        return Measurement.of(
+        return measurement_of(
             window,
             champion=champion.digest,
             version=version,
@@ -261,7 +265,7 @@ def test_a_log_of_harvests_does_not_grow_for_ever(lake: Lake, monkeypatch: pytes
 
 def test_an_estimate_of_a_window_rests_on_its_own_year_whatever_else_is_due() -> None:
     spans = [Window(START + timedelta(days=30 * each), START + timedelta(days=30 * (each + 1))) for each in range(40)]
-    past = {each: Measurement.of(each) for each in spans}
+    past = {each: measurement_of(each) for each in spans}
     window = Window(spans[-1].end, spans[-1].end + timedelta(days=30))
     year = watching._of_the_year(past, window)
     assert [each.window for each in year] == spans[-14:]
@@ -282,7 +286,7 @@ def test_findings_of_parts_are_of_the_champions_newest_known_window(make_job: Ca
 
     def measured(number: int, *fairness: FairnessMeasured, champion: str = "a") -> Measurement:
         window = Window(day(number), day(number + 1))
-        made = Measurement.of(window, champion=champion, status="good", slices=(), fairness=fairness)
+        made = measurement_of(window, champion=champion, status="good", slices=(), fairness=fairness)
         job.database.put_measurement(job.name, made)
         return made
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 from hypothesis import given
@@ -18,18 +17,22 @@ from tasks.evaluation.drifted import Drifted, undetermined
 from tasks.evaluation.estimates.estimate import Estimate, Expected
 from tasks.evaluation.realised import Realised, status_of
 from tasks.stores.database import Database
-from tasks.stores.measurement_facts import Facts
-from tasks.stores.measurements import (
-    FORMAT,
+from tasks.stores.measured_parts import (
     Covered,
     FairnessMeasured,
     FeedbackUse,
     FigureMeasured,
-    Glimpse,
     GroupMeasured,
-    Measurement,
+    HeldAgainst,
+    MeasureFound,
     SliceMeasured,
+)
+from tasks.stores.measurements import (
+    FORMAT,
+    Glimpse,
+    Measurement,
     measurement_in,
+    measurement_of,
     read_glimpse,
     read_measurement,
 )
@@ -40,7 +43,7 @@ RECORD = Path(__file__).parents[1] / "records" / "measurement-14f46ca.json"
 WINDOW = Window(instant("2026-03-01"), instant("2026-03-08"), (1, 100))
 FIGURE = FigureMeasured(0.5, 0.4, None)
 PART = Cause("broken", "temp out of range", 0.5, 0.4, 0.6, named=True)
-WHOLE = Measurement.of(
+WHOLE = measurement_of(
     WINDOW,
     champion="b1",
     version="3",
@@ -76,7 +79,7 @@ WHOLE = Measurement.of(
 
 def test_a_measurement_comes_back_as_itself(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/platform.db")
-    least = Measurement.of(Window(WINDOW.end, WINDOW.end + timedelta(days=7)))
+    least = measurement_of(Window(WINDOW.end, WINDOW.end + timedelta(days=7)))
     for each in (least, WHOLE):
         database.put_measurement("x", each)
     assert database.measurements("x") == [WHOLE, least]
@@ -92,9 +95,9 @@ def test_json_says_what_follows_from_it_and_leaves_out_what_there_is_nothing_of(
     assert (content["start"], content["counted"]) == ("2026-03-01T00:00:00+00:00", [1, 100])
     assert [each["drifted"] for each in content["drift"]] == [True, False]
     assert (content["causes"]["total"], content["causes"]["remedy"]) == (7.0, "hold and alert")
-    least = Measurement.of(Window(WINDOW.start, WINDOW.end)).to_dict()
+    least = measurement_of(Window(WINDOW.start, WINDOW.end)).to_dict()
     assert not {"counted", "slices", "fairness", "covered", "unseen", "mix", "unwatched"} & set(least)
-    assert Measurement.of(WINDOW, slices=()).to_dict()["slices"] == []
+    assert measurement_of(WINDOW, slices=()).to_dict()["slices"] == []
     assert replace(WHOLE, served={"rmse": float("inf")}).to_dict()["served"] == {"rmse": None}
 
 
@@ -181,13 +184,6 @@ def test_what_several_metrics_come_to_is_the_worst_that_is_known(found: list[str
     assert (status == "good") == (set(found) == {"good"})
 
 
-def test_what_a_measurement_is_made_of_is_checked_by_its_own_fields() -> None:
-    fields = get_type_hints(Measurement)
-    assert get_type_hints(Facts) == {
-        name: fields[name] for name in Measurement.__struct_fields__[3:] if name != "format"
-    }
-
-
 def test_what_could_not_be_told_is_undetermined_whoever_wrote_it() -> None:
     new = to_json(replace(WHOLE, drift=(undetermined("hum", 'it "status": "cannot be told"'),)))
     old = new.replace('"status": "undetermined"', '"status": "cannot be told"').replace('"format": 3', '"format": 2')
@@ -197,3 +193,37 @@ def test_what_could_not_be_told_is_undetermined_whoever_wrote_it() -> None:
             ("undetermined", 'it "status": "cannot be told"')
         ]
         assert found.format == 2
+
+
+def test_what_windows_were_held_against_and_measures_found_come_back_as_themselves() -> None:
+    found = MeasureFound("apart", "drifted", "", {"area": 0.7, "columns": {"temp": 1.0}})
+    held = HeldAgainst("recent", ((instant("2026-02-01"), instant("2026-03-01")),), 600)
+    whole = replace(WHOLE, reference=held, measures={"domain_classifier": found})
+    assert read_measurement(to_json(whole)) == whole
+    kept = whole.to_dict()
+    assert kept["reference"] == {
+        "of": "recent",
+        "spans": [["2026-02-01T00:00:00+00:00", "2026-03-01T00:00:00+00:00"]],
+        "rows": 600,
+    }
+    assert kept["measures"]["domain_classifier"]["values"]["area"] == 0.7
+
+
+def test_what_measures_found_up_to_format_2_is_taken_apart() -> None:
+    """As commit 3bf570c wrote it: numbers, words and status in one."""
+    flat = {"status": "cannot be told", "area": 0.5, "columns": {}, "reason": "short", "words": "all columns together"}
+    spans = [["2026-02-01T00:00:00+09:00", "2026-03-01T00:00:00+09:00"]]
+    written = {"measures": {"domain_classifier": flat}, "reference": {"of": "period", "spans": spans, "rows": 9}}
+    found = Measurement.from_dict(WHOLE.to_dict() | {"format": 2} | written)
+    assert found.measures["domain_classifier"] == MeasureFound(
+        "all columns together", "undetermined", "short", {"area": 0.5, "columns": {}}
+    )
+    assert found.reference is not None
+    assert f"{found.reference.spans[0][0]:%Y-%m-%d}" == "2026-02-01"
+    assert found.drift == WHOLE.drift
+
+
+@pytest.mark.parametrize("found", [{"words": 3}, {"value": object()}])
+def test_what_a_measure_cannot_have_found_is_refused(found: dict[str, object]) -> None:
+    with pytest.raises(TypeError):
+        MeasureFound.of(found)

@@ -20,7 +20,7 @@ from tasks.stores.collection_history import Brought
 from tasks.stores.database import Database
 from tasks.stores.engines import close_engines
 from tasks.stores.findings import Found
-from tasks.stores.measurements import Measurement
+from tasks.stores.measurements import measurement_of
 from tests.conftest import instant
 
 EARLIER = sorted((Path(__file__).parents[1] / "homes").glob("*.sql"))
@@ -172,7 +172,7 @@ def test_what_is_measured_is_found_by_whose_and_what_it_is(database: Database) -
     start = instant("2026-03-01")
     for number, (champion, status) in enumerate((("a", "good"), ("a", "unknown"), ("b", "violated"), ("b", "unknown"))):
         begin, end = start + timedelta(days=number), start + timedelta(days=number + 1)
-        measured = Measurement.of(Window(begin, end), champion=champion, status=status)
+        measured = measurement_of(Window(begin, end), champion=champion, status=status)
         database.put_measurement("x", replace(measured, status="unknown"))
         database.put_measurement("x", measured)
 

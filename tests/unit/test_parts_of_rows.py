@@ -24,7 +24,10 @@ from tasks.evaluation.slices import find_slices, learn_cuts, measure_slices, par
 from tasks.monitoring.measuring import known_part
 from tasks.monitoring.parting import judge_fairness
 from tasks.monitoring.saying import say_parts
-from tasks.stores.measurements import FairnessMeasured, FigureMeasured, Measurement, SliceMeasured
+from tasks.stores.measured_parts import FairnessMeasured, FigureMeasured, SliceMeasured
+from tasks.stores.measurements import (
+    measurement_of,
+)
 from tasks.training.evaluating import evaluated
 from tasks.training.judging import judge
 from tests.conftest import instant
@@ -275,10 +278,10 @@ def test_what_got_worse_is_said_in_words() -> None:
     part = SliceMeasured("carrier = UA", 300, metrics={"roc_auc": figure}, before=before, worse=("roc_auc",))
     measures, bounds = {"equalised_odds": figure}, {"equalised_odds": 0.1}
     group = FairnessMeasured("sex", measures=measures, bounds=bounds, broken=("equalised_odds",))
-    first, second = say_parts(Measurement.of(window, slices=(part,), fairness=(group,)))
+    first, second = say_parts(measurement_of(window, slices=(part,), fairness=(group,)))
     assert first == "roc_auc of carrier = UA is 0.5 (0.4 to 0.6, 300 rows), 0.7 on the holdout"
     assert second == "equalised odds by sex: a difference of 0.5 (0.4 to 0.6), at most 0.1 is declared"
-    assert say_parts(Measurement.of(window)) == []
+    assert say_parts(measurement_of(window)) == []
 
 
 def test_a_bound_between_groups_is_broken_only_beyond_doubt() -> None:

@@ -275,12 +275,12 @@ def test_what_was_asked_for_is_kept_with_the_decision() -> None:
 def test_a_level_is_what_the_first_cause_says_of_a_metric_that_moves_with_it() -> None:
     from tasks.evaluation.realised import Realised
     from tasks.monitoring.seen_windows import level_of
-    from tasks.stores.measurements import Measurement
+    from tasks.stores.measurements import measurement_of
 
     def level(metric: str, kind: Any, loss: str, *beside: str) -> float:
         causes = Causes(loss, "named", "", 1.0, 2.0, 0.5, 1.5, (Cause(kind, "labels moved", 1.0, named=True),))
         window = Window(instant("2013-04-01"), instant("2013-05-01"))
-        measured = Measurement.of(
+        measured = measurement_of(
             window,
             champion="b",
             version="1",
