@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-suggest bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser picture site torture tour
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-suggest bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser test-ray picture site torture tour
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -43,7 +43,7 @@ demo: setup ## Turn the whole loop on a year of New York flights and show what i
 # most of them wait for servers most of the time: two files at once, the longest begin first; `AT_ONCE=0` is one by one
 AT_ONCE ?= 2
 test: setup ## Run all tests that need neither root nor an engine (AT_ONCE=2 files at a time)
-	@$(BIN)/python -m pytest --numprocesses $(AT_ONCE) --dist loadfile --no-loadscope-reorder --ignore tests/containers --ignore tests/browser
+	@$(BIN)/python -m pytest --numprocesses $(AT_ONCE) --dist loadfile --no-loadscope-reorder --ignore tests/containers --ignore tests/browser --ignore tests/cluster
 
 # holds axe-core (MPL 2.0), which looks for what people with disabilities could not use; only that test reads it
 AXE := build/axe
@@ -54,13 +54,22 @@ test-browser: setup ## Attack the local stack from pages in a real Chromium, and
 	@test -d $(AXE) || $(BIN)/python -m pip download --quiet --no-deps --dest $(AXE) axe-playwright-python==0.1.8
 	@$(BIN)/python -m pytest tests/browser
 
+# beside the environment, for these tests alone
+RAY := build/ray
+$(RAY)/.installed: requirements-ray.lock | $(STAMP)
+	@rm -rf $(RAY) && $(BIN)/python -m pip install --quiet --no-deps --require-hashes --target $(RAY) --requirement $<
+	@touch $@
+
+test-ray: setup $(RAY)/.installed ## Run jobs on a real Ray of two nodes, kill workers and a node (three minutes)
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(RAY) $(BIN)/python -m pytest tests/cluster
+
 test-containers: setup ## Run the tests on a real engine, as root (it is installed and started where there is none)
 	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(MAKE) --no-print-directory images DOCKER=/usr/bin/docker \
 	  && $(BIN)/python -m pytest tests/containers
 
 test-fast: setup ## Run the tests that start neither a server nor a process of their own, with a fifth of the examples of properties
 	@$(BIN)/python -m pytest --numprocesses $(AT_ONCE) --dist loadfile --no-loadscope-reorder --hypothesis-profile fast \
-	  -m "not flow and not system and not process" --ignore tests/containers --ignore tests/browser
+	  -m "not flow and not system and not process" --ignore tests/containers --ignore tests/browser --ignore tests/cluster
 
 torture: setup ## Read 10,000 dirty files right, or be told how (five minutes; BESIDE=--beside: pandas and Polars, too)
 	@PYTHONPATH=. $(BIN)/python tests/torture/many.py --files 10000 $(BESIDE)
@@ -158,7 +167,7 @@ soak: setup ## Malformed bodies, kills of the service and of every flow, swaps o
 
 lock: ## Resolve the versions and their hashes anew (UPGRADE=--upgrade raises all, UPGRADE="--upgrade-package X" one)
 	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup
-	@echo "resolving four files of pins, about half a minute"
+	@echo "resolving five files of pins, about half a minute"
 	@infra/setup/lock.sh $(BIN)/uv $(UPGRADE)
 
 lock-images: ## Ask a registry for the digests of the images, and pin them

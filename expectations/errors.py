@@ -100,6 +100,10 @@ class TrainingError(DriftwheelError):
     """There is nothing sound to train on, or training broke its contract."""
 
 
+class ComputeError(DriftwheelError):
+    """Jobs cannot run where they were to, or the machines that run them died again and again."""
+
+
 class BundleError(DriftwheelError):
     """A bundle is incomplete, altered, or built for something else."""
 

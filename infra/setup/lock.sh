@@ -40,6 +40,12 @@ resolve infra/images/serving/requirements.txt infra/images/serving/requirements.
   --constraint "$new/requirements.lock" --no-emit-package scipy
 resolve infra/images/platform/requirements.txt pyproject.toml --extra flights --extra stack --extra containers --extra lineage \
   --constraint "$new/requirements.lock" --constraint "$new/requirements-torch.lock"
-for file in requirements.lock requirements-torch.lock infra/images/{serving,platform}/requirements.txt; do
+# what Ray needs beside all that: it is installed by itself, where it is asked for
+resolve requirements-ray.lock pyproject.toml --extra ray \
+  --constraint "$new/requirements.lock" --constraint "$new/requirements-torch.lock"
+awk 'NR == FNR { if (/^[^ ]/) known[$1]; next } /^[^ ]/ { kept = !($1 in known) } kept' \
+  "$new/requirements.lock" "$new/requirements-ray.lock" >"$new/all"
+mv "$new/all" "$new/requirements-ray.lock"
+for file in requirements.lock requirements-torch.lock requirements-ray.lock infra/images/{serving,platform}/requirements.txt; do
   cp "$new/$file" "$file"
 done

@@ -73,6 +73,7 @@ class Compute(Protocol):
 
 COMPUTES: Mapping[str, str] = {
     "local": "tasks.compute.local:LocalCompute",
+    "ray": "tasks.compute.ray_cluster:RayCompute",
 }
 """Setting `compute` -> the class it stands for, made of `ComputeSettings`."""
 

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+_limit: ContextVar[int | None] = ContextVar("_limit", default=None)
+
+
+@contextmanager
+def limited_processors(count: int) -> Iterator[None]:
+    """Let what is done in this block use so many processors at most: others work beside it."""
+    token = _limit.set(count)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
 
 
 def available_processors(groups: Path = _GROUPS, own: Path = _OWN) -> int:
@@ -19,7 +34,8 @@ def available_processors(groups: Path = _GROUPS, own: Path = _OWN) -> int:
         File that says which of them the process is in.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([count, *map(int, _quotas(groups, own))]))
+    limit = _limit.get()
+    return max(1, min([count, *map(int, _quotas(groups, own)), *([] if limit is None else [limit])]))
 
 
 def _quotas(groups: Path, own: Path) -> list[float]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from expectations.loading import LoadedUseCase
+from tasks.compute.compute import ComputeSettings
 from tasks.stores.database import Database
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
@@ -29,6 +30,8 @@ class Places:
         ``user:password`` for Prefect's API, where it asks for one.
     serving_image : str
         Image that proves bundles before they are served, where an engine has it; empty for none.
+    compute : ComputeSettings
+        Where candidates, folds and trials run.
     secret : bytes
         Key of the hashes that replace personal columns; never shown.
     """
@@ -47,6 +50,7 @@ class Places:
     flow_login: str = field(default="", repr=False)
     commit: str = ""
     serving_image: str = ""
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
 
     @property
     def unfinished(self) -> Path:

@@ -16,6 +16,7 @@ from expectations.gates import GateResult
 from expectations.masking import mask
 from expectations.problems import ScoreMeaning
 from tasks.bundles.champion import current_champion
+from tasks.compute.compute import computing
 from tasks.stores.hashing import hash_frame
 from tasks.stores.known import RowSource
 from tasks.stores.lake_tables import Version
@@ -136,7 +137,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         )
         rows = training_rows(selected.source.rows)
         live, digest, refitted = Curves(partial(registry.log_points, run)), None, None
-        with keeping(job.places.unfinished / job.name):
+        with keeping(job.places.unfinished / job.name), computing(job.places.compute):
             with sending(live):
                 judged = evaluated(judge(rows, spec, champion, recalibration=recalibration), rows, spec)
             if judged.judgement.outcome == "passed":

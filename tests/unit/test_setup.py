@@ -22,7 +22,7 @@ SETUP = ROOT / "infra" / "setup"
 IMAGES = [ROOT / "infra" / "images" / each / "requirements.txt" for each in ("serving", "platform")]
 OURS = ("dev", "flights", "stack")
 """Extras that a checkout has."""
-LOCKS = [ROOT / "requirements.lock", *IMAGES]
+LOCKS = [ROOT / "requirements.lock", *IMAGES, ROOT / "requirements-ray.lock"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PYTHONS = re.findall(r"^PYTHONS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
 
@@ -52,6 +52,13 @@ def test_every_pin_but_torch_has_hashes_and_no_line_names_an_address(path: Path)
 def test_torch_is_pinned_by_version_alone() -> None:
     wanted = [each for each in PROJECT["dependencies"] if each.startswith("torch==")]
     assert (ROOT / "requirements-torch.lock").read_text().split("\n") == [*wanted, ""]
+
+
+def test_ray_has_a_lock_of_its_own_of_what_is_in_no_other() -> None:
+    (asked,) = PROJECT["optional-dependencies"]["ray"]
+    found = pins(LOCKS[-1])
+    assert f"ray=={found['ray'][0]}" == asked
+    assert not found.keys() & pins(LOCKS[0]).keys()
 
 
 def test_the_lock_holds_all_that_is_asked_for_and_images_hold_the_same_versions() -> None:
