@@ -8,7 +8,7 @@ the table.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -138,6 +138,11 @@ class Viewed:
     def name(self) -> str:
         """Under which name it is watched."""
         return VIEWS[self.view].words.format(self.column)
+
+
+def picture_views(columns: Iterable[str]) -> tuple[Viewed, ...]:
+    """Return how columns of pictures are viewed."""
+    return tuple(Viewed(name, kind) for name in columns for kind, view in VIEWS.items() if isinstance(view, Light))
 
 
 def views_of(frame: pl.DataFrame, times: pl.Series | None) -> tuple[Viewed, ...]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from tasks.modelling.augmentation import augment
+
 if TYPE_CHECKING:
     from tasks.modelling.torch_mlp import TorchMLP
     from tasks.modelling.torch_signals import TorchCNN, TorchRNN
@@ -144,6 +146,45 @@ class SignalCNN(nn.Module):
         found = self.convolutions(numbers[:, None]).mean(dim=2)
         out: torch.Tensor = self.last(self.dropout(torch.cat([found, *categories], dim=1)))
         return out
+
+
+class PictureCNN(nn.Module):
+    """Convolutions over a picture, halved after each; the last layer sees where things are."""
+
+    def __init__(self, recipe: TorchCNN, width: int, counts: Counts, outputs: int) -> None:
+        super().__init__()
+        sizes = _sizes(counts, recipe.embedding)
+        self.features = Features(width, counts, sizes)
+        self.width, self.height = recipe.picture or (width - len(counts), 1)
+        self.depth = channels = (width - len(counts)) // (self.width * self.height)
+        layers: list[nn.Module] = []
+        wide, high = self.width, self.height
+        for size in recipe.channels:
+            layers += [nn.Conv2d(channels, size, recipe.kernel, padding="same"), nn.ReLU()]
+            if min(wide, high) > 1:
+                layers.append(nn.MaxPool2d(2))
+                wide, high = wide // 2, high // 2
+            channels = size
+        self.convolutions = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(recipe.dropout)
+        self.changes = recipe.augment
+        self.last = nn.Linear(channels * wide * high + sum(sizes), outputs)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return raw scores of shape (n_rows, n_outputs)."""
+        numbers, categories = self.features(rows)
+        pictures = numbers.reshape(-1, self.height, self.width, self.depth).permute(0, 3, 1, 2)
+        if self.training and self.changes:
+            pictures = augment(pictures, self.changes)
+        found = self.convolutions(pictures).flatten(1)
+        out: torch.Tensor = self.last(self.dropout(torch.cat([found, *categories], dim=1)))
+        return out
+
+
+def convolutional(recipe: TorchCNN, width: int, counts: Counts, outputs: int) -> nn.Module:
+    """Return the network of a recipe, for a signal or for a picture."""
+    made = SignalCNN if recipe.picture is None else PictureCNN
+    return made(recipe, width, counts, outputs)
 
 
 class SignalRNN(nn.Module):

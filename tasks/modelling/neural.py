@@ -103,6 +103,14 @@ class Neural(StopsEarly):
         """Its epochs."""
         return self.epochs
 
+    def refuse(self, train: Rows) -> None:
+        """Refuse rows that it cannot learn from.
+
+        Raises
+        ------
+        TrainingError
+        """
+
     def shortened(self) -> Self:
         """Return it with two epochs."""
         return self.model_copy(update={"epochs": 2})

@@ -18,6 +18,7 @@ from tasks.modelling.native_trees import NativeTrees, native_trees
 from tasks.modelling.quickscorer import QuickScorer
 
 _PERMUTATIONS = 32
+_MAX_GROUPS = 128
 _PROBES, _TIMED, _MEASUREMENTS = 512, 100, 3
 _log = logging.getLogger("driftwheel.modelling")
 
@@ -85,6 +86,7 @@ class BatchPredictor(ABC):
     holds_interpreter: bool = False
     explains: Literal["score", "prediction"] = "prediction"
     method = f"Shapley values sampled over {_PERMUTATIONS} permutations"
+    """Of more than 128 features neighbours share one equally."""
 
     @abstractmethod
     def predict(self, matrix: Matrix) -> Scores:
@@ -100,7 +102,8 @@ class BatchPredictor(ABC):
 
         Shapley values sampled over permutations and their reverses (Castro et al. 2009, Mitchell et al. 2022,
         arXiv:2104.12199), against the row of zeros, which is the average one where features are standardised. A row
-        sums to its prediction exactly; the shares are estimates, the same in every call.
+        sums to its prediction exactly; the shares are estimates, the same in every call. Of more than 128 features, as
+        the pixels of a picture, neighbours enter together and share equally what they add.
 
         Returns
         -------
@@ -115,18 +118,23 @@ class BatchPredictor(ABC):
     def _contributions(self, matrix: Matrix, predict: Callable[[Matrix], Scores]) -> Matrix:
         width = matrix.shape[1]
         random = np.random.default_rng(0)
-        half = [random.permutation(width) for _ in range(_PERMUTATIONS // 2)]
+        groups = np.array_split(np.arange(width), min(width, _MAX_GROUPS))
+        number_of = len(groups)
+        half = [random.permutation(number_of) for _ in range(_PERMUTATIONS // 2)]
         orders = [order for one in half for order in (one, one[::-1])]
         outputs = predict(matrix[:1]).shape[1]
         total = np.zeros((len(matrix), outputs, width + 1))
         for position, row in enumerate(matrix):
-            steps = np.zeros((len(orders), width + 1, width))
+            steps = np.zeros((len(orders), number_of + 1, width))
             for number, order in enumerate(orders):
-                for step, feature in enumerate(order, start=1):
-                    steps[number, step:, feature] = row[feature]
-            out = predict(steps.reshape(-1, width)).reshape(len(orders), width + 1, outputs)
+                for step, group in enumerate(order, start=1):
+                    steps[number, step:, groups[group]] = row[groups[group], None]
+            out = predict(steps.reshape(-1, width)).reshape(len(orders), number_of + 1, outputs)
+            added = np.zeros((outputs, number_of))
             for number, order in enumerate(orders):
-                total[position][:, order] += np.diff(out[number], axis=0).T / len(orders)
+                added[:, order] += np.diff(out[number], axis=0).T / len(orders)
+            for group, features in enumerate(groups):
+                total[position][:, features] = added[:, [group]] / len(features)
             total[position, :, width] = out[0, 0]
         return total
 

@@ -70,6 +70,7 @@ def fit(
     """Learn by mini-batches; see `Family.fit`. What was killed goes on from its last epoch."""
     counts = counts_of(train, start_from)
     refuse_gaps(train, recipe)
+    recipe.refuse(train)
     generator = torch.Generator().manual_seed(seed)
     last = LAST[train.task]
     centre, spread = (float(train.label.mean()), float(train.label.std()) or 1.0) if last.scaled else (0.0, 1.0)

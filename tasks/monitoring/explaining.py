@@ -18,6 +18,7 @@ from tasks.evaluation.causes.explaining import explain
 from tasks.evaluation.causes.model import Causes, unknown
 from tasks.evaluation.causes.rows import PeriodRows, row_loss
 from tasks.evaluation.interval import in_time
+from tasks.evaluation.views import picture_views, with_views
 from tasks.monitoring.measuring import REFERENCE
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
@@ -99,8 +100,9 @@ def _rows(
     labels, _ = true_labels(predictions, decoded, known, lake, whole, champion.manifest)
     types = {column.name: column.type for column in champion.manifest.columns}
     looked_at = [name for name in champion.inputs if types.get(name) in ("number", "integer", "text", "boolean")]
+    views = picture_views(name for name in champion.inputs if types.get(name) == "image")
     return PeriodRows(
-        decoded.select(looked_at),
+        with_views(decoded, None, views).select(*looked_at, *(each.name for each in views)),
         labels.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64),
         to_scores(predictions["prediction"]),
         predictions["event_time"].dt.epoch("us").to_numpy().astype(np.float64) / 1e6,

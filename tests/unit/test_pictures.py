@@ -28,7 +28,7 @@ from tasks.bundles.served_rows import decode_rows
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.evaluation.sketches import sketch
-from tasks.evaluation.views import with_views
+from tasks.evaluation.views import picture_views, with_views
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.pictures import (
     MAX_PIXELS,
@@ -248,6 +248,8 @@ def test_a_request_of_a_picture_is_answered_as_the_row_it_is_of_and_journaled_by
     assert {*reference.columns} == {"brightness of picture", "contrast of picture"}
     seen = with_views(journaled.select("picture"), None, reference.views)
     assert seen["brightness of picture"].to_list() == [light_of(each)[0] for each in some["picture"]]
+    named = with_views(journaled, None, picture_views(["picture"]))  # what causes are looked for in
+    assert named["contrast of picture"].to_list() == [light_of(each)[1] for each in some["picture"]]
     assert {*sketch(journaled.select("picture")).columns} >= {"brightness of picture", "contrast of picture"}
 
 
