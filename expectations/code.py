@@ -1,4 +1,4 @@
-"""Python code in a use case's folder: what it is, its digest, and loading it once somebody said that they trust it.
+"""Python code in a use case's folder: what it is, its digest, and loading it once it was trusted.
 
 What is loaded are the very bytes that were digested, not what lies in the folder by then, nor what Python made of it.
 """
@@ -36,7 +36,7 @@ class Code:
     calls : tuple of str
         Functions the use case calls, ``module:function``; of installed packages, too.
     trusted : bool
-        Whether somebody said that it may run.
+        Whether a person said that it may run.
     """
 
     folder: Path
@@ -92,7 +92,7 @@ class Code:
         return f"{Path(filename).name}:{line}"
 
     def require_trust(self) -> None:
-        """Refuse code that nobody said they trust.
+        """Refuse code that was not trusted.
 
         Raises
         ------

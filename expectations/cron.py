@@ -66,7 +66,7 @@ def last_due(line: str, until: datetime) -> datetime:
     Raises
     ------
     ValueError
-        If it is no cron line that `check_cron` takes: somebody may set another kind in Prefect.
+        If it is no cron line that `check_cron` takes: another kind may have been set in Prefect.
 
     Examples
     --------

@@ -173,7 +173,7 @@ class Source(Part):
 
     @property
     def calls(self) -> tuple[str, ...]:
-        """Functions that somebody must trust before it is read, ``module:function``."""
+        """Functions that must be trusted before it is read, ``module:function``."""
         return ()
 
     def files_in(self, context: SourceContext) -> Path:

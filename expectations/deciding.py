@@ -1,7 +1,7 @@
 """When to retrain: what a policy sees of the past, and what it may answer.
 
-A policy is declared under ``monitoring.policy`` and told by its `trigger`. It is a pure function of the history: the
-same history gives the same answer, live, in a replay and in a backtest.
+A policy is declared under ``monitoring.policy`` and identified by its `trigger`. It is a pure function of the history:
+the same history gives the same answer, live, in a replay and in a backtest.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class Policy(Part):
     breaker: Annotated[int, Field(ge=1)] = 3
     """Refused challengers in a row after which it waits as many windows as were refused before it asks for another."""
     approval: PositiveSpan | None = None
-    """How long a release waits for a person to allow it in Prefect before it is refused; null asks nobody."""
+    """How long a release waits for a person to allow it in Prefect before it is refused; null asks no one."""
     dry_run: bool = False
     """Say what would be decided, and do nothing."""
     remedies: Annotated[tuple[Remedy, ...], Field(min_length=1, strict=False)] = ("retrain",)

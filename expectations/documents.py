@@ -1,4 +1,4 @@
-"""Read a YAML file that anybody may have written: plain values, the line of each, and every fault as a problem.
+"""Read a YAML file that is not to be relied on: plain values, the line of each, and every fault as a problem.
 
 What is read is bounded before it is built: size, depth, and how many values there are once aliases are filled in. Tags
 make nothing, numbers are finite and fit 64 bits, texts hold no control characters.
@@ -54,7 +54,7 @@ class Document:
     content : bytes
         The file itself, as it was when it was read.
     whole : bool
-        Whether every value could be read; where one could not, its problem is told, and None stands in its place.
+        Whether every value could be read; where one could not, its problem is reported, and None stands in its place.
     """
 
     data: Any = None

@@ -21,7 +21,7 @@ class DriftwheelError(Exception):
         What the reader can do about it.
     """
 
-    #: Whether running the same thing again can end otherwise without anybody changing data or configuration.
+    #: Whether running the same thing again can end otherwise without a change of data or configuration.
     transient = False
 
     def __init__(self, expected: str, found: str, remedy: str) -> None:
@@ -127,7 +127,7 @@ class DatabaseError(DriftwheelError):
 
 
 class BusyError(DriftwheelError):
-    """Another process holds what is needed for longer than anybody should."""
+    """Another process holds what is needed for too long."""
 
     transient = True
 

@@ -25,7 +25,7 @@ def mask(text: str) -> str:
 
 
 def split_login(address: str) -> tuple[str, tuple[str, str] | None]:
-    """Take the login out of a URL: a client that is told of it apart cannot write it into its errors.
+    """Take the login out of a URL: a client that gets it separately cannot write it into its errors.
 
     Examples
     --------

@@ -91,7 +91,7 @@ class Metric(Part):
     def losses(self, values: Array) -> Array:
         """Return what is lost at values of the metric: positive, and zero at the best there is.
 
-        Of two losses the ratio is told. One less a metric that is better the greater it is, else the metric itself.
+        Of two losses it is the ratio. One less a metric that is better the greater it is, else the metric itself.
         """
         return 1.0 - values if self.greater_is_better else values
 

@@ -28,7 +28,7 @@ P = TypeVar("P", bound="Part")
 
 
 class Slot(Generic[P]):
-    """A table of parts, told by the key that stands for each: ``{impute: …}`` is the part `impute`.
+    """A table of parts, identified by the key that stands for each: ``{impute: …}`` is the part `impute`.
 
     As the metadata of an annotation it is a Pydantic type: ``Annotated[FeatureStep, FEATURES]``. Where several of the
     keys written name one, the part is that of the first name built in.

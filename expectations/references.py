@@ -27,7 +27,7 @@ class Chosen:
     spans : tuple of (datetime, datetime)
         Half-open, in order of time; empty where it is what the champion learnt from.
     why : str
-        Why nothing can be told of the inputs; empty where something may be.
+        Why nothing can be said of the inputs; empty where something can be.
     """
 
     of: str

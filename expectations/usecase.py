@@ -1,4 +1,4 @@
-"""The schema of a use case: everything driftwheel has to be told about a data set and its model.
+"""The schema of a use case: everything driftwheel has to know about a data set and its model.
 
 Models are frozen and strict, and an unknown key is an error. A step is tagged by the key it starts with
 (``{clip: …}``), a source by its ``kind``, a candidate by its ``family``.

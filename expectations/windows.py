@@ -1,4 +1,4 @@
-"""Windows of event time, by the calendar or by count: half-open, and the same whenever somebody looks."""
+"""Windows of event time, by the calendar or by count: half-open, and the same whenever they are computed."""
 
 from __future__ import annotations
 

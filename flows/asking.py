@@ -22,7 +22,7 @@ def this_person() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user without a name
-        return "somebody on this machine"
+        return "a user of this machine"
 
 
 def asked(usecase: str, what: str, words: str, who: str, where: Where) -> Entry:

@@ -154,7 +154,7 @@ def _report(job: Job, key: str, action: str, summary: str, evidence: dict[str, A
 
 
 def conclude_training(stage: Stage, challenger: Challenger) -> FlowResult:
-    """Hand on to deployment, or end the turn where the challenger is no better or nothing can be told."""
+    """Hand on to deployment, or end the turn where the challenger is no better or nothing can be judged."""
     judgement, turn = challenger.judgement, stage.job.turn
     evidence = challenger.evidence()
     if judgement.outcome == "passed":

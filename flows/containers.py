@@ -72,7 +72,7 @@ def settings_of(own: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, s
 
 
 def keep_settings(path: Path, settings: Mapping[str, str]) -> None:
-    """Write settings where runs read them, for nobody else."""
+    """Write settings where runs alone read them."""
     replace_file(path, json.dumps(settings), 0o600)
 
 

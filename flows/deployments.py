@@ -128,7 +128,7 @@ def register(pool: str, kind: str, names: Sequence[str], folder: Path | None) ->
         try:
             usecase = settings.use_case(reference)
         except DriftwheelError as error:
-            if Path(reference) not in database.use_cases().values():  # of those that are registered it is told below
+            if Path(reference) not in database.use_cases().values():  # those that are registered are reported below
                 note_left_out(settings, Path(reference).name, Path(reference), error)
         else:
             database.add_use_case(usecase.name, usecase.folder, usecase.digest)
@@ -141,7 +141,7 @@ def register(pool: str, kind: str, names: Sequence[str], folder: Path | None) ->
 def install(client: SyncPrefectClient, settings: Settings, place: Callable[[RunnerDeployment], object]) -> list[str]:
     """Give every registered use case its deployments and automations, and return those that have them now.
 
-    One that cannot be read is left out, and told; it does not stop the others.
+    One that cannot be read is left out, and reported; it does not stop the others.
 
     Parameters
     ----------

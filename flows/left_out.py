@@ -1,4 +1,4 @@
-"""Use cases that cannot be read: left out so that the others go on, and told wherever somebody looks."""
+"""Use cases that cannot be read: left out so that the others go on, and reported wherever a person may look."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def trace(settings: Settings, wanted: str, usecase: str | None) -> dict[str, Any
     LakeError
         If nothing of it is kept.
     UseCaseNotFoundError
-        If nobody can tell any more what of the row is personal.
+        If it is unknown by now what of the row is personal.
     """
     answered = find_answer(settings, wanted, usecase)
     if answered is not None:

@@ -17,7 +17,7 @@ Stamp = tuple[object, ...]
 
 
 _SETTLED = 2 * 10**9
-"""Nanoseconds after which a further change of a folder has another time: file systems tell times that far apart."""
+"""Nanoseconds after which a further change of a folder has another time: file systems keep times that far apart."""
 
 
 class _Python(NamedTuple):
@@ -26,7 +26,7 @@ class _Python(NamedTuple):
     files: tuple[tuple[Path, Stamp], ...]
     folders: tuple[tuple[Path, Stamp], ...]
     settled: bool
-    """Whether folders had not changed for long enough that their times tell of the next change."""
+    """Whether folders had not changed for long enough that their times show the next change."""
 
     @classmethod
     def of(cls, folder: Path) -> _Python:

@@ -61,7 +61,7 @@ def quietly(function: Callable[P, R]) -> Callable[P, R]:
         for handler in (*logging.getLogger().handlers, *logging.getLogger("prefect").handlers):
             if isinstance(handler, PrefectConsoleHandler):
                 handler.addFilter(_is_not_prefects)
-        logging.raiseExceptions = debugging()  # a server that is away takes no lines: that is told once, here
+        logging.raiseExceptions = debugging()  # a server that is away takes no lines: that is reported once, here
         try:
             with temporary_settings(_SETTINGS), tags(process_tag()):
                 result = function(*args, **kwargs)

@@ -56,7 +56,7 @@ def send_messages(settings: Settings, usecase: LoadedUseCase) -> list[Sent]:
 
 
 def note_monitored(settings: Settings, usecase: LoadedUseCase) -> None:
-    """Note that a monitor run came to its end, and tell the address outside that waits for it."""
+    """Note that a monitor run came to its end, and notify the address outside that waits for it."""
     if usecase.name.endswith(REPLAY):
         return
     database, now = settings.platform(), datetime.now(UTC)

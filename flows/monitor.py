@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.messenger import note_monitored
-from flows.stage import FlowResult, open_job, present, run_name, tell
+from flows.stage import FlowResult, open_job, present, run_name, send_waiting
 from flows.versions import take_back
 from infra.settings import Settings
 from tasks.monitoring.taking_back import release_to_take_back
@@ -30,7 +30,7 @@ roll_back = task(name="roll back", cache_policy=NO_CACHE, persist_result=False)(
 def take_back_release(job: Job) -> None:
     """Roll back to the champion before, where that was decided: now, or by a run that was killed before it did.
 
-    Where that cannot be, a person is told once, and monitoring goes on.
+    Where that cannot be, it is alerted once, and monitoring goes on.
     """
     decision = release_to_take_back(job)
     if decision is not None:
@@ -56,8 +56,8 @@ def monitor(
             watched = decide(job)
             take_back_release(job)
             announce_stalled(job)
-        finally:  # what was found is told, also where something else fails
-            tell(job)
+        finally:  # what was found is sent, also where something else fails
+            send_waiting(job)
         show_course(job)
         draw_report(job, watched)
         note_monitored(Settings(), job.usecase)

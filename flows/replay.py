@@ -64,7 +64,7 @@ def replay(
     compare: bool = False,
     batch: int = BATCH,
 ) -> Story:
-    """Walk a use case's history through the loop and tell what it gained."""
+    """Walk a use case's history through the loop and report what it gained."""
     settings = Settings()
     original = settings.use_case(usecase)
     namespace = namespace_of(original.name)

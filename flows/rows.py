@@ -179,7 +179,7 @@ def _protected(column: str, how: Protection, bundles: Sequence[str], secret: Cal
 
 
 def _protecting_bundles(column: str, how: Protection, manifests: Mapping[str, Manifest]) -> list[str]:
-    """Return the bundles that the service protected a column for; of one that is lost or damaged nobody can tell."""
+    """Return the bundles that the service protected a column for; of one that is lost or damaged that is unknown."""
     return [
         bundle
         for bundle, manifest in manifests.items()

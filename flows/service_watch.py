@@ -1,4 +1,4 @@
-"""Looks at the service each minute: whether it passes its health check, what it did, and if that needs somebody."""
+"""Looks at the service each minute: whether it passes its health check, what it did, and if that needs a person."""
 
 from __future__ import annotations
 

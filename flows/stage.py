@@ -144,7 +144,7 @@ def present(job: Job) -> Iterator[None]:
 
 @contextmanager
 def at_work(name: str, job: Job) -> Iterator[Stage]:
-    """Claim the job's turn for a stage, close the runs a dead predecessor left, and tell the world at the end."""
+    """Claim the job's turn for a stage, close the runs a dead predecessor left, and send its events at the end."""
     if job.turn is not None:  # a turn keeps the instant it was requested for
         job = job.moved(job.database.turn(job.turn).as_of)
     try:
@@ -154,10 +154,10 @@ def at_work(name: str, job: Job) -> Iterator[Stage]:
             refuse_future(job.as_of, job.name)  # a clock was ahead when the turn was opened: it ends here
             yield stage
     finally:
-        tell(job)
+        send_waiting(job)
 
 
-def tell(job: Job) -> None:
+def send_waiting(job: Job) -> None:
     """Send waiting events and messages. A server that is away undoes nothing: they wait for the next run."""
     try:
         events.flush(job.database, job.places.flow_api or None, job.places.flow_login)

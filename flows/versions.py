@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from expectations.alerts import Severity
 from expectations.errors import BundleError, OvertakenError, ReleaseError
 from expectations.production import Release
-from flows.stage import FlowResult, tell
+from flows.stage import FlowResult, send_waiting
 from tasks.deployment.rollout import Rollout
 from tasks.deployment.steps import bless, choose, release, restore, roll_out, settle
 from tasks.monitoring.taking_back import NOT_TAKEN_BACK
@@ -77,9 +77,9 @@ def deploy_version(
 
 @contextmanager
 def _refusals_told(job: Job, version: ModelVersion) -> Iterator[None]:
-    """Put into the ledger, and tell, that the service (or its image) would not take a version.
+    """Put into the ledger, and send, that the service (or its image) would not take a version.
 
-    That somebody else was quicker is no refusal: what they did is in the ledger.
+    That another release was quicker is no refusal: what they did is in the ledger.
     """
     try:
         yield
@@ -98,14 +98,14 @@ def _note(
     entry = Entry(key, job.name, job.as_of, "deploy", action, cause, summary, evidence)
     with job.database.transaction() as connection:
         job.database.report(connection, entry, describe(job.name, kind, severity, summary))
-    tell(job)
+    send_waiting(job)
 
 
 def take_back(job: Job, decision: Entry) -> str:
     """Roll back to the champion that a decision holds the present one against, and write down why.
 
-    That it cannot be is told once and returned: it is not tried again, for the same would come of it. Where somebody
-    else was quicker, the next run looks again.
+    That it cannot be is reported once and returned: it is not tried again, for the same would come of it. Where
+    another release was quicker, the next run looks again.
 
     Raises
     ------
@@ -176,5 +176,5 @@ def _settle(
             if not (action == "rolled back" and over == "rollback"):  # that is what it was decided for
                 job.database.resolve(connection, job.name, over, summary, job.as_of)
     steps.settle(job, version)  # after the ledger: a registry that is away must not hide what is served
-    tell(job)
+    send_waiting(job)
     return summary

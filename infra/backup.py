@@ -53,7 +53,7 @@ def back_up(home: Path, target: Path) -> Backup:
     BackupError
         If there is nothing to back up, a part of it is damaged or gone, or the target lies inside the home.
     BusyError
-        If another process holds a database for longer than anybody should.
+        If another process holds a database for too long.
     StorageError
         If something cannot be read, or the target does not take it; then nothing of the backup is left.
     """

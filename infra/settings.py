@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         UseCaseError, UseCaseNotFoundError
             If it is not valid, or there is none.
         StateError
-            If it was registered under another name than it has now: nobody would find what it collects.
+            If it was registered under another name than it has now: what it collects would not be found.
         """
         registered = self.platform().use_cases()
         loaded = load_use_case(reference, registered)
@@ -293,7 +293,7 @@ class Settings(BaseSettings):
         return address, ()
 
     def child_environment(self, stack: Addresses | None = None) -> dict[str, str]:
-        """Return what processes of the stack and the libraries in this one are told."""
+        """Return the environment of processes of the stack and of the libraries in this one."""
         told = variables_of_children(self.folder)
         found = stack or self.addresses()
         if found is not None:

@@ -1,6 +1,6 @@
 """Signatures of what leaves this home: Ed25519, by a key that follows from the home's own secret.
 
-Whoever has the public key alone can tell, offline, whether a byte was changed.
+Whoever has the public key alone can verify, offline, whether a byte was changed.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ MIN_DISK = 200 * 1024**2
 """Bytes a start needs: three databases are written before anything answers."""
 _LOOK_SECONDS = 0.2
 _TRIES = 3
-"""Starts on free ports, each on others, where somebody took one in the moment before the server had it."""
+"""Starts on free ports, each on others, where another program took one in the moment before the server had it."""
 
 
 class PortTakenError(StackError):
@@ -109,7 +109,7 @@ class Stack(Supervised):
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let one start of this home at a time go on; another one is told so."""
+        """Let one start of this home at a time go on; another one gets an error that says so."""
         for folder in (self.folder, self.logs, self.socket.parent):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.socket.parent.stat().st_uid != os.getuid():
@@ -182,7 +182,7 @@ class Stack(Supervised):
         """Raise where the supervisor is gone, or a program ended for good."""
         states = self._states()
         if not states:
-            raise StackError("the supervisor to go on", "it ended: somebody stopped the stack", f"See {self.logs}")
+            raise StackError("the supervisor to go on", "it ended: the stack was stopped", f"See {self.logs}")
         for name in [name for name, state in states.items() if state == "FATAL"]:
             raise StackError(f"{name} to start", f"it ended: {self.tail(name)}", f"See {self.logs / f'{name}.log'}")
 

@@ -23,7 +23,7 @@ PREFIX = "restic:"
 _PASSWORDS = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND")
 _ANSWER_SECONDS = 15.0
 _NO_REPOSITORY = 10
-"""restic's exit code, from 0.17 on; before, only its words tell."""
+"""restic's exit code, from 0.17 on; before, only its messages say so."""
 
 
 class Vault:

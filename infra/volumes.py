@@ -28,7 +28,7 @@ def size_of(path: Path) -> int:
 def encrypted(
     path: Path, *, mounts: Path = Path("/proc/self/mountinfo"), blocks: Path = Path("/sys/dev/block")
 ) -> bool:
-    """Whether the volume a path lies on is encrypted, as far as Linux tells.
+    """Whether the volume a path lies on is encrypted, as far as Linux shows.
 
     True for LUKS and dm-crypt, also below LVM, and for encrypting file systems. A disk that encrypts itself, a virtual
     machine's host and the folders of fscrypt do not show.

@@ -51,7 +51,7 @@ def list_findings(usecase: str | None, everything: bool, last: int, as_json: boo
 @click.argument("usecase")
 @click.argument("key")
 def acknowledge(usecase: str, key: str) -> None:
-    """Say that you know of a finding: nobody is sent more of it, unless it gets worse."""
+    """Acknowledge a finding: no more messages are sent about it, unless it gets worse."""
     from expectations.errors import DriftwheelError
     from flows import asking
 

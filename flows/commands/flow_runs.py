@@ -26,7 +26,7 @@ def run(flow: str, usecase: str, as_of: datetime | None, recalibrate: bool, as_j
     if recalibrate and flow != "train":
         raise click.UsageError(f"--recalibrate goes with `train`, not with `{flow}`.")
     settings = read_settings()
-    settings.use_case(usecase)  # a wrong one is told before anything is started
+    settings.use_case(usecase)  # a wrong one is reported before anything is started
     if as_of is not None:
         refuse_future(as_of)
     with servers(settings):
@@ -55,7 +55,7 @@ def replay(
     batch: int,
     json_file: Path | None,
 ) -> None:
-    """Walk a use case's history through the real loop and tell what retraining would have gained."""
+    """Walk a use case's history through the real loop and show what retraining would have gained."""
     import time
 
     from expectations.errors import StateError, StorageError

@@ -32,7 +32,7 @@ def new(name: str, address: str, target: str | None, clock: str | None, keys: tu
     from tasks.profiling.choosing import require_columns
     from tasks.profiling.profile import profile_table
     from tasks.profiling.reading import read_table
-    from tasks.profiling.telling import to_dict, told
+    from tasks.profiling.summary import summary_lines, to_dict
 
     folder = Path.cwd() / name
     refuse_name(name, folder, read_settings().platform().use_cases())
@@ -49,6 +49,6 @@ def new(name: str, address: str, target: str | None, clock: str | None, keys: tu
     if as_json:
         print_json(to_dict(profile, choices, folder))
         return
-    for what, said in told(profile, choices, folder):
+    for what, said in summary_lines(profile, choices, folder):
         click.secho(f"{what:<10} ", bold=True, nl=False)
         click.echo(said)

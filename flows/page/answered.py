@@ -102,7 +102,7 @@ def read_versions(
 def _came(line: LedgerLine) -> str:
     if line.action == "rolled back":
         return line.summary
-    return "somebody asked for it" if line.cause == "manual" else "a turn that no decision of monitoring began"
+    return "it was asked for by hand" if line.cause == "manual" else "a turn that no decision of monitoring began"
 
 
 def _within(window: Glimpse, since: datetime, until: datetime | None) -> bool:

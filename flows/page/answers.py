@@ -137,7 +137,7 @@ def read_counts(text: str) -> dict[str, Counts]:
 
 
 def read_deployed(told: Mapping[str, Any], coming: datetime | None) -> Deployed:
-    """Read a deployment as Prefect tells it, and when it is to run next."""
+    """Read a deployment as Prefect answers it, and when it is to run next."""
     schedules = told.get("schedules") or [{}]
     first = schedules[0]
     flow = str(told.get("entrypoint") or "").rpartition(".")[2].rpartition(":")[2]

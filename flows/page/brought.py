@@ -58,7 +58,7 @@ class Fresh:
     Attributes
     ----------
     newest : datetime or None
-        Its newest event time that was collected; None where nothing tells it.
+        Its newest event time that was collected; None where it is unknown.
     every : str
         How old that may be; empty where nothing is declared.
     stale : bool

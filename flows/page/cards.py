@@ -86,7 +86,7 @@ class Card:
 
 
 def read_cards(use_cases: UseCases, database: Database, now: datetime) -> list[Card]:
-    """Return a card of each use case, those that need somebody first."""
+    """Return a card of each use case, those that need a person first."""
     glances, registered = Glances(database.url), database.use_cases()
     standing: dict[str, list[Finding]] = defaultdict(list)
     for finding in database.open_findings():
@@ -120,7 +120,7 @@ def _held(marks: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def newest_windows(glances: Glances, connection: Connection, name: str) -> list[Glimpse]:
-    """Return the newest windows that a state is told by: more of them where labels of the newest are not known yet."""
+    """Return the newest windows that a state is judged by: more where labels of the newest are not known yet."""
     found = glances.newest(connection, name, CARD_WINDOWS, read_glimpse)
     if len(found) == CARD_WINDOWS and all(each.status == "unknown" for each in found):
         found = glances.newest(connection, name, WINDOWS, read_glimpse)

@@ -37,7 +37,7 @@ class Action:
     effect : str
         What comes of it, in a sentence.
     takes : str
-        The one thing it must be told; empty where there is none.
+        The one thing it needs; empty where there is none.
     """
 
     name: str
@@ -57,7 +57,7 @@ ACTIONS = {
         Action("train", "Train now", "A challenger is trained on all ripe rows and judged against the champion; what "
                "passes its gates is released."),
         Action("deploy", "Deploy now", "The release of the open turn goes on from where it stopped."),
-        Action("pause", "Pause its schedule", "No run is started by the clock until somebody resumes it, or the YAML's "
+        Action("pause", "Pause its schedule", "No run is started by the clock until it is resumed, or the YAML's "
                "own schedule changes.", "flow"),
         Action("resume", "Resume its schedule", "Runs are started by the clock again.", "flow"),
         Action("promote", "Promote", "The service proves the version, and then it is the champion that answers.",
@@ -65,7 +65,7 @@ ACTIONS = {
         Action("rollback", "Roll back", "The champion before the present one answers again."),
         Action("release", "Release the held batch", "What is held goes on to the clean table, whatever it broke as a "
                "whole; rows that break an expectation one by one go to quarantine. A collection is started for it."),
-        Action("acknowledge", "Acknowledge", "It stays open, and nobody is sent another message about it.", "finding"),
+        Action("acknowledge", "Acknowledge", "It stays open, and no other message is sent about it.", "finding"),
     )
 }  # fmt: skip
 FLOWS = ("loop", "collect", "monitor", "train", "deploy")
@@ -207,7 +207,7 @@ class Doing:
 def person(headers: Mapping[str, str], *, behind_login: bool) -> str:
     """Return who asks: whom the login in front let in; on this machine alone, whoever started the page."""
     if behind_login:
-        return headers.get("x-user", "")[:100] or "somebody"
+        return headers.get("x-user", "")[:100] or "a user"
     return this_person()
 
 

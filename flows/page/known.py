@@ -128,7 +128,7 @@ class UseCases:
 
 
 def greater_is_better(metric: str) -> bool | None:
-    """Whether more of a metric is better; None where nobody here knows it."""
+    """Whether more of a metric is better; None where the metric is unknown here."""
     try:
         part = METRICS.find(metric)
     except DriftwheelError:

@@ -59,7 +59,7 @@ class _Part:
     task : str
         The task in Prefect whose time is its own; all of the flow where none is.
     kind : str
-        Kind of the ledger's entries that say how it went; none of monitor, which the newest window tells.
+        Kind of the ledger's entries that say how it went; none of monitor, which the newest window shows.
     begins : bool
         Whether it is well where what comes after it in its flow was refused.
     """

@@ -25,7 +25,7 @@ OLD_SECONDS = 30.0
 
 
 class Servers(Runs, Models):
-    """Asks the servers again and again while somebody looks."""
+    """Asks the servers again and again while a page is open."""
 
     async def answers(self) -> Answers:
         """Return what the servers said last; ask again where that is not fresh, and wait for it a moment."""

@@ -76,7 +76,7 @@ def _told(span: Span) -> str:
 
 def _checked(span: Span) -> str:
     if not span.checks:
-        return f"{span.start:%H:%M} UTC: nobody looked"
+        return f"{span.start:%H:%M} UTC: not checked"
     return f"{span.start:%H:%M} UTC: {span.checks - span.missed} of {span.checks} health checks passed"
 
 

@@ -48,7 +48,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Asked:
-    """What servers said of a use case; of a page that is kept as a file nobody is asked."""
+    """What servers said of a use case; of a page that is kept as a file none is asked."""
 
     answers: Answers = field(default_factory=Answers)
     addresses: Mapping[str, str] = field(default_factory=dict)

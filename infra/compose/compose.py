@@ -275,7 +275,7 @@ class Compose:
                 [*self._command, *arguments], cwd=self.folder, stdout=file, stderr=subprocess.PIPE, check=False
             )
         said = done.stderr.decode(errors="replace")
-        # with a pipe only tar's own end is told: what `find` or tar could not read stands among its words
+        # with a pipe only tar's own exit code is known: what `find` or tar could not read stands among its words
         wrong = (
             [line for line in said.splitlines() if _UNREAD.match(line) and not _GONE.match(line)] if changing else []
         )

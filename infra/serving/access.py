@@ -15,7 +15,7 @@ from tasks.stores.keys import Key, Keys, Scope, key_of
 
 _log = logging.getLogger("driftwheel.serving")
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready", PROOF})
-"""Answered to anybody: they tell nothing but whether the service does well, and whose it is."""
+"""Answered without a key: they reveal nothing but whether the service does well, and whose it is."""
 
 _REMEMBERED = 64
 """Names of this machine and others that need not be read again; a client may send as many as it likes."""
@@ -46,7 +46,7 @@ class Access:
 
     @property
     def open(self) -> bool:
-        """Whether nobody is asked for a key."""
+        """Whether no key is asked for."""
         return self._loopback and not self._closed
 
     def refresh(self) -> None:

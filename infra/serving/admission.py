@@ -108,7 +108,7 @@ class Admission:
         return only[0] if len(only) == 1 else None
 
     def no_model(self, name: str, mount: Mount | None) -> tuple[int, dict[str, str]]:
-        """Say why there is nobody to answer."""
+        """Say why there is no one to answer."""
         served = ", ".join(sorted(self.mounts.by_name)) or "none"
         if mount is not None:
             return 503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": f"{mount.usecase} has no model yet"}

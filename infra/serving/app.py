@@ -173,7 +173,7 @@ class Service:
                 self.status.say()
             except OSError as error:  # a disk that is full or away: said, and tried again
                 _log.error("the releases or the journal cannot be reached: %s", error.strerror)
-            except Exception:  # noqa: BLE001 - keys, swaps and segments depend on this: a fault is told, and it goes on
+            except Exception:  # noqa: BLE001 - keys, swaps and segments depend on this: a fault is logged, and it goes on
                 _log.exception("keeping up failed this time")
 
     async def _reconcile(self) -> None:
@@ -192,7 +192,7 @@ class Service:
 
     async def _invocations(self, scope: Scope, receive: Receive, send: Send) -> None:
         admitted = self.predictions.admit(scope["headers"])
-        if isinstance(admitted, Reply):  # before a body is read, or a method told
+        if isinstance(admitted, Reply):  # before a body is read, or a method looked at
             reply = admitted
         elif scope["method"] != "POST":
             reply = Reply(405, error_body("BAD_REQUEST", "use POST"), admitted.request_id, ((b"allow", b"POST"),))
@@ -290,7 +290,7 @@ class Service:
         except QueueFullError:
             mount.counters.error("busy")
             raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours is told as one, without the values it may name
+        except Exception as error:  # noqa: BLE001 - a fault of ours is answered as one, without the values it may name
             _log.error("a request could not be explained: %s", trace(error))
             mount.counters.error("internal")
             return Response(error_body("INTERNAL_ERROR", "see the service's log"), 500)

@@ -27,7 +27,7 @@ _AT_ONCE = 64
 _AROUND_HEADER = len(b": \r\n")
 AROUND_HEAD = len(b"GET  HTTP/1.1\r\n\r\n")
 _AROUND_PIECE = 24
-"""What stands around what the parser tells of; of a piece of a body its length in digits, line ends, and some room."""
+"""What stands around what the parser reports; of a piece of a body its length in digits, line ends, and some room."""
 TOO_LARGE = last_words(431, f"the headers are larger than {MAX_HEADER_BYTES} bytes")
 NO_HTTP = last_words(400, "this is no HTTP/1.1 request")
 
@@ -110,7 +110,7 @@ class BoundedConnection(HttpToolsProtocol):
     _header_bytes = 0
     """Of the request that arrives: its address, its headers, and what may follow a body in pieces."""
     _untold_bytes = 0
-    """What came and the parser did not tell of yet: a line that does not end."""
+    """What came and the parser did not report yet: a line that does not end."""
     in_headers = True
     """Whether the head of the request that arrives is not whole yet; also between requests."""
     _deaf = False

@@ -167,7 +167,7 @@ def exposition(
     writable = GaugeMetricFamily("driftwheel_journal_writable", "1 where predictions can be logged")
     writable.add_metric([], float(journal["writable"]))
     yield from (requests, rows, unlogged, errors, seconds, model_rows, failures, skipped, model_seconds)
-    refused = CounterMetricFamily("driftwheel_refused", "Requests refused at the door", labels=["status"])
+    refused = CounterMetricFamily("driftwheel_refused", "Requests rejected before they are read", labels=["status"])
     for status, count in refusals.items():
         refused.add_metric([status], count)
     connections = CounterMetricFamily("driftwheel_connections_closed", "Connections that did nothing", labels=["why"])

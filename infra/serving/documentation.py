@@ -189,7 +189,7 @@ def _describe_feedback(
     paths[f"/{name}/feedback"] = {
         "post": {
             "operationId": f"{name}.feedback",
-            "summary": f"Tell {manifest.label} of earlier predictions by their ids; all labels are taken, or none",
+            "summary": f"Report {manifest.label} of earlier predictions by their ids; all labels are taken, or none",
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": reference(f"{name}.feedback")}},

@@ -23,7 +23,7 @@ def form_of(members: Mapping[str, Any]) -> str:
 
 
 def read_params(given: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    """Read the parameters of a request, unless they are more than anybody could mean."""
+    """Read the parameters of a request, unless they are more than can be meant."""
     if isinstance(given, msgspec.Raw):
         if len(given) > MAX_PARAMS_BYTES:
             raise BadRequestError(f"`params` has {len(given)} bytes; at most {MAX_PARAMS_BYTES} are read")

@@ -6,7 +6,7 @@ waits costs more than a row does. With durability ``power`` the answers wait for
 gathered meanwhile.
 
 A segment is ``KIND-NUMBER.open`` while it grows and ``KIND-NUMBER.msgpack`` once closed; closed ones never change. Each
-process writes to a folder of its own and holds a lock on it, so that its successor can tell a dead one's open segments
+process writes to a folder of its own and holds a lock on it, so that its successor can find a dead one's open segments
 and close them.
 """
 

@@ -41,7 +41,7 @@ class Mount:
     mode: Literal["prove", "shadow", "canary"] = "prove"
     share: float = 0.0
     watched: bool = True
-    """Whether somebody judges the candidate."""
+    """Whether the candidate is being judged."""
     previous: Model | None = None
     stands_in: bool = False
     """Whether the champion is the one before, since a cold start at which the desired one could not be had."""
@@ -81,7 +81,7 @@ class Mount:
         }
 
     def active(self) -> tuple[Model | None, Literal["prove", "shadow", "canary"]]:
-        """Return the candidate and what it does: nothing while nobody watches it."""
+        """Return the candidate and what it does: nothing while it is not watched."""
         return self.candidate, self.mode if self.watched else "prove"
 
     def in_use(self) -> set[str]:

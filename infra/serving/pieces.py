@@ -1,4 +1,4 @@
-"""Where a large JSON body may be cut, so that nobody waits until all of it is decoded.
+"""Where a large JSON body may be cut, so that other requests need not wait until all of it is decoded.
 
 A list of rows is cut where one row seems to end and the next to begin. The decoder says whether that is so: what stands
 before the cut, in brackets of its own, is JSON only if the cut lies between two elements of this very list.

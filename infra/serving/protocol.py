@@ -3,7 +3,7 @@
 What each odd input becomes
 ---------------------------
 an input column absent from the request
-    400, naming it. Key columns may be absent; then only feedback by id can tell the truth of that prediction.
+    400, naming it. Key columns may be absent; then only feedback by id can report the truth of that prediction.
 a column the model does not know
     ignored.
 null, NaN

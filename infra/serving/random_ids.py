@@ -9,7 +9,7 @@ _pool, _used = "", 0
 
 
 def random_text(digits: int) -> str:
-    """Return hexadecimal digits that were handed out to nobody else."""
+    """Return hexadecimal digits that were handed out only once."""
     return random_texts(digits, 1)[0]
 
 

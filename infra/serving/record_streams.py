@@ -103,7 +103,7 @@ class RecordStream:
             self.path(OPEN_SUFFIX).unlink(missing_ok=True)
 
     def name(self) -> None:
-        """Give closed segments their last names, which tell a harvest of them."""
+        """Give closed segments their last names, by which a harvest finds them."""
         while self.unnamed:
             with contextlib.suppress(FileNotFoundError):  # a replay's folder, removed with all it held
                 self.unnamed[0].rename(self.unnamed[0].with_suffix(CLOSED_SUFFIX))

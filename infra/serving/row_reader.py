@@ -171,7 +171,7 @@ class RowReader:
         return written
 
     def kept(self, rows: Sequence[Row]) -> list[Sequence[Any]]:
-        """Return the values of checked rows as a journal keeps them, in `order`: of a picture what tells it again."""
+        """Return the values of checked rows as a journal keeps them, in `order`: of a picture what identifies it."""
         found: list[Sequence[Any]] = list(map(msgspec.structs.astuple, rows))
         if not self._pictures:
             return found

@@ -118,7 +118,7 @@ class Status:
         """Return what all workers counted; this worker's is in its file first, so that it is never less later."""
         if self._workers is None:
             return self._counts()
-        with contextlib.suppress(OSError):  # a full disk is in the log and in `trouble`, and this must go on telling it
+        with contextlib.suppress(OSError):  # a full disk is in the log and in `trouble`, and this must go on
             self.say()
         return self._workers.counted(self._counts())
 

@@ -29,7 +29,7 @@ SECONDS = 5
 READY = b"ready\n"
 """What this process says when it can be asked."""
 _IDLE_SECONDS = 300
-"""This process ends where nobody asked for so long."""
+"""This process ends where no table was asked for so long."""
 _MEMORY = 256 * 1024 * 1024
 """What reading a table may take beside what the process has."""
 _TYPES = ("Boolean", "Null", "String", "Categorical", "Enum", "Decimal", "Date", "Datetime")
@@ -139,7 +139,7 @@ def _write(frame: pl.DataFrame) -> bytes:
 
 
 def main() -> None:
-    """Answer one question after the other, until nobody asks any more."""
+    """Answer one question after the other, until there are no more."""
     import polars  # noqa: F401, ICN001 - what it takes is no table's
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks ends this process, once it needs nothing more

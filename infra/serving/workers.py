@@ -1,4 +1,4 @@
-"""What the workers of one service tell each other, as one small file each in a folder of the machine's memory or disk.
+"""What the workers of one service share, as one small file each in a folder of the machine's memory or disk.
 
 Every worker writes its own file and reads the others'. A worker that died is known by its lock, which died with it.
 What it counted stays, and its successor counts on from there.

@@ -237,7 +237,7 @@ def read_elsewhere(name: str, address: str, timeout: Duration, max_megabytes: in
 
 
 def _in_time(name: str, address: str, timeout: Duration, work: Callable[[], Found]) -> Found:
-    """Do work at a store: few clients can be told how long all of it may take."""
+    """Do work at a store: few clients take a timeout for all of it."""
     try:
         return in_time(name, timeout, work)
     except SourceError:

@@ -109,7 +109,7 @@ class Api:
                 url.join(str(following)) if pages.link else first.copy_set_param(pages.parameter or "", str(following))
             )
             if (url.scheme, url.host, url.port) != (first.scheme, first.host, first.port):
-                raise self._refused("a link to another host, which is not told the headers", "Check `pages`")
+                raise self._refused("a link to another host, which is not sent the headers", "Check `pages`")
             if str(url) in seen:
                 raise self._refused("a page that leads to one before it", "Check `pages`")
 

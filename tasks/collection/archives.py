@@ -121,7 +121,7 @@ def damaged(name: str, address: str, error: Exception) -> SourceError:
 def read_whole(
     name: str, address: str, max_megabytes: int, file: IO[bytes], stop: Callable[[], bool] = lambda: False
 ) -> bytes:
-    """Read a file that is open, as long as nobody says `stop`.
+    """Read a file that is open, until `stop` is called.
 
     Raises
     ------

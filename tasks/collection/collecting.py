@@ -70,7 +70,7 @@ class Collected:
     stale : tuple of Stale
         Sources that are expected to be fresher.
     newest : dict of str to datetime
-        The newest event time of each source that tells one: of the first what is held, of others what was read.
+        The newest event time of each source that has one: of the first what is held, of others what was read.
     """
 
     batch: int
@@ -102,7 +102,7 @@ def collect_sources(
 
     Without a clock all rows are compared, and each is stamped with when it was first collected (`stamps`).
 
-    Of two at once on one machine the second waits; elsewhere it is told that the first one won.
+    Of two at once on one machine the second waits; elsewhere it gets an error that says the first one won.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def _changes(
     Raises
     ------
     SourceError
-        If whole numbers became texts, which nobody declared.
+        If whole numbers became texts, which was not declared.
     """
     if rows.is_empty():
         return ()
@@ -264,7 +264,7 @@ def _stamped(rows: pl.DataFrame, raw: pl.LazyFrame | None, spec: UseCase, as_of:
     """Say when rows were first collected: a correction keeps its time, unless it brings the first label.
 
     A row whose label comes later is new when that comes: else it would lie before the end of what a champion learnt,
-    which had not learnt from it, and nobody would ever judge by it.
+    which had not learnt from it, and it would never be judged by.
     """
     keys, column, known = list(spec.keys), spec.time_column, "_known"
     if raw is None:
@@ -287,7 +287,7 @@ def _minute(moment: object) -> str:
 def _compared_since(raw: pl.LazyFrame, lake: Lake, spec: UseCase, as_of: datetime) -> datetime | None:
     """Say from when on known rows are compared: by the newest event time *seen*.
 
-    Not by an instant somebody asked for: of a source that falls silent, and of a clock that jumps, nothing is lost.
+    Not by an instant that was asked for: of a source that falls silent, and of a clock that jumps, nothing is lost.
     """
     newest = _newest_before(raw, lake, spec, as_of)
     return None if newest is None else spec.compared_since(newest)

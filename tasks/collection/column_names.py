@@ -54,7 +54,7 @@ def names_alike(columns: Sequence[str], read: Set[str]) -> list[tuple[list[str],
     for names in alike.values():
         kept = [name for name in names if name in read] or names[:1]
         if gone := [name for name in names if name not in kept]:
-            left_out.append((gone, f"{', '.join(gone)} left out: a table cannot tell it from {', '.join(kept)}"))
+            left_out.append((gone, f"{', '.join(gone)} left out: in a table it would be the same as {', '.join(kept)}"))
     return left_out
 
 

@@ -1,6 +1,6 @@
 """Read a database of others: in batches, in a transaction that only reads, its faults in no words but ours.
 
-What a driver says of a row, a login or an address may hold what nobody should read; what it says of a statement names
+What a driver says of a row, a login or an address may hold what must not be logged; what it says of a statement names
 tables and columns.
 """
 

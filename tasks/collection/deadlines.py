@@ -1,4 +1,4 @@
-"""Work that cannot be told how long it may take: it gets a thread of its own, and is waited for only so long."""
+"""Work that takes no timeout: it gets a thread of its own, and is waited for only so long."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def newest_of(name: str, rows: pl.DataFrame, spec: UseCase, until: datetime) -> 
     Raises
     ------
     SourceError
-        If it has no column to tell by.
+        If it has no column that says so.
     """
     clock, join, prefix = spec.clock, spec.join_of(name), spec.sources[name].prefix
     if clock is None:
@@ -50,7 +50,7 @@ def newest_of(name: str, rows: pl.DataFrame, spec: UseCase, until: datetime) -> 
         raise SourceError(
             f"the column {clock.column} in the source {name!r}, to see by `expect_every` how fresh it is",
             f"{', '.join(rows.columns[:20])}",
-            "Leave `expect_every` out there, or let the source tell when each row was",
+            "Leave `expect_every` out there, or let the source say when each row was",
         )
     times = rows[column]
     if times.dtype != pl.Datetime("us", "UTC"):
@@ -60,7 +60,7 @@ def newest_of(name: str, rows: pl.DataFrame, spec: UseCase, until: datetime) -> 
 
 
 def newest_known_of(name: str, rows: pl.DataFrame, spec: UseCase, until: datetime) -> datetime | None:
-    """As `newest_of`, where a source need not be fresh: None also where nothing tells when its rows were."""
+    """As `newest_of`, where a source need not be fresh: None also where nothing says when its rows were."""
     if spec.sources[name].expect_every is not None:
         return newest_of(name, rows, spec, until)
     try:

@@ -51,7 +51,7 @@ class Joined:
     asked: int
     """Rows of the first source before `until`, those left out among them."""
     undated: pl.DataFrame
-    """Keys of the rows of the first source that have no event time: nobody can tell when they may be known."""
+    """Keys of the rows of the first source that have no event time: it is unknown when they may be read."""
     said: tuple[str, ...] = ()
     """What was read in a way worth knowing."""
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Joined:
     newest: Mapping[str, datetime | None] = field(default_factory=dict)
     """The newest event time before `until` of each source, None where it has none."""
     truth: pl.DataFrame | None = None
-    """What the table of labels tells, personal columns replaced, under the names of the rows' columns; None where the
+    """What the table of labels says, personal columns replaced, under the names of the rows' columns; None where the
     label is in none of its own."""
 
 
@@ -82,8 +82,8 @@ def join_sources(
     Parameters
     ----------
     since, held : datetime, KnownKeys, optional
-        Rows from before `since` that are held with their label are left out; a source that can tell is asked only for
-        what changed since.
+        Rows from before `since` that are held with their label are left out; a source that can filter by time is asked
+        only for what changed since.
     secret : bytes
         Key of the hashes that replace personal columns.
     schema : mapping of str to polars.DataType
@@ -173,7 +173,7 @@ def _attach(
         if name == spec.label.source:
             odd_ones = again | ~due(rows, spec, until)
             known = [pl.col(other).cast(rows.schema[one]) for one, other in join.pairs.items() if one in rows.columns]
-            typed = right.with_columns(known) if right.is_empty() else right  # no value tells a type yet
+            typed = right.with_columns(known) if right.is_empty() else right  # no value shows a type yet
         rows, coverage[name] = join_one(rows, typed, join, name, odd_ones)
     return rows, coverage
 

@@ -25,7 +25,7 @@ def with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
 
 
 def truth_of(table: pl.DataFrame, spec: UseCase, until: datetime) -> tuple[pl.DataFrame, str]:
-    """Return what a table of labels tells by an instant, one row for each of `label.join`, and a word on the rest.
+    """Return what a table of labels says by an instant, one row for each of `label.join`, and a word on the rest.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def due(rows: pl.DataFrame, spec: UseCase, until: datetime) -> pl.Series:
 
 
 def keep_labels(rows: pl.DataFrame, raw: pl.LazyFrame, spec: UseCase) -> pl.DataFrame:
-    """Give rows that come again the label they have, where the table of labels tells none any more."""
+    """Give rows that come again the label they have, where the table of labels has none any more."""
     keys, label = list(spec.keys), spec.label.column
     if rows.is_empty() or not rows[label].null_count():
         return rows

@@ -14,7 +14,7 @@ from expectations.errors import SourceError
 from tasks.preprocessing.pictures import MAX_BYTES, UNREADABLE, PictureError, Pictures, from_base64
 
 _FILE = re.compile(r"[^\0\n]{1,1000}\.(?:png|jpe?g|p[gp]m)", re.IGNORECASE)
-"""How a path of a picture is told from base64, which has no dot."""
+"""How a path of a picture is distinguished from base64, which has no dot."""
 _SENT = (pl.String, pl.Binary, pl.List, pl.Array, pl.Null)
 
 

@@ -119,7 +119,7 @@ def read_source_of(
     report: Callable[[str], None] = silent,
     files: FilesRead | None = None,
 ) -> pl.DataFrame:
-    """Read a source of a use case, what changed `since` where it can tell; else, and without, all of it.
+    """Read a source of a use case, what changed `since` where it can filter by time; else, and without, all of it.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def _own(of_joined: Mapping[str, ColumnType], prefix: str, join: Join | None) ->
 def _undeclared(
     rows: pl.DataFrame, expected: ExpectedTypes, join: Join | None, specs: Mapping[str, ColumnSpec]
 ) -> Iterator[tuple[str, ColumnType]]:
-    """Yield the columns that are brought to a type nobody declared, as far as that can lose nothing."""
+    """Yield the columns that are brought to a type that was not declared, as far as that can lose nothing."""
     types = expected.types
     known = dict(types) | ({right: types[left] for left, right in join.pairs.items() if left in types} if join else {})
     for column, kind in known.items():

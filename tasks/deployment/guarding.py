@@ -81,7 +81,7 @@ class Deviation:
     Attributes
     ----------
     value : float or None
-        Missing where it cannot be told.
+        Missing where it is unknown.
     status : {"good", "violated", "unknown", "undefined"}
         Unknown while labels or requests are too few; undefined where what there is gives no finite number. The first
         holds nothing up, the second does: a step with it is not known to be good.
@@ -172,7 +172,7 @@ def _comparisons(evidence: Evidence, spec: UseCase, plan: Release) -> Iterator[D
     yield _hold("distance of the predictions", distance, rails.max_drift, violated=far)
     if evidence.paired:
         share = problem.agreement(evidence.champion, evidence.candidate, spec.threshold)
-        if own.skipped:  # told, and no fault: what it did score is what it is judged by
+        if own.skipped:  # reported, and no fault: what it did score is what it is judged by
             left_out = own.skipped / (own.requests + own.failures + own.skipped)
             yield Deviation("share of requests it was too slow for", left_out, 1.0, "good")
         yield _hold("agreement", share, rails.min_agreement, violated=share < rails.min_agreement)

@@ -130,7 +130,7 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
     if not any(each is not None and each.bundle == version.bundle for each in desired):
         raise OvertakenError(
             f"version {version.version} still beside the champion of {job.name}",
-            "somebody released or rolled back meanwhile",
+            "another release or rollback meanwhile",
             "What was asked for since stands; deploy again if you still want to",
         )
     served = Served(bundle=version.bundle, version=version.version)

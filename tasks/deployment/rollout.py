@@ -175,7 +175,7 @@ def _watch(
     Raises
     ------
     ReleaseError
-        If the desired state was changed by somebody else meanwhile: theirs stands.
+        If the desired state was changed by another release meanwhile: that stands.
     """
     began, counting = datetime.now(UTC), Counting(job)
     length = plan.step.approximate_seconds
@@ -212,7 +212,7 @@ def _note(job: Job, candidate: CandidateState, verdict: StepVerdict, where: str,
 
 @contextmanager
 def _watching(job: Job) -> Iterator[None]:
-    """Let the service know, as long as this process lives, that somebody judges the candidate."""
+    """Let the service know, as long as this process lives, that the candidate is being judged."""
     ended = threading.Event()
 
     def keep() -> None:

@@ -1,4 +1,4 @@
-"""Files of a home that tell of a person: reports go, bundles lose their golden rows, what must stay is named."""
+"""Files of a home that mention a person: reports go, bundles lose their golden rows, what must stay is named."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Swept:
     Attributes
     ----------
     counts : Counter of str
-        Kind of place -> files that told of them, and do no more.
+        Kind of place -> files that mentioned them, and do no more.
     left : list of str
-        What tells of them still, and what to do about it.
+        What mentions them still, and what to do about it.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -50,7 +50,7 @@ def sweep(
     foreign: Collection[str],
     dry_run: bool,
 ) -> Swept:
-    """Remove files that tell of a person, or what in them does.
+    """Remove files that mention a person, or what in them does.
 
     What belongs to another use case stays: its keys and values are others'.
 
@@ -84,7 +84,7 @@ def sweep(
             if not dry_run:
                 _remove(path)
         else:
-            found.left.append(f"{path}: remove it, or what in it tells of them")
+            found.left.append(f"{path}: remove it, or what in it mentions them")
     return found
 
 
@@ -136,5 +136,5 @@ def _sweep_bundle(path: Path, served: Collection[str], found: Swept, *, dry_run:
 
 
 def _remove(path: Path) -> None:
-    with storing("remove what tells of a person,", path):
+    with storing("remove what mentions a person,", path):
         path.unlink(missing_ok=True)

@@ -52,7 +52,7 @@ class Forgotten:
     training_sets : tuple of int
         Versions of the clean table those refer to, which cannot be read again.
     left : tuple of str
-        What tells of them still, and what to do about it.
+        What mentions them still, and what to do about it.
     backups : tuple of str
         Backups that were made while there was something of them.
     """
@@ -216,7 +216,7 @@ def _look(job: Job, person: Person, home: Path, parts: list[_Part]) -> Forgotten
 def _strike(
     job: Job, person: Person, home: Path, parts: list[_Part], *, dry_run: bool
 ) -> tuple[Counter[str], list[str]]:
-    """Take what tells of a person out of everything but the tables; returns how much that is, and what is left."""
+    """Take what mentions a person out of everything but the tables; returns how much that is, and what is left."""
     shared = frozenset[str]().union(*(part.theirs.shared for part in parts))
     words = Words(frozenset[str]().union(*(part.theirs.words for part in parts)) - shared)
     keys = frozenset().union(*(part.theirs.keys for part in parts))
@@ -232,7 +232,7 @@ def _strike(
         counts[f"texts of {name}"] += strike_from_sqlite(home / file, words, dry_run=dry_run)
     for path in () if dry_run else (home / file for file in (*_DATABASES.values(), _PLATFORM)):
         if path.exists() and not clean_sqlite(path):  # whatever was found now: an earlier call may have left its log
-            swept.left.append(f"{path}-wal: somebody reads what was there before; run this again")
+            swept.left.append(f"{path}-wal: another process reads what was there before; run this again")
     return counts, swept.left
 
 

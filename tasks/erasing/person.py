@@ -51,7 +51,7 @@ class Person:
         )
 
     def digest(self, secret: bytes) -> str:
-        """Return what the ledger calls them: a keyed hash, which tells nobody who they are."""
+        """Return what the ledger calls them: a keyed hash, from which no one can find out who they are."""
         columns = sorted(self.values)
         return digest_of(secret, columns, ["\1".join(sorted(self.values[column])) for column in columns])
 

@@ -1,4 +1,4 @@
-"""Rows of a person in the tables of a lake: which they are, and what tells of them elsewhere."""
+"""Rows of a person in the tables of a lake: which they are, and what mentions them elsewhere."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Theirs:
     ids : set of str
         Of answers about them.
     words : frozenset of str
-        Texts that nobody else's rows have.
+        Texts that no other person's rows have.
     shared : frozenset of str
-        Values that name them, and that others have, too: where these stand, somebody else may be meant.
+        Values that name them, and that others have, too: where these stand, another person may be meant.
     times : list of datetime
         Event times of their rows.
     since : datetime or None

@@ -1,4 +1,4 @@
-"""Words that tell of a person, in files and databases of anything."""
+"""Words that identify a person, in files and databases of anything."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VALUES = {
     *("dataset_source", "dataset_schema", "dataset_profile", "error_data"),  # of MLflow
     *("parameters", "context", "payload", "related", "state_message", "task_inputs", "metadata_"),  # of Prefect
 }
-"""Columns of other programs' databases that hold what they were told."""
+"""Columns of other programs' databases that hold what was sent to them."""
 
 
 class Words:
@@ -146,7 +146,7 @@ def clean_sqlite(path: Path) -> bool:
     Returns
     -------
     bool
-        Whether the log could be emptied, too: while somebody reads what was there before, it cannot.
+        Whether the log could be emptied, too: while another process reads what was there before, it cannot.
     """
     with storing("write anew", path), closing(sqlite3.connect(path, timeout=_SECONDS)) as database:
         database.execute("vacuum")

@@ -34,7 +34,7 @@ def embedding_width(count: int) -> int:
 
 
 class Features(nn.Module):
-    """Tells numbers from categories; a code that was not learnt, and a missing one, is the first place."""
+    """Separates numbers from categories; a code that was not learnt, and a missing one, is the first place."""
 
     def __init__(self, width: int, counts: Counts, sizes: Sequence[int]) -> None:
         super().__init__()

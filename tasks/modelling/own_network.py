@@ -21,7 +21,7 @@ _CONTRACT = "Class(width, outputs, categories, **arguments), whose forward takes
 
 
 class OwnNetwork(nn.Module):
-    """Somebody's network between codes that it can look up and a score in the label's unit.
+    """A network of the use case's folder between codes that it can look up and a score in the label's unit.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def maker(address: str, arguments: Mapping[str, object], code: Code | None) -> N
 
 @contextmanager
 def _errors_named(address: str, code: Code) -> Iterator[None]:
-    """Say where somebody's network failed, and of what kind the fault is; its words may hold a value of a row."""
+    """Say where a network of the folder failed, and of what kind the fault is; its words may hold a value of a row."""
     try:
         yield
     except DriftwheelError:

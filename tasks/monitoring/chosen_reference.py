@@ -29,7 +29,7 @@ class ChosenReference:
     ----------
     tables : sequence of Reference
     unknown : sequence of Drifted
-        Inputs that are watched, and of which the choice allows nothing to be told.
+        Inputs that are watched, and of which the choice allows nothing to be said.
     said : HeldAgainst or None
         What is kept of it with the measurement; None for what the champion learnt from, where that was declared.
     """

@@ -93,7 +93,7 @@ def _troubles(job: Job, version: dict[str, Any]) -> Iterator[tuple[str, str, str
         yield f"refused/{bundle}", "refused", f"the service refuses bundle {bundle[:12]}: {why}"
     candidate = mount.get("candidate")
     if candidate and not candidate.get("watched", True):
-        why = f"nobody watches version {candidate['version']} any more: it was left out, and the champion answers alone"
+        why = f"version {candidate['version']} is not watched any more: it was left out, and the champion answers alone"
         yield f"unwatched/{mount['generation']}", "unwatched", why
     if mount.get("trouble"):
         yield f"releases/{hour}", "unreadable", f"the service cannot read what it should serve: {mount['trouble']}"

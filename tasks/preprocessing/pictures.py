@@ -112,7 +112,7 @@ def read_picture(value: Any) -> bytes | None:  # noqa: ANN401 - whatever a row h
         return None
     if isinstance(value, str):
         if value.startswith(REFERENCE):
-            raise TypeError("a picture is needed, and of this one only what tells it again is kept")
+            raise TypeError("a picture is needed, and of this one only its hash is kept")
         try:
             value = from_base64(value)
         except PictureError as error:

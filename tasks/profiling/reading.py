@@ -1,4 +1,4 @@
-"""Read a table nobody has described: lazily, in passes whose memory does not grow with its rows."""
+"""Read a table without a description: lazily, in passes whose memory does not grow with its rows."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _PERSONAL_VALUES = {
     "network addresses": r"^\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}$",
 }
 _MIN_PERSONS = 20
-"""Different values below which a column names nobody: yes and no under `telephone`."""
+"""Different values below which a column identifies no one: yes and no under `telephone`."""
 _IDENTIFIERS = frozenset(
     {"id", "ids", "uuid", "guid", "key", "identifier", "rownames", "index", "nr", "number", "rowid"}
 )

@@ -86,7 +86,7 @@ def deliver(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     draw: Callable[[Message], bytes | None] = lambda _: None,
 ) -> list[Sent]:
-    """Send each target what it is to be told now; what it does not take is tried again later.
+    """Send each target its messages that are due; what it does not take is tried again later.
 
     Several processes may do so at once: a target is claimed before it is sent anything.
 
@@ -276,7 +276,7 @@ class _Heard(logging.Handler):
 
 @contextmanager
 def _silent() -> Iterator[dict[str, int]]:
-    """Let nobody log who knows an address; Apprise is heard by `_Heard` alone.
+    """Let no library log that knows an address; Apprise is heard by `_Heard` alone.
 
     Gives the loggers that speak again afterwards, and their levels: none where that was emptied.
     """

@@ -24,7 +24,7 @@ class Brought(msgspec.Struct, frozen=True):
         Rows that were held against the suite, those that failed by the expectation they broke, and what the batch as a
         whole broke, so that nothing is trained on it.
     newest : dict of str to datetime
-        The newest event time of each source that tells one.
+        The newest event time of each source that has one.
     """
 
     new: int = 0

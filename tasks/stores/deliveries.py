@@ -1,4 +1,4 @@
-"""How delivery to each target goes, and what each was told."""
+"""How delivery to each target goes, and what was reported to each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.stores.plain import to_json
 CLAIM = timedelta(minutes=2)
 """How long one process has a target for itself; sending takes less, and one that died gives it back by this."""
 _KEPT = timedelta(days=9)
-"""How long what is over concerns a target that works: a weekly digest tells it. So long a target is remembered, too."""
+"""How long what is over concerns a target that works: a weekly digest reports it. A target is remembered as long."""
 _UNLISTED = timedelta(minutes=15)
 """After how long a target that no process lists is gone."""
 _LISTED_EVERY = timedelta(minutes=5)
@@ -49,7 +49,7 @@ class TargetReport:
 
 @dataclass(frozen=True)
 class ToTell:
-    """What decides what a target is sent: how delivery to it goes, what it was told, and what it may have to be told.
+    """What decides what a target is sent: how delivery to it goes, what was reported to it, and what may have to be.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Deliveries(Findings):
         """Note the targets a use case has for this process.
 
         Another process may read an older file, or only parts of one: a target that is not listed here is gone once no
-        process listed it for a while, and what it was told is forgotten days later.
+        process listed it for a while, and what was reported to it is forgotten days later.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Deliveries(Findings):
             connection.execute(update(table).where(where).values(claimed_until=None))
 
     def note_attempt(self, usecase: str, target: str, state: TargetState, message: Message, *, taken: bool) -> None:
-        """Keep how an attempt went and what was told by it, and give the target back; all at once."""
+        """Keep how an attempt went and what it reported, and release the target; all at once."""
         values = {
             "posts": to_json([[each.at, each.failures, each.digest] for each in state.posts]),
             "digested": state.digested,

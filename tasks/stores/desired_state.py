@@ -44,6 +44,6 @@ def overtaken(usecase: str, expected: int, found: int) -> OvertakenError:
     """Say that another state was desired meanwhile."""
     return OvertakenError(
         f"generation {expected} of what {usecase} should serve",
-        f"generation {found}: somebody released or rolled back meanwhile",
+        f"generation {found}: another release or rollback was made meanwhile",
         "What was asked for since stands; deploy again if you still want to",
     )

@@ -114,7 +114,7 @@ def _make_engine(url: str, tables: MetaData) -> Engine:
 
 
 def upgrade_file(file: Path, tables: MetaData) -> None:
-    """Bring a database of SQLite that nobody uses to the present version.
+    """Bring a database of SQLite that is not in use to the present version.
 
     Raises
     ------

@@ -76,7 +76,7 @@ def seal_and_harvest(job: Job, service: ServiceClient, patience: float = 0.0) ->
     Raises
     ------
     UnreachableError
-        If the service does not answer: what it journaled cannot be told to be complete.
+        If the service does not answer: what it journaled may be incomplete.
     """
     service.ask("POST", "/journal/seal", patience, usecase=job.name)
     return harvest(job.places.journal, job.name, job.lake, job.as_of if job.usecase.walked else None)
@@ -86,8 +86,8 @@ def harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None 
     """Commit every closed segment to `predictions`, `labels` or `shadows` and remove it.
 
     A segment is one Delta application transaction: killed between the commit and the removal, the next run sees that
-    it is committed and only removes it. What nobody can read, and a record that the table cannot hold (as its labels
-    are texts, and the table's are numbers), is set aside, and told by `harvest_journal`.
+    it is committed and only removes it. What cannot be read, and a record that the table cannot hold (as its labels
+    are texts, and the table's are numbers), is set aside, and reported by `harvest_journal`.
 
     Parameters
     ----------

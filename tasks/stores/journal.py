@@ -244,7 +244,7 @@ def _read_lines(content: bytes, kind: str) -> tuple[list[Record], list[bytes]]:
 
 
 def set_aside(segment: JournalSegment, parts: Iterable[bytes]) -> None:
-    """Keep what nobody can read where a person may look at it."""
+    """Keep what cannot be read where a person may look at it."""
     folder = segment.path.parents[1] / UNREADABLE
     path = folder / f"{segment.path.stem}-{segment.path.parent.name}"
     with storing("keep what no journal holds in", path):
@@ -265,7 +265,7 @@ def clear(segments: Sequence[JournalSegment]) -> None:
 
 
 def main() -> None:
-    """Write segments as JSON lines, for a person to read; what is no record is told on standard error."""
+    """Write segments as JSON lines, for a person to read; what is no record is reported on standard error."""
     parser = argparse.ArgumentParser(prog="python -m tasks.stores.journal", description=main.__doc__)
     parser.add_argument("segments", nargs="+", type=Path, metavar="SEGMENT", help="a file of the service's journal")
     for path in parser.parse_args().segments:

@@ -111,7 +111,7 @@ class Lake:
     def alone(self, work: str) -> Iterator[None]:
         """Wait for another process that does the same work on these tables, where they lie in a folder.
 
-        At a store's address nobody can be waited for: of two the first to commit wins, by what its rows follow.
+        At a store's address no process can be waited for: of two the first to commit wins, by what its rows follow.
         """
         if self.folder is None:
             yield

@@ -18,7 +18,7 @@ _LOOK_SECONDS = 0.01
 
 @contextmanager
 def alone(file: Path, other: str, *, wait: bool = True, seconds: float | None = None) -> Iterator[None]:
-    """Hold a file's lock, which nobody else does meanwhile.
+    """Hold a file's lock, which no other process does meanwhile.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ def alone(file: Path, other: str, *, wait: bool = True, seconds: float | None = 
     Raises
     ------
     TurnTakenError
-        If somebody holds it and nobody is waited for.
+        If another process holds it and is not waited for.
     BusyError
-        If somebody holds it for longer than is waited.
+        If another process holds it for longer than is waited.
     StorageError
         If there can be no such file.
     """
@@ -46,7 +46,7 @@ def alone(file: Path, other: str, *, wait: bool = True, seconds: float | None = 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not wait:
-                raise TurnTakenError("nobody else at work", other, "Wait for it to end, then run again") from None
+                raise TurnTakenError("no other process at work", other, "Wait for it to end, then run again") from None
             if seconds is None:
                 _log.warning("%s is at work; waiting for it to end", other)
                 fcntl.flock(lock, fcntl.LOCK_EX)

@@ -32,7 +32,7 @@ _RENAMED = ('"status": "cannot be told"', '"status": "undetermined"')
 _ONLY_IF = ("reference", "measures", "covered", "unseen", "mix", "unwatched")
 """Left out of JSON where there is nothing of it."""
 _PARTS = ("slices", "fairness")
-"""Left out where nobody looked: that there were none is said."""
+"""Left out where it was not measured: that there were none is said."""
 
 
 class Glimpse(msgspec.Struct, frozen=True):

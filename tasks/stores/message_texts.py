@@ -12,7 +12,7 @@ from tasks.stores.messages import Calendar, Message
 MAX_CHARACTERS = 3500
 """Of a message: ntfy takes 4,096 bytes, Telegram as many characters."""
 _IN_FULL = 5
-"""Findings that a message tells in full; of more it tells the titles."""
+"""Findings that a message has in full; of more it has the titles."""
 _TITLES = 15
 _SIGNS: dict[Severity, str] = {"info": "note", "warning": "warning", "failure": "failure"}
 

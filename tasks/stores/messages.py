@@ -1,7 +1,7 @@
-"""What to send to one target now: a pure function of what is wrong, what it was told, and the clock.
+"""What to send to one target now: a pure function of what is wrong, what was reported to it, and the clock.
 
 A message is not queued when something is found. It is the difference between the findings as they stand and what a
-target was told of them, so it is grouped by itself, and nothing is lost while a target is away.
+target was sent of them, so it is grouped by itself, and nothing is lost while a target is away.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 
 @dataclass(frozen=True)
 class Told:
-    """What a target was told of one finding.
+    """What was reported to a target of one finding.
 
     Attributes
     ----------
     severity : str, optional
-        The worst one it was told; None where it was tried in vain.
+        The worst one that was reported; None where it was tried in vain.
     resolved : bool
-        Whether it was told that it is over.
+        Whether it was reported that it is over.
     """
 
     severity: Severity | None = None
@@ -91,7 +91,7 @@ class Message:
     Attributes
     ----------
     standing : tuple of Finding
-        What is wrong, and was not told yet.
+        What is wrong, and was not reported yet.
     over : tuple of Finding
         What is over.
     digest : str, optional
@@ -110,7 +110,7 @@ class Message:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """All that it tells."""
+        """All that it reports."""
         return self.standing + self.over
 
     @property
@@ -197,8 +197,8 @@ def _is_news(finding: Finding, told: Told | None, target: AlertTarget, now: date
 def _is_over(finding: Finding, told: Told | None, state: TargetState, target: AlertTarget) -> bool:
     """Whether a target is to hear that something is over.
 
-    Of what it was told, and of a failure in any case. A warning that cleared before it was told is no message, unless
-    it was tried to tell it.
+    Of what was reported, and of a failure in any case. A warning that cleared before that is no message, unless it was
+    tried to report it.
     """
     if finding.resolved_at is None or worse(target.from_severity, finding.severity):
         return False
@@ -220,7 +220,7 @@ def _digest(
     now: datetime,
     calendar: Calendar,
 ) -> Message | None:
-    """Make the digest that is due: what began or ended since the last one and was not told yet, and what waits."""
+    """Make the digest that is due: what began or ended since the last one and was not reported yet, and what waits."""
     if target.digest is None:
         return None
     reaches, before = calendar.last_morning(target, now), state.digested or state.since
@@ -239,7 +239,7 @@ def _digest(
 
 
 def _knows(told: Told | None, finding: Finding) -> bool:
-    """Whether a target was told of a finding as it stands."""
+    """Whether a finding was reported to a target as it stands."""
     if told is None or told.severity is None:
         return False
     return not worse(finding.severity, told.severity) if finding.open else told.resolved

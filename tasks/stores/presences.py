@@ -36,7 +36,7 @@ class Presences(Transactions):
             connection.execute(insert(tables.presences).values(values))
 
     def stay(self, flow_run: str) -> bool:
-        """Note that it still runs; False where somebody took it for dead."""
+        """Note that it still runs; False where it was taken for dead."""
         with self.transaction() as connection:
             where = tables.presences.c.flow_run == flow_run
             return bool(

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Pulse:
-    """Tells the database again and again, from a thread, that something is still at work."""
+    """Notes in the database again and again, from a thread, that something is still at work."""
 
     def __init__(self, every: timedelta, what: str, beat: Callable[[], bool]) -> None:
         self._every, self._what, self._beat = every.total_seconds(), what, beat
@@ -55,7 +55,7 @@ class Lease(_Pulse):
 
 
 class Presence(_Pulse):
-    """Notes while a flow runs that this process runs it; on another host nobody can look whether it lives."""
+    """Notes while a flow runs that this process runs it; on another host it cannot be seen whether it lives."""
 
     def __init__(self, database: Database, flow_run: str, usecase: str, process: Process) -> None:
         self._enter = partial(database.enter, flow_run, usecase, process)

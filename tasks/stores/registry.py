@@ -168,7 +168,7 @@ class Registry(Tracking):
             )
 
     def _describe_model(self, title: str) -> None:
-        """Make the registered model if it is absent, and describe it where nobody did."""
+        """Make the registered model if it is absent, and describe it where it has no description."""
         note = model_note(self.usecase, title)
         with ignoring("RESOURCE_ALREADY_EXISTS"):
             self._client.create_registered_model(self.usecase, description=note)

@@ -20,14 +20,14 @@ from tasks.stores.locking import alone
 from tasks.stores.whole_files import copied, name_beside, replace_file
 
 WATCHED_SECONDS = 30.0
-"""A candidate nobody has watched for so long is left out, as long as nobody does."""
+"""A candidate that was not watched for so long is left out, until it is watched again."""
 _WATCHED = "watched"
 _MARK = ".releases"
-"""Tells a folder from which everything was removed from one that is not mounted."""
+"""Distinguishes a folder from which everything was removed from one that is not mounted."""
 _KEY = "privacy.key"
 """Of the pseudonyms that the service puts in the place of personal values, where a use case has such."""
 _COUNT = ".generation"
-"""Keeps the last generation of a use case that was forgotten: the service may still tell of it."""
+"""Keeps the last generation of a use case that was forgotten: the service may still report it."""
 _LOCK = ".desired.lock"
 _LOCK_SECONDS = 10.0
 """How long one waits for another to change what is desired: that takes milliseconds."""
@@ -225,13 +225,13 @@ class Releases:
         replace_file(path, json.dumps(wanted.model_dump(), indent=1))
 
     def keep_watch(self, usecase: str) -> None:
-        """Say that somebody judges the candidate: one that nobody watches answers nobody."""
+        """Say that the candidate is being judged: one that is not watched answers no requests."""
         path = self.root / usecase / _WATCHED
         with storing("touch", path):
             path.touch()
 
     def watched(self, usecase: str) -> bool:
-        """Whether somebody said so lately."""
+        """Whether that was said lately."""
         try:
             seen = (self.root / usecase / _WATCHED).stat().st_mtime
         except OSError:

@@ -2,7 +2,7 @@
 
 A column is named for the type of its values and for the column of the request: ``row:number:temp``. So two models that
 take another type under one name need no table written anew, and no name is one of the table's own. What is missing in a
-row is null; a column that nobody sent a value of is not there.
+row is null; a column of which no value was sent is not there.
 
 Delta knows names without regard to capitals. So where a table has ``row:number:age``, values under ``Age`` come into
 ``row:number^:^41.ge``, which is written without any (`apart`), and are read back under their own name.

@@ -35,11 +35,11 @@ def require_folder(lake: Lake) -> Path:
     Raises
     ------
     LakeError
-        If they lie at an address, where nobody can be kept from writing meanwhile.
+        If they lie at an address, where no process can be kept from writing meanwhile.
     """
     if lake.folder is None:
         raise LakeError(
-            "a lake in a folder, whose older versions can be removed while nobody writes",
+            "a lake in a folder, whose older versions can be removed while no other process writes",
             f"one at the address {lake.root}",
             "Stop what writes to it, copy it into a folder, set DRIFTWHEEL_LAKE to that, run this, and copy it back",
         )
@@ -107,7 +107,7 @@ def notes_of(handle: DeltaTable) -> dict[str, str]:
 def purge(lake: Lake, table: Table) -> bool:
     """Remove what is older than the commit that erased rows: files, entries of the log, and its checkpoints.
 
-    Nobody else may write to the table meanwhile: files of a commit that is not made yet are removed, too.
+    No other process may write to the table meanwhile: files of a commit that is not made yet are removed, too.
 
     Returns
     -------

@@ -28,7 +28,7 @@ _ABSENT = timedelta(days=1)
 """How long what a replica had counted is kept that is not there: it may be that it alone was not reached."""
 _MINUTE = timedelta(minutes=1)
 GAP = timedelta(minutes=3)
-"""How long nobody may have looked within an outage: of a longer while nothing is known, and it may have been up."""
+"""How long it may be unchecked within an outage: of a longer while nothing is known, and it may have been up."""
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -153,7 +153,7 @@ class ServiceHistory(Marks):
     """Keeps and returns minutes of the service."""
 
     def is_probed(self, minute: datetime) -> bool:
-        """Whether somebody looked in that minute."""
+        """Whether it was checked in that minute."""
         with self.reading() as connection:
             return _probed(connection, minute)
 
@@ -200,7 +200,7 @@ class ServiceHistory(Marks):
             return [Probe(*row) for row in connection.execute(query.order_by(table.c.minute))]
 
     def newest_outage(self, minute: datetime, known: Outage | None = None) -> Outage | None:
-        """Return the outage that goes on at a minute; None where nobody looked then, or the check was passed.
+        """Return the outage that goes on at a minute; None where it was not checked then, or passed.
 
         Parameters
         ----------

@@ -25,7 +25,7 @@ class TurnStage:
     then : State
         Where it hands the turn on.
     words : str
-        What a person is told that a turn does in it.
+        What people read that a turn does in it.
     """
 
     event: str

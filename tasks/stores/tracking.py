@@ -133,7 +133,7 @@ class Tracking:
         Returns
         -------
         bool
-            False where somebody deleted the run: nothing is logged to it.
+            False where the run was deleted: nothing is logged to it.
         """
         from mlflow.entities import Metric
         from mlflow.exceptions import MlflowException

@@ -32,7 +32,7 @@ class Transactions:
         DatabaseError
             If the database is damaged, or of another version.
         BusyError
-            If another process holds it for longer than anybody should.
+            If another process holds it for too long.
         StorageError
             If its disk is full, or cannot be written.
         UnreachableError

@@ -1,4 +1,4 @@
-"""One stage of a turn: claimed, leased, ended by one transaction that moves the turn, writes and tells."""
+"""One stage of a turn: claimed, leased, ended by one transaction that moves the turn, and writes ledger and events."""
 
 from __future__ import annotations
 

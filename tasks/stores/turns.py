@@ -86,7 +86,7 @@ class Turns(Transactions):
         return _turn(row) if row else None
 
     def stalled_turn(self, usecase: str, silence: timedelta) -> Turn | None:
-        """Return the open turn if nobody has touched it for longer than `silence`."""
+        """Return the open turn if no process has touched it for longer than `silence`."""
         with self.reading() as connection:
             row = connection.execute(
                 select(tables.turns).where(tables.turns.c.usecase == usecase, tables.turns.c.state.in_(OPEN))
@@ -102,7 +102,7 @@ class Turns(Transactions):
         return [_turn(row) for row in rows]
 
     def claim(self, turn_id: str, states: Sequence[State], state: State, owner: str, flow_run: str | None) -> Turn:
-        """Take a turn over for a stage: it must be in one of `states` and nobody alive may hold it.
+        """Take a turn over for a stage: it must be in one of `states` and held by no process that lives.
 
         Returns
         -------
@@ -112,7 +112,7 @@ class Turns(Transactions):
         Raises
         ------
         TurnTakenError
-            If somebody holds it, or it has moved on.
+            If another process holds it, or it has moved on.
         """
         now = datetime.now(UTC)
         with self.transaction() as connection:
@@ -181,7 +181,7 @@ class Turns(Transactions):
             raise TurnTakenError(f"turn {turn_id} still held by {owner}", "another owner", "Nothing to do")
 
     def give_up(self, connection: Connection, turn_id: str, silence: timedelta) -> bool:
-        """End a turn nobody has touched for longer than `silence`; False where somebody has, or it has ended."""
+        """End a turn no process has touched for longer than `silence`; False where one has, or it has ended."""
         where = (tables.turns.c.id == turn_id) & tables.turns.c.state.in_(OPEN)
         earliest, latest = _bounds(silence)
         stalled = tables.turns.c.lease_until.is_(None) | ~tables.turns.c.lease_until.between(earliest, latest)

@@ -1,4 +1,4 @@
-"""What keeps a table of the lake quick to read: many small files become one, and what nobody refers to goes."""
+"""What keeps a table of the lake quick to read: many small files become one, and what is referred to no more goes."""
 
 from __future__ import annotations
 

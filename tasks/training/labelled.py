@@ -31,9 +31,9 @@ def classes_of(frame: pl.DataFrame, spec: UseCase) -> tuple[str, ...]:
 
 
 def declared_digest(spec: UseCase) -> str:
-    """Return what tells whether features, cleaning and label are declared as before: a SHA-256 of what is not default.
+    """Return what shows whether features, cleaning and label are declared as before: a SHA-256 of what is not default.
 
-    Names of features stay where a formula is edited, so they cannot tell.
+    Names of features stay where a formula is edited, so they cannot show it.
     """
     steps = [step.model_dump(mode="json", exclude_defaults=True) for step in (*spec.cleaning, *spec.features)]
     label = spec.label.model_dump(mode="json", include={"column", "expression", "positive", "words"})

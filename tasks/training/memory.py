@@ -21,7 +21,7 @@ _memory: ContextVar[_Memory | None] = ContextVar("_memory", default=None)
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Learn nothing twice in this block: for many looks at one history, whose rows their number and time tell."""
+    """Learn nothing twice in this block: for many looks at one history, whose rows are known by number and time."""
     token = _memory.set({})
     try:
         yield

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import optuna
 
 _REFUSED = "refused"
-"""Told of a trial that failed by what it drew; of one that was killed it is not."""
+"""Called with a trial that failed by what it drew; not with one that was killed."""
 _SECONDS = "seconds"
-"""Told of every trial that came to an end: how long it took by the clock of the search."""
+"""Called with every trial that came to an end: how long it took by the clock of the search."""
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
     Parameters
     ----------
     on_run : callable
-        Told the MLflow run's id as soon as there is one.
+        Called with the MLflow run's id as soon as there is one.
     """
     spec = job.usecase.spec
     champion = with_declaration(current_champion(job), job.usecase)

@@ -99,7 +99,7 @@ def rows_of(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame:
 
 
 def tried_rows(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame | None:
-    """Return the newest rows of a window, whole blocks of time; None where they are too few to tell anything by."""
+    """Return the newest rows of a window, whole blocks of time; None where they are too few to judge by."""
     clock = spec.time_column
     inside = rows_of(rows, spec, window)
     if len(inside) < _MIN_ROWS:
@@ -138,12 +138,12 @@ def try_challenger(
     rows : polars.DataFrame of shape (n_rows, any)
         Ripe labelled rows of the clean table, in time order.
     report : callable
-        Told why nothing can be learnt, where that is so.
+        Called with why nothing can be learnt, where that is so.
 
     Returns
     -------
     Tried or None
-        None where there is too little to tell anything by or to learn from, nothing can be learnt from it, a loss has
+        None where there is too little to judge by or to learn from, nothing can be learnt from it, a loss has
         no logarithm, or the champion needs a column that the use case has no more.
     """
     try:

@@ -573,7 +573,7 @@ def test_a_user_without_a_name_acknowledges(settings: Settings, monkeypatch: pyt
     monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)  # as of a container that is run as any user
     done = CliRunner().invoke(main, ["alert", "acknowledge", "rentals", "held"])
     assert done.exit_code == 0, done.output
-    assert settings.platform().finding("rentals", "held").acknowledged_by == "somebody on this machine"
+    assert settings.platform().finding("rentals", "held").acknowledged_by == "a user of this machine"
 
 
 def test_status_and_doctor_name_a_target_that_takes_nothing(

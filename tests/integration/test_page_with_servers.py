@@ -56,7 +56,7 @@ def test_schedules_and_runs_are_shown_and_started(stack: Addresses, make_use_cas
 
             text = await shown("<code>0 3 * * *</code>")
             assert text.count(">resume</a>") == 2
-            assert "nobody asked it about paged" in text
+            assert "got no request for paged" in text
             await do("resume", "monitor")
             text = await shown(">pause</a>")
             assert text.count(">resume</a>") == 1

@@ -415,7 +415,7 @@ def test_a_wish_that_comes_between_ends_a_release_at_once_and_stands(
 
     monkeypatch.setattr(releasing, "await_generation", meanwhile)
     began = time.monotonic()
-    with pytest.raises(ReleaseError, match="somebody released or rolled back meanwhile"):
+    with pytest.raises(ReleaseError, match="another release or rollback was made meanwhile"):
         releasing.release(job, version)
     assert time.monotonic() - began < 10
     assert job.releases.desired("rentals").champion == third
@@ -522,7 +522,7 @@ def test_a_version_the_service_refuses_by_hand_is_in_the_ledger(
     version = ModelVersion("2", made[2].digest, "run")
     model = job.releases.bundle("rentals", made[2].digest) / "model.txt"
     model.write_text(model.read_text()[:5000])
-    monkeypatch.setattr(versions, "tell", lambda _: None)
+    monkeypatch.setattr(versions, "send_waiting", lambda _: None)
     with pytest.raises(ReleaseError, match="as it was sealed"):
         versions.deploy_version(job, "2", Release(), steps=versions.Steps(choose=lambda *_: version))
     (entry,) = job.database.entries("rentals")

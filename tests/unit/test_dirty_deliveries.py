@@ -481,7 +481,7 @@ def test_case_15_a_file_with_a_header_alone_has_no_rows(pumps: Pumps) -> None:
 def test_case_18_names_that_differ_in_capitals(pumps: Pumps) -> None:
     pumps.put(HEAD.replace("\n", ",Pressure\n") + rows(48, more=",1"))
     found = pumps.collect()
-    assert found.said == ("Pressure left out: a table cannot tell it from pressure",)
+    assert found.said == ("Pressure left out: in a table it would be the same as pressure",)
     assert pumps.read()["pressure"].to_list() == [5.1] * 48
     with pytest.raises(SourceError, match="pressure and Pressure"):
         pumps.collect(encode="pump, Pressure")

@@ -295,7 +295,7 @@ def test_a_log_that_somebody_reads_is_left_and_emptied_by_the_next_call(
         done = call(*where)
 
         assert done.exit_code == 3, done.output
-        assert f"{path}-wal: somebody reads what was there before" in " ".join(done.output.split())
+        assert f"{path}-wal: another process reads what was there before" in " ".join(done.output.split())
         assert Settings().platform().entries("orders", kind="forget")[-1].action == "unfinished"
         reader.rollback()
         done = call(*where)  # finds no text any more, and yet empties the log

@@ -448,8 +448,8 @@ def test_of_names_that_differ_in_capitals_new_keeps_what_collecting_does(tmp_pat
     profile = profile_table(read_table("t.csv", tmp_path), {"Y"})
     assert list(profile.columns) == ["at", "x", "Y"]
     assert profile.said == (
-        "X left out: a table cannot tell it from x",
-        "y left out: a table cannot tell it from Y",
+        "X left out: in a table it would be the same as x",
+        "y left out: in a table it would be the same as Y",
     )
     found_use_case(tmp_path / "made", profile, "Y", clock=None, keys=())
     lake = Lake(str(tmp_path / "lake"), "made")

@@ -83,7 +83,7 @@ def test_the_page_says_how_fresh_each_source_is_and_what_is_expected_of_it(
     assert 'aria-label="Freshness"' not in shown(home, name)
     home.database.note_collection(name, START + day, Brought(9, 0, {"rides": 9}, 9, newest={"rides": START + day}))
     expected = ["rides", "2024-01-02 00:00 UTC", "1d"]
-    silent = ["weather", "not told", "not declared", ""]
+    silent = ["weather", "unknown", "not declared", ""]
     assert cells(shown(home, name), "Freshness")[1:] == [[*expected, "fresh"], silent]
     home.database.note_collection(name, START + 2 * day, Brought(0, 0, {"rides": 0}, 0))  # nothing changed
     assert cells(shown(home, name), "Freshness")[1] == [*expected, "fresh"]

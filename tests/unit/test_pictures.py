@@ -153,7 +153,7 @@ def test_what_is_kept_of_a_picture_tells_it_again_and_how_bright_it_is() -> None
     kept = reference_of(content)
     assert light_of(kept) == light_of(content) == (0.4, round(float(np.std([0, 51, 102, 255])) / 255, 6))
     assert light_of(b"!no such file") is light_of("text") is light_of(None) is None
-    with pytest.raises(TypeError, match="only what tells it again is kept"):
+    with pytest.raises(TypeError, match="only its hash is kept"):
         read_picture(kept)
 
 

@@ -134,12 +134,12 @@ class TableFiles(Source):
         return table.with_columns(self._typed(table[column], context, texts=texts) for column in table.columns)
 
     def mark(self, address: str) -> str:
-        """Say how a file is, by what changes with its content; nothing where that cannot be told."""
+        """Say how a file is, by what changes with its content; nothing where that is unknown."""
         del address
         return ""
 
     def _to_read(self, context: SourceContext) -> Iterator[tuple[str, str, str]]:
-        """Yield the address of each file that is new or changed, a name for it that tells nothing, and how it is."""
+        """Yield the address of each file that is new or changed, a name for it that reveals nothing, and how it is."""
         files, addresses = context.files, list(self.locate(context))
         marked = []
         for address in addresses:

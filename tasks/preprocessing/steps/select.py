@@ -23,8 +23,8 @@ _TREES = 50
 class Select(FeatureStep):
     """Keep the best of these features, or of all that the steps before made (`all`); the others are none any longer.
 
-    By what each tells of the label alone: `mutual_information`, of bins of equally many rows and of categories, missing
-    ones a bin of their own, less what chance tells (Miller, 1955); or the absolute `correlation` (Pearson). By what
+    By what each says of the label alone: `mutual_information`, of bins of equally many rows and of categories, missing
+    ones a bin of their own, less what chance adds (Miller, 1955); or the absolute `correlation` (Pearson). By what
     each adds to the others: `importance`, its gain in 50 small trees of LightGBM. `variance` needs no label, but one
     scale. Of equally good ones the first stay.
     """

@@ -11,7 +11,7 @@ from tasks.profiling.profile import Profile
 from tasks.profiling.writing import column_type
 
 
-def told(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str, str]]:
+def summary_lines(profile: Profile, choices: Choices, folder: Path) -> Iterator[tuple[str, str]]:
     """Return a line for each thing that was found or chosen, and what it is about."""
     target, clock, trial = choices.target, choices.clock, choices.trial
     yield "read", f"{profile.rows:,} rows, {len(profile.columns)} columns"
