@@ -76,11 +76,12 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[CheckResult]:
         try:
             told: list[str] = []
             frame = read_source_of(usecase, name, until=_far(), expected=expected_of(spec, {}), report=told.append)
-            frame = without_marks(frame)
+            number, width = len(frame), len(without_marks(frame).columns)
+            del frame
             key = source.row_key if isinstance(source, TableFiles) else None
             said = f"; {key} is made of what a row holds, so a corrected row is another one" if key else ""
             said += "".join(f"; {each.removeprefix(f'{name}: ')}" for each in told)
-            yield CheckResult(f"source {name}", True, f"{len(frame):,} rows, {len(frame.columns)} columns{said}")
+            yield CheckResult(f"source {name}", True, f"{number:,} rows, {width} columns{said}")
         except DriftwheelError as error:
             sound = False
             yield CheckResult(f"source {name}", False, str(error))
@@ -125,7 +126,8 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
     if protected := _say_protected(spec):
         yield CheckResult("personal", True, protected)
     rows = joined.rows.sort(spec.time_column)
-    known = rows.filter(pl.col(spec.label.column).is_not_null())
+    del joined  # of many rows one copy is enough
+    known = rows.filter(pl.col(spec.label.column).is_not_null()) if rows[spec.label.column].null_count() else rows
     problem, label = spec.problem, known[spec.label.column]
     classes = problem.classes(label, spec.label)
     share = problem.describe(problem.codes(label, classes), classes)

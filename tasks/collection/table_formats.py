@@ -170,7 +170,8 @@ def _csv(source: TableFiles, file: str, content: bytes, context: SourceContext) 
             )
         texts.columns = names
     if texts.width > 1:  # a blank line is no row
-        texts = texts.filter(~pl.all_horizontal(pl.all().is_null()))
+        blank = texts.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        texts = texts.filter(~blank) if blank.any() else texts
     return texts
 
 

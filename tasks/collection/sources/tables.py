@@ -125,13 +125,22 @@ class TableFiles(Source):
             )
         if empty:
             context.report(f"no rows in {', '.join(empty)}")
-        table = without_patterns(_stack(list(frames), list(frames.values()), context), context)
+        content = b""  # what was read is let go of as soon as it is, for it may be large
+        frame = pl.DataFrame()
+        names, parts = list(frames), list(frames.values())
+        frames.clear()
+        table = without_patterns(_stack(names, parts, context), context)
+        parts.clear()
         texts = formats <= {"csv", "excel"}
         if texts or "missing" in self.model_fields_set:
             table = table.with_columns(self._without_missing(table[column], context) for column in table.columns)
         if self.row_key is not None:
             table = _with_row_key(table, self.row_key, context)
-        return table.with_columns(self._typed(table[column], context, texts=texts) for column in table.columns)
+        columns = table.get_columns()
+        del table
+        for at, column in enumerate(columns):
+            columns[at] = self._typed(column, context, texts=texts)
+        return pl.DataFrame(columns)
 
     def mark(self, address: str) -> str:
         """Say how a file is, by what changes with its content; nothing where that is unknown."""
