@@ -31,8 +31,8 @@ class Calibrator(Strict):
         return found.reshape(scores.shape)
 
     @property
-    def of_raw_scores(self) -> tuple[float, float] | None:
-        """Slope and intercept, where raw scores (log-odds, or those before softmax) are only stretched and moved."""
+    def of_raw_scores(self) -> tuple[float, float | Sequence[float]] | None:
+        """Slope, and intercept or one for each class, where scores before the link are only stretched and moved."""
         return None
 
 

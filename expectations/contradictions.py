@@ -71,6 +71,8 @@ def _impossible_columns(spec: UseCase) -> list[str]:
         how = spec.personal.get(weights.column)
         if how is not None and (not how.keeps or how.type_of("number") == "text"):
             problems.append(f"model.weights.column: {weights.column} is under `personal`, and no number is kept")
+    if weights is not None and weights.classes and not spec.problem.classifies:
+        problems.append(f"model.weights.classes: a {spec.task} has no classes to weigh; leave it out")
     return problems + _impossible_protections(spec)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from expectations.code import Code
-from expectations.fields import PositiveSpan, Span, Strict
+from expectations.fields import Positive, PositiveSpan, Span, Strict
 from expectations.named_parts import NameOf
 from expectations.parts import Part
 from expectations.searching import Search
@@ -232,11 +232,14 @@ class RowWeights(Strict):
     """A column of numbers from 0 on: the row counts for as many."""
     half_life: PositiveSpan | None = None
     """A row this much older than the newest one counts half."""
+    classes: Literal["balanced"] | dict[str, Positive] | None = None
+    """What each row of a class counts, 1 where it is not named; `balanced`: all classes count alike. Probabilities are
+    brought back to the classes' own shares behind the model."""
 
     @model_validator(mode="after")
     def _by_something(self) -> Self:
-        if self.column is None and self.half_life is None:
-            raise ValueError("weights needs column, half_life or both")
+        if self.column is None and self.half_life is None and not self.classes:
+            raise ValueError("weights needs column, half_life or classes")
         return self
 
 

@@ -42,6 +42,7 @@ from tasks.bundles.golden_rows import GOLDEN, erased_hashes
 from tasks.bundles.manifest import Manifest, read_sealed
 from tasks.bundles.row_frames import rows_to_frame
 from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
+from tasks.modelling.class_weights import PRIOR, CorrectedPredictor, FittedPrior
 from tasks.modelling.intervals import INTERVALS, Intervals
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
@@ -282,6 +283,9 @@ def _intervals(folder: Path, manifest: Manifest) -> Intervals | None:
 
 def _predictor(folder: Path, manifest: Manifest) -> Predictor:
     predictor = FAMILIES.released(manifest.family).load(folder)
+    if PRIOR in manifest.files:
+        prior = FittedPrior.model_validate_json((folder / PRIOR).read_text(encoding="utf-8"))
+        predictor = CorrectedPredictor(predictor, prior)
     if CALIBRATION not in manifest.files:
         return predictor
     text = (folder / CALIBRATION).read_text(encoding="utf-8")

@@ -206,7 +206,7 @@ class LightGBM(StopsEarly):
         ]
         if valid is not None:
             known = _without_negative(valid.matrix, codes)
-            sets, set_names = [lightgbm.Dataset(known, valid.label, reference=data)], ["valid"]
+            sets, set_names = [lightgbm.Dataset(known, valid.label, weight=valid.weight, reference=data)], ["valid"]
             callbacks.append(lambda env: losses.append(first_loss(env.evaluation_result_list)))
             if self.patience:
                 stop = lightgbm.early_stopping(self.patience, verbose=False)

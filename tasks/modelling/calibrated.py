@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+
 from expectations.calibration import Calibrator
 from expectations.families import Matrix, Predictor, Score, Scores
 from tasks.modelling.predictors import BatchPredictor
@@ -11,11 +13,11 @@ from tasks.modelling.predictors import BatchPredictor
 CALIBRATION = "calibration.json"
 
 
-class CalibratedPredictor(BatchPredictor):
-    """Runs a predictor, and calibrates what it says.
+class FollowedPredictor(BatchPredictor):
+    """Runs a predictor, and turns what it says into other probabilities.
 
     Where raw scores are only stretched and moved so are the contributions of features to them; else contributions are
-    estimated, and add up to the calibrated probability.
+    estimated, and add up to the probability that it ends with.
     """
 
     def __init__(self, predictor: Predictor, calibrator: Calibrator) -> None:
@@ -40,5 +42,9 @@ class CalibratedPredictor(BatchPredictor):
             return super().contributions(matrix)
         slope, intercept = self._line
         found = slope * self.predictor.contributions(matrix)
-        found[..., -1] += intercept
+        found[..., -1] += np.asarray(intercept)
         return found
+
+
+class CalibratedPredictor(FollowedPredictor):
+    """Runs a predictor, and calibrates what it says."""

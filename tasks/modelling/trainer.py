@@ -119,7 +119,7 @@ def _epochs(
         for epoch, curve in enumerate(found["curves"], 1):
             report(epoch, curve)
     curves = list(found["curves"]) if found is not None else []
-    measure, schedule = loss(), recipe.scheduled
+    schedule = recipe.scheduled
 
     def known() -> dict[str, Any]:
         return {
@@ -140,7 +140,7 @@ def _epochs(
         if checks is not None:
             with torch.inference_mode():
                 answers = squeezed(answers_of(network.eval(), checks.inputs))
-                judged = curve["valid_loss"] = measure(answers, checks.targets).item()
+                judged = curve["valid_loss"] = _mean_loss(loss, answers, checks).item()
         if state.found(judged, schedule.every) and checks is not None:
             best = copy.deepcopy({name: value.cpu() for name, value in network.state_dict().items()})
         if checks is None:
@@ -154,6 +154,14 @@ def _epochs(
 
 def _over(recipe: Neural, state: _State, checks: NetworkData | None) -> bool:
     return checks is not None and recipe.patience is not None and state.epoch - state.best_epoch >= recipe.patience
+
+
+def _mean_loss(loss: Callable[..., nn.Module], answers: torch.Tensor, data: NetworkData) -> torch.Tensor:
+    """Return the mean loss of answers, of rows by what they count."""
+    if data.weight is None:
+        found: torch.Tensor = loss()(answers, data.targets)
+        return found
+    return torch.as_tensor((loss(reduction="none")(answers, data.targets) * data.weight).mean())
 
 
 def _epoch(

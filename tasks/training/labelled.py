@@ -14,6 +14,7 @@ from expectations.errors import TrainingError
 from expectations.families import LastWindow, Scores, Vector
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored
+from tasks.modelling.class_weights import weights_of
 
 
 def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
@@ -83,8 +84,13 @@ def require_trainable(frame: pl.DataFrame, spec: UseCase) -> None:
         )
 
 
-def row_weights(frame: pl.DataFrame, spec: UseCase) -> Vector | None:
+def row_weights(frame: pl.DataFrame, spec: UseCase, classes: Sequence[str] | None = None) -> Vector | None:
     """Return what each row counts for, 1 as a mean; None where all count alike.
+
+    Parameters
+    ----------
+    classes : sequence of str, optional
+        In the order of the label's places; those among the rows where not given.
 
     Raises
     ------
@@ -109,6 +115,10 @@ def row_weights(frame: pl.DataFrame, spec: UseCase) -> Vector | None:
         clock = pl.col(spec.time_column)
         ages = frame.select((clock.max() - clock).dt.total_microseconds()).to_series().to_numpy() / 1e6
         weights = weights * 0.5 ** (ages / declared.half_life.approximate_seconds)
+    if declared.classes is not None:
+        order = classes_of(frame, spec) if classes is None else classes
+        label = labels(frame, spec, order)
+        weights = weights * weights_of(declared.classes, label, order)[label.astype(np.int64)]
     mean = float(weights.mean())
     if not 0 < mean < math.inf:
         raise TrainingError("weights that have a mean above 0", f"{mean}", "Check `model.weights`")

@@ -11,16 +11,18 @@ from datetime import datetime
 from itertools import count
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
 import polars as pl
 
 from expectations.calibration import Calibrator
 from expectations.errors import TrainingError
-from expectations.families import Family, Fitted, Report, Rows, Scores
+from expectations.families import Family, Fitted, Report, Rows, Scores, Vector
 from expectations.parts import FitContext
 from expectations.usecase import UseCase
 from tasks.compute.compute import current_compute
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import hold_back
+from tasks.modelling.class_weights import Corrected, correction, weights_of
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
@@ -143,6 +145,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     program, train = _fit_features(older, spec)
     newest = of_known_classes(newest, spec, train.classes)
     valid = _rows(program, program.transform(newest, repaired=True), newest, spec, train.classes)
+    valid = replace(valid, weight=_loss_weights(train, valid.label, spec))
     curves: dict[str, list[float]] = {}
     contest: dict[str, float] = {}
     judged = _Contest(spec, metric, train, valid)
@@ -201,7 +204,7 @@ class _Contest:
 
 
 def _compete(contest: _Contest, candidate: Family, report: Report) -> _Competed:
-    fitted = candidate.fit(contest.train, contest.valid, seed=contest.spec.model.seed, report=report)
+    fitted = fit_family(candidate, contest.train, contest.valid, contest.spec, report)
     prediction = fitted.predict(contest.valid.matrix)
     value = _as_released(contest.metric, contest.spec, prediction, contest.valid)
     return _Competed(value, fitted.recipe, prediction)
@@ -273,8 +276,26 @@ def _fit_uncalibrated(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Tra
     program, train = _fit_features(frame, spec)
     settled = recipe.settled()
     report = follow(settled, curves, recipe.family, recipe.family)
-    fitted = settled.fit(train, None, seed=spec.model.seed, report=report)
+    fitted = fit_family(settled, train, None, spec, report)
     return Trained(program, fitted, train.classes, curves)
+
+
+def fit_family(recipe: Family, train: Rows, valid: Rows | None, spec: UseCase, report: Report) -> Fitted:
+    """Let a recipe learn; where classes were weighed, its probabilities are those of their own shares."""
+    fitted = recipe.fit(train, valid, seed=spec.model.seed, report=report)
+    weights = spec.model.weights
+    if weights is None or weights.classes is None:
+        return fitted
+    return Corrected(fitted, correction(weights_of(weights.classes, train.label, train.classes)))
+
+
+def _loss_weights(train: Rows, label: Vector, spec: UseCase) -> Vector | None:
+    """Return what rows count where a model is stopped: as their classes did where it learnt, and else alike."""
+    weights = spec.model.weights
+    if weights is None or weights.classes is None:
+        return None
+    found = weights_of(weights.classes, train.label, train.classes)[label.astype(np.int64)]
+    return np.asarray(found / found.mean())
 
 
 def follow(
@@ -300,13 +321,13 @@ def _fit_features(frame: pl.DataFrame, spec: UseCase) -> tuple[FeatureProgram, R
     classes = classes_of(frame, spec)
     context = FitContext(pl.Series(labels(frame, spec, classes)), spec.task, spec.model.seed, classes)
     program, matrix = fit_program(spec.features, frame, spec.cleaning, context)
-    return program, replace(_rows(program, matrix, frame, spec, classes), weight=row_weights(frame, spec))
+    return program, replace(_rows(program, matrix, frame, spec, classes), weight=row_weights(frame, spec, classes))
 
 
 def rows_for(program: FeatureProgram, frame: pl.DataFrame, spec: UseCase, classes: tuple[str, ...]) -> Rows:
     """Return weighted rows of the clean table as a program that has learnt makes them."""
     rows = _rows(program, program.transform(frame, repaired=True), frame, spec, classes)
-    return replace(rows, weight=row_weights(frame, spec))
+    return replace(rows, weight=row_weights(frame, spec, classes))
 
 
 def _rows(

@@ -18,6 +18,7 @@ from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle
 from tasks.evaluation.metrics import losses, score
 from tasks.evaluation.splits import hold_back
+from tasks.modelling.class_weights import PRIOR
 from tasks.stores.progress import part
 from tasks.training.calibrating import calibrate_out_of_fold, fit_calibrator
 from tasks.training.labelled import classes_of, declared_digest, labels, of_known_classes, score_rows
@@ -135,6 +136,9 @@ def _hindrance(frame: pl.DataFrame, spec: UseCase, champion: Incumbent, cold: Tr
     """Say why the champion cannot go on; nothing where it can."""
     if not isinstance(champion, Bundle):
         return "the champion was never packed"
+    weights = spec.model.weights
+    if PRIOR in champion.manifest.files or (weights is not None and weights.classes is not None):
+        return "classes are weighed, or were where the champion learnt: what both learnt has no one prior to correct to"
     if champion.manifest.recalibrated_from and champion.learnt_until == champion.cutoff:
         return "the champion was recalibrated before it was kept up to when its model learnt"
     if champion.manifest.task != spec.task or not cold.recipe.continues(champion.recipe):

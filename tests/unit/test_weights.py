@@ -86,7 +86,8 @@ def test_what_is_learnt_of_newer_rows_is_told_apart_and_scores_are_of_all_rows_a
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ({}, "needs column, half_life or both"),
+        ({}, "needs column, half_life or classes"),
+        ({"classes": "balanced"}, r"weights\.classes: a regression has no classes to weigh"),
         ({"column": "bikers"}, "the label bikers cannot weigh its own row"),
         ({"column": "user"}, "user is under `personal`"),
     ],
