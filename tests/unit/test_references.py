@@ -121,6 +121,22 @@ def test_what_a_choice_foretells_is_measured_in_its_own_deviations() -> None:
     assert len(rows_of(Training().choose(JUNE, past_of(0)), past_of(0))) == 366
 
 
+def test_what_was_learnt_from_is_summarised_once_for_all_windows() -> None:
+    asked = []
+
+    class Counted(Made):
+        def learnt(self) -> pl.DataFrame:
+            asked.append(1)
+            return super().learnt()
+
+    past = Counted(lambda day: float(day % 7))
+    spans = [(at(2024, month, 1), at(2024, month + 1, 1)) for month in (3, 4, 5)]
+    held = {Window(*span): past.rows(*span) for span in spans}
+    found = foretold(Training(), held, past)
+    assert found is not None
+    assert (len(found), len(asked)) == (3, 1)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -70,14 +70,17 @@ def foretold(choice: ReferenceChoice, held: Mapping[Window, pl.DataFrame], past:
         cut at its 1st and 99th percentile; of categories of the squared differences of shares, summed.
     """
     errors = []
+    summaries = dict[Chosen, _Summary]()  # what the champion learnt from is the same for every window
     for window, seen in held.items():
         chosen = choice.choose(window, past)
         if chosen.why:
             return None
-        frame = rows_of(chosen, past)
-        if len(frame) < _ROWS:
+        if chosen not in summaries:
+            summaries[chosen] = _Summary.of(rows_of(chosen, past))
+        before = summaries[chosen]
+        if before.rows < _ROWS:
             return None
-        known = [each for name in seen.columns if (each := _distance(frame[name], seen[name])) is not None]
+        known = [each for name in seen.columns if (each := before.distance(seen[name])) is not None]
         if not known:
             return None
         errors.append(float(np.mean(known)))
@@ -96,23 +99,50 @@ def _held_back(window: Window, learnt_until: datetime) -> list[Window]:
     return [each for each in found if each.start > learnt_until]
 
 
-def _distance(before: pl.Series, now: pl.Series) -> float | None:
-    if before.dtype.is_numeric() and now.dtype.is_numeric():
-        one, other = (_finite(each) for each in (before, now))
-        if not (one.size and other.size):
+class _Numbers(NamedTuple):
+    """Where values lie: their 1st and 99th percentile, and mean and deviation of what is cut at these."""
+
+    low: float
+    high: float
+    mean: float
+    spread: float
+
+
+class _Summary(NamedTuple):
+    """What a reference's rows look like, as far as windows are held against it."""
+
+    rows: int
+    numbers: Mapping[str, _Numbers]
+    shares: Mapping[str, pl.DataFrame]
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> _Summary:
+        numbers, shares = dict[str, _Numbers](), dict[str, pl.DataFrame]()
+        for each in frame.get_columns():
+            if each.dtype in (pl.String, pl.Boolean):
+                shares[each.name] = _shares(each)
+            elif each.dtype.is_numeric() and (values := _finite(each)).size:
+                low, high = np.quantile(values, [0.01, 0.99])
+                values = np.clip(values, low, high)
+                numbers[each.name] = _Numbers(float(low), float(high), float(values.mean()), float(values.std()))
+        return cls(len(frame), numbers, shares)
+
+    def distance(self, now: pl.Series) -> float | None:
+        """Return how far a column lies from these rows; None where that has no number."""
+        if now.name in self.numbers and now.dtype.is_numeric():
+            low, high, mean, spread = self.numbers[now.name]
+            values = np.clip(_finite(now), low, high)
+            return float((values.mean() - mean) / spread) ** 2 if values.size and spread > 0 else None
+        if now.name not in self.shares or now.dtype not in (pl.String, pl.Boolean):
             return None
-        low, high = np.quantile(one, [0.01, 0.99])
-        one, other = (np.clip(each, low, high) for each in (one, other))
-        spread = float(one.std())
-        return float((other.mean() - one.mean()) / spread) ** 2 if spread > 0 else None
-    if before.dtype not in (pl.String, pl.Boolean):
-        return None
-    shares = [
-        each.drop_nulls().cast(pl.String).alias("value").value_counts(name="share", normalize=True)
-        for each in (before, now)
-    ]
-    both = shares[0].join(shares[1], on="value", how="full", coalesce=True, suffix="_now").fill_null(0.0)
-    return float(((both["share"] - both["share_now"]) ** 2).sum()) if len(both) else None
+        both = self.shares[now.name].join(_shares(now), on="value", how="full", coalesce=True, suffix="_now")
+        both = both.fill_null(0.0)
+        return float(((both["share"] - both["share_now"]) ** 2).sum()) if len(both) else None
+
+
+def _shares(values: pl.Series) -> pl.DataFrame:
+    known = values.drop_nulls().cast(pl.String).alias("value")
+    return known.value_counts(name="share", normalize=True)
 
 
 def _finite(values: pl.Series) -> Array:
