@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -53,8 +53,21 @@ def distance(a: Array, b: Array) -> float:
     return float(np.abs(gaps).max())
 
 
-def unit_of(earlier: Array, recent: Array, new: Array, pieces: Sequence[slice]) -> tuple[str, Mask] | None:
-    """Find the unit that undoes what became of most pieces."""
+def unit_of(
+    earlier: Array,
+    recent: Array,
+    new: Array,
+    pieces: Sequence[slice],
+    breaking: Callable[[Mask, float, float], Mask],
+) -> tuple[str, Mask] | None:
+    """Find the unit that undoes what became of most pieces.
+
+    Parameters
+    ----------
+    breaking : callable
+        Told rows, a factor and an offset: returns those of them at whose ends values leave their course
+        (`tasks.evaluation.unit_steps`).
+    """
     votes: dict[str, float] = {}
     likely = {what: np.zeros(len(pieces), dtype=np.bool_) for what, _, _ in UNITS}
     for place, piece in enumerate(pieces):
@@ -74,7 +87,9 @@ def unit_of(earlier: Array, recent: Array, new: Array, pieces: Sequence[slice]) 
     if not votes:
         return None
     what = max(votes, key=lambda name: votes[name])
-    return what, bridged(likely[what], pieces, len(new)) & ~np.isnan(new)
+    rows = bridged(likely[what], pieces, len(new)) & ~np.isnan(new)
+    factor, offset = next((factor, offset) for name, factor, offset in UNITS if name == what)
+    return what, breaking(rows, factor, offset)
 
 
 def bridged(likely: Mask, pieces: Sequence[slice], size: int) -> Mask:

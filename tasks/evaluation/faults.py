@@ -17,6 +17,7 @@ import polars as pl
 
 from expectations.metrics import Array
 from tasks.evaluation.fault_units import CLOSER, LIKELIER, NEAR, UNITS, Mask, bridged, distance, known_values, unit_of
+from tasks.evaluation.unit_steps import Course
 
 FaultKind = Literal["missing", "unseen", "range", "unit", "swapped", "stuck"]
 
@@ -117,7 +118,8 @@ def _faults(reference: pl.DataFrame, before: Array, window: pl.DataFrame, second
     yield from swapped
     exchanged = {name for each in swapped for name in each.columns}
     for name, (known, new) in numbers.items():
-        odd = list(_odd_numbers(name, known, new, pieces)) if name not in exchanged else []
+        course = Course(before, known, seconds, new)
+        odd = list(_odd_numbers(name, course, pieces)) if name not in exchanged else []
         yield from odd
         for each in _stuck(name, known, before, new, seconds):
             if not any((each.rows & other.rows).sum() > each.rows.sum() / 2 for other in odd):  # it is that fault
@@ -173,8 +175,9 @@ def _swapped(numbers: dict[str, tuple[Array, Array]], pieces: Sequence[slice]) -
             yield Fault((one, other), "swapped", "swapped", rows)
 
 
-def _odd_numbers(name: str, known: Array, new: Array, pieces: Sequence[slice]) -> Iterator[Fault]:
+def _odd_numbers(name: str, course: Course, pieces: Sequence[slice]) -> Iterator[Fault]:
     """Yield numbers in another unit, and those far out of range."""
+    known, new = course.known, course.new
     earlier = known_values(known)
     if len(np.unique(earlier)) < 2:
         return
@@ -182,7 +185,8 @@ def _odd_numbers(name: str, known: Array, new: Array, pieces: Sequence[slice]) -
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
     margin = _MARGIN * (high - low)
     beyond = (new < low - margin) | (new > high + margin)  # comparisons with NaN are false
-    found = unit_of(earlier, recent, new, pieces) if len(np.unique(earlier)) >= _DISTINCT else None
+    tells = len(np.unique(earlier)) >= _DISTINCT
+    found = unit_of(earlier, recent, new, pieces, course.breaking) if tells else None
     if found is not None and _counts(found[1]):
         yield Fault((name,), "unit", found[0], found[1])
         beyond &= ~found[1]

@@ -1,0 +1,74 @@
+"""A unit changes at an instant; a season moves values as far, and does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tasks.evaluation.faults import find_faults
+from tests.conftest import BIKES
+
+DAY = 86400.0
+
+
+def hourly(days: int, start: int = 0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return times, and temperatures of a spring: 3 °C in winter, 20 °C in summer, days and weather around it."""
+    random = np.random.default_rng(seed)
+    hours = np.arange(24 * days) + 24 * start
+    weather = np.repeat(random.normal(0, 1.5, days), 24)
+    spring = 11.5 - 8.5 * np.cos(2 * np.pi * hours / 8766)
+    return hours * 3600.0, spring + 3 * np.sin(2 * np.pi * hours / 24) + weather
+
+
+def units(before: tuple[np.ndarray, np.ndarray], now: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, float]]:
+    frames = [pl.DataFrame({"temp": values}) for _, values in (before, now)]
+    found = find_faults(frames[0], before[0], frames[1], now[0])
+    return [(each.what, each.share) for each in found if each.kind == "unit"]
+
+
+@pytest.mark.parametrize("start", range(20, 150, 10))
+def test_a_season_is_no_other_unit(start: int) -> None:
+    assert units(hourly(31, start, 1), hourly(30, start + 31, 2)) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "factor", "offset"),
+    [
+        ("in km in place of miles", 1.609344, 0.0),
+        ("in °F in place of °C", 1.8, 32.0),
+        ("in K in place of °C", 1.0, 273.15),
+        ("with its sign turned", -1.0, 0.0),
+        ("divided by 1000", 0.001, 0.0),
+    ],
+)
+@pytest.mark.parametrize("share", [1.0, 0.45])
+def test_a_unit_that_changes_in_summer_is_one(what: str, factor: float, offset: float, share: float) -> None:
+    before, (times, values) = hourly(60, 120, 1), hourly(30, 180, 2)
+    late = np.arange(len(values)) >= (1 - share) * len(values)
+    found = units(before, (times, np.where(late, values * factor + offset, values)))
+    assert [name for name, _ in found] == [what]
+    assert found[0][1] == pytest.approx(share, abs=0.09)
+
+
+def test_a_unit_that_comes_and_goes_is_one_and_a_cold_spell_is_none() -> None:
+    before, (times, values) = hourly(60, 120, 1), hourly(30, 180, 2)
+    days = times / DAY - 180
+    inside = (days >= 10) & (days < 20)
+    (found,) = units(before, (times, np.where(inside, values * 1.8 + 32, values)))
+    assert found == ("in °F in place of °C", pytest.approx(1 / 3, abs=0.09))
+    spell = np.interp(days, [0, 0.01, 4, 12, 30], [1, 1 / 1.609344, 1 / 1.609344, 1, 1])  # sudden, and over in a week
+    assert units(before, (times, values * spell)) == []
+
+
+def test_no_month_of_bikes_is_in_another_unit() -> None:
+    frame = pl.read_csv(BIKES / "data" / "weather.csv.gz", try_parse_dates=True).sort("time").drop_nulls()
+    seconds, months = frame["time"].dt.epoch("s").to_numpy().astype(float), frame["time"].dt.month().to_numpy()
+    inputs = frame.select("temp", "atemp", "hum", "windspeed")
+    for first, months_after in ((3, (4, 5, 10)), (5, (10, 11))):  # a cold front comes on the 1st of October, for days
+        for month in months_after:
+            earlier, now = (months >= first) & (months < month), months == month
+            found = find_faults(
+                inputs.filter(pl.Series(earlier)), seconds[earlier], inputs.filter(pl.Series(now)), seconds[now]
+            )
+            assert [str(each) for each in found if each.kind == "unit"] == [], f"{first} to {month}"
