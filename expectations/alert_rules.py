@@ -9,6 +9,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from expectations.alert_views import DecisionMade, LossByHour, UnmatchedLabels
 from expectations.alerts import Severity
 from expectations.deciding import Status
 from expectations.durations import Duration
@@ -205,7 +206,7 @@ class MeasuredWindow:
 
 
 class AlertRule(Part):
-    """An alert rule, as declared under `monitoring.alert_rules`: a `RunRule` or a `WindowRule`.
+    """An alert rule, as declared under `monitoring.alert_rules`: one of the classes below, by what it looks at.
 
     Attributes
     ----------
@@ -213,11 +214,16 @@ class AlertRule(Part):
         What a message says beside what was found.
     always : bool
         Whether it is in force where it is not declared, too.
+    cause : str
+        Cause of its entries in the ledger.
     """
 
     words: ClassVar[Kind]
     always: ClassVar[bool] = False
+    cause: ClassVar[str] = "monitor"
     rule: str
+    enabled: bool = True
+    """False turns the rule off, also one that always is in force; what it found is resolved."""
 
     def in_force(self, monitoring: Monitoring) -> bool:
         """Whether it has anything to look at; where not, its findings are resolved."""
@@ -239,6 +245,30 @@ class WindowRule(AlertRule):
     @abstractmethod
     def look(self, window: MeasuredWindow) -> Conditions | None:
         """Say what is wrong; None where nothing can be said of it, and what was found before stands."""
+
+
+class DecisionRule(AlertRule):
+    """A rule about each decision; what it finds is recorded with the decision, which is its entry in the ledger."""
+
+    @abstractmethod
+    def look(self, decision: DecisionMade) -> Conditions | None:
+        """Say what is wrong, one condition at most; None where nothing can be said of it."""
+
+
+class FeedbackRule(AlertRule):
+    """A rule about labels of feedback that name no prediction."""
+
+    @abstractmethod
+    def look(self, feedback: UnmatchedLabels) -> Conditions | None:
+        """Say what is wrong; None where nothing can be said of it, and what was found before stands."""
+
+
+class LossRule(AlertRule):
+    """A rule about the champion's loss by the hour."""
+
+    @abstractmethod
+    def look(self, loss: LossByHour) -> Conditions | None:
+        """Say what is wrong, one condition at most; None where nothing can be said of it."""
 
 
 def magnitude(count: int) -> int:

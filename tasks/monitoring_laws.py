@@ -11,6 +11,9 @@ import numpy as np
 from expectations.alert_rules import (
     AlertRule,
     Conditions,
+    DecisionRule,
+    FeedbackRule,
+    LossRule,
     MeasuredWindow,
     MonitorRun,
     RunRule,
@@ -18,6 +21,7 @@ from expectations.alert_rules import (
     Strays,
     WindowRule,
 )
+from expectations.alert_views import DecisionMade, LossByHour, UnmatchedLabels
 from expectations.alerts import SEVERITIES
 from expectations.drift_scores import Binned, DriftScore
 from expectations.durations import Duration
@@ -88,14 +92,43 @@ WINDOWS = (
 """Windows with nothing wrong, without labels, with nothing wrong in parts, and with everything."""
 
 
+DECISIONS = (
+    DecisionMade("keep", "none", "as good as ever", window=_GOOD.window, version="2", status="good"),
+    DecisionMade("hold", "held", "the suite is broken"),
+    DecisionMade("keep", "drift", "drift in x", window=_GOOD.window, version="2", status="good", lost=True),
+    DecisionMade("warn", "decay", "rmse 3", alert=True, window=_GOOD.window, version="2", status="violated"),
+    DecisionMade("retrain", "decay", "rmse 3", window=_GOOD.window, version="2", status="violated"),
+)
+"""Decisions about nothing, held data, drift, a loss nobody is to retrain for, and one that opens a turn."""
+FEEDBACK = (
+    UnmatchedLabels(0, None, None, {}),
+    UnmatchedLabels(0, None, None, {}, timedelta(days=30)),
+    UnmatchedLabels(5, _START, _START, {"": 3, "app": 2}),
+)
+"""No labels that name no prediction, none for a month, and some."""
+LOSSES = (
+    LossByHour("b" * 64, rises=False, new=False),
+    LossByHour("b" * 64, rises=True, new=False, odds=30.0, at=_START),
+    LossByHour("b" * 64, rises=True, new=True, odds=30.0, at=_START, since=_START, size=0.5),
+)
+"""A loss that does not rise, one that does, and one that was found to now."""
+_SEEN: dict[type[AlertRule], tuple[object, ...]] = {
+    RunRule: RUNS,
+    WindowRule: WINDOWS,
+    DecisionRule: DECISIONS,
+    FeedbackRule: FEEDBACK,
+    LossRule: LOSSES,
+}
+
+
 def alert_rule_laws(rule: AlertRule) -> Iterator[tuple[str, bool]]:
     """Hold an alert rule against what each keeps."""
-    yield "it is a RunRule or a WindowRule", isinstance(rule, RunRule) != isinstance(rule, WindowRule)
+    own = [kind for kind in _SEEN if isinstance(rule, kind)]
+    yield f"it is one of {', '.join(each.__name__ for each in _SEEN)}", len(own) == 1
     yield "its name is that of no other kind of finding", rule.rule not in KINDS
     yield "its words say what was done, and what a person can do", bool(rule.words.done and rule.words.advice)
-    seen = RUNS if isinstance(rule, RunRule) else WINDOWS
-    for each in seen:
-        found: Conditions | None = rule.look(each)  # type: ignore[attr-defined] # of either, with what it looks at
+    for each in _SEEN[own[0]]:
+        found: Conditions | None = rule.look(each)  # type: ignore[attr-defined] # of each, with what it looks at
         yield "it says the same of the same", found == rule.look(each)  # type: ignore[attr-defined]
         if found is None:
             continue
@@ -106,5 +139,7 @@ def alert_rule_laws(rule: AlertRule) -> Iterator[tuple[str, bool]]:
             yield "it says what is wrong, in a line", bool(one.summary) and "\n" not in one.summary
             yield f"its severity is one of {', '.join(SEVERITIES)}", one.severity in SEVERITIES
             yield "its evidence goes into JSON", bool(to_json(dict(one.evidence)))
+        single = isinstance(rule, DecisionRule | LossRule)
+        yield "what is found within a transaction is one condition", not single or len(found.found) < 2
         keys = [one.key for one in found.found]
         yield "conditions of one look have keys of their own", len(keys) == len(set(keys))

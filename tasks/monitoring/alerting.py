@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import msgspec
+from sqlalchemy import Connection
 
 from expectations.alert_rules import (
     AlertRule,
     Condition,
     Conditions,
+    DecisionRule,
+    FeedbackRule,
+    LossRule,
     MeasuredWindow,
     MonitorRun,
     RunRule,
@@ -20,13 +25,14 @@ from expectations.alert_rules import (
     Strays,
     WindowRule,
 )
+from expectations.alert_views import DecisionMade, LossByHour, UnmatchedLabels
 from expectations.production import Monitoring
 from expectations.slots import ALERT_RULES
+from tasks.bundles.feedback import Unmatched
 from tasks.bundles.manifest import Manifest
-from tasks.monitoring.findings import note
 from tasks.monitoring.saying import say_fairness, say_slices
 from tasks.monitoring.watermarks import AskedWindows
-from tasks.stores.finding_kinds import KINDS
+from tasks.stores.finding_kinds import KINDS, describe
 from tasks.stores.ledger import Entry
 from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
@@ -35,11 +41,14 @@ _log = logging.getLogger("driftwheel.tasks")
 
 
 def rules_of(monitoring: Monitoring) -> list[AlertRule]:
-    """Return the rules in force: those that always are, with what is declared of them, and the others declared."""
+    """Return the rules in force: those that always are, with what is declared of them, and the others declared.
+
+    Those that are turned off are not among them.
+    """
     parts = {name: ALERT_RULES.released(name) for name in ALERT_RULES.built_in}
     rules = {name: part.model_validate({"rule": name}) for name, part in parts.items() if part.always}
     rules |= {each.rule: each for each in monitoring.alert_rules}
-    return [each for each in rules.values() if each.in_force(monitoring)]
+    return [each for each in rules.values() if each.enabled and each.in_force(monitoring)]
 
 
 def note_run(job: Job, strays: Sequence[Strays], asked: AskedWindows) -> None:
@@ -71,6 +80,30 @@ def note_window(job: Job, champion: str, found: Measurement, manifest: Manifest)
             _record(job, rule, _found(rule, partial(rule.look, window)), window)
 
 
+def note_decision(job: Job, connection: Connection, decision: DecisionMade) -> None:
+    """Record what rules find of a decision, in its transaction."""
+    for rule in rules_of(job.usecase.spec.monitoring):
+        if isinstance(rule, DecisionRule):
+            _record(job, rule, _found(rule, partial(rule.look, decision)), connection=connection)
+
+
+def note_loss(job: Job, connection: Connection, loss: LossByHour) -> None:
+    """Record what rules find of a look at the loss by the hour, in the transaction that keeps where it stopped."""
+    for rule in rules_of(job.usecase.spec.monitoring):
+        if isinstance(rule, LossRule):
+            _record(job, rule, _found(rule, partial(rule.look, loss)), connection=connection)
+
+
+def note_unmatched(job: Job, unmatched: Unmatched) -> None:
+    """Record what rules find of labels that name no prediction."""
+    for rule in rules_of(job.usecase.spec.monitoring):
+        if isinstance(rule, FeedbackRule):
+            known = job.database.finding(job.name, rule.rule)
+            quiet = job.as_of - known.last_seen if known is not None and known.open else None
+            seen = UnmatchedLabels(unmatched.labels, unmatched.first, unmatched.last, unmatched.senders, quiet)
+            _record(job, rule, _found(rule, partial(rule.look, seen)))
+
+
 def _found(rule: AlertRule, look: Callable[[], Conditions | None]) -> Conditions | None:
     """Return what a rule says; None where it fails, as where it cannot say: the log has why, monitoring goes on."""
     try:
@@ -96,52 +129,49 @@ def end_of_others(job: Job, champion: str) -> None:
     job.database.end_all_but(job.name, kinds, kept, "another version answers", job.as_of)
 
 
-def _record(job: Job, rule: AlertRule, conditions: Conditions | None, window: MeasuredWindow | None = None) -> None:
+def _record(
+    job: Job,
+    rule: AlertRule,
+    conditions: Conditions | None,
+    window: MeasuredWindow | None = None,
+    connection: Connection | None = None,
+) -> None:
+    """Write what a rule finds, and resolve what it no longer finds; nothing is written where there is neither.
+
+    Parameters
+    ----------
+    window : MeasuredWindow, optional
+        What it is about. Of a version that answers no more the ledger is written alone.
+    connection : Connection, optional
+        Of the transaction it belongs to; one of its own where not given.
+    """
     if conditions is None:
         return
+    answers = window is None or window.answers
     whole = rule.rule if window is None else f"{rule.rule}-{window.bundle[:12]}"
-    kept = set()
-    for each in conditions.found:
-        once = each.once
-        if window is not None and not once:
-            once = f"{window.window.start.isoformat()}/{window.window.end.isoformat()}"
-        ledger, key = f"{rule.rule}/{once}", f"{whole}-{each.key}" if each.key else whole
-        kept.add(key)
-        if window is not None and not window.answers:
-            _write(job, rule, ledger, each)
-        else:
-            note(
-                job,
-                ledger,
-                rule.rule,
-                each.summary,
-                rule.rule,
-                kind="monitor",
-                severity=each.severity,
-                evidence=dict(each.evidence),
-                finding=key,
-            )
-    if window is not None and not window.answers:
+    found = {f"{whole}-{each.key}" if each.key else whole: each for each in conditions.found}
+    standing = job.database.open_keys(job.name, rule.rule, connection) if answers else []
+    gone = [key for key in standing if _is_of(key, whole) and key not in found]
+    if not found and not gone:
         return
-    standing = [each.key for each in job.database.open_findings(job.name) if each.kind == rule.rule]
-    gone = [key for key in standing if _is_of(key, whole) and key not in kept]
-    job.database.end(job.name, gone, conditions.over, job.as_of)
+    with job.database.transaction() if connection is None else nullcontext(connection) as writing:
+        for key, each in found.items():
+            if not isinstance(rule, DecisionRule):
+                job.database.write(writing, _entry(job, rule, each, window))
+            if answers:
+                evidence = dict(each.evidence)
+                about = describe(job.name, rule.rule, each.severity, each.summary, evidence, key=key)
+                job.database.record(writing, about, job.as_of)
+        for key in gone:
+            job.database.resolve(writing, job.name, key, conditions.over, job.as_of)
 
 
-def _write(job: Job, rule: AlertRule, key: str, found: Condition) -> None:
-    """Write into the ledger alone: of a version that answers no more."""
-    entry = Entry(
-        f"{job.name}/monitor/{key}",
-        job.name,
-        job.as_of,
-        "monitor",
-        rule.rule,
-        "monitor",
-        found.summary,
-        dict(found.evidence),
-    )
-    with job.database.transaction() as connection:
-        job.database.write(connection, entry)
+def _entry(job: Job, rule: AlertRule, found: Condition, window: MeasuredWindow | None) -> Entry:
+    once = found.once
+    if window is not None and not once:
+        once = f"{window.window.start.isoformat()}/{window.window.end.isoformat()}"
+    key = f"{job.name}/monitor/{rule.rule}/{once}"
+    return Entry(key, job.name, job.as_of, "monitor", rule.rule, rule.cause, found.summary, dict(found.evidence))
 
 
 def _is_of(key: str, whole: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 from expectations.windows import TICK
 from tasks.bundles.feedback import find_unmatched
 from tasks.erasing.retention import keep_within
-from tasks.monitoring.findings import note, note_unmatched
+from tasks.monitoring.alerting import note_unmatched
+from tasks.monitoring.findings import note
 from tasks.stores.harvest import Harvested, seal_and_harvest
 from tasks.stores.journal import unreadable
 from tasks.stores.lake_tables import TABLES

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
-from expectations.alerts import Severity
+from expectations.alert_views import DecisionMade
 from expectations.deciding import RECALIBRATE, TURNED
 from tasks.deciding.policy import Decision
+from tasks.monitoring.alerting import note_decision
 from tasks.monitoring.seen_windows import expected_status
 from tasks.stores.finding_kinds import describe
-from tasks.stores.findings import Found
 from tasks.stores.ledger import Entry
 from tasks.stores.measurements import Measurement
 from tasks.stores.places import Job
 from tasks.stores.stages import STAGES
-
-_OVER = {
-    "drift": "the newest window has no drift",
-    "loss": "nothing is lost any more that a retraining would save",
-    "held": "the newest data keeps to its expectations",
-}
 
 
 def is_decided(job: Job, key: str) -> bool:
@@ -62,30 +57,19 @@ def record_decision(
 def _record_findings(job: Job, connection: Connection, decision: Decision, measured: Measurement | None) -> None:
     """Record what a decision finds wrong, and resolve what it no longer finds.
 
-    Drift is worth a message only where a loss is estimated beyond doubt; a loss that a retraining follows is not.
+    Held data and a release that is taken back are no alert rules: they stop the loop, and change who answers.
     """
-    found: Found | None = None
+    made = DecisionMade(decision.action, decision.cause, decision.summary, decision.alert)
     evidence: dict[str, Any] = {}
     if measured is not None:
         evidence = {**measured.window.to_dict(), "version": measured.version, "status": measured.status}
-    if decision.action == "hold":
-        found = describe(job.name, "held", "failure", decision.summary)
-    elif decision.cause == "release":
-        found = describe(job.name, "rollback", "warning", decision.summary, evidence)
-    elif decision.cause == "drift" or (decision.cause == "unknown" and decision.alert):
-        lost = measured is not None and expected_status(measured) == "violated"
-        severity: Severity = "warning" if lost and decision.action not in TURNED else "info"
-        found = describe(job.name, "drift", severity, decision.summary, evidence)
-    elif decision.alert or decision.action in TURNED:
-        found = describe(
-            job.name, "loss", "info" if decision.action in TURNED else "warning", decision.summary, evidence
-        )
-    if found is not None:
-        job.database.record(connection, found, job.as_of)
-    if decision.action == "hold":  # no window was looked at
+        lost = expected_status(measured) == "violated"
+        made = replace(made, window=measured.window, version=measured.version, status=measured.status, lost=lost)
+    if made.held:
+        job.database.record(connection, describe(job.name, "held", "failure", decision.summary), job.as_of)
         return
-    for key, how in _OVER.items():
-        # a window whose labels have not come says nothing of a loss
-        silent = measured is None or measured.status == "unknown"
-        if (found is None or key != found.key) and not (key == "loss" and silent):
-            job.database.resolve(connection, job.name, key, how, job.as_of)
+    if decision.cause == "release":
+        found = describe(job.name, "rollback", "warning", decision.summary, evidence)
+        job.database.record(connection, found, job.as_of)
+    job.database.resolve(connection, job.name, "held", "the newest data keeps to its expectations", job.as_of)
+    note_decision(job, connection, made)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from expectations.alert_views import LossByHour
 from expectations.problems import to_scores
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
@@ -19,8 +20,7 @@ from tasks.bundles.served_rows import answers_of, decode_rows, true_labels
 from tasks.evaluation.cadences import Rules, joined_looks
 from tasks.evaluation.losses import hourly_losses
 from tasks.evaluation.streams import FORMAT, LookResult, Stream
-from tasks.stores.finding_kinds import describe
-from tasks.stores.ledger import Entry
+from tasks.monitoring.alerting import note_loss
 from tasks.stores.places import Job
 
 _STATE = "loss_stream"
@@ -56,7 +56,7 @@ def watch_loss(job: Job) -> LookResult | None:
     stream = Stream.from_dict(kept["stream"]) if kept["stream"] else _begun(kept, zone)
     ripe = spec.label.available_after.after(job.as_of, -1).replace(minute=0, second=0, microsecond=0)
     needed = max((rule.min_coverage for rule in spec.monitoring.performance), default=0.0)
-    verdict, finding = None, None
+    verdict, seen = None, None
     for hour, loss, coverage in _losses(job, champion, begin, ripe):
         start = datetime.fromtimestamp(hour, UTC)
         late = spec.grid.every.after(spec.label.available_after.after(start + _HOUR)) <= job.as_of
@@ -72,7 +72,7 @@ def watch_loss(job: Job) -> LookResult | None:
         before = stream.rang_at
         verdict = stream.look(loss, hour)
         if verdict.rung and verdict.rang_at != before:
-            finding = _finding(job, champion, verdict)
+            seen = _seen(champion, verdict, new=True)
     else:
         until = max(until, ripe)
     if until > begin:
@@ -80,13 +80,8 @@ def watch_loss(job: Job) -> LookResult | None:
         for name in ("hours", "losses"):
             kept[name] = [] if stream else kept[name][-_GATHERED:]
         with job.database.transaction() as connection:
-            if finding is not None:
-                words = describe(job.name, "rising", "info", finding.summary, finding.evidence)
-                job.database.report(connection, finding, words)
-            elif verdict is not None and not verdict.rung:
-                job.database.resolve(
-                    connection, job.name, "rising", "it rises no more, or another model answers", job.as_of
-                )
+            if verdict is not None:
+                note_loss(job, connection, seen or _seen(champion, verdict, new=False))
             job.database.put_mark(connection, job.name, _STATE, json.dumps(kept))
     return verdict
 
@@ -113,20 +108,7 @@ def _losses(job: Job, champion: Bundle, begin: datetime, end: datetime) -> Itera
         begin = window.end
 
 
-def _finding(job: Job, champion: Bundle, verdict: LookResult) -> Entry:
+def _seen(champion: Bundle, verdict: LookResult, *, new: bool) -> LossByHour:
     since = datetime.fromtimestamp(verdict.since, UTC) if verdict.since is not None else None
-    at = datetime.fromtimestamp(verdict.rang_at or 0, UTC)
-    words = (
-        f"the loss by the hour rises{f' since about {since:%Y-%m-%d %H:%M}' if since else ''}: odds of "
-        f"{verdict.odds:.0f} to 1 at {at:%Y-%m-%d %H:%M}"
-        + (f", by {verdict.size:.2f} deviations of an hour" if verdict.size is not None else "")
-    )
-    evidence = {
-        "bundle": champion.digest,
-        "odds": verdict.odds,
-        "rang_at": at.isoformat(),
-        "since": since.isoformat() if since else None,
-        "size": verdict.size,
-    }
-    key = f"{job.name}/monitor/rising/{champion.digest[:12]}/{at.isoformat()}"
-    return Entry(key, job.name, job.as_of, "monitor", "rising", "loss", words, evidence)
+    at = datetime.fromtimestamp(verdict.rang_at, UTC) if verdict.rang_at is not None else None
+    return LossByHour(champion.digest, verdict.rung, new, verdict.odds, at, since, verdict.size)

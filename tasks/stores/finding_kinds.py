@@ -1,4 +1,8 @@
-"""What each kind of finding is in plain words: what usually causes it, what was done about it, what a person can do."""
+"""What each kind of finding is in plain words: what usually causes it, what was done about it, what a person can do.
+
+Those of `KINDS` are no alert rules: what stops the loop, changes who answers or is a fault of the platform itself must
+not be turned off. The others are rules (`expectations.alert_rules`), which a use case can turn off or set.
+"""
 
 from __future__ import annotations
 
@@ -72,18 +76,6 @@ KINDS: dict[str, Kind] = {
         "the deploy flow is paused",
         "Open the flow run it names in Prefect, resume it, and say yes or no",
     ),
-    "drift": Kind(
-        "inputs drifted",
-        "the world, a season or a source changed",
-        "nothing: no loss is seen that a retraining would save",
-        "Nothing, unless a source changed by mistake",
-    ),
-    "loss": Kind(
-        "the champion loses more than it should",
-        "",
-        "see the decision in the first line",
-        "Read `driftwheel why`: it says what is against a retraining, or which one was begun",
-    ),
     "rollback": Kind(
         "a release turned out worse than the version before it",
         "",
@@ -107,19 +99,6 @@ KINDS: dict[str, Kind] = {
         "the bundle of the version before is lost or damaged",
         "the release answers; were it worse, nothing would show it",
         "Watch its metric; `driftwheel deploy USECASE --version N` brings a lost bundle back",
-    ),
-    "rising": Kind(
-        "the loss by the hour rises",
-        "the model ages, or the world became harder",
-        "nothing: that is no proof that a fresh model would lose less",
-        "Read what the next trial finds",
-    ),
-    "unmatched": Kind(
-        "feedback names no prediction",
-        "a client sends labels to the wrong use case, or with wrong ids",
-        "these labels are not used",
-        "Look at the client of the key it names",
-        settles=True,
     ),
     "undrawn": Kind(
         "a report could not be drawn",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -203,6 +204,14 @@ class Findings(Transactions):
         with self.reading() as connection:
             found = [finding_of(row) for row in connection.execute(query).mappings()]
         return sorted(found, key=lambda each: -SEVERITIES.index(each.severity))
+
+    def open_keys(self, usecase: str, kind: str, connection: Connection | None = None) -> list[str]:
+        """Return the keys of what stands of a kind, as a transaction sees it where one is given."""
+        table = tables.findings
+        standing = (table.c.usecase == usecase) & (table.c.kind == kind) & table.c.resolved_at.is_(None)
+        query = select(table.c.key).where(standing).order_by(table.c.key)
+        with self.reading() if connection is None else nullcontext(connection) as asking:
+            return list(asking.execute(query).scalars())
 
     def findings(self, usecase: str, last: int | None = None) -> list[Finding]:
         """Return what stands and what was, newest first."""

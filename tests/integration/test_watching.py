@@ -40,7 +40,7 @@ from tasks.deciding.triggers.drift import DriftPolicy
 from tasks.deciding.triggers.estimated import Estimated
 from tasks.deciding.triggers.schedule import SchedulePolicy
 from tasks.monitoring import deciding, harvesting, measuring, parting, reporting, rising, watching
-from tasks.monitoring.findings import note_unmatched
+from tasks.monitoring.alerting import note_unmatched
 from tasks.stores import tables
 from tasks.stores.alerts import Channel, deliver
 from tasks.stores.desired_state import Served

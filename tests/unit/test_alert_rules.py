@@ -12,11 +12,24 @@ from typing import Any
 import pytest
 
 from expectations.alert_rules import Strays
+from expectations.alert_views import DecisionMade, LossByHour
+from expectations.durations import Duration
 from expectations.errors import ExpressionError, UseCaseError
 from expectations.loading import load_use_case
+from expectations.slots import ALERT_RULES
 from expectations.windows import Window
 from infra.settings import Settings
-from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, note_window
+from tasks.bundles.feedback import Unmatched
+from tasks.monitoring.alerting import (
+    end_of_others,
+    end_undeclared,
+    note_decision,
+    note_loss,
+    note_run,
+    note_unmatched,
+    note_window,
+    rules_of,
+)
 from tasks.monitoring.rules.low_coverage import LowCoverage
 from tasks.monitoring.watermarks import AskedWindows
 from tasks.monitoring_laws import alert_rule_laws
@@ -118,6 +131,77 @@ def test_a_rule_stands_once(make_use_case: Callable[..., Path]) -> None:
 def test_a_rule_has_no_other_findings_name() -> None:
     broken = [law for law, kept in alert_rule_laws(LowCoverage.model_construct(rule="errors", below=0.5)) if not kept]
     assert broken == ["its name is that of no other kind of finding"]
+
+
+@pytest.mark.parametrize("rule", [each for each in ALERT_RULES.built_in if ALERT_RULES.released(each).always])
+def test_what_always_is_in_force_can_be_turned_off(rule: str, make_job: Callable[..., Job]) -> None:
+    assert rule not in {
+        each.rule for each in rules_of(make_job({"rule": rule, "enabled": False}).usecase.spec.monitoring)
+    }
+
+
+def test_a_rule_that_was_turned_off_finds_nothing_and_what_it_found_is_over(make_job: Callable[..., Job]) -> None:
+    job, off = make_job(), make_job({"rule": "stray", "enabled": False})
+    strays = [Strays("a" * 64, "1", "ahead", 20, START, START)]
+    note_run(job, strays, AskedWindows())
+    end_undeclared(off)
+    note_run(off, strays, AskedWindows())
+    assert open_keys(job) == set()
+    assert job.database.findings(job.name)[0].resolved_how == "nothing of the kind is declared any more"
+
+
+LOST = {"window": window(0, 1.0).window, "version": "1", "status": "violated"}
+
+
+def decided(job: Job, action: str, cause: str, *, alert: bool = False, **more: Any) -> list[tuple[str, str]]:
+    with job.database.transaction() as connection:
+        note_decision(job, connection, DecisionMade(action, cause, f"{action} by {cause}", alert, **more))
+    return [(each.key, each.severity) for each in job.database.open_findings(job.name)]
+
+
+def test_what_a_decision_finds_is_over_once_another_does_not_find_it(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    assert decided(job, "keep", "drift", **LOST) == [("drift", "info")]
+    assert decided(job, "keep", "drift", lost=True, **LOST) == [("drift", "warning")]
+    assert decided(job, "hold", "held") == [("drift", "warning")]  # no window was looked at
+    assert decided(job, "warn", "decay", alert=True, **LOST) == [("loss", "warning")]
+    assert decided(job, "keep", "unknown", **LOST | {"status": "unknown"}) == [("loss", "warning")]
+    assert decided(job, "keep", "none", **LOST | {"status": "good"}) == []
+    assert decided(job, "retrain", "decay", **LOST) == [("loss", "info")]
+    assert job.database.entries(job.name) == []  # the decision itself is the entry
+
+
+def test_findings_of_decisions_are_graded_and_turned_off_as_declared(make_job: Callable[..., Job]) -> None:
+    job = make_job({"rule": "loss", "severity": "failure"}, {"rule": "drift", "enabled": False})
+    assert decided(job, "warn", "decay", alert=True, **LOST) == [("loss", "failure")]
+    assert decided(job, "keep", "drift", **LOST | {"status": "good"}) == []
+
+
+def test_labels_of_no_prediction_are_quiet_as_long_as_is_declared(make_job: Callable[..., Job]) -> None:
+    job = make_job({"rule": "unmatched", "over_after": Duration.parse("1d"), "severity": "info"})
+    note_unmatched(job, Unmatched(2, START, START, START, {"app": 2}))
+    none = Unmatched(0, START, None, None, {})
+    note_unmatched(job.moved(job.as_of + timedelta(hours=23)), none)
+    assert [(each.key, each.severity) for each in job.database.open_findings(job.name)] == [("unmatched", "info")]
+    note_unmatched(job.moved(job.as_of + timedelta(hours=24)), none)
+    assert open_keys(job) == set()
+
+
+def test_a_loss_that_rises_is_reported_once_and_not_where_that_is_turned_off(make_job: Callable[..., Job]) -> None:
+    job, off = make_job(), make_job({"rule": "rising", "enabled": False})
+    risen = LossByHour("b" * 64, rises=True, new=True, odds=30.0, at=START)
+
+    def looked(where: Job, seen: LossByHour) -> set[str]:
+        with where.database.transaction() as connection:
+            note_loss(where, connection, seen)
+        return open_keys(where)
+
+    assert looked(off, risen) == set()
+    assert looked(job, risen) == {"rising"}
+    assert looked(job, replace(risen, new=False)) == {"rising"}
+    assert looked(job, LossByHour("b" * 64, rises=False, new=False)) == set()
+    (entry,) = job.database.entries(job.name)
+    assert (entry.action, entry.cause) == ("rising", "loss")
 
 
 @pytest.mark.parametrize(
