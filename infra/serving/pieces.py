@@ -32,6 +32,8 @@ _FORMS: dict[bytes, tuple[str, tuple[tuple[bytes, bytes], ...]]] = {
     b'"data"': ("dataframe_split", ((b"[", b"["),)),
 }
 """Key -> the form whose rows it may hold, and the brackets these begin with."""
+_SEARCHED_BYTES = 16 * 1024
+"""How far a cut is looked for in one step: what looks like one again and again takes a quarter of a millisecond."""
 _KEYS = 4
 """How often a key is looked at: it may be a text as well."""
 _END = {b"{": rb"\}", b"[": rb"\]", b'"': rb"\]"}
@@ -130,9 +132,9 @@ def find_cuts(body: bytes, place: Place, start: int) -> Iterator[tuple[int, int]
     for pattern, tries in place.cuts:
         at, left = start + PIECE_BYTES, tries
         while at < start + place.max_bytes and left:
-            found = pattern.search(body, at, at + PIECE_BYTES)
+            found = pattern.search(body, at, at + _SEARCHED_BYTES)
             if found is None:
-                at += PIECE_BYTES - 2 * _MAX_KEY_BYTES
+                at += _SEARCHED_BYTES - 2 * _MAX_KEY_BYTES
                 yield None
             else:
                 at = found.end()
