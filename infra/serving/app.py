@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from http import HTTPStatus
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,8 +21,7 @@ from infra.serving.admission import Limits
 from infra.serving.asgi import read_body, send_reply
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.bounded_connections import ConnectionLimits, Crowd
-from infra.serving.explaining import MAX_ROWS as MAX_EXPLAINED
-from infra.serving.explaining import explain
+from infra.serving.explainer import ExplainingError
 from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
 from infra.serving.journal_writer import Journal
@@ -51,7 +48,6 @@ from infra.serving.replies import (
     unwritable,
 )
 from infra.serving.status import SERVICE_VERSION, Status
-from infra.serving.steps import in_turn
 from infra.serving.timestamps import present_instant
 from infra.serving.workers import POLL_SECONDS as WORKERS_SECONDS
 from infra.serving.workers import Workers
@@ -62,7 +58,6 @@ POLL_SECONDS = 0.25
 _TIDY_SECONDS = 1.0
 _MAX_FEEDBACK_BYTES = 2 * 1024 * 1024
 _log = logging.getLogger("driftwheel.serving")
-_encode = msgspec.json.Encoder().encode
 
 _NEEDED_SCOPES: dict[str, KeyScope] = {
     "/journal/seal": "admin",
@@ -281,9 +276,7 @@ class Service:
         try:
             content, media = await self._body(request, mount, self.limits.body, *MEDIA.values())
             champion = mount.champion  # one from here on: it may be swapped while a body arrives
-            rows, params = await in_turn(champion.reader.read_in_steps(content, media, MAX_EXPLAINED))
-            found = await self.predictions.explaining.result(partial(explain, champion, rows, params), len(content))
-            return Response(_encode(found))
+            return Response(await self.predictions.explain(champion, content, media))
         except BadRequestError as error:
             mount.counters.error("bad_explain")
             return _refusal(error)
@@ -291,7 +284,8 @@ class Service:
             mount.counters.error("busy")
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours is answered as one, without the values it may name
-            _log.error("a request could not be explained: %s", trace(error))
+            where = str(error) if isinstance(error, ExplainingError) else trace(error)
+            _log.error("a request could not be explained: %s", where)
             mount.counters.error("internal")
             return Response(error_body("INTERNAL_ERROR", "see the service's log"), 500)
 

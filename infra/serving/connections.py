@@ -18,6 +18,7 @@ from infra.serving.bounded_connections import (
     BoundedConnection,
     Crowd,
 )
+from infra.serving.pieces import PIECE_BYTES
 from infra.serving.predicting import Predictions
 from infra.serving.replies import Reply, request_id_of, unavailable
 from infra.serving.wire import last_words, on_the_wire
@@ -223,6 +224,11 @@ class Connection(BoundedConnection):
         self._size += len(body)
         if self._size <= self.predictions.limits.body:
             self._parts.append(body)
+            if self._size - len(body) <= PIECE_BYTES < self._size:
+                refused = self.predictions.refuse_at_opening(self._path, self._admitted, self._parts)
+                if refused is not None and not self.transport.is_closing():
+                    self._parts = []
+                    self._reply(refused, keep=False)
         elif not self.transport.is_closing():
             self._parts = []
             self._reply(self.predictions.too_large(self._admitted.request_id), keep=False)
@@ -239,13 +245,12 @@ class Connection(BoundedConnection):
         self._short = False
         if self.transport.is_closing():
             return
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts = []
+        parts, self._parts = self._parts, []
         keep = self.parser.should_keep_alive() and not self._last
         if keep:
             self._remember_head()
         self._begin_turn(keep=keep)
-        self.predictions.answer(self._path, self._admitted, body, self._answered)
+        self.predictions.answer_parts(self._path, self._admitted, parts, self._answered)
 
     def _answered(self, reply: Reply) -> None:
         """Send the reply of the short way, and let what was sent meanwhile have its turn."""

@@ -6,13 +6,23 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.models import Model
+from infra.serving.protocol import Media
 from infra.serving.row_reader import Row
+from infra.serving.steps import finish
 
 MAX_ROWS = 100
+_encode = msgspec.json.Encoder().encode
+
+
+def answer(model: Model, body: bytes, media: Media) -> bytes:
+    """Read a body, explain its rows, and write what was found; raises as `explain`, and where it cannot be read."""
+    rows, params = finish(model.reader.read_in_steps(body, media, MAX_ROWS))
+    return _encode(explain(model, rows, params))
 
 
 def explain(model: Model, rows: Sequence[Row], params: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,12 @@ from infra.serving.bad_requests import BadRequestError, why_no_json
 
 MAX_PARAMS_BYTES = 16 * 1024
 """Of `params`, of which `output` alone is read."""
+_PARAMS = b'"params"'
+_COLON = re.compile(rb"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}")
+_NOT_ENDED = "Input data was truncated"
+"""What msgspec says of JSON that is sound as far as it goes."""
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -36,6 +43,36 @@ def read_params(given: Any) -> Mapping[str, Any]:  # noqa: ANN401
     if not isinstance(given, dict):
         raise BadRequestError("`params` must be an object")
     return given
+
+
+def check_opening(head: bytes) -> None:
+    """Refuse a body by how it begins, while the rest is on its way.
+
+    Parameters
+    ----------
+    head : bytes
+        Its first bytes; `params` that begin behind them are not looked for.
+
+    Raises
+    ------
+    BadRequestError
+        If it opens `params` that are larger than is read, whatever follows.
+    """
+    at = head.find(_PARAMS)
+    colon = _COLON.match(head, at + len(_PARAMS)) if at >= 0 else None
+    if colon is None or len(head) - colon.end() <= MAX_PARAMS_BYTES:
+        return
+    try:  # closed right behind it, the body is an object: the key is one of its own
+        _members.decode(head[:at] + b'"params":null}')
+    except (ValueError, RecursionError):
+        return
+    try:
+        _raw.decode(head[colon.end() : colon.end() + MAX_PARAMS_BYTES])
+    except msgspec.DecodeError as error:  # else it is no JSON, or ends in time: what follows says what is wrong
+        if str(error) == _NOT_ENDED:
+            raise BadRequestError(
+                f"`params` has more than {MAX_PARAMS_BYTES} bytes, and no more are read", 413
+            ) from None
 
 
 def records_of(form: str, data: Any, first: int = 0) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401

@@ -16,7 +16,7 @@ from infra.serving.protocol import Reader
 from infra.serving.row_reader import Row
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.manifest import Manifest
-from tasks.deployment.sharing import place_of
+from tasks.deployment.sharing import entity_columns, place_of
 from tasks.modelling.predictors import processor_seconds
 from tasks.preprocessing.rows import RowExecutor
 
@@ -144,6 +144,27 @@ def _adds_up(bundle: Bundle, features: Matrix) -> bool:
         return False
     found = bundle.manifest.problem.link(scores)
     return bool(np.allclose(found, bundle.predictor.predict(features), rtol=1e-6, atol=1e-9))
+
+
+def make_model(bundle: Bundle, version: str, most_rows: int, secret: bytes | None = None) -> Model:
+    """Make a bundle ready to answer, with counts of its own; parameters and errors as of `make_ready`."""
+    ready, manifest = make_ready(bundle, most_rows, secret), bundle.manifest
+    fields = ready.reader.fields
+    entity = [fields[name] for name in entity_columns(manifest) if name in fields]
+    return Model(
+        version,
+        bundle,
+        ready.reader,
+        ready.executor,
+        ModelCounters(version),
+        tuple(entity or fields.values()),
+        ready.row_seconds,
+        ready.feature_seconds,
+        ready.cost,
+        ready.explainable,
+        manifest.problem.outputs(manifest.classes),
+        manifest.problem.names(manifest.answers),
+    )
 
 
 def check_signature(now: Manifest, new: Manifest) -> None:

@@ -13,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from expectations.errors import BundleError, StateError, StorageError
-from infra.serving.models import Model, check_signature, make_ready
+from infra.serving.models import Model, check_signature, make_model
 from infra.serving.mount import Mount, Pending
 from infra.serving.workers import SETTLE_SECONDS, Workers
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.manifest import Manifest
-from tasks.deployment.sharing import entity_columns
 from tasks.stores.desired_state import Desired, Served
 from tasks.stores.releases import Releases
 
@@ -201,21 +200,6 @@ class Mounts:
         returns = mount.stands_in and wanted == desired.champion  # to the inputs clients knew before
         if mount.champion is not None and not desired.new_signature and not returns:
             check_signature(mount.champion.bundle.manifest, manifest)
-        ready = make_ready(bundle, self.most_rows, self._secret_for(manifest))
-        fields = ready.reader.fields
-        entity = [fields[name] for name in entity_columns(manifest) if name in fields]
+        model = make_model(bundle, wanted.version, self.most_rows, self._secret_for(manifest))
         mount.counters.forget(_KEPT_COUNTERS, mount.in_use())
-        return Model(
-            wanted.version,
-            bundle,
-            ready.reader,
-            ready.executor,
-            mount.counters.model(bundle.digest, wanted.version),
-            tuple(entity or fields.values()),
-            ready.row_seconds,
-            ready.feature_seconds,
-            ready.cost,
-            ready.explainable,
-            manifest.problem.outputs(manifest.classes),
-            manifest.problem.names(manifest.answers),
-        )
+        return replace(model, counters=mount.counters.model(bundle.digest, wanted.version))

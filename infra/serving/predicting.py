@@ -28,8 +28,11 @@ from infra.serving.answering import (
     understand,
     understand_in_steps,
 )
+from infra.serving.asgi import JOINED_BYTES, join
 from infra.serving.bad_requests import BadRequestError
+from infra.serving.explainer import Explainer
 from infra.serving.faults import trace
+from infra.serving.forms import check_opening
 from infra.serving.journal_writer import Journal
 from infra.serving.models import Model
 from infra.serving.mount import Mount
@@ -92,21 +95,23 @@ class Predictions(Admission):
     def __init__(self, mounts: Mounts, journal: Journal, access: Access, limits: Limits) -> None:
         super().__init__(mounts, access, limits)
         self.journal = journal
-        self._scoring, self._shadows, self._unpacking = Offloader(), Offloader(), Offloader(nice=True)
+        self._scoring, self._shadows, self._joining = Offloader(), Offloader(), Offloader()
+        self._unpacking = Offloader(nice=True)
         self.explaining = Offloader(MAX_EXPLAINING, nice=True)
-        self._unpacker = Unpacker()
+        self._unpacker, self._explainer = Unpacker(), Explainer()
         self._shadow_bytes = 0
 
     def close(self) -> None:
         """End what scores beside the event loop; at the end of the process."""
-        for each in (self._scoring, self._shadows, self._unpacking, self.explaining):
+        for each in (self._scoring, self._shadows, self._joining, self._unpacking, self.explaining):
             each.close()
         self._unpacker.close()
+        self._explainer.close()
 
     def answer(self, path: str, admitted: Admitted, body: bytes, done: Done) -> None:
         """Predict, log, and only then hand over the reply, at once or later. Call it on the event loop."""
         started = time.perf_counter()
-        name = path[1 : -len(_PATH)] if len(path) > len(_PATH) else ""
+        name = _usecase_in(path)
         mount = self.mount(name)
         if mount is None or mount.champion is None:
             status, why = self.no_model(name, mount)
@@ -119,6 +124,34 @@ class Predictions(Admission):
             self._take_up(mount, admitted, body, started, done)
         else:
             self._queue(mount, admitted, body, started, done)
+
+    def refuse_at_opening(self, path: str, admitted: Admitted, parts: list[bytes]) -> Reply | None:
+        """Refuse a large body by what came of it, where no more is needed to know that it will be."""
+        mount = self.mount(_usecase_in(path))
+        if mount is None or mount.champion is None or not admitted.plain or admitted.media != "json":
+            return None
+        try:
+            check_opening(b"".join(parts)[: 2 * PIECE_BYTES])
+        except BadRequestError as error:
+            mount.counters.requests += 1
+            return refusal(mount, error, admitted.request_id)
+        return None
+
+    def answer_parts(self, path: str, admitted: Admitted, parts: list[bytes], done: Done) -> None:
+        """Do what `answer` does, with a body as it came. One that is large is joined beside the event loop."""
+
+        def joined(body: bytes | Exception) -> None:
+            if isinstance(body, Exception):
+                done(unavailable("no memory for a body of this size", admitted.request_id))
+            else:
+                self.answer(path, admitted, body, done)
+
+        if len(parts) == 1:
+            self.answer(path, admitted, parts[0], done)
+        elif sum(map(len, parts)) < JOINED_BYTES:
+            self.answer(path, admitted, b"".join(parts), done)
+        else:
+            self._joining.run(partial(join, parts), joined)
 
     def _queue(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
         if len(body) < SMALL_BYTES or self._scoring.is_near():
@@ -170,6 +203,17 @@ class Predictions(Admission):
         if not coding and media not in TABLES:
             return body
         return await self._unpacking.result(self._make_plain(body, media, coding, mount, most_bytes), len(body))
+
+    async def explain(self, model: Model, body: bytes, media: Media) -> bytes:
+        """Explain the rows of a plain body, when its turn comes.
+
+        Raises
+        ------
+        BadRequestError, ExplainingError
+        QueueFullError
+            If too many wait already.
+        """
+        return await self.explaining.result(partial(self._explainer.explain, model, body, media), len(body))
 
     def _take_up(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
         # one read: the whole request is answered by one state of the mount
@@ -315,6 +359,10 @@ class Predictions(Admission):
         records = shadow_records(run, question.champion, ids)
         if records:  # nobody waits for them; where they cannot be written, the journal's trouble says so
             self.journal.submit(usecase, "shadows", records, lambda _: None)
+
+
+def _usecase_in(path: str) -> str:
+    return path[1 : -len(_PATH)] if len(path) > len(_PATH) else ""
 
 
 def _is_large(rows: int, model: Model | None) -> bool:

@@ -79,7 +79,7 @@ class RowReader:
         most_rows: int = MAX_ROWS,
         secret: bytes | None = None,
     ) -> None:
-        self.columns, self.most_rows = tuple(columns), most_rows
+        self.columns, self.most_rows, self.secret = tuple(columns), most_rows, secret
         self.fields = {column.name: f"c{position}" for position, column in enumerate(columns)}
         hidden = {
             column.name: hider_of(how, secret or b"")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
@@ -20,12 +19,4 @@ def finish(steps: Steps[T]) -> T:
     made: list[T] = []
     for _ in _kept(steps, made):
         pass
-    return made[0]
-
-
-async def in_turn(steps: Steps[T]) -> T:
-    """Take steps, and let others have their turn between them."""
-    made: list[T] = []
-    for _ in _kept(steps, made):
-        await asyncio.sleep(0)
     return made[0]

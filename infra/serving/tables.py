@@ -7,27 +7,22 @@ that all that holds for JSON holds for tables.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import resource
-import selectors
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+from infra.serving.helper_process import bound_memory, questions, reply, say_ready, stand_back
 
 if TYPE_CHECKING:
     import polars as pl
 
 SECONDS = 5
 """A table must be read after this long."""
-READY = b"ready\n"
-"""What this process says when it can be asked."""
 _IDLE_SECONDS = 300
 """This process ends where no table was asked for so long."""
 _MEMORY = 256 * 1024 * 1024
@@ -142,25 +137,12 @@ def main() -> None:
     """Answer one question after the other, until there are no more."""
     import polars  # noqa: F401, ICN001 - what it takes is no table's
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks ends this process, once it needs nothing more
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + _MEMORY, taken + _MEMORY))
-    asking, answering = sys.stdin.buffer, sys.stdout.buffer
-    waiting = selectors.DefaultSelector()
-    waiting.register(asking, selectors.EVENT_READ)
-    answering.write(READY)
-    answering.flush()
-    while waiting.select(_IDLE_SECONDS):
-        line = asking.readline()
-        if not line:
-            return
-        asked = msgspec.json.decode(line, type=TableRequest)
-        status, content = as_json(asked, asking.read(asked.size))
-        answering.write(b"%d %d\n%s" % (status, len(content), content))
-        answering.flush()
+    stand_back()
+    bound_memory(_MEMORY)
+    say_ready()
+    for question in questions(_IDLE_SECONDS):
+        asked = msgspec.json.decode(question, type=TableRequest)
+        reply(*as_json(asked, sys.stdin.buffer.read(asked.size)))
 
 
 if __name__ == "__main__":

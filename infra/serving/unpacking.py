@@ -7,22 +7,18 @@ of them and started again where one ended it.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import signal
-import subprocess
-import sys
-import threading
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import IO, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
 from infra.serving.bad_requests import BadRequestError
+from infra.serving.helper_process import HelperProcess
 from infra.serving.protocol import Media
-from infra.serving.tables import READY, SECONDS, TableMedia, TableRequest
+from infra.serving.tables import SECONDS, TableMedia, TableRequest
 
 Coding = Literal["", "gzip", "deflate", "other"]
 CODINGS: dict[bytes, Coding] = {
@@ -40,7 +36,6 @@ TABLES: dict[Media, TableMedia] = {
     "arrow file": "arrow file",
 }
 """Kinds of bodies that become JSON first."""
-_START_SECONDS = 60
 _MAX_MEMBERS = 64
 """Of a gzip file, which may be several in one."""
 _STEP_BYTES = 1024 * 1024
@@ -52,8 +47,7 @@ class Unpacker:
     """Makes plain bodies. Call it from one thread."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._overdue = False
+        self._helper = HelperProcess("infra.serving.tables", {"POLARS_MAX_THREADS": "1"})
 
     def unpack(
         self, body: bytes, media: Media, coding: Coding, columns: Sequence[str], most_rows: int, most_bytes: int
@@ -80,14 +74,7 @@ class Unpacker:
 
     def close(self) -> None:
         """End the process that reads tables."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(BrokenPipeError):  # of a table that was not read to its end
-                _pipe(pipe).close()
+        self._helper.close()
 
     def _read_table(self, asked: TableRequest, body: bytes) -> bytes:
         answer = self._ask(asked, body) or self._ask_again(asked, body)
@@ -100,69 +87,21 @@ class Unpacker:
 
     def _ask_again(self, asked: TableRequest, body: bytes) -> tuple[int, bytes] | None:
         """Have a new process read a table where the last one ended, but not over that table."""
-        if self._process is None:
+        process = self._helper.process
+        if process is None:
             return None
-        code = self._process.wait()
-        if code == 0 or (code == -signal.SIGKILL and not self._overdue):  # nobody had asked for long; an operator's
+        code, overdue = process.wait(), self._helper.overdue
+        if code == 0 or (code == -signal.SIGKILL and not overdue):  # nobody had asked for long; an operator's
             return self._ask(asked, body)
-        _log.warning("a table ended the process that reads tables: %s", "it took too long" if self._overdue else code)
+        _log.warning("a table ended the process that reads tables: %s", "it took too long" if overdue else code)
         return None
 
     def _ask(self, asked: TableRequest, body: bytes) -> tuple[int, bytes] | None:
         """Have the other process read a table; None where it ended over it."""
-        process = self._process
-        if process is None or process.poll() is not None:
-            self.close()
-            process = self._start()
-        with self._patience(process, SECONDS), contextlib.suppress(BrokenPipeError):
-            _pipe(process.stdin).write(b"%s\n%s" % (msgspec.json.encode(asked), body))
-            _pipe(process.stdin).flush()
-            return _answer(_pipe(process.stdout))
-        return None
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = self._process = subprocess.Popen(
-            [sys.executable, "-m", "infra.serving.tables"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what ends it may be in the table
-            env={**os.environ, "POLARS_MAX_THREADS": "1"},
-        )
-        with self._patience(process, _START_SECONDS):
-            if _pipe(process.stdout).readline() != READY:
-                raise RuntimeError(f"the process that reads tables does not start: {process.wait()}")
-        return process
-
-    @contextlib.contextmanager
-    def _patience(self, process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
-        """Kill the process where it takes longer."""
-
-        def give_up() -> None:
-            self._overdue = True
-            process.kill()
-
-        self._overdue = False
-        timer = threading.Timer(seconds, give_up)
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise RuntimeError("a process without pipes")
-    return pipe
-
-
-def _answer(out: IO[bytes]) -> tuple[int, bytes] | None:
-    head = out.readline().split()
-    if len(head) != 2:
-        return None
-    status, length = map(int, head)
-    content = out.read(length)
-    return (status, content) if len(content) == length else None
+        if not self._helper.is_running():
+            self._helper.start()
+            self._helper.wait_until_ready()
+        return self._helper.ask(msgspec.json.encode(asked), body, SECONDS)
 
 
 def decompress(body: bytes, coding: Coding, most: int) -> bytes:

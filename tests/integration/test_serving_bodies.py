@@ -10,10 +10,14 @@ import io
 import json
 import re
 import shlex
+import signal
 import subprocess
 import threading
+import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +26,18 @@ import httpx
 import polars as pl
 import pytest
 
-from infra.serving import app, predicting
+from infra.serving import explainer as explainer_module
+from infra.serving import explaining, predicting
 from infra.serving.access import Access
 from infra.serving.admission import Admitted
 from infra.serving.app import Service
+from infra.serving.asgi import JOINED_BYTES
+from infra.serving.bad_requests import BadRequestError
 from infra.serving.docs_page import address_of
+from infra.serving.explainer import Explainer
+from infra.serving.explaining import answer
 from infra.serving.journal_writer import Journal
+from infra.serving.models import make_model
 from infra.serving.mounts import Mounts
 from infra.serving.offloading import Offloader, QueueFullError
 from infra.serving.replies import Reply
@@ -168,13 +178,16 @@ MILLION = b"{}," * 1_000_000 + b"{}"
 
 def test_params_without_end_are_not_read(service: Running, made) -> None:
     one = json.dumps({"dataframe_records": sample(made, 1)}).encode()[:-1]
-    for params, words in (
-        (b'{"a":[%s]}' % MILLION, "parts of more than 262144 bytes"),
-        (b'{"a":[%s]}' % MILLION[:30_000].rstrip(b","), "`params` has 30007 bytes; at most 16384 are read"),
+    for params, status, words in (
+        (b'{"a":[%s]}' % MILLION, 413, "`params` has more than 16384 bytes"),
+        (b'{"a":[%s]}' % MILLION[:30_000].rstrip(b","), 400, "`params` has 30007 bytes; at most 16384 are read"),
     ):
         answer = post(service, b'%s,"params":%s}' % (one, params), "application/json")
-        assert answer.status_code == 400
+        assert answer.status_code == status
         assert words in answer.json()["message"]
+    answer = post(service, b'%s,"odd":{"a":[%s]}}' % (one, MILLION), "application/json")
+    assert answer.status_code == 400
+    assert "parts of more than 262144 bytes" in answer.json()["message"]
     answer = post(service, b'%s,"params":{"a":[%s]}}' % (one, MILLION[:9000].rstrip(b",")), "application/json")
     assert answer.status_code == 200
 
@@ -242,7 +255,7 @@ def test_explanations_wait_in_a_line_of_their_own_which_has_an_end(
         return {}
 
     monkeypatch.setattr(predicting, "MAX_EXPLAINING", 3)
-    monkeypatch.setattr(app, "explain", slow)
+    monkeypatch.setattr(explaining, "explain", slow)
     body = {"dataframe_records": sample(made, 1)}
 
     async def ask() -> None:
@@ -304,3 +317,97 @@ def test_a_large_body_that_cannot_be_read_does_not_hold_up_those_behind_it(made,
             return [reply.status for reply in await asyncio.gather(*asked)]
 
     assert asyncio.run(ask()) == [200, 400, 400, 200, 400, 200, 200, 400, 200]
+
+
+def test_a_body_in_parts_is_answered_as_the_whole(made, tmp_path: Path) -> None:
+    body = json.dumps({"dataframe_records": sample(made, 100) * 60}).encode()
+    assert len(body) > JOINED_BYTES
+    parts = [body[at : at + 60_000] for at in range(0, len(body), 60_000)]
+
+    async def ask() -> list[Any]:
+        async with service_in_process(made, tmp_path) as service:
+            found = []
+            for few in (parts, [b"".join(parts)], [body[:40_000], body[40_000:]]):
+                waits: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+                service.predictions.answer_parts("/invocations", admitted(service), [*few], waits.set_result)
+                reply = await waits
+                assert reply.status == 200
+                found.append(json.loads(reply.body)["predictions"])
+            return found
+
+    in_parts, whole, in_two = asyncio.run(ask())
+    assert in_parts == whole == in_two
+    assert len(whole) == 6000
+
+
+# --- the process that explains ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def explainer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Explainer]:
+    monkeypatch.setattr(explainer_module, "MANY_SECONDS", 0.0)
+    monkeypatch.setattr(explainer_module, "PAUSE_SECONDS", 0.0)
+    made = Explainer()
+    yield made
+    made.close()
+
+
+def until(done: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_the_process_that_explains_answers_to_the_byte_what_is_answered_here(
+    made, explainer: Explainer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    model, records = make_model(made[1], "7", 1000), sample(made, 101)
+    body = json.dumps({"dataframe_records": records[:3]}).encode()
+    table = pl.DataFrame(records[:3]).write_csv().encode()
+    here, of_table = answer(model, body, "json"), answer(model, table, "csv")
+    assert explainer.explain(model, body, "json") == here  # which begins the process
+    until(lambda: explainer.is_at_hand(model))
+    with monkeypatch.context() as nowhere:
+        nowhere.delattr(explainer_module, "answer")
+        assert explainer.explain(model, body, "json") == here
+        assert explainer.explain(model, table, "csv") == of_table
+        assert json.loads(explainer.explain(replace(model, version="8"), body, "json"))["version"] == "8"
+        for bad, words in ((records, "at most 100 rows"), ([{}], "is missing in row 0")):
+            with pytest.raises(BadRequestError, match=words):
+                explainer.explain(model, json.dumps({"dataframe_records": bad}).encode(), "json")
+    other = make_model(made[2], "9", 1000)
+    away = replace(other, bundle=replace(other.bundle, folder=tmp_path / "away"))
+    until(lambda: explainer.is_at_hand(away) or "cannot load it" in caplog.text)
+    assert explainer.explain(away, body, "json") == answer(other, body, "json")
+    assert not explainer.is_at_hand(away)
+    assert caplog.text.count("cannot load it") == 1
+    assert explainer.is_at_hand(model)
+    process = explainer.helper.process
+    assert process is not None
+    explainer.close()
+    assert process.returncode == -signal.SIGKILL
+    assert explainer.explain(model, body, "json") == here
+    assert explainer.helper.process is None
+
+
+def test_what_the_process_that_explains_was_asked_as_it_was_killed_is_answered_here(made, explainer: Explainer) -> None:
+    model, body = make_model(made[1], "7", 1000), json.dumps({"dataframe_records": sample(made, 2)}).encode()
+    here = answer(model, body, "json")
+    until(lambda: explainer.is_at_hand(model))
+    first = explainer.helper.process
+    assert first is not None
+    first.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor() as thread:
+        asked = thread.submit(explainer.explain, model, body, "json")
+        time.sleep(0.05)
+        first.kill()
+        assert asked.result(60) == here
+    until(lambda: explainer.is_at_hand(model))
+    second = explainer.helper.process
+    assert second is not None
+    assert second.pid != first.pid
+    assert explainer.explain(model, body, "json") == here
+    assert second.stdin is not None
+    second.stdin.close()  # as where whoever asks ended
+    assert second.wait(60) == 0

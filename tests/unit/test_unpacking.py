@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.serving import tables, unpacking
+from infra.serving import helper_process, tables, unpacking
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.protocol import Media, Reader
 from infra.serving.tables import TableRequest, as_json
@@ -228,11 +228,11 @@ def test_a_table_that_ends_its_reader_is_refused_and_the_next_one_read(
 def test_a_reader_that_is_gone_is_started_again(unpacker: Unpacker, monkeypatch: pytest.MonkeyPatch) -> None:
     table = written(GOOD, "parquet")
     assert unpacked(unpacker, table)
-    process = unpacker._process
+    process = unpacker._helper.process
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
     assert unpacked(unpacker, table)
-    process = unpacker._process
+    process = unpacker._helper.process
     assert process is not None
     assert process.stdin is not None
     process.stdin.close()  # as where nobody asks for long
@@ -243,7 +243,7 @@ def test_a_reader_that_is_gone_is_started_again(unpacker: Unpacker, monkeypatch:
 def test_a_reader_that_does_not_start_is_no_fault_of_the_table(
     unpacker: Unpacker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpacking.sys, "executable", "/bin/false")
+    monkeypatch.setattr(helper_process.sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="does not start"):
         unpacked(unpacker, written(GOOD, "parquet"))
 

@@ -1,0 +1,152 @@
+"""Has explanations made by another process, `infra.serving.explanations`, once they are many.
+
+That process has the model as soon as it has loaded it. Until then, where it cannot, and where it ends, explanations are
+made here: the answers are the same, to the last byte.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import msgspec
+
+from infra.serving.bad_requests import BadRequestError
+from infra.serving.explaining import answer
+from infra.serving.explanations import DONE, FAILED, UNKNOWN, ExplanationRequest
+from infra.serving.helper_process import HelperProcess
+from infra.serving.models import Model
+from infra.serving.protocol import Media
+
+MANY_SECONDS = 0.25
+"""Explanations that took less of the processor are worth no process."""
+PAUSE_SECONDS = 1.0
+"""Between two starts of the process."""
+_PATIENCE_SECONDS = 10.0
+"""An answer of the process may take so long: on a machine that is busy with all else it has no turn."""
+_LOADING_SECONDS = 60.0
+_AGAIN_SECONDS = 60.0
+"""After so long it may try again what took too long, or what it could not load."""
+_log = logging.getLogger("driftwheel.serving")
+_encode = msgspec.json.Encoder().encode
+
+
+class ExplainingError(Exception):
+    """The process failed over a request; its words are where."""
+
+
+class Explainer:
+    """Explains. Call it from one thread, and `close` at the end."""
+
+    def __init__(self) -> None:
+        self.helper = HelperProcess("infra.serving.explanations")
+        self._spent = 0.0
+        self._start_at = 0.0
+        self._loading: tuple[str, float] | None = None
+        self._loaded: set[str] = set()
+        self._refused: dict[str, float] = {}
+        self._closed = False
+
+    def explain(self, model: Model, body: bytes, media: Media) -> bytes:
+        """Read a body, explain its rows, and write what was found.
+
+        Raises
+        ------
+        BadRequestError
+            As of `infra.serving.explaining`.
+        ExplainingError
+            If the other process failed over it.
+        """
+        found = self._ask(model, body, media) if self.is_at_hand(model) else None
+        if found is not None:
+            return found
+        started = time.thread_time()
+        try:
+            return answer(model, body, media)
+        finally:
+            self._spent += time.thread_time() - started
+
+    def close(self) -> None:
+        """End the process, for ever."""
+        self._closed = True
+        self.helper.close()
+
+    def _ask(self, model: Model, body: bytes, media: Media) -> bytes | None:
+        """Have the other process explain; None where it did not."""
+        request = _request(model)
+        request.media, request.size = media, len(body)
+        found = self.helper.ask(_encode(request), body, _PATIENCE_SECONDS)
+        if found is None:
+            if self.helper.overdue:
+                self._start_at = time.monotonic() + _AGAIN_SECONDS
+            return None
+        status, content = found
+        if status == UNKNOWN:  # others were asked for since
+            self._loaded.discard(model.bundle.digest)
+            return None
+        if status == FAILED:
+            raise ExplainingError(content.decode())
+        if status != DONE:
+            raise BadRequestError(content.decode(), status)
+        return content
+
+    def is_at_hand(self, model: Model) -> bool:
+        """Whether the other process has a model; what is lacking is begun, and nobody waits for it."""
+        if self._closed or self._spent < MANY_SECONDS or not self._is_running():
+            return False
+        if self._loading is not None:
+            self._look()
+        digest, now = model.bundle.digest, time.monotonic()
+        if digest in self._loaded:
+            return self._loading is None  # one thing after the other
+        if self._loading is None and self._refused.get(digest, now) <= now and self.helper.is_running():
+            self.helper.tell(_encode(_request(model)))
+            self._loading = digest, now
+        return False
+
+    def _is_running(self) -> bool:
+        """Whether the process runs; one that ended is started again after a pause."""
+        if self.helper.is_running():
+            return True
+        process, now = self.helper.process, time.monotonic()
+        if process is not None:
+            self._loading, self._loaded = None, set()
+            self.helper.close()
+            if process.returncode == 0:  # nobody had asked for long
+                self._spent = 0.0
+                return False
+            _log.warning("the process that explains ended with %d: explanations are made here", process.returncode)
+        if now < self._start_at:
+            return False
+        self._start_at = now + PAUSE_SECONDS
+        try:
+            self.helper.start()
+        except OSError as error:
+            self._start_at = now + _AGAIN_SECONDS
+            _log.warning("no process explains, and explanations are made here: %s", error.strerror)
+            return False
+        return True
+
+    def _look(self) -> None:
+        """See whether the model is loaded that was to be."""
+        digest, since = self._loading or ("", 0.0)
+        if not self.helper.has_said():
+            if time.monotonic() - since > _LOADING_SECONDS and self.helper.process is not None:
+                self.helper.process.kill()
+                self._start_at = time.monotonic() + _AGAIN_SECONDS
+            return
+        found, self._loading = self.helper.answer(_PATIENCE_SECONDS), None
+        if found is not None and found[0] == DONE:
+            self._loaded.add(digest)
+        elif found is not None:
+            self._refused[digest] = time.monotonic() + _AGAIN_SECONDS
+            _log.warning(
+                "bundle %s is explained here: the process that explains cannot load it: %s",
+                digest[:12],
+                found[1].decode(),
+            )
+
+
+def _request(model: Model) -> ExplanationRequest:
+    bundle, reader = model.bundle, model.reader
+    return ExplanationRequest(str(bundle.folder), bundle.digest, model.version, reader.most_rows, reader.secret)
