@@ -31,6 +31,8 @@ from flows.left_out import forget_left_out, note_left_out
 from flows.messenger import Messenger, MonitorSchedules, note_schedules
 from flows.planned import our_deployments, plan_anew
 from flows.superseded import skip_superseded, try_to_skip_superseded
+from flows.worker_clock import end_when_idle
+from infra import clock_watch
 from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
@@ -207,6 +209,7 @@ def _run() -> None:
         names = install(client, settings, runner.add_deployment)
         try_to_skip_superseded(client)  # what came due while nobody was there
     Messenger(settings).start()
+    clock_watch.watch(lambda: end_when_idle(settings))
     if not names:
         print("no use case to run: waiting (driftwheel add NAME)", flush=True)  # noqa: T201 - the runner's log
         while signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, _SIGN_SECONDS) is None:

@@ -40,7 +40,7 @@ def watch(end: Callable[[], object], *, every: float = _LOOK_SECONDS) -> threadi
             seconds = set_back(before, now)
             if seconds > MARGIN:
                 print(  # noqa: T201 - the server's log
-                    f"the clock was set back by {seconds:,.0f} s; starting anew, or its timers would stand still",
+                    f"the clock was set back by {seconds:,.0f} s; starting anew, or what goes by it would stand still",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -60,12 +60,12 @@ def end_this_process(grace: float = _GRACE_SECONDS) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main() -> None:
-    """Run the module that the command line names, with the arguments behind it."""
+def main(end: Callable[[], object] = end_this_process) -> None:
+    """Run the module that the command line names, with the arguments behind it; `end` is called as of `watch`."""
     if len(sys.argv) < 2:
         sys.exit("expected a module to run, as in: python3 -m infra.clock_watch prefect server start")
     del sys.argv[0]
-    watch(end_this_process)
+    watch(end)
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from flows import dead_runs
 from flows.deployments import utc_schedule
 from flows.instants import plain_instant
 from flows.planned import our_deployments, plan_anew
+from flows.worker_clock import end_when_idle
 from infra import clock_watch
 from infra.vital_signs import show, shows
 from tasks.monitoring.served import find_served
@@ -108,10 +110,28 @@ def test_a_module_runs_watched_as_it_would_run_alone(
         clock_watch.main()
 
 
-def test_in_containers_prefect_runs_watched_and_is_started_anew() -> None:
-    server = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prefect"]
-    assert server["command"][:6] == ["python3", "-m", "infra.clock_watch", "prefect", "server", "start"]
+@pytest.mark.parametrize(
+    ("service", "watch", "what"),
+    [("prefect", "infra.clock_watch", "server"), ("worker", "flows.worker_clock", "worker")],
+)
+def test_in_containers_what_goes_by_the_clock_is_watched_and_started_anew(service: str, watch: str, what: str) -> None:
+    server = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][service]
+    assert server["command"][:6] == ["python3", "-m", watch, "prefect", what, "start"]
     assert server["restart"] == "unless-stopped"
+
+
+def test_a_runner_ends_once_no_flow_is_at_work_beside_it(database: Database) -> None:
+    own, ended = dead_runs.this_process(), threading.Event()
+    database.enter("at work", "rentals", own)
+    database.enter("died", "rentals", Process(own.host, own.process, own.born - 60))
+    database.enter("elsewhere", "rentals", Process("another", own.process, own.born))
+    settings = SimpleNamespace(platform=lambda: database)
+    waiting = threading.Thread(target=end_when_idle, args=(settings, ended.set, 0.01))
+    waiting.start()
+    assert not ended.wait(0.3)
+    database.leave("at work")
+    assert ended.wait(60)
+    waiting.join(60)
 
 
 @pytest.mark.parametrize(

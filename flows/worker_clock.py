@@ -1,0 +1,62 @@
+"""What hands flow runs to processes starts anew once its clock was set back, and no flow is at work.
+
+It hears of runs that are to be cancelled by a subscription to events "since" a moment, which Prefect's client keeps
+when it connects again: from a clock that was ahead, that is days to come. And processes that wait for a date as far
+ahead hold places that other runs could have.
+
+``python3 -m flows.worker_clock prefect worker start …`` runs a worker of the stack of containers so watched.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+from expectations.errors import DriftwheelError
+from flows.dead_runs import lives
+from infra import clock_watch
+from infra.settings import Settings
+from tasks.stores.database import Database
+
+_LOOK_SECONDS = 10.0
+_log = logging.getLogger("driftwheel.flows")
+
+
+def at_work(database: Database) -> bool:
+    """Whether a flow is at work on this host."""
+    here = socket.gethostname()
+    return any(process.host == here and lives(process, seen) for process, seen in database.present().values())
+
+
+def end_when_idle(
+    settings: Settings, end: Callable[[], object] = clock_watch.end_this_process, every: float = _LOOK_SECONDS
+) -> None:
+    """End this process as soon as no flow is at work on this host; whoever supervises it starts it anew.
+
+    Parameters
+    ----------
+    settings : Settings
+    end : function
+        Ends it.
+    every : float
+        Seconds between looks.
+    """
+    while True:
+        try:
+            if not at_work(settings.platform()):
+                break
+        except DriftwheelError as error:  # its database is away: by then nobody knows
+            _log.warning("whether a flow is at work could not be seen: %s", error)
+        time.sleep(every)
+    end()
+
+
+def main() -> None:
+    """Run the module that the command line names, watched."""
+    clock_watch.main(lambda: end_when_idle(Settings()))
+
+
+if __name__ == "__main__":
+    main()
