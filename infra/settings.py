@@ -21,7 +21,7 @@ from expectations.loading import FILE, LoadedUseCase, load_use_case, shipped_use
 from expectations.variables import Variables, variable_names
 from infra.environment import commit, variables_of_children
 from infra.secret_files import kept_secret
-from tasks.compute.compute import COMPUTES, ComputeSettings
+from tasks.compute.compute import ComputeSettings, host_and_port, known_compute
 from tasks.stores.alerts import Channel
 from tasks.stores.database import Database
 from tasks.stores.files import storing
@@ -45,18 +45,6 @@ def _reachable(value: str) -> str:
     scheme, separator, _ = value.partition("://")
     if separator and scheme not in ("http", "https", "file"):
         raise ValueError("is no http address and no file")
-    return value
-
-
-def _compute(value: str) -> str:
-    if value not in COMPUTES:
-        raise ValueError(f"is none of {', '.join(COMPUTES)}")
-    return value
-
-
-def _host_and_port(value: str) -> str:
-    if value and not re.fullmatch(r"[^\s/@]+:\d{1,5}", value):
-        raise ValueError("is no HOST:PORT")
     return value
 
 
@@ -102,9 +90,9 @@ class Settings(BaseSettings):
     """Where each flow run reports what it read and wrote, as OpenLineage: an http address, or a file of JSON lines."""
     lineage_key: Annotated[str, AfterValidator(_one_word)] = ""
     """API key shown there."""
-    compute: Annotated[str, AfterValidator(_compute)] = "local"
+    compute: Annotated[str, AfterValidator(known_compute)] = "local"
     """Where candidates, folds and trials run: `local`, in the process that trains, or `ray`."""
-    ray_address: Annotated[str, AfterValidator(_host_and_port)] = ""
+    ray_address: Annotated[str, AfterValidator(host_and_port)] = ""
     """HOST:PORT of a Ray cluster; without one, each training starts one of this machine and ends it."""
     ray_cores: Annotated[int, Field(ge=1)] = 1
     """Cores of each job on Ray."""
@@ -227,9 +215,14 @@ class Settings(BaseSettings):
             commit=commit(),
             service_key=self.shown_key,
             flow_login=self.prefect_login,
-            compute=ComputeSettings(self.compute, self.ray_address, self.ray_cores),
+            compute=self.compute_settings,
             serving_image="" if self.serving_image == "none" else self.serving_image,
         )
+
+    @property
+    def compute_settings(self) -> ComputeSettings:
+        """Where jobs run."""
+        return ComputeSettings(self.compute, self.ray_address, self.ray_cores)
 
     @property
     def keys_file(self) -> Path:

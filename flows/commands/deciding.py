@@ -115,6 +115,7 @@ def backtest(
     from flows import story as telling
     from flows.progress import Progress
     from tasks.backtesting.applying import apply_policy, changed
+    from tasks.compute.compute import computing
     from tasks.stores.files import storing
     from tasks.stores.plain import to_json
 
@@ -134,6 +135,7 @@ def backtest(
     secret = settings.places().secret if (settings.folder / "privacy.key").exists() else secrets.token_bytes(32)
     with (
         Progress("reading the whole history"),
+        computing(settings.compute_settings),
         backtesting.past_of(loaded, secret, start, end) as past,
     ):
         found = backtesting.backtest(past, asked)

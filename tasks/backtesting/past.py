@@ -7,9 +7,10 @@ policy walked here decides as it would have decided there.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import tee
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,19 @@ import polars as pl
 
 from expectations.deciding import Back
 from expectations.errors import SourceError, TrainingError
-from expectations.families import Scores
+from expectations.families import Report, Scores
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.backtesting.models import AnsweredWindow, DatedModel, Mask, TurnResult, UnpackedModel
+from tasks.compute.compute import current_compute
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.metrics import Scored, losses, score
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.training.judging import Judged, judge, refit
 from tasks.training.labelled import classes_of, labels, training_window
-from tasks.training.learning import learn
+from tasks.training.learning import Trained, learn
 from tasks.training.packing import training_rows
 from tasks.training.trying import Tried, hold_against_predecessor, try_challenger
 
@@ -114,16 +116,29 @@ class Past:
         Where nothing can be learnt then, it is the model before; `untrainable` says why.
         """
         if number not in self._blind:
-            rows = self.known(number)
-            try:
-                learnt = training_window(rows, self.spec)
-                self._blind[number] = UnpackedModel(
-                    number, learn(learnt, self.spec), _newest(rows, self.spec), len(learnt)
-                )
-            except (TrainingError, SourceError) as error:
-                self.untrainable[number] = str(error)
-                self._blind[number] = self.blind(number - 1) if number else self.first()
+            next(self.learn_blind([number]))
         return self._blind[number]
+
+    def learn_blind(self, numbers: Iterable[int]) -> Iterator[UnpackedModel]:
+        """Learn models of ascending numbers without a judgement, and yield each: side by side where jobs run so."""
+        known: dict[int, tuple[datetime, int]] = {}
+        asked, ahead = tee(numbers)
+
+        def rows_of() -> Iterator[pl.DataFrame]:
+            for number in ahead:
+                rows = self.known(number)
+                learnt = training_window(rows, self.spec)
+                known[number] = (_newest(rows, self.spec), len(learnt))
+                yield learnt
+
+        found = current_compute().jobs(_learn_or_say, self.spec).map(rows_of())
+        for number, learnt in zip(asked, found, strict=True):
+            if isinstance(learnt, str):
+                self.untrainable[number] = learnt
+                self._blind[number] = self.blind(number - 1) if number else self.first()
+            else:
+                self._blind[number] = UnpackedModel(number, learnt, *known[number])
+            yield self._blind[number]
 
     def first(self) -> UnpackedModel:
         """Return the model that a walk begins with.
@@ -240,6 +255,14 @@ class Past:
             found = float(np.log(lost)[0])
             self._losses[key] = found if math.isfinite(found) else math.nan
         return self._losses[key]
+
+
+def _learn_or_say(spec: UseCase, rows: pl.DataFrame, _: Report) -> Trained | str:
+    """Learn what a calendar would release, or say why nothing can be learnt."""
+    try:
+        return learn(rows, spec)
+    except (TrainingError, SourceError) as error:
+        return str(error)
 
 
 def _newest(rows: pl.DataFrame, spec: UseCase) -> datetime:

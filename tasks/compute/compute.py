@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -76,6 +77,33 @@ COMPUTES: Mapping[str, str] = {
     "ray": "tasks.compute.ray_cluster:RayCompute",
 }
 """Setting `compute` -> the class it stands for, made of `ComputeSettings`."""
+
+
+def known_compute(value: str) -> str:
+    """Return a name that stands for a compute.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if value not in COMPUTES:
+        raise ValueError(f"is none of {', '.join(COMPUTES)}")
+    return value
+
+
+def host_and_port(value: str) -> str:
+    """Return an address of a cluster, or nothing.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if value and not re.fullmatch(r"[^\s/@]+:\d{1,5}", value):
+        raise ValueError("is no HOST:PORT")
+    return value
+
 
 _current: ContextVar[Compute | None] = ContextVar("_current", default=None)
 

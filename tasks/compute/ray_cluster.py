@@ -73,6 +73,9 @@ class RayCompute:
             If nothing answers at the address.
         """
         if self._ray is None:
+            doing(
+                f"joining Ray at {self.settings.address}" if self.settings.address else "starting Ray on this machine"
+            )
             self._ray = self._join() if self.settings.address else self._start()
         return self._ray
 
@@ -107,24 +110,29 @@ class RayCompute:
         before = signal.getsignal(signal.SIGTERM) if here else None
         try:
             ray.init(log_to_driver=False, configure_logging=False, **given)
-        except ray.exceptions.AuthenticationError as error:
-            raise AccessError(
-                f"the token of Ray at {self.settings.address}",
-                "none, or another",
-                "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the file that holds it",
-            ) from error
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ComputeError(
-                f"Ray {ray.__version__} {'at ' + self.settings.address if self.settings.address else 'to start here'}",
-                " ".join(str(error).split())[:300],
-                "The machine that trains is a node of the cluster itself: `ray start --address ADDRESS --num-cpus 0` "
-                "there, with the same Ray and Python"
-                if self.settings.address
-                else "See docs/many-machines.md, or set DRIFTWHEEL_COMPUTE=local",
-            ) from error
+        except (ray.exceptions.AuthenticationError, OSError, RuntimeError, ValueError) as error:
+            raise self._refused(ray, error) from error
         finally:
             if here and before is not None:  # a run is ended as before
                 signal.signal(signal.SIGTERM, before)
+
+    def _refused(self, ray: ModuleType, error: Exception) -> DriftwheelError:
+        """Say why Ray neither starts nor is joined; it puts what it met into the words of another error."""
+        address = self.settings.address
+        if "AuthenticationError" in f"{type(error).__name__} {error.__cause__}":
+            return AccessError(
+                f"the token of Ray at {address}",
+                "none, or another",
+                "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the file that holds it",
+            )
+        return ComputeError(
+            f"Ray {ray.__version__} {f'at {address}' if address else 'to start on this machine'}",
+            " ".join(str(error).split())[:300],
+            "The machine that trains is a node of the cluster itself: `ray start --address ADDRESS --num-cpus 0` there,"
+            " with the same Ray and Python"
+            if address
+            else "See docs/many-machines.md, or set DRIFTWHEEL_COMPUTE=local",
+        )
 
 
 def _import_ray(own: Mapping[str, str]) -> ModuleType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from tasks.modelling.native_trees import parameter_names
 
@@ -55,6 +55,10 @@ class NamedBooster:
 
     def __init__(self, booster: Any, features: tuple[str, ...]) -> None:  # noqa: ANN401
         self._booster, self._features = booster, features
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, tuple[str, ...]]]:
+        """Travel by its parts: what unpickles would ask a booster that is not there yet."""
+        return type(self), (self._booster, self._features)
 
     def feature_name(self) -> list[str]:
         """Return the names of its features."""

@@ -23,11 +23,13 @@ from expectations.errors import ComputeError, TrainingError, UnreachableError
 from expectations.families import Report
 from expectations.gates import CrossValidation
 from expectations.loading import load_use_case
+from flows.backtest import backtest
 from tasks.compute.compute import ComputeSettings, computing, current_compute
 from tasks.training.cross_validation import cross_validate
 from tasks.training.learning import Trained, learn
 from tasks.training.live import Curves, Point, sending
 from tests.cluster.jobs import dies, fails, where
+from tests.unit.test_backtest import walked
 from tests.unit.test_progress import reported
 from tests.unit.test_training import rows
 
@@ -201,3 +203,31 @@ def test_one_of_its_own_listens_on_loopback_alone_and_leaves_no_process(end: str
         assert (shown, mode) == (False, 0o600)
         assert ended(started)
         assert end == "killed" or not list(Path(folder).glob("dw-ray-*"))
+
+
+def test_models_of_a_backtest_are_learnt_side_by_side_and_lose_the_same(on_ray: Any, make_use_case: Make) -> None:
+    asked = {"every": {"trigger": "schedule", "windows": 1}}
+    with walked(make_use_case, name="there") as past:
+        there = backtest(past, asked)
+    with computing(ComputeSettings()), walked(make_use_case, name="here") as past:
+        here = backtest(past, asked)
+    np.testing.assert_array_equal(there.table, here.table)
+    assert [(each.name, each.actions, each.lost) for each in there.policies] == [
+        (each.name, each.actions, each.lost) for each in here.policies
+    ]
+
+
+@pytest.mark.parametrize("token", ["none", "another"])
+def test_who_has_not_the_token_is_told_how_to_show_it(cluster: Any, tmp_path: Path, token: str) -> None:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    own |= {"HOME": str(tmp_path)}  # Ray keeps one there, too
+    if token == "another":
+        (tmp_path / "token").write_text("0" * 64)
+        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    script = OWN.replace('ComputeSettings("ray")', f'ComputeSettings("ray", "{cluster.address}")')
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), "well"], env=own, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert "AccessError: expected the token of Ray at" in done.stderr
+    assert "RAY_AUTH_TOKEN_PATH" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tasks.modelling import boosted_trees
 from tasks.modelling.boosted_trees import MODEL, FittedTrees, LightGBM
 from tasks.modelling.fewer_trees import FewerTrees
 from tasks.modelling.processors import available_processors
+from tasks.training.learning import learn
+from tests.unit.test_training import rows
 
 Make = Callable[..., Path]
 HALVES = (slice(0, 2000), slice(2000, 4000))
@@ -272,3 +275,12 @@ def test_a_container_is_granted_what_its_control_groups_say(
     (tmp_path / "own").write_text(own)
     assert available_processors(groups, tmp_path / "own") == count
     assert available_processors(groups, tmp_path / "none") == 8
+
+
+def test_trees_that_travel_answer_as_before(make_use_case: Make) -> None:
+    usecase = load_use_case(str(make_use_case()))
+    frame = rows(usecase, "2011-02-01")
+    trained = learn(frame, usecase.spec)
+    again = pickle.loads(pickle.dumps(trained))
+    np.testing.assert_array_equal(again.predict(frame, repaired=True), trained.predict(frame, repaired=True))
+    assert again.fitted.importance() == trained.fitted.importance()
