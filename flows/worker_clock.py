@@ -13,6 +13,9 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
 
 from expectations.errors import DriftwheelError
 from flows.dead_runs import lives
@@ -30,8 +33,16 @@ def at_work(database: Database) -> bool:
     return any(process.host == here and lives(process, seen) for process, seen in database.present().values())
 
 
+def end_with_those_that_wait() -> None:
+    """End this process, and those of runs that did not begin: Prefect's runner would wait for them until their date."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    clock_watch.end_this_process()
+
+
 def end_when_idle(
-    settings: Settings, end: Callable[[], object] = clock_watch.end_this_process, every: float = _LOOK_SECONDS
+    settings: Settings, end: Callable[[], object] = end_with_those_that_wait, every: float = _LOOK_SECONDS
 ) -> None:
     """End this process as soon as no flow is at work on this host; whoever supervises it starts it anew.
 

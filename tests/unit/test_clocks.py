@@ -120,6 +120,18 @@ def test_in_containers_what_goes_by_the_clock_is_watched_and_started_anew(servic
     assert server["restart"] == "unless-stopped"
 
 
+def test_a_runner_that_ends_leaves_no_process_that_waits() -> None:
+    waits = "import time; print('waits', flush=True); time.sleep(600)"
+    runs = (
+        "import subprocess as s, sys; from flows.worker_clock import end_with_those_that_wait as end; "
+        f"print(s.Popen([sys.executable, '-c', {waits!r}]).pid, flush=True); end()"
+    )
+    done = subprocess.run([sys.executable, "-c", runs], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    child = int(done.stdout.split()[0])
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_runner_ends_once_no_flow_is_at_work_beside_it(database: Database) -> None:
     own, ended = dead_runs.this_process(), threading.Event()
     database.enter("at work", "rentals", own)
