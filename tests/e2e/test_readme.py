@@ -236,7 +236,7 @@ BY_HAND = {
     f"make bench{each}"
     for each in (
         *("", "-causes", "-estimates", "-interference", "-intervals", "-judgement", "-new"),
-        *("-policies", "-serving", "-streams", "-suggest", "-warm"),
+        *("-policies", "-ray", "-serving", "-streams", "-suggest", "-warm"),
     )
 } | {"make torture", "make tour"}
 """Measurements, of minutes, and pictures: all that is tested is that make knows them and finds what they run."""

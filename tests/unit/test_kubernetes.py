@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from importlib.metadata import version
@@ -79,3 +80,25 @@ def test_only_the_service_is_cut_off_from_the_network(manifests) -> None:
 def test_the_image_is_of_this_version() -> None:
     (image,) = read(FOLDER / "kustomization.yaml")[0]["images"]
     assert image["newTag"] == version("driftwheel")
+
+
+def test_ray_has_the_pinned_version_a_token_and_no_secret_of_the_platform_on_its_workers() -> None:
+    cluster, network = read(FOLDER / "ray" / "cluster.yaml")
+    pinned = re.findall(r"^ray==(\S+)", (FOLDER.parents[1] / "requirements-ray.lock").read_text(), re.MULTILINE)
+    assert [cluster["spec"]["rayVersion"]] == pinned
+    (workers,) = cluster["spec"]["workerGroupSpecs"]
+    for group in (cluster["spec"]["headGroupSpec"], workers):
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["automountServiceAccountToken"] is False
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"name": "RAY_AUTH_MODE", "value": "token"} in container["env"]
+        assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
+        assert "envFrom" not in container or group is not workers
+        assert container["image"].endswith(f":{version('driftwheel')}")
+    selected = network["spec"]["podSelector"]["matchLabels"]
+    assert selected == {"ray.io/cluster": cluster["metadata"]["name"]}
