@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,17 +16,17 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from expectations.data import SourceContext
 from expectations.durations import Duration
-from expectations.errors import SourceError, SourceUnreachableError
+from expectations.errors import SourceError
 from expectations.files import open_regular
-from expectations.masking import MASK, mask
-from expectations.variables import variable_names
+from expectations.masking import mask
 from tasks.collection.addresses import local_path
 from tasks.collection.batches import Batches
+from tasks.collection.database_faults import DatabaseFaults
 from tasks.collection.statements import asked_for, with_plain_colons
 
 _BATCH = 10_000
@@ -38,16 +36,6 @@ _BEGINNING = datetime(1000, 1, 1, tzinfo=UTC)
 """Stands for `:since` where all rows are wanted: before it nothing changed, and each database has it."""
 _STEPS_BETWEEN_LOOKS = 100_000
 """Of SQLite's machine, between two looks at the time."""
-_MAX_CHARACTERS = 300
-_STATEMENT_OF_SQLITE = (
-    "no such ",
-    "near ",
-    "ambiguous column",
-    "unrecognized token",
-    "incomplete input",
-    "wrong number of",
-)
-"""How faults of a statement begin, none of which holds a value of a row."""
 _POSTGRES_TYPES: dict[int, pl.DataType] = {
     **dict.fromkeys((20, 21, 23), pl.Int64()),
     **dict.fromkeys((700, 701, 1700), pl.Float64()),
@@ -56,9 +44,6 @@ _POSTGRES_TYPES: dict[int, pl.DataType] = {
     16: pl.Boolean(),
 }
 """By the numbers Postgres gives its types."""
-_TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
-"""SQLSTATE's classes of what may be over the next time: connections, conflicts, resources, locks, the operator."""
-_STARTING = ("starting up", "shutting down", "recovery mode", "too many", "remaining connection slots")
 
 
 class Wanted(NamedTuple):
@@ -83,7 +68,7 @@ def read_database(
         If the database does not answer, or not in time.
     """
     url = _url(context, address)
-    faults = _Faults(context, address, url, timeout)
+    faults = DatabaseFaults(context, address, url, timeout)
     deadline = time.monotonic() + timeout.approximate_seconds
     with faults.said():
         engine = _engine(context, url, address, deadline)
@@ -98,7 +83,7 @@ def read_database(
 
 
 def _read(
-    result: sa.CursorResult[Any], context: SourceContext, max_megabytes: int, faults: _Faults, deadline: float
+    result: sa.CursorResult[Any], context: SourceContext, max_megabytes: int, faults: DatabaseFaults, deadline: float
 ) -> pl.DataFrame:
     columns = list(result.keys())
     _refuse_repeated(context.name, columns)
@@ -232,85 +217,3 @@ def _types(result: sa.CursorResult[Any]) -> dict[str, pl.DataType]:
     """Return the types of columns, by name, of which a batch may hold no value."""
     described = (result.cursor.description if result.cursor is not None else None) or ()
     return {each[0]: _POSTGRES_TYPES[each[1]] for each in described if each[1] in _POSTGRES_TYPES}
-
-
-class _Faults:
-    """Says what a database has against being read."""
-
-    def __init__(self, context: SourceContext, address: str, url: URL, timeout: Duration) -> None:
-        self._context, self._timeout = context, timeout
-        self._expected = f"an answer from {mask(address)} for the source {context.name!r}"
-        filled = (url.username, url.host, url.database) if variable_names(address) else ()
-        self._hidden = [text for text in (url.password, *filled) if isinstance(text, str) and text]
-
-    def too_late(self) -> SourceUnreachableError:
-        """Return that it takes too long."""
-        remedy = "Ask for fewer rows, or by a column that has an index; or raise `timeout` of the source"
-        return SourceUnreachableError(self._expected, f"not all of it within {self._timeout}", remedy)
-
-    @contextmanager
-    def said(self) -> Iterator[None]:
-        """Raise what is wrong in words of ours, without the driver's own trace."""
-        try:
-            yield
-        except DBAPIError as error:
-            raise self._of(error) from None
-        except SQLAlchemyError as error:
-            raise self._unsaid(error) from None
-        except (OverflowError, UnicodeError) as error:  # of the driver, as it reads a value
-            raise self._unsaid(error) from None
-
-    def _of(self, error: DBAPIError) -> SourceError:
-        if isinstance(error.orig, sqlite3.Error):
-            return self._of_sqlite(error.orig)
-        state = getattr(error.orig, "sqlstate", None)
-        said = self._first_line(error)
-        if state is None and not error.connection_invalidated and not isinstance(error, sa.exc.OperationalError):
-            return self._unsaid(error.orig or error)
-        if state == "57014":
-            return self.too_late()
-        if state is None or state[:2] in _TRANSIENT_CLASSES:
-            if "FATAL" in said and not any(each in said for each in _STARTING):
-                return SourceError(self._expected, said, "Check the address and its login")
-            return SourceUnreachableError(self._expected, said, "Check the address and the network, then run again")
-        if state == "42501":
-            return SourceError(self._expected, said, "Let its login read what the query asks for")
-        if state[:2] in ("42", "3F"):
-            return self._statement(said)
-        if state == "25006":
-            return self._statement("a statement that writes")
-        if state[:2] in ("28", "3D"):
-            return SourceError(self._expected, said, "Check the address and its login")
-        return self._unsaid(error.orig or error, state)
-
-    def _of_sqlite(self, error: sqlite3.Error) -> SourceError:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        said = str(error)
-        if code == sqlite3.SQLITE_INTERRUPT:
-            return self.too_late()
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return SourceUnreachableError(self._expected, "another process holds it locked", "Run again")
-        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            return SourceError(self._expected, "a file that is no database, or damaged", "Bring the file back")
-        if code == sqlite3.SQLITE_READONLY:
-            return self._statement("a statement that writes")
-        if said.startswith(_STATEMENT_OF_SQLITE):
-            return self._statement(said)
-        return self._unsaid(error, getattr(error, "sqlite_errorname", None))
-
-    def _statement(self, said: str) -> SourceError:
-        return SourceError(
-            f"a query that the database understands, for the source {self._context.name!r}", said, "Correct the query"
-        )
-
-    def _unsaid(self, error: BaseException, code: str | None = None) -> SourceError:
-        """Say no more than what kind of fault it is: its words may hold a value of a row."""
-        found = type(error).__name__ + (f" ({code})" if code else "")
-        return SourceError(self._expected, found, "Try the query in the database's own client, which says more")
-
-    def _first_line(self, error: DBAPIError) -> str:
-        said = (str(error.orig).strip().splitlines() or [""])[0]
-        said = self._context.variables.hide(mask(said))
-        for text in self._hidden:
-            said = said.replace(text, MASK)
-        return said[:_MAX_CHARACTERS]

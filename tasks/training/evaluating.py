@@ -20,9 +20,10 @@ from tasks.evaluation.parts import resamples_of
 from tasks.evaluation.resampling import Bounded, Resamples
 from tasks.evaluation.slices import find_slices
 from tasks.stores.progress import part
+from tasks.training.contest import decisive_metric
 from tasks.training.judging import Judged, measure_parts, rows_before
 from tasks.training.labelled import score_rows, training_window
-from tasks.training.learning import decisive_metric, fit_recipe
+from tasks.training.learning import fit_recipe
 
 MIN_LEARNT = 50
 """Fewest rows of a point of a learning curve."""

@@ -28,9 +28,10 @@ from tasks.evaluation.parts import Parted, figures_of, parted, resamples_of
 from tasks.evaluation.slices import learn_cuts
 from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
+from tasks.training.contest import decisive_metric
 from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.labelled import labels, require_trainable, score_rows, training_window
-from tasks.training.learning import Incumbent, Trained, decisive_metric, learn
+from tasks.training.learning import Incumbent, Trained, learn
 from tasks.training.recalibrating import Recalibration, try_to_recalibrate
 from tasks.training.refitting import Kept, Remade, fitted_again, recalibrated_again
 from tasks.training.warm import warm_or_cold

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -20,18 +18,18 @@ from expectations.families import Family, Fitted, Report, Rows, Scores, Vector
 from expectations.parts import FitContext
 from expectations.usecase import UseCase
 from tasks.compute.compute import current_compute
-from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.splits import hold_back
-from tasks.modelling.class_weights import Corrected, correction, weights_of
+from tasks.modelling.class_weights import weights_of
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
 from tasks.stores.progress import Pace, doing, part
-from tasks.training.calibrating import FOLDS, calibrate_out_of_fold, fit_calibrator
+from tasks.training.calibrating import fit_calibrator
+from tasks.training.contest import Contest, compete, decisive_metric, fit_family, search_candidates
 from tasks.training.labelled import classes_of, labels, of_known_classes, require_trainable, row_weights
 from tasks.training.live import send
 from tasks.training.memory import remembered
-from tasks.training.searching import Attempt, search
+from tasks.training.searching import Attempt
 
 
 @dataclass(frozen=True)
@@ -112,13 +110,6 @@ class Incumbent(Protocol):
         """Predict rows, raw or of the clean table."""
 
 
-def decisive_metric(spec: UseCase) -> str:
-    """Name the metric that chooses among candidates: that of the first comparison gate, else of the first gate."""
-    whole = [gate for gate in spec.gates if gate.metric and gate.slices is None]
-    named = [gate.metric for gate in whole if gate.compares] or [gate.metric for gate in whole]
-    return named[0] if named else spec.monitoring.performance[0].metric
-
-
 def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     """Let the candidates compete and fit the best on all rows given.
 
@@ -148,8 +139,8 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     valid = replace(valid, weight=_loss_weights(train, valid.label, spec))
     curves: dict[str, list[float]] = {}
     contest: dict[str, float] = {}
-    judged = _Contest(spec, metric, train, valid)
-    candidates, attempts = _searched(candidates, spec, train, valid)
+    judged = Contest(spec, metric, train, valid)
+    candidates, attempts = search_candidates(candidates, spec, train, valid)
     names: list[str] = []
     for position, candidate in enumerate(candidates):
         names.append(candidate.family if candidate.family not in names else f"{candidate.family}-{position}")
@@ -159,7 +150,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
         return follow(candidates[at], curves, names[at], what, live=True)
 
     best: tuple[float, Family, Scores] | None = None
-    competed = current_compute().jobs(_compete, judged).map(candidates, hear)
+    competed = current_compute().jobs(compete, judged).map(candidates, hear)
     for name, (value, recipe, prediction) in zip(names, competed, strict=True):
         contest[name] = value
         rank = value if better else -value
@@ -179,74 +170,6 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
         calibrator = fit_calibrator(spec, best[2], valid.label, train.classes)
         trained = replace(fit_model(frame, spec, best[1]), calibrator=calibrator)
     return replace(trained, curves=curves, contest=contest, attempts=attempts)
-
-
-class _Competed(NamedTuple):
-    """What came of a candidate: its score, its recipe at the length found best, and what it says of the rows."""
-
-    value: float
-    recipe: Family
-    prediction: Scores
-
-
-@dataclass(frozen=True)
-class _Contest:
-    """What candidates compete on: the rows they learn from, those that choose, and the metric."""
-
-    spec: UseCase
-    metric: str
-    train: Rows
-    valid: Rows
-
-    def score(self, candidate: Family, report: Report) -> float:
-        """Learn a candidate, and score it."""
-        return _compete(self, candidate, report).value
-
-
-def _compete(contest: _Contest, candidate: Family, report: Report) -> _Competed:
-    fitted = fit_family(candidate, contest.train, contest.valid, contest.spec, report)
-    prediction = fitted.predict(contest.valid.matrix)
-    value = _as_released(contest.metric, contest.spec, prediction, contest.valid)
-    return _Competed(value, fitted.recipe, prediction)
-
-
-def _searched(
-    candidates: tuple[Family, ...], spec: UseCase, train: Rows, valid: Rows
-) -> tuple[tuple[Family, ...], tuple[Attempt, ...]]:
-    """Put the best that a search finds in the place of each candidate that is searched; also all that was tried."""
-    rules = spec.model.search
-    if rules is None:
-        return candidates, ()
-    metric = decisive_metric(spec)
-    try_one = _Contest(spec, metric, train, valid).score
-    best: list[Family] = []
-    tried: list[Attempt] = []
-    for candidate in candidates:
-        found, attempts = candidate, list[Attempt]()
-        if candidate.family in rules.ranges:
-            better = spec.greater_is_better[metric]
-            given = {"seed": spec.model.seed, "threshold": spec.threshold, "calibration": spec.model.calibration}
-            given |= {"parts": FOLDS} if spec.model.calibration is not None else {}
-            drawn_by = rules.model_dump_json(exclude={"trials", "time"} | ({"batch"} if rules.batch == 1 else set()))
-            code = train.code.digest if train.code is not None and candidate.calls else ""
-            known = (candidate.model_dump_json(), drawn_by, metric, json.dumps(given), *filter(None, [code]))
-            name = hashlib.sha256("\n".join((*known, _content(train), _content(valid))).encode()).hexdigest()
-            with part(f"searching {candidate.family}"):
-                found, attempts = search(candidate, rules, spec.model.seed, name, try_one, greater_is_better=better)
-        best.append(found)
-        tried += attempts
-    return tuple(best), tuple(tried)
-
-
-def _content(rows: Rows) -> str:
-    weight = b"" if rows.weight is None else rows.weight.tobytes()
-    return hashlib.sha256(rows.matrix.tobytes() + rows.label.tobytes() + weight).hexdigest()
-
-
-def _as_released(metric: str, spec: UseCase, scores: Scores, valid: Rows) -> float:
-    """Score a candidate as it would be released: a threshold is held against the scores it is meant for."""
-    found, judges = calibrate_out_of_fold(spec, scores, valid.label, valid.classes)
-    return score(metric, Scored(valid.label[judges], found[judges], spec.threshold))
 
 
 def fit_recipe(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
@@ -278,15 +201,6 @@ def _fit_uncalibrated(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Tra
     report = follow(settled, curves, recipe.family, recipe.family)
     fitted = fit_family(settled, train, None, spec, report)
     return Trained(program, fitted, train.classes, curves)
-
-
-def fit_family(recipe: Family, train: Rows, valid: Rows | None, spec: UseCase, report: Report) -> Fitted:
-    """Let a recipe learn; where classes were weighed, its probabilities are those of their own shares."""
-    fitted = recipe.fit(train, valid, seed=spec.model.seed, report=report)
-    weights = spec.model.weights
-    if weights is None or weights.classes is None:
-        return fitted
-    return Corrected(fitted, correction(weights_of(weights.classes, train.label, train.classes)))
 
 
 def _loss_weights(train: Rows, label: Vector, spec: UseCase) -> Vector | None:

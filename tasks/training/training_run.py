@@ -26,10 +26,10 @@ from tasks.stores.progress import doing
 from tasks.stores.registry import KEPT_DAYS
 from tasks.stores.turns import Turn
 from tasks.stores.unfinished import keeping
+from tasks.training.contest import decisive_metric
 from tasks.training.cross_validation import fold_statistics
 from tasks.training.evaluating import evaluated, flat
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
-from tasks.training.learning import decisive_metric
 from tasks.training.live import Curves, sending
 from tasks.training.packing import pack, raw_rows, training_rows
 from tasks.training.recalibrating import Recalibration

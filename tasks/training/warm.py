@@ -21,16 +21,9 @@ from tasks.evaluation.splits import hold_back
 from tasks.modelling.class_weights import PRIOR
 from tasks.stores.progress import part
 from tasks.training.calibrating import calibrate_out_of_fold, fit_calibrator
+from tasks.training.contest import decisive_metric
 from tasks.training.labelled import classes_of, declared_digest, labels, of_known_classes, score_rows
-from tasks.training.learning import (
-    Incumbent,
-    Start,
-    Trained,
-    decisive_metric,
-    fit_model,
-    follow,
-    rows_for,
-)
+from tasks.training.learning import Incumbent, Start, Trained, fit_model, follow, rows_for
 
 _SLICE_ROWS, _MAX_OLD = 200, 50_000
 

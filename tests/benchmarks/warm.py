@@ -27,9 +27,10 @@ from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.collection.joining import join_sources
 from tasks.evaluation.metrics import losses
 from tasks.stores.lake_tables import Version
+from tasks.training.contest import decisive_metric
 from tasks.training.judging import Judged, Judgement, Refit
 from tasks.training.labelled import training_window
-from tasks.training.learning import Start, decisive_metric, fit_recipe
+from tasks.training.learning import Start, fit_recipe
 from tasks.training.packing import pack
 from tasks.training.warm import warm_or_cold
 from tests.benchmarks.open_sets import build

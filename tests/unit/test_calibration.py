@@ -24,6 +24,7 @@ from tasks.bundles.row_frames import jsonable
 from tasks.evaluation.metrics import score
 from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
 from tasks.monitoring import measuring
+from tasks.training import contest as contests
 from tasks.training import cross_validation, learning
 from tasks.training.judging import judge
 from tests.conftest import instant
@@ -218,9 +219,9 @@ def test_candidates_and_folds_are_scored_as_they_would_be_released(
     make_use_case: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Scored] = []
-    monkeypatch.setattr(learning, "score", lambda _, scored: (seen.append(scored), 0.5)[1])
-    apart, given = learning.calibrate_out_of_fold, list[tuple[Scores, Vector]]()
-    monkeypatch.setattr(learning, "calibrate_out_of_fold", lambda *a: (given.append((a[1], a[2])), apart(*a))[1])
+    monkeypatch.setattr(contests, "score", lambda _, scored: (seen.append(scored), 0.5)[1])
+    apart, given = contests.calibrate_out_of_fold, list[tuple[Scores, Vector]]()
+    monkeypatch.setattr(contests, "calibrate_out_of_fold", lambda *a: (given.append((a[1], a[2])), apart(*a))[1])
     trees = {**CLASSIFIER["model.candidates"][0], "patience": 100}  # type: ignore[index] # what it is there
     changes = {**CLASSIFIER, "model.candidates": [trees], "model.calibration": "platt"}
     usecase = load_use_case(str(make_use_case(changes=changes)))

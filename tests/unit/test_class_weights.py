@@ -16,7 +16,7 @@ from tasks.modelling.boosted_trees import LightGBM
 from tasks.modelling.class_weights import PRIOR, Corrected, CorrectedPredictor, correction, weights_of
 from tasks.modelling.linear import Linear
 from tasks.modelling.torch_mlp import TorchMLP
-from tasks.training.learning import fit_family
+from tasks.training.contest import fit_family
 from tests.conftest import needs_torch
 from tests.unit.test_calibration import CLASSIFIER
 from tests.unit.test_training import released, rows

@@ -19,7 +19,8 @@ from expectations.searching import Search, impossible
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.modelling.torch_mlp import TorchMLP
 from tasks.stores.unfinished import keeping, kept_in
-from tasks.training.learning import _searched, learn
+from tasks.training.contest import search_candidates
+from tasks.training.learning import learn
 from tasks.training.searching import Attempt, search
 from tasks.training.trials import STARTUP, _EndedError, _pruning, medians_of
 from tests.unit.test_calibration import CLASSIFIER
@@ -201,7 +202,7 @@ def test_a_search_is_another_where_seed_threshold_or_weights_are(
         names.append(name)
         return candidate, []
 
-    monkeypatch.setattr("tasks.training.learning.search", named)
+    monkeypatch.setattr("tasks.training.contest.search", named)
     own = {
         **CLASSIFIER,
         "model.search": {"ranges": {"lightgbm": {"leaves": {"low": 2, "high": 31}}}, "trials": 4},
@@ -217,7 +218,7 @@ def test_of_code_that_changes_only_searches_that_call_it_are_others(
 ) -> None:
     """A changed network threw away what had been tried of the trees beside it."""
     names: list[str] = []
-    monkeypatch.setattr("tasks.training.learning.search", lambda *a, **_: (names.append(a[3]), (a[0], []))[1])
+    monkeypatch.setattr("tasks.training.contest.search", lambda *a, **_: (names.append(a[3]), (a[0], []))[1])
     module = {"family": "torch.module", "module": "network:Own", "epochs": 2}
     ranges = {
         "lightgbm": {"leaves": {"low": 2, "high": 31}},
@@ -229,7 +230,7 @@ def test_of_code_that_changes_only_searches_that_call_it_are_others(
         (folder / "network.py").write_text(content)
         spec = load_use_case(str(folder)).spec
         given = Rows(np.zeros((2, 1)), np.zeros(2), ("x",), (), spec.task, (), code=spec.code)
-        _searched(spec.model.candidates, spec, given, given)
+        search_candidates(spec.model.candidates, spec, given, given)
     assert names[0] == names[2]
     assert names[1] != names[3]
 
