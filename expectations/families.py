@@ -54,6 +54,8 @@ class Rows:
         What each row counts, 1 as a mean; None where all count alike.
     code : Code, optional
         That of the use case's folder, for a family that runs some of it.
+    folder : Path, optional
+        Of the use case, for a family that begins with a file of it.
     """
 
     matrix: Matrix
@@ -64,6 +66,7 @@ class Rows:
     classes: tuple[str, ...] = ()
     weight: Vector | None = None
     code: Code | None = None
+    folder: Path | None = None
 
 
 class Predictor(Protocol):

@@ -150,7 +150,7 @@ def load_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
         digest.update(content + b"\0")
     if code is not None:
         digest.update(code.digest.encode())
-    return LoadedUseCase(spec.having(code), folder, tuple(expected), digest.hexdigest())
+    return LoadedUseCase(spec.having(code).lying_in(folder), folder, tuple(expected), digest.hexdigest())
 
 
 def readable_alerts(folder: Path) -> Targets:

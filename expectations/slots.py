@@ -90,6 +90,7 @@ FAMILIES: Slot[Family] = Slot(
         "torch.mlp": "tasks.modelling.torch_mlp:TorchMLP",
         "torch.transformer": "tasks.modelling.torch_transformer:TorchTransformer",
         "torch.cnn": "tasks.modelling.torch_signals:TorchCNN",
+        "backbone": "tasks.modelling.backbone:Backbone",
         "torch.rnn": "tasks.modelling.torch_signals:TorchRNN",
         "torch.module": "tasks.modelling.torch_module:TorchModule",
     },

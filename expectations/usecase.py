@@ -7,6 +7,7 @@ Models are frozen and strict, and an unknown key is an error. A step is tagged b
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -72,6 +73,7 @@ class UseCase(Strict):
     schedule: Schedule = Schedule()
 
     _code: Code | None = PrivateAttr(None)
+    _folder: Path | None = PrivateAttr(None)
 
     @property
     def needs_key(self) -> bool:
@@ -82,6 +84,17 @@ class UseCase(Strict):
     def code(self) -> Code | None:
         """The Python of its folder, as far as it was loaded with one."""
         return self._code
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it was loaded from."""
+        return self._folder
+
+    def lying_in(self, folder: Path) -> UseCase:
+        """Return it with the folder that it was loaded from."""
+        found = self.model_copy()
+        found._folder = folder  # noqa: SLF001 - of its own class
+        return found
 
     def having(self, code: Code | None) -> UseCase:
         """Return it with the Python of its folder."""

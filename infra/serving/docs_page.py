@@ -13,6 +13,7 @@ from infra.serving.forms import MAX_PARAMS_BYTES
 from infra.serving.models import Model
 from infra.serving.open_inference import datatype_of
 from infra.serving.pieces import MAX_ROW_BYTES
+from tasks.bundles.manifest import BundleColumn
 from tasks.preprocessing.pictures import MAX_BYTES, MAX_PIXELS
 
 _OUTCOMES = (
@@ -82,6 +83,11 @@ def page(served: Mapping[str, Model], *, needs_key: bool) -> str:
     return "\n".join(out)
 
 
+def _type(column: BundleColumn) -> str:
+    """Name the type of what is sent, and the size that a picture is brought to."""
+    return column.sent if column.size is None else f"{column.sent}, {column.size[0]} × {column.size[1]}"
+
+
 _HOST = re.compile(r"[\w.-]+(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?", re.ASCII)
 
 
@@ -108,7 +114,7 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
     body = shlex.quote(json.dumps({"dataframe_records": [example(model.bundle)]}, ensure_ascii=False))
     curl = f"curl -s {ADDRESS}/{name}/invocations \\\n  -H 'content-type: application/json'{key} \\\n  -d {body}"
     columns = "".join(
-        f"<tr><td><code>{html.escape(column.name)}</code><td>{column.sent}<td>{html.escape(column.unit)}"
+        f"<tr><td><code>{html.escape(column.name)}</code><td>{_type(column)}<td>{html.escape(column.unit)}"
         f"<td>{html.escape(column.description)}{' (key, may be left out)' if column.role == 'key' else ''}"
         for column in manifest.columns
     )

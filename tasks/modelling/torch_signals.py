@@ -46,16 +46,25 @@ class TorchCNN(Neural):
 
     def refuse(self, train: Rows) -> None:
         """Refuse numbers that are no picture of the declared size."""
-        if self.picture is None:
-            return
-        width, height = self.picture
-        numbers = len(train.features) - len(train.categorical)
-        if numbers not in (width * height, 3 * width * height):
-            raise TrainingError(
-                f"{width * height} or {3 * width * height} numbers, of a picture of {width} × {height} pixels",
-                f"{numbers} features that are numbers",
-                "Declare the `size` of the column as `picture`, and no other numbers among the features",
-            )
+        if self.picture is not None:
+            refuse_other_shapes(self.picture, train)
+
+
+def refuse_other_shapes(picture: tuple[int, int], rows: Rows) -> None:
+    """Refuse numbers that are not the pixels of one picture of this width and height, grey or in colours.
+
+    Raises
+    ------
+    TrainingError
+    """
+    width, height = picture
+    numbers = len(rows.features) - len(rows.categorical)
+    if numbers not in (width * height, 3 * width * height):
+        raise TrainingError(
+            f"{width * height} or {3 * width * height} numbers, of a picture of {width} × {height} pixels",
+            f"{numbers} features that are numbers",
+            "Declare the `size` of the column as `picture`, and no other numbers among the features",
+        )
 
 
 class TorchRNN(Neural):

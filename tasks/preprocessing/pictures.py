@@ -221,7 +221,7 @@ class Pictures:
             if isinstance(value, list | tuple):
                 return self.from_numbers(value)
         except PictureError as error:
-            raise TypeError(f"{self.needed}, not {error},") from None
+            raise TypeError(f"{self.needed} ({error}),") from None
         raise TypeError(self.needed)
 
 

@@ -248,4 +248,5 @@ def _rows(
     program: FeatureProgram, matrix: Matrix, frame: pl.DataFrame, spec: UseCase, classes: tuple[str, ...]
 ) -> Rows:
     label = labels(frame, spec, classes)
-    return Rows(matrix, label, program.features, program.categorical, spec.task, classes, code=spec.code)
+    names = program.features
+    return Rows(matrix, label, names, program.categorical, spec.task, classes, code=spec.code, folder=spec.folder)

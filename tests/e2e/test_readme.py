@@ -154,6 +154,8 @@ AS = {
         "driftwheel new rides --from expectations/bikes/data/rides.csv.gz --target bikers"
     ),
     "driftwheel check USECASE": "driftwheel check pumps",
+    "driftwheel check digits": "driftwheel check pumps",
+    "driftwheel replay digits": "driftwheel replay pumps --compare",
     "driftwheel backtest flights": "driftwheel backtest pumps",
     "driftwheel why --trials": "driftwheel why pumps",
     "driftwheel status --json": "driftwheel status",

@@ -1,0 +1,262 @@
+"""A network that was trained before, frozen, with a linear head that learns: released as both, run without torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from expectations.errors import TrainingError
+from expectations.families import Family, Matrix, Report, Rows, Scores, Task
+from expectations.fields import Positive
+from tasks.modelling.additive import AdditivePredictor
+from tasks.modelling.importance import shares
+from tasks.modelling.linear import FittedLinear, Linear
+from tasks.modelling.predictors import BatchPredictor
+from tasks.modelling.torch_signals import Side, refuse_other_shapes
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+MODEL = "backbone.onnx"
+SETTINGS = "backbone.json"
+_PACKAGED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([^:]+)")
+_GROUPS, _SAMPLE = 64, 50
+"""Of importance: how many runs of neighbouring pixels are looked at, over how many rows."""
+
+Numbers = npt.NDArray[np.float32]
+
+
+class Backbone(Family):
+    """A network trained before (an ONNX file), frozen, with a linear head that learns: for few pictures of your own.
+
+    Its one input takes pictures, shape (rows, channels, height, width), and its first output is what the head reads.
+    The file lies in the use case's folder, or in an installed package (`package:file`), before training begins: nothing
+    is downloaded. Bundles carry a copy. The head is that of `linear`.
+    """
+
+    weighs: ClassVar = True
+    examples: ClassVar = (
+        {"family": "backbone", "backbone": "tasks.modelling:smallest_backbone.onnx", "picture": [3, 1]},
+        {
+            "family": "backbone",
+            "backbone": "tasks.modelling:smallest_backbone.onnx",
+            "picture": [3, 1],
+            "mean": [0.5],
+            "spread": [0.25],
+            "l2": 0.1,
+        },
+    )
+    family: Literal["backbone"]
+    backbone: Annotated[str, Field(min_length=1)]
+    """Path from the use case's folder, or `package:file` of an installed one."""
+    picture: tuple[Side, Side]
+    """Width and height of the picture whose pixels are the features, as `pixels` makes them."""
+    mean: tuple[float, ...] = ()
+    """What is taken off each channel, where pixels are from 0 to 1."""
+    spread: tuple[Positive, ...] = ()
+    """What each channel is divided by, after that."""
+    l2: Positive = 1.0
+    """Strength of the head's penalty, as of `linear`."""
+
+    @model_validator(mode="after")
+    def _alike(self) -> Backbone:
+        if len(self.mean) != len(self.spread) or len(self.mean) not in (0, 1, 3):
+            raise ValueError("mean and spread are one number each for a grey picture, three for colours, or left out")
+        return self
+
+    @property
+    def head(self) -> Linear:
+        """What learns."""
+        return Linear(family="linear", l2=self.l2)
+
+    def misfits(self, task: Task) -> dict[str, str]:
+        """Return its name where its head has no link for a task."""
+        return {"family": f"backbone has no head for {task}"} if self.head.misfits(task) else {}
+
+    def fit(
+        self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
+    ) -> FittedBackbone:
+        """Run all rows through the backbone once, and learn the head of what it says.
+
+        Raises
+        ------
+        TrainingError
+            If there is no such file, it takes no pictures of this shape, or features are no such picture.
+        """
+        refuse_other_shapes(self.picture, train)
+        if train.categorical or np.isnan(train.matrix).any():
+            raise TrainingError(
+                "a whole picture in each row, and nothing else, where backbone learns",
+                "categories" if train.categorical else "missing pixels",
+                "Leave rows without a picture out (`drop_missing` under `cleaning`), and other features with them",
+            )
+        content = _read(self.backbone, train.folder)
+        channels = train.matrix.shape[1] // (self.picture[0] * self.picture[1])
+        if self.mean and len(self.mean) != channels:
+            raise TrainingError(f"{channels} numbers in `mean` and `spread`", f"{len(self.mean)}", "Give one a channel")
+        embed = embedder(content, (self.picture[0], self.picture[1], channels), self.mean, self.spread)
+        seen = embed(train.matrix)
+        names = tuple(f"e{at}" for at in range(seen.shape[1]))
+        head = self.head.fit(
+            replace(train, matrix=seen, features=names), valid, seed=seed, report=report, start_from=start_from
+        )
+        return FittedBackbone(content, embed, head, self, train)
+
+    @classmethod
+    def load(cls, folder: Path) -> BackbonePredictor:
+        """Return a predictor of the two files in `folder`."""
+        told = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        width, height, channels = told["picture"]
+        embed = embedder((folder / MODEL).read_bytes(), (width, height, channels), told["mean"], told["spread"])
+        return BackbonePredictor(embed, Linear.load(folder))
+
+
+class BackbonePredictor(BatchPredictor):
+    """Runs a backbone and its head."""
+
+    def __init__(self, embed: Callable[[Matrix], Matrix], head: AdditivePredictor) -> None:
+        self.embed, self.head = embed, head
+
+    def predict(self, matrix: Matrix) -> Scores:
+        """Predict rows of shape (n_rows, n_features)."""
+        return self.head.predict(self.embed(matrix))
+
+
+class FittedBackbone(BackbonePredictor):
+    """A backbone whose head has learnt."""
+
+    def __init__(
+        self, content: bytes, embed: Callable[[Matrix], Matrix], head: FittedLinear, recipe: Backbone, rows: Rows
+    ) -> None:
+        super().__init__(embed, head)
+        self.recipe, self._content, self._fitted_head, self._features = recipe, content, head, rows.features
+        self._sample = rows.matrix[:: max(1, len(rows.matrix) // _SAMPLE)][:_SAMPLE]
+
+    def save(self, folder: Path) -> None:
+        """Write the backbone as it is, the head as JSON, and how pixels are brought to what the backbone takes."""
+        (folder / MODEL).write_bytes(self._content)
+        self._fitted_head.save(folder)
+        width, height = self.recipe.picture
+        told = {
+            "picture": (width, height, len(self._features) // (width * height)),
+            "mean": self.recipe.mean,
+            "spread": self.recipe.spread,
+        }
+        (folder / SETTINGS).write_text(json.dumps(told), encoding="utf-8")
+
+    def importance(self) -> dict[str, float]:
+        """Mean distance that a prediction moves by where neighbouring pixels are another row's, shared equally."""
+        random = np.random.default_rng(0)
+        known, moved = self.predict(self._sample), dict[str, float]()
+        for group in np.array_split(np.arange(len(self._features)), min(len(self._features), _GROUPS)):
+            mixed = self._sample.copy()
+            mixed[:, group] = mixed[random.permutation(len(mixed))][:, group]
+            distance = float(np.abs(self.predict(mixed) - known).mean()) / len(group)
+            moved |= {self._features[at]: distance for at in group}
+        return shares(moved)
+
+
+def _read(backbone: str, folder: Path | None) -> bytes:
+    path = _locate(backbone, folder)
+    if path is None or not path.is_file():
+        raise TrainingError(
+            f"the file of the backbone {backbone}",
+            "no such file" if path is not None else "no such package",
+            "Put it there beforehand, or install the package that ships it: nothing is downloaded while a model learns",
+        )
+    return path.read_bytes()
+
+
+def _locate(backbone: str, folder: Path | None) -> Path | None:
+    packaged = _PACKAGED.fullmatch(backbone)
+    if packaged is None:
+        return (folder or Path()) / Path(backbone).expanduser()
+    try:
+        spec = importlib.util.find_spec(packaged[1])
+    except ModuleNotFoundError:
+        return None
+    places = spec.submodule_search_locations if spec is not None else None
+    return None if not places else Path(next(iter(places))) / packaged[2]
+
+
+def embedder(
+    content: bytes, shape: tuple[int, int, int], mean: tuple[float, ...], spread: tuple[float, ...]
+) -> Callable[[Matrix], Matrix]:
+    """Return what runs rows of pixels through a backbone: shape (n_rows, n_features) to (n_rows, n_outputs).
+
+    Rows are run one by one, so that one is answered alone as it is among others, to the last bit.
+
+    Raises
+    ------
+    TrainingError
+        If it takes no pictures of this shape.
+    """
+    width, height, channels = shape
+    session = _session(content)
+    given = session.get_inputs()[0].name
+    away = np.array(mean or [0.0] * channels, np.float32)
+    scale = np.array(spread or [1.0] * channels, np.float32)
+
+    def embed(matrix: Matrix) -> Matrix:
+        pictures = (matrix.astype(np.float32).reshape(-1, height, width, channels) - away) / scale
+        pictures = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+        found = [np.ravel(session.run(None, {given: pictures[at : at + 1]})[0]) for at in range(len(pictures))]
+        if not found:
+            found = [np.ravel(session.run(None, {given: np.zeros((1, channels, height, width), np.float32)})[0])]
+            return np.empty((0, len(found[0])))
+        return np.array(found, dtype=np.float64)
+
+    try:
+        embed(np.zeros((1, width * height * channels)))
+    except _failures() as error:
+        raise TrainingError(
+            f"a backbone that takes pictures of {channels} × {height} × {width} (channels, height, width)",
+            str(error).splitlines()[0][:300],
+            "Declare the size that it takes at the column and as `picture`, or export it with any height and width",
+        ) from error
+    return embed
+
+
+def _session(content: bytes) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except _failures() as error:
+        raise TrainingError(
+            "a backbone that ONNX Runtime loads", str(error).splitlines()[0][:300], "Export it once more, as one file"
+        ) from error
+    given = session.get_inputs()
+    if len(given) != 1 or len(given[0].shape) != 4 or given[0].type != "tensor(float)":
+        raise TrainingError(
+            "a backbone with one input: pictures of 32-bit floats, (rows, channels, height, width)",
+            ", ".join(f"{each.name} {each.type} {each.shape}" for each in given),
+            "Export the part of the network that takes pictures",
+        )
+    return session
+
+
+def _failures() -> tuple[Any, ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    return (
+        failures.EPFail,
+        failures.Fail,
+        failures.InvalidArgument,
+        failures.InvalidGraph,
+        failures.InvalidProtobuf,
+        failures.NotImplemented,
+        failures.RuntimeException,
+    )
