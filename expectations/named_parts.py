@@ -178,6 +178,35 @@ class Slot(Generic[P]):
         return {"oneOf": [handler(part.__pydantic_core_schema__) for part in parts if part is not None]}
 
 
+class ShortForm:
+    """As the metadata of an annotation beside a slot with a tag: its parts may be written in short.
+
+    A name alone stands for the part with nothing else declared, and ``{name: {…}}`` for the part with these fields.
+    """
+
+    def __init__(self, slot: Slot[Any]) -> None:
+        self.slot = slot
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        """Say how Pydantic reads it."""
+        return core_schema.no_info_before_validator_function(self._written_out, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Say it in JSON schema: a name, a name with fields, or a part."""
+        names = {"enum": list(self.slot.names())}
+        one = {"minProperties": 1, "maxProperties": 1, "additionalProperties": {"type": "object"}}
+        return {"anyOf": [names, {"type": "object", "propertyNames": names, **one}, handler(schema)]}
+
+    def _written_out(self, written: object) -> object:
+        tag = self.slot.tag
+        if isinstance(written, str):
+            return {tag: written}
+        if isinstance(written, dict) and len(written) == 1:
+            ((name, fields),) = written.items()
+            return {tag: name, **fields} if name != tag and isinstance(fields, dict) else written
+        return written
+
+
 class NameOf:
     """As the metadata of an annotation, the name of a part: where a use case says which one, and no more of it."""
 

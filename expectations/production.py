@@ -6,7 +6,6 @@ import math
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -20,22 +19,10 @@ from expectations.drift_scores import DriftScore, ScoresOfColumns
 from expectations.durations import Duration
 from expectations.fields import Columns, Cron, PositiveSpan, Share, Strict, Zone
 from expectations.measures import Measure
+from expectations.named_parts import ShortForm
 from expectations.references import LEARNT, ReferenceChoice
 from expectations.slots import ALERT_RULES, DEFAULT_TRIGGER, DRIFT_SCORES, MEASURES, POLICIES, REFERENCES
 from expectations.windows import Weekday
-
-
-def _named_rule(written: object) -> object:
-    return {"rule": written} if isinstance(written, str) else written
-
-
-def _named_score(written: object) -> object:
-    if isinstance(written, str):
-        return {"score": written}
-    if isinstance(written, dict) and "score" not in written and len(written) == 1:
-        (name, fields), *_ = written.items()
-        return {"score": name, **fields} if isinstance(fields, dict) else written
-    return written
 
 
 class Drift(Strict):
@@ -47,7 +34,7 @@ class Drift(Strict):
     """Least score of values that is called, however certain. Shares missing, out of range and of new categories are
     called whatever it says."""
     columns: Literal["all"] | Columns = "all"
-    scores: tuple[Annotated[DriftScore, DRIFT_SCORES, BeforeValidator(_named_score)], ...] = ()
+    scores: tuple[Annotated[DriftScore, DRIFT_SCORES, ShortForm(DRIFT_SCORES)], ...] = ()
     """How far columns lie from the reference, one score for each kind of them, or for those it names;
     `total_variation` is short for `{score: total_variation}`, and `{total_variation: {of: [carrier]}}` for
     `{score: total_variation, of: [carrier]}`. Where none is declared: `wasserstein` for numbers, `jensen_shannon` for
@@ -81,10 +68,6 @@ def _default_policy() -> Policy:
 
 def _default_reference() -> ReferenceChoice:
     return REFERENCES.released(LEARNT).model_validate({"of": LEARNT})
-
-
-def _named(written: object) -> object:
-    return {"of": written} if isinstance(written, str) else written
 
 
 class RowWindows(Strict):
@@ -136,13 +119,11 @@ class Monitoring(Strict):
     """Columns whose values, or ranges, are looked at each by itself: in production and where a version is judged."""
     fairness: tuple[Fairness, ...] = ()
     """Groups that are to be treated alike; of two classes."""
-    reference: Annotated[ReferenceChoice, REFERENCES, BeforeValidator(_named)] = Field(
-        default_factory=_default_reference
-    )
+    reference: Annotated[ReferenceChoice, REFERENCES, ShortForm(REFERENCES)] = Field(default_factory=_default_reference)
     """What the inputs of windows are held against; `recent` is short for `{of: recent}`."""
     measures: tuple[Annotated[Measure, MEASURES], ...] = ()
     """What is measured of each window beside its columns and metrics: nothing is decided by it."""
-    alert_rules: tuple[Annotated[AlertRule, ALERT_RULES, BeforeValidator(_named_rule)], ...] = ()
+    alert_rules: tuple[Annotated[AlertRule, ALERT_RULES, ShortForm(ALERT_RULES)], ...] = ()
     """What else is reported of runs and windows, beside what always is; `low_coverage` is short for
     `{rule: low_coverage}`."""
 

@@ -183,4 +183,5 @@ def test_an_instant_is_held_against_what_was_chosen_as_the_rest_is() -> None:
     window = Window(START + timedelta(hours=900), START + timedelta(hours=1000))
     held = hold_against_chosen(window, champion, Collected())  # type: ignore[arg-type] # what it asks of either
     assert list(held.tables[0].columns) == ["x", "hours since seen"]
-    assert held.said["rows"] == 672
+    assert held.said is not None
+    assert held.said.rows == 672

@@ -1,5 +1,6 @@
 """The score that a column has: kept by name, and missed by nobody but that column where it fails."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from jsonschema import Draft202012Validator
+from pydantic import TypeAdapter
 
 from expectations.alert_rules import MeasuredWindow
 from expectations.drift_scores import Binned, DriftScore
 from expectations.errors import UseCaseError
 from expectations.loading import load_use_case
+from expectations.production import Drift
 from expectations.slots import DRIFT_SCORES
+from expectations.usecase import UseCase
 from expectations.windows import Window
 from flows.checking import check_use_case
 from flows.page.charts import drift
@@ -103,6 +108,24 @@ def test_scores_are_declared_in_short_and_refused_where_two_are_of_one_column(
     twice = make_use_case("twice", {"monitoring.drift": {"scores": ["total_variation", "population_stability"]}})
     with pytest.raises(UseCaseError, match="name the columns of one of them"):
         load_use_case(str(twice))
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ({"scores": ["wasserstein"]}, True),
+        ({"scores": [{"total_variation": {"of": ["weathersit"]}}]}, True),
+        ({"scores": [{"score": "total_variation", "of": ["weathersit"]}]}, True),
+        ({"scores": ["waserstein"]}, False),
+        ({"scores": [{"waserstein": {}}]}, False),
+    ],
+)
+def test_an_editor_takes_what_is_read(written: dict[str, object], taken: bool) -> None:
+    whole = UseCase.model_json_schema(by_alias=True)
+    drift = {**whole["$defs"]["Drift"], "$defs": whole["$defs"]}
+    assert Draft202012Validator(drift).is_valid(written) is taken
+    if taken:
+        TypeAdapter(Drift).validate_json(json.dumps(written))
 
 
 def test_check_refuses_a_score_that_fits_no_column(
