@@ -33,6 +33,8 @@ class Walk:
         Failed are turns in which nothing could be learnt.
     alerts : list of bool
         Whether a person was alerted to a loss, a window.
+    tried : list of Trial or None
+        What the trial of each window found.
     """
 
     actions: list[str] = field(default_factory=list)
@@ -44,6 +46,7 @@ class Walk:
     rollbacks: int = 0
     trials: int = 0
     alerts: list[bool] = field(default_factory=list)
+    tried: list[Trial | None] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
@@ -100,6 +103,7 @@ class _Walking:
         """Walk from the first window to the last."""
         for number in range(len(self.past.windows)):
             self.done.charge.append(self.champion)
+            self.done.tried.append(None)
             self._measure(number)
             decision = self._decide(number)
             self.done.actions.append(decision.action if decision else "keep")
@@ -166,6 +170,7 @@ class _Walking:
         trial = Trial(found.gap, found.variance, found.grown, newest.seen.number)
         newest.seen = replace(newest.seen, trial=trial)
         self.tried.append((self.champion, trial))
+        self.done.tried[newest.number] = trial
         self.done.trials += 1
 
     def _turn(self, number: int) -> None:

@@ -391,6 +391,9 @@ def test_a_dry_run_is_walked_as_if_it_acted(make_use_case: Make) -> None:
     spec = {"trigger": "schedule", "windows": 1}
     with walked(make_use_case, monitoring__policy={**spec, "dry_run": True}) as past:
         assert walk(past, past.spec.monitoring.policy).actions == ["keep"] * 4
+        frozen = walk(past, policy_of({"trigger": "trial", "dry_run": True}))
+        assert (frozen.released, len(frozen.tried)) == ([], 4)  # it tries and alerts, and nobody acts on it
+        assert sum(each is not None for each in frozen.tried) == frozen.trials > 0
         own, other = backtest(past, {"acting": spec}).policies
         assert own.actions == other.actions == ("retrain",) * 4
         assert own.spec["dry_run"]
