@@ -276,7 +276,8 @@ def test_nothing_acknowledged_is_lost_to_kill_nine(service: Running, made, round
     threads = [threading.Thread(target=load, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
-    time.sleep(0.2 + random.random())
+    service.wait(lambda: bool(acknowledged), 60)  # on a busy machine the first answer may take seconds
+    time.sleep(random.random())
     assert service.process is not None
     os.kill(service.process.pid, signal.SIGKILL)
     service.process.wait()
