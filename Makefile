@@ -155,9 +155,10 @@ bench-serving: setup ## Measure the trees against LightGBM, the service against 
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/serving.py
 
 PACKED := build/packed
-bench-interference: setup ## How do single predictions fare while others ask for something heavy? (three minutes)
+bench-interference: setup ## How do single predictions fare while others ask for something heavy? (six minutes)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/serving.py --pack $(PACKED)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/interference.py --packed $(PACKED) --rate 300
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/interference.py --packed $(PACKED) --rate 300 --seconds 2 --loop
 
 soak: setup ## Malformed bodies, kills of the service and of every flow, swaps of models: thousands, for two hours
 	@DRIFTWHEEL_FUZZ=100000 DRIFTWHEEL_KILLS=100 DRIFTWHEEL_EXAMPLES=1000 $(BIN)/python -m pytest --timeout 7200 \
