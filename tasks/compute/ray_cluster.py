@@ -77,6 +77,10 @@ class RayCompute:
                 f"joining Ray at {self.settings.address}" if self.settings.address else "starting Ray on this machine"
             )
             self._ray = self._join() if self.settings.address else self._start()
+            cores = self.settings.cores
+            most = max(each["Resources"].get("CPU", 0) for each in self._ray.nodes() if each["Alive"])
+            if most < cores:  # a cluster that grows may get one
+                doing(f"waiting for a node of Ray with {cores} cores; the largest has {most:g}")
         return self._ray
 
     def _start(self) -> ModuleType:

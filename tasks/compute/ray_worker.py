@@ -100,13 +100,13 @@ def run_job(expected: Mapping[str, str], cores: int, shared: Sequence[Any], at: 
 
 
 class _Said(logging.Handler):
-    """What a job says, sent once a second."""
+    """What a job says, sent once a second at most."""
 
     def __init__(self, at: int, relay: Any) -> None:  # noqa: ANN401
         super().__init__(logging.DEBUG)
         self._at, self._relay, self._sent, self._text = at, relay, 0, ""
         self.steps: list[Step] = []
-        self._last = time.monotonic()
+        self._last = -_SAY_SECONDS  # what is said first is sent at once
 
     def report(self, step: int, values: Mapping[str, float]) -> None:
         """Take what a candidate reports as it learns."""

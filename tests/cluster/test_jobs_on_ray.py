@@ -102,11 +102,18 @@ def once_on(nodes: int, folder: Path, then: Callable[[], None] = lambda: None) -
 
 
 def test_both_nodes_work_at_once_with_a_core_each_and_say_what_they_do(on_ray: Any, tmp_path: Path) -> None:
-    with once_on(2, tmp_path), reported() as found:
+    until = time.monotonic() + PATIENT_SECONDS
+
+    def wait_for_words() -> None:
+        while "job 0" not in found and time.monotonic() < until:
+            time.sleep(0.05)
+
+    with reported() as found, once_on(2, tmp_path, wait_for_words):
         results = list(current_compute().jobs(where, tmp_path).map(range(4)))
     assert len({node for node, _, _ in results}) == 2
     assert {each[1:] for each in results} == {(1, "1")}
-    assert all(message.startswith("job ") for message in found)
+    assert found[0] == f"joining Ray at {on_ray.address}"
+    assert found[1] == "job 0"  # of those that run at once, the one that is waited for
 
 
 def test_a_worker_that_dies_is_begun_again_and_heard_once(on_ray: Any, tmp_path: Path) -> None:
