@@ -32,9 +32,10 @@ def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
         monkeypatch.setenv(f"DRIFTWHEEL_{program}_PORT", "0")
     monkeypatch.setattr(identity, "_TIMEOUT", 0.1)
     (tmp_path / "page.py").write_text(PAGE)
-    real = Stack._config
+    silence = f"'{tmp_path / 'page.py'}'"
+    real = stacking.supervisor_config
     monkeypatch.setattr(
-        Stack, "_config", lambda *given: real(*given).replace("-m infra.pages mlflow", f"'{tmp_path / 'page.py'}'")
+        stacking, "supervisor_config", lambda *given: real(*given).replace("-m infra.pages mlflow", silence)
     )
     return Stack(Settings())
 
