@@ -17,7 +17,7 @@ import polars as pl
 
 from expectations.metrics import Array
 from tasks.evaluation.fault_units import CLOSER, LIKELIER, NEAR, UNITS, Mask, bridged, distance, known_values, unit_of
-from tasks.evaluation.unit_steps import Course
+from tasks.evaluation.unit_steps import ColumnCourse
 
 FaultKind = Literal["missing", "unseen", "range", "unit", "swapped", "stuck"]
 
@@ -118,7 +118,7 @@ def _faults(reference: pl.DataFrame, before: Array, window: pl.DataFrame, second
     yield from swapped
     exchanged = {name for each in swapped for name in each.columns}
     for name, (known, new) in numbers.items():
-        course = Course(before, known, seconds, new)
+        course = ColumnCourse(before, known, seconds, new)
         odd = list(_odd_numbers(name, course, pieces)) if name not in exchanged else []
         yield from odd
         for each in _stuck(name, known, before, new, seconds):
@@ -175,7 +175,7 @@ def _swapped(numbers: dict[str, tuple[Array, Array]], pieces: Sequence[slice]) -
             yield Fault((one, other), "swapped", "swapped", rows)
 
 
-def _odd_numbers(name: str, course: Course, pieces: Sequence[slice]) -> Iterator[Fault]:
+def _odd_numbers(name: str, course: ColumnCourse, pieces: Sequence[slice]) -> Iterator[Fault]:
     """Yield numbers in another unit, and those far out of range."""
     known, new = course.known, course.new
     earlier = known_values(known)

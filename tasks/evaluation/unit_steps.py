@@ -34,7 +34,7 @@ class Samples(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Course:
+class ColumnCourse:
     """Values of a column as time goes by: earlier ones, and those of a window.
 
     Attributes

@@ -33,7 +33,7 @@ from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.labelled import labels, require_trainable, score_rows, training_window
 from tasks.training.learning import Incumbent, Trained, learn
 from tasks.training.recalibrating import Recalibration, try_to_recalibrate
-from tasks.training.refitting import Kept, Remade, fitted_again, recalibrated_again
+from tasks.training.refitting import KeptChampion, Remade, fitted_again, recalibrated_again
 from tasks.training.warm import warm_or_cold
 
 Outcome = Literal["passed", "refused", "unknown", "unchanged"]
@@ -298,14 +298,14 @@ class Refit:
     ----------
     learnt : polars.DataFrame of shape (n_rows, any)
         The rows that its model learnt from.
-    kept : Kept or None
+    kept : KeptChampion or None
         Of a recalibration.
     """
 
     trained: Trained
     learnt: pl.DataFrame
     disagreement: float
-    kept: Kept | None = None
+    kept: KeptChampion | None = None
 
     @property
     def rows(self) -> int:

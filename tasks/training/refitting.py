@@ -14,7 +14,7 @@ from tasks.training.recalibrating import Recalibration, new_to_model, recalibrat
 from tasks.training.warm import refit_warm
 
 
-class Kept(NamedTuple):
+class KeptChampion(NamedTuple):
     """A champion whose model stays, and the rows that its calibration was learnt from again."""
 
     champion: Bundle
@@ -28,13 +28,13 @@ class Remade(NamedTuple):
     ----------
     learnt : polars.DataFrame of shape (n_rows, any)
         The rows that its model learnt from.
-    kept : Kept or None
+    kept : KeptChampion or None
         Of a recalibration.
     """
 
     trained: Trained
     learnt: pl.DataFrame
-    kept: Kept | None = None
+    kept: KeptChampion | None = None
 
 
 def fitted_again(spec: UseCase, champion: Incumbent | None, judged: Trained, rows: pl.DataFrame) -> Remade:
@@ -49,4 +49,4 @@ def recalibrated_again(spec: UseCase, champion: Bundle, asked: Recalibration, ro
     """Learn the calibration of the champion from all ripe rows that may teach it."""
     teaching = asked.of_its_level(new_to_model(rows, spec, champion), spec)
     learnt = training_window(rows.filter(pl.col(spec.time_column) <= champion.learnt_until), spec)
-    return Remade(recalibrate(teaching, spec, champion), learnt, Kept(champion, teaching))
+    return Remade(recalibrate(teaching, spec, champion), learnt, KeptChampion(champion, teaching))
