@@ -21,6 +21,8 @@ _MIN_ROWS = 100
 _MOSTLY = 0.99
 """Share of a delivery's rows that must pass; beneath it the delivery is held as a whole."""
 _COUNT_FACTOR = 2
+_VARIED = 2
+"""Different values of a batch from which on a column is not constant."""
 
 
 @dataclass
@@ -38,6 +40,8 @@ class ColumnHistory:
         The lowest share of a part's rows that had a value, 0 to 1.
     unique : bool
         Whether no value came twice in any part.
+    fewest : int or None
+        The fewest different values of a part; None before the first.
     """
 
     kind: str
@@ -48,6 +52,7 @@ class ColumnHistory:
     values: set[Any] | None = field(default_factory=set)
     lowest_share: float = 1.0
     unique: bool = True
+    fewest: int | None = None
 
 
 def learn(seen: dict[str, ColumnHistory], rows: pl.DataFrame) -> None:
@@ -62,9 +67,10 @@ def learn(seen: dict[str, ColumnHistory], rows: pl.DataFrame) -> None:
         column.rows += rows.height
         column.present += len(values)
         column.lowest_share = min(column.lowest_share, len(values) / rows.height)
+        distinct = values.unique()
+        column.fewest = len(distinct) if column.fewest is None else min(column.fewest, len(distinct))
         if column.kind == "other" or values.is_empty():
             continue
-        distinct = values.unique()
         column.unique &= len(distinct) == len(values)
         measure = values.str.len_chars() if column.kind == "text" else values
         if column.kind != "truth":
@@ -103,6 +109,19 @@ def candidates(
             yield _of("expect_column_values_to_be_unique", column=name, mostly=_MOSTLY)
         elif how is None or not how.changes:
             yield from _of_values(name, column)
+
+
+def varied(spec: UseCase, seen: Mapping[str, ColumnHistory], late: Collection[str] = ()) -> Iterator[ExpectationSpec]:
+    """Yield the expectations that a batch has half as many different values as others had, and two at least.
+
+    A sensor that is stuck stays within every range. Of columns in `late` a new batch may have none.
+    """
+    for name, column in seen.items():
+        how = spec.personal.get(name)
+        kept = how is None or how.keeps
+        if kept and name not in late and column.fewest is not None and column.fewest >= _VARIED:
+            least = max(_VARIED, column.fewest // 2)
+            yield _of("expect_column_unique_value_count_to_be_between", column=name, min_value=least)
 
 
 def counted(heights: Sequence[int]) -> ExpectationSpec:

@@ -15,7 +15,7 @@ import polars as pl
 
 from expectations.errors import LakeError
 from expectations.loading import ExpectationSpec, LoadedUseCase
-from tasks.cleaning.column_history import ColumnHistory, candidates, counted, learn
+from tasks.cleaning.column_history import ColumnHistory, candidates, counted, learn, varied
 from tasks.cleaning.suite import describe, validate
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
@@ -109,7 +109,7 @@ def suggest(usecase: LoadedUseCase, lake: Lake) -> Suggested:
     late = Known(lake, usecase.spec, datetime.max.replace(tzinfo=UTC)).hidden
     found = list(candidates(usecase.spec, seen, late))
     if history == "batches":
-        found.append(counted(heights))
+        found += [*varied(usecase.spec, seen, late), counted(heights)]
     there = {_subject(each) for each in usecase.suite}
     wanted = [each for each in found if _subject(each) not in there]
     measured = _measure(usecase, lake, wanted, parts[split:])

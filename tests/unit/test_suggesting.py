@@ -20,7 +20,7 @@ from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.protection import Protected
 from flows.cli import main
-from tasks.cleaning.column_history import ColumnHistory, bounds_of, candidates, counted, learn
+from tasks.cleaning.column_history import ColumnHistory, bounds_of, candidates, counted, learn, varied
 from tasks.cleaning.suggesting import Suggestion
 from tasks.cleaning.suite import build_suite
 from tasks.cleaning.suite_writing import add_to_suite, with_expectations
@@ -108,6 +108,28 @@ def test_nothing_is_said_of_persons_and_no_late_column_is_expected_to_be_there(b
 def test_a_column_that_turned_into_texts_is_expected_to_have_a_value_and_no_more(bikes: LoadedUseCase) -> None:
     found = expected_of(bikes, pl.DataFrame({"a": [1, 2]}), pl.DataFrame({"a": ["x", "y"]}))
     assert list(found) == [("not_be_null", "a")]
+
+
+def test_a_column_that_always_varied_is_expected_to(bikes: LoadedUseCase) -> None:
+    """A sensor that is stuck lies within every range that was learnt."""
+    seen: dict[str, ColumnHistory] = {}
+    steps = range(40)
+    for fewer in (1, 2):
+        part = {
+            "load": [each // fewer / 8 for each in steps],
+            "town": [("A", "B", "C")[each % (4 - fewer)] for each in steps],
+            "fixed": ["x"] * 40,
+            "sometimes": [each % 2 if fewer == 1 else None for each in steps],
+            "label": list(steps),
+            "who": list(steps),
+        }
+        learn(seen, pl.DataFrame(part))
+    protections = TypeAdapter[Any](dict[str, Protected]).validate_python({"who": "drop"})
+    spec = bikes.spec.model_copy(update={"personal": protections})
+    assert [(each.type, each.kwargs) for each in varied(spec, seen, ["label"])] == [
+        ("expect_column_unique_value_count_to_be_between", {"column": name, "min_value": least})
+        for name, least in (("load", 10), ("town", 2))
+    ]
 
 
 def test_batches_are_counted() -> None:
