@@ -350,6 +350,15 @@ def test_an_outlier_of_a_filled_column_is_missing_again() -> None:
     np.testing.assert_array_equal(made(program, {"x": [5.0, None]}, "x"), [NAN, 0])
 
 
+@pytest.mark.parametrize("way", ["interpolation", "last"])
+def test_what_is_made_of_rows_around_is_refused_with_the_reason(way: str) -> None:
+    """A request carries one row: what training could do, the service could not."""
+    with pytest.raises(
+        ValidationError, match=f"{way} is made of the rows around, and a request carries one.*Fill it in"
+    ):
+        STEPS.validate_json(json.dumps([{"impute": {"columns": ["x"], "with": way}}]))
+
+
 def test_a_text_of_its_own_stands_where_one_is_missing() -> None:
     steps = [{"impute": {"columns": ["t", "n"], "with": {"text": "none"}}}, {"encode": ["t", "n"]}]
     rows = {"t": ["z", None, "a"], "n": [7, None, 8]}

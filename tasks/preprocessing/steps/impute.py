@@ -8,12 +8,14 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from expectations.errors import TrainingError
 from expectations.fields import Columns, Strict
 from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 from tasks.preprocessing.reading import number_as_text
+
+_OF_OTHER_ROWS = ("interpolation", "interpolate", "linear", "last", "last_value", "ffill", "next", "bfill")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ class Imputation(Strict):
 
     columns: Columns
     strategy: Annotated[Literal["median", "mean", "most_frequent"] | float | FixedText, Field(alias="with")] = "median"
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _of_one_row(cls, value: object) -> object:
+        if value in _OF_OTHER_ROWS:
+            raise ValueError(
+                f"{value} is made of the rows around, and a request carries one alone, so the service could not do the "
+                "same. Fill it in where the source is made, or with median, mean, most_frequent, a number or a text"
+            )
+        return value
 
 
 class Impute(FeatureStep):
