@@ -12,8 +12,11 @@ import polars as pl
 from expectations.loading import ExpectationSpec
 from expectations.usecase import UseCase
 
-_MARGIN = 0.1
-"""Of the span of a column's values, added on either side; of the share of values, taken off below."""
+MARGINS = (0.1, 0.5, 2.0)
+"""Of the span of a column's values, added on either side: the first of which half was enough for what came later."""
+RANGE = "expect_column_values_to_be_between"
+_LESS = 0.1
+"""Taken off the lowest share of values."""
 _MANY, _FEW = 50, 5
 """So many texts, and so many whole numbers, are a set of categories at most."""
 _MIN_ROWS = 100
@@ -21,8 +24,8 @@ _MIN_ROWS = 100
 _MOSTLY = 0.99
 """Share of a delivery's rows that must pass; beneath it the delivery is held as a whole."""
 _COUNT_FACTOR = 2
-_VARIED = 2
-"""Different values of a batch from which on a column is not constant."""
+_VARIED, _RARE = 2, 4
+"""Different values from which on a column is not constant, and how many times as many make batches too unlike."""
 
 
 @dataclass
@@ -40,8 +43,8 @@ class ColumnHistory:
         The lowest share of a part's rows that had a value, 0 to 1.
     unique : bool
         Whether no value came twice in any part.
-    fewest : int or None
-        The fewest different values of a part; None before the first.
+    fewest, widest : int or None
+        The fewest and the most different values of a part; None before the first.
     """
 
     kind: str
@@ -53,6 +56,7 @@ class ColumnHistory:
     lowest_share: float = 1.0
     unique: bool = True
     fewest: int | None = None
+    widest: int | None = None
 
 
 def learn(seen: dict[str, ColumnHistory], rows: pl.DataFrame) -> None:
@@ -69,6 +73,7 @@ def learn(seen: dict[str, ColumnHistory], rows: pl.DataFrame) -> None:
         column.lowest_share = min(column.lowest_share, len(values) / rows.height)
         distinct = values.unique()
         column.fewest = len(distinct) if column.fewest is None else min(column.fewest, len(distinct))
+        column.widest = max(column.widest or 0, len(distinct))
         if column.kind == "other" or values.is_empty():
             continue
         column.unique &= len(distinct) == len(values)
@@ -91,9 +96,9 @@ def _kind(dtype: pl.DataType) -> str:
 
 
 def candidates(
-    spec: UseCase, seen: Mapping[str, ColumnHistory], late: Collection[str] = ()
+    spec: UseCase, seen: Mapping[str, ColumnHistory], late: Collection[str] = (), margin: float = MARGINS[0]
 ) -> Iterator[ExpectationSpec]:
-    """Yield expectations of columns that what was seen keeps to.
+    """Yield expectations of columns that what was seen keeps to, ranges with a margin.
 
     Of a protected column nothing is said that holds a value or its length, of one that is dropped nothing at all.
     Of columns in `late`, such as the label, it is not expected that they are there; nor that keys are unique, as rows
@@ -108,18 +113,21 @@ def candidates(
         if column.unique and column.present >= _MIN_ROWS and name not in spec.keys and column.kind in ("whole", "text"):
             yield _of("expect_column_values_to_be_unique", column=name, mostly=_MOSTLY)
         elif how is None or not how.changes:
-            yield from _of_values(name, column)
+            yield from _of_values(name, column, margin)
 
 
 def varied(spec: UseCase, seen: Mapping[str, ColumnHistory], late: Collection[str] = ()) -> Iterator[ExpectationSpec]:
     """Yield the expectations that a batch has half as many different values as others had, and two at least.
 
-    A sensor that is stuck stays within every range. Of columns in `late` a new batch may have none.
+    A sensor that is stuck stays within every range. Of columns in `late` a new batch may have none; nothing is said of
+    one that had four times as many in one batch as in another, such as rain, which may stay away.
     """
     for name, column in seen.items():
         how = spec.personal.get(name)
         kept = how is None or how.keeps
-        if kept and name not in late and column.fewest is not None and column.fewest >= _VARIED:
+        if not kept or name in late or column.fewest is None or column.widest is None:
+            continue
+        if column.fewest >= _VARIED and column.widest < _RARE * column.fewest:
             least = max(_VARIED, column.fewest // 2)
             yield _of("expect_column_unique_value_count_to_be_between", column=name, min_value=least)
 
@@ -137,12 +145,12 @@ def _of(kind: str, **kwargs: object) -> ExpectationSpec:
 def _of_presence(name: str, column: ColumnHistory) -> Iterator[ExpectationSpec]:
     if column.present == column.rows:
         yield _of("expect_column_values_to_not_be_null", column=name, mostly=_MOSTLY)
-    elif (share := math.floor((column.lowest_share - _MARGIN) * 100) / 100) > 0:
+    elif (share := math.floor((column.lowest_share - _LESS) * 100) / 100) > 0:
         # rows without a value are as they were: only the share of them is judged, none is set apart
         yield _of("expect_column_proportion_of_non_null_values_to_be_between", column=name, min_value=share)
 
 
-def _of_values(name: str, column: ColumnHistory) -> Iterator[ExpectationSpec]:
+def _of_values(name: str, column: ColumnHistory, margin: float) -> Iterator[ExpectationSpec]:
     if column.kind == "other":
         return
     few = _FEW if column.kind in ("whole", "number") else _MANY
@@ -152,24 +160,24 @@ def _of_values(name: str, column: ColumnHistory) -> Iterator[ExpectationSpec]:
         bounds = {"min_value": int(column.least), "max_value": int(column.most)}
         yield _of("expect_column_value_lengths_to_be_between", column=name, **bounds, mostly=_MOSTLY)
     elif column.least <= column.most and column.kind in ("whole", "number"):
-        least, most = bounds_of(column.least, column.most, whole=column.kind == "whole")
-        yield _of("expect_column_values_to_be_between", column=name, min_value=least, max_value=most, mostly=_MOSTLY)
+        least, most = bounds_of(column.least, column.most, whole=column.kind == "whole", margin=margin)
+        yield _of(RANGE, column=name, min_value=least, max_value=most, mostly=_MOSTLY)
 
 
-def bounds_of(least: float, most: float, *, whole: bool) -> tuple[float, float]:
-    """Return bounds a tenth of the span beyond what was seen, rounded outwards; none below zero where no value was.
+def bounds_of(least: float, most: float, *, whole: bool, margin: float = MARGINS[0]) -> tuple[float, float]:
+    """Return bounds a share of the span beyond what was seen, rounded outwards; none below zero where no value was.
 
     Examples
     --------
     >>> bounds_of(0, 100, whole=True), bounds_of(-3.14159, 6.0, whole=False)
     ((0, 110), (-4.06, 6.92))
     """
-    margin = (most - least) * _MARGIN or abs(most) * _MARGIN
-    low, high = least - margin, most + margin
+    beyond = (most - least) * margin or abs(most) * margin
+    low, high = least - beyond, most + beyond
     low, high = (max(0, low) if least >= 0 else low), (min(0, high) if most <= 0 else high)
     if whole:
         return math.floor(low), math.ceil(high)
-    digits = 1 - math.floor(math.log10(margin)) if margin else 0
+    digits = 1 - math.floor(math.log10(beyond)) if beyond else 0
     scale = 10.0**digits
     return round(math.floor(low * scale) / scale, max(0, digits)), round(
         math.ceil(high * scale) / scale, max(0, digits)

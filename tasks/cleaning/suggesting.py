@@ -6,7 +6,7 @@ delivery is: what it holds or sets apart there is taken for a false alarm, since
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import polars as pl
 
 from expectations.errors import LakeError
 from expectations.loading import ExpectationSpec, LoadedUseCase
-from tasks.cleaning.column_history import ColumnHistory, candidates, counted, learn, varied
+from tasks.cleaning.column_history import MARGINS, RANGE, ColumnHistory, candidates, counted, learn, varied
 from tasks.cleaning.suite import describe, validate
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
@@ -63,6 +63,11 @@ class Suggestion:
         """Share of the newer rows it would have set apart."""
         return self.apart / self.rows
 
+    @property
+    def good(self) -> bool:
+        """Whether it would have been wrong seldom enough to be proposed."""
+        return max(self.false_holds, self.false_rows) <= MAX_FALSE
+
 
 @dataclass(frozen=True)
 class Suggested:
@@ -107,14 +112,46 @@ def suggest(usecase: LoadedUseCase, lake: Lake) -> Suggested:
         if index or history == "slices":  # the first batch is all of the past
             heights.append(rows.height)
     late = Known(lake, usecase.spec, datetime.max.replace(tzinfo=UTC)).hidden
-    found = list(candidates(usecase.spec, seen, late))
+    there = {_subject(each) for each in usecase.suite}
+
+    def wanted(margin: float) -> list[ExpectationSpec]:
+        return [each for each in candidates(usecase.spec, seen, late, margin) if _subject(each) not in there]
+
+    found = [each for each in wanted(MARGINS[0]) if each.type != RANGE]
     if history == "batches":
         found += [*varied(usecase.spec, seen, late), counted(heights)]
-    there = {_subject(each) for each in usecase.suite}
-    wanted = [each for each in found if _subject(each) not in there]
-    measured = _measure(usecase, lake, wanted, parts[split:])
-    good = tuple(each for each in measured if max(each.false_holds, each.false_rows) <= MAX_FALSE)
-    return Suggested(history, split, len(parts) - split, good, tuple(each for each in measured if each not in good))
+    newer = parts[split:]
+    measured = _measure(usecase, lake, [each for each in found if _subject(each) not in there], newer)
+    good = [each for each in measured if each.good]
+    left_out = [each for each in measured if not each.good]
+    good += _ranges(usecase, lake, wanted, newer, left_out)
+    return Suggested(history, split, len(newer), tuple(good), tuple(left_out))
+
+
+def _ranges(
+    usecase: LoadedUseCase,
+    lake: Lake,
+    wanted: Callable[[float], list[ExpectationSpec]],
+    parts: Sequence[pl.Expr],
+    left_out: list[Suggestion],
+) -> list[Suggestion]:
+    """Return ranges of columns, each with the least margin of which half was enough; adds those without any.
+
+    What was learnt in spring is left in summer, and more so in the summer after: half a margin is kept for that.
+    """
+    good: dict[str, Suggestion] = {}
+    first: dict[str, Suggestion] = {}
+    for margin in MARGINS:
+        wide = [each for each in wanted(margin) if each.type == RANGE and describe(each) not in good]
+        narrow = {describe(each): each for each in wanted(margin / 2)}
+        pairs = [(each, narrow[describe(each)]) for each in wide]
+        measured = _measure(usecase, lake, [each for pair in pairs for each in pair], parts)
+        for whole, half in zip(measured[::2], measured[1::2], strict=True):
+            first.setdefault(whole.name, whole)
+            if half.good:
+                good[whole.name] = whole
+    left_out += [each for name, each in first.items() if name not in good]
+    return list(good.values())
 
 
 def _subject(spec: ExpectationSpec) -> str:

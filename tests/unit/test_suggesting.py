@@ -20,7 +20,7 @@ from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.protection import Protected
 from flows.cli import main
-from tasks.cleaning.column_history import ColumnHistory, bounds_of, candidates, counted, learn, varied
+from tasks.cleaning.column_history import RANGE, ColumnHistory, bounds_of, candidates, counted, learn, varied
 from tasks.cleaning.suggesting import Suggestion
 from tasks.cleaning.suite import build_suite
 from tasks.cleaning.suite_writing import add_to_suite, with_expectations
@@ -119,6 +119,7 @@ def test_a_column_that_always_varied_is_expected_to(bikes: LoadedUseCase) -> Non
             "load": [each // fewer / 8 for each in steps],
             "town": [("A", "B", "C")[each % (4 - fewer)] for each in steps],
             "fixed": ["x"] * 40,
+            "rain": [each % (8 if fewer == 1 else 2) for each in steps],
             "sometimes": [each % 2 if fewer == 1 else None for each in steps],
             "label": list(steps),
             "who": list(steps),
@@ -239,6 +240,15 @@ def test_what_would_have_been_wrong_is_left_out_and_the_rest_is_written_once(
     assert ("expect_column_values_to_be_in_set", {"column": "holiday", "value_set": [0, 1], "mostly": 0.99}) in [
         (each["type"], each["kwargs"]) for each in found["suggested"]
     ]
+    ordered = rows.sort("time")["atemp"]
+    older, newer = ordered.head(len(rows) * 12 // 20), ordered.tail(len(rows) * 8 // 20)
+    span = older.max() - older.min()  # type: ignore[operator]
+    # spring is warmer than winter: a quarter of the span holds too few rows of a slice, and all of it holds each
+    assert (newer > older.max() + span / 4).sum() > 5  # type: ignore[operator]
+    assert newer.max() < older.max() + span  # type: ignore[operator]
+    (atemp,) = [each for each in found["suggested"] if (each["type"], each["kwargs"]["column"]) == (RANGE, "atemp")]
+    assert (atemp["held"], atemp["apart"]) == (0, 0)
+    assert older.max() + 2 * span <= atemp["kwargs"]["max_value"] < older.max() + 3 * span  # type: ignore[operator]
     hashed = [each for each in found["suggested"] if each["kwargs"].get("column") == "weathersit"]
     assert [each["type"] for each in hashed] == ["expect_column_values_to_not_be_null"]
 
