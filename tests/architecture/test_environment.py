@@ -10,7 +10,7 @@ OTHERS = {
     "infra/compose/compose.py": "the project's name in a backup's settings, as Compose would take it",
     "infra/compose/probing.py": "a password within a container, by the name of its variable",
     "infra/pages.py": "what MLflow's own server reads, before it is imported",
-    "infra/serving/unpacking.py": "what the child that reads tables inherits",
+    "infra/serving/helper_process.py": "what the processes that read tables and explain inherit",
     "infra/stack.py": "what the stack's processes inherit",
     "infra/vault.py": "restic's own variables, and what it inherits",
     "flows/containers.py": "what the worker handed down to a flow run in a container",
