@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -46,6 +47,7 @@ def cluster() -> Iterator[Any]:
         made.add_node(num_cpus=1, **given)
     yield made
     made.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
