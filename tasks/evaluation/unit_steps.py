@@ -74,10 +74,13 @@ class ColumnCourse:
         """Whether one stretch of the rows that are known breaks away from those before it, and from those after."""
         times, values = self.seconds[known], self.new[known]
         piece = max(1, len(self.new) // _PIECES)
-        span = max(float(self.seconds[-1] - self.seconds[0]) / _PIECES, 1.0)
+        there = ~np.isnan(self.known)  # a gap would else be what came right before
+        earlier = self.before[there]
+        apart = float(np.median(np.diff(earlier))) if len(earlier) > 1 else 0.0
+        span = max(float(self.seconds[-1] - self.seconds[0]) / _PIECES, (_MIN_ROWS + 2) * apart, 1.0)
         longest = float(np.ceil(span / _DAY)) * _DAY  # whole days, so that hours of the day weigh alike
         early, late = (~faulty & inside for inside in (np.arange(len(known)) < first, np.arange(len(known)) >= end))
-        past = Samples(np.concatenate([self.before, times[early]]), np.concatenate([self.known, values[early]]))
+        past = Samples(np.concatenate([earlier, times[early]]), np.concatenate([self.known[there], values[early]]))
         bad, after = Samples(times[first:end], values[first:end]), Samples(times[late], values[late])
         if not self._steps(past, bad, piece, longest, unit):
             return False

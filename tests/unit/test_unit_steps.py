@@ -61,6 +61,27 @@ def test_a_unit_that_comes_and_goes_is_one_and_a_cold_spell_is_none() -> None:
     assert units(before, (times, values * spell)) == []
 
 
+@pytest.mark.parametrize("hours", [20, 24, 48])
+@pytest.mark.parametrize(
+    ("what", "factor"), [("in m/s in place of km/h", 1 / 3.6), ("in km in place of miles", 1.609344)]
+)
+def test_a_gap_before_a_unit_changes_does_not_hide_it(what: str, factor: float, hours: int) -> None:
+    (earlier, known), (times, values) = hourly(60, 120, 1), hourly(7, 180, 2)
+    known = np.where(np.arange(len(known)) < len(known) - hours, known, np.nan)
+    assert units((earlier, known), (times, values * factor)) == [(what, 1.0)]
+
+
+@pytest.mark.parametrize(("what", "factor"), [("in pounds in place of kg", 2.20462), ("in km/h in place of m/s", 3.6)])
+@pytest.mark.parametrize("rows", [28, 60])
+def test_rows_once_a_day_are_judged_by_how_far_they_are_wont_to_go(rows: int, what: str, factor: float) -> None:
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        days, values = np.arange(365 + rows) * DAY, 20 * np.exp(0.35 * random.normal(size=365 + rows))
+        before, now = (days[:365], values[:365]), (days[365:], values[365:])
+        assert units(before, (now[0], now[1] * factor)) == [(what, 1.0)]
+        assert units(before, now) == []
+
+
 def test_no_month_of_bikes_is_in_another_unit() -> None:
     frame = pl.read_csv(BIKES / "data" / "weather.csv.gz", try_parse_dates=True).sort("time").drop_nulls()
     seconds, months = frame["time"].dt.epoch("s").to_numpy().astype(float), frame["time"].dt.month().to_numpy()
