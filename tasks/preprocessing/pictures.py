@@ -39,6 +39,8 @@ _KEPT = re.compile(r"image sha256=[0-9a-f]{64} brightness=([\d.]+) contrast=([\d
 _DATA = re.compile(r"data:image/[\w.+-]+;base64,")
 _SPACE = re.compile(r"\s+")
 _LIGHT = 255.0
+_WHOLE = frozenset(range(256))
+_NESTS = (list, tuple)
 
 _CLEAR = ("LA", "PA", "RGBA", "La", "RGBa")
 """Modes of pictures that may be transparent."""
@@ -193,15 +195,22 @@ class Pictures:
             If there are others than its shape has, or they are no whole ones from 0 to 255.
         """
         width, height, channels = self.shape
-        try:
-            found = np.array(rows)
-        except ValueError:
-            raise PictureError("rows of different lengths") from None
-        if found.shape not in {(height, width, channels), *([(height, width)] if channels == 1 else [])}:
+        if not all(isinstance(row, _NESTS) for row in rows):
             raise PictureError("numbers of another shape")
-        if found.dtype.kind not in "iuf" or not ((found >= 0) & (found <= _LIGHT) & (found == np.floor(found))).all():
+        if len({len(row) for row in rows}) > 1:
+            raise PictureError("rows of different lengths")
+        if len(rows) != height or len(rows[0]) != width:
+            raise PictureError("numbers of another shape")
+        numbers: list[Any] = [pixel for row in rows for pixel in row]
+        if nested := {len(pixel) if isinstance(pixel, _NESTS) else 0 for pixel in numbers} - {0}:
+            if nested != {channels} or not all(isinstance(pixel, _NESTS) for pixel in numbers):
+                raise PictureError("numbers of another shape")
+            numbers = [number for pixel in numbers for number in pixel]
+        elif channels > 1:
+            raise PictureError("numbers of another shape")
+        if not {*map(type, numbers)} <= {int, float} or not _WHOLE.issuperset(numbers):
             raise PictureError("numbers that are no whole ones from 0 to 255")
-        return self._header + found.astype(np.uint8).tobytes()
+        return self._header + bytes(map(int, numbers))
 
     def check(self, value: Any) -> bytes | None:  # noqa: ANN401 - whatever a request holds
         """Read whatever a request holds.

@@ -148,6 +148,31 @@ def test_a_request_sends_base64_a_data_uri_or_numbers() -> None:
             GREY.check(odd)
 
 
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([[0, 1], ["a" * 60_000, 1]], "no whole ones"),
+        ([[0, 1], [True, 1]], "no whole ones"),
+        ([[0, 1], [None, float("nan")]], "no whole ones"),
+        ([[0, 1], [10**400, float("inf")]], "no whole ones"),
+        ([[0, 1], [[], 1]], "no whole ones"),
+        ([[0, 1], [[2], 1]], "another shape"),
+        ([[0, 1], [[2, 3, 4], [5, 6, 7]]], "another shape"),
+        ([[0, 1], [2]], "rows of different lengths"),
+        ([[0, 1], "ab"], "another shape"),
+        ([], "another shape"),
+    ],
+)
+def test_numbers_are_looked_at_one_by_one(rows: list, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array of them is not made: NumPy makes each number as long as the longest text among them."""
+    monkeypatch.setattr(np, "array", lambda *_: pytest.fail("an array of whatever came"))
+    assert GREY.from_numbers([[0, 1.0], (2, 255)]) == GREY.from_numbers([[[0], [1]], [[2], [255]]])
+    with pytest.raises(PictureError, match=why):
+        GREY.from_numbers(rows)
+    with pytest.raises(PictureError, match="another shape"):
+        Pictures(2, 2, 3).from_numbers([[0, 1], [2, 3]])
+
+
 def test_what_is_kept_of_a_picture_tells_it_again_and_how_bright_it_is() -> None:
     content = GREY.decode(encoded(SQUARE))
     kept = reference_of(content)
