@@ -44,7 +44,7 @@ class ColumnHistory:
     unique : bool
         Whether no value came twice in any part.
     fewest, widest : int or None
-        The fewest and the most different values of a part; None before the first.
+        The fewest and the most different values of a part that is as much as later ones; None before the first.
     """
 
     kind: str
@@ -59,8 +59,15 @@ class ColumnHistory:
     widest: int | None = None
 
 
-def learn(seen: dict[str, ColumnHistory], rows: pl.DataFrame) -> None:
-    """Add what a part of the history holds to what was seen; technical columns, which begin with `_`, are left out."""
+def learn(seen: dict[str, ColumnHistory], rows: pl.DataFrame, *, like_later: bool = True) -> None:
+    """Add what a part of the history holds to what was seen; technical columns, which begin with `_`, are left out.
+
+    Parameters
+    ----------
+    like_later : bool
+        Whether it is as much as later parts are. The first batch is all of the past: how many different values it has
+        tells nothing of those that follow.
+    """
     for name, dtype in rows.schema.items():
         if name.startswith("_"):
             continue
@@ -72,8 +79,9 @@ def learn(seen: dict[str, ColumnHistory], rows: pl.DataFrame) -> None:
         column.present += len(values)
         column.lowest_share = min(column.lowest_share, len(values) / rows.height)
         distinct = values.unique()
-        column.fewest = len(distinct) if column.fewest is None else min(column.fewest, len(distinct))
-        column.widest = max(column.widest or 0, len(distinct))
+        if like_later:
+            column.fewest = len(distinct) if column.fewest is None else min(column.fewest, len(distinct))
+            column.widest = max(column.widest or 0, len(distinct))
         if column.kind == "other" or values.is_empty():
             continue
         column.unique &= len(distinct) == len(values)

@@ -108,8 +108,9 @@ def suggest(usecase: LoadedUseCase, lake: Lake) -> Suggested:
     heights: list[int] = []
     for index, part in enumerate(parts[:split]):
         rows = _read(usecase, lake, part)
-        learn(seen, rows)
-        if index or history == "slices":  # the first batch is all of the past
+        like_later = bool(index) or history == "slices"  # the first batch is all of the past
+        learn(seen, rows, like_later=like_later)
+        if like_later:
             heights.append(rows.height)
     late = Known(lake, usecase.spec, datetime.max.replace(tzinfo=UTC)).hidden
     there = {_subject(each) for each in usecase.suite}

@@ -133,6 +133,19 @@ def test_a_column_that_always_varied_is_expected_to(bikes: LoadedUseCase) -> Non
     ]
 
 
+@pytest.mark.parametrize("first", [168, 8760])
+def test_the_first_batch_tells_nothing_of_how_much_later_ones_vary(bikes: LoadedUseCase, first: int) -> None:
+    """It is all of the past: a year in it hid that each week since had as many different values as the others."""
+    seen: dict[str, ColumnHistory] = {}
+    for number, height in enumerate([first, *[168] * 10]):
+        part = pl.DataFrame({"load": [number + each / 8760 for each in range(height)]})
+        learn(seen, part, like_later=number > 0)
+    assert [each.kwargs for each in varied(bikes.spec, seen)] == [{"column": "load", "min_value": 84}]
+    bounds = [each.kwargs for each in candidates(bikes.spec, seen) if each.type == RANGE]
+    assert bounds[0]["min_value"] == 0  # what it held is learnt still
+    assert bounds[0]["max_value"] >= 10 + 167 / 8760
+
+
 def test_batches_are_counted() -> None:
     assert counted([100, 300]).kwargs == {"min_value": 50, "max_value": 600}
     assert counted([1]).kwargs == {"min_value": 1, "max_value": 2}
@@ -272,6 +285,15 @@ def test_batches_are_parts_once_there_are_eight(folder: Path, lake: Lake, call: 
     (rows,) = [each for each in found["suggested"] if each["type"] == "expect_table_row_count_to_be_between"]
     assert rows["kwargs"]["max_value"] < 2 * 7 * 24 + 1  # of a week, not of the first batch
     assert (rows["held"], rows["parts"]) == (0, 4)
+    various = {
+        each["kwargs"]["column"]: each["kwargs"]["min_value"]
+        for each in found["suggested"]
+        if each["type"] == "expect_column_unique_value_count_to_be_between"
+    }
+    raw = lake.scan("raw").collect()
+    hours = [raw.filter(pl.col("_batch") == number)["time"].n_unique() for number in range(1, 5)]
+    assert hours[0] > 4 * min(hours[1:])  # a month, and a week each
+    assert various["time"] == min(hours[1:]) // 2
 
 
 def test_too_little_history_is_said(folder: Path, lake: Lake, call: Call) -> None:
