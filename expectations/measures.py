@@ -57,7 +57,9 @@ class Measure(Part):
         Returns
         -------
         mapping
-            What JSON can carry; `words` is said beside the window, where it is there and not empty.
+            What JSON can carry. Three names are texts, each of them optional or None: `words` is said beside the
+            window, where it is not empty; `status` is what the measure found (`drifted`, `same` or `undetermined`), and
+            `reason` why that is undetermined.
         """
 
     def misfits(self, inputs: Sequence[str]) -> Sequence[str]:

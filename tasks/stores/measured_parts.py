@@ -10,6 +10,9 @@ import msgspec
 
 from tasks.stores.plain import plain
 
+SAID = ("words", "status", "reason")
+"""What a measure may say in texts."""
+
 
 class FeedbackUse(msgspec.Struct, frozen=True):
     """What feedback had to say about some predictions, for the record.
@@ -162,12 +165,25 @@ class MeasureFound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises
         ------
         TypeError
-            If one of these is no text, or the rest is nothing that JSON can carry.
+            If one of these is neither a text nor None, or the rest is nothing that JSON can carry.
         """
-        said = {name: found.get(name, "") for name in ("words", "status", "reason")}
+        said = {name: "" if found.get(name) is None else found[name] for name in SAID}
         if odd := [name for name, value in said.items() if not isinstance(value, str)]:
             raise TypeError(f"{', '.join(odd)} must be texts")
         return cls(**said, values={name: plain(value) for name, value in found.items() if name not in said})
+
+    @classmethod
+    def earlier(cls, content: Mapping[str, Any]) -> MeasureFound:
+        """Take apart what up to format 2 of a measurement lay in one, unless a later driftwheel wrote it again.
+
+        What a measure then called `words`, `status` or `reason` was checked by nobody: what is no text is a value.
+        """
+        try:
+            return msgspec.convert(content, cls)
+        except msgspec.ValidationError:
+            texts = {name: content[name] for name in SAID if isinstance(content.get(name), str)}
+            absent = {name for name in SAID if content.get(name) is None}
+            return cls(**texts, values={n: each for n, each in content.items() if n not in absent | texts.keys()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry, without what there is nothing of."""

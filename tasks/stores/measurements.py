@@ -197,6 +197,7 @@ class _Least(msgspec.Struct):
     end: datetime
     rows: int
     status: Status
+    format: int = 1
 
 
 _least = msgspec.json.Decoder(_Least)
@@ -243,21 +244,14 @@ def read_measurement(content: str) -> Measurement:
 
 def _earlier(content: Any) -> Measurement:  # noqa: ANN401 - JSON
     with _of_this_format():
-        msgspec.convert(content, _Least)
+        least = msgspec.convert(content, _Least)
         columns = msgspec.convert(content.get("drift", ()), list[dict[str, Any]])
         drift = [{"status": "drifted" if each.get("drifted") else "same", **each} for each in columns]
         found = {**content, "drift": drift}
-        if content.get("measures"):
+        if content.get("measures") and least.format < FORMAT:
             measures = msgspec.convert(content["measures"], dict[str, dict[str, Any]])
-            found["measures"] = {name: _measure_of(each) for name, each in measures.items()}
+            found["measures"] = {name: MeasureFound.earlier(each) for name, each in measures.items()}
         return _numbered(msgspec.convert(found, Measurement))
-
-
-def _measure_of(content: dict[str, Any]) -> dict[str, Any]:
-    """Take apart what up to format 2 lay in one."""
-    if content.keys() <= {*MeasureFound.__struct_fields__}:
-        return content
-    return MeasureFound.of(content).to_dict()
 
 
 def _loaded(content: str) -> Any:  # noqa: ANN401 - JSON

@@ -223,6 +223,31 @@ def test_what_measures_found_up_to_format_2_is_taken_apart() -> None:
     assert found.drift == WHOLE.drift
 
 
+@pytest.mark.parametrize(
+    ("flat", "apart"),
+    [
+        ({"value": 0.3, "reason": None}, MeasureFound(values={"value": 0.3})),
+        ({"words": "x", "reason": None}, MeasureFound("x")),
+        ({"status": 3, "v": None}, MeasureFound(values={"status": 3, "v": None})),
+        ({"status": True}, MeasureFound(values={"status": True})),
+        ({"words": 3, "p": 1}, MeasureFound(values={"words": 3, "p": 1})),
+        ({"words": "w", "values": [1, 2]}, MeasureFound("w", values={"values": [1, 2]})),
+    ],
+)
+def test_what_no_text_was_asked_of_up_to_format_2_is_read_and_written_again(
+    flat: dict[str, object], apart: MeasureFound
+) -> None:
+    found = Measurement.from_dict(WHOLE.to_dict() | {"format": 2, "measures": {"acme.m": flat}})
+    assert found.measures == {"acme.m": apart}
+    assert Measurement.from_dict(found.to_dict()) == found
+    with pytest.raises(DatabaseError):
+        Measurement.from_dict(WHOLE.to_dict() | {"measures": {"acme.m": flat}})
+
+
+def test_a_measure_may_say_none_where_it_says_nothing() -> None:
+    assert MeasureFound.of({"words": None, "reason": None, "p": None}) == MeasureFound(values={"p": None})
+
+
 @pytest.mark.parametrize("found", [{"words": 3}, {"value": object()}])
 def test_what_a_measure_cannot_have_found_is_refused(found: dict[str, object]) -> None:
     with pytest.raises(TypeError):
