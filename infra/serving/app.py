@@ -21,7 +21,6 @@ from infra.serving.admission import Limits
 from infra.serving.asgi import read_body, send_reply
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.bounded_connections import ConnectionLimits, Crowd
-from infra.serving.explainer import ExplainingError
 from infra.serving.faults import trace
 from infra.serving.feedback import read_feedback
 from infra.serving.journal_writer import Journal
@@ -284,8 +283,7 @@ class Service:
             mount.counters.error("busy")
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours is answered as one, without the values it may name
-            where = str(error) if isinstance(error, ExplainingError) else trace(error)
-            _log.error("a request could not be explained: %s", where)
+            _log.error("a request could not be explained: %s", trace(error))
             mount.counters.error("internal")
             return Response(error_body("INTERNAL_ERROR", "see the service's log"), 500)
 

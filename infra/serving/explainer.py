@@ -1,7 +1,7 @@
 """Has explanations made by another process, `infra.serving.explanations`, once they are many.
 
-That process has the model as soon as it has loaded it. Until then, where it cannot, and where it ends, explanations are
-made here: the answers are the same, to the last byte.
+That process has the model as soon as it has loaded it. Until then, where it cannot, where its memory does not suffice
+or it fails otherwise, and where it ends, explanations are made here: the answers are the same, to the last byte.
 """
 
 from __future__ import annotations
@@ -26,13 +26,9 @@ _PATIENCE_SECONDS = 10.0
 """An answer of the process may take so long: on a machine that is busy with all else it has no turn."""
 _LOADING_SECONDS = 60.0
 _AGAIN_SECONDS = 60.0
-"""After so long it may try again what took too long, or what it could not load."""
+"""After so long it may try again what took too long, or what it could not load or explain."""
 _log = logging.getLogger("driftwheel.serving")
 _encode = msgspec.json.Encoder().encode
-
-
-class ExplainingError(Exception):
-    """The process failed over a request; its words are where."""
 
 
 class Explainer:
@@ -54,8 +50,6 @@ class Explainer:
         ------
         BadRequestError
             As of `infra.serving.explaining`.
-        ExplainingError
-            If the other process failed over it.
         """
         found = self._ask(model, body, media) if self.is_at_hand(model) else None
         if found is not None:
@@ -84,8 +78,9 @@ class Explainer:
         if status == UNKNOWN:  # others were asked for since
             self._loaded.discard(model.bundle.digest)
             return None
-        if status == FAILED:
-            raise ExplainingError(content.decode())
+        if status == FAILED:  # a fault of ours fails here, too, and says so
+            self._refuse(model.bundle.digest, "failed", content)
+            return None
         if status != DONE:
             raise BadRequestError(content.decode(), status)
         return content
@@ -97,9 +92,11 @@ class Explainer:
         if self._loading is not None:
             self._look()
         digest, now = model.bundle.digest, time.monotonic()
+        if self._refused.get(digest, now) > now:
+            return False
         if digest in self._loaded:
             return self._loading is None  # one thing after the other
-        if self._loading is None and self._refused.get(digest, now) <= now and self.helper.is_running():
+        if self._loading is None and self.helper.is_running():
             self.helper.tell(_encode(_request(model)))
             self._loading = digest, now
         return False
@@ -139,12 +136,12 @@ class Explainer:
         if found is not None and found[0] == DONE:
             self._loaded.add(digest)
         elif found is not None:
-            self._refused[digest] = time.monotonic() + _AGAIN_SECONDS
-            _log.warning(
-                "bundle %s is explained here: the process that explains cannot load it: %s",
-                digest[:12],
-                found[1].decode(),
-            )
+            self._refuse(digest, "cannot load it", found[1])
+
+    def _refuse(self, digest: str, why: str, where: bytes) -> None:
+        """Explain a model here for a while."""
+        self._refused[digest] = time.monotonic() + _AGAIN_SECONDS
+        _log.warning("bundle %s is explained here: the process that explains %s: %s", digest[:12], why, where.decode())
 
 
 def _request(model: Model) -> ExplanationRequest:

@@ -26,8 +26,8 @@ DONE, UNKNOWN, FAILED = 0, 1, 500
 is not loaded; a fault of ours, and where."""
 _IDLE_SECONDS = 300
 """This process ends where nobody asked for so long."""
-_MEMORY = 512 * 1024 * 1024
-"""What explaining may take beside the models."""
+MEMORY = 512 * 1024 * 1024
+"""What explaining may take beside the models; what takes more is explained by the worker."""
 _MAX_MODELS = 4
 """Of those that were asked for last: a use case each, and one that is swapped in."""
 
@@ -83,9 +83,11 @@ class Explanations:
             del self._models[asked.digest]
         while len(self._models) >= _MAX_MODELS:
             del self._models[next(iter(self._models))]
-        bundle = load_bundle(Path(asked.folder), asked.digest)
-        self._models[asked.digest] = make_model(bundle, asked.version, asked.most_rows, asked.secret)
-        bound_memory(_MEMORY)
+        try:
+            bundle = load_bundle(Path(asked.folder), asked.digest)
+            self._models[asked.digest] = make_model(bundle, asked.version, asked.most_rows, asked.secret)
+        finally:
+            bound_memory(MEMORY)
 
 
 def main() -> None:

@@ -209,7 +209,7 @@ class Predictions(Admission):
 
         Raises
         ------
-        BadRequestError, ExplainingError
+        BadRequestError
         QueueFullError
             If too many wait already.
         """

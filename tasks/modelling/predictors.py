@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from expectations.families import Matrix, Score, Scores
 from tasks.modelling.native_trees import NativeTrees, native_trees
@@ -19,6 +21,8 @@ from tasks.modelling.quickscorer import QuickScorer
 
 _PERMUTATIONS = 32
 _MAX_GROUPS = 128
+_STEP_BYTES = 8 * 1024 * 1024
+"""Of rows that are predicted together where a row is explained: all of them at once, of a picture, are 400 MB."""
 _PROBES, _TIMED, _MEASUREMENTS = 512, 100, 3
 _log = logging.getLogger("driftwheel.modelling")
 
@@ -125,11 +129,7 @@ class BatchPredictor(ABC):
         outputs = predict(matrix[:1]).shape[1]
         total = np.zeros((len(matrix), outputs, width + 1))
         for position, row in enumerate(matrix):
-            steps = np.zeros((len(orders), number_of + 1, width))
-            for number, order in enumerate(orders):
-                for step, group in enumerate(order, start=1):
-                    steps[number, step:, groups[group]] = row[groups[group], None]
-            out = predict(steps.reshape(-1, width)).reshape(len(orders), number_of + 1, outputs)
+            out = _predicted_steps(row, groups, orders, predict, outputs)
             added = np.zeros((outputs, number_of))
             for number, order in enumerate(orders):
                 added[:, order] += np.diff(out[number], axis=0).T / len(orders)
@@ -137,6 +137,40 @@ class BatchPredictor(ABC):
                 total[position][:, features] = added[:, [group]] / len(features)
             total[position, :, width] = out[0, 0]
         return total
+
+
+def _predicted_steps(
+    row: Matrix,
+    groups: Sequence[npt.NDArray[np.intp]],
+    orders: Sequence[npt.NDArray[np.intp]],
+    predict: Callable[[Matrix], Scores],
+    outputs: int,
+) -> Scores:
+    """Predict the row of zeros and what it becomes as one group of features after the other enters, in each order.
+
+    So many rows are predicted together as take `_STEP_BYTES`, but never one alone: that may be the work of other code,
+    with other last bits.
+
+    Returns
+    -------
+    ndarray of shape (n_orders, n_groups + 1, outputs)
+    """
+    each = len(groups) + 1
+    out = np.empty((len(orders) * each, outputs))
+    pieces = max(1, min(math.ceil(len(out) * row.nbytes / _STEP_BYTES), len(out) // 2))
+    current = np.zeros_like(row)
+    for places in np.array_split(np.arange(len(out)), pieces):
+        steps = np.empty((len(places), len(row)))
+        for step, place in zip(steps, places.tolist(), strict=True):
+            number, entered = divmod(place, each)
+            if entered:
+                group = groups[orders[number][entered - 1]]
+                current[group] = row[group]
+            else:
+                current[:] = 0.0
+            step[:] = current
+        out[places] = predict(steps)
+    return out.reshape(len(orders), each, outputs)
 
 
 class OnnxPredictor(BatchPredictor):

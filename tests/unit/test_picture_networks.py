@@ -1,5 +1,7 @@
 """Networks over pixels: they see where things are, learn from changed pictures and answer about unchanged ones."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,19 @@ from tests.conftest import needs_torch
 
 pytestmark = needs_torch
 WIDTH, HEIGHT = 6, 4
+EXPLAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+from infra.serving.explanations import MEMORY
+from infra.serving.helper_process import bound_memory
+from tasks.modelling.predictors import OnnxPredictor
+
+folder = Path(sys.argv[1])
+predictor, picture = OnnxPredictor(folder / "model.onnx"), np.load(folder / "picture.npy")
+bound_memory(MEMORY)
+np.save(folder / "found.npy", predictor.contributions(picture))
+"""
 
 
 def corners(number: int, channels: int = 1) -> Rows:
@@ -97,3 +112,16 @@ def test_of_many_features_neighbours_share_what_they_add_and_all_add_up() -> Non
     np.testing.assert_allclose(found.sum(axis=1), Line().predict(rows), atol=1e-12)
     np.testing.assert_allclose(found[:, :8], np.tanh(rows[:, :8].sum(axis=1))[:, None].repeat(8, axis=1) / 8)
     assert not found[:, 8:-9].any()
+
+
+def test_a_large_picture_is_explained_within_the_memory_of_the_process_that_explains(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(1).uniform(size=(12, 64 * 64 * 3))
+    names = tuple(f"p_{at}" for at in range(pictures.shape[1]))
+    rows = Rows(pictures, np.arange(12) % 2 * 1.0, names, (), "binary_classification", ("0", "1"))
+    fitted = cnn(picture=(64, 64), channels=(2,), epochs=1).fit(rows, None, seed=0, report=lambda *_: None)
+    fitted.save(tmp_path)
+    np.save(tmp_path / "picture.npy", pictures[:1])
+    here = OnnxPredictor(tmp_path / "model.onnx").contributions(pictures[:1])
+    ran = subprocess.run([sys.executable, "-c", EXPLAIN, tmp_path], capture_output=True)
+    assert (ran.returncode, ran.stderr.decode()) == (0, "")
+    assert np.load(tmp_path / "found.npy").tobytes() == here.tobytes()
