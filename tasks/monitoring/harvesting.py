@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from expectations.windows import TICK
@@ -12,7 +14,7 @@ from tasks.bundles.feedback import find_unmatched
 from tasks.erasing.retention import keep_within
 from tasks.monitoring.alerting import note_unmatched
 from tasks.monitoring.findings import note
-from tasks.stores.harvest import Harvested, seal_and_harvest
+from tasks.stores.harvest import Harvested, misfit_words, seal_and_harvest
 from tasks.stores.journal import unreadable
 from tasks.stores.lake_tables import TABLES
 from tasks.stores.places import Job
@@ -21,6 +23,9 @@ from tasks.stores.upkeep import compact
 
 _MATCHED = "feedback_matched_until"
 """Mark in the platform database: when the newest label that was held against predictions was received."""
+
+_BY_FILE = re.compile("unharvested-[0-9a-f]{12}")
+"""Findings of before there was one for each cause."""
 
 
 def harvest_journal(job: Job) -> Harvested:
@@ -48,17 +53,34 @@ def harvest_journal(job: Job) -> Harvested:
     note_unmatched(job, unmatched)
     if unmatched.checked_until is not None:
         job.database.mark(job.name, _MATCHED, unmatched.checked_until.isoformat())
-    kept = set()
-    for path in unreadable(job.places.journal, job.name):
-        why = f"parts of the journal are no records that its table can hold; they are kept in {path}"
-        finding = f"unharvested-{hashlib.sha256(path.name.encode()).hexdigest()[:12]}"
-        note(job, f"unreadable/{path.name}", "unharvested", why, "unharvested", finding=finding)
-        kept.add(finding)
-    job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
+    note_unharvested(job)
     for table in TABLES:
         compact(job.lake, table)
     keep_within(job)
     return harvested
+
+
+def note_unharvested(job: Job) -> None:
+    """Record what harvests set aside, a finding for each cause: they may come with every harvest from then on."""
+    causes: dict[Path, list[tuple[float, Path]]] = {}
+    for path in unreadable(job.places.journal, job.name):
+        with suppress(FileNotFoundError):  # a person moves it away just now
+            causes.setdefault(path.parent, []).append((path.stat().st_mtime, path))
+    kept = set()
+    for folder, found in causes.items():
+        (_, oldest), (_, newest) = min(found), max(found)
+        words = misfit_words(folder.name)
+        finding = f"unharvested-{folder.name}" if words else "unharvested"
+        key = f"unreadable/{folder.name}/{oldest.name}" if words else f"unreadable/{oldest.name}"
+        why = f"{words}: give the changed task another name" if words else "parts of the journal are no whole records"
+        many = f"{len(found)} files" if len(found) > 1 else "1 file"
+        why += f"; what came is kept in {folder}: {many}, the newest {newest.name}"
+        evidence = {"folder": folder, "files": len(found), "newest": newest.name}
+        note(job, key, "unharvested", why, "unharvested", finding=finding, evidence=evidence)
+        kept.add(finding)
+    former = {each.key for each in job.database.open_findings(job.name) if _BY_FILE.fullmatch(each.key)}
+    job.database.end(job.name, former, "one finding says so of all such files", job.as_of)
+    job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
 
 
 def note_troubles(job: Job, versions: Answers) -> None:

@@ -148,7 +148,7 @@ KINDS: dict[str, Kind] = {
         "parts of a journal cannot be kept in their table",
         "a disk failed, or the task was changed under one name",
         "they are kept, all others were taken",
-        "Look at the file it names; once it is moved away this ends",
+        "Give a changed task another name, else more comes; once what it names is looked at and moved away this ends",
     ),
     "left-out": Kind(
         "the use case cannot be read",

@@ -39,6 +39,9 @@ _MAX_SEGMENTS = 4
 
 _NUMBER, _TEXT, _SCORES = "double", "string", "array"
 """Delta's types of predictions and labels."""
+_SAID = {_NUMBER: "numbers", _TEXT: "texts", _SCORES: "scores"}
+_CAME, _FOR = "-got-", "-for-"
+"""In the names of folders of what a table cannot hold, as `labels-got-texts-for-numbers`."""
 _TYPES = {"prediction": pl.Float64(), "label": pl.Float64()}
 _KINDS: tuple[tuple[str, Table], ...] = (("predictions", "predictions"), ("feedback", "labels"), ("shadows", "shadows"))
 
@@ -149,10 +152,25 @@ def _taken(segments: Sequence[JournalSegment], table: Table, lake: Lake) -> list
     records = list(itertools.chain.from_iterable(whole for whole, _ in read))
     dtype = _values_of(table, lake, records) if records else ""
     for segment, (whole, odd) in zip(segments, read, strict=True):
-        odd += [pack(record) for record in whole if _delta_type(record) != dtype]
         if odd:
             set_aside(segment, odd)
+        for other in sorted({_delta_type(record) for record in whole} - {dtype}):
+            misfits = [pack(record) for record in whole if _delta_type(record) == other]
+            set_aside(segment, misfits, f"{table}{_CAME}{_SAID[other]}{_FOR}{_SAID[dtype]}")
     return [record for record in records if _delta_type(record) == dtype]
+
+
+def misfit_words(folder: str) -> str:
+    """Say why a table cannot hold what is in a folder of this name; empty where it is of no such folder.
+
+    Examples
+    --------
+    >>> misfit_words("labels-got-texts-for-numbers")
+    'the table `labels` holds numbers, and texts come'
+    """
+    table, got, rest = folder.partition(_CAME)
+    came, instead, held = rest.partition(_FOR)
+    return f"the table `{table}` holds {held}, and {came} come" if got and instead else ""
 
 
 def _values_of(table: Table, lake: Lake, records: Sequence[Record]) -> str:

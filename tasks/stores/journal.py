@@ -243,18 +243,25 @@ def _read_lines(content: bytes, kind: str) -> tuple[list[Record], list[bytes]]:
     return found, odd
 
 
-def set_aside(segment: JournalSegment, parts: Iterable[bytes]) -> None:
-    """Keep what cannot be read where a person may look at it."""
-    folder = segment.path.parents[1] / UNREADABLE
+def set_aside(segment: JournalSegment, parts: Iterable[bytes], why: str = "") -> None:
+    """Keep what cannot be read where a person may look at it.
+
+    Parameters
+    ----------
+    why : str
+        Folder for it within that of what is unreadable, where it is whole and its table cannot hold it.
+    """
+    folder = segment.path.parents[1] / UNREADABLE / why
     path = folder / f"{segment.path.stem}-{segment.path.parent.name}"
     with storing("keep what no journal holds in", path):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         replace_file(path, b"".join(parts))
 
 
 def unreadable(root: Path, usecase: str) -> list[Path]:
-    """Return the files of what was set aside."""
-    return sorted(path for path in (root / usecase / UNREADABLE).glob("*") if not path.name.startswith("."))
+    """Return the files of what was set aside, whyever."""
+    kept = (root / usecase / UNREADABLE).rglob("*")
+    return sorted(path for path in kept if path.is_file() and not path.name.startswith("."))
 
 
 def clear(segments: Sequence[JournalSegment]) -> None:
