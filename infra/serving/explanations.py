@@ -1,7 +1,7 @@
 """Explains for a worker, in a process of its own: ``python -m infra.serving.explanations``, which is asked by pipes.
 
 It loads the bundle that the worker serves, by its hash, and reads, explains and writes as the worker would. So the
-worker's interpreter has nothing to do with it, and its event loop is the first to have the processor.
+worker's interpreter has nothing to do with it, and its event loop has by far the most of a processor that both need.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from typing import IO
 READY = b"ready\n"
 """What such a process says first where it is waited for."""
 _START_SECONDS = 60
-_NICENESS = 10
+_NICENESS = 19
+"""The lowest priority there is."""
 
 
 class HelperProcess:
@@ -162,14 +163,11 @@ def stand_back() -> None:
 
 
 def yield_to_others() -> None:
-    """Run only while no other process of the service has need of the processor.
+    """Take the least of the processor beside whoever else needs it, but some: an answer is waited for.
 
-    A low priority alone keeps one that wakes waiting for some milliseconds: Linux lets whoever runs end a slice first,
-    but for this policy.
+    So it is the lowest priority, and not Linux's policy for idle work (SCHED_IDLE): any other process on the same core
+    keeps one of that policy waiting for as long as it is busy itself.
     """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a sandbox may forbid it
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     os.nice(_NICENESS)
 
 

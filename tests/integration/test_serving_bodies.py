@@ -8,10 +8,12 @@ import gzip
 import html
 import io
 import json
+import os
 import re
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -368,6 +370,11 @@ def test_the_process_that_explains_answers_to_the_byte_what_is_answered_here(
     here, of_table = answer(model, body, "json"), answer(model, table, "csv")
     assert explainer.explain(model, body, "json") == here  # which begins the process
     until(lambda: explainer.is_at_hand(model))
+    process = explainer.helper.process
+    assert process is not None
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
+    if sys.platform == "linux":  # a turn comes also beside others that are busy
+        assert os.sched_getscheduler(process.pid) == os.SCHED_OTHER
     with monkeypatch.context() as nowhere:
         nowhere.delattr(explainer_module, "answer")
         assert explainer.explain(model, body, "json") == here
@@ -383,8 +390,6 @@ def test_the_process_that_explains_answers_to_the_byte_what_is_answered_here(
     assert not explainer.is_at_hand(away)
     assert caplog.text.count("cannot load it") == 1
     assert explainer.is_at_hand(model)
-    process = explainer.helper.process
-    assert process is not None
     explainer.close()
     assert process.returncode == -signal.SIGKILL
     assert explainer.explain(model, body, "json") == here
