@@ -6,10 +6,11 @@ Prefect is asked without its own client, which the page does not load.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +33,8 @@ _UNHEARD = timedelta(days=1)
 """How long a run on another host that never said that it is there may still be at its beginning, or at its end."""
 _MAX_PENDING = timedelta(minutes=15)
 """How long a run that was handed to a process may take to begin; an image may have to be fetched for it."""
+_MAX_UNSEEN = timedelta(minutes=5)
+"""How long nobody may have looked, so that runs seen before and after are known to have waited meanwhile."""
 _LOOK_SECONDS = 60.0
 _SECONDS = 10.0
 _PAGE = 200
@@ -116,8 +119,8 @@ class PrefectRuns:
                 break
         return list(found.values())
 
-    def crash(self, run: str) -> bool:
-        """Mark a run whose process died as crashed, if it still says that it runs; returns whether it did."""
+    def crash(self, run: str, why: str = "its process died") -> bool:
+        """Mark a run that nobody works on as crashed, if it still says that it runs; returns whether it did."""
         try:
             state = self._ask("GET", f"/flow_runs/{run}").json()["state"]
         except httpx.HTTPStatusError as error:
@@ -126,7 +129,7 @@ class PrefectRuns:
             raise
         if state is None or state["type"] not in (*_UNFINISHED, "SCHEDULED", "PAUSED", "CANCELLING"):
             return False
-        self._set(run, "CRASHED", "its process died", force=True)
+        self._set(run, "CRASHED", why, force=True)
         return True
 
     def cancel(self, run: str, why: str) -> None:
@@ -199,6 +202,7 @@ class RunWatch:
         self._settings = settings
         self._looked = -_LOOK_SECONDS
         self._waiting: dict[str, float] = {}
+        self._answered = -math.inf
         self._heard: dict[str, datetime] = {}
 
     def look(self) -> None:
@@ -229,25 +233,35 @@ class RunWatch:
             _log.warning("flow run %s is marked as crashed: its process died", run)
 
     def end_waiting(self, api: str, login: str, now: float) -> None:
-        """End runs of deployments that were handed to a process and do not begin.
+        """End runs of deployments that were handed to a process and do not begin, or run and no process is there.
 
         When a clock that was ahead is set back, the processes of those that it submitted wait until it is their date,
         each in a place that another run could have. And what was submitted to a process that died on its way, while
-        Prefect was away, nobody ever marks.
+        Prefect was away, nobody ever marks; nor one that was killed with its runner after Prefect knew that it runs,
+        and before our database knew where.
 
         Parameters
         ----------
         now : float
-            Seconds of a clock that nobody sets, by which it is told how long they have been seen.
+            Seconds of a clock that nobody sets, by which it is told how long they have been seen. It begins anew where
+            nobody could look for minutes: a run may have worked meanwhile.
         """
         with PrefectRuns(api, login) as runs:
-            present = self._settings.platform().present()
-            pending = {each["state"]["id"]: each for each in runs.unfinished() if _is_pending(each, present)}
-            self._waiting = {state: self._waiting.get(state, now) for state in pending}
-            for state, run in pending.items():
+            unfinished, database = runs.unfinished(), self._settings.platform()
+            present = database.present()  # asked after, it holds whichever began meanwhile
+            names = database.use_cases()
+            waiting = {each["state"]["id"]: each for each in unfinished if _is_nobodys(each, present, names)}
+            known = self._waiting if now - self._answered <= _MAX_UNSEEN.total_seconds() else {}
+            self._waiting, self._answered = {state: known.get(state, now) for state in waiting}, now
+            for state, run in waiting.items():
+                long = now - self._waiting[state] > _MAX_PENDING.total_seconds()
+                if run["state_type"] == "RUNNING":
+                    if long and runs.crash(run["id"], "no process works on it"):
+                        _log.warning("flow run %s is marked as crashed: no process works on it", run["id"])
+                    continue
                 if _until(run) > _MAX_PENDING:
                     why = "it waited for a date that a clock that was ahead had taken for now"
-                elif now - self._waiting[state] > _MAX_PENDING.total_seconds():
+                elif long:
                     why = "no process began it"
                 else:
                     continue
@@ -255,10 +269,14 @@ class RunWatch:
                 _log.warning("flow run %s is cancelled: %s", run["id"], why)
 
 
-def _is_pending(run: Mapping[str, Any], present: Mapping[str, object]) -> bool:
-    """Whether it is one of a deployment of ours that no process of ours has begun."""
+def _is_nobodys(run: Mapping[str, Any], present: Collection[str], names: Collection[str]) -> bool:
+    """Whether it is an unfinished one of a deployment of ours that no process of ours is known to work on.
+
+    One that runs is ours only where its use case is registered here: another home's is present in another database.
+    """
     ours = DEPLOYED_TAG in run["tags"] and tagged_process(run["tags"]) is None
-    return ours and run["state_type"] == "PENDING" and run["id"] not in present
+    here = run["state_type"] == "PENDING" or any(label in names for label in run["tags"])
+    return ours and here and run["id"] not in present
 
 
 def _until(run: Mapping[str, Any]) -> timedelta:

@@ -127,19 +127,19 @@ def report_to_prefect() -> None:
 def present(job: Job) -> Iterator[None]:
     """Note this flow run as running here, and mark those of processes that died as crashed, where Prefect answers.
 
+    It is noted first: of one that is killed before nobody knows that it was here.
+
     Its tasks carry none of its tags: for those with tags Prefect asks its server for room, in a transaction that
     writes, and flows beside it wait for SQLite.
     """
-    try:
-        close_orphans(job.database, PREFECT_API_URL.value() or "", job.places.flow_login, but=str(flow_run.id))
-    except httpx.HTTPError as error:  # the next run does it
-        _log.warning("runs whose process died could not be marked as crashed: Prefect: %s", reason(error))
-    with (
-        TagsContext(current_tags=set()),
-        Presence(job.database, str(flow_run.id), job.name, this_process()),
-        reporting_lineage(job, Settings()),
-    ):
-        yield
+    own = str(flow_run.id)
+    with TagsContext(current_tags=set()), Presence(job.database, own, job.name, this_process()):
+        try:
+            close_orphans(job.database, PREFECT_API_URL.value() or "", job.places.flow_login, but=own)
+        except httpx.HTTPError as error:  # the next run does it
+            _log.warning("runs whose process died could not be marked as crashed: Prefect: %s", reason(error))
+        with reporting_lineage(job, Settings()):
+            yield
 
 
 @contextmanager
@@ -147,14 +147,15 @@ def at_work(name: str, job: Job) -> Iterator[Stage]:
     """Claim the job's turn for a stage, close the runs a dead predecessor left, and send its events at the end."""
     if job.turn is not None:  # a turn keeps the instant it was requested for
         job = job.moved(job.database.turn(job.turn).as_of)
-    try:
-        with present(job), Stage(job, name, str(flow_run.id)) as stage:
-            if stage.before is not None and stage.before.tracking_run:
-                job.registry().fail_orphan(stage.before.tracking_run)
-            refuse_future(job.as_of, job.name)  # a clock was ahead when the turn was opened: it ends here
-            yield stage
-    finally:
-        send_waiting(job)
+    with present(job):
+        try:
+            with Stage(job, name, str(flow_run.id)) as stage:
+                if stage.before is not None and stage.before.tracking_run:
+                    job.registry().fail_orphan(stage.before.tracking_run)
+                refuse_future(job.as_of, job.name)  # a clock was ahead when the turn was opened: it ends here
+                yield stage
+        finally:
+            send_waiting(job)
 
 
 def send_waiting(job: Job) -> None:

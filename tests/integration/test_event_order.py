@@ -136,7 +136,7 @@ def test_runs_of_a_schedule_that_comes_too_often_do_not_pile_up(
     settings.platform().remove_use_case("hasty")
 
 
-def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Addresses) -> None:
+def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Addresses, make_use_case: Make) -> None:
     """Their process died, or they were handed to one and do not begin; what may be at work, or is not ours, is left."""
     from prefect import flow
     from prefect.client.orchestration import get_client
@@ -153,6 +153,9 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
 
     now, settings = datetime.now(UTC), Settings()
     database, places, own = settings.platform(), settings.places(), this_process()
+    folder = make_use_case("deserted")
+    database.add_use_case("deserted", folder, settings.use_case(str(folder)).digest)
+    ours = ["driftwheel", "deserted"]
     died = Process(own.host, own.process, own.born - 60)  # one before this, of its number
     died_tag = f"process:{died.host}:{died.process}:{died.born!r}"
     cases: dict[str, tuple[list[str], State]] = {
@@ -163,6 +166,10 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
         "elsewhere, silent": ([], Running()),
         "elsewhere, silent for a while": ([], Running()),
         "of nobody knows whom": (["driftwheel"], Running()),
+        "deployed, of nobody knows whom": (ours, Running()),
+        "deployed, at work": (ours, Running()),
+        "deployed, at work elsewhere": (ours, Running()),
+        "deployed, of a process that is known": ([*ours, process_tag()], Running()),
         "handed out days ahead": (["driftwheel"], Scheduled(scheduled_time=now + timedelta(days=5))),
         "handed out": (["driftwheel"], Scheduled(scheduled_time=now - timedelta(days=1))),
         "somebody else's": ([], Scheduled(scheduled_time=now + timedelta(days=5))),
@@ -176,8 +183,11 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
         database.enter(str(runs["killed in the middle"]), "any", died)
         for run in ("elsewhere, silent", "elsewhere, silent for a while"):
             database.enter(str(runs[run]), "any", Process("another", 1, 0.0))
+        far = Process("another", 2, 0.0)
+        database.enter(str(runs["deployed, at work"]), "any", own)
+        database.enter(str(runs["deployed, at work elsewhere"]), "any", far)
         with database.transaction() as connection:
-            elsewhere = presences.c.host == "another"
+            elsewhere = (presences.c.host == "another") & (presences.c.process == 1)
             connection.execute(update(presences).where(elsewhere).values(seen=now - 2 * PRESENCE))
         before = {name: client.read_flow_run(run).state.type for name, run in runs.items()}
 
@@ -201,10 +211,17 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
         watch.end_dead(places.flow_api, places.flow_login)
         ended |= {"elsewhere, silent": "Crashed: its process died"}
         begun = time.monotonic()
-        for later in (14 * 60, 16 * 60):
+        slow = RunWatch(settings)  # one that could not look in between: what waits now may have worked meanwhile
+        for minutes in (0, 20):
+            slow.end_waiting(places.flow_api, places.flow_login, begun + minutes * 60)
+        for minutes in (4, 8, 12, 14, 16):
             assert changed() == ended
-            watch.end_waiting(places.flow_api, places.flow_login, begun + later)
-        assert changed() == ended | {"handed out": "Cancelling: no process began it"}
+            watch.end_waiting(places.flow_api, places.flow_login, begun + minutes * 60)
+        assert changed() == ended | {
+            "handed out": "Cancelling: no process began it",
+            "deployed, of nobody knows whom": "Crashed: no process works on it",
+        }
         for run in runs.values():
             database.leave(str(run))
             client.delete_flow_run(run)
+    database.remove_use_case("deserted")

@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -26,7 +29,7 @@ from prefect.types import DateTime
 
 from expectations.durations import Duration
 from expectations.windows import Grid
-from flows import dead_runs
+from flows import dead_runs, stage
 from flows.deployments import utc_schedule
 from flows.instants import plain_instant
 from flows.planned import our_deployments, plan_anew
@@ -151,6 +154,28 @@ def test_a_runner_ends_once_no_flow_is_at_work_beside_it(database: Database) -> 
 )
 def test_of_another_host_one_heard_of_in_the_future_is_no_more_alive(heard: timedelta, alive: bool) -> None:
     assert dead_runs.lives(Process("another", 1, 0.0), datetime.now(UTC) + heard) == alive
+
+
+def test_a_flow_is_present_before_it_asks_prefect_and_until_its_messages_are_sent(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that was killed before it was present, nobody knew that its process died."""
+    seen: dict[str, list[str]] = {}
+
+    def note(what: str) -> Callable[..., None]:
+        return lambda *_, **__: seen.update({what: list(database.present("rentals"))})
+
+    monkeypatch.setattr(stage, "close_orphans", note("asks"))
+    monkeypatch.setattr(stage, "send_waiting", note("sends"))
+    monkeypatch.setattr(stage, "reporting_lineage", lambda *_: nullcontext())
+    monkeypatch.setattr(stage, "Stage", lambda *_: nullcontext(SimpleNamespace(before=None)))
+    monkeypatch.setattr(stage, "flow_run", SimpleNamespace(id="this"))
+    places = SimpleNamespace(flow_login="")
+    job: Any = SimpleNamespace(turn=None, database=database, name="rentals", as_of=NOW, places=places)
+    with stage.at_work("collect", job):
+        note("works")()
+    assert seen == {"asks": ["this"], "works": ["this"], "sends": ["this"]}
+    assert database.present() == {}
 
 
 @pytest.mark.parametrize("days", [-400, 400])
