@@ -120,7 +120,7 @@ class Predictions(Admission):
         mount.counters.requests += 1
         if not admitted.plain:
             self._unpack(mount, admitted, body, started, done)
-        elif len(body) < SMALL_BYTES:
+        elif _is_small(body, mount.champion):
             self._take_up(mount, admitted, body, started, done)
         else:
             self._queue(mount, admitted, body, started, done)
@@ -154,7 +154,7 @@ class Predictions(Admission):
             self._joining.run(partial(join, parts), joined)
 
     def _queue(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
-        if len(body) < SMALL_BYTES or self._scoring.is_near():
+        if _is_small(body, mount.champion) or self._scoring.is_near():
             self._take_up(mount, admitted, body, started, done)
         elif not self._scoring.wait(partial(self._take_up, mount, admitted, body, started, done), len(body)):
             mount.counters.error("busy")
@@ -224,14 +224,15 @@ class Predictions(Admission):
         try:
             self._check(admitted, body)
             answering = candidate if mode == "canary" else None
-            if len(body) > PIECE_BYTES or (admitted.media == "csv" and len(body) > SMALL_BYTES):
+            at_once = SMALL_BYTES if admitted.media == "csv" else PIECE_BYTES
+            if len(body) > at_once or champion.reader.pictures:
                 steps = understand_in_steps(body, admitted.media, champion, answering, mount.share)
                 self._scoring.hold()
                 self._step(steps, partial(self._understood, request))
                 return
             question = understand(body, admitted.media, champion, answering, mount.share)
             rows = len(question.rows)
-            if _is_large(rows, champion) or (question.chosen and _is_large(rows, candidate)):
+            if _is_large(rows, champion) or (question.chosen and _is_large_again(rows, candidate)):
                 self._score_offloaded(request, question)
                 return
             found = compose(question, score(question), logged=self.journal.writes)
@@ -264,7 +265,7 @@ class Predictions(Admission):
             if isinstance(question, Exception):
                 self._fail(request, question)
             elif _is_large(len(question.rows), question.champion) or (
-                question.chosen and _is_large(len(question.rows), question.candidate)
+                question.chosen and _is_large_again(len(question.rows), question.candidate)
             ):
                 self._score_offloaded(request, question)
             else:
@@ -339,7 +340,7 @@ class Predictions(Admission):
         request.done(Reply(200, found.body, request.request_id, after=after))
 
     def _shadow(self, usecase: str, candidate: Model, question: Question, ids: Sequence[str]) -> None:
-        if not _is_large(len(ids), candidate):
+        if not _is_large_again(len(ids), candidate):
             self._log_shadow(usecase, question, ids, shadow(question, candidate))
             return
         size = len(question.body) + _SHADOW_BYTES
@@ -365,6 +366,11 @@ def _usecase_in(path: str) -> str:
     return path[1 : -len(_PATH)] if len(path) > len(_PATH) else ""
 
 
+def _is_small(body: bytes, model: Model | None) -> bool:
+    """Whether a body is read at once, however many wait: not where few bytes may be a large picture."""
+    return len(body) < SMALL_BYTES and not (model is not None and model.reader.pictures)
+
+
 def _is_large(rows: int, model: Model | None) -> bool:
     """Whether a request is better scored beside the event loop."""
     if model is None:
@@ -372,3 +378,8 @@ def _is_large(rows: int, model: Model | None) -> bool:
     if model.bundle.predictor.holds_interpreter:
         return (model.row_seconds + model.feature_seconds) * rows > HELD_SECONDS
     return model.row_seconds * rows > BESIDE_SECONDS or model.feature_seconds * rows > LOOP_SECONDS
+
+
+def _is_large_again(rows: int, candidate: Model | None) -> bool:
+    """Whether it is better scored beside the event loop by a candidate too, which reads the body for itself."""
+    return candidate is not None and (bool(candidate.reader.pictures) or _is_large(rows, candidate))

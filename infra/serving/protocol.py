@@ -95,7 +95,7 @@ class Reader(RowReader):
         ------
         BadRequestError
         """
-        if media == "json" and len(body) <= PIECE_BYTES:
+        if media == "json" and len(body) <= PIECE_BYTES and not self.pictures:
             return self._read_json(body)
         return finish(self.read_in_steps(body, media))
 
@@ -112,14 +112,16 @@ class Reader(RowReader):
         BadRequestError
         """
         most_rows = self.most_rows if most_rows is None else most_rows
-        if media == "csv":
-            return (yield from self._read_csv(body, most_rows)), {}
-        rows, params = (
-            self._read_json(body) if len(body) <= PIECE_BYTES else (yield from self._read_pieces(body, most_rows))
-        )
+        rows, params = yield from self._read_rows(body, media, most_rows)
         if len(rows) > most_rows:
             raise too_many_rows(len(rows), most_rows)
+        yield from self.pictures.decode(rows)
         return rows, params
+
+    def _read_rows(self, body: bytes, media: Media, most_rows: int) -> Steps[Read]:
+        if media == "csv":
+            return (yield from self._read_csv(body, most_rows)), {}
+        return self._read_json(body) if len(body) <= PIECE_BYTES else (yield from self._read_pieces(body, most_rows))
 
     # --- in pieces ----------------------------------------------------------------------------------------------------
 

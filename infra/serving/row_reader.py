@@ -13,10 +13,11 @@ import msgspec
 
 from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json, wrong_value
 from infra.serving.forms import FORMS, form_of, read_params, records_of
+from infra.serving.sent_pictures import SentPictures
 from infra.serving.values import CHECKS, TYPES, hider_of, settler_of, written
 from tasks.bundles.manifest import BundleColumn
 from tasks.preprocessing.instants import Instants
-from tasks.preprocessing.pictures import Pictures, reference_of
+from tasks.preprocessing.pictures import reference_of
 from tasks.preprocessing.program import FeatureProgram
 
 MAX_ROWS = 10_000
@@ -67,6 +68,8 @@ class RowReader:
         Column -> attribute of a row that holds it.
     order : tuple of str
         Columns in the order of a row's values.
+    pictures : SentPictures
+        What decodes pictures of rows that were read; until then a picture that was sent as a text is one.
     clock : int, optional
         Where in a row the clock is, if it is among the columns.
     """
@@ -94,27 +97,20 @@ class RowReader:
             for column in columns
             if column.type == "instant"
         }
-        pictures = {
-            column.name: Pictures(*(column.size or (1, 1)), column.channels or 1)
-            for column in columns
-            if column.type == "image"
-        }
-        checks: dict[str, Callable[[Any], Any]] = {
-            **{name: each.check for name, each in instants.items()},
-            **{name: each.check for name, each in pictures.items()},
-        }
+        shown = [column for column in columns if column.type == "image" and column.name not in hidden]
+        self.pictures = SentPictures(shown, self.fields)
+        checks: dict[str, Callable[[Any], Any]] = {name: each.check for name, each in instants.items()}
         self._brought = [(name, self.fields[name], check) for name, check in checks.items()]
         self._settle = settler_of(
             {self.fields[name]: each for name, each in instants.items()},
-            {
-                **{self.fields[name]: each.check for name, each in pictures.items()},
-                **{self.fields[name]: hide for name, hide in hidden.items()},
-            },
+            {self.fields[name]: hide for name, hide in hidden.items()},
         )
+        checks |= self.pictures.checks
         self._collected = [
             (column.name, self.fields[column.name], checks.get(column.name) or CHECKS[column.type])
             for column in columns
         ]
+        checks |= self.pictures.postponed()
         checks |= {name: _in_turn(CHECKS[self._sent[name]], hide) for name, hide in hidden.items()}
         self._checks = [(name, field, checks.get(name, check)) for name, field, check in self._collected]
         # msgspec takes no name that JSON escapes: one is asked for under another, so that such a body is read by value;
@@ -133,7 +129,7 @@ class RowReader:
         column_of = {field: name for name, field in self.fields.items()}
         self.order = tuple(column_of[field] for field in self.row_type.__struct_fields__)
         self.clock = self.order.index(clock) if clock in self.fields else None
-        self._pictures = [self.order.index(name) for name in pictures]
+        self._pictures = [self.order.index(name) for name in self.pictures.checks]
         rows: Any = list[self.row_type] | msgspec.UnsetType  # type: ignore[name-defined] # a type made at run time
         request = msgspec.defstruct(
             "Request",
@@ -227,7 +223,7 @@ class RowReader:
         return rows, {} if request.params is _UNSET else read_params(request.params)
 
     def _settled(self, rows: list[Row], first: int) -> list[Row]:
-        """Bring instants and pictures of decoded rows into their one form, or say which cannot be read."""
+        """Bring instants of decoded rows into their one form, or say which cannot be read."""
         try:
             self._settle(rows)
         except TypeError:
@@ -236,7 +232,7 @@ class RowReader:
         return rows
 
     def _explain(self, rows: Sequence[Row], first: int) -> None:
-        """Say which instant or picture cannot be read; those that can are, once more, what they are."""
+        """Say which instant cannot be read; those that can are, once more, what they are."""
         for position, row in enumerate(rows, first):
             for name, field, check in self._brought:
                 try:

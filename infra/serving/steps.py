@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
-"""Work that stops after each some tenths of a millisecond, and returns what it made."""
+"""Work that stops after each some tenths of a millisecond, or after each picture, and returns what it made."""
 
 
 def _kept(steps: Steps[T], made: list[T]) -> Generator[None, None, None]:

@@ -80,7 +80,7 @@ def _boolean(value: Any) -> bool | None:  # noqa: ANN401
 def settler_of(
     instants: Mapping[str, Instants], hidden: Mapping[str, Callable[[Any], Any]]
 ) -> Callable[[Sequence[Any]], None]:
-    """Return what brings decoded rows, by attribute, into their one form: instants, pictures, and what protects.
+    """Return what brings decoded rows, by attribute, into their one form: instants, and what protects.
 
     It is written as source, as it runs over every row of every request.
     """

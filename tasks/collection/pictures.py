@@ -11,7 +11,8 @@ import polars as pl
 
 from expectations.data import ColumnSpec, SourceContext
 from expectations.errors import SourceError
-from tasks.preprocessing.pictures import MAX_BYTES, UNREADABLE, PictureError, Pictures, from_base64
+from tasks.preprocessing.picture_bounds import MAX_BYTES
+from tasks.preprocessing.pictures import UNREADABLE, PictureError, Pictures, from_base64
 
 _FILE = re.compile(r"[^\0\n]{1,1000}\.(?:png|jpe?g|p[gp]m)", re.IGNORECASE)
 """How a path of a picture is distinguished from base64, which has no dot."""

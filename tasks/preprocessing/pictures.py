@@ -21,14 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.data import ColumnSpec
+from tasks.preprocessing.picture_bounds import MAX_BYTES, MAX_PIXELS, MAX_SCANS, PixelsLeft, has_many_scans
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_BYTES = 8 * 1024 * 1024
-"""Of a picture as it comes; a larger one is not looked at."""
-MAX_PIXELS = 16_777_216
-"""Of a picture as it comes (4096 × 4096): one of more is not decoded, however few bytes it has."""
 UNREADABLE = b"!"
 """What begins in the place of a picture that could not be decoded; why follows."""
 REFERENCE = "image sha256="
@@ -147,10 +144,12 @@ class Pictures:
     Parameters
     ----------
     width, height, channels : int
+    most : int
+        Pixels of a picture as it comes that is decoded.
     """
 
-    def __init__(self, width: int, height: int, channels: int = 1) -> None:
-        self.shape = PictureShape(width, height, channels)
+    def __init__(self, width: int, height: int, channels: int = 1, most: int = MAX_PIXELS) -> None:
+        self.shape, self.most = PictureShape(width, height, channels), most
         self._header, self._length = self.shape.header, len(self.shape.header) + self.shape.numbers
         pixel = " of three" if channels == 3 else ""
         self.needed = (
@@ -163,11 +162,16 @@ class Pictures:
         width, height = spec.size or (1, 1)
         return cls(width, height, spec.channels or 1)
 
-    def decode(self, content: bytes) -> bytes:
+    def decode(self, content: bytes, left: PixelsLeft | None = None) -> bytes:
         """Return a picture in the one form; one that is in it already as it is.
 
         Transparent pixels are white, and a photo is turned as its camera says. Sizes are changed by averaging (`BOX`
         of Pillow), and colours made grey by ITU-R 601-2.
+
+        Parameters
+        ----------
+        left : PixelsLeft, optional
+            What this picture and others share.
 
         Raises
         ------
@@ -179,7 +183,7 @@ class Pictures:
         if len(content) > MAX_BYTES:
             raise PictureError(f"more than {MAX_BYTES >> 20} MB")
         width, height, channels = self.shape
-        turned = _turned(content).convert("RGB" if channels == 3 else "L")
+        turned = _turned(content, self.most, left).convert("RGB" if channels == 3 else "L")
         if turned.size != (width, height):
             from PIL.Image import Resampling
 
@@ -212,8 +216,8 @@ class Pictures:
             raise PictureError("numbers that are no whole ones from 0 to 255")
         return self._header + bytes(map(int, numbers))
 
-    def check(self, value: Any) -> bytes | None:  # noqa: ANN401 - whatever a request holds
-        """Read whatever a request holds.
+    def check(self, value: Any, left: PixelsLeft | None = None) -> bytes | None:  # noqa: ANN401 - of any kind
+        """Read whatever a request holds; `left` as of `decode`.
 
         Raises
         ------
@@ -224,9 +228,9 @@ class Pictures:
             return None
         try:
             if isinstance(value, str):
-                return self.decode(from_base64(value))
+                return self.decode(from_base64(value), left)
             if isinstance(value, bytes):
-                return self.decode(value)
+                return self.decode(value, left)
             if isinstance(value, list | tuple):
                 return self.from_numbers(value)
         except PictureError as error:
@@ -234,14 +238,16 @@ class Pictures:
         raise TypeError(self.needed)
 
 
-def _turned(content: bytes) -> Image:
+def _turned(content: bytes, most: int, left: PixelsLeft | None) -> Image:
     """Return a decoded picture, upright, on white where it is transparent."""
     import PIL.Image
     from PIL import ImageOps, UnidentifiedImageError
 
+    if has_many_scans(content):
+        raise PictureError(f"a JPEG of more than {MAX_SCANS} scans")
     try:
         with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-            _refuse(opened)
+            _refuse(opened, most, left)
             turned: Image = ImageOps.exif_transpose(opened)
             if "transparency" in turned.info or turned.mode in _CLEAR:
                 seen = turned.convert("RGBA")
@@ -250,14 +256,19 @@ def _turned(content: bytes) -> Image:
         raise
     except UnidentifiedImageError:
         raise PictureError("no PNG, JPEG or netpbm") from None
-    except (*_DAMAGED, PIL.Image.DecompressionBombError):
+    except PIL.Image.DecompressionBombError:  # of more pixels than Pillow ever opens
+        raise PictureError(f"more than {most:,} pixels") from None
+    except _DAMAGED:
         raise PictureError("a damaged picture") from None
     return turned
 
 
-def _refuse(opened: Image) -> None:
-    if opened.width * opened.height > MAX_PIXELS:
-        raise PictureError(f"more than {MAX_PIXELS:,} pixels")
+def _refuse(opened: Image, most: int, left: PixelsLeft | None) -> None:
+    pixels = opened.width * opened.height
+    if pixels > most:
+        raise PictureError(f"more than {most:,} pixels")
+    if left is not None and not left.take(pixels):
+        raise PictureError(f"more than {left.most:,} pixels in a request")
     if opened.mode.startswith(("I", "F")):
         raise PictureError("more than 8 bits a channel")
 
