@@ -20,6 +20,9 @@ from tasks.stores.lake_tables import BATCH, UNREAD, Version
 APPLICATION = "clean"
 REASONS = "_reasons"
 BETWEEN_REASONS = "; "
+_NEXT_REASON = f"{BETWEEN_REASONS}([a-z]\\w*_\\w*\\(|picture\\()"
+"""Where another reason begins: a type and a parenthesis; the name of a column may hold what stands between reasons."""
+_SPLIT = "\x1f"
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,11 @@ def _write(lake: Lake, table: Literal["quarantine", "clean"], rows: pl.DataFrame
             "another process that cleaned meanwhile",
             "Run again: what is still waiting is cleaned then",
         )
+
+
+def each_reason() -> pl.Expr:
+    """Return the expression of the list of reasons that a row of the quarantine was set apart for."""
+    return pl.col(REASONS).str.replace_all(_NEXT_REASON, f"{_SPLIT}${{1}}").str.split(_SPLIT)
 
 
 def say(outcome: Outcome, rows: int) -> str:

@@ -18,7 +18,7 @@ import polars as pl
 
 from expectations.errors import TurnTakenError
 from expectations.loading import LoadedUseCase
-from tasks.cleaning.cleaning import APPLICATION, BETWEEN_REASONS, REASONS, say
+from tasks.cleaning.cleaning import APPLICATION, REASONS, each_reason, say
 from tasks.cleaning.judgement import judge
 from tasks.cleaning.repair import repair
 from tasks.preprocessing.conditions import condition
@@ -97,7 +97,7 @@ def list_reasons(usecase: LoadedUseCase, lake: Lake) -> list[Reason]:
     with lake.reading("quarantine"):
         apart = lake.scan("quarantine").select(*keys, BATCH, REASONS).collect()
     beside = apart.join(waits, on=[*keys, BATCH], how="left").sort(BATCH, *keys)
-    each = beside.with_columns(pl.col(REASONS).str.split(BETWEEN_REASONS)).explode(REASONS)
+    each = beside.with_columns(each_reason()).explode(REASONS)
     found = each.group_by(REASONS).agg(
         pl.len().alias("rows"),
         pl.col("_found").fill_null(value=False).sum().alias("waiting"),
@@ -138,8 +138,7 @@ def release_rows(
         if batch is not None:
             waiting = waiting.filter(pl.col(BATCH) == batch)
         if reasons:
-            broken = pl.col(REASONS).str.split(BETWEEN_REASONS)
-            waiting = waiting.filter(broken.list.set_difference(list(reasons)).list.len() == 0)
+            waiting = waiting.filter(each_reason().list.set_difference(list(reasons)).list.len() == 0)
         if where is not None:
             waiting = condition(where, waiting.schema, "the table quarantine")(waiting.lazy()).collect()
         return _Chosen(waiting)
@@ -198,7 +197,7 @@ def _let_go(
         if held:
             return ReleasedRows(len(waiting), 0, len(waiting), held=held)
         repaired, _ = repair(chosen.drop(REASONS), usecase.spec.cleaning, usecase.spec.keys)
-        reasons = Counter(each for row in chosen[REASONS] for each in row.split(BETWEEN_REASONS))
+        reasons = Counter(chosen.select(each_reason().explode()).to_series())
         asked = len(waiting) if action == "replayed" else len(chosen)
         done = ReleasedRows(
             asked,

@@ -72,10 +72,10 @@ def mark(rows: pl.DataFrame, noted: Mapping[str, pl.Series], source: str) -> pl.
     """Add the names of the columns that each row of a source has no number in, where any has none."""
     if not noted:
         return rows
-    marks = [
-        bad.replace_strict({True: column, False: None}, return_dtype=pl.String).alias(column)
-        for column, bad in noted.items()
-    ]
+    marks = []
+    for column, bad in noted.items():
+        said = column.replace(BETWEEN_UNREAD, " ")  # one in a source may have it in its name
+        marks.append(bad.replace_strict({True: said, False: None}, return_dtype=pl.String).alias(column))
     return rows.with_columns(pl.DataFrame(marks).select(_joined(list(noted), f"{UNREAD}:{source}")))
 
 

@@ -30,8 +30,11 @@ TABLES: tuple[Table, ...] = get_args(Table)
 BATCH = "_batch"
 COLLECTED = "_collected"
 TECHNICAL = (BATCH, COLLECTED)
-UNREAD, BETWEEN_UNREAD = "_unread", "; "
-"""Of the raw table: columns that this row had a value in which is no number, where one was needed."""
+UNREAD, BETWEEN_UNREAD = "_unread", "\x1f"
+"""Of the raw table: columns that this row had a value in which is no number, where one was needed.
+
+Between their names stands a character that no use case can name; a name may hold `; `, which stood there before.
+"""
 RESERVED = frozenset(
     {
         *TECHNICAL,

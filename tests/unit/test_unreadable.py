@@ -15,7 +15,7 @@ from infra.settings import Settings
 from tasks.cleaning.cleaning import Cleaned, clean_batches
 from tasks.cleaning.quarantine import list_reasons
 from tasks.collection.collecting import Collected, collect_sources
-from tasks.collection.unreadable import missing_remedy
+from tasks.collection.unreadable import mark, mark_together, missing_remedy
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import UNREAD
 from tests.conftest import instant
@@ -86,6 +86,32 @@ def test_what_cleaning_and_the_label_compute_with_is_a_number(pumps: Pumps, tmp_
     pumps.put(head + rows(49, more=",5") + row(49, more=",?"))
     with pytest.raises(SourceError, match=r"'load'.*computes with; found 1 of 50 values that are none, .* row 50\. C"):
         collect_sources(usecase, Lake(str(tmp_path / "other"), "pumps"), instant("2025-01-01"), b"secret")
+
+
+def test_a_column_is_one_reason_whatever_its_name_holds(pumps: Pumps) -> None:
+    """What stands between names, and between reasons, was read as their end where a name holds it."""
+    names = {"pressure": "pressure; bar", "load": "load; max (kW)"}
+    head = HEAD.replace("\n", f",{names['load']}\n").replace("pressure", names["pressure"])
+    pumps.put(head + rows(149, more=",5") + row(149, pressure="?", more=",?") + rows(50, 150, more=",4"))
+    pumps.write(columns="columns: {'load; max (kW)': {type: number}}")
+    path = pumps.folder / "usecase.yaml"
+    path.write_text(path.read_text().replace("numeric: [pressure]", "numeric: ['pressure; bar']"))
+    suite = "- {type: expect_column_values_to_not_be_null, kwargs: {column: 'pressure; bar', mostly: 0.9}}\n"
+    (pumps.folder / "suite.yaml").write_text(suite)
+    usecase = load_use_case(str(pumps.folder))
+    collect_sources(usecase, pumps.lake, instant("2025-01-01"), b"secret")
+    reasons = [
+        *(f"is_a_number({name})" for name in names.values()),
+        "expect_column_values_to_not_be_null(pressure; bar)",
+    ]
+    cleaned = clean_batches(usecase, pumps.lake)
+    assert (cleaned.held, cleaned.quarantined) == ((), dict.fromkeys(reasons, 1))
+    assert {each.reason for each in list_reasons(usecase, pumps.lake)} == set(reasons)
+
+
+def test_of_a_name_that_holds_the_mark_between_names_there_is_one() -> None:
+    marked = mark(pl.DataFrame({"a": [1.0, None]}), {"a\x1fb": pl.Series([False, True])}, "readings")
+    assert mark_together(marked, ())[UNREAD].to_list() == [None, "a b"]
 
 
 @pytest.mark.parametrize("columns", ["", "columns: {pressure: {type: number}}"])
