@@ -248,7 +248,8 @@ def drift(column: str, found: Sequence[Drifted | None]) -> Markup:
     width, height = 168, 36
     by = score_of(found)
     values = [None if each is None or (each.by and each.by != by) else each.score for each in found]
-    others = sorted({each.by for each in found if each is not None and each.by and each.by != by})
+    measured = {each.by for each in found if each is not None and each.by and each.score is not None}
+    others = sorted(measured - {by})
     known = [value for value in values if value is not None]
     if not known:
         return Markup("")
@@ -273,8 +274,11 @@ def drift(column: str, found: Sequence[Drifted | None]) -> Markup:
 
 
 def score_of(found: Sequence[Drifted | None]) -> str:
-    """Return the score that the newest windows of a column have; empty where that is not known."""
-    return next((each.by for each in reversed(found) if each is not None and each.by), "")
+    """Return the score of the newest windows that have a number of it; empty where that is not known.
+
+    One that failed has none, and must not hide what was measured by the one before.
+    """
+    return next((each.by for each in reversed(found) if each is not None and each.by and each.score is not None), "")
 
 
 def parts(causes: Causes) -> list[tuple[str, str, float, float, bool, str]]:

@@ -98,6 +98,14 @@ def test_windows_by_another_score_are_not_drawn_as_if_they_were_by_this() -> Non
     assert [changed.count("5.0,5.0 "), drawn("psi", "psi", "psi", "psi").count("5.0,5.0 ")] == [0, 1]
 
 
+def test_a_score_that_failed_in_the_newest_window_hides_none_of_what_was_measured() -> None:
+    before = [Drifted("load", "same", score=0.1, by="wasserstein")] * 3
+    failed = Drifted("load", "same", by="acme.broken", unscored="acme.broken failed: ZeroDivisionError")
+    drawn = drift("load", [*before, failed])
+    assert "over 4 windows, beyond chance in 0; by wasserstein</title>" in drawn
+    assert drawn == drift("load", [*before, None])
+
+
 def test_scores_are_declared_in_short_and_refused_where_two_are_of_one_column(
     make_use_case: Callable[..., Path],
 ) -> None:
