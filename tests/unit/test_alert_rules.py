@@ -199,6 +199,11 @@ def test_a_loss_that_rises_is_reported_once_and_not_where_that_is_turned_off(mak
     assert looked(off, risen) == set()
     assert looked(job, risen) == {"rising"}
     assert looked(job, replace(risen, new=False)) == {"rising"}
+    end_undeclared(off)
+    assert open_keys(job) == set()
+    assert looked(job, replace(risen, new=False, odds=25.0)) == {"rising"}  # it is on again, and the alarm stands
+    (found,) = job.database.open_findings(job.name)
+    assert found.body.startswith("The loss by the hour rises: odds of 25 to 1 now, after an alarm at 2026-01-05 00:00")
     assert looked(job, LossByHour("b" * 64, rises=False, new=False)) == set()
     (entry,) = job.database.entries(job.name)
     assert (entry.action, entry.cause) == ("rising", "loss")

@@ -26,13 +26,14 @@ class Rising(LossRule):
     """Information, as a loss that rises is no proof that a fresh model would lose less."""
 
     def look(self, loss: LossByHour) -> Conditions | None:
-        """Report an alarm that rang now; one that stands says nothing new."""
+        """Report an alarm while it stands, with the odds of now: it may have rung while the rule was turned off."""
         over = "it rises no more, or another model answers"
-        if not loss.new or loss.at is None:
+        if not loss.rises or loss.at is None:
             return None if loss.rises else Conditions((), over)
+        rang = f"{loss.at:%Y-%m-%d %H:%M}"
+        odds = f"odds of {loss.odds:.0f} to 1 {f'at {rang}' if loss.new else f'now, after an alarm at {rang}'}"
         words = (
-            f"the loss by the hour rises{f' since about {loss.since:%Y-%m-%d %H:%M}' if loss.since else ''}: odds of "
-            f"{loss.odds:.0f} to 1 at {loss.at:%Y-%m-%d %H:%M}"
+            f"the loss by the hour rises{f' since about {loss.since:%Y-%m-%d %H:%M}' if loss.since else ''}: {odds}"
             + (f", by {loss.size:.2f} deviations of an hour" if loss.size is not None else "")
         )
         evidence = {
