@@ -115,10 +115,16 @@ def _found(rule: AlertRule, look: Callable[[], Conditions | None]) -> Conditions
 
 def end_undeclared(job: Job) -> None:
     """Resolve findings of rules that are not in force any more."""
-    in_force = {each.rule for each in rules_of(job.usecase.spec.monitoring)}
-    kinds = {each.kind for each in job.database.open_findings(job.name)} - in_force - KINDS.keys()
-    if kinds:
-        job.database.end_all_but(job.name, kinds, (), "nothing of the kind is declared any more", job.as_of)
+    monitoring = job.usecase.spec.monitoring
+    off = {each.rule for each in monitoring.alert_rules if not each.enabled}
+    gone = {each.kind for each in job.database.open_findings(job.name)} - KINDS.keys()
+    gone -= {each.rule for each in rules_of(monitoring)}
+    for kinds, how in (
+        (gone & off, "the rule is turned off"),
+        (gone - off, "nothing of the kind is declared any more"),
+    ):
+        if kinds:
+            job.database.end_all_but(job.name, kinds, (), how, job.as_of)
 
 
 def end_of_others(job: Job, champion: str) -> None:

@@ -35,6 +35,7 @@ def measure_windows(job: Job) -> list[Measurement]:
     zone or first day of the week, or by count), the new ones begin after the last known one. Erasing rows
     waits meanwhile.
     """
+    end_undeclared(job)  # also where nothing is served, or was asked
     desired = job.releases.desired(job.name)
     if desired is None or desired.champion is None or job.lake.version("predictions") is None:
         return []
@@ -88,7 +89,6 @@ def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurem
         _improve(best, found, greater)
         note_window(job, champion, found, bundles[each.bundle].manifest)
         measured.append(found)
-    end_undeclared(job)
     end_of_others(job, champion)
     keep_watermark(job, seen.watermark)
     return measured

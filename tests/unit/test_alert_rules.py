@@ -31,6 +31,7 @@ from tasks.monitoring.alerting import (
     rules_of,
 )
 from tasks.monitoring.rules.low_coverage import LowCoverage
+from tasks.monitoring.watching import measure_windows
 from tasks.monitoring.watermarks import AskedWindows
 from tasks.monitoring_laws import alert_rule_laws
 from tasks.stores.measurements import Measurement, measurement_of
@@ -108,6 +109,7 @@ def test_findings_of_a_rule_that_is_not_declared_any_more_are_over(make_job: Cal
     assert open_keys(declared) == {"low_coverage-a"}
     end_undeclared(make_job())
     assert open_keys(declared) == set()
+    assert declared.database.findings(declared.name)[0].resolved_how == "nothing of the kind is declared any more"
 
 
 def test_what_always_is_in_force_needs_no_declaration(make_job: Callable[..., Job]) -> None:
@@ -144,10 +146,10 @@ def test_a_rule_that_was_turned_off_finds_nothing_and_what_it_found_is_over(make
     job, off = make_job(), make_job({"rule": "stray", "enabled": False})
     strays = [Strays("a" * 64, "1", "ahead", 20, START, START)]
     note_run(job, strays, AskedWindows())
-    end_undeclared(off)
+    assert measure_windows(off) == []  # nothing is served yet
     note_run(off, strays, AskedWindows())
     assert open_keys(job) == set()
-    assert job.database.findings(job.name)[0].resolved_how == "nothing of the kind is declared any more"
+    assert job.database.findings(job.name)[0].resolved_how == "the rule is turned off"
 
 
 LOST = {"window": window(0, 1.0).window, "version": "1", "status": "violated"}
