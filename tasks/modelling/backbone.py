@@ -18,7 +18,7 @@ from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Report, Rows, Scores, Task
 from expectations.fields import Positive
 from tasks.modelling.additive import AdditivePredictor
-from tasks.modelling.importance import shares
+from tasks.modelling.importance import permuted
 from tasks.modelling.linear import FittedLinear, Linear
 from tasks.modelling.predictors import BatchPredictor
 from tasks.modelling.torch_signals import Side, refuse_other_shapes
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 MODEL = "backbone.onnx"
 SETTINGS = "backbone.json"
 _PACKAGED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([^:]+)")
-_GROUPS, _SAMPLE = 64, 50
-"""Of importance: how many runs of neighbouring pixels are looked at, over how many rows."""
+_ALONE, _SAMPLE = 64, 50
+"""Of importance: how many pixels are looked at one by one, and over how many rows."""
 
 Numbers = npt.NDArray[np.float32]
 
@@ -155,14 +155,7 @@ class FittedBackbone(BackbonePredictor):
 
     def importance(self) -> dict[str, float]:
         """Mean distance that a prediction moves by where neighbouring pixels are another row's, shared equally."""
-        random = np.random.default_rng(0)
-        known, moved = self.predict(self._sample), dict[str, float]()
-        for group in np.array_split(np.arange(len(self._features)), min(len(self._features), _GROUPS)):
-            mixed = self._sample.copy()
-            mixed[:, group] = mixed[random.permutation(len(mixed))][:, group]
-            distance = float(np.abs(self.predict(mixed) - known).mean()) / len(group)
-            moved |= {self._features[at]: distance for at in group}
-        return shares(moved)
+        return permuted(self.predict, self._sample, self._features, alone=_ALONE)
 
 
 def _read(backbone: str, folder: Path | None) -> bytes:

@@ -10,7 +10,7 @@ from torch import nn
 
 from expectations.errors import TrainingError
 from expectations.families import Matrix, Rows, Scores
-from tasks.modelling.importance import shares
+from tasks.modelling.importance import permuted
 from tasks.modelling.network_rows import LAST, WEIGHTS, answers_of, inputs_of, squeezed
 from tasks.modelling.neural import MODEL, Neural
 from tasks.modelling.onnx_export import to_onnx
@@ -20,8 +20,10 @@ _SAMPLE = 2000
 """Rows that importance is measured over, and that what is released is held to."""
 _CELLS, _FEW = 200_000, 100
 """Values that importance is measured over at most, and the fewest rows."""
-_ALONE = 64
+_ASKED_ALONE = 64
 """Of these, how many are asked about one by one, too."""
+_ALONE = 512
+"""Features that are looked at one by one: each is a prediction of all those rows."""
 _TOLERANCE = 1e-3
 """Of the spread of what is predicted, how far what is released may lie off: both are of 32 bits."""
 _ROUNDING = 1e-5
@@ -67,7 +69,7 @@ class FittedNetwork:
         if not known.any():  # no model is released by such scores: its gates say so
             return
         sample, expected = sample[known], expected[known]
-        some = np.arange(0, len(sample), max(1, -(-len(sample) // _ALONE)))
+        some = np.arange(0, len(sample), max(1, -(-len(sample) // _ASKED_ALONE)))
         allowed = _TOLERANCE * np.ptp(expected, axis=0) + _ROUNDING * np.abs(expected).max(axis=0)
         try:
             graph = OnnxPredictor(folder / MODEL)
@@ -98,16 +100,11 @@ class FittedNetwork:
     def importance(self) -> dict[str, float]:
         """Mean distance that a prediction moves by where a feature has another row's value, over up to 2,000 rows.
 
-        Of more than 100 features it is over fewer, but at least 100.
+        Of more than 100 features it is over fewer, but at least 100. Of more than 512, as the pixels of a picture, runs
+        of neighbours have the other row's values together, and share the distance equally.
         """
-        random = np.random.default_rng(0)
         sample = self._sample[: max(_FEW, _CELLS // len(self.features))]
-        known, moved = self.predict(sample), []
-        for at in range(len(self.features)):
-            mixed = sample.copy()
-            mixed[:, at] = random.permutation(mixed[:, at])
-            moved.append(float(np.abs(self.predict(mixed) - known).mean()))
-        return shares(dict(zip(self.features, moved, strict=True)))
+        return permuted(self.predict, sample, self.features, alone=_ALONE)
 
 
 def _other(found: str) -> TrainingError:
