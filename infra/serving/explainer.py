@@ -21,7 +21,7 @@ from infra.serving.protocol import Media
 MANY_SECONDS = 0.25
 """Explanations that took less of the processor are worth no process."""
 PAUSE_SECONDS = 1.0
-"""Between two starts of the process."""
+"""Between two starts of the process; twice as long after each end of it without an answer since, to a minute."""
 _PATIENCE_SECONDS = 10.0
 """An answer of the process may take so long: on a machine that is busy with all else it has no turn."""
 _LOADING_SECONDS = 60.0
@@ -37,7 +37,7 @@ class Explainer:
     def __init__(self) -> None:
         self.helper = HelperProcess("infra.serving.explanations")
         self._spent = 0.0
-        self._start_at = 0.0
+        self._start_at, self._pause = 0.0, PAUSE_SECONDS
         self._loading: tuple[str, float] | None = None
         self._loaded: set[str] = set()
         self._refused: dict[str, float] = {}
@@ -71,9 +71,11 @@ class Explainer:
         request.media, request.size = media, len(body)
         found = self.helper.ask(_encode(request), body, _PATIENCE_SECONDS)
         if found is None:
+            self.helper.stop()  # it may still be ending, and is asked no more
             if self.helper.overdue:
                 self._start_at = time.monotonic() + _AGAIN_SECONDS
             return None
+        self._pause = PAUSE_SECONDS
         status, content = found
         if status == UNKNOWN:  # others were asked for since
             self._loaded.discard(model.bundle.digest)
@@ -107,12 +109,17 @@ class Explainer:
             return True
         process, now = self.helper.process, time.monotonic()
         if process is not None:
-            self._loading, self._loaded = None, set()
+            loading, self._loading, self._loaded = self._loading, None, set()
             self.helper.close()
             if process.returncode == 0:  # nobody had asked for long
                 self._spent = 0.0
                 return False
             _log.warning("the process that explains ended with %d: explanations are made here", process.returncode)
+            self._start_at = max(self._start_at, now + (self._pause if loading is None else _AGAIN_SECONDS))
+            if loading is None:
+                self._pause = min(2 * self._pause, _AGAIN_SECONDS)
+            else:
+                self._refuse(loading[0], "ended over loading it", b"%d" % process.returncode)
         if now < self._start_at:
             return False
         self._start_at = now + PAUSE_SECONDS
@@ -127,15 +134,17 @@ class Explainer:
     def _look(self) -> None:
         """See whether the model is loaded that was to be."""
         digest, since = self._loading or ("", 0.0)
-        if not self.helper.has_said():
-            if time.monotonic() - since > _LOADING_SECONDS and self.helper.process is not None:
-                self.helper.process.kill()
-                self._start_at = time.monotonic() + _AGAIN_SECONDS
+        said = self.helper.has_said()
+        if not said and time.monotonic() - since <= _LOADING_SECONDS:
             return
-        found, self._loading = self.helper.answer(_PATIENCE_SECONDS), None
-        if found is not None and found[0] == DONE:
+        found = self.helper.answer(_PATIENCE_SECONDS) if said else None
+        if found is None:  # `_is_running` sees that it ended over this
+            self.helper.stop()
+            return
+        self._loading = None
+        if found[0] == DONE:
             self._loaded.add(digest)
-        elif found is not None:
+        else:
             self._refuse(digest, "cannot load it", found[1])
 
     def _refuse(self, digest: str, why: str, where: bytes) -> None:

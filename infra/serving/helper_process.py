@@ -103,6 +103,13 @@ class HelperProcess:
             self.tell(question, body)
             return _answer(_pipe(process.stdout))
 
+    def stop(self) -> None:
+        """End it, or wait until it ended by itself, and leave `process` to be asked how; nothing once it is closed."""
+        process = self.process
+        if process is not None:
+            process.kill()
+            process.wait()
+
     def close(self) -> None:
         """End it."""
         process, self.process = self.process, None

@@ -103,6 +103,45 @@ def test_what_the_process_fails_over_is_explained_here_and_it_is_not_asked_again
     assert explainer.helper.starts == 1
 
 
+def test_a_model_that_ends_the_process_over_loading_it_is_not_tried_again_for_a_while(
+    explainer: Explainer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert explainer.explain(model("end"), b"", "json") == b"here"
+    until(lambda: not explainer.is_at_hand(model("end")) and "ended over loading it: -9" in caplog.text)
+    for _ in range(59):
+        clock.now += 1
+        assert explainer.explain(model("end"), b"", "json") == b"here"
+        assert explainer.helper.starts == 1
+    clock.now += 2
+    until(lambda: explainer.is_at_hand(model()))
+    assert explainer.explain(model(), b"", "json") == b"there"
+    assert explainer.helper.starts == 2
+
+
+def test_what_ends_the_process_again_and_again_has_it_started_ever_less_often(
+    explainer: Explainer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explainer_module, "_AGAIN_SECONDS", 5.0)
+
+    def pause(body: bytes) -> int:
+        """Seconds from an end of the process over a body to its next start."""
+        until(lambda: explainer.is_at_hand(model()))
+        assert explainer.explain(model(), body, "json") == b"here"
+        until(lambda: not explainer.helper.is_running())
+        starts = explainer.helper.starts
+        for seconds in range(100):
+            explainer.is_at_hand(model())
+            if explainer.helper.starts > starts:
+                return seconds
+            clock.now += 1
+        raise AssertionError
+
+    assert [pause(b"end") for _ in range(4)] == [1, 2, 4, 5]
+    until(lambda: explainer.is_at_hand(model()))
+    assert explainer.explain(model(), b"", "json") == b"there"
+    assert pause(b"end") == 1
+
+
 def test_memory_is_bounded_also_after_a_model_that_could_not_be_loaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
