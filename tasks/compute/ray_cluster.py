@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic
 
@@ -20,6 +15,7 @@ from expectations.errors import AccessError, ComputeError, DriftwheelError, Unre
 from expectations.families import Report
 from tasks.compute.compute import ComputeSettings, Hear, Item, Result, Shared, Work
 from tasks.compute.local import LocalJobs, unheard
+from tasks.compute.ray_own import MOST_CHARACTERS, environment, own_folder
 from tasks.compute.ray_worker import Finished, Heard, Relay, run_job, versions
 from tasks.modelling.processors import available_processors
 from tasks.stores.progress import doing
@@ -27,6 +23,7 @@ from tasks.stores.progress import doing
 RETRIES = 2
 """How often a job is begun again whose worker died; one that failed by itself is not."""
 _LOOK_SECONDS, _ANSWER_SECONDS = 0.5, 5.0
+_ITS_OWN = ("RAY_CLIENT_MODE", "PYTHONBREAKPOINT")  # words of the environment that Ray sets by itself
 _MIN_AHEAD = 16
 """Jobs that are handed over at once, at least: a cluster that grows with what waits has to see that something does."""
 
@@ -45,7 +42,7 @@ class RayCompute:
     def __init__(self, settings: ComputeSettings) -> None:
         self.settings = settings
         self._ray: ModuleType | None = None
-        self._folder: Path | None = None
+        self._held = contextlib.ExitStack()
 
     def jobs(self, work: Work[Shared, Item, Result], shared: Shared) -> RayJobs[Shared, Item, Result]:
         """Take a function of a module of ours, and what all its jobs share."""
@@ -53,12 +50,8 @@ class RayCompute:
 
     def close(self) -> None:
         """Leave the cluster; one of its own ends."""
-        if self._ray is not None:
-            self._ray.shutdown()
-            self._ray = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self._ray = None
+        self._held.close()
 
     def connected(self) -> ModuleType:
         """Return Ray, connected.
@@ -76,26 +69,30 @@ class RayCompute:
             doing(
                 f"joining Ray at {self.settings.address}" if self.settings.address else "starting Ray on this machine"
             )
-            self._ray = self._join() if self.settings.address else self._start()
+            with contextlib.ExitStack() as held:
+                ray = self._join(held) if self.settings.address else self._start(held)
+                held.callback(ray.shutdown)
+                self._ray, self._held = ray, held.pop_all()
             cores = self.settings.cores
             most = max(each["Resources"].get("CPU", 0) for each in self._ray.nodes() if each["Alive"])
             if most < cores:  # a cluster that grows may get one
                 doing(f"waiting for a node of Ray with {cores} cores; the largest has {most:g}")
         return self._ray
 
-    def _start(self) -> ModuleType:
+    def _start(self, held: contextlib.ExitStack) -> ModuleType:
         """Start a cluster of this machine, which listens on loopback alone and knows who may ask by a token."""
-        self._folder = Path(tempfile.mkdtemp(prefix="dw-ray-"))  # its owner's alone; sockets in it want a short path
-        token = self._folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32), encoding="ascii")
-        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-        ray = _import_ray(own)
+        folder = held.enter_context(own_folder())
+        own = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(folder.token),
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        }
+        ray = _import_ray(held, own)
         cores = max(available_processors(), self.settings.cores)
-        self._init(ray, address="local", num_cpus=cores, include_dashboard=False, _temp_dir=str(self._folder))
+        self._init(ray, address="local", num_cpus=cores, include_dashboard=False, _temp_dir=str(folder.written))
         return ray
 
-    def _join(self) -> ModuleType:
+    def _join(self, held: contextlib.ExitStack) -> ModuleType:
         host, _, port = self.settings.address.rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
@@ -105,7 +102,7 @@ class RayCompute:
                 str(error),
                 "Start it there (`ray start --head`), or correct the address; DRIFTWHEEL_COMPUTE=local needs none",
             ) from error
-        ray = _import_ray({})
+        ray = _import_ray(held, {})
         self._init(ray, address=self.settings.address)
         return ray
 
@@ -135,20 +132,19 @@ class RayCompute:
             "The machine that trains is a node of the cluster itself: `ray start --address ADDRESS --num-cpus 0` there,"
             " with the same Ray and Python"
             if address
-            else "See docs/many-machines.md, or set DRIFTWHEEL_COMPUTE=local",
+            else f"See docs/many-machines.md: TMPDIR, where it is set, to a folder of at most {MOST_CHARACTERS} ASCII "
+            "characters that may be written to; or set DRIFTWHEEL_COMPUTE=local",
         )
 
 
-def _import_ray(own: Mapping[str, str]) -> ModuleType:
+def _import_ray(held: contextlib.ExitStack, own: Mapping[str, str]) -> ModuleType:
     # it reads these as it is imported and as it starts, and has no other door
-    os.environ.update(
-        {
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-            "RAY_task_oom_retries": str(RETRIES),
-        }
-    )
-    os.environ.update(own)
+    ours = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_task_oom_retries": str(RETRIES),
+    }
+    held.enter_context(environment({**ours, **own}, _ITS_OWN))
     try:
         import ray
         import ray.exceptions
@@ -213,7 +209,6 @@ class _Run:
         turn = 0
         while True:
             for at, item in islice(rest, self._room()):
-                self._reports[at] = self._hear(at) if self._hear else unheard
                 handed = self._job.remote(versions(), self._cores, [self._shared], at, item, self._relay)
                 self._waiting[handed] = at
             if turn not in self._finished and not self._waiting:
@@ -255,6 +250,8 @@ class _Run:
 
     def _replay(self, heard: Heard) -> None:
         """Report what was not reported yet; a job that was begun again says the same from the start."""
+        if heard.at not in self._reports:  # its first word: it began
+            self._reports[heard.at] = self._hear(heard.at) if self._hear else unheard
         known = self._heard.get(heard.at, 0)
         if heard.first > known:
             return

@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
     """Start it; a token is asked for, as where strangers share a network."""
-    folder = Path(tempfile.mkdtemp(prefix="dw-ray-"))
+    folder = Path(tempfile.mkdtemp(prefix="dw-nodes-"))
     (folder / "token").write_text(secrets.token_hex(32))
     os.environ |= {
         "RAY_AUTH_MODE": "token",

@@ -25,6 +25,8 @@ from expectations.gates import CrossValidation
 from expectations.loading import load_use_case
 from flows.backtest import backtest
 from tasks.compute.compute import ComputeSettings, computing, current_compute
+from tasks.compute.local import unheard
+from tasks.compute.ray_own import own_folder
 from tasks.training.cross_validation import cross_validate
 from tasks.training.learning import Trained, learn
 from tasks.training.live import Curves, Point, sending
@@ -108,12 +110,22 @@ def test_both_nodes_work_at_once_with_a_core_each_and_say_what_they_do(on_ray: A
         while "job 0" not in found and time.monotonic() < until:
             time.sleep(0.05)
 
+        begun.extend(heard)
+
+    def hear(at: int) -> Report:
+        heard.append(at)
+        return unheard
+
+    begun, heard = list[int](), list[int]()
     with reported() as found, once_on(2, tmp_path, wait_for_words):
-        results = list(current_compute().jobs(where, tmp_path).map(range(4)))
+        results = list(current_compute().jobs(where, tmp_path).map(range(4), hear))
     assert len({node for node, _, _ in results}) == 2
     assert {each[1:] for each in results} == {(1, "1")}
     assert found[0] == f"joining Ray at {on_ray.address}"
     assert found[1] == "job 0"  # of those that run at once, the one that is waited for
+    assert sorted(heard) == [0, 1, 2, 3]
+    assert 0 in begun
+    assert len(begun) <= 2  # none is asked about that only waits for a core
 
 
 def test_a_worker_that_dies_is_begun_again_and_heard_once(on_ray: Any, tmp_path: Path) -> None:
@@ -178,38 +190,48 @@ from tasks.compute.compute import ComputeSettings, computing, current_compute
 from tests.cluster.jobs import fails
 
 tempfile.tempdir = sys.argv[1]
-with computing(ComputeSettings("ray")):
-    found = list(current_compute().jobs(fails, Path(sys.argv[1])).map([3, 4, 5]))
-    started = psutil.Process().children(recursive=True)
-    (token,) = Path(sys.argv[1]).glob("*/token")
-    listening, commands = set(), []
-    for one in started:
-        with contextlib.suppress(psutil.NoSuchProcess):  # workers of jobs that are done come and go
-            listening |= {each.laddr.ip for each in one.net_connections() if each.status == "LISTEN"}
-            commands += one.cmdline()
-    shown = any(token.read_text() in word for word in commands) or not commands
-    print(json.dumps([found, [one.pid for one in started], sorted(listening), shown, token.stat().st_mode & 0o777]))
-    sys.stdout.flush()
-    if sys.argv[2] == "killed":
-        os.kill(os.getpid(), 9)
+before = dict(os.environ)
+for _ in range(2 if sys.argv[2] == "well" else 1):  # a process trains again and again
+    with computing(ComputeSettings("ray")):
+        found = list(current_compute().jobs(fails, Path(sys.argv[1])).map([3, 4, 5]))
+        started = psutil.Process().children(recursive=True)
+        (token,) = Path(sys.argv[1]).glob("*/token")
+        listening, commands = set(), []
+        for one in started:
+            with contextlib.suppress(psutil.NoSuchProcess):  # workers of jobs that are done come and go
+                listening |= {each.laddr.ip for each in one.net_connections() if each.status == "LISTEN"}
+                commands += one.cmdline()
+        shown = any(token.read_text() in word for word in commands) or not commands
+        modes = [each.stat().st_mode & 0o777 for each in (token, token.parent)]
+        if sys.argv[2] == "killed":
+            print(json.dumps([found, [one.pid for one in started], sorted(listening), shown, modes, {}]), flush=True)
+            os.kill(os.getpid(), 9)
+after = dict(os.environ)
+changed = {name: after.get(name) for name in {*before, *after} if before.get(name) != after.get(name)}
+print(json.dumps([found, [one.pid for one in started], sorted(listening), shown, modes, changed]))
 """
 
 
 @pytest.mark.parametrize("end", ["well", "killed"])
-def test_one_of_its_own_listens_on_loopback_alone_and_leaves_no_process(end: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="dw-") as folder:
+def test_one_of_its_own_listens_on_loopback_alone_and_leaves_nothing(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="dw-", dir="/tmp") as folder:  # a short one
         own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         done = subprocess.run(
             [sys.executable, "-c", OWN, folder, end], env=own, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == (0 if end == "well" else -signal.SIGKILL), done.stderr
-        found, started, listening, shown, mode = json.loads(done.stdout.splitlines()[-1])
+        found, started, listening, shown, modes, changed = json.loads(done.stdout.splitlines()[-1])
         assert found == [3, 4, 5]
         assert set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1"}
         assert listening
-        assert (shown, mode) == (False, 0o600)
+        assert (shown, modes) == (False, [0o600, 0o700])
+        assert changed == {}
         assert ended(started)
-        assert end == "killed" or not list(Path(folder).glob("dw-ray-*"))
+        left = list(Path(folder).glob("dw-ray-*"))
+        assert len(left) == (1 if end == "killed" else 0)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        with own_folder() as made:
+            assert list(Path(folder).glob("dw-ray-*")) == [made.token.parent]
 
 
 def test_models_of_a_backtest_are_learnt_side_by_side_and_lose_the_same(on_ray: Any, make_use_case: Make) -> None:

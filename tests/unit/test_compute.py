@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from flows.commands.shared import read_settings
 from infra.settings import Settings
 from tasks.compute.compute import COMPUTES, ComputeSettings, computing, current_compute, open_compute
 from tasks.compute.local import LocalCompute
+from tasks.compute.ray_own import _short_parent, environment, own_folder
 from tasks.compute.ray_worker import run_job, versions
 from tasks.modelling.processors import available_processors, limited_processors
 
@@ -115,3 +118,71 @@ def test_settings_reach_the_stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for name, value in (("COMPUTE", "ray"), ("RAY_ADDRESS", "head:6379"), ("RAY_CORES", "4")):
         monkeypatch.setenv(f"DRIFTWHEEL_{name}", value)
     assert Settings().places().compute == ComputeSettings("ray", "head:6379", 4)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of temporary files whose path is short enough for the sockets of Ray."""
+    with tempfile.TemporaryDirectory(prefix="dw-", dir="/tmp") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def test_nobody_else_looks_into_the_folder_of_a_ray_of_our_own_and_its_token_is_one_a_process(short: Path) -> None:
+    tokens = list[str]()
+    for _ in range(2):
+        with own_folder() as made:
+            folder = made.token.parent
+            assert folder.parent == short
+            assert (folder.stat().st_mode & 0o777, made.token.stat().st_mode & 0o777) == (0o700, 0o600)
+            assert made.written.parent == folder
+            made.written.chmod(0o777)  # as Ray does with the one it is given
+            assert folder.stat().st_mode & 0o777 == 0o700
+            tokens.append(made.token.read_text(encoding="ascii"))
+        assert list(short.iterdir()) == []
+    assert tokens[0] == tokens[1]
+    assert len(tokens[0]) == 64
+
+
+def test_folders_of_killed_trainings_are_removed_and_no_other(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, another = short / "dw-ray-left", short / "another"
+    for each in (left, another):
+        (each / "r").mkdir(parents=True)
+    (short / "dw-ray-link").symlink_to(another)
+    with own_folder() as first, own_folder() as second:
+        kept = {first.token.parent, second.token.parent, another, short / "dw-ray-link"}
+        assert set(short.iterdir()) == kept
+        assert all(each.token.exists() for each in (first, second))
+    assert (another / "r").is_dir()
+    (left / "r").mkdir(parents=True)
+    monkeypatch.setattr(os, "getuid", lambda: short.stat().st_uid + 1)  # to root other users' are open, too
+    with own_folder():
+        assert left.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("folder", "taken"),
+    [("/tmp", "/tmp"), ("/var/tmp", "/var/tmp"), ("/tmp/Bücher", "/tmp"), ("/var/folders/x0/abcdefgh", "/tmp")],
+)
+def test_paths_of_the_sockets_of_ray_are_short_and_plain(
+    monkeypatch: pytest.MonkeyPatch, folder: str, taken: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    assert _short_parent() == taken
+
+
+def test_where_no_folder_can_be_made_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/none-of-that-name")
+    with pytest.raises(ComputeError, match=r"No such file.*Set TMPDIR"), own_folder():
+        pass
+
+
+def test_words_of_the_environment_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_A", "before")
+    monkeypatch.delenv("DRIFTWHEEL_B", raising=False)
+    monkeypatch.delenv("DRIFTWHEEL_C", raising=False)
+    with environment({"DRIFTWHEEL_A": "1", "DRIFTWHEEL_B": "2"}, ["DRIFTWHEEL_C"]):
+        os.environ["DRIFTWHEEL_C"] = "3"
+        assert (os.environ["DRIFTWHEEL_A"], os.environ["DRIFTWHEEL_B"]) == ("1", "2")
+    assert os.environ["DRIFTWHEEL_A"] == "before"
+    assert not {"DRIFTWHEEL_B", "DRIFTWHEEL_C"} & set(os.environ)
