@@ -54,14 +54,14 @@ test-browser: setup ## Attack the local stack from pages in a real Chromium, and
 	@test -d $(AXE) || $(BIN)/python -m pip download --quiet --no-deps --dest $(AXE) axe-playwright-python==0.1.8
 	@$(BIN)/python -m pytest tests/browser
 
-# beside the environment, for these tests alone
-RAY := build/ray
+# beside the environment, for these tests alone; its wheels are those of one Python
+RAY := build/ray-$(notdir $(VENV))
 $(RAY)/.installed: requirements-ray.lock | $(STAMP)
 	@rm -rf $(RAY) && $(BIN)/python -m pip install --quiet --no-deps --require-hashes --target $(RAY) --requirement $<
 	@touch $@
 
 test-ray: setup $(RAY)/.installed ## Run jobs on a real Ray of two nodes, kill workers and a node (three minutes)
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(RAY) $(BIN)/python -m pytest tests/cluster
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)" $(BIN)/python -m pytest tests/cluster
 
 test-containers: setup ## Run the tests on a real engine, as root (it is installed and started where there is none)
 	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(MAKE) --no-print-directory images DOCKER=/usr/bin/docker \
@@ -139,7 +139,7 @@ bench-warm: setup ## Is a warm start as good as a cold one, and how much sooner 
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/warm.py --wheels $(OPEN_SETS)
 
 bench-ray: setup $(RAY)/.installed ## How much sooner is a search done on two workers of a core each than on one? (ten minutes, nothing beside it)
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(RAY) $(BIN)/python tests/benchmarks/ray_workers.py
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)" $(BIN)/python tests/benchmarks/ray_workers.py
 
 NEW_SETS := build/new-sets
 bench-new: setup ## Does `driftwheel new` make working use cases of real tables? (half an hour; ONLY="--only iris wine": some; ONLY=--large: one of 300 MB)

@@ -1,6 +1,6 @@
 """How much sooner a search is done on two workers of a core each than on one worker of one core.
 
-    PYTHONPATH=.:build/ray python tests/benchmarks/ray_workers.py [--seconds 20] [--trials 6] [--rounds 2]
+    PYTHONPATH=.:build/ray-.venv python tests/benchmarks/ray_workers.py [--seconds 20] [--trials 6] [--rounds 2]
 
 The same search (LightGBM's learning rate and l2, batches of two, nothing ended early) on made rows, on a Ray of a head
 without cores and one node of one core, then with a second node, in turn, so that a busy machine is so for both. Wall

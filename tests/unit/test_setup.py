@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,29 @@ def test_the_doctor_takes_the_pythons_that_are_supported(
     monkeypatch.setattr("importlib.metadata.metadata", lambda _: {"Requires-Python": PROJECT["requires-python"]})
     assert _python(version).good is good
     assert bool(_python(version).remedy) is not good
+
+
+@pytest.mark.parametrize("target", ["test-ray", "bench-ray"])
+@pytest.mark.parametrize("environment", [".venv", ".venv-3.14"])
+def test_ray_is_read_from_a_checkout_with_a_blank_in_its_path_for_each_python(
+    tmp_path: Path, target: str, environment: str
+) -> None:
+    checkout = tmp_path / "a checkout"
+    checkout.mkdir()
+    for name in ("Makefile", "pyproject.toml", *(each.name for each in ROOT.glob("requirements*.lock"))):
+        shutil.copy(ROOT / name, checkout)
+    shown = subprocess.run(
+        ["make", "--dry-run", f"VENV={environment}", "PYTHON=", target],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = [each for each in shown.stdout.splitlines() if each.startswith("PYTHONPATH=")]
+    path, python, *_ = shlex.split(line)
+    assert path == f"PYTHONPATH={checkout}:{checkout}/build/ray-{environment}"
+    assert python == f"{environment}/bin/python"
+    assert f"--target build/ray-{environment} " in shown.stdout
 
 
 def script(path: Path, text: str) -> None:
