@@ -88,6 +88,9 @@ class Manifest(BaseModel):
     learnt_until: datetime = Field(default_factory=lambda found: found["cutoff"])
     """Rows up to this event time taught its model: what those after it look like is new to it. Before `cutoff` where
     only the calibration has learnt since; bundles from before this was kept say the same of both."""
+    learnt_at_most: bool = False
+    """Whether its model learnt up to some time before `learnt_until` which nobody knows: it was recalibrated from a
+    bundle that had been recalibrated before this was kept. Bundles from before this was kept say no."""
     rows: int
     data_version: int
     data_hash: str
@@ -107,6 +110,11 @@ class Manifest(BaseModel):
     def problem(self) -> Problem:
         """What depends on the kind of problem."""
         return problem_of(self.task)
+
+    @property
+    def learnt_before(self) -> bool:
+        """Whether `learnt_until` is only an upper bound: rows before it may be new to its model."""
+        return self.learnt_at_most or (bool(self.recalibrated_from) and self.learnt_until == self.cutoff)
 
     @property
     def answers(self) -> ScoreMeaning:

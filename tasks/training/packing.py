@@ -251,6 +251,7 @@ def _manifest(
         accepts_feedback=spec.feedback.accept,
         cutoff=cutoff,
         learnt_until=kept.champion.learnt_until if kept else cutoff,
+        learnt_at_most=kept is not None and kept.champion.manifest.learnt_before,
         rows=refitted.rows,
         data_version=data.version,
         data_hash=data_hash,

@@ -132,7 +132,7 @@ def _hindrance(frame: pl.DataFrame, spec: UseCase, champion: Incumbent, cold: Tr
     weights = spec.model.weights
     if PRIOR in champion.manifest.files or (weights is not None and weights.classes is not None):
         return "classes are weighed, or were where the champion learnt: what both learnt has no one prior to correct to"
-    if champion.manifest.recalibrated_from and champion.learnt_until == champion.cutoff:
+    if champion.manifest.learnt_before:
         return "the champion was recalibrated before it was kept up to when its model learnt"
     if champion.manifest.task != spec.task or not cold.recipe.continues(champion.recipe):
         return f"{cold.recipe.family} as it is declared does not go on from the champion's {champion.recipe.family}"

@@ -215,13 +215,31 @@ def test_a_model_goes_on_from_where_it_learnt_and_not_from_where_its_calibration
     assert "was recalibrated before" in _hindrance(frame, usecase.spec, older_bundle, cold)
 
     window = Window(instant("2011-06-01"), instant("2011-07-01"))
-    tried = [try_challenger(frame, usecase.spec, window, each, "twin") for each in (champion, again)]
-    assert [each.kind for each in tried if each] == ["twin", "recipe"]  # a twin has no calibration
+    tried = [try_challenger(frame, usecase.spec, window, each, "twin") for each in (champion, again, older_bundle)]
+    assert [each.kind for each in tried if each] == ["twin", "recipe", "recipe"]  # a twin has no calibration
     by_recipe = try_challenger(frame, usecase.spec, window, champion, "recipe")
     assert by_recipe is not None
     assert [each.grown for each in tried if each] == [
         by_recipe.grown
-    ] * 2  # rows new to the model, not to the last step
+    ] * 3  # rows new to the model, not to the last step
+
+
+def test_what_nobody_knows_of_an_older_champion_nobody_knows_of_what_is_recalibrated_from_it(
+    make_use_case: Make, tmp_path: Path
+) -> None:
+    usecase = load_use_case(str(make_use_case(changes={"gates.1.margin": 0.0})))
+    spec, champion = usecase.spec, champion_of(usecase, tmp_path / "champion")
+    older = replace(champion, manifest=champion.manifest.model_copy(update={"recalibrated_from": "a" * 64}))
+    cold = learn(rows(usecase, "2011-06-01"), spec)
+    for name, first in (("known", champion), ("older", older)):
+        bundle = first
+        for until, more in (("2011-06-01", 200), ("2011-07-01", 400)):  # whichever was the last step
+            labelled = moved(usecase, until, more)
+            judged = judge(labelled, spec, bundle, recalibration=Recalibration())
+            bundle, *_ = released(usecase, labelled, tmp_path / f"{name}-{until}", judged)
+            assert bundle.learnt_until == champion.cutoff < bundle.cutoff
+            why = _hindrance(rows(usecase, "2011-06-01"), spec, bundle, cold)
+            assert ("was recalibrated before it was kept up to when its model learnt" in why) is (name == "older")
 
 
 def test_what_a_recalibrated_bundle_is_held_against_are_the_rows_of_its_model_and_labels_of_its_level(
@@ -254,6 +272,8 @@ def test_a_bundle_from_before_they_were_told_apart_learnt_up_to_its_cutoff(make_
     older = {key: value for key, value in json.loads(text).items() if key != "learnt_until"}
     assert len(older) == len(json.loads(text)) - 1
     assert Manifest.model_validate_json(json.dumps(older)).learnt_until == bundle.cutoff
+    del older["learnt_at_most"]
+    assert not Manifest.model_validate_json(json.dumps(older)).learnt_before
 
 
 def test_a_recalibration_costs_less_than_a_training_and_still_has_to_pay() -> None:
