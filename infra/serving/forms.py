@@ -13,7 +13,7 @@ from infra.serving.bad_requests import BadRequestError, why_no_json
 MAX_PARAMS_BYTES = 16 * 1024
 """Of `params`, of which `output` alone is read."""
 _PARAMS = b'"params"'
-_COLON = re.compile(rb"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}")
+_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _NOT_ENDED = "Input data was truncated"
 """What msgspec says of JSON that is sound as far as it goes."""
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -56,7 +56,7 @@ def check_opening(head: bytes) -> None:
     Raises
     ------
     BadRequestError
-        If it opens `params` that are larger than is read, whatever follows.
+        As of `read_params`, if it opens `params` that are larger than is read, whatever follows.
     """
     at = head.find(_PARAMS)
     colon = _COLON.match(head, at + len(_PARAMS)) if at >= 0 else None
@@ -71,7 +71,7 @@ def check_opening(head: bytes) -> None:
     except msgspec.DecodeError as error:  # else it is no JSON, or ends in time: what follows says what is wrong
         if str(error) == _NOT_ENDED:
             raise BadRequestError(
-                f"`params` has more than {MAX_PARAMS_BYTES} bytes, and no more are read", 413
+                f"`params` has more than {MAX_PARAMS_BYTES} bytes; at most {MAX_PARAMS_BYTES} are read"
             ) from None
 
 

@@ -181,7 +181,7 @@ MILLION = b"{}," * 1_000_000 + b"{}"
 def test_params_without_end_are_not_read(service: Running, made) -> None:
     one = json.dumps({"dataframe_records": sample(made, 1)}).encode()[:-1]
     for params, status, words in (
-        (b'{"a":[%s]}' % MILLION, 413, "`params` has more than 16384 bytes"),
+        (b'{"a":[%s]}' % MILLION, 400, "`params` has more than 16384 bytes; at most 16384 are read"),
         (b'{"a":[%s]}' % MILLION[:30_000].rstrip(b","), 400, "`params` has 30007 bytes; at most 16384 are read"),
     ):
         answer = post(service, b'%s,"params":%s}' % (one, params), "application/json")
@@ -192,6 +192,8 @@ def test_params_without_end_are_not_read(service: Running, made) -> None:
     assert "parts of more than 262144 bytes" in answer.json()["message"]
     answer = post(service, b'%s,"params":{"a":[%s]}}' % (one, MILLION[:9000].rstrip(b",")), "application/json")
     assert answer.status_code == 200
+    blanks = b'{"params":%s{},"odd":[%s],%s}' % (b" " * 20_000, MILLION[:90_000].rstrip(b","), one[1:])
+    assert post(service, blanks, "application/json").status_code == 200
 
 
 def test_feedback_without_end_is_not_read(service: Running) -> None:
