@@ -32,7 +32,8 @@ REFERENCE = "image sha256="
 """What the text begins with that the journal keeps of a picture."""
 FORMATS = ("PNG", "JPEG", "PPM")
 _HEADER = re.compile(rb"P([56])\n(\d{1,5}) (\d{1,5})\n255\n")
-_KEPT = re.compile(r"image sha256=[0-9a-f]{64} brightness=([\d.]+) contrast=([\d.]+)")
+_SHARE = r"(\d+(?:\.\d+)?(?:e-\d\d)?)"
+_KEPT = re.compile(rf"image sha256=[0-9a-f]{{64}} brightness={_SHARE} contrast={_SHARE}")
 _DATA = re.compile(r"data:image/[\w.+-]+;base64,")
 _SPACE = re.compile(r"\s+")
 _LIGHT = 255.0

@@ -211,6 +211,14 @@ def test_what_is_kept_of_a_picture_tells_it_again_and_how_bright_it_is() -> None
         read_picture(kept)
 
 
+def test_a_picture_that_is_nearly_black_is_kept_and_known_again() -> None:
+    """Of these Python writes the brightness, and of the larger one only that, with an exponent."""
+    for pixels, light in ((4096, (0.000001, 0.000061)), (1024, (0.000004, 0.000122))):
+        content = PictureShape(32, pixels // 32, 1).header + bytes(pixels - 1) + b"\1"
+        assert "e-0" in reference_of(content)
+        assert light_of(reference_of(content)) == light_of(content) == light
+
+
 def test_pictures_of_two_sizes_are_not_learnt_from() -> None:
     frame = pl.DataFrame({"p": [PictureShape(1, 1, 1).header + b"a", PictureShape(2, 1, 1).header + b"ab"]})
     with pytest.raises(TrainingError, match="pictures of one size"):
