@@ -8,7 +8,7 @@ import numpy as np
 
 from expectations.calibration import Calibrator
 from expectations.families import Matrix, Predictor, Score, Scores
-from tasks.modelling.predictors import BatchPredictor
+from tasks.modelling.predictors import BatchPredictor, sampled
 
 CALIBRATION = "calibration.json"
 
@@ -24,6 +24,8 @@ class FollowedPredictor(BatchPredictor):
         self.predictor, self.calibrator = predictor, calibrator
         self.holds_interpreter = predictor.holds_interpreter  # beside it a row is calibrated in no time
         self._line = calibrator.of_raw_scores if predictor.explains == "score" else None
+        if isinstance(predictor, BatchPredictor):
+            self.alone, self.method = predictor.alone, sampled(predictor.alone)
         if self._line is not None:
             self.explains: Literal["score", "prediction"] = "score"
             self.method = predictor.method

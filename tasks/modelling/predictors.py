@@ -20,7 +20,10 @@ from tasks.modelling.native_trees import NativeTrees, native_trees
 from tasks.modelling.quickscorer import QuickScorer
 
 _PERMUTATIONS = 32
-_MAX_GROUPS = 128
+_ALONE = 1024
+"""Features whose contributions are sampled one by one; of more, as of pixels, neighbours enter together."""
+_RUNS = 128
+"""So many of these neighbours there are then."""
 _STEP_BYTES = 8 * 1024 * 1024
 """Of rows that are predicted together where a row is explained: all of them at once, of a picture, are 400 MB."""
 _PROBES, _TIMED, _MEASUREMENTS = 512, 100, 3
@@ -84,13 +87,22 @@ def processor_seconds(call: Callable[[], object]) -> float:
     return min(taken)
 
 
+def sampled(alone: int) -> str:
+    """Say how contributions are sampled where more features than `alone` are not looked at one by one."""
+    return (
+        f"Shapley values sampled over {_PERMUTATIONS} permutations; of more than {alone:,} features {_RUNS} runs of "
+        "neighbours, of which each shares its value equally"
+    )
+
+
 class BatchPredictor(ABC):
     """What a model that predicts rows together needs beside that: one row, and what each feature adds."""
 
     holds_interpreter: bool = False
     explains: Literal["score", "prediction"] = "prediction"
-    method = f"Shapley values sampled over {_PERMUTATIONS} permutations"
-    """Of more than 128 features neighbours share one equally."""
+    alone: int = _ALONE
+    """Features that have contributions of their own; of more, neighbours share theirs equally."""
+    method = sampled(_ALONE)
 
     @abstractmethod
     def predict(self, matrix: Matrix) -> Scores:
@@ -106,8 +118,8 @@ class BatchPredictor(ABC):
 
         Shapley values sampled over permutations and their reverses (Castro et al. 2009, Mitchell et al. 2022,
         arXiv:2104.12199), against the row of zeros, which is the average one where features are standardised. A row
-        sums to its prediction exactly; the shares are estimates, the same in every call. Of more than 128 features, as
-        the pixels of a picture, neighbours enter together and share equally what they add.
+        sums to its prediction exactly; the shares are estimates, the same in every call. Of more features than
+        `alone`, as the pixels of a picture, neighbours enter together and share equally what they add.
 
         Returns
         -------
@@ -122,7 +134,7 @@ class BatchPredictor(ABC):
     def _contributions(self, matrix: Matrix, predict: Callable[[Matrix], Scores]) -> Matrix:
         width = matrix.shape[1]
         random = np.random.default_rng(0)
-        groups = np.array_split(np.arange(width), min(width, _MAX_GROUPS))
+        groups = np.array_split(np.arange(width), width if width <= self.alone else _RUNS)
         number_of = len(groups)
         half = [random.permutation(number_of) for _ in range(_PERMUTATIONS // 2)]
         orders = [order for one in half for order in (one, one[::-1])]

@@ -9,6 +9,8 @@ import tasks.modelling
 from expectations.errors import TrainingError
 from expectations.families import Rows
 from tasks.modelling.backbone import Backbone
+from tasks.modelling.calibrated import CalibratedPredictor
+from tasks.modelling.calibrations.platt import FittedPlatt
 
 SMALLEST = Path(tasks.modelling.__file__).parent / "smallest_backbone.onnx"
 
@@ -40,6 +42,9 @@ def test_its_head_learns_and_it_answers_alike_wherever_it_is_loaded(tmp_path: Pa
     np.testing.assert_array_equal(loaded.predict(train.matrix), found.predict(train.matrix))
     alone = [loaded.predict_row(row) for row in train.matrix[:20].tolist()]
     np.testing.assert_array_equal(alone, loaded.predict(train.matrix[:20]))
+    followed = CalibratedPredictor(loaded, FittedPlatt(slope=1.0, intercept=0.0))
+    assert followed.alone == loaded.alone == 128, "calibrated or not, its pixels are explained alike"
+    assert "more than 128 features" in followed.method
     shown = found.importance()
     assert shown["p_1"] + shown["p_4"] > 0.8  # the middle column
 

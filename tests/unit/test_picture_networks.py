@@ -107,11 +107,14 @@ def test_of_many_features_neighbours_share_what_they_add_and_all_add_up() -> Non
         def predict(self, matrix: np.ndarray) -> np.ndarray:
             return np.tanh(matrix[:, :8].sum(axis=1)) + matrix[:, -1]
 
-    rows = np.random.default_rng(0).normal(size=(2, 1024))
+    rows = np.random.default_rng(0).normal(size=(2, 2048))
+    few = Line().contributions(rows[:, :1024])  # a wide table may have as many: each has its own
+    assert np.count_nonzero(few[:, :-1]) == 2 * 9
+    assert "of more than 1,024 features 128 runs of neighbours" in Line().method
     found = Line().contributions(rows)
     np.testing.assert_allclose(found.sum(axis=1), Line().predict(rows), atol=1e-12)
-    np.testing.assert_allclose(found[:, :8], np.tanh(rows[:, :8].sum(axis=1))[:, None].repeat(8, axis=1) / 8)
-    assert not found[:, 8:-9].any()
+    np.testing.assert_allclose(found[:, :8], np.tanh(rows[:, :8].sum(axis=1))[:, None].repeat(8, axis=1) / 16)
+    assert not found[:, 16:-17].any()
 
 
 def test_a_large_picture_is_explained_within_the_memory_of_the_process_that_explains(tmp_path: Path) -> None:
