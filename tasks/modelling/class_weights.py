@@ -18,6 +18,8 @@ from tasks.modelling.calibrations.known import log_odds, log_odds_of, logarithm,
 from tasks.modelling.links import sigmoid, softmax, softmax_rows
 
 PRIOR = "prior.json"
+_FURTHEST = 10.0
+"""How far, in log-odds, a correction may differ from that of the weights: where no row of a class is ever likely."""
 
 
 class FittedPrior(Calibrator):
@@ -31,7 +33,8 @@ class FittedPrior(Calibrator):
     Attributes
     ----------
     offsets : tuple of float
-        What is added to the logarithm of each class' probability: minus the logarithm of its weight.
+        What is added to the logarithm of each class' probability: minus the logarithm of its weight, and what
+        `levelled` found beside that.
     """
 
     calibration: Literal["prior"] = "prior"
@@ -40,6 +43,45 @@ class FittedPrior(Calibrator):
     @property
     def _moved(self) -> float:
         return self.offsets[1] - self.offsets[0]
+
+    def levelled(self, scores: Scores, label: Vector, weight: Vector) -> FittedPrior:
+        """Return offsets by which the mean of the corrected probabilities is the share of each class.
+
+        The weights alone say how far a model moved that follows them wholly; one of a few rounds, or that is held
+        small, does not. Offsets of the greatest likelihood make both equal: so say the score equations of a logistic
+        regression's intercepts. Offsets that are right already stay.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_rows,) or (n_rows, n_classes)
+            Of rows that the model did not learn from.
+        label : ndarray of shape (n_rows,)
+            Codes of the classes.
+        weight : ndarray of shape (n_rows,)
+            What each row counts beside its class.
+        """
+        from scipy.optimize import minimize
+
+        raw = logarithms(scores if scores.ndim > 1 else np.column_stack([1 - scores, scores])) + np.array(self.offsets)
+        met = np.eye(raw.shape[1])[label.astype(np.int64)]
+        share = weight / weight.sum()
+
+        def loss(moved: Vector) -> tuple[float, Vector]:
+            log_odds = raw + np.concatenate([[0.0], moved])
+            total = np.logaddexp.reduce(log_odds, axis=1)
+            away = share @ (np.exp(log_odds - total[:, None]) - met)
+            return float(share @ (total - (met * log_odds).sum(axis=1))), away[1:]
+
+        start = np.zeros(raw.shape[1] - 1)
+        found = minimize(
+            loss,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(-_FURTHEST, _FURTHEST)] * len(start),
+            options={"ftol": 0.0, "gtol": 1e-9},
+        ).x
+        return FittedPrior(offsets=(self.offsets[0], *(self.offsets[1:] + found).tolist()))
 
     def one(self, score: Score) -> Score:
         """Return the probability of the positive class, or of each class, at their own shares."""

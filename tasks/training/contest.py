@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from expectations.families import Family, Fitted, Report, Rows, Scores
+import numpy as np
+import numpy.typing as npt
+
+from expectations.families import Family, Fitted, Report, Rows, Scores, Vector
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
-from tasks.modelling.class_weights import Corrected, correction, weights_of
+from tasks.modelling.class_weights import Corrected, FittedPrior, correction, weights_of
 from tasks.stores.progress import part
 from tasks.training.calibrating import FOLDS, calibrate_out_of_fold
 from tasks.training.searching import Attempt, search
@@ -98,4 +101,44 @@ def fit_family(recipe: Family, train: Rows, valid: Rows | None, spec: UseCase, r
     weights = spec.model.weights
     if weights is None or weights.classes is None:
         return fitted
-    return Corrected(fitted, correction(weights_of(weights.classes, train.label, train.classes)))
+    weight = weights_of(weights.classes, train.label, train.classes)
+    return Corrected(fitted, _levelled(correction(weight), fitted.recipe, train, weight, spec))
+
+
+def _levelled(prior: FittedPrior, recipe: Family, train: Rows, weight: Vector, spec: UseCase) -> FittedPrior:
+    """Move a correction so that rows which a model did not learn from are met on average.
+
+    A model that stops early, or is held small, says less than it was taught, so that its weights alone bring it too
+    far back. Rows of each class are dealt out in turn to parts alike, and each part is said by the model of the others,
+    since of the rows that it learnt from a model says too much. Where a class has one row alone, or a model says
+    something that is no number, the weights must do.
+    """
+    if train.weight is not None:
+        train = _some(train, np.flatnonzero(train.weight > 0))
+    counts = np.bincount(train.label.astype(np.int64), minlength=len(weight))
+    if counts[counts > 0].min() < 2:
+        return prior
+    parts = np.empty(len(train.label), dtype=np.int64)
+    for code in np.unique(train.label):
+        rows = np.flatnonzero(train.label == code)
+        parts[rows] = np.arange(len(rows)) % FOLDS
+    said = list[tuple[npt.NDArray[np.int64], Scores]]()
+    with part("the level of its probabilities"):
+        for number in range(FOLDS):
+            held = np.flatnonzero(parts == number)
+            if len(held):
+                model = recipe.settled().fit(
+                    _some(train, np.flatnonzero(parts != number)), None, seed=spec.model.seed, report=lambda *_: None
+                )
+                said.append((held, model.predict(train.matrix[held])))
+    rows = np.concatenate([held for held, _ in said])
+    scores, label = np.concatenate([each for _, each in said]), train.label[rows]
+    counted = np.ones(len(rows)) if train.weight is None else train.weight[rows]
+    if not np.isfinite(scores).all():
+        return prior
+    return prior.levelled(scores, label, counted / weight[label.astype(np.int64)])
+
+
+def _some(rows: Rows, chosen: npt.NDArray[np.int64]) -> Rows:
+    weight = None if rows.weight is None else rows.weight[chosen] / rows.weight[chosen].mean()
+    return replace(rows, matrix=rows.matrix[chosen], label=rows.label[chosen], weight=weight)

@@ -55,6 +55,50 @@ def test_probabilities_are_divided_by_the_weights_of_their_classes() -> None:
     assert np.isnan(binary.one(float("nan")))
 
 
+def test_a_correction_that_is_right_stays_and_another_meets_the_share_of_each_class() -> None:
+    """The mean of corrected probabilities is what was met, as the score equations of intercepts say."""
+    weights, shares = np.array([1.0, 4.0, 0.5]), np.array([[0.8, 0.1, 0.1], [0.5, 0.2, 0.3]])
+    label = np.concatenate([np.repeat(np.arange(3.0), counts) for counts in np.rint(shares * 100).astype(int)])
+    true = np.repeat(shares, 100, axis=0)
+    learnt = true * weights / (true * weights).sum(axis=1, keepdims=True)
+    prior, alike = correction(weights), np.ones(200)
+    np.testing.assert_allclose(prior.levelled(learnt, label, alike).offsets, prior.offsets, atol=1e-6)
+    timid = learnt**0.3 / (learnt**0.3).sum(axis=1, keepdims=True)
+    assert np.abs(prior.many(timid).mean(axis=0) - [0.65, 0.15, 0.2]).max() > 0.1
+    np.testing.assert_allclose(
+        prior.levelled(timid, label, alike).many(timid).mean(axis=0), [0.65, 0.15, 0.2], atol=1e-7
+    )
+    counted = np.where(label == 1, 2.0, 1.0)
+    found = prior.levelled(timid, label, counted).many(timid)
+    np.testing.assert_allclose(counted @ found / counted.sum(), np.array([130, 60, 40]) / 230, atol=1e-7)
+    binary, positive = correction(np.array([1.0, 9.0])), (label == 1).astype(np.float64)
+    moved = binary.levelled(timid[:, 1], positive, alike)
+    assert moved.many(timid[:, 1]).mean() == pytest.approx(0.15, abs=1e-7)
+    assert moved.offsets[0] == 0
+
+
+def test_a_small_model_says_on_average_what_is_met(make_use_case: Make) -> None:
+    """Few rounds on few rows, of which one in twenty is positive: by the weights alone it would say much too little."""
+    random = np.random.default_rng(1)
+    matrix = random.normal(size=(11_500, 6))
+    chance = 1 / (1 + np.exp(3.6 - matrix[:, 0] - 0.6 * matrix[:, 1]))
+    label = (random.random(len(chance)) < chance).astype(np.float64)
+    learnt, classes = slice(None, 1500), ("0", "1")
+    weight = weights_of("balanced", label[learnt], classes)
+    names = tuple("abcdef")
+    train = Rows(
+        matrix[learnt], label[learnt], names, (), "binary_classification", classes, weight[label[learnt].astype(int)]
+    )
+    family = LightGBM(family="lightgbm", rounds=60, leaves=7, patience=None)
+    fitted = fit_family(family, train, None, weighed(make_use_case, "balanced").spec, lambda *_: None)
+    assert isinstance(fitted, Corrected)
+    rest = slice(1500, None)
+    raw = fitted.model.predict(matrix[rest])
+    met, said, alone = label[learnt].mean(), fitted.predict(matrix[rest]).mean(), correction(weight).many(raw).mean()
+    assert abs(said - met) < 0.15 * met, (met, said, alone)
+    assert alone < 0.75 * met, (met, said, alone)
+
+
 FAMILIES = [
     LightGBM(family="lightgbm", rounds=200, learning_rate=0.3, leaves=2, patience=None, min_rows_in_leaf=1),
     Linear(family="linear", l2=1e-6),
