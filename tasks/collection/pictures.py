@@ -14,8 +14,9 @@ from expectations.errors import SourceError
 from tasks.preprocessing.picture_bounds import MAX_BYTES
 from tasks.preprocessing.pictures import UNREADABLE, PictureError, Pictures, from_base64
 
-_FILE = re.compile(r"[^\0\n]{1,1000}\.(?:png|jpe?g|p[gp]m)", re.IGNORECASE)
+_FILE = re.compile(r"[^\0\n]{1,1000}\.(?:png|jpe?g|jpe|jfif|p[bgpn]m)", re.IGNORECASE)
 """How a path of a picture is distinguished from base64, which has no dot."""
+_LONGEST_PATH = 1005
 _SENT = (pl.String, pl.Binary, pl.List, pl.Array, pl.Null)
 
 
@@ -65,20 +66,29 @@ def _read(value: Any, pictures: Pictures, folder: Path) -> bytes:  # noqa: ANN40
         if isinstance(value, bytes):
             return pictures.decode(value)
         text = str(value).strip()
-        return pictures.decode(_file(text, folder) if _FILE.fullmatch(text) else from_base64(text))
+        return pictures.decode(_file(text, folder) if _FILE.fullmatch(text) else _from_base64(text))
     except PictureError as error:
         return UNREADABLE + str(error).encode()
 
 
-def _file(path: str, folder: Path) -> bytes:
-    whole = (folder / path).resolve()
-    if not whole.is_relative_to(folder.resolve()):
-        raise PictureError("a path that leads out of the source's folder")
+def _from_base64(text: str) -> bytes:
     try:
+        return from_base64(text)
+    except PictureError:
+        if len(text) > _LONGEST_PATH:
+            raise
+        raise PictureError("neither a path of a PNG, JPEG or netpbm file nor base64") from None
+
+
+def _file(path: str, folder: Path) -> bytes:
+    try:
+        whole = (folder / path).resolve()
+        if not whole.is_relative_to(folder.resolve()):
+            raise PictureError("a path that leads out of the source's folder")
         if not whole.is_file():
             raise PictureError("no such file")
         if whole.stat().st_size > MAX_BYTES:
             raise PictureError(f"more than {MAX_BYTES >> 20} MB")
         return whole.read_bytes()
-    except OSError:
+    except (OSError, RuntimeError):  # the latter of links that lead to each other
         raise PictureError("a file that cannot be read") from None

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import json
+import re
 import shutil
 import struct
 import zlib
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from expectations.data import ColumnSpec, SourceContext
 from expectations.errors import TrainingError, UseCaseError
 from expectations.loading import SHIPPED, LoadedUseCase, load_use_case
 from infra.serving.access import Access
@@ -36,6 +38,7 @@ from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import decode_rows
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
+from tasks.collection.pictures import read_pictures
 from tasks.evaluation.sketches import sketch
 from tasks.evaluation.views import picture_views, with_views
 from tasks.preprocessing.fitting import fit_program
@@ -279,6 +282,34 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedUseCase, Lak
     arguments = {"data": Version("clean", 0, len(rows)), "data_hash": "", "commit": "", "parent": "", "name": "digits"}
     digest = pack(folder / "bundle", usecase, rows, raw, judged, refit(rows, usecase.spec, judged), **arguments)
     return usecase, lake, load_bundle(folder / "bundle", digest)
+
+
+@pytest.mark.parametrize("ending", ["png", "PNG", "jpg", "jpeg", "jpe", "jfif", "pbm", "pgm", "ppm", "pnm"])
+def test_a_path_is_known_by_any_ending_that_such_files_have(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"a b.{ending}").write_bytes(encoded(SQUARE))
+    assert collected(f"a b.{ending}", tmp_path) == GREY.decode(encoded(SQUARE))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("loop.png", "a file that cannot be read|no such file"),
+        ("loop.png/a.png", "a file that cannot be read|no such file"),
+        ("scan.gif", "neither a path of a PNG, JPEG or netpbm file nor base64"),
+        ("scan 17", "neither a path of a PNG, JPEG or netpbm file nor base64"),
+        ("%" * 5000, "a text that is no base64"),
+    ],
+)
+def test_a_text_that_leads_to_no_picture_sets_its_row_alone_apart(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "loop.png").symlink_to(tmp_path / "pool.png")
+    (tmp_path / "pool.png").symlink_to(tmp_path / "loop.png")
+    assert re.fullmatch(f"!({why})", (collected(text, tmp_path) or b"").decode())
+
+
+def collected(text: str, folder: Path) -> bytes | None:
+    spec = ColumnSpec(type="image", size=(2, 2))
+    found = read_pictures(pl.DataFrame({"p": [text]}), {"p": spec}, SourceContext("s", folder, set(), None), folder)
+    return found["p"][0]
 
 
 def test_the_same_delivery_again_brings_nothing_new(learnt) -> None:
