@@ -16,7 +16,7 @@ OTHERS = {
     "flows/containers.py": "what the worker handed down to a flow run in a container",
     "flows/deployments.py": "where Prefect listens, as `tell_libraries` set it",
     "flows/local_runs.py": "where Prefect listens, as `tell_libraries` set it",
-    "tasks/compute/ray_cluster.py": "what Ray reads as it is imported and starts; it has no other door",
+    "tasks/compute/ray_own.py": "what Ray reads as it is imported and starts; it has no other door",
     "tasks/stores/tracking.py": "how long MLflow's client waits and what it logs in with; it has no other door",
     "tasks/monitoring/report.py": "that Evidently sends nothing home",
 }
