@@ -25,6 +25,7 @@ from tasks.preprocessing.picture_bounds import MAX_BYTES, MAX_PIXELS, MAX_SCANS,
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 UNREADABLE = b"!"
 """What begins in the place of a picture that could not be decoded; why follows."""
@@ -264,14 +265,21 @@ def _turned(content: bytes, most: int, left: PixelsLeft | None) -> Image:
     return turned
 
 
-def _refuse(opened: Image, most: int, left: PixelsLeft | None) -> None:
+def _refuse(opened: ImageFile, most: int, left: PixelsLeft | None) -> None:
     pixels = opened.width * opened.height
     if pixels > most:
         raise PictureError(f"more than {most:,} pixels")
     if left is not None and not left.take(pixels):
         raise PictureError(f"more than {left.most:,} pixels in a request")
-    if opened.mode.startswith(("I", "F")):
+    if opened.mode.startswith(("I", "F")) or any(_is_deep(part.args) for part in opened.tile):
         raise PictureError("more than 8 bits a channel")
+
+
+def _is_deep(stored: Any) -> bool:  # noqa: ANN401 - whatever a decoder is told
+    """Whether channels are stored in 16 bits, or in PPM as numbers up to more than 255; Pillow would round them off."""
+    if isinstance(stored, str):
+        return ";16" in stored
+    return isinstance(stored, tuple) and any(_is_deep(each) or (type(each) is int and each > 255) for each in stored)
 
 
 def light_of(content: bytes | str | None) -> tuple[float, float] | None:

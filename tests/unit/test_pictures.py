@@ -101,6 +101,11 @@ def test_another_size_is_averaged_and_what_is_transparent_is_white() -> None:
     assert pixels_of(Pictures(1, 1).decode(encoded(clear))).tolist() == [255]
 
 
+def test_numbers_of_few_bits_are_spread_over_all() -> None:
+    assert pixels_of(Pictures(1, 1, 3).decode(b"P6\n1 1\n15\n\x0f\x00\x05")).tolist() == [255, 0, 85]
+    assert pixels_of(GREY.decode(b"P1\n2 2\n1 0 0 1\n")).tolist() == [0, 255, 255, 0]
+
+
 def test_a_photo_is_turned_as_its_camera_says() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn clockwise makes it upright
@@ -110,13 +115,13 @@ def test_a_photo_is_turned_as_its_camera_says() -> None:
     assert light > 245
 
 
-def bomb(width: int, height: int) -> bytes:
+def bomb(width: int, height: int, depth: int = 8, colours: int = 0) -> bytes:
     """Return a PNG of few bytes that says it has very many pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
 
 
@@ -148,6 +153,13 @@ def test_a_jpeg_is_painted_as_often_as_any_and_no_more() -> None:
         (bomb(50_000, 50_000), f"more than {MAX_PIXELS:,} pixels"),
         (bomb(64, 64), "a damaged picture"),
         (encoded(Image.fromarray(np.array([[7000]], dtype=np.uint16))), "more than 8 bits a channel"),
+        (bomb(2, 2, depth=16), "more than 8 bits a channel"),
+        (bomb(2, 2, depth=16, colours=2), "more than 8 bits a channel"),
+        (bomb(2, 2, depth=16, colours=6), "more than 8 bits a channel"),
+        (b"P6\n1 1\n65535\n" + bytes(6), "more than 8 bits a channel"),
+        (b"P6\n1 1\n256\n" + bytes(6), "more than 8 bits a channel"),
+        (b"P3\n1 1\n1000\n7 7 7\n", "more than 8 bits a channel"),
+        (b"P5\n1 1\n1000\n" + bytes(2), "more than 8 bits a channel"),
         (b"\x89PNG\r\n\x1a\n" + bytes(9 * 1024 * 1024), "more than 8 MB"),
     ],
 )
