@@ -19,7 +19,7 @@ from expectations.contradictions import REPLAY
 from tasks.erasing.files import LOOKED_FOR, sweep
 from tasks.erasing.holding_off import hold_off, refuse_open_turns
 from tasks.erasing.person import Person
-from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs
+from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs, require_columns
 from tasks.erasing.training_sets import promoted_models, training_sets
 from tasks.erasing.words import Words, clean_sqlite, strike_from_platform, strike_from_sqlite
 from tasks.stores.backups import backups_of
@@ -96,13 +96,17 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
         If the lake lies at a store's address.
     TurnTakenError
         If a turn of the use case is open: its model would learn from them, or be written about, meanwhile.
+    ExpressionError
+        If they are named by a column that no table has.
     """
     require_folder(job.lake)
     if dry_run:
+        require_columns(_lakes(job), person)
         return _look(job, person, home, _parts(job, person))
     names = (job.name, job.name + REPLAY)
     refuse_open_turns(job, names)  # before anything is waited for, and once nobody can begin to read
     unheard = _bring_in(job)
+    require_columns(_lakes(job), person)
     with hold_off(job, names):
         refuse_open_turns(job, names)
         parts = _remembered(home, person.digest(job.places.secret), _parts(job, person))
@@ -168,11 +172,14 @@ def _begun(job: Job, found: Forgotten) -> Forgotten:
     )
 
 
-def _parts(job: Job, person: Person) -> list[_Part]:
-    """Return the use case, even where nothing was collected: what names them may lie elsewhere; and its replay."""
+def _lakes(job: Job) -> list[Lake]:
+    """Return the use case's, even where nothing was collected: what names them may lie elsewhere; and its replay's."""
     replay = Lake(job.lake.root, job.name + REPLAY)
-    lakes = [job.lake, replay] if require_folder(replay).exists() else [job.lake]
-    return [_Part(lake, find_rows(lake, job.usecase.spec, person)) for lake in lakes]
+    return [job.lake, replay] if require_folder(replay).exists() else [job.lake]
+
+
+def _parts(job: Job, person: Person) -> list[_Part]:
+    return [_Part(lake, find_rows(lake, job.usecase.spec, person)) for lake in _lakes(job)]
 
 
 def _bring_in(job: Job) -> list[str]:

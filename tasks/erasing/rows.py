@@ -11,6 +11,7 @@ import polars as pl
 
 from expectations.usecase import UseCase
 from tasks.erasing.person import Person
+from tasks.preprocessing.conditions import unknown_column
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import BATCH, COLLECTED, Table
 from tasks.stores.pseudonyms import text_of
@@ -23,6 +24,8 @@ _COLLECTED: tuple[Table, ...] = ("quarantine", "clean", "raw")
 _ANSWERED: tuple[Table, ...] = ("labels", "shadows", "predictions")
 """Predictions last: labels are found by them."""
 TABLES: tuple[Table, ...] = (*_ANSWERED, *_COLLECTED)
+_CHECKED: tuple[Table, ...] = ("clean", "raw", "quarantine")
+"""Where a column is looked for, the one that errors name first."""
 _SHORTEST = 3
 _ROWS = 50_000
 _DECIMALS = 6
@@ -57,6 +60,30 @@ class Theirs:
     shared: frozenset[str]
     times: list[datetime]
     since: datetime | None
+
+
+def require_columns(lakes: Iterable[Lake], person: Person) -> None:
+    """Refuse a person who is named by a column that no table has; where nothing was collected none is known.
+
+    Raises
+    ------
+    ExpressionError
+        If there is such a column: nothing would be found, as if nothing were here.
+    """
+    named: tuple[Table, pl.Schema] | None = None
+    missing = set(person.values)
+    for lake in lakes:
+        for table in _CHECKED:
+            if missing and lake.version(table) is not None:
+                schema = lake.scan(table).collect_schema()
+                named = named or (table, schema)
+                missing -= set(schema)
+        if missing and lake.version("predictions") is not None:
+            asked = lake.scan("predictions").collect_schema()
+            missing = {column for column in missing if not columns_of(asked, {column})}
+    if missing and named is not None:
+        table, schema = named
+        raise unknown_column(next(filter(missing.__contains__, person.values)), schema, f"the table {table}")
 
 
 def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:

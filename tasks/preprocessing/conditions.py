@@ -49,7 +49,7 @@ def condition(text: str, schema: Mapping[str, pl.DataType], table: str) -> Calla
         uses.setdefault(name, set()).add(use)
     for name in uses:
         if name not in schema:
-            raise _unknown(name, schema, table)
+            raise unknown_column(name, schema, table)
     read = [_as(name, schema[name], found) for name, found in uses.items()]
     root = _with_instants(parsed.root, {name for name in uses if schema[name].is_temporal()})
 
@@ -69,7 +69,8 @@ def condition(text: str, schema: Mapping[str, pl.DataType], table: str) -> Calla
     return keep_all
 
 
-def _unknown(name: str, schema: Mapping[str, pl.DataType], table: str) -> ExpressionError:
+def unknown_column(name: str, schema: Mapping[str, pl.DataType], table: str) -> ExpressionError:
+    """Return what is raised of a condition over a column that a table does not have."""
     near = difflib.get_close_matches(name, schema, n=1)
     named = list(schema)[:_MAX_NAMED]
     return ExpressionError(

@@ -392,6 +392,35 @@ def test_only_words_of_a_text_are_searched_for() -> None:
     assert not looked.within("ORD 000007 " * 3)
 
 
+@pytest.mark.parametrize("how", ["--dry-run", "--yes"])
+def test_a_column_that_no_table_has_is_refused_as_rows_does(how: str, folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+
+    refused = call("--where", f"custmer == {json.dumps(OTHER)}", how)
+
+    assert refused.exit_code != 0, refused.output
+    said = " ".join(refused.output.split())
+    assert "columns of the table clean:" in said
+    assert "did you mean 'customer'" in said
+    assert call("--where", "customer == 'Bob Stays' and nothing == 1", how).exit_code != 0
+    assert not Settings().platform().entries("orders", kind="forget")
+
+
+def test_a_column_that_one_table_has_names_a_person_there(folder: Path, home: Path, call: Call) -> None:
+    usecase, lake = load_use_case(str(folder)), fill(folder, home)
+    derived = lake.scan("clean").collect().with_columns(origin=pl.col("customer") + " of the depot")
+    lake.append("clean", derived, transactions={"a": 1})
+    apart = find_person("origin == 'Dora of the depot'", usecase.spec, KEYED)
+    rows.require_columns([lake], apart)
+    asked = Predictions("2024-02-13T00:00:00Z", ["z"], [0.3], Origin("1", "0" * 64, ("nickname",), None), [["Dodo"]])
+    (home / "journal/orders/one/predictions-2.msgpack").write_bytes(pack(asked))
+
+    done = call("--where", "nickname == 'Dodo'", "--yes", "--json")
+
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["counts"] == {"rows of predictions": 1}
+
+
 class Killed(BaseException):
     """Stands for kill -9: nothing of ours catches it."""
 
