@@ -55,10 +55,13 @@ def forget(usecase: str, where: str, dry_run: bool, yes: bool, as_json: bool) ->
 
 
 def _print(found: Forgotten, *, dry_run: bool) -> None:
+    from tasks.erasing.forgetting import JOURNALED
+
     if not found.counts:
         click.echo("nothing of them is here")
     for place, number in found.counts.items():
-        click.echo(f"{number:>9,}  {place}{'' if dry_run else ', erased'}")
+        waits = ": brought in first, then erased" if place == JOURNALED else ""
+        click.echo(f"{number:>9,}  {place}{waits if dry_run else ', erased'}")
     if found.learnt:
         click.echo(f"learnt from them: {', '.join(found.learnt)}; train on what is left: `driftwheel run train`")
     if found.training_sets:

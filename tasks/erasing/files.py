@@ -13,6 +13,7 @@ from tasks.bundles.golden_rows import GOLDEN, redact_golden
 from tasks.bundles.manifest import MANIFEST
 from tasks.erasing.words import Words
 from tasks.stores.files import storing
+from tasks.stores.journal import is_segment
 
 _ELSEWHERE = {"lake", "platform.db", "mlflow.db", "prefect.db", "privacy.key", "service.key", "stack.key", "keys.json"}
 """What is looked into in another way, and secrets."""
@@ -20,7 +21,10 @@ LOOKED_FOR = "forgetting"
 """Folder of a home: what an erasure that is not whole yet looks for."""
 _REMOVED = {"reports": "reports", "replays": "pages of replays", "artifacts": "files of MLflow"}
 """Folders of a home whose files are made of rows, and can go."""
-_BY_USE_CASE = {"releases", "journal"}
+_JOURNAL = "journal"
+_DEPTH = 4
+"""Parts of a segment's path in a home: journal, use case, instance, file."""
+_BY_USE_CASE = {"releases", _JOURNAL}
 """Folders of a home that have one of each use case."""
 
 
@@ -74,6 +78,10 @@ def sweep(
         sealed = (path.parent / MANIFEST).exists()
         if sealed and path.name == GOLDEN:
             _sweep_golden(path, words, is_theirs, found, dry_run=dry_run)
+        if _is_journaled(path.relative_to(home)):
+            if not dry_run and words.file_has(path):
+                found.left.append(f"{path}: run this again, which brings it in first")
+            continue
         if not words.file_has(path):
             continue
         top = path.relative_to(home).parts[0]
@@ -107,6 +115,11 @@ def _is_foreign(path: Path, names: Collection[str], foreign: Collection[str]) ->
     if first in _BY_USE_CASE and len(rest) > 1:
         return rest[0] not in names
     return any(part in foreign for part in (*path.parts, path.stem))
+
+
+def _is_journaled(path: Path) -> bool:
+    """Whether a file is a segment that the harvest brings in: the row is erased from the table then."""
+    return path.parts[0] == _JOURNAL and len(path.parts) == _DEPTH and is_segment(path)
 
 
 def _sweep_golden(

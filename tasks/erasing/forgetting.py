@@ -18,6 +18,7 @@ from pathlib import Path
 from expectations.contradictions import REPLAY
 from tasks.erasing.files import LOOKED_FOR, sweep
 from tasks.erasing.holding_off import hold_off, refuse_open_turns
+from tasks.erasing.journaled import find_journaled, journaled_columns
 from tasks.erasing.person import Person
 from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs, require_columns
 from tasks.erasing.training_sets import promoted_models, training_sets
@@ -34,6 +35,8 @@ from tasks.stores.rewriting import purge, require_folder
 from tasks.stores.tombstones import FORGOTTEN, add_tombstone
 from tasks.stores.whole_files import replace_file
 
+JOURNALED = "rows of the journal"
+"""Place of what is counted there where nothing is brought in: it is before it is erased."""
 _RESTIC = "restic:"
 _PLATFORM = "platform.db"
 _DATABASES = {"MLflow's database": "mlflow.db", "Prefect's database": "prefect/prefect.db"}
@@ -100,13 +103,12 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
         If they are named by a column that no table has.
     """
     require_folder(job.lake)
+    require_columns(_lakes(job), person, partial(journaled_columns, job))
     if dry_run:
-        require_columns(_lakes(job), person)
-        return _look(job, person, home, _parts(job, person))
+        return _look_ahead(job, person, home)
     names = (job.name, job.name + REPLAY)
     refuse_open_turns(job, names)  # before anything is waited for, and once nobody can begin to read
     unheard = _bring_in(job)
-    require_columns(_lakes(job), person)
     with hold_off(job, names):
         refuse_open_turns(job, names)
         parts = _remembered(home, person.digest(job.places.secret), _parts(job, person))
@@ -190,13 +192,29 @@ def _bring_in(job: Job) -> list[str]:
             seal_and_harvest(job, service)
     elif folder.exists():
         harvest(job.places.journal, job.name, job.lake)
+    return _unheard(job)
+
+
+def _unheard(job: Job) -> list[str]:
+    """Say that segments stay open where nobody is asked to close them."""
+    folder = job.places.journal / job.name
     if next(folder.glob(f"*/*{OPEN_SUFFIX}"), None) is None or job.places.service:
         return []
     return [f"open segments of the journal in {folder}: start the service, which closes them, and run this again"]
 
 
-def _look(job: Job, person: Person, home: Path, parts: list[_Part]) -> Forgotten:
-    counts: Counter[str] = Counter()
+def _look_ahead(job: Job, person: Person, home: Path) -> Forgotten:
+    """Count what would be erased, also of what the service journaled, which stays as it is."""
+    first, *rest = _parts(job, person)
+    theirs = first.theirs
+    waiting = find_journaled(job, person, theirs.keys, theirs.ids)
+    theirs = replace(theirs, ids=theirs.ids | waiting.ids, shared=theirs.shared | waiting.shared)
+    found = _look(job, person, home, [replace(first, theirs=theirs), *rest], waiting.rows)
+    return replace(found, left=(*_unheard(job), *found.left))
+
+
+def _look(job: Job, person: Person, home: Path, parts: list[_Part], journaled: int = 0) -> Forgotten:
+    counts = Counter({JOURNALED: journaled})
     for part in parts:
         ending = " of the replay" if part.lake.usecase.endswith(REPLAY) else ""
         for table, number in count_rows(part.lake, job.usecase.spec, person, part.theirs).items():

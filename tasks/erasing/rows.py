@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -62,8 +62,13 @@ class Theirs:
     since: datetime | None
 
 
-def require_columns(lakes: Iterable[Lake], person: Person) -> None:
+def require_columns(lakes: Iterable[Lake], person: Person, asked_with: Callable[[], Collection[str]]) -> None:
     """Refuse a person who is named by a column that no table has; where nothing was collected none is known.
+
+    Parameters
+    ----------
+    asked_with : callable
+        Returns the columns of requests that wait in the journal; called where no table has one.
 
     Raises
     ------
@@ -81,7 +86,7 @@ def require_columns(lakes: Iterable[Lake], person: Person) -> None:
         if missing and lake.version("predictions") is not None:
             asked = lake.scan("predictions").collect_schema()
             missing = {column for column in missing if not columns_of(asked, {column})}
-    if missing and named is not None:
+    if missing and named is not None and (missing := missing.difference(asked_with())):
         table, schema = named
         raise unknown_column(next(filter(missing.__contains__, person.values)), schema, f"the table {table}")
 
@@ -164,6 +169,22 @@ def is_theirs(row: Mapping[str, object], spec: UseCase, person: Person, known: C
     return person.has(row) or (bool(known) and tuple(_plain(row.get(key)) for key in spec.keys) in known)
 
 
+def told_apart(
+    asked: Iterable[tuple[str, Mapping[str, object]]],
+    spec: UseCase,
+    person: Person,
+    known: Collection[tuple[object, ...]],
+) -> tuple[list[str], set[str]]:
+    """Return the ids of requests that are theirs, and the values that name them which others' have, too."""
+    ids, shared = list[str](), set[str]()
+    for name, row in asked:
+        if is_theirs(row, spec, person, known):
+            ids.append(name)
+        else:
+            shared |= {same for column, texts in person.values.items() if (same := text_of(row.get(column))) in texts}
+    return ids, shared
+
+
 def _answers(
     lake: Lake, spec: UseCase, person: Person, known: Collection[tuple[object, ...]]
 ) -> tuple[frozenset[str], frozenset[str]]:
@@ -175,13 +196,9 @@ def _answers(
         rows = lake.scan("predictions")
         asked = columns_of(rows.collect_schema(), {*person.values, *spec.keys})
         for some in rows.select("id", *asked).collect_batches(chunk_size=_ROWS):
-            for name, row in zip(some["id"], as_sent(some), strict=True):
-                if is_theirs(row, spec, person, known):
-                    ids.add(name)
-                else:
-                    shared |= {
-                        same for column, texts in person.values.items() if (same := text_of(row.get(column))) in texts
-                    }
+            mine, others = told_apart(zip(some["id"], as_sent(some), strict=True), spec, person, known)
+            ids.update(mine)
+            shared |= others
     return frozenset(ids), frozenset(shared)
 
 

@@ -43,7 +43,8 @@ _SAID = {_NUMBER: "numbers", _TEXT: "texts", _SCORES: "scores"}
 _CAME, _FOR = "-got-", "-for-"
 """In the names of folders of what a table cannot hold, as `labels-got-texts-for-numbers`."""
 _TYPES = {"prediction": pl.Float64(), "label": pl.Float64()}
-_KINDS: tuple[tuple[str, Table], ...] = (("predictions", "predictions"), ("feedback", "labels"), ("shadows", "shadows"))
+KINDS: tuple[tuple[str, Table], ...] = (("predictions", "predictions"), ("feedback", "labels"), ("shadows", "shadows"))
+"""Kinds of segments, and the table that each is brought into."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _harvest(journal: Path, usecase: str, lake: Lake, walked_to: datetime | None
     counts: dict[str, int] = {}
     segments = 0
     since: datetime | None = None
-    for kind, table in _KINDS:
+    for kind, table in KINDS:
         waiting = closed_segments(journal, usecase, kind)
         segments += len(waiting)
         counts[table] = 0
@@ -144,7 +145,7 @@ def _taken(segments: Sequence[JournalSegment], table: Table, lake: Lake) -> list
         found, odd = read_records(segment)
         whole: list[Record] = []
         for record in found:
-            if not _is_whole(record):
+            if not is_whole(record):
                 odd.append(pack(record))
             elif record.ids:
                 whole.append(record)
@@ -193,7 +194,7 @@ def _delta_type(record: Record) -> str:
     return _SCORES if isinstance(first, list | tuple) else _NUMBER
 
 
-def _is_whole(record: Record) -> bool:
+def is_whole(record: Record) -> bool:
     """Whether tables can hold a record: the service writes no other, and one that is odd must not keep the rest out."""
     number = len(record.ids)
     match record:

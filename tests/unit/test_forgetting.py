@@ -177,6 +177,7 @@ def test_no_byte_of_them_is_left_and_nobody_else_loses_a_row(folder: Path, home:
     looked = call("--where", f'customer = "{NAME}"', "--dry-run", "--json")
     assert looked.exit_code == 0, looked.output
     counts = json.loads(looked.stdout)["counts"]
+    assert counts.pop("rows of the journal") == 3  # two answers and a label, which are brought in first
     assert counts["rows of raw"] == 80
     assert counts["rows of clean"] + counts["rows of quarantine"] == 80
     assert counts["reports"] == 2
@@ -411,7 +412,7 @@ def test_a_column_that_one_table_has_names_a_person_there(folder: Path, home: Pa
     derived = lake.scan("clean").collect().with_columns(origin=pl.col("customer") + " of the depot")
     lake.append("clean", derived, transactions={"a": 1})
     apart = find_person("origin == 'Dora of the depot'", usecase.spec, KEYED)
-    rows.require_columns([lake], apart)
+    rows.require_columns([lake], apart, tuple)
     asked = Predictions("2024-02-13T00:00:00Z", ["z"], [0.3], Origin("1", "0" * 64, ("nickname",), None), [["Dodo"]])
     (home / "journal/orders/one/predictions-2.msgpack").write_bytes(pack(asked))
 
@@ -419,6 +420,57 @@ def test_a_column_that_one_table_has_names_a_person_there(folder: Path, home: Pa
 
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["counts"] == {"rows of predictions": 1}
+
+
+def test_a_dry_run_reads_what_the_service_journaled(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    journal = home / "journal/orders/one"
+    origin = Origin("1", "0" * 64, ("customer", "amount"), None)
+    asked = Predictions("2024-02-13T01:00:00Z", ["d", "e"], [0.3, 0.4], origin, [[NAME, 1.0], [OTHER, 2.0]])
+    (journal / "predictions-2.open").write_bytes(pack(asked))
+    (journal / "feedback-2.open").write_bytes(pack(Feedback("2024-02-14T00:00:00Z", ["d", "e"], [1.0, 0.0])))
+    before = {path.name: path.read_bytes() for path in journal.iterdir()}
+
+    looked = call("--where", f'customer = "{NAME}"', "--dry-run")
+
+    assert looked.exit_code == 0, looked.output
+    assert "5  rows of the journal: brought in first, then erased" in looked.output
+    assert ".msgpack" not in looked.output
+    assert ".open" not in looked.output
+    assert "start the service, which closes them, and run this again" in " ".join(looked.output.split())
+    assert {path.name: path.read_bytes() for path in journal.iterdir()} == before
+    assert Lake(str(home / "lake"), "orders").version("predictions") is None
+
+    done = call("--where", f'customer = "{NAME}"', "--yes")
+
+    assert done.exit_code == 3, done.output  # what is open stays where nobody closes it
+    said = " ".join(done.output.split())
+    assert "predictions-2.open: run this again, which brings it in first" in said
+    assert "journal" not in [line.split()[-2] for line in done.output.splitlines() if line.endswith(", erased")]
+
+
+def test_what_a_commit_has_already_is_not_counted_twice(folder: Path, home: Path, call: Call) -> None:
+    lake, segment = fill(folder, home), home / "journal/orders/one/predictions-1.msgpack"
+    content = segment.read_bytes()
+    harvest(home / "journal", "orders", lake)
+    segment.write_bytes(content)  # as where a harvest was killed before it removed it
+
+    counts = json.loads(call("--where", f'customer = "{NAME}"', "--dry-run", "--json").stdout)["counts"]
+
+    assert counts["rows of predictions"] == 2
+    assert "rows of the journal" not in counts
+
+
+def test_a_column_that_only_requests_of_the_journal_have_is_known(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    origin = Origin("1", "0" * 64, ("nickname",), None)
+    asked = Predictions("2024-02-13T00:00:00Z", ["z"], [0.3], origin, [["Dodo"]])
+    (home / "journal/orders/one/predictions-2.msgpack").write_bytes(pack(asked))
+
+    looked = call("--where", "nickname == 'Dodo'", "--dry-run", "--json")
+
+    assert looked.exit_code == 0, looked.output
+    assert json.loads(looked.stdout)["counts"] == {"rows of the journal": 1}
 
 
 class Killed(BaseException):

@@ -1,0 +1,78 @@
+"""What the service journaled about a person and no harvest brought in yet: read, and left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from expectations.usecase import UseCase
+from tasks.erasing.person import Person
+from tasks.erasing.rows import told_apart
+from tasks.stores.harvest import KINDS, is_whole
+from tasks.stores.journal import Predictions, Record, waiting_records
+from tasks.stores.places import Job
+
+
+@dataclass(frozen=True)
+class Journaled:
+    """What of a journal is about a person.
+
+    Attributes
+    ----------
+    rows : int
+        Answers about them, with their labels and what a candidate would have answered.
+    ids : frozenset of str
+        Of the answers.
+    shared : frozenset of str
+        Values that name them, and that requests about others have, too.
+    """
+
+    rows: int
+    ids: frozenset[str]
+    shared: frozenset[str]
+
+
+def find_journaled(
+    job: Job, person: Person, known: Collection[tuple[object, ...]], answered: Collection[str]
+) -> Journaled:
+    """Find what is theirs in closed and open segments, as the harvest will.
+
+    Parameters
+    ----------
+    known : collection of tuple
+        Keys of their collected rows.
+    answered : collection of str
+        Ids of answers about them that were brought in already.
+    """
+    spec: UseCase = job.usecase.spec
+    rows, ids, shared = 0, set[str](), set[str]()
+    for record in _waiting(job, "predictions"):
+        if isinstance(record, Predictions):
+            names = record.origin.columns
+            sent = (
+                {name: value for name, value in zip(names, row, strict=True) if value is not None}
+                for row in record.rows
+            )
+            mine, others = told_apart(zip(record.ids, sent, strict=True), spec, person, known)
+            rows += len(mine)
+            ids.update(mine)
+            shared |= others
+    theirs = ids.union(answered)
+    for kind, _ in KINDS:
+        if kind != "predictions":
+            rows += sum(each in theirs for record in _waiting(job, kind) for each in record.ids)
+    return Journaled(rows, frozenset(ids), frozenset(shared))
+
+
+def journaled_columns(job: Job) -> set[str]:
+    """Return the columns of requests that wait in the journal."""
+    asked = (record.origin.columns for record in _waiting(job, "predictions") if isinstance(record, Predictions))
+    return {column for columns in asked for column in columns}
+
+
+def _waiting(job: Job, kind: str) -> Iterator[Record]:
+    """Return whole records of one kind that no commit has."""
+    table = dict(KINDS)[kind]
+    for segment, records in waiting_records(job.places.journal, job.name, kind):
+        if not job.lake.transaction(table, segment.transaction):
+            yield from filter(is_whole, records)
