@@ -21,8 +21,7 @@ from typing import IO
 READY = b"ready\n"
 """What such a process says first where it is waited for."""
 _START_SECONDS = 60
-_NICENESS = 19
-"""The lowest priority there is."""
+_NICENESS = 10
 
 
 class HelperProcess:
@@ -170,10 +169,10 @@ def stand_back() -> None:
 
 
 def yield_to_others() -> None:
-    """Take the least of the processor beside whoever else needs it, but some: an answer is waited for.
+    """Take little of the processor beside whoever else needs it, but some: an answer is waited for.
 
-    So it is the lowest priority, and not Linux's policy for idle work (SCHED_IDLE): any other process on the same core
-    keeps one of that policy waiting for as long as it is busy itself.
+    About a tenth, beside one busy process. Of the lowest priority it would be a seventieth, and by Linux's policy for
+    idle work (SCHED_IDLE) nothing for as long as another is busy.
     """
     os.nice(_NICENESS)
 
