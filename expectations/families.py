@@ -151,6 +151,11 @@ class Family(Part):
         return {}
 
     @property
+    def looks_at(self) -> tuple[int, int] | None:
+        """Width and height of the one picture that its features have to be the pixels of; None where they need not."""
+        return None
+
+    @property
     def stops_early(self) -> bool:
         """Whether it wants validation rows to find its length."""
         return False

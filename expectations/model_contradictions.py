@@ -88,7 +88,7 @@ def impossible_features(spec: UseCase) -> list[str]:
         for name in made:
             known = categories.get(name, False)
             categories[name] = known if step.makes_categories is None else step.makes_categories
-    problems = []
+    problems = _other_pictures(spec)
     for index, candidate in enumerate(spec.model.candidates):
         for field, names in candidate.takes_as_numbers().items():
             for name in names:
@@ -100,3 +100,18 @@ def impossible_features(spec: UseCase) -> list[str]:
                 elif categories.get(name):
                     problems.append(f"{path}: codes of categories have no order; take it out")
     return problems
+
+
+def _other_pictures(spec: UseCase) -> list[str]:
+    """Say which candidates look at a picture of another size than the one column has that is learnt from."""
+    read = {name for step in spec.features for name, kind in step.reads({}).items() if kind == "image"}
+    sizes = {name: spec.columns[name].size for name in read & spec.columns.keys()}
+    if len(sizes) != 1:
+        return []
+    ((name, size),) = sizes.items()
+    return [
+        f"model.candidates.{index}.picture: it is {list(candidate.looks_at)}, and the pictures of {name} are "
+        f"{list(size)} (`size` of the column: width, height); write {list(size)}"
+        for index, candidate in enumerate(spec.model.candidates)
+        if size is not None and candidate.looks_at is not None and candidate.looks_at != size
+    ]

@@ -82,6 +82,11 @@ class Backbone(Family):
         """Return its name where its head has no link for a task."""
         return {"family": f"backbone has no head for {task}"} if self.head.misfits(task) else {}
 
+    @property
+    def looks_at(self) -> tuple[int, int]:
+        """Width and height of its picture."""
+        return self.picture
+
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
     ) -> FittedBackbone:

@@ -227,7 +227,7 @@ class LightGBM(StopsEarly):
         except lightgbm.basic.LightGBMError as error:
             raise TrainingError(
                 "parameters and rows LightGBM accepts",
-                f"its refusal: {error}",
+                f"its refusal: {str(error).strip()}",
                 "Check `model.candidates` and the label",
             ) from error
         rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()

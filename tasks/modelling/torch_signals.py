@@ -44,6 +44,11 @@ class TorchCNN(Neural):
             raise ValueError("augment is of pictures; say how large they are: picture: [28, 28]")
         return self
 
+    @property
+    def looks_at(self) -> tuple[int, int] | None:
+        """Width and height of its picture."""
+        return self.picture
+
     def refuse(self, train: Rows) -> None:
         """Refuse numbers that are no picture of the declared size."""
         if self.picture is not None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from expectations.errors import TrainingError
 from expectations.families import Family, Fitted, Report, Rows, Scores, Vector
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
@@ -32,6 +34,27 @@ class Competed(NamedTuple):
     value: float
     recipe: Family
     prediction: Scores
+
+
+def named(results: Iterator[Competed], candidates: Sequence[Family]) -> Iterator[Competed]:
+    """Yield what comes of each candidate, in their order.
+
+    Raises
+    ------
+    TrainingError
+        What the first that cannot learn raised, and which one it is, by its place from one.
+    """
+    done = 0
+    try:
+        for found in results:
+            yield found
+            done += 1
+    except TrainingError as error:
+        raise _of_candidate(error, done + 1, candidates[done]) from error
+
+
+def _of_candidate(error: TrainingError, number: int, candidate: Family) -> TrainingError:
+    return TrainingError(error.expected, f"{error.found} (candidate {number}, {candidate.family})", error.remedy)
 
 
 @dataclass(frozen=True)
@@ -67,7 +90,7 @@ def search_candidates(
     try_one = Contest(spec, metric, train, valid).score
     best: list[Family] = []
     tried: list[Attempt] = []
-    for candidate in candidates:
+    for number, candidate in enumerate(candidates, start=1):
         found, attempts = candidate, list[Attempt]()
         if candidate.family in rules.ranges:
             better = spec.greater_is_better[metric]
@@ -78,7 +101,10 @@ def search_candidates(
             known = (candidate.model_dump_json(), drawn_by, metric, json.dumps(given), *filter(None, [code]))
             name = hashlib.sha256("\n".join((*known, _content(train), _content(valid))).encode()).hexdigest()
             with part(f"searching {candidate.family}"):
-                found, attempts = search(candidate, rules, spec.model.seed, name, try_one, greater_is_better=better)
+                try:
+                    found, attempts = search(candidate, rules, spec.model.seed, name, try_one, greater_is_better=better)
+                except TrainingError as error:
+                    raise _of_candidate(error, number, candidate) from error
         best.append(found)
         tried += attempts
     return tuple(best), tuple(tried)

@@ -25,7 +25,7 @@ from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
 from tasks.stores.progress import Pace, doing, part
 from tasks.training.calibrating import fit_calibrator
-from tasks.training.contest import Contest, compete, decisive_metric, fit_family, search_candidates
+from tasks.training.contest import Contest, compete, decisive_metric, fit_family, named, search_candidates
 from tasks.training.labelled import classes_of, labels, of_known_classes, require_trainable, row_weights
 from tasks.training.live import send
 from tasks.training.memory import remembered
@@ -151,7 +151,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
 
     best: tuple[float, Family, Scores] | None = None
     competed = current_compute().jobs(compete, judged).map(candidates, hear)
-    for name, (value, recipe, prediction) in zip(names, competed, strict=True):
+    for name, (value, recipe, prediction) in zip(names, named(competed, candidates), strict=True):
         contest[name] = value
         rank = value if better else -value
         if not math.isfinite(rank):

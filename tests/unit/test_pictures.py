@@ -261,6 +261,22 @@ def test_a_use_case_that_cannot_mean_its_pictures_is_refused(tmp_path: Path, cha
         load_use_case(str(folder))
 
 
+@pytest.mark.parametrize("family", ["torch.cnn", "backbone"])
+def test_a_candidate_that_looks_at_pictures_of_another_size_is_refused(tmp_path: Path, family: str) -> None:
+    folder = digits(tmp_path / "digits", 1)
+    written = yaml.safe_load((folder / "usecase.yaml").read_text())
+    written["columns"]["picture"]["size"] = [8, 16]
+    some = {"backbone": "lite0.onnx"} if family == "backbone" else {}
+    written["model"]["candidates"] = [{"family": "linear"}, {"family": family, "picture": [16, 8]} | some]
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(written))
+    said = r"model\.candidates\.1\.picture: it is \[16, 8\], and the pictures of picture are \[8, 16\]"
+    with pytest.raises(UseCaseError, match=said):
+        load_use_case(str(folder))
+    written["model"]["candidates"][1]["picture"] = [8, 16]
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(written))
+    assert load_use_case(str(folder)).spec.model.candidates[1].looks_at == (8, 16)
+
+
 def digits(folder: Path, rows: int) -> Path:
     """Copy the shipped use case with its first rows, three of which hold no picture that can be read."""
     shutil.copytree(SHIPPED / "digits", folder)

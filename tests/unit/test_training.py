@@ -186,6 +186,13 @@ def test_hopeless_rows_are_refused(bikes: LoadedUseCase, harm, message: str) -> 
         learn(harm(rows(bikes, "2011-03-01")), bikes.spec)
 
 
+def test_a_candidate_that_cannot_learn_is_named(make_use_case: Make) -> None:
+    refused = {"family": "lightgbm", "rounds": 5, "params": {"bagging_fraction": 2.0}}
+    usecase = load_use_case(str(make_use_case(changes={"model.candidates": [{"family": "linear"}, refused]})))
+    with pytest.raises(TrainingError, match=r"found its refusal: .*bagging_fraction.* \(candidate 2, lightgbm\)\."):
+        learn(rows(usecase, "2011-03-01"), usecase.spec)
+
+
 @pytest.mark.parametrize("file", ["model.txt", "features.json", "golden.json", "bundle.json"])
 def test_an_altered_bundle_is_refused_before_it_is_loaded(make_use_case: Make, tmp_path: Path, file: str) -> None:
     usecase = load_use_case(str(make_use_case()))
