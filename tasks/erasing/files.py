@@ -19,6 +19,8 @@ _ELSEWHERE = {"lake", "platform.db", "mlflow.db", "prefect.db", "privacy.key", "
 """What is looked into in another way, and secrets."""
 LOOKED_FOR = "forgetting"
 """Folder of a home: what an erasure that is not whole yet looks for."""
+_SHIPPED = ("prefect", "ui")
+"""Folder of a home that Prefect copies the files of its own pages into, as they were installed."""
 _REMOVED = {"reports": "reports", "replays": "pages of replays", "artifacts": "files of MLflow"}
 """Folders of a home whose files are made of rows, and can go."""
 _JOURNAL = "journal"
@@ -93,6 +95,7 @@ def sweep(
                 _remove(path)
         else:
             found.left.append(f"{path}: remove it, or what in it mentions them")
+    found.left = list(dict.fromkeys(found.left))  # MLflow has a copy of a served bundle
     return found
 
 
@@ -102,6 +105,7 @@ def _files(home: Path) -> Iterator[Path]:
         if (
             parts[0] in _ELSEWHERE
             or parts[0] == LOOKED_FOR
+            or parts[: len(_SHIPPED)] == _SHIPPED
             or path.name.removesuffix("-wal").removesuffix("-shm") in _ELSEWHERE
         ):
             continue

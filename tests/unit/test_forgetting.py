@@ -19,6 +19,7 @@ from expectations.errors import ExpressionError, LakeError, UseCaseError
 from expectations.loading import load_use_case
 from expectations.windows import Window
 from flows.cli import main
+from infra.environment import variables_of_children
 from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
 from tasks.cleaning.cleaning import clean_batches
@@ -471,6 +472,44 @@ def test_a_column_that_only_requests_of_the_journal_have_is_known(folder: Path, 
 
     assert looked.exit_code == 0, looked.output
     assert json.loads(looked.stdout)["counts"] == {"rows of the journal": 1}
+
+
+def test_what_prefect_installs_names_nobody(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    copied = Path(variables_of_children(home)["PREFECT_UI_STATIC_DIRECTORY"])
+    for page in (copied / "v2/assets/Select-1.js", copied / "index.html", home / "prefect/storage/kept"):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(f'label: "{PHONE}"')
+
+    looked = call("--where", f'customer = "{NAME}"', "--dry-run", "--json")
+
+    assert json.loads(looked.stdout)["left"] == [
+        f"{home / 'prefect/storage/kept'}: remove it, or what in it mentions them"
+    ]
+
+
+def test_a_log_names_them_where_the_whole_value_stands(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    (home / "logs").mkdir()
+    for name, line in {"a": "of nobodys runs", "b": "of anobody, nobody2", "c": "runs that nobody works on"}.items():
+        (home / f"logs/{name}.log").write_text(line)
+
+    looked = call("--where", "customer == 'nobody'", "--dry-run", "--json")
+
+    assert json.loads(looked.stdout)["left"] == [f"{home / 'logs/c.log'}: remove it, or what in it mentions them"]
+
+
+def test_a_file_of_the_served_bundle_is_reported_once(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    served = Releases(home / "releases").desired("orders").champion.bundle
+    bundle = Releases(home / "releases").bundle("orders", served)
+    (bundle / "features.json").write_text(PHONE)
+    shutil.copytree(bundle, home / "artifacts/1/models/m-1/artifacts/data" / served)
+
+    looked = call("--where", f'customer = "{NAME}"', "--dry-run", "--json")
+
+    (said,) = json.loads(looked.stdout)["left"]
+    assert said.startswith(f"features.json of the bundle {served[:12]}, which is served")
 
 
 class Killed(BaseException):
