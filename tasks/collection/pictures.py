@@ -12,7 +12,8 @@ import polars as pl
 from expectations.data import ColumnSpec, SourceContext
 from expectations.errors import SourceError
 from tasks.preprocessing.picture_bounds import MAX_BYTES
-from tasks.preprocessing.pictures import UNREADABLE, PictureError, Pictures, from_base64
+from tasks.preprocessing.picture_decoding import PictureError
+from tasks.preprocessing.pictures import UNREADABLE, Pictures, from_base64
 
 _FILE = re.compile(r"[^\0\n]{1,1000}\.(?:png|jpe?g|jpe|jfif|p[bgpn]m)", re.IGNORECASE)
 """How a path of a picture is distinguished from base64, which has no dot."""

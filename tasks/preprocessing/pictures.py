@@ -10,28 +10,21 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import io
 import re
-import struct
-import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from expectations.data import ColumnSpec
-from tasks.preprocessing.picture_bounds import MAX_BYTES, MAX_PIXELS, MAX_SCANS, PixelsLeft, has_many_scans
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from PIL.ImageFile import ImageFile
+from tasks.preprocessing.picture_bounds import MAX_BYTES, MAX_PIXELS, PixelsLeft
+from tasks.preprocessing.picture_decoding import PictureError, upright
 
 UNREADABLE = b"!"
 """What begins in the place of a picture that could not be decoded; why follows."""
 REFERENCE = "image sha256="
 """What the text begins with that the journal keeps of a picture."""
-FORMATS = ("PNG", "JPEG", "PPM")
 _HEADER = re.compile(rb"P([56])\n(\d{1,5}) (\d{1,5})\n255\n")
 _SHARE = r"(\d+(?:\.\d+)?(?:e-\d\d)?)"
 _KEPT = re.compile(rf"image sha256=[0-9a-f]{{64}} brightness={_SHARE} contrast={_SHARE}")
@@ -41,19 +34,7 @@ _LIGHT = 255.0
 _WHOLE = frozenset(range(256))
 _NESTS = (list, tuple)
 
-_CLEAR = ("LA", "PA", "RGBA", "La", "RGBa")
-"""Modes of pictures that may be transparent."""
-_DAMAGED = (
-    EOFError, IndexError, KeyError, OSError, OverflowError, SyntaxError, TypeError, ValueError, struct.error,
-    zlib.error,
-)  # fmt: skip
-"""What Pillow raises for damaged files."""
-
 Pixels = npt.NDArray[np.uint8]
-
-
-class PictureError(ValueError):
-    """A picture that cannot be decoded; says what is wrong with it, and nothing of what it shows."""
 
 
 class PictureShape(NamedTuple):
@@ -185,7 +166,7 @@ class Pictures:
         if len(content) > MAX_BYTES:
             raise PictureError(f"more than {MAX_BYTES >> 20} MB")
         width, height, channels = self.shape
-        turned = _turned(content, self.most, left).convert("RGB" if channels == 3 else "L")
+        turned = upright(content, self.most, left).convert("RGB" if channels == 3 else "L")
         if turned.size != (width, height):
             from PIL.Image import Resampling
 
@@ -238,48 +219,6 @@ class Pictures:
         except PictureError as error:
             raise TypeError(f"{self.needed} ({error}),") from None
         raise TypeError(self.needed)
-
-
-def _turned(content: bytes, most: int, left: PixelsLeft | None) -> Image:
-    """Return a decoded picture, upright, on white where it is transparent."""
-    import PIL.Image
-    from PIL import ImageOps, UnidentifiedImageError
-
-    if has_many_scans(content):
-        raise PictureError(f"a JPEG of more than {MAX_SCANS} scans")
-    try:
-        with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-            _refuse(opened, most, left)
-            turned: Image = ImageOps.exif_transpose(opened)
-            if "transparency" in turned.info or turned.mode in _CLEAR:
-                seen = turned.convert("RGBA")
-                turned = PIL.Image.alpha_composite(PIL.Image.new("RGBA", seen.size, "white"), seen)
-    except PictureError:
-        raise
-    except UnidentifiedImageError:
-        raise PictureError("no PNG, JPEG or netpbm") from None
-    except PIL.Image.DecompressionBombError:  # of more pixels than Pillow ever opens
-        raise PictureError(f"more than {most:,} pixels") from None
-    except _DAMAGED:
-        raise PictureError("a damaged picture") from None
-    return turned
-
-
-def _refuse(opened: ImageFile, most: int, left: PixelsLeft | None) -> None:
-    pixels = opened.width * opened.height
-    if pixels > most:
-        raise PictureError(f"more than {most:,} pixels")
-    if left is not None and not left.take(pixels):
-        raise PictureError(f"more than {left.most:,} pixels in a request")
-    if opened.mode.startswith(("I", "F")) or any(_is_deep(part.args) for part in opened.tile):
-        raise PictureError("more than 8 bits a channel")
-
-
-def _is_deep(stored: Any) -> bool:  # noqa: ANN401 - whatever a decoder is told
-    """Whether channels are stored in 16 bits, or in PPM as numbers up to more than 255; Pillow would round them off."""
-    if isinstance(stored, str):
-        return ";16" in stored
-    return isinstance(stored, tuple) and any(_is_deep(each) or (type(each) is int and each > 255) for each in stored)
 
 
 def light_of(content: bytes | str | None) -> tuple[float, float] | None:

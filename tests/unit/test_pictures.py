@@ -43,8 +43,8 @@ from tasks.evaluation.sketches import sketch
 from tasks.evaluation.views import picture_views, with_views
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.picture_bounds import MAX_PIXELS, MAX_REQUEST_PIXELS, MAX_SCANS, MAX_SENT_PIXELS
+from tasks.preprocessing.picture_decoding import PictureError
 from tasks.preprocessing.pictures import (
-    PictureError,
     Pictures,
     PictureShape,
     light_of,
