@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import request_types
 from tasks.collection.commit_notes import collected_with
 from tasks.preprocessing.conditions import condition
+from tasks.preprocessing.unreadable import Unreadable
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import BATCH
@@ -188,7 +190,10 @@ def _protecting_bundles(column: str, how: Protection, manifests: Mapping[str, Ma
 
 
 def printable(rows: pl.DataFrame) -> pl.DataFrame:
-    """Turn what neither JSON nor CSV has into texts, exactly; instants become ISO 8601, pictures base64."""
+    """Turn what neither JSON nor CSV has into texts, exactly; instants become ISO 8601, pictures base64.
+
+    In the place of a picture that could not be read stands its path, and why.
+    """
     exotic = [
         name
         for name, dtype in rows.schema.items()
@@ -196,10 +201,19 @@ def printable(rows: pl.DataFrame) -> pl.DataFrame:
     ]
     instants = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime)]
     pictures = [name for name, dtype in rows.schema.items() if dtype == pl.Binary]
-    return rows.with_columns(pl.col(exotic).cast(pl.String), pl.col(pictures).bin.encode("base64")).with_columns(
+    return rows.with_columns(
+        pl.col(exotic).cast(pl.String),
+        *(pl.Series(name, [_picture(each) for each in rows[name]], dtype=pl.String) for name in pictures),
+    ).with_columns(
         pl.Series(name, [None if at is None else at.isoformat() for at in rows[name]], dtype=pl.String)
         for name in instants
     )
+
+
+def _picture(content: bytes | None) -> str | None:
+    if odd := Unreadable.of(content):
+        return f"unreadable: {odd}"
+    return None if content is None else base64.b64encode(content).decode()
 
 
 def flat(rows: pl.DataFrame) -> pl.DataFrame:

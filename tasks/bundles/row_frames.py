@@ -9,7 +9,7 @@ import polars as pl
 
 from expectations.column_types import TYPES_BY_NAME
 from tasks.bundles.manifest import BundleColumn
-from tasks.preprocessing.pictures import UNREADABLE
+from tasks.preprocessing.unreadable import UNREADABLE
 
 
 def rows_to_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[BundleColumn]) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import polars as pl
 
 from expectations.loading import LoadedUseCase
 from tasks.cleaning.suite import Outcome
-from tasks.preprocessing.pictures import UNREADABLE
+from tasks.preprocessing.unreadable import Unreadable
 
 MOSTLY = 0.5
 """Share of a batch's pictures that must be readable; else the batch is held: its folder is another, or is gone."""
@@ -23,8 +23,8 @@ def unreadable_pictures(usecase: LoadedUseCase, rows: pl.DataFrame) -> Iterator[
             continue
         places: dict[str, list[int]] = defaultdict(list)
         for at, content in enumerate(rows[name]):
-            if content is not None and content.startswith(UNREADABLE):
-                places[content.removeprefix(UNREADABLE).decode()].append(at)
+            if odd := Unreadable.of(content):
+                places[odd.reason].append(at)
         there = len(rows) - rows[name].null_count()
         enough = sum(map(len, places.values())) <= MOSTLY * there
         for reason, failing in sorted(places.items()):

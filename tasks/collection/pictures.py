@@ -13,11 +13,14 @@ from expectations.data import ColumnSpec, SourceContext
 from expectations.errors import SourceError
 from tasks.preprocessing.picture_bounds import MAX_BYTES
 from tasks.preprocessing.picture_decoding import PictureError
-from tasks.preprocessing.pictures import UNREADABLE, Pictures, from_base64
+from tasks.preprocessing.pictures import Pictures, from_base64
+from tasks.preprocessing.unreadable import Unreadable
 
 _FILE = re.compile(r"[^\0\n]{1,1000}\.(?:png|jpe?g|jpe|jfif|p[bgpn]m)", re.IGNORECASE)
 """How a path of a picture is distinguished from base64, which has no dot."""
 _LONGEST_PATH = 1005
+_NAMED = 3
+"""How many rows of pictures that cannot be read are named; all of them stand in quarantine, with their paths."""
 _SENT = (pl.String, pl.Binary, pl.List, pl.Array, pl.Null)
 
 
@@ -26,7 +29,7 @@ def read_pictures(
 ) -> pl.DataFrame:
     """Bring the columns that are declared as pictures to the one form (`tasks.preprocessing.pictures`).
 
-    What cannot be decoded stands there as unreadable, with the reason: cleaning sets its row apart.
+    What cannot be decoded stands there as unreadable, with the reason and its path: cleaning sets its row apart.
 
     Parameters
     ----------
@@ -53,23 +56,36 @@ def read_pictures(
             )
         pictures = Pictures.of(spec)
         found = [None if each is None else _read(each, pictures, folder) for each in values.to_list()]
-        odd = sum(each is not None and each.startswith(UNREADABLE) for each in found)
-        if odd:
-            context.report(f"{odd} of {len(found)} pictures of {name} cannot be read: their rows are set apart")
+        read = enumerate(map(Unreadable.of, found), start=1)
+        if odd := [f"row {number}: {each.reason}" for number, each in read if each is not None]:
+            some = "; ".join(odd[:_NAMED]) + ("; …" if len(odd) > _NAMED else "")
+            context.report(
+                f"{len(odd)} of {len(found)} pictures of {name} cannot be read: their rows are set apart ({some})"
+            )
         made.append(pl.Series(name, found, dtype=pl.Binary))
     return rows.with_columns(made)
 
 
 def _read(value: Any, pictures: Pictures, folder: Path) -> bytes:  # noqa: ANN401 - whatever a source holds
+    path = ""
     try:
         if isinstance(value, list):
             return pictures.from_numbers(value)
         if isinstance(value, bytes):
             return pictures.decode(value)
         text = str(value).strip()
-        return pictures.decode(_file(text, folder) if _FILE.fullmatch(text) else _from_base64(text))
+        if _FILE.fullmatch(text):
+            path = text
+            return pictures.decode(_file(text, folder))
+        return pictures.decode(_from_base64(text))
+    except _NoPathError as error:
+        return Unreadable(str(error), text).content
     except PictureError as error:
-        return UNREADABLE + str(error).encode()
+        return Unreadable(str(error), path).content
+
+
+class _NoPathError(PictureError):
+    """A text that was meant as a path, as it seems, and is none of a picture."""
 
 
 def _from_base64(text: str) -> bytes:
@@ -78,7 +94,7 @@ def _from_base64(text: str) -> bytes:
     except PictureError:
         if len(text) > _LONGEST_PATH:
             raise
-        raise PictureError("neither a path of a PNG, JPEG or netpbm file nor base64") from None
+        raise _NoPathError("neither a path of a PNG, JPEG or netpbm file nor base64") from None
 
 
 def _file(path: str, folder: Path) -> bytes:

@@ -2,7 +2,7 @@
 
 A grey picture is a PGM and a coloured one a PPM (netpbm's ``P5`` and ``P6``, 8 bits a channel): a header that says the
 size, and the pixels as they are, line by line. So a picture is decoded once, where it comes in, and read as numbers
-after that. What could not be decoded is kept as `UNREADABLE` and the reason, in the place of the picture.
+after that. What could not be decoded is kept as `unreadable.Unreadable`, in the place of the picture.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ import numpy.typing as npt
 from expectations.data import ColumnSpec
 from tasks.preprocessing.picture_bounds import MAX_BYTES, MAX_PIXELS, PixelsLeft
 from tasks.preprocessing.picture_decoding import PictureError, upright
+from tasks.preprocessing.unreadable import UNREADABLE
 
-UNREADABLE = b"!"
-"""What begins in the place of a picture that could not be decoded; why follows."""
 REFERENCE = "image sha256="
 """What the text begins with that the journal keeps of a picture."""
 _HEADER = re.compile(rb"P([56])\n(\d{1,5}) (\d{1,5})\n255\n")

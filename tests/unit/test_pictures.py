@@ -23,6 +23,7 @@ from PIL import Image
 from expectations.data import ColumnSpec, SourceContext
 from expectations.errors import TrainingError, UseCaseError
 from expectations.loading import SHIPPED, LoadedUseCase, load_use_case
+from flows.rows import printable
 from infra.serving.access import Access
 from infra.serving.admission import Admitted, Limits
 from infra.serving.bad_requests import BadRequestError
@@ -54,6 +55,7 @@ from tasks.preprocessing.pictures import (
     shape_of,
 )
 from tasks.preprocessing.steps.pixels import PixelsStep
+from tasks.preprocessing.unreadable import Unreadable
 from tasks.stores.desired_state import Served
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import Version
@@ -298,13 +300,20 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedUseCase, Lak
     folder = tmp_path_factory.mktemp("pictures")
     usecase, lake = load_use_case(str(digits(folder / "digits", 500))), Lake(str(folder / "lake"), "digits")
     said = collect_sources(usecase, lake, datetime(2024, 3, 1, tzinfo=UTC), b"key").said
-    assert any("3 of 500 pictures of picture cannot be read" in each for each in said)
+    named = "row 9: no such file; row 10: a path that leads out of the source's folder; row 11: no PNG, JPEG or netpbm"
+    assert any(f"3 of 500 pictures of picture cannot be read: their rows are set apart ({named})" in e for e in said)
     cleaned = clean_batches(usecase, lake)
     assert cleaned.quarantined == {
         "picture(picture): a path that leads out of the source's folder": 1,
         "picture(picture): no PNG, JPEG or netpbm": 1,
         "picture(picture): no such file": 1,
     }
+    apart = printable(lake.scan("quarantine").collect())["picture"].to_list()
+    assert sorted(apart) == [
+        "unreadable: ../usecase.yaml.png: a path that leads out of the source's folder",
+        "unreadable: no PNG, JPEG or netpbm",
+        "unreadable: none.png: no such file",
+    ]
     rows, raw = (lake.scan(table).collect().sort("time") for table in ("clean", "raw"))
     judged = judge(rows, usecase.spec, None)
     arguments = {"data": Version("clean", 0, len(rows)), "data_hash": "", "commit": "", "parent": "", "name": "digits"}
@@ -331,7 +340,10 @@ def test_a_path_is_known_by_any_ending_that_such_files_have(tmp_path: Path, endi
 def test_a_text_that_leads_to_no_picture_sets_its_row_alone_apart(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "loop.png").symlink_to(tmp_path / "pool.png")
     (tmp_path / "pool.png").symlink_to(tmp_path / "loop.png")
-    assert re.fullmatch(f"!({why})", (collected(text, tmp_path) or b"").decode())
+    found = Unreadable.of(collected(text, tmp_path))
+    assert found is not None
+    assert re.fullmatch(why, found.reason)
+    assert found.path == (text if len(text) < 1000 else "")
 
 
 def collected(text: str, folder: Path) -> bytes | None:
@@ -450,6 +462,16 @@ def test_a_column_that_is_declared_large_takes_pictures_of_its_size() -> None:
     reader = Reader([column])
     text = base64.b64encode(encoded(Image.new("1", (1100, 1000)))).decode()
     assert len(reader.read(json.dumps({"instances": [{"p": text}]}).encode())[0]) == 1
+
+
+def test_what_stands_for_a_picture_that_cannot_be_read_tells_why_and_its_path() -> None:
+    old = printable(pl.DataFrame({"p": [b"!no such file", b"P5", None]}))["p"].to_list()  # without a path, as before
+    assert old == ["unreadable: no such file", "UDU=", None]
+    assert Unreadable.of(b"!no such file") == ("no such file", "")
+    for each in (Unreadable("no such file", "süß\0!.png"), Unreadable("a damaged picture")):
+        assert Unreadable.of(each.content) == each
+        assert read_picture(each.content) is None
+    assert Unreadable.of(None) is Unreadable.of(PictureShape(1, 1, 1).header + b"!") is None
 
 
 def test_a_batch_of_which_most_pictures_cannot_be_read_is_held(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from expectations.errors import TrainingError
 from expectations.fields import Columns
 from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 from tasks.preprocessing.picture_decoding import PictureError
-from tasks.preprocessing.pictures import UNREADABLE, Pictures, PictureShape, pixels_of, shape_of
+from tasks.preprocessing.pictures import Pictures, PictureShape, pixels_of, shape_of
+from tasks.preprocessing.unreadable import UNREADABLE
 
 MAX_PIXELS = 12_288
 """Most features of one picture, 64 × 64 in colours: each is a column."""
