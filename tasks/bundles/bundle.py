@@ -44,6 +44,7 @@ from tasks.bundles.row_frames import rows_to_frame
 from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
 from tasks.modelling.class_weights import PRIOR, CorrectedPredictor, FittedPrior
 from tasks.modelling.intervals import INTERVALS, Intervals
+from tasks.modelling.predictors import OnnxPredictor
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import RowExecutor
 from tasks.stores.files import storing
@@ -283,6 +284,8 @@ def _intervals(folder: Path, manifest: Manifest) -> Intervals | None:
 
 def _predictor(folder: Path, manifest: Manifest) -> Predictor:
     predictor = FAMILIES.released(manifest.family).load(folder)
+    if isinstance(predictor, OnnxPredictor) and any(column.type == "image" for column in manifest.columns):
+        predictor.explain_pixels()
     if PRIOR in manifest.files:
         prior = FittedPrior.model_validate_json((folder / PRIOR).read_text(encoding="utf-8"))
         predictor = CorrectedPredictor(predictor, prior)

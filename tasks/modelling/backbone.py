@@ -20,7 +20,7 @@ from expectations.fields import Positive
 from tasks.modelling.additive import AdditivePredictor
 from tasks.modelling.importance import permuted
 from tasks.modelling.linear import FittedLinear, Linear
-from tasks.modelling.predictors import BatchPredictor, sampled
+from tasks.modelling.predictors import PIXELS_ALONE, BatchPredictor, sampled
 from tasks.modelling.torch_signals import Side, refuse_other_shapes
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ class Backbone(Family):
 class BackbonePredictor(BatchPredictor):
     """Runs a backbone and its head."""
 
-    alone = 128  # its features are pixels of one picture, and each prediction is a run of a large network
-    method = sampled(alone)
+    alone = PIXELS_ALONE
+    method = sampled(PIXELS_ALONE)
 
     def __init__(self, embed: Callable[[Matrix], Matrix], head: AdditivePredictor) -> None:
         self.embed, self.head = embed, head

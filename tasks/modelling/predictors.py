@@ -22,6 +22,8 @@ from tasks.modelling.quickscorer import QuickScorer
 _PERMUTATIONS = 32
 _ALONE = 1024
 """Features whose contributions are sampled one by one; of more, as of pixels, neighbours enter together."""
+PIXELS_ALONE = 128
+"""The same where features are the pixels of a picture, whose neighbours show alike."""
 _RUNS = 128
 """So many of these neighbours there are then."""
 _STEP_BYTES = 8 * 1024 * 1024
@@ -209,6 +211,10 @@ class OnnxPredictor(BatchPredictor):
         ):
             bind(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         self._lock = threading.Lock()
+
+    def explain_pixels(self) -> None:
+        """Explain as what it is told are the pixels of a picture: neighbours together, where they are many."""
+        self.alone, self.method = PIXELS_ALONE, sampled(PIXELS_ALONE)
 
     def predict_row(self, values: list[float]) -> Score:
         """Predict one row."""

@@ -22,6 +22,7 @@ from PIL import Image
 
 from expectations.data import ColumnSpec, SourceContext
 from expectations.errors import TrainingError, UseCaseError
+from expectations.families import Rows
 from expectations.loading import SHIPPED, LoadedUseCase, load_use_case
 from flows.rows import printable
 from infra.serving.access import Access
@@ -33,7 +34,7 @@ from infra.serving.mounts import Mounts
 from infra.serving.predicting import SMALL_BYTES, Predictions, _is_large_again
 from infra.serving.protocol import Reader
 from infra.serving.replies import Reply
-from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.bundle import Bundle, _predictor, load_bundle
 from tasks.bundles.manifest import BundleColumn
 from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import decode_rows
@@ -42,6 +43,8 @@ from tasks.collection.collecting import collect_sources
 from tasks.collection.pictures import read_pictures
 from tasks.evaluation.sketches import sketch
 from tasks.evaluation.views import picture_views, with_views
+from tasks.modelling.predictors import OnnxPredictor
+from tasks.modelling.torch_signals import TorchCNN
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.picture_bounds import MAX_PIXELS, MAX_REQUEST_PIXELS, MAX_SCANS, MAX_SENT_PIXELS
 from tasks.preprocessing.picture_decoding import PictureError
@@ -384,6 +387,22 @@ def test_a_request_of_a_picture_is_answered_as_the_row_it_is_of_and_journaled_by
     named = with_views(journaled, None, picture_views(["picture"]))  # what causes are looked for in
     assert named["contrast of picture"].to_list() == [light_of(each)[1] for each in some["picture"]]
     assert {*sketch(journaled.select("picture")).columns} >= {"brightness of picture", "contrast of picture"}
+
+
+def test_pixels_are_explained_by_runs_of_fewer_than_the_columns_of_a_table(learnt, tmp_path: Path) -> None:
+    """Of 784 pixels each one alone takes seven times as long, and shows no more."""
+    pixels = np.random.default_rng(0).uniform(size=(12, 64))
+    names = tuple(f"p{at}" for at in range(64))
+    rows = Rows(pixels, np.arange(12) % 2 * 1.0, names, (), "binary_classification", ("0", "1"))
+    recipe = TorchCNN(family="torch.cnn", picture=(8, 8), channels=(2,), epochs=1)
+    recipe.fit(rows, None, seed=0, report=lambda *_: None).save(tmp_path)
+    manifest = learnt[2].manifest.model_copy(update={"family": "torch.cnn", "files": {}})
+    of_picture = _predictor(tmp_path, manifest)
+    of_table = _predictor(tmp_path, manifest.model_copy(update={"columns": ()}))
+    assert isinstance(of_picture, OnnxPredictor)
+    assert isinstance(of_table, OnnxPredictor)
+    assert (of_picture.alone, of_table.alone) == (128, 1024)
+    assert "more than 128 features" in of_picture.method
 
 
 def test_a_picture_that_cannot_be_read_is_named_by_column_and_row(learnt) -> None:
