@@ -18,7 +18,7 @@ from pathlib import Path
 from expectations.contradictions import REPLAY
 from tasks.erasing.files import LOOKED_FOR, sweep
 from tasks.erasing.holding_off import hold_off, refuse_open_turns
-from tasks.erasing.journaled import find_journaled, journaled_columns
+from tasks.erasing.journaled import Journaled, find_journaled, journaled_columns
 from tasks.erasing.person import Person
 from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs, require_columns
 from tasks.erasing.training_sets import promoted_models, training_sets
@@ -115,7 +115,7 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
         if job.lake.version("raw") is None:  # no commit to note it in
             noted = add_tombstone(job.database.marked(job.name, FORGOTTEN), person.values, job.places.secret)
             job.database.mark(job.name, FORGOTTEN, noted)
-        before = _begun(job, _look(job, person, home, parts))
+        before = _begun(job, _look(job, person, home, parts, Journaled()))
         if before.found:
             _write(job, before, who, "erasing")
         for part in parts:
@@ -209,12 +209,12 @@ def _look_ahead(job: Job, person: Person, home: Path) -> Forgotten:
     theirs = first.theirs
     waiting = find_journaled(job, person, theirs.keys, theirs.ids)
     theirs = replace(theirs, ids=theirs.ids | waiting.ids, shared=theirs.shared | waiting.shared)
-    found = _look(job, person, home, [replace(first, theirs=theirs), *rest], waiting.rows)
+    found = _look(job, person, home, [replace(first, theirs=theirs), *rest], waiting)
     return replace(found, left=(*_unheard(job), *found.left))
 
 
-def _look(job: Job, person: Person, home: Path, parts: list[_Part], journaled: int = 0) -> Forgotten:
-    counts = Counter({JOURNALED: journaled})
+def _look(job: Job, person: Person, home: Path, parts: list[_Part], waiting: Journaled) -> Forgotten:
+    counts = Counter({JOURNALED: waiting.rows})
     for part in parts:
         ending = " of the replay" if part.lake.usecase.endswith(REPLAY) else ""
         for table, number in count_rows(part.lake, job.usecase.spec, person, part.theirs).items():
@@ -226,8 +226,8 @@ def _look(job: Job, person: Person, home: Path, parts: list[_Part], journaled: i
         ending = " of the replay" if part.lake.usecase.endswith(REPLAY) else ""
         if counts[f"rows of clean{ending}"]:  # every older version goes with them
             sets |= {*training_sets(job, part.lake.usecase)}
-    first = [part.theirs.since for part in parts if part.theirs.since]
-    since = None if any(part.theirs.ids for part in parts) else min(first, default=None)
+    first = [each for each in (waiting.since, *(part.theirs.since for part in parts)) if each]
+    since = None if any(part.theirs.ids - waiting.ids for part in parts) else min(first, default=None)
     return Forgotten(
         person.digest(job.places.secret),
         {place: number for place, number in (counts + found).items() if number},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from expectations.usecase import UseCase
 from tasks.erasing.person import Person
@@ -25,11 +26,14 @@ class Journaled:
         Of the answers.
     shared : frozenset of str
         Values that name them, and that requests about others have, too.
+    since : datetime or None
+        When the first of the answers was given; None of none.
     """
 
-    rows: int
-    ids: frozenset[str]
-    shared: frozenset[str]
+    rows: int = 0
+    ids: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
+    since: datetime | None = None
 
 
 def find_journaled(
@@ -45,7 +49,7 @@ def find_journaled(
         Ids of answers about them that were brought in already.
     """
     spec: UseCase = job.usecase.spec
-    rows, ids, shared = 0, set[str](), set[str]()
+    rows, ids, shared, moments = 0, set[str](), set[str](), set[datetime]()
     for record in _waiting(job, "predictions"):
         if isinstance(record, Predictions):
             names = record.origin.columns
@@ -57,11 +61,22 @@ def find_journaled(
             rows += len(mine)
             ids.update(mine)
             shared |= others
+            if mine:
+                moments.add(_instant(record.at))
     theirs = ids.union(answered)
     for kind, _ in KINDS:
         if kind != "predictions":
             rows += sum(each in theirs for record in _waiting(job, kind) for each in record.ids)
-    return Journaled(rows, frozenset(ids), frozenset(shared))
+    return Journaled(rows, frozenset(ids), frozenset(shared), min(moments, default=None))
+
+
+def _instant(text: str) -> datetime:
+    """Read when something was answered; where that is no instant, it may have been at any time."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def journaled_columns(job: Job) -> set[str]:

@@ -450,6 +450,20 @@ def test_a_dry_run_reads_what_the_service_journaled(folder: Path, home: Path, ca
     assert "journal" not in [line.split()[-2] for line in done.output.splitlines() if line.endswith(", erased")]
 
 
+def test_a_backup_from_before_a_journaled_answer_holds_nothing_of_it(folder: Path, home: Path, call: Call) -> None:
+    fill(folder, home)
+    origin = Origin("1", "0" * 64, ("customer", "amount"), None)
+    asked = Predictions("2023-05-01T00:00:00Z", ["z"], [0.3], origin, [["Eve New", 1.0]])
+    (home / "journal/orders/one/predictions-2.msgpack").write_bytes(pack(asked))
+    for vault, made in {"restic:before": "2023-04-30", "restic:after": "2023-05-02"}.items():
+        note_backup(Settings().platform(), vault, instant(made))
+
+    looked = call("--where", "customer == 'Eve New'", "--dry-run", "--json")
+
+    (named,) = json.loads(looked.stdout)["backups"]
+    assert named.startswith("restic:after")
+
+
 def test_what_a_commit_has_already_is_not_counted_twice(folder: Path, home: Path, call: Call) -> None:
     lake, segment = fill(folder, home), home / "journal/orders/one/predictions-1.msgpack"
     content = segment.read_bytes()
