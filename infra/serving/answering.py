@@ -232,8 +232,14 @@ def _predict(
     values = model.predict(rows) if prepared is None else model.predict_features(prepared.features)
     if not (_are_finite(values) if model.outputs == 1 else np.isfinite(values).all()):
         position = next(at for at, value in enumerate(values) if not np.isfinite(value).all())
-        raise BadRequestError(f"row {places[position] if places else position} has no finite prediction")
+        raise _unpredicted(model.reader.pictures.absent(rows[position]), places[position] if places else position)
     return Run(model, values, time.thread_time() - started)
+
+
+def _unpredicted(absent: str | None, position: int) -> BadRequestError:
+    if absent is not None:
+        return BadRequestError(f"a picture is needed in row {position}, column {absent}")
+    return BadRequestError(f"row {position} has no finite prediction")
 
 
 def _are_finite(values: Sequence[Any]) -> bool:

@@ -17,7 +17,7 @@ from tasks.bundles.manifest import BundleColumn
 from tasks.preprocessing.picture_bounds import MAX_BYTES, MAX_REQUEST_PIXELS, MAX_SENT_PIXELS
 
 _OUTCOMES = (
-    ("a column of the model is absent", "400, naming it; send null for an unknown value"),
+    ("a column of the model is absent", "400, naming it; send null for an unknown value, and a picture for a picture"),
     ("a column the model does not know", "ignored"),
     ("null, NaN, Infinity where a number is needed", "a missing value"),
     ("a number beyond a float, a whole one beyond 64 bits, a text with a NUL", "400, naming column and row"),

@@ -314,7 +314,8 @@ class RowReader:
         checked = {}
         for name, field, check in checks or self._checks:
             if name in self._needed and name not in row:
-                raise BadRequestError(f"the column {name} is missing in row {position}; send null for an unknown value")
+                send = "a picture" if name in self.pictures.checks else "null for an unknown value"
+                raise BadRequestError(f"the column {name} is missing in row {position}; send {send}")
             try:
                 checked[field] = check(row.get(name))
             except TypeError as error:

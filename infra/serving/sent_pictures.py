@@ -48,6 +48,10 @@ class SentPictures:
         """Whether there are any."""
         return bool(self._of)
 
+    def absent(self, row: Any) -> str | None:  # noqa: ANN401 - a type made at run time
+        """Return the first column whose picture a row lacks."""
+        return next((name for name, field, _ in self._of if getattr(row, field) is None), None)
+
     def postponed(self) -> dict[str, Callable[[Any], str | bytes | None]]:
         """Return, by column, what reads a value while rows are read: numbers at once, and a text later."""
         return {name: partial(_unless_text, check) for name, check in self.checks.items()}

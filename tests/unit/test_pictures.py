@@ -6,12 +6,14 @@ import contextlib
 import gzip
 import io
 import json
+import math
 import re
 import shutil
 import struct
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -27,6 +29,7 @@ from expectations.loading import SHIPPED, LoadedUseCase, load_use_case
 from flows.rows import printable
 from infra.serving.access import Access
 from infra.serving.admission import Admitted, Limits
+from infra.serving.answering import Question, score
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.journal_writer import Journal
 from infra.serving.models import make_ready
@@ -412,6 +415,19 @@ def test_a_picture_that_cannot_be_read_is_named_by_column_and_row(learnt) -> Non
         body = json.dumps({"dataframe_records": [{"picture": good}, {"picture": value}]}).encode()
         with pytest.raises(BadRequestError, match=rf"the column picture needs a picture: .*{why}.* in row 1"):
             reader.read(body)
+
+
+def test_a_row_without_its_picture_is_told_what_it_needs(learnt) -> None:
+    """What was said before, to send null, ended in a row without a finite prediction."""
+    ready = make_ready(learnt[2], 100)
+    good = base64.b64encode(encoded(SQUARE)).decode()
+    with pytest.raises(BadRequestError, match=r"the column picture is missing in row 1; send a picture$"):
+        ready.reader.read(json.dumps({"dataframe_records": [{"picture": good}, {}]}).encode())
+    rows, _ = ready.reader.read(json.dumps({"dataframe_records": [{"picture": good}, {"picture": None}]}).encode())
+    assert [ready.reader.pictures.absent(row) for row in rows] == [None, "picture"]
+    model = SimpleNamespace(reader=ready.reader, outputs=2, predict=lambda rows: [[0.5, 0.5], [math.nan, math.nan]])
+    with pytest.raises(BadRequestError, match=r"^a picture is needed in row 1, column picture$"):
+        score(Question(b"", "json", rows, "prediction", model, None, ()))
 
 
 def test_a_request_decodes_so_many_pixels_and_one_picture_a_step(learnt) -> None:
