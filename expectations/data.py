@@ -16,7 +16,7 @@ from pydantic import Field
 from expectations.code import Code
 from expectations.column_types import ColumnType
 from expectations.durations import Duration
-from expectations.fields import DateFormat, Formula, PositiveSpan, Span, Strict, Zone
+from expectations.fields import WIDTH_AND_HEIGHT, DateFormat, Formula, PositiveSpan, Span, Strict, Zone
 from expectations.parts import Part
 from expectations.variables import NO_VARIABLES, Variables
 
@@ -217,7 +217,7 @@ class ColumnSpec(Strict):
     description: str = ""
     format: DateFormat | None = None
     """How texts of an instant are written (`%d/%m/%Y %H:%M`), where that is not ISO 8601."""
-    size: tuple[Pixel, Pixel] | None = None
+    size: Annotated[tuple[Pixel, Pixel], WIDTH_AND_HEIGHT] | None = None
     """Width and height, in pixels, that pictures are brought to."""
     channels: Literal[1, 3] | None = None
     """Numbers of a picture's pixel: 1 (grey, as it is without this), or 3 (red, green and blue)."""

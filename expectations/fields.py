@@ -81,6 +81,13 @@ def _parse_expression(value: object) -> Expression:
         raise ValueError(str(error)) from error
 
 
+def _width_and_height(value: object) -> object:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return tuple(value)  # strict, as JSON is read, takes no list behind a function
+    both = f"[{value}, {value}]" if isinstance(value, int) and not isinstance(value, bool) else "[32, 32]"
+    raise ValueError(f"write [width, height] in pixels, for example {both}")
+
+
 def _parse_duration(value: object) -> Duration:
     if isinstance(value, Duration):
         return value
@@ -101,6 +108,8 @@ Formula = Annotated[
     PlainSerializer(lambda value: value.text, return_type=str),
     _ExpressionSchema,
 ]
+WIDTH_AND_HEIGHT = BeforeValidator(_width_and_height)
+"""Beside a pair of sides: says what is meant where it is none."""
 _DIRECTIVES = "YymdbBjHIpMSfz"
 DateFormat = Annotated[str, AfterValidator(_known_format)]
 Zone = Annotated[str, AfterValidator(_known_zone)]

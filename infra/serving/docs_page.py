@@ -14,7 +14,7 @@ from infra.serving.models import Model
 from infra.serving.open_inference import datatype_of
 from infra.serving.pieces import MAX_ROW_BYTES
 from tasks.bundles.manifest import BundleColumn
-from tasks.preprocessing.picture_bounds import MAX_BYTES, MAX_REQUEST_PIXELS, MAX_SENT_PIXELS
+from tasks.preprocessing.picture_bounds import MAX_REQUEST_PIXELS, MAX_SENT_PIXELS
 
 _OUTCOMES = (
     ("a column of the model is absent", "400, naming it; send null for an unknown value, and a picture for a picture"),
@@ -29,8 +29,12 @@ _OUTCOMES = (
     ("a category never seen", "predicted"),
     ("a picture of another size", "brought to that of the column"),
     (
-        f"a picture that is damaged, or of more than {MAX_SENT_PIXELS:,} pixels or {MAX_BYTES >> 20} MB",
+        f"a picture that is damaged, or of more than {MAX_SENT_PIXELS:,} pixels",
         "400, naming column and row",
+    ),
+    (
+        f"a picture of about {MAX_ROW_BYTES * 3 // 4 >> 10} kB or more, whose row has over {MAX_ROW_BYTES >> 10} kB",
+        "400",
     ),
     (f"pictures of more than {MAX_REQUEST_PIXELS:,} pixels together", "400, naming column and row"),
     ("more rows or bytes than allowed, also once it is unpacked", "400; 413"),

@@ -140,6 +140,11 @@ class Reader(RowReader):
         at = yield from self._cut_out(body, place, found, most_rows)
         if len(body) - at > max(place.max_bytes, 2 * PIECE_BYTES):
             where = f" behind row {len(found) - 1}" if len(found) else ""
+            if self.pictures and not place.by_column:
+                raise BadRequestError(
+                    f"a picture{where} is too large: a row has at most {place.max_bytes} bytes, so a file about "
+                    f"{place.max_bytes * 3 // 4 >> 10} kB before it is base64; or the body is not JSON"
+                )
             raise BadRequestError(f"the body{where} is not JSON, or has parts of more than {place.max_bytes} bytes")
         rest = body[: place.start] + body[at:]
         yield

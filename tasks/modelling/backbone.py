@@ -21,7 +21,7 @@ from tasks.modelling.additive import AdditivePredictor
 from tasks.modelling.importance import permuted
 from tasks.modelling.linear import FittedLinear, Linear
 from tasks.modelling.predictors import PIXELS_ALONE, BatchPredictor, sampled
-from tasks.modelling.torch_signals import Side, refuse_other_shapes
+from tasks.modelling.torch_signals import Sides, refuse_other_shapes
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -58,7 +58,7 @@ class Backbone(Family):
     family: Literal["backbone"]
     backbone: Annotated[str, Field(min_length=1)]
     """Path from the use case's folder, or `package:file` of an installed one."""
-    picture: tuple[Side, Side]
+    picture: Sides
     """Width and height of the picture whose pixels are the features, as `pixels` makes them."""
     mean: tuple[float, ...] = ()
     """What is taken off each channel, where pixels are from 0 to 1."""

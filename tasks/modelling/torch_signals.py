@@ -8,9 +8,11 @@ from pydantic import Field, model_validator
 
 from expectations.errors import TrainingError
 from expectations.families import Rows
+from expectations.fields import WIDTH_AND_HEIGHT
 from tasks.modelling.neural import Neural
 
 Side = Annotated[int, Field(ge=1, le=512)]
+Sides = Annotated[tuple[Side, Side], WIDTH_AND_HEIGHT]
 
 
 class TorchCNN(Neural):
@@ -30,7 +32,7 @@ class TorchCNN(Neural):
     channels: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (16, 32)
     """Of each convolution; the signal, or the picture, is halved after each, and a signal averaged after the last."""
     kernel: Annotated[int, Field(ge=1, le=31)] = 3
-    picture: tuple[Side, Side] | None = None
+    picture: Sides | None = None
     """Width and height, where the numbers are the pixels of one picture, as `pixels` makes them; without it they are a
     signal. Their channels follow from how many numbers there are."""
     augment: tuple[Literal["rotate", "shift", "crop", "flip", "noise"], ...] = ()

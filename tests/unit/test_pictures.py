@@ -34,6 +34,7 @@ from infra.serving.bad_requests import BadRequestError
 from infra.serving.journal_writer import Journal
 from infra.serving.models import make_ready
 from infra.serving.mounts import Mounts
+from infra.serving.pieces import MAX_ROW_BYTES
 from infra.serving.predicting import SMALL_BYTES, Predictions, _is_large_again
 from infra.serving.protocol import Reader
 from infra.serving.replies import Reply
@@ -428,6 +429,39 @@ def test_a_row_without_its_picture_is_told_what_it_needs(learnt) -> None:
     model = SimpleNamespace(reader=ready.reader, outputs=2, predict=lambda rows: [[0.5, 0.5], [math.nan, math.nan]])
     with pytest.raises(BadRequestError, match=r"^a picture is needed in row 1, column picture$"):
         score(Question(b"", "json", rows, "prediction", model, None, ()))
+
+
+def test_a_picture_that_makes_its_row_too_large_is_called_that(learnt) -> None:
+    """It was said that the body is not JSON."""
+    reader = make_ready(learnt[2], 100).reader
+    noise = np.random.default_rng(0).integers(0, 256, (800, 400), dtype=np.uint8)
+    large, good = (base64.b64encode(encoded(each)).decode() for each in (Image.fromarray(noise), SQUARE))
+    for texts in ([large], [good, good, large]):
+        body = json.dumps({"dataframe_records": [{"picture": text} for text in texts]}).encode()
+        said = rf"^a picture.* is too large: a row has at most {MAX_ROW_BYTES} bytes, so a file about 192 kB"
+        with pytest.raises(BadRequestError, match=said):
+            reader.read(body)
+    fits = base64.b64encode(encoded(Image.fromarray(noise[:400]))).decode()
+    assert MAX_ROW_BYTES > len(fits) > 200_000
+    assert len(reader.read(json.dumps({"dataframe_records": [{"picture": fits}]}).encode())[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [(32, r"write \[width, height\] in pixels, for example \[32, 32\]"), ([8, 8, 1], r"write \[width, height\]")],
+)
+def test_a_size_that_is_no_pair_is_told_what_it_is(tmp_path: Path, written: object, said: str) -> None:
+    folder = digits(tmp_path / "digits", 1)
+    spec = yaml.safe_load((folder / "usecase.yaml").read_text())
+    spec["columns"]["picture"]["size"] = written
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(spec))
+    with pytest.raises(UseCaseError, match=rf"columns\.picture\.size.*: {said}"):
+        load_use_case(str(folder))
+    spec["columns"]["picture"]["size"] = [8, 8]
+    spec["model"]["candidates"] = [{"family": "torch.cnn", "picture": written}]
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(spec))
+    with pytest.raises(UseCaseError, match=rf"candidates\.0\.picture.*: {said}"):
+        load_use_case(str(folder))
 
 
 def test_a_request_decodes_so_many_pixels_and_one_picture_a_step(learnt) -> None:
