@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from expectations.contradictions import REPLAY
+from tasks.erasing.backups import backups_since
 from tasks.erasing.files import LOOKED_FOR, sweep
 from tasks.erasing.holding_off import hold_off, refuse_open_turns
 from tasks.erasing.journaled import Journaled, find_journaled, journaled_columns
@@ -23,7 +24,6 @@ from tasks.erasing.person import Person
 from tasks.erasing.rows import TABLES, Theirs, count_rows, erase_rows, find_rows, is_theirs, require_columns
 from tasks.erasing.training_sets import promoted_models, training_sets
 from tasks.erasing.words import Words, clean_sqlite, strike_from_platform, strike_from_sqlite
-from tasks.stores.backups import backups_of
 from tasks.stores.files import storing
 from tasks.stores.harvest import harvest, seal_and_harvest
 from tasks.stores.journal import OPEN_SUFFIX
@@ -37,7 +37,6 @@ from tasks.stores.whole_files import replace_file
 
 JOURNALED = "rows of the journal"
 """Place of what is counted there where nothing is brought in: it is before it is erased."""
-_RESTIC = "restic:"
 _PLATFORM = "platform.db"
 _DATABASES = {"MLflow's database": "mlflow.db", "Prefect's database": "prefect/prefect.db"}
 
@@ -234,7 +233,7 @@ def _look(job: Job, person: Person, home: Path, parts: list[_Part], waiting: Jou
         tuple(learnt),
         tuple(sorted(sets)),
         tuple(left),
-        tuple(_backups(job, since)) if any((counts + found).values()) else (),
+        tuple(backups_since(job, since)) if any((counts + found).values()) else (),
     )
 
 
@@ -284,20 +283,6 @@ def _learnt(job: Job, parts: list[_Part]) -> dict[str, int]:
             if oldest is not None and manifest.cutoff >= oldest:
                 learnt[f"version {version}{ending}"] = manifest.data_version
     return learnt
-
-
-def _backups(job: Job, since: datetime | None) -> Iterator[str]:
-    """Name the backups that were made since the first of them was collected, as far as they are still there.
-
-    All of them, where nothing says when they first came: there are answers about them, or only files that name them.
-    """
-    for place, made in backups_of(job.database):
-        if since is not None and made < since:
-            continue
-        if place.startswith(_RESTIC):
-            yield f"{place}, of {made:%Y-%m-%d %H:%M} UTC, until its snapshot is removed (`restic forget --prune`)"
-        elif Path(place).exists():
-            yield f"{place}, of {made:%Y-%m-%d %H:%M} UTC, until it is removed"
 
 
 def _write(job: Job, done: Forgotten, who: str, action: str) -> None:

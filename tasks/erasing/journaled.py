@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+from expectations.errors import StorageError
 from expectations.usecase import UseCase
 from tasks.erasing.person import Person
 from tasks.erasing.rows import told_apart
 from tasks.stores.harvest import KINDS, is_whole
-from tasks.stores.journal import Predictions, Record, waiting_records
+from tasks.stores.journal import CLOSED_SUFFIX, JournalSegment, Predictions, Record, is_segment, read_records
 from tasks.stores.places import Job
 
 
@@ -88,6 +90,20 @@ def journaled_columns(job: Job) -> set[str]:
 def _waiting(job: Job, kind: str) -> Iterator[Record]:
     """Return whole records of one kind that no commit has."""
     table = dict(KINDS)[kind]
-    for segment, records in waiting_records(job.places.journal, job.name, kind):
+    for segment, records in _records(job.places.journal, job.name, kind):
         if not job.lake.transaction(table, segment.transaction):
             yield from filter(is_whole, records)
+
+
+def _records(root: Path, usecase: str, kind: str) -> Iterator[tuple[JournalSegment, list[Record]]]:
+    """Read closed and open segments of one kind, in order of name, and leave them; one that goes meanwhile has none."""
+    for path in sorted((root / usecase).glob(f"*/{kind}-*")):
+        for each in (path, path.with_suffix(CLOSED_SUFFIX)) if is_segment(path) else ():
+            try:
+                found, _ = read_records(JournalSegment(each))
+            except StorageError:
+                if each.exists():
+                    raise
+            else:  # an open one may have been closed just now
+                yield JournalSegment(each), found
+                break

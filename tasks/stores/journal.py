@@ -12,7 +12,7 @@ import signal
 import struct
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -140,20 +140,6 @@ def is_segment(path: Path) -> bool:
     """Whether a file of an instance's folder is a segment, closed or open: harvests bring it in and remove it."""
     known = path.suffix in (OPEN_SUFFIX, CLOSED_SUFFIX, _FORMER_SUFFIX) and path.parent.name != UNREADABLE
     return known and JournalSegment(path).kind in KINDS
-
-
-def waiting_records(root: Path, usecase: str, kind: str) -> Iterator[tuple[JournalSegment, list[Record]]]:
-    """Read closed and open segments of one kind, in order of name, and leave them; one that goes meanwhile has none."""
-    for path in sorted((root / usecase).glob(f"*/{kind}-*")):
-        for each in (path, path.with_suffix(CLOSED_SUFFIX)) if is_segment(path) else ():
-            try:
-                found, _ = read_records(JournalSegment(each))
-            except StorageError:
-                if each.exists():
-                    raise
-            else:  # an open one may have been closed just now
-                yield JournalSegment(each), found
-                break
 
 
 def read_records(segment: JournalSegment) -> tuple[list[Record], list[bytes]]:
