@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from torch import nn
 
 from expectations.families import Rows
 from tasks.modelling.fitted_network import FittedNetwork
 from tasks.modelling.importance import permuted
 from tasks.modelling.torch_signals import TorchCNN
+from tests.conftest import needs_torch
 
 
 def asked(features: int, alone: int) -> tuple[dict[str, float], int]:
@@ -34,7 +34,10 @@ def test_of_very_many_features_runs_of_neighbours_are_looked_at_together(feature
     assert moving == pytest.approx({f"p{at}": 1 / run for at in range(features - run, features)})
 
 
+@needs_torch
 def test_a_network_of_many_pixels_predicts_a_few_dozen_times_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import nn
+
     matrix = np.random.default_rng(5).uniform(size=(4, 1024))
     names = tuple(f"p{at}" for at in range(1024))
     rows = Rows(matrix, np.array([0.0, 1.0, 0.0, 1.0]), names, (), "binary_classification", ("0", "1"))
