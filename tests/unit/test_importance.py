@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from expectations.families import Rows
-from tasks.modelling.fitted_network import FittedNetwork
 from tasks.modelling.importance import permuted
 from tasks.modelling.torch_signals import TorchCNN
 from tests.conftest import needs_torch
@@ -37,6 +36,8 @@ def test_of_very_many_features_runs_of_neighbours_are_looked_at_together(feature
 @needs_torch
 def test_a_network_of_many_pixels_predicts_a_few_dozen_times_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch import nn
+
+    from tasks.modelling.fitted_network import FittedNetwork
 
     matrix = np.random.default_rng(5).uniform(size=(4, 1024))
     names = tuple(f"p{at}" for at in range(1024))
