@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
@@ -197,7 +199,7 @@ class _Run:
             max_retries=RETRIES,
             retry_exceptions=False,
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": threads},
+            runtime_env={"env_vars": threads, **_interpreter()},
         )
         here = ray.get_runtime_context().get_node_id()
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
@@ -285,6 +287,12 @@ class _Run:
                 error=ComputeError("a job of Ray to end", _first_line(error), "Look at `ray status`, and run it again")
             )
         return found
+
+
+def _interpreter() -> dict[str, str]:
+    """Return this Python where a shell has to be given its path in quotes: Ray hands it to one as it is."""
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"py_executable": quoted}
 
 
 def _not_installed(error: object) -> DriftwheelError:

@@ -244,8 +244,8 @@ def reference_of(content: bytes) -> str:
 
     Examples
     --------
-    >>> reference_of(PictureShape(1, 1, 1).header + bytes([51]))[-35:]
-    '3e37 brightness=0.2 contrast=0.0'
+    >>> reference_of(PictureShape(1, 1, 1).header + bytes([51]))[-27:]
+    'brightness=0.2 contrast=0.0'
     """
     brightness, contrast = light_of(content) or (0.0, 0.0)
     return f"{REFERENCE}{hashlib.sha256(content).hexdigest()} brightness={brightness} contrast={contrast}"

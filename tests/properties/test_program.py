@@ -129,8 +129,10 @@ def test_the_two_executors_agree_to_the_last_bit(
     declared = TypeAdapter(tuple[FeatureStep, ...]).validate_json(json.dumps([*steps, last]))
     try:
         program = fit_program(declared, pl.DataFrame(SURE, schema=SCHEMA), REPAIRS, KNOWN).program
-    except TrainingError as error:  # two rows of few features tell trees nothing of the label
+    except TrainingError as error:
+        # two rows of few features tell trees nothing of the label, and a step before may make both missing
         assume("a feature that trees gain something by" not in str(error))
+        assume("missing in all training rows" not in str(error))
         raise
     assert FeatureProgram.from_json(program.to_json()) == program
 

@@ -56,6 +56,12 @@ class Echo:
     def too_large(self, request_id: bytes) -> Reply:
         return Reply(413, b"{}", request_id)
 
+    def refuse_at_opening(self, path: str, admitted: Admitted, parts: list[bytes]) -> None:
+        """Refuse nothing."""
+
+    def answer_parts(self, path: str, admitted: Admitted, parts: list[bytes], done: Any) -> None:
+        self.answer(path, admitted, b"".join(parts), done)
+
     def answer(self, path: str, admitted: Admitted, body: bytes, done: Any) -> None:
         reply = Reply(200, b"%s|%s|%s" % (path.encode(), admitted.media.encode(), body), admitted.request_id)
         if self.slow:
