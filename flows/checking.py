@@ -168,7 +168,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
             cleaned,
             cleaned,
             judged,
-            Refit(trained, cleaned, 0.0),
+            Refit(trained, cleaned, disagreement=0.0),
             data=Version("clean", 0, len(cleaned)),
             data_hash="",
             commit="",

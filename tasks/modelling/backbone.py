@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from expectations.fields import Positive
 from tasks.modelling.additive import AdditivePredictor
 from tasks.modelling.importance import permuted
 from tasks.modelling.linear import FittedLinear, Linear
+from tasks.modelling.onnx_failures import onnx_failures
 from tasks.modelling.predictors import PIXELS_ALONE, BatchPredictor, sampled
 from tasks.modelling.torch_signals import Sides, refuse_other_shapes
 
@@ -218,7 +219,7 @@ def embedder(
 
     try:
         embed(np.zeros((1, width * height * channels)))
-    except _failures() as error:
+    except onnx_failures() as error:
         raise TrainingError(
             f"a backbone that takes pictures of {channels} × {height} × {width} (channels, height, width)",
             str(error).splitlines()[0][:300],
@@ -235,7 +236,7 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except _failures() as error:
+    except onnx_failures() as error:
         raise TrainingError(
             "a backbone that ONNX Runtime loads", str(error).splitlines()[0][:300], "Export it once more, as one file"
         ) from error
@@ -247,17 +248,3 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
             "Export the part of the network that takes pictures",
         )
     return session
-
-
-def _failures() -> tuple[Any, ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
-
-    return (
-        failures.EPFail,
-        failures.Fail,
-        failures.InvalidArgument,
-        failures.InvalidGraph,
-        failures.InvalidProtobuf,
-        failures.NotImplemented,
-        failures.RuntimeException,
-    )

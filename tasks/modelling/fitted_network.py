@@ -14,6 +14,7 @@ from tasks.modelling.importance import permuted
 from tasks.modelling.network_rows import LAST, WEIGHTS, answers_of, inputs_of, squeezed
 from tasks.modelling.neural import MODEL, Neural
 from tasks.modelling.onnx_export import to_onnx
+from tasks.modelling.onnx_failures import onnx_failures
 from tasks.modelling.predictors import OnnxPredictor
 
 _SAMPLE = 2000
@@ -62,8 +63,6 @@ class FittedNetwork:
 
     def _hold_to_network(self, folder: Path) -> None:
         """Refuse a graph that is not what was judged: its exporter follows one way through `forward` alone."""
-        from onnxruntime.capi import onnxruntime_pybind11_state as failures
-
         sample, expected = self._sample, self.predict(self._sample)
         known = np.isfinite(expected.reshape(len(expected), -1)).all(axis=1)
         if not known.any():  # no model is released by such scores: its gates say so
@@ -75,15 +74,7 @@ class FittedNetwork:
             graph = OnnxPredictor(folder / MODEL)
             together = graph.predict(sample)
             alone = np.array([graph.predict_row(sample[at].tolist()) for at in some])
-        except (
-            failures.EPFail,
-            failures.Fail,
-            failures.InvalidArgument,
-            failures.InvalidGraph,
-            failures.InvalidProtobuf,
-            failures.NotImplemented,
-            failures.RuntimeException,
-        ) as error:
+        except onnx_failures() as error:
             raise TrainingError(
                 "a network whose ONNX graph is loaded by ONNX Runtime on a CPU and takes any number of rows",
                 (str(error) or type(error).__name__).splitlines()[0],

@@ -33,7 +33,7 @@ from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.labelled import labels, require_trainable, score_rows, training_window
 from tasks.training.learning import Incumbent, Trained, learn
 from tasks.training.recalibrating import Recalibration, try_to_recalibrate
-from tasks.training.refitting import KeptChampion, Remade, fitted_again, recalibrated_again
+from tasks.training.refitting import Remade, fitted_again, recalibrated_again
 from tasks.training.warm import warm_or_cold
 
 Outcome = Literal["passed", "refused", "unknown", "unchanged"]
@@ -291,21 +291,10 @@ def _gain(spec: UseCase, blocks: Blocks, metric: str, challenger: Scored, other:
 
 
 @dataclass(frozen=True)
-class Refit:
-    """What was judged, made again of all ripe rows, and how far its holdout predictions moved.
+class Refit(Remade):
+    """What was judged, made again of all ripe rows, and how far its holdout predictions moved."""
 
-    Attributes
-    ----------
-    learnt : polars.DataFrame of shape (n_rows, any)
-        The rows that its model learnt from.
-    kept : KeptChampion or None
-        Of a recalibration.
-    """
-
-    trained: Trained
-    learnt: pl.DataFrame
-    disagreement: float
-    kept: KeptChampion | None = None
+    disagreement: float = field(kw_only=True)
 
     @property
     def rows(self) -> int:
@@ -323,8 +312,8 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
     if judged.trained is None or judged.holdout is None or judged.prediction is None:
         raise ValueError("only a judged recipe can be refitted")
     with part("refitting on all ripe rows"):
-        trained, learnt, kept = (judged.again or partial(fitted_again, spec, None, judged.trained))(rows)
+        made = (judged.again or partial(fitted_again, spec, None, judged.trained))(rows)
     classes = judged.trained.classes
-    again = spec.problem.aligned(trained.predict(judged.holdout, repaired=True), trained.classes, classes)
-    truth = labels(judged.holdout, spec, classes)
-    return Refit(trained, learnt, spec.problem.disagreement(again, judged.prediction, truth), kept)
+    again = spec.problem.aligned(made.trained.predict(judged.holdout, repaired=True), made.trained.classes, classes)
+    disagreement = spec.problem.disagreement(again, judged.prediction, labels(judged.holdout, spec, classes))
+    return Refit(made.trained, made.learnt, made.kept, disagreement=disagreement)

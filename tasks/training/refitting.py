@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import polars as pl
@@ -21,7 +22,8 @@ class KeptChampion(NamedTuple):
     rows: pl.DataFrame
 
 
-class Remade(NamedTuple):
+@dataclass(frozen=True)
+class Remade:
     """What was judged, made again of all ripe rows.
 
     Attributes

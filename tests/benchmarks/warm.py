@@ -98,7 +98,7 @@ def released(usecase: LoadedUseCase, spec: UseCase, rows: pl.DataFrame, folder: 
         rows,
         rows,
         judged,
-        Refit(trained, rows, 0.0),
+        Refit(trained, rows, disagreement=0.0),
         data=Version("clean", 0, len(rows)),
         data_hash="",
         commit="",

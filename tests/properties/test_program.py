@@ -130,9 +130,10 @@ def test_the_two_executors_agree_to_the_last_bit(
     try:
         program = fit_program(declared, pl.DataFrame(SURE, schema=SCHEMA), REPAIRS, KNOWN).program
     except TrainingError as error:
-        # two rows of few features tell trees nothing of the label, and a step before may make both missing
+        # two rows of few features tell trees nothing of the label, and both lie outside of quantiles between them
         assume("a feature that trees gain something by" not in str(error))
-        assume("missing in all training rows" not in str(error))
+        emptied = any("outliers" in step and step.get("to") == "missing" for step in steps)
+        assume(not (emptied and "missing in all training rows" in str(error)))
         raise
     assert FeatureProgram.from_json(program.to_json()) == program
 

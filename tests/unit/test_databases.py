@@ -27,6 +27,7 @@ from tasks.collection.batches import Batches, records
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.collection.sources.sql import SqlSource
 from tasks.collection.statements import check_query
+from tasks.collection.types import cast_column
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tests.conftest import instant
@@ -374,7 +375,7 @@ def test_rows_of_python_are_columns_of_one_type() -> None:
         ([NOON, datetime(2024, 1, 1, tzinfo=UTC)], True, SourceError),
         ([NOON, "2024-01-01"], True, SourceError),
         ([b"a"], False, SourceError),
-        ([b"a"], True, [b"a"]),  # a picture; a column of another type refuses it
+        ([b"a"], True, [b"a"]),  # as of a picture; see below
         ([timedelta(1)], False, SourceError),
         ([[1]], False, SourceError),
     ],
@@ -393,3 +394,11 @@ def test_nothing_is_rounded_or_guessed(values: list[object], *, declared: bool, 
                 run()
         else:
             assert run() == found
+
+
+@pytest.mark.parametrize("declared", ["text", "number", "integer", "boolean", "instant"])
+def test_bytes_are_no_value_of_a_column_that_holds_no_pictures(declared: str) -> None:
+    batches = Batches("s", {"x"}, 100)
+    batches.add(["x"], [[b"a"]])
+    with pytest.raises(SourceError, match="Binary"):
+        cast_column(batches.frame()["x"], declared, "s", None)
